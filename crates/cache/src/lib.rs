@@ -1,0 +1,1 @@
+//! The cache files of voxtune: format, lock, atomic store, merge and lookup.

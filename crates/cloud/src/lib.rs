@@ -1,0 +1,1 @@
+//! Voxel clouds: exact generators, readers of real scans, voxelisation.

@@ -1,0 +1,1 @@
+//! Kernel map and sparse convolution on the host: the float64 reference and the fast backend.

@@ -1,0 +1,1 @@
+//! CUDA device layer, kernel compilation, kernel map and launches.

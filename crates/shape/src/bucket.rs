@@ -1,0 +1,87 @@
+//! Classes of row counts.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a row count `n`: `⌈log₂ n⌉`, so bucket `b` holds `2^(b-1) < n ≤ 2^b`.
+///
+/// This is the only place where a count becomes a class. The grid, the key, the command line and
+/// the documentation all call [`VoxelBucket::of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VoxelBucket(u8);
+
+impl VoxelBucket {
+    /// The bucket of a row count. Zero rows fall into bucket 0, as one row does.
+    #[must_use]
+    pub const fn of(rows: usize) -> Self {
+        if rows <= 1 {
+            return Self(0);
+        }
+        // ⌈log₂ n⌉ is the number of bits of n - 1.
+        Self((usize::BITS - (rows - 1).leading_zeros()) as u8)
+    }
+
+    /// The bucket's number, `⌈log₂ n⌉`.
+    #[must_use]
+    pub const fn index(self) -> u8 {
+        self.0
+    }
+
+    /// The bucket of this number; `None` past the counts that a machine word can hold.
+    #[must_use]
+    pub const fn from_index(index: u8) -> Option<Self> {
+        if (index as u32) < usize::BITS { Some(Self(index)) } else { None }
+    }
+
+    /// The largest row count of this bucket, `2^b`.
+    #[must_use]
+    pub const fn max_rows(self) -> usize {
+        1 << self.0
+    }
+
+    /// How many buckets lie between the two: 0 for the same, 1 for neighbours.
+    #[must_use]
+    pub const fn distance(self, other: Self) -> u8 {
+        self.0.abs_diff(other.0)
+    }
+}
+
+impl fmt::Display for VoxelBucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("2^{}", self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn powers_of_two_close_their_bucket() {
+        for (rows, bucket) in
+            [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (1 << 17, 17), ((1 << 17) + 1, 18)]
+        {
+            assert_eq!(VoxelBucket::of(rows).index(), bucket, "{rows}");
+        }
+    }
+
+    #[test]
+    fn the_default_counts_fall_into_seven_buckets() {
+        let buckets = [30_000, 65_000, 130_000, 260_000, 500_000, 1_000_000, 2_000_000]
+            .map(|rows| VoxelBucket::of(rows).index());
+        assert_eq!(buckets, [15, 16, 17, 18, 19, 20, 21]);
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_definition(rows in 2_usize..1 << 40) {
+            let bucket = VoxelBucket::of(rows);
+            prop_assert!(rows <= bucket.max_rows());
+            prop_assert!(rows > bucket.max_rows() / 2);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Classes of kernel-map density.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a kernel map's density: `⌊log₂ m⌋` of its mean pairs per output row `m`.
+///
+/// A submanifold row always meets itself, so `m ≥ 1`. For a 3×3×3 kernel, scans at fine voxels fall
+/// into class 1 (2 to 4 of 27), uniform clouds at the occupancy of the grid and sparse scans into
+/// class 2 (4 to 8), surfaces into class 3 (8 to 16) and solid volumes into class 4.
+/// The classes are octaves until measured regret says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Density(u8);
+
+impl Density {
+    /// The class of a map with this many pairs and output rows. An empty map is of class 0.
+    #[must_use]
+    pub const fn of(pairs: usize, rows: usize) -> Self {
+        if rows == 0 || pairs < rows {
+            return Self(0);
+        }
+        // ⌊log₂(p / r)⌋ = ⌊log₂⌊p / r⌋⌋, since powers of two are integers.
+        Self((pairs / rows).ilog2() as u8)
+    }
+
+    /// The class's number.
+    #[must_use]
+    pub const fn index(self) -> u8 {
+        self.0
+    }
+
+    /// The class of this number; `None` past the kernel volumes that exist.
+    #[must_use]
+    pub const fn from_index(index: u8) -> Option<Self> {
+        if index < 16 { Some(Self(index)) } else { None }
+    }
+
+    /// How many classes lie between the two: 0 for the same, 1 for neighbours.
+    #[must_use]
+    pub const fn distance(self, other: Self) -> u8 {
+        self.0.abs_diff(other.0)
+    }
+}
+
+impl fmt::Display for Density {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}-{}", 1_u32 << self.0, 2_u32 << self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octaves_of_mean_pairs() {
+        for (pairs, rows, class) in
+            [(0, 0, 0), (5, 5, 0), (199, 100, 0), (200, 100, 1), (628, 100, 2), (840, 100, 3)]
+        {
+            assert_eq!(Density::of(pairs, rows).index(), class, "{pairs}/{rows}");
+        }
+        assert_eq!(Density::of(628, 100).to_string(), "4-8");
+    }
+}

@@ -1,0 +1,47 @@
+//! The words that every part of voxtune shares.
+//!
+//! Nothing here does I/O, knows a device or runs a kernel. Data flows from the [`grid`] to
+//! configurations, from a configuration and a cloud to a [`ShapeKey`], and from there to
+//! [`AlgoId`]s that caches store and the registry runs.
+//!
+//! | idea | type |
+//! |---|---|
+//! | which product of the convolution | [`Direction`] |
+//! | storage type of features and weights | [`DType`] |
+//! | what kind of machine | [`Arch`], [`DeviceIdentity`] |
+//! | class of a row count | [`VoxelBucket`] |
+//! | class of a kernel map's density | [`Density`] |
+//! | the layer, without its rows | [`Operation`] |
+//! | the layer with its rows: what a cache is keyed by | [`ShapeKey`] |
+//! | which kernel, with which parameters | [`AlgoId`] |
+//! | which kernels may compete | [`AlgoMode`] |
+//! | one cell of a sparse tensor | [`Voxel`] |
+#![forbid(unsafe_code)]
+
+pub mod algo;
+pub mod arch;
+pub mod bucket;
+pub mod density;
+pub mod direction;
+pub mod dtype;
+pub mod grid;
+pub mod kernel_size;
+pub mod key;
+pub mod mode;
+pub mod operation;
+pub mod presets;
+pub mod voxel;
+
+pub use algo::AlgoId;
+pub use arch::{Arch, ComputeCapability, CpuIsa, DeviceIdentity};
+pub use bucket::VoxelBucket;
+pub use density::Density;
+pub use direction::Direction;
+pub use dtype::DType;
+pub use grid::{Configuration, Grid, GridOverrides};
+pub use kernel_size::KernelSize;
+pub use key::ShapeKey;
+pub use mode::AlgoMode;
+pub use operation::Operation;
+pub use presets::Preset;
+pub use voxel::Voxel;

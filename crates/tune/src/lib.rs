@@ -1,0 +1,1 @@
+//! The tuner: candidates, verification, races, evidence.

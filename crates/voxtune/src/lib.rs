@@ -1,0 +1,1 @@
+//! Sparse 3-D convolution that starts at full speed: layers, registry and embedded tuning caches.
