@@ -1,2 +1,8 @@
-//! Command line.
-fn main() {}
+//! The command line of voxtune. Everything it can do is in the library beside it.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xtask::run(std::env::args_os())
+}

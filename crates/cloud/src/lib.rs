@@ -1,1 +1,50 @@
 //! Voxel clouds: exact generators, readers of real scans, voxelisation.
+//!
+//! | want | have |
+//! |---|---|
+//! | a cloud with exactly n voxels | [`generate()`] with a [`Generator`] |
+//! | the cloud that a command line names | [`Source`] |
+//! | the points of a scan file | [`read_points`] |
+//! | cells of points | [`voxelize()`] with an optional [`Crop`] |
+//! | voxels of a scan file, in one step | [`load_file`] |
+//!
+//! Every cloud comes out distinct and sorted by batch, x, y, z, and is the same on every platform
+//! and with every number of threads.
+#![forbid(unsafe_code)]
+
+pub mod crop;
+pub mod error;
+pub mod generate;
+pub mod points;
+pub mod read;
+pub mod source;
+pub mod voxelize;
+
+mod bin;
+mod lzf;
+mod npy;
+mod npz;
+mod pcd;
+mod pcd_header;
+mod ply;
+mod ply_header;
+mod random;
+mod scalar;
+mod surface;
+mod tile;
+mod uniform;
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod neighbours;
+#[cfg(test)]
+mod scans;
+
+pub use crop::Crop;
+pub use error::CloudError;
+pub use generate::{Generator, MAX_VOXELS, generate};
+pub use points::Points;
+pub use read::read_points;
+pub use source::{FileOptions, Source, load_file};
+pub use voxelize::voxelize;

@@ -1,1 +1,57 @@
-//! Sparse 3-D convolution that starts at full speed: layers, registry and embedded tuning caches.
+//! Sparse 3-D convolution that starts at full speed.
+//!
+//! Which kernel is fastest for a layer depends on voxel count, density, channels, storage type and
+//! device. voxtune measured that beforehand and carries the answers: a layer's first call runs the
+//! kernel that won, and nothing is tuned while a program runs.
+//!
+//! ```
+//! use voxtune::{DType, Device, KernelSize, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels};
+//!
+//! let device = Device::cpu()?;
+//! let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1), Voxel::new(0, 5, 5, 5)];
+//! let voxels = Voxels::new(&device, cells)?;
+//! let features = Tensor::from_f32(&device, DType::Float32, 3, 4, &[1.0; 12])?;
+//! let kernel = KernelSize::submanifold(3)?;
+//! let layer = SubmConv3d::new(&device, 4, 8, kernel, DType::Float32, &[0.5; 27 * 4 * 8])?;
+//! let output = layer.forward(&SparseTensor::new(voxels, features)?)?;
+//! assert_eq!(output.features().to_f32()?[..8], [4.0; 8]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | concept | type |
+//! |---|---|
+//! | a processor that runs kernels | [`Device`] |
+//! | occupied cells, with their kernel maps | [`Voxels`] |
+//! | rows of channels on a device | [`Tensor`] |
+//! | both | [`SparseTensor`] |
+//! | a submanifold convolution | [`SubmConv3d`] |
+//! | every algorithm of a device | [`Registry`] |
+//! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`] |
+#![forbid(unsafe_code)]
+
+mod device;
+mod dispatch;
+mod error;
+mod folder;
+mod kernel_map;
+mod registry;
+mod sparse_tensor;
+mod subm_conv3d;
+mod tensor;
+mod voxels;
+
+pub use device::{Device, DeviceChoice, DeviceError, MalformedDeviceChoice, Sample};
+pub use dispatch::{Grade, MissPolicy, Resolution, Source, Tuner, TunerBuilder};
+pub use error::Error;
+pub use folder::{NoUserFolder, user_folder};
+pub use kernel_map::{KernelMap, MapCounts};
+pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
+pub use sparse_tensor::SparseTensor;
+pub use subm_conv3d::SubmConv3d;
+pub use tensor::Tensor;
+pub use voxels::Voxels;
+pub use voxtune_cache::{KernelHash, Requirement};
+pub use voxtune_shape::{
+    AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, KernelSize, Operation,
+    ShapeKey, Voxel, VoxelBucket,
+};

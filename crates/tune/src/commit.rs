@@ -1,0 +1,190 @@
+//! What new measurements do to stored ones.
+//!
+//! Repeating a run must not stir a file up: where the stored winner still holds its own among the
+//! new measurements, the stored evidence stays as it is, to the byte. Only a winner that is
+//! significantly beaten, a candidate that was not measured before, or a kernel that has changed
+//! brings the new measurements in.
+
+use voxtune::Algorithm;
+use voxtune_cache::{
+    EntryKey, Evidence, InvalidRecord, KernelHash, Record, decide, significantly_beaten,
+};
+use voxtune_shape::{AlgoId, Operation};
+
+use crate::entry::Measured;
+
+/// What became of an entry's new measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Committed {
+    /// There were none before.
+    Added,
+    /// The stored ones stay: their winner was not significantly beaten.
+    Kept,
+    /// They took the place of the stored ones.
+    Replaced,
+}
+
+/// Whether an entry has valid evidence for every candidate of a pool: measured or quarantined, with
+/// the kernel as it is now.
+#[must_use]
+pub fn is_covered<'a>(
+    evidence: &Evidence,
+    entry: &EntryKey,
+    operation: &Operation,
+    pool: impl IntoIterator<Item = &'a dyn Algorithm>,
+) -> bool {
+    let Some(records) = evidence.records(entry) else { return false };
+    pool.into_iter()
+        .all(|candidate| records.get(candidate.id(), candidate.kernel_hash(operation)).is_some())
+}
+
+/// The winner of an entry by its own evidence alone.
+#[must_use]
+pub fn winner(evidence: &Evidence, entry: &EntryKey) -> Option<AlgoId> {
+    let mut alone = Evidence::new();
+    for record in evidence.records(entry)?.iter() {
+        alone.insert(entry.clone(), record.clone()).ok()?;
+    }
+    decide(&alone).get(&entry.device, &entry.key).map(|decision| decision.winner)
+}
+
+/// Brings new measurements of an entry into stored evidence.
+///
+/// # Errors
+/// If a record is malformed; the evidence is as it was.
+pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed, InvalidRecord> {
+    let Measured { entry, records } = measured;
+    let fresh = of_one_entry(entry, records)?;
+    let Some(stored) = evidence.records(entry) else {
+        evidence.merge(fresh);
+        return Ok(Committed::Added);
+    };
+    let same_kernels = records.iter().all(|r| stored.get(&r.algo, r.kernel_hash).is_some());
+    let beaten = winner(evidence, entry).is_none_or(|incumbent| {
+        let competed = records.iter().any(|record| record.algo == incumbent);
+        competed && significantly_beaten(&incumbent, fresh.records(entry))
+    });
+    if same_kernels && !beaten {
+        return Ok(Committed::Kept);
+    }
+    let renewed: Vec<(&AlgoId, KernelHash)> =
+        records.iter().map(|record| (&record.algo, record.kernel_hash)).collect();
+    evidence.retain(|stored, record| {
+        stored != entry || !renewed.iter().any(|(algo, _)| **algo == record.algo)
+    });
+    evidence.merge(fresh);
+    Ok(Committed::Replaced)
+}
+
+fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, InvalidRecord> {
+    let mut evidence = Evidence::new();
+    for record in records {
+        evidence.insert(entry.clone(), record.clone())?;
+    }
+    Ok(evidence)
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::{DType, DeviceIdentity, Direction, KernelSize, ShapeKey};
+    use voxtune_cache::{Environment, Outcome, Timing, Workload};
+    use voxtune_shape::{Arch, CpuIsa};
+
+    use super::*;
+
+    fn entry() -> EntryKey {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let operation = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
+        EntryKey {
+            device: DeviceIdentity {
+                arch: Arch::Cpu(CpuIsa::X86Avx2),
+                name: "a processor".to_owned(),
+                units: 2,
+            },
+            key: ShapeKey::new(operation, 1000, 1000, 5000),
+            workload: Workload {
+                cloud: "uniform".to_owned(),
+                rows_in: 1000,
+                rows_out: 1000,
+                pairs: 5000,
+                batch: 1,
+                cold: false,
+            },
+        }
+    }
+
+    fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
+        Record {
+            algo: algo.parse().unwrap(),
+            kernel_hash: KernelHash::new(hash),
+            default: algo == "a",
+            requires: None,
+            environment: Environment {
+                tool: "test".to_owned(),
+                driver: String::new(),
+                toolkit: String::new(),
+            },
+            outcome: Outcome::Measured(Timing {
+                median_ns,
+                spread_ns: 0,
+                min_ns: median_ns,
+                samples: 3,
+                clock_mhz: None,
+                ratio_to_default: None,
+                max_error: 0.0,
+            }),
+        }
+    }
+
+    fn measured(records: &[(&str, u64, u64)]) -> Measured {
+        let records = records.iter().map(|&(algo, hash, ns)| record(algo, hash, ns)).collect();
+        Measured { entry: entry(), records }
+    }
+
+    fn committed(runs: &[&[(&str, u64, u64)]]) -> (Vec<Committed>, Evidence) {
+        let mut evidence = Evidence::new();
+        let outcomes =
+            runs.iter().map(|run| commit(&mut evidence, &measured(run)).unwrap()).collect();
+        (outcomes, evidence)
+    }
+
+    #[test]
+    fn a_repeat_within_noise_changes_nothing() {
+        let first: &[_] = &[("a", 1, 1000), ("b", 1, 800)];
+        let (outcomes, evidence) =
+            committed(&[first, &[("a", 1, 995), ("b", 1, 1004)], &[("a", 1, 1000), ("b", 1, 700)]]);
+        assert_eq!(outcomes, [Committed::Added, Committed::Kept, Committed::Kept]);
+        assert_eq!(evidence, committed(&[first]).1);
+    }
+
+    #[test]
+    fn a_beaten_winner_gives_way() {
+        let (outcomes, evidence) =
+            committed(&[&[("a", 1, 1000), ("b", 1, 800)], &[("a", 1, 800), ("b", 1, 1000)]]);
+        assert_eq!(outcomes[1], Committed::Replaced);
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "a");
+    }
+
+    #[test]
+    fn a_changed_kernel_is_measured_in() {
+        let (outcomes, evidence) =
+            committed(&[&[("a", 1, 1000), ("b", 1, 800)], &[("a", 1, 1000), ("b", 2, 790)]]);
+        assert_eq!(outcomes[1], Committed::Replaced);
+        assert_eq!(evidence.records(&entry()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_lone_candidate_that_is_known_displaces_nobody() {
+        let (outcomes, _) = committed(&[&[("a", 1, 1000), ("b", 1, 800)], &[("a", 1, 100)]]);
+        assert_eq!(outcomes[1], Committed::Kept);
+    }
+
+    #[test]
+    fn a_new_candidate_joins_the_others() {
+        let (outcomes, evidence) =
+            committed(&[&[("a", 1, 1000), ("b", 1, 800)], &[("b", 1, 805), ("c", 1, 900)]]);
+        assert_eq!(outcomes[1], Committed::Replaced);
+        assert_eq!(evidence.records(&entry()).unwrap().len(), 3);
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
+    }
+}

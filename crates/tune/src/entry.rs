@@ -1,0 +1,179 @@
+//! One key, measured on one cloud.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use voxtune::{Algorithm, Device, Launch, Operation};
+use voxtune_cache::{EntryKey, Environment, Outcome, Record, Timing, Workload};
+
+use crate::plan::{PlannedCloud, Request};
+use crate::race::{Lane, Policy, Track, race};
+use crate::setup::{CloudSetup, Operands, SetupError};
+use crate::statistics::{median, median_absolute_deviation, median_interval};
+use crate::verify::{Rejection, Verifier, guarded};
+
+/// An entry whose measurement ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// What was measured.
+    pub entry: EntryKey,
+    /// What each candidate did, in the order of the registry.
+    pub records: Vec<Record>,
+}
+
+/// The name of an entry.
+#[must_use]
+pub fn entry_key(
+    device: &Device,
+    operation: &Operation,
+    cloud: &PlannedCloud,
+    setup: &CloudSetup,
+    batch_size: usize,
+) -> EntryKey {
+    let counts = setup.map.counts();
+    EntryKey {
+        device: device.identity().clone(),
+        key: counts.key(*operation),
+        workload: Workload {
+            cloud: cloud.label().to_owned(),
+            rows_in: counts.n_in as u64,
+            rows_out: counts.n_out as u64,
+            pairs: counts.pairs as u64,
+            batch: cloud.batches(batch_size),
+            // Host caches are far smaller than any cloud that is worth tuning for.
+            cold: device.identity().arch.is_cuda(),
+        },
+    }
+}
+
+/// Verifies and races a pool of candidates. `None` if interrupted.
+///
+/// # Errors
+/// If clouds or operands cannot be set up; what candidates do is in their records.
+pub fn measure(
+    device: &Device,
+    verifier: &mut Verifier,
+    request: &Request,
+    cloud: &PlannedCloud,
+    setup: &CloudSetup,
+    operation: &Operation,
+    pool: &[Arc<dyn Algorithm>],
+    interrupt: &AtomicBool,
+) -> Result<Option<Measured>, SetupError> {
+    let start = Instant::now();
+    let entry = entry_key(device, operation, cloud, setup, request.batch_size);
+    let mut verdicts = Vec::with_capacity(pool.len());
+    for algorithm in pool {
+        if interrupt.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        verdicts.push(verifier.verdict(device, &**algorithm, operation, cloud, request.seed)?);
+    }
+    let racers: Vec<usize> = (0..pool.len()).filter(|&index| verdicts[index].is_ok()).collect();
+    let mut track = DeviceTrack {
+        device,
+        setup,
+        operation,
+        racers: racers.iter().map(|&index| &*pool[index]).collect(),
+        operands: Operands::random(device, operation, setup.map.counts(), request.seed)?,
+        clock_mhz: Cell::new(None),
+        start,
+        interrupt,
+    };
+    let field = race(racers.len(), &Policy::with_budget(request.budget), &mut track);
+    if interrupt.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let clock_mhz = track.clock_mhz.get();
+    let (driver, toolkit) = device.driver_and_toolkit();
+    let tool = format!("voxtune {}", env!("CARGO_PKG_VERSION"));
+    let environment = Environment { tool, driver, toolkit };
+    let default_lane = racers
+        .iter()
+        .position(|&index| pool[index].is_default(operation))
+        .map(|lane| field[lane].clone());
+    let records = pool
+        .iter()
+        .zip(verdicts)
+        .enumerate()
+        .filter_map(|(index, (algorithm, verdict))| {
+            let outcome = match verdict {
+                Err(rejection) => quarantined(rejection),
+                Ok(max_error) => {
+                    let lane = &field[racers.iter().position(|&racer| racer == index)?];
+                    outcome(lane, default_lane.as_ref(), max_error, clock_mhz)?
+                }
+            };
+            Some(Record {
+                algo: algorithm.id().clone(),
+                kernel_hash: algorithm.kernel_hash(operation),
+                default: algorithm.is_default(operation),
+                requires: algorithm.requires(),
+                environment: environment.clone(),
+                outcome,
+            })
+        })
+        .collect();
+    Ok(Some(Measured { entry, records }))
+}
+
+/// The real thing: candidates on a device, timed by the device's clock.
+struct DeviceTrack<'a> {
+    device: &'a Device,
+    setup: &'a CloudSetup,
+    operation: &'a Operation,
+    racers: Vec<&'a dyn Algorithm>,
+    operands: Operands,
+    clock_mhz: Cell<Option<u32>>,
+    start: Instant,
+    interrupt: &'a AtomicBool,
+}
+
+impl Track for DeviceTrack<'_> {
+    type Failure = Rejection;
+
+    fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
+        let Operands { a, b, out } = &mut self.operands;
+        let launch = Launch { operation: self.operation, map: &self.setup.map, a, b, out };
+        let (device, racer) = (self.device, self.racers[lane]);
+        let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))?;
+        self.clock_mhz.set(sample.clock_mhz.or(self.clock_mhz.get()));
+        Ok(sample.elapsed_ns.max(1))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+}
+
+fn quarantined(rejection: Rejection) -> Outcome {
+    Outcome::Quarantined { reason: rejection.reason, detail: rejection.detail }
+}
+
+fn outcome(
+    lane: &Lane<Rejection>,
+    default_lane: Option<&Lane<Rejection>>,
+    max_error: f64,
+    clock_mhz: Option<u32>,
+) -> Option<Outcome> {
+    if let Some(rejection) = &lane.failure {
+        return Some(quarantined(rejection.clone()));
+    }
+    let samples: Vec<f64> = lane.samples().map(|ns| ns as f64).collect();
+    let ratios = default_lane.map(|default| lane.ratios_to(default));
+    Some(Outcome::Measured(Timing {
+        median_ns: median(&samples)? as u64,
+        spread_ns: median_absolute_deviation(&samples)? as u64,
+        min_ns: lane.samples().min()?,
+        samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+        clock_mhz,
+        ratio_to_default: ratios.and_then(|ratios| median_interval(&ratios)),
+        max_error,
+    }))
+}

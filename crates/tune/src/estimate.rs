@@ -1,0 +1,227 @@
+//! How long and how much memory, before a run starts.
+
+use std::time::{Duration, Instant};
+
+use voxtune::{
+    DType, Device, Direction, Error, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels,
+};
+use voxtune_cloud::{Generator, generate};
+use voxtune_shape::grid::Configuration;
+
+use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
+use crate::setup::{Operands, SetupError};
+
+/// What a run will need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// Expected time of each configuration, in order.
+    pub configurations: Vec<Duration>,
+    /// Memory of the largest configuration beyond what the process holds anyway.
+    ///
+    /// # Units
+    /// Bytes.
+    pub peak_bytes: u64,
+}
+
+impl Estimate {
+    /// Expected time of the run.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.configurations.iter().sum()
+    }
+}
+
+/// Bytes that a row of a cloud and its map take while the map is built: the voxel, a copy that is
+/// sorted with its row number, and slack of growing buffers.
+const ROW_BYTES: f64 = 64.0;
+
+/// Bytes that a pair takes: two row numbers, twice while lists are put together.
+const PAIR_BYTES: f64 = 16.0;
+
+/// Seconds that a row takes to generate, sort and map.
+const ROW_SECONDS: f64 = 0.6e-6;
+
+/// Estimates a plan on a device, after a short trial of its speed.
+///
+/// # Errors
+/// If the trial fails.
+pub fn estimate(device: &Device, plan: &Plan, request: &Request) -> Result<Estimate, SetupError> {
+    let flops_per_second = trial(device)?;
+    let configurations = plan
+        .configurations
+        .iter()
+        .map(|planned| expected_time(device, planned, request, flops_per_second))
+        .collect();
+    let peak_bytes = plan
+        .configurations
+        .iter()
+        .map(|planned| configuration_bytes(planned, &request.directions))
+        .max()
+        .unwrap_or(0);
+    Ok(Estimate { configurations, peak_bytes })
+}
+
+/// Floating-point operations per second of the default algorithm on a layer of middling size.
+fn trial(device: &Device) -> Result<f64, SetupError> {
+    const ROWS: usize = 16_384;
+    const RUNS: usize = 3;
+    let kernel = KernelSize::submanifold(3).map_err(|error| Error::Launch {
+        algorithm: "trial".to_owned(),
+        detail: error.to_string(),
+    })?;
+    let operation = Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, kernel);
+    let cells: Vec<Voxel> = device.install(|| generate(Generator::Uniform, ROWS, 1, 0))?;
+    let map = Voxels::new(device, cells)?.kernel_map(kernel)?;
+    let counts = map.counts();
+    let mut operands = Operands::random(device, &operation, counts, 0)?;
+    let registry = device.registry();
+    let Some(algorithm) = registry.default_for(&operation) else {
+        let device = device.identity().clone();
+        return Err(Error::NoAlgorithm { device, operation }.into());
+    };
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        let Operands { a, b, out } = &mut operands;
+        let launch = Launch { operation: &operation, map: &map, a, b, out };
+        registry.run(&**algorithm, device, launch)?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9))
+}
+
+fn expected_time(
+    device: &Device,
+    planned: &PlannedConfiguration,
+    request: &Request,
+    flops_per_second: f64,
+) -> Duration {
+    /// Samples of the leader and its rivals beyond the first of each candidate.
+    const LATER_SAMPLES: f64 = 20.0;
+    /// How much slower the float64 reference is than the trial.
+    const REFERENCE_SLOWDOWN: f64 = 10.0;
+    const REFERENCE_FLOPS: f64 = 1.5e9;
+    let seconds: f64 = planned
+        .clouds
+        .iter()
+        .map(|cloud| {
+            let set_up = cloud.voxels() as f64 * ROW_SECONDS;
+            let entries = request.directions.iter().map(|&direction| {
+                let operation = operation_of(&planned.configuration, direction);
+                let counts = expected_counts(cloud, operation.kernel);
+                let pool =
+                    device.registry().pool(request.modes.of(direction), &operation, counts).len();
+                let flops = operation.flops(counts.pairs) as f64;
+                let run = flops / flops_per_second;
+                let first = run * pool as f64;
+                let owed = first + 2.0 * run;
+                let wanted = run.mul_add(LATER_SAMPLES, first);
+                let reference = flops.min(REFERENCE_FLOPS) * REFERENCE_SLOWDOWN / flops_per_second;
+                reference + wanted.min(request.budget.as_secs_f64()).max(owed)
+            });
+            set_up + entries.sum::<f64>()
+        })
+        .sum();
+    Duration::from_secs_f64(seconds)
+}
+
+/// One direction of a configuration's layer.
+#[must_use]
+pub const fn operation_of(configuration: &Configuration, direction: Direction) -> Operation {
+    let Configuration { channels, kernel, dtype, .. } = *configuration;
+    Operation::submanifold(direction, dtype, channels.c_in, channels.c_out, kernel)
+}
+
+fn expected_counts(cloud: &PlannedCloud, kernel: KernelSize) -> MapCounts {
+    let rows = cloud.voxels();
+    let pairs = rows as f64 * cloud.expected_pairs_per_row(kernel.volume());
+    MapCounts { n_in: rows, n_out: rows, pairs: pairs as usize }
+}
+
+/// Memory that a configuration needs on its device: all its clouds with their maps, the operands
+/// of its largest direction, and a float32 copy of the larger of them for workspaces.
+///
+/// # Units
+/// Bytes.
+#[must_use]
+pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Direction]) -> u64 {
+    let maps: f64 = planned
+        .clouds
+        .iter()
+        .map(|cloud| {
+            let counts = expected_counts(cloud, planned.configuration.kernel);
+            (counts.n_in as f64).mul_add(ROW_BYTES, counts.pairs as f64 * PAIR_BYTES)
+        })
+        .sum();
+    let operands = planned
+        .clouds
+        .iter()
+        .flat_map(|cloud| directions.iter().map(move |&direction| (cloud, direction)))
+        .map(|(cloud, direction)| {
+            let operation = operation_of(&planned.configuration, direction);
+            let counts = expected_counts(cloud, operation.kernel);
+            operand_bytes(&operation, counts)
+        })
+        .max()
+        .unwrap_or(0);
+    maps as u64 + operands
+}
+
+fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
+    let element = operation.dtype.bytes();
+    let (c_in, c_out) = (operation.c_in as usize, operation.c_out as usize);
+    let features = counts.n_in * c_in * element + counts.n_out * c_out * element;
+    let weights = operation.weight_len() * (element + 4);
+    let workspace = counts.n_in.max(counts.n_out) * c_in.max(c_out) * 4;
+    (features + weights + workspace) as u64
+}
+
+/// Bytes as a person reads them.
+#[must_use]
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::Preset;
+
+    use super::*;
+
+    fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {
+        let grid = Preset::Quick.grid();
+        PlannedConfiguration {
+            configuration: Configuration {
+                voxels,
+                channels: channels.parse().unwrap(),
+                kernel: grid.kernels[0],
+                dtype: DType::Float16,
+            },
+            clouds: vec![PlannedCloud::Generated { generator: Generator::Uniform, voxels }],
+        }
+    }
+
+    #[test]
+    fn memory_grows_with_rows_and_channels() {
+        let bytes = |voxels, channels| {
+            configuration_bytes(&planned(voxels, channels), &[Direction::Forward])
+        };
+        // 2 M rows of 512 channels: two float16 features and a float32 copy are 8 GB.
+        assert!(bytes(2_000_000, "512,512") > 8_000_000_000);
+        assert!(bytes(2_000_000, "32,32") < 1_200_000_000);
+        assert!(bytes(1_000, "32,32") < bytes(1_000, "64,64"));
+    }
+
+    #[test]
+    fn bytes_are_readable() {
+        assert_eq!(human_bytes(512), "512 B");
+        assert_eq!(human_bytes(8 << 30), "8.0 GiB");
+    }
+}

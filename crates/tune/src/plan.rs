@@ -1,0 +1,318 @@
+//! Which configurations are measured, over which clouds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use voxtune_cloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
+use voxtune_shape::grid::{Configuration, Expansion, MergedCount};
+use voxtune_shape::mode::AlgoModes;
+use voxtune_shape::{Direction, Grid, Voxel, VoxelBucket};
+
+/// What to populate.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The grid of layers and voxel counts.
+    pub grid: Grid,
+    /// The clouds to measure every configuration on.
+    pub clouds: Vec<Source>,
+    /// How files become voxels.
+    pub file_options: FileOptions,
+    /// Samples in a generated cloud.
+    pub batch_size: usize,
+    /// Seed of clouds and operands.
+    pub seed: u64,
+    /// Directions to measure.
+    pub directions: Vec<Direction>,
+    /// Which algorithms compete.
+    pub modes: AlgoModes,
+    /// Time for an entry; see [`crate::race::Policy::budget`].
+    pub budget: Duration,
+    /// Whether entries with valid evidence are left alone.
+    pub resume: bool,
+}
+
+/// A cloud of known size.
+#[derive(Clone, Debug)]
+pub enum PlannedCloud {
+    /// Made for the configuration.
+    Generated {
+        /// How its voxels lie.
+        generator: Generator,
+        /// How many there are.
+        voxels: usize,
+    },
+    /// Read from a file when the plan was made.
+    File(Arc<FileCloud>),
+}
+
+/// The voxels of a file.
+#[derive(Debug)]
+pub struct FileCloud {
+    label: String,
+    cells: Vec<Voxel>,
+}
+
+/// A configuration with its clouds.
+#[derive(Clone, Debug)]
+pub struct PlannedConfiguration {
+    /// The layer and the size of its clouds.
+    pub configuration: Configuration,
+    /// The clouds, all of one bucket.
+    pub clouds: Vec<PlannedCloud>,
+}
+
+/// Everything that a run will measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order in which they are measured: neighbours share clouds and kernel maps.
+    pub configurations: Vec<PlannedConfiguration>,
+    /// Voxel counts that an earlier one stands for.
+    pub merged: Vec<MergedCount>,
+}
+
+/// A request that cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A cloud cannot be had.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// Evidence could not tell two files apart.
+    #[error("two files are called {label}: rename one, since evidence is stored under that name")]
+    SameLabel {
+        /// The name.
+        label: String,
+    },
+    /// An axis of the grid is empty.
+    #[error("nothing to measure: every axis of the grid needs a value, and there must be a cloud")]
+    Empty,
+}
+
+impl Plan {
+    /// Expands a request. Files are read now: their voxel counts take the place of the grid's, so
+    /// that a scan is measured whole. A file in the bucket of a generated cloud is another entry of
+    /// the same configuration.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or nothing is to be measured.
+    pub fn new(request: &Request) -> Result<Self, PlanError> {
+        let files = read_files(request)?;
+        let generators: Vec<Generator> = request
+            .clouds
+            .iter()
+            .filter_map(|source| match source {
+                Source::Generated(generator) => Some(*generator),
+                Source::File(_) => None,
+            })
+            .collect();
+        let mut voxels =
+            if generators.is_empty() { Vec::new() } else { request.grid.voxels.clone() };
+        voxels.extend(files.iter().map(|file| file.cells.len()));
+        let grid = Grid { voxels, ..request.grid.clone() };
+        let Expansion { configurations, mut merged } = grid.expand();
+        if configurations.is_empty() || request.clouds.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        // A file that joins a bucket is measured as it is: nothing was merged away.
+        merged.retain(|count| files.iter().all(|file| file.cells.len() != count.voxels));
+        let requested =
+            |bucket| request.grid.voxels.iter().any(|&count| VoxelBucket::of(count) == bucket);
+        let configurations = configurations
+            .into_iter()
+            .map(|configuration| {
+                let bucket = VoxelBucket::of(configuration.voxels);
+                let mut clouds = Vec::new();
+                if requested(bucket) {
+                    clouds.extend(generators.iter().map(|&generator| PlannedCloud::Generated {
+                        generator,
+                        voxels: configuration.voxels,
+                    }));
+                }
+                let joins = |file: &&Arc<FileCloud>| VoxelBucket::of(file.cells.len()) == bucket;
+                clouds.extend(files.iter().filter(joins).cloned().map(PlannedCloud::File));
+                PlannedConfiguration { configuration, clouds }
+            })
+            .collect();
+        Ok(Self { configurations, merged })
+    }
+
+    /// Number of keys that will be measured.
+    #[must_use]
+    pub fn entries(&self, directions: usize) -> usize {
+        self.configurations.iter().map(|planned| planned.clouds.len() * directions).sum()
+    }
+}
+
+fn read_files(request: &Request) -> Result<Vec<Arc<FileCloud>>, PlanError> {
+    let mut files = Vec::new();
+    let mut seen: Vec<&PathBuf> = Vec::new();
+    for source in &request.clouds {
+        let Source::File(path) = source else { continue };
+        if seen.contains(&path) {
+            continue;
+        }
+        seen.push(path);
+        let label = source.label();
+        if files.iter().any(|file: &Arc<FileCloud>| file.label == label) {
+            return Err(PlanError::SameLabel { label });
+        }
+        let cells = load_file(path, &request.file_options)?;
+        files.push(Arc::new(FileCloud { label, cells }));
+    }
+    Ok(files)
+}
+
+impl PlannedCloud {
+    /// The permanent text that evidence is stored under.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Generated { generator, .. } => generator.as_str(),
+            Self::File(file) => &file.label,
+        }
+    }
+
+    /// Number of voxels.
+    #[must_use]
+    pub fn voxels(&self) -> usize {
+        match self {
+            Self::Generated { voxels, .. } => *voxels,
+            Self::File(file) => file.cells.len(),
+        }
+    }
+
+    /// The voxels.
+    ///
+    /// # Errors
+    /// If the generator refuses the count.
+    pub fn cells(&self, batch_size: usize, seed: u64) -> Result<Vec<Voxel>, CloudError> {
+        match self {
+            Self::Generated { generator, voxels } => {
+                generate(*generator, *voxels, batch_size, seed)
+            }
+            Self::File(file) => Ok(file.cells.clone()),
+        }
+    }
+
+    /// Fewer voxels that lie in the same way: a smaller generated cloud, or a contiguous part of a
+    /// file's.
+    ///
+    /// # Errors
+    /// If the generator refuses the count.
+    pub fn sample(
+        &self,
+        rows: usize,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Vec<Voxel>, CloudError> {
+        let rows = rows.min(self.voxels());
+        match self {
+            Self::Generated { generator, .. } => generate(*generator, rows, batch_size, seed),
+            Self::File(file) => {
+                let start = (file.cells.len() - rows) / 2;
+                Ok(file.cells[start..start + rows].to_vec())
+            }
+        }
+    }
+
+    /// Mean pairs per row to expect of a kernel of this volume, before there is a kernel map: the
+    /// occupancy of uniform clouds is 15 %, and surfaces fill a third of a small neighbourhood.
+    #[must_use]
+    pub fn expected_pairs_per_row(&self, kernel_volume: usize) -> f64 {
+        let others = kernel_volume.saturating_sub(1) as f64;
+        match self {
+            Self::Generated { generator: Generator::Uniform, .. } => others.mul_add(0.15, 1.0),
+            _ => others.mul_add(0.33, 1.0),
+        }
+    }
+
+    /// Samples in the batch.
+    #[must_use]
+    pub fn batches(&self, batch_size: usize) -> u32 {
+        let batches = match self {
+            Self::Generated { voxels, .. } => batch_size.min(*voxels),
+            Self::File(file) => file
+                .cells
+                .iter()
+                .map(|cell| cell.batch)
+                .max()
+                .map_or(1, |last| usize::try_from(last).map_or(1, |last| last + 1)),
+        };
+        u32::try_from(batches).unwrap_or(u32::MAX)
+    }
+
+    /// Whether two clouds have the same voxels for the same batch size and seed.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Generated { generator, voxels },
+                Self::Generated { generator: other_generator, voxels: other_voxels },
+            ) => generator == other_generator && voxels == other_voxels,
+            (Self::File(file), Self::File(other)) => Arc::ptr_eq(file, other),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::Preset;
+
+    use super::*;
+
+    fn request(preset: Preset, clouds: Vec<Source>) -> Request {
+        Request {
+            grid: preset.grid(),
+            clouds,
+            file_options: FileOptions::default(),
+            batch_size: 1,
+            seed: 0,
+            directions: Direction::ALL.to_vec(),
+            modes: AlgoModes::default(),
+            budget: Duration::from_secs(6),
+            resume: false,
+        }
+    }
+
+    fn generated(generators: &[Generator]) -> Vec<Source> {
+        generators.iter().copied().map(Source::Generated).collect()
+    }
+
+    #[test]
+    fn two_clouds_are_two_entries_of_one_configuration() {
+        let clouds = generated(&Generator::ALL);
+        let plan = Plan::new(&request(Preset::Default, clouds)).unwrap();
+        assert_eq!(plan.configurations.len(), 364);
+        assert_eq!(plan.entries(3), 364 * 3 * 2);
+    }
+
+    #[test]
+    fn a_file_replaces_the_counts_and_joins_its_bucket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.bin");
+        let point = |x: u16| [f32::from(x), 0.0, 0.0, 1.0].map(f32::to_le_bytes).concat();
+        let bytes: Vec<u8> = (0..70_000_u32).flat_map(|x| point((x % 65_000) as u16)).collect();
+        std::fs::write(&path, bytes).unwrap();
+
+        let file_only = request(Preset::Quick, vec![Source::File(path.clone())]);
+        let plan = Plan::new(&file_only).unwrap();
+        assert_eq!(plan.configurations.len(), 3);
+        assert_eq!(plan.configurations[0].clouds[0].voxels(), 65_000);
+        assert_eq!(plan.configurations[0].clouds[0].label(), "scan");
+
+        let mut mixed = generated(&[Generator::Uniform]);
+        mixed.push(Source::File(path));
+        let mut request = request(Preset::Quick, mixed);
+        request.grid.voxels = vec![60_000, 500_000];
+        let plan = Plan::new(&request).unwrap();
+        let clouds: Vec<usize> = plan.configurations.iter().map(|c| c.clouds.len()).collect();
+        assert_eq!(clouds, [2, 2, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn no_cloud_is_an_error() {
+        assert!(matches!(Plan::new(&request(Preset::Quick, Vec::new())), Err(PlanError::Empty)));
+    }
+}

@@ -1,0 +1,328 @@
+//! Racing: who is fastest, in interleaved rounds.
+//!
+//! The candidates run in turn, round after round, so that a drifting clock or a busy neighbour
+//! strikes all of them alike. A candidate leaves when its first sample is hopeless, and later when
+//! its interval cannot reach the leader's (after Tørring et al. 2021, arXiv 2103.08716). The
+//! default stays to the end of its hopes like any other; ratios to it come from the rounds in which
+//! both ran.
+//!
+//! Nothing here knows devices or clocks: a [`Track`] provides both, so that policies are tested on
+//! made-up times.
+
+use std::time::Duration;
+
+use crate::statistics::{median, median_absolute_deviation};
+
+/// What the racers run on.
+pub trait Track {
+    /// Why a run failed.
+    type Failure;
+
+    /// Runs one candidate once.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    ///
+    /// # Errors
+    /// If the candidate fails: it leaves the race.
+    fn sample(&mut self, lane: usize) -> Result<u64, Self::Failure>;
+
+    /// Time spent on this entry so far.
+    fn elapsed(&self) -> Duration;
+
+    /// Whether to stop at once.
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// When to sample, when to leave and when to stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// Time after which only what is owed is still measured: a sample of each candidate and
+    /// [`Self::leader_samples`] of the leader.
+    pub budget: Duration,
+    /// Runs shorter than this are repeated once before they count: caches and branch predictors
+    /// are cold the first time.
+    pub warm_up_below: Duration,
+    /// A candidate whose first sample exceeds the leader's median this many times leaves at once.
+    pub hopeless_ratio: f64,
+    /// Samples that the leader gets whatever the budget says.
+    pub leader_samples: usize,
+    /// Samples after which a candidate that is still in has been measured well enough.
+    pub max_samples: usize,
+}
+
+impl Policy {
+    /// The policy for a budget.
+    #[must_use]
+    pub const fn with_budget(budget: Duration) -> Self {
+        Self {
+            budget,
+            warm_up_below: Duration::from_millis(50),
+            hopeless_ratio: 2.0,
+            leader_samples: 3,
+            max_samples: 11,
+        }
+    }
+}
+
+/// What a candidate did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane<F> {
+    /// Its time in each round in which it ran, warm-up left out.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    pub rounds: Vec<Option<u64>>,
+    /// Why it left, if it failed.
+    pub failure: Option<F>,
+    racing: bool,
+}
+
+impl<F> Lane<F> {
+    fn values(&self) -> Vec<f64> {
+        self.samples().map(|ns| ns as f64).collect()
+    }
+
+    /// Its times, in order.
+    pub fn samples(&self) -> impl Iterator<Item = u64> {
+        self.rounds.iter().filter_map(|round| *round)
+    }
+
+    /// Ratios of its time to another's in the rounds in which both ran.
+    #[must_use]
+    pub fn ratios_to(&self, other: &Self) -> Vec<f64> {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        pairs.filter_map(|(own, other)| Some((*own)? as f64 / (*other)?.max(1) as f64)).collect()
+    }
+}
+
+/// Races `lanes` candidates and returns what each did, in the same order.
+pub fn race<T: Track>(lanes: usize, policy: &Policy, track: &mut T) -> Vec<Lane<T::Failure>> {
+    let new_lane = || Lane { rounds: Vec::new(), failure: None, racing: true };
+    let mut field: Vec<Lane<T::Failure>> = (0..lanes).map(|_| new_lane()).collect();
+    first_round(&mut field, policy, track);
+    for round in 1.. {
+        if track.interrupted() || !later_round(&mut field, round, policy, track) {
+            break;
+        }
+        leave_out_beaten(&mut field, policy);
+    }
+    field
+}
+
+fn first_round<T: Track>(field: &mut [Lane<T::Failure>], policy: &Policy, track: &mut T) {
+    for lane in 0..field.len() {
+        if track.interrupted() {
+            field[lane].racing = false;
+            continue;
+        }
+        let mut sample = track.sample(lane);
+        if let Ok(ns) = sample
+            && Duration::from_nanos(ns) < policy.warm_up_below
+        {
+            sample = track.sample(lane);
+        }
+        record(&mut field[lane], sample);
+    }
+    if let Some((_, best)) = leader(field) {
+        for lane in field {
+            let hopeless = |ns| ns as f64 > best * policy.hopeless_ratio;
+            let first = lane.samples().next();
+            lane.racing &= !first.is_some_and(hopeless);
+        }
+    }
+}
+
+/// One sample of everyone who is still in; false if nobody was owed one. The order rotates, so
+/// that nobody always runs behind the same neighbour.
+fn later_round<T: Track>(
+    field: &mut [Lane<T::Failure>],
+    round: usize,
+    policy: &Policy,
+    track: &mut T,
+) -> bool {
+    let mut sampled = false;
+    for step in 0..field.len() {
+        let lane = (step + round) % field.len();
+        let due = field[lane].racing
+            && !track.interrupted()
+            && is_due(field, lane, policy, track.elapsed());
+        if due {
+            let sample = track.sample(lane);
+            record(&mut field[lane], sample);
+            sampled = true;
+        } else {
+            field[lane].rounds.push(None);
+        }
+    }
+    sampled
+}
+
+fn is_due<F>(field: &[Lane<F>], lane: usize, policy: &Policy, elapsed: Duration) -> bool {
+    let taken = field[lane].samples().count();
+    if taken >= policy.max_samples {
+        return false;
+    }
+    let leads = leader(field).is_some_and(|(first, _)| first == lane);
+    if leads && taken < policy.leader_samples {
+        return true;
+    }
+    let next = median(&field[lane].values()).unwrap_or(0.0);
+    elapsed + Duration::from_nanos(next as u64) <= policy.budget
+}
+
+fn record<F>(lane: &mut Lane<F>, sample: Result<u64, F>) {
+    match sample {
+        Ok(ns) => lane.rounds.push(Some(ns)),
+        Err(failure) => {
+            lane.failure = Some(failure);
+            lane.racing = false;
+            lane.rounds.push(None);
+        }
+    }
+}
+
+/// The candidate with the lowest median that has not failed, and that median.
+fn leader<F>(field: &[Lane<F>]) -> Option<(usize, f64)> {
+    let alive = field.iter().enumerate().filter(|(_, lane)| lane.failure.is_none());
+    alive
+        .filter_map(|(index, lane)| Some((index, median(&lane.values())?)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// Whoever has three samples and an interval wholly above the leader's leaves. The interval is the
+/// median with three standard errors, taken from the median absolute deviation, and at least 1 %.
+fn leave_out_beaten<F>(field: &mut [Lane<F>], policy: &Policy) {
+    const LEAST_RELATIVE_ERROR: f64 = 0.01;
+    /// Standard deviations in a median absolute deviation of normal noise.
+    const NORMAL: f64 = 1.4826;
+    let interval = |lane: &Lane<F>| {
+        let values = lane.values();
+        let centre = median(&values)?;
+        let deviation = median_absolute_deviation(&values)? * NORMAL;
+        let error = 3.0 * deviation / (values.len() as f64).sqrt();
+        let error = error.max(centre * LEAST_RELATIVE_ERROR);
+        Some((centre - error, centre + error))
+    };
+    let Some((first, _)) = leader(field) else { return };
+    if field[first].samples().count() < policy.leader_samples {
+        return;
+    }
+    let Some((_, reach)) = interval(&field[first]) else { return };
+    for lane in field.iter_mut() {
+        let beaten = lane.samples().count() >= policy.leader_samples
+            && interval(lane).is_some_and(|(low, _)| low > reach);
+        lane.racing &= !beaten;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Candidates that take made-up times on a made-up clock.
+    struct Fake<F: FnMut(usize, usize) -> Result<u64, &'static str>> {
+        times: F,
+        runs: Vec<usize>,
+        clock: Duration,
+    }
+
+    impl<F: FnMut(usize, usize) -> Result<u64, &'static str>> Track for Fake<F> {
+        type Failure = &'static str;
+
+        fn sample(&mut self, lane: usize) -> Result<u64, &'static str> {
+            let run = self.runs[lane];
+            self.runs[lane] += 1;
+            let ns = (self.times)(lane, run)?;
+            self.clock += Duration::from_nanos(ns);
+            Ok(ns)
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.clock
+        }
+    }
+
+    const MS: u64 = 1_000_000;
+
+    fn run(
+        lanes: usize,
+        budget_ms: u64,
+        times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
+    ) -> Vec<Lane<&'static str>> {
+        let mut track = Fake { times, runs: vec![0; lanes], clock: Duration::ZERO };
+        race(lanes, &Policy::with_budget(Duration::from_millis(budget_ms)), &mut track)
+    }
+
+    fn counts(field: &[Lane<&'static str>]) -> Vec<usize> {
+        field.iter().map(|lane| lane.samples().count()).collect()
+    }
+
+    #[test]
+    fn hopeless_candidates_get_one_sample() {
+        let field = run(3, 60_000, |lane, _| Ok([100, 201, 199][lane] * MS));
+        assert_eq!(counts(&field), [11, 1, 3]);
+    }
+
+    #[test]
+    fn near_ties_are_measured_to_the_end() {
+        let field =
+            run(2, 60_000, |lane, run| Ok(100 * MS + (lane as u64 + run as u64 % 3) * MS / 2));
+        assert_eq!(counts(&field), [11, 11]);
+    }
+
+    #[test]
+    fn the_leader_gets_three_samples_whatever_the_budget() {
+        let field = run(3, 0, |lane, _| Ok([150, 100, 120][lane] * MS));
+        assert_eq!(counts(&field), [1, 3, 1]);
+    }
+
+    #[test]
+    fn a_budget_is_kept_to_what_is_owed() {
+        let field = run(2, 1_000, |lane, _| Ok([100, 101][lane] * MS));
+        let total: u64 = field.iter().flat_map(Lane::samples).sum();
+        assert!(total <= 1_000 * MS && total > 900 * MS, "{total}");
+    }
+
+    #[test]
+    fn short_runs_are_warmed_up() {
+        let field = run(1, 60_000, |_, run| Ok(if run == 0 { 40 * MS } else { MS }));
+        assert!(field[0].samples().all(|ns| ns == MS));
+    }
+
+    #[test]
+    fn a_slow_first_sample_of_a_short_run_is_forgiven() {
+        let field = run(2, 60_000, |lane, run| {
+            Ok(if lane == 1 && run == 0 { 49 * MS } else { [11, 10][lane] * MS })
+        });
+        assert_eq!(counts(&field), [3, 11]);
+    }
+
+    #[test]
+    fn failures_leave_and_are_kept() {
+        let field = run(2, 60_000, |lane, run| {
+            if lane == 0 && run == 3 { Err("device lost") } else { Ok([90, 100][lane] * MS) }
+        });
+        assert_eq!(field[0].failure, Some("device lost"));
+        assert_eq!(field[1].samples().count(), 11);
+    }
+
+    #[test]
+    fn a_drifting_clock_does_not_change_the_ratio() {
+        let mut calls = 0;
+        let field = run(2, 60_000, |lane, _| {
+            calls += 1;
+            Ok([100, 90][lane] * MS * (100 + calls) / 100)
+        });
+        let ratios = field[1].ratios_to(&field[0]);
+        let middle = median(&ratios).unwrap();
+        assert!((0.87..0.93).contains(&middle), "{middle}");
+    }
+
+    #[test]
+    fn an_empty_field_is_no_race() {
+        assert!(run(0, 1_000, |_, _| Ok(MS)).is_empty());
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong in a call.
+
+use voxtune_shape::{DType, DeviceIdentity, Operation, ShapeKey};
+
+/// A call that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A slice or tensor whose length does not follow from the shape.
+    #[error("{what}: expected {expected} elements, found {found}")]
+    Length {
+        /// Which operand.
+        what: &'static str,
+        /// The length that the shape asks for.
+        expected: usize,
+        /// The length given.
+        found: usize,
+    },
+    /// A tensor with the wrong number of channels.
+    #[error("{what}: expected {expected} channels, found {found}")]
+    Channels {
+        /// Which operand.
+        what: &'static str,
+        /// Channels of the layer.
+        expected: usize,
+        /// Channels of the tensor.
+        found: usize,
+    },
+    /// A tensor whose rows are not those of the voxels.
+    #[error("{what}: expected {expected} rows, one for each voxel, found {found}")]
+    Rows {
+        /// Which operand.
+        what: &'static str,
+        /// Number of voxels.
+        expected: usize,
+        /// Rows of the tensor.
+        found: usize,
+    },
+    /// A tensor of another storage type than the layer.
+    #[error("{what}: expected {expected}, found {found}; convert it with `Tensor::from_f32`")]
+    DType {
+        /// Which operand.
+        what: &'static str,
+        /// Storage type of the layer.
+        expected: DType,
+        /// Storage type of the tensor.
+        found: DType,
+    },
+    /// A layer without channels.
+    #[error("a layer needs channels: found {c_in} in, {c_out} out")]
+    NoChannels {
+        /// Input channels given.
+        c_in: u32,
+        /// Output channels given.
+        c_out: u32,
+    },
+    /// No kernel of the device can compute the operation.
+    #[error("{device} has no algorithm for {operation}")]
+    NoAlgorithm {
+        /// Where it was to run.
+        device: DeviceIdentity,
+        /// What was to be computed.
+        operation: Operation,
+    },
+    /// The policy forbids a guess and no cache answers.
+    #[error(
+        "no cache holds {key} for {device}: populate it with `cargo xtask populate`, or choose \
+         `MissPolicy::BestGrade`"
+    )]
+    Miss {
+        /// Where it was to run.
+        device: DeviceIdentity,
+        /// What was looked up.
+        key: ShapeKey,
+    },
+    /// The kernel map could not be built.
+    #[error(transparent)]
+    KernelMap(#[from] voxtune_cpu::KernelMapError),
+    /// The host backend refused the call.
+    #[error(transparent)]
+    Cpu(#[from] voxtune_cpu::RunError),
+    /// The device could not be opened.
+    #[error(transparent)]
+    Device(#[from] crate::DeviceError),
+    /// An environment variable that decides on algorithms is malformed.
+    #[error(transparent)]
+    Mode(#[from] voxtune_shape::mode::MalformedAlgoModeVariable),
+    /// A kernel failed for a reason of its own.
+    #[error("{algorithm} failed: {detail}")]
+    Launch {
+        /// Which algorithm.
+        algorithm: String,
+        /// What it reported.
+        detail: String,
+    },
+}

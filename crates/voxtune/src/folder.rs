@@ -1,0 +1,48 @@
+//! Where a user's own caches live.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Neither the variables nor a home folder say where caches live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no folder for caches: set VOXTUNE_CACHE_DIR, or HOME")]
+pub struct NoUserFolder;
+
+/// The user's cache folder, for tool and runtime alike: the first of `VOXTUNE_CACHE_DIR`,
+/// `WARPCONVNET_BENCHMARK_CACHE_DIR`, `$XDG_CACHE_HOME/voxtune` and `$HOME/.cache/voxtune`. Empty
+/// variables count as absent.
+///
+/// # Errors
+/// If none of the four is set.
+pub fn user_folder(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NoUserFolder> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("VOXTUNE_CACHE_DIR")
+        .or_else(|| set("WARPCONVNET_BENCHMARK_CACHE_DIR"))
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("voxtune")))
+        .or_else(|| Some(set("HOME")?.join(".cache").join("voxtune")))
+        .ok_or(NoUserFolder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_variable_wins() {
+        let all = [
+            ("VOXTUNE_CACHE_DIR", "/v"),
+            ("WARPCONVNET_BENCHMARK_CACHE_DIR", "/w"),
+            ("XDG_CACHE_HOME", "/x"),
+            ("HOME", "/h"),
+        ];
+        let expected = ["/v", "/w", "/x/voxtune", "/h/.cache/voxtune"];
+        for (first, expected) in expected.into_iter().enumerate() {
+            let vars = &all[first..];
+            let found = user_folder(|name| {
+                vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+            });
+            assert_eq!(found.unwrap(), PathBuf::from(expected));
+        }
+        assert_eq!(user_folder(|_| Some(OsString::new())), Err(NoUserFolder));
+    }
+}

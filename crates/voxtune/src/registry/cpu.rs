@@ -1,0 +1,51 @@
+//! The host's algorithms in the registry.
+
+use std::sync::Arc;
+
+use voxtune_cache::KernelHash;
+use voxtune_cpu::Operands;
+use voxtune_shape::{AlgoId, Operation};
+
+use super::{Algorithm, Launch};
+use crate::{Device, Error, KernelMap, MapCounts};
+
+struct CpuAlgorithm(&'static voxtune_cpu::Algorithm);
+
+pub(super) fn algorithms() -> Vec<Arc<dyn Algorithm>> {
+    voxtune_cpu::algorithms()
+        .iter()
+        .map(|algorithm| Arc::new(CpuAlgorithm(algorithm)) as Arc<dyn Algorithm>)
+        .collect()
+}
+
+impl Algorithm for CpuAlgorithm {
+    fn id(&self) -> &AlgoId {
+        self.0.id()
+    }
+
+    fn applies(&self, operation: &Operation) -> bool {
+        self.0.applies(operation)
+    }
+
+    fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
+        self.0.in_auto_pool(operation, counts.n_out)
+    }
+
+    fn is_default(&self, operation: &Operation) -> bool {
+        voxtune_cpu::default_algorithm(operation).id() == self.0.id()
+    }
+
+    fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
+        self.0.workspace_bytes(operation, map.host()) as u64
+    }
+
+    fn kernel_hash(&self, _operation: &Operation) -> KernelHash {
+        KernelHash::new(self.0.source_hash())
+    }
+
+    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), Error> {
+        let Launch { operation, map, a, b, out } = launch;
+        let operands = Operands { a: a.host(), b: b.host(), out: out.host_mut() };
+        Ok(device.install(|| self.0.run(operation, map.host(), operands))?)
+    }
+}

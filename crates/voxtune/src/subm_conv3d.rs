@@ -1,0 +1,177 @@
+//! The submanifold convolution layer.
+
+use voxtune_shape::{DType, Direction, KernelSize, Operation};
+
+use crate::{Device, Error, Launch, Resolution, SparseTensor, Tensor, Tuner, Voxels};
+
+/// A submanifold convolution: outputs are exactly where inputs are.
+#[derive(Clone, Debug)]
+pub struct SubmConv3d {
+    device: Device,
+    tuner: Tuner,
+    operation: Operation,
+    weights: Tensor,
+}
+
+impl SubmConv3d {
+    /// A layer with these weights, rounded to the storage type, that runs what the
+    /// [default tuner](Tuner::global) resolves.
+    ///
+    /// # Shapes
+    /// `weights`: `(volume, c_in, c_out)`, offsets in the order of [`KernelSize::offsets`].
+    ///
+    /// # Errors
+    /// If a channel count is zero, the weights have another length, or an environment variable
+    /// that decides on algorithms is malformed.
+    pub fn new(
+        device: &Device,
+        c_in: u32,
+        c_out: u32,
+        kernel: KernelSize,
+        dtype: DType,
+        weights: &[f32],
+    ) -> Result<Self, Error> {
+        Self::with_tuner(device, Tuner::global()?.clone(), c_in, c_out, kernel, dtype, weights)
+    }
+
+    /// [`Self::new`] with a tuner of the caller's.
+    ///
+    /// # Errors
+    /// If a channel count is zero or the weights have another length.
+    pub fn with_tuner(
+        device: &Device,
+        tuner: Tuner,
+        c_in: u32,
+        c_out: u32,
+        kernel: KernelSize,
+        dtype: DType,
+        weights: &[f32],
+    ) -> Result<Self, Error> {
+        if c_in == 0 || c_out == 0 {
+            return Err(Error::NoChannels { c_in, c_out });
+        }
+        let operation = Operation::submanifold(Direction::Forward, dtype, c_in, c_out, kernel);
+        if weights.len() != operation.weight_len() {
+            return Err(Error::Length {
+                what: "weights",
+                expected: operation.weight_len(),
+                found: weights.len(),
+            });
+        }
+        let rows = kernel.volume() * c_in as usize;
+        let weights = Tensor::from_f32(device, dtype, rows, c_out as usize, weights)?;
+        Ok(Self { device: device.clone(), tuner, operation, weights })
+    }
+
+    /// What this layer computes, in the forward direction.
+    #[must_use]
+    pub const fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// The algorithm that a direction runs over these voxels, and why.
+    ///
+    /// # Errors
+    /// If the kernel map cannot be built or nothing can run.
+    pub fn resolve(&self, direction: Direction, voxels: &Voxels) -> Result<Resolution, Error> {
+        let map = voxels.kernel_map(self.operation.kernel)?;
+        let key = map.counts().key(self.operation.with_direction(direction));
+        self.tuner.resolve(&self.device, &key)
+    }
+
+    /// The layer's output.
+    ///
+    /// # Shapes
+    /// `input`: `(voxels, c_in)`; result: `(voxels, c_out)`.
+    ///
+    /// # Errors
+    /// If the input does not fit the layer, or the kernel fails.
+    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, Error> {
+        let rows = input.voxels().len();
+        let mut out =
+            Tensor::zeros(&self.device, self.operation.dtype, rows, self.operation.c_out as usize)?;
+        self.forward_into(input, &mut out)?;
+        SparseTensor::new(input.voxels().clone(), out)
+    }
+
+    /// [`Self::forward`] into a tensor of the caller's: a steady call allocates no features.
+    ///
+    /// # Errors
+    /// If input or output do not fit the layer, or the kernel fails.
+    pub fn forward_into(&self, input: &SparseTensor, out: &mut Tensor) -> Result<(), Error> {
+        let Operation { c_in, c_out, dtype, .. } = self.operation;
+        let rows = input.voxels().len();
+        expect("input", input.features(), rows, c_in, dtype)?;
+        expect("output", out, rows, c_out, dtype)?;
+        self.run(Direction::Forward, input.voxels(), input.features(), &self.weights, out)
+    }
+
+    /// The gradient of the input.
+    ///
+    /// # Shapes
+    /// `grad_output`: `(voxels, c_out)`; result: `(voxels, c_in)`.
+    ///
+    /// # Errors
+    /// If the gradient does not fit the layer, or the kernel fails.
+    pub fn dgrad(&self, voxels: &Voxels, grad_output: &Tensor) -> Result<Tensor, Error> {
+        let Operation { c_in, c_out, dtype, .. } = self.operation;
+        expect("output gradient", grad_output, voxels.len(), c_out, dtype)?;
+        let mut out = Tensor::zeros(&self.device, dtype, voxels.len(), c_in as usize)?;
+        self.run(Direction::Dgrad, voxels, grad_output, &self.weights, &mut out)?;
+        Ok(out)
+    }
+
+    /// The gradient of the weights, in float32 whatever the storage type: sums over all voxels
+    /// leave the range of float16.
+    ///
+    /// # Shapes
+    /// `input`: `(voxels, c_in)`; `grad_output`: `(voxels, c_out)`; result: `(volume · c_in, c_out)`.
+    ///
+    /// # Errors
+    /// If an operand does not fit the layer, or the kernel fails.
+    pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, Error> {
+        let Operation { c_in, c_out, dtype, kernel, .. } = self.operation;
+        let rows = input.voxels().len();
+        expect("input", input.features(), rows, c_in, dtype)?;
+        expect("output gradient", grad_output, rows, c_out, dtype)?;
+        let weight_rows = kernel.volume() * c_in as usize;
+        let mut out = Tensor::zeros(&self.device, DType::Float32, weight_rows, c_out as usize)?;
+        self.run(Direction::Wgrad, input.voxels(), input.features(), grad_output, &mut out)?;
+        Ok(out)
+    }
+
+    fn run(
+        &self,
+        direction: Direction,
+        voxels: &Voxels,
+        a: &Tensor,
+        b: &Tensor,
+        out: &mut Tensor,
+    ) -> Result<(), Error> {
+        let operation = self.operation.with_direction(direction);
+        let map = voxels.kernel_map(operation.kernel)?;
+        let resolution = self.tuner.resolve(&self.device, &map.counts().key(operation))?;
+        let launch = Launch { operation: &operation, map: &map, a, b, out };
+        self.device.registry().run(resolution.algorithm(), &self.device, launch)
+    }
+}
+
+fn expect(
+    what: &'static str,
+    tensor: &Tensor,
+    rows: usize,
+    channels: u32,
+    dtype: DType,
+) -> Result<(), Error> {
+    if tensor.rows() != rows {
+        return Err(Error::Rows { what, expected: rows, found: tensor.rows() });
+    }
+    if tensor.channels() != channels as usize {
+        let expected = channels as usize;
+        return Err(Error::Channels { what, expected, found: tensor.channels() });
+    }
+    if tensor.dtype() != dtype {
+        return Err(Error::DType { what, expected: dtype, found: tensor.dtype() });
+    }
+    Ok(())
+}

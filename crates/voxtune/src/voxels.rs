@@ -1,0 +1,75 @@
+//! Occupied cells and their kernel maps.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use voxtune_shape::{KernelSize, Voxel};
+
+use crate::{Device, Error, KernelMap};
+
+/// The occupied cells of a sparse tensor on a device. Layers of one kernel size share one kernel
+/// map, which is built at the first use. Cloning shares everything.
+#[derive(Clone, Debug)]
+pub struct Voxels {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: Device,
+    cells: Vec<Voxel>,
+    maps: Mutex<BTreeMap<KernelSize, Arc<OnceLock<Arc<KernelMap>>>>>,
+}
+
+impl Voxels {
+    /// Takes the cells of one or several samples. Row `i` of every tensor over them belongs to
+    /// `cells[i]`. Cells must be distinct; a duplicate is reported by the first kernel map.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn new(device: &Device, cells: Vec<Voxel>) -> Result<Self, Error> {
+        let maps = Mutex::new(BTreeMap::new());
+        Ok(Self { inner: Arc::new(Inner { device: device.clone(), cells, maps }) })
+    }
+
+    /// Number of cells.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.cells.len()
+    }
+
+    /// Whether there are no cells.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inner.cells.is_empty()
+    }
+
+    /// The cells, in row order.
+    #[must_use]
+    pub fn cells(&self) -> &[Voxel] {
+        &self.inner.cells
+    }
+
+    /// The device that holds them.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.inner.device
+    }
+
+    /// The submanifold kernel map of this kernel size.
+    ///
+    /// # Errors
+    /// If two cells are equal, or the kernel is not centred.
+    pub fn kernel_map(&self, kernel: KernelSize) -> Result<Arc<KernelMap>, Error> {
+        let slot = {
+            let mut maps = self.inner.maps.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(maps.entry(kernel).or_default())
+        };
+        if let Some(map) = slot.get() {
+            return Ok(Arc::clone(map));
+        }
+        let map = Arc::new(self.inner.device.build_kernel_map(&self.inner.cells, kernel)?);
+        // Two threads may build the same map at once: both are equal, and the first is kept.
+        Ok(Arc::clone(slot.get_or_init(|| map)))
+    }
+}

@@ -1,0 +1,56 @@
+//! The commands.
+
+use clap::{Parser, Subcommand};
+
+use crate::forget::ForgetArguments;
+use crate::inspect::InspectArguments;
+use crate::populate::PopulateArguments;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Measures sparse convolution kernels and keeps what won",
+    help_expected = true,
+    max_term_width = 100,
+    version
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure a grid of layers and write the winners into the cache
+    Populate(Box<PopulateArguments>),
+    /// Show what caches hold
+    Inspect(InspectArguments),
+    /// Remove entries from a cache, so that they are measured again
+    Forget(ForgetArguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_texts() {
+        for name in ["populate", "inspect", "forget"] {
+            let mut command = Cli::command();
+            command.build();
+            let sub = command.find_subcommand_mut(name).unwrap();
+            insta::assert_snapshot!(name, sub.render_long_help().to_string());
+        }
+    }
+}

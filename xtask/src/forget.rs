@@ -1,0 +1,41 @@
+//! `forget`: removes entries, so that the next populate measures them again.
+
+use std::time::Duration;
+
+use voxtune_cache::CacheDir;
+
+use crate::exit::{Exit, Failure};
+use crate::folder::FolderArguments;
+use crate::selection::Selection;
+
+/// Arguments of `forget`.
+#[derive(Debug, clap::Args)]
+pub struct ForgetArguments {
+    #[command(flatten)]
+    selection: Selection,
+    /// Every entry: needed where no filter is given
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+pub(crate) fn run(arguments: &ForgetArguments) -> Result<Exit, Failure> {
+    if arguments.selection.is_everything() && !arguments.all {
+        return Err(Failure::usage(
+            "nothing is selected: give a filter such as --direction wgrad, or --all",
+        ));
+    }
+    let cache = CacheDir::new(arguments.folder.resolve()?);
+    let mut removed = 0;
+    for arch in cache.archs().map_err(Failure::failed)? {
+        let update = cache.update(arch, Duration::from_secs(30), |evidence| {
+            let before = evidence.len();
+            evidence.retain(|entry, _| !arguments.selection.admits_entry(entry));
+            before - evidence.len()
+        });
+        removed += update.map_err(Failure::failed)?.value;
+    }
+    println!("{removed} entries removed from {}", cache.path().display());
+    Ok(Exit::Success)
+}

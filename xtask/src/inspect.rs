@@ -1,0 +1,81 @@
+//! `inspect`: shows what caches hold.
+
+mod text;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use voxtune_cache::CacheDir;
+
+use crate::exit::{Exit, Failure};
+use crate::folder::FolderArguments;
+use crate::selection::Selection;
+use view::View;
+
+/// Arguments of `inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArguments {
+    /// Cache files or folders [default: where populate would write]
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    selection: Selection,
+    /// Winners without their rivals
+    #[arg(long, conflicts_with = "top_k")]
+    best_only: bool,
+    /// At most this many candidates of each entry, best first
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
+    let paths = if arguments.paths.is_empty() {
+        vec![arguments.folder.resolve()?]
+    } else {
+        arguments.paths.clone()
+    };
+    let limit = if arguments.best_only { Some(1) } else { arguments.top_k };
+    let mut views = Vec::new();
+    let mut exit = Exit::Success;
+    for path in &paths {
+        for result in open(path)? {
+            match result {
+                Ok(view) => views.push(view.narrowed(&arguments.selection, limit)),
+                Err(message) => {
+                    eprintln!("error: {message}");
+                    exit = Exit::Failure;
+                }
+            }
+        }
+    }
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&views)
+            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
+        println!("{json}");
+    } else {
+        print!("{}", text::render(&views));
+    }
+    Ok(exit)
+}
+
+/// What a file, or each architecture of a folder, holds. A file that cannot be read spoils nothing
+/// but itself.
+fn open(path: &Path) -> Result<Vec<Result<View, String>>, Failure> {
+    if path.is_file() {
+        return Ok(vec![View::of_file(path)]);
+    }
+    if !path.exists() {
+        return Err(Failure::failed(format!(
+            "{}: no such file or folder: `cargo xtask populate` writes one",
+            path.display()
+        )));
+    }
+    let cache = CacheDir::new(path);
+    let archs = cache.archs().map_err(Failure::failed)?;
+    Ok(archs.into_iter().flat_map(|arch| View::of_arch(&cache, arch)).collect())
+}

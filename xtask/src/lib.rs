@@ -1,0 +1,55 @@
+//! `cargo xtask <command>`: populate and its companions.
+//!
+//! Thin on purpose: arguments become requests to [`voxtune_tune`] and [`voxtune_cache`], and what
+//! they answer becomes text. Results go to stdout, progress and status to stderr. Exit statuses are
+//! those of [`exit`].
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks through these, and nothing else in the workspace does"
+)]
+
+pub mod cli;
+pub mod exit;
+
+mod duration;
+mod folder;
+mod forget;
+mod inspect;
+mod populate;
+mod selection;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use exit::Exit;
+
+/// Runs a command line, the program's name first, and returns its exit status.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout with status 0, complaints to stderr with status 2. Whoever
+            // closed the pipe does not want either.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+        }
+    };
+    let result = match cli.command {
+        Command::Populate(arguments) => populate::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Forget(arguments) => forget::run(&arguments),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            failure.exit.into()
+        }
+    }
+}

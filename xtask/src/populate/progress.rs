@@ -1,0 +1,109 @@
+//! Progress of a run: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use voxtune_tune::estimate::human_bytes;
+use voxtune_tune::{Event, Observer, Outcome};
+
+use super::table;
+use crate::duration::coarse;
+
+pub(super) struct Progress {
+    bar: ProgressBar,
+    on_terminal: bool,
+    total: usize,
+    header_printed: bool,
+}
+
+impl Progress {
+    pub(super) fn new(total: usize) -> Self {
+        let on_terminal = std::io::stderr().is_terminal();
+        let target =
+            if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>12} [{bar:24}] {pos}/{len} {wide_msg}")
+        {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix("Measuring");
+        Self { bar, on_terminal, total, header_printed: false }
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A line of status, above the bar where there is one.
+    fn status(&self, verb: &str, text: &str) {
+        let line = format!("{verb:>12} {text}");
+        if self.on_terminal { self.bar.println(line) } else { eprintln!("{line}") }
+    }
+
+    fn rows(&mut self, rows: &[String]) {
+        let header_printed = std::mem::replace(&mut self.header_printed, true);
+        self.bar.suspend(|| {
+            if !header_printed {
+                println!("{}", table::header());
+            }
+            for row in rows {
+                println!("{row}");
+            }
+        });
+    }
+
+    fn ended(&self, index: usize, outcome: &Outcome, text: &str, remaining: Duration) {
+        self.bar.set_position(index as u64 + 1);
+        let verb = match outcome {
+            Outcome::Measured => "Measured",
+            Outcome::Skipped => "Skipped",
+            Outcome::Failed(_) => "Failed",
+            Outcome::Interrupted => "Interrupted",
+        };
+        let why = match outcome {
+            Outcome::Failed(why) => format!(": {why}"),
+            _ => String::new(),
+        };
+        // A terminal has the bar; only what a bar does not say is worth a line there.
+        if !self.on_terminal || matches!(outcome, Outcome::Failed(_)) {
+            let left = coarse(remaining);
+            let total = self.total;
+            self.status(verb, &format!("{}/{total} {text}{why}, {left} left", index + 1));
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { estimate } => {
+                let (time, memory) = (coarse(estimate.total()), human_bytes(estimate.peak_bytes));
+                self.status("Estimate", &format!("{time}, peak memory {memory}"));
+                self.bar.set_message(format!("{time} left"));
+            }
+            Event::SetAside(file) => {
+                let (from, to) = (file.from.display(), file.to.display());
+                self.status(
+                    "Warning",
+                    &format!("{from} is corrupt ({}): kept as {to}", file.reason),
+                );
+            }
+            Event::EntryStarted { operation, cloud } => {
+                self.bar.set_message(format!("{operation} on {cloud}"));
+            }
+            Event::ConfigurationEnded { index, configuration, outcome, reports, remaining } => {
+                let rows: Vec<String> =
+                    reports.iter().map(|report| table::row(configuration, report)).collect();
+                if !rows.is_empty() {
+                    self.rows(&rows);
+                }
+                let text = configuration.to_string();
+                self.ended(*index, outcome, text.trim_start(), *remaining);
+                self.bar.set_message(format!("{} left", coarse(*remaining)));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The result table: a line for each direction and cloud of a configuration.
+
+use voxtune_shape::grid::Configuration;
+use voxtune_tune::commit::Committed;
+use voxtune_tune::populate::EntryReport;
+
+use crate::duration::fine;
+
+pub(super) fn header() -> String {
+    format!(
+        "{:>8}  {:>9}  {:>2}  {:<8}  {:<10}  {:<8}  {:>10}  {:>9}  {:<8}  winner",
+        "voxels", "channels", "k", "dtype", "cloud", "pass", "time", "x default", "cache"
+    )
+}
+
+pub(super) fn row(configuration: &Configuration, report: &EntryReport) -> String {
+    let entry = &report.measured.entry;
+    let winner = report.winner.as_ref();
+    let timing = report
+        .measured
+        .records
+        .iter()
+        .find(|record| Some(&record.algo) == winner)
+        .and_then(|record| record.timing());
+    let time = timing.map_or_else(String::new, |timing| fine(timing.median_ns));
+    let ratio = timing
+        .and_then(|timing| timing.ratio_to_default)
+        .map_or_else(String::new, |ratio| format!("{:.3}", ratio.median));
+    let committed = match report.committed {
+        Committed::Added => "added",
+        Committed::Kept => "kept",
+        Committed::Replaced => "replaced",
+    };
+    format!(
+        "{:>8}  {:>9}  {:>2}  {:<8}  {:<10}  {:<8}  {:>10}  {:>9}  {:<8}  {}",
+        entry.workload.rows_out,
+        configuration.channels,
+        configuration.kernel,
+        configuration.dtype,
+        entry.workload.cloud,
+        entry.key.operation.direction,
+        time,
+        ratio,
+        committed,
+        winner.map_or("none: every candidate failed", |id| id.as_str())
+    )
+}
