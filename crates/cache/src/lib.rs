@@ -1,1 +1,54 @@
 //! The cache files of voxtune: format, lock, atomic store, merge and lookup.
+//!
+//! ```text
+//! Record ─insert─> Evidence ─decide─> Decisions ─> <arch>.msgpack ─> Decisions ─> Table ─> Decision
+//!                     └─> <arch>.evidence.msgpack
+//! ```
+//!
+//! | idea | type |
+//! |---|---|
+//! | what was measured | [`EntryKey`]: a device, a key and a [`Workload`] |
+//! | what came of it, for one algorithm | [`Record`] with its [`Outcome`] |
+//! | all of that, a set that merges by union | [`Evidence`] |
+//! | what follows from it, and from nothing else | [`decide()`], [`Decisions`] |
+//! | the folder with the files; every write | [`CacheDir`] |
+//! | lookup at dispatch | [`Table`] |
+//!
+//! The bytes are drawn in `FORMAT.md`. They are decoded in one place and written in one place, and
+//! a file that cannot be read is never overwritten: it is set aside or left alone, and a
+//! [`CacheError`] says which, why and what to do.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+mod columns;
+pub mod decide;
+pub mod decision;
+mod decision_file;
+pub mod entry;
+mod envelope;
+pub mod error;
+pub mod evidence;
+mod evidence_file;
+pub mod file_name;
+mod intern;
+pub mod invalid;
+mod lock;
+mod packed_key;
+pub mod record;
+mod replace;
+pub mod store;
+pub mod table;
+pub mod timing;
+
+pub use codec::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
+pub use decide::{decide, significantly_beaten};
+pub use decision::{Decision, Decisions};
+pub use entry::{EntryKey, Workload};
+pub use error::CacheError;
+pub use evidence::{Evidence, Records};
+pub use file_name::{FileKind, FileName};
+pub use invalid::InvalidRecord;
+pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
+pub use store::{CacheDir, SetAside, Update};
+pub use table::{DeviceId, Table};
+pub use timing::{Interval, Timing};

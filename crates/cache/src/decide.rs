@@ -1,0 +1,182 @@
+//! From evidence to decisions: a pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+
+use crate::decision::{Decision, Decisions};
+use crate::evidence::{Evidence, Records};
+use crate::record::Requirement;
+
+/// Differences below this fraction are noise, however small the spread of the samples.
+pub const NOISE_FLOOR: f64 = 0.01;
+
+/// Differences above this fraction are real, however large the spread of the samples.
+pub const NOISE_CEILING: f64 = 0.10;
+
+/// How far from the best score an algorithm is still safe to use for a neighbouring key.
+pub const SAFE_MARGIN: f64 = 0.10;
+
+/// The decisions that follow from the evidence, and from nothing else.
+///
+/// A key is decided over all workloads that it was measured on:
+///
+/// 1. of several versions of one algorithm the one stays that merging would keep;
+/// 2. an algorithm that is quarantined on any workload is out;
+/// 3. so is one that was measured on fewer workloads than another;
+/// 4. the score of each other one is the geometric mean over the workloads of its median time
+///    divided by the best median, and the least score leads;
+/// 5. the winner is, among those within the noise of the leader, the default algorithm, else the
+///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
+///    the two relative spreads, at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`].
+///
+/// A key none of whose algorithms is left has no decision.
+#[must_use]
+pub fn decide(evidence: &Evidence) -> Decisions {
+    let mut workloads: BTreeMap<(&DeviceIdentity, &ShapeKey), Vec<&Records>> = BTreeMap::new();
+    for (entry, records) in evidence.entries() {
+        workloads.entry((&entry.device, &entry.key)).or_default().push(records);
+    }
+    workloads
+        .into_iter()
+        .filter_map(|((device, key), records)| Ranking::of(records).decision(device, key))
+        .collect()
+}
+
+/// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
+/// or slower than the leader by more than noise. Takes the records of all workloads of one key,
+/// such as [`Evidence::workloads`] gives.
+#[must_use]
+pub fn significantly_beaten<'a>(
+    incumbent: &AlgoId,
+    workloads: impl IntoIterator<Item = &'a Records>,
+) -> bool {
+    !Ranking::of(workloads).ties().any(|standing| standing.algo == incumbent)
+}
+
+/// What one algorithm did on all workloads of a key.
+#[derive(Clone, Debug)]
+struct Standing<'a> {
+    algo: &'a AlgoId,
+    default: bool,
+    requires: Option<Requirement>,
+    /// Median time by index of the workload.
+    medians_ns: BTreeMap<usize, u64>,
+    /// Sum over the workloads.
+    relative_spreads: f64,
+    /// Geometric mean of the ratios to the best; at least 1.
+    score: f64,
+}
+
+impl Standing<'_> {
+    fn relative_spread(&self) -> f64 {
+        self.relative_spreads / self.medians_ns.len() as f64
+    }
+}
+
+/// The algorithms that may win a key, by score, then id.
+struct Ranking<'a>(Vec<Standing<'a>>);
+
+impl<'a> Ranking<'a> {
+    fn of(workloads: impl IntoIterator<Item = &'a Records>) -> Self {
+        let mut standings = collect_standings(workloads);
+        let widest = standings.iter().map(|standing| standing.medians_ns.len()).max();
+        standings.retain(|standing| Some(standing.medians_ns.len()) == widest);
+
+        let mut best_ns: BTreeMap<usize, u64> = BTreeMap::new();
+        for (&workload, &median_ns) in standings.iter().flat_map(|standing| &standing.medians_ns) {
+            let best = best_ns.entry(workload).or_insert(median_ns);
+            *best = median_ns.min(*best);
+        }
+        for standing in &mut standings {
+            let logs = standing
+                .medians_ns
+                .iter()
+                .map(|(workload, &median_ns)| (median_ns as f64 / best_ns[workload] as f64).ln());
+            standing.score = (logs.sum::<f64>() / standing.medians_ns.len() as f64).exp();
+        }
+        standings.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.algo.cmp(b.algo)));
+        Self(standings)
+    }
+
+    /// The algorithms that noise does not tell from the leader, the leader among them.
+    fn ties(&self) -> impl Iterator<Item = &Standing<'a>> {
+        ties(self.0.iter())
+    }
+
+    fn decision(&self, device: &DeviceIdentity, key: &ShapeKey) -> Option<Decision> {
+        let winner = choose(self.0.iter())?;
+        let leader = self.0.first()?;
+        let mut safe: Vec<AlgoId> = self
+            .0
+            .iter()
+            .filter(|standing| standing.score <= leader.score * (1.0 + SAFE_MARGIN))
+            .map(|standing| standing.algo.clone())
+            .collect();
+        safe.sort_unstable();
+        let without_libraries = winner
+            .requires
+            .and_then(|_| choose(self.0.iter().filter(|standing| standing.requires.is_none())));
+        Some(Decision {
+            device: device.clone(),
+            key: *key,
+            winner: winner.algo.clone(),
+            runner_up: self
+                .0
+                .iter()
+                .find(|standing| standing.algo != winner.algo)
+                .map(|standing| standing.algo.clone()),
+            without_libraries: without_libraries.map(|standing| standing.algo.clone()),
+            safe,
+        })
+    }
+}
+
+/// The algorithms, in the order of their ids, that are quarantined nowhere.
+fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Vec<Standing<'a>> {
+    let mut standings: BTreeMap<&AlgoId, Standing<'a>> = BTreeMap::new();
+    let mut quarantined: BTreeSet<&AlgoId> = BTreeSet::new();
+    for (workload, records) in workloads.into_iter().enumerate() {
+        for record in records.preferred() {
+            let Some(timing) = record.timing() else {
+                quarantined.insert(&record.algo);
+                continue;
+            };
+            let standing = standings.entry(&record.algo).or_insert_with(|| Standing {
+                algo: &record.algo,
+                default: false,
+                requires: None,
+                medians_ns: BTreeMap::new(),
+                relative_spreads: 0.0,
+                score: 1.0,
+            });
+            standing.default |= record.default;
+            standing.requires = standing.requires.or(record.requires);
+            standing.medians_ns.insert(workload, timing.median_ns);
+            standing.relative_spreads += timing.relative_spread();
+        }
+    }
+    standings.retain(|algo, _| !quarantined.contains(algo));
+    standings.into_values().collect()
+}
+
+/// Of a ranking, those within the noise of its first.
+fn ties<'r, 'a: 'r>(
+    ranking: impl Iterator<Item = &'r Standing<'a>> + Clone,
+) -> impl Iterator<Item = &'r Standing<'a>> {
+    let leader = ranking.clone().next();
+    ranking.filter(move |standing| {
+        leader.is_some_and(|leader| {
+            let spread = standing.relative_spread() + leader.relative_spread();
+            let noise = spread.clamp(NOISE_FLOOR, NOISE_CEILING);
+            standing.score <= leader.score * (1.0 + noise)
+        })
+    })
+}
+
+/// The winner of a ranking: of the near-ties the default, else the least id.
+fn choose<'r, 'a: 'r>(
+    ranking: impl Iterator<Item = &'r Standing<'a>> + Clone,
+) -> Option<&'r Standing<'a>> {
+    ties(ranking).min_by_key(|standing| (!standing.default, standing.algo))
+}

@@ -1,0 +1,135 @@
+//! The body of an evidence file.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use voxtune_shape::{AlgoId, Arch, Density, DeviceIdentity, Operation, ShapeKey, VoxelBucket};
+
+use crate::decision_file::Device;
+use crate::entry::{EntryKey, Workload};
+use crate::envelope::{Defect, Opened, seal};
+use crate::evidence::Evidence;
+use crate::file_name::FileKind;
+use crate::intern::Interner;
+use crate::record::{Environment, KernelHash, Outcome, Record, Requirement};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body<'a> {
+    arch: Arch,
+    devices: Vec<Device<'a>>,
+    operations: Vec<Operation>,
+    algorithms: Vec<AlgoId>,
+    environments: Vec<Environment>,
+    entries: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry<'a> {
+    device: u32,
+    operation: u32,
+    bucket_in: VoxelBucket,
+    bucket_out: VoxelBucket,
+    density: Density,
+    workload: Cow<'a, Workload>,
+    records: Vec<Row<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row<'a> {
+    algorithm: u32,
+    kernel_hash: KernelHash,
+    default: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requires: Option<Requirement>,
+    environment: u32,
+    outcome: Cow<'a, Outcome>,
+}
+
+/// The bytes of an evidence file. All devices are of this architecture.
+pub(crate) fn encode(arch: Arch, evidence: &Evidence) -> Vec<u8> {
+    seal(FileKind::Evidence, &body(arch, evidence))
+}
+
+/// The evidence of an opened file.
+pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Evidence), Defect> {
+    let decoded: Body<'_> = file.decode()?;
+    let arch = decoded.arch;
+    let devices: Vec<DeviceIdentity> =
+        decoded.devices.into_iter().map(|device| device.identity(arch)).collect();
+    let mut evidence = Evidence::new();
+    for entry in decoded.entries {
+        let key = EntryKey {
+            device: look_up("device", &devices, entry.device)?.clone(),
+            key: ShapeKey {
+                operation: *look_up("operation", &decoded.operations, entry.operation)?,
+                bucket_in: entry.bucket_in,
+                bucket_out: entry.bucket_out,
+                density: entry.density,
+            },
+            workload: entry.workload.into_owned(),
+        };
+        let records = entry.records.into_iter().map(|row| {
+            Ok(Record {
+                algo: look_up("algorithm", &decoded.algorithms, row.algorithm)?.clone(),
+                kernel_hash: row.kernel_hash,
+                default: row.default,
+                requires: row.requires,
+                environment: look_up("environment", &decoded.environments, row.environment)?
+                    .clone(),
+                outcome: row.outcome.into_owned(),
+            })
+        });
+        let records = records.collect::<Result<Vec<_>, Defect>>()?;
+        evidence.insert_all(key, records).map_err(Defect::corrupt)?;
+    }
+    // Also refuses what the set does not keep: an order, a duplicate, an unused value of a table.
+    file.check_canonical(&body(arch, &evidence))?;
+    Ok((arch, evidence))
+}
+
+fn look_up<'t, T>(what: &str, table: &'t [T], number: u32) -> Result<&'t T, Defect> {
+    table
+        .get(number as usize)
+        .ok_or_else(|| Defect::Corrupt(format!("{what} {number} of a table of {}", table.len())))
+}
+
+fn body<'e>(arch: Arch, evidence: &'e Evidence) -> Body<'e> {
+    let entries = || evidence.entries();
+    let records = || entries().flat_map(|(_, records)| records.iter());
+    let devices = Interner::new(entries().map(|(entry, _)| &entry.device));
+    let operations = Interner::new(entries().map(|(entry, _)| &entry.key.operation));
+    let algorithms = Interner::new(records().map(|record| &record.algo));
+    let environments = Interner::new(records().map(|record| &record.environment));
+    let row = |record: &'e Record| -> Row<'e> {
+        Row {
+            algorithm: algorithms.number(&record.algo),
+            kernel_hash: record.kernel_hash,
+            default: record.default,
+            requires: record.requires,
+            environment: environments.number(&record.environment),
+            outcome: Cow::Borrowed(&record.outcome),
+        }
+    };
+    let entries = entries()
+        .map(|(entry, records)| Entry {
+            device: devices.number(&entry.device),
+            operation: operations.number(&entry.key.operation),
+            bucket_in: entry.key.bucket_in,
+            bucket_out: entry.key.bucket_out,
+            density: entry.key.density,
+            workload: Cow::Borrowed(&entry.workload),
+            records: records.iter().map(row).collect(),
+        })
+        .collect();
+    Body {
+        arch,
+        devices: devices.into_refs().into_iter().map(Device::new).collect(),
+        operations: operations.into_table(),
+        algorithms: algorithms.into_table(),
+        environments: environments.into_table(),
+        entries,
+    }
+}

@@ -1,0 +1,132 @@
+//! Replacing a file in one step, and putting one aside.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::Builder;
+
+use crate::error::CacheError;
+
+/// How the names of temporary files end.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Gives a file these bytes: at any moment, power loss included, it holds either the old ones or
+/// the new ones. Where this fails the old ones stay and no temporary file is left.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    let folder = parent(path);
+    let mut prefix = OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push(".");
+    let mut builder = Builder::new();
+    builder.prefix(&prefix).suffix(TEMPORARY_SUFFIX);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As for any file that a program creates; tempfile's own default is for secrets.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut temporary = builder
+        .tempfile_in(folder)
+        .map_err(CacheError::io("create a file in the folder", folder))?;
+    temporary
+        .write_all(bytes)
+        .map_err(CacheError::io("write the new contents of the file", path))?;
+    let synced = temporary.as_file().sync_all();
+    synced.map_err(CacheError::io("sync the new contents of the file", path))?;
+    temporary
+        .persist(path)
+        .map_err(|error| CacheError::io("replace the file", path)(error.error))?;
+    sync_folder(folder).map_err(CacheError::io("sync the folder", folder))
+}
+
+/// Renames a file to a name next to it that nothing has, `<name>.corrupt-1` or the next number.
+pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, CacheError> {
+    let fresh = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".corrupt-{number}"));
+        PathBuf::from(name)
+    };
+    let to = (1..).map(fresh).find(
+        |to| matches!(fs::symlink_metadata(to), Err(e) if e.kind() == io::ErrorKind::NotFound),
+    );
+    let to = to.expect("a folder does not hold 2^32 files of one name");
+    fs::rename(path, &to).map_err(CacheError::io("set the corrupt file aside", path))?;
+    let folder = parent(path);
+    sync_folder(folder).map_err(CacheError::io("sync the folder", folder))?;
+    Ok(to)
+}
+
+/// Deletes what writers that were killed left of their temporary files. Only for the holder of the
+/// lock that all writers of these names take.
+pub(crate) fn sweep_temporaries(folder: &Path, stem: &str) {
+    let prefix = format!(".{stem}.");
+    let Ok(files) = fs::read_dir(folder) else { return };
+    for file in files.flatten() {
+        let name = file.file_name();
+        let ours = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX));
+        if ours {
+            // Residue harms nothing, so a file that cannot be deleted is no failure.
+            _ = fs::remove_file(file.path());
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes renames in a folder durable. Windows has no such call and needs none.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sm_90.msgpack");
+        for bytes in [b"first and long".as_slice(), b"second"] {
+            replace(&path, bytes).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A folder in the target's place fails the last step, as late as anything can fail.
+    /// Permissions would not do: they do not bind the superuser.
+    #[test]
+    fn a_failure_leaves_the_old_and_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sm_90.msgpack");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), b"old").unwrap();
+        let error = replace(&path, b"new").unwrap_err();
+        assert!(matches!(error, CacheError::Io { action: "replace the file", .. }), "{error}");
+        assert_eq!(fs::read(path.join("inside")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_by_what_is_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sm_90.msgpack");
+        for (number, bytes) in [(1, b"one"), (2, b"two")] {
+            fs::write(&path, bytes).unwrap();
+            let to = set_aside(&path).unwrap();
+            assert_eq!(to, folder.path().join(format!("sm_90.msgpack.corrupt-{number}")));
+        }
+        assert_eq!(fs::read(folder.path().join("sm_90.msgpack.corrupt-1")).unwrap(), b"one");
+        assert_eq!(fs::read(folder.path().join("sm_90.msgpack.corrupt-2")).unwrap(), b"two");
+        assert!(set_aside(&path).is_err(), "there is nothing to set aside");
+    }
+}

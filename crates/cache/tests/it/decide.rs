@@ -1,0 +1,172 @@
+//! Which algorithm wins.
+
+use proptest::prelude::*;
+use voxtune_cache::{
+    Decision, EntryKey, Evidence, KernelHash, Outcome, Reason, Record, Requirement, decide,
+    significantly_beaten,
+};
+
+use crate::samples::{algo, device, entry, entry_on, measured, operation, quarantined, timing};
+use crate::strategies::evidence;
+
+fn evidence_of(records: impl IntoIterator<Item = (EntryKey, Record)>) -> Evidence {
+    let mut evidence = Evidence::new();
+    for (entry, record) in records {
+        evidence.insert(entry, record).unwrap();
+    }
+    evidence
+}
+
+/// The decision over these records of one entry.
+fn decision(records: impl IntoIterator<Item = Record>) -> Option<Decision> {
+    let entry = entry(&device(), operation(32, 64), 100_000);
+    let evidence = evidence_of(records.into_iter().map(|record| (entry.clone(), record)));
+    decide(&evidence).get(&entry.device, &entry.key)
+}
+
+fn winner(records: impl IntoIterator<Item = Record>) -> String {
+    decision(records).unwrap().winner.to_string()
+}
+
+fn default(record: Record) -> Record {
+    Record { default: true, ..record }
+}
+
+fn noisy(id: &str, median_ns: u64, spread_ns: u64) -> Record {
+    let mut timing = timing(median_ns);
+    timing.spread_ns = spread_ns;
+    Record { outcome: Outcome::Measured(timing), ..measured(id, 1) }
+}
+
+#[test]
+fn the_fastest_wins_and_the_next_is_runner_up() {
+    let all = [measured("c", 300), measured("b", 100), measured("a", 200)];
+    let decision = decision(all).unwrap();
+    assert_eq!(decision.winner, algo("b"));
+    assert_eq!(decision.runner_up, Some(algo("a")));
+    assert_eq!(decision.without_libraries, None);
+    assert_eq!(decision.safe, [algo("b")]);
+}
+
+#[test]
+fn near_ties_fall_to_the_default_then_to_the_lesser_id() {
+    let steady = |id, median_ns| noisy(id, median_ns, 0);
+    assert_eq!(winner([steady("b", 10_000), steady("a", 10_090)]), "a");
+    assert_eq!(winner([steady("b", 10_000), steady("a", 10_110)]), "b");
+    let three = [steady("c", 10_000), steady("a", 10_050), default(steady("b", 10_080))];
+    assert_eq!(winner(three), "b");
+    assert_eq!(winner([steady("c", 10_000), default(steady("b", 10_120))]), "c");
+}
+
+#[test]
+fn the_band_of_noise_grows_with_the_spread_up_to_its_ceiling() {
+    assert_eq!(winner([noisy("b", 10_000, 200), noisy("a", 10_400, 250)]), "a");
+    assert_eq!(winner([noisy("b", 10_000, 200), noisy("a", 10_500, 200)]), "b");
+    assert_eq!(winner([noisy("b", 10_000, 5_000), noisy("a", 10_900, 5_000)]), "a");
+    assert_eq!(winner([noisy("b", 10_000, 5_000), noisy("a", 11_100, 5_000)]), "b");
+}
+
+#[test]
+fn what_is_within_the_margin_of_the_best_is_safe() {
+    let all = [measured("c", 1_000), measured("b", 1_090), measured("a", 1_101)];
+    assert_eq!(decision(all).unwrap().safe, [algo("b"), algo("c")]);
+}
+
+#[test]
+fn a_winner_that_needs_a_library_has_a_substitute() {
+    let cublas = Record { requires: Some(Requirement::Cublas), ..measured("z", 100) };
+    let all = [cublas.clone(), measured("b", 200), measured("a", 300)];
+    let with = decision(all).unwrap();
+    assert_eq!(with.winner, algo("z"));
+    assert_eq!(with.without_libraries, Some(algo("b")));
+    assert_eq!(decision([cublas]).unwrap().without_libraries, None);
+}
+
+#[test]
+fn one_quarantined_workload_is_enough_to_be_out() {
+    let uniform = entry_on("uniform", &device(), operation(32, 64), 100_000, 900_000);
+    let surface = entry_on("surface", &device(), operation(32, 64), 100_000, 900_000);
+    assert_eq!(uniform.key, surface.key);
+    let evidence = evidence_of([
+        (uniform.clone(), measured("fast", 100)),
+        (surface.clone(), quarantined("fast", Reason::WrongResult)),
+        (uniform.clone(), measured("slow", 300)),
+        (surface, measured("slow", 300)),
+    ]);
+    assert_eq!(decide(&evidence).get(&device(), &uniform.key).unwrap().winner, algo("slow"));
+    assert!(decision([quarantined("only", Reason::Timeout)]).is_none());
+}
+
+#[test]
+fn workloads_count_alike_and_all_of_them() {
+    let uniform = entry_on("uniform", &device(), operation(32, 64), 100_000, 900_000);
+    let surface = entry_on("surface", &device(), operation(32, 64), 100_000, 900_000);
+    // `b` is 2 times slower on one and 3 times faster on the other; `c` ran on one only.
+    let evidence = evidence_of([
+        (uniform.clone(), measured("a", 1_000)),
+        (uniform.clone(), measured("b", 2_000)),
+        (uniform.clone(), measured("c", 10)),
+        (surface.clone(), measured("a", 90_000)),
+        (surface, measured("b", 30_000)),
+    ]);
+    let decision = decide(&evidence).get(&device(), &uniform.key).unwrap();
+    assert_eq!(decision.winner, algo("b"));
+    assert_eq!(decision.runner_up, Some(algo("a")));
+}
+
+#[test]
+fn the_trusted_version_of_a_kernel_stands_for_it() {
+    let mut more = timing(500);
+    more.samples = 50;
+    let new = Record {
+        kernel_hash: KernelHash::new(1),
+        outcome: Outcome::Measured(more),
+        ..measured("a", 1)
+    };
+    assert_eq!(winner([measured("a", 100), new, measured("b", 300)]), "b");
+}
+
+#[test]
+fn an_incumbent_stays_within_the_noise() {
+    let entry = entry(&device(), operation(32, 64), 100_000);
+    let evidence = evidence_of([
+        (entry.clone(), noisy("best", 10_000, 0)),
+        (entry.clone(), noisy("near", 10_050, 0)),
+        (entry.clone(), noisy("far", 10_200, 0)),
+        (entry.clone(), quarantined("broken", Reason::Crash)),
+    ]);
+    let beaten = |id| {
+        let workloads = evidence.workloads(&entry.device, &entry.key);
+        significantly_beaten(&algo(id), workloads.map(|(_, records)| records))
+    };
+    assert!(!beaten("best"));
+    assert!(!beaten("near"));
+    assert!(beaten("far"));
+    assert!(beaten("broken"));
+    assert!(beaten("absent"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_decision_names_only_what_may_run(evidence in evidence()) {
+        let decisions = decide(&evidence);
+        for decision in decisions.iter() {
+            let named = [Some(&decision.winner), decision.runner_up.as_ref()];
+            let named = named.into_iter().flatten().chain(&decision.safe);
+            for id in named.chain(&decision.without_libraries) {
+                for (_, records) in evidence.workloads(&decision.device, &decision.key) {
+                    let records = records.preferred();
+                    let record = records.iter().find(|record| record.algo == *id);
+                    prop_assert!(record.is_none_or(|record| record.timing().is_some()));
+                }
+            }
+            prop_assert!(decision.safe.contains(&decision.winner));
+            prop_assert_ne!(Some(&decision.winner), decision.runner_up.as_ref());
+            let workloads = evidence.workloads(&decision.device, &decision.key);
+            let records = workloads.map(|(_, records)| records);
+            prop_assert!(!significantly_beaten(&decision.winner, records));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Files that earlier releases wrote: the current code must read each of them for ever.
+//!
+//! When a version is added, its files join the others here; none is ever written again.
+
+use voxtune_cache::{
+    Reason, Requirement, decide, decode_decisions, decode_evidence, encode_decisions,
+    encode_evidence,
+};
+
+use crate::samples::{ARCH, algo, device, entry, measured, operation, quarantined, small};
+
+const DECISIONS_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.msgpack");
+const EVIDENCE_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.evidence.msgpack");
+
+/// What the files of version 1 were made from.
+fn contents() -> voxtune_cache::Evidence {
+    let mut evidence = small();
+    let entry = entry(&device(), operation(128, 256), 500_000);
+    let mut fast = measured("explicit_gemm:batched=1", 70_000);
+    fast.requires = Some(Requirement::Cublas);
+    let mut slow = measured("implicit_gemm:rows=64", 100_000);
+    slow.default = true;
+    for record in [fast, slow, quarantined("mask_gemm:rows=256", Reason::LaunchFailure)] {
+        evidence.insert(entry.clone(), record).unwrap();
+    }
+    evidence
+}
+
+#[test]
+fn version_1_is_read() {
+    let evidence = decode_evidence(EVIDENCE_V1, "sm_90.evidence.msgpack").unwrap();
+    assert_eq!(evidence, contents());
+    let decisions = decode_decisions(DECISIONS_V1, "sm_90.msgpack").unwrap();
+    assert_eq!(decisions, decide(&contents()));
+    let entry = entry(&device(), operation(128, 256), 500_000);
+    let decision = decisions.get(&entry.device, &entry.key).unwrap();
+    assert_eq!(decision.winner, algo("explicit_gemm:batched=1"));
+    assert_eq!(decision.without_libraries, Some(algo("implicit_gemm:rows=64")));
+}
+
+/// Only while 1 is the current version.
+#[test]
+fn version_1_is_written() {
+    let evidence = encode_evidence(ARCH, &contents()).unwrap();
+    assert!(evidence == EVIDENCE_V1, "the bytes of evidence changed: {evidence:02X?}");
+    let decisions = encode_decisions(ARCH, &decide(&contents())).unwrap();
+    assert!(decisions == DECISIONS_V1, "the bytes of decisions changed: {decisions:02X?}");
+}
