@@ -28,7 +28,9 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    divided by the best median, and the least score leads;
 /// 5. the winner is, among those within the noise of the leader, the default algorithm, else the
 ///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
-///    the two relative spreads, at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`].
+///    the two relative spreads, at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
+/// 6. only an algorithm that beat the default in the rounds in which both ran takes its place:
+///    where the interval of that ratio reaches 1 on some workload, the default stays.
 ///
 /// A key none of whose algorithms is left has no decision.
 #[must_use]
@@ -51,7 +53,9 @@ pub fn significantly_beaten<'a>(
     incumbent: &AlgoId,
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
-    !Ranking::of(workloads).ties().any(|standing| standing.algo == incumbent)
+    let ranking = Ranking::of(workloads);
+    let ties = ranking.ties().any(|standing| standing.algo == incumbent);
+    !ties && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
 }
 
 /// What one algorithm did on all workloads of a key.
@@ -59,6 +63,9 @@ pub fn significantly_beaten<'a>(
 struct Standing<'a> {
     algo: &'a AlgoId,
     default: bool,
+    /// Whether the interval of its ratio to the default stays below 1 on every workload where
+    /// there is one.
+    beats_default: bool,
     requires: Option<Requirement>,
     /// Median time by index of the workload.
     medians_ns: BTreeMap<usize, u64>,
@@ -145,12 +152,14 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
             let standing = standings.entry(&record.algo).or_insert_with(|| Standing {
                 algo: &record.algo,
                 default: false,
+                beats_default: true,
                 requires: None,
                 medians_ns: BTreeMap::new(),
                 relative_spreads: 0.0,
                 score: 1.0,
             });
             standing.default |= record.default;
+            standing.beats_default &= timing.ratio_to_default.is_none_or(|ratio| ratio.high < 1.0);
             standing.requires = standing.requires.or(record.requires);
             standing.medians_ns.insert(workload, timing.median_ns);
             standing.relative_spreads += timing.relative_spread();
@@ -174,9 +183,15 @@ fn ties<'r, 'a: 'r>(
     })
 }
 
-/// The winner of a ranking: of the near-ties the default, else the least id.
+/// The winner of a ranking: of the near-ties the default, else the least id among those that beat
+/// the default; if none does, the default all the same.
 fn choose<'r, 'a: 'r>(
     ranking: impl Iterator<Item = &'r Standing<'a>> + Clone,
 ) -> Option<&'r Standing<'a>> {
-    ties(ranking).min_by_key(|standing| (!standing.default, standing.algo))
+    let default = ranking.clone().find(|standing| standing.default);
+    let mut ties: Vec<&Standing<'a>> = ties(ranking).collect();
+    ties.sort_by_key(|standing| (!standing.default, standing.algo));
+    let eligible =
+        |standing: &&&Standing<'a>| standing.default || standing.beats_default || default.is_none();
+    ties.iter().find(eligible).copied().or(default)
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use voxtune::{
-    DType, Device, Direction, Error, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels,
-};
+use voxtune::{DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels};
 use voxtune_cloud::{Generator, generate};
+use voxtune_shape::Preset;
 use voxtune_shape::grid::Configuration;
 
 use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
 use crate::setup::{Operands, SetupError};
+use crate::verify::{Rejection, guarded};
 
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,33 +61,38 @@ pub fn estimate(device: &Device, plan: &Plan, request: &Request) -> Result<Estim
     Ok(Estimate { configurations, peak_bytes })
 }
 
-/// Floating-point operations per second of the default algorithm on a layer of middling size.
+/// Floating-point operations per second on a layer of middling size, of the default algorithm or
+/// else of the first that works. Candidates that fail here are judged later, each by itself.
 fn trial(device: &Device) -> Result<f64, SetupError> {
     const ROWS: usize = 16_384;
     const RUNS: usize = 3;
-    let kernel = KernelSize::submanifold(3).map_err(|error| Error::Launch {
-        algorithm: "trial".to_owned(),
-        detail: error.to_string(),
-    })?;
-    let operation = Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, kernel);
+    /// What to assume where nothing works: whatever fails, fails soon.
+    const NOTHING_WORKS: f64 = 1e9;
+    let preset = Preset::Quick.grid();
+    let operation =
+        Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, preset.kernels[0]);
     let cells: Vec<Voxel> = device.install(|| generate(Generator::Uniform, ROWS, 1, 0))?;
-    let map = Voxels::new(device, cells)?.kernel_map(kernel)?;
+    let map = Voxels::new(device, cells)?.kernel_map(operation.kernel)?;
     let counts = map.counts();
     let mut operands = Operands::random(device, &operation, counts, 0)?;
     let registry = device.registry();
-    let Some(algorithm) = registry.default_for(&operation) else {
-        let device = device.identity().clone();
-        return Err(Error::NoAlgorithm { device, operation }.into());
-    };
-    let mut best = f64::INFINITY;
-    for _ in 0..RUNS {
-        let start = Instant::now();
-        let Operands { a, b, out } = &mut operands;
-        let launch = Launch { operation: &operation, map: &map, a, b, out };
-        registry.run(&**algorithm, device, launch)?;
-        best = best.min(start.elapsed().as_secs_f64());
+    let applicable = registry.algorithms().filter(|algorithm| algorithm.applies(&operation));
+    for algorithm in registry.default_for(&operation).into_iter().chain(applicable) {
+        let mut run = || {
+            let start = Instant::now();
+            let Operands { a, b, out } = &mut operands;
+            let launch = Launch { operation: &operation, map: &map, a, b, out };
+            guarded(|| registry.run(&**algorithm, device, launch))?;
+            guarded(|| device.synchronize())?;
+            Ok::<f64, Rejection>(start.elapsed().as_secs_f64())
+        };
+        let runs: Result<Vec<f64>, Rejection> = (0..RUNS).map(|_| run()).collect();
+        if let Ok(seconds) = runs {
+            let best = seconds.into_iter().fold(f64::INFINITY, f64::min);
+            return Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9));
+        }
     }
-    Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9))
+    Ok(NOTHING_WORKS)
 }
 
 fn expected_time(
@@ -191,8 +196,6 @@ pub fn human_bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::Preset;
-
     use super::*;
 
     fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {

@@ -98,13 +98,9 @@ impl Plan {
     /// If a file cannot be used, or nothing is to be measured.
     pub fn new(request: &Request) -> Result<Self, PlanError> {
         let files = read_files(request)?;
-        let generators: Vec<Generator> = request
-            .clouds
-            .iter()
-            .filter_map(|source| match source {
-                Source::Generated(generator) => Some(*generator),
-                Source::File(_) => None,
-            })
+        let generators: Vec<Generator> = Generator::ALL
+            .into_iter()
+            .filter(|generator| request.clouds.contains(&Source::Generated(*generator)))
             .collect();
         let mut voxels =
             if generators.is_empty() { Vec::new() } else { request.grid.voxels.clone() };

@@ -130,6 +130,14 @@ impl Device {
         CpuBackend::free_memory_bytes()
     }
 
+    /// Waits until everything handed to this device is done. On the host that is always so.
+    ///
+    /// # Errors
+    /// If something that was handed over failed.
+    pub const fn synchronize(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Runs host work on this device's worker threads.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.inner.backend.install(work)

@@ -1,0 +1,332 @@
+//! The list of kernels, their names, and the checks before a run.
+
+use std::sync::LazyLock;
+
+use voxtune_shape::{AlgoId, DType, Direction, Operation};
+
+use crate::elements::{Elements, ElementsMut};
+use crate::explicit_gemm::ExplicitGemm;
+use crate::implicit_gemm::ImplicitGemm;
+use crate::kernel_map::KernelMap;
+use crate::simd::Simd;
+
+/// Two inputs and an output of a convolution in host memory.
+///
+/// # Shapes
+/// All row-major.
+///
+/// | direction | `a` | `b` | `out` |
+/// |---|---|---|---|
+/// | forward | features `(n_in, c_in)` | weights `(volume, c_in, c_out)` | `(n_out, c_out)` |
+/// | dgrad | output gradient `(n_out, c_out)` | weights | features' gradient `(n_in, c_in)` |
+/// | wgrad | features `(n_in, c_in)` | output gradient `(n_out, c_out)` | weights' gradient, float32 |
+#[derive(Debug)]
+pub struct Operands<'a> {
+    /// The first input.
+    pub a: Elements<'a>,
+    /// The second input.
+    pub b: Elements<'a>,
+    /// The output, which is overwritten.
+    pub out: ElementsMut<'a>,
+}
+
+/// Why a run was refused. Nothing has been written then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The algorithm has no kernel for the operation.
+    #[error("{algorithm} does not run `{operation}`: choose an algorithm that applies to it")]
+    NotApplicable {
+        /// The algorithm.
+        algorithm: AlgoId,
+        /// The operation.
+        operation: Operation,
+    },
+    /// A buffer is too short or too long.
+    #[error("{operand} holds {found} elements: expected {expected}, which is {shape}")]
+    WrongLength {
+        /// Which buffer.
+        operand: &'static str,
+        /// Its shape, in words.
+        shape: &'static str,
+        /// Elements that the operation and the map ask for.
+        expected: u128,
+        /// Elements that were given.
+        found: usize,
+    },
+    /// A buffer is of another storage type.
+    #[error("{operand} is stored as {found}: expected {expected}")]
+    WrongDType {
+        /// Which buffer.
+        operand: &'static str,
+        /// Type that the operation asks for.
+        expected: DType,
+        /// Type that was given.
+        found: DType,
+    },
+    /// The map was built for another kernel.
+    #[error("the kernel map has {found} offsets: expected the {expected} of `{operation}`")]
+    WrongMap {
+        /// The operation.
+        operation: Operation,
+        /// Offsets of its kernel.
+        expected: usize,
+        /// Offsets of the map.
+        found: usize,
+    },
+}
+
+/// A kernel with its parameters. It runs every direction.
+#[derive(Debug)]
+pub struct Algorithm {
+    id: AlgoId,
+    family: Family,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    Explicit(ExplicitGemm),
+    Implicit(ImplicitGemm),
+}
+
+/// Every algorithm of the host, in a fixed order.
+#[must_use]
+pub fn algorithms() -> &'static [Algorithm] {
+    static ALGORITHMS: LazyLock<Vec<Algorithm>> = LazyLock::new(|| {
+        let explicit = Algorithm {
+            id: AlgoId::new(ExplicitGemm::FAMILY, &[]).expect("a well-formed name"),
+            family: Family::Explicit(ExplicitGemm),
+        };
+        let implicit = ImplicitGemm::ALL.into_iter().map(|blocks| Algorithm {
+            id: AlgoId::new(
+                ImplicitGemm::FAMILY,
+                &[("rows", &blocks.rows.to_string()), ("cols", &blocks.cols.to_string())],
+            )
+            .expect("a well-formed name"),
+            family: Family::Implicit(blocks),
+        });
+        std::iter::once(explicit).chain(implicit).collect()
+    });
+    &ALGORITHMS
+}
+
+/// The algorithm to run where nothing has been measured. It applies to the operation if any does.
+#[must_use]
+pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
+    let wanted = ImplicitGemm::default_for(op);
+    algorithms()
+        .iter()
+        .find(|algorithm| matches!(algorithm.family, Family::Implicit(blocks) if blocks == wanted))
+        .expect("the default is one of the list")
+}
+
+impl Algorithm {
+    /// The permanent name.
+    #[must_use]
+    pub const fn id(&self) -> &AlgoId {
+        &self.id
+    }
+
+    /// Whether there is a kernel for this operation. Blocks that are wider than the operation's
+    /// columns have none where a narrower block would do the same work.
+    #[must_use]
+    pub fn applies(&self, op: &Operation) -> bool {
+        op.groups == 1
+            && op.c_in > 0
+            && op.c_out > 0
+            && match self.family {
+                Family::Explicit(_) => true,
+                Family::Implicit(blocks) => blocks.applies(op),
+            }
+    }
+
+    /// Whether the algorithm is worth measuring for this operation over this many output rows. The
+    /// pool is small: from three to six a direction.
+    #[must_use]
+    pub fn in_auto_pool(&self, op: &Operation, n_out: usize) -> bool {
+        self.applies(op)
+            && match self.family {
+                Family::Explicit(explicit) => explicit.in_auto_pool(op),
+                Family::Implicit(blocks) => blocks.in_auto_pool(op, n_out),
+            }
+    }
+
+    /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current pool.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn workspace_bytes(&self, op: &Operation, map: &KernelMap) -> usize {
+        let transposed_bytes = match op.direction {
+            Direction::Dgrad => map.unbuilt_transposed_bytes(),
+            Direction::Forward | Direction::Wgrad => 0,
+        };
+        transposed_bytes
+            + match self.family {
+                Family::Explicit(explicit) => explicit.workspace_bytes(op, map),
+                Family::Implicit(blocks) => blocks.workspace_bytes(Simd::best(), op, map),
+            }
+    }
+
+    /// Computes one direction of a convolution and overwrites all of the output. Sums are in float32,
+    /// in an order that depends on the map and the algorithm alone.
+    ///
+    /// # Shapes
+    /// Those of [`Operands`].
+    ///
+    /// # Errors
+    /// If the algorithm does not apply, or a buffer or the map does not fit the operation.
+    pub fn run(
+        &self,
+        op: &Operation,
+        map: &KernelMap,
+        operands: Operands<'_>,
+    ) -> Result<(), RunError> {
+        self.run_with(Simd::best(), op, map, operands)
+    }
+
+    /// [`Self::run`] on chosen vector instructions.
+    pub(crate) fn run_with(
+        &self,
+        simd: Simd,
+        op: &Operation,
+        map: &KernelMap,
+        operands: Operands<'_>,
+    ) -> Result<(), RunError> {
+        if !self.applies(op) {
+            return Err(RunError::NotApplicable { algorithm: self.id.clone(), operation: *op });
+        }
+        check(op, map, &operands)?;
+        let Operands { a, b, out } = operands;
+        macro_rules! products {
+            ($a:expr, $b:expr, $out:expr) => {
+                match self.family {
+                    Family::Explicit(explicit) => explicit.product(simd, op, map, $a, $b, $out),
+                    Family::Implicit(blocks) => blocks.product(simd, op, map, $a, $b, $out),
+                }
+            };
+        }
+        macro_rules! wgrad {
+            ($a:expr, $b:expr, $out:expr) => {
+                match self.family {
+                    Family::Explicit(explicit) => explicit.wgrad(simd, op, map, $a, $b, $out),
+                    Family::Implicit(blocks) => blocks.wgrad(simd, op, map, $a, $b, $out),
+                }
+            };
+        }
+        match (op.direction, a, b, out) {
+            (
+                Direction::Wgrad,
+                Elements::Float16(a),
+                Elements::Float16(b),
+                ElementsMut::Float32(out),
+            ) => {
+                wgrad!(a, b, out);
+            }
+            (
+                Direction::Wgrad,
+                Elements::BFloat16(a),
+                Elements::BFloat16(b),
+                ElementsMut::Float32(out),
+            ) => {
+                wgrad!(a, b, out);
+            }
+            (
+                Direction::Wgrad,
+                Elements::Float32(a),
+                Elements::Float32(b),
+                ElementsMut::Float32(out),
+            ) => {
+                wgrad!(a, b, out);
+            }
+            (_, Elements::Float16(a), Elements::Float16(b), ElementsMut::Float16(out)) => {
+                products!(a, b, out);
+            }
+            (_, Elements::BFloat16(a), Elements::BFloat16(b), ElementsMut::BFloat16(out)) => {
+                products!(a, b, out);
+            }
+            (_, Elements::Float32(a), Elements::Float32(b), ElementsMut::Float32(out)) => {
+                products!(a, b, out);
+            }
+            _ => unreachable!("storage types have been checked"),
+        }
+        Ok(())
+    }
+
+    /// A hash of the source that this algorithm runs, so that a measurement can be told to be of other
+    /// code. Stable across builds of the same source.
+    #[must_use]
+    pub fn source_hash(&self) -> u64 {
+        let sources = match self.family {
+            Family::Explicit(_) => ExplicitGemm::SOURCES,
+            Family::Implicit(_) => ImplicitGemm::SOURCES,
+        };
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for source in sources.iter().chain(Simd::SOURCES) {
+            // A checkout may have converted the ends of lines.
+            for line in source.lines() {
+                hasher.update(line.as_bytes());
+                hasher.update(b"\n");
+            }
+        }
+        hasher.digest()
+    }
+}
+
+/// Names and shapes of the operands, in the order `a`, `b`, `out`.
+fn expected(op: &Operation, map: &KernelMap) -> [(&'static str, &'static str, u128, DType); 3] {
+    let (n_in, n_out) = (map.n_in() as u128, map.n_out() as u128);
+    let (c_in, c_out) = (u128::from(op.c_in), u128::from(op.c_out));
+    let (input, output) = (n_in * c_in, n_out * c_out);
+    // Extents are at most 7, so the product fits.
+    let weights = op.kernel.volume() as u128 * c_in * c_out;
+    match op.direction {
+        Direction::Forward => [
+            ("features", "n_in × c_in", input, op.dtype),
+            ("weights", "volume × c_in × c_out", weights, op.dtype),
+            ("output", "n_out × c_out", output, op.dtype),
+        ],
+        Direction::Dgrad => [
+            ("output gradient", "n_out × c_out", output, op.dtype),
+            ("weights", "volume × c_in × c_out", weights, op.dtype),
+            ("feature gradient", "n_in × c_in", input, op.dtype),
+        ],
+        Direction::Wgrad => [
+            ("features", "n_in × c_in", input, op.dtype),
+            ("output gradient", "n_out × c_out", output, op.dtype),
+            ("weight gradient", "volume × c_in × c_out", weights, DType::Float32),
+        ],
+    }
+}
+
+/// Checks the map, then the type and length of an operand each.
+pub(crate) fn check_shapes(
+    op: &Operation,
+    map: &KernelMap,
+    found: &[(DType, usize)],
+) -> Result<(), RunError> {
+    if map.kernel_volume() != op.kernel.volume() {
+        return Err(RunError::WrongMap {
+            operation: *op,
+            expected: op.kernel.volume(),
+            found: map.kernel_volume(),
+        });
+    }
+    for ((operand, shape, len, dtype), &(found_dtype, found_len)) in
+        expected(op, map).into_iter().zip(found)
+    {
+        if found_dtype != dtype {
+            return Err(RunError::WrongDType { operand, expected: dtype, found: found_dtype });
+        }
+        if found_len as u128 != len {
+            return Err(RunError::WrongLength { operand, shape, expected: len, found: found_len });
+        }
+    }
+    Ok(())
+}
+
+fn check(op: &Operation, map: &KernelMap, operands: &Operands<'_>) -> Result<(), RunError> {
+    let Operands { a, b, out } = operands;
+    let found = [(a.dtype(), a.len()), (b.dtype(), b.len()), (out.dtype(), out.len())];
+    check_shapes(op, map, &found)
+}

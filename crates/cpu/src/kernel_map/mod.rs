@@ -1,0 +1,285 @@
+//! Which input rows meet which output rows, for each offset of a kernel.
+
+mod build;
+mod keys;
+mod lists;
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+use voxtune_shape::{KernelSize, Voxel};
+
+use lists::PairLists;
+
+/// One meeting of an input row and an output row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct Pair {
+    /// Row of the input features.
+    pub in_row: u32,
+    /// Row of the output features.
+    pub out_row: u32,
+}
+
+impl Pair {
+    /// The pair in the other direction.
+    #[must_use]
+    pub const fn swapped(self) -> Self {
+        Self { in_row: self.out_row, out_row: self.in_row }
+    }
+}
+
+/// Why a kernel map cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelMapError {
+    /// Two rows hold one cell, so a neighbour is not a single row.
+    #[error(
+        "rows {first_row} and {second_row} are both the voxel {voxel}: expected distinct voxels; \
+         merge the rows of a cell first"
+    )]
+    Duplicate {
+        /// The cell.
+        voxel: Voxel,
+        /// The lower of the rows.
+        first_row: usize,
+        /// The higher of the rows.
+        second_row: usize,
+    },
+    /// Row numbers are 32-bit, and one of them is kept free.
+    #[error("{rows} rows are too many: a kernel map holds at most {max}", max = u32::MAX - 1)]
+    TooManyRows {
+        /// Rows that were asked for.
+        rows: usize,
+    },
+    /// Submanifold kernels are centred.
+    #[error("kernel size {0} has no centre: a submanifold convolution needs odd extents")]
+    NotCentred(KernelSize),
+    /// A pair points past the rows.
+    #[error(
+        "pair {pair:?} of offset {offset} is out of bounds: expected an input row below {n_in} and \
+         an output row below {n_out}"
+    )]
+    OutOfBounds {
+        /// Index of the offset.
+        offset: usize,
+        /// The pair.
+        pair: Pair,
+        /// Input rows.
+        n_in: usize,
+        /// Output rows.
+        n_out: usize,
+    },
+    /// A list is not strictly ascending by output row, or meets an input row twice.
+    #[error(
+        "pair {pair:?} of offset {offset} is out of order: expected each list sorted by output \
+         row, and each row at most once in it"
+    )]
+    OutOfOrder {
+        /// Index of the offset.
+        offset: usize,
+        /// The pair.
+        pair: Pair,
+    },
+}
+
+/// For each offset of a kernel, the pairs of rows that meet (synonyms: rulebook, indice pairs).
+///
+/// A list is sorted by output row, and each row occurs in it at most once. The order of the offsets
+/// is that of [`KernelSize::offsets`] and so of the weights.
+#[derive(Debug)]
+pub struct KernelMap {
+    n_in: usize,
+    n_out: usize,
+    lists: PairLists,
+    symmetric: bool,
+    /// The lists seen from the input rows; symmetric maps never need them.
+    transposed: OnceLock<PairLists>,
+}
+
+impl KernelMap {
+    /// The map of a submanifold convolution: outputs where inputs are, and output row `o` meets the
+    /// input row at `o + offset`.
+    ///
+    /// Cells become integer keys, sorted unless they already are; each column of the kernel is then
+    /// one merge of the sorted keys with themselves, in which the neighbours along z follow each
+    /// other. Only half of the columns are walked, since the other half mirrors them. Runs on
+    /// rayon's current pool; a cloud sorted by [`Voxel`] is the fastest.
+    ///
+    /// # Errors
+    /// If two rows are the same voxel, the kernel has no centre, or there are too many rows.
+    pub fn submanifold(voxels: &[Voxel], kernel: KernelSize) -> Result<Self, KernelMapError> {
+        if !kernel.is_centred() {
+            return Err(KernelMapError::NotCentred(kernel));
+        }
+        check_rows(voxels.len())?;
+        let lists = build::submanifold(voxels, kernel)?;
+        Ok(Self {
+            n_in: voxels.len(),
+            n_out: voxels.len(),
+            lists,
+            symmetric: true,
+            transposed: OnceLock::new(),
+        })
+    }
+
+    /// A map from its lists, one an offset, each sorted by output row.
+    ///
+    /// # Errors
+    /// If a pair is out of bounds or out of order, or a row occurs twice in a list.
+    pub fn from_pairs(
+        n_in: usize,
+        n_out: usize,
+        lists: Vec<Vec<Pair>>,
+    ) -> Result<Self, KernelMapError> {
+        check_rows(n_in)?;
+        check_rows(n_out)?;
+        lists.par_iter().enumerate().try_for_each(|(offset, list)| {
+            let mut seen = vec![false; n_in];
+            let mut next_out_row = 0;
+            for &pair in list {
+                let (in_row, out_row) = (pair.in_row as usize, pair.out_row as usize);
+                if in_row >= n_in || out_row >= n_out {
+                    return Err(KernelMapError::OutOfBounds { offset, pair, n_in, n_out });
+                }
+                if out_row < next_out_row || std::mem::replace(&mut seen[in_row], true) {
+                    return Err(KernelMapError::OutOfOrder { offset, pair });
+                }
+                next_out_row = out_row + 1;
+            }
+            Ok(())
+        })?;
+        let lens: Vec<usize> = lists.iter().map(Vec::len).collect();
+        let lists = PairLists::fill(n_out, &lens, |offset, pairs| {
+            pairs.copy_from_slice(&lists[offset]);
+        });
+        Ok(Self { n_in, n_out, lists, symmetric: false, transposed: OnceLock::new() })
+    }
+
+    /// Input rows.
+    #[must_use]
+    pub const fn n_in(&self) -> usize {
+        self.n_in
+    }
+
+    /// Output rows.
+    #[must_use]
+    pub const fn n_out(&self) -> usize {
+        self.n_out
+    }
+
+    /// Number of offsets.
+    #[must_use]
+    pub fn kernel_volume(&self) -> usize {
+        self.lists.volume()
+    }
+
+    /// Number of pairs over all offsets.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.lists.pairs()
+    }
+
+    /// The pairs of an offset, sorted by output row.
+    ///
+    /// # Panics
+    /// If there is no such offset.
+    #[must_use]
+    pub fn pair_list(&self, offset: usize) -> &[Pair] {
+        self.lists.list(offset)
+    }
+
+    /// Whether the list of offset `volume - 1 - i` is that of `i` with the rows swapped, as for every
+    /// submanifold convolution. Then nothing has to be built for dgrad.
+    #[must_use]
+    pub const fn is_symmetric(&self) -> bool {
+        self.symmetric
+    }
+
+    /// The map as it is.
+    #[must_use]
+    pub fn view(&self) -> MapView<'_> {
+        MapView { n_in: self.n_in, n_out: self.n_out, lists: &self.lists, mirrored: false }
+    }
+
+    /// The map in the other direction: for each offset the same pairs with the rows swapped, sorted
+    /// by the new output row. Free for symmetric maps; otherwise built by the first call and kept.
+    #[must_use]
+    pub fn transposed(&self) -> MapView<'_> {
+        let lists = if self.symmetric {
+            &self.lists
+        } else {
+            self.transposed.get_or_init(|| self.lists.transposed(self.n_in))
+        };
+        MapView { n_in: self.n_out, n_out: self.n_in, lists, mirrored: self.symmetric }
+    }
+
+    /// Memory that the first call of [`Self::transposed`] will take.
+    pub(crate) fn unbuilt_transposed_bytes(&self) -> usize {
+        if self.symmetric || self.transposed.get().is_some() {
+            return 0;
+        }
+        self.pairs() * size_of::<Pair>()
+            + self.kernel_volume() * self.n_in.div_ceil(SEGMENT_ROWS) * size_of::<u32>()
+    }
+}
+
+fn check_rows(rows: usize) -> Result<(), KernelMapError> {
+    // The largest row number marks "none" while a map is built.
+    if rows >= u32::MAX as usize { Err(KernelMapError::TooManyRows { rows }) } else { Ok(()) }
+}
+
+/// A kernel map seen in one of its two directions.
+#[derive(Clone, Copy, Debug)]
+pub struct MapView<'a> {
+    n_in: usize,
+    n_out: usize,
+    lists: &'a PairLists,
+    /// Whether list `i` is stored as list `volume - 1 - i`.
+    mirrored: bool,
+}
+
+impl<'a> MapView<'a> {
+    /// Input rows.
+    #[must_use]
+    pub const fn n_in(self) -> usize {
+        self.n_in
+    }
+
+    /// Output rows.
+    #[must_use]
+    pub const fn n_out(self) -> usize {
+        self.n_out
+    }
+
+    /// Number of offsets.
+    #[must_use]
+    pub fn kernel_volume(self) -> usize {
+        self.lists.volume()
+    }
+
+    /// The pairs of an offset, sorted by output row.
+    ///
+    /// # Panics
+    /// If there is no such offset.
+    #[must_use]
+    pub fn pair_list(self, offset: usize) -> &'a [Pair] {
+        self.lists.list(self.stored(offset))
+    }
+
+    /// The pairs of an offset whose output rows lie in a range, which begins and ends at multiples
+    /// of [`SEGMENT_ROWS`] or past the last row.
+    pub(crate) fn block(self, offset: usize, out_rows: Range<usize>) -> &'a [Pair] {
+        self.lists.block(self.stored(offset), out_rows)
+    }
+
+    fn stored(self, offset: usize) -> usize {
+        if self.mirrored { self.lists.volume() - 1 - offset } else { offset }
+    }
+}
+
+pub(crate) use lists::SEGMENT_ROWS;
+
+#[cfg(test)]
+mod tests;

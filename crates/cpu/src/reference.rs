@@ -1,0 +1,132 @@
+//! Convolution in float64, to compare against.
+//!
+//! Written from the definition alone and apart from the fast kernels, so that both are unlikely to
+//! share a fault. Multi-threaded, and slow all the same.
+
+use rayon::prelude::*;
+use voxtune_shape::{DType, Direction, Operation};
+
+use crate::algorithm::{RunError, check_shapes};
+use crate::kernel_map::{KernelMap, Pair};
+
+/// Output rows a task owns.
+const TASK_ROWS: usize = 128;
+
+/// Features times weights: `y[o] += x[i] · w[offset]` for each pair.
+///
+/// # Shapes
+/// `features` is `(n_in, c_in)`, `weights` `(volume, c_in, c_out)`, the result `(n_out, c_out)`.
+///
+/// # Errors
+/// If a slice or the map does not fit the operation.
+pub fn forward(
+    op: &Operation,
+    map: &KernelMap,
+    features: &[f64],
+    weights: &[f64],
+) -> Result<Vec<f64>, RunError> {
+    check(op, Direction::Forward, map, features, weights)?;
+    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    let mut out = vec![0.0; map.n_out() * c_out];
+    out.par_chunks_mut((TASK_ROWS * c_out).max(1)).enumerate().for_each(|(task, rows)| {
+        let first_row = task * TASK_ROWS;
+        let n_rows = rows.len() / c_out;
+        for offset in 0..map.kernel_volume() {
+            for pair in between(map.pair_list(offset), first_row, n_rows) {
+                let row = &mut rows[(pair.out_row as usize - first_row) * c_out..][..c_out];
+                for channel in 0..c_in {
+                    let x = features[pair.in_row as usize * c_in + channel];
+                    let w = &weights[(offset * c_in + channel) * c_out..][..c_out];
+                    for (y, w) in row.iter_mut().zip(w) {
+                        *y += x * w;
+                    }
+                }
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// Gradient of the features: `dx[i] += g[o] · w[offset]ᵀ` for each pair.
+///
+/// # Shapes
+/// `grad_out` is `(n_out, c_out)`, `weights` `(volume, c_in, c_out)`, the result `(n_in, c_in)`.
+///
+/// # Errors
+/// If a slice or the map does not fit the operation.
+pub fn dgrad(
+    op: &Operation,
+    map: &KernelMap,
+    grad_out: &[f64],
+    weights: &[f64],
+) -> Result<Vec<f64>, RunError> {
+    check(op, Direction::Dgrad, map, grad_out, weights)?;
+    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    // Whatever meets each input row, straight from the lists.
+    let mut met: Vec<Vec<(usize, usize)>> = vec![Vec::new(); map.n_in()];
+    for offset in 0..map.kernel_volume() {
+        for pair in map.pair_list(offset) {
+            met[pair.in_row as usize].push((offset, pair.out_row as usize));
+        }
+    }
+    let mut out = vec![0.0; map.n_in() * c_in];
+    out.par_chunks_mut(c_in.max(1)).zip(met).for_each(|(row, met)| {
+        for (offset, out_row) in met {
+            let g = &grad_out[out_row * c_out..][..c_out];
+            for (channel, dx) in row.iter_mut().enumerate() {
+                let w = &weights[(offset * c_in + channel) * c_out..][..c_out];
+                *dx += g.iter().zip(w).map(|(g, w)| g * w).sum::<f64>();
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// Gradient of the weights: `dw[offset] += x[i]ᵀ · g[o]` for each pair.
+///
+/// # Shapes
+/// `features` is `(n_in, c_in)`, `grad_out` `(n_out, c_out)`, the result `(volume, c_in, c_out)`.
+///
+/// # Errors
+/// If a slice or the map does not fit the operation.
+pub fn wgrad(
+    op: &Operation,
+    map: &KernelMap,
+    features: &[f64],
+    grad_out: &[f64],
+) -> Result<Vec<f64>, RunError> {
+    check(op, Direction::Wgrad, map, features, grad_out)?;
+    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    let mut out = vec![0.0; map.kernel_volume() * c_in * c_out];
+    out.par_chunks_mut((c_in * c_out).max(1)).enumerate().for_each(|(offset, dw)| {
+        for pair in map.pair_list(offset) {
+            let x = &features[pair.in_row as usize * c_in..][..c_in];
+            let g = &grad_out[pair.out_row as usize * c_out..][..c_out];
+            for (row, x) in dw.chunks_mut(c_out).zip(x) {
+                for (dw, g) in row.iter_mut().zip(g) {
+                    *dw += x * g;
+                }
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// The pairs of a sorted list whose output rows lie in a range.
+fn between(list: &[Pair], first_row: usize, n_rows: usize) -> &[Pair] {
+    let begin = list.partition_point(|pair| (pair.out_row as usize) < first_row);
+    let end = list.partition_point(|pair| (pair.out_row as usize) < first_row + n_rows);
+    &list[begin..end]
+}
+
+fn check(
+    op: &Operation,
+    direction: Direction,
+    map: &KernelMap,
+    a: &[f64],
+    b: &[f64],
+) -> Result<(), RunError> {
+    // Storage types do not matter here: only lengths are compared.
+    let op = Operation { dtype: DType::Float32, ..op.with_direction(direction) };
+    check_shapes(&op, map, &[(DType::Float32, a.len()), (DType::Float32, b.len())])
+}

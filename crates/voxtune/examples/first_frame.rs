@@ -1,0 +1,152 @@
+//! A scan through a four-layer network: what the first frame costs, and what the tenth.
+//!
+//! ```text
+//! cargo run --release --example first_frame -- SCAN [--voxel-size 0.1] [--crop X0,Y0,Z0,X1,Y1,Z1]
+//! ```
+//!
+//! The network encodes the position of each voxel in 32 channels and convolves it as
+//! 32→32, 32→32, (both joined) 64→128, 128→256, in float16. For each layer the program prints the
+//! algorithm that ran, how it was found, the time of the first call and the median of the steady
+//! ones. Nothing is tuned here: the algorithms come from the embedded cache.
+#![expect(clippy::print_stdout, reason = "an example shows its results")]
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use voxtune::{
+    DType, Device, DeviceChoice, Direction, KernelSize, SparseTensor, SubmConv3d, Tensor, Voxel,
+    Voxels,
+};
+use voxtune_cloud::{Crop, FileOptions, load_file};
+
+/// A scan through a four-layer network.
+#[derive(Parser)]
+struct Arguments {
+    /// The scan: .npy, .npz, .bin, .ply or .pcd
+    scan: PathBuf,
+    /// Edge of a voxel, in the scan's unit
+    #[arg(long, default_value_t = 0.1)]
+    voxel_size: f32,
+    /// Part of the scan to keep, half open
+    #[arg(long, allow_hyphen_values = true)]
+    crop: Option<Crop>,
+    /// Device: auto, cpu or cuda:N
+    #[arg(long, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+}
+
+const STEADY_CALLS: usize = 10;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let options = FileOptions { cell_size: arguments.voxel_size, crop: arguments.crop };
+    let cells = load_file(&arguments.scan, &options)?;
+    let (device, note) = Device::open(arguments.device)?;
+    if let Some(note) = note {
+        println!("{note}");
+    }
+    println!("device  {}", device.identity());
+    let encoded = encode(&cells);
+    let voxels = Voxels::new(&device, cells)?;
+    let start = Instant::now();
+    let map = voxels.kernel_map(KernelSize::submanifold(3)?)?;
+    let counts = map.counts();
+    println!(
+        "voxels  {}, {:.2} mean neighbours, kernel map {:.2} ms",
+        counts.n_out,
+        counts.pairs as f64 / counts.n_out as f64,
+        millis(start.elapsed())
+    );
+
+    let rows = voxels.len();
+    let first = relu(&run(&device, &voxels, 32, 32, &encoded)?);
+    let second = relu(&run(&device, &voxels, 32, 32, &first)?);
+    let third = relu(&run(&device, &voxels, 64, 128, &join(rows, &first, &second))?);
+    let fourth = run(&device, &voxels, 128, 256, &third)?;
+    let mean = fourth.iter().map(|value| f64::from(value.abs())).sum::<f64>() / fourth.len() as f64;
+    println!("output  ({rows}, 256), mean magnitude {mean:.4}");
+    Ok(())
+}
+
+/// Runs a layer the first time and then some more, prints both, and returns its output.
+fn run(
+    device: &Device,
+    voxels: &Voxels,
+    c_in: u32,
+    c_out: u32,
+    input: &[f32],
+) -> Result<Vec<f32>, Box<dyn Error>> {
+    let kernel = KernelSize::submanifold(3)?;
+    let layer =
+        SubmConv3d::new(device, c_in, c_out, kernel, DType::Float16, &weights(c_in, c_out))?;
+    let (rows, channels) = (voxels.len(), c_in as usize);
+    let features = Tensor::from_f32(device, DType::Float16, rows, channels, input)?;
+    let input = SparseTensor::new(voxels.clone(), features)?;
+    let mut output = Tensor::zeros(device, DType::Float16, rows, c_out as usize)?;
+    let mut call = || -> Result<Duration, voxtune::Error> {
+        let start = Instant::now();
+        layer.forward_into(&input, &mut output)?;
+        device.synchronize()?;
+        Ok(start.elapsed())
+    };
+    let first = call()?;
+    let mut steady = (0..STEADY_CALLS).map(|_| call()).collect::<Result<Vec<_>, _>>()?;
+    steady.sort_unstable();
+    let resolution = layer.resolve(Direction::Forward, voxels)?;
+    println!(
+        "layer   {c_in:>3}→{c_out:<3}  first {:>8.3} ms  steady {:>8.3} ms  {} [{}]",
+        millis(first),
+        millis(steady[STEADY_CALLS / 2]),
+        resolution.algorithm().id(),
+        resolution.grade()
+    );
+    Ok(output.to_f32()?)
+}
+
+/// Sines and cosines of the position at four scales, three axes and an offset: 24 channels, then
+/// the height above the lowest voxel and constants.
+fn encode(cells: &[Voxel]) -> Vec<f32> {
+    let lowest = cells.iter().map(|cell| cell.z).min().unwrap_or(0);
+    let mut features = Vec::with_capacity(cells.len() * 32);
+    for cell in cells {
+        for axis in [cell.x, cell.y, cell.z] {
+            for scale in [4.0, 16.0, 64.0, 256.0] {
+                let angle = axis as f32 / scale;
+                features.extend([angle.sin(), angle.cos()]);
+            }
+        }
+        features.extend([(cell.z - lowest) as f32 / 64.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    }
+    features
+}
+
+/// Weights that keep the magnitude of the features, from a small linear congruential generator.
+fn weights(c_in: u32, c_out: u32) -> Vec<f32> {
+    let scale = (6.0 / (27.0 * c_in as f32)).sqrt();
+    let mut state = 1_u32;
+    (0..27 * c_in * c_out)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale
+        })
+        .collect()
+}
+
+fn relu(features: &[f32]) -> Vec<f32> {
+    features.iter().map(|value| value.max(0.0)).collect()
+}
+
+fn join(rows: usize, left: &[f32], right: &[f32]) -> Vec<f32> {
+    let (left_channels, right_channels) = (left.len() / rows, right.len() / rows);
+    left.chunks_exact(left_channels)
+        .zip(right.chunks_exact(right_channels))
+        .flat_map(|(left, right)| left.iter().chain(right))
+        .copied()
+        .collect()
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,67 @@
+//! Running the command line as a process.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The command line under test, cut off from the caller's caches and settings.
+pub(crate) fn xtask() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voxtune-under-test"));
+    for variable in [
+        "VOXTUNE_CACHE_DIR",
+        "WARPCONVNET_BENCHMARK_CACHE_DIR",
+        "WARPCONVNET_FWD_ALGO_MODE",
+        "WARPCONVNET_BWD_ALGO_MODE",
+        "WARPCONVNET_DGRAD_ALGO_MODE",
+        "WARPCONVNET_WGRAD_ALGO_MODE",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What a finished process said.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+
+    /// The last line of stdout.
+    pub(crate) fn last_line(&self) -> &str {
+        self.stdout.lines().last().unwrap_or_default()
+    }
+
+    /// Asserts success.
+    #[track_caller]
+    pub(crate) fn success(self) -> Self {
+        assert_eq!(self.status, Some(0), "{self:?}");
+        self
+    }
+}
+
+/// Runs the command line with these arguments.
+pub(crate) fn run(arguments: &[&str]) -> Finished {
+    Finished::of(xtask().args(arguments).output().expect("the program starts"))
+}
+
+/// Arguments of a small populate on the CPU with one thread: three configurations, a fraction of a
+/// second.
+pub(crate) fn small_populate(out: &Path) -> Command {
+    let mut command = xtask();
+    command
+        .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
+        .args(["--dtypes", "float32", "--channels", "4,4", "--num-voxels", "60", "250", "1000"])
+        .args(["--budget", "0.01", "--out"])
+        .arg(out);
+    command
+}

@@ -1,0 +1,93 @@
+//! Dry runs, help and inspection.
+
+use crate::command::{run, small_populate};
+use crate::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("listing::presets_count", presets_count);
+    suite.test("listing::overrides_and_merging", overrides_and_merging);
+    suite.test("listing::a_dry_run_writes_nothing", a_dry_run_writes_nothing);
+    suite.test("listing::help_goes_to_stdout", help_goes_to_stdout);
+    suite.test("listing::inspect_shows_what_populate_wrote", inspect_shows_what_populate_wrote);
+}
+
+fn presets_count() {
+    let default = run(&["populate", "--dry-run"]).success();
+    assert_eq!(default.last_line(), "364 configurations");
+    assert_eq!(default.stdout.lines().count(), 365);
+    assert!(default.stdout.lines().take(364).all(|line| line.ends_with("uniform, surface")));
+    let quick = run(&["populate", "--preset", "quick", "--dry-run"]).success();
+    assert_eq!(quick.last_line(), "6 configurations");
+    insta::assert_snapshot!("quick", quick.stdout);
+}
+
+fn overrides_and_merging() {
+    let listed = run(&[
+        "populate",
+        "--dry-run",
+        "--num-voxels",
+        "100000",
+        "120000",
+        "200000",
+        "--channels",
+        "64,128",
+        "128,256",
+        "256,256",
+        "--kernel-sizes",
+        "3",
+        "5",
+        "--dtypes",
+        "float16",
+        "--forward-only",
+        "--clouds",
+        "surface",
+        "--batch-size",
+        "2",
+    ])
+    .success();
+    assert_eq!(listed.last_line(), "12 configurations");
+    assert!(listed.stderr.contains("120000 voxels are measured as 100000"), "{listed:?}");
+    insta::assert_snapshot!("overrides", listed.stdout);
+}
+
+fn a_dry_run_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("caches");
+    small_populate(&out).arg("--dry-run").output().unwrap();
+    assert!(!out.exists());
+}
+
+fn help_goes_to_stdout() {
+    let help = run(&["populate", "--help"]).success();
+    assert!(help.stdout.contains("--num-voxels") && help.stderr.is_empty());
+}
+
+fn inspect_shows_what_populate_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(small_populate(folder.path()).output().unwrap().status.success());
+    let path = folder.path().to_str().unwrap();
+
+    let text = run(&["inspect", path]).success().stdout;
+    assert!(text.contains(": 9 keys, 9 entries"), "{text}");
+    let narrowed = run(&["inspect", path, "--direction", "wgrad", "--best-only"]).success().stdout;
+    assert!(narrowed.contains(": 3 keys, 3 entries"), "{narrowed}");
+    assert_eq!(narrowed.matches("    *").count(), 3, "{narrowed}");
+    let none = run(&["inspect", path, "--device", "H100"]).success().stdout;
+    assert!(none.contains(": 0 keys, 0 entries"), "{none}");
+
+    let json = run(&["inspect", path, "--json", "--top-k", "2", "--dtype", "float32"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let keys = json[0]["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 9);
+    for key in keys {
+        let candidates = key["workloads"][0]["candidates"].as_array().unwrap();
+        assert!(!candidates.is_empty() && candidates.len() <= 2);
+        assert_eq!(candidates[0]["algo"], key["decision"]["winner"]);
+    }
+    let files: Vec<_> =
+        std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|ext| ext == "msgpack")) {
+        let text = run(&["inspect", file.to_str().unwrap()]).success().stdout;
+        assert!(text.contains(": 9 keys"), "{text}");
+    }
+}

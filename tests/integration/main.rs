@@ -1,0 +1,42 @@
+//! Integration tests of voxtune: the command line, the files it leaves behind, and what the runtime
+//! makes of them. Only public APIs, never the workspace's own `caches/`.
+//!
+//! Tests that need a GPU or a scan are left out where there is none, and counted. With
+//! `VOXTUNE_REQUIRE_GPU=1` a missing GPU is a failure. `VOXTUNE_SCAN` names the scan file.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "the test runner reports what it left out")]
+
+mod bad_input;
+mod command;
+mod concurrency;
+mod damaged_files;
+mod dispatch;
+mod gpu;
+mod injected;
+mod interruption;
+mod listing;
+mod populating;
+mod scan;
+mod suite;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let mut suite = suite::Suite::default();
+    bad_input::add(&mut suite);
+    concurrency::add(&mut suite);
+    damaged_files::add(&mut suite);
+    dispatch::add(&mut suite);
+    gpu::add(&mut suite);
+    injected::add(&mut suite);
+    interruption::add(&mut suite);
+    listing::add(&mut suite);
+    populating::add(&mut suite);
+    scan::add(&mut suite);
+    let left_out = suite.left_out();
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), suite.into_trials());
+    println!("{left_out}");
+    conclusion.exit_code()
+}

@@ -1,0 +1,178 @@
+//! Populate from end to end: resume, forget, repetition, failure.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use voxtune_cache::{CacheDir, EntryKey, Evidence, Records};
+
+use crate::command::{Finished, run, small_populate, xtask};
+use crate::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("populating::every_entry_is_verified_and_ranked", every_entry_is_ranked);
+    suite.test("populating::resume_measures_what_is_missing", resume_measures_what_is_missing);
+    suite.test("populating::resume_asks_for_the_whole_pool", resume_asks_for_the_whole_pool);
+    suite.test("populating::a_repeat_keeps_keys_and_bytes", a_repeat_keeps_keys_and_bytes);
+    suite.test("populating::batches_and_directions", batches_and_directions);
+    suite.test("populating::variables_choose_folder_and_pool", variables_choose_folder_and_pool);
+    suite.test("populating::unwritable_folder_fails_first", unwritable_folder_fails_first);
+    suite.test("populating::too_large_is_failed_with_its_size", too_large_is_failed_with_its_size);
+    suite.test("populating::forget_needs_a_selection", forget_needs_a_selection);
+}
+
+/// The evidence that a folder holds.
+pub(crate) fn evidence(folder: &Path) -> Evidence {
+    let cache = CacheDir::new(folder);
+    let mut all = Evidence::new();
+    for arch in cache.archs().unwrap() {
+        all.merge(cache.read_evidence(arch).unwrap().unwrap());
+    }
+    all
+}
+
+fn entries(folder: &Path) -> BTreeMap<EntryKey, Records> {
+    evidence(folder).entries().map(|(key, records)| (key.clone(), records.clone())).collect()
+}
+
+fn populate(folder: &Path, more: &[&str]) -> Finished {
+    Finished::of(small_populate(folder).args(more).output().unwrap())
+}
+
+fn every_entry_is_ranked() {
+    let folder = tempfile::tempdir().unwrap();
+    let finished = populate(folder.path(), &[]).success();
+    assert_eq!(finished.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
+    assert_eq!(finished.stdout.matches("added").count(), 9, "{finished:?}");
+    let entries = entries(folder.path());
+    assert_eq!(entries.len(), 9);
+    for (key, records) in &entries {
+        assert!(records.len() >= 3, "{key:?}");
+        assert!(records.iter().all(|record| record.timing().is_some()), "{records:?}");
+        assert_eq!(records.iter().filter(|record| record.default).count(), 1);
+        assert!(records.iter().any(|record| record.timing().unwrap().samples >= 3));
+        assert!(records.iter().all(|record| record.timing().unwrap().max_error < 1e-5));
+    }
+}
+
+fn resume_measures_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    populate(folder.path(), &[]).success();
+    let before = entries(folder.path());
+    let resumed = populate(folder.path(), &["--resume"]).success();
+    assert_eq!(resumed.last_line(), "requested 3 = measured 0 + skipped 3 + failed 0");
+
+    let path = folder.path().to_str().unwrap();
+    let forgotten = run(&["forget", "--direction", "wgrad", "--out", path]).success();
+    assert!(forgotten.stdout.starts_with("3 entries removed"), "{forgotten:?}");
+    assert_eq!(entries(folder.path()).len(), 6);
+    let resumed = populate(folder.path(), &["--resume"]).success();
+    assert_eq!(resumed.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
+    assert_eq!(resumed.stdout.matches(" wgrad ").count(), 3, "{resumed:?}");
+    assert_eq!(resumed.stdout.matches(" forward ").count(), 0, "{resumed:?}");
+    let after = entries(folder.path());
+    assert!(before.keys().eq(after.keys()));
+    let kept = |key: &&EntryKey| key.key.operation.direction != voxtune::Direction::Wgrad;
+    assert!(before.keys().filter(kept).all(|key| before[key] == after[key]));
+}
+
+fn resume_asks_for_the_whole_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    populate(folder.path(), &["--algo-mode", "explicit_gemm", "--forward-only"]).success();
+    assert!(entries(folder.path()).values().all(|records| records.len() == 1));
+    // One candidate and one direction are no answer to the question for all of them.
+    let resumed = populate(folder.path(), &["--resume"]).success();
+    assert_eq!(resumed.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
+    let lone = ["--resume", "--algo-mode", "explicit_gemm", "--forward-only"];
+    let resumed = populate(folder.path(), &lone).success();
+    assert_eq!(resumed.last_line(), "requested 3 = measured 0 + skipped 3 + failed 0");
+}
+
+fn a_repeat_keeps_keys_and_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    populate(folder.path(), &[]).success();
+    let files = |folder: &Path| -> BTreeMap<_, Vec<u8>> {
+        let list = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        list.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let (bytes, before) = (files(folder.path()), entries(folder.path()));
+    let again = populate(folder.path(), &[]).success();
+    let after = entries(folder.path());
+    assert!(before.keys().eq(after.keys()));
+    // What was not significantly beaten is as it was, record for record; where that is all of
+    // them, so are the bytes.
+    let replaced = again.stdout.matches(" replaced ").count();
+    let changed = before.iter().filter(|(key, records)| after[*key] != **records).count();
+    assert_eq!(changed, replaced, "{again:?}");
+    assert_eq!(again.stdout.matches(" kept ").count(), 9 - replaced, "{again:?}");
+    assert_eq!(files(folder.path()) == bytes, replaced == 0);
+}
+
+fn batches_and_directions() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--batch-size", "4", "--backward-only", "--clouds", "uniform", "surface"];
+    populate(folder.path(), &more).success();
+    let entries = entries(folder.path());
+    assert_eq!(entries.len(), 3 * 2 * 2);
+    for key in entries.keys() {
+        assert_eq!(key.workload.batch, 4);
+        assert_ne!(key.key.operation.direction, voxtune::Direction::Forward);
+    }
+}
+
+fn variables_choose_folder_and_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    let user = folder.path().join("user");
+    let mut command = xtask();
+    command
+        .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
+        .args(["--dtypes", "float32", "--channels", "4,4", "--num-voxels", "60"])
+        .args(["--budget", "0", "--kernel-sizes", "1"])
+        .env("WARPCONVNET_BENCHMARK_CACHE_DIR", &user)
+        .env("WARPCONVNET_FWD_ALGO_MODE", "explicit_gemm")
+        .env("WARPCONVNET_BWD_ALGO_MODE", "implicit_gemm")
+        .env("WARPCONVNET_WGRAD_ALGO_MODE", "[explicit_gemm]");
+    Finished::of(command.output().unwrap()).success();
+    for (key, records) in entries(&user) {
+        let family = match key.key.operation.direction {
+            voxtune::Direction::Dgrad => "implicit_gemm",
+            _ => "explicit_gemm",
+        };
+        assert!(records.iter().all(|record| record.algo.family() == family), "{records:?}");
+    }
+}
+
+fn unwritable_folder_fails_first() {
+    // A file in place of the folder: even the superuser cannot write below it.
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("file");
+    fs::write(&blocked, "not a folder").unwrap();
+    let finished = populate(&blocked.join("caches"), &[]);
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("file"), "{finished:?}");
+    assert!(!finished.stdout.contains("forward"), "measured before it looked: {finished:?}");
+    assert_eq!(fs::read_to_string(blocked).unwrap(), "not a folder");
+}
+
+fn too_large_is_failed_with_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = xtask();
+    command
+        .args(["populate", "--device", "cpu", "--channels", "8192,8192", "--out"])
+        .arg(folder.path())
+        .args(["--num-voxels", "2000000", "--dtypes", "float32", "--forward-only"]);
+    let finished = Finished::of(command.output().unwrap());
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("GiB of memory"), "{finished:?}");
+    assert_eq!(finished.last_line(), "requested 1 = measured 0 + skipped 0 + failed 1");
+}
+
+fn forget_needs_a_selection() {
+    let folder = tempfile::tempdir().unwrap();
+    populate(folder.path(), &[]).success();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(run(&["forget", "--out", path]).status, Some(2));
+    assert_eq!(entries(folder.path()).len(), 9);
+    run(&["forget", "--all", "--out", path]).success();
+    assert!(entries(folder.path()).is_empty());
+}

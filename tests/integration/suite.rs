@@ -1,0 +1,80 @@
+//! The list of tests, with what each needs.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use libtest_mimic::{Failed, Trial};
+use voxtune::{Device, DeviceChoice};
+
+/// Tests to run and tests to leave out.
+#[derive(Default)]
+pub(crate) struct Suite {
+    trials: Vec<Trial>,
+    without_gpu: usize,
+    without_scan: usize,
+}
+
+/// The scan that `VOXTUNE_SCAN` names.
+pub(crate) fn scan_file() -> Option<PathBuf> {
+    std::env::var_os("VOXTUNE_SCAN").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn has_gpu() -> bool {
+    Device::open(DeviceChoice::Cuda(0)).is_ok()
+}
+
+fn requires_gpu() -> bool {
+    std::env::var("VOXTUNE_REQUIRE_GPU").is_ok_and(|value| value == "1")
+}
+
+impl Suite {
+    /// A test that runs everywhere.
+    pub(crate) fn test(&mut self, name: &str, test: impl FnOnce() + Send + 'static) {
+        self.trials.push(trial(name, test));
+    }
+
+    /// A test that needs a scan file.
+    pub(crate) fn scan_test(&mut self, name: &str, test: impl FnOnce(PathBuf) + Send + 'static) {
+        match scan_file() {
+            Some(path) => self.trials.push(trial(name, move || test(path)).with_kind("scan")),
+            None => {
+                self.without_scan += 1;
+                let left_out = trial(name, || ()).with_kind("scan").with_ignored_flag(true);
+                self.trials.push(left_out);
+            }
+        }
+    }
+
+    /// A test that needs a CUDA device.
+    pub(crate) fn gpu_test(&mut self, name: &str, test: impl FnOnce() + Send + 'static) {
+        let runs = has_gpu() || requires_gpu();
+        self.without_gpu += usize::from(!runs);
+        self.trials.push(trial(name, test).with_kind("gpu").with_ignored_flag(!runs));
+    }
+
+    /// How many tests are left out, and what would bring them in.
+    pub(crate) fn left_out(&self) -> String {
+        format!(
+            "left out: {} GPU tests (no CUDA device; VOXTUNE_REQUIRE_GPU=1 makes that a failure), \
+             {} scan tests (VOXTUNE_SCAN names no file)",
+            self.without_gpu, self.without_scan
+        )
+    }
+
+    pub(crate) fn into_trials(self) -> Vec<Trial> {
+        self.trials
+    }
+}
+
+/// A test that fails by panicking, as with the standard harness.
+fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        catch_unwind(AssertUnwindSafe(test)).map_err(|panic| {
+            let text = panic
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
+        })
+    })
+}
