@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use voxtune::{
-    AlgoId, DType, Device, DeviceIdentity, Direction, Error, KernelSize, MissPolicy, Operation,
+    AlgoId, ConvError, DType, Device, DeviceIdentity, Direction, KernelSize, MissPolicy, Operation,
     ShapeKey, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
 };
 use voxtune_cache::{Decision, Decisions};
@@ -129,7 +129,7 @@ fn policy_forbids_guesses() {
     let strict = Tuner::builder().decisions(decisions).policy(MissPolicy::Fail).build();
     assert!(strict.resolve(&device, &known).is_ok());
     let error = strict.resolve(&device, &key(Direction::Forward, 3000, 5)).unwrap_err();
-    assert!(matches!(error, Error::Miss { .. }));
+    assert!(matches!(error, ConvError::Miss { .. }));
     assert!(error.to_string().contains("cargo xtask populate"), "{error}");
 }
 
@@ -147,7 +147,7 @@ fn pins() {
         Ok((resolution.algorithm().id().to_string(), resolution.grade().to_string()))
     };
     let answer = |id: &str, grade: &str| (id.to_owned(), grade.to_owned());
-    let found = |value| pinned(value).map_err(|error: Error| error.to_string());
+    let found = |value| pinned(value).map_err(|error: ConvError| error.to_string());
     assert_eq!(found("auto"), Ok(answer(WIDE, "exact (user)")));
     assert_eq!(found(EXPLICIT), Ok(answer(EXPLICIT, "pinned")));
     assert_eq!(found(NARROW), Ok(answer(NARROW, "pinned")));
@@ -200,8 +200,11 @@ fn bad_calls_are_errors() {
             weights,
         )
     };
-    assert!(matches!(layer(0, 4, &[]), Err(Error::NoChannels { .. })));
-    assert!(matches!(layer(2, 4, &[0.0; 5]), Err(Error::Length { expected: 216, found: 5, .. })));
+    assert!(matches!(layer(0, 4, &[]), Err(ConvError::NoChannels { .. })));
+    assert!(matches!(
+        layer(2, 4, &[0.0; 5]),
+        Err(ConvError::Length { expected: 216, found: 5, .. })
+    ));
     let layer = layer(2, 4, &[0.0; 216]).unwrap();
     let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 1, 0, 0)];
     let voxels = Voxels::new(&device, cells).unwrap();
@@ -209,9 +212,9 @@ fn bad_calls_are_errors() {
     let input = |tensor| SparseTensor::new(voxels.clone(), tensor).unwrap();
     assert!(SparseTensor::new(voxels.clone(), tensor(DType::Float32, 3, 2)).is_err());
     let wrong_channels = layer.forward(&input(tensor(DType::Float32, 2, 3)));
-    assert!(matches!(wrong_channels, Err(Error::Channels { expected: 2, found: 3, .. })));
+    assert!(matches!(wrong_channels, Err(ConvError::Channels { expected: 2, found: 3, .. })));
     let wrong_dtype = layer.forward(&input(tensor(DType::Float16, 2, 2)));
-    assert!(matches!(wrong_dtype, Err(Error::DType { .. })));
+    assert!(matches!(wrong_dtype, Err(ConvError::DType { .. })));
 
     let twice = Voxels::new(&device, vec![Voxel::new(0, 1, 2, 3); 2]).unwrap();
     let twice = SparseTensor::new(twice, tensor(DType::Float32, 2, 2)).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use voxtune::{
-    AlgoId, Algorithm, Device, Direction, Error, KernelHash, KernelMap, Launch, MapCounts,
+    AlgoId, Algorithm, ConvError, Device, Direction, KernelHash, KernelMap, Launch, MapCounts,
     Operation, Registry,
 };
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason};
@@ -74,7 +74,7 @@ impl Algorithm for Faulty {
         KernelHash::new(7)
     }
 
-    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), Error> {
+    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let Launch { operation, map, a, b, out } = launch;
         let forward = Launch { operation, map, a, b, out: &mut *out };
@@ -82,7 +82,7 @@ impl Algorithm for Faulty {
             Fault::Panics => panic!("an illegal address"),
             Fault::Fails => {
                 let detail = "too many resources requested".to_owned();
-                return Err(Error::Launch { algorithm: self.id.to_string(), detail });
+                return Err(ConvError::Launch { algorithm: self.id.to_string(), detail });
             }
             Fault::Slow => std::thread::sleep(Duration::from_millis(60)),
             _ => {}

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn help_texts() {
         for name in ["populate", "inspect", "forget"] {
-            let mut command = Cli::command();
+            let mut command = Cli::command().term_width(100);
             command.build();
             let sub = command.find_subcommand_mut(name).unwrap();
             insta::assert_snapshot!(name, sub.render_long_help().to_string());

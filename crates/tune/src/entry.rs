@@ -1,6 +1,5 @@
 //! One key, measured on one cloud.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -48,98 +47,109 @@ pub fn entry_key(
     }
 }
 
-/// Verifies and races a pool of candidates. `None` if interrupted.
-///
-/// # Errors
-/// If clouds or operands cannot be set up; what candidates do is in their records.
-pub fn measure(
-    device: &Device,
-    verifier: &mut Verifier,
-    request: &Request,
-    cloud: &PlannedCloud,
-    setup: &CloudSetup,
-    operation: &Operation,
-    pool: &[Arc<dyn Algorithm>],
-    interrupt: &AtomicBool,
-) -> Result<Option<Measured>, SetupError> {
-    let start = Instant::now();
-    let entry = entry_key(device, operation, cloud, setup, request.batch_size);
-    let mut verdicts = Vec::with_capacity(pool.len());
-    for algorithm in pool {
+/// Everything that an entry's measurement needs beside its candidates.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Where candidates run.
+    pub device: &'a Device,
+    /// Budget, batch size and seed.
+    pub request: &'a Request,
+    /// The cloud, for smaller samples of it.
+    pub cloud: &'a PlannedCloud,
+    /// The cloud on the device.
+    pub setup: &'a CloudSetup,
+    /// What candidates compute.
+    pub operation: &'a Operation,
+    /// Set by anyone to give up.
+    pub interrupt: &'a AtomicBool,
+}
+
+impl Entry<'_> {
+    /// Verifies and races a pool of candidates. `None` if interrupted.
+    ///
+    /// # Errors
+    /// If clouds or operands cannot be set up; what candidates do is in their records.
+    pub fn measure(
+        &self,
+        verifier: &mut Verifier,
+        pool: &[Arc<dyn Algorithm>],
+    ) -> Result<Option<Measured>, SetupError> {
+        let start = Instant::now();
+        let Self { device, request, cloud, setup, operation, interrupt } = *self;
+        let mut verdicts = Vec::with_capacity(pool.len());
+        for algorithm in pool {
+            if interrupt.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            verdicts.push(verifier.verdict(
+                device,
+                &**algorithm,
+                operation,
+                cloud,
+                request.seed,
+            )?);
+        }
+        let racers: Vec<usize> = (0..pool.len()).filter(|&index| verdicts[index].is_ok()).collect();
+        let mut track = DeviceTrack {
+            entry: *self,
+            racers: racers.iter().map(|&index| &*pool[index]).collect(),
+            operands: Operands::random(device, operation, setup.map.counts(), request.seed)?,
+            clock_mhz: None,
+            start,
+        };
+        let field = race(racers.len(), &Policy::with_budget(request.budget), &mut track);
         if interrupt.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        verdicts.push(verifier.verdict(device, &**algorithm, operation, cloud, request.seed)?);
+        let mut outcomes: Vec<Option<Outcome>> =
+            verdicts.iter().map(|verdict| verdict.clone().err().map(quarantined)).collect();
+        let default = racers.iter().position(|&index| pool[index].is_default(operation));
+        for (lane, &index) in racers.iter().enumerate() {
+            let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
+            let default = default.map(|default| &field[default]);
+            outcomes[index] = outcome(&field[lane], default, max_error, track.clock_mhz);
+        }
+        let entry = entry_key(device, operation, cloud, setup, request.batch_size);
+        Ok(Some(Measured { entry, records: self.records(pool, outcomes) }))
     }
-    let racers: Vec<usize> = (0..pool.len()).filter(|&index| verdicts[index].is_ok()).collect();
-    let mut track = DeviceTrack {
-        device,
-        setup,
-        operation,
-        racers: racers.iter().map(|&index| &*pool[index]).collect(),
-        operands: Operands::random(device, operation, setup.map.counts(), request.seed)?,
-        clock_mhz: Cell::new(None),
-        start,
-        interrupt,
-    };
-    let field = race(racers.len(), &Policy::with_budget(request.budget), &mut track);
-    if interrupt.load(Ordering::Relaxed) {
-        return Ok(None);
-    }
-    let clock_mhz = track.clock_mhz.get();
-    let (driver, toolkit) = device.driver_and_toolkit();
-    let tool = format!("voxtune {}", env!("CARGO_PKG_VERSION"));
-    let environment = Environment { tool, driver, toolkit };
-    let default_lane = racers
-        .iter()
-        .position(|&index| pool[index].is_default(operation))
-        .map(|lane| field[lane].clone());
-    let records = pool
-        .iter()
-        .zip(verdicts)
-        .enumerate()
-        .filter_map(|(index, (algorithm, verdict))| {
-            let outcome = match verdict {
-                Err(rejection) => quarantined(rejection),
-                Ok(max_error) => {
-                    let lane = &field[racers.iter().position(|&racer| racer == index)?];
-                    outcome(lane, default_lane.as_ref(), max_error, clock_mhz)?
-                }
-            };
+
+    fn records(&self, pool: &[Arc<dyn Algorithm>], outcomes: Vec<Option<Outcome>>) -> Vec<Record> {
+        let (driver, toolkit) = self.device.driver_and_toolkit();
+        let tool = format!("voxtune {}", env!("CARGO_PKG_VERSION"));
+        let environment = Environment { tool, driver, toolkit };
+        let record = |(algorithm, outcome): (&Arc<dyn Algorithm>, Option<Outcome>)| {
             Some(Record {
                 algo: algorithm.id().clone(),
-                kernel_hash: algorithm.kernel_hash(operation),
-                default: algorithm.is_default(operation),
+                kernel_hash: algorithm.kernel_hash(self.operation),
+                default: algorithm.is_default(self.operation),
                 requires: algorithm.requires(),
                 environment: environment.clone(),
-                outcome,
+                outcome: outcome?,
             })
-        })
-        .collect();
-    Ok(Some(Measured { entry, records }))
+        };
+        pool.iter().zip(outcomes).filter_map(record).collect()
+    }
 }
 
 /// The real thing: candidates on a device, timed by the device's clock.
 struct DeviceTrack<'a> {
-    device: &'a Device,
-    setup: &'a CloudSetup,
-    operation: &'a Operation,
+    entry: Entry<'a>,
     racers: Vec<&'a dyn Algorithm>,
     operands: Operands,
-    clock_mhz: Cell<Option<u32>>,
+    clock_mhz: Option<u32>,
     start: Instant,
-    interrupt: &'a AtomicBool,
 }
 
 impl Track for DeviceTrack<'_> {
     type Failure = Rejection;
 
     fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
+        let Entry { device, setup, operation, .. } = self.entry;
         let Operands { a, b, out } = &mut self.operands;
-        let launch = Launch { operation: self.operation, map: &self.setup.map, a, b, out };
-        let (device, racer) = (self.device, self.racers[lane]);
+        let launch = Launch { operation, map: &setup.map, a, b, out };
+        let racer = self.racers[lane];
         let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))?;
-        self.clock_mhz.set(sample.clock_mhz.or(self.clock_mhz.get()));
+        self.clock_mhz = sample.clock_mhz.or(self.clock_mhz);
         Ok(sample.elapsed_ns.max(1))
     }
 
@@ -148,7 +158,7 @@ impl Track for DeviceTrack<'_> {
     }
 
     fn interrupted(&self) -> bool {
-        self.interrupt.load(Ordering::Relaxed)
+        self.entry.interrupt.load(Ordering::Relaxed)
     }
 }
 

@@ -10,7 +10,7 @@ use voxtune_shape::grid::Configuration;
 use voxtune_shape::{AlgoId, AlgoMode};
 
 use crate::commit::{Committed, commit, is_covered, winner};
-use crate::entry::{Measured, entry_key, measure};
+use crate::entry::{Entry, Measured, entry_key};
 use crate::estimate::{Estimate, configuration_bytes, estimate, human_bytes, operation_of};
 use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
 use crate::setup::{CloudSetup, SetupCache, SetupError};
@@ -273,8 +273,15 @@ impl Populate<'_> {
         let elements =
             counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
         self.check_memory((elements * operation.dtype.bytes()) as u64 + workspace.unwrap_or(0))?;
-        measure(self.device, verifier, self.request, cloud, setup, operation, pool, self.interrupt)
-            .map_err(|error| Failure::Configuration(error.to_string()))
+        let entry = Entry {
+            device: self.device,
+            request: self.request,
+            cloud,
+            setup,
+            operation,
+            interrupt: self.interrupt,
+        };
+        entry.measure(verifier, pool).map_err(|error| Failure::Configuration(error.to_string()))
     }
 
     /// The candidates that the request asks for.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use voxtune::{
-    DType, Device, Direction, Error, KernelMap, KernelSize, MapCounts, Operation, Tensor, Voxels,
+    ConvError, DType, Device, Direction, KernelMap, KernelSize, MapCounts, Operation, Tensor,
+    Voxels,
 };
 use voxtune_cloud::CloudError;
 
@@ -27,7 +28,7 @@ pub enum SetupError {
     Cloud(#[from] CloudError),
     /// The device refused.
     #[error(transparent)]
-    Device(#[from] Error),
+    Device(#[from] ConvError),
 }
 
 impl CloudSetup {
@@ -112,7 +113,7 @@ impl Operands {
         operation: &Operation,
         counts: MapCounts,
         seed: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         Self::from_fn(device, operation, counts, |operand, index| {
             noise(seed ^ (operand << 62), index as u64)
         })
@@ -128,7 +129,7 @@ impl Operands {
         operation: &Operation,
         counts: MapCounts,
         seed: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         Self::from_fn(device, operation, counts, |operand, index| {
             // One in eight is ±1 and the rest is 0, so that sums over thousands stay small.
             match noise(seed ^ (operand << 62), index as u64) {
@@ -144,7 +145,7 @@ impl Operands {
         operation: &Operation,
         counts: MapCounts,
         value: impl Fn(u64, usize) -> f32 + Sync + Send,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         let Operation { dtype, c_in, c_out, .. } = *operation;
         let (c_in, c_out) = (c_in as usize, c_out as usize);
         let weight_rows = operation.weight_len() / c_out;
@@ -175,7 +176,7 @@ impl Operands {
     ///
     /// # Errors
     /// If the device fails to take the values.
-    pub fn poison(&mut self, device: &Device) -> Result<(), Error> {
+    pub fn poison(&mut self, device: &Device) -> Result<(), ConvError> {
         self.out.fill_with(device, |_| f32::NAN)
     }
 }

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use voxtune::{Algorithm, DType, Device, Direction, Error, KernelHash, Launch, Operation, Voxels};
+use voxtune::{
+    Algorithm, ConvError, DType, Device, Direction, KernelHash, Launch, Operation, Voxels,
+};
 use voxtune_cache::Reason;
 use voxtune_cpu::reference;
 use voxtune_shape::AlgoId;
@@ -148,7 +150,7 @@ impl Question {
                 Direction::Dgrad => reference::dgrad(operation, map, &a, &b),
                 Direction::Wgrad => reference::wgrad(operation, map, &a, &b),
             })
-            .map_err(Error::from)?;
+            .map_err(ConvError::from)?;
         Ok(Self { operands, expected, tolerance })
     }
 
@@ -184,7 +186,7 @@ impl Question {
 }
 
 /// Runs a candidate; a panic is its own failure and nobody else's.
-pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, Rejection> {
+pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, ConvError>) -> Result<T, Rejection> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(failed),
         Err(panic) => {
@@ -198,7 +200,7 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<T, Re
     }
 }
 
-fn failed(error: Error) -> Rejection {
+fn failed(error: ConvError) -> Rejection {
     Rejection { reason: Reason::LaunchFailure, detail: error.to_string() }
 }
 

@@ -85,7 +85,7 @@ fn run(
     let features = Tensor::from_f32(device, DType::Float16, rows, channels, input)?;
     let input = SparseTensor::new(voxels.clone(), features)?;
     let mut output = Tensor::zeros(device, DType::Float16, rows, c_out as usize)?;
-    let mut call = || -> Result<Duration, voxtune::Error> {
+    let mut call = || -> Result<Duration, voxtune::ConvError> {
         let start = Instant::now();
         layer.forward_into(&input, &mut output)?;
         device.synchronize()?;

@@ -5,7 +5,7 @@ use voxtune_shape::{DType, DeviceIdentity, Operation, ShapeKey};
 /// A call that could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum ConvError {
     /// A slice or tensor whose length does not follow from the shape.
     #[error("{what}: expected {expected} elements, found {found}")]
     Length {

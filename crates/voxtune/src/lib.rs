@@ -42,7 +42,7 @@ mod voxels;
 
 pub use device::{Device, DeviceChoice, DeviceError, MalformedDeviceChoice, Sample};
 pub use dispatch::{Grade, MissPolicy, Resolution, Source, Tuner, TunerBuilder};
-pub use error::Error;
+pub use error::ConvError;
 pub use folder::{NoUserFolder, user_folder};
 pub use kernel_map::{KernelMap, MapCounts};
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};

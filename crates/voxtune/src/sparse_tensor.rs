@@ -1,6 +1,6 @@
 //! Voxels with a row of features each.
 
-use crate::{Error, Tensor, Voxels};
+use crate::{ConvError, Tensor, Voxels};
 
 /// Features over voxels.
 #[derive(Clone, Debug)]
@@ -17,9 +17,9 @@ impl SparseTensor {
     ///
     /// # Errors
     /// If there is not one row for each voxel.
-    pub fn new(voxels: Voxels, features: Tensor) -> Result<Self, Error> {
+    pub fn new(voxels: Voxels, features: Tensor) -> Result<Self, ConvError> {
         if features.rows() != voxels.len() {
-            return Err(Error::Rows {
+            return Err(ConvError::Rows {
                 what: "features",
                 expected: voxels.len(),
                 found: features.rows(),

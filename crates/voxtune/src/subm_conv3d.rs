@@ -2,7 +2,7 @@
 
 use voxtune_shape::{DType, Direction, KernelSize, Operation};
 
-use crate::{Device, Error, Launch, Resolution, SparseTensor, Tensor, Tuner, Voxels};
+use crate::{ConvError, Device, Launch, Resolution, SparseTensor, Tensor, Tuner, Voxels};
 
 /// A submanifold convolution: outputs are exactly where inputs are.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl SubmConv3d {
         kernel: KernelSize,
         dtype: DType,
         weights: &[f32],
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         Self::with_tuner(device, Tuner::global()?.clone(), c_in, c_out, kernel, dtype, weights)
     }
 
@@ -46,13 +46,13 @@ impl SubmConv3d {
         kernel: KernelSize,
         dtype: DType,
         weights: &[f32],
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         if c_in == 0 || c_out == 0 {
-            return Err(Error::NoChannels { c_in, c_out });
+            return Err(ConvError::NoChannels { c_in, c_out });
         }
         let operation = Operation::submanifold(Direction::Forward, dtype, c_in, c_out, kernel);
         if weights.len() != operation.weight_len() {
-            return Err(Error::Length {
+            return Err(ConvError::Length {
                 what: "weights",
                 expected: operation.weight_len(),
                 found: weights.len(),
@@ -73,7 +73,7 @@ impl SubmConv3d {
     ///
     /// # Errors
     /// If the kernel map cannot be built or nothing can run.
-    pub fn resolve(&self, direction: Direction, voxels: &Voxels) -> Result<Resolution, Error> {
+    pub fn resolve(&self, direction: Direction, voxels: &Voxels) -> Result<Resolution, ConvError> {
         let map = voxels.kernel_map(self.operation.kernel)?;
         let key = map.counts().key(self.operation.with_direction(direction));
         self.tuner.resolve(&self.device, &key)
@@ -86,7 +86,7 @@ impl SubmConv3d {
     ///
     /// # Errors
     /// If the input does not fit the layer, or the kernel fails.
-    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, Error> {
+    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         let rows = input.voxels().len();
         let mut out =
             Tensor::zeros(&self.device, self.operation.dtype, rows, self.operation.c_out as usize)?;
@@ -98,7 +98,7 @@ impl SubmConv3d {
     ///
     /// # Errors
     /// If input or output do not fit the layer, or the kernel fails.
-    pub fn forward_into(&self, input: &SparseTensor, out: &mut Tensor) -> Result<(), Error> {
+    pub fn forward_into(&self, input: &SparseTensor, out: &mut Tensor) -> Result<(), ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
         let rows = input.voxels().len();
         expect("input", input.features(), rows, c_in, dtype)?;
@@ -113,7 +113,7 @@ impl SubmConv3d {
     ///
     /// # Errors
     /// If the gradient does not fit the layer, or the kernel fails.
-    pub fn dgrad(&self, voxels: &Voxels, grad_output: &Tensor) -> Result<Tensor, Error> {
+    pub fn dgrad(&self, voxels: &Voxels, grad_output: &Tensor) -> Result<Tensor, ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
         expect("output gradient", grad_output, voxels.len(), c_out, dtype)?;
         let mut out = Tensor::zeros(&self.device, dtype, voxels.len(), c_in as usize)?;
@@ -129,7 +129,7 @@ impl SubmConv3d {
     ///
     /// # Errors
     /// If an operand does not fit the layer, or the kernel fails.
-    pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, Error> {
+    pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, ConvError> {
         let Operation { c_in, c_out, dtype, kernel, .. } = self.operation;
         let rows = input.voxels().len();
         expect("input", input.features(), rows, c_in, dtype)?;
@@ -147,7 +147,7 @@ impl SubmConv3d {
         a: &Tensor,
         b: &Tensor,
         out: &mut Tensor,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ConvError> {
         let operation = self.operation.with_direction(direction);
         let map = voxels.kernel_map(operation.kernel)?;
         let resolution = self.tuner.resolve(&self.device, &map.counts().key(operation))?;
@@ -162,16 +162,16 @@ fn expect(
     rows: usize,
     channels: u32,
     dtype: DType,
-) -> Result<(), Error> {
+) -> Result<(), ConvError> {
     if tensor.rows() != rows {
-        return Err(Error::Rows { what, expected: rows, found: tensor.rows() });
+        return Err(ConvError::Rows { what, expected: rows, found: tensor.rows() });
     }
     if tensor.channels() != channels as usize {
         let expected = channels as usize;
-        return Err(Error::Channels { what, expected, found: tensor.channels() });
+        return Err(ConvError::Channels { what, expected, found: tensor.channels() });
     }
     if tensor.dtype() != dtype {
-        return Err(Error::DType { what, expected: dtype, found: tensor.dtype() });
+        return Err(ConvError::DType { what, expected: dtype, found: tensor.dtype() });
     }
     Ok(())
 }

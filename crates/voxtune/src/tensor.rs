@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
 use voxtune_shape::DType;
 
-use crate::{Device, Error};
+use crate::{ConvError, Device};
 
 /// A dense matrix on a device.
 ///
@@ -28,7 +28,7 @@ impl Tensor {
         dtype: DType,
         rows: usize,
         channels: usize,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         Ok(Self { rows, channels, storage: HostBuffer::zeros(dtype, rows * channels) })
     }
 
@@ -45,9 +45,9 @@ impl Tensor {
         rows: usize,
         channels: usize,
         values: &[f32],
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         if values.len() != rows * channels {
-            return Err(Error::Length {
+            return Err(ConvError::Length {
                 what: "tensor",
                 expected: rows * channels,
                 found: values.len(),
@@ -67,7 +67,7 @@ impl Tensor {
         rows: usize,
         channels: usize,
         value: impl Fn(usize) -> f32 + Sync + Send,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ConvError> {
         let mut tensor = Self::zeros(device, dtype, rows, channels)?;
         tensor.fill_with(device, value)?;
         Ok(tensor)
@@ -81,7 +81,7 @@ impl Tensor {
         &mut self,
         device: &Device,
         value: impl Fn(usize) -> f32 + Sync + Send,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ConvError> {
         device.install(|| match self.storage.as_elements_mut() {
             ElementsMut::Float16(slice) => fill(slice, |index| f16::from_f32(value(index))),
             ElementsMut::BFloat16(slice) => fill(slice, |index| bf16::from_f32(value(index))),
@@ -97,7 +97,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If the device fails to hand them over.
-    pub fn to_f32(&self) -> Result<Vec<f32>, Error> {
+    pub fn to_f32(&self) -> Result<Vec<f32>, ConvError> {
         Ok(self.storage.to_f32())
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use voxtune_shape::{KernelSize, Voxel};
 
-use crate::{Device, Error, KernelMap};
+use crate::{ConvError, Device, KernelMap};
 
 /// The occupied cells of a sparse tensor on a device. Layers of one kernel size share one kernel
 /// map, which is built at the first use. Cloning shares everything.
@@ -27,7 +27,7 @@ impl Voxels {
     ///
     /// # Errors
     /// If the device cannot hold them.
-    pub fn new(device: &Device, cells: Vec<Voxel>) -> Result<Self, Error> {
+    pub fn new(device: &Device, cells: Vec<Voxel>) -> Result<Self, ConvError> {
         let maps = Mutex::new(BTreeMap::new());
         Ok(Self { inner: Arc::new(Inner { device: device.clone(), cells, maps }) })
     }
@@ -60,7 +60,7 @@ impl Voxels {
     ///
     /// # Errors
     /// If two cells are equal, or the kernel is not centred.
-    pub fn kernel_map(&self, kernel: KernelSize) -> Result<Arc<KernelMap>, Error> {
+    pub fn kernel_map(&self, kernel: KernelSize) -> Result<Arc<KernelMap>, ConvError> {
         let slot = {
             let mut maps = self.inner.maps.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(maps.entry(kernel).or_default())

@@ -29,7 +29,7 @@ pub struct PopulateArguments {
     /// Storage types instead of the preset's: float16, bfloat16, float32
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     dtypes: Option<Vec<DType>>,
-    /// Algorithms that compete: auto, all, a family, an id, or a list such as [a,b] [default: auto,
+    /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default: auto,
     /// or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
     #[arg(long, value_name = "MODE")]
     algo_mode: Option<AlgoMode>,

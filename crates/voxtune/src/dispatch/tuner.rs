@@ -9,7 +9,7 @@ use voxtune_shape::{AlgoId, AlgoMode, DeviceIdentity, ShapeKey};
 
 use super::near::guess;
 use super::{Grade, Resolution, Source, embedded};
-use crate::{Algorithm, Device, Error, Registry, user_folder};
+use crate::{Algorithm, ConvError, Device, Registry, user_folder};
 
 /// What to do where no cache knows the exact key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,7 +18,7 @@ pub enum MissPolicy {
     /// Take the best grade there is.
     #[default]
     BestGrade,
-    /// Fail with [`Error::Miss`].
+    /// Fail with [`ConvError::Miss`].
     Fail,
 }
 
@@ -91,13 +91,13 @@ impl Tuner {
     ///
     /// # Errors
     /// If nothing can run the operation, or the policy forbids a guess.
-    pub fn resolve(&self, device: &Device, key: &ShapeKey) -> Result<Resolution, Error> {
+    pub fn resolve(&self, device: &Device, key: &ShapeKey) -> Result<Resolution, ConvError> {
         let mode = self.inner.modes.of(key.operation.direction);
         let found = |(algorithm, grade)| Resolution { algorithm, grade, key: *key };
         let registry = device.registry();
         if let AlgoMode::Named(names) = mode {
             return self.pinned(registry, device.identity(), key, names).map(found).ok_or_else(
-                || Error::NoAlgorithm {
+                || ConvError::NoAlgorithm {
                     device: device.identity().clone(),
                     operation: key.operation,
                 },
@@ -107,13 +107,13 @@ impl Tuner {
             return Ok(found(exact));
         }
         if self.inner.policy == MissPolicy::Fail {
-            return Err(Error::Miss { device: device.identity().clone(), key: *key });
+            return Err(ConvError::Miss { device: device.identity().clone(), key: *key });
         }
         self.sibling(registry, device.identity(), key)
             .or_else(|| self.near(registry, device.identity(), key))
             .or_else(|| Some((Arc::clone(registry.default_for(&key.operation)?), Grade::Default)))
             .map(found)
-            .ok_or_else(|| Error::NoAlgorithm {
+            .ok_or_else(|| ConvError::NoAlgorithm {
                 device: device.identity().clone(),
                 operation: key.operation,
             })

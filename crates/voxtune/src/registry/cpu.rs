@@ -7,7 +7,7 @@ use voxtune_cpu::Operands;
 use voxtune_shape::{AlgoId, Operation};
 
 use super::{Algorithm, Launch};
-use crate::{Device, Error, KernelMap, MapCounts};
+use crate::{ConvError, Device, KernelMap, MapCounts};
 
 struct CpuAlgorithm(&'static voxtune_cpu::Algorithm);
 
@@ -43,7 +43,7 @@ impl Algorithm for CpuAlgorithm {
         KernelHash::new(self.0.source_hash())
     }
 
-    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), Error> {
+    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
         let Launch { operation, map, a, b, out } = launch;
         let operands = Operands { a: a.host(), b: b.host(), out: out.host_mut() };
         Ok(device.install(|| self.0.run(operation, map.host(), operands))?)

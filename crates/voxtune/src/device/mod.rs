@@ -11,7 +11,7 @@ use voxtune_shape::{DeviceIdentity, KernelSize, Voxel};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
 
-use crate::{Error, KernelMap, Registry};
+use crate::{ConvError, KernelMap, Registry};
 use cpu::CpuBackend;
 
 /// A device that cannot be used.
@@ -134,7 +134,7 @@ impl Device {
     ///
     /// # Errors
     /// If something that was handed over failed.
-    pub const fn synchronize(&self) -> Result<(), Error> {
+    pub const fn synchronize(&self) -> Result<(), ConvError> {
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Device {
     ///
     /// # Errors
     /// If the work fails.
-    pub fn time(&self, work: impl FnOnce() -> Result<(), Error>) -> Result<Sample, Error> {
+    pub fn time(&self, work: impl FnOnce() -> Result<(), ConvError>) -> Result<Sample, ConvError> {
         let start = Instant::now();
         work()?;
         let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -159,7 +159,7 @@ impl Device {
         &self,
         cells: &[Voxel],
         kernel: KernelSize,
-    ) -> Result<KernelMap, Error> {
+    ) -> Result<KernelMap, ConvError> {
         let map = self.install(|| voxtune_cpu::KernelMap::submanifold(cells, kernel))?;
         Ok(KernelMap::from_host(map))
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_shape::{AlgoId, AlgoMode, Operation};
 
-use crate::{Device, Error, KernelMap, MapCounts, Tensor};
+use crate::{ConvError, Device, KernelMap, MapCounts, Tensor};
 
 /// One call: an operation over a kernel map, with its operands.
 ///
@@ -71,7 +71,7 @@ pub trait Algorithm: Send + Sync {
     ///
     /// # Errors
     /// If operands do not fit the operation or the kernel fails.
-    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), Error>;
+    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError>;
 }
 
 impl fmt::Debug for dyn Algorithm {
@@ -156,7 +156,7 @@ impl Registry {
         algorithm: &dyn Algorithm,
         device: &Device,
         launch: Launch<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ConvError> {
         algorithm.run(device, launch)
     }
 }
