@@ -70,8 +70,12 @@ impl Algorithm for Faulty {
         self.inner.workspace_bytes(operation, map)
     }
 
-    fn kernel_hash(&self, _operation: &Operation) -> KernelHash {
-        KernelHash::new(7)
+    fn kernel_hash(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+    ) -> Result<KernelHash, ConvError> {
+        Ok(KernelHash::new(7))
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
@@ -94,7 +98,7 @@ impl Algorithm for Faulty {
             Fault::Forgetful => Some(f32::NAN),
             _ => None,
         };
-        if let (Some(offset), ElementsMut::Float32(elements)) = (spoiled, out.host_mut()) {
+        if let (Some(offset), Some(ElementsMut::Float32(elements))) = (spoiled, out.host_mut()) {
             let last = elements.len() - 1;
             elements[last] += offset;
         }

@@ -2,8 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::cuda_toolkit::CudaToolkitArguments;
 use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
+use crate::kernels::KernelsArguments;
+use crate::merge::MergeArguments;
 use crate::populate::PopulateArguments;
 
 /// The command line.
@@ -31,6 +34,12 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Remove entries from a cache, so that they are measured again
     Forget(ForgetArguments),
+    /// Bring the evidence of several caches together
+    Merge(MergeArguments),
+    /// Compile the CUDA kernels of a preset, without a GPU
+    Kernels(KernelsArguments),
+    /// Install NVIDIA's compiler from its Python wheels, without administrator rights
+    CudaToolkit(CudaToolkitArguments),
 }
 
 #[cfg(test)]
@@ -46,7 +55,7 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for name in ["populate", "inspect", "forget"] {
+        for name in ["populate", "inspect", "forget", "merge", "kernels", "cuda-toolkit"] {
             let mut command = Cli::command().term_width(100);
             command.build();
             let sub = command.find_subcommand_mut(name).unwrap();

@@ -13,10 +13,14 @@
 pub mod cli;
 pub mod exit;
 
+mod cuda_toolkit;
 mod duration;
 mod folder;
 mod forget;
 mod inspect;
+mod kernel_folders;
+mod kernels;
+mod merge;
 mod populate;
 mod selection;
 
@@ -44,6 +48,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Populate(arguments) => populate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Forget(arguments) => forget::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
+        Command::Kernels(arguments) => kernels::run(&arguments),
+        Command::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -5,13 +5,13 @@
 //! significantly beaten, a candidate that was not measured before, or a kernel that has changed
 //! brings the new measurements in.
 
-use voxtune::Algorithm;
+use voxtune::{Algorithm, Device};
 use voxtune_cache::{
     EntryKey, Evidence, InvalidRecord, KernelHash, Record, decide, significantly_beaten,
 };
 use voxtune_shape::{AlgoId, Operation};
 
-use crate::entry::Measured;
+use crate::entry::{Measured, NOT_COMPILED};
 
 /// What became of an entry's new measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,14 +28,17 @@ pub enum Committed {
 /// the kernel as it is now.
 #[must_use]
 pub fn is_covered<'a>(
+    device: &Device,
     evidence: &Evidence,
     entry: &EntryKey,
     operation: &Operation,
     pool: impl IntoIterator<Item = &'a dyn Algorithm>,
 ) -> bool {
     let Some(records) = evidence.records(entry) else { return false };
-    pool.into_iter()
-        .all(|candidate| records.get(candidate.id(), candidate.kernel_hash(operation)).is_some())
+    pool.into_iter().all(|candidate| {
+        let hash = candidate.kernel_hash(device, operation).unwrap_or(NOT_COMPILED);
+        records.get(candidate.id(), hash).is_some()
+    })
 }
 
 /// The winner of an entry by its own evidence alone.

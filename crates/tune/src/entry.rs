@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune::{Algorithm, Device, Launch, Operation};
+use voxtune::{Algorithm, Device, KernelHash, Launch, Operation};
 use voxtune_cache::{EntryKey, Environment, Outcome, Record, Timing, Workload};
 
 use crate::plan::{PlannedCloud, Request};
 use crate::race::{Lane, Policy, Track, race};
 use crate::setup::{CloudSetup, Operands, SetupError};
 use crate::statistics::{median, median_absolute_deviation, median_interval};
-use crate::verify::{Rejection, Verifier, guarded};
+use crate::verify::{Rejection, Verifier, compare_at_scale, guarded};
 
 /// An entry whose measurement ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,9 @@ pub struct Measured {
     /// What each candidate did, in the order of the registry.
     pub records: Vec<Record>,
 }
+
+/// Stands for the code of a candidate that could not be compiled: no code has this hash.
+pub(crate) const NOT_COMPILED: KernelHash = KernelHash::new(0);
 
 /// The name of an entry.
 #[must_use]
@@ -89,11 +92,18 @@ impl Entry<'_> {
                 request.seed,
             )?);
         }
+        let mut operands = Operands::random(device, operation, setup.map.counts(), request.seed)?;
+        if device.identity().arch.is_cuda()
+            && let Some(default) = device.registry().default_for(operation)
+        {
+            let verdicts = &mut verdicts;
+            compare_at_scale(device, &**default, pool, operation, setup, &mut operands, verdicts)?;
+        }
         let racers: Vec<usize> = (0..pool.len()).filter(|&index| verdicts[index].is_ok()).collect();
         let mut track = DeviceTrack {
             entry: *self,
             racers: racers.iter().map(|&index| &*pool[index]).collect(),
-            operands: Operands::random(device, operation, setup.map.counts(), request.seed)?,
+            operands,
             clock_mhz: None,
             start,
         };
@@ -120,7 +130,9 @@ impl Entry<'_> {
         let record = |(algorithm, outcome): (&Arc<dyn Algorithm>, Option<Outcome>)| {
             Some(Record {
                 algo: algorithm.id().clone(),
-                kernel_hash: algorithm.kernel_hash(self.operation),
+                kernel_hash: algorithm
+                    .kernel_hash(self.device, self.operation)
+                    .unwrap_or(NOT_COMPILED),
                 default: algorithm.is_default(self.operation),
                 requires: algorithm.requires(),
                 environment: environment.clone(),
@@ -130,6 +142,17 @@ impl Entry<'_> {
         pool.iter().zip(outcomes).filter_map(record).collect()
     }
 }
+
+/// A sample taken below this share of the fastest clock of the race says more about the clock than about
+/// the candidate, and is dropped.
+const THROTTLED_BELOW: f64 = 0.9;
+
+/// How often a sample is tried before a throttled one is taken after all: a device that has slowed down for
+/// good is as fast as it will be.
+const ATTEMPTS: usize = 4;
+
+/// Pause after a throttled sample.
+const COOL_DOWN: Duration = Duration::from_millis(5);
 
 /// The real thing: candidates on a device, timed by the device's clock.
 struct DeviceTrack<'a> {
@@ -145,12 +168,23 @@ impl Track for DeviceTrack<'_> {
 
     fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
         let Entry { device, setup, operation, .. } = self.entry;
-        let Operands { a, b, out } = &mut self.operands;
-        let launch = Launch { operation, map: &setup.map, a, b, out };
         let racer = self.racers[lane];
-        let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))?;
-        self.clock_mhz = sample.clock_mhz.or(self.clock_mhz);
-        Ok(sample.elapsed_ns.max(1))
+        let mut attempt = 0;
+        loop {
+            let Operands { a, b, out } = &mut self.operands;
+            let launch = Launch { operation, map: &setup.map, a, b, out };
+            let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))?;
+            let fastest_mhz = self.clock_mhz.max(sample.clock_mhz);
+            self.clock_mhz = fastest_mhz;
+            let throttled = sample.clock_mhz.zip(fastest_mhz).is_some_and(|(now, fastest)| {
+                f64::from(now) < f64::from(fastest) * THROTTLED_BELOW
+            });
+            attempt += 1;
+            if !throttled || attempt == ATTEMPTS {
+                return Ok(sample.elapsed_ns.max(1));
+            }
+            std::thread::sleep(COOL_DOWN);
+        }
     }
 
     fn elapsed(&self) -> Duration {

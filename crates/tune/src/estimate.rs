@@ -1,11 +1,12 @@
 //! How long and how much memory, before a run starts.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use voxtune::{DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels};
 use voxtune_cloud::{Generator, generate};
-use voxtune_shape::Preset;
 use voxtune_shape::grid::Configuration;
+use voxtune_shape::{AlgoId, Preset};
 
 use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
 use crate::setup::{Operands, SetupError};
@@ -128,6 +129,27 @@ fn expected_time(
         })
         .sum();
     Duration::from_secs_f64(seconds)
+}
+
+/// The candidates of every operation of a plan.
+#[must_use]
+pub fn wanted_kernels(device: &Device, plan: &Plan, request: &Request) -> Vec<(AlgoId, Operation)> {
+    let mut wanted = BTreeSet::new();
+    for planned in &plan.configurations {
+        for &direction in &request.directions {
+            let operation = operation_of(&planned.configuration, direction);
+            for cloud in &planned.clouds {
+                let counts = expected_counts(cloud, operation.kernel);
+                let mode = request.modes.of(direction);
+                let pool = device.registry().pool(mode, &operation, counts);
+                wanted.extend(pool.iter().map(|one| (one.id().clone(), operation)));
+            }
+            // Winners are compared with the default even where it is not asked for.
+            let default = device.registry().default_for(&operation);
+            wanted.extend(default.map(|one| (one.id().clone(), operation)));
+        }
+    }
+    wanted.into_iter().collect()
 }
 
 /// One direction of a configuration's layer.

@@ -11,7 +11,9 @@ use voxtune_shape::{AlgoId, AlgoMode};
 
 use crate::commit::{Committed, commit, is_covered, winner};
 use crate::entry::{Entry, Measured, entry_key};
-use crate::estimate::{Estimate, configuration_bytes, estimate, human_bytes, operation_of};
+use crate::estimate::{
+    Estimate, configuration_bytes, estimate, human_bytes, operation_of, wanted_kernels,
+};
 use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
 use crate::setup::{CloudSetup, SetupCache, SetupError};
 use crate::verify::Verifier;
@@ -61,6 +63,16 @@ pub struct EntryReport {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// The code of all candidates is being compiled, where it is not part of the program.
+    Compiling {
+        /// Candidates of all operations.
+        kernels: usize,
+    },
+    /// It is.
+    Compiled {
+        /// How long that took.
+        elapsed: Duration,
+    },
     /// The run begins.
     Started {
         /// What it will need.
@@ -155,6 +167,11 @@ impl Populate<'_> {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, PopulateError> {
         // Nobody wants to hear after an hour that the folder cannot be written.
         self.update(observer, |_| Ok(()))?;
+        let wanted = wanted_kernels(self.device, self.plan, self.request);
+        let start = Instant::now();
+        observer.event(&Event::Compiling { kernels: wanted.len() });
+        self.device.compile(&wanted);
+        observer.event(&Event::Compiled { elapsed: start.elapsed() });
         let estimate = estimate(self.device, self.plan, self.request)?;
         observer.event(&Event::Started { estimate: &estimate });
         let mut summary =
@@ -239,7 +256,9 @@ impl Populate<'_> {
                 let entry = entry_key(self.device, &operation, cloud, &setup, batch_size);
                 let requested = self.pool(&operation, &setup)?;
                 let candidates = requested.iter().map(|candidate| &**candidate);
-                if self.request.resume && is_covered(&stored, &entry, &operation, candidates) {
+                if self.request.resume
+                    && is_covered(self.device, &stored, &entry, &operation, candidates)
+                {
                     entries.skipped += 1;
                     continue;
                 }

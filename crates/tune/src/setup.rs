@@ -171,14 +171,6 @@ impl Operands {
             },
         })
     }
-
-    /// Overwrites the result with NaN, so that an element that a kernel forgets is seen.
-    ///
-    /// # Errors
-    /// If the device fails to take the values.
-    pub fn poison(&mut self, device: &Device) -> Result<(), ConvError> {
-        self.out.fill_with(device, |_| f32::NAN)
-    }
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014) of a counter, as a number in [-1, 1).

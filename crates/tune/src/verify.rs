@@ -2,26 +2,46 @@
 //!
 //! Every candidate computes a smaller problem of the same layer twice into a poisoned result, and
 //! every element is compared with float64 computed from the same rounded inputs. Then it computes
-//! one on small integers, where nothing rounds and results must be equal to the bit.
+//! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU it is
+//! compared with the verified default on the problem of the race, too.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use voxtune::{
-    Algorithm, ConvError, DType, Device, Direction, KernelHash, Launch, Operation, Voxels,
+    Algorithm, ConvError, DType, Device, Direction, KernelHash, Launch, MapCounts, Operation,
+    Reference, Voxels,
 };
 use voxtune_cache::Reason;
-use voxtune_cpu::reference;
 use voxtune_shape::AlgoId;
 
 use crate::plan::PlannedCloud;
 use crate::setup::{CloudSetup, Operands, SetupError};
 
-/// The most rows that the float64 reference computes on the host.
-pub const MAX_ROWS: usize = 16_384;
+/// How large a problem the float64 reference computes: rows, and floating-point operations.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    rows: usize,
+    flops: f64,
+}
 
-/// Work that the float64 reference may take: about a second on one core.
-const MAX_REFERENCE_FLOPS: f64 = 1.5e9;
+impl Effort {
+    /// About a second on one core.
+    const HOST: Self = Self { rows: 16_384, flops: 1.5e9 };
+    /// Tenths of a second on a GPU.
+    const GPU: Self = Self { rows: 65_536, flops: 3e10 };
+
+    fn on(device: &Device) -> Self {
+        if device.identity().arch.is_cuda() { Self::GPU } else { Self::HOST }
+    }
+
+    /// Rows of a problem, given the operations of one: 515 at least, which is no multiple of any tile
+    /// and fills several.
+    fn rows(self, row_flops: f64) -> usize {
+        ((self.flops / row_flops) as usize).clamp(515, self.rows)
+    }
+}
 
 /// Why a candidate may not compete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +73,7 @@ struct Case {
 #[derive(Debug)]
 struct Question {
     operands: Operands,
-    expected: Vec<f64>,
+    expected: Reference,
     tolerance: f64,
 }
 
@@ -70,7 +90,10 @@ impl Verifier {
         cloud: &PlannedCloud,
         seed: u64,
     ) -> Result<Verdict, SetupError> {
-        let hash = algorithm.kernel_hash(operation);
+        let hash = match algorithm.kernel_hash(device, operation) {
+            Ok(hash) => hash,
+            Err(error) => return Ok(Err(failed(error))),
+        };
         let label = cloud.label().to_owned();
         let key = (*operation, label.clone(), algorithm.id().clone(), hash);
         if let Some(verdict) = self.verdicts.get(&key) {
@@ -99,8 +122,7 @@ impl Case {
     ) -> Result<Self, SetupError> {
         let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
         let row_flops = operation.flops(1) as f64 * pairs_per_row;
-        // 515 rows are no multiple of any tile and fill several.
-        let rows = ((MAX_REFERENCE_FLOPS / row_flops) as usize).clamp(515, MAX_ROWS);
+        let rows = Effort::on(device).rows(row_flops);
         // Another seed than the measurement's: neither data nor rows are those of the race.
         let cells = device.install(|| cloud.sample(rows, 1, !seed))?;
         let voxels = Voxels::new(device, cells)?;
@@ -109,11 +131,7 @@ impl Case {
         let counts = setup.map.counts();
         let random = Operands::random(device, operation, counts, !seed)?;
         let integers = Operands::integers(device, operation, counts, !seed)?;
-        let tolerance = match operation.direction {
-            // Weight gradients leave in float32 whatever the storage type of the inputs.
-            Direction::Wgrad => DType::Float32.tolerance(),
-            Direction::Forward | Direction::Dgrad => operation.dtype.tolerance(),
-        };
+        let tolerance = tolerance(operation, counts);
         let random = Question::new(device, operation, &setup, random, tolerance)?;
         let integers = Question::new(device, operation, &setup, integers, 0.0)?;
         Ok(Self { setup, random, integers })
@@ -142,15 +160,8 @@ impl Question {
         operands: Operands,
         tolerance: f64,
     ) -> Result<Self, SetupError> {
-        let (a, b) = (operands.a.host().to_f64(), operands.b.host().to_f64());
-        let map = setup.map.host();
-        let expected = device
-            .install(|| match operation.direction {
-                Direction::Forward => reference::forward(operation, map, &a, &b),
-                Direction::Dgrad => reference::dgrad(operation, map, &a, &b),
-                Direction::Wgrad => reference::wgrad(operation, map, &a, &b),
-            })
-            .map_err(ConvError::from)?;
+        let Operands { a, b, .. } = &operands;
+        let expected = Reference::compute(device, operation, &setup.map, a, b)?;
         Ok(Self { operands, expected, tolerance })
     }
 
@@ -162,27 +173,80 @@ impl Question {
         operation: &Operation,
         setup: &CloudSetup,
     ) -> Verdict {
-        self.operands.poison(device).map_err(failed)?;
-        let Operands { a, b, out } = &mut self.operands;
-        let launch = Launch { operation, map: &setup.map, a, b, out };
-        guarded(|| device.registry().run(algorithm, device, launch))?;
-        let found = self.operands.out.to_f32().map_err(failed)?;
-        let worst = worst_error(&found, &self.expected);
-        if worst.error <= self.tolerance {
-            return Ok(worst.error);
-        }
-        Err(Rejection {
-            reason: Reason::WrongResult,
-            detail: format!(
-                "element {} is {:e}, expected {:e}: normalised error {:.2e}, tolerance {:.0e}",
-                worst.index,
-                found[worst.index],
-                self.expected[worst.index],
-                worst.error,
-                self.tolerance
-            ),
-        })
+        let Self { operands, expected, tolerance } = self;
+        ask(device, algorithm, operation, setup, operands, expected, *tolerance)
     }
+}
+
+/// Whether candidates agree with the default on the very problem that they are raced on, every
+/// element, twice: what only goes wrong at size or now and then shows here. Each verdict is replaced
+/// by its rejection if it does not stand.
+///
+/// The default has been compared with float64 on a smaller problem. Two right results differ by up to
+/// twice the tolerance.
+///
+/// # Errors
+/// If the default fails, or the device.
+pub fn compare_at_scale(
+    device: &Device,
+    default: &dyn Algorithm,
+    pool: &[Arc<dyn Algorithm>],
+    operation: &Operation,
+    setup: &CloudSetup,
+    operands: &mut Operands,
+    verdicts: &mut [Verdict],
+) -> Result<(), SetupError> {
+    let Operands { a, b, out } = operands;
+    let launch = Launch { operation, map: &setup.map, a, b, out };
+    device.registry().run(default, device, launch)?;
+    let expected = Reference::of_result(device, operation, &operands.out)?;
+    let tolerance = 2.0 * tolerance(operation, setup.map.counts());
+    for (algorithm, verdict) in pool.iter().zip(verdicts) {
+        for _ in 0..2 {
+            let Ok(worst) = *verdict else { break };
+            let again = ask(device, &**algorithm, operation, setup, operands, &expected, tolerance);
+            *verdict = again.map(|_| worst);
+        }
+    }
+    Ok(())
+}
+
+/// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
+fn ask(
+    device: &Device,
+    algorithm: &dyn Algorithm,
+    operation: &Operation,
+    setup: &CloudSetup,
+    operands: &mut Operands,
+    expected: &Reference,
+    tolerance: f64,
+) -> Verdict {
+    operands.out.poison(device).map_err(failed)?;
+    let Operands { a, b, out } = operands;
+    let launch = Launch { operation, map: &setup.map, a, b, out };
+    guarded(|| device.registry().run(algorithm, device, launch))?;
+    let worst = guarded(|| expected.worst_error(device, &operands.out))?;
+    if worst <= tolerance {
+        return Ok(worst);
+    }
+    let (rows, reason) = (setup.map.counts().n_out, Reason::WrongResult);
+    let detail = format!("normalised error {worst:.2e} of {rows} rows, tolerance {tolerance:.0e}");
+    Err(Rejection { reason, detail })
+}
+
+/// The largest error that is rounding: that of the result's storage type, or of summing as many
+/// products in float32 as an element has, if that is more. Rounding errors of a sum of `n` terms grow
+/// with `√n` (Higham, Accuracy and Stability of Numerical Algorithms, §4.2).
+fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
+    let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
+    let (stored, terms) = match direction {
+        Direction::Forward => (dtype, kernel.volume() * c_in as usize),
+        Direction::Dgrad => (dtype, kernel.volume() * c_out as usize),
+        // Weight gradients leave in float32 whatever the storage type of the inputs.
+        Direction::Wgrad => (DType::Float32, counts.n_out),
+    };
+    let unit_roundoff = f64::from(f32::EPSILON) / 2.0;
+    stored.tolerance().max(unit_roundoff * (terms as f64).sqrt())
 }
 
 /// Runs a candidate; a panic is its own failure and nobody else's.
@@ -201,41 +265,8 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, ConvError>) -> Result<T
 }
 
 fn failed(error: ConvError) -> Rejection {
-    Rejection { reason: Reason::LaunchFailure, detail: error.to_string() }
-}
-
-/// An element and how wrong it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct WorstElement {
-    /// Its flat index.
-    pub index: usize,
-    /// `|found - expected|` over the larger of `|expected|` and the root mean square of all
-    /// expected elements; infinite where the found element is not a number.
-    pub error: f64,
-}
-
-/// The element with the largest normalised error. The root mean square in the denominator keeps
-/// elements that cancel to nearly nothing from failing on rounding alone.
-#[must_use]
-pub fn worst_error(found: &[f32], expected: &[f64]) -> WorstElement {
-    let squares: f64 = expected.iter().map(|value| value * value).sum();
-    let rms = (squares / expected.len().max(1) as f64).sqrt();
-    let mut worst = WorstElement { index: 0, error: 0.0 };
-    for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let difference = (f64::from(found) - expected).abs();
-        let scale = expected.abs().max(rms);
-        let error = match difference {
-            0.0 => 0.0,
-            _ if difference.is_nan() => f64::INFINITY,
-            // An expected result of nothing but zeros has no scale: any difference is a defect.
-            _ if scale == 0.0 => f64::INFINITY,
-            _ => difference / scale,
-        };
-        if error > worst.error {
-            worst = WorstElement { index, error };
-        }
-    }
-    worst
+    let reason = if error.is_compilation() { Reason::CompileError } else { Reason::LaunchFailure };
+    Rejection { reason, detail: error.to_string() }
 }
 
 #[cfg(test)]
@@ -243,31 +274,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_element_is_named() {
-        let expected = vec![1.0; 200_000];
-        let mut found = vec![1.0_f32; 200_000];
-        found[123_456] = 1.01;
-        let worst = worst_error(&found, &expected);
-        assert_eq!(worst.index, 123_456);
-        assert!((worst.error - 0.01).abs() < 1e-6);
-    }
-
-    #[test]
-    fn forgotten_elements_are_infinitely_wrong() {
-        assert_eq!(worst_error(&[f32::NAN], &[0.0]).error, f64::INFINITY);
-        assert_eq!(worst_error(&[1e-30], &[0.0]).error, f64::INFINITY);
-        assert_eq!(worst_error(&[0.0], &[0.0]).error, 0.0);
-    }
-
-    #[test]
-    fn cancelled_elements_are_measured_against_the_rest() {
-        let worst = worst_error(&[1.0, 1e-6], &[1.0, 0.0]);
-        assert!(worst.error < 2e-6);
-    }
-
-    #[test]
     fn panics_are_verdicts() {
         let verdict = guarded::<()>(|| panic!("boom {}", 1));
         assert_eq!(verdict.unwrap_err().reason, Reason::Crash);
+    }
+
+    #[test]
+    fn problems_keep_to_their_effort() {
+        assert_eq!(Effort::HOST.rows(1e4), 16_384);
+        assert_eq!(Effort::HOST.rows(1e6), 1_500);
+        assert_eq!(Effort::HOST.rows(1e9), 515);
+        assert_eq!(Effort::GPU.rows(1e4), 65_536);
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong in a call.
 
+use voxtune_cuda::CudaError;
 use voxtune_shape::{DType, DeviceIdentity, Operation, ShapeKey};
 
 /// A call that could not be made.
@@ -79,6 +80,17 @@ pub enum ConvError {
     /// The host backend refused the call.
     #[error(transparent)]
     Cpu(#[from] voxtune_cpu::RunError),
+    /// The GPU backend refused the call, or failed in it.
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
+    /// A tensor, map or algorithm of one device in a call on another.
+    #[error("{algorithm} was given to {device}, which is not its device")]
+    WrongDevice {
+        /// Which algorithm.
+        algorithm: String,
+        /// Where it was to run.
+        device: DeviceIdentity,
+    },
     /// The device could not be opened.
     #[error(transparent)]
     Device(#[from] crate::DeviceError),
@@ -93,4 +105,12 @@ pub enum ConvError {
         /// What it reported.
         detail: String,
     },
+}
+
+impl ConvError {
+    /// Whether a kernel's code could not be made, rather than run.
+    #[must_use]
+    pub const fn is_compilation(&self) -> bool {
+        matches!(self, Self::Cuda(CudaError::NvccFailed { .. } | CudaError::NoKernel { .. }))
+    }
 }

@@ -1,8 +1,11 @@
 //! Which input rows meet which output rows, on a device.
 
+use std::sync::{PoisonError, RwLock};
+
+use voxtune_cuda::DeviceKernelMap;
 use voxtune_shape::{Operation, ShapeKey};
 
-/// Row and pair counts of a kernel map: what a key and a workspace follow from.
+/// Row and pair counts of a kernel map: what a key follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapCounts {
     /// Input rows.
@@ -24,23 +27,54 @@ impl MapCounts {
 /// A kernel map where its device can read it. Built by [`crate::Voxels::kernel_map`].
 #[derive(Debug)]
 pub struct KernelMap {
-    host: voxtune_cpu::KernelMap,
+    counts: MapCounts,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Host(voxtune_cpu::KernelMap),
+    /// Row orders are added when an algorithm first asks for them.
+    Cuda(Box<RwLock<DeviceKernelMap>>),
 }
 
 impl KernelMap {
-    pub(crate) const fn from_host(host: voxtune_cpu::KernelMap) -> Self {
-        Self { host }
+    pub(crate) fn from_host(map: voxtune_cpu::KernelMap) -> Self {
+        let counts = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: map.pairs() };
+        Self { counts, place: Place::Host(map) }
     }
 
-    /// The map in host memory.
+    pub(crate) fn from_cuda(map: DeviceKernelMap) -> Self {
+        let cuda = map.counts();
+        let counts = MapCounts { n_in: cuda.n_in, n_out: cuda.n_out, pairs: cuda.total_pairs() };
+        Self { counts, place: Place::Cuda(Box::new(RwLock::new(map))) }
+    }
+
+    /// The map in host memory; `None` if it is a GPU's.
     #[must_use]
-    pub const fn host(&self) -> &voxtune_cpu::KernelMap {
-        &self.host
+    pub const fn host(&self) -> Option<&voxtune_cpu::KernelMap> {
+        match &self.place {
+            Place::Host(map) => Some(map),
+            Place::Cuda(_) => None,
+        }
+    }
+
+    /// The map in device memory; `None` if it is the host's.
+    pub(crate) const fn cuda(&self) -> Option<&RwLock<DeviceKernelMap>> {
+        match &self.place {
+            Place::Host(_) => None,
+            Place::Cuda(map) => Some(map),
+        }
+    }
+
+    /// Reads the map in device memory; `None` if it is the host's.
+    pub(crate) fn with_cuda<R>(&self, read: impl FnOnce(&DeviceKernelMap) -> R) -> Option<R> {
+        Some(read(&self.cuda()?.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Row and pair counts.
     #[must_use]
-    pub fn counts(&self) -> MapCounts {
-        MapCounts { n_in: self.host.n_in(), n_out: self.host.n_out(), pairs: self.host.pairs() }
+    pub const fn counts(&self) -> MapCounts {
+        self.counts
     }
 }

@@ -3,7 +3,7 @@
 use crate::{ConvError, Tensor, Voxels};
 
 /// Features over voxels.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SparseTensor {
     voxels: Voxels,
     features: Tensor,

@@ -1,5 +1,7 @@
 //! The submanifold convolution layer.
 
+use std::sync::Arc;
+
 use voxtune_shape::{DType, Direction, KernelSize, Operation};
 
 use crate::{ConvError, Device, Launch, Resolution, SparseTensor, Tensor, Tuner, Voxels};
@@ -10,7 +12,7 @@ pub struct SubmConv3d {
     device: Device,
     tuner: Tuner,
     operation: Operation,
-    weights: Tensor,
+    weights: Arc<Tensor>,
 }
 
 impl SubmConv3d {
@@ -59,7 +61,7 @@ impl SubmConv3d {
             });
         }
         let rows = kernel.volume() * c_in as usize;
-        let weights = Tensor::from_f32(device, dtype, rows, c_out as usize, weights)?;
+        let weights = Arc::new(Tensor::from_f32(device, dtype, rows, c_out as usize, weights)?);
         Ok(Self { device: device.clone(), tuner, operation, weights })
     }
 

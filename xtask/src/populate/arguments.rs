@@ -10,6 +10,7 @@ use voxtune_shape::{AlgoMode, Direction, Preset};
 use voxtune_tune::Request;
 
 use crate::folder::FolderArguments;
+use crate::kernel_folders::KernelFolders;
 
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
@@ -73,6 +74,8 @@ pub struct PopulateArguments {
     seed: u64,
     #[command(flatten)]
     folder: FolderArguments,
+    #[command(flatten)]
+    kernels: KernelFolders,
 }
 
 impl PopulateArguments {
@@ -89,16 +92,12 @@ impl PopulateArguments {
     }
 
     pub(super) fn open_device(&self) -> Result<(Device, Option<String>), DeviceError> {
-        match (self.device, self.threads) {
-            (DeviceChoice::Cpu, Some(threads)) => Ok((Device::cpu_with_threads(threads)?, None)),
-            (DeviceChoice::Auto, Some(threads)) => {
-                let (device, why) = Device::open(DeviceChoice::Auto)?;
-                if device.identity().arch.is_cuda() {
-                    return Ok((device, why));
-                }
+        let (device, why) = Device::open_with(self.device, &self.kernels.source())?;
+        match self.threads {
+            Some(threads) if !device.identity().arch.is_cuda() => {
                 Ok((Device::cpu_with_threads(threads)?, why))
             }
-            (choice, _) => Device::open(choice),
+            _ => Ok((device, why)),
         }
     }
 

@@ -2,14 +2,19 @@
 
 mod choice;
 mod cpu;
+mod cuda;
+mod kernels;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use voxtune_shape::{DeviceIdentity, KernelSize, Voxel};
+use voxtune_cuda::CudaError;
+use voxtune_shape::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
+pub(crate) use cuda::CudaBackend;
+pub use kernels::KernelSource;
 
 use crate::{ConvError, KernelMap, Registry};
 use cpu::CpuBackend;
@@ -19,12 +24,22 @@ use cpu::CpuBackend;
 #[non_exhaustive]
 pub enum DeviceError {
     /// The demanded device does not exist.
-    #[error("no device {asked}: this machine has {}", existing.join(", "))]
+    #[error("no device {asked} ({why}): this machine has {}", existing.join(", "))]
     NotFound {
         /// What was asked for.
         asked: DeviceChoice,
+        /// Why it cannot be had.
+        why: String,
         /// What there is, such as `cpu`.
         existing: Vec<String>,
+    },
+    /// The device is there and cannot be used: an old driver, no kernels, no compiler.
+    #[error("{asked} cannot be used: {why}")]
+    Unusable {
+        /// What was asked for.
+        asked: DeviceChoice,
+        /// What is missing, and what mends it.
+        why: String,
     },
     /// The worker threads of the host could not be started.
     #[error("failed to start {threads} worker threads: {detail}")]
@@ -52,27 +67,62 @@ pub struct Device {
 }
 
 struct Inner {
-    backend: CpuBackend,
+    cpu: CpuBackend,
+    cuda: Option<CudaBackend>,
     registry: Registry,
 }
 
 impl Device {
-    /// The device asked for. For [`DeviceChoice::Auto`] the second value says why it is not a GPU,
-    /// where it is not.
+    /// The device asked for, a GPU with the kernels that [`KernelSource::from_env`] finds. For
+    /// [`DeviceChoice::Auto`] the second value says why it is not a GPU, where it is not.
     ///
     /// # Errors
-    /// If a demanded device does not exist.
+    /// If a demanded device does not exist or cannot be used.
     pub fn open(choice: DeviceChoice) -> Result<(Self, Option<String>), DeviceError> {
+        Self::open_with(choice, &KernelSource::from_env())
+    }
+
+    /// [`Self::open`] with kernels of the caller's choosing.
+    ///
+    /// # Errors
+    /// If a demanded device does not exist or cannot be used.
+    pub fn open_with(
+        choice: DeviceChoice,
+        kernels: &KernelSource,
+    ) -> Result<(Self, Option<String>), DeviceError> {
         match choice {
             DeviceChoice::Cpu => Ok((Self::cpu()?, None)),
-            DeviceChoice::Auto => {
-                let why = "no CUDA device is in use: this build has the CPU backend only";
-                Ok((Self::cpu()?, Some(why.to_owned())))
-            }
-            DeviceChoice::Cuda(_) => {
-                Err(DeviceError::NotFound { asked: choice, existing: vec!["cpu".to_owned()] })
-            }
+            DeviceChoice::Cuda(ordinal) => Ok((Self::cuda_with(ordinal, kernels)?, None)),
+            DeviceChoice::Auto => match Self::cuda_with(0, kernels) {
+                Ok(device) => Ok((device, None)),
+                Err(error @ (DeviceError::NotFound { .. } | DeviceError::Unusable { .. })) => {
+                    let why = match error {
+                        DeviceError::NotFound { why, .. } | DeviceError::Unusable { why, .. } => {
+                            why
+                        }
+                        DeviceError::Threads { detail, .. } => detail,
+                    };
+                    Ok((Self::cpu()?, Some(format!("using the CPU: {why}"))))
+                }
+                Err(error) => Err(error),
+            },
         }
+    }
+
+    fn cuda_with(ordinal: u32, kernels: &KernelSource) -> Result<Self, DeviceError> {
+        let asked = DeviceChoice::Cuda(ordinal);
+        let cuda = CudaBackend::open(ordinal, kernels.clone()).map_err(|error| {
+            let why = error.to_string();
+            match error {
+                CudaError::NoDriver | CudaError::NoDevice { .. } => {
+                    DeviceError::NotFound { asked, why, existing: existing_devices() }
+                }
+                _ => DeviceError::Unusable { asked, why },
+            }
+        })?;
+        let cpu = CpuBackend::new(all_threads())?;
+        let registry = Registry::cuda(&cuda);
+        Ok(Self { inner: Arc::new(Inner { cpu, cuda: Some(cuda), registry }) })
     }
 
     /// The host, with a worker thread for each processor that this process may use.
@@ -80,8 +130,7 @@ impl Device {
     /// # Errors
     /// If the threads cannot be started.
     pub fn cpu() -> Result<Self, DeviceError> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::cpu_with_threads(threads)
+        Self::cpu_with_threads(all_threads())
     }
 
     /// The host, with this many worker threads. The number is part of the device's identity: what
@@ -99,14 +148,17 @@ impl Device {
     /// # Errors
     /// If the threads cannot be started.
     pub fn cpu_with_registry(threads: usize, registry: Registry) -> Result<Self, DeviceError> {
-        let backend = CpuBackend::new(threads.max(1))?;
-        Ok(Self { inner: Arc::new(Inner { backend, registry }) })
+        let cpu = CpuBackend::new(threads.max(1))?;
+        Ok(Self { inner: Arc::new(Inner { cpu, cuda: None, registry }) })
     }
 
     /// What measurements on this device are valid for.
     #[must_use]
     pub fn identity(&self) -> &DeviceIdentity {
-        self.inner.backend.identity()
+        match &self.inner.cuda {
+            Some(cuda) => cuda.identity(),
+            None => self.inner.cpu.identity(),
+        }
     }
 
     /// Every algorithm of this device.
@@ -118,7 +170,7 @@ impl Device {
     /// Driver and toolkit that measurements on this device depend on; empty where there is none.
     #[must_use]
     pub fn driver_and_toolkit(&self) -> (String, String) {
-        (String::new(), String::new())
+        self.inner.cuda.as_ref().map(CudaBackend::driver_and_toolkit).unwrap_or_default()
     }
 
     /// Memory that a new allocation can have without being killed or swapped.
@@ -127,32 +179,57 @@ impl Device {
     /// Bytes.
     #[must_use]
     pub fn free_memory_bytes(&self) -> u64 {
-        CpuBackend::free_memory_bytes()
+        match &self.inner.cuda {
+            Some(cuda) => cuda.free_memory_bytes(),
+            None => CpuBackend::free_memory_bytes(),
+        }
     }
 
     /// Waits until everything handed to this device is done. On the host that is always so.
     ///
     /// # Errors
     /// If something that was handed over failed.
-    pub const fn synchronize(&self) -> Result<(), ConvError> {
-        Ok(())
+    pub fn synchronize(&self) -> Result<(), ConvError> {
+        match &self.inner.cuda {
+            Some(cuda) => Ok(cuda.device().synchronize()?),
+            None => Ok(()),
+        }
     }
 
     /// Runs host work on this device's worker threads.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.inner.backend.install(work)
+        self.inner.cpu.install(work)
     }
 
-    /// Runs work on this device and says how long the device took for it, without the time that a
-    /// GPU's host spends on handing it over.
+    /// Has the code of some algorithms compiled, in parallel, so that nothing waits for it later.
+    /// Failures are met again, one by one, by whoever uses what failed. Code that is part of the
+    /// program is ready as it is.
+    pub fn compile(&self, wanted: &[(AlgoId, Operation)]) {
+        if let Some(cuda) = &self.inner.cuda {
+            let known = wanted
+                .iter()
+                .filter_map(|(id, operation)| Some((voxtune_cuda::algorithm(id)?, *operation)));
+            cuda.compile(&known.collect::<Vec<_>>(), all_threads());
+        }
+    }
+
+    /// Runs work on this device and says how long the device took for it. A GPU's second-level cache is
+    /// emptied before, outside the timed window, and the host's time for handing work over is hidden.
     ///
     /// # Errors
     /// If the work fails.
     pub fn time(&self, work: impl FnOnce() -> Result<(), ConvError>) -> Result<Sample, ConvError> {
+        if let Some(cuda) = &self.inner.cuda {
+            return cuda.time(work);
+        }
         let start = Instant::now();
         work()?;
         let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(Sample { elapsed_ns, clock_mhz: None })
+    }
+
+    pub(crate) fn cuda(&self) -> Option<&CudaBackend> {
+        self.inner.cuda.as_ref()
     }
 
     pub(crate) fn build_kernel_map(
@@ -160,9 +237,24 @@ impl Device {
         cells: &[Voxel],
         kernel: KernelSize,
     ) -> Result<KernelMap, ConvError> {
+        if let Some(cuda) = &self.inner.cuda {
+            return Ok(KernelMap::from_cuda(cuda.build_kernel_map(cells, kernel)?));
+        }
         let map = self.install(|| voxtune_cpu::KernelMap::submanifold(cells, kernel))?;
         Ok(KernelMap::from_host(map))
     }
+}
+
+fn all_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The devices that [`Device::open`] takes, as it takes them.
+fn existing_devices() -> Vec<String> {
+    let cuda = voxtune_cuda::devices().unwrap_or_default();
+    let named =
+        cuda.iter().enumerate().map(|(ordinal, one)| format!("cuda:{ordinal} ({})", one.name));
+    std::iter::once("cpu".to_owned()).chain(named).collect()
 }
 
 impl fmt::Debug for Device {

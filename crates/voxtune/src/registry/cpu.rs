@@ -36,16 +36,29 @@ impl Algorithm for CpuAlgorithm {
     }
 
     fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
-        self.0.workspace_bytes(operation, map.host()) as u64
+        map.host().map_or(0, |map| self.0.workspace_bytes(operation, map) as u64)
     }
 
-    fn kernel_hash(&self, _operation: &Operation) -> KernelHash {
-        KernelHash::new(self.0.source_hash())
+    fn kernel_hash(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+    ) -> Result<KernelHash, ConvError> {
+        Ok(KernelHash::new(self.0.source_hash()))
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
         let Launch { operation, map, a, b, out } = launch;
-        let operands = Operands { a: a.host(), b: b.host(), out: out.host_mut() };
-        Ok(device.install(|| self.0.run(operation, map.host(), operands))?)
+        let elsewhere = || ConvError::WrongDevice {
+            algorithm: self.0.id().to_string(),
+            device: device.identity().clone(),
+        };
+        let operands = Operands {
+            a: a.host().ok_or_else(elsewhere)?,
+            b: b.host().ok_or_else(elsewhere)?,
+            out: out.host_mut().ok_or_else(elsewhere)?,
+        };
+        let map = map.host().ok_or_else(elsewhere)?;
+        Ok(device.install(|| self.0.run(operation, map, operands))?)
     }
 }

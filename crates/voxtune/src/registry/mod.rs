@@ -3,6 +3,7 @@
 //! The tuner measures what [`Registry::run`] does, and the layers call nothing else.
 
 mod cpu;
+mod cuda;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_shape::{AlgoId, AlgoMode, Operation};
 
+use crate::device::CudaBackend;
 use crate::{ConvError, Device, KernelMap, MapCounts, Tensor};
 
 /// One call: an operation over a kernel map, with its operands.
@@ -55,7 +57,10 @@ pub trait Algorithm: Send + Sync {
     fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64;
 
     /// Identity of the code that runs: a measurement holds for this code only.
-    fn kernel_hash(&self, operation: &Operation) -> KernelHash;
+    ///
+    /// # Errors
+    /// If the code is to be compiled first, and is not.
+    fn kernel_hash(&self, device: &Device, operation: &Operation) -> Result<KernelHash, ConvError>;
 
     /// The library beyond the driver that it needs.
     fn requires(&self) -> Option<Requirement> {
@@ -91,6 +96,11 @@ impl Registry {
     #[must_use]
     pub fn cpu() -> Self {
         Self { algorithms: cpu::algorithms() }
+    }
+
+    /// The algorithms of a GPU.
+    pub(crate) fn cuda(backend: &CudaBackend) -> Self {
+        Self { algorithms: cuda::algorithms(backend) }
     }
 
     /// A registry of these algorithms.
@@ -164,7 +174,12 @@ impl Registry {
 /// The ids of every algorithm of every backend, whether or not its device is present.
 #[must_use]
 pub fn known_algorithms() -> Vec<AlgoId> {
-    voxtune_cpu::algorithms().iter().map(|algorithm| algorithm.id().clone()).collect()
+    let cpu = voxtune_cpu::algorithms().iter().map(|algorithm| algorithm.id().clone());
+    let cuda = voxtune_cuda::algorithms().iter().map(|algorithm| algorithm.id().clone());
+    let mut all: Vec<AlgoId> = cpu.chain(cuda).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Whether a name is that of a family or of an algorithm of any backend.

@@ -1,0 +1,339 @@
+//! `explicit_gemm`: gather, dense product by cuBLAS, scatter-add.
+
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::cublas::{result, sys};
+use voxtune_shape::{AlgoId, DType, Direction, Operation};
+
+use super::mask_gemm::channels;
+use super::operands::Operands;
+use crate::buffer::DeviceBuffer;
+use crate::device::CudaDevice;
+use crate::error::{CudaError, DriverContext as _, Result};
+use crate::instance::{Instance, dtype_define};
+use crate::map::{DeviceKernelMap, MapCounts};
+use crate::module::{Grid, Kernel, LoadedInstance, arguments};
+
+/// Gathered rows are padded with zero rows to a multiple of this. In wgrad they are the inner dimension of the product, and cuBLAS 13.0
+/// gives results that are off by a few rows' worth for some inner dimensions that are no multiple of 8 (seen on an H100 against float64, such
+/// as 32 × 32 × 10,245).
+const ROW_PADDING: usize = 64;
+
+/// The family has no parameters.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExplicitGemm;
+
+/// A handle of cuBLAS bound to a device's stream.
+#[derive(Debug)]
+pub struct Cublas {
+    /// cuBLAS forbids the use of one handle from two threads at once.
+    handle: Mutex<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle(sys::cublasHandle_t);
+
+// SAFETY: a handle may be used from any thread, one at a time, which the mutex sees to.
+unsafe impl Send for Handle {}
+
+impl Cublas {
+    /// Loads cuBLAS and makes a handle.
+    ///
+    /// # Errors
+    /// [`CudaError::NoCublas`] where the library cannot be loaded.
+    pub fn new(device: &CudaDevice) -> Result<Self> {
+        device.bind()?;
+        // SAFETY: loading the library runs its initialisers and nothing else.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(CudaError::NoCublas);
+        }
+        let handle = Handle(result::create_handle().during("starting cuBLAS")?);
+        // SAFETY: handle and stream are live; the stream types of driver and library are the same pointer.
+        unsafe { result::set_stream(handle.0, device.raw_stream().cast()) }.during("binding cuBLAS to a stream")?;
+        // Without this, sums that cuBLAS splits may meet in 16 bits.
+        let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+        // SAFETY: the handle is live.
+        unsafe { sys::cublasSetMathMode(handle.0, mode) }.result().during("setting cuBLAS's precision")?;
+        Ok(Self { handle: Mutex::new(handle) })
+    }
+
+    /// Queues `c = op(a) · op(b)` in cuBLAS's column-major terms with float32 accumulation and a float32 `c`.
+    ///
+    /// # Safety
+    /// The addresses hold matrices of these sizes.
+    unsafe fn product(&self, dtype: DType, shape: &Product) -> Result<()> {
+        let element = match dtype {
+            DType::Float16 => sys::cudaDataType_t::CUDA_R_16F,
+            DType::BFloat16 => sys::cudaDataType_t::CUDA_R_16BF,
+            DType::Float32 => sys::cudaDataType_t::CUDA_R_32F,
+        };
+        let transpose = |wanted| {
+            if wanted { sys::cublasOperation_t::CUBLAS_OP_T } else { sys::cublasOperation_t::CUBLAS_OP_N }
+        };
+        let (one, zero) = (1.0_f32, 0.0_f32);
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the caller's promise; alpha and beta are float32, as the compute type asks.
+        unsafe {
+            result::gemm_ex(
+                handle.0,
+                transpose(shape.transpose_a),
+                transpose(shape.transpose_b),
+                shape.m,
+                shape.n,
+                shape.k,
+                std::ptr::from_ref(&one).cast(),
+                shape.a as *const c_void,
+                element,
+                shape.lda,
+                shape.b as *const c_void,
+                element,
+                shape.ldb,
+                std::ptr::from_ref(&zero).cast(),
+                shape.c as *mut c_void,
+                sys::cudaDataType_t::CUDA_R_32F,
+                shape.m,
+                sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .during("a dense product")
+    }
+
+    /// Rate of a dense square product with float32 accumulation, a ceiling for what the device can do: the median of five.
+    ///
+    /// # Units
+    /// Floating-point operations a second.
+    ///
+    /// # Errors
+    /// If the device has not the memory, or cuBLAS fails.
+    pub fn dense_rate(&self, device: &CudaDevice, dtype: DType, a: &DeviceBuffer, b: &DeviceBuffer, edge: usize) -> Result<f64> {
+        let needed = edge * edge * dtype.bytes();
+        let found = a.len_bytes().min(b.len_bytes());
+        if found < needed {
+            return Err(CudaError::Length { what: "a dense operand", expected: needed, found });
+        }
+        let mut c = DeviceBuffer::alloc(device, edge * edge * 4)?;
+        let size = edge as i32;
+        let shape = Product {
+            transpose_a: false,
+            transpose_b: false,
+            m: size,
+            n: size,
+            k: size,
+            a: a.as_ref().address(),
+            lda: size,
+            b: b.as_ref().address(),
+            ldb: size,
+            c: c.as_mut().address(),
+        };
+        let mut timer = crate::EventTimer::new(device)?;
+        let mut times_ns = Vec::new();
+        for _ in 0..6 {
+            timer.start()?;
+            // SAFETY: three square matrices of `edge`, checked above.
+            unsafe { self.product(dtype, &shape) }?;
+            timer.stop()?;
+            times_ns.push(timer.elapsed_ns()?);
+        }
+        times_ns.remove(0);
+        times_ns.sort_by(f64::total_cmp);
+        Ok(2.0 * (edge as f64).powi(3) / (times_ns[2] * 1e-9))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: created in `Cublas::new`, destroyed here alone. An error has no reader.
+        let _ = unsafe { result::destroy_handle(self.0) };
+    }
+}
+
+/// A dense product, column-major.
+struct Product {
+    transpose_a: bool,
+    transpose_b: bool,
+    m: i32,
+    n: i32,
+    k: i32,
+    a: u64,
+    lda: i32,
+    b: u64,
+    ldb: i32,
+    c: u64,
+}
+
+/// Where the parts of the workspace begin.
+struct Layout {
+    first: usize,
+    second: usize,
+    sums: usize,
+    end: usize,
+}
+
+impl Layout {
+    const ALIGNMENT: usize = 256;
+
+    /// Forward and dgrad: gathered rows, products of one offset, sums of all. Wgrad: both gathered operands.
+    fn new(op: &Operation, counts: &MapCounts) -> Self {
+        let largest = counts.largest_offset().next_multiple_of(ROW_PADDING);
+        let (gathered, result) = channels(op);
+        let element = op.dtype.bytes();
+        let first = largest * gathered as usize * element;
+        let (second, sums) = match op.direction {
+            Direction::Wgrad => (largest * op.c_out as usize * element, 0),
+            Direction::Forward => (largest * result as usize * 4, counts.n_out * result as usize * 4),
+            Direction::Dgrad => (largest * result as usize * 4, counts.n_in * result as usize * 4),
+        };
+        let second_at = first.next_multiple_of(Self::ALIGNMENT);
+        let sums_at = second_at + second.next_multiple_of(Self::ALIGNMENT);
+        Self { first: 0, second: second_at, sums: sums_at, end: sums_at + sums }
+    }
+}
+
+impl ExplicitGemm {
+    pub(super) fn id() -> AlgoId {
+        AlgoId::new("explicit_gemm", &[]).expect("the family is a word")
+    }
+
+    pub(super) fn workspace_bytes(self, op: &Operation, counts: &MapCounts) -> usize {
+        Layout::new(op, counts).end
+    }
+
+    pub(super) fn instance(self, op: &Operation) -> Instance {
+        Instance::new("explicit_gemm.cu", &[dtype_define(op.dtype)])
+    }
+}
+
+/// What surrounds the products.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    gather: Kernel,
+    scatter_add: Kernel,
+    round: Kernel,
+    cublas: Arc<Cublas>,
+}
+
+impl Kernels {
+    pub(super) fn new(loaded: &LoadedInstance, cublas: &Arc<Cublas>) -> Result<Self> {
+        Ok(Self {
+            gather: loaded.kernel("gather_rows")?,
+            scatter_add: loaded.kernel("scatter_add")?,
+            round: loaded.kernel("round_rows")?,
+            cublas: cublas.clone(),
+        })
+    }
+
+    pub(super) fn launch(
+        &self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        operands: &mut Operands<'_>,
+        workspace: &mut DeviceBuffer,
+    ) -> Result<()> {
+        let layout = Layout::new(op, &map.counts);
+        match op.direction {
+            Direction::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
+            Direction::Forward | Direction::Dgrad => self.launch_rows(op, map, operands, workspace, &layout),
+        }
+    }
+
+    fn launch_rows(
+        &self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        operands: &mut Operands<'_>,
+        workspace: &mut DeviceBuffer,
+        layout: &Layout,
+    ) -> Result<()> {
+        let dgrad = op.direction == Direction::Dgrad;
+        let (gathered, result) = channels(op);
+        let (from, to) = if dgrad { (&map.out_rows, &map.in_rows) } else { (&map.in_rows, &map.out_rows) };
+        let length = operands.result.len_bytes() / op.dtype.bytes();
+        if length == 0 {
+            return Ok(());
+        }
+        let base = workspace.as_mut().address();
+        if let Some(mut sums) = workspace.as_mut().get(layout.sums..layout.end) {
+            sums.fill(0)?;
+        }
+        let sums = base + layout.sums as u64;
+        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0) {
+            let list = map.pair_offset[offset] as u64 * 4;
+            let (from, to) = (from.as_ref().address() + list, to.as_ref().address() + list);
+            let (rows, products) = (base + layout.first as u64, base + layout.second as u64);
+            let (count, gathered_arg, result_arg) = (pairs as i32, gathered as i32, result as i32);
+            let padded = count;
+            let features = operands.first.address();
+            // SAFETY: (Element*, int*, int, int, int, Element*), then (float*, int*, int, int, float*): the workspace holds the rows and the
+            // products of the largest offset and the sums of all rows.
+            unsafe {
+                let blocks = Grid::covering(pairs * gathered as usize, 256)?;
+                self.gather.launch(blocks, arguments![features, from, count, padded, gathered_arg, rows])?;
+                let weights = operands.second.address()
+                    + (offset * op.c_in as usize * op.c_out as usize * op.dtype.bytes()) as u64;
+                let shape = Product {
+                    transpose_a: dgrad,
+                    transpose_b: false,
+                    m: result as i32,
+                    n: count,
+                    k: gathered as i32,
+                    a: weights,
+                    lda: op.c_out as i32,
+                    b: rows,
+                    ldb: gathered as i32,
+                    c: products,
+                };
+                self.cublas.product(op.dtype, &shape)?;
+                let blocks = Grid::covering(pairs * result as usize, 256)?;
+                self.scatter_add.launch(blocks, arguments![products, to, count, result_arg, sums])?;
+            }
+        }
+        let (length_arg, target) = (length as i64, operands.result.address());
+        // SAFETY: (float*, i64, Element*), both of `length` elements.
+        unsafe { self.round.launch(Grid::covering(length, 256)?, arguments![sums, length_arg, target]) }
+    }
+
+    fn launch_wgrad(
+        &self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        operands: &mut Operands<'_>,
+        workspace: &mut DeviceBuffer,
+        layout: &Layout,
+    ) -> Result<()> {
+        let base = workspace.as_mut().address();
+        let elements = op.c_in as usize * op.c_out as usize;
+        operands.result.fill(0)?;
+        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0) {
+            let list = map.pair_offset[offset] as u64 * 4;
+            let (in_rows, out_rows) = (map.in_rows.as_ref().address() + list, map.out_rows.as_ref().address() + list);
+            let (x_rows, g_rows) = (base + layout.first as u64, base + layout.second as u64);
+            let (count, c_in, c_out) = (pairs as i32, op.c_in as i32, op.c_out as i32);
+            let rows = pairs.next_multiple_of(ROW_PADDING);
+            let padded = rows as i32;
+            let (x, g) = (operands.first.address(), operands.second.address());
+            // SAFETY: (Element*, int*, int, int, int, Element*); the workspace holds both gathered operands of the largest offset.
+            unsafe {
+                let blocks = Grid::covering(rows * op.c_in as usize, 256)?;
+                self.gather.launch(blocks, arguments![x, in_rows, count, padded, c_in, x_rows])?;
+                let blocks = Grid::covering(rows * op.c_out as usize, 256)?;
+                self.gather.launch(blocks, arguments![g, out_rows, count, padded, c_out, g_rows])?;
+                let shape = Product {
+                    transpose_a: false,
+                    transpose_b: true,
+                    m: c_out,
+                    n: c_in,
+                    k: padded,
+                    a: g_rows,
+                    lda: c_out,
+                    b: x_rows,
+                    ldb: c_in,
+                    c: operands.result.address() + (offset * elements * 4) as u64,
+                };
+                self.cublas.product(op.dtype, &shape)?;
+            }
+        }
+        Ok(())
+    }
+}

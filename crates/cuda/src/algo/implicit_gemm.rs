@@ -1,0 +1,109 @@
+//! `implicit_gemm`: any dtype and any channels on the plain float32 units.
+
+use voxtune_shape::{AlgoId, Direction, Operation};
+
+use super::mask_gemm::channels;
+use super::pair_units::PairUnits;
+use super::copy_elements;
+use crate::instance::{Instance, dtype_define};
+use crate::map::{MapCounts, mask_words};
+
+/// Parameters of an instance: result rows, result channels and gathered channels a block. In wgrad they are input channels, output
+/// channels and pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ImplicitGemm {
+    rows: u32,
+    cols: u32,
+    depth: u32,
+}
+
+/// Chunks into which wgrad cuts all pairs: four waves of blocks on the largest devices, and chunks short enough for float32 sums.
+const WGRAD_SPLIT: u32 = 1024;
+
+impl ImplicitGemm {
+    pub(super) const ALL: [Self; 5] = [
+        Self { rows: 32, cols: 32, depth: 16 },
+        Self { rows: 128, cols: 32, depth: 4 },
+        Self { rows: 64, cols: 64, depth: 16 },
+        Self { rows: 128, cols: 32, depth: 16 },
+        Self { rows: 128, cols: 64, depth: 16 },
+    ];
+
+    pub(super) fn id(self) -> AlgoId {
+        let params = [
+            ("rows", &*self.rows.to_string()),
+            ("cols", &self.cols.to_string()),
+            ("depth", &self.depth.to_string()),
+        ];
+        AlgoId::new("implicit_gemm", &params).expect("parameters are words and numbers")
+    }
+
+    pub(super) fn in_auto_pool(self, op: &Operation) -> bool {
+        let (gathered, result) = channels(op);
+        if op.direction == Direction::Wgrad {
+            let padded = |tile: Self| op.c_in.next_multiple_of(tile.rows) * op.c_out.next_multiple_of(tile.cols);
+            let least = Self::ALL.map(padded).into_iter().min().unwrap_or(0);
+            return self.depth == 16 && padded(self) <= least;
+        }
+        let shallow = gathered <= 4;
+        let narrow = result <= 32;
+        (self.depth == 4) == shallow && (narrow == (self.cols == 32) || shallow) && (self.rows > 32)
+    }
+
+    pub(super) fn default_for(op: &Operation) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|tile| tile.in_auto_pool(op))
+            .expect("every operation has an implicit_gemm in its pool")
+    }
+
+    const fn thread_rows(self) -> u32 {
+        if self.rows * self.cols >= 8192 { 8 } else { 4 }
+    }
+
+    pub(super) fn units(self, counts: &MapCounts) -> PairUnits {
+        PairUnits::new(counts, WGRAD_SPLIT, self.depth)
+    }
+
+    pub(super) fn workspace_bytes(self, op: &Operation, counts: &MapCounts) -> usize {
+        if op.direction == Direction::Wgrad {
+            PairUnits::workspace_bytes(op, counts, WGRAD_SPLIT, self.depth)
+        } else {
+            0
+        }
+    }
+
+    /// Tiles of a unit of wgrad.
+    pub(super) fn tiles(self, op: &Operation) -> usize {
+        (op.c_in.div_ceil(self.rows) * op.c_out.div_ceil(self.cols)) as usize
+    }
+
+    /// Blocks of a forward or dgrad launch.
+    pub(super) fn blocks(self, op: &Operation, n: usize) -> usize {
+        let (_, result) = channels(op);
+        n.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize
+    }
+
+    pub(super) fn instance(self, op: &Operation) -> Instance {
+        let (gathered, _) = channels(op);
+        let direction = match op.direction {
+            Direction::Forward => 0,
+            Direction::Dgrad => 1,
+            Direction::Wgrad => 2,
+        };
+        Instance::new(
+            "implicit_gemm.cu",
+            &[
+                dtype_define(op.dtype),
+                ("DIRECTION", direction),
+                ("ROWS", self.rows),
+                ("COLS", self.cols),
+                ("DEPTH", self.depth),
+                ("TM", self.thread_rows()),
+                ("MASK_WORDS", mask_words(op.kernel.volume()) as u32),
+                ("VEC_A", copy_elements(gathered).min(4)),
+                ("VEC_B", copy_elements(op.c_out).min(4)),
+            ],
+        )
+    }
+}

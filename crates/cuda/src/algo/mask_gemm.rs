@@ -1,0 +1,185 @@
+//! `mask_gemm`: output-stationary implicit GEMM on tensor cores.
+
+use voxtune_shape::{AlgoId, DType, Direction, Operation};
+
+use super::{copy_elements, line_bytes, min_blocks};
+use crate::instance::{Instance, dtype_define};
+use crate::map::{RowOrder, mask_words};
+
+/// Parameters of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MaskGemm {
+    /// Result rows a block.
+    rows: u32,
+    /// Result channels a block.
+    cols: u32,
+    /// Gathered channels a step.
+    depth: u32,
+    /// Steps in shared memory.
+    stages: u32,
+    /// Result rows a warp: 64 read shared memory less often, 32 skip more.
+    warp: u32,
+    pub(super) order: RowOrder,
+}
+
+/// (rows, cols, depth, stages, warp). Narrow results take deep steps where shared memory allows; wide ones take many rows, so that weights are
+/// read from the second-level cache less often.
+const TILES: [(u32, u32, u32, u32, u32); 31] = [
+    (64, 16, 32, 4, 32),
+    (128, 16, 16, 4, 32),
+    (128, 16, 64, 3, 32),
+    (64, 32, 32, 4, 32),
+    (128, 32, 16, 4, 32),
+    (128, 32, 32, 4, 32),
+    (256, 32, 32, 4, 32),
+    (128, 32, 64, 3, 32),
+    (128, 48, 16, 4, 32),
+    (128, 48, 48, 3, 32),
+    (64, 64, 32, 4, 32),
+    (128, 64, 32, 4, 32),
+    (128, 64, 64, 3, 32),
+    (256, 64, 32, 4, 32),
+    (128, 64, 16, 4, 32),
+    (128, 96, 16, 4, 32),
+    (128, 128, 16, 4, 32),
+    (128, 96, 32, 4, 32),
+    (128, 96, 48, 3, 32),
+    (64, 128, 32, 4, 32),
+    (128, 128, 32, 4, 32),
+    (128, 128, 64, 3, 32),
+    (256, 128, 32, 4, 64),
+    (128, 256, 32, 4, 64),
+    (64, 256, 32, 4, 32),
+    (64, 64, 32, 4, 64),
+    (128, 64, 64, 3, 64),
+    (64, 128, 32, 4, 64),
+    (64, 128, 64, 3, 64),
+    (128, 128, 32, 4, 64),
+    (128, 128, 64, 3, 64),
+];
+
+impl MaskGemm {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        TILES.into_iter().flat_map(|(rows, cols, depth, stages, warp)| {
+            RowOrder::ALL.map(|order| Self { rows, cols, depth, stages, warp, order })
+        })
+    }
+
+    pub(super) fn id(self) -> AlgoId {
+        let params = [
+            ("rows", &*self.rows.to_string()),
+            ("cols", &self.cols.to_string()),
+            ("depth", &self.depth.to_string()),
+            ("stages", &self.stages.to_string()),
+            ("warp", &self.warp.to_string()),
+            ("order", self.order.as_str()),
+        ];
+        AlgoId::new("mask_gemm", &params).expect("parameters are words and numbers")
+    }
+
+    pub(super) fn applies(self, op: &Operation) -> bool {
+        op.direction != Direction::Wgrad && op.dtype != DType::Float32
+    }
+
+    /// Tiles whose padded products stay within a quarter of the least possible.
+    pub(super) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
+        let (gathered, result) = channels(op);
+        let wide_enough = |rows: u32, cols: u32, depth: u32| {
+            // A narrow tile gathers the rows once more for each column of tiles; a shallow one synchronises more often.
+            let narrow = cols < 128 && cols * 2 < result.min(256);
+            let shallow = depth == 16 && gathered > 32;
+            // A tile that leaves most multiprocessors idle loses to one of half its rows.
+            let blocks = n_out.div_ceil(rows as usize) * result.div_ceil(cols) as usize;
+            !narrow && !shallow && (rows <= 128 || blocks >= 64)
+        };
+        let padded = |cols: u32, depth: u32| gathered.next_multiple_of(depth) * result.next_multiple_of(cols);
+        let usable = TILES.iter().filter(|(rows, cols, depth, ..)| wide_enough(*rows, *cols, *depth));
+        let least = usable.map(|(_, cols, depth, ..)| padded(*cols, *depth)).min().unwrap_or(0);
+        wide_enough(self.rows, self.cols, self.depth) && padded(self.cols, self.depth) * 4 <= least * 5
+    }
+
+    pub(super) fn default_for(op: &Operation) -> Self {
+        let (gathered, result) = channels(op);
+        let (rows, cols, depth, stages) = match result {
+            _ if gathered <= 16 => (128, 32, 16, 4),
+            0..=16 => (64, 16, 32, 4),
+            17..=32 => (128, 32, 32, 4),
+            33..=48 => (128, 48, 16, 4),
+            49..=64 => (128, 64, 32, 4),
+            65..=96 => (128, 96, 32, 4),
+            _ => (128, 128, 32, 4),
+        };
+        let listed = |order| Self { rows, cols, depth, stages, warp: 32, order };
+        let chosen = listed(RowOrder::Natural);
+        let fits = |tile: &Self| tile.in_auto_pool(op, usize::MAX / 2048);
+        if fits(&chosen) {
+            return chosen;
+        }
+        let natural = Self::all().filter(|tile| tile.order == RowOrder::Natural);
+        natural.filter(fits).min_by_key(|tile| (tile.shared_bytes(op), tile.rows)).unwrap_or(chosen)
+    }
+
+    /// Rows and columns of a warp's tile.
+    const fn warp_tile(self) -> (u32, u32) {
+        (self.warp, if self.cols.is_multiple_of(64) { 64 } else { self.cols })
+    }
+
+    const fn threads(self) -> u32 {
+        let (rows, cols) = self.warp_tile();
+        (self.rows / rows) * (self.cols / cols) * 32
+    }
+
+    /// Mirrors `SHARED_BYTES` of `mask_gemm.cu`.
+    pub(super) fn shared_bytes(self, op: &Operation) -> usize {
+        let (rows, cols, depth, stages) =
+            (self.rows as usize, self.cols as usize, self.depth as usize, self.stages as usize);
+        let words = mask_words(op.kernel.volume());
+        let weights = if op.direction == Direction::Dgrad {
+            line_bytes(self.depth) * cols
+        } else {
+            line_bytes(self.cols) * depth
+        };
+        let stage = line_bytes(self.depth) * rows + weights;
+        let ring = (stages * stage).max(rows * (cols + 8) * 2);
+        let index = 2 * stages * rows * 4;
+        let masks = (rows + rows / 16 + 1) * words * 4;
+        ring + 256 + index + masks + 16 + 128
+    }
+
+    pub(super) fn instance(self, op: &Operation) -> Instance {
+        let (warp_rows, warp_cols) = self.warp_tile();
+        let (gathered, result) = channels(op);
+        Instance::new(
+            "mask_gemm.cu",
+            &[
+                dtype_define(op.dtype),
+                ("DGRAD", u32::from(op.direction == Direction::Dgrad)),
+                ("ROWS", self.rows),
+                ("COLS", self.cols),
+                ("DEPTH", self.depth),
+                ("STAGES", self.stages),
+                ("WARP_ROWS", warp_rows),
+                ("WARP_COLS", warp_cols),
+                ("MASK_WORDS", mask_words(op.kernel.volume()) as u32),
+                ("VEC_A", copy_elements(gathered)),
+                ("VEC_B", copy_elements(op.c_out)),
+                ("VEC_Y", copy_elements(result)),
+                ("MIN_BLOCKS", min_blocks(self.threads(), warp_rows * warp_cols / 32)),
+            ],
+        )
+    }
+
+    /// Blocks of a launch.
+    pub(super) fn blocks(self, op: &Operation, n: usize) -> usize {
+        let (_, result) = channels(op);
+        n.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize
+    }
+}
+
+/// Gathered and result channels.
+pub(super) const fn channels(op: &Operation) -> (u32, u32) {
+    match op.direction {
+        Direction::Dgrad => (op.c_out, op.c_in),
+        Direction::Forward | Direction::Wgrad => (op.c_in, op.c_out),
+    }
+}

@@ -1,0 +1,302 @@
+//! The algorithms: what each computes, which instance it needs, how it is launched.
+//!
+//! | family | directions | dtypes | |
+//! |---|---|---|---|
+//! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
+//! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
+//! | `implicit_gemm` | all | all | plain float32 units; any channels |
+//! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
+
+mod explicit_gemm;
+mod implicit_gemm;
+mod mask_gemm;
+mod operands;
+mod pair_gemm;
+mod pair_units;
+mod prepared;
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use voxtune_shape::{AlgoId, ComputeCapability, DType, Direction, Operation};
+
+pub use explicit_gemm::Cublas;
+pub use operands::Operands;
+pub use prepared::Prepared;
+pub(crate) use prepared::row_map;
+
+use crate::instance::Instance;
+use crate::map::{MapCounts, RowOrder};
+use explicit_gemm::ExplicitGemm;
+use implicit_gemm::ImplicitGemm;
+use mask_gemm::MaskGemm;
+use pair_gemm::PairGemm;
+
+/// A kernel family with its parameters, under its permanent id.
+#[derive(Debug)]
+pub struct Algorithm {
+    id: AlgoId,
+    family: Family,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    Mask(MaskGemm),
+    Pair(PairGemm),
+    Implicit(ImplicitGemm),
+    Explicit(ExplicitGemm),
+}
+
+impl Algorithm {
+    /// The permanent id.
+    #[must_use]
+    pub const fn id(&self) -> &AlgoId {
+        &self.id
+    }
+
+    /// Whether the algorithm computes this operation at all.
+    #[must_use]
+    pub fn applies(&self, op: &Operation) -> bool {
+        let supported = op.groups == 1
+            && op.stride == [1; 3]
+            && !op.transposed
+            && op.kernel.volume() <= crate::map::MapBuilder::MAX_VOLUME;
+        supported
+            && match self.family {
+                Family::Mask(mask) => mask.applies(op),
+                Family::Pair(pair) => pair.applies(op),
+                Family::Implicit(_) | Family::Explicit(_) => true,
+            }
+    }
+
+    /// Whether it has a chance on this operation at this size, by its share of wasted products and of idle multiprocessors.
+    #[must_use]
+    pub fn in_auto_pool(&self, op: &Operation, n_out: usize) -> bool {
+        self.applies(op)
+            && match self.family {
+                Family::Mask(mask) => mask.in_auto_pool(op, n_out),
+                Family::Pair(pair) => pair.in_auto_pool(op),
+                Family::Implicit(implicit) => implicit.in_auto_pool(op),
+                Family::Explicit(_) => true,
+            }
+    }
+
+    /// Whether it needs cuBLAS, which a machine with only a driver lacks.
+    #[must_use]
+    pub const fn requires_cublas(&self) -> bool {
+        matches!(self.family, Family::Explicit(_))
+    }
+
+    /// Whether a block of it fits a multiprocessor of this architecture.
+    #[must_use]
+    pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
+        self.shared_bytes(op) <= shared_bytes_a_block(capability)
+    }
+
+    /// Dynamic shared memory of a block.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn shared_bytes(&self, op: &Operation) -> usize {
+        match self.family {
+            Family::Mask(mask) => mask.shared_bytes(op),
+            Family::Pair(pair) => pair.shared_bytes(),
+            Family::Implicit(_) | Family::Explicit(_) => 0,
+        }
+    }
+
+    /// The row order that a launch expects the map to hold.
+    #[must_use]
+    pub const fn row_order(&self) -> RowOrder {
+        match self.family {
+            Family::Mask(mask) => mask.order,
+            _ => RowOrder::Natural,
+        }
+    }
+
+    /// Scratch memory that a launch needs.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
+        match self.family {
+            Family::Mask(_) => 0,
+            Family::Pair(pair) => pair.workspace_bytes(op, counts),
+            Family::Implicit(implicit) => implicit.workspace_bytes(op, counts),
+            Family::Explicit(explicit) => explicit.workspace_bytes(op, counts),
+        }
+    }
+
+    /// The instance that computes this operation; `None` if the algorithm does not apply.
+    #[must_use]
+    pub fn instance(&self, op: &Operation) -> Option<Instance> {
+        self.applies(op).then(|| match self.family {
+            Family::Mask(mask) => mask.instance(op),
+            Family::Pair(pair) => pair.instance(op),
+            Family::Implicit(implicit) => implicit.instance(op),
+            Family::Explicit(explicit) => explicit.instance(op),
+        })
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+/// Every algorithm, the same on every device.
+#[must_use]
+pub fn algorithms() -> &'static [Algorithm] {
+    static ALL: LazyLock<Vec<Algorithm>> = LazyLock::new(|| {
+        let named = |id: AlgoId, family| Algorithm { id, family };
+        let mut all = vec![named(ExplicitGemm::id(), Family::Explicit(ExplicitGemm))];
+        all.extend(ImplicitGemm::ALL.iter().map(|implicit| named(implicit.id(), Family::Implicit(*implicit))));
+        all.extend(MaskGemm::all().map(|mask| named(mask.id(), Family::Mask(mask))));
+        all.extend(PairGemm::all().map(|pair| named(pair.id(), Family::Pair(pair))));
+        all
+    });
+    &ALL
+}
+
+/// The algorithm of an id.
+#[must_use]
+pub fn algorithm(id: &AlgoId) -> Option<&'static Algorithm> {
+    algorithms().iter().find(|algorithm| algorithm.id == *id)
+}
+
+/// What runs where nothing is known: right for every size, never cuBLAS, a natural row order, and no more shared memory than every
+/// architecture has.
+#[must_use]
+pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
+    let odd = !op.c_in.is_multiple_of(2) || !op.c_out.is_multiple_of(2);
+    let id = if op.dtype == DType::Float32 || odd {
+        ImplicitGemm::default_for(op).id()
+    } else if op.direction == Direction::Wgrad {
+        PairGemm::default_for(op).id()
+    } else {
+        MaskGemm::default_for(op).id()
+    };
+    algorithm(&id).expect("defaults are listed, which a test checks")
+}
+
+/// Shared memory that a block may have. From the CUDA programming guide's table of compute capabilities.
+fn shared_bytes_a_block(capability: ComputeCapability) -> usize {
+    let kib = match (capability.major, capability.minor) {
+        (8, 0 | 7) => 163,
+        (8, _) | (12, _) => 99,
+        (9.., _) => 227,
+        _ => 48,
+    };
+    kib * 1024
+}
+
+/// Elements of one copy: the most of 8, 4, 2 and 1 that divides the channels.
+const fn copy_elements(channels: u32) -> u32 {
+    let power = 1 << channels.trailing_zeros();
+    if power > 8 { 8 } else { power }
+}
+
+/// Elements of shared memory a line of a tile takes: a line that is no power of two is padded to an odd number of 16-byte chunks.
+const fn line_bytes(elements: u32) -> usize {
+    let chunks = elements as usize / 8;
+    16 * if chunks.is_power_of_two() || chunks % 2 == 1 { chunks } else { chunks + 1 }
+}
+
+/// Blocks a multiprocessor that leave each thread the registers for these accumulators.
+const fn min_blocks(threads: u32, accumulators: u32) -> u32 {
+    let registers = if accumulators >= 96 { accumulators + 80 } else { accumulators + 64 };
+    let blocks = 65_536 / (threads * registers);
+    if blocks == 0 { 1 } else { blocks }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use voxtune_shape::KernelSize;
+
+    use super::*;
+
+    fn operations() -> impl Iterator<Item = Operation> {
+        let channels = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 20, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512];
+        Direction::ALL.into_iter().flat_map(move |direction| {
+            DType::ALL.into_iter().flat_map(move |dtype| {
+                channels.into_iter().flat_map(move |c_in| {
+                    channels.into_iter().flat_map(move |c_out| {
+                        [1, 3, 5].into_iter().map(move |extent| {
+                            let kernel = KernelSize::submanifold(extent).unwrap();
+                            Operation::submanifold(direction, dtype, c_in, c_out, kernel)
+                        })
+                    })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        let ids: BTreeSet<&AlgoId> = algorithms().iter().map(Algorithm::id).collect();
+        assert_eq!(ids.len(), algorithms().len());
+    }
+
+    #[test]
+    fn every_operation_has_a_default_without_cublas() {
+        for op in operations() {
+            let default = default_algorithm(&op);
+            assert!(default.applies(&op) && !default.requires_cublas(), "{op}: {default}");
+            assert!(default.fits(&op, ComputeCapability { major: 8, minor: 6 }), "{op}: {default}");
+            assert_eq!(default.row_order(), RowOrder::Natural, "{op}: {default}");
+            assert!(default.in_auto_pool(&op, 100_000), "{op}: {default}");
+        }
+    }
+
+    #[test]
+    fn sixteen_bit_operations_have_at_least_three_algorithms() {
+        for op in operations().filter(|op| op.dtype != DType::Float32) {
+            let families: BTreeSet<&str> = algorithms()
+                .iter()
+                .filter(|algorithm| algorithm.in_auto_pool(&op, 100_000))
+                .map(|algorithm| algorithm.id().family())
+                .collect();
+            assert!(families.len() >= 3, "{op}: {families:?}");
+        }
+    }
+
+    #[test]
+    fn the_auto_pool_is_small() {
+        for op in operations() {
+            let pool = algorithms().iter().filter(|algorithm| algorithm.in_auto_pool(&op, 500_000)).count();
+            assert!((2..=40).contains(&pool), "{op}: {pool}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_a_source_of_the_kernels() {
+        for op in operations() {
+            for algorithm in algorithms() {
+                let instance = algorithm.instance(&op);
+                assert_eq!(instance.is_some(), algorithm.applies(&op));
+                if let Some(instance) = instance {
+                    assert!(voxtune_kernels::SOURCES.iter().any(|source| source.name == instance.source));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn grouped_and_strided_layers_are_refused() {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
+        for op in [Operation { groups: 2, ..op }, Operation { stride: [2; 3], ..op }, Operation { transposed: true, ..op }] {
+            assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
+        }
+    }
+
+    #[test]
+    fn copies_divide_the_channels() {
+        assert_eq!([1, 2, 3, 4, 6, 8, 20, 24, 96].map(copy_elements), [1, 2, 1, 4, 2, 8, 4, 8, 8]);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a launch reads and writes.
+
+use voxtune_shape::{Direction, Operation};
+
+use crate::buffer::{DeviceSlice, DeviceSliceMut};
+use crate::error::{CudaError, Result};
+use crate::map::MapCounts;
+
+/// The tensors of one product.
+///
+/// # Shapes
+/// With `x (n_in, c_in)`, `w (volume, c_in, c_out)`, `y` and its gradient `g (n_out, c_out)`, row-major and densely packed, at any
+/// address that fits one element:
+///
+/// | direction | first | second | result |
+/// |---|---|---|---|
+/// | forward | `x` | `w` | `y` |
+/// | dgrad | `g` | `w` | `dx (n_in, c_in)` |
+/// | wgrad | `x` | `g` | `dw (volume, c_in, c_out)`, always float32 |
+#[derive(Debug)]
+pub struct Operands<'a> {
+    /// The tensor whose rows are gathered.
+    pub first: DeviceSlice<'a>,
+    /// The other tensor.
+    pub second: DeviceSlice<'a>,
+    /// What is written, every element of it.
+    pub result: DeviceSliceMut<'a>,
+}
+
+impl Operands<'_> {
+    /// Bytes of first, second and result.
+    #[must_use]
+    pub fn expected_bytes(op: &Operation, counts: &MapCounts) -> [usize; 3] {
+        let element = op.dtype.bytes();
+        let x = counts.n_in * op.c_in as usize * element;
+        let g = counts.n_out * op.c_out as usize * element;
+        let w = op.weight_len();
+        match op.direction {
+            Direction::Forward => [x, w * element, g],
+            Direction::Dgrad => [g, w * element, x],
+            Direction::Wgrad => [x, g, w * 4],
+        }
+    }
+
+    pub(super) fn check(&self, op: &Operation, counts: &MapCounts) -> Result<()> {
+        let [first, second, result] = Self::expected_bytes(op, counts);
+        for (what, expected, found) in [
+            ("the first operand", first, self.first.len_bytes()),
+            ("the second operand", second, self.second.len_bytes()),
+            ("the result", result, self.result.len_bytes()),
+        ] {
+            if expected != found {
+                return Err(CudaError::Length { what, expected, found });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! An algorithm ready to run: its kernels loaded, its launches known.
+
+use std::sync::Arc;
+
+use voxtune_shape::{Direction, Operation};
+
+use super::explicit_gemm::{self, Cublas};
+use super::mask_gemm::channels;
+use super::operands::Operands;
+use super::pair_units::PairUnits;
+use super::{Algorithm, Family, copy_elements};
+use crate::buffer::DeviceBuffer;
+use crate::device::CudaDevice;
+use crate::error::{CudaError, Result};
+use crate::map::{DeviceKernelMap, RowMap, RowOrder};
+use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
+use crate::toolchain::Compiled;
+
+/// An algorithm with its kernels loaded for one operation.
+#[derive(Debug)]
+pub struct Prepared {
+    algorithm: &'static Algorithm,
+    operation: Operation,
+    kernels: Kernels,
+}
+
+#[derive(Debug)]
+enum Kernels {
+    Rows(ShapedKernel),
+    Pairs { product: ShapedKernel, reduce: Kernel },
+    Explicit(explicit_gemm::Kernels),
+}
+
+/// `MaskGemmParams` of the kernels.
+#[repr(C)]
+struct MaskGemmParams {
+    gathered: u64,
+    weights: u64,
+    result: u64,
+    table: u64,
+    masks: u64,
+    row_of_position: u64,
+    table_pitch: i64,
+    n: i32,
+    c_in: i32,
+    c_out: i32,
+    volume: i32,
+    mirror: i32,
+    copies_aligned: i32,
+    result_aligned: i32,
+}
+
+/// `ImplicitGemmParams` of the kernels.
+#[repr(C)]
+struct ImplicitGemmParams {
+    gathered: u64,
+    weights: u64,
+    result: u64,
+    table: u64,
+    masks: u64,
+    table_pitch: i64,
+    n: i32,
+    c_in: i32,
+    c_out: i32,
+    volume: i32,
+    mirror: i32,
+    copies_aligned: i32,
+}
+
+/// `PairGemmParams` of the kernels.
+#[repr(C)]
+struct PairGemmParams {
+    x: u64,
+    g: u64,
+    partial: u64,
+    in_rows: u64,
+    out_rows: u64,
+    c_in: i32,
+    c_out: i32,
+    copies_aligned: i32,
+    units: PairUnits,
+}
+
+/// `ReduceParams` of the kernels.
+#[repr(C)]
+struct ReduceParams {
+    partial: u64,
+    dw: u64,
+    elements: i32,
+    units: PairUnits,
+}
+
+impl Prepared {
+    /// Loads what an algorithm needs for an operation. `cublas` is needed where [`Algorithm::requires_cublas`] says so.
+    ///
+    /// # Errors
+    /// [`CudaError::NotApplicable`] if the algorithm does not compute the operation or the instance is another;
+    /// [`CudaError::NoCublas`]; whatever loading fails with.
+    pub fn new(
+        device: &CudaDevice,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+        compiled: &Compiled,
+        cublas: Option<&Arc<Cublas>>,
+    ) -> Result<Self> {
+        if algorithm.instance(operation).as_ref() != Some(&compiled.instance) {
+            return Err(CudaError::NotApplicable {
+                algorithm: algorithm.to_string(),
+                operation: operation.to_string(),
+            });
+        }
+        let loaded = LoadedInstance::load(device, compiled)?;
+        let kernels = match (&algorithm.family, operation.direction) {
+            (Family::Explicit(_), _) => {
+                let cublas = cublas.ok_or(CudaError::NoCublas)?;
+                Kernels::Explicit(explicit_gemm::Kernels::new(&loaded, cublas)?)
+            }
+            (Family::Mask(_), _) => Kernels::Rows(loaded.shaped_kernel("mask_gemm")?),
+            (Family::Implicit(_), Direction::Forward | Direction::Dgrad) => {
+                Kernels::Rows(loaded.shaped_kernel("implicit_gemm")?)
+            }
+            (Family::Implicit(_), Direction::Wgrad) => Kernels::Pairs {
+                product: loaded.shaped_kernel("implicit_gemm")?,
+                reduce: loaded.kernel("reduce_partials")?,
+            },
+            (Family::Pair(_), _) => Kernels::Pairs {
+                product: loaded.shaped_kernel("pair_gemm")?,
+                reduce: loaded.kernel("reduce_partials")?,
+            },
+        };
+        Ok(Self { algorithm, operation: *operation, kernels })
+    }
+
+    /// The algorithm.
+    #[must_use]
+    pub const fn algorithm(&self) -> &'static Algorithm {
+        self.algorithm
+    }
+
+    /// The operation.
+    #[must_use]
+    pub const fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// Dynamic shared memory of a block, as the compiled instance says. Bytes; `None` for `explicit_gemm`.
+    #[must_use]
+    pub const fn compiled_shared_bytes(&self) -> Option<u32> {
+        match &self.kernels {
+            Kernels::Rows(kernel) | Kernels::Pairs { product: kernel, .. } => Some(kernel.shared_bytes),
+            Kernels::Explicit(_) => None,
+        }
+    }
+
+    /// Queues the product on the device's stream: no allocation, no waiting.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see [`Algorithm::workspace_bytes`]);
+    /// [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map that does not fit; whatever the driver fails with.
+    pub fn launch(
+        &self,
+        map: &DeviceKernelMap,
+        operands: &mut Operands<'_>,
+        workspace: &mut DeviceBuffer,
+    ) -> Result<()> {
+        let op = &self.operation;
+        if map.kernel != op.kernel {
+            return Err(CudaError::MapVolume { expected: op.kernel.volume(), found: map.kernel.volume() });
+        }
+        operands.check(op, &map.counts)?;
+        let needed = self.algorithm.workspace_bytes(op, &map.counts);
+        if workspace.len_bytes() < needed {
+            return Err(CudaError::Length { what: "the workspace", expected: needed, found: workspace.len_bytes() });
+        }
+        match &self.kernels {
+            Kernels::Rows(kernel) => self.launch_rows(kernel, map, operands),
+            Kernels::Pairs { product, reduce } => self.launch_pairs(product, reduce, map, operands, workspace),
+            Kernels::Explicit(kernels) => kernels.launch(op, map, operands, workspace),
+        }
+    }
+
+    fn launch_rows(&self, kernel: &ShapedKernel, map: &DeviceKernelMap, operands: &Operands<'_>) -> Result<()> {
+        let op = &self.operation;
+        let (rows, mirror) = row_map(op.direction, map)?;
+        if rows.rows == 0 {
+            return Ok(());
+        }
+        let (gathered_channels, result_channels) = channels(op);
+        let (gathered, weights) = (operands.first.address(), operands.second.address());
+        let result = operands.result.address();
+        let order = self.algorithm.row_order();
+        let ordered = rows.ordered(order);
+        if ordered.is_none() && order != RowOrder::Natural {
+            return Err(CudaError::MapLacks { what: order.as_str() });
+        }
+        let (table, masks) = ordered.map_or((&rows.table, &rows.masks), |rows| (&rows.table, &rows.masks));
+        let (table, masks) = (table.as_ref().address(), masks.as_ref().address());
+        let table_pitch = DeviceKernelMap::pitch(rows.rows) as i64;
+        let (n, c_in, c_out) = (rows.rows as i32, op.c_in as i32, op.c_out as i32);
+        let (volume, mirror) = (op.kernel.volume() as i32, i32::from(mirror));
+        let aligned = |address: u64, elements: u32| address.is_multiple_of(u64::from(elements) * op.dtype.bytes() as u64);
+        let launch = |blocks: usize, arguments: &mut [*mut std::ffi::c_void]| {
+            let grid = Grid {
+                blocks: [block_count(blocks)?, 1],
+                threads: kernel.threads,
+                shared_bytes: kernel.shared_bytes,
+            };
+            // SAFETY: the parameter structures mirror the kernels'; `check` has compared every operand's length with what the kernel
+            // reads and writes, and the map's row numbers are below those lengths.
+            unsafe { kernel.kernel.launch(grid, arguments) }
+        };
+        match self.algorithm.family {
+            Family::Mask(mask) => {
+                let params = MaskGemmParams {
+                    gathered,
+                    weights,
+                    result,
+                    table,
+                    masks,
+                    row_of_position: ordered.map_or(0, |rows| rows.row_of_position.as_ref().address()),
+                    table_pitch,
+                    n,
+                    c_in,
+                    c_out,
+                    volume,
+                    mirror,
+                    copies_aligned: i32::from(
+                        aligned(gathered, copy_elements(gathered_channels)) && aligned(weights, copy_elements(op.c_out)),
+                    ),
+                    result_aligned: i32::from(aligned(result, copy_elements(result_channels))),
+                };
+                launch(mask.blocks(op, rows.rows), arguments![params])
+            }
+            Family::Implicit(implicit) => {
+                let params = ImplicitGemmParams {
+                    gathered,
+                    weights,
+                    result,
+                    table,
+                    masks,
+                    table_pitch,
+                    n,
+                    c_in,
+                    c_out,
+                    volume,
+                    mirror,
+                    copies_aligned: i32::from(
+                        aligned(gathered, copy_elements(gathered_channels).min(4))
+                            && aligned(weights, copy_elements(op.c_out).min(4)),
+                    ),
+                };
+                launch(implicit.blocks(op, rows.rows), arguments![params])
+            }
+            Family::Pair(_) | Family::Explicit(_) => unreachable!("families without row kernels"),
+        }
+    }
+
+    fn launch_pairs(
+        &self,
+        product: &ShapedKernel,
+        reduce: &Kernel,
+        map: &DeviceKernelMap,
+        operands: &Operands<'_>,
+        workspace: &mut DeviceBuffer,
+    ) -> Result<()> {
+        let op = &self.operation;
+        let (units, tiles, most) = match self.algorithm.family {
+            Family::Pair(pair) => (pair.units(&map.counts), pair.tiles(op), 8),
+            Family::Implicit(implicit) => (implicit.units(&map.counts), implicit.tiles(op), 4),
+            Family::Mask(_) | Family::Explicit(_) => unreachable!("families without pair kernels"),
+        };
+        let volume = op.kernel.volume();
+        let (x, g) = (operands.first.address(), operands.second.address());
+        let aligned = |address: u64, channels: u32| {
+            address.is_multiple_of(u64::from(copy_elements(channels).min(most)) * op.dtype.bytes() as u64)
+        };
+        let params = PairGemmParams {
+            x,
+            g,
+            partial: workspace.as_mut().address(),
+            in_rows: map.in_rows.as_ref().address(),
+            out_rows: map.out_rows.as_ref().address(),
+            c_in: op.c_in as i32,
+            c_out: op.c_out as i32,
+            copies_aligned: i32::from(aligned(x, op.c_in) && aligned(g, op.c_out)),
+            units,
+        };
+        let blocks = units.len(volume) * tiles;
+        if blocks > 0 {
+            let grid = Grid {
+                blocks: [block_count(blocks)?, 1],
+                threads: product.threads,
+                shared_bytes: product.shared_bytes,
+            };
+            // SAFETY: the structure mirrors the kernel's; the pair lists name rows of x and g, whose lengths `check` has compared; the
+            // workspace holds a partial result a unit.
+            unsafe { product.kernel.launch(grid, arguments![params]) }?;
+        }
+        let elements = op.c_in as usize * op.c_out as usize;
+        let params =
+            ReduceParams { partial: params.partial, dw: operands.result.address(), elements: elements as i32, units };
+        // SAFETY: the structure mirrors the kernel's; the result holds volume × elements float32, which `check` has compared.
+        unsafe { reduce.launch(Grid::covering(elements, 256)?.layers(volume), arguments![params]) }
+    }
+}
+
+/// The rows that a direction writes, and whether weights are taken in mirrored order.
+pub(crate) fn row_map(direction: Direction, map: &DeviceKernelMap) -> Result<(&RowMap, bool)> {
+    if direction != Direction::Dgrad {
+        return Ok((&map.forward, false));
+    }
+    match &map.reverse {
+        Some(reverse) => Ok((reverse, false)),
+        None if map.symmetric => Ok((&map.forward, true)),
+        None => Err(CudaError::MapLacks { what: "reverse table" }),
+    }
+}

@@ -1,0 +1,209 @@
+//! Devices: which there are, what they are, and the stream that their work goes to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
+use cudarc::driver::{CudaContext, CudaStream, result};
+use voxtune_shape::{Arch, ComputeCapability, DeviceIdentity};
+
+use crate::error::{CudaError, DriverContext as _, Result};
+
+/// The driver interface that every call here exists in.
+const NEEDED_DRIVER: i32 = 13_000;
+
+/// An open device with one stream. Clones share both.
+#[derive(Clone)]
+pub struct CudaDevice {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    identity: DeviceIdentity,
+    capability: ComputeCapability,
+    driver_version: i32,
+    l2_bytes: usize,
+    shared_bytes_a_block: usize,
+}
+
+/// Free and total memory of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that could be allocated now.
+    pub free_bytes: usize,
+    /// Bytes in all.
+    pub total_bytes: usize,
+}
+
+/// The devices of this machine, by ordinal. Empty where the driver sees none.
+///
+/// # Errors
+/// [`CudaError::NoDriver`] without a driver.
+pub fn devices() -> Result<Vec<DeviceIdentity>> {
+    initialise()?;
+    (0..count()?).map(|ordinal| describe(ordinal).map(|(identity, _)| identity)).collect()
+}
+
+/// Loads the driver, which cudarc would do with a panic where there is none.
+fn initialise() -> Result<()> {
+    // SAFETY: loading the driver's library runs its initialisers and nothing else.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(CudaError::NoDriver);
+    }
+    match result::init() {
+        // A driver without a device says so here already; the count then is zero.
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(()),
+        other => other.during("starting the driver"),
+    }
+}
+
+fn count() -> Result<usize> {
+    match result::device::get_count() {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(error)
+            if matches!(
+                error.0,
+                sys::CUresult::CUDA_ERROR_NO_DEVICE | sys::CUresult::CUDA_ERROR_NOT_INITIALIZED
+            ) =>
+        {
+            Ok(0)
+        }
+        Err(error) => Err(error).during("counting devices"),
+    }
+}
+
+fn driver_version() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: the driver is loaded and writes one int.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().during("asking for the driver's version")?;
+    Ok(version)
+}
+
+fn describe(ordinal: usize) -> Result<(DeviceIdentity, ComputeCapability)> {
+    let device = result::device::get(ordinal as i32).during("opening a device")?;
+    let name = result::device::get_name(device).during("asking for a device's name")?;
+    // SAFETY: `device` was just obtained.
+    let ask = |attribute| unsafe { result::device::get_attribute(device, attribute) }.during("asking for a device's attribute");
+    let capability = ComputeCapability {
+        major: ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u8,
+        minor: ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u8,
+    };
+    let units = ask(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32;
+    Ok((DeviceIdentity { arch: Arch::Cuda(capability), name, units }, capability))
+}
+
+impl CudaDevice {
+    /// Opens a device and makes a stream on it.
+    ///
+    /// # Errors
+    /// [`CudaError::NoDriver`], [`CudaError::NoDevice`] with the devices that exist, [`CudaError::DriverTooOld`].
+    pub fn open(ordinal: usize) -> Result<Self> {
+        let existing = devices()?;
+        if ordinal >= existing.len() {
+            let found = existing.into_iter().map(|device| device.name).collect();
+            return Err(CudaError::NoDevice { ordinal, found });
+        }
+        let driver_version = driver_version()?;
+        if driver_version < NEEDED_DRIVER {
+            return Err(CudaError::DriverTooOld { found: driver_version, needed: NEEDED_DRIVER });
+        }
+        let (identity, capability) = describe(ordinal)?;
+        let context = CudaContext::new(ordinal).during("creating a context")?;
+        // SAFETY: buffers of this crate carry no events; all of a device's work goes to its one stream, in order.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().during("creating a stream")?;
+        let ask = |attribute| context.attribute(attribute).during("asking for a device's attribute");
+        let l2_bytes = ask(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize;
+        let shared_bytes_a_block =
+            ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                context,
+                stream,
+                identity,
+                capability,
+                driver_version,
+                l2_bytes,
+                shared_bytes_a_block,
+            }),
+        })
+    }
+
+    /// What measurements on this device are valid for.
+    #[must_use]
+    pub fn identity(&self) -> &DeviceIdentity {
+        &self.inner.identity
+    }
+
+    /// The device's compute capability.
+    #[must_use]
+    pub fn capability(&self) -> ComputeCapability {
+        self.inner.capability
+    }
+
+    /// The newest CUDA that the driver supports, as 1000 · major + 10 · minor.
+    #[must_use]
+    pub fn driver_version(&self) -> i32 {
+        self.inner.driver_version
+    }
+
+    /// Size of the second-level cache.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn l2_bytes(&self) -> usize {
+        self.inner.l2_bytes
+    }
+
+    /// Most shared memory that a block may have.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn shared_bytes_a_block(&self) -> usize {
+        self.inner.shared_bytes_a_block
+    }
+
+    /// Memory as it is now.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn memory(&self) -> Result<Memory> {
+        let (free_bytes, total_bytes) =
+            self.inner.context.mem_get_info().during("asking for free memory")?;
+        Ok(Memory { free_bytes, total_bytes })
+    }
+
+    /// Waits for all work of this device's stream, and reports what failed in it.
+    ///
+    /// # Errors
+    /// If earlier work failed; the context is then unusable.
+    pub fn synchronize(&self) -> Result<()> {
+        self.inner.stream.synchronize().during("waiting for the device")
+    }
+
+    /// cudarc's stream, for sharing with other users of cudarc.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.inner.stream
+    }
+
+    /// Makes the device current in this thread.
+    pub(crate) fn bind(&self) -> Result<()> {
+        self.inner.context.bind_to_thread().during("making the device current")
+    }
+
+    /// The raw stream.
+    pub(crate) fn raw_stream(&self) -> sys::CUstream {
+        self.inner.stream.cu_stream()
+    }
+}
+
+impl fmt::Debug for CudaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaDevice({})", self.inner.identity)
+    }
+}

@@ -1,0 +1,226 @@
+//! What can go wrong between a source and a result on the GPU.
+
+use std::path::PathBuf;
+
+use cudarc::cublas::result::CublasError;
+use cudarc::driver::DriverError;
+use voxtune_shape::{ComputeCapability, Voxel};
+
+/// A failure of compilation, device or launch. Each text says what was found and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CudaError {
+    /// The driver's library cannot be loaded.
+    #[error(
+        "no CUDA driver: libcuda was not found; install NVIDIA's driver (580 or newer) or use the CPU"
+    )]
+    NoDriver,
+    /// The driver is there, the device is not.
+    #[error("no CUDA device {ordinal}: {}", describe_devices(.found))]
+    NoDevice {
+        /// The device asked for.
+        ordinal: usize,
+        /// Names of the devices that exist, by ordinal.
+        found: Vec<String>,
+    },
+    /// The driver cannot load what the compiler made.
+    #[error(
+        "the driver supports CUDA {}.{}, the kernels need {}.{}: update the driver (580 or newer for CUDA 13.0)",
+        .found / 1000, .found % 1000 / 10, .needed / 1000, .needed % 1000 / 10
+    )]
+    DriverTooOld {
+        /// What the driver supports, as 1000 · major + 10 · minor.
+        found: i32,
+        /// What is needed, likewise.
+        needed: i32,
+    },
+    /// A call of the driver failed.
+    #[error("{what}: the CUDA driver answered {source}")]
+    Driver {
+        /// What was being done.
+        what: &'static str,
+        /// The driver's answer.
+        source: DriverError,
+    },
+    /// An algorithm needs cuBLAS and it cannot be loaded.
+    #[error("libcublas was not found: install it, or choose an algorithm other than explicit_gemm")]
+    NoCublas,
+    /// A call of cuBLAS failed.
+    #[error("{what}: cuBLAS answered {source:?}")]
+    Cublas {
+        /// What was being done.
+        what: &'static str,
+        /// The library's answer.
+        source: CublasError,
+    },
+    /// There is no compiler.
+    #[error(
+        "nvcc was not found in {}; run `cargo xtask cuda-toolkit`, or set NVCC or CUDA_HOME",
+        list(.looked)
+    )]
+    NvccNotFound {
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// The compiler is there and does not say its version.
+    #[error("{} --version failed: {output}; reinstall it with `cargo xtask cuda-toolkit`", .path.display())]
+    NvccUnusable {
+        /// The program.
+        path: PathBuf,
+        /// What it said.
+        output: String,
+    },
+    /// An instance is in no folder, and there is no compiler to make it.
+    #[error(
+        "no compiled {instance} for sm_{}{} in {}: make it with `cargo xtask kernels --arch sm_{}{}` \
+         and name the folder in VOXTUNE_KERNELS",
+        .capability.major, .capability.minor, .folder.display(), .capability.major, .capability.minor
+    )]
+    NoKernel {
+        /// The instance's name.
+        instance: String,
+        /// The architecture it is needed for.
+        capability: ComputeCapability,
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// nvcc needs a host compiler, and that cannot be used.
+    #[error("no host compiler for nvcc ({reason}): install g++ or set CXX")]
+    HostCompiler {
+        /// What `cc` said.
+        reason: String,
+    },
+    /// An instance does not compile.
+    #[error("nvcc failed on {instance}:\n{output}")]
+    NvccFailed {
+        /// The instance's name.
+        instance: String,
+        /// Everything that nvcc printed.
+        output: String,
+    },
+    /// A file is not the cubin that it should be.
+    #[error("{what} is not a usable cubin ({reason}): delete it and compile again")]
+    MalformedCubin {
+        /// The file or instance.
+        what: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The toolkit could not be installed.
+    #[error("cannot install the CUDA toolkit: {reason}")]
+    ToolkitInstall {
+        /// What failed, with the output of the tool that failed.
+        reason: String,
+    },
+    /// An operand has the wrong length.
+    #[error("{what}: expected {expected} bytes, found {found}")]
+    Length {
+        /// The operand.
+        what: &'static str,
+        /// Bytes that the operation needs.
+        expected: usize,
+        /// Bytes that there are.
+        found: usize,
+    },
+    /// A count that 32-bit row numbers or the kernels' tables cannot hold.
+    #[error("{what} is {found}, more than the {limit} that the kernels support")]
+    TooLarge {
+        /// The count.
+        what: &'static str,
+        /// Its value.
+        found: usize,
+        /// The largest supported value.
+        limit: usize,
+    },
+    /// Two rows of a cloud have the same coordinates.
+    #[error("voxel {voxel} occurs more than once, again in row {row}: remove duplicates first")]
+    DuplicateVoxel {
+        /// The coordinates.
+        voxel: Voxel,
+        /// A row that repeats them.
+        row: usize,
+    },
+    /// An algorithm was asked for an operation that it does not compute.
+    #[error("{algorithm} does not compute {operation}")]
+    NotApplicable {
+        /// The algorithm's id.
+        algorithm: String,
+        /// The operation.
+        operation: String,
+    },
+    /// A launch needs something that the kernel map was not asked to hold.
+    #[error("the kernel map holds no {what}: build it before launching")]
+    MapLacks {
+        /// The missing part.
+        what: &'static str,
+    },
+    /// Something is in host memory, or on another device.
+    #[error("{what} is not in the memory of the device that the call runs on")]
+    NotOnDevice {
+        /// What it is.
+        what: &'static str,
+    },
+    /// The kernel map belongs to another kernel size than the operation.
+    #[error("the kernel map has {found} offsets, the operation {expected}")]
+    MapVolume {
+        /// Offsets of the operation.
+        expected: usize,
+        /// Offsets of the map.
+        found: usize,
+    },
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "any folder (PATH is empty)".to_owned();
+    }
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn describe_devices(names: &[String]) -> String {
+    if names.is_empty() {
+        return "the driver sees no device".to_owned();
+    }
+    let named: Vec<String> =
+        names.iter().enumerate().map(|(i, name)| format!("cuda:{i} {name}")).collect();
+    format!("there is {}", named.join(", "))
+}
+
+/// The result of everything in this crate.
+pub type Result<T, E = CudaError> = std::result::Result<T, E>;
+
+/// Names what was being done when the driver failed.
+pub(crate) trait DriverContext<T> {
+    fn during(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> DriverContext<T> for std::result::Result<T, DriverError> {
+    fn during(self, what: &'static str) -> Result<T> {
+        self.map_err(|source| CudaError::Driver { what, source })
+    }
+}
+
+impl<T> DriverContext<T> for std::result::Result<T, CublasError> {
+    fn during(self, what: &'static str) -> Result<T> {
+        self.map_err(|source| CudaError::Cublas { what, source })
+    }
+}
+
+/// Names the file on which the system failed.
+pub(crate) trait IoContext<T> {
+    fn at(self, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for std::io::Result<T> {
+    fn at(self, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| CudaError::Io { path: path.into(), source })
+    }
+}

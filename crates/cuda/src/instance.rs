@@ -1,0 +1,74 @@
+//! One kernel family with its parameters.
+
+use std::fmt;
+
+use voxtune_shape::DType;
+
+/// What one nvcc call compiles: a source with its parameters as preprocessor defines.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance {
+    /// File of the family, such as `mask_gemm.cu`.
+    pub source: &'static str,
+    /// Names and values of the defines, in the order in which the family lists them.
+    pub defines: Vec<(&'static str, u32)>,
+    /// Whether the family uses instructions of Hopper alone: compiled for `sm_90a` and unusable elsewhere.
+    pub hopper: bool,
+}
+
+impl Instance {
+    /// A family without Hopper's own instructions.
+    #[must_use]
+    pub fn new(source: &'static str, defines: &[(&'static str, u32)]) -> Self {
+        Self { source, defines: defines.to_vec(), hopper: false }
+    }
+
+    /// Building the kernel map, its pair lists and its row orders.
+    #[must_use]
+    pub fn kernel_map() -> Self {
+        Self::new("kernel_map.cu", &[])
+    }
+
+    /// Clock and copy rate.
+    #[must_use]
+    pub fn probe() -> Self {
+        Self::new("probe.cu", &[])
+    }
+
+    /// The float64 convolution and the comparison against it.
+    #[must_use]
+    pub fn reference(dtype: DType) -> Self {
+        Self::new("reference.cu", &[dtype_define(dtype)])
+    }
+
+    /// The family's name.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        self.source.strip_suffix(".cu").unwrap_or(self.source)
+    }
+
+    /// The value of a define.
+    #[must_use]
+    pub fn define(&self, name: &str) -> Option<u32> {
+        self.defines.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+}
+
+/// The define that chooses a storage type.
+pub(crate) const fn dtype_define(dtype: DType) -> (&'static str, u32) {
+    let value = match dtype {
+        DType::Float16 => 0,
+        DType::BFloat16 => 1,
+        DType::Float32 => 2,
+    };
+    ("VOXTUNE_DTYPE", value)
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.family())?;
+        for (name, value) in &self.defines {
+            write!(f, " {name}={value}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! Loaded cubins and their kernels.
+
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+
+use cudarc::driver::{result, sys};
+
+use crate::device::CudaDevice;
+use crate::error::{CudaError, DriverContext as _, Result};
+use crate::toolchain::Compiled;
+
+/// A cubin on a device. Kernels keep it loaded.
+#[derive(Debug)]
+struct Module {
+    device: CudaDevice,
+    raw: sys::CUmodule,
+}
+
+// SAFETY: a module handle is a name that the driver takes from any thread; it is unloaded once, by the last owner.
+unsafe impl Send for Module {}
+// SAFETY: as above; nothing here changes a module after loading.
+unsafe impl Sync for Module {}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if self.device.bind().is_ok() {
+            // SAFETY: loaded in `Module::load` and unloaded nowhere else. An error has no reader.
+            let _ = unsafe { result::module::unload(self.raw) };
+        }
+    }
+}
+
+/// The cubin of an instance, loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadedInstance {
+    module: Arc<Module>,
+}
+
+impl LoadedInstance {
+    /// Loads a cubin.
+    ///
+    /// # Errors
+    /// [`CudaError::DriverTooOld`] if the driver is older than the compiler; [`CudaError::MalformedCubin`] if the bytes are no cubin for this device.
+    pub(crate) fn load(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
+        if device.driver_version() / 1000 < compiled.cuda_version / 1000 {
+            return Err(CudaError::DriverTooOld {
+                found: device.driver_version(),
+                needed: compiled.cuda_version,
+            });
+        }
+        let malformed = |reason| CudaError::MalformedCubin { what: compiled.instance.to_string(), reason };
+        if compiled.arch.major != device.capability().major || compiled.arch.minor > device.capability().minor {
+            return Err(malformed("compiled for another architecture than this device"));
+        }
+        device.bind()?;
+        // SAFETY: the driver reads the header's own length, and `machine_code_hash` has walked every section of these bytes.
+        let loaded = unsafe { result::module::load_data(compiled.bytes.as_ptr().cast::<c_void>()) };
+        match loaded {
+            Ok(raw) => Ok(Self { module: Arc::new(Module { device: device.clone(), raw }) }),
+            Err(error)
+                if matches!(
+                    error.0,
+                    sys::CUresult::CUDA_ERROR_INVALID_IMAGE | sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+                ) =>
+            {
+                Err(malformed("the driver refuses it"))
+            }
+            Err(error) => Err(error).during("loading a cubin"),
+        }
+    }
+
+    /// A kernel of the cubin.
+    ///
+    /// # Errors
+    /// If it has none of that name.
+    pub(crate) fn kernel(&self, name: &'static str) -> Result<Kernel> {
+        self.module.device.bind()?;
+        let text = CString::new(name).expect("kernel names have no zero byte");
+        // SAFETY: the module is loaded.
+        let raw = unsafe { result::module::get_function(self.module.raw, text) }.during("finding a kernel")?;
+        Ok(Kernel { module: self.module.clone(), raw })
+    }
+
+    /// The family's main kernel with its block size and dynamic shared memory, which the cubin itself names.
+    ///
+    /// # Errors
+    /// If the cubin does not name them, or the device has not that much shared memory.
+    pub(crate) fn shaped_kernel(&self, name: &'static str) -> Result<ShapedKernel> {
+        let kernel = self.kernel(name)?;
+        let symbol = CString::new("voxtune_launch").expect("no zero byte");
+        // SAFETY: the module is loaded.
+        let (address, bytes) = unsafe { result::module::get_global(self.module.raw, symbol) }
+            .during("reading an instance's launch shape")?;
+        let mut shape = [0_i32; 2];
+        if bytes != size_of_val(&shape) {
+            return Err(CudaError::MalformedCubin { what: name.to_owned(), reason: "voxtune_launch is not two ints" });
+        }
+        // SAFETY: `address` is a global of `bytes` bytes, the size of `shape`.
+        unsafe { result::memcpy_dtoh_sync(&mut shape, address) }.during("reading an instance's launch shape")?;
+        let [threads, shared_bytes] = shape;
+        // SAFETY: the kernel belongs to a loaded module.
+        unsafe {
+            result::function::set_function_attribute(
+                kernel.raw,
+                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                shared_bytes,
+            )
+        }
+        .during("reserving shared memory for a kernel")?;
+        Ok(ShapedKernel { kernel, threads: threads as u32, shared_bytes: shared_bytes as u32 })
+    }
+}
+
+/// A kernel with its launch shape.
+#[derive(Clone, Debug)]
+pub(crate) struct ShapedKernel {
+    pub(crate) kernel: Kernel,
+    pub(crate) threads: u32,
+    pub(crate) shared_bytes: u32,
+}
+
+/// A kernel of a loaded cubin.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    module: Arc<Module>,
+    raw: sys::CUfunction,
+}
+
+// SAFETY: a function handle is a name that the driver takes from any thread, valid while its module is loaded.
+unsafe impl Send for Kernel {}
+// SAFETY: as above; attributes are set before a kernel is shared.
+unsafe impl Sync for Kernel {}
+
+/// How a kernel is launched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub(crate) blocks: [u32; 2],
+    pub(crate) threads: u32,
+    pub(crate) shared_bytes: u32,
+}
+
+impl Grid {
+    /// Enough blocks of `threads` for `items`; at least one.
+    pub(crate) fn covering(items: usize, threads: u32) -> Result<Self> {
+        let blocks = items.div_ceil(threads as usize).max(1);
+        Ok(Self { blocks: [block_count(blocks)?, 1], threads, shared_bytes: 0 })
+    }
+
+    /// The same for each of `layers`.
+    pub(crate) fn layers(self, layers: usize) -> Self {
+        Self { blocks: [self.blocks[0], layers as u32], ..self }
+    }
+}
+
+/// A number of blocks, within what a grid can have.
+pub(crate) fn block_count(blocks: usize) -> Result<u32> {
+    const LIMIT: usize = i32::MAX as usize;
+    match u32::try_from(blocks) {
+        Ok(count) if blocks <= LIMIT => Ok(count),
+        _ => Err(CudaError::TooLarge { what: "the number of blocks", found: blocks, limit: LIMIT }),
+    }
+}
+
+impl Kernel {
+    /// Queues the kernel on its device's stream.
+    ///
+    /// # Safety
+    /// `arguments` are, in number, order and type, those of the kernel; addresses among them are valid for what it reads and writes with this
+    /// grid until it has run.
+    pub(crate) unsafe fn launch(&self, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()> {
+        let device = &self.module.device;
+        device.bind()?;
+        let [x, y] = grid.blocks;
+        // SAFETY: the function is loaded; the rest is the caller's promise.
+        unsafe {
+            result::launch_kernel(
+                self.raw,
+                (x, y, 1),
+                (grid.threads, 1, 1),
+                grid.shared_bytes,
+                device.raw_stream(),
+                arguments,
+            )
+        }
+        .during("launching a kernel")
+    }
+}
+
+/// Pointers to the arguments of a launch. Each must be a place that outlives the call.
+macro_rules! arguments {
+    ($($argument:expr),* $(,)?) => {
+        &mut [$(std::ptr::from_ref(&$argument).cast_mut().cast::<std::ffi::c_void>()),*]
+    };
+}
+pub(crate) use arguments;

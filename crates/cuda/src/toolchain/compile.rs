@@ -1,0 +1,257 @@
+//! Compiling instances in parallel, each once.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use voxtune_kernels::SOURCES;
+use voxtune_shape::ComputeCapability;
+
+use super::content::{compiler_hash, source_hash};
+use super::cubin::machine_code_hash;
+use super::find::Toolchain;
+use crate::error::{CudaError, IoContext as _, Result};
+use crate::instance::Instance;
+
+/// A compiled instance.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What was compiled.
+    pub instance: Instance,
+    /// For which architecture.
+    pub arch: ComputeCapability,
+    /// The version of CUDA that compiled it, which the driver must support, as 1000 · major + 10 · minor.
+    pub cuda_version: i32,
+    /// Where the cubin lies.
+    pub path: PathBuf,
+    /// The cubin.
+    pub bytes: Vec<u8>,
+    /// Hash of its machine code: equal hashes run equally.
+    pub kernel_hash: u64,
+    /// Whether it was there already.
+    pub cached: bool,
+}
+
+/// How far a compilation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Instances done, failed ones included.
+    pub done: usize,
+    /// Instances in all.
+    pub total: usize,
+}
+
+impl Toolchain {
+    /// Compiles each instance for an architecture, at most `jobs` at a time; what lies in `cache_dir` already is not compiled again.
+    ///
+    /// A cubin's file is named by a hash of everything that decides its bytes, and appears there whole or not at all. Results are in the order
+    /// of the instances. `progress` is called after each one, from any thread.
+    ///
+    /// # Errors
+    /// Each instance has its own; one that fails does not stop the others.
+    pub fn compile(
+        &self,
+        instances: &[Instance],
+        arch: ComputeCapability,
+        cache_dir: &Path,
+        jobs: usize,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Vec<Result<Compiled>> {
+        let done = AtomicUsize::new(0);
+        let compile = |instance: &Instance| {
+            let result = self.compile_one(instance, arch, cache_dir);
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            progress(Progress { done, total: instances.len() });
+            result
+        };
+        let run = || instances.par_iter().map(compile).collect();
+        match rayon::ThreadPoolBuilder::new().num_threads(jobs.max(1)).build() {
+            Ok(pool) => pool.install(run),
+            // Without threads of our own the shared ones do.
+            Err(_) => run(),
+        }
+    }
+
+    fn compile_one(&self, instance: &Instance, arch: ComputeCapability, cache_dir: &Path) -> Result<Compiled> {
+        let own_args = instance_args(instance, arch);
+        let (major, minor) = self.release();
+        let compiler = compiler_hash(self.args(), self.version());
+        let name = format!("{}cuda{major}.{minor}-{compiler:016x}.cubin", name_prefix(instance, arch));
+        let path = cache_dir.join(name);
+        let (bytes, cached) = match fs::read(&path) {
+            Ok(bytes) => (bytes, true),
+            Err(_) => (self.run_nvcc(instance, &own_args, &path, cache_dir)?, false),
+        };
+        Compiled::new(instance, arch, (major, minor), path, bytes, cached)
+    }
+
+    fn run_nvcc(&self, instance: &Instance, args: &[OsString], path: &Path, cache_dir: &Path) -> Result<Vec<u8>> {
+        fs::create_dir_all(cache_dir).at(cache_dir)?;
+        let scratch = tempfile::tempdir_in(cache_dir).at(cache_dir)?;
+        for source in SOURCES {
+            let file = scratch.path().join(source.name);
+            fs::write(&file, source.text).at(file)?;
+        }
+        let made = scratch.path().join("made.cubin");
+        let output = self
+            .command()
+            .args(args)
+            .arg(scratch.path().join(instance.source))
+            .arg("-o")
+            .arg(&made)
+            .current_dir(scratch.path())
+            .output()
+            .at(self.nvcc())?;
+        if !output.status.success() {
+            let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+            return Err(CudaError::NvccFailed { instance: instance.to_string(), output: text });
+        }
+        let bytes = fs::read(&made).at(&made)?;
+        let mut file = tempfile::NamedTempFile::new_in(cache_dir).at(cache_dir)?;
+        file.write_all(&bytes).at(path)?;
+        file.persist(path).map_err(|error| error.error).at(path)?;
+        Ok(bytes)
+    }
+}
+
+impl Compiled {
+    fn new(
+        instance: &Instance,
+        arch: ComputeCapability,
+        (major, minor): (u32, u32),
+        path: PathBuf,
+        bytes: Vec<u8>,
+        cached: bool,
+    ) -> Result<Self> {
+        let kernel_hash = machine_code_hash(&bytes).ok_or_else(|| CudaError::MalformedCubin {
+            what: path.display().to_string(),
+            reason: "no machine code in it",
+        })?;
+        let cuda_version = (1000 * major + 10 * minor) as i32;
+        Ok(Self { instance: instance.clone(), arch, cuda_version, path, bytes, kernel_hash, cached })
+    }
+}
+
+/// An instance that some compiler has compiled from these very sources into a folder; of several
+/// compilers' the one with the greatest name. `None` if there is none, or no such folder.
+///
+/// # Errors
+/// If the folder or the file cannot be read, or the file is no cubin.
+pub fn find_compiled(
+    instance: &Instance,
+    arch: ComputeCapability,
+    folder: &Path,
+) -> Result<Option<Compiled>> {
+    let prefix = name_prefix(instance, arch);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at(folder),
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let found = names
+        .filter_map(|name| {
+            let release = parse_compiler(name.strip_prefix(&prefix)?)?;
+            Some((release, name))
+        })
+        .max();
+    let Some((release, name)) = found else { return Ok(None) };
+    let path = folder.join(name);
+    let bytes = fs::read(&path).at(&path)?;
+    Compiled::new(instance, arch, release, path, bytes, true).map(Some)
+}
+
+/// What a file's name says about an instance, apart from the compiler.
+fn name_prefix(instance: &Instance, arch: ComputeCapability) -> String {
+    let sources = source_hash(SOURCES, instance.source, &instance_args(instance, arch));
+    format!("{}-sm_{}{}-{sources:016x}-", instance.family(), arch.major, arch.minor)
+}
+
+/// CUDA's version out of the rest of a file's name, `cuda13.0-0123456789abcdef.cubin`.
+fn parse_compiler(rest: &str) -> Option<(u32, u32)> {
+    let (release, _) = rest.strip_suffix(".cubin")?.strip_prefix("cuda")?.split_once('-')?;
+    let (major, minor) = release.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The arguments that make an instance out of its family.
+fn instance_args(instance: &Instance, arch: ComputeCapability) -> Vec<OsString> {
+    let number = format!("{}{}{}", arch.major, arch.minor, if instance.hopper { "a" } else { "" });
+    // The long form of -arch: the short one also runs a pass for the architecture without its suffix.
+    let mut args = vec![
+        "-cubin".to_owned(),
+        format!("-gencode=arch=compute_{number},code=sm_{number}"),
+        "-std=c++17".to_owned(),
+    ];
+    args.extend(instance.defines.iter().map(|(name, value)| format!("-D{name}={value}")));
+    args.into_iter().map(Into::into).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_give_the_compiler_away() {
+        assert_eq!(parse_compiler("cuda13.0-0123456789abcdef.cubin"), Some((13, 0)));
+        for name in ["cuda13-01.cubin", "cuda13.0-01.tmp", "13.0-01.cubin", "cuda13.0.cubin"] {
+            assert_eq!(parse_compiler(name), None, "{name}");
+        }
+        let missing = Path::new("no such folder");
+        let arch = ComputeCapability { major: 9, minor: 0 };
+        assert!(find_compiled(&Instance::probe(), arch, missing).unwrap().is_none());
+    }
+
+    #[test]
+    fn defines_and_architecture_become_arguments() {
+        let mut instance = Instance::new("mask_gemm.cu", &[("ROWS", 128), ("COLS", 64)]);
+        let args = instance_args(&instance, ComputeCapability { major: 9, minor: 0 });
+        let text = |args: &[OsString]| args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            text(&args),
+            "-cubin -gencode=arch=compute_90,code=sm_90 -std=c++17 -DROWS=128 -DCOLS=64"
+        );
+        instance.hopper = true;
+        let args = instance_args(&instance, ComputeCapability { major: 9, minor: 0 });
+        assert!(text(&args).contains("arch=compute_90a,code=sm_90a"));
+        let args = instance_args(&Instance::probe(), ComputeCapability { major: 12, minor: 0 });
+        assert!(text(&args).contains("code=sm_120"));
+    }
+
+    /// Where there is an nvcc, a kernel compiles, the second time out of the cache, and a broken one shows nvcc's own words; where there
+    /// is none, the error says what to do.
+    #[test]
+    fn compiles_once_or_says_what_is_missing() {
+        let toolkit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/cuda-toolkit");
+        let toolchain = match Toolchain::find(Some(&toolkit)) {
+            Ok(toolchain) => toolchain,
+            Err(error) => {
+                assert!(error.to_string().contains("cargo xtask cuda-toolkit"), "{error}");
+                return;
+            }
+        };
+        let cache = tempfile::tempdir().unwrap();
+        let arch = ComputeCapability { major: 9, minor: 0 };
+        let broken = Instance::new("mask_gemm.cu", &[("ROWS", 7)]);
+        let instances = [Instance::probe(), broken];
+        let compile = || toolchain.compile(&instances, arch, cache.path(), 2, &|_| {});
+        let first = compile();
+        let compiled = first[0].as_ref().unwrap();
+        assert!(!compiled.cached && compiled.path.is_file());
+        let text = first[1].as_ref().unwrap_err().to_string();
+        assert!(text.contains("mask_gemm ROWS=7") && text.contains("error"), "{text}");
+        let second = compile();
+        let again = second[0].as_ref().unwrap();
+        assert!(again.cached && again.kernel_hash == compiled.kernel_hash);
+        let found = find_compiled(&Instance::probe(), arch, cache.path()).unwrap().unwrap();
+        assert_eq!((found.kernel_hash, found.cuda_version), (again.kernel_hash, again.cuda_version));
+        let elsewhere = ComputeCapability { major: 8, minor: 0 };
+        assert!(find_compiled(&Instance::probe(), elsewhere, cache.path()).unwrap().is_none());
+        // Nothing but the cubin stays behind.
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
+    }
+}

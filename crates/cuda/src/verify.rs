@@ -1,0 +1,151 @@
+//! Checking a result on the device, element by element.
+
+use voxtune_shape::{DType, Direction, Operation};
+
+use crate::algo::Operands;
+use crate::buffer::{DeviceBuffer, DeviceSlice};
+use crate::device::CudaDevice;
+use crate::error::{CudaError, Result};
+use crate::map::DeviceKernelMap;
+use crate::module::{Grid, Kernel, LoadedInstance, arguments};
+use crate::toolchain::Compiled;
+
+/// The float64 convolution of one storage type, and the comparison against it.
+#[derive(Debug)]
+pub struct Verifier {
+    device: CudaDevice,
+    rows: Kernel,
+    wgrad: Kernel,
+    square_sum: Kernel,
+    compare_rows: Kernel,
+    compare_float32: Kernel,
+    widen_rows: Kernel,
+    widen_float32: Kernel,
+}
+
+impl Verifier {
+    /// Takes the compiled [`crate::Instance::reference`] of the storage type.
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
+    pub fn new(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
+        let loaded = LoadedInstance::load(device, compiled)?;
+        Ok(Self {
+            device: device.clone(),
+            rows: loaded.kernel("reference_rows")?,
+            wgrad: loaded.kernel("reference_wgrad")?,
+            square_sum: loaded.kernel("square_sum")?,
+            compare_rows: loaded.kernel("compare_rows")?,
+            compare_float32: loaded.kernel("compare_float32")?,
+            widen_rows: loaded.kernel("widen_rows")?,
+            widen_float32: loaded.kernel("widen_float32")?,
+        })
+    }
+
+    /// The product in float64, of the stored inputs. Slow and plain: for up to some 65,536 rows.
+    ///
+    /// # Shapes
+    /// That of the operation's result, as in [`Operands`]. The operation's dtype must be that of the compiled instance.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] for operands that do not fit the map; whatever the driver fails with.
+    pub fn reference(
+        &self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        first: DeviceSlice<'_>,
+        second: DeviceSlice<'_>,
+    ) -> Result<DeviceBuffer> {
+        let [first_bytes, second_bytes, result_bytes] = Operands::expected_bytes(op, &map.counts);
+        for (what, expected, slice) in
+            [("the first operand", first_bytes, first), ("the second operand", second_bytes, second)]
+        {
+            if slice.len_bytes() != expected {
+                return Err(CudaError::Length { what, expected, found: slice.len_bytes() });
+            }
+        }
+        let length = result_bytes / result_dtype(op).bytes();
+        let mut reference = DeviceBuffer::alloc(&self.device, length * 8)?;
+        if length == 0 {
+            return Ok(reference);
+        }
+        let (first, second, target) = (first.address(), second.address(), reference.as_mut().address());
+        let (c_in, c_out, volume) = (op.c_in as i32, op.c_out as i32, op.kernel.volume() as i32);
+        if op.direction == Direction::Wgrad {
+            let (in_rows, out_rows) = (map.in_rows.as_ref().address(), map.out_rows.as_ref().address());
+            let offsets = map.pair_offset_on_device.as_ref().address();
+            let grid = Grid::covering(op.c_in as usize * op.c_out as usize, 256)?.layers(op.kernel.volume());
+            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths compared above.
+            unsafe {
+                self.wgrad.launch(grid, arguments![first, second, target, in_rows, out_rows, offsets, c_in, c_out])?;
+            }
+            return Ok(reference);
+        }
+        let (rows, mirror) = crate::algo::row_map(op.direction, map)?;
+        let (table, pitch) = (rows.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
+        let (n, dgrad, mirror) =
+            (rows.rows as i32, i32::from(op.direction == Direction::Dgrad), i32::from(mirror));
+        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int) with the lengths compared above.
+        unsafe {
+            self.rows.launch(
+                Grid::covering(length, 256)?,
+                arguments![first, second, target, table, pitch, n, c_in, c_out, volume, dgrad, mirror],
+            )?;
+        }
+        Ok(reference)
+    }
+
+    /// A result that is known to be right, as the reference of others.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    pub fn widen(&self, op: &Operation, result: DeviceSlice<'_>) -> Result<DeviceBuffer> {
+        let dtype = result_dtype(op);
+        let length = result.len_bytes() / dtype.bytes();
+        let mut reference = DeviceBuffer::alloc(&self.device, length * 8)?;
+        let kernel = if dtype == DType::Float32 { &self.widen_float32 } else { &self.widen_rows };
+        let (source, target, length_arg) = (result.address(), reference.as_mut().address(), length as i64);
+        // SAFETY: (Element* or float*, i64, double*), both of `length` elements.
+        unsafe { kernel.launch(Grid::covering(length, 256)?, arguments![source, length_arg, target]) }?;
+        Ok(reference)
+    }
+
+    /// The worst error of any element: its distance from the reference over the larger of the reference's magnitude there and its root mean
+    /// square. What is not a number, or infinite, counts as 1e300. Waits for the result.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] if the two differ in length; whatever the driver or the checked work failed with.
+    pub fn worst_error(&self, op: &Operation, result: DeviceSlice<'_>, reference: &DeviceBuffer) -> Result<f64> {
+        let dtype = result_dtype(op);
+        let length = reference.len_bytes() / 8;
+        let expected = length * dtype.bytes();
+        if result.len_bytes() != expected {
+            return Err(CudaError::Length { what: "the result", expected, found: result.len_bytes() });
+        }
+        if length == 0 {
+            self.device.synchronize()?;
+            return Ok(0.0);
+        }
+        let mut found = DeviceBuffer::zeroed(&self.device, 16)?;
+        let (result, reference) = (result.address(), reference.as_ref().address());
+        let (length_arg, target) = (length as i64, found.as_mut().address());
+        let blocks = self.device.identity().units * 8;
+        let grid = Grid { blocks: [blocks, 1], threads: 256, shared_bytes: 0 };
+        let compare = if dtype == DType::Float32 { &self.compare_float32 } else { &self.compare_rows };
+        // SAFETY: (double*, i64, double*), then (Element* or float*, double*, i64, double*); both of `length` elements.
+        unsafe {
+            self.square_sum.launch(grid, arguments![reference, length_arg, target])?;
+            compare.launch(grid, arguments![result, reference, length_arg, target])?;
+        }
+        Ok(found.download::<f64>(8, 1)?[0])
+    }
+}
+
+/// Storage type of an operation's result: weight gradients are always float32.
+#[must_use]
+pub const fn result_dtype(op: &Operation) -> DType {
+    match op.direction {
+        Direction::Wgrad => DType::Float32,
+        Direction::Forward | Direction::Dgrad => op.dtype,
+    }
+}

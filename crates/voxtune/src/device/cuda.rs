@@ -1,0 +1,224 @@
+//! A GPU as a device: kernels prepared once, launched without allocation or waiting.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use voxtune_cuda::{
+    Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
+    EventTimer, Instance, MapBuilder, Operands, Prepared, Probe, RowOrder, Verifier,
+};
+use voxtune_shape::{DType, DeviceIdentity, KernelSize, Operation, Voxel};
+
+use super::Sample;
+use super::kernels::{KernelSource, KernelStore};
+
+pub(crate) struct CudaBackend {
+    device: CudaDevice,
+    store: KernelStore,
+    cublas: Option<Arc<Cublas>>,
+    map_builder: OnceLock<MapBuilder>,
+    prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
+    workspace: Mutex<DeviceBuffer>,
+    stopwatch: Mutex<Option<Stopwatch>>,
+    verifiers: Mutex<HashMap<DType, Arc<Verifier>>>,
+}
+
+/// What timing a run takes: events, a cache to empty, a clock to read.
+struct Stopwatch {
+    timer: EventTimer,
+    flush: CacheFlush,
+    probe: Probe,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CudaBackend {
+    pub(super) fn open(ordinal: u32, source: KernelSource) -> Result<Self, CudaError> {
+        let device = CudaDevice::open(ordinal as usize)?;
+        let store = KernelStore::new(source, device.capability());
+        // A device without its kernel map can do nothing: say so now and not at the first layer.
+        store.get(&Instance::kernel_map())?;
+        let cublas = Cublas::new(&device).ok().map(Arc::new);
+        let workspace = Mutex::new(DeviceBuffer::alloc(&device, 0)?);
+        Ok(Self {
+            device,
+            store,
+            cublas,
+            map_builder: OnceLock::new(),
+            prepared: RwLock::default(),
+            workspace,
+            stopwatch: Mutex::default(),
+            verifiers: Mutex::default(),
+        })
+    }
+
+    pub(super) fn identity(&self) -> &DeviceIdentity {
+        self.device.identity()
+    }
+
+    pub(crate) const fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
+    pub(crate) const fn has_cublas(&self) -> bool {
+        self.cublas.is_some()
+    }
+
+    pub(super) fn driver_and_toolkit(&self) -> (String, String) {
+        let version = self.device.driver_version();
+        let driver = format!("CUDA {}.{}", version / 1000, version % 1000 / 10);
+        (driver, self.store.toolkit_version())
+    }
+
+    /// Memory that is free now, with what the workspace could give back.
+    pub(super) fn free_memory_bytes(&self) -> u64 {
+        self.device.memory().map_or(0, |memory| memory.free_bytes as u64)
+    }
+
+    pub(super) fn build_kernel_map(
+        &self,
+        cells: &[Voxel],
+        kernel: KernelSize,
+    ) -> Result<DeviceKernelMap, CudaError> {
+        let builder = self.builder()?;
+        let mut map = builder.submanifold(cells, kernel)?;
+        if !kernel.is_centred() {
+            builder.add_reverse(&mut map)?;
+        }
+        Ok(map)
+    }
+
+    fn builder(&self) -> Result<&MapBuilder, CudaError> {
+        if let Some(builder) = self.map_builder.get() {
+            return Ok(builder);
+        }
+        let builder = MapBuilder::new(&self.device, &*self.store.get(&Instance::kernel_map())?)?;
+        Ok(self.map_builder.get_or_init(|| builder))
+    }
+
+    /// Reads or compiles the instances of some algorithms, in parallel.
+    pub(super) fn compile(
+        &self,
+        wanted: &[(&'static Algorithm, Operation)],
+        jobs: usize,
+    ) -> Vec<Result<u64, CudaError>> {
+        let instances: Vec<Option<Instance>> =
+            wanted.iter().map(|(algorithm, operation)| algorithm.instance(operation)).collect();
+        let mut distinct: Vec<Instance> = instances.iter().flatten().cloned().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        self.store.get_all(&distinct, jobs);
+        instances
+            .into_iter()
+            .zip(wanted)
+            .map(|(instance, (algorithm, operation))| {
+                let instance = instance.ok_or_else(|| CudaError::NotApplicable {
+                    algorithm: algorithm.to_string(),
+                    operation: operation.to_string(),
+                })?;
+                Ok(self.store.get(&instance)?.kernel_hash)
+            })
+            .collect()
+    }
+
+    /// The machine code that an algorithm runs for an operation.
+    pub(crate) fn kernel_hash(
+        &self,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+    ) -> Result<u64, CudaError> {
+        self.compile(&[(algorithm, *operation)], 1).pop().expect("one result for one kernel")
+    }
+
+    fn prepare(
+        &self,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+    ) -> Result<Arc<Prepared>, CudaError> {
+        let key = (algorithm.id().as_str(), *operation);
+        let found = self.prepared.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(prepared) = found {
+            return Ok(prepared);
+        }
+        let not_applicable = || CudaError::NotApplicable {
+            algorithm: algorithm.to_string(),
+            operation: operation.to_string(),
+        };
+        let instance = algorithm.instance(operation).ok_or_else(not_applicable)?;
+        let compiled = self.store.get(&instance)?;
+        let cublas = self.cublas.as_ref();
+        let prepared =
+            Arc::new(Prepared::new(&self.device, algorithm, operation, &compiled, cublas)?);
+        let mut all = self.prepared.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(all.entry(key).or_insert(prepared)))
+    }
+
+    /// Queues a product. Allocates only when a workspace grows, and builds a row order at its first
+    /// use.
+    pub(crate) fn launch(
+        &self,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+        map: &RwLock<DeviceKernelMap>,
+        operands: &mut Operands<'_>,
+    ) -> Result<(), CudaError> {
+        let prepared = self.prepare(algorithm, operation)?;
+        self.ensure_order(map, algorithm.row_order())?;
+        let map = map.read().unwrap_or_else(PoisonError::into_inner);
+        let needed = algorithm.workspace_bytes(operation, map.counts());
+        let mut workspace = locked(&self.workspace);
+        if workspace.len_bytes() < needed {
+            *workspace = DeviceBuffer::alloc(&self.device, needed)?;
+        }
+        prepared.launch(&map, operands, &mut workspace)
+    }
+
+    fn ensure_order(
+        &self,
+        map: &RwLock<DeviceKernelMap>,
+        order: RowOrder,
+    ) -> Result<(), CudaError> {
+        if map.read().unwrap_or_else(PoisonError::into_inner).has_order(order) {
+            return Ok(());
+        }
+        let builder = self.builder()?;
+        builder.add_order(&mut map.write().unwrap_or_else(PoisonError::into_inner), order)
+    }
+
+    /// Times queued work with events, after emptying the second-level cache. The flush keeps the device
+    /// busy while the host queues the work, so that the host's time for that is hidden.
+    pub(super) fn time<E: From<CudaError>>(
+        &self,
+        work: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Sample, E> {
+        let mut slot = locked(&self.stopwatch);
+        let stopwatch = match &mut *slot {
+            Some(stopwatch) => stopwatch,
+            empty => empty.insert(Stopwatch {
+                timer: EventTimer::new(&self.device)?,
+                flush: CacheFlush::new(&self.device)?,
+                probe: Probe::new(&self.device, &*self.store.get(&Instance::probe())?)?,
+            }),
+        };
+        stopwatch.flush.flush()?;
+        stopwatch.timer.start()?;
+        work()?;
+        stopwatch.timer.stop()?;
+        let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
+        let clock_mhz = stopwatch.probe.clock_mhz()? as u32;
+        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz) })
+    }
+
+    pub(crate) fn verifier(&self, dtype: DType) -> Result<Arc<Verifier>, CudaError> {
+        let mut verifiers = locked(&self.verifiers);
+        if let Some(verifier) = verifiers.get(&dtype) {
+            return Ok(Arc::clone(verifier));
+        }
+        let compiled = self.store.get(&Instance::reference(dtype))?;
+        let verifier = Arc::new(Verifier::new(&self.device, &compiled)?);
+        verifiers.insert(dtype, Arc::clone(&verifier));
+        Ok(verifier)
+    }
+}

@@ -1,0 +1,150 @@
+//! Right answers to compare with.
+
+use voxtune_cpu::reference as host;
+use voxtune_cuda::DeviceBuffer;
+use voxtune_shape::{Direction, Operation};
+
+use crate::{ConvError, Device, KernelMap, Tensor};
+
+/// The float64 result of a product, on the device that computed it.
+#[derive(Debug)]
+pub struct Reference {
+    operation: Operation,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Host(Vec<f64>),
+    Cuda(DeviceBuffer),
+}
+
+impl Reference {
+    /// Computes a product in float64 from the stored operands: slow, plain and independent of every
+    /// algorithm. A GPU computes it itself, by a kernel that is tested against the host's.
+    ///
+    /// # Shapes
+    /// Those of [`crate::Launch`].
+    ///
+    /// # Errors
+    /// If operands do not fit, or the device fails.
+    pub fn compute(
+        device: &Device,
+        operation: &Operation,
+        map: &KernelMap,
+        a: &Tensor,
+        b: &Tensor,
+    ) -> Result<Self, ConvError> {
+        let place = match (device.cuda(), map.host()) {
+            (Some(backend), _) => {
+                let verifier = backend.verifier(operation.dtype)?;
+                let (a, b) = (a.cuda()?, b.cuda()?);
+                let computed = map.with_cuda(|map| verifier.reference(operation, map, a, b));
+                Place::Cuda(computed.ok_or_else(|| elsewhere(device))??)
+            }
+            (None, Some(map)) => {
+                let (a, b) = (to_f64(a)?, to_f64(b)?);
+                Place::Host(device.install(|| match operation.direction {
+                    Direction::Forward => host::forward(operation, map, &a, &b),
+                    Direction::Dgrad => host::dgrad(operation, map, &a, &b),
+                    Direction::Wgrad => host::wgrad(operation, map, &a, &b),
+                })?)
+            }
+            (None, None) => return Err(elsewhere(device)),
+        };
+        Ok(Self { operation: *operation, place })
+    }
+
+    /// Takes a result that is known to be right.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn of_result(
+        device: &Device,
+        operation: &Operation,
+        result: &Tensor,
+    ) -> Result<Self, ConvError> {
+        let place = match device.cuda() {
+            Some(backend) => {
+                Place::Cuda(backend.verifier(operation.dtype)?.widen(operation, result.cuda()?)?)
+            }
+            None => Place::Host(to_f64(result)?),
+        };
+        Ok(Self { operation: *operation, place })
+    }
+
+    /// The largest error of any element of a result: its difference from the reference over the larger
+    /// of the reference there and its root mean square. Infinite where an element is not a number. The
+    /// root mean square keeps elements that cancel to nearly nothing from failing on rounding alone.
+    ///
+    /// # Errors
+    /// If the result is of another size, or the device fails.
+    pub fn worst_error(&self, device: &Device, result: &Tensor) -> Result<f64, ConvError> {
+        match &self.place {
+            Place::Host(expected) => {
+                let found = result.to_f32()?;
+                if found.len() != expected.len() {
+                    let (what, expected) = ("result", expected.len());
+                    return Err(ConvError::Length { what, expected, found: found.len() });
+                }
+                Ok(worst_error(&found, expected))
+            }
+            Place::Cuda(expected) => {
+                let backend = device.cuda().ok_or_else(|| elsewhere(device))?;
+                let verifier = backend.verifier(self.operation.dtype)?;
+                Ok(verifier.worst_error(&self.operation, result.cuda()?, expected)?)
+            }
+        }
+    }
+}
+
+fn to_f64(tensor: &Tensor) -> Result<Vec<f64>, ConvError> {
+    Ok(tensor.to_f32()?.into_iter().map(f64::from).collect())
+}
+
+fn elsewhere(device: &Device) -> ConvError {
+    let device = device.identity().clone();
+    ConvError::WrongDevice { algorithm: "the reference".to_owned(), device }
+}
+
+fn worst_error(found: &[f32], expected: &[f64]) -> f64 {
+    let squares: f64 = expected.iter().map(|value| value * value).sum();
+    let rms = (squares / expected.len().max(1) as f64).sqrt();
+    let errors = found.iter().zip(expected).map(|(&found, &expected)| {
+        let difference = (f64::from(found) - expected).abs();
+        let scale = expected.abs().max(rms);
+        match difference {
+            0.0 => 0.0,
+            _ if difference.is_nan() => f64::INFINITY,
+            // An expected result of nothing but zeros has no scale: any difference is a defect.
+            _ if scale == 0.0 => f64::INFINITY,
+            _ => difference / scale,
+        }
+    });
+    errors.fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_element_in_200_000_counts() {
+        let expected = vec![1.0; 200_000];
+        let mut found = vec![1.0_f32; 200_000];
+        found[123_456] = 1.01;
+        assert!((worst_error(&found, &expected) - 0.01).abs() < 1e-6);
+    }
+
+    #[test]
+    fn forgotten_elements_are_infinitely_wrong() {
+        assert_eq!(worst_error(&[f32::NAN], &[0.0]), f64::INFINITY);
+        assert_eq!(worst_error(&[1e-30], &[0.0]), f64::INFINITY);
+        assert_eq!(worst_error(&[0.0], &[0.0]), 0.0);
+    }
+
+    #[test]
+    fn cancelled_elements_are_measured_against_the_rest() {
+        assert!(worst_error(&[1.0, 1e-6], &[1.0, 0.0]) < 2e-6);
+    }
+}

@@ -1,0 +1,83 @@
+//! A GPU's algorithms in the registry.
+
+use std::sync::Arc;
+
+use voxtune_cache::{KernelHash, Requirement};
+use voxtune_cuda::{CudaError, MapCounts as CudaCounts, Operands};
+use voxtune_shape::{AlgoId, Operation};
+
+use super::{Algorithm, Launch};
+use crate::device::CudaBackend;
+use crate::{ConvError, Device, KernelMap, MapCounts};
+
+struct CudaAlgorithm {
+    algorithm: &'static voxtune_cuda::Algorithm,
+    capability: voxtune_shape::ComputeCapability,
+    has_cublas: bool,
+}
+
+pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
+    let capability = backend.device().capability();
+    let has_cublas = backend.has_cublas();
+    voxtune_cuda::algorithms()
+        .iter()
+        .map(|algorithm| {
+            Arc::new(CudaAlgorithm { algorithm, capability, has_cublas }) as Arc<dyn Algorithm>
+        })
+        .collect()
+}
+
+impl CudaAlgorithm {
+    fn backend<'a>(&self, device: &'a Device) -> Result<&'a CudaBackend, ConvError> {
+        device.cuda().ok_or_else(|| ConvError::WrongDevice {
+            algorithm: self.algorithm.to_string(),
+            device: device.identity().clone(),
+        })
+    }
+}
+
+impl Algorithm for CudaAlgorithm {
+    fn id(&self) -> &AlgoId {
+        self.algorithm.id()
+    }
+
+    fn applies(&self, operation: &Operation) -> bool {
+        self.algorithm.applies(operation) && self.algorithm.fits(operation, self.capability)
+    }
+
+    fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
+        self.algorithm.in_auto_pool(operation, counts.n_out)
+    }
+
+    fn is_default(&self, operation: &Operation) -> bool {
+        voxtune_cuda::default_algorithm(operation).id() == self.algorithm.id()
+    }
+
+    fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
+        let bytes = |counts: &CudaCounts| self.algorithm.workspace_bytes(operation, counts) as u64;
+        map.with_cuda(|map| bytes(map.counts())).unwrap_or(0)
+    }
+
+    fn kernel_hash(&self, device: &Device, operation: &Operation) -> Result<KernelHash, ConvError> {
+        let hash = self.backend(device)?.kernel_hash(self.algorithm, operation)?;
+        Ok(KernelHash::new(hash))
+    }
+
+    fn requires(&self) -> Option<Requirement> {
+        self.algorithm.requires_cublas().then_some(Requirement::Cublas)
+    }
+
+    fn is_available(&self) -> bool {
+        self.has_cublas || !self.algorithm.requires_cublas()
+    }
+
+    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
+        let Launch { operation, map, a, b, out } = launch;
+        let backend = self.backend(device)?;
+        let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };
+        let mut operands =
+            Operands { first: a.cuda()?, second: b.cuda()?, result: out.cuda_mut()? };
+        let map = map.cuda().ok_or_else(elsewhere)?;
+        Ok(backend.launch(self.algorithm, operation, map, &mut operands)?)
+    }
+}

@@ -1,0 +1,31 @@
+// explicit_gemm: what surrounds the dense products of gather-GEMM-scatter.
+//
+// Layouts: features (rows, channels) row-major and densely packed, any base address; gathered rows (padded, channels), zero from
+// `count` to `padded`; sums (rows, channels) float32. The rows of one offset are distinct, so adding needs no atomics.
+//
+// Architecture: any. 256 threads a block, one thread an element.
+//
+// Defines: VOXTUNE_DTYPE 0|1|2.
+#include "common.cuh"
+
+using namespace voxtune;
+
+extern "C" __global__ void __launch_bounds__(256) gather_rows(const Element* features, const int* rows, int count, int padded,
+                                                              int channels, Element* gathered) {
+    const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
+    if (i >= int64_t(padded) * channels) return;
+    const int row = static_cast<int>(i / channels), c = static_cast<int>(i % channels);
+    gathered[i] = row < count ? features[int64_t(__ldg(rows + row)) * channels + c] : Dtype::store(0.0f);
+}
+
+extern "C" __global__ void __launch_bounds__(256) scatter_add(const float* products, const int* rows, int count, int channels, float* sums) {
+    const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
+    if (i >= int64_t(count) * channels) return;
+    const int row = static_cast<int>(i / channels), c = static_cast<int>(i % channels);
+    sums[int64_t(__ldg(rows + row)) * channels + c] += products[i];
+}
+
+extern "C" __global__ void __launch_bounds__(256) round_rows(const float* sums, int64_t length, Element* result) {
+    const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
+    if (i < length) result[i] = Dtype::store(sums[i]);
+}

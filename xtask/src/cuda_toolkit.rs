@@ -1,0 +1,24 @@
+//! `cuda-toolkit`: puts nvcc where none is.
+
+use voxtune_cuda::cuda_toolkit::{Installed, install};
+
+use crate::exit::{Exit, Failure};
+use crate::kernel_folders::KernelFolders;
+
+/// Arguments of `cuda-toolkit`.
+#[derive(Debug, clap::Args)]
+pub struct CudaToolkitArguments {
+    #[command(flatten)]
+    folders: KernelFolders,
+}
+
+pub(crate) fn run(arguments: &CudaToolkitArguments) -> Result<Exit, Failure> {
+    let into = arguments.folders.toolkit();
+    let installed = install(&into).map_err(Failure::failed)?;
+    let what = match installed {
+        Installed::Now => "installed in",
+        Installed::Already => "was already in",
+    };
+    println!("CUDA toolkit {what} {}", into.display());
+    Ok(Exit::Success)
+}

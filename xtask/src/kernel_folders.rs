@@ -1,0 +1,39 @@
+//! Where compiled kernels and the compiler lie.
+
+use std::path::PathBuf;
+
+use voxtune::KernelSource;
+
+/// Folders of compiled kernels and of the toolkit.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct KernelFolders {
+    /// Folder of compiled CUDA kernels; what it lacks is compiled into it [default: target/kernels]
+    #[arg(long = "kernels", value_name = "DIR")]
+    kernels: Option<PathBuf>,
+    /// Folder of a CUDA toolkit, looked at after NVCC, CUDA_HOME and PATH [default:
+    /// target/cuda-toolkit]
+    #[arg(long = "toolkit", value_name = "DIR")]
+    toolkit: Option<PathBuf>,
+}
+
+impl KernelFolders {
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.kernels.clone().unwrap_or_else(|| in_target("kernels"))
+    }
+
+    pub(crate) fn toolkit(&self) -> PathBuf {
+        self.toolkit.clone().unwrap_or_else(|| in_target("cuda-toolkit"))
+    }
+
+    pub(crate) fn source(&self) -> KernelSource {
+        KernelSource::compiling(self.kernels(), self.toolkit())
+    }
+}
+
+/// A folder in the build folder, which cargo keeps at the workspace unless told otherwise.
+fn in_target(name: &str) -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let beside_manifest = || Some(set("CARGO_MANIFEST_DIR")?.parent()?.join("target"));
+    let target = set("CARGO_TARGET_DIR").or_else(beside_manifest);
+    target.unwrap_or_else(|| PathBuf::from("target")).join(name)
+}
