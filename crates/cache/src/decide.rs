@@ -14,6 +14,14 @@ pub const NOISE_FLOOR: f64 = 0.01;
 /// Differences above this fraction are real, however large the spread of the samples.
 pub const NOISE_CEILING: f64 = 0.10;
 
+/// How far a time may be off by the step of the timer alone: half a microsecond for the events of a GPU.
+pub const TIMER_STEP_NS: f64 = 500.0;
+
+/// How much slower than the leader a stored winner may be found, however small the spread of the samples,
+/// and still stay: the same kernels differ by a few percent from one process to the next, by where
+/// their buffers lie.
+pub const INCUMBENT_MARGIN: f64 = 0.03;
+
 /// How far from the best score an algorithm is still safe to use for a neighbouring key.
 pub const SAFE_MARGIN: f64 = 0.10;
 
@@ -28,7 +36,8 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    divided by the best median, and the least score leads;
 /// 5. the winner is, among those within the noise of the leader, the default algorithm, else the
 ///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
-///    the two relative spreads, at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
+///    the two relative spreads, each at least a [`TIMER_STEP_NS`], and in all at least
+///    [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
 /// 6. only an algorithm that beat the default in the rounds in which both ran takes its place:
 ///    where the interval of that ratio reaches 1 on some workload, the default stays.
 ///
@@ -46,7 +55,7 @@ pub fn decide(evidence: &Evidence) -> Decisions {
 }
 
 /// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
-/// or slower than the leader by more than noise. Takes the records of all workloads of one key,
+/// or slower than the leader by more than noise and [`INCUMBENT_MARGIN`]. Takes the records of all workloads of one key,
 /// such as [`Evidence::workloads`] gives.
 #[must_use]
 pub fn significantly_beaten<'a>(
@@ -54,8 +63,8 @@ pub fn significantly_beaten<'a>(
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
     let ranking = Ranking::of(workloads);
-    let ties = ranking.ties().any(|standing| standing.algo == incumbent);
-    !ties && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
+    let stays = ranking.within(INCUMBENT_MARGIN).any(|standing| standing.algo == incumbent);
+    !stays && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
 }
 
 /// What one algorithm did on all workloads of a key.
@@ -106,9 +115,9 @@ impl<'a> Ranking<'a> {
         Self(standings)
     }
 
-    /// The algorithms that noise does not tell from the leader, the leader among them.
-    fn ties(&self) -> impl Iterator<Item = &Standing<'a>> {
-        ties(self.0.iter())
+    /// The algorithms that noise, or this margin, does not tell from the leader, the leader among them.
+    fn within(&self, margin: f64) -> impl Iterator<Item = &Standing<'a>> {
+        ties(self.0.iter(), margin)
     }
 
     fn decision(&self, device: &DeviceIdentity, key: &ShapeKey) -> Option<Decision> {
@@ -117,7 +126,10 @@ impl<'a> Ranking<'a> {
         let mut safe: Vec<AlgoId> = self
             .0
             .iter()
-            .filter(|standing| standing.score <= leader.score * (1.0 + SAFE_MARGIN))
+            .filter(|standing| {
+                let near = standing.score <= leader.score * (1.0 + SAFE_MARGIN);
+                near || standing.algo == winner.algo
+            })
             .map(|standing| standing.algo.clone())
             .collect();
         safe.sort_unstable();
@@ -162,7 +174,8 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
             standing.beats_default &= timing.ratio_to_default.is_none_or(|ratio| ratio.high < 1.0);
             standing.requires = standing.requires.or(record.requires);
             standing.medians_ns.insert(workload, timing.median_ns);
-            standing.relative_spreads += timing.relative_spread();
+            let step = TIMER_STEP_NS / timing.median_ns.max(1) as f64;
+            standing.relative_spreads += timing.relative_spread().max(step);
         }
     }
     standings.retain(|algo, _| !quarantined.contains(algo));
@@ -172,12 +185,13 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
 /// Of a ranking, those within the noise of its first.
 fn ties<'r, 'a: 'r>(
     ranking: impl Iterator<Item = &'r Standing<'a>> + Clone,
+    margin: f64,
 ) -> impl Iterator<Item = &'r Standing<'a>> {
     let leader = ranking.clone().next();
     ranking.filter(move |standing| {
         leader.is_some_and(|leader| {
             let spread = standing.relative_spread() + leader.relative_spread();
-            let noise = spread.clamp(NOISE_FLOOR, NOISE_CEILING);
+            let noise = spread.clamp(margin.max(NOISE_FLOOR), NOISE_CEILING);
             standing.score <= leader.score * (1.0 + noise)
         })
     })
@@ -189,7 +203,7 @@ fn choose<'r, 'a: 'r>(
     ranking: impl Iterator<Item = &'r Standing<'a>> + Clone,
 ) -> Option<&'r Standing<'a>> {
     let default = ranking.clone().find(|standing| standing.default);
-    let mut ties: Vec<&Standing<'a>> = ties(ranking).collect();
+    let mut ties: Vec<&Standing<'a>> = ties(ranking, 0.0).collect();
     ties.sort_by_key(|standing| (!standing.default, standing.algo));
     let eligible =
         |standing: &&&Standing<'a>| standing.default || standing.beats_default || default.is_none();

@@ -6,7 +6,7 @@ mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use voxtune::{Device, DeviceError, is_known_algorithm, known_algorithms};
 use voxtune_cache::CacheDir;
@@ -56,8 +56,10 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         interrupt: &interrupt,
     };
     let mut progress = Progress::new(plan.configurations.len());
+    let start = Instant::now();
     let result = populate.run(&mut progress);
     progress.finish();
+    eprintln!("{:>12} in {:.1} s", "Finished", start.elapsed().as_secs_f64());
     let summary = result.map_err(Failure::failed)?;
     println!("cache {}", cache.decisions_path(device.identity().arch).display());
     println!("{}", last_line(&summary));

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use voxtune_cache::{
-    Decision, EntryKey, Evidence, KernelHash, Outcome, Reason, Record, Requirement, decide,
-    significantly_beaten,
+    Decision, EntryKey, Evidence, Interval, KernelHash, Outcome, Reason, Record, Requirement,
+    decide, significantly_beaten,
 };
 
 use crate::samples::{algo, device, entry, entry_on, measured, operation, quarantined, timing};
@@ -32,9 +32,10 @@ fn default(record: Record) -> Record {
     Record { default: true, ..record }
 }
 
-fn noisy(id: &str, median_ns: u64, spread_ns: u64) -> Record {
-    let mut timing = timing(median_ns);
-    timing.spread_ns = spread_ns;
+/// Times long enough that the step of the timer does not count.
+fn noisy(id: &str, median_us: u64, spread_us: u64) -> Record {
+    let mut timing = timing(median_us * 1_000);
+    timing.spread_ns = spread_us * 1_000;
     Record { outcome: Outcome::Measured(timing), ..measured(id, 1) }
 }
 
@@ -50,7 +51,7 @@ fn the_fastest_wins_and_the_next_is_runner_up() {
 
 #[test]
 fn near_ties_fall_to_the_default_then_to_the_lesser_id() {
-    let steady = |id, median_ns| noisy(id, median_ns, 0);
+    let steady = |id, median_us| noisy(id, median_us, 0);
     assert_eq!(winner([steady("b", 10_000), steady("a", 10_090)]), "a");
     assert_eq!(winner([steady("b", 10_000), steady("a", 10_110)]), "b");
     let three = [steady("c", 10_000), steady("a", 10_050), default(steady("b", 10_080))];
@@ -64,6 +65,31 @@ fn the_band_of_noise_grows_with_the_spread_up_to_its_ceiling() {
     assert_eq!(winner([noisy("b", 10_000, 200), noisy("a", 10_500, 200)]), "b");
     assert_eq!(winner([noisy("b", 10_000, 5_000), noisy("a", 10_900, 5_000)]), "a");
     assert_eq!(winner([noisy("b", 10_000, 5_000), noisy("a", 11_100, 5_000)]), "b");
+}
+
+#[test]
+fn the_step_of_the_timer_is_noise() {
+    // Half a microsecond each: 5 % of 20 microseconds, next to nothing of 10 milliseconds.
+    assert_eq!(winner([measured("b", 20_000), measured("a", 20_900)]), "a");
+    assert_eq!(winner([measured("b", 20_000), measured("a", 21_100)]), "b");
+    assert_eq!(winner([measured("b", 10_000_000), measured("a", 10_450_000)]), "b");
+}
+
+#[test]
+fn the_default_stays_unless_it_was_beaten_in_the_same_rounds() {
+    let with_ratio = |id: &str, median_us: u64, low: f64, high: f64| {
+        let mut timing = timing(median_us * 1_000);
+        timing.ratio_to_default = Some(Interval { low, median: f64::midpoint(low, high), high });
+        Record { outcome: Outcome::Measured(timing), ..measured(id, 1) }
+    };
+    let default = || default(noisy("d", 10_000, 0));
+    assert_eq!(winner([default(), with_ratio("a", 8_000, 0.7, 0.9)]), "a");
+    let unproven = || with_ratio("a", 8_000, 0.7, 1.01);
+    assert_eq!(winner([default(), unproven()]), "d");
+    // Another that ties with the leader and did beat the default takes its place.
+    assert_eq!(winner([default(), unproven(), with_ratio("z", 8_050, 0.7, 0.9)]), "z");
+    assert_eq!(winner([unproven()]), "a");
+    assert!(decision([default(), unproven()]).unwrap().safe.contains(&algo("d")));
 }
 
 #[test]
@@ -131,8 +157,8 @@ fn an_incumbent_stays_within_the_noise() {
     let entry = entry(&device(), operation(32, 64), 100_000);
     let evidence = evidence_of([
         (entry.clone(), noisy("best", 10_000, 0)),
-        (entry.clone(), noisy("near", 10_050, 0)),
-        (entry.clone(), noisy("far", 10_200, 0)),
+        (entry.clone(), noisy("near", 10_290, 0)),
+        (entry.clone(), noisy("far", 10_310, 0)),
         (entry.clone(), quarantined("broken", Reason::Crash)),
     ]);
     let beaten = |id| {
