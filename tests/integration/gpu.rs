@@ -1,15 +1,139 @@
-//! What needs a CUDA device.
+//! What needs a CUDA device, with kernels from `VOXTUNE_KERNELS` or a compiler.
 
-use voxtune::{Device, DeviceChoice};
+use std::path::PathBuf;
+
+use voxtune::{
+    DType, Device, DeviceChoice, Direction, KernelSize, KernelSource, Launch, Operation,
+    SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
+};
+use voxtune_cloud::{Generator, generate};
 
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu::the_first_device_opens", the_first_device_opens);
+    suite.gpu_test("gpu::layers_agree_with_the_host", layers_agree_with_the_host);
+    suite.gpu_test("gpu::every_algorithm_agrees_with_the_host", every_algorithm_agrees);
+    suite.gpu_test("gpu::duplicates_are_named", duplicates_are_named);
+}
+
+fn gpu() -> Device {
+    let named = |name, otherwise: &str| {
+        std::env::var_os(name).map_or_else(|| PathBuf::from(otherwise), PathBuf::from)
+    };
+    let kernels = named("VOXTUNE_KERNELS", "target/kernels");
+    let source = KernelSource::compiling(kernels, "target/cuda-toolkit");
+    Device::open_with(DeviceChoice::Cuda(0), &source).unwrap().0
 }
 
 fn the_first_device_opens() {
-    let (device, _) = Device::open(DeviceChoice::Cuda(0)).unwrap();
+    let device = gpu();
     assert!(device.identity().arch.is_cuda());
     assert!(device.identity().units > 0);
+    assert!(device.free_memory_bytes() > 0);
+}
+
+/// Small integers, whose sums are exact in every storage type.
+fn small(index: usize) -> f32 {
+    match (index.wrapping_mul(2_654_435_761) >> 7) % 16 {
+        0 => 1.0,
+        1 => -1.0,
+        _ => 0.0,
+    }
+}
+
+fn layers_agree_with_the_host() {
+    let (host, gpu) = (Device::cpu().unwrap(), gpu());
+    for generator in Generator::ALL {
+        for (dtype, c_in, c_out, extent) in [
+            (DType::Float16, 32, 32, 3),
+            (DType::Float16, 3, 20, 3),
+            (DType::BFloat16, 64, 96, 3),
+            (DType::Float32, 13, 7, 3),
+            (DType::Float16, 8, 8, 5),
+            (DType::Float16, 16, 16, 1),
+        ] {
+            let cells = generate(generator, 4_321, 2, 7).unwrap();
+            let kernel = KernelSize::submanifold(extent).unwrap();
+            let run = |device: &Device| {
+                let voxels = Voxels::new(device, cells.clone()).unwrap();
+                let counts = voxels.kernel_map(kernel).unwrap().counts();
+                let rows = voxels.len();
+                let weights: Vec<f32> =
+                    (0..kernel.volume() * (c_in * c_out) as usize).map(small).collect();
+                let tensor = |channels: u32, salt: usize| {
+                    let value = move |index| small(index + salt);
+                    Tensor::from_fn(device, dtype, rows, channels as usize, value).unwrap()
+                };
+                let layer = SubmConv3d::with_tuner(
+                    device,
+                    Tuner::empty(),
+                    c_in,
+                    c_out,
+                    kernel,
+                    dtype,
+                    &weights,
+                )
+                .unwrap();
+                let input = SparseTensor::new(voxels.clone(), tensor(c_in, 11)).unwrap();
+                let gradient = tensor(c_out, 23);
+                let forward = layer.forward(&input).unwrap().into_features();
+                let dgrad = layer.dgrad(&voxels, &gradient).unwrap();
+                let wgrad = layer.wgrad(&input, &gradient).unwrap();
+                let results = [forward, dgrad, wgrad].map(|tensor| tensor.to_f32().unwrap());
+                (counts, results)
+            };
+            let (expected, found) = (run(&host), run(&gpu));
+            assert_eq!(expected.0, found.0, "{generator} k{extent}");
+            assert!(expected.1 == found.1, "{generator} {dtype} {c_in}→{c_out} k{extent}");
+        }
+    }
+}
+
+fn every_algorithm_agrees() {
+    let (host, gpu) = (Device::cpu().unwrap(), gpu());
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let cells = generate(Generator::Surface, 3_000, 1, 3).unwrap();
+    for direction in Direction::ALL {
+        for dtype in DType::ALL {
+            let operation = Operation::submanifold(direction, dtype, 32, 64, kernel);
+            let run = |device: &Device, algorithm: &dyn voxtune::Algorithm| {
+                let voxels = Voxels::new(device, cells.clone()).unwrap();
+                let map = voxels.kernel_map(kernel).unwrap();
+                let rows = voxels.len();
+                let tensor = |dtype, rows, channels, salt: usize| {
+                    let value = move |index| small(index + salt);
+                    Tensor::from_fn(device, dtype, rows, channels, value).unwrap()
+                };
+                let (x, g) = (tensor(dtype, rows, 32, 5), tensor(dtype, rows, 64, 9));
+                let w = tensor(dtype, 27 * 32, 64, 17);
+                let (a, b, mut out) = match direction {
+                    Direction::Forward => (x, w, tensor(dtype, rows, 64, 0)),
+                    Direction::Dgrad => (g, w, tensor(dtype, rows, 32, 0)),
+                    Direction::Wgrad => (x, g, tensor(DType::Float32, 27 * 32, 64, 0)),
+                };
+                out.poison(device).unwrap();
+                let launch =
+                    Launch { operation: &operation, map: &map, a: &a, b: &b, out: &mut out };
+                device.registry().run(algorithm, device, launch).unwrap();
+                out.to_f32().unwrap()
+            };
+            let expected = run(&host, &**host.registry().default_for(&operation).unwrap());
+            let mut tried = 0;
+            for algorithm in gpu.registry().algorithms() {
+                if algorithm.applies(&operation) && algorithm.is_available() {
+                    tried += 1;
+                    assert!(run(&gpu, &**algorithm) == expected, "{operation}: {}", algorithm.id());
+                }
+            }
+            assert!(tried >= 2, "{operation}");
+        }
+    }
+}
+
+fn duplicates_are_named() {
+    let cells = vec![voxtune::Voxel::new(1, 2, 3, 4); 2];
+    let voxels = Voxels::new(&gpu(), cells).unwrap();
+    let error = voxels.kernel_map(KernelSize::submanifold(3).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("batch 1, x 2, y 3, z 4"), "{error}");
 }

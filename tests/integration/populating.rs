@@ -19,6 +19,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("populating::unwritable_folder_fails_first", unwritable_folder_fails_first);
     suite.test("populating::too_large_is_failed_with_its_size", too_large_is_failed_with_its_size);
     suite.test("populating::forget_needs_a_selection", forget_needs_a_selection);
+    suite.test("populating::merging_brings_folders_together", merging_brings_folders_together);
 }
 
 /// The evidence that a folder holds.
@@ -175,4 +176,25 @@ fn forget_needs_a_selection() {
     assert_eq!(entries(folder.path()).len(), 9);
     run(&["forget", "--all", "--out", path]).success();
     assert!(entries(folder.path()).is_empty());
+}
+
+fn merging_brings_folders_together() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [first, second, target] = folders.each_ref().map(|folder| folder.path());
+    populate(first, &["--forward-only"]).success();
+    populate(second, &["--backward-only"]).success();
+    let merge = |inputs: &[&Path]| {
+        let mut command = xtask();
+        command.arg("merge").args(inputs).arg("--out").arg(target);
+        Finished::of(command.output().unwrap())
+    };
+    merge(&[first, second]).success();
+    let mut expected = evidence(first);
+    expected.merge(evidence(second));
+    assert!(evidence(target) == expected);
+    assert_eq!(expected.len(), 9);
+    let again = merge(&[second, first]).success();
+    assert_eq!(again.stdout.matches("nothing new").count(), 2, "{again:?}");
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(merge(&[empty.path()]).status, Some(1));
 }
