@@ -9,8 +9,27 @@ use serde::{Deserialize, Serialize};
 /// This is the only place where a count becomes a class. The grid, the key, the command line and
 /// the documentation all call [`VoxelBucket::of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct VoxelBucket(u8);
+
+/// A number past the buckets of the counts that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no bucket: expected 0 to {max}", max = usize::BITS - 1)]
+pub struct NoSuchBucket(pub u8);
+
+impl TryFrom<u8> for VoxelBucket {
+    type Error = NoSuchBucket;
+
+    fn try_from(index: u8) -> Result<Self, Self::Error> {
+        Self::from_index(index).ok_or(NoSuchBucket(index))
+    }
+}
+
+impl From<VoxelBucket> for u8 {
+    fn from(bucket: VoxelBucket) -> Self {
+        bucket.0
+    }
+}
 
 impl VoxelBucket {
     /// The bucket of a row count. Zero rows fall into bucket 0, as one row does.
@@ -74,6 +93,12 @@ mod tests {
         let buckets = [30_000, 65_000, 130_000, 260_000, 500_000, 1_000_000, 2_000_000]
             .map(|rows| VoxelBucket::of(rows).index());
         assert_eq!(buckets, [15, 16, 17, 18, 19, 20, 21]);
+    }
+
+    #[test]
+    fn numbers_past_a_machine_word_are_refused() {
+        assert_eq!(VoxelBucket::try_from(63), Ok(VoxelBucket(63)));
+        assert_eq!(VoxelBucket::try_from(64), Err(NoSuchBucket(64)));
     }
 
     proptest! {

@@ -11,10 +11,32 @@ use serde::{Deserialize, Serialize};
 /// class 2 (4 to 8), surfaces into class 3 (8 to 16) and solid volumes into class 4.
 /// The classes are octaves until measured regret says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Density(u8);
 
+/// A number past the classes of the kernel volumes that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no class of density: expected 0 to {max}", max = Density::CLASSES - 1)]
+pub struct NoSuchDensity(pub u8);
+
+impl TryFrom<u8> for Density {
+    type Error = NoSuchDensity;
+
+    fn try_from(index: u8) -> Result<Self, Self::Error> {
+        Self::from_index(index).ok_or(NoSuchDensity(index))
+    }
+}
+
+impl From<Density> for u8 {
+    fn from(density: Density) -> Self {
+        density.0
+    }
+}
+
 impl Density {
+    /// Number of classes: more than kernels of volume 343 can fill.
+    const CLASSES: u8 = 16;
+
     /// The class of a map with this many pairs and output rows. An empty map is of class 0.
     #[must_use]
     pub const fn of(pairs: usize, rows: usize) -> Self {
@@ -34,7 +56,7 @@ impl Density {
     /// The class of this number; `None` past the kernel volumes that exist.
     #[must_use]
     pub const fn from_index(index: u8) -> Option<Self> {
-        if index < 16 { Some(Self(index)) } else { None }
+        if index < Self::CLASSES { Some(Self(index)) } else { None }
     }
 
     /// How many classes lie between the two: 0 for the same, 1 for neighbours.
@@ -62,5 +84,6 @@ mod tests {
             assert_eq!(Density::of(pairs, rows).index(), class, "{pairs}/{rows}");
         }
         assert_eq!(Density::of(628, 100).to_string(), "4-8");
+        assert_eq!(Density::try_from(16), Err(NoSuchDensity(16)));
     }
 }

@@ -1,8 +1,8 @@
 //! The submanifold convolution layer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_shape::{DType, Direction, KernelSize, Operation, ShapeKey};
 
 use crate::{ConvError, Device, Launch, Resolution, SparseTensor, Tensor, Tuner, Voxels};
 
@@ -13,6 +13,8 @@ pub struct SubmConv3d {
     tuner: Tuner,
     operation: Operation,
     weights: Arc<Tensor>,
+    /// The last resolution of each direction: frames of one size ask for the same key again and again.
+    resolved: Arc<Mutex<[Option<Resolution>; 3]>>,
 }
 
 impl SubmConv3d {
@@ -62,7 +64,7 @@ impl SubmConv3d {
         }
         let rows = kernel.volume() * c_in as usize;
         let weights = Arc::new(Tensor::from_f32(device, dtype, rows, c_out as usize, weights)?);
-        Ok(Self { device: device.clone(), tuner, operation, weights })
+        Ok(Self { device: device.clone(), tuner, operation, weights, resolved: Arc::default() })
     }
 
     /// What this layer computes, in the forward direction.
@@ -77,8 +79,18 @@ impl SubmConv3d {
     /// If the kernel map cannot be built or nothing can run.
     pub fn resolve(&self, direction: Direction, voxels: &Voxels) -> Result<Resolution, ConvError> {
         let map = voxels.kernel_map(self.operation.kernel)?;
-        let key = map.counts().key(self.operation.with_direction(direction));
-        self.tuner.resolve(&self.device, &key)
+        self.resolve_key(map.counts().key(self.operation.with_direction(direction)))
+    }
+
+    fn resolve_key(&self, key: ShapeKey) -> Result<Resolution, ConvError> {
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &mut resolved[key.operation.direction as usize];
+        if let Some(resolution) = last.as_ref().filter(|resolution| *resolution.key() == key) {
+            return Ok(resolution.clone());
+        }
+        let resolution = self.tuner.resolve(&self.device, &key)?;
+        *last = Some(resolution.clone());
+        Ok(resolution)
     }
 
     /// The layer's output.
@@ -152,7 +164,7 @@ impl SubmConv3d {
     ) -> Result<(), ConvError> {
         let operation = self.operation.with_direction(direction);
         let map = voxels.kernel_map(operation.kernel)?;
-        let resolution = self.tuner.resolve(&self.device, &map.counts().key(operation))?;
+        let resolution = self.resolve_key(map.counts().key(operation))?;
         let launch = Launch { operation: &operation, map: &map, a, b, out };
         self.device.registry().run(resolution.algorithm(), &self.device, launch)
     }
