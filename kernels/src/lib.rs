@@ -1,8 +1,10 @@
-//! The CUDA sources of voxtune, embedded so that a tuner built far from this repository can compile them.
+//! The CUDA sources of voxtune, embedded so that a tuner built far from this repository can compile
+//! them.
 //!
-//! A family of kernels is one `.cu` file; what families share lies in `.cuh` files. Each states its layouts, the architecture
-//! it needs and its invariants at its head. Parameters are preprocessor defines: an instance is a file with its defines,
-//! compiled to one cubin. This crate knows nothing else; `voxtune-cuda` compiles and launches.
+//! A family of kernels is one `.cu` file; what families share lies in `.cuh` files. Each states its
+//! layouts, the architecture it needs and its invariants at its head. Parameters are preprocessor
+//! defines: an instance is a file with its defines, compiled to one cubin. This crate knows nothing
+//! else; `voxtune-cuda` compiles and launches.
 #![forbid(unsafe_code)]
 
 /// One file.
@@ -47,7 +49,8 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        let listed: BTreeSet<String> = SOURCES.iter().map(|source| source.name.to_owned()).collect();
+        let listed: BTreeSet<String> =
+            SOURCES.iter().map(|source| source.name.to_owned()).collect();
         assert_eq!(listed, on_disk);
         assert!(SOURCES.is_sorted_by_key(|source| source.name));
     }

@@ -31,7 +31,8 @@ macro_rules! device_elements {
 }
 device_elements!(u8, u16, i32, u32, u64, f32, f64, f16, bf16, Voxel);
 
-/// Bytes in a device's memory. Allocation and release are ordered with the work of the device's stream.
+/// Bytes in a device's memory. Allocation and release are ordered with the work of the device's
+/// stream.
 #[derive(Debug)]
 pub struct DeviceBuffer {
     device: CudaDevice,
@@ -46,7 +47,8 @@ impl DeviceBuffer {
     /// If the device has not that much memory.
     pub fn alloc(device: &CudaDevice, len_bytes: usize) -> Result<Self> {
         device.bind()?;
-        // SAFETY: the stream belongs to the current context; the driver refuses an allocation of nothing, so one byte is the least.
+        // SAFETY: the stream belongs to the current context; the driver refuses an allocation of
+        // nothing, so one byte is the least.
         let address = unsafe { result::malloc_async(device.raw_stream(), len_bytes.max(1)) }
             .during("allocating device memory")?;
         Ok(Self { device: device.clone(), address, len_bytes })
@@ -95,8 +97,14 @@ impl DeviceBuffer {
         }
         self.device.bind()?;
         // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited for.
-        unsafe { result::memcpy_htod_async(self.address + at_byte as u64, values, self.device.raw_stream()) }
-            .during("copying to the device")?;
+        unsafe {
+            result::memcpy_htod_async(
+                self.address + at_byte as u64,
+                values,
+                self.device.raw_stream(),
+            )
+        }
+        .during("copying to the device")?;
         self.device.synchronize()
     }
 
@@ -113,7 +121,8 @@ impl DeviceBuffer {
         if !values.is_empty() {
             self.device.bind()?;
             let source = self.address + at_byte as u64;
-            // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited for; every pattern of bits is a value.
+            // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited
+            // for; every pattern of bits is a value.
             unsafe { result::memcpy_dtoh_async(&mut values, source, self.device.raw_stream()) }
                 .during("copying from the device")?;
         }
@@ -151,7 +160,8 @@ impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         // A context that is gone has taken its memory along: nothing is left to report to.
         if self.device.bind().is_ok() {
-            // SAFETY: the address came from the stream's allocator, and work that uses it was queued before on the same stream.
+            // SAFETY: the address came from the stream's allocator, and work that uses it was
+            // queued before on the same stream.
             let _ = unsafe { result::free_async(self.address, self.device.raw_stream()) };
         }
     }
@@ -233,8 +243,10 @@ impl DeviceSliceMut<'_> {
         }
         self.device.bind()?;
         // SAFETY: the range lies in a live buffer that is borrowed mutably.
-        unsafe { result::memset_d8_async(self.address, byte, self.len_bytes, self.device.raw_stream()) }
-            .during("filling device memory")
+        unsafe {
+            result::memset_d8_async(self.address, byte, self.len_bytes, self.device.raw_stream())
+        }
+        .during("filling device memory")
     }
 
     /// The device's address.

@@ -14,7 +14,8 @@ struct Wheel {
     sha256: [&'static str; 2],
 }
 
-/// What nvcc needs to make cubins. Version and hashes change here and nowhere else. Hashes: x86-64, 64-bit Arm.
+/// What nvcc needs to make cubins. Version and hashes change here and nowhere else. Hashes: x86-64,
+/// 64-bit Arm.
 const WHEELS: [Wheel; 5] = [
     Wheel {
         name: "nvidia-cuda-nvcc",
@@ -72,12 +73,13 @@ pub enum Installed {
 
 /// Puts the pinned wheels into a folder, where [`crate::Toolchain::find`] takes it as `extra`.
 ///
-/// The download is the user's own `pip`, with the user's own settings, and refuses any file whose hash is not in the table. The folder appears whole
-/// or not at all; another version in its place is replaced, and anything that is not ours is left alone.
+/// The download is the user's own `pip`, with the user's own settings, and refuses any file whose
+/// hash is not in the table. The folder appears whole or not at all; another version in its place
+/// is replaced, and anything that is not ours is left alone.
 ///
 /// # Errors
-/// [`CudaError::ToolkitInstall`] without Python and pip, or where a download fails or does not match;
-/// [`CudaError::Io`] where the folder cannot be written.
+/// [`CudaError::ToolkitInstall`] without Python and pip, or where a download fails or does not
+/// match; [`CudaError::Io`] where the folder cannot be written.
 pub fn install(into: &Path) -> Result<Installed> {
     let pinned = requirements();
     match fs::read_to_string(into.join(MARKER)) {
@@ -85,7 +87,10 @@ pub fn install(into: &Path) -> Result<Installed> {
         Ok(_) => {}
         Err(_) if into.exists() => {
             return Err(CudaError::ToolkitInstall {
-                reason: format!("{} exists and was not made by this command: remove it", into.display()),
+                reason: format!(
+                    "{} exists and was not made by this command: remove it",
+                    into.display()
+                ),
             });
         }
         Err(_) => {}
@@ -184,7 +189,10 @@ mod tests {
             assert_eq!(line.matches("--hash=sha256:").count(), 2, "{line}");
         }
         for hash in WHEELS.iter().flat_map(|wheel| wheel.sha256) {
-            assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hash}");
+            assert!(
+                hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{hash}"
+            );
         }
     }
 

@@ -77,15 +77,20 @@ fn count() -> Result<usize> {
 fn driver_version() -> Result<i32> {
     let mut version = 0;
     // SAFETY: the driver is loaded and writes one int.
-    unsafe { sys::cuDriverGetVersion(&mut version) }.result().during("asking for the driver's version")?;
+    unsafe { sys::cuDriverGetVersion(&mut version) }
+        .result()
+        .during("asking for the driver's version")?;
     Ok(version)
 }
 
 fn describe(ordinal: usize) -> Result<(DeviceIdentity, ComputeCapability)> {
     let device = result::device::get(ordinal as i32).during("opening a device")?;
     let name = result::device::get_name(device).during("asking for a device's name")?;
-    // SAFETY: `device` was just obtained.
-    let ask = |attribute| unsafe { result::device::get_attribute(device, attribute) }.during("asking for a device's attribute");
+    let ask = |attribute| {
+        // SAFETY: `device` was just obtained.
+        unsafe { result::device::get_attribute(device, attribute) }
+            .during("asking for a device's attribute")
+    };
     let capability = ComputeCapability {
         major: ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)? as u8,
         minor: ask(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)? as u8,
@@ -98,7 +103,8 @@ impl CudaDevice {
     /// Opens a device and makes a stream on it.
     ///
     /// # Errors
-    /// [`CudaError::NoDriver`], [`CudaError::NoDevice`] with the devices that exist, [`CudaError::DriverTooOld`].
+    /// [`CudaError::NoDriver`], [`CudaError::NoDevice`] with the devices that exist,
+    /// [`CudaError::DriverTooOld`].
     pub fn open(ordinal: usize) -> Result<Self> {
         let existing = devices()?;
         if ordinal >= existing.len() {
@@ -111,10 +117,12 @@ impl CudaDevice {
         }
         let (identity, capability) = describe(ordinal)?;
         let context = CudaContext::new(ordinal).during("creating a context")?;
-        // SAFETY: buffers of this crate carry no events; all of a device's work goes to its one stream, in order.
+        // SAFETY: buffers of this crate carry no events; all of a device's work goes to its one
+        // stream, in order.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().during("creating a stream")?;
-        let ask = |attribute| context.attribute(attribute).during("asking for a device's attribute");
+        let ask =
+            |attribute| context.attribute(attribute).during("asking for a device's attribute");
         let l2_bytes = ask(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)? as usize;
         let shared_bytes_a_block =
             ask(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize;

@@ -6,7 +6,8 @@ use cudarc::cublas::result::CublasError;
 use cudarc::driver::DriverError;
 use voxtune_shape::{ComputeCapability, Voxel};
 
-/// A failure of compilation, device or launch. Each text says what was found and what to do about it.
+/// A failure of compilation, device or launch. Each text says what was found and what to do about
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CudaError {

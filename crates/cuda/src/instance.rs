@@ -11,7 +11,8 @@ pub struct Instance {
     pub source: &'static str,
     /// Names and values of the defines, in the order in which the family lists them.
     pub defines: Vec<(&'static str, u32)>,
-    /// Whether the family uses instructions of Hopper alone: compiled for `sm_90a` and unusable elsewhere.
+    /// Whether the family uses instructions of Hopper alone: compiled for `sm_90a` and unusable
+    /// elsewhere.
     pub hopper: bool,
 }
 

@@ -1,21 +1,24 @@
-//! voxtune on NVIDIA GPUs: compiling kernels, opening devices, building kernel maps, launching convolutions.
+//! voxtune on NVIDIA GPUs: compiling kernels, opening devices, building kernel maps, launching
+//! convolutions.
 //!
 //! | idea | type |
 //! |---|---|
 //! | a kernel family with its parameters | [`Instance`] |
 //! | nvcc, found and probed; instances become cubins | [`Toolchain`], [`Compiled`] |
 //! | nvcc where there is none | [`cuda_toolkit`] |
-//! | a device, its memory, its time | [`CudaDevice`], [`DeviceBuffer`], [`EventTimer`], [`CacheFlush`], [`Probe`] |
+//! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
+//! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | which rows meet | [`MapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`] |
 //! | whether a result is right | [`Verifier`] |
 //!
-//! Building needs nothing of CUDA; running needs a driver. Every library is loaded when first used, after asking whether it is there:
-//! without one, calls answer with a [`CudaError`] that names the remedy.
+//! Building needs nothing of CUDA; running needs a driver. Every library is loaded when first used,
+//! after asking whether it is there: without one, calls answer with a [`CudaError`] that names the
+//! remedy.
 //!
-//! This is one of two crates with `unsafe` code: calls of the driver, of cuBLAS, and launches, whose arguments no compiler checks. Each
-//! such place says why it holds.
+//! This is one of two crates with `unsafe` code: calls of the driver, of cuBLAS, and launches,
+//! whose arguments no compiler checks. Each such place says why it holds.
 
 mod algo;
 mod buffer;

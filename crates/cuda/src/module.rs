@@ -16,7 +16,8 @@ struct Module {
     raw: sys::CUmodule,
 }
 
-// SAFETY: a module handle is a name that the driver takes from any thread; it is unloaded once, by the last owner.
+// SAFETY: a module handle is a name that the driver takes from any thread; it is unloaded once, by
+// the last owner.
 unsafe impl Send for Module {}
 // SAFETY: as above; nothing here changes a module after loading.
 unsafe impl Sync for Module {}
@@ -40,7 +41,8 @@ impl LoadedInstance {
     /// Loads a cubin.
     ///
     /// # Errors
-    /// [`CudaError::DriverTooOld`] if the driver is older than the compiler; [`CudaError::MalformedCubin`] if the bytes are no cubin for this device.
+    /// [`CudaError::DriverTooOld`] if the driver is older than the compiler;
+    /// [`CudaError::MalformedCubin`] if the bytes are no cubin for this device.
     pub(crate) fn load(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
         if device.driver_version() / 1000 < compiled.cuda_version / 1000 {
             return Err(CudaError::DriverTooOld {
@@ -48,19 +50,24 @@ impl LoadedInstance {
                 needed: compiled.cuda_version,
             });
         }
-        let malformed = |reason| CudaError::MalformedCubin { what: compiled.instance.to_string(), reason };
-        if compiled.arch.major != device.capability().major || compiled.arch.minor > device.capability().minor {
+        let malformed =
+            |reason| CudaError::MalformedCubin { what: compiled.instance.to_string(), reason };
+        if compiled.arch.major != device.capability().major
+            || compiled.arch.minor > device.capability().minor
+        {
             return Err(malformed("compiled for another architecture than this device"));
         }
         device.bind()?;
-        // SAFETY: the driver reads the header's own length, and `machine_code_hash` has walked every section of these bytes.
+        // SAFETY: the driver reads the header's own length, and `machine_code_hash` has walked
+        // every section of these bytes.
         let loaded = unsafe { result::module::load_data(compiled.bytes.as_ptr().cast::<c_void>()) };
         match loaded {
             Ok(raw) => Ok(Self { module: Arc::new(Module { device: device.clone(), raw }) }),
             Err(error)
                 if matches!(
                     error.0,
-                    sys::CUresult::CUDA_ERROR_INVALID_IMAGE | sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
+                    sys::CUresult::CUDA_ERROR_INVALID_IMAGE
+                        | sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU
                 ) =>
             {
                 Err(malformed("the driver refuses it"))
@@ -77,11 +84,13 @@ impl LoadedInstance {
         self.module.device.bind()?;
         let text = CString::new(name).expect("kernel names have no zero byte");
         // SAFETY: the module is loaded.
-        let raw = unsafe { result::module::get_function(self.module.raw, text) }.during("finding a kernel")?;
+        let raw = unsafe { result::module::get_function(self.module.raw, text) }
+            .during("finding a kernel")?;
         Ok(Kernel { module: self.module.clone(), raw })
     }
 
-    /// The family's main kernel with its block size and dynamic shared memory, which the cubin itself names.
+    /// The family's main kernel with its block size and dynamic shared memory, which the cubin
+    /// itself names.
     ///
     /// # Errors
     /// If the cubin does not name them, or the device has not that much shared memory.
@@ -93,10 +102,14 @@ impl LoadedInstance {
             .during("reading an instance's launch shape")?;
         let mut shape = [0_i32; 2];
         if bytes != size_of_val(&shape) {
-            return Err(CudaError::MalformedCubin { what: name.to_owned(), reason: "voxtune_launch is not two ints" });
+            return Err(CudaError::MalformedCubin {
+                what: name.to_owned(),
+                reason: "voxtune_launch is not two ints",
+            });
         }
         // SAFETY: `address` is a global of `bytes` bytes, the size of `shape`.
-        unsafe { result::memcpy_dtoh_sync(&mut shape, address) }.during("reading an instance's launch shape")?;
+        unsafe { result::memcpy_dtoh_sync(&mut shape, address) }
+            .during("reading an instance's launch shape")?;
         let [threads, shared_bytes] = shape;
         // SAFETY: the kernel belongs to a loaded module.
         unsafe {
@@ -126,7 +139,8 @@ pub(crate) struct Kernel {
     raw: sys::CUfunction,
 }
 
-// SAFETY: a function handle is a name that the driver takes from any thread, valid while its module is loaded.
+// SAFETY: a function handle is a name that the driver takes from any thread, valid while its module
+// is loaded.
 unsafe impl Send for Kernel {}
 // SAFETY: as above; attributes are set before a kernel is shared.
 unsafe impl Sync for Kernel {}

@@ -51,10 +51,12 @@ impl EventTimer {
     fn record(&self, event: sys::CUevent) -> Result<()> {
         self.device.bind()?;
         // SAFETY: event and stream live as long as this value and belong to the current context.
-        unsafe { result::event::record(event, self.device.raw_stream()) }.during("recording an event")
+        unsafe { result::event::record(event, self.device.raw_stream()) }
+            .during("recording an event")
     }
 
-    /// Waits for the stop and returns the time since the start. The resolution is about half a microsecond.
+    /// Waits for the stop and returns the time since the start. The resolution is about half a
+    /// microsecond.
     ///
     /// # Units
     /// Nanoseconds.

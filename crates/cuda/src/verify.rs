@@ -45,7 +45,8 @@ impl Verifier {
     /// The product in float64, of the stored inputs. Slow and plain: for up to some 65,536 rows.
     ///
     /// # Shapes
-    /// That of the operation's result, as in [`Operands`]. The operation's dtype must be that of the compiled instance.
+    /// That of the operation's result, as in [`Operands`]. The operation's dtype must be that of
+    /// the compiled instance.
     ///
     /// # Errors
     /// [`CudaError::Length`] for operands that do not fit the map; whatever the driver fails with.
@@ -57,9 +58,10 @@ impl Verifier {
         second: DeviceSlice<'_>,
     ) -> Result<DeviceBuffer> {
         let [first_bytes, second_bytes, result_bytes] = Operands::expected_bytes(op, &map.counts);
-        for (what, expected, slice) in
-            [("the first operand", first_bytes, first), ("the second operand", second_bytes, second)]
-        {
+        for (what, expected, slice) in [
+            ("the first operand", first_bytes, first),
+            ("the second operand", second_bytes, second),
+        ] {
             if slice.len_bytes() != expected {
                 return Err(CudaError::Length { what, expected, found: slice.len_bytes() });
             }
@@ -69,27 +71,38 @@ impl Verifier {
         if length == 0 {
             return Ok(reference);
         }
-        let (first, second, target) = (first.address(), second.address(), reference.as_mut().address());
+        let (first, second, target) =
+            (first.address(), second.address(), reference.as_mut().address());
         let (c_in, c_out, volume) = (op.c_in as i32, op.c_out as i32, op.kernel.volume() as i32);
         if op.direction == Direction::Wgrad {
-            let (in_rows, out_rows) = (map.in_rows.as_ref().address(), map.out_rows.as_ref().address());
+            let (in_rows, out_rows) =
+                (map.in_rows.as_ref().address(), map.out_rows.as_ref().address());
             let offsets = map.pair_offset_on_device.as_ref().address();
-            let grid = Grid::covering(op.c_in as usize * op.c_out as usize, 256)?.layers(op.kernel.volume());
-            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths compared above.
+            let grid = Grid::covering(op.c_in as usize * op.c_out as usize, 256)?
+                .layers(op.kernel.volume());
+            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths
+            // compared above.
             unsafe {
-                self.wgrad.launch(grid, arguments![first, second, target, in_rows, out_rows, offsets, c_in, c_out])?;
+                self.wgrad.launch(
+                    grid,
+                    arguments![first, second, target, in_rows, out_rows, offsets, c_in, c_out],
+                )?;
             }
             return Ok(reference);
         }
         let (rows, mirror) = crate::algo::row_map(op.direction, map)?;
-        let (table, pitch) = (rows.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
+        let (table, pitch) =
+            (rows.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
         let (n, dgrad, mirror) =
             (rows.rows as i32, i32::from(op.direction == Direction::Dgrad), i32::from(mirror));
-        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int) with the lengths compared above.
+        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int) with the
+        // lengths compared above.
         unsafe {
             self.rows.launch(
                 Grid::covering(length, 256)?,
-                arguments![first, second, target, table, pitch, n, c_in, c_out, volume, dgrad, mirror],
+                arguments![
+                    first, second, target, table, pitch, n, c_in, c_out, volume, dgrad, mirror
+                ],
             )?;
         }
         Ok(reference)
@@ -104,23 +117,37 @@ impl Verifier {
         let length = result.len_bytes() / dtype.bytes();
         let mut reference = DeviceBuffer::alloc(&self.device, length * 8)?;
         let kernel = if dtype == DType::Float32 { &self.widen_float32 } else { &self.widen_rows };
-        let (source, target, length_arg) = (result.address(), reference.as_mut().address(), length as i64);
+        let (source, target, length_arg) =
+            (result.address(), reference.as_mut().address(), length as i64);
         // SAFETY: (Element* or float*, i64, double*), both of `length` elements.
-        unsafe { kernel.launch(Grid::covering(length, 256)?, arguments![source, length_arg, target]) }?;
+        unsafe {
+            kernel.launch(Grid::covering(length, 256)?, arguments![source, length_arg, target])
+        }?;
         Ok(reference)
     }
 
-    /// The worst error of any element: its distance from the reference over the larger of the reference's magnitude there and its root mean
-    /// square. What is not a number, or infinite, counts as 1e300. Waits for the result.
+    /// The worst error of any element: its distance from the reference over the larger of the
+    /// reference's magnitude there and its root mean square. What is not a number, or infinite,
+    /// counts as 1e300. Waits for the result.
     ///
     /// # Errors
-    /// [`CudaError::Length`] if the two differ in length; whatever the driver or the checked work failed with.
-    pub fn worst_error(&self, op: &Operation, result: DeviceSlice<'_>, reference: &DeviceBuffer) -> Result<f64> {
+    /// [`CudaError::Length`] if the two differ in length; whatever the driver or the checked work
+    /// failed with.
+    pub fn worst_error(
+        &self,
+        op: &Operation,
+        result: DeviceSlice<'_>,
+        reference: &DeviceBuffer,
+    ) -> Result<f64> {
         let dtype = result_dtype(op);
         let length = reference.len_bytes() / 8;
         let expected = length * dtype.bytes();
         if result.len_bytes() != expected {
-            return Err(CudaError::Length { what: "the result", expected, found: result.len_bytes() });
+            return Err(CudaError::Length {
+                what: "the result",
+                expected,
+                found: result.len_bytes(),
+            });
         }
         if length == 0 {
             self.device.synchronize()?;
@@ -131,8 +158,10 @@ impl Verifier {
         let (length_arg, target) = (length as i64, found.as_mut().address());
         let blocks = self.device.identity().units * 8;
         let grid = Grid { blocks: [blocks, 1], threads: 256, shared_bytes: 0 };
-        let compare = if dtype == DType::Float32 { &self.compare_float32 } else { &self.compare_rows };
-        // SAFETY: (double*, i64, double*), then (Element* or float*, double*, i64, double*); both of `length` elements.
+        let compare =
+            if dtype == DType::Float32 { &self.compare_float32 } else { &self.compare_rows };
+        // SAFETY: (double*, i64, double*), then (Element* or float*, double*, i64, double*); both
+        // of `length` elements.
         unsafe {
             self.square_sum.launch(grid, arguments![reference, length_arg, target])?;
             compare.launch(grid, arguments![result, reference, length_arg, target])?;

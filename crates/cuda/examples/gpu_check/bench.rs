@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use voxtune_cuda::{
-    Algorithm, CacheFlush, DeviceBuffer, DeviceKernelMap, EventTimer, Instance, MapBuilder, Prepared, Probe, Result,
-    RowOrder, Verifier, algorithms, default_algorithm,
+    Algorithm, CacheFlush, DeviceBuffer, DeviceKernelMap, EventTimer, Instance, MapBuilder,
+    Prepared, Probe, Result, RowOrder, Verifier, algorithms, default_algorithm,
 };
 use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
 
@@ -57,25 +57,33 @@ struct Bench {
 
 pub(crate) fn run(mut kernels: Kernels, options: &Options) -> std::result::Result<bool, Error> {
     let kernel = KernelSize::submanifold(3)?;
-    let pairs = options.channels.iter().map(|text| channel_pair(text)).collect::<std::result::Result<Vec<_>, _>>()?;
+    let pairs = options
+        .channels
+        .iter()
+        .map(|text| channel_pair(text))
+        .collect::<std::result::Result<Vec<_>, _>>()?;
     let clouds = options
         .names
         .iter()
         .map(|name| Ok((name.as_str(), read_cloud(&options.clouds.join(format!("{name}.i32")))?)))
         .collect::<std::result::Result<Vec<_>, Error>>()?;
 
-    let mut instances = vec![Instance::kernel_map(), Instance::probe(), Instance::reference(options.dtype)];
+    let mut instances =
+        vec![Instance::kernel_map(), Instance::probe(), Instance::reference(options.dtype)];
     for &(c_in, c_out) in &pairs {
         for direction in Direction::ALL {
             let op = Operation::submanifold(direction, options.dtype, c_in, c_out, kernel);
-            instances.extend(pool(&op, options, 100_000).filter_map(|algorithm| algorithm.instance(&op)));
+            instances.extend(
+                pool(&op, options, 100_000).filter_map(|algorithm| algorithm.instance(&op)),
+            );
         }
     }
     kernels.compile(instances);
     let builder = kernels.map_builder()?;
     let mut probe = kernels.probe()?;
     let verifier = kernels.verifier(options.dtype)?;
-    let mut ceilings = json!({ "copy_bytes_per_s": probe.copy_rate(1 << 30)?, "clock_mhz": probe.clock_mhz()? });
+    let mut ceilings =
+        json!({ "copy_bytes_per_s": probe.copy_rate(1 << 30)?, "clock_mhz": probe.clock_mhz()? });
     if let Some(cublas) = kernels.cublas() {
         let a = Tensor::repeated(&kernels.device, options.dtype, 8192 * 8192, 1)?;
         let mut dense = DeviceBuffer::alloc(&kernels.device, a.len_bytes())?;
@@ -83,7 +91,8 @@ pub(crate) fn run(mut kernels: Kernels, options: &Options) -> std::result::Resul
         let host: Vec<u8> = a.bytes()?;
         dense.upload(0, &host)?;
         other.upload(0, &host)?;
-        ceilings["dense_flops"] = json!(cublas.dense_rate(&kernels.device, options.dtype, &dense, &other, 8192)?);
+        ceilings["dense_flops"] =
+            json!(cublas.dense_rate(&kernels.device, options.dtype, &dense, &other, 8192)?);
     }
     println!("ceilings: {ceilings}");
     let flush = CacheFlush::new(&kernels.device)?;
@@ -113,13 +122,23 @@ fn channel_pair(text: &str) -> std::result::Result<(u32, u32), Error> {
 
 fn read_cloud(path: &Path) -> std::result::Result<Vec<Voxel>, Error> {
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let axis = |cell: &[u8], at: usize| i32::from_le_bytes([cell[at], cell[at + 1], cell[at + 2], cell[at + 3]]);
-    Ok(bytes.chunks_exact(12).map(|cell| Voxel::new(0, axis(cell, 0), axis(cell, 4), axis(cell, 8))).collect())
+    let axis = |cell: &[u8], at: usize| {
+        i32::from_le_bytes([cell[at], cell[at + 1], cell[at + 2], cell[at + 3]])
+    };
+    Ok(bytes
+        .chunks_exact(12)
+        .map(|cell| Voxel::new(0, axis(cell, 0), axis(cell, 4), axis(cell, 8)))
+        .collect())
 }
 
-fn pool<'a>(op: &'a Operation, options: &'a Options, n: usize) -> impl Iterator<Item = &'static Algorithm> + 'a {
+fn pool<'a>(
+    op: &'a Operation,
+    options: &'a Options,
+    n: usize,
+) -> impl Iterator<Item = &'static Algorithm> + 'a {
     let named = |algorithm: &Algorithm| {
-        options.filter.is_empty() || options.filter.iter().any(|text| algorithm.id().as_str().contains(text))
+        options.filter.is_empty()
+            || options.filter.iter().any(|text| algorithm.id().as_str().contains(text))
     };
     algorithms().iter().filter(move |algorithm| {
         let default = default_algorithm(op).id() == algorithm.id();
@@ -134,7 +153,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 impl Bench {
     /// Builds the map, and says how long that takes.
-    fn map(&mut self, builder: &MapBuilder, name: &str, voxels: &[Voxel], kernel: KernelSize) -> Result<DeviceKernelMap> {
+    fn map(
+        &mut self,
+        builder: &MapBuilder,
+        name: &str,
+        voxels: &[Voxel],
+        kernel: KernelSize,
+    ) -> Result<DeviceKernelMap> {
         let coords = DeviceBuffer::from_host(&self.kernels.device, voxels)?;
         let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for _ in 0..6 {
@@ -146,24 +171,34 @@ impl Bench {
             let start = Instant::now();
             let mut map = builder.submanifold_on_device(&coords, voxels.len(), kernel)?;
             lap("map_ms", start)?;
-            for (what, order) in [("sorted_ms", RowOrder::Sorted), ("global_ms", RowOrder::Global)] {
+            for (what, order) in [("sorted_ms", RowOrder::Sorted), ("global_ms", RowOrder::Global)]
+            {
                 let start = Instant::now();
                 builder.add_order(&mut map, order)?;
                 lap(what, start)?;
             }
         }
-        let times: BTreeMap<&str, f64> = times.into_iter().map(|(what, times)| (what, median(times))).collect();
+        let times: BTreeMap<&str, f64> =
+            times.into_iter().map(|(what, times)| (what, median(times))).collect();
         let mut map = builder.submanifold_on_device(&coords, voxels.len(), kernel)?;
         builder.add_order(&mut map, RowOrder::Sorted)?;
         builder.add_order(&mut map, RowOrder::Global)?;
         let density = map.counts().total_pairs() as f64 / voxels.len() as f64;
         println!("{name}: {} voxels, {density:.2} pairs a row, {times:.3?}", voxels.len());
-        self.rows.push(json!({ "cloud": name, "voxels": voxels.len(), "density": density, "map": times }));
+        self.rows.push(
+            json!({ "cloud": name, "voxels": voxels.len(), "density": density, "map": times }),
+        );
         Ok(map)
     }
 
     /// One cloud, one operation: every algorithm of the pool, interleaved.
-    fn row(&mut self, cloud: &str, map: &DeviceKernelMap, op: &Operation, options: &Options) -> std::result::Result<(), Error> {
+    fn row(
+        &mut self,
+        cloud: &str,
+        map: &DeviceKernelMap,
+        op: &Operation,
+        options: &Options,
+    ) -> std::result::Result<(), Error> {
         let device = self.kernels.device.clone();
         let mut product = Product::large(&device, op, map.counts())?;
         let mut racers: Vec<(&'static Algorithm, Prepared)> = Vec::new();
@@ -172,10 +207,12 @@ impl Bench {
                 racers.push((algorithm, self.kernels.prepare(algorithm, op)?));
             }
         }
-        let bytes = racers.iter().map(|(algorithm, _)| algorithm.workspace_bytes(op, map.counts())).max();
+        let bytes =
+            racers.iter().map(|(algorithm, _)| algorithm.workspace_bytes(op, map.counts())).max();
         let mut workspace = DeviceBuffer::alloc(&device, bytes.unwrap_or(0))?;
 
-        // float64 where that takes a moment; else the default's result, itself checked against float64 at small sizes.
+        // float64 where that takes a moment; else the default's result, itself checked against
+        // float64 at small sizes.
         let default = default_algorithm(op);
         let verified = self.kernels.prepare(default, op)?;
         product.with(|operands| verified.launch(map, operands, &mut workspace))?;
@@ -211,11 +248,17 @@ impl Bench {
             }
         }
         let clock = self.probe.clock_mhz()?;
-        let mut ranking: Vec<(f64, &'static Algorithm)> =
-            times_ns.into_iter().map(median).zip(racers.iter().map(|(algorithm, _)| *algorithm)).collect();
+        let mut ranking: Vec<(f64, &'static Algorithm)> = times_ns
+            .into_iter()
+            .map(median)
+            .zip(racers.iter().map(|(algorithm, _)| *algorithm))
+            .collect();
         ranking.sort_by(|a, b| a.0.total_cmp(&b.0));
         let of = |wanted: &dyn Fn(&Algorithm) -> bool| {
-            ranking.iter().find(|(_, algorithm)| wanted(algorithm)).map_or(f64::NAN, |(time, _)| time / 1e6)
+            ranking
+                .iter()
+                .find(|(_, algorithm)| wanted(algorithm))
+                .map_or(f64::NAN, |(time, _)| time / 1e6)
         };
         let explicit = of(&|algorithm| algorithm.requires_cublas());
         let default_ms = of(&|algorithm| algorithm.id() == default.id());
@@ -230,8 +273,10 @@ impl Bench {
                 println!("      {:8.4} {algorithm}", time / 1e6);
             }
         }
-        let all: Vec<Value> =
-            ranking.iter().map(|(time, algorithm)| json!([algorithm.id().as_str(), time / 1e6])).collect();
+        let all: Vec<Value> = ranking
+            .iter()
+            .map(|(time, algorithm)| json!([algorithm.id().as_str(), time / 1e6]))
+            .collect();
         self.rows.push(json!({
             "cloud": cloud, "direction": op.direction.as_str(), "dtype": op.dtype.as_str(),
             "c_in": op.c_in, "c_out": op.c_out, "best_ms": best / 1e6, "winner": winner.id().as_str(),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use voxtune_cloud::{Generator, generate};
 use voxtune_cpu::{KernelMap, reference};
-use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Instance, MapBuilder, Result, RowOrder, algorithms, default_algorithm};
+use voxtune_cuda::{
+    Algorithm, DeviceBuffer, DeviceKernelMap, Instance, MapBuilder, Result, RowOrder, algorithms,
+    default_algorithm,
+};
 use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
 
 use crate::data::{Fill, Product, values};
@@ -34,10 +37,12 @@ struct Case {
 }
 
 impl Case {
-    /// Every algorithm on channels that are whole copies; on others the ones that have a chance, since each combination of copy
-    /// widths is an instance of its own.
+    /// Every algorithm on channels that are whole copies; on others the ones that have a chance,
+    /// since each combination of copy widths is an instance of its own.
     fn admits(&self, algorithm: &Algorithm) -> bool {
-        let even = self.op.c_in % 8 == 0 && self.op.c_out % 8 == 0 && self.op.kernel.volume() == 27;
+        let even = self.op.c_in.is_multiple_of(8)
+            && self.op.c_out.is_multiple_of(8)
+            && self.op.kernel.volume() == 27;
         if even { algorithm.applies(&self.op) } else { algorithm.in_auto_pool(&self.op, 100_000) }
     }
 }
@@ -72,10 +77,11 @@ pub(crate) fn run(mut kernels: Kernels, options: &Options) -> std::result::Resul
 fn cases(quick: bool) -> Vec<Case> {
     let kernel = |extent| KernelSize::submanifold(extent).expect("a submanifold extent");
     let mut cases = Vec::new();
-    let mut add = |direction, dtype, pair: (u32, u32), extent, voxels, generator, fill, shift, reverse| {
-        let op = Operation::submanifold(direction, dtype, pair.0, pair.1, kernel(extent));
-        cases.push(Case { op, voxels, generator, fill, shift, reverse });
-    };
+    let mut add =
+        |direction, dtype, pair: (u32, u32), extent, voxels, generator, fill, shift, reverse| {
+            let op = Operation::submanifold(direction, dtype, pair.0, pair.1, kernel(extent));
+            cases.push(Case { op, voxels, generator, fill, shift, reverse });
+        };
     use Fill::{Exact, Random};
     use Generator::{Surface, Uniform};
     for direction in Direction::ALL {
@@ -95,7 +101,17 @@ fn cases(quick: bool) -> Vec<Case> {
                 add(direction, dtype, pair, 3, 20_000, Uniform, Exact, 0, false);
             }
             for c_in in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 20, 33] {
-                add(direction, dtype, (c_in, 43 - c_in), 3, 1_000, Uniform, Random, 0, c_in % 2 == 0);
+                add(
+                    direction,
+                    dtype,
+                    (c_in, 43 - c_in),
+                    3,
+                    1_000,
+                    Uniform,
+                    Random,
+                    0,
+                    c_in % 2 == 0,
+                );
             }
             add(direction, dtype, (32, 48), 5, 3_000, Surface, Random, 0, false);
             add(direction, dtype, (64, 64), 1, 3_000, Surface, Random, 0, true);
@@ -111,7 +127,11 @@ fn cases(quick: bool) -> Vec<Case> {
 }
 
 fn cloud(generator: Generator, voxels: usize) -> Vec<Voxel> {
-    if voxels == 0 { Vec::new() } else { generate(generator, voxels, 1, 3).expect("the count is in range") }
+    if voxels == 0 {
+        Vec::new()
+    } else {
+        generate(generator, voxels, 1, 3).expect("the count is in range")
+    }
 }
 
 fn map_of(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result<DeviceKernelMap> {
@@ -122,7 +142,10 @@ fn map_of(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result<
 }
 
 /// The float64 kernel against the host's float64.
-fn host_check(kernels: &mut Kernels, builder: &MapBuilder) -> std::result::Result<Vec<String>, Error> {
+fn host_check(
+    kernels: &mut Kernels,
+    builder: &MapBuilder,
+) -> std::result::Result<Vec<String>, Error> {
     let mut failures = Vec::new();
     let voxels = cloud(Generator::Surface, 500);
     let mut checked = 0;
@@ -138,7 +161,8 @@ fn host_check(kernels: &mut Kernels, builder: &MapBuilder) -> std::result::Resul
                 let verifier = kernels.verifier(dtype)?;
                 for direction in Direction::ALL {
                     let op = Operation::submanifold(direction, dtype, 7, 12, kernel);
-                    let product = Product::new(&kernels.device, &op, map.counts(), Fill::Random, 0, 5)?;
+                    let product =
+                        Product::new(&kernels.device, &op, map.counts(), Fill::Random, 0, 5)?;
                     let [first, second, length] = Product::lengths(&op, map.counts());
                     let first = values(dtype, Fill::Random, first, 5);
                     let second = values(dtype, Fill::Random, second, 6);
@@ -150,9 +174,11 @@ fn host_check(kernels: &mut Kernels, builder: &MapBuilder) -> std::result::Resul
                     let found: Vec<f64> = verifier
                         .reference(&op, &map, product.first.get(), product.second.get())?
                         .download(0, length)?;
-                    let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                    let worst =
+                        found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                     if found.len() != expected.len() || worst > 1e-12 || worst.is_nan() {
-                        failures.push(format!("float64 kernel of {op}: off the host's by {worst:e}"));
+                        failures
+                            .push(format!("float64 kernel of {op}: off the host's by {worst:e}"));
                     }
                     checked += 1;
                 }
@@ -180,9 +206,16 @@ fn all_cases(
             builder.add_order(&mut map, RowOrder::Global)?;
         }
         let verifier = kernels.verifier(case.op.dtype)?;
-        let mut product =
-            Product::new(&kernels.device, &case.op, map.counts(), case.fill, case.shift, number as u64 * 2)?;
-        let expected = verifier.reference(&case.op, &map, product.first.get(), product.second.get())?;
+        let mut product = Product::new(
+            &kernels.device,
+            &case.op,
+            map.counts(),
+            case.fill,
+            case.shift,
+            number as u64 * 2,
+        )?;
+        let expected =
+            verifier.reference(&case.op, &map, product.first.get(), product.second.get())?;
         for algorithm in algorithms() {
             let wanted = algorithm.id().as_str().contains(&options.filter);
             if !wanted || !case.admits(algorithm) || !kernels.available(algorithm, &case.op) {
@@ -191,7 +224,10 @@ fn all_cases(
             let prepared = kernels.prepare(algorithm, &case.op)?;
             let shared = algorithm.shared_bytes(&case.op);
             if prepared.compiled_shared_bytes().is_some_and(|bytes| bytes as usize != shared) {
-                failures.push(format!("{algorithm}: {shared} bytes of shared memory promised, {:?} compiled", prepared.compiled_shared_bytes()));
+                failures.push(format!(
+                    "{algorithm}: {shared} bytes of shared memory promised, {:?} compiled",
+                    prepared.compiled_shared_bytes()
+                ));
             }
             let bytes = algorithm.workspace_bytes(&case.op, map.counts());
             let mut workspace = DeviceBuffer::alloc(&kernels.device, bytes)?;
@@ -214,7 +250,11 @@ fn all_cases(
             runs += 1;
         }
     }
-    println!("algorithms: {} shapes, {runs} products against float64, {} wrong", cases.len(), failures.len());
+    println!(
+        "algorithms: {} shapes, {runs} products against float64, {} wrong",
+        cases.len(),
+        failures.len()
+    );
     for ((family, dtype, direction), error) in worst {
         println!("  {family:14} {direction:8} {dtype:9} worst normalised error {error:.2e}");
     }
@@ -222,7 +262,11 @@ fn all_cases(
 }
 
 /// Bitwise repeats of every algorithm of a few shapes.
-fn repeats(kernels: &mut Kernels, builder: &MapBuilder, times: usize) -> std::result::Result<Vec<String>, Error> {
+fn repeats(
+    kernels: &mut Kernels,
+    builder: &MapBuilder,
+    times: usize,
+) -> std::result::Result<Vec<String>, Error> {
     let mut failures = Vec::new();
     let kernel = KernelSize::submanifold(3)?;
     let map = map_of(builder, &cloud(Generator::Surface, 5_000), kernel)?;
@@ -230,12 +274,15 @@ fn repeats(kernels: &mut Kernels, builder: &MapBuilder, times: usize) -> std::re
     for direction in Direction::ALL {
         let op = Operation::submanifold(direction, DType::Float16, 64, 64, kernel);
         let mut product = Product::new(&kernels.device, &op, map.counts(), Fill::Random, 0, 9)?;
-        for algorithm in algorithms().iter().filter(|algorithm| algorithm.in_auto_pool(&op, 100_000)) {
+        for algorithm in
+            algorithms().iter().filter(|algorithm| algorithm.in_auto_pool(&op, 100_000))
+        {
             if algorithm.requires_cublas() || !kernels.available(algorithm, &op) {
                 continue;
             }
             let prepared = kernels.prepare(algorithm, &op)?;
-            let mut workspace = DeviceBuffer::alloc(&kernels.device, algorithm.workspace_bytes(&op, map.counts()))?;
+            let mut workspace =
+                DeviceBuffer::alloc(&kernels.device, algorithm.workspace_bytes(&op, map.counts()))?;
             let mut first = None;
             for _ in 0..times {
                 product.result.poison()?;
@@ -254,7 +301,10 @@ fn repeats(kernels: &mut Kernels, builder: &MapBuilder, times: usize) -> std::re
 }
 
 /// Two million rows of 512 float32 channels: offsets past 2^32 bytes.
-fn past_two_gib(kernels: &mut Kernels, builder: &MapBuilder) -> std::result::Result<Vec<String>, Error> {
+fn past_two_gib(
+    kernels: &mut Kernels,
+    builder: &MapBuilder,
+) -> std::result::Result<Vec<String>, Error> {
     let mut failures = Vec::new();
     let kernel = KernelSize::submanifold(1)?;
     let voxels = cloud(Generator::Surface, 2_000_000);
@@ -270,7 +320,8 @@ fn past_two_gib(kernels: &mut Kernels, builder: &MapBuilder) -> std::result::Res
         let prepared = kernels.prepare(algorithm, &op)?;
         let verifier = kernels.verifier(dtype)?;
         let mut product = Product::large(&kernels.device, &op, map.counts())?;
-        let mut workspace = DeviceBuffer::alloc(&kernels.device, algorithm.workspace_bytes(&op, map.counts()))?;
+        let mut workspace =
+            DeviceBuffer::alloc(&kernels.device, algorithm.workspace_bytes(&op, map.counts()))?;
         product.with(|operands| prepared.launch(&map, operands, &mut workspace))?;
         let expected = verifier.reference(&op, &map, product.first.get(), product.second.get())?;
         let error = verifier.worst_error(&op, product.result.get(), &expected)?;

@@ -3,7 +3,10 @@
 use half::{bf16, f16};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use voxtune_cuda::{CudaDevice, DeviceBuffer, DeviceSlice, DeviceSliceMut, MapCounts, Operands, Result, result_dtype};
+use voxtune_cuda::{
+    CudaDevice, DeviceBuffer, DeviceSlice, DeviceSliceMut, MapCounts, Operands, Result,
+    result_dtype,
+};
 use voxtune_shape::{DType, Direction, Operation};
 
 /// What the elements are.
@@ -44,14 +47,24 @@ pub(crate) struct Tensor {
 }
 
 impl Tensor {
-    pub(crate) fn upload(device: &CudaDevice, dtype: DType, values: &[f64], shift: usize) -> Result<Self> {
+    pub(crate) fn upload(
+        device: &CudaDevice,
+        dtype: DType,
+        values: &[f64],
+        shift: usize,
+    ) -> Result<Self> {
         let mut tensor = Self::poisoned(device, dtype, values.len(), shift)?;
         tensor.write(dtype, values, 0)?;
         Ok(tensor)
     }
 
     /// Values repeated with a period that no row length divides.
-    pub(crate) fn repeated(device: &CudaDevice, dtype: DType, len: usize, seed: u64) -> Result<Self> {
+    pub(crate) fn repeated(
+        device: &CudaDevice,
+        dtype: DType,
+        len: usize,
+        seed: u64,
+    ) -> Result<Self> {
         let values = values(dtype, Fill::Random, len.min(PERIOD), seed);
         let mut tensor = Self::poisoned(device, dtype, len, 0)?;
         for at in (0..len).step_by(PERIOD) {
@@ -61,7 +74,12 @@ impl Tensor {
     }
 
     /// Bytes of ones: not a number in every storage type.
-    pub(crate) fn poisoned(device: &CudaDevice, dtype: DType, len: usize, shift: usize) -> Result<Self> {
+    pub(crate) fn poisoned(
+        device: &CudaDevice,
+        dtype: DType,
+        len: usize,
+        shift: usize,
+    ) -> Result<Self> {
         let (shift_bytes, len_bytes) = (shift * dtype.bytes(), len * dtype.bytes());
         let mut buffer = DeviceBuffer::alloc(device, shift_bytes + len_bytes)?;
         buffer.fill(0xff)?;
@@ -71,13 +89,15 @@ impl Tensor {
     fn write(&mut self, dtype: DType, values: &[f64], at: usize) -> Result<()> {
         let at = self.shift_bytes + at * dtype.bytes();
         match dtype {
-            DType::Float16 => {
-                self.buffer.upload(at, &values.iter().map(|&v| f16::from_f64(v)).collect::<Vec<_>>())
+            DType::Float16 => self
+                .buffer
+                .upload(at, &values.iter().map(|&v| f16::from_f64(v)).collect::<Vec<_>>()),
+            DType::BFloat16 => self
+                .buffer
+                .upload(at, &values.iter().map(|&v| bf16::from_f64(v)).collect::<Vec<_>>()),
+            DType::Float32 => {
+                self.buffer.upload(at, &values.iter().map(|&v| v as f32).collect::<Vec<_>>())
             }
-            DType::BFloat16 => {
-                self.buffer.upload(at, &values.iter().map(|&v| bf16::from_f64(v)).collect::<Vec<_>>())
-            }
-            DType::Float32 => self.buffer.upload(at, &values.iter().map(|&v| v as f32).collect::<Vec<_>>()),
         }
     }
 
@@ -99,7 +119,10 @@ impl Tensor {
     }
 
     fn get_mut(&mut self) -> MutTensor<'_> {
-        MutTensor { whole: self.buffer.as_mut(), range: self.shift_bytes..self.shift_bytes + self.len_bytes }
+        MutTensor {
+            whole: self.buffer.as_mut(),
+            range: self.shift_bytes..self.shift_bytes + self.len_bytes,
+        }
     }
 }
 
@@ -134,7 +157,12 @@ impl Product {
         let [first, second, result] = Self::lengths(op, counts);
         Ok(Self {
             first: Tensor::upload(device, op.dtype, &values(op.dtype, fill, first, seed), shift)?,
-            second: Tensor::upload(device, op.dtype, &values(op.dtype, fill, second, seed + 1), shift)?,
+            second: Tensor::upload(
+                device,
+                op.dtype,
+                &values(op.dtype, fill, second, seed + 1),
+                shift,
+            )?,
             result: Tensor::poisoned(device, result_dtype(op), result, shift)?,
         })
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use voxtune_cuda::{
-    Algorithm, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder, Prepared, Probe, Result, Toolchain,
-    Verifier,
+    Algorithm, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder, Prepared, Probe,
+    Result, Toolchain, Verifier,
 };
 use voxtune_shape::{DType, Operation};
 
@@ -23,7 +23,12 @@ pub(crate) struct Kernels {
 }
 
 impl Kernels {
-    pub(crate) fn new(device: CudaDevice, toolchain: Toolchain, cubins: PathBuf, jobs: usize) -> Self {
+    pub(crate) fn new(
+        device: CudaDevice,
+        toolchain: Toolchain,
+        cubins: PathBuf,
+        jobs: usize,
+    ) -> Self {
         let cublas = match Cublas::new(&device) {
             Ok(cublas) => Some(Arc::new(cublas)),
             Err(error) => {
@@ -31,7 +36,15 @@ impl Kernels {
                 None
             }
         };
-        Self { device, toolchain, cubins, jobs, compiled: BTreeMap::new(), cublas, failures: Vec::new() }
+        Self {
+            device,
+            toolchain,
+            cubins,
+            jobs,
+            compiled: BTreeMap::new(),
+            cublas,
+            failures: Vec::new(),
+        }
     }
 
     pub(crate) fn cublas(&self) -> Option<&Arc<Cublas>> {
@@ -40,12 +53,20 @@ impl Kernels {
 
     /// Compiles what is not compiled yet.
     pub(crate) fn compile(&mut self, instances: impl IntoIterator<Item = Instance>) {
-        let mut wanted: Vec<Instance> =
-            instances.into_iter().filter(|instance| !self.compiled.contains_key(instance)).collect();
+        let mut wanted: Vec<Instance> = instances
+            .into_iter()
+            .filter(|instance| !self.compiled.contains_key(instance))
+            .collect();
         wanted.sort();
         wanted.dedup();
         let start = Instant::now();
-        let results = self.toolchain.compile(&wanted, self.device.capability(), &self.cubins, self.jobs, &|_| {});
+        let results = self.toolchain.compile(
+            &wanted,
+            self.device.capability(),
+            &self.cubins,
+            self.jobs,
+            &|_| {},
+        );
         let (mut fresh, mut bytes) = (0, 0);
         for result in results {
             match result {
@@ -92,10 +113,15 @@ impl Kernels {
 
     /// Whether this machine can run an algorithm.
     pub(crate) fn available(&self, algorithm: &Algorithm, op: &Operation) -> bool {
-        (self.cublas.is_some() || !algorithm.requires_cublas()) && algorithm.fits(op, self.device.capability())
+        (self.cublas.is_some() || !algorithm.requires_cublas())
+            && algorithm.fits(op, self.device.capability())
     }
 
-    pub(crate) fn prepare(&mut self, algorithm: &'static Algorithm, op: &Operation) -> Result<Prepared> {
+    pub(crate) fn prepare(
+        &mut self,
+        algorithm: &'static Algorithm,
+        op: &Operation,
+    ) -> Result<Prepared> {
         let instance = algorithm.instance(op).ok_or_else(|| CudaError::NotApplicable {
             algorithm: algorithm.to_string(),
             operation: op.to_string(),

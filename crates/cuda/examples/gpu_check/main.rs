@@ -3,8 +3,9 @@
 //! One binary, which brings the kernel sources along; it needs a driver, nvcc and a C++ compiler.
 //!
 //! ```text
-//! gpu_check check [--quick]            every algorithm against float64, adversarial shapes, the kernel map against the host's
-//! gpu_check bench --clouds FOLDER      times on clouds: FOLDER/<name>.i32 holds little-endian int32 (x, y, z) triples
+//! gpu_check check [--quick]            every algorithm against float64, adversarial shapes, the
+//! kernel map against the host's gpu_check bench --clouds FOLDER      times on clouds:
+//! FOLDER/<name>.i32 holds little-endian int32 (x, y, z) triples
 //! ```
 //! Under `compute-sanitizer` use `check --quick`. Exit status 1 if anything failed.
 #![expect(clippy::print_stdout, reason = "a program that reports on its standard output")]

@@ -14,13 +14,19 @@ fn clouds(quick: bool) -> Vec<(String, Vec<Voxel>)> {
         ("full".to_owned(), full_cube()),
         ("isolated".to_owned(), (0..300).map(|i| Voxel::new(i % 3, i * 10, -i * 10, 0)).collect()),
     ];
-    let counts: &[usize] =
-        if quick { &[65, 1025] } else { &[2, 63, 64, 65, 127, 129, 1023, 1024, 1025, 4095, 4097, 32_769, 70_001] };
+    let counts: &[usize] = if quick {
+        &[65, 1025]
+    } else {
+        &[2, 63, 64, 65, 127, 129, 1023, 1024, 1025, 4095, 4097, 32_769, 70_001]
+    };
     for generator in [Generator::Uniform, Generator::Surface] {
         for &n in counts {
             let batches = 1 + n % 3;
             if let Ok(cloud) = generate(generator, n, batches.min(n), 7) {
-                let moved = cloud.into_iter().map(|v| Voxel::new(v.batch, v.x - 20, v.y - 5, v.z)).collect();
+                let moved = cloud
+                    .into_iter()
+                    .map(|v| Voxel::new(v.batch, v.x - 20, v.y - 5, v.z))
+                    .collect();
                 clouds.push((format!("{generator:?} {n}"), moved));
             }
         }
@@ -63,13 +69,18 @@ pub(crate) fn check(builder: &MapBuilder, quick: bool) -> Result<Vec<String>> {
     twice.push(twice[100]);
     match builder.submanifold(&twice, KernelSize::submanifold(3).expect("3 is one")) {
         Err(CudaError::DuplicateVoxel { voxel, row: 512 }) if voxel == twice[100] => {}
-        other => failures.push(format!("a duplicate voxel gave {:?}", other.map(|map| map.counts().clone()))),
+        other => failures
+            .push(format!("a duplicate voxel gave {:?}", other.map(|map| map.counts().clone()))),
     }
     println!("kernel map: {checked} maps against the host's, {} wrong", failures.len());
     Ok(failures)
 }
 
-fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result<std::result::Result<(), String>> {
+fn compare(
+    builder: &MapBuilder,
+    voxels: &[Voxel],
+    kernel: KernelSize,
+) -> Result<std::result::Result<(), String>> {
     let mut map = builder.submanifold(voxels, kernel)?;
     builder.add_order(&mut map, RowOrder::Sorted)?;
     builder.add_order(&mut map, RowOrder::Global)?;
@@ -82,8 +93,11 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
     let table = map.download_table()?;
     let reverse = map.download_reverse_table()?.unwrap_or_default();
     for k in 0..volume {
-        let mut expected: Vec<(i32, i32)> =
-            host.pair_list(k).iter().map(|pair| (pair.out_row as i32, pair.in_row as i32)).collect();
+        let mut expected: Vec<(i32, i32)> = host
+            .pair_list(k)
+            .iter()
+            .map(|pair| (pair.out_row as i32, pair.in_row as i32))
+            .collect();
         expected.sort_unstable();
         let (in_rows, out_rows) = map.download_pairs(k)?;
         let listed: Vec<(i32, i32)> = out_rows.into_iter().zip(in_rows).collect();
@@ -106,7 +120,10 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
             || rows.iter().enumerate().all(|(at, &row)| at / 32_768 == row as usize / 32_768);
         rows.sort_unstable();
         if !rows.iter().copied().eq(0..n as i32) || !in_segments {
-            return Ok(Err(format!("{} order is no permutation within its segments", order.as_str())));
+            return Ok(Err(format!(
+                "{} order is no permutation within its segments",
+                order.as_str()
+            )));
         }
     }
     Ok(Ok(()))

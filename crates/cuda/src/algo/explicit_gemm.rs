@@ -15,10 +15,13 @@ use crate::instance::{Instance, dtype_define};
 use crate::map::{DeviceKernelMap, MapCounts};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
-/// Gathered rows are padded with zero rows to a multiple of this. In wgrad they are the inner dimension of the product, and cuBLAS 13.0
-/// gives results that are off by a few rows' worth for some inner dimensions that are no multiple of 8 (seen on an H100 against float64, such
-/// as 32 × 32 × 10,245).
-const ROW_PADDING: usize = 64;
+/// Gathered rows are padded with zero rows to a multiple of this, and wgrad's dense products take
+/// at most [`PRODUCT_ROWS`] of them. Rows are the inner dimension there, and cuBLAS 13.0 gives
+/// results that are off by a few rows' worth for some inner dimensions: with 5 rows past a multiple
+/// of 8 (32 × 32 × 10,245), or with a million (64 × 64 × 1,026,560); seen on an H100 against
+/// float64.
+const ROW_PADDING: usize = 1024;
+const PRODUCT_ROWS: usize = 128 * ROW_PADDING;
 
 /// The family has no parameters.
 #[derive(Clone, Copy, Debug)]
@@ -49,16 +52,21 @@ impl Cublas {
             return Err(CudaError::NoCublas);
         }
         let handle = Handle(result::create_handle().during("starting cuBLAS")?);
-        // SAFETY: handle and stream are live; the stream types of driver and library are the same pointer.
-        unsafe { result::set_stream(handle.0, device.raw_stream().cast()) }.during("binding cuBLAS to a stream")?;
+        // SAFETY: handle and stream are live; the stream types of driver and library are the same
+        // pointer.
+        unsafe { result::set_stream(handle.0, device.raw_stream().cast()) }
+            .during("binding cuBLAS to a stream")?;
         // Without this, sums that cuBLAS splits may meet in 16 bits.
         let mode = sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
         // SAFETY: the handle is live.
-        unsafe { sys::cublasSetMathMode(handle.0, mode) }.result().during("setting cuBLAS's precision")?;
+        unsafe { sys::cublasSetMathMode(handle.0, mode) }
+            .result()
+            .during("setting cuBLAS's precision")?;
         Ok(Self { handle: Mutex::new(handle) })
     }
 
-    /// Queues `c = op(a) · op(b)` in cuBLAS's column-major terms with float32 accumulation and a float32 `c`.
+    /// Queues `c = op(a) · op(b)`, or adds it to `c`, in cuBLAS's column-major terms with float32
+    /// accumulation and a float32 `c`.
     ///
     /// # Safety
     /// The addresses hold matrices of these sizes.
@@ -69,9 +77,13 @@ impl Cublas {
             DType::Float32 => sys::cudaDataType_t::CUDA_R_32F,
         };
         let transpose = |wanted| {
-            if wanted { sys::cublasOperation_t::CUBLAS_OP_T } else { sys::cublasOperation_t::CUBLAS_OP_N }
+            if wanted {
+                sys::cublasOperation_t::CUBLAS_OP_T
+            } else {
+                sys::cublasOperation_t::CUBLAS_OP_N
+            }
         };
-        let (one, zero) = (1.0_f32, 0.0_f32);
+        let (one, beta) = (1.0_f32, if shape.add { 1.0_f32 } else { 0.0 });
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the caller's promise; alpha and beta are float32, as the compute type asks.
         unsafe {
@@ -89,7 +101,7 @@ impl Cublas {
                 shape.b as *const c_void,
                 element,
                 shape.ldb,
-                std::ptr::from_ref(&zero).cast(),
+                std::ptr::from_ref(&beta).cast(),
                 shape.c as *mut c_void,
                 sys::cudaDataType_t::CUDA_R_32F,
                 shape.m,
@@ -100,14 +112,22 @@ impl Cublas {
         .during("a dense product")
     }
 
-    /// Rate of a dense square product with float32 accumulation, a ceiling for what the device can do: the median of five.
+    /// Rate of a dense square product with float32 accumulation, a ceiling for what the device can
+    /// do: the median of five.
     ///
     /// # Units
     /// Floating-point operations a second.
     ///
     /// # Errors
     /// If the device has not the memory, or cuBLAS fails.
-    pub fn dense_rate(&self, device: &CudaDevice, dtype: DType, a: &DeviceBuffer, b: &DeviceBuffer, edge: usize) -> Result<f64> {
+    pub fn dense_rate(
+        &self,
+        device: &CudaDevice,
+        dtype: DType,
+        a: &DeviceBuffer,
+        b: &DeviceBuffer,
+        edge: usize,
+    ) -> Result<f64> {
         let needed = edge * edge * dtype.bytes();
         let found = a.len_bytes().min(b.len_bytes());
         if found < needed {
@@ -126,6 +146,7 @@ impl Cublas {
             b: b.as_ref().address(),
             ldb: size,
             c: c.as_mut().address(),
+            add: false,
         };
         let mut timer = crate::EventTimer::new(device)?;
         let mut times_ns = Vec::new();
@@ -161,6 +182,8 @@ struct Product {
     b: u64,
     ldb: i32,
     c: u64,
+    /// Whether the product is added to `c`.
+    add: bool,
 }
 
 /// Where the parts of the workspace begin.
@@ -174,7 +197,8 @@ struct Layout {
 impl Layout {
     const ALIGNMENT: usize = 256;
 
-    /// Forward and dgrad: gathered rows, products of one offset, sums of all. Wgrad: both gathered operands.
+    /// Forward and dgrad: gathered rows, products of one offset, sums of all. Wgrad: both gathered
+    /// operands.
     fn new(op: &Operation, counts: &MapCounts) -> Self {
         let largest = counts.largest_offset().next_multiple_of(ROW_PADDING);
         let (gathered, result) = channels(op);
@@ -182,7 +206,9 @@ impl Layout {
         let first = largest * gathered as usize * element;
         let (second, sums) = match op.direction {
             Direction::Wgrad => (largest * op.c_out as usize * element, 0),
-            Direction::Forward => (largest * result as usize * 4, counts.n_out * result as usize * 4),
+            Direction::Forward => {
+                (largest * result as usize * 4, counts.n_out * result as usize * 4)
+            }
             Direction::Dgrad => (largest * result as usize * 4, counts.n_in * result as usize * 4),
         };
         let second_at = first.next_multiple_of(Self::ALIGNMENT);
@@ -234,7 +260,9 @@ impl Kernels {
         let layout = Layout::new(op, &map.counts);
         match op.direction {
             Direction::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
-            Direction::Forward | Direction::Dgrad => self.launch_rows(op, map, operands, workspace, &layout),
+            Direction::Forward | Direction::Dgrad => {
+                self.launch_rows(op, map, operands, workspace, &layout)
+            }
         }
     }
 
@@ -248,7 +276,8 @@ impl Kernels {
     ) -> Result<()> {
         let dgrad = op.direction == Direction::Dgrad;
         let (gathered, result) = channels(op);
-        let (from, to) = if dgrad { (&map.out_rows, &map.in_rows) } else { (&map.in_rows, &map.out_rows) };
+        let (from, to) =
+            if dgrad { (&map.out_rows, &map.in_rows) } else { (&map.in_rows, &map.out_rows) };
         let length = operands.result.len_bytes() / op.dtype.bytes();
         if length == 0 {
             return Ok(());
@@ -258,18 +287,23 @@ impl Kernels {
             sums.fill(0)?;
         }
         let sums = base + layout.sums as u64;
-        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0) {
+        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0)
+        {
             let list = map.pair_offset[offset] as u64 * 4;
             let (from, to) = (from.as_ref().address() + list, to.as_ref().address() + list);
             let (rows, products) = (base + layout.first as u64, base + layout.second as u64);
             let (count, gathered_arg, result_arg) = (pairs as i32, gathered as i32, result as i32);
             let padded = count;
             let features = operands.first.address();
-            // SAFETY: (Element*, int*, int, int, int, Element*), then (float*, int*, int, int, float*): the workspace holds the rows and the
-            // products of the largest offset and the sums of all rows.
+            // SAFETY: (Element*, int*, int, int, int, Element*), then (float*, int*, int, int,
+            // float*): the workspace holds the rows and the products of the largest offset and the
+            // sums of all rows.
             unsafe {
                 let blocks = Grid::covering(pairs * gathered as usize, 256)?;
-                self.gather.launch(blocks, arguments![features, from, count, padded, gathered_arg, rows])?;
+                self.gather.launch(
+                    blocks,
+                    arguments![features, from, count, padded, gathered_arg, rows],
+                )?;
                 let weights = operands.second.address()
                     + (offset * op.c_in as usize * op.c_out as usize * op.dtype.bytes()) as u64;
                 let shape = Product {
@@ -283,15 +317,19 @@ impl Kernels {
                     b: rows,
                     ldb: gathered as i32,
                     c: products,
+                    add: false,
                 };
                 self.cublas.product(op.dtype, &shape)?;
                 let blocks = Grid::covering(pairs * result as usize, 256)?;
-                self.scatter_add.launch(blocks, arguments![products, to, count, result_arg, sums])?;
+                self.scatter_add
+                    .launch(blocks, arguments![products, to, count, result_arg, sums])?;
             }
         }
         let (length_arg, target) = (length as i64, operands.result.address());
         // SAFETY: (float*, i64, Element*), both of `length` elements.
-        unsafe { self.round.launch(Grid::covering(length, 256)?, arguments![sums, length_arg, target]) }
+        unsafe {
+            self.round.launch(Grid::covering(length, 256)?, arguments![sums, length_arg, target])
+        }
     }
 
     fn launch_wgrad(
@@ -305,33 +343,41 @@ impl Kernels {
         let base = workspace.as_mut().address();
         let elements = op.c_in as usize * op.c_out as usize;
         operands.result.fill(0)?;
-        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0) {
+        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0)
+        {
             let list = map.pair_offset[offset] as u64 * 4;
-            let (in_rows, out_rows) = (map.in_rows.as_ref().address() + list, map.out_rows.as_ref().address() + list);
+            let (in_rows, out_rows) =
+                (map.in_rows.as_ref().address() + list, map.out_rows.as_ref().address() + list);
             let (x_rows, g_rows) = (base + layout.first as u64, base + layout.second as u64);
             let (count, c_in, c_out) = (pairs as i32, op.c_in as i32, op.c_out as i32);
             let rows = pairs.next_multiple_of(ROW_PADDING);
             let padded = rows as i32;
             let (x, g) = (operands.first.address(), operands.second.address());
-            // SAFETY: (Element*, int*, int, int, int, Element*); the workspace holds both gathered operands of the largest offset.
+            // SAFETY: (Element*, int*, int, int, int, Element*); the workspace holds both gathered
+            // operands of the largest offset.
             unsafe {
                 let blocks = Grid::covering(rows * op.c_in as usize, 256)?;
                 self.gather.launch(blocks, arguments![x, in_rows, count, padded, c_in, x_rows])?;
                 let blocks = Grid::covering(rows * op.c_out as usize, 256)?;
-                self.gather.launch(blocks, arguments![g, out_rows, count, padded, c_out, g_rows])?;
-                let shape = Product {
-                    transpose_a: false,
-                    transpose_b: true,
-                    m: c_out,
-                    n: c_in,
-                    k: padded,
-                    a: g_rows,
-                    lda: c_out,
-                    b: x_rows,
-                    ldb: c_in,
-                    c: operands.result.address() + (offset * elements * 4) as u64,
-                };
-                self.cublas.product(op.dtype, &shape)?;
+                self.gather
+                    .launch(blocks, arguments![g, out_rows, count, padded, c_out, g_rows])?;
+                for first in (0..rows).step_by(PRODUCT_ROWS) {
+                    let row_bytes = |channels: u32| channels as usize * op.dtype.bytes();
+                    let shape = Product {
+                        transpose_a: false,
+                        transpose_b: true,
+                        m: c_out,
+                        n: c_in,
+                        k: PRODUCT_ROWS.min(rows - first) as i32,
+                        a: g_rows + (first * row_bytes(op.c_out)) as u64,
+                        lda: c_out,
+                        b: x_rows + (first * row_bytes(op.c_in)) as u64,
+                        ldb: c_in,
+                        c: operands.result.address() + (offset * elements * 4) as u64,
+                        add: first > 0,
+                    };
+                    self.cublas.product(op.dtype, &shape)?;
+                }
             }
         }
         Ok(())

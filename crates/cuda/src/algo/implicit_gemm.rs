@@ -2,14 +2,14 @@
 
 use voxtune_shape::{AlgoId, Direction, Operation};
 
+use super::copy_elements;
 use super::mask_gemm::channels;
 use super::pair_units::PairUnits;
-use super::copy_elements;
 use crate::instance::{Instance, dtype_define};
 use crate::map::{MapCounts, mask_words};
 
-/// Parameters of an instance: result rows, result channels and gathered channels a block. In wgrad they are input channels, output
-/// channels and pairs.
+/// Parameters of an instance: result rows, result channels and gathered channels a block. In wgrad
+/// they are input channels, output channels and pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ImplicitGemm {
     rows: u32,
@@ -17,7 +17,8 @@ pub(super) struct ImplicitGemm {
     depth: u32,
 }
 
-/// Chunks into which wgrad cuts all pairs: four waves of blocks on the largest devices, and chunks short enough for float32 sums.
+/// Chunks into which wgrad cuts all pairs: four waves of blocks on the largest devices, and chunks
+/// short enough for float32 sums.
 const WGRAD_SPLIT: u32 = 1024;
 
 impl ImplicitGemm {
@@ -41,7 +42,9 @@ impl ImplicitGemm {
     pub(super) fn in_auto_pool(self, op: &Operation) -> bool {
         let (gathered, result) = channels(op);
         if op.direction == Direction::Wgrad {
-            let padded = |tile: Self| op.c_in.next_multiple_of(tile.rows) * op.c_out.next_multiple_of(tile.cols);
+            let padded = |tile: Self| {
+                op.c_in.next_multiple_of(tile.rows) * op.c_out.next_multiple_of(tile.cols)
+            };
             let least = Self::ALL.map(padded).into_iter().min().unwrap_or(0);
             return self.depth == 16 && padded(self) <= least;
         }

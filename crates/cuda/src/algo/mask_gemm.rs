@@ -22,40 +22,29 @@ pub(super) struct MaskGemm {
     pub(super) order: RowOrder,
 }
 
-/// (rows, cols, depth, stages, warp). Narrow results take deep steps where shared memory allows; wide ones take many rows, so that weights are
-/// read from the second-level cache less often.
-const TILES: [(u32, u32, u32, u32, u32); 31] = [
+/// (rows, cols, depth, stages, warp). Narrow results take deep steps where shared memory allows;
+/// wide ones take many rows, so that weights are read from the second-level cache less often.
+const TILES: [(u32, u32, u32, u32, u32); 20] = [
     (64, 16, 32, 4, 32),
-    (128, 16, 16, 4, 32),
-    (128, 16, 64, 3, 32),
     (64, 32, 32, 4, 32),
     (128, 32, 16, 4, 32),
     (128, 32, 32, 4, 32),
-    (256, 32, 32, 4, 32),
-    (128, 32, 64, 3, 32),
     (128, 48, 16, 4, 32),
     (128, 48, 48, 3, 32),
     (64, 64, 32, 4, 32),
+    (128, 64, 16, 4, 32),
     (128, 64, 32, 4, 32),
     (128, 64, 64, 3, 32),
     (256, 64, 32, 4, 32),
-    (128, 64, 16, 4, 32),
     (128, 96, 16, 4, 32),
-    (128, 128, 16, 4, 32),
     (128, 96, 32, 4, 32),
     (128, 96, 48, 3, 32),
     (64, 128, 32, 4, 32),
+    (128, 128, 16, 4, 32),
     (128, 128, 32, 4, 32),
     (128, 128, 64, 3, 32),
-    (256, 128, 32, 4, 64),
-    (128, 256, 32, 4, 64),
-    (64, 256, 32, 4, 32),
-    (64, 64, 32, 4, 64),
-    (128, 64, 64, 3, 64),
-    (64, 128, 32, 4, 64),
-    (64, 128, 64, 3, 64),
-    (128, 128, 32, 4, 64),
     (128, 128, 64, 3, 64),
+    (128, 256, 32, 4, 64),
 ];
 
 impl MaskGemm {
@@ -85,17 +74,22 @@ impl MaskGemm {
     pub(super) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
         let (gathered, result) = channels(op);
         let wide_enough = |rows: u32, cols: u32, depth: u32| {
-            // A narrow tile gathers the rows once more for each column of tiles; a shallow one synchronises more often.
+            // A narrow tile gathers the rows once more for each column of tiles; a shallow one
+            // synchronises more often.
             let narrow = cols < 128 && cols * 2 < result.min(256);
             let shallow = depth == 16 && gathered > 32;
             // A tile that leaves most multiprocessors idle loses to one of half its rows.
             let blocks = n_out.div_ceil(rows as usize) * result.div_ceil(cols) as usize;
             !narrow && !shallow && (rows <= 128 || blocks >= 64)
         };
-        let padded = |cols: u32, depth: u32| gathered.next_multiple_of(depth) * result.next_multiple_of(cols);
-        let usable = TILES.iter().filter(|(rows, cols, depth, ..)| wide_enough(*rows, *cols, *depth));
+        let padded = |cols: u32, depth: u32| {
+            gathered.next_multiple_of(depth) * result.next_multiple_of(cols)
+        };
+        let usable =
+            TILES.iter().filter(|(rows, cols, depth, ..)| wide_enough(*rows, *cols, *depth));
         let least = usable.map(|(_, cols, depth, ..)| padded(*cols, *depth)).min().unwrap_or(0);
-        wide_enough(self.rows, self.cols, self.depth) && padded(self.cols, self.depth) * 4 <= least * 5
+        wide_enough(self.rows, self.cols, self.depth)
+            && padded(self.cols, self.depth) * 4 <= least * 5
     }
 
     pub(super) fn default_for(op: &Operation) -> Self {

@@ -69,7 +69,8 @@ impl Algorithm {
             }
     }
 
-    /// Whether it has a chance on this operation at this size, by its share of wasted products and of idle multiprocessors.
+    /// Whether it has a chance on this operation at this size, by its share of wasted products and
+    /// of idle multiprocessors.
     #[must_use]
     pub fn in_auto_pool(&self, op: &Operation, n_out: usize) -> bool {
         self.applies(op)
@@ -153,7 +154,11 @@ pub fn algorithms() -> &'static [Algorithm] {
     static ALL: LazyLock<Vec<Algorithm>> = LazyLock::new(|| {
         let named = |id: AlgoId, family| Algorithm { id, family };
         let mut all = vec![named(ExplicitGemm::id(), Family::Explicit(ExplicitGemm))];
-        all.extend(ImplicitGemm::ALL.iter().map(|implicit| named(implicit.id(), Family::Implicit(*implicit))));
+        all.extend(
+            ImplicitGemm::ALL
+                .iter()
+                .map(|implicit| named(implicit.id(), Family::Implicit(*implicit))),
+        );
         all.extend(MaskGemm::all().map(|mask| named(mask.id(), Family::Mask(mask))));
         all.extend(PairGemm::all().map(|pair| named(pair.id(), Family::Pair(pair))));
         all
@@ -167,8 +172,8 @@ pub fn algorithm(id: &AlgoId) -> Option<&'static Algorithm> {
     algorithms().iter().find(|algorithm| algorithm.id == *id)
 }
 
-/// What runs where nothing is known: right for every size, never cuBLAS, a natural row order, and no more shared memory than every
-/// architecture has.
+/// What runs where nothing is known: right for every size, never cuBLAS, a natural row order, and
+/// no more shared memory than every architecture has.
 #[must_use]
 pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
     let odd = !op.c_in.is_multiple_of(2) || !op.c_out.is_multiple_of(2);
@@ -182,7 +187,8 @@ pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
     algorithm(&id).expect("defaults are listed, which a test checks")
 }
 
-/// Shared memory that a block may have. From the CUDA programming guide's table of compute capabilities.
+/// Shared memory that a block may have. From the CUDA programming guide's table of compute
+/// capabilities.
 fn shared_bytes_a_block(capability: ComputeCapability) -> usize {
     let kib = match (capability.major, capability.minor) {
         (8, 0 | 7) => 163,
@@ -199,7 +205,8 @@ const fn copy_elements(channels: u32) -> u32 {
     if power > 8 { 8 } else { power }
 }
 
-/// Elements of shared memory a line of a tile takes: a line that is no power of two is padded to an odd number of 16-byte chunks.
+/// Elements of shared memory a line of a tile takes: a line that is no power of two is padded to an
+/// odd number of 16-byte chunks.
 const fn line_bytes(elements: u32) -> usize {
     let chunks = elements as usize / 8;
     16 * if chunks.is_power_of_two() || chunks % 2 == 1 { chunks } else { chunks + 1 }
@@ -221,7 +228,9 @@ mod tests {
     use super::*;
 
     fn operations() -> impl Iterator<Item = Operation> {
-        let channels = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 20, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512];
+        let channels = [
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 20, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512,
+        ];
         Direction::ALL.into_iter().flat_map(move |direction| {
             DType::ALL.into_iter().flat_map(move |dtype| {
                 channels.into_iter().flat_map(move |c_in| {
@@ -268,7 +277,10 @@ mod tests {
     #[test]
     fn the_auto_pool_is_small() {
         for op in operations() {
-            let pool = algorithms().iter().filter(|algorithm| algorithm.in_auto_pool(&op, 500_000)).count();
+            let pool = algorithms()
+                .iter()
+                .filter(|algorithm| algorithm.in_auto_pool(&op, 500_000))
+                .count();
             assert!((2..=40).contains(&pool), "{op}: {pool}");
         }
     }
@@ -280,7 +292,11 @@ mod tests {
                 let instance = algorithm.instance(&op);
                 assert_eq!(instance.is_some(), algorithm.applies(&op));
                 if let Some(instance) = instance {
-                    assert!(voxtune_kernels::SOURCES.iter().any(|source| source.name == instance.source));
+                    assert!(
+                        voxtune_kernels::SOURCES
+                            .iter()
+                            .any(|source| source.name == instance.source)
+                    );
                 }
             }
         }
@@ -290,7 +306,11 @@ mod tests {
     fn grouped_and_strided_layers_are_refused() {
         let kernel = KernelSize::submanifold(3).unwrap();
         let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
-        for op in [Operation { groups: 2, ..op }, Operation { stride: [2; 3], ..op }, Operation { transposed: true, ..op }] {
+        for op in [
+            Operation { groups: 2, ..op },
+            Operation { stride: [2; 3], ..op },
+            Operation { transposed: true, ..op },
+        ] {
             assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
         }
     }

@@ -9,8 +9,8 @@ use crate::map::MapCounts;
 /// The tensors of one product.
 ///
 /// # Shapes
-/// With `x (n_in, c_in)`, `w (volume, c_in, c_out)`, `y` and its gradient `g (n_out, c_out)`, row-major and densely packed, at any
-/// address that fits one element:
+/// With `x (n_in, c_in)`, `w (volume, c_in, c_out)`, `y` and its gradient `g (n_out, c_out)`,
+/// row-major and densely packed, at any address that fits one element:
 ///
 /// | direction | first | second | result |
 /// |---|---|---|---|

@@ -25,7 +25,7 @@ pub(super) struct PairGemm {
 }
 
 /// (rows, cols, depth, stages, warp).
-const TILES: [(u32, u32, u32, u32, u32); 17] = [
+const TILES: [(u32, u32, u32, u32, u32); 15] = [
     (16, 32, 64, 4, 16),
     (16, 64, 64, 4, 16),
     (32, 32, 64, 4, 32),
@@ -33,15 +33,13 @@ const TILES: [(u32, u32, u32, u32, u32); 17] = [
     (64, 32, 64, 4, 32),
     (48, 48, 64, 4, 48),
     (64, 64, 32, 4, 32),
-    (64, 64, 64, 4, 32),
+    (64, 64, 32, 4, 64),
     (96, 96, 32, 4, 32),
     (32, 128, 32, 4, 32),
     (128, 32, 32, 4, 32),
     (64, 128, 32, 4, 32),
     (128, 64, 32, 4, 32),
     (128, 128, 32, 4, 32),
-    (64, 64, 32, 4, 64),
-    (64, 128, 32, 4, 64),
     (128, 128, 32, 4, 64),
 ];
 const SPLITS: [u32; 4] = [128, 256, 512, 1024];
@@ -72,8 +70,14 @@ impl PairGemm {
     /// Tiles whose padded products stay within a quarter of the least possible.
     pub(super) fn in_auto_pool(self, op: &Operation) -> bool {
         // Small tiles gather each row once for every tile across from it.
-        let large = |rows: u32, cols: u32| !(rows < 64 && op.c_in >= 128 && cols < op.c_out || cols < 64 && op.c_out >= 128 && rows < op.c_in);
-        let padded = |rows: u32, cols: u32| op.c_in.next_multiple_of(rows) * op.c_out.next_multiple_of(cols);
+        let large = |rows: u32, cols: u32| {
+            let wide = op.c_in >= 128 && op.c_out >= 128;
+            let narrow_rows = rows < 64 && op.c_in >= 128 && cols < op.c_out;
+            let narrow_cols = cols < 64 && op.c_out >= 128 && rows < op.c_in;
+            !(wide && rows * cols < 64 * 128 || narrow_rows || narrow_cols)
+        };
+        let padded =
+            |rows: u32, cols: u32| op.c_in.next_multiple_of(rows) * op.c_out.next_multiple_of(cols);
         let usable = TILES.iter().filter(|(rows, cols, ..)| large(*rows, *cols));
         let least = usable.map(|(rows, cols, ..)| padded(*rows, *cols)).min().unwrap_or(0);
         large(self.rows, self.cols) && padded(self.rows, self.cols) * 4 <= least * 5
@@ -85,7 +89,13 @@ impl PairGemm {
         };
         Self::all()
             .filter(|tile| tile.split == 512 && tile.warp <= 48 && tile.in_auto_pool(op))
-            .min_by_key(|tile| (padded(tile), std::cmp::Reverse(tile.rows * tile.cols), std::cmp::Reverse(tile.depth)))
+            .min_by_key(|tile| {
+                (
+                    padded(tile),
+                    std::cmp::Reverse(tile.rows * tile.cols),
+                    std::cmp::Reverse(tile.depth),
+                )
+            })
             .expect("the least padded tile of an operation is in its pool")
     }
 
@@ -95,7 +105,13 @@ impl PairGemm {
         let cols = if self.cols.is_multiple_of(64) { 64 } else { self.cols };
         let warps = (self.rows / rows) * (self.cols / cols);
         let steps = self.depth / 16;
-        let share = if warps >= 4 { 1 } else if warps >= 2 { 2 } else { 4 };
+        let share = if warps >= 4 {
+            1
+        } else if warps >= 2 {
+            2
+        } else {
+            4
+        };
         (rows, cols, if share > steps { steps } else { share })
     }
 

@@ -14,7 +14,8 @@ pub(super) struct PairUnits {
 }
 
 impl PairUnits {
-    /// Cuts all pairs into about `split` chunks of equal length, a multiple of `step`; each offset rounds up on its own.
+    /// Cuts all pairs into about `split` chunks of equal length, a multiple of `step`; each offset
+    /// rounds up on its own.
     pub(super) fn new(counts: &MapCounts, split: u32, step: u32) -> Self {
         let chunk = chunk_pairs(counts, split, step);
         let mut units = Self {
@@ -40,7 +41,12 @@ impl PairUnits {
     }
 
     /// Memory of the partial results.
-    pub(super) fn workspace_bytes(op: &Operation, counts: &MapCounts, split: u32, step: u32) -> usize {
+    pub(super) fn workspace_bytes(
+        op: &Operation,
+        counts: &MapCounts,
+        split: u32,
+        step: u32,
+    ) -> usize {
         let chunk = chunk_pairs(counts, split, step);
         let units: usize = counts.pairs.iter().map(|pairs| pairs.div_ceil(chunk)).sum();
         units * op.c_in as usize * op.c_out as usize * 4

@@ -91,11 +91,12 @@ struct ReduceParams {
 }
 
 impl Prepared {
-    /// Loads what an algorithm needs for an operation. `cublas` is needed where [`Algorithm::requires_cublas`] says so.
+    /// Loads what an algorithm needs for an operation. `cublas` is needed where
+    /// [`Algorithm::requires_cublas`] says so.
     ///
     /// # Errors
-    /// [`CudaError::NotApplicable`] if the algorithm does not compute the operation or the instance is another;
-    /// [`CudaError::NoCublas`]; whatever loading fails with.
+    /// [`CudaError::NotApplicable`] if the algorithm does not compute the operation or the instance
+    /// is another; [`CudaError::NoCublas`]; whatever loading fails with.
     pub fn new(
         device: &CudaDevice,
         algorithm: &'static Algorithm,
@@ -143,11 +144,14 @@ impl Prepared {
         &self.operation
     }
 
-    /// Dynamic shared memory of a block, as the compiled instance says. Bytes; `None` for `explicit_gemm`.
+    /// Dynamic shared memory of a block, as the compiled instance says. Bytes; `None` for
+    /// `explicit_gemm`.
     #[must_use]
     pub const fn compiled_shared_bytes(&self) -> Option<u32> {
         match &self.kernels {
-            Kernels::Rows(kernel) | Kernels::Pairs { product: kernel, .. } => Some(kernel.shared_bytes),
+            Kernels::Rows(kernel) | Kernels::Pairs { product: kernel, .. } => {
+                Some(kernel.shared_bytes)
+            }
             Kernels::Explicit(_) => None,
         }
     }
@@ -155,8 +159,9 @@ impl Prepared {
     /// Queues the product on the device's stream: no allocation, no waiting.
     ///
     /// # Errors
-    /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see [`Algorithm::workspace_bytes`]);
-    /// [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map that does not fit; whatever the driver fails with.
+    /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
+    /// [`Algorithm::workspace_bytes`]); [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map
+    /// that does not fit; whatever the driver fails with.
     pub fn launch(
         &self,
         map: &DeviceKernelMap,
@@ -165,21 +170,35 @@ impl Prepared {
     ) -> Result<()> {
         let op = &self.operation;
         if map.kernel != op.kernel {
-            return Err(CudaError::MapVolume { expected: op.kernel.volume(), found: map.kernel.volume() });
+            return Err(CudaError::MapVolume {
+                expected: op.kernel.volume(),
+                found: map.kernel.volume(),
+            });
         }
         operands.check(op, &map.counts)?;
         let needed = self.algorithm.workspace_bytes(op, &map.counts);
         if workspace.len_bytes() < needed {
-            return Err(CudaError::Length { what: "the workspace", expected: needed, found: workspace.len_bytes() });
+            return Err(CudaError::Length {
+                what: "the workspace",
+                expected: needed,
+                found: workspace.len_bytes(),
+            });
         }
         match &self.kernels {
             Kernels::Rows(kernel) => self.launch_rows(kernel, map, operands),
-            Kernels::Pairs { product, reduce } => self.launch_pairs(product, reduce, map, operands, workspace),
+            Kernels::Pairs { product, reduce } => {
+                self.launch_pairs(product, reduce, map, operands, workspace)
+            }
             Kernels::Explicit(kernels) => kernels.launch(op, map, operands, workspace),
         }
     }
 
-    fn launch_rows(&self, kernel: &ShapedKernel, map: &DeviceKernelMap, operands: &Operands<'_>) -> Result<()> {
+    fn launch_rows(
+        &self,
+        kernel: &ShapedKernel,
+        map: &DeviceKernelMap,
+        operands: &Operands<'_>,
+    ) -> Result<()> {
         let op = &self.operation;
         let (rows, mirror) = row_map(op.direction, map)?;
         if rows.rows == 0 {
@@ -193,20 +212,24 @@ impl Prepared {
         if ordered.is_none() && order != RowOrder::Natural {
             return Err(CudaError::MapLacks { what: order.as_str() });
         }
-        let (table, masks) = ordered.map_or((&rows.table, &rows.masks), |rows| (&rows.table, &rows.masks));
+        let (table, masks) =
+            ordered.map_or((&rows.table, &rows.masks), |rows| (&rows.table, &rows.masks));
         let (table, masks) = (table.as_ref().address(), masks.as_ref().address());
         let table_pitch = DeviceKernelMap::pitch(rows.rows) as i64;
         let (n, c_in, c_out) = (rows.rows as i32, op.c_in as i32, op.c_out as i32);
         let (volume, mirror) = (op.kernel.volume() as i32, i32::from(mirror));
-        let aligned = |address: u64, elements: u32| address.is_multiple_of(u64::from(elements) * op.dtype.bytes() as u64);
+        let aligned = |address: u64, elements: u32| {
+            address.is_multiple_of(u64::from(elements) * op.dtype.bytes() as u64)
+        };
         let launch = |blocks: usize, arguments: &mut [*mut std::ffi::c_void]| {
             let grid = Grid {
                 blocks: [block_count(blocks)?, 1],
                 threads: kernel.threads,
                 shared_bytes: kernel.shared_bytes,
             };
-            // SAFETY: the parameter structures mirror the kernels'; `check` has compared every operand's length with what the kernel
-            // reads and writes, and the map's row numbers are below those lengths.
+            // SAFETY: the parameter structures mirror the kernels'; `check` has compared every
+            // operand's length with what the kernel reads and writes, and the map's row numbers are
+            // below those lengths.
             unsafe { kernel.kernel.launch(grid, arguments) }
         };
         match self.algorithm.family {
@@ -217,7 +240,8 @@ impl Prepared {
                     result,
                     table,
                     masks,
-                    row_of_position: ordered.map_or(0, |rows| rows.row_of_position.as_ref().address()),
+                    row_of_position: ordered
+                        .map_or(0, |rows| rows.row_of_position.as_ref().address()),
                     table_pitch,
                     n,
                     c_in,
@@ -225,7 +249,8 @@ impl Prepared {
                     volume,
                     mirror,
                     copies_aligned: i32::from(
-                        aligned(gathered, copy_elements(gathered_channels)) && aligned(weights, copy_elements(op.c_out)),
+                        aligned(gathered, copy_elements(gathered_channels))
+                            && aligned(weights, copy_elements(op.c_out)),
                     ),
                     result_aligned: i32::from(aligned(result, copy_elements(result_channels))),
                 };
@@ -272,7 +297,9 @@ impl Prepared {
         let volume = op.kernel.volume();
         let (x, g) = (operands.first.address(), operands.second.address());
         let aligned = |address: u64, channels: u32| {
-            address.is_multiple_of(u64::from(copy_elements(channels).min(most)) * op.dtype.bytes() as u64)
+            address.is_multiple_of(
+                u64::from(copy_elements(channels).min(most)) * op.dtype.bytes() as u64,
+            )
         };
         let params = PairGemmParams {
             x,
@@ -292,14 +319,19 @@ impl Prepared {
                 threads: product.threads,
                 shared_bytes: product.shared_bytes,
             };
-            // SAFETY: the structure mirrors the kernel's; the pair lists name rows of x and g, whose lengths `check` has compared; the
-            // workspace holds a partial result a unit.
+            // SAFETY: the structure mirrors the kernel's; the pair lists name rows of x and g,
+            // whose lengths `check` has compared; the workspace holds a partial result a unit.
             unsafe { product.kernel.launch(grid, arguments![params]) }?;
         }
         let elements = op.c_in as usize * op.c_out as usize;
-        let params =
-            ReduceParams { partial: params.partial, dw: operands.result.address(), elements: elements as i32, units };
-        // SAFETY: the structure mirrors the kernel's; the result holds volume × elements float32, which `check` has compared.
+        let params = ReduceParams {
+            partial: params.partial,
+            dw: operands.result.address(),
+            elements: elements as i32,
+            units,
+        };
+        // SAFETY: the structure mirrors the kernel's; the result holds volume × elements float32,
+        // which `check` has compared.
         unsafe { reduce.launch(Grid::covering(elements, 256)?.layers(volume), arguments![params]) }
     }
 }

@@ -64,7 +64,8 @@ impl MapBuilder {
     /// The map of a submanifold convolution over these voxels, in natural order.
     ///
     /// # Errors
-    /// [`CudaError::DuplicateVoxel`]; [`CudaError::TooLarge`] past 125 offsets or a billion rows; whatever the driver fails with.
+    /// [`CudaError::DuplicateVoxel`]; [`CudaError::TooLarge`] past 125 offsets or a billion rows;
+    /// whatever the driver fails with.
     pub fn submanifold(&self, voxels: &[Voxel], kernel: KernelSize) -> Result<DeviceKernelMap> {
         let coords = DeviceBuffer::from_host(&self.device, voxels)?;
         self.submanifold_on_device(&coords, voxels.len(), kernel)
@@ -73,7 +74,8 @@ impl MapBuilder {
     /// The same over `n` voxels that are on the device already, as [`Voxel`]s.
     ///
     /// # Errors
-    /// As [`Self::submanifold`], and [`CudaError::Length`] if the buffer is shorter than `n` voxels.
+    /// As [`Self::submanifold`], and [`CudaError::Length`] if the buffer is shorter than `n`
+    /// voxels.
     pub fn submanifold_on_device(
         &self,
         coords: &DeviceBuffer,
@@ -86,7 +88,11 @@ impl MapBuilder {
         within("the number of possible pairs", n * volume, i32::MAX as usize)?;
         let expected = n * size_of::<Voxel>();
         if coords.len_bytes() < expected {
-            return Err(CudaError::Length { what: "coordinates", expected, found: coords.len_bytes() });
+            return Err(CudaError::Length {
+                what: "coordinates",
+                expected,
+                found: coords.len_bytes(),
+            });
         }
         let forward = self.probe_rows(coords, n, kernel)?;
         self.with_pairs(forward, n, kernel)
@@ -112,18 +118,33 @@ impl MapBuilder {
             let (coords, slots_at) = (coords.as_ref().address(), slots.as_mut().address());
             let (rows, capacity_mask) = (n as i32, (capacity - 1) as u32);
             let error = duplicate.as_mut().address();
-            // SAFETY: (int4*, int, u64*, u32, int*); `coords` holds n voxels, `slots` capacity slots, at most half of them used.
+            // SAFETY: (int4*, int, u64*, u32, int*); `coords` holds n voxels, `slots` capacity
+            // slots, at most half of them used.
             unsafe {
-                self.insert
-                    .launch(Grid::covering(n, 256)?, arguments![coords, rows, slots_at, capacity_mask, error])?;
+                self.insert.launch(
+                    Grid::covering(n, 256)?,
+                    arguments![coords, rows, slots_at, capacity_mask, error],
+                )?;
             }
             let (volume, words, pitch) = (volume as i32, words as i32, pitch as i64);
             let (table, masks) = (table.as_mut().address(), masks.as_mut().address());
-            // SAFETY: (int4*, int, u64*, u32, Offsets, int, int, i64, int*, u32*) with the lengths allocated above.
+            // SAFETY: (int4*, int, u64*, u32, Offsets, int, int, i64, int*, u32*) with the lengths
+            // allocated above.
             unsafe {
                 self.probe.launch(
                     Grid::covering(n, 128)?,
-                    arguments![coords, rows, slots_at, capacity_mask, offsets, volume, words, pitch, table, masks],
+                    arguments![
+                        coords,
+                        rows,
+                        slots_at,
+                        capacity_mask,
+                        offsets,
+                        volume,
+                        words,
+                        pitch,
+                        table,
+                        masks
+                    ],
                 )?;
             }
         }
@@ -137,7 +158,12 @@ impl MapBuilder {
     }
 
     /// Pair lists out of a row map: counted by block, placed by prefix sums.
-    fn with_pairs(&self, forward: RowMap, n_in: usize, kernel: KernelSize) -> Result<DeviceKernelMap> {
+    fn with_pairs(
+        &self,
+        forward: RowMap,
+        n_in: usize,
+        kernel: KernelSize,
+    ) -> Result<DeviceKernelMap> {
         let (volume, n) = (kernel.volume(), forward.rows);
         let words = DeviceKernelMap::mask_words(kernel) as i32;
         let blocks = n.div_ceil(COUNT_ROWS);
@@ -150,7 +176,8 @@ impl MapBuilder {
             let masks = forward.masks.as_ref().address();
             let (length, total_at) = ((volume * blocks) as i32, total.as_mut().address());
             let one = Grid { blocks: [1, 1], threads: 1024, shared_bytes: 0 };
-            // SAFETY: (u32*, int, int, int, int*), (int*, int, int*); `places` holds volume × blocks counts.
+            // SAFETY: (u32*, int, int, int, int*), (int*, int, int*); `places` holds volume ×
+            // blocks counts.
             unsafe {
                 self.count.launch(grid, arguments![masks, rows, words, volume_arg, places_at])?;
                 self.scan.launch(one, arguments![places_at, length, total_at])?;
@@ -158,7 +185,8 @@ impl MapBuilder {
         }
         let total = total.download::<i32>(0, 1)?[0];
         let places_host: Vec<i32> = places.download(0, volume * blocks)?;
-        let mut pair_offset: Vec<i32> = places_host.iter().step_by(blocks.max(1)).copied().collect();
+        let mut pair_offset: Vec<i32> =
+            places_host.iter().step_by(blocks.max(1)).copied().collect();
         pair_offset.resize(volume, 0);
         pair_offset.push(total);
         let mut in_rows = DeviceBuffer::alloc(&self.device, total as usize * 4)?;
@@ -166,10 +194,13 @@ impl MapBuilder {
         if n > 0 {
             let table = forward.table.as_ref().address();
             let (in_at, out_at) = (in_rows.as_mut().address(), out_rows.as_mut().address());
-            // SAFETY: (int*, i64, int, int, int*, int*, int*); the lists hold as many pairs as were counted.
+            // SAFETY: (int*, i64, int, int, int*, int*, int*); the lists hold as many pairs as were
+            // counted.
             unsafe {
-                self.pairs
-                    .launch(grid, arguments![table, pitch, rows, volume_arg, places_at, in_at, out_at])?;
+                self.pairs.launch(
+                    grid,
+                    arguments![table, pitch, rows, volume_arg, places_at, in_at, out_at],
+                )?;
             }
         }
         let pairs = pair_offset.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect();
@@ -186,7 +217,8 @@ impl MapBuilder {
         })
     }
 
-    /// Adds the map by input rows, which dgrad then reads instead of the mirror image of the forward map.
+    /// Adds the map by input rows, which dgrad then reads instead of the mirror image of the
+    /// forward map.
     ///
     /// Correct for every map; needed where the map is not symmetric.
     ///
@@ -217,7 +249,8 @@ impl MapBuilder {
         Ok(())
     }
 
-    /// Adds a row order, to the forward map and, where there is one, the reverse. The natural one is always there.
+    /// Adds a row order, to the forward map and, where there is one, the reverse. The natural one
+    /// is always there.
     ///
     /// # Errors
     /// Whatever the driver fails with.

@@ -2,10 +2,10 @@
 //!
 //! | part | layout |
 //! |---|---|
-//! | [`RowMap`] table | `(volume, pitch)` int32: the gathered row of a position at an offset, or -1 |
+//! | [`RowMap`] table | `(volume, pitch)` int32: the row gathered at an offset, or -1 |
 //! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a position has |
 //! | pair lists | input and output rows, sorted by offset, then output row |
-//! | [`RowOrder`] | the same table and masks with rows permuted so that neighbours have like masks |
+//! | [`RowOrder`] | the same with rows permuted so that neighbours have like masks |
 
 mod build;
 mod order;
@@ -133,7 +133,8 @@ impl DeviceKernelMap {
         order == RowOrder::Natural || maps.into_iter().all(|rows| rows.ordered(order).is_some())
     }
 
-    /// Distance between the table's offsets, in rows: whole blocks of the largest kernel. What is past the rows holds -1.
+    /// Distance between the table's offsets, in rows: whole blocks of the largest kernel. What is
+    /// past the rows holds -1.
     pub(crate) fn pitch(rows: usize) -> usize {
         rows.next_multiple_of(256).max(256)
     }
@@ -143,7 +144,8 @@ impl DeviceKernelMap {
         mask_words(kernel.volume())
     }
 
-    /// The table as the host sees it: `(volume, n_out)`, -1 where there is no pair. For tests and inspection.
+    /// The table as the host sees it: `(volume, n_out)`, -1 where there is no pair. For tests and
+    /// inspection.
     ///
     /// # Errors
     /// If the driver fails.
@@ -151,7 +153,8 @@ impl DeviceKernelMap {
         download_table(&self.forward, self.kernel.volume())
     }
 
-    /// The table by input rows, `(volume, n_in)`; `None` if [`MapBuilder::add_reverse`] did not make it. For tests and inspection.
+    /// The table by input rows, `(volume, n_in)`; `None` if [`MapBuilder::add_reverse`] did not
+    /// make it. For tests and inspection.
     ///
     /// # Errors
     /// If the driver fails.
@@ -171,13 +174,17 @@ impl DeviceKernelMap {
         Ok((self.in_rows.download(at, len)?, self.out_rows.download(at, len)?))
     }
 
-    /// The row of each position of an order; `None` for the natural one or if it was not built. For tests and inspection.
+    /// The row of each position of an order; `None` for the natural one or if it was not built. For
+    /// tests and inspection.
     ///
     /// # Errors
     /// If the driver fails.
     pub fn download_order(&self, order: RowOrder) -> crate::Result<Option<Vec<i32>>> {
         let rows = self.forward.rows;
-        self.forward.ordered(order).map(|ordered| ordered.row_of_position.download(0, rows)).transpose()
+        self.forward
+            .ordered(order)
+            .map(|ordered| ordered.row_of_position.download(0, rows))
+            .transpose()
     }
 }
 

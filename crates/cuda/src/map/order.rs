@@ -23,7 +23,8 @@ const KEY_BITS: usize = 32;
 #[derive(Debug, PartialEq, Eq)]
 struct KeyBits([u8; MAX_VOLUME]);
 
-/// Which bit of a sort key an offset becomes: the rarest is the most significant. Past 32 offsets, the most frequent 32 count.
+/// Which bit of a sort key an offset becomes: the rarest is the most significant. Past 32 offsets,
+/// the most frequent 32 count.
 fn key_bits(pairs: &[usize]) -> (KeyBits, usize) {
     const NOWHERE: u8 = 255;
     let mut by_frequency: Vec<usize> = (0..pairs.len()).collect();
@@ -57,18 +58,28 @@ impl MapBuilder {
         }
         table.fill(0xff)?;
         let (bits, used_bits) = key_bits(pairs);
-        let (n_arg, words_arg, volume_arg, pitch_arg) = (n as i32, words as i32, volume as i32, pitch as i64);
+        let (n_arg, words_arg, volume_arg, pitch_arg) =
+            (n as i32, words as i32, volume as i32, pitch as i64);
         let natural_masks = rows.masks.as_ref().address();
         let (first_keys, first_order) = (keys.as_mut().address(), order_now.as_mut().address());
         // SAFETY: (u32*, int, int, int, KeyBits, u32*, int*); all hold n rows.
         unsafe {
             self.order_keys.launch(
                 Grid::covering(n, 256)?,
-                arguments![natural_masks, n_arg, words_arg, volume_arg, bits, first_keys, first_order],
+                arguments![
+                    natural_masks,
+                    n_arg,
+                    words_arg,
+                    volume_arg,
+                    bits,
+                    first_keys,
+                    first_order
+                ],
             )?;
         }
         let blocks = n.div_ceil(SORT_ITEMS);
-        let segment_blocks = if order == RowOrder::Sorted { SEGMENT_BLOCKS.min(blocks) } else { blocks };
+        let segment_blocks =
+            if order == RowOrder::Sorted { SEGMENT_BLOCKS.min(blocks) } else { blocks };
         let segments = blocks.div_ceil(segment_blocks);
         let mut places = alloc(segments * DIGITS * segment_blocks * 4)?;
         let mut totals = alloc(segments * 4)?;
@@ -81,14 +92,25 @@ impl MapBuilder {
             places.fill(0)?;
             let (from_keys, from_order) = (keys.as_ref().address(), order_now.as_ref().address());
             let (to_keys, to_order) = (keys_next.as_mut().address(), order_next.as_mut().address());
-            // SAFETY: (u32*, int, int, int, int*), (int*, int, int*), (u32*, int*, int, int, int, int*, u32*, int*); `places` holds every
-            // segment's digits by block; a block's places lie within its segment, since its histogram counts the same keys.
+            // SAFETY: (u32*, int, int, int, int*), (int*, int, int*), (u32*, int*, int, int, int,
+            // int*, u32*, int*); `places` holds every segment's digits by block; a block's places
+            // lie within its segment, since its histogram counts the same keys.
             unsafe {
-                self.sort_histogram.launch(sort, arguments![from_keys, n_arg, shift, segment_arg, places_at])?;
+                self.sort_histogram
+                    .launch(sort, arguments![from_keys, n_arg, shift, segment_arg, places_at])?;
                 self.scan.launch(scan, arguments![places_at, length, totals_at])?;
                 self.sort_scatter.launch(
                     sort,
-                    arguments![from_keys, from_order, n_arg, shift, segment_arg, places_at, to_keys, to_order],
+                    arguments![
+                        from_keys,
+                        from_order,
+                        n_arg,
+                        shift,
+                        segment_arg,
+                        places_at,
+                        to_keys,
+                        to_order
+                    ],
                 )?;
             }
             std::mem::swap(&mut keys, &mut keys_next);
@@ -97,12 +119,21 @@ impl MapBuilder {
         let order_at = order_now.as_ref().address();
         let natural_table = rows.table.as_ref().address();
         let (table_at, masks_at) = (table.as_mut().address(), masks.as_mut().address());
-        // SAFETY: (int*, int, int, int, i64, int*, u32*, int*, u32*); the order is a permutation of n rows.
+        // SAFETY: (int*, int, int, int, i64, int*, u32*, int*, u32*); the order is a permutation of
+        // n rows.
         unsafe {
             self.order_apply.launch(
                 Grid::covering(n, 256)?,
                 arguments![
-                    order_at, n_arg, volume_arg, words_arg, pitch_arg, natural_table, natural_masks, table_at, masks_at
+                    order_at,
+                    n_arg,
+                    volume_arg,
+                    words_arg,
+                    pitch_arg,
+                    natural_table,
+                    natural_masks,
+                    table_at,
+                    masks_at
                 ],
             )?;
         }

@@ -23,7 +23,8 @@ pub struct Compiled {
     pub instance: Instance,
     /// For which architecture.
     pub arch: ComputeCapability,
-    /// The version of CUDA that compiled it, which the driver must support, as 1000 · major + 10 · minor.
+    /// The version of CUDA that compiled it, which the driver must support, as 1000 · major + 10 ·
+    /// minor.
     pub cuda_version: i32,
     /// Where the cubin lies.
     pub path: PathBuf,
@@ -45,10 +46,12 @@ pub struct Progress {
 }
 
 impl Toolchain {
-    /// Compiles each instance for an architecture, at most `jobs` at a time; what lies in `cache_dir` already is not compiled again.
+    /// Compiles each instance for an architecture, at most `jobs` at a time; what lies in
+    /// `cache_dir` already is not compiled again.
     ///
-    /// A cubin's file is named by a hash of everything that decides its bytes, and appears there whole or not at all. Results are in the order
-    /// of the instances. `progress` is called after each one, from any thread.
+    /// A cubin's file is named by a hash of everything that decides its bytes, and appears there
+    /// whole or not at all. Results are in the order of the instances. `progress` is called after
+    /// each one, from any thread.
     ///
     /// # Errors
     /// Each instance has its own; one that fails does not stop the others.
@@ -75,11 +78,17 @@ impl Toolchain {
         }
     }
 
-    fn compile_one(&self, instance: &Instance, arch: ComputeCapability, cache_dir: &Path) -> Result<Compiled> {
+    fn compile_one(
+        &self,
+        instance: &Instance,
+        arch: ComputeCapability,
+        cache_dir: &Path,
+    ) -> Result<Compiled> {
         let own_args = instance_args(instance, arch);
         let (major, minor) = self.release();
         let compiler = compiler_hash(self.args(), self.version());
-        let name = format!("{}cuda{major}.{minor}-{compiler:016x}.cubin", name_prefix(instance, arch));
+        let name =
+            format!("{}cuda{major}.{minor}-{compiler:016x}.cubin", name_prefix(instance, arch));
         let path = cache_dir.join(name);
         let (bytes, cached) = match fs::read(&path) {
             Ok(bytes) => (bytes, true),
@@ -88,7 +97,13 @@ impl Toolchain {
         Compiled::new(instance, arch, (major, minor), path, bytes, cached)
     }
 
-    fn run_nvcc(&self, instance: &Instance, args: &[OsString], path: &Path, cache_dir: &Path) -> Result<Vec<u8>> {
+    fn run_nvcc(
+        &self,
+        instance: &Instance,
+        args: &[OsString],
+        path: &Path,
+        cache_dir: &Path,
+    ) -> Result<Vec<u8>> {
         fs::create_dir_all(cache_dir).at(cache_dir)?;
         let scratch = tempfile::tempdir_in(cache_dir).at(cache_dir)?;
         for source in SOURCES {
@@ -132,7 +147,15 @@ impl Compiled {
             reason: "no machine code in it",
         })?;
         let cuda_version = (1000 * major + 10 * minor) as i32;
-        Ok(Self { instance: instance.clone(), arch, cuda_version, path, bytes, kernel_hash, cached })
+        Ok(Self {
+            instance: instance.clone(),
+            arch,
+            cuda_version,
+            path,
+            bytes,
+            kernel_hash,
+            cached,
+        })
     }
 }
 
@@ -181,7 +204,8 @@ fn parse_compiler(rest: &str) -> Option<(u32, u32)> {
 /// The arguments that make an instance out of its family.
 fn instance_args(instance: &Instance, arch: ComputeCapability) -> Vec<OsString> {
     let number = format!("{}{}{}", arch.major, arch.minor, if instance.hopper { "a" } else { "" });
-    // The long form of -arch: the short one also runs a pass for the architecture without its suffix.
+    // The long form of -arch: the short one also runs a pass for the architecture without its
+    // suffix.
     let mut args = vec![
         "-cubin".to_owned(),
         format!("-gencode=arch=compute_{number},code=sm_{number}"),
@@ -210,7 +234,9 @@ mod tests {
     fn defines_and_architecture_become_arguments() {
         let mut instance = Instance::new("mask_gemm.cu", &[("ROWS", 128), ("COLS", 64)]);
         let args = instance_args(&instance, ComputeCapability { major: 9, minor: 0 });
-        let text = |args: &[OsString]| args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ");
+        let text = |args: &[OsString]| {
+            args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
         assert_eq!(
             text(&args),
             "-cubin -gencode=arch=compute_90,code=sm_90 -std=c++17 -DROWS=128 -DCOLS=64"
@@ -222,8 +248,8 @@ mod tests {
         assert!(text(&args).contains("code=sm_120"));
     }
 
-    /// Where there is an nvcc, a kernel compiles, the second time out of the cache, and a broken one shows nvcc's own words; where there
-    /// is none, the error says what to do.
+    /// Where there is an nvcc, a kernel compiles, the second time out of the cache, and a broken
+    /// one shows nvcc's own words; where there is none, the error says what to do.
     #[test]
     fn compiles_once_or_says_what_is_missing() {
         let toolkit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/cuda-toolkit");
@@ -248,7 +274,10 @@ mod tests {
         let again = second[0].as_ref().unwrap();
         assert!(again.cached && again.kernel_hash == compiled.kernel_hash);
         let found = find_compiled(&Instance::probe(), arch, cache.path()).unwrap().unwrap();
-        assert_eq!((found.kernel_hash, found.cuda_version), (again.kernel_hash, again.cuda_version));
+        assert_eq!(
+            (found.kernel_hash, found.cuda_version),
+            (again.kernel_hash, again.cuda_version)
+        );
         let elsewhere = ComputeCapability { major: 8, minor: 0 };
         assert!(find_compiled(&Instance::probe(), elsewhere, cache.path()).unwrap().is_none());
         // Nothing but the cubin stays behind.

@@ -4,9 +4,10 @@
 //! FAMILY-ARCH-SOURCES-cudaMAJOR.MINOR-COMPILER.cubin
 //! ```
 //!
-//! `SOURCES` is a hash of the sources and of the instance's own arguments, which a program knows that
-//! has no compiler; `COMPILER` is one of the compiler's version and of the arguments that every call
-//! shares. So a machine without nvcc finds what another has compiled from the same sources.
+//! `SOURCES` is a hash of the sources and of the instance's own arguments, which a program knows
+//! that has no compiler; `COMPILER` is one of the compiler's version and of the arguments that
+//! every call shares. So a machine without nvcc finds what another has compiled from the same
+//! sources.
 
 use std::ffi::OsString;
 

@@ -4,8 +4,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Hash of the machine code and constants of a cubin, an ELF file of 64 bits; `None` if it is none.
 ///
-/// Sections named `.text.*` and `.nv.constant*` count, in file order, with their names. Notes, symbol tables and file names do not, so
-/// that a rebuild elsewhere gives the same hash.
+/// Sections named `.text.*` and `.nv.constant*` count, in file order, with their names. Notes,
+/// symbol tables and file names do not, so that a rebuild elsewhere gives the same hash.
 pub(super) fn machine_code_hash(elf: &[u8]) -> Option<u64> {
     const SECTION_HEADER_BYTES: usize = 64;
     if elf.get(..5)? != b"\x7fELF\x02" {

@@ -7,7 +7,8 @@ use std::process::Command;
 
 use crate::error::{CudaError, Result};
 
-/// A usable nvcc: where it is, which version, and the arguments and environment that every call shares.
+/// A usable nvcc: where it is, which version, and the arguments and environment that every call
+/// shares.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
     nvcc: PathBuf,
@@ -23,11 +24,12 @@ const PLACES: [&str; 2] = ["bin/nvcc", "nvidia/cu13/bin/nvcc"];
 impl Toolchain {
     /// The first usable nvcc of: the variable `NVCC`, `CUDA_HOME`, the folders of `PATH`, `extra`.
     ///
-    /// `extra` is where [`crate::cuda_toolkit::install`] puts a toolkit, such as `target/cuda-toolkit`.
+    /// `extra` is where [`crate::cuda_toolkit::install`] puts a toolkit, such as
+    /// `target/cuda-toolkit`.
     ///
     /// # Errors
-    /// [`CudaError::NvccNotFound`] with every place looked at; [`CudaError::NvccUnusable`] if it does not run;
-    /// [`CudaError::HostCompiler`] without a C++ compiler.
+    /// [`CudaError::NvccNotFound`] with every place looked at; [`CudaError::NvccUnusable`] if it
+    /// does not run; [`CudaError::HostCompiler`] without a C++ compiler.
     pub fn find(extra: Option<&Path>) -> Result<Self> {
         let candidates = candidates(|name| env::var_os(name), extra);
         let found = candidates.iter().find(|path| path.is_file());
@@ -104,7 +106,8 @@ fn candidates(variable: impl Fn(&str) -> Option<OsString>, extra: Option<&Path>)
         paths.extend(env::split_paths(&path).map(|folder| folder.join("nvcc")));
     }
     paths.extend(extra.iter().flat_map(|folder| PLACES.map(|place| folder.join(place))));
-    // A name without a folder, such as NVCC=nvcc, is searched for in PATH by the entries that follow.
+    // A name without a folder, such as NVCC=nvcc, is searched for in PATH by the entries that
+    // follow.
     paths.retain(|path| path.components().count() > 1 || path.is_file());
     paths
 }
@@ -117,8 +120,9 @@ fn parse_release(version: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// What `cc` would run to compile CUDA for this machine, host compiler included. Only its arguments and environment count: `cc` looks
-/// for nvcc in the process's environment alone and takes a missing one for success, so the program is ours to name.
+/// What `cc` would run to compile CUDA for this machine, host compiler included. Only its arguments
+/// and environment count: `cc` looks for nvcc in the process's environment alone and takes a
+/// missing one for success, so the program is ours to name.
 ///
 /// Never with debug information: it means `-G`, which makes every timing worthless.
 fn shared_command() -> Result<Command> {
@@ -133,6 +137,7 @@ fn shared_command() -> Result<Command> {
         .opt_level(3)
         .out_dir(scratch.path())
         .cargo_metadata(false)
+        .cargo_warnings(false)
         .try_get_compiler()
         .map_err(|error| host_compiler(error.to_string()))?;
     Ok(compiler.to_command())
@@ -162,8 +167,14 @@ mod tests {
             _ => None,
         };
         let found = candidates(vars, Some(Path::new("/e")));
-        let expected =
-            ["/a/nvcc", "/b/bin/nvcc", "/c/nvcc", "/d/nvcc", "/e/bin/nvcc", "/e/nvidia/cu13/bin/nvcc"];
+        let expected = [
+            "/a/nvcc",
+            "/b/bin/nvcc",
+            "/c/nvcc",
+            "/d/nvcc",
+            "/e/bin/nvcc",
+            "/e/nvidia/cu13/bin/nvcc",
+        ];
         assert_eq!(found, expected.map(PathBuf::from));
     }
 
