@@ -29,6 +29,8 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("--forward-only --backward-only", 2, &["--forward-only", "--backward-only"]),
     ("--user --out elsewhere", 2, &["--user", "--out"]),
     ("--batch-size 0", 2, &["0"]),
+    ("--threads 0", 2, &["0", "1024"]),
+    ("--threads 100000", 2, &["100000", "1024"]),
     ("--budget -1", 2, &["-1"]),
     ("--clouds nowhere.npy", 2, &["nowhere.npy"]),
     ("--crop 1,2,3", 2, &["1,2,3"]),

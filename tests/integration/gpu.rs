@@ -94,6 +94,16 @@ fn every_algorithm_agrees() {
     let (host, gpu) = (Device::cpu().unwrap(), gpu());
     let kernel = KernelSize::submanifold(3).unwrap();
     let cells = generate(Generator::Surface, 3_000, 1, 3).unwrap();
+    let operations = Direction::ALL.into_iter().flat_map(|direction| {
+        DType::ALL.map(|dtype| Operation::submanifold(direction, dtype, 32, 64, kernel))
+    });
+    let wanted: Vec<_> = operations
+        .flat_map(|operation| {
+            let algorithms = gpu.registry().algorithms();
+            algorithms.map(move |algorithm| (algorithm.id().clone(), operation))
+        })
+        .collect();
+    gpu.compile(&wanted);
     for direction in Direction::ALL {
         for dtype in DType::ALL {
             let operation = Operation::submanifold(direction, dtype, 32, 64, kernel);
