@@ -54,11 +54,15 @@ impl Suite {
 
     /// How many tests are left out, and what would bring them in.
     pub(crate) fn left_out(&self) -> String {
-        format!(
-            "left out: {} GPU tests (no CUDA device; VOXTUNE_REQUIRE_GPU=1 makes that a failure), \
-             {} scan tests (VOXTUNE_SCAN names no file)",
-            self.without_gpu, self.without_scan
-        )
+        let mut text =
+            format!("left out: {} GPU tests, {} scan tests", self.without_gpu, self.without_scan);
+        if self.without_gpu > 0 {
+            text.push_str("; no CUDA device (VOXTUNE_REQUIRE_GPU=1 makes that a failure)");
+        }
+        if self.without_scan > 0 {
+            text.push_str("; VOXTUNE_SCAN names no file");
+        }
+        text
     }
 
     pub(crate) fn into_trials(self) -> Vec<Trial> {

@@ -4,6 +4,7 @@ use voxtune_cuda::cuda_toolkit::{Installed, install};
 
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;
+use crate::output;
 
 /// Arguments of `cuda-toolkit`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,6 @@ pub(crate) fn run(arguments: &CudaToolkitArguments) -> Result<Exit, Failure> {
         Installed::Now => "installed in",
         Installed::Already => "was already in",
     };
-    println!("CUDA toolkit {what} {}", into.display());
+    output::result(format_args!("CUDA toolkit {what} {}", into.display()));
     Ok(Exit::Success)
 }

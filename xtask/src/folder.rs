@@ -10,7 +10,7 @@ use crate::exit::Failure;
 /// Where populate writes, and where the other commands look.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FolderArguments {
-    /// Folder of the cache files; it is created if missing [default: the user folder if --user or
+    /// Folder of the cache files; populate and merge create it if missing [default: the user folder if --user or
     /// one of its variables is given, else the workspace's caches/]
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) out: Option<PathBuf>,
@@ -44,8 +44,8 @@ impl FolderArguments {
         let start = manifest.as_deref().unwrap_or(current);
         workspace_above(start).or_else(|| workspace_above(current)).ok_or_else(|| {
             Failure::usage(
-                "no workspace of voxtune here to write into: name a folder with --out DIR, or \
-                 take the user's with --user",
+                "no workspace of voxtune here whose caches/ could be meant: name a folder with \
+                 --out DIR, or take the user's with --user",
             )
         })
     }

@@ -6,6 +6,7 @@ use voxtune_cache::CacheDir;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
+use crate::output;
 use crate::selection::Selection;
 
 /// Arguments of `forget`.
@@ -27,15 +28,24 @@ pub(crate) fn run(arguments: &ForgetArguments) -> Result<Exit, Failure> {
         ));
     }
     let cache = CacheDir::new(arguments.folder.resolve()?);
-    let mut removed = 0;
+    let (mut removed, mut staying) = (0, 0);
     for arch in cache.archs().map_err(Failure::failed)? {
         let update = cache.update(arch, Duration::from_secs(30), |evidence| {
             let before = evidence.len();
             evidence.retain(|entry, _| !arguments.selection.admits_entry(entry));
             before - evidence.len()
         });
-        removed += update.map_err(Failure::failed)?.value;
+        let update = update.map_err(Failure::failed)?;
+        output::set_aside(&update.set_aside);
+        removed += update.value;
+        let decisions = cache.read_decisions(arch).map_err(Failure::failed)?.unwrap_or_default();
+        let left = decisions.iter().filter(|one| arguments.selection.admits(&one.device, &one.key));
+        staying += left.count();
     }
-    println!("{removed} entries removed from {}", cache.path().display());
+    output::result(format_args!("{removed} entries removed from {}", cache.path().display()));
+    if staying > 0 {
+        let why = "came without evidence and stay: delete the decision file to be rid of them";
+        output::complain("warning", format_args!("{staying} decisions {why}"));
+    }
     Ok(Exit::Success)
 }

@@ -10,6 +10,7 @@ use voxtune_shape::{ComputeCapability, DType, Operation, Preset};
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;
+use crate::output;
 
 /// Arguments of `kernels`.
 #[derive(Debug, clap::Args)]
@@ -53,20 +54,20 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
                 }
                 Err(error) => {
                     failed += 1;
-                    eprintln!("error: {error}");
+                    output::complain("error", error);
                 }
             }
         }
-        println!(
+        output::result(format_args!(
             "sm_{}{}: {} instances, {cached} of them there already, {} KiB, {}",
             capability.major,
             capability.minor,
             instances.len(),
             bytes / 1024,
             coarse(start.elapsed())
-        );
+        ));
     }
-    println!("kernels {}", kernels.display());
+    output::result(format_args!("kernels {}", kernels.display()));
     Ok(if failed == 0 { Exit::Success } else { Exit::Failure })
 }
 

@@ -4,11 +4,6 @@
 //! they answer becomes text. Results go to stdout, progress and status to stderr. Exit statuses are
 //! those of [`exit`].
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line talks through these, and nothing else in the workspace does"
-)]
 
 pub mod cli;
 pub mod exit;
@@ -21,6 +16,7 @@ mod inspect;
 mod kernel_folders;
 mod kernels;
 mod merge;
+mod output;
 mod populate;
 mod selection;
 
@@ -53,9 +49,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
     };
     match result {
+        Ok(Exit::Success) if output::has_failed() => Exit::Failure.into(),
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
+            output::complain("error", &failure.message);
             failure.exit.into()
         }
     }

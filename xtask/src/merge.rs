@@ -6,6 +6,7 @@ use std::time::Duration;
 use voxtune_cache::{CacheDir, Evidence};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 
 /// Arguments of `merge`.
 #[derive(Debug, clap::Args)]
@@ -29,11 +30,14 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
         for arch in archs {
             let Some(evidence) = source.read_evidence(arch).map_err(Failure::failed)? else {
                 let name = source.decisions_path(arch);
-                eprintln!("warning: {} has no evidence and is left out", name.display());
+                output::complain(
+                    "warning",
+                    format_args!("{} has no evidence and is left out", name.display()),
+                );
                 continue;
             };
             let report = merged(&target, arch, evidence)?;
-            println!("{arch} of {}: {report}", input.display());
+            output::result(format_args!("{arch} of {}: {report}", input.display()));
         }
     }
     Ok(Exit::Success)
@@ -46,9 +50,7 @@ fn merged(target: &CacheDir, arch: voxtune::Arch, evidence: Evidence) -> Result<
         (before, added, stored.len(), changed)
     });
     let update = update.map_err(Failure::failed)?;
-    for file in &update.set_aside {
-        eprintln!("warning: {} is corrupt: kept as {}", file.from.display(), file.to.display());
-    }
+    output::set_aside(&update.set_aside);
     let (before, added, after, changed) = update.value;
     let unchanged = if changed { "" } else { ", nothing new" };
     Ok(format!("{added} entries into {before} make {after}{unchanged}"))

@@ -63,10 +63,8 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
         return Ok(Committed::Added);
     };
     let same_kernels = records.iter().all(|r| stored.get(&r.algo, r.kernel_hash).is_some());
-    let beaten = winner(evidence, entry).is_none_or(|incumbent| {
-        let competed = records.iter().any(|record| record.algo == incumbent);
-        competed && significantly_beaten(&incumbent, fresh.records(entry))
-    });
+    let beaten =
+        winner(evidence, entry).is_none_or(|incumbent| is_beaten(&incumbent, &fresh, entry));
     if same_kernels && !beaten {
         return Ok(Committed::Kept);
     }
@@ -77,6 +75,29 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     });
     evidence.merge(fresh);
     Ok(Committed::Replaced)
+}
+
+/// Whether a stored winner lost to the new one: by its median, beyond noise, and in the rounds in which
+/// both met the default. Medians alone are fooled by a machine that is busy for half a race.
+fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
+    let Some(records) = fresh.records(entry) else { return false };
+    let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
+    let Some(defender) = of(incumbent) else { return false };
+    if !significantly_beaten(incumbent, [records]) {
+        return false;
+    }
+    let challenger = winner(fresh, entry).and_then(|algo| of(&algo)?.timing());
+    match (defender.timing(), challenger) {
+        (Some(defender), Some(challenger)) => {
+            match (defender.ratio_to_default, challenger.ratio_to_default) {
+                (Some(defender), Some(challenger)) => challenger.high < defender.low,
+                _ => true,
+            }
+        }
+        // A quarantined one has lost to anyone that runs.
+        (None, challenger) => challenger.is_some(),
+        (Some(_), None) => false,
+    }
 }
 
 fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, InvalidRecord> {
@@ -90,7 +111,7 @@ fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, Invali
 #[cfg(test)]
 mod tests {
     use voxtune::{DType, DeviceIdentity, Direction, KernelSize, ShapeKey};
-    use voxtune_cache::{Environment, Outcome, Timing, Workload};
+    use voxtune_cache::{Environment, Interval, Outcome, Timing, Workload};
     use voxtune_shape::{Arch, CpuIsa};
 
     use super::*;
@@ -158,6 +179,30 @@ mod tests {
             committed(&[first, &[("a", 1, 995), ("b", 1, 1004)], &[("a", 1, 1000), ("b", 1, 700)]]);
         assert_eq!(outcomes, [Committed::Added, Committed::Kept, Committed::Kept]);
         assert_eq!(evidence, committed(&[first]).1);
+    }
+
+    #[test]
+    fn a_busy_machine_does_not_unseat_a_winner() {
+        let with_ratio = |algo: &str, median_us: u64, low, high| {
+            let mut record = record(algo, 1, median_us * 1000);
+            if let Outcome::Measured(timing) = &mut record.outcome {
+                timing.ratio_to_default =
+                    Some(Interval { low, median: f64::midpoint(low, high), high });
+            }
+            record
+        };
+        let run = |b: Record, c: Record| Measured {
+            entry: entry(),
+            records: vec![with_ratio("a", 1000, 1.0, 1.0), b, c],
+        };
+        let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
+        // `b` looks half as fast by its median, while the rounds say nothing of the kind.
+        let busy = run(with_ratio("b", 1600, 0.70, 1.70), with_ratio("c", 900, 0.88, 0.92));
+        let beaten = run(with_ratio("b", 950, 0.94, 0.96), with_ratio("c", 800, 0.79, 0.81));
+        let mut evidence = Evidence::new();
+        let outcomes = [first, busy, beaten].map(|run| commit(&mut evidence, &run).unwrap());
+        assert_eq!(outcomes, [Committed::Added, Committed::Kept, Committed::Replaced]);
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "c");
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Entry<'_> {
                 request.seed,
             )?);
         }
+        verifier.release();
         let mut operands = Operands::random(device, operation, setup.map.counts(), request.seed)?;
         if device.identity().arch.is_cuda()
             && let Some(default) = device.registry().default_for(operation)

@@ -10,7 +10,7 @@ use voxtune_shape::{AlgoId, Preset};
 
 use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
 use crate::setup::{Operands, SetupError};
-use crate::verify::{Rejection, guarded};
+use crate::verify::{Rejection, guarded, problem_bytes};
 
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,8 +165,9 @@ fn expected_counts(cloud: &PlannedCloud, kernel: KernelSize) -> MapCounts {
     MapCounts { n_in: rows, n_out: rows, pairs: pairs as usize }
 }
 
-/// Memory that a configuration needs on its device: all its clouds with their maps, the operands
-/// of its largest direction, and a float32 copy of the larger of them for workspaces.
+/// Memory that a configuration needs on its device: all its clouds with their maps, and the more of
+/// what verifying and racing its largest direction takes. A race holds the operands, and a float32 copy
+/// of features and weights for workspaces.
 ///
 /// # Units
 /// Bytes.
@@ -187,7 +188,8 @@ pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Directi
         .map(|(cloud, direction)| {
             let operation = operation_of(&planned.configuration, direction);
             let counts = expected_counts(cloud, operation.kernel);
-            operand_bytes(&operation, counts)
+            // First the one, then the other.
+            operand_bytes(&operation, counts).max(problem_bytes(&operation, cloud))
         })
         .max()
         .unwrap_or(0);
@@ -198,7 +200,7 @@ fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
     let element = operation.dtype.bytes();
     let (c_in, c_out) = (operation.c_in as usize, operation.c_out as usize);
     let features = counts.n_in * c_in * element + counts.n_out * c_out * element;
-    let weights = operation.weight_len() * (element + 4);
+    let weights = operation.weight_len() * (element + 4 + 4);
     let workspace = counts.n_in.max(counts.n_out) * c_in.max(c_out) * 4;
     (features + weights + workspace) as u64
 }

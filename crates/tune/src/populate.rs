@@ -260,6 +260,9 @@ impl Populate<'_> {
                     && is_covered(self.device, &stored, &entry, &operation, candidates)
                 {
                     entries.skipped += 1;
+                    if winner(&stored, &entry).is_none() {
+                        entries.winnerless.push(entry);
+                    }
                     continue;
                 }
                 let pool = self.with_incumbent(requested, &stored, &entry, &operation);

@@ -36,11 +36,31 @@ impl Effort {
         if device.identity().arch.is_cuda() { Self::GPU } else { Self::HOST }
     }
 
+    /// Memory of a problem: two sets of operands and two float64 results, and what computing the latter
+    /// takes in passing, a float64 and a float32 copy of the inputs.
+    fn bytes(self, operation: &Operation, pairs_per_row: f64) -> u64 {
+        const ELEMENT_BYTES: usize = 2 * 4 + 2 * 8 + 8 + 4 + 4;
+        let rows = self.rows(operation.flops(1) as f64 * pairs_per_row);
+        let channels = operation.c_in as usize + operation.c_out as usize;
+        ((operation.weight_len() + rows * channels) * ELEMENT_BYTES) as u64
+    }
+
     /// Rows of a problem, given the operations of one: 515 at least, which is no multiple of any tile
     /// and fills several.
     fn rows(self, row_flops: f64) -> usize {
         ((self.flops / row_flops) as usize).clamp(515, self.rows)
     }
+}
+
+/// Memory that verifying an operation over a cloud takes at most, on whatever device.
+///
+/// # Units
+/// Bytes.
+#[must_use]
+pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
+    let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
+    // The larger of the two efforts bounds both.
+    Effort::HOST.bytes(operation, pairs_per_row).max(Effort::GPU.bytes(operation, pairs_per_row))
 }
 
 /// Why a candidate may not compete.
@@ -110,6 +130,11 @@ impl Verifier {
         let verdict = case.examine(device, algorithm, operation);
         self.verdicts.insert(key, verdict.clone());
         Ok(verdict)
+    }
+
+    /// Gives back the memory of the problem at hand; verdicts stay.
+    pub fn release(&mut self) {
+        self.case = None;
     }
 }
 

@@ -8,16 +8,17 @@
 //! 32→32, 32→32, (both joined) 64→128, 128→256, in float16. For each layer the program prints the
 //! algorithm that ran, how it was found, the time of the first call and the median of the steady
 //! ones. Nothing is tuned here: the algorithms come from the embedded cache.
-#![expect(clippy::print_stdout, reason = "an example shows its results")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows its results")]
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use voxtune::{
-    DType, Device, DeviceChoice, Direction, KernelSize, SparseTensor, SubmConv3d, Tensor, Voxel,
-    Voxels,
+    DType, Device, DeviceChoice, Direction, KernelSize, SparseTensor, SubmConv3d, Tensor, Tuner,
+    Voxel, Voxels,
 };
 use voxtune_cloud::{Crop, FileOptions, load_file};
 
@@ -39,8 +40,20 @@ struct Arguments {
 
 const STEADY_CALLS: usize = 10;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match first_frame(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn first_frame(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    for warning in Tuner::global()?.warnings() {
+        eprintln!("warning: {warning}");
+    }
     let options = FileOptions { cell_size: arguments.voxel_size, crop: arguments.crop };
     let cells = load_file(&arguments.scan, &options)?;
     let (device, note) = Device::open(arguments.device)?;

@@ -63,6 +63,20 @@ pub enum ConvError {
         /// What was to be computed.
         operation: Operation,
     },
+    /// The algorithms that a variable restricts the choice to cannot run.
+    #[error(
+        "WARPCONVNET_*_ALGO_MODE restricts {} to {names}, which {device} has not for {operation}: unset \
+         it, or name an algorithm of this device (`cargo xtask inspect` lists those measured)",
+        operation.direction
+    )]
+    Pinned {
+        /// The names.
+        names: String,
+        /// Where it was to run.
+        device: DeviceIdentity,
+        /// What was to be computed.
+        operation: Operation,
+    },
     /// The policy forbids a guess and no cache answers.
     #[error(
         "no cache holds {key} for {device}: populate it with `cargo xtask populate`, or choose \

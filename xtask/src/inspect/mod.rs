@@ -9,6 +9,7 @@ use voxtune_cache::CacheDir;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
+use crate::output;
 use crate::selection::Selection;
 use view::View;
 
@@ -16,7 +17,7 @@ use view::View;
 #[derive(Debug, clap::Args)]
 pub struct InspectArguments {
     /// Cache files or folders [default: where populate would write]
-    #[arg(value_name = "FILE|DIR")]
+    #[arg(value_name = "FILE|DIR", conflicts_with_all = ["out", "user"])]
     paths: Vec<PathBuf>,
     #[command(flatten)]
     selection: Selection,
@@ -24,8 +25,8 @@ pub struct InspectArguments {
     #[arg(long, conflicts_with = "top_k")]
     best_only: bool,
     /// At most this many candidates of each entry, best first
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    top_k: Option<u16>,
     /// JSON instead of text
     #[arg(long)]
     json: bool,
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
     } else {
         arguments.paths.clone()
     };
-    let limit = if arguments.best_only { Some(1) } else { arguments.top_k };
+    let limit = if arguments.best_only { Some(1) } else { arguments.top_k.map(usize::from) };
     let mut views = Vec::new();
     let mut exit = Exit::Success;
     for path in &paths {
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
             match result {
                 Ok(view) => views.push(view.narrowed(&arguments.selection, limit)),
                 Err(message) => {
-                    eprintln!("error: {message}");
+                    output::complain("error", message);
                     exit = Exit::Failure;
                 }
             }
@@ -56,9 +57,9 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
     if arguments.json {
         let json = serde_json::to_string_pretty(&views)
             .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        println!("{json}");
+        output::result(json);
     } else {
-        print!("{}", text::render(&views));
+        output::results(&text::render(&views));
     }
     Ok(exit)
 }

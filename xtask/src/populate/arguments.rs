@@ -67,7 +67,7 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     budget: Option<Duration>,
     /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
     /// Seed of clouds and values
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -85,6 +85,11 @@ impl PopulateArguments {
 
     pub(super) const fn is_dry_run(&self) -> bool {
         self.dry_run
+    }
+
+    /// Whether a device is named, so that even a dry run must find it.
+    pub(super) fn demands_a_device(&self) -> bool {
+        self.device != DeviceChoice::Auto
     }
 
     pub(super) const fn folder(&self) -> &FolderArguments {
@@ -146,6 +151,15 @@ fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
+    }
+}
+
+fn thread_count(text: &str) -> Result<usize, String> {
+    /// More than any machine has, and few enough to start.
+    const MAX: usize = 1024;
+    match text.parse() {
+        Ok(count) if (1..=MAX).contains(&count) => Ok(count),
+        _ => Err(format!("expected a number of threads between 1 and {MAX}")),
     }
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod progress;
 mod table;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use voxtune_tune::{Plan, Populate, Summary};
 pub(crate) use arguments::PopulateArguments;
 
 use crate::exit::{Exit, Failure};
+use crate::output;
 use progress::Progress;
 
 /// How long to wait for another populate that is writing the same file: each write takes
@@ -25,28 +27,30 @@ use progress::Progress;
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
-    let modes = AlgoModes::resolve(arguments.algo_mode(), |name| std::env::var(name).ok())
-        .map_err(Failure::usage)?;
+    // What is not Unicode is no mode either: it is to be refused, not passed over.
+    let variable = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+    let modes = AlgoModes::resolve(arguments.algo_mode(), variable).map_err(Failure::usage)?;
     check_names(&modes)?;
     let mut request = arguments.request(modes);
     let plan = Plan::new(&request).map_err(Failure::usage)?;
     for merged in &plan.merged {
-        eprintln!(
-            "{:>12} {} voxels are measured as {}, which share a bucket",
-            "Merged", merged.voxels, merged.into
-        );
+        let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
+        output::status("Merged", format_args!("{text}, which share a bucket"));
     }
-    if arguments.is_dry_run() {
+    if arguments.is_dry_run() && !arguments.demands_a_device() {
         return Ok(dry_run(&plan, &request.directions));
     }
     let device = open(arguments)?;
     check_available(&device, &request.modes, &request.directions)?;
+    if arguments.is_dry_run() {
+        return Ok(dry_run(&plan, &request.directions));
+    }
     request.budget = arguments.budget(device.identity().arch);
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_for_ctrl_c(&interrupt)?;
-    eprintln!("{:>12} {}", "Device", device.identity());
-    eprintln!("{:>12} {}", "Cache", cache.decisions_path(device.identity().arch).display());
+    output::status("Device", device.identity());
+    output::status("Cache", cache.decisions_path(device.identity().arch).display());
     let populate = Populate {
         device: &device,
         plan: &plan,
@@ -59,10 +63,11 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let start = Instant::now();
     let result = populate.run(&mut progress);
     progress.finish();
-    eprintln!("{:>12} in {:.1} s", "Finished", start.elapsed().as_secs_f64());
+    output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
     let summary = result.map_err(Failure::failed)?;
-    println!("cache {}", cache.decisions_path(device.identity().arch).display());
-    println!("{}", last_line(&summary));
+    let decisions = cache.decisions_path(device.identity().arch);
+    output::result(format_args!("cache {}", decisions.display()));
+    output::result(last_line(&summary));
     Ok(if summary.failed == 0 { Exit::Success } else { Exit::Failure })
 }
 
@@ -77,11 +82,11 @@ fn last_line(summary: &Summary) -> String {
 fn dry_run(plan: &Plan, directions: &[Direction]) -> Exit {
     for planned in &plan.configurations {
         let clouds: Vec<&str> = planned.clouds.iter().map(|cloud| cloud.label()).collect();
-        println!("{}  {}", planned.configuration, clouds.join(", "));
+        output::result(format_args!("{}  {}", planned.configuration, clouds.join(", ")));
     }
     let peak = plan.configurations.iter().map(|planned| configuration_bytes(planned, directions));
-    eprintln!("{:>12} {}", "Peak memory", human_bytes(peak.max().unwrap_or(0)));
-    println!("{} configurations", plan.configurations.len());
+    output::status("Peak memory", human_bytes(peak.max().unwrap_or(0)));
+    output::result(format_args!("{} configurations", plan.configurations.len()));
     Exit::Success
 }
 
@@ -90,9 +95,9 @@ fn check_names(modes: &AlgoModes) -> Result<(), Failure> {
     for direction in Direction::ALL {
         let AlgoMode::Named(names) = modes.of(direction) else { continue };
         if let Some(unknown) = names.iter().find(|name| !is_known_algorithm(name)) {
-            let known = listed(&known_algorithms());
+            let known = alternatives(unknown, &known_algorithms());
             return Err(Failure::usage(format!(
-                "unknown algorithm `{unknown}`: known are {known}"
+                "unknown algorithm `{unknown}` for {direction}: known are {known}"
             )));
         }
     }
@@ -112,23 +117,23 @@ fn check_available(
             return Err(Failure::usage(format!(
                 "{} has no algorithm `{lacking}`: it has {}",
                 device.identity().arch,
-                listed(&present)
+                alternatives(lacking, &present)
             )));
         }
     }
     Ok(())
 }
 
-fn listed(ids: &[AlgoId]) -> String {
-    let mut names: Vec<&str> = ids.iter().map(AlgoId::family).collect();
-    names.extend(ids.iter().map(AlgoId::as_str));
-    let mut seen = Vec::new();
-    names.retain(|name| {
-        let new = !seen.contains(name);
-        seen.push(*name);
-        new
-    });
-    names.join(", ")
+/// What could have been meant: every family, and the ids of the family that was named.
+fn alternatives(name: &AlgoId, ids: &[AlgoId]) -> String {
+    let families: BTreeSet<&str> = ids.iter().map(AlgoId::family).collect();
+    let mut text = families.into_iter().collect::<Vec<_>>().join(", ");
+    let kin: Vec<&str> =
+        ids.iter().filter(|id| id.family() == name.family()).map(AlgoId::as_str).collect();
+    if !kin.is_empty() {
+        text.push_str(&format!("; of {}:\n  {}", name.family(), kin.join("\n  ")));
+    }
+    text
 }
 
 fn open(arguments: &PopulateArguments) -> Result<Device, Failure> {
@@ -138,7 +143,7 @@ fn open(arguments: &PopulateArguments) -> Result<Device, Failure> {
         other => Failure::failed(other),
     })?;
     if let Some(why) = why_no_gpu {
-        eprintln!("{:>12} {why}", "Note");
+        output::status("Note", why);
     }
     Ok(device)
 }
@@ -154,7 +159,7 @@ fn watch_for_ctrl_c(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
             )]
             std::process::exit(130);
         }
-        eprintln!("\n{:>12} after the sample at hand; again to end at once", "Stopping");
+        output::status("Stopping", "after the sample at hand; again to end at once");
     })
     .map_err(|error| Failure::failed(format!("failed to listen for Ctrl-C: {error}")))
 }

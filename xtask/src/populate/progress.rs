@@ -1,20 +1,39 @@
 //! Progress of a run: a bar on a terminal, plain lines elsewhere.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use voxtune_tune::estimate::human_bytes;
 use voxtune_tune::{Event, Observer, Outcome};
 
 use super::table;
 use crate::duration::coarse;
+use crate::output;
 
 pub(super) struct Progress {
     bar: ProgressBar,
     on_terminal: bool,
     total: usize,
     header_printed: bool,
+    eta: Arc<Mutex<Eta>>,
+}
+
+/// Expected time to the end, as of a moment.
+#[derive(Clone, Copy)]
+struct Eta {
+    remaining: Option<Duration>,
+    as_of: Instant,
+}
+
+impl Eta {
+    fn text(self) -> String {
+        self.remaining.map_or_else(String::new, |remaining| {
+            format!("{} left", coarse(remaining.saturating_sub(self.as_of.elapsed())))
+        })
+    }
 }
 
 impl Progress {
@@ -23,13 +42,27 @@ impl Progress {
         let target =
             if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        if let Ok(style) =
-            ProgressStyle::with_template("{prefix:>12} [{bar:24}] {pos}/{len} {wide_msg}")
-        {
-            bar.set_style(style.progress_chars("=> "));
+        let eta = Arc::new(Mutex::new(Eta { remaining: None, as_of: Instant::now() }));
+        let shown = Arc::clone(&eta);
+        let left = move |_: &ProgressState, text: &mut dyn Write| {
+            let eta = *shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = text.write_str(&eta.text());
+        };
+        // What matters most comes first: a narrow terminal cuts the rest off.
+        let template = "{prefix:>12} {pos}/{len} {left} [{bar:16}] {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.with_key("left", left).progress_chars("=> "));
         }
         bar.set_prefix("Measuring");
-        Self { bar, on_terminal, total, header_printed: false }
+        if on_terminal {
+            bar.enable_steady_tick(Duration::from_secs(1));
+        }
+        Self { bar, on_terminal, total, header_printed: false, eta }
+    }
+
+    fn set_remaining(&self, remaining: Duration) {
+        *self.eta.lock().unwrap_or_else(PoisonError::into_inner) =
+            Eta { remaining: Some(remaining), as_of: Instant::now() };
     }
 
     pub(super) fn finish(&self) {
@@ -38,18 +71,17 @@ impl Progress {
 
     /// A line of status, above the bar where there is one.
     fn status(&self, verb: &str, text: &str) {
-        let line = format!("{verb:>12} {text}");
-        if self.on_terminal { self.bar.println(line) } else { eprintln!("{line}") }
+        self.bar.suspend(|| output::status(verb, text));
     }
 
     fn rows(&mut self, rows: &[String]) {
         let header_printed = std::mem::replace(&mut self.header_printed, true);
         self.bar.suspend(|| {
             if !header_printed {
-                println!("{}", table::header());
+                output::result(table::header());
             }
             for row in rows {
-                println!("{row}");
+                output::result(row);
             }
         });
     }
@@ -81,7 +113,7 @@ impl Observer for Progress {
             Event::Started { estimate } => {
                 let (time, memory) = (coarse(estimate.total()), human_bytes(estimate.peak_bytes));
                 self.status("Estimate", &format!("{time}, peak memory {memory}"));
-                self.bar.set_message(format!("{time} left"));
+                self.set_remaining(estimate.total());
             }
             Event::Compiling { kernels } => {
                 self.bar.set_message(format!("compiling for {kernels} candidates"));
@@ -107,7 +139,7 @@ impl Observer for Progress {
                 }
                 let text = configuration.to_string();
                 self.ended(*index, outcome, text.trim_start(), *remaining);
-                self.bar.set_message(format!("{} left", coarse(*remaining)));
+                self.set_remaining(*remaining);
             }
             _ => {}
         }

@@ -70,7 +70,10 @@ impl Tuner {
         static GLOBAL: OnceLock<Result<Tuner, MalformedAlgoModeVariable>> = OnceLock::new();
         GLOBAL
             .get_or_init(|| {
-                let modes = AlgoModes::resolve(None, |name| std::env::var(name).ok())?;
+                // What is not Unicode is no mode either: it is to be refused, not passed over.
+                let variable =
+                    |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
+                let modes = AlgoModes::resolve(None, variable)?;
                 let mut builder = Self::builder().embedded().modes(modes);
                 if let Ok(folder) = user_folder(|name| std::env::var_os(name)) {
                     builder = builder.folder(folder);
@@ -96,12 +99,12 @@ impl Tuner {
         let found = |(algorithm, grade)| Resolution { algorithm, grade, key: *key };
         let registry = device.registry();
         if let AlgoMode::Named(names) = mode {
-            return self.pinned(registry, device.identity(), key, names).map(found).ok_or_else(
-                || ConvError::NoAlgorithm {
-                    device: device.identity().clone(),
-                    operation: key.operation,
-                },
-            );
+            let pinned = self.pinned(registry, device.identity(), key, names);
+            return pinned.map(found).ok_or_else(|| ConvError::Pinned {
+                names: mode.to_string(),
+                device: device.identity().clone(),
+                operation: key.operation,
+            });
         }
         if let Some(exact) = self.exact(registry, device.identity(), key) {
             return Ok(found(exact));
@@ -250,7 +253,12 @@ impl TunerBuilder {
         let mut warnings = Vec::new();
         for folder in &self.folders {
             let cache = CacheDir::new(folder);
-            for arch in cache.archs().unwrap_or_default() {
+            let archs = cache.archs().unwrap_or_else(|error| {
+                tracing::warn!(%error, "a folder of caches is left out");
+                warnings.push(error);
+                Vec::new()
+            });
+            for arch in archs {
                 match cache.read_decisions(arch) {
                     Ok(found) => decisions.extend(found),
                     Err(error) => {
