@@ -61,6 +61,12 @@ fn read_binary(
     if bytes > header.data.len() as u64 {
         return Err(too_short(file, header, bytes));
     }
+    // Less than a point is the padding or the line end of some writer.
+    let more = header.data.len() as u64 - bytes;
+    if header.points > 0 && more >= bytes / header.points {
+        let expected = format!("{} points in {bytes} bytes", header.points);
+        return Err(file.malformed(expected, format!("{more} bytes more")));
+    }
     let data = &header.data[..bytes as usize];
     let start =
         |place: usize| header.fields[..place].iter().map(|field| field.bytes as usize).sum();
@@ -166,7 +172,13 @@ fn read_ascii(
         }
         points.push(point);
     }
-    Ok(points)
+    match words.next() {
+        None => Ok(points),
+        Some(word) => {
+            let expected = format!("the end of the file after {} points", header.points);
+            Err(file.malformed(expected, excerpt(word)))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +246,17 @@ DATA ";
         let header =
             "VERSION .5\nCOLUMNS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS 1\nDATA ascii\n1 2 3";
         assert_eq!(points_as("a.pcd", header.as_bytes()).xyz, [[1.0, 2.0, 3.0]]);
+    }
+
+    #[test]
+    fn points_that_the_header_does_not_count_are_named() {
+        let twice = |data: &[u8]| [data, data].concat();
+        let message = message_as("a.pcd", &file("binary", &twice(&binary())));
+        assert!(message.contains("2 points in 52 bytes, found 52 bytes more"), "{message}");
+        let message = message_as("a.pcd", &file("ascii", &twice(ASCII.as_bytes())));
+        assert!(message.contains("the end of the file after 2 points"), "{message}");
+        let padded = [binary(), b"\r\n".to_vec()].concat();
+        assert_eq!(points_as("a.pcd", &file("binary", &padded)).xyz, XYZ);
     }
 
     #[test]

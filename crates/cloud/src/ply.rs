@@ -11,14 +11,21 @@ pub(crate) fn read(file: InFile<'_>, bytes: &[u8]) -> Result<Points, CloudError>
         let names: Vec<&str> = header.elements.iter().map(|element| &element.name[..]).collect();
         return Err(file.malformed("an element `vertex`", excerpt(names.join(" ").as_bytes())));
     };
-    let (before, vertex) = (&header.elements[..place], &header.elements[place]);
-    let axes = Axes::of(file, vertex)?;
+    let axes = Axes::of(file, &header.elements[place])?;
     match header.encoding {
-        Encoding::Ascii => Ascii { file, data: header.data }.read(before, vertex, &axes),
+        Encoding::Ascii => Ascii { file, data: header.data }.read(&header.elements, place, &axes),
         Encoding::Binary(endian) => {
-            Binary { file, data: header.data, endian }.read(before, vertex, &axes)
+            Binary { file, data: header.data, endian }.read(&header.elements, place, &axes)
         }
     }
+}
+
+/// What is expected after the last row: a file that goes on has more rows than its header says.
+const END: &str = "the end of the file after the rows that the header counts";
+
+/// The elements before one, itself, and those after it.
+fn around(elements: &[Element], place: usize) -> (&[Element], &Element, &[Element]) {
+    (&elements[..place], &elements[place], &elements[place + 1..])
 }
 
 /// The places of x, y, z among the properties of a vertex.
@@ -53,20 +60,12 @@ struct Binary<'a> {
 impl Binary<'_> {
     fn read(
         mut self,
-        before: &[Element],
-        vertex: &Element,
+        elements: &[Element],
+        place: usize,
         axes: &Axes,
     ) -> Result<Points, CloudError> {
-        for element in before {
-            let rows = self.check_rows(element)?;
-            if element.has_lists() {
-                for _ in 0..rows {
-                    self.row(element, |_, _, _| {})?;
-                }
-            } else {
-                self.data = &self.data[rows * element.least_row_bytes()..];
-            }
-        }
+        let (before, vertex, after) = around(elements, place);
+        self.skip(before)?;
         let rows = self.check_rows(vertex)?;
         let endian = self.endian;
         let mut points = Points::default();
@@ -78,7 +77,27 @@ impl Binary<'_> {
             })?;
             points.push(point);
         }
-        Ok(points)
+        self.skip(after)?;
+        // Less than a row is the padding or the line end of some writer.
+        match self.data.len() {
+            more if more < vertex.least_row_bytes() => Ok(points),
+            more => Err(self.file.malformed(END, format!("{more} more bytes"))),
+        }
+    }
+
+    /// Steps over the rows of some elements.
+    fn skip(&mut self, elements: &[Element]) -> Result<(), CloudError> {
+        for element in elements {
+            let rows = self.check_rows(element)?;
+            if element.has_lists() {
+                for _ in 0..rows {
+                    self.row(element, |_, _, _| {})?;
+                }
+            } else {
+                self.data = &self.data[rows * element.least_row_bytes()..];
+            }
+        }
+        Ok(())
     }
 
     /// The rows of an element, once the rest of the file is known to be long enough for them.
@@ -141,13 +160,10 @@ struct Ascii<'a> {
 }
 
 impl Ascii<'_> {
-    fn read(self, before: &[Element], vertex: &Element, axes: &Axes) -> Result<Points, CloudError> {
+    fn read(self, elements: &[Element], place: usize, axes: &Axes) -> Result<Points, CloudError> {
+        let (before, vertex, after) = around(elements, place);
         let mut words = self.data.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        for element in before {
-            for _ in 0..self.check_rows(element)? {
-                self.row(element, &mut words, |_, _| Ok(()))?;
-            }
-        }
+        self.skip(before, &mut words)?;
         let rows = self.check_rows(vertex)?;
         let mut points = Points::default();
         points.xyz.reserve_exact(rows);
@@ -162,7 +178,25 @@ impl Ascii<'_> {
             })?;
             points.push(point);
         }
-        Ok(points)
+        self.skip(after, &mut words)?;
+        match words.next() {
+            None => Ok(points),
+            Some(word) => Err(self.file.malformed(END, excerpt(word))),
+        }
+    }
+
+    /// Steps over the rows of some elements.
+    fn skip<'w>(
+        &self,
+        elements: &[Element],
+        words: &mut impl Iterator<Item = &'w [u8]>,
+    ) -> Result<(), CloudError> {
+        for element in elements {
+            for _ in 0..self.check_rows(element)? {
+                self.row(element, words, |_, _| Ok(()))?;
+            }
+        }
+        Ok(())
     }
 
     /// As in binary; a number takes a digit and a space at least.
@@ -289,6 +323,27 @@ end_header
         assert_eq!(points_as("a.ply", ascii.as_bytes()).xyz, [[1.0, 2.0, 3.0]]);
         let binary = header.replace("FORMAT", "binary_big_endian") + "\x01\x02\x03";
         assert_eq!(points_as("a.ply", binary.as_bytes()).xyz, [[1.0, 2.0, 3.0]]);
+    }
+
+    #[test]
+    fn rows_that_the_header_does_not_count_are_named() {
+        let with_faces = |count: usize, format: &str, data: &[u8]| {
+            let file = with_format(format, data);
+            let place = file.windows(6).position(|bytes| bytes == b"face 1").unwrap() + 5;
+            [&file[..place], count.to_string().as_bytes(), &file[place + 1..]].concat()
+        };
+        for (format, data) in
+            [("ascii", ASCII.as_bytes()), ("binary_little_endian", &binary(false)[..])]
+        {
+            assert_eq!(points_as("a.ply", &with_faces(1, format, data)).xyz.len(), 2);
+            let padded = [data, b"\r\n"].concat();
+            assert_eq!(points_as("a.ply", &with_faces(1, format, &padded)).xyz.len(), 2);
+            let longer = [data, b" 1 2 3 4 5 6 7 8 9 10 11 12"].concat();
+            let message = message_as("a.ply", &with_faces(1, format, &longer));
+            assert!(message.contains("the rows that the header counts"), "{message}");
+        }
+        let message = message_as("a.ply", &with_faces(0, "ascii", ASCII.as_bytes()));
+        assert!(message.contains("the rows that the header counts"), "{message}");
     }
 
     #[test]

@@ -308,7 +308,8 @@ fn past_two_gib(
     let mut failures = Vec::new();
     let kernel = KernelSize::submanifold(1)?;
     let voxels = cloud(Generator::Surface, 2_000_000);
-    let map = builder.submanifold(&voxels, kernel)?;
+    let mut map = builder.submanifold(&voxels, kernel)?;
+    builder.add_order(&mut map, RowOrder::Sorted)?;
     for (direction, dtype, c_in, c_out) in [
         (Direction::Forward, DType::Float32, 512, 64),
         (Direction::Dgrad, DType::Float32, 512, 64),
