@@ -1,6 +1,9 @@
 //! Dry runs, help and inspection.
 
-use crate::command::{run, small_populate};
+use std::process::Stdio;
+
+use crate::command::{Finished, run, small_populate, xtask};
+use crate::populating::evidence;
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
@@ -8,6 +11,9 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("listing::overrides_and_merging", overrides_and_merging);
     suite.test("listing::a_dry_run_writes_nothing", a_dry_run_writes_nothing);
     suite.test("listing::help_goes_to_stdout", help_goes_to_stdout);
+    suite.test("listing::a_closed_pipe_ends_nothing", a_closed_pipe_ends_nothing);
+    #[cfg(target_os = "linux")]
+    suite.test("listing::a_full_disk_is_a_failure", a_full_disk_is_a_failure);
     suite.test("listing::inspect_shows_what_populate_wrote", inspect_shows_what_populate_wrote);
 }
 
@@ -60,6 +66,29 @@ fn a_dry_run_writes_nothing() {
 fn help_goes_to_stdout() {
     let help = run(&["populate", "--help"]).success();
     assert!(help.stdout.contains("--num-voxels") && help.stderr.is_empty());
+}
+
+/// Whoever reads along has seen enough: the measuring goes on.
+fn a_closed_pipe_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = small_populate(folder.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(evidence(folder.path()).len(), 9);
+}
+
+/// Results that cannot be written are a failure, told in a line.
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = xtask();
+    command.args(["populate", "--dry-run"]).stdout(full);
+    let finished = Finished::of(command.output().unwrap());
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert_eq!(finished.stderr.matches("failed to write").count(), 1, "{finished:?}");
+    assert!(!finished.stderr.contains("panicked"), "{finished:?}");
 }
 
 fn inspect_shows_what_populate_wrote() {

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use xshell::{Shell, cmd};
 
 use crate::error::{CudaError, IoContext as _, Result};
 
@@ -129,16 +130,14 @@ fn download(requirements: &str, scratch: &Path) -> Result<Vec<PathBuf>> {
     let list = scratch.join("requirements.txt");
     fs::write(&list, requirements).at(&list)?;
     let folder = scratch.join("wheels");
-    let output = Command::new("python3")
-        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"])
-        .args(["--no-deps", "--require-hashes", "--only-binary", ":all:", "--requirement"])
-        .arg(&list)
-        .arg("--dest")
-        .arg(&folder)
-        .output()
-        .map_err(|error| CudaError::ToolkitInstall {
-            reason: format!("python3 with pip is needed to download it ({error})"),
-        })?;
+    let needs_pip = |error: xshell::Error| CudaError::ToolkitInstall {
+        reason: format!("python3 with pip is needed to download it ({error})"),
+    };
+    let shell = Shell::new().map_err(needs_pip)?;
+    let download = cmd!(shell, "python3 -m pip download --quiet --disable-pip-version-check")
+        .args(["--no-deps", "--require-hashes", "--only-binary", ":all:"])
+        .args([Path::new("--requirement"), &list, Path::new("--dest"), &folder]);
+    let output = download.quiet().ignore_status().output().map_err(needs_pip)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(CudaError::ToolkitInstall { reason: format!("pip download failed: {said}") });
