@@ -6,6 +6,7 @@
 //! brings the new measurements in.
 
 use voxtune::{Algorithm, Device};
+use voxtune_cache::decide::INCUMBENT_MARGIN;
 use voxtune_cache::{
     EntryKey, Evidence, InvalidRecord, KernelHash, Record, decide, significantly_beaten,
 };
@@ -78,7 +79,8 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
 }
 
 /// Whether a stored winner lost to the new one: by its median, beyond noise, and in the rounds in which
-/// both met the default. Medians alone are fooled by a machine that is busy for half a race.
+/// both met the default, by [`INCUMBENT_MARGIN`]. Medians alone are fooled by a machine that is busy
+/// for half a race, and three rounds agree by chance one time in eight.
 fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
     let Some(records) = fresh.records(entry) else { return false };
     let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
@@ -90,7 +92,9 @@ fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
     match (defender.timing(), challenger) {
         (Some(defender), Some(challenger)) => {
             match (defender.ratio_to_default, challenger.ratio_to_default) {
-                (Some(defender), Some(challenger)) => challenger.high < defender.low,
+                (Some(defender), Some(challenger)) => {
+                    challenger.high * (1.0 + INCUMBENT_MARGIN) < defender.low
+                }
                 _ => true,
             }
         }
