@@ -10,7 +10,7 @@ use voxtune_shape::{AlgoId, Preset};
 
 use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
 use crate::setup::{Operands, SetupError};
-use crate::verify::{Rejection, guarded, problem_bytes};
+use crate::verify::{Rejection, guarded, problem_bytes, problem_flops};
 
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +106,9 @@ fn expected_time(
     const LATER_SAMPLES: f64 = 20.0;
     /// How much slower the float64 reference is than the trial.
     const REFERENCE_SLOWDOWN: f64 = 10.0;
-    const REFERENCE_FLOPS: f64 = 1.5e9;
+    /// Runs of a candidate on the problems of verification, and how many of these there are.
+    const CHECKS: f64 = 3.0;
+    const PROBLEMS: f64 = 2.0;
     let seconds: f64 = planned
         .clouds
         .iter()
@@ -122,8 +124,9 @@ fn expected_time(
                 let first = run * pool as f64;
                 let owed = first + 2.0 * run;
                 let wanted = run.mul_add(LATER_SAMPLES, first);
-                let reference = flops.min(REFERENCE_FLOPS) * REFERENCE_SLOWDOWN / flops_per_second;
-                reference + wanted.min(request.budget.as_secs_f64()).max(owed)
+                let problem = problem_flops(device, &operation, cloud) / flops_per_second;
+                let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
+                verified + wanted.min(request.budget.as_secs_f64()).max(owed)
             });
             set_up + entries.sum::<f64>()
         })

@@ -63,6 +63,14 @@ pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
     Effort::HOST.bytes(operation, pairs_per_row).max(Effort::GPU.bytes(operation, pairs_per_row))
 }
 
+/// Floating-point operations of one float64 result of an operation over a cloud.
+#[must_use]
+pub fn problem_flops(device: &Device, operation: &Operation, cloud: &PlannedCloud) -> f64 {
+    let row_flops =
+        operation.flops(1) as f64 * cloud.expected_pairs_per_row(operation.kernel.volume());
+    Effort::on(device).rows(row_flops).min(cloud.voxels()) as f64 * row_flops
+}
+
 /// Why a candidate may not compete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
