@@ -1,255 +1,300 @@
-// Kernel map of a submanifold convolution, and what the convolutions derive from it.
+// Kernel map of a submanifold convolution: which input row an output row meets at each offset.
 //
-// Layouts: coords (n) of {batch, x, y, z} int32; table (volume, pitch) int32, the input row of output row p at offset k or -1;
-// masks (n, words) of 32 offsets each; pair lists in_rows, out_rows (pairs) int32, sorted by offset, then by output row.
+// Layouts: coords (n) of {batch, x, y, z} int32; places (n) of {slot, cell}; ranks (n) int32; masks (n, words) of 32 offsets each;
+// table (volume, pitch) int32, the input row of position p at offset k or -1, also past the rows up to `pitch`; pair lists in_rows,
+// out_rows (pairs) int32, sorted by offset, then by output row.
 //
-// Coordinates are hashed into an open-addressing table of 64-bit slots {fingerprint, row}; a fingerprint that agrees is checked
-// against the coordinates themselves, so any int32 coordinates work and the result does not depend on hash or schedule.
-// Everything that leaves this file is ordered by prefix sums, never by atomics: bitwise repeatable.
+// Rows are found by bricks of cells (map_bricks.cuh): one kernel inserts them, the next makes masks and gives each brick its place in
+// `ranks`, a third lists the rows there. Tables and pair lists look rows up again, in whatever order they are to have.
+//
+// Where a brick's rows lie in `ranks` depends on the schedule; nothing that leaves this file does. Tables are written by position, pair
+// lists at places from prefix sums: bitwise repeatable.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 #include "common.cuh"
+#include "map_bricks.cuh"
+#include "row_order.cuh"
 
 using namespace voxtune;
 
-constexpr unsigned long long EMPTY = ~0ull;
-constexpr int COUNT_ROWS = 1024;   // rows a block of map_count and map_pairs
-constexpr int SORT_THREADS = 256;  // threads a block of the sort
-constexpr int SORT_ITEMS = 4096;   // items a block of the sort
-constexpr int DIGITS = 256;
+constexpr int ROW_THREADS = 256;    // threads of kernels that take a row each
+constexpr int TABLE_THREADS = 128;  // threads of map_table
+constexpr int PAIR_ROWS = 256;      // rows and threads of a block that counts or writes pairs
+constexpr unsigned CLAIMED = 64;    // bit of a place: this row made the slot
 
-struct Offsets {
-    signed char d[MAX_VOLUME][3];
-};
+// ---- building -----------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ unsigned long long mix(unsigned long long h) {
-    // The finaliser of MurmurHash3 (64 bit).
-    h ^= h >> 33;
-    h *= 0xff51afd7ed558ccdull;
-    h ^= h >> 33;
-    h *= 0xc4ceb9fe1a85ec53ull;
-    return h ^ h >> 33;
-}
-
-__device__ __forceinline__ unsigned long long hash(int4 c) {
-    const unsigned long long low = static_cast<unsigned>(c.y) | static_cast<unsigned long long>(static_cast<unsigned>(c.z)) << 32;
-    const unsigned long long high = static_cast<unsigned>(c.w) | static_cast<unsigned long long>(static_cast<unsigned>(c.x)) << 32;
-    return mix(low ^ mix(high + 0x9e3779b97f4a7c15ull));
-}
-
-__device__ __forceinline__ bool same(int4 a, int4 b) { return a.x == b.x && a.y == b.y && a.z == b.z && a.w == b.w; }
-
-// Inserts every row. duplicate[0] becomes the least later row of a pair of equal rows; it starts as INT32_MAX.
-extern "C" __global__ void map_insert(const int4* coords, int n, unsigned long long* slots, unsigned capacity_mask, int* duplicate) {
-    const int row = blockIdx.x * blockDim.x + threadIdx.x;
-    if (row >= n) return;
-    const int4 c = coords[row];
-    const unsigned long long h = hash(c);
-    const unsigned long long mine = (h & 0xffffffff00000000ull) | static_cast<unsigned>(row);
-    for (unsigned at = static_cast<unsigned>(h) & capacity_mask;; at = (at + 1) & capacity_mask) {
-        const unsigned long long found = atomicCAS(slots + at, EMPTY, mine);
-        if (found == EMPTY) return;
-        if (found >> 32 == mine >> 32) {
-            const int other = static_cast<int>(found & 0xffffffffu);
-            if (same(coords[other], c)) {
-                atomicMin(duplicate, max(row, other));
-                return;
+// The slot of a brick, made if there is none.
+__device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick brick, bool& made) {
+    const Key key(brick, capacity);
+    const unsigned long long mine = key.low | static_cast<unsigned long long>(key.high) << 32;
+    for (uint32_t at = key.home;; at = next(at, capacity)) {
+        Slot* slot = slots + at;
+        auto* tag = reinterpret_cast<unsigned long long*>(slot);
+        unsigned long long found = *const_cast<volatile unsigned long long*>(tag);
+        if (found == 0) {
+            found = atomicCAS(tag, 0, mine);
+            made = found == 0;
+            if (made) {
+                slot->x = brick.x, slot->y = brick.y, slot->z = brick.z;
+                if (key.high & WIDE) {
+                    __threadfence();
+                    *const_cast<volatile int*>(&slot->first) = 1;
+                }
+                return at;
             }
         }
-    }
-}
-
-__device__ __forceinline__ int find(const int4* coords, const unsigned long long* slots, unsigned capacity_mask, int4 c) {
-    const unsigned long long h = hash(c);
-    for (unsigned at = static_cast<unsigned>(h) & capacity_mask;; at = (at + 1) & capacity_mask) {
-        const unsigned long long found = __ldg(slots + at);
-        if (found == EMPTY) return -1;
-        if (found >> 32 == h >> 32) {
-            const int row = static_cast<int>(found & 0xffffffffu);
-            if (same(__ldg(coords + row), c)) return row;
+        if (found != mine) continue;
+        if (!(key.high & WIDE)) return at;
+        while (*const_cast<volatile int*>(&slot->first) == 0) {
         }
+        __threadfence();
+        const volatile Slot* written = slot;
+        if (same({brick.batch, written->x, written->y, written->z}, brick)) return at;
     }
 }
 
-// Fills table and masks: one thread an output row. A neighbour past the range of int32 does not exist.
-extern "C" __global__ void __launch_bounds__(128) map_probe(const int4* coords, int n, const unsigned long long* slots,
-                                                            unsigned capacity_mask, const __grid_constant__ Offsets offsets,
-                                                            int volume, int words, int64_t pitch, int* table, uint32_t* masks) {
-    const int row = blockIdx.x * blockDim.x + threadIdx.x;
-    if (row >= n) return;
-    const int4 c = __ldg(coords + row);
-    for (int w = 0; w < words; ++w) {
-        uint32_t bits = 0;
-        const int last = min(volume, (w + 1) * 32);
-#pragma unroll 4
-        for (int k = w * 32; k < last; ++k) {
-            const int64_t x = int64_t(c.y) + offsets.d[k][0], y = int64_t(c.z) + offsets.d[k][1], z = int64_t(c.w) + offsets.d[k][2];
-            const bool exists = x == int(x) && y == int(y) && z == int(z);
-            const int found = exists ? find(coords, slots, capacity_mask, make_int4(c.x, int(x), int(y), int(z))) : -1;
-            table[k * pitch + row] = found;
-            if (found >= 0) bits |= 1u << (k - w * 32);
-        }
-        masks[int64_t(row) * words + w] = bits;
+// Gives every row its place. `slots` starts as zeros; *duplicate is set where two rows share a cell.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4* coords, int n, Slot* slots, uint32_t capacity,
+                                                                     uint2* places, int* duplicate) {
+    // Rows of a warp that lie in one brick send one of them: scans hold neighbours in neighbouring rows.
+    __shared__ uint32_t together[ROW_THREADS][2];
+    const int row = blockIdx.x * ROW_THREADS + threadIdx.x, lane = threadIdx.x % 32;
+    const bool active = row < n;
+    const int4 c = active ? coords[row] : make_int4(0, 0, 0, 0);
+    const Brick brick = brick_of(c);
+    const unsigned cell = (c.y & 3) * 16 + (c.z & 3) * 4 + (c.w & 3);
+    together[threadIdx.x][0] = 0, together[threadIdx.x][1] = 0;
+    __syncwarp();
+    const uint32_t running = __ballot_sync(ALL_LANES, active);
+    int leader = __ffs(__match_any_sync(ALL_LANES, combine(brick.batch, brick.x, brick.y, brick.z)) & running) - 1;
+    if (!active) leader = lane;
+    const Brick theirs = {__shfl_sync(ALL_LANES, brick.batch, leader), __shfl_sync(ALL_LANES, brick.x, leader),
+                          __shfl_sync(ALL_LANES, brick.y, leader), __shfl_sync(ALL_LANES, brick.z, leader)};
+    if (!same(theirs, brick)) leader = lane;  // another brick of the same hash
+    bool repeated = false;
+    if (active) {
+        repeated = atomicOr(&together[threadIdx.x - lane + leader][cell / 32], 1u << (cell % 32)) >> (cell % 32) & 1;
     }
+    __syncwarp();
+    uint32_t at = 0;
+    bool made = false;
+    if (active && leader == lane) {
+        at = claim(slots, capacity, brick, made);
+        const uint32_t low = together[threadIdx.x][0], high = together[threadIdx.x][1];
+        const unsigned long long cells = low | static_cast<unsigned long long>(high) << 32;
+        repeated |= (atomicOr(reinterpret_cast<unsigned long long*>(&slots[at].low), cells) & cells) != 0;
+    }
+    at = __shfl_sync(ALL_LANES, at, leader);
+    if (repeated) *duplicate = 1;
+    if (active) places[row] = make_uint2(at, cell | (made ? CLAIMED : 0));
 }
 
-// Pairs of each offset in each block of COUNT_ROWS rows: counts (volume, blocks). 1024 threads.
-extern "C" __global__ void __launch_bounds__(COUNT_ROWS) map_count(const uint32_t* masks, int n, int words, int volume, int* counts) {
-    const int row = blockIdx.x * COUNT_ROWS + threadIdx.x;
-    for (int k = 0; k < volume; ++k) {
-        const bool has = row < n && (__ldg(masks + int64_t(row) * words + k / 32) >> (k % 32) & 1);
-        const int count = __syncthreads_count(has);
-        if (threadIdx.x == 0) counts[k * gridDim.x + blockIdx.x] = count;
-    }
-}
-
-// Exclusive sums of each segment of `length` values, in place; totals (segments) gets the sums. One block of 1024 threads a segment.
-extern "C" __global__ void __launch_bounds__(1024) exclusive_scan(int* values, int length, int* totals) {
-    __shared__ int warp_sums[32];
-    values += int64_t(blockIdx.x) * length;
-    const int each = ceil_div(length, 1024);
-    const int begin = min(int(threadIdx.x) * each, length), end = min(begin + each, length);
-    int sum = 0;
-    for (int i = begin; i < end; ++i) sum += values[i];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    int inclusive = sum;
-    for (int d = 1; d < 32; d *= 2) {
-        const int up = __shfl_up_sync(0xffffffffu, inclusive, d);
-        if (lane >= d) inclusive += up;
-    }
-    if (lane == 31) warp_sums[warp] = inclusive;
+// Masks of all rows. Where `cursor` is given also the rows' pairs by offset, added to `counts`, and every brick's place in `ranks`,
+// taken from the cursor.
+template <class Surroundings>
+__device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, const uint2* places, int n, int words, Window window,
+                                              uint32_t* masks, int* cursor, int* counts) {
+    __shared__ int block_counts[MAX_MASK_WORDS * 32];
+    const int lane = threadIdx.x % 32;
+    if (threadIdx.x < MAX_MASK_WORDS * 32) block_counts[threadIdx.x] = 0;
     __syncthreads();
-    if (warp == 0) {
-        int total = warp_sums[lane];
-        for (int d = 1; d < 32; d *= 2) {
-            const int up = __shfl_up_sync(0xffffffffu, total, d);
-            if (lane >= d) total += up;
+    int pairs[MAX_MASK_WORDS] = {};
+    for (int64_t first = int64_t(blockIdx.x) * ROW_THREADS; first < n; first += int64_t(gridDim.x) * ROW_THREADS) {
+        const int64_t row = first + threadIdx.x;
+        const bool active = row < n;
+        const uint2 place = active ? places[row] : make_uint2(0, 0);
+        const Mask mask = mask_of(Surroundings(slots, capacity, place, active, window), window);
+#pragma unroll
+        for (int w = 0; w < MAX_MASK_WORDS; ++w) {
+            if (w >= words) break;
+            const uint32_t bits = mask.word(w);
+            if (active) masks[row * words + w] = bits;
+            if (cursor) pairs[w] += __popc(transpose(bits));
         }
-        warp_sums[lane] = total;
+        if (cursor) {
+            const bool claimed = active && (place.y & CLAIMED);
+            const int rows = claimed ? __popc(slots[place.x].low) + __popc(slots[place.x].high) : 0;
+            const int through = inclusive_sum(rows);
+            int start = 0;
+            if (lane == 31 && through > 0) start = atomicAdd(cursor, through);
+            start = __shfl_sync(ALL_LANES, start, 31);
+            if (claimed) slots[place.x].first = start + through - rows;
+        }
     }
-    __syncthreads();
-    int running = inclusive - sum + (warp > 0 ? warp_sums[warp - 1] : 0);
-    for (int i = begin; i < end; ++i) {
-        const int value = values[i];
-        values[i] = running;
-        running += value;
-    }
-    if (threadIdx.x == 1023) totals[blockIdx.x] = running;
-}
-
-// Writes the pair lists at the places that exclusive_scan made of the counts. 1024 threads.
-extern "C" __global__ void __launch_bounds__(COUNT_ROWS) map_pairs(const int* table, int64_t pitch, int n, int volume, const int* places,
-                                                                   int* in_rows, int* out_rows) {
-    __shared__ int warp_counts[2][32];
-    const int row = blockIdx.x * COUNT_ROWS + threadIdx.x;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (int k = 0; k < volume; ++k) {
-        const int in = row < n ? __ldg(table + k * pitch + row) : -1;
-        const uint32_t ballot = __ballot_sync(0xffffffffu, in >= 0);
-        int* counts = warp_counts[k % 2];  // two, so that one barrier an offset is enough
-        if (lane == 0) counts[warp] = __popc(ballot);
+    if (cursor) {
+        for (int w = 0; w < words; ++w) atomicAdd(block_counts + w * 32 + lane, pairs[w]);
         __syncthreads();
-        const int before = __reduce_add_sync(0xffffffffu, lane < warp ? counts[lane] : 0);
-        if (in >= 0) {
-            const int at = places[k * gridDim.x + blockIdx.x] + before + __popc(ballot & ((1u << lane) - 1));
-            in_rows[at] = in;
-            out_rows[at] = row;
-        }
+        const int k = threadIdx.x;
+        if (k < window.volume && block_counts[k] > 0) atomicAdd(counts + k, block_counts[k]);
     }
 }
 
-// The map read backwards, for kernels without the symmetry of a submanifold one: table_back (volume, pitch_back) holds the
-// output row of an input row at an offset; it starts as -1 and masks_back as 0. Grid (blocks of 256 pairs, volume).
-extern "C" __global__ void map_reverse(const int* in_rows, const int* out_rows, const int* pair_offset, int words, int64_t pitch_back,
-                                       int* table_back, uint32_t* masks_back) {
-    const int k = blockIdx.y;
-    const int pair = pair_offset[k] + blockIdx.x * 256 + threadIdx.x;
-    if (pair >= pair_offset[k + 1]) return;
-    const int in = in_rows[pair];
-    table_back[k * pitch_back + in] = out_rows[pair];
-    atomicOr(masks_back + int64_t(in) * words + k / 32, 1u << (k % 32));
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks_3(Slot* slots, uint32_t capacity, const uint2* places, int n, int words,
+                                                                      const __grid_constant__ Window window, uint32_t* masks, int* cursor,
+                                                                      int* counts) {
+    masks_of_rows<Near<false>>(slots, capacity, places, n, words, window, masks, cursor, counts);
 }
 
-// ---- row orders ---------------------------------------------------------------------------------------------------
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks(Slot* slots, uint32_t capacity, const uint2* places, int n, int words,
+                                                                    const __grid_constant__ Window window, uint32_t* masks, int* cursor,
+                                                                    int* counts) {
+    masks_of_rows<Far<false>>(slots, capacity, places, n, words, window, masks, cursor, counts);
+}
 
-// Where the bit of each offset goes in a sort key: the rarest offset is the most significant. 255: in no key.
-struct KeyBits {
-    unsigned char place[MAX_VOLUME];
-};
-
-// Keys whose order is a Gray code over the permuted masks: neighbours in the order differ in few offsets.
-extern "C" __global__ void order_keys(const uint32_t* masks, int n, int words, int volume, const __grid_constant__ KeyBits bits,
-                                      uint32_t* keys, int* rows) {
-    const int row = blockIdx.x * blockDim.x + threadIdx.x;
+// Lists the rows by brick and cell, and tells the host what was counted: `report` is page-locked memory.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* slots, const uint2* places, int n, int* ranks,
+                                                                    const int* counted, int length, int* report) {
+    const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
+    if (row < length) report[row] = counted[row];
     if (row >= n) return;
-    uint32_t code = 0;
-    for (int k = 0; k < volume; ++k) {
-        const uint32_t bit = __ldg(masks + int64_t(row) * words + k / 32) >> (k % 32) & 1;
-        if (bits.place[k] < 32) code |= bit << bits.place[k];
-    }
-    for (int shift = 16; shift > 0; shift /= 2) code ^= code >> shift;
-    keys[row] = code;
-    rows[row] = row;
+    const uint2 place = places[row];
+    const Slot* slot = slots + place.x;
+    const Half half = half_of<true>({slot->low, slot->high, slot->first}, (place.y & 32) != 0);
+    ranks[column_base(half, place.y % 32)] = row;
 }
 
-// One pass of a stable radix sort over segments of whole blocks. Histogram: (segments, DIGITS, blocks a segment).
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) sort_histogram(const uint32_t* keys, int n, int shift, int blocks_a_segment,
-                                                                          int* histogram) {
-    __shared__ int counts[DIGITS];
-    counts[threadIdx.x] = 0;
-    __syncthreads();
-    const int first = blockIdx.x * SORT_ITEMS, last = min(first + SORT_ITEMS, n);
-    for (int i = first + threadIdx.x; i < last; i += SORT_THREADS) atomicAdd(counts + (keys[i] >> shift & 255), 1);
-    __syncthreads();
-    const int segment = blockIdx.x / blocks_a_segment, block = blockIdx.x % blocks_a_segment;
-    histogram[(int64_t(segment) * DIGITS + threadIdx.x) * blocks_a_segment + block] = counts[threadIdx.x];
+// What an address holds, or -1. A predicate and not a branch, so that loads of many cells overlap.
+__device__ __forceinline__ int load_if(bool present, const int* address) {
+    int value;
+    asm("{\n.reg .pred present;\nsetp.ne.s32 present, %2, 0;\nmov.s32 %0, -1;\n@present ld.global.nc.s32 %0, [%1];\n}\n"
+        : "=r"(value)
+        : "l"(address), "r"(int(present)));
+    return value;
 }
 
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) sort_scatter(const uint32_t* keys, const int* rows, int n, int shift,
-                                                                        int blocks_a_segment, const int* places, uint32_t* keys_out,
-                                                                        int* rows_out) {
-    constexpr int WARPS = SORT_THREADS / 32, EACH = SORT_ITEMS / WARPS;
-    __shared__ int next[WARPS][DIGITS];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (int w = 0; w < WARPS; ++w) next[w][threadIdx.x] = 0;
+// ---- tables -------------------------------------------------------------------------------------------------------
+
+// The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is null; masks_out may be null.
+template <class Surroundings>
+__device__ __forceinline__ void table_of_rows(const Slot* slots, uint32_t capacity, const uint2* __restrict__ places,
+                                              const int* __restrict__ ranks, int n, int words, Window window,
+                                              const int* __restrict__ rows, int64_t pitch, int* __restrict__ table,
+                                              uint32_t* __restrict__ masks_out) {
+    const int64_t position = int64_t(blockIdx.x) * TABLE_THREADS + threadIdx.x;
+    if (position >= pitch) return;
+    const bool active = position < n;
+    const int64_t row = active && rows ? __ldg(rows + position) : position;
+    const uint2 place = active ? __ldg(places + row) : make_uint2(0, 0);
+    const Surroundings around(slots, capacity, place, active, window);
+    // Lines of the table are a step apart, from the last one down for a flipped window.
+    char* const line = reinterpret_cast<char*>(table + position + (window.flip ? (window.volume - 1) * pitch : 0));
+    const int64_t step = (window.flip ? -pitch : pitch) * 4;
+    Mask mask;
+    around.columns([&](int k, int extent, int from, auto column) {
+        mask.put(k, extent, column.cells >> from & ((1u << extent) - 1));
+        walk(column, from, extent, [&](int z, bool present, int rank) {
+            // Written once and far larger than what is read here: it should not push that out of the cache.
+            __stcs(reinterpret_cast<int*>(line + (k + z) * step), load_if(present, ranks + rank));
+        });
+    });
+    if (masks_out && active) {
+        if (window.flip) mask.flip(window.volume);
+        for (int w = 0; w < words; ++w) masks_out[position * words + w] = mask.word(w);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table_3(const Slot* slots, uint32_t capacity, const uint2* places,
+                                                                        const int* ranks, int n, int words,
+                                                                        const __grid_constant__ Window window, const int* rows,
+                                                                        int64_t pitch, int* table, uint32_t* masks_out) {
+    table_of_rows<Near<true>>(slots, capacity, places, ranks, n, words, window, rows, pitch, table, masks_out);
+}
+
+extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table(const Slot* slots, uint32_t capacity, const uint2* places,
+                                                                      const int* ranks, int n, int words,
+                                                                      const __grid_constant__ Window window, const int* rows, int64_t pitch,
+                                                                      int* table, uint32_t* masks_out) {
+    table_of_rows<Far<true>>(slots, capacity, places, ranks, n, words, window, rows, pitch, table, masks_out);
+}
+
+// ---- pair lists ---------------------------------------------------------------------------------------------------
+
+// Pairs of each offset in each block of PAIR_ROWS rows: (volume, blocks).
+extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_count(const uint32_t* masks, int n, int words, int volume, int* blocks) {
+    __shared__ int counts[MAX_MASK_WORDS * 32];
+    const int row = blockIdx.x * PAIR_ROWS + threadIdx.x;
+    if (threadIdx.x < MAX_MASK_WORDS * 32) counts[threadIdx.x] = 0;
     __syncthreads();
-    // A warp owns EACH consecutive items, so counting by warp and walking in order keeps the sort stable.
-    const int first = blockIdx.x * SORT_ITEMS + warp * EACH, last = min(first + EACH, n);
-    for (int i = first + lane; i < last; i += 32) atomicAdd(&next[warp][keys[i] >> shift & 255], 1);
-    __syncthreads();
-    const int segment = blockIdx.x / blocks_a_segment, block = blockIdx.x % blocks_a_segment;
-    int running = places[(int64_t(segment) * DIGITS + threadIdx.x) * blocks_a_segment + block] + segment * blocks_a_segment * SORT_ITEMS;
-    for (int w = 0; w < WARPS; ++w) {
-        const int count = next[w][threadIdx.x];
-        next[w][threadIdx.x] = running;
-        running += count;
+    for (int w = 0; w < words; ++w) {
+        const uint32_t bits = row < n ? masks[int64_t(row) * words + w] : 0;
+        atomicAdd(counts + w * 32 + threadIdx.x % 32, __popc(transpose(bits)));
     }
     __syncthreads();
-    for (int start = first; start < last; start += 32) {
-        const int i = start + lane;
-        const bool inside = i < last;
-        const uint32_t key = inside ? keys[i] : 0;
-        const int digit = inside ? int(key >> shift & 255) : DIGITS + 1;
-        const uint32_t peers = __match_any_sync(0xffffffffu, digit);
-        const int rank = __popc(peers & ((1u << lane) - 1));
-        const int base = inside ? next[warp][digit] : 0;
-        __syncwarp();
-        if (inside && rank == 0) next[warp][digit] = base + __popc(peers);
-        __syncwarp();
-        if (inside) {
-            keys_out[base + rank] = key;
-            rows_out[base + rank] = rows[i];
+    for (int k = threadIdx.x; k < volume; k += PAIR_ROWS) blocks[int64_t(k) * gridDim.x + blockIdx.x] = counts[k];
+}
+
+// Turns those counts into places, and the counts of whole offsets into pair_offset (volume + 1). A block of 1024 threads an offset.
+extern "C" __global__ void __launch_bounds__(1024) pair_scan(int* blocks, int length, const int* counts, int volume, int* pair_offset) {
+    __shared__ int warp_sums[32];
+    const int k = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int start = 0;
+    for (int i = 0; i < k; ++i) start += counts[i];
+    if (threadIdx.x == 0) {
+        pair_offset[k] = start;
+        if (k == volume - 1) pair_offset[volume] = start + counts[k];
+    }
+    blocks += int64_t(k) * length;
+    for (int first = 0; first < length; first += 1024) {
+        const int i = first + threadIdx.x;
+        const int value = i < length ? blocks[i] : 0;
+        const int through = inclusive_sum(value);
+        if (lane == 31) warp_sums[warp] = through;
+        __syncthreads();
+        const int sum = warp_sums[lane];
+        const int before = __reduce_add_sync(ALL_LANES, lane < warp ? sum : 0);
+        if (i < length) blocks[i] = start + before + through - value;
+        start += __reduce_add_sync(ALL_LANES, sum);
+        __syncthreads();
+    }
+}
+
+// Writes the pair lists at the places that pair_scan made.
+template <class Surroundings>
+__device__ __forceinline__ void pairs_of_rows(const Slot* slots, uint32_t capacity, const uint2* __restrict__ places,
+                                              const int* __restrict__ ranks, const uint32_t* __restrict__ masks, int n, int words,
+                                              Window window, const int* __restrict__ blocks, int* __restrict__ in_rows,
+                                              int* __restrict__ out_rows) {
+    constexpr int WARPS = PAIR_ROWS / 32;
+    __shared__ int starts[WARPS][MAX_MASK_WORDS * 32];
+    const int row = blockIdx.x * PAIR_ROWS + threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const bool active = row < n;
+    for (int w = 0; w < words; ++w) {
+        starts[warp][w * 32 + lane] = __popc(transpose(active ? masks[int64_t(row) * words + w] : 0));
+    }
+    __syncthreads();
+    for (int k = threadIdx.x; k < window.volume; k += PAIR_ROWS) {
+        int running = blocks[int64_t(k) * gridDim.x + blockIdx.x];
+        for (int w = 0; w < WARPS; ++w) {
+            const int count = starts[w][k];
+            starts[w][k] = running;
+            running += count;
         }
     }
+    __syncthreads();
+    const Surroundings around(slots, capacity, active ? places[row] : make_uint2(0, 0), active, window);
+    around.columns([&](int k, int extent, int from, auto column) {
+        walk(column, from, extent, [&](int z, bool present, int rank) {
+            const uint32_t all = __ballot_sync(ALL_LANES, present);
+            if (present) {
+                const int at = starts[warp][k + z] + __popc(all & ((1u << lane) - 1));
+                __stcs(in_rows + at, __ldg(ranks + rank));
+                __stcs(out_rows + at, row);
+            }
+        });
+    });
 }
 
-// The table and the masks in launch order: position p holds row rows[p].
-extern "C" __global__ void order_apply(const int* rows, int n, int volume, int words, int64_t pitch, const int* table, const uint32_t* masks,
-                                       int* table_out, uint32_t* masks_out) {
-    const int position = blockIdx.x * blockDim.x + threadIdx.x;
-    if (position >= n) return;
-    const int row = rows[position];
-#pragma unroll 4
-    for (int k = 0; k < volume; ++k) table_out[k * pitch + position] = __ldg(table + k * pitch + row);
-    for (int w = 0; w < words; ++w) masks_out[int64_t(position) * words + w] = __ldg(masks + int64_t(row) * words + w);
+extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_lists_3(const Slot* slots, uint32_t capacity, const uint2* places,
+                                                                     const int* ranks, const uint32_t* masks, int n, int words,
+                                                                     const __grid_constant__ Window window, const int* blocks, int* in_rows,
+                                                                     int* out_rows) {
+    pairs_of_rows<Near<true>>(slots, capacity, places, ranks, masks, n, words, window, blocks, in_rows, out_rows);
+}
+
+extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_lists(const Slot* slots, uint32_t capacity, const uint2* places,
+                                                                   const int* ranks, const uint32_t* masks, int n, int words,
+                                                                   const __grid_constant__ Window window, const int* blocks, int* in_rows,
+                                                                   int* out_rows) {
+    pairs_of_rows<Far<true>>(slots, capacity, places, ranks, masks, n, words, window, blocks, in_rows, out_rows);
 }

@@ -28,11 +28,15 @@ pub static SOURCES: &[Source] = sources![
     "explicit_gemm.cu",
     "implicit_gemm.cu",
     "kernel_map.cu",
+    "map_bricks.cuh",
     "mask_gemm.cu",
     "pair_gemm.cu",
     "pair_units.cuh",
     "probe.cu",
     "reference.cu",
+    "row_order.cuh",
+    "wgmma.cuh",
+    "wgmma_gemm.cu",
 ];
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::error::{CudaError, DriverContext as _, Result};
 
 /// The driver interface that every call here exists in.
 const NEEDED_DRIVER: i32 = 13_000;
+/// Freed memory that is kept for the next allocation: the tables of some four million voxels.
+const KEPT_BYTES: u64 = 1 << 30;
 
 /// An open device with one stream. Clones share both.
 #[derive(Clone)]
@@ -99,6 +101,43 @@ fn describe(ordinal: usize) -> Result<(DeviceIdentity, ComputeCapability)> {
     Ok((DeviceIdentity { arch: Arch::Cuda(capability), name, units }, capability))
 }
 
+/// Lets the driver's pool keep memory that was freed. By default it is returned to the system
+/// whenever someone waits for the device, and the next allocation takes as long as a kernel map.
+fn keep_freed_memory(ordinal: usize) -> Result<()> {
+    let mut threshold_bytes = KEPT_BYTES;
+    let device = result::device::get(ordinal as i32).during("opening a device")?;
+    // SAFETY: the device is there, so it has a pool; the attribute is a u64.
+    unsafe {
+        result::mem_pool::set_attribute(
+            result::device::get_default_mem_pool(device).during("finding the memory pool")?,
+            sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD,
+            (&raw mut threshold_bytes).cast(),
+        )
+    }
+    .during("keeping freed memory")
+}
+
+/// Memory that the driver's pool has and nobody uses. An allocation can take it.
+fn kept_bytes(ordinal: usize) -> Result<usize> {
+    let device = result::device::get(ordinal as i32).during("opening a device")?;
+    let ask = |attribute| {
+        let mut bytes = 0_u64;
+        // SAFETY: the device is there, so it has a pool; both attributes are a u64.
+        unsafe {
+            result::mem_pool::get_attribute(
+                result::device::get_default_mem_pool(device).during("finding the memory pool")?,
+                attribute,
+                (&raw mut bytes).cast(),
+            )
+        }
+        .during("asking for the memory pool's size")?;
+        Ok(bytes as usize)
+    };
+    let reserved = ask(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+    let used = ask(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+    Ok(reserved.saturating_sub(used))
+}
+
 impl CudaDevice {
     /// Opens a device and makes a stream on it.
     ///
@@ -120,6 +159,7 @@ impl CudaDevice {
         // SAFETY: buffers of this crate carry no events; all of a device's work goes to its one
         // stream, in order.
         unsafe { context.disable_event_tracking() };
+        keep_freed_memory(ordinal)?;
         let stream = context.new_stream().during("creating a stream")?;
         let ask =
             |attribute| context.attribute(attribute).during("asking for a device's attribute");
@@ -182,6 +222,7 @@ impl CudaDevice {
     pub fn memory(&self) -> Result<Memory> {
         let (free_bytes, total_bytes) =
             self.inner.context.mem_get_info().during("asking for free memory")?;
+        let free_bytes = free_bytes + kept_bytes(self.inner.context.ordinal())?;
         Ok(Memory { free_bytes, total_bytes })
     }
 

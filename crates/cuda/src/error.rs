@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use cudarc::cublas::result::CublasError;
+use cudarc::cublas::sys::cublasStatus_t;
 use cudarc::driver::DriverError;
+use cudarc::driver::sys::CUresult;
 use voxtune_shape::{ComputeCapability, Voxel};
 
 /// A failure of compilation, device or launch. Each text says what was found and what to do about
@@ -177,6 +179,49 @@ pub enum CudaError {
         /// Offsets of the map.
         found: usize,
     },
+}
+
+impl CudaError {
+    /// Whether the device had too little memory.
+    #[must_use]
+    pub const fn is_out_of_memory(&self) -> bool {
+        match self {
+            Self::Driver { source, .. } => matches!(source.0, CUresult::CUDA_ERROR_OUT_OF_MEMORY),
+            Self::Cublas { source, .. } => {
+                matches!(source.0, cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the device's context cannot be used any more: every later call of this process fails
+    /// likewise, whoever makes it. The driver's documentation says so of each of these answers.
+    #[must_use]
+    pub const fn is_context_lost(&self) -> bool {
+        match self {
+            Self::Driver { source, .. } => matches!(
+                source.0,
+                CUresult::CUDA_ERROR_ILLEGAL_ADDRESS
+                    | CUresult::CUDA_ERROR_LAUNCH_FAILED
+                    | CUresult::CUDA_ERROR_LAUNCH_TIMEOUT
+                    | CUresult::CUDA_ERROR_ASSERT
+                    | CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR
+                    | CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION
+                    | CUresult::CUDA_ERROR_MISALIGNED_ADDRESS
+                    | CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE
+                    | CUresult::CUDA_ERROR_INVALID_PC
+                    | CUresult::CUDA_ERROR_ECC_UNCORRECTABLE
+                    | CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE
+                    | CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED
+                    | CUresult::CUDA_ERROR_UNKNOWN
+            ),
+            // cuBLAS does not tell what its kernel did.
+            Self::Cublas { source, .. } => {
+                matches!(source.0, cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED)
+            }
+            _ => false,
+        }
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -6,7 +6,7 @@ use crate::algo::Operands;
 use crate::buffer::{DeviceBuffer, DeviceSlice};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
-use crate::map::DeviceKernelMap;
+use crate::map::{DeviceKernelMap, RowOrder};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 use crate::toolchain::Compiled;
 
@@ -57,7 +57,8 @@ impl Verifier {
         first: DeviceSlice<'_>,
         second: DeviceSlice<'_>,
     ) -> Result<DeviceBuffer> {
-        let [first_bytes, second_bytes, result_bytes] = Operands::expected_bytes(op, &map.counts);
+        let [first_bytes, second_bytes, result_bytes] =
+            Operands::bytes(op, map.n_in(), map.n_out());
         for (what, expected, slice) in [
             ("the first operand", first_bytes, first),
             ("the second operand", second_bytes, second),
@@ -75,9 +76,10 @@ impl Verifier {
             (first.address(), second.address(), reference.as_mut().address());
         let (c_in, c_out, volume) = (op.c_in as i32, op.c_out as i32, op.kernel.volume() as i32);
         if op.direction == Direction::Wgrad {
+            let lists = map.pairs()?;
             let (in_rows, out_rows) =
-                (map.in_rows.as_ref().address(), map.out_rows.as_ref().address());
-            let offsets = map.pair_offset_on_device.as_ref().address();
+                (lists.in_rows.as_ref().address(), lists.out_rows.as_ref().address());
+            let offsets = lists.pair_offset.as_ref().address();
             let grid = Grid::covering(op.c_in as usize * op.c_out as usize, 256)?
                 .layers(op.kernel.volume());
             // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths
@@ -91,8 +93,9 @@ impl Verifier {
             return Ok(reference);
         }
         let (rows, mirror) = crate::algo::row_map(op.direction, map)?;
+        let natural = map.ordered(rows, RowOrder::Natural)?;
         let (table, pitch) =
-            (rows.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
+            (natural.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
         let (n, dgrad, mirror) =
             (rows.rows as i32, i32::from(op.direction == Direction::Dgrad), i32::from(mirror));
         // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int) with the

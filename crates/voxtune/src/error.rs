@@ -127,4 +127,17 @@ impl ConvError {
     pub const fn is_compilation(&self) -> bool {
         matches!(self, Self::Cuda(CudaError::NvccFailed { .. } | CudaError::NoKernel { .. }))
     }
+
+    /// Whether the device had too little memory.
+    #[must_use]
+    pub const fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Cuda(error) if error.is_out_of_memory())
+    }
+
+    /// Whether the device cannot be used any more by this process: a kernel went astray, and every
+    /// later call fails likewise.
+    #[must_use]
+    pub const fn is_device_lost(&self) -> bool {
+        matches!(self, Self::Cuda(error) if error.is_context_lost())
+    }
 }

@@ -1,8 +1,6 @@
 //! Which input rows meet which output rows, on a device.
 
-use std::sync::{PoisonError, RwLock};
-
-use voxtune_cuda::DeviceKernelMap;
+use voxtune_cuda::{CudaError, DeviceKernelMap};
 use voxtune_shape::{Operation, ShapeKey};
 
 /// Row and pair counts of a kernel map: what a key follows from.
@@ -34,8 +32,8 @@ pub struct KernelMap {
 #[derive(Debug)]
 enum Place {
     Host(voxtune_cpu::KernelMap),
-    /// Row orders are added when an algorithm first asks for them.
-    Cuda(Box<RwLock<DeviceKernelMap>>),
+    /// Tables and pair lists are made when an algorithm first reads them.
+    Cuda(Box<DeviceKernelMap>),
 }
 
 impl KernelMap {
@@ -44,10 +42,11 @@ impl KernelMap {
         Self { counts, place: Place::Host(map) }
     }
 
-    pub(crate) fn from_cuda(map: DeviceKernelMap) -> Self {
-        let cuda = map.counts();
+    /// Waits for the map's counts, which every key needs, and so learns of duplicates.
+    pub(crate) fn from_cuda(map: DeviceKernelMap) -> Result<Self, CudaError> {
+        let cuda = map.counts()?;
         let counts = MapCounts { n_in: cuda.n_in, n_out: cuda.n_out, pairs: cuda.total_pairs() };
-        Self { counts, place: Place::Cuda(Box::new(RwLock::new(map))) }
+        Ok(Self { counts, place: Place::Cuda(Box::new(map)) })
     }
 
     /// The map in host memory; `None` if it is a GPU's.
@@ -60,16 +59,11 @@ impl KernelMap {
     }
 
     /// The map in device memory; `None` if it is the host's.
-    pub(crate) const fn cuda(&self) -> Option<&RwLock<DeviceKernelMap>> {
+    pub(crate) const fn cuda(&self) -> Option<&DeviceKernelMap> {
         match &self.place {
             Place::Host(_) => None,
             Place::Cuda(map) => Some(map),
         }
-    }
-
-    /// Reads the map in device memory; `None` if it is the host's.
-    pub(crate) fn with_cuda<R>(&self, read: impl FnOnce(&DeviceKernelMap) -> R) -> Option<R> {
-        Some(read(&self.cuda()?.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
     /// Row and pair counts.

@@ -39,7 +39,7 @@ impl Reference {
             (Some(backend), _) => {
                 let verifier = backend.verifier(operation.dtype)?;
                 let (a, b) = (a.cuda()?, b.cuda()?);
-                let computed = map.with_cuda(|map| verifier.reference(operation, map, a, b));
+                let computed = map.cuda().map(|map| verifier.reference(operation, map, a, b));
                 Place::Cuda(computed.ok_or_else(|| elsewhere(device))??)
             }
             (None, Some(map)) => {

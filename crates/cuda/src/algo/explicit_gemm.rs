@@ -257,7 +257,7 @@ impl Kernels {
         operands: &mut Operands<'_>,
         workspace: &mut DeviceBuffer,
     ) -> Result<()> {
-        let layout = Layout::new(op, &map.counts);
+        let layout = Layout::new(op, map.counts()?);
         match op.direction {
             Direction::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
             Direction::Forward | Direction::Dgrad => {
@@ -276,8 +276,12 @@ impl Kernels {
     ) -> Result<()> {
         let dgrad = op.direction == Direction::Dgrad;
         let (gathered, result) = channels(op);
-        let (from, to) =
-            if dgrad { (&map.out_rows, &map.in_rows) } else { (&map.in_rows, &map.out_rows) };
+        let (counts, lists) = (map.counts()?, map.pairs()?);
+        let (from, to) = if dgrad {
+            (&lists.out_rows, &lists.in_rows)
+        } else {
+            (&lists.in_rows, &lists.out_rows)
+        };
         let length = operands.result.len_bytes() / op.dtype.bytes();
         if length == 0 {
             return Ok(());
@@ -287,9 +291,8 @@ impl Kernels {
             sums.fill(0)?;
         }
         let sums = base + layout.sums as u64;
-        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0)
-        {
-            let list = map.pair_offset[offset] as u64 * 4;
+        for (offset, first, pairs) in counts.lists() {
+            let list = first as u64 * 4;
             let (from, to) = (from.as_ref().address() + list, to.as_ref().address() + list);
             let (rows, products) = (base + layout.first as u64, base + layout.second as u64);
             let (count, gathered_arg, result_arg) = (pairs as i32, gathered as i32, result as i32);
@@ -340,14 +343,14 @@ impl Kernels {
         workspace: &mut DeviceBuffer,
         layout: &Layout,
     ) -> Result<()> {
+        let (counts, lists) = (map.counts()?, map.pairs()?);
         let base = workspace.as_mut().address();
         let elements = op.c_in as usize * op.c_out as usize;
         operands.result.fill(0)?;
-        for (offset, &pairs) in map.counts.pairs.iter().enumerate().filter(|(_, pairs)| **pairs > 0)
-        {
-            let list = map.pair_offset[offset] as u64 * 4;
+        for (offset, first, pairs) in counts.lists() {
+            let list = first as u64 * 4;
             let (in_rows, out_rows) =
-                (map.in_rows.as_ref().address() + list, map.out_rows.as_ref().address() + list);
+                (lists.in_rows.as_ref().address() + list, lists.out_rows.as_ref().address() + list);
             let (x_rows, g_rows) = (base + layout.first as u64, base + layout.second as u64);
             let (count, c_in, c_out) = (pairs as i32, op.c_in as i32, op.c_out as i32);
             let rows = pairs.next_multiple_of(ROW_PADDING);

@@ -31,9 +31,13 @@ impl Operands<'_> {
     /// Bytes of first, second and result.
     #[must_use]
     pub fn expected_bytes(op: &Operation, counts: &MapCounts) -> [usize; 3] {
+        Self::bytes(op, counts.n_in, counts.n_out)
+    }
+
+    pub(crate) fn bytes(op: &Operation, n_in: usize, n_out: usize) -> [usize; 3] {
         let element = op.dtype.bytes();
-        let x = counts.n_in * op.c_in as usize * element;
-        let g = counts.n_out * op.c_out as usize * element;
+        let x = n_in * op.c_in as usize * element;
+        let g = n_out * op.c_out as usize * element;
         let w = op.weight_len();
         match op.direction {
             Direction::Forward => [x, w * element, g],
@@ -42,8 +46,8 @@ impl Operands<'_> {
         }
     }
 
-    pub(super) fn check(&self, op: &Operation, counts: &MapCounts) -> Result<()> {
-        let [first, second, result] = Self::expected_bytes(op, counts);
+    pub(super) fn check(&self, op: &Operation, n_in: usize, n_out: usize) -> Result<()> {
+        let [first, second, result] = Self::bytes(op, n_in, n_out);
         for (what, expected, found) in [
             ("the first operand", first, self.first.len_bytes()),
             ("the second operand", second, self.second.len_bytes()),

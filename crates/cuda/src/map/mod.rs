@@ -1,45 +1,45 @@
 //! The kernel map on the device.
 //!
-//! | part | layout |
-//! |---|---|
-//! | [`RowMap`] table | `(volume, pitch)` int32: the row gathered at an offset, or -1 |
-//! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a position has |
-//! | pair lists | input and output rows, sorted by offset, then output row |
-//! | [`RowOrder`] | the same with rows permuted so that neighbours have like masks |
+//! Building one hashes the voxels and makes every row's mask; the rest is made from that when it is
+//! first used, and kept. Nothing waits for the device but [`DeviceKernelMap::counts`], and what
+//! needs it.
+//!
+//! | part | layout | made |
+//! |---|---|---|
+//! | [`Search`] | bricks of voxels by hash | at once |
+//! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a row has | at once |
+//! | [`RowMap`] tables | `(volume, pitch)` int32: the row gathered at an offset, or -1 | for each [`RowOrder`] at its first launch |
+//! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
 
-mod build;
+mod counts;
+mod kernels;
+mod lazy;
 mod order;
+mod pairs;
+mod rows;
+mod search;
 
-pub use build::MapBuilder;
+pub use counts::MapCounts;
+pub(crate) use pairs::PairLists;
+pub(crate) use rows::{OrderedRows, RowMap};
 
-use voxtune_shape::KernelSize;
+use std::sync::Arc;
+
+use voxtune_shape::{KernelSize, Voxel};
 
 use crate::buffer::DeviceBuffer;
+use crate::device::CudaDevice;
+use crate::error::{CudaError, Result};
+use crate::toolchain::Compiled;
+use counts::{Report, ReportPages};
+use kernels::{MapKernels, Window};
+use lazy::Lazy;
+use search::Search;
 
-/// How many rows and pairs a map has: what launches and workspaces are sized by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MapCounts {
-    /// Input rows.
-    pub n_in: usize,
-    /// Output rows.
-    pub n_out: usize,
-    /// Pairs of each offset.
-    pub pairs: Vec<usize>,
-}
-
-impl MapCounts {
-    /// Pairs in all.
-    #[must_use]
-    pub fn total_pairs(&self) -> usize {
-        self.pairs.iter().sum()
-    }
-
-    /// Pairs of the offset that has most.
-    #[must_use]
-    pub fn largest_offset(&self) -> usize {
-        self.pairs.iter().copied().max().unwrap_or(0)
-    }
-}
+/// Most offsets that the kernels' tables hold.
+const MAX_VOLUME: usize = 125;
+/// Row numbers and pair numbers are signed 32-bit, and counts in a sort have 30 bits.
+const MAX_ROWS: usize = (1 << 30) - 1;
 
 /// In which order blocks of an output-stationary kernel take the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,50 +67,131 @@ impl RowOrder {
     }
 }
 
-/// Rows with, for each offset, the row that they gather.
+/// Builds kernel maps with the compiled [`crate::Instance::kernel_map`].
 #[derive(Debug)]
-pub(crate) struct RowMap {
-    pub(crate) rows: usize,
-    pub(crate) table: DeviceBuffer,
-    pub(crate) masks: DeviceBuffer,
-    sorted: Option<OrderedRows>,
-    global: Option<OrderedRows>,
+pub struct MapBuilder {
+    kernels: Arc<MapKernels>,
+    pages: ReportPages,
 }
 
-/// A row map in another order.
-#[derive(Debug)]
-pub(crate) struct OrderedRows {
-    /// The row of each position.
-    pub(crate) row_of_position: DeviceBuffer,
-    pub(crate) table: DeviceBuffer,
-    pub(crate) masks: DeviceBuffer,
-}
+impl MapBuilder {
+    /// Most offsets that a map can have.
+    pub const MAX_VOLUME: usize = MAX_VOLUME;
 
-impl RowMap {
-    pub(crate) fn ordered(&self, order: RowOrder) -> Option<&OrderedRows> {
-        match order {
-            RowOrder::Natural => None,
-            RowOrder::Sorted => self.sorted.as_ref(),
-            RowOrder::Global => self.global.as_ref(),
-        }
+    /// Loads the kernels.
+    ///
+    /// # Errors
+    /// If the cubin cannot be loaded.
+    pub fn new(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
+        let kernels = Arc::new(MapKernels::new(device, compiled)?);
+        Ok(Self { kernels, pages: ReportPages::new(device) })
     }
+
+    /// Queues the map of a submanifold convolution over these voxels. Waits for the copy of the
+    /// voxels, and for nothing else: that two of them are equal is reported by
+    /// [`DeviceKernelMap::counts`].
+    ///
+    /// # Errors
+    /// [`CudaError::TooLarge`] past 125 offsets or a billion rows; whatever the driver fails with.
+    pub fn submanifold(&self, voxels: &[Voxel], kernel: KernelSize) -> Result<DeviceKernelMap> {
+        let coords = DeviceBuffer::from_host(&self.kernels.device, voxels)?;
+        self.submanifold_on_device(&coords, voxels.len(), kernel)
+    }
+
+    /// The same over `n` voxels that are on the device already, as [`Voxel`]s. Waits for nothing;
+    /// work queued later may overwrite the voxels.
+    ///
+    /// # Errors
+    /// As [`Self::submanifold`], and [`CudaError::Length`] if the buffer is shorter than `n`
+    /// voxels.
+    pub fn submanifold_on_device(
+        &self,
+        coords: &DeviceBuffer,
+        n: usize,
+        kernel: KernelSize,
+    ) -> Result<DeviceKernelMap> {
+        let volume = kernel.volume();
+        within("the number of offsets", volume, MAX_VOLUME)?;
+        within("the number of rows", n, MAX_ROWS)?;
+        within("the number of possible pairs", n.saturating_mul(volume), i32::MAX as usize)?;
+        let expected = n * size_of::<Voxel>();
+        if coords.len_bytes() < expected {
+            return Err(CudaError::Length {
+                what: "coordinates",
+                expected,
+                found: coords.len_bytes(),
+            });
+        }
+        let report = self.pages.take()?;
+        let window = Window::new(kernel);
+        let search = Search::insert(&self.kernels, coords, n)?;
+        let masks = search.masks(&self.kernels, window, true)?;
+        search.rank(&self.kernels, volume, &report)?;
+        report.queued()?;
+        Ok(DeviceKernelMap {
+            kernels: Arc::clone(&self.kernels),
+            kernel,
+            report,
+            counts: Lazy::default(),
+            forward: RowMap::new(n, window, masks),
+            reverse: None,
+            pairs: Lazy::default(),
+            search,
+        })
+    }
+
+    /// Adds the map by input rows, which dgrad then reads instead of the mirror image of the
+    /// forward map.
+    ///
+    /// Correct for every map; needed where the map is not symmetric.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    pub fn add_reverse(&self, map: &mut DeviceKernelMap) -> Result<()> {
+        let window = Window::new(map.kernel).reversed();
+        let masks = map.search.masks(&self.kernels, window, false)?;
+        map.reverse = Some(RowMap::new(map.n_in(), window, masks));
+        Ok(())
+    }
+
+    /// Makes the tables of a row order now, of the forward map and, where there is one, the
+    /// reverse, so that the first launch that reads them need not. Waits for nothing.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    pub fn add_order(&self, map: &DeviceKernelMap, order: RowOrder) -> Result<()> {
+        for rows in std::iter::once(&map.forward).chain(&map.reverse) {
+            map.ordered(rows, order)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the pair lists now, so that the first wgrad need not. Waits for the counts.
+    ///
+    /// # Errors
+    /// [`CudaError::DuplicateVoxel`]; whatever the driver fails with.
+    pub fn add_pairs(&self, map: &DeviceKernelMap) -> Result<()> {
+        map.pairs().map(|_| ())
+    }
+}
+
+fn within(what: &'static str, found: usize, limit: usize) -> Result<()> {
+    if found > limit { Err(CudaError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
 /// Which input row meets which output row at which offset, in the device's memory.
 #[derive(Debug)]
 pub struct DeviceKernelMap {
+    kernels: Arc<MapKernels>,
     pub(crate) kernel: KernelSize,
-    pub(crate) counts: MapCounts,
-    /// First pair of each offset, and the end.
-    pub(crate) pair_offset: Vec<i32>,
-    pub(crate) pair_offset_on_device: DeviceBuffer,
-    pub(crate) in_rows: DeviceBuffer,
-    pub(crate) out_rows: DeviceBuffer,
+    report: Report,
+    counts: Lazy<MapCounts>,
+    search: Search,
     /// By output row.
     pub(crate) forward: RowMap,
     /// By input row. A submanifold map needs none: it is its own mirror image.
     pub(crate) reverse: Option<RowMap>,
-    pub(crate) symmetric: bool,
+    pairs: Lazy<PairLists>,
 }
 
 impl DeviceKernelMap {
@@ -120,17 +201,60 @@ impl DeviceKernelMap {
         self.kernel
     }
 
-    /// Rows and pairs.
+    /// Input rows.
     #[must_use]
-    pub const fn counts(&self) -> &MapCounts {
-        &self.counts
+    pub const fn n_in(&self) -> usize {
+        self.search.rows()
+    }
+
+    /// Output rows.
+    #[must_use]
+    pub const fn n_out(&self) -> usize {
+        self.search.rows()
+    }
+
+    /// Rows and pairs. The first call waits until the map is built on the device.
+    ///
+    /// # Errors
+    /// [`CudaError::DuplicateVoxel`] if two voxels are equal; then no product over the map means
+    /// anything. Whatever work queued before has failed with.
+    pub fn counts(&self) -> Result<&MapCounts> {
+        self.counts.get_or_try(|| {
+            let (n_in, n_out) = (self.n_in(), self.n_out());
+            if n_out == 0 {
+                return Ok(MapCounts { n_in, n_out, pairs: vec![0; self.kernel.volume()] });
+            }
+            let (has_duplicate, pairs) = self.report.wait(self.kernel.volume())?;
+            let duplicate = if has_duplicate { self.search.find_duplicate()? } else { None };
+            match duplicate {
+                Some((voxel, row)) => Err(CudaError::DuplicateVoxel { voxel, row }),
+                None => Ok(MapCounts { n_in, n_out, pairs }),
+            }
+        })
+    }
+
+    /// Whether dgrad can read the forward map mirrored.
+    pub(crate) const fn is_symmetric(&self) -> bool {
+        self.kernel.is_centred()
     }
 
     /// Whether every row map of it is held in this order.
     #[must_use]
     pub fn has_order(&self, order: RowOrder) -> bool {
-        let maps = std::iter::once(&self.forward).chain(&self.reverse);
-        order == RowOrder::Natural || maps.into_iter().all(|rows| rows.ordered(order).is_some())
+        std::iter::once(&self.forward).chain(&self.reverse).all(|rows| rows.has(order))
+    }
+
+    /// One of its row maps in an order, made at the first call.
+    pub(crate) fn ordered<'a>(&self, rows: &'a RowMap, order: RowOrder) -> Result<&'a OrderedRows> {
+        rows.in_order(&self.kernels, &self.search, order)
+    }
+
+    /// The pair lists, made at the first call, which waits for the counts.
+    pub(crate) fn pairs(&self) -> Result<&PairLists> {
+        self.pairs.get_or_try(|| {
+            let total = self.counts()?.total_pairs();
+            PairLists::new(&self.kernels, &self.search, &self.forward, total)
+        })
     }
 
     /// Distance between the table's offsets, in rows: whole blocks of the largest kernel. What is
@@ -139,18 +263,13 @@ impl DeviceKernelMap {
         rows.next_multiple_of(256).max(256)
     }
 
-    /// Words of a row's mask.
-    pub(crate) fn mask_words(kernel: KernelSize) -> usize {
-        mask_words(kernel.volume())
-    }
-
     /// The table as the host sees it: `(volume, n_out)`, -1 where there is no pair. For tests and
     /// inspection.
     ///
     /// # Errors
     /// If the driver fails.
-    pub fn download_table(&self) -> crate::Result<Vec<i32>> {
-        download_table(&self.forward, self.kernel.volume())
+    pub fn download_table(&self) -> Result<Vec<i32>> {
+        self.download(&self.forward, RowOrder::Natural)
     }
 
     /// The table by input rows, `(volume, n_in)`; `None` if [`MapBuilder::add_reverse`] did not
@@ -158,8 +277,32 @@ impl DeviceKernelMap {
     ///
     /// # Errors
     /// If the driver fails.
-    pub fn download_reverse_table(&self) -> crate::Result<Option<Vec<i32>>> {
-        self.reverse.as_ref().map(|map| download_table(map, self.kernel.volume())).transpose()
+    pub fn download_reverse_table(&self) -> Result<Option<Vec<i32>>> {
+        self.reverse.as_ref().map(|rows| self.download(rows, RowOrder::Natural)).transpose()
+    }
+
+    /// The table in an order, `(volume, n_out)` by position. For tests and inspection.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn download_ordered_table(&self, order: RowOrder) -> Result<Vec<i32>> {
+        self.download(&self.forward, order)
+    }
+
+    fn download(&self, rows: &RowMap, order: RowOrder) -> Result<Vec<i32>> {
+        let (pitch, ordered) = (Self::pitch(rows.rows), self.ordered(rows, order)?);
+        let padded: Vec<i32> = ordered.table.download(0, self.kernel.volume() * pitch)?;
+        Ok(padded.chunks_exact(pitch).flat_map(|line| &line[..rows.rows]).copied().collect())
+    }
+
+    /// The masks in an order, `(n_out, words)` of 32 offsets by position. For tests and inspection.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn download_masks(&self, order: RowOrder) -> Result<Vec<u32>> {
+        let ordered = self.ordered(&self.forward, order)?;
+        let masks = ordered.masks.as_ref().unwrap_or(&self.forward.masks);
+        masks.download(0, self.n_out() * mask_words(self.kernel.volume()))
     }
 
     /// The pairs of an offset as (input rows, output rows). For tests and inspection.
@@ -169,22 +312,30 @@ impl DeviceKernelMap {
     ///
     /// # Panics
     /// If the kernel has no such offset.
-    pub fn download_pairs(&self, offset: usize) -> crate::Result<(Vec<i32>, Vec<i32>)> {
-        let (at, len) = (self.pair_offset[offset] as usize * 4, self.counts.pairs[offset]);
-        Ok((self.in_rows.download(at, len)?, self.out_rows.download(at, len)?))
+    pub fn download_pairs(&self, offset: usize) -> Result<(Vec<i32>, Vec<i32>)> {
+        assert!(
+            offset < self.kernel.volume(),
+            "a kernel of {} has no offset {offset}",
+            self.kernel
+        );
+        let found = self.counts()?.lists().find(|(listed, ..)| *listed == offset);
+        let Some((_, first, pairs)) = found else { return Ok((Vec::new(), Vec::new())) };
+        let lists = self.pairs()?;
+        Ok((lists.in_rows.download(first * 4, pairs)?, lists.out_rows.download(first * 4, pairs)?))
     }
 
-    /// The row of each position of an order; `None` for the natural one or if it was not built. For
+    /// The row of each position of an order; `None` for the natural one or if it was not made. For
     /// tests and inspection.
     ///
     /// # Errors
     /// If the driver fails.
-    pub fn download_order(&self, order: RowOrder) -> crate::Result<Option<Vec<i32>>> {
-        let rows = self.forward.rows;
-        self.forward
-            .ordered(order)
-            .map(|ordered| ordered.row_of_position.download(0, rows))
-            .transpose()
+    pub fn download_order(&self, order: RowOrder) -> Result<Option<Vec<i32>>> {
+        if !self.forward.has(order) {
+            return Ok(None);
+        }
+        let ordered = self.ordered(&self.forward, order)?;
+        let rows = ordered.row_of_position.as_ref();
+        rows.map(|rows| rows.download(0, self.n_out())).transpose()
     }
 }
 
@@ -195,10 +346,4 @@ pub(crate) const fn mask_words(volume: usize) -> usize {
         2 => 2,
         _ => 4,
     }
-}
-
-fn download_table(map: &RowMap, volume: usize) -> crate::Result<Vec<i32>> {
-    let pitch = DeviceKernelMap::pitch(map.rows);
-    let padded: Vec<i32> = map.table.download(0, volume * pitch)?;
-    Ok(padded.chunks_exact(pitch).flat_map(|line| &line[..map.rows]).copied().collect())
 }

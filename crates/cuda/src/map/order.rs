@@ -1,144 +1,169 @@
-//! Row orders: a stable radix sort of Gray codes over the masks.
+//! Row orders: a stable radix sort of Gray codes over the masks. The rarest offset is the most
+//! significant bit.
 
-use voxtune_shape::KernelSize;
-
-use super::build::{MAX_VOLUME, MapBuilder};
-use super::{DeviceKernelMap, OrderedRows, RowMap, RowOrder};
+use super::kernels::MapKernels;
+use super::mask_words;
+use super::rows::RowMap;
+use super::search::Search;
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
-use crate::module::{Grid, arguments};
+use crate::module::{Grid, arguments, block_count};
 
-/// Items a block of the sort.
-const SORT_ITEMS: usize = 4096;
-/// Threads a block of the sort.
-const SORT_THREADS: u32 = 256;
-/// Blocks a segment of [`RowOrder::Sorted`]: 32,768 rows.
-const SEGMENT_BLOCKS: usize = 8;
-const DIGITS: usize = 256;
-const DIGIT_BITS: usize = 8;
+/// Rows a block of the sort, and its threads.
+const TILE_ROWS: usize = 2048;
+const SORT_THREADS: u32 = 512;
+/// Tiles a segment of [`super::RowOrder::Sorted`]: 32,768 rows.
+const SEGMENT_TILES: usize = 16;
+const DIGIT_BITS: usize = 9;
+const DIGITS: usize = 1 << DIGIT_BITS;
 const KEY_BITS: usize = 32;
+const MAX_PASSES: usize = KEY_BITS.div_ceil(DIGIT_BITS);
 
-/// `KeyBits` of the kernels.
-#[repr(C)]
-#[derive(Debug, PartialEq, Eq)]
-struct KeyBits([u8; MAX_VOLUME]);
-
-/// Which bit of a sort key an offset becomes: the rarest is the most significant. Past 32 offsets,
-/// the most frequent 32 count.
-fn key_bits(pairs: &[usize]) -> (KeyBits, usize) {
-    const NOWHERE: u8 = 255;
-    let mut by_frequency: Vec<usize> = (0..pairs.len()).collect();
-    by_frequency.sort_by_key(|&offset| (std::cmp::Reverse(pairs[offset]), offset));
-    let used = pairs.len().min(KEY_BITS);
-    let mut bits = KeyBits([NOWHERE; MAX_VOLUME]);
-    for (place, &offset) in by_frequency[..used].iter().enumerate() {
-        bits.0[offset] = place as u8;
-    }
-    (bits, used)
+/// Passes over keys of so many offsets.
+fn passes(volume: usize) -> usize {
+    volume.min(KEY_BITS).div_ceil(DIGIT_BITS)
 }
 
-impl MapBuilder {
-    pub(super) fn order_rows(
-        &self,
-        rows: &RowMap,
-        kernel: KernelSize,
-        pairs: &[usize],
-        order: RowOrder,
-    ) -> Result<OrderedRows> {
-        let (n, volume) = (rows.rows, kernel.volume());
-        let words = DeviceKernelMap::mask_words(kernel);
-        let pitch = DeviceKernelMap::pitch(n);
-        let alloc = |len_bytes: usize| DeviceBuffer::alloc(&self.device, len_bytes.max(4));
-        let (mut keys, mut keys_next) = (alloc(n * 4)?, alloc(n * 4)?);
-        let (mut order_now, mut order_next) = (alloc(n * 4)?, alloc(n * 4)?);
-        let mut table = alloc(volume * pitch * 4)?;
-        let mut masks = alloc(n * words * 4)?;
-        if n == 0 {
-            return Ok(OrderedRows { row_of_position: order_now, table, masks });
-        }
-        table.fill(0xff)?;
-        let (bits, used_bits) = key_bits(pairs);
-        let (n_arg, words_arg, volume_arg, pitch_arg) =
-            (n as i32, words as i32, volume as i32, pitch as i64);
-        let natural_masks = rows.masks.as_ref().address();
-        let (first_keys, first_order) = (keys.as_mut().address(), order_now.as_mut().address());
-        // SAFETY: (u32*, int, int, int, KeyBits, u32*, int*); all hold n rows.
-        unsafe {
-            self.order_keys.launch(
-                Grid::covering(n, 256)?,
-                arguments![
-                    natural_masks,
-                    n_arg,
-                    words_arg,
-                    volume_arg,
-                    bits,
-                    first_keys,
-                    first_order
-                ],
-            )?;
-        }
-        let blocks = n.div_ceil(SORT_ITEMS);
-        let segment_blocks =
-            if order == RowOrder::Sorted { SEGMENT_BLOCKS.min(blocks) } else { blocks };
-        let segments = blocks.div_ceil(segment_blocks);
-        let mut places = alloc(segments * DIGITS * segment_blocks * 4)?;
-        let mut totals = alloc(segments * 4)?;
-        let (places_at, totals_at) = (places.as_mut().address(), totals.as_mut().address());
-        let sort = Grid { blocks: [blocks as u32, 1], threads: SORT_THREADS, shared_bytes: 0 };
-        let scan = Grid { blocks: [segments as u32, 1], threads: 1024, shared_bytes: 0 };
-        let (segment_arg, length) = (segment_blocks as i32, (DIGITS * segment_blocks) as i32);
-        for shift in (0..used_bits).step_by(DIGIT_BITS) {
-            let shift = shift as i32;
-            places.fill(0)?;
-            let (from_keys, from_order) = (keys.as_ref().address(), order_now.as_ref().address());
-            let (to_keys, to_order) = (keys_next.as_mut().address(), order_next.as_mut().address());
-            // SAFETY: (u32*, int, int, int, int*), (int*, int, int*), (u32*, int*, int, int, int,
-            // int*, u32*, int*); `places` holds every segment's digits by block; a block's places
-            // lie within its segment, since its histogram counts the same keys.
-            unsafe {
-                self.sort_histogram
-                    .launch(sort, arguments![from_keys, n_arg, shift, segment_arg, places_at])?;
-                self.scan.launch(scan, arguments![places_at, length, totals_at])?;
-                self.sort_scatter.launch(
-                    sort,
-                    arguments![
-                        from_keys,
-                        from_order,
-                        n_arg,
-                        shift,
-                        segment_arg,
-                        places_at,
-                        to_keys,
-                        to_order
-                    ],
-                )?;
-            }
-            std::mem::swap(&mut keys, &mut keys_next);
-            std::mem::swap(&mut order_now, &mut order_next);
-        }
-        let order_at = order_now.as_ref().address();
-        let natural_table = rows.table.as_ref().address();
-        let (table_at, masks_at) = (table.as_mut().address(), masks.as_mut().address());
-        // SAFETY: (int*, int, int, int, i64, int*, u32*, int*, u32*); the order is a permutation of
-        // n rows.
-        unsafe {
-            self.order_apply.launch(
-                Grid::covering(n, 256)?,
-                arguments![
-                    order_at,
-                    n_arg,
-                    volume_arg,
-                    words_arg,
-                    pitch_arg,
-                    natural_table,
-                    natural_masks,
-                    table_at,
-                    masks_at
-                ],
-            )?;
-        }
-        Ok(OrderedRows { row_of_position: order_now, table, masks })
+/// One block a tile.
+fn tile_grid(rows: usize) -> Result<Grid> {
+    let tiles = block_count(rows.div_ceil(TILE_ROWS))?;
+    Ok(Grid { blocks: [tiles, 1], threads: SORT_THREADS, shared_bytes: 0 })
+}
+
+/// Words by which the blocks of a segment meet: a ticket, then two a pass and segment.
+pub(super) const fn meeting_bytes(rows: usize) -> usize {
+    4 + rows.div_ceil(TILE_ROWS * SEGMENT_TILES) * 2 * MAX_PASSES * 4
+}
+
+/// The row of each position, sorted within segments. At most once for a row map: the words by which
+/// blocks meet are zeros only then.
+pub(super) fn sort_segments(
+    kernels: &MapKernels,
+    search: &Search,
+    map: &RowMap,
+) -> Result<DeviceBuffer> {
+    let (n, volume, device) = (map.rows, map.window().volume(), &kernels.device);
+    let mut rows = DeviceBuffer::alloc(device, n * 4)?;
+    if n == 0 {
+        return Ok(rows);
     }
+    let grid = tile_grid(n)?;
+    let counts_bytes = grid.blocks[0] as usize * DIGITS * 4;
+    let mut scratch = DeviceBuffer::alloc(device, counts_bytes + 2 * n * 8)?;
+    let tile_counts = scratch.as_mut().address();
+    let items = tile_counts + counts_bytes as u64;
+    let (masks, counts, rows_at) =
+        (map.masks.as_ref().address(), search.counts(), rows.as_mut().address());
+    let (n, words, passes) = (n as i32, mask_words(volume) as i32, passes(volume) as i32);
+    let (volume, ticket) = (volume as i32, search.meeting_words(map.window()));
+    let arrived = ticket + 4;
+    // SAFETY: (u32*, int, int, int, int*, int, uint2*, int*, int*, int*, int*); `items` holds n items
+    // twice, `tile_counts` every tile's digits; a segment's tiles place just what they have counted.
+    unsafe {
+        kernels.order_segments.launch(
+            grid,
+            arguments![
+                masks,
+                n,
+                words,
+                volume,
+                counts,
+                passes,
+                items,
+                tile_counts,
+                ticket,
+                arrived,
+                rows_at
+            ],
+        )?;
+    }
+    Ok(rows)
+}
+
+/// Where the scratch memory of a sort over all rows has what, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    rows: usize,
+    tiles: usize,
+    passes: usize,
+}
+
+impl Layout {
+    /// Zeros first: a ticket a pass, how often each digit occurs, what each tile says in each pass.
+    const fn ticket(self, pass: usize) -> usize {
+        pass * 4
+    }
+
+    const fn histogram(self, pass: usize) -> usize {
+        self.passes * 4 + pass * DIGITS * 4
+    }
+
+    const fn status(self, pass: usize) -> usize {
+        self.histogram(self.passes) + self.tiles * pass * DIGITS * 4
+    }
+
+    /// {key, row}, twice: what a pass reads and what it writes.
+    const fn items(self, pass: usize) -> usize {
+        self.status(self.passes).next_multiple_of(8) + pass % 2 * self.rows * 8
+    }
+
+    /// What the first pass reads.
+    const fn keys(self) -> usize {
+        self.items(1) + self.rows * 8
+    }
+
+    const fn end(self) -> usize {
+        self.keys() + self.rows * 4
+    }
+}
+
+/// The row of each position, sorted over all rows.
+pub(super) fn sort_all(
+    kernels: &MapKernels,
+    search: &Search,
+    map: &RowMap,
+) -> Result<DeviceBuffer> {
+    let (n, volume, device) = (map.rows, map.window().volume(), &kernels.device);
+    let mut rows = DeviceBuffer::alloc(device, n * 4)?;
+    if n == 0 {
+        return Ok(rows);
+    }
+    let grid = tile_grid(n)?;
+    let layout = Layout { rows: n, tiles: grid.blocks[0] as usize, passes: passes(volume) };
+    let mut scratch = DeviceBuffer::alloc(device, layout.end())?;
+    let zeros = 0..layout.status(layout.passes);
+    scratch.as_mut().get(zeros).expect("zeros lie in the buffer").fill(0)?;
+    let base = scratch.as_mut().address();
+    let at = |byte: usize| base + byte as u64;
+    let (masks, counts, rows_at) =
+        (map.masks.as_ref().address(), search.counts(), rows.as_mut().address());
+    let (n, words, passes) = (n as i32, mask_words(volume) as i32, layout.passes as i32);
+    let (volume, keys, histogram) = (volume as i32, at(layout.keys()), at(layout.histogram(0)));
+    // SAFETY: (u32*, int, int, int, int*, int, u32*, int*); masks and keys hold n rows, the histogram
+    // the digits of every pass.
+    unsafe {
+        kernels
+            .order_keys
+            .launch(grid, arguments![masks, n, words, volume, counts, passes, keys, histogram])?;
+    }
+    for pass in 0..layout.passes {
+        let (keys, items) = if pass == 0 { (keys, 0) } else { (0, at(layout.items(pass))) };
+        let last = pass + 1 == layout.passes;
+        let (items_out, rows_out) =
+            if last { (0, rows_at) } else { (at(layout.items(pass + 1)), 0) };
+        let shift = (pass * DIGIT_BITS) as i32;
+        let (histogram, status, ticket) =
+            (at(layout.histogram(pass)), at(layout.status(pass)), at(layout.ticket(pass)));
+        // SAFETY: (u32*, uint2*, int, int, int*, u32*, int*, uint2*, int*); the histogram counts the very
+        // digits that the tiles place, so places lie within the rows.
+        unsafe {
+            kernels.order_pass.launch(
+                grid,
+                arguments![keys, items, n, shift, histogram, status, ticket, items_out, rows_out],
+            )?;
+        }
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -146,18 +171,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rarest_offset_is_the_most_significant() {
-        let (bits, used) = key_bits(&[5, 1, 9]);
-        assert_eq!((&bits.0[..3], used), (&[1, 2, 0][..], 3));
-        assert!(bits.0[3..].iter().all(|&place| place == 255));
+    fn a_sort_takes_a_pass_for_nine_offsets() {
+        assert_eq!([1, 9, 10, 27, 28, 125].map(passes), [1, 1, 2, 3, 4, 4]);
     }
 
     #[test]
-    fn past_32_offsets_the_most_frequent_count() {
-        let pairs: Vec<usize> = (0..125).collect();
-        let (bits, used) = key_bits(&pairs);
-        assert_eq!(used, 32);
-        assert!(bits.0[..93].iter().all(|&place| place == 255));
-        assert_eq!((bits.0[124], bits.0[93]), (0, 31));
+    fn the_parts_of_the_scratch_memory_follow_each_other() {
+        for (rows, tiles, passes) in [(1, 1, 1), (2049, 2, 3), (100_001, 49, 4)] {
+            let layout = Layout { rows, tiles, passes };
+            assert_eq!(layout.histogram(0), passes * 4);
+            assert_eq!(layout.status(0), (passes + passes * DIGITS) * 4);
+            assert!(layout.items(0) >= layout.status(0) + tiles * passes * DIGITS * 4);
+            assert_eq!(
+                (layout.items(1), layout.items(2)),
+                (layout.items(0) + rows * 8, layout.items(0))
+            );
+            assert!(layout.items(0).is_multiple_of(8) && layout.end() == layout.keys() + rows * 4);
+        }
+    }
+
+    #[test]
+    fn segments_are_32768_rows() {
+        let segments = |rows| (meeting_bytes(rows) - 4) / (2 * MAX_PASSES * 4);
+        assert_eq!([1, 32_768, 32_769, 1_000_000].map(segments), [1, 1, 2, 31]);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use voxtune_cuda::{
     Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
-    EventTimer, Instance, MapBuilder, Operands, Prepared, Probe, RowOrder, Verifier,
+    EventTimer, Instance, MapBuilder, Operands, Prepared, Probe, Verifier,
 };
 use voxtune_shape::{DType, DeviceIdentity, KernelSize, Operation, Voxel};
 
@@ -155,36 +155,22 @@ impl CudaBackend {
         Ok(Arc::clone(all.entry(key).or_insert(prepared)))
     }
 
-    /// Queues a product. Allocates only when a workspace grows, and builds a row order at its first
-    /// use.
+    /// Queues a product. Allocates only when a workspace grows, and where the map's tables or pair
+    /// lists are read for the first time.
     pub(crate) fn launch(
         &self,
         algorithm: &'static Algorithm,
         operation: &Operation,
-        map: &RwLock<DeviceKernelMap>,
+        map: &DeviceKernelMap,
         operands: &mut Operands<'_>,
     ) -> Result<(), CudaError> {
         let prepared = self.prepare(algorithm, operation)?;
-        self.ensure_order(map, algorithm.row_order())?;
-        let map = map.read().unwrap_or_else(PoisonError::into_inner);
-        let needed = algorithm.workspace_bytes(operation, map.counts());
+        let needed = algorithm.workspace_bytes_for(operation, map)?;
         let mut workspace = locked(&self.workspace);
         if workspace.len_bytes() < needed {
             *workspace = DeviceBuffer::alloc(&self.device, needed)?;
         }
-        prepared.launch(&map, operands, &mut workspace)
-    }
-
-    fn ensure_order(
-        &self,
-        map: &RwLock<DeviceKernelMap>,
-        order: RowOrder,
-    ) -> Result<(), CudaError> {
-        if map.read().unwrap_or_else(PoisonError::into_inner).has_order(order) {
-            return Ok(());
-        }
-        let builder = self.builder()?;
-        builder.add_order(&mut map.write().unwrap_or_else(PoisonError::into_inner), order)
+        prepared.launch(map, operands, &mut workspace)
     }
 
     /// Times queued work with events, after emptying the second-level cache. The flush keeps the device

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use voxtune_cuda::{Compiled, CudaError, Instance, Toolchain, find_compiled};
 use voxtune_shape::ComputeCapability;
@@ -38,6 +38,10 @@ impl KernelSource {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The instances of one device, each read or compiled once a process.
 #[derive(Debug)]
 pub(super) struct KernelStore {
@@ -45,6 +49,8 @@ pub(super) struct KernelStore {
     capability: ComputeCapability,
     toolchain: Option<Toolchain>,
     held: Mutex<HashMap<Instance, Arc<Compiled>>>,
+    /// What nvcc said of instances that do not compile: asking again would take seconds each time.
+    refused: Mutex<HashMap<Instance, String>>,
 }
 
 impl KernelStore {
@@ -52,7 +58,7 @@ impl KernelStore {
     pub(super) fn new(source: KernelSource, capability: ComputeCapability) -> Self {
         let find = |toolkit: &PathBuf| Toolchain::find(Some(toolkit)).ok();
         let toolchain = source.toolkit.as_ref().and_then(find);
-        Self { source, capability, toolchain, held: Mutex::default() }
+        Self { source, capability, toolchain, held: Mutex::default(), refused: Mutex::default() }
     }
 
     /// The compiler's version, or nothing where there is none.
@@ -75,32 +81,44 @@ impl KernelStore {
         jobs: usize,
     ) -> Vec<Result<Arc<Compiled>, CudaError>> {
         let missing: Vec<Instance> = {
-            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            instances.iter().filter(|instance| !held.contains_key(*instance)).cloned().collect()
+            let (held, refused) = (locked(&self.held), locked(&self.refused));
+            let missing = |one: &&Instance| !held.contains_key(one) && !refused.contains_key(one);
+            instances.iter().filter(missing).cloned().collect()
         };
         let mut failures: HashMap<Instance, CudaError> = HashMap::new();
         for (instance, result) in missing.iter().zip(self.obtain(&missing, jobs)) {
             match result {
                 Ok(compiled) => {
-                    let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                    held.insert(instance.clone(), Arc::new(compiled));
+                    locked(&self.held).insert(instance.clone(), Arc::new(compiled));
+                }
+                Err(CudaError::NvccFailed { output, .. }) => {
+                    locked(&self.refused).insert(instance.clone(), output);
                 }
                 Err(error) => {
                     failures.insert(instance.clone(), error);
                 }
             }
         }
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (held, refused) = (locked(&self.held), locked(&self.refused));
+        let failure = |instance: &Instance| match refused.get(instance) {
+            Some(output) => {
+                CudaError::NvccFailed { instance: instance.to_string(), output: output.clone() }
+            }
+            None => self.lacks(instance),
+        };
         instances
             .iter()
             .map(|instance| match held.get(instance) {
                 Some(compiled) => Ok(Arc::clone(compiled)),
-                None => Err(failures.remove(instance).unwrap_or_else(|| self.lacks(instance))),
+                None => Err(failures.remove(instance).unwrap_or_else(|| failure(instance))),
             })
             .collect()
     }
 
     fn obtain(&self, missing: &[Instance], jobs: usize) -> Vec<Result<Compiled, CudaError>> {
+        if missing.is_empty() {
+            return Vec::new();
+        }
         let folder = &self.source.folder;
         match &self.toolchain {
             Some(toolchain) => toolchain.compile(missing, self.capability, folder, jobs, &|_| ()),

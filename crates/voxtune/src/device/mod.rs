@@ -67,8 +67,8 @@ pub struct Device {
 }
 
 struct Inner {
-    cpu: CpuBackend,
-    cuda: Option<CudaBackend>,
+    cpu: Arc<CpuBackend>,
+    cuda: Option<Arc<CudaBackend>>,
     registry: Registry,
 }
 
@@ -120,9 +120,9 @@ impl Device {
                 _ => DeviceError::Unusable { asked, why },
             }
         })?;
-        let cpu = CpuBackend::new(all_threads())?;
+        let cpu = Arc::new(CpuBackend::new(all_threads())?);
         let registry = Registry::cuda(&cuda);
-        Ok(Self { inner: Arc::new(Inner { cpu, cuda: Some(cuda), registry }) })
+        Ok(Self { inner: Arc::new(Inner { cpu, cuda: Some(Arc::new(cuda)), registry }) })
     }
 
     /// The host, with a worker thread for each processor that this process may use.
@@ -148,8 +148,16 @@ impl Device {
     /// # Errors
     /// If the threads cannot be started.
     pub fn cpu_with_registry(threads: usize, registry: Registry) -> Result<Self, DeviceError> {
-        let cpu = CpuBackend::new(threads.max(1))?;
+        let cpu = Arc::new(CpuBackend::new(threads.max(1))?);
         Ok(Self { inner: Arc::new(Inner { cpu, cuda: None, registry }) })
+    }
+
+    /// This very device, its context and memory, with algorithms of the caller's choosing, which may be
+    /// wrappers of those that it has.
+    #[must_use]
+    pub fn with_registry(&self, registry: Registry) -> Self {
+        let Inner { cpu, cuda, .. } = &*self.inner;
+        Self { inner: Arc::new(Inner { cpu: Arc::clone(cpu), cuda: cuda.clone(), registry }) }
     }
 
     /// What measurements on this device are valid for.
@@ -170,7 +178,7 @@ impl Device {
     /// Driver and toolkit that measurements on this device depend on; empty where there is none.
     #[must_use]
     pub fn driver_and_toolkit(&self) -> (String, String) {
-        self.inner.cuda.as_ref().map(CudaBackend::driver_and_toolkit).unwrap_or_default()
+        self.cuda().map(CudaBackend::driver_and_toolkit).unwrap_or_default()
     }
 
     /// Memory that a new allocation can have without being killed or swapped.
@@ -229,7 +237,7 @@ impl Device {
     }
 
     pub(crate) fn cuda(&self) -> Option<&CudaBackend> {
-        self.inner.cuda.as_ref()
+        self.inner.cuda.as_deref()
     }
 
     pub(crate) fn build_kernel_map(
@@ -238,7 +246,7 @@ impl Device {
         kernel: KernelSize,
     ) -> Result<KernelMap, ConvError> {
         if let Some(cuda) = &self.inner.cuda {
-            return Ok(KernelMap::from_cuda(cuda.build_kernel_map(cells, kernel)?));
+            return Ok(KernelMap::from_cuda(cuda.build_kernel_map(cells, kernel)?)?);
         }
         let map = self.install(|| voxtune_cpu::KernelMap::submanifold(cells, kernel))?;
         Ok(KernelMap::from_host(map))

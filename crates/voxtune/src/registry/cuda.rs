@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_cuda::{CudaError, MapCounts as CudaCounts, Operands};
+use voxtune_cuda::{CudaError, Operands};
 use voxtune_shape::{AlgoId, Operation};
 
 use super::{Algorithm, Launch};
@@ -54,8 +54,8 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
-        let bytes = |counts: &CudaCounts| self.algorithm.workspace_bytes(operation, counts) as u64;
-        map.with_cuda(|map| bytes(map.counts())).unwrap_or(0)
+        let bytes = |map| self.algorithm.workspace_bytes_for(operation, map).ok();
+        map.cuda().and_then(bytes).unwrap_or(0) as u64
     }
 
     fn kernel_hash(&self, device: &Device, operation: &Operation) -> Result<KernelHash, ConvError> {

@@ -1,0 +1,188 @@
+//! Counts that the device makes and the host reads when it first needs them.
+
+use std::ffi::c_void;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::{result, sys};
+
+use super::MAX_VOLUME;
+use crate::device::CudaDevice;
+use crate::error::{DriverContext as _, Result};
+
+/// How many rows and pairs a map has: what launches and workspaces are sized by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapCounts {
+    /// Input rows.
+    pub n_in: usize,
+    /// Output rows.
+    pub n_out: usize,
+    /// Pairs of each offset.
+    pub pairs: Vec<usize>,
+}
+
+impl MapCounts {
+    /// Pairs in all.
+    #[must_use]
+    pub fn total_pairs(&self) -> usize {
+        self.pairs.iter().sum()
+    }
+
+    /// Pairs of the offset that has most.
+    #[must_use]
+    pub fn largest_offset(&self) -> usize {
+        self.pairs.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The pair lists that are not empty: offset, first pair, number of pairs.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let with_first = self.pairs.iter().enumerate().scan(0, |end, (offset, &pairs)| {
+            let first = *end;
+            *end += pairs;
+            Some((offset, first, pairs))
+        });
+        with_first.filter(|(.., pairs)| *pairs > 0)
+    }
+}
+
+/// Words of a report: whether a cell occurs twice, and the pairs of each offset.
+const REPORT_WORDS: usize = 1 + MAX_VOLUME;
+
+/// Page-locked words that a kernel writes, with an event that says when.
+struct Page {
+    device: CudaDevice,
+    words: NonNull<i32>,
+    written: sys::CUevent,
+}
+
+// SAFETY: page-locked memory is valid from every thread, an event handle is a name that the driver
+// takes from any, and whoever holds the page holds it alone.
+unsafe impl Send for Page {}
+// SAFETY: through a shared page the words are only read, after waiting for their writer.
+unsafe impl Sync for Page {}
+
+impl Page {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        device.bind()?;
+        let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+        // SAFETY: the memory is read only after a kernel has written it.
+        let words = unsafe { result::malloc_host(REPORT_WORDS * size_of::<i32>(), flags) }
+            .during("allocating page-locked memory")?;
+        let written = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+            .during("creating an event");
+        let words = NonNull::new(words.cast()).expect("the driver returns memory or an error");
+        match written {
+            Ok(written) => Ok(Self { device: device.clone(), words, written }),
+            Err(error) => {
+                // SAFETY: allocated above, and nobody else has it.
+                let _ = unsafe { result::free_host(words.as_ptr().cast::<c_void>()) };
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        if self.device.bind().is_ok() {
+            // SAFETY: both were made in `new` and are released here alone; the device is idle first,
+            // since a kernel may not have written yet. Errors have no reader.
+            unsafe {
+                let _ = self.device.synchronize();
+                let _ = result::event::destroy(self.written);
+                let _ = result::free_host(self.words.as_ptr().cast::<c_void>());
+            }
+        }
+    }
+}
+
+/// Pages that no report uses now: locking memory takes as long as building a map.
+#[derive(Clone)]
+pub(super) struct ReportPages {
+    device: CudaDevice,
+    free: Arc<Mutex<Vec<Page>>>,
+}
+
+impl ReportPages {
+    pub(super) fn new(device: &CudaDevice) -> Self {
+        Self { device: device.clone(), free: Arc::default() }
+    }
+
+    /// A report to be written by work that is queued next.
+    pub(super) fn take(&self) -> Result<Report> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let page = free.map_or_else(|| Page::new(&self.device), Ok)?;
+        Ok(Report { page: Some(page), pages: self.clone() })
+    }
+}
+
+impl fmt::Debug for ReportPages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReportPages").finish_non_exhaustive()
+    }
+}
+
+/// What a build tells the host.
+pub(super) struct Report {
+    /// Returned to the pool on release, which is ordered: the next report is written on the same
+    /// stream and read after its own event.
+    page: Option<Page>,
+    pages: ReportPages,
+}
+
+impl Report {
+    fn page(&self) -> &Page {
+        self.page.as_ref().expect("a report has its page until it is dropped")
+    }
+
+    /// Where the kernel writes.
+    pub(super) fn address(&self) -> u64 {
+        self.page().words.as_ptr() as u64
+    }
+
+    /// Says that the kernel which writes the report has been queued.
+    pub(super) fn queued(&self) -> Result<()> {
+        let Page { device, written, .. } = self.page();
+        device.bind()?;
+        // SAFETY: event and stream belong to the current context.
+        unsafe { result::event::record(*written, device.raw_stream()) }.during("recording an event")
+    }
+
+    /// Waits for the report: whether a cell occurs twice, and the pairs of each offset.
+    pub(super) fn wait(&self, volume: usize) -> Result<(bool, Vec<usize>)> {
+        let Page { device, words, written } = self.page();
+        device.bind()?;
+        // SAFETY: the event lives as long as the page.
+        unsafe { result::event::synchronize(*written) }.during("waiting for a kernel map")?;
+        // SAFETY: the page holds this many words, and the kernel that wrote them has ended.
+        let words = unsafe { std::slice::from_raw_parts(words.as_ptr(), 1 + volume) };
+        Ok((words[0] != 0, words[1..].iter().map(|&pairs| pairs as usize).collect()))
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if let Some(page) = self.page.take() {
+            self.pages.free.lock().unwrap_or_else(PoisonError::into_inner).push(page);
+        }
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_follow_each_other() {
+        let counts = MapCounts { n_in: 9, n_out: 9, pairs: vec![3, 0, 5] };
+        assert!(counts.lists().eq([(0, 0, 3), (2, 3, 5)]));
+        assert_eq!((counts.total_pairs(), counts.largest_offset()), (8, 5));
+    }
+}

@@ -1,0 +1,64 @@
+//! Pair lists, for products that sum over pairs.
+
+use super::kernels::{MapKernels, PAIR_ROWS};
+use super::mask_words;
+use super::rows::RowMap;
+use super::search::Search;
+use crate::buffer::DeviceBuffer;
+use crate::error::Result;
+use crate::module::{Grid, arguments};
+
+/// Input and output rows, sorted by offset, then output row.
+#[derive(Debug)]
+pub(crate) struct PairLists {
+    pub(crate) in_rows: DeviceBuffer,
+    pub(crate) out_rows: DeviceBuffer,
+    /// First pair of each offset, and the end.
+    pub(crate) pair_offset: DeviceBuffer,
+}
+
+impl PairLists {
+    /// Lists the `total` pairs of a map: counted by block, placed by prefix sums.
+    pub(super) fn new(
+        kernels: &MapKernels,
+        search: &Search,
+        forward: &RowMap,
+        total: usize,
+    ) -> Result<Self> {
+        let (n, window, device) = (forward.rows, forward.window(), &kernels.device);
+        let volume = window.volume();
+        let mut in_rows = DeviceBuffer::alloc(device, total * 4)?;
+        let mut out_rows = DeviceBuffer::alloc(device, total * 4)?;
+        if n == 0 {
+            let pair_offset = DeviceBuffer::zeroed(device, (volume + 1) * 4)?;
+            return Ok(Self { in_rows, out_rows, pair_offset });
+        }
+        let mut pair_offset = DeviceBuffer::alloc(device, (volume + 1) * 4)?;
+        let grid = Grid::covering(n, PAIR_ROWS)?;
+        let mut blocks = DeviceBuffer::alloc(device, volume * grid.blocks[0] as usize * 4)?;
+        let (slots, capacity, places, ranks) = search.parts();
+        let (masks, counts) = (forward.masks.as_ref().address(), search.counts());
+        let (n, words, volume_arg) = (n as i32, mask_words(volume) as i32, volume as i32);
+        let (blocks_at, length) = (blocks.as_mut().address(), grid.blocks[0] as i32);
+        let offsets_at = pair_offset.as_mut().address();
+        let (in_at, out_at) = (in_rows.as_mut().address(), out_rows.as_mut().address());
+        let scan = Grid { blocks: [volume as u32, 1], threads: 1024, shared_bytes: 0 };
+        // SAFETY: (u32*, int, int, int, int*), (int*, int, int*, int, int*), (Slot*, u32, uint2*, int*,
+        // u32*, int, int, Window, int*, int*, int*); `blocks` holds volume × blocks counts, and the lists
+        // as many pairs as the masks have bits.
+        unsafe {
+            kernels.pair_count.launch(grid, arguments![masks, n, words, volume_arg, blocks_at])?;
+            kernels
+                .pair_scan
+                .launch(scan, arguments![blocks_at, length, counts, volume_arg, offsets_at])?;
+            kernels.pair_lists.of(window).launch(
+                grid,
+                arguments![
+                    slots, capacity, places, ranks, masks, n, words, window, blocks_at, in_at,
+                    out_at
+                ],
+            )?;
+        }
+        Ok(Self { in_rows, out_rows, pair_offset })
+    }
+}

@@ -1,0 +1,111 @@
+//! Tables and masks by position, in each order that is asked for.
+
+use super::kernels::{MapKernels, TABLE_THREADS, Window};
+use super::lazy::Lazy;
+use super::order::{sort_all, sort_segments};
+use super::search::Search;
+use super::{DeviceKernelMap, RowOrder, mask_words};
+use crate::buffer::DeviceBuffer;
+use crate::error::Result;
+use crate::module::{Grid, arguments};
+
+/// Rows with, for each offset, the row that they gather.
+#[derive(Debug)]
+pub(crate) struct RowMap {
+    pub(crate) rows: usize,
+    /// In natural order.
+    pub(crate) masks: DeviceBuffer,
+    window: Window,
+    natural: Lazy<OrderedRows>,
+    sorted: Lazy<OrderedRows>,
+    global: Lazy<OrderedRows>,
+}
+
+/// A row map in one order.
+#[derive(Debug)]
+pub(crate) struct OrderedRows {
+    /// The row of each position; none in the natural order.
+    pub(crate) row_of_position: Option<DeviceBuffer>,
+    pub(crate) table: DeviceBuffer,
+    /// None in the natural order, which has the row map's own.
+    pub(crate) masks: Option<DeviceBuffer>,
+}
+
+impl OrderedRows {
+    /// Address of the row of each position; 0 in the natural order.
+    pub(crate) fn row_of_position(&self) -> u64 {
+        self.row_of_position.as_ref().map_or(0, |rows| rows.as_ref().address())
+    }
+}
+
+impl RowMap {
+    pub(super) fn new(rows: usize, window: Window, masks: DeviceBuffer) -> Self {
+        let (natural, sorted, global) = <_>::default();
+        Self { rows, masks, window, natural, sorted, global }
+    }
+
+    const fn slot(&self, order: RowOrder) -> &Lazy<OrderedRows> {
+        match order {
+            RowOrder::Natural => &self.natural,
+            RowOrder::Sorted => &self.sorted,
+            RowOrder::Global => &self.global,
+        }
+    }
+
+    pub(super) const fn window(&self) -> Window {
+        self.window
+    }
+
+    pub(super) fn has(&self, order: RowOrder) -> bool {
+        self.slot(order).get().is_some()
+    }
+
+    pub(super) fn in_order(
+        &self,
+        kernels: &MapKernels,
+        search: &Search,
+        order: RowOrder,
+    ) -> Result<&OrderedRows> {
+        self.slot(order).get_or_try(|| {
+            let rows = match order {
+                RowOrder::Natural => None,
+                RowOrder::Sorted => Some(sort_segments(kernels, search, self)?),
+                RowOrder::Global => Some(sort_all(kernels, search, self)?),
+            };
+            self.table(kernels, search, rows)
+        })
+    }
+
+    /// Looks the rows of all positions up.
+    fn table(
+        &self,
+        kernels: &MapKernels,
+        search: &Search,
+        mut row_of_position: Option<DeviceBuffer>,
+    ) -> Result<OrderedRows> {
+        let (n, volume) = (self.rows, self.window.volume());
+        let (words, pitch) = (mask_words(volume), DeviceKernelMap::pitch(n));
+        let mut table = DeviceBuffer::alloc(&kernels.device, volume * pitch * 4)?;
+        let mut masks = match &row_of_position {
+            Some(_) => Some(DeviceBuffer::alloc(&kernels.device, n * words * 4)?),
+            None => None,
+        };
+        let rows_at = row_of_position.as_mut().map_or(0, |rows| rows.as_mut().address());
+        let masks_at = masks.as_mut().map_or(0, |masks| masks.as_mut().address());
+        let (slots, capacity, places, ranks) = search.parts();
+        let (table_at, window) = (table.as_mut().address(), self.window);
+        let (n, words, pitch_arg) = (n as i32, words as i32, pitch as i64);
+        // SAFETY: (Slot*, u32, uint2*, int*, int, int, Window, int*, i64, int*, u32*); the order, where
+        // there is one, is a permutation of n rows; table and masks have the lengths allocated above.
+        unsafe {
+            kernels.table.of(window).launch(
+                Grid::covering(pitch, TABLE_THREADS)?,
+                arguments![
+                    slots, capacity, places, ranks, n, words, window, rows_at, pitch_arg, table_at,
+                    masks_at
+                ],
+            )?;
+        }
+        Ok(OrderedRows { row_of_position, table, masks })
+    }
+}

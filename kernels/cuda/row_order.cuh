@@ -1,0 +1,310 @@
+// Row orders: positions sorted by a Gray code of the rows' masks, so that neighbours differ in few offsets.
+//
+// A stable radix sort by digits of 9 bits, so that 27 offsets take three passes. A segment of 16 tiles is sorted by 16 blocks in one
+// kernel: in each pass they count their digits, wait for each other, place their items and wait again. All rows are sorted by a kernel
+// that makes the keys and counts their digits, and one more a pass, whose tiles learn from their predecessors where their digits go
+// (decoupled look-back, Merrill and Garland 2016, as in Adinets and Merrill's onesweep 2022).
+//
+// Equal keys keep the order of the rows, and sums of integers do not depend on the schedule: bitwise repeatable.
+#pragma once
+
+#include "common.cuh"
+
+namespace voxtune {
+
+constexpr uint32_t ALL_LANES = 0xffffffffu;
+constexpr int SORT_THREADS = 512;
+constexpr int SORT_ITEMS = 4;  // items a thread
+constexpr int SORT_TILE = SORT_THREADS * SORT_ITEMS;
+constexpr int SORT_WARPS = SORT_THREADS / 32;
+constexpr int SEGMENT_TILES = 16;
+constexpr int DIGIT_BITS = 9;
+constexpr int DIGITS = 1 << DIGIT_BITS;
+constexpr int KEY_BITS = 32;
+constexpr int MAX_PASSES = (KEY_BITS + DIGIT_BITS - 1) / DIGIT_BITS;
+static_assert(DIGITS == SORT_THREADS, "each thread looks after one digit");
+
+// What a tile has said about a digit: its own count, or that of the segment up to and with it.
+constexpr uint32_t OWN = 1u << 30, THROUGH = 2u << 30, COUNT = OWN - 1;
+
+// Bit b of lane l goes to bit l of lane b.
+__device__ __forceinline__ uint32_t transpose(uint32_t bits) {
+    const int lane = threadIdx.x % 32;
+    uint32_t keep = 0x0000ffffu;
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2, keep ^= keep << step) {
+        const uint32_t other = __shfl_xor_sync(ALL_LANES, bits, step);
+        bits = lane & step ? (bits & ~keep) | (other & ~keep) >> step : (bits & keep) | (other & keep) << step;
+    }
+    return bits;
+}
+
+__device__ __forceinline__ int inclusive_sum(int value) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int step = 1; step < 32; step *= 2) {
+        const int up = __shfl_up_sync(ALL_LANES, value, step);
+        if (lane >= step) value += up;
+    }
+    return value;
+}
+
+// ---- keys ---------------------------------------------------------------------------------------------------------
+
+// The offset whose bit is a key's bit `lane`, in every warp; -1 for none. The most frequent offset is bit 0, the earlier one among
+// equals. Past KEY_BITS offsets, the most frequent count. For a whole block; `scratch` holds KEY_BITS values.
+__device__ __forceinline__ int offset_of_bit(const int* counts, int volume, int* scratch) {
+    if (threadIdx.x < KEY_BITS) scratch[threadIdx.x] = -1;
+    __syncthreads();
+    const int k = threadIdx.x;
+    if (k < volume) {
+        const int mine = counts[k];
+        int bit = 0;
+        for (int i = 0; i < volume; ++i) {
+            const int other = counts[i];
+            bit += other > mine || (other == mine && i < k);
+        }
+        if (bit < KEY_BITS) scratch[bit] = k;
+    }
+    __syncthreads();
+    return scratch[threadIdx.x % 32];
+}
+
+// Keys of a warp's rows: the place of the permuted mask in a Gray code. `offset` is offset_of_bit's.
+__device__ __forceinline__ uint32_t key_of(const uint32_t* masks, int64_t row, bool inside, int words, int offset) {
+    uint32_t rows_with = 0;  // the rows that have the offset
+    for (int w = 0; w < words; ++w) {
+        const uint32_t column = transpose(inside ? masks[row * words + w] : 0);
+        const uint32_t wanted = __shfl_sync(ALL_LANES, column, offset & 31);
+        if (offset >> 5 == w) rows_with = wanted;
+    }
+    uint32_t code = transpose(rows_with);
+#pragma unroll
+    for (int shift = 16; shift > 0; shift /= 2) code ^= code >> shift;
+    return code;
+}
+
+// ---- tiles --------------------------------------------------------------------------------------------------------
+
+// The lanes inside that hold the same digit.
+__device__ __forceinline__ uint32_t peers_of(int digit, bool inside) { return __match_any_sync(ALL_LANES, inside ? digit : DIGITS); }
+
+// A tile's items. A warp owns consecutive ones and takes 32 at a time, so that ranks follow the order of the items.
+struct Tile2048 {
+    uint32_t key[SORT_ITEMS];
+    int row[SORT_ITEMS];
+    int rank[SORT_ITEMS];  // among the items of the warp with the same digit
+
+    static __device__ __forceinline__ int64_t at(int tile, int i) {
+        return int64_t(tile) * SORT_TILE + threadIdx.x / 32 * (SORT_ITEMS * 32) + i * 32 + threadIdx.x % 32;
+    }
+
+    // Ranks by digit. `next` becomes the tile's items of a digit in earlier warps; returns those of digit threadIdx.x in all.
+    __device__ __forceinline__ int count(int tile, int n, int shift, int (*next)[DIGITS]) {
+        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+        for (int w = 0; w < SORT_WARPS; ++w) next[w][threadIdx.x] = 0;
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < SORT_ITEMS; ++i) {
+            const bool inside = at(tile, i) < n;
+            const int digit = key[i] >> shift & (DIGITS - 1);
+            const uint32_t peers = peers_of(digit, inside);
+            const int before = __popc(peers & ((1u << lane) - 1));
+            rank[i] = inside ? next[warp][digit] + before : 0;
+            __syncwarp();
+            if (inside && before == 0) next[warp][digit] += __popc(peers);
+            __syncwarp();
+        }
+        __syncthreads();
+        int running = 0;
+#pragma unroll
+        for (int w = 0; w < SORT_WARPS; ++w) {
+            const int items = next[w][threadIdx.x];
+            next[w][threadIdx.x] = running;
+            running += items;
+        }
+        return running;
+    }
+
+    // Writes the items: to `rows` their rows alone, else to `items`. place[d] is where the tile's first item of digit d goes.
+    __device__ __forceinline__ void scatter(int tile, int n, int shift, const int (*next)[DIGITS], const int* place, uint2* items,
+                                            int* rows) const {
+#pragma unroll
+        for (int i = 0; i < SORT_ITEMS; ++i) {
+            if (at(tile, i) >= n) continue;
+            const int digit = key[i] >> shift & (DIGITS - 1);
+            const int to = place[digit] + next[threadIdx.x / 32][digit] + rank[i];
+            if (rows) {
+                rows[to] = row[i];
+            } else {
+                items[to] = make_uint2(key[i], static_cast<uint32_t>(row[i]));
+            }
+        }
+    }
+};
+
+// Sum of `value` over the threads before this one, in a block of SORT_THREADS.
+__device__ __forceinline__ int sum_before(int value, int* warp_sums) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int through = inclusive_sum(value);
+    if (lane == 31) warp_sums[warp] = through;
+    __syncthreads();
+    const int sum = lane < SORT_WARPS ? warp_sums[lane] : 0;
+    return through - value + __reduce_add_sync(ALL_LANES, lane < warp ? sum : 0);
+}
+
+// ---- sorting segments ---------------------------------------------------------------------------------------------
+
+// Waits until `target` blocks have come here; what they wrote before is visible after.
+__device__ __forceinline__ void meet(int* arrived, int target) {
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        asm volatile("red.release.gpu.global.add.s32 [%0], 1;\n" ::"l"(arrived) : "memory");
+        int now;
+        do {
+            asm volatile("ld.acquire.gpu.global.s32 %0, [%1];\n" : "=r"(now) : "l"(arrived) : "memory");
+        } while (now < target);
+    }
+    __syncthreads();
+}
+
+// The row of each position, sorted by key within segments. A tile a block; items (2, n) and tile_counts (tiles, DIGITS) of any content;
+// ticket and arrived (segments, 2 MAX_PASSES) start as zeros.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, int n, int words, int volume,
+                                                                          const int* counts, int passes, uint2* items, int* tile_counts,
+                                                                          int* ticket, int* arrived, int* rows) {
+    __shared__ int next[SORT_WARPS][DIGITS];
+    __shared__ int place[DIGITS];
+    __shared__ int warp_sums[SORT_WARPS];
+    __shared__ int scratch[KEY_BITS];
+    __shared__ int taken;
+    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished segment all run or will.
+    if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
+    const int offset = offset_of_bit(counts, volume, scratch);
+    const int tile = taken, segment = tile / SEGMENT_TILES, first_tile = segment * SEGMENT_TILES;
+    const int tiles = min(SEGMENT_TILES, static_cast<int>(gridDim.x) - first_tile);
+    arrived += segment * 2 * MAX_PASSES;
+
+    Tile2048 mine;
+#pragma unroll
+    for (int i = 0; i < SORT_ITEMS; ++i) {
+        const int64_t at = Tile2048::at(tile, i);
+        mine.key[i] = key_of(masks, at, at < n, words, offset);
+        mine.row[i] = static_cast<int>(at);
+    }
+    for (int pass = 0; pass < passes; ++pass) {
+        const int shift = pass * DIGIT_BITS;
+        const bool last = pass == passes - 1;
+        tile_counts[int64_t(tile) * DIGITS + threadIdx.x] = mine.count(tile, n, shift, next);
+        meet(arrived + 2 * pass, tiles);
+        int earlier = 0, all = 0;
+#pragma unroll 8
+        for (int t = 0; t < tiles; ++t) {
+            const int count = __ldcg(tile_counts + int64_t(first_tile + t) * DIGITS + threadIdx.x);
+            earlier += first_tile + t < tile ? count : 0;
+            all += count;
+        }
+        place[threadIdx.x] = first_tile * SORT_TILE + earlier + sum_before(all, warp_sums);
+        __syncthreads();
+        uint2* target = items + (pass % 2 ? int64_t(n) : 0);
+        mine.scatter(tile, n, shift, next, place, target, last ? rows : nullptr);
+        if (last) break;
+        meet(arrived + 2 * pass + 1, tiles);
+#pragma unroll
+        for (int i = 0; i < SORT_ITEMS; ++i) {
+            const int64_t at = Tile2048::at(tile, i);
+            const uint2 item = at < n ? __ldcg(target + at) : make_uint2(0, 0);
+            mine.key[i] = item.x, mine.row[i] = static_cast<int>(item.y);
+        }
+    }
+}
+
+// ---- sorting all rows ---------------------------------------------------------------------------------------------
+
+// Keys of all rows, a tile a block, and how often each digit occurs: histogram (passes, DIGITS), from zero.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_keys(const uint32_t* masks, int n, int words, int volume,
+                                                                      const int* counts, int passes, uint32_t* keys, int* histogram) {
+    __shared__ int seen[MAX_PASSES][DIGITS];
+    __shared__ int scratch[KEY_BITS];
+#pragma unroll
+    for (int pass = 0; pass < MAX_PASSES; ++pass) seen[pass][threadIdx.x] = 0;
+    const int offset = offset_of_bit(counts, volume, scratch);
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < SORT_ITEMS; ++i) {
+        const int64_t row = Tile2048::at(blockIdx.x, i);
+        const bool inside = row < n;
+        const uint32_t key = key_of(masks, row, inside, words, offset);
+        if (inside) keys[row] = key;
+        for (int pass = 0; pass < passes; ++pass) {
+            const int digit = key >> (pass * DIGIT_BITS) & (DIGITS - 1);
+            const uint32_t peers = peers_of(digit, inside);
+            if (inside && (peers & ((1u << lane) - 1)) == 0) atomicAdd(&seen[pass][digit], __popc(peers));
+        }
+    }
+    __syncthreads();
+    for (int pass = 0; pass < passes; ++pass) {
+        const int count = seen[pass][threadIdx.x];
+        if (count > 0) atomicAdd(histogram + pass * DIGITS + threadIdx.x, count);
+    }
+}
+
+// The digit's count in all tiles before this one.
+__device__ __forceinline__ int look_back(const volatile uint32_t* status, int tile) {
+    constexpr int WINDOW = 8;  // loads in flight
+    int sum = 0;
+    for (int last = tile - 1; last >= 0; last -= WINDOW) {
+        uint32_t said[WINDOW];
+        bool all;
+        do {
+            all = true;
+#pragma unroll
+            for (int i = 0; i < WINDOW; ++i) said[i] = last >= i ? status[int64_t(last - i) * DIGITS] : THROUGH;
+#pragma unroll
+            for (int i = WINDOW - 1; i >= 0; --i) all = (said[i] & THROUGH) != 0 || ((said[i] & OWN) != 0 && all);
+        } while (!all);
+        for (int i = 0; i < WINDOW; ++i) {
+            sum += said[i] & COUNT;
+            if (said[i] & THROUGH) return sum;
+        }
+    }
+    return sum;
+}
+
+// One pass over all rows. The first reads `keys`, later ones `items` of {key, row}; the last writes `rows`, earlier ones `items_out`.
+// `histogram` is that of this pass; status (tiles, DIGITS) and *ticket start as zeros.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint32_t* keys, const uint2* items, int n, int shift,
+                                                                      const int* histogram, uint32_t* status, int* ticket,
+                                                                      uint2* items_out, int* rows) {
+    __shared__ int next[SORT_WARPS][DIGITS];
+    __shared__ int place[DIGITS];
+    __shared__ int warp_sums[SORT_WARPS];
+    __shared__ int taken;
+    // Tiles are taken in order, so that a tile waits only for tiles that run.
+    if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
+    __syncthreads();
+    const int tile = taken;
+    Tile2048 mine;
+#pragma unroll
+    for (int i = 0; i < SORT_ITEMS; ++i) {
+        const int64_t at = Tile2048::at(tile, i);
+        mine.key[i] = 0, mine.row[i] = static_cast<int>(at);
+        if (at < n && keys) mine.key[i] = keys[at];
+        if (at < n && !keys) {
+            const uint2 item = items[at];
+            mine.key[i] = item.x, mine.row[i] = static_cast<int>(item.y);
+        }
+    }
+    const int count = mine.count(tile, n, shift, next);
+    volatile uint32_t* said = status + int64_t(tile) * DIGITS + threadIdx.x;
+    *said = count | (tile == 0 ? THROUGH : OWN);
+    const int smaller = sum_before(histogram[threadIdx.x], warp_sums);
+    const int earlier = look_back(status + threadIdx.x, tile);
+    if (tile > 0) *said = (earlier + count) | THROUGH;
+    place[threadIdx.x] = smaller + earlier;
+    __syncthreads();
+    mine.scatter(tile, n, shift, next, place, items_out, rows);
+}
+
+}  // namespace voxtune
