@@ -151,6 +151,24 @@ __device__ __forceinline__ void copy_async_row(uint32_t shared, const void* glob
         : "memory");
 }
 
+// The same of 16 bytes past L1, for rows that are read once a block. L2_LINE: bytes that a miss brings into L2, 128 or 256.
+template <int L2_LINE>
+__device__ __forceinline__ void copy_async_row_l2(uint32_t shared, const void* global, int row, int bytes) {
+    if constexpr (L2_LINE == 256) {
+        asm volatile(
+            "{\n.reg .pred present;\nsetp.ge.s32 present, %3, 0;\n"
+            "@present cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;\n}\n" ::"r"(shared),
+            "l"(global), "r"(bytes), "r"(row)
+            : "memory");
+    } else {
+        asm volatile(
+            "{\n.reg .pred present;\nsetp.ge.s32 present, %3, 0;\n"
+            "@present cp.async.cg.shared.global [%0], [%1], 16, %2;\n}\n" ::"r"(shared),
+            "l"(global), "r"(bytes), "r"(row)
+            : "memory");
+    }
+}
+
 // The same past L1, for operands that the next block on this multiprocessor does not need.
 __device__ __forceinline__ void copy_async_l2(uint32_t shared, const void* global, bool valid) {
     const int size = valid ? 16 : 0;

@@ -148,13 +148,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
     };
 
     const int tx = threadIdx.x % COL_THREADS, ty = threadIdx.x / COL_THREADS;
-    float acc[TM][TN] = {};
+    // Each offset is summed by itself and then added: one running sum of volume * c_gathered terms would lose a float32 result's last digits.
+    float acc[TM][TN] = {}, of_offset[TM][TN] = {};
     if (total > 0) {
         fetch();
         deposit(0);
     }
     __syncthreads();
-    for (int step = 0; step < total; ++step) {
+    for (int step = 0, in_offset = 0; step < total; ++step) {
         const int buffer = step % 2;
         if (step + 1 < total) fetch();
 #pragma unroll
@@ -171,7 +172,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
 #pragma unroll
                 for (int e = 0; e < 4; ++e) {
 #pragma unroll
-                    for (int j = 0; j < TN; ++j) acc[i][j] = fmaf(a[e], b[e][j], acc[i][j]);
+                    for (int j = 0; j < TN; ++j) of_offset[i][j] = fmaf(a[e], b[e][j], of_offset[i][j]);
+                }
+            }
+        }
+        if (++in_offset == blocks_k) {
+            in_offset = 0;
+#pragma unroll
+            for (int i = 0; i < TM; ++i) {
+#pragma unroll
+                for (int j = 0; j < TN; ++j) {
+                    acc[i][j] += of_offset[i][j];
+                    of_offset[i][j] = 0.0f;
                 }
             }
         }

@@ -176,6 +176,11 @@ pub(crate) fn block_count(blocks: usize) -> Result<u32> {
 }
 
 impl Kernel {
+    /// The device that the kernel is loaded on.
+    pub(crate) fn device(&self) -> &CudaDevice {
+        &self.module.device
+    }
+
     /// Queues the kernel on its device's stream.
     ///
     /// # Safety

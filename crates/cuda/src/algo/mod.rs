@@ -3,6 +3,7 @@
 //! | family | directions | dtypes | |
 //! |---|---|---|---|
 //! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
+//! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
 //! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
@@ -14,6 +15,8 @@ mod operands;
 mod pair_gemm;
 mod pair_units;
 mod prepared;
+mod tensor_map;
+mod wgmma_gemm;
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -25,12 +28,14 @@ pub use operands::Operands;
 pub use prepared::Prepared;
 pub(crate) use prepared::row_map;
 
+use crate::error::Result;
 use crate::instance::Instance;
-use crate::map::{MapCounts, RowOrder};
+use crate::map::{DeviceKernelMap, MapCounts, RowOrder};
 use explicit_gemm::ExplicitGemm;
 use implicit_gemm::ImplicitGemm;
 use mask_gemm::MaskGemm;
 use pair_gemm::PairGemm;
+use wgmma_gemm::WgmmaGemm;
 
 /// A kernel family with its parameters, under its permanent id.
 #[derive(Debug)]
@@ -42,6 +47,7 @@ pub struct Algorithm {
 #[derive(Clone, Copy, Debug)]
 enum Family {
     Mask(MaskGemm),
+    Wgmma(WgmmaGemm),
     Pair(PairGemm),
     Implicit(ImplicitGemm),
     Explicit(ExplicitGemm),
@@ -64,6 +70,7 @@ impl Algorithm {
         supported
             && match self.family {
                 Family::Mask(mask) => mask.applies(op),
+                Family::Wgmma(wgmma) => wgmma.applies(op),
                 Family::Pair(pair) => pair.applies(op),
                 Family::Implicit(_) | Family::Explicit(_) => true,
             }
@@ -76,6 +83,7 @@ impl Algorithm {
         self.applies(op)
             && match self.family {
                 Family::Mask(mask) => mask.in_auto_pool(op, n_out),
+                Family::Wgmma(wgmma) => wgmma.in_auto_pool(op, n_out),
                 Family::Pair(pair) => pair.in_auto_pool(op),
                 Family::Implicit(implicit) => implicit.in_auto_pool(op),
                 Family::Explicit(_) => true,
@@ -88,10 +96,14 @@ impl Algorithm {
         matches!(self.family, Family::Explicit(_))
     }
 
-    /// Whether a block of it fits a multiprocessor of this architecture.
+    /// Whether this architecture has its instructions and fits a block of it on a multiprocessor.
     #[must_use]
     pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
-        self.shared_bytes(op) <= shared_bytes_a_block(capability)
+        let has_instructions = match self.family {
+            Family::Wgmma(_) => WgmmaGemm::runs_on(capability),
+            _ => true,
+        };
+        has_instructions && self.shared_bytes(op) <= shared_bytes_a_block(capability)
     }
 
     /// Dynamic shared memory of a block.
@@ -102,28 +114,46 @@ impl Algorithm {
     pub fn shared_bytes(&self, op: &Operation) -> usize {
         match self.family {
             Family::Mask(mask) => mask.shared_bytes(op),
+            Family::Wgmma(wgmma) => wgmma.shared_bytes(),
             Family::Pair(pair) => pair.shared_bytes(),
             Family::Implicit(_) | Family::Explicit(_) => 0,
         }
     }
 
-    /// The row order that a launch expects the map to hold.
+    /// The row order that a launch of forward or dgrad reads.
     #[must_use]
     pub const fn row_order(&self) -> RowOrder {
         match self.family {
             Family::Mask(mask) => mask.order,
+            Family::Wgmma(wgmma) => wgmma.order,
             _ => RowOrder::Natural,
         }
     }
 
-    /// Scratch memory that a launch needs.
+    /// Scratch memory that a launch over this map needs. Waits for the map's counts only if they
+    /// matter.
+    ///
+    /// # Units
+    /// Bytes.
+    ///
+    /// # Errors
+    /// As [`DeviceKernelMap::counts`].
+    pub fn workspace_bytes_for(&self, op: &Operation, map: &DeviceKernelMap) -> Result<usize> {
+        if op.direction == Direction::Wgrad || self.requires_cublas() {
+            return Ok(self.workspace_bytes(op, map.counts()?));
+        }
+        let rows = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: Vec::new() };
+        Ok(self.workspace_bytes(op, &rows))
+    }
+
+    /// Scratch memory that a launch needs. Forward and dgrad without cuBLAS depend on rows alone.
     ///
     /// # Units
     /// Bytes.
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
         match self.family {
-            Family::Mask(_) => 0,
+            Family::Mask(_) | Family::Wgmma(_) => 0,
             Family::Pair(pair) => pair.workspace_bytes(op, counts),
             Family::Implicit(implicit) => implicit.workspace_bytes(op, counts),
             Family::Explicit(explicit) => explicit.workspace_bytes(op, counts),
@@ -135,6 +165,7 @@ impl Algorithm {
     pub fn instance(&self, op: &Operation) -> Option<Instance> {
         self.applies(op).then(|| match self.family {
             Family::Mask(mask) => mask.instance(op),
+            Family::Wgmma(wgmma) => wgmma.instance(op),
             Family::Pair(pair) => pair.instance(op),
             Family::Implicit(implicit) => implicit.instance(op),
             Family::Explicit(explicit) => explicit.instance(op),
@@ -160,6 +191,7 @@ pub fn algorithms() -> &'static [Algorithm] {
                 .map(|implicit| named(implicit.id(), Family::Implicit(*implicit))),
         );
         all.extend(MaskGemm::all().map(|mask| named(mask.id(), Family::Mask(mask))));
+        all.extend(WgmmaGemm::all().map(|wgmma| named(wgmma.id(), Family::Wgmma(wgmma))));
         all.extend(PairGemm::all().map(|pair| named(pair.id(), Family::Pair(pair))));
         all
     });

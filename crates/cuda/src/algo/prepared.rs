@@ -8,11 +8,12 @@ use super::explicit_gemm::{self, Cublas};
 use super::mask_gemm::channels;
 use super::operands::Operands;
 use super::pair_units::PairUnits;
+use super::tensor_map::TensorMap;
 use super::{Algorithm, Family, copy_elements};
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
-use crate::map::{DeviceKernelMap, RowMap, RowOrder};
+use crate::map::{DeviceKernelMap, RowMap};
 use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
 use crate::toolchain::Compiled;
 
@@ -31,9 +32,9 @@ enum Kernels {
     Explicit(explicit_gemm::Kernels),
 }
 
-/// `MaskGemmParams` of the kernels.
+/// `MaskGemmParams` and `WgmmaGemmParams` of the kernels.
 #[repr(C)]
-struct MaskGemmParams {
+struct TileGemmParams {
     gathered: u64,
     weights: u64,
     result: u64,
@@ -117,6 +118,7 @@ impl Prepared {
                 Kernels::Explicit(explicit_gemm::Kernels::new(&loaded, cublas)?)
             }
             (Family::Mask(_), _) => Kernels::Rows(loaded.shaped_kernel("mask_gemm")?),
+            (Family::Wgmma(_), _) => Kernels::Rows(loaded.shaped_kernel("wgmma_gemm")?),
             (Family::Implicit(_), Direction::Forward | Direction::Dgrad) => {
                 Kernels::Rows(loaded.shaped_kernel("implicit_gemm")?)
             }
@@ -156,12 +158,14 @@ impl Prepared {
         }
     }
 
-    /// Queues the product on the device's stream: no allocation, no waiting.
+    /// Queues the product on the device's stream: no allocation, no waiting, but for the first
+    /// launch that reads a row order or the pair lists of a map, which makes them.
     ///
     /// # Errors
     /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
-    /// [`Algorithm::workspace_bytes`]); [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map
-    /// that does not fit; whatever the driver fails with.
+    /// [`Algorithm::workspace_bytes_for`]); [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a
+    /// map that does not fit; [`CudaError::DuplicateVoxel`] from wgrad and cuBLAS, which need the
+    /// map's counts; whatever the driver fails with.
     pub fn launch(
         &self,
         map: &DeviceKernelMap,
@@ -175,8 +179,8 @@ impl Prepared {
                 found: map.kernel.volume(),
             });
         }
-        operands.check(op, &map.counts)?;
-        let needed = self.algorithm.workspace_bytes(op, &map.counts);
+        operands.check(op, map.n_in(), map.n_out())?;
+        let needed = self.algorithm.workspace_bytes_for(op, map)?;
         if workspace.len_bytes() < needed {
             return Err(CudaError::Length {
                 what: "the workspace",
@@ -207,21 +211,26 @@ impl Prepared {
         let (gathered_channels, result_channels) = channels(op);
         let (gathered, weights) = (operands.first.address(), operands.second.address());
         let result = operands.result.address();
-        let order = self.algorithm.row_order();
-        let ordered = rows.ordered(order);
-        if ordered.is_none() && order != RowOrder::Natural {
-            return Err(CudaError::MapLacks { what: order.as_str() });
-        }
-        let (table, masks) =
-            ordered.map_or((&rows.table, &rows.masks), |rows| (&rows.table, &rows.masks));
-        let (table, masks) = (table.as_ref().address(), masks.as_ref().address());
+        let ordered = map.ordered(rows, self.algorithm.row_order())?;
+        let masks = ordered.masks.as_ref().unwrap_or(&rows.masks).as_ref().address();
+        let table = ordered.table.as_ref().address();
         let table_pitch = DeviceKernelMap::pitch(rows.rows) as i64;
         let (n, c_in, c_out) = (rows.rows as i32, op.c_in as i32, op.c_out as i32);
         let (volume, mirror) = (op.kernel.volume() as i32, i32::from(mirror));
         let aligned = |address: u64, elements: u32| {
             address.is_multiple_of(u64::from(elements) * op.dtype.bytes() as u64)
         };
-        let launch = |blocks: usize, arguments: &mut [*mut std::ffi::c_void]| {
+        let blocks = match self.algorithm.family {
+            Family::Mask(mask) => mask.blocks(op, rows.rows),
+            Family::Wgmma(wgmma) => wgmma.resident_blocks(
+                op,
+                rows.rows,
+                kernel.kernel.device().identity().units as usize,
+            ),
+            Family::Implicit(implicit) => implicit.blocks(op, rows.rows),
+            Family::Pair(_) | Family::Explicit(_) => unreachable!("families without row kernels"),
+        };
+        let launch = |arguments: &mut [*mut std::ffi::c_void]| {
             let grid = Grid {
                 blocks: [block_count(blocks)?, 1],
                 threads: kernel.threads,
@@ -233,30 +242,37 @@ impl Prepared {
             unsafe { kernel.kernel.launch(grid, arguments) }
         };
         match self.algorithm.family {
-            Family::Mask(mask) => {
-                let params = MaskGemmParams {
+            Family::Mask(_) | Family::Wgmma(_) => {
+                let copies_aligned = aligned(gathered, copy_elements(gathered_channels))
+                    && aligned(weights, copy_elements(op.c_out));
+                let params = TileGemmParams {
                     gathered,
                     weights,
                     result,
                     table,
                     masks,
-                    row_of_position: ordered
-                        .map_or(0, |rows| rows.row_of_position.as_ref().address()),
+                    row_of_position: ordered.row_of_position(),
                     table_pitch,
                     n,
                     c_in,
                     c_out,
                     volume,
                     mirror,
-                    copies_aligned: i32::from(
-                        aligned(gathered, copy_elements(gathered_channels))
-                            && aligned(weights, copy_elements(op.c_out)),
-                    ),
+                    copies_aligned: i32::from(copies_aligned),
                     result_aligned: i32::from(aligned(result, copy_elements(result_channels))),
                 };
-                launch(mask.blocks(op, rows.rows), arguments![params])
+                match self.algorithm.family {
+                    Family::Wgmma(wgmma) if copies_aligned => {
+                        let of = wgmma.weights_box(op.direction);
+                        let device = kernel.kernel.device();
+                        let map = TensorMap::weights(device, op, weights, of)?;
+                        launch(arguments![params, map])
+                    }
+                    Family::Wgmma(_) => launch(arguments![params, TensorMap::none()]),
+                    _ => launch(arguments![params]),
+                }
             }
-            Family::Implicit(implicit) => {
+            Family::Implicit(_) => {
                 let params = ImplicitGemmParams {
                     gathered,
                     weights,
@@ -274,7 +290,7 @@ impl Prepared {
                             && aligned(weights, copy_elements(op.c_out).min(4)),
                     ),
                 };
-                launch(implicit.blocks(op, rows.rows), arguments![params])
+                launch(arguments![params])
             }
             Family::Pair(_) | Family::Explicit(_) => unreachable!("families without row kernels"),
         }
@@ -289,10 +305,13 @@ impl Prepared {
         workspace: &mut DeviceBuffer,
     ) -> Result<()> {
         let op = &self.operation;
+        let (counts, lists) = (map.counts()?, map.pairs()?);
         let (units, tiles, most) = match self.algorithm.family {
-            Family::Pair(pair) => (pair.units(&map.counts), pair.tiles(op), 8),
-            Family::Implicit(implicit) => (implicit.units(&map.counts), implicit.tiles(op), 4),
-            Family::Mask(_) | Family::Explicit(_) => unreachable!("families without pair kernels"),
+            Family::Pair(pair) => (pair.units(counts), pair.tiles(op), 8),
+            Family::Implicit(implicit) => (implicit.units(counts), implicit.tiles(op), 4),
+            Family::Mask(_) | Family::Wgmma(_) | Family::Explicit(_) => {
+                unreachable!("families without pair kernels")
+            }
         };
         let volume = op.kernel.volume();
         let (x, g) = (operands.first.address(), operands.second.address());
@@ -305,8 +324,8 @@ impl Prepared {
             x,
             g,
             partial: workspace.as_mut().address(),
-            in_rows: map.in_rows.as_ref().address(),
-            out_rows: map.out_rows.as_ref().address(),
+            in_rows: lists.in_rows.as_ref().address(),
+            out_rows: lists.out_rows.as_ref().address(),
             c_in: op.c_in as i32,
             c_out: op.c_out as i32,
             copies_aligned: i32::from(aligned(x, op.c_in) && aligned(g, op.c_out)),
@@ -343,7 +362,7 @@ pub(crate) fn row_map(direction: Direction, map: &DeviceKernelMap) -> Result<(&R
     }
     match &map.reverse {
         Some(reverse) => Ok((reverse, false)),
-        None if map.symmetric => Ok((&map.forward, true)),
+        None if map.is_symmetric() => Ok((&map.forward, true)),
         None => Err(CudaError::MapLacks { what: "reverse table" }),
     }
 }
