@@ -48,7 +48,8 @@ pub fn encode_evidence(arch: Arch, evidence: &Evidence) -> Result<Vec<u8>, Cache
     Ok(evidence_file::encode(arch, evidence))
 }
 
-fn decode<'b, T>(
+/// What the bytes of a file of this kind hold.
+pub(crate) fn decode<'b, T>(
     bytes: &'b [u8],
     path: &Path,
     kind: FileKind,
@@ -63,6 +64,7 @@ fn decode<'b, T>(
         let expected = match file.kind {
             FileKind::Decisions => format!("{arch}.msgpack"),
             FileKind::Evidence => format!("{arch}.evidence.msgpack"),
+            FileKind::Provenance => format!("{arch}.provenance.msgpack"),
         };
         Err(Defect::Misnamed { found, expected })
     });

@@ -29,7 +29,8 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///
 /// A key is decided over all workloads that it was measured on:
 ///
-/// 1. of several versions of one algorithm the one stays that merging would keep;
+/// 1. of several versions of one algorithm a measured one stands before a quarantined one, then the one
+///    with more samples, the smaller spread and the smaller encoding;
 /// 2. an algorithm that is quarantined on any workload is out;
 /// 3. so is one that was measured on fewer workloads than another;
 /// 4. the score of each other one is the geometric mean over the workloads of its median time

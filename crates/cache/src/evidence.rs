@@ -25,15 +25,15 @@ impl Records {
         self.0.values()
     }
 
-    /// One record an algorithm, in their order: of several versions the one that merging would keep
-    /// if they were one.
+    /// One record an algorithm, in their order: of several versions a measured one before a quarantined
+    /// one, then the more trusted.
     #[must_use]
     pub fn preferred(&self) -> Vec<&Record> {
         let mut preferred: Vec<&Record> = Vec::with_capacity(self.0.len());
         for record in self.0.values() {
             match preferred.last_mut() {
                 Some(last) if last.algo == record.algo => {
-                    if record.trust_order(last) == Ordering::Less {
+                    if record.version_order(last) == Ordering::Less {
                         *last = record;
                     }
                 }
@@ -76,8 +76,8 @@ impl Records {
 
 /// What was measured: a set of [`Record`]s under (entry, algorithm, kernel hash).
 ///
-/// Sets merge by union, and of two records in one place the more trusted one stays: a measurement
-/// before a quarantine, then the larger number of samples, the smaller spread and the smaller
+/// Sets merge by union, and of two records in one place the more trusted one stays: a quarantine
+/// before a measurement, then the larger number of samples, the smaller spread and the smaller
 /// encoding. So merging is associative, commutative and idempotent: machines may populate apart and
 /// in any order. Every record in a set is valid, see [`Evidence::insert`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -172,6 +172,14 @@ impl Evidence {
             }
         }
         changed
+    }
+
+    /// Everything that may not win, by device, key and workload: each record that is a quarantine.
+    pub fn quarantine(&self) -> impl Iterator<Item = (&EntryKey, &Record)> + Clone {
+        self.entries().flat_map(|(entry, records)| {
+            let quarantined = records.0.values().filter(|record| record.timing().is_none());
+            quarantined.map(move |record| (entry, record))
+        })
     }
 
     /// How many entries there are.

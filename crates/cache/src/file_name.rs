@@ -5,13 +5,15 @@ use std::path::Path;
 
 use voxtune_shape::Arch;
 
-/// Which of an architecture's two files.
+/// Which of an architecture's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileKind {
     /// What the runtime reads.
     Decisions,
     /// What was measured.
     Evidence,
+    /// Where what was measured came from.
+    Provenance,
 }
 
 impl FileKind {
@@ -20,6 +22,7 @@ impl FileKind {
         match self {
             Self::Decisions => "voxtune decisions",
             Self::Evidence => "voxtune evidence",
+            Self::Provenance => "voxtune provenance",
         }
     }
 
@@ -27,17 +30,18 @@ impl FileKind {
     #[must_use]
     pub const fn version(self) -> u32 {
         match self {
-            Self::Decisions | Self::Evidence => 1,
+            Self::Decisions | Self::Evidence | Self::Provenance => 1,
         }
     }
 }
 
-/// The name of a cache file: `<arch>.msgpack` or `<arch>.evidence.msgpack`.
+/// The name of a cache file: `<arch>.msgpack`, `<arch>.evidence.msgpack` or
+/// `<arch>.provenance.msgpack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
     /// The architecture of everything in it.
     pub arch: Arch,
-    /// Decisions or evidence.
+    /// Decisions, evidence or provenance.
     pub kind: FileKind,
 }
 
@@ -47,8 +51,10 @@ impl FileName {
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let stem = path.file_name()?.to_str()?.strip_suffix(".msgpack")?;
-        let (arch, kind) = match stem.strip_suffix(".evidence") {
-            Some(arch) => (arch, FileKind::Evidence),
+        let (arch, kind) = match stem.rsplit_once('.') {
+            Some((arch, "evidence")) => (arch, FileKind::Evidence),
+            Some((arch, "provenance")) => (arch, FileKind::Provenance),
+            Some(_) => return None,
             None => (stem, FileKind::Decisions),
         };
         Some(Self { arch: arch.parse().ok()?, kind })
@@ -60,6 +66,7 @@ impl fmt::Display for FileName {
         match self.kind {
             FileKind::Decisions => f.pad(&format!("{}.msgpack", self.arch)),
             FileKind::Evidence => f.pad(&format!("{}.evidence.msgpack", self.arch)),
+            FileKind::Provenance => f.pad(&format!("{}.provenance.msgpack", self.arch)),
         }
     }
 }
@@ -70,7 +77,12 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for text in ["sm_90.msgpack", "sm_90.evidence.msgpack", "cpu-x86_64-avx2.msgpack"] {
+        for text in [
+            "sm_90.msgpack",
+            "sm_90.evidence.msgpack",
+            "sm_90.provenance.msgpack",
+            "cpu-x86_64-avx2.msgpack",
+        ] {
             assert_eq!(FileName::of(Path::new(text)).unwrap().to_string(), text);
         }
     }

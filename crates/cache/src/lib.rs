@@ -11,6 +11,8 @@
 //! | what came of it, for one algorithm | [`Record`] with its [`Outcome`] |
 //! | all of that, a set that merges by union | [`Evidence`] |
 //! | what follows from it, and from nothing else | [`decide()`], [`Decisions`] |
+//! | whether the two agree | [`audit()`] |
+//! | what a merge leaves out, and where records came from | [`conflicts`], [`Provenance`] |
 //! | the folder with the files; every write | [`CacheDir`] |
 //! | lookup at dispatch | [`Table`] |
 //!
@@ -19,8 +21,10 @@
 //! [`CacheError`] says which, why and what to do.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod codec;
 mod columns;
+pub mod conflict;
 pub mod decide;
 pub mod decision;
 mod decision_file;
@@ -34,13 +38,17 @@ mod intern;
 pub mod invalid;
 mod lock;
 mod packed_key;
+pub mod provenance;
+mod provenance_file;
 pub mod record;
 mod replace;
 pub mod store;
 pub mod table;
 pub mod timing;
 
+pub use audit::{Inconsistency, audit, rederive};
 pub use codec::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
+pub use conflict::{Conflict, Rule, conflicts};
 pub use decide::{decide, significantly_beaten};
 pub use decision::{Decision, Decisions};
 pub use entry::{EntryKey, Workload};
@@ -48,6 +56,7 @@ pub use error::CacheError;
 pub use evidence::{Evidence, Records};
 pub use file_name::{FileKind, FileName};
 pub use invalid::InvalidRecord;
+pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
 pub use store::{CacheDir, SetAside, Update};
 pub use table::{DeviceId, Table};

@@ -82,7 +82,7 @@ impl<'de> Deserialize<'de> for KernelHash {
 pub enum Reason {
     /// Its kernel could not be compiled.
     CompileError,
-    /// It could not be launched.
+    /// It could not be launched, or went astray on the device, such as to an illegal address.
     LaunchFailure,
     /// Its result differs from the reference by more than rounding.
     WrongResult,
@@ -90,7 +90,7 @@ pub enum Reason {
     OutOfMemory,
     /// It did not finish in time.
     Timeout,
-    /// It took its process or its device context down.
+    /// It took its process down.
     Crash,
 }
 
@@ -193,22 +193,30 @@ impl Record {
         self.timing().map_or(Ok(()), Timing::validate)
     }
 
-    /// The order of trust between two records of one algorithm on one entry: the lesser is kept.
+    /// The order of trust between two records of one version of an algorithm on one entry: the lesser
+    /// is kept.
     ///
-    /// A measurement goes before a quarantine, then the larger number of samples, the smaller
-    /// spread and the smaller encoding. The last makes the order total, and so merging associative,
-    /// commutative and idempotent.
+    /// A quarantine goes before a measurement, since what fails now and then has failed; then the
+    /// larger number of samples, the smaller spread and the smaller encoding. The last makes the order
+    /// total, and so merging associative, commutative and idempotent.
     pub(crate) fn trust_order(&self, other: &Self) -> Ordering {
         let by_outcome = match (self.timing(), other.timing()) {
             (Some(ours), Some(theirs)) => theirs
                 .samples
                 .cmp(&ours.samples)
                 .then_with(|| ours.spread_ns.cmp(&theirs.spread_ns)),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
+            (Some(_), None) => Ordering::Greater,
+            (None, Some(_)) => Ordering::Less,
             (None, None) => Ordering::Equal,
         };
         by_outcome.then_with(|| self.encoding().cmp(&other.encoding()))
+    }
+
+    /// The order of preference between two versions of an algorithm on one entry: the lesser stands for
+    /// it. What failed in one version says nothing about another, so here a measurement goes first.
+    pub(crate) fn version_order(&self, other: &Self) -> Ordering {
+        let is_quarantine = |record: &Self| record.timing().is_none();
+        is_quarantine(self).cmp(&is_quarantine(other)).then_with(|| self.trust_order(other))
     }
 
     fn encoding(&self) -> Vec<u8> {

@@ -17,12 +17,13 @@ use crate::file_name::{FileKind, FileName};
 use crate::lock::Lock;
 use crate::replace::{replace, set_aside, sweep_temporaries};
 
-/// A folder with two cache files and a lock an architecture.
+/// A folder with two or three cache files and a lock an architecture.
 ///
 /// | file | what it is | who opens it |
 /// |---|---|---|
 /// | `<arch>.msgpack` | decisions | every reader, without a lock; the holder of the lock |
 /// | `<arch>.evidence.msgpack` | evidence | tools, without a lock; the holder of the lock |
+/// | `<arch>.provenance.msgpack` | where records came from | tools, without a lock; the holder of the lock |
 /// | `<arch>.lock` | empty and permanent | writers |
 /// | `<name>.corrupt-N` | a damaged file, set aside | nobody |
 /// | `.<name>.….tmp` | a file being written | the holder of the lock |
@@ -184,17 +185,17 @@ impl CacheDir {
 }
 
 /// One file in the course of an update.
-struct Slot<T> {
+pub(crate) struct Slot<T> {
     path: PathBuf,
     /// The bytes in place; `None` where no file is.
     bytes: Option<Vec<u8>>,
-    value: Option<T>,
+    pub(crate) value: Option<T>,
     damage: Option<String>,
 }
 
 impl<T> Slot<T> {
     /// Reads a file; only damage that an update may set aside is no error.
-    fn load(
+    pub(crate) fn load(
         path: PathBuf,
         decode: impl FnOnce(&[u8], &Path) -> Result<T, CacheError>,
     ) -> Result<Self, CacheError> {
@@ -209,7 +210,7 @@ impl<T> Slot<T> {
     }
 
     /// Sets the file aside if it is damaged.
-    fn make_room(&mut self) -> Result<Option<SetAside>, CacheError> {
+    pub(crate) fn make_room(&mut self) -> Result<Option<SetAside>, CacheError> {
         let Some(reason) = self.damage.take() else { return Ok(None) };
         let to = set_aside(&self.path)?;
         self.bytes = None;
@@ -218,7 +219,7 @@ impl<T> Slot<T> {
 
     /// Puts these bytes in place if they are new; where no file is, only if they are `worth` one.
     /// Whether it wrote.
-    fn store(&mut self, bytes: Vec<u8>, worth: bool) -> Result<bool, CacheError> {
+    pub(crate) fn store(&mut self, bytes: Vec<u8>, worth: bool) -> Result<bool, CacheError> {
         let write = match &self.bytes {
             Some(old) => *old != bytes,
             None => worth,
@@ -231,7 +232,8 @@ impl<T> Slot<T> {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+/// The bytes of a file; `None` where there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -1,10 +1,13 @@
 //! The cache files through the crate's public interface.
 
+mod audit;
+mod conflicts;
 mod decide;
 mod fixtures;
 mod format;
 mod lookup;
 mod merge;
+mod provenance;
 mod samples;
 mod store;
 mod strategies;

@@ -70,7 +70,7 @@ fn collisions_keep_the_more_trusted_record() {
     let steady = Record { outcome: Outcome::Measured(steady), ..measured("a", 1) };
     let plain = measured("a", 90_000);
     let bad = quarantined("a", Reason::Crash);
-    for (better, worse) in [(&many, &steady), (&steady, &plain), (&plain, &bad), (&many, &bad)] {
+    for (better, worse) in [(&many, &steady), (&steady, &plain), (&bad, &plain), (&bad, &many)] {
         assert_eq!(kept(better.clone(), worse.clone()), *better);
         assert_eq!(kept(worse.clone(), better.clone()), *better);
     }
@@ -91,6 +91,26 @@ fn versions_of_a_kernel_lie_side_by_side() {
     assert_eq!(evidence.records(&entry).unwrap().len(), 1);
     evidence.retain(|_, _| false);
     assert!(evidence.is_empty(), "an entry without records is none");
+}
+
+#[test]
+fn a_quarantine_holds_for_its_version_alone() {
+    let entry = entry(&device(), operation(3, 32), 1000);
+    let version = |record: Record, hash| Record { kernel_hash: KernelHash::new(hash), ..record };
+    let evidence = |records: Vec<Record>| {
+        let mut evidence = Evidence::new();
+        for record in records {
+            evidence.insert(entry.clone(), record).unwrap();
+        }
+        evidence
+    };
+    let bad = version(quarantined("a", Reason::Timeout), 1);
+    let same = union(evidence(vec![version(measured("a", 100), 1)]), &evidence(vec![bad.clone()]));
+    assert!(decide(&same).get(&entry.device, &entry.key).is_none());
+    assert_eq!(same.quarantine().collect::<Vec<_>>(), [(&entry, &bad)]);
+    let other = union(evidence(vec![version(measured("a", 100), 2)]), &evidence(vec![bad.clone()]));
+    assert_eq!(decide(&other).get(&entry.device, &entry.key).unwrap().winner, bad.algo);
+    assert_eq!(other.quarantine().count(), 1, "union keeps both");
 }
 
 #[test]

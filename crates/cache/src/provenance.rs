@@ -1,0 +1,136 @@
+//! Where records came from.
+//!
+//! Evidence says what was measured, and not by whom: a name in it would make equal measurements
+//! differ. So names lie beside it, each under the hash of the record that it vouches for. A record
+//! that changes loses its names, and a name can never be about another record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use voxtune_shape::Arch;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::entry::EntryKey;
+use crate::error::CacheError;
+use crate::evidence::Evidence;
+use crate::file_name::{FileKind, FileName};
+use crate::lock::Lock;
+use crate::provenance_file;
+use crate::record::Record;
+use crate::store::{CacheDir, SetAside, Slot, read};
+
+/// The sources of records: texts such as the name of the file that a record was merged from.
+///
+/// Merging is the union of the sources of each record, and so associative, commutative and
+/// idempotent, as that of [`Evidence`] is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provenance(pub(crate) BTreeMap<u64, BTreeSet<String>>);
+
+impl Provenance {
+    /// No sources.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Adds a source to a record.
+    pub fn add(&mut self, entry: &EntryKey, record: &Record, source: &str) {
+        self.0.entry(content_hash(entry, record)).or_default().insert(source.to_owned());
+    }
+
+    /// Adds a source to every record of a set that has none yet.
+    pub fn add_where_missing(&mut self, evidence: &Evidence, source: &str) {
+        for hash in hashes(evidence) {
+            let sources = self.0.entry(hash).or_default();
+            if sources.is_empty() {
+                sources.insert(source.to_owned());
+            }
+        }
+    }
+
+    /// The sources of a record, sorted; none where it was measured in place, or nobody noted them.
+    pub fn sources(&self, entry: &EntryKey, record: &Record) -> impl Iterator<Item = &str> {
+        self.0.get(&content_hash(entry, record)).into_iter().flatten().map(String::as_str)
+    }
+
+    /// Adds every source of another set.
+    pub fn merge(&mut self, other: Self) {
+        for (hash, sources) in other.0 {
+            self.0.entry(hash).or_default().extend(sources);
+        }
+    }
+
+    /// Keeps only the sources of records that a set holds.
+    pub fn retain_of(&mut self, evidence: &Evidence) {
+        let held: BTreeSet<u64> = hashes(evidence).collect();
+        self.0.retain(|hash, _| held.contains(hash));
+    }
+
+    /// How many records have a source.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no record has one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn hashes(evidence: &Evidence) -> impl Iterator<Item = u64> {
+    evidence
+        .entries()
+        .flat_map(|(entry, records)| records.iter().map(move |record| content_hash(entry, record)))
+}
+
+fn content_hash(entry: &EntryKey, record: &Record) -> u64 {
+    let content = rmp_serde::to_vec_named(&(entry, record));
+    xxh3_64(&content.expect("a record holds only what MessagePack can hold"))
+}
+
+impl CacheDir {
+    /// Where an architecture's provenance is.
+    #[must_use]
+    pub fn provenance_path(&self, arch: Arch) -> PathBuf {
+        self.path().join(FileName { arch, kind: FileKind::Provenance }.to_string())
+    }
+
+    /// Reads where an architecture's records came from, without a lock; nothing where there is no
+    /// file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is damaged, of a later version, misnamed or no cache.
+    pub fn read_provenance(&self, arch: Arch) -> Result<Provenance, CacheError> {
+        let path = self.provenance_path(arch);
+        let bytes = read(&path)?;
+        let decoded = bytes.map(|bytes| provenance_file::decode(&bytes, &path)).transpose()?;
+        Ok(decoded.unwrap_or_default())
+    }
+
+    /// Adds sources to an architecture's records, under its lock, and drops those of records that
+    /// it no longer holds. Without any left, no file is made. Returns a damaged file that was set
+    /// aside.
+    ///
+    /// # Errors
+    /// If the lock was not free within `wait`, or a file cannot be read or written, is of a later
+    /// version, misnamed or no cache. The file is as it was.
+    pub fn add_provenance(
+        &self,
+        arch: Arch,
+        wait: Duration,
+        added: Provenance,
+    ) -> Result<Option<SetAside>, CacheError> {
+        let _lock = Lock::acquire(&self.lock_path(arch), wait)?;
+        let evidence = self.read_evidence(arch)?.unwrap_or_default();
+        let mut slot = Slot::load(self.provenance_path(arch), provenance_file::decode)?;
+        let mut provenance = slot.value.take().unwrap_or_default();
+        provenance.merge(added);
+        provenance.retain_of(&evidence);
+        let aside = slot.make_room()?;
+        slot.store(provenance_file::encode(arch, &provenance), !provenance.is_empty())?;
+        Ok(aside)
+    }
+}
