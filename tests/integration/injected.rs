@@ -1,203 +1,224 @@
-//! Candidates that a tuner must withstand: wrong, racy, crashing, failing, hopeless.
+//! Candidates that a tuner must withstand without a worker: wrong, racy, panicking, failing, hopeless,
+//! and those that look worse than they are.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use voxtune::{
-    AlgoId, Algorithm, ConvError, Device, Direction, KernelHash, KernelMap, Launch, MapCounts,
-    Operation, Registry,
-};
-use voxtune_cache::{CacheDir, Outcome as Recorded, Reason};
+use voxtune::{AlgoId, DType, Direction};
+use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Timing};
 use voxtune_cloud::{FileOptions, Generator, Source};
-use voxtune_cpu::ElementsMut;
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoMode, Preset};
-use voxtune_tune::{Event, Observer, Plan, Populate, Request};
+use voxtune_tune::plan::TIME_LIMIT;
+use voxtune_tune::populate::PopulateError;
+use voxtune_tune::{
+    DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,
+};
 
+use crate::faulty::{Fault, Injected, open, spec};
 use crate::populating::evidence;
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("injected::each_fault_is_told_apart", each_fault_is_told_apart);
     suite.test("injected::a_configuration_without_survivors_fails", without_survivors);
+    suite.test("injected::a_slow_first_sample_is_forgiven", a_slow_first_sample_is_forgiven);
+    suite.test("injected::a_falling_clock_changes_no_ratio", a_falling_clock_changes_no_ratio);
 }
 
-/// What an injected candidate does instead of its duty.
-#[derive(Clone, Copy)]
-enum Fault {
-    None,
-    /// One element of the result is off by a hundredth of its scale.
-    OneElementWrong,
-    /// Every third run is wrong.
-    Racy,
-    /// One element is never written.
-    Forgetful,
-    Panics,
-    Fails,
-    /// Right, but it takes a while.
-    Slow,
+/// One entry to be measured, and where its results go.
+pub(crate) struct Run {
+    pub(crate) request: Request,
+    folder: tempfile::TempDir,
 }
 
-/// The default algorithm of the host with a fault.
-struct Faulty {
-    id: AlgoId,
-    fault: Fault,
-    default: bool,
-    inner: Arc<dyn Algorithm>,
-    runs: AtomicUsize,
+/// What became of it.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) summary: Summary,
+    /// By name.
+    pub(crate) outcomes: BTreeMap<String, Recorded>,
+    /// The worker processes, in their order.
+    pub(crate) workers: Vec<u32>,
+    /// Candidates that took a worker down, in their order.
+    pub(crate) lost: Vec<AlgoId>,
+    /// Entries that were begun.
+    pub(crate) entries: usize,
 }
 
-impl Algorithm for Faulty {
-    fn id(&self) -> &AlgoId {
-        &self.id
+impl Run {
+    pub(crate) fn new(voxels: usize, channels: &str, dtype: DType) -> Self {
+        let mut grid = Preset::Quick.grid();
+        grid.voxels = vec![voxels];
+        grid.channels = vec![channels.parse().unwrap()];
+        grid.dtypes = vec![dtype];
+        let request = Request {
+            grid,
+            clouds: vec![Source::Generated(Generator::Uniform)],
+            file_options: FileOptions::default(),
+            batch_size: 1,
+            seed: 0,
+            directions: vec![Direction::Forward],
+            modes: AlgoModes::uniform(AlgoMode::All),
+            budget: Duration::from_millis(200),
+            extent: Extent::Whole,
+            retry_quarantined: false,
+            time_limit: TIME_LIMIT,
+        };
+        Self { request, folder: tempfile::tempdir().unwrap() }
     }
 
-    fn applies(&self, operation: &Operation) -> bool {
-        self.inner.applies(operation)
+    /// A layer small enough for any test.
+    pub(crate) fn small() -> Self {
+        Self::new(2_000, "8,8", DType::Float32)
     }
 
-    fn in_auto_pool(&self, _operation: &Operation, _counts: MapCounts) -> bool {
-        true
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
-    fn is_default(&self, _operation: &Operation) -> bool {
-        self.default
+    pub(crate) fn here(&self, spec: &DeviceSpec) -> Ended {
+        self.on(open(spec).unwrap().0.into(), &mut |_| ())
     }
 
-    fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
-        self.inner.workspace_bytes(operation, map)
+    /// Why a run in this process cannot go on.
+    pub(crate) fn failing_here(&self, spec: &DeviceSpec) -> PopulateError {
+        self.result(open(spec).unwrap().0.into(), &mut |_| ()).err().unwrap()
     }
 
-    fn kernel_hash(
+    pub(crate) fn in_worker(&self, spec: &DeviceSpec) -> Ended {
+        self.watched_in_worker(spec, &mut |_| ())
+    }
+
+    pub(crate) fn watched_in_worker(
         &self,
-        _device: &Device,
-        _operation: &Operation,
-    ) -> Result<KernelHash, ConvError> {
-        Ok(KernelHash::new(7))
+        spec: &DeviceSpec,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> Ended {
+        self.on(Worker::start(spec).unwrap().into(), watch)
     }
 
-    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
-        let run = self.runs.fetch_add(1, Ordering::Relaxed);
-        let Launch { operation, map, a, b, out } = launch;
-        let forward = Launch { operation, map, a, b, out: &mut *out };
-        match self.fault {
-            Fault::Panics => panic!("an illegal address"),
-            Fault::Fails => {
-                let detail = "too many resources requested".to_owned();
-                return Err(ConvError::Launch { algorithm: self.id.to_string(), detail });
-            }
-            Fault::Slow => std::thread::sleep(Duration::from_millis(60)),
+    fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event<'_>)) -> Ended {
+        self.result(executor, watch).unwrap()
+    }
+
+    fn result(
+        &self,
+        mut executor: Executor,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<Ended, PopulateError> {
+        let plan = Plan::new(&self.request).unwrap();
+        let populate = Populate {
+            plan: &plan,
+            request: &self.request,
+            cache: &CacheDir::new(self.folder()),
+            lock_wait: Duration::from_secs(1),
+            interrupt: &AtomicBool::new(false),
+        };
+        let mut notes = Notes { watch, workers: Vec::new(), lost: Vec::new(), entries: 0 };
+        let summary = populate.run(&mut executor, &mut notes)?;
+        let Notes { workers, lost, entries, .. } = notes;
+        let evidence = evidence(self.folder());
+        let records = evidence.entries().flat_map(|(_, records)| records.iter());
+        let outcomes = records.map(|r| (r.algo.to_string(), r.outcome.clone())).collect();
+        Ok(Ended { summary, outcomes, workers, lost, entries })
+    }
+}
+
+struct Notes<'a> {
+    watch: &'a mut dyn FnMut(&Event<'_>),
+    workers: Vec<u32>,
+    lost: Vec<AlgoId>,
+    entries: usize,
+}
+
+impl Observer for Notes<'_> {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::WorkerStarted { id } => self.workers.push(*id),
+            Event::CandidateLost { algo, .. } => self.lost.push((*algo).clone()),
+            Event::EntryStarted { .. } => self.entries += 1,
             _ => {}
         }
-        self.inner.run(device, forward)?;
-        let spoiled = match self.fault {
-            Fault::OneElementWrong => Some(0.01),
-            Fault::Racy if run % 3 == 1 => Some(0.5),
-            Fault::Forgetful => Some(f32::NAN),
-            _ => None,
-        };
-        if let (Some(offset), Some(ElementsMut::Float32(elements))) = (spoiled, out.host_mut()) {
-            let last = elements.len() - 1;
-            elements[last] += offset;
-        }
-        Ok(())
+        (self.watch)(event);
     }
 }
 
-fn device(faults: &[(&str, Fault, bool)]) -> Device {
-    let host = Registry::cpu();
-    let explicit: AlgoId = "explicit_gemm".parse().unwrap();
-    let inner = host.algorithms().find(|algorithm| *algorithm.id() == explicit).unwrap();
-    let algorithms = faults
-        .iter()
-        .map(|&(id, fault, default)| {
-            let inner = Arc::clone(inner);
-            let runs = AtomicUsize::new(0);
-            let faulty = Faulty { id: id.parse().unwrap(), fault, default, inner, runs };
-            Arc::new(faulty) as Arc<dyn Algorithm>
-        })
-        .collect();
-    Device::cpu_with_registry(1, Registry::new(algorithms)).unwrap()
-}
-
-fn request() -> Request {
-    let mut grid = Preset::Quick.grid();
-    grid.voxels = vec![5_000];
-    grid.channels = vec!["8,8".parse().unwrap()];
-    grid.dtypes = vec![voxtune::DType::Float32];
-    Request {
-        grid,
-        clouds: vec![Source::Generated(Generator::Uniform)],
-        file_options: FileOptions::default(),
-        batch_size: 1,
-        seed: 0,
-        directions: vec![Direction::Forward],
-        modes: AlgoModes::uniform(AlgoMode::All),
-        budget: Duration::from_millis(200),
-        resume: false,
-    }
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn event(&mut self, _event: &Event<'_>) {}
-}
-
-fn populate(device: &Device) -> (voxtune_tune::Summary, BTreeMap<String, Recorded>) {
-    let folder = tempfile::tempdir().unwrap();
-    let request = request();
-    let plan = Plan::new(&request).unwrap();
-    let populate = Populate {
-        device,
-        plan: &plan,
-        request: &request,
-        cache: &CacheDir::new(folder.path()),
-        lock_wait: Duration::from_secs(1),
-        interrupt: &AtomicBool::new(false),
-    };
-    let summary = populate.run(&mut Silent).unwrap();
-    let evidence = evidence(folder.path());
-    let records = evidence.entries().flat_map(|(_, records)| records.iter());
-    (summary, records.map(|r| (r.algo.to_string(), r.outcome.clone())).collect())
-}
-
-fn each_fault_is_told_apart() {
-    let device = device(&[
-        ("plain", Fault::None, true),
-        ("one_element_wrong", Fault::OneElementWrong, false),
-        ("racy", Fault::Racy, false),
-        ("forgetful", Fault::Forgetful, false),
-        ("panics", Fault::Panics, false),
-        ("fails", Fault::Fails, false),
-        ("slow", Fault::Slow, false),
-    ]);
-    let (summary, outcomes) = populate(&device);
-    assert_eq!((summary.measured, summary.failed), (1, 0));
-    let reason = |name: &str| match &outcomes[name] {
+/// Why a candidate is in quarantine, if it is.
+pub(crate) fn reason(outcome: &Recorded) -> Option<Reason> {
+    match outcome {
         Recorded::Quarantined { reason, detail } => {
             assert!(!detail.is_empty());
             Some(*reason)
         }
         Recorded::Measured(_) => None,
-    };
+    }
+}
+
+/// How long a candidate took.
+#[track_caller]
+pub(crate) fn timing(ended: &Ended, name: &str) -> Timing {
+    match &ended.outcomes[name] {
+        Recorded::Measured(timing) => *timing,
+        quarantined => panic!("{name}: {quarantined:?}"),
+    }
+}
+
+fn each_fault_is_told_apart() {
+    let spec = spec(&[
+        Injected::new("plain", Fault::None).default(),
+        Injected::new("one_element_wrong", Fault::OneElementWrong),
+        Injected::new("racy", Fault::Racy),
+        Injected::new("forgetful", Fault::Forgetful),
+        Injected::new("panics", Fault::Panics),
+        Injected::new("fails", Fault::Fails),
+        Injected::new("slow", Fault::Takes(60)),
+    ]);
+    // Verification looks at 16,384 rows of 16 channels: one element of more than 200,000 is wrong.
+    let ended = Run::new(20_000, "8,16", DType::Float32).here(&spec);
+    assert_eq!((ended.summary.measured, ended.summary.failed), (1, 0));
+    let reason = |name: &str| reason(&ended.outcomes[name]);
     assert_eq!(reason("plain"), None);
     assert_eq!(reason("one_element_wrong"), Some(Reason::WrongResult));
     assert_eq!(reason("racy"), Some(Reason::WrongResult));
     assert_eq!(reason("forgetful"), Some(Reason::WrongResult));
     assert_eq!(reason("panics"), Some(Reason::Crash));
     assert_eq!(reason("fails"), Some(Reason::LaunchFailure));
-    let Recorded::Measured(slow) = &outcomes["slow"] else { panic!("{outcomes:?}") };
-    assert_eq!(slow.samples, 1, "a hopeless candidate leaves after one sample");
-    let Recorded::Measured(plain) = &outcomes["plain"] else { panic!("{outcomes:?}") };
-    assert!(plain.samples >= 3);
+    let slow = timing(&ended, "slow").samples;
+    assert_eq!(slow, 1, "a hopeless candidate leaves after one sample");
+    assert!(timing(&ended, "plain").samples >= 3);
 }
 
 fn without_survivors() {
-    let device = device(&[("panics", Fault::Panics, true), ("fails", Fault::Fails, false)]);
-    let (summary, outcomes) = populate(&device);
-    assert_eq!((summary.requested, summary.measured, summary.failed), (1, 0, 1));
-    assert!(outcomes.values().all(|outcome| matches!(outcome, Recorded::Quarantined { .. })));
+    let faults = [("panics", Fault::Panics), ("fails", Fault::Fails)];
+    let ended = Run::small().here(&spec(&faults.map(|(name, fault)| Injected::new(name, fault))));
+    let Summary { requested, measured, failed, .. } = ended.summary;
+    assert_eq!((requested, measured, failed), (1, 0, 1));
+    assert!(ended.outcomes.values().all(|outcome| reason(outcome).is_some()));
+}
+
+fn a_slow_first_sample_is_forgiven() {
+    let spec = spec(&[
+        Injected::new("plain", Fault::Takes(9)).default(),
+        Injected::new("late", Fault::SlowFirst),
+    ]);
+    let ended = Run::small().here(&spec);
+    let late = timing(&ended, "late");
+    assert!(late.samples >= 3, "{late:?}");
+    assert!(late.ratio_to_default.unwrap().median < 1.0, "{late:?}");
+}
+
+fn a_falling_clock_changes_no_ratio() {
+    let spec = spec(&[
+        Injected::new("plain", Fault::Drifts(8)).default(),
+        Injected::new("quick", Fault::Drifts(6)),
+    ]);
+    let ended = Run::small().here(&spec);
+    let (plain, quick) = (timing(&ended, "plain"), timing(&ended, "quick"));
+    assert!(plain.samples >= 3, "{plain:?}");
+    assert!(quick.samples >= 3 && quick.median_ns > quick.min_ns * 101 / 100, "{quick:?}");
+    let ratio = quick.ratio_to_default.unwrap();
+    assert!((0.6..0.9).contains(&ratio.median), "{ratio:?}");
 }

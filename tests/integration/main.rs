@@ -3,7 +3,9 @@
 //!
 //! Tests that need a GPU or a scan are left out where there is none, and counted. With
 //! `VOXTUNE_REQUIRE_GPU=1` a missing GPU is a failure. `VOXTUNE_SCAN` names the scan file.
-#![forbid(unsafe_code)]
+//!
+//! The program of these tests is also the worker that some of them start.
+#![deny(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the test runner reports what it left out")]
 
 mod bad_input;
@@ -11,30 +13,40 @@ mod command;
 mod concurrency;
 mod damaged_files;
 mod dispatch;
+mod distributing;
+mod faulty;
 mod gpu;
+mod gpu_faults;
 mod injected;
 mod interruption;
 mod listing;
 mod populating;
 mod scan;
 mod suite;
+mod verifying;
+mod worker;
 
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
+    voxtune_tune::worker::serve_if_asked_with(faulty::open);
     let mut suite = suite::Suite::default();
     bad_input::add(&mut suite);
     concurrency::add(&mut suite);
     damaged_files::add(&mut suite);
     dispatch::add(&mut suite);
+    distributing::add(&mut suite);
     gpu::add(&mut suite);
+    gpu_faults::add(&mut suite);
     injected::add(&mut suite);
     interruption::add(&mut suite);
     listing::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
+    worker::add(&mut suite);
+    verifying::add(&mut suite);
     let left_out = suite.left_out();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), suite.into_trials());
     println!("{left_out}");

@@ -2,17 +2,19 @@
 //!
 //! Repeating a run must not stir a file up: where the stored winner still holds its own among the
 //! new measurements, the stored evidence stays as it is, to the byte. Only a winner that is
-//! significantly beaten, a candidate that was not measured before, or a kernel that has changed
-//! brings the new measurements in.
+//! significantly beaten, a candidate that was not measured before, a kernel that has changed, or one
+//! that went into quarantine or came out of it brings the new measurements in.
 
-use voxtune::{Algorithm, Device};
+use std::collections::BTreeSet;
+
 use voxtune_cache::decide::INCUMBENT_MARGIN;
 use voxtune_cache::{
-    EntryKey, Evidence, InvalidRecord, KernelHash, Record, decide, significantly_beaten,
+    Decision, EntryKey, Evidence, InvalidRecord, Record, decide, significantly_beaten,
 };
-use voxtune_shape::{AlgoId, Operation};
+use voxtune_shape::AlgoId;
 
-use crate::entry::{Measured, NOT_COMPILED};
+use crate::entry::Measured;
+use crate::select::is_quarantine;
 
 /// What became of an entry's new measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,31 +27,20 @@ pub enum Committed {
     Replaced,
 }
 
-/// Whether an entry has valid evidence for every candidate of a pool: measured or quarantined, with
-/// the kernel as it is now.
-#[must_use]
-pub fn is_covered<'a>(
-    device: &Device,
-    evidence: &Evidence,
-    entry: &EntryKey,
-    operation: &Operation,
-    pool: impl IntoIterator<Item = &'a dyn Algorithm>,
-) -> bool {
-    let Some(records) = evidence.records(entry) else { return false };
-    pool.into_iter().all(|candidate| {
-        let hash = candidate.kernel_hash(device, operation).unwrap_or(NOT_COMPILED);
-        records.get(candidate.id(), hash).is_some()
-    })
-}
-
 /// The winner of an entry by its own evidence alone.
 #[must_use]
 pub fn winner(evidence: &Evidence, entry: &EntryKey) -> Option<AlgoId> {
+    decision(evidence, entry).map(|decision| decision.winner)
+}
+
+/// The decision over an entry by its own evidence alone.
+#[must_use]
+pub(crate) fn decision(evidence: &Evidence, entry: &EntryKey) -> Option<Decision> {
     let mut alone = Evidence::new();
     for record in evidence.records(entry)?.iter() {
         alone.insert(entry.clone(), record.clone()).ok()?;
     }
-    decide(&alone).get(&entry.device, &entry.key).map(|decision| decision.winner)
+    decide(&alone).get(&entry.device, &entry.key)
 }
 
 /// Brings new measurements of an entry into stored evidence.
@@ -57,23 +48,25 @@ pub fn winner(evidence: &Evidence, entry: &EntryKey) -> Option<AlgoId> {
 /// # Errors
 /// If a record is malformed; the evidence is as it was.
 pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed, InvalidRecord> {
-    let Measured { entry, records } = measured;
+    let Measured { entry, records, .. } = measured;
     let fresh = of_one_entry(entry, records)?;
     let Some(stored) = evidence.records(entry) else {
         evidence.merge(fresh);
         return Ok(Committed::Added);
     };
-    let same_kernels = records.iter().all(|r| stored.get(&r.algo, r.kernel_hash).is_some());
+    // The same kernels, in quarantine or out of it as before.
+    let nothing_new = records.iter().all(|record| {
+        let before = stored.get(&record.algo, record.kernel_hash);
+        before.is_some_and(|before| is_quarantine(before) == is_quarantine(record))
+    });
     let beaten =
         winner(evidence, entry).is_none_or(|incumbent| is_beaten(&incumbent, &fresh, entry));
-    if same_kernels && !beaten {
+    if nothing_new && !beaten {
         return Ok(Committed::Kept);
     }
-    let renewed: Vec<(&AlgoId, KernelHash)> =
-        records.iter().map(|record| (&record.algo, record.kernel_hash)).collect();
-    evidence.retain(|stored, record| {
-        stored != entry || !renewed.iter().any(|(algo, _)| **algo == record.algo)
-    });
+    // Older versions of their code go too.
+    let renewed: BTreeSet<&AlgoId> = records.iter().map(|record| &record.algo).collect();
+    evidence.retain(|stored, record| stored != entry || !renewed.contains(&record.algo));
     evidence.merge(fresh);
     Ok(Committed::Replaced)
 }
@@ -115,8 +108,8 @@ fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, Invali
 #[cfg(test)]
 mod tests {
     use voxtune::{DType, DeviceIdentity, Direction, KernelSize, ShapeKey};
-    use voxtune_cache::{Environment, Interval, Outcome, Timing, Workload};
-    use voxtune_shape::{Arch, CpuIsa};
+    use voxtune_cache::{Environment, Interval, KernelHash, Outcome, Reason, Timing, Workload};
+    use voxtune_shape::{Arch, CpuIsa, Operation};
 
     use super::*;
 
@@ -166,7 +159,7 @@ mod tests {
 
     fn measured(records: &[(&str, u64, u64)]) -> Measured {
         let records = records.iter().map(|&(algo, hash, ns)| record(algo, hash, ns)).collect();
-        Measured { entry: entry(), records }
+        Measured { entry: entry(), records, rounds: Vec::new() }
     }
 
     fn committed(runs: &[&[(&str, u64, u64)]]) -> (Vec<Committed>, Evidence) {
@@ -198,6 +191,7 @@ mod tests {
         let run = |b: Record, c: Record| Measured {
             entry: entry(),
             records: vec![with_ratio("a", 1000, 1.0, 1.0), b, c],
+            rounds: Vec::new(),
         };
         let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
         // `b` looks half as fast by its median, while the rounds say nothing of the kind.
@@ -238,5 +232,42 @@ mod tests {
         assert_eq!(outcomes[1], Committed::Replaced);
         assert_eq!(evidence.records(&entry()).unwrap().len(), 3);
         assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
+    }
+
+    fn crashed(algo: &str, hash: u64) -> Record {
+        let detail = "killed".to_owned();
+        let outcome = Outcome::Quarantined { reason: Reason::Crash, detail };
+        Record { outcome, ..record(algo, hash, 1) }
+    }
+
+    #[test]
+    fn a_quarantine_is_entered_and_lifted() {
+        let good = || measured(&[("a", 1, 1000), ("b", 1, 800), ("c", 1, 900)]);
+        let bad = || {
+            let mut bad = measured(&[("a", 1, 1000), ("b", 1, 800)]);
+            bad.records.push(crashed("c", 1));
+            bad
+        };
+        let mut evidence = Evidence::new();
+        let is_out = |evidence: &Evidence| {
+            let records = evidence.records(&entry()).unwrap();
+            is_quarantine(records.get(&"c".parse().unwrap(), KernelHash::new(1)).unwrap())
+        };
+        let mut step = |run| (commit(&mut evidence, &run).unwrap(), is_out(&evidence));
+        assert_eq!(step(good()), (Committed::Added, false));
+        assert_eq!(step(bad()), (Committed::Replaced, true));
+        assert_eq!(step(bad()), (Committed::Kept, true));
+        assert_eq!(step(good()), (Committed::Replaced, false));
+    }
+
+    #[test]
+    fn a_changed_kernel_leaves_its_quarantine_behind() {
+        let mut evidence = Evidence::new();
+        let mut first = measured(&[("a", 1, 1000)]);
+        first.records.push(crashed("b", 1));
+        commit(&mut evidence, &first).unwrap();
+        commit(&mut evidence, &measured(&[("a", 1, 1000), ("b", 2, 700)])).unwrap();
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
+        assert!(evidence.records(&entry()).unwrap().iter().all(|one| !is_quarantine(one)));
     }
 }

@@ -1,29 +1,64 @@
 //! One key, measured on one cloud.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune::{Algorithm, Device, KernelHash, Launch, Operation};
-use voxtune_cache::{EntryKey, Environment, Outcome, Record, Timing, Workload};
+use serde::{Deserialize, Serialize};
+use voxtune::{Algorithm, Device, Launch, Operation};
+use voxtune_cache::{EntryKey, Outcome, Reason, Record, Workload};
+use voxtune_shape::AlgoId;
 
-use crate::plan::{PlannedCloud, Request};
+use crate::at_scale::compare_at_scale;
+use crate::candidate::{Candidate, environment};
+use crate::estimate::human_bytes;
+use crate::job::Job;
+use crate::monitor::{Limits, Monitor};
+use crate::plan::PlannedCloud;
 use crate::race::{Lane, Policy, Track, race};
 use crate::setup::{CloudSetup, Operands, SetupError};
-use crate::statistics::{median, median_absolute_deviation, median_interval};
-use crate::verify::{Rejection, Verifier, compare_at_scale, guarded};
+use crate::summary::summarize;
+use crate::verify::{Rejection, Stand, Verdict, Verifier, guarded};
 
 /// An entry whose measurement ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// What was measured.
     pub entry: EntryKey,
     /// What each candidate did, in the order of the registry.
     pub records: Vec<Record>,
+    /// The samples behind the records, of those that raced.
+    pub rounds: Vec<Rounds>,
 }
 
-/// Stands for the code of a candidate that could not be compiled: no code has this hash.
-pub(crate) const NOT_COMPILED: KernelHash = KernelHash::new(0);
+/// The samples of one candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rounds {
+    /// Which algorithm.
+    pub algo: AlgoId,
+    /// Its time in each round of the race; nothing where it sat a round out.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    pub rounds_ns: Vec<Option<u64>>,
+}
+
+/// An entry that could not be measured, through no fault of a candidate or by that of one that took the
+/// device with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// Clouds or operands cannot be set up.
+    #[error(transparent)]
+    SetUp(#[from] SetupError),
+    /// The device cannot be used any more by this process.
+    #[error("{candidate} took the device down: {}", rejection.detail)]
+    DeviceLost {
+        /// By whom.
+        candidate: AlgoId,
+        /// What it did.
+        rejection: Rejection,
+    },
+}
 
 /// The name of an entry.
 #[must_use]
@@ -50,98 +85,199 @@ pub fn entry_key(
     }
 }
 
+/// Who takes part in an entry's measurement.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Those that race, in the order of the registry; behind them, if they are without the default and
+    /// it may run, the default, which is compared with and does not race.
+    algorithms: Vec<Arc<dyn Algorithm>>,
+    /// The same, by name.
+    candidates: Vec<Candidate>,
+    racers: usize,
+}
+
+impl Field {
+    /// The candidates of these names that can run here, and the default unless it is to be avoided.
+    #[must_use]
+    pub fn new(device: &Device, operation: &Operation, names: &[AlgoId], avoid: &[AlgoId]) -> Self {
+        let usable = |id: &AlgoId| device.registry().usable(id, operation).cloned();
+        let mut algorithms: Vec<Arc<dyn Algorithm>> = names.iter().filter_map(usable).collect();
+        let racers = algorithms.len();
+        // Only GPUs are fast enough to compare everybody at full size.
+        if device.identity().arch.is_cuda()
+            && let Some(default) = device.registry().default_for(operation)
+            && !names.contains(default.id())
+            && !avoid.contains(default.id())
+        {
+            algorithms.push(Arc::clone(default));
+        }
+        let candidate = |one: &Arc<dyn Algorithm>| Candidate::new(device, operation, &**one);
+        let candidates = algorithms.iter().map(candidate).collect();
+        Self { algorithms, candidates, racers }
+    }
+
+    /// Everyone who takes part.
+    #[must_use]
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// Numbers of those that may be compared with: the default first.
+    fn trusted(&self) -> Vec<usize> {
+        let mut numbers: Vec<usize> = (0..self.candidates.len()).collect();
+        numbers.sort_by_key(|&number| !self.candidates[number].default);
+        numbers
+    }
+}
+
 /// Everything that an entry's measurement needs beside its candidates.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// Where candidates run.
     pub device: &'a Device,
     /// Budget, batch size and seed.
-    pub request: &'a Request,
+    pub job: &'a Job,
     /// The cloud, for smaller samples of it.
     pub cloud: &'a PlannedCloud,
     /// The cloud on the device.
     pub setup: &'a CloudSetup,
     /// What candidates compute.
     pub operation: &'a Operation,
-    /// Set by anyone to give up.
-    pub interrupt: &'a AtomicBool,
+    /// How long they may take.
+    pub limits: Limits,
 }
 
 impl Entry<'_> {
-    /// Verifies and races a pool of candidates. `None` if interrupted.
+    /// Verifies and races the candidates of a field. `None` if interrupted.
     ///
     /// # Errors
-    /// If clouds or operands cannot be set up; what candidates do is in their records.
+    /// If clouds or operands cannot be set up, or the device is lost; what else candidates do is in
+    /// their records.
     pub fn measure(
         &self,
         verifier: &mut Verifier,
-        pool: &[Arc<dyn Algorithm>],
-    ) -> Result<Option<Measured>, SetupError> {
+        field: &Field,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Option<Measured>, EntryError> {
         let start = Instant::now();
-        let Self { device, request, cloud, setup, operation, interrupt } = *self;
-        let mut verdicts = Vec::with_capacity(pool.len());
-        for algorithm in pool {
-            if interrupt.load(Ordering::Relaxed) {
+        let Self { device, job, cloud, setup, operation, limits } = *self;
+        monitor.field(&field.candidates);
+        let stand = Stand { device, operation, cloud, seed: job.seed, limits };
+        let mut verdicts = Vec::with_capacity(field.algorithms.len());
+        for (number, algorithm) in field.algorithms.iter().enumerate() {
+            if monitor.interrupted() {
                 return Ok(None);
             }
-            verdicts.push(verifier.verdict(
-                device,
-                &**algorithm,
-                operation,
-                cloud,
-                request.seed,
-            )?);
+            let verdict = match self.check_memory(&**algorithm) {
+                Ok(()) => verifier.verdict(&stand, (number, &**algorithm), monitor)?,
+                Err(too_large) => Err(too_large),
+            };
+            verdicts.push(verdict);
+            field.check_device(&verdicts)?;
         }
         verifier.release();
-        let mut operands = Operands::random(device, operation, setup.map.counts(), request.seed)?;
-        if device.identity().arch.is_cuda()
-            && let Some(default) = device.registry().default_for(operation)
-        {
-            let verdicts = &mut verdicts;
-            compare_at_scale(device, &**default, pool, operation, setup, &mut operands, verdicts)?;
+        monitor.working(limits.of_set_up(0.0));
+        let counts = setup.map.counts();
+        let operands = Operands::random(device, operation, counts, job.seed);
+        let mut operands = operands.map_err(SetupError::from)?;
+        if device.identity().arch.is_cuda() {
+            let (all, trusted) = (&field.algorithms, field.trusted());
+            let (operands, verdicts) = (&mut operands, &mut verdicts);
+            compare_at_scale(&stand, setup, operands, all, &trusted, verdicts, monitor)?;
         }
-        let racers: Vec<usize> = (0..pool.len()).filter(|&index| verdicts[index].is_ok()).collect();
+        field.check_device(&verdicts)?;
+        let racers: Vec<usize> =
+            (0..field.racers).filter(|&index| verdicts[index].is_ok()).collect();
         let mut track = DeviceTrack {
             entry: *self,
-            racers: racers.iter().map(|&index| &*pool[index]).collect(),
+            racers: racers.iter().map(|&index| (index, &*field.algorithms[index])).collect(),
             operands,
             clock_mhz: None,
             start,
+            limit: limits.of(operation.flops(counts.pairs) as f64),
+            monitor,
+            device_lost: false,
         };
-        let field = race(racers.len(), &Policy::with_budget(request.budget), &mut track);
-        if interrupt.load(Ordering::Relaxed) {
+        let lanes = race(racers.len(), &Policy::with_budget(job.budget), &mut track);
+        let clock_mhz = track.clock_mhz;
+        monitor.working(limits.of_set_up(0.0));
+        for (lane, &index) in lanes.iter().zip(&racers) {
+            if let Some(rejection) = lane.failure.clone().filter(|one| one.device_lost) {
+                return Err(field.device_lost(index, rejection));
+            }
+        }
+        if monitor.interrupted() {
             return Ok(None);
         }
-        let mut outcomes: Vec<Option<Outcome>> =
-            verdicts.iter().map(|verdict| verdict.clone().err().map(quarantined)).collect();
-        let default = racers.iter().position(|&index| pool[index].is_default(operation));
-        for (lane, &index) in racers.iter().enumerate() {
-            let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
-            let default = default.map(|default| &field[default]);
-            outcomes[index] = outcome(&field[lane], default, max_error, track.clock_mhz);
+        let outcomes = outcomes(field, &verdicts, &racers, &lanes, clock_mhz);
+        let rounds = racers.iter().zip(&lanes).map(|(&index, lane)| Rounds {
+            algo: field.candidates[index].id.clone(),
+            rounds_ns: lane.rounds.clone(),
+        });
+        let environment = environment(device);
+        let records = field.candidates.iter().zip(outcomes);
+        Ok(Some(Measured {
+            entry: entry_key(device, operation, cloud, setup, job.batch_size),
+            records: records
+                .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
+                .collect(),
+            rounds: rounds.collect(),
+        }))
+    }
+}
+
+impl Entry<'_> {
+    /// Whether a candidate's scratch memory fits beside the operands.
+    fn check_memory(&self, algorithm: &dyn Algorithm) -> Result<(), Rejection> {
+        let Self { device, setup, operation, .. } = *self;
+        let counts = setup.map.counts();
+        let elements =
+            counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
+        let workspace_bytes = algorithm.workspace_bytes(operation, &setup.map);
+        let needed_bytes = (elements * operation.dtype.bytes()) as u64 + workspace_bytes;
+        let free_bytes = device.free_memory_bytes();
+        if needed_bytes <= free_bytes {
+            return Ok(());
         }
-        let entry = entry_key(device, operation, cloud, setup, request.batch_size);
-        Ok(Some(Measured { entry, records: self.records(pool, outcomes) }))
+        let (needed, free) = (human_bytes(needed_bytes), human_bytes(free_bytes));
+        let detail = format!("needs {needed} of memory, {free} are free");
+        Err(Rejection::new(Reason::OutOfMemory, detail))
+    }
+}
+
+impl Field {
+    fn device_lost(&self, index: usize, rejection: Rejection) -> EntryError {
+        EntryError::DeviceLost { candidate: self.candidates[index].id.clone(), rejection }
     }
 
-    fn records(&self, pool: &[Arc<dyn Algorithm>], outcomes: Vec<Option<Outcome>>) -> Vec<Record> {
-        let (driver, toolkit) = self.device.driver_and_toolkit();
-        let tool = format!("voxtune {}", env!("CARGO_PKG_VERSION"));
-        let environment = Environment { tool, driver, toolkit };
-        let record = |(algorithm, outcome): (&Arc<dyn Algorithm>, Option<Outcome>)| {
-            Some(Record {
-                algo: algorithm.id().clone(),
-                kernel_hash: algorithm
-                    .kernel_hash(self.device, self.operation)
-                    .unwrap_or(NOT_COMPILED),
-                default: algorithm.is_default(self.operation),
-                requires: algorithm.requires(),
-                environment: environment.clone(),
-                outcome: outcome?,
-            })
-        };
-        pool.iter().zip(outcomes).filter_map(record).collect()
+    /// Whether the device still works, as far as verdicts tell.
+    fn check_device(&self, verdicts: &[Verdict]) -> Result<(), EntryError> {
+        let lost = verdicts.iter().enumerate().find_map(|(index, verdict)| {
+            let rejection = verdict.as_ref().err().filter(|rejection| rejection.device_lost)?;
+            Some(self.device_lost(index, rejection.clone()))
+        });
+        lost.map_or(Ok(()), Err)
     }
+}
+
+/// What becomes of each candidate; nothing for one that had no sample, and for a default that only was
+/// compared with and stood.
+fn outcomes(
+    field: &Field,
+    verdicts: &[Verdict],
+    racers: &[usize],
+    lanes: &[Lane<Rejection>],
+    clock_mhz: Option<u32>,
+) -> Vec<Option<Outcome>> {
+    let mut outcomes: Vec<Option<Outcome>> =
+        verdicts.iter().map(|verdict| verdict.clone().err().map(Rejection::into_outcome)).collect();
+    let default = racers.iter().position(|&index| field.candidates[index].default);
+    for (lane, &index) in racers.iter().enumerate() {
+        let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
+        let default = default.map(|default| &lanes[default]);
+        outcomes[index] = outcome(&lanes[lane], default, max_error, clock_mhz);
+    }
+    outcomes
 }
 
 /// A sample taken below this share of the fastest clock of the race says more about the clock than about
@@ -158,10 +294,15 @@ const COOL_DOWN: Duration = Duration::from_millis(5);
 /// The real thing: candidates on a device, timed by the device's clock.
 struct DeviceTrack<'a> {
     entry: Entry<'a>,
-    racers: Vec<&'a dyn Algorithm>,
+    /// With their numbers in the field.
+    racers: Vec<(usize, &'a dyn Algorithm)>,
     operands: Operands,
     clock_mhz: Option<u32>,
     start: Instant,
+    /// For one sample.
+    limit: Duration,
+    monitor: &'a mut dyn Monitor,
+    device_lost: bool,
 }
 
 impl Track for DeviceTrack<'_> {
@@ -169,12 +310,14 @@ impl Track for DeviceTrack<'_> {
 
     fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
         let Entry { device, setup, operation, .. } = self.entry;
-        let racer = self.racers[lane];
+        let (number, racer) = self.racers[lane];
         let mut attempt = 0;
+        self.monitor.running(number, self.limit);
         loop {
             let Operands { a, b, out } = &mut self.operands;
             let launch = Launch { operation, map: &setup.map, a, b, out };
-            let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))?;
+            let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))
+                .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
             let fastest_mhz = self.clock_mhz.max(sample.clock_mhz);
             self.clock_mhz = fastest_mhz;
             let throttled = sample.clock_mhz.zip(fastest_mhz).is_some_and(|(now, fastest)| {
@@ -193,12 +336,8 @@ impl Track for DeviceTrack<'_> {
     }
 
     fn interrupted(&self) -> bool {
-        self.entry.interrupt.load(Ordering::Relaxed)
+        self.device_lost || self.monitor.interrupted()
     }
-}
-
-fn quarantined(rejection: Rejection) -> Outcome {
-    Outcome::Quarantined { reason: rejection.reason, detail: rejection.detail }
 }
 
 fn outcome(
@@ -208,17 +347,8 @@ fn outcome(
     clock_mhz: Option<u32>,
 ) -> Option<Outcome> {
     if let Some(rejection) = &lane.failure {
-        return Some(quarantined(rejection.clone()));
+        return Some(rejection.clone().into_outcome());
     }
-    let samples: Vec<f64> = lane.samples().map(|ns| ns as f64).collect();
-    let ratios = default_lane.map(|default| lane.ratios_to(default));
-    Some(Outcome::Measured(Timing {
-        median_ns: median(&samples)? as u64,
-        spread_ns: median_absolute_deviation(&samples)? as u64,
-        min_ns: lane.samples().min()?,
-        samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
-        clock_mhz,
-        ratio_to_default: ratios.and_then(|ratios| median_interval(&ratios)),
-        max_error,
-    }))
+    let default_rounds = default_lane.map(|default| &*default.rounds);
+    summarize(&lane.rounds, default_rounds, max_error, clock_mhz).map(Outcome::Measured)
 }

@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use voxtune::{DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels};
 use voxtune_cloud::{Generator, generate};
 use voxtune_shape::grid::Configuration;
 use voxtune_shape::{AlgoId, Preset};
 
-use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
+use crate::candidate::Candidate;
+use crate::entry::EntryError;
+use crate::job::Job;
+use crate::monitor::{Limits, Monitor};
+use crate::plan::{PlannedCloud, PlannedConfiguration};
 use crate::setup::{Operands, SetupError};
 use crate::verify::{Rejection, guarded, problem_bytes, problem_flops};
 
 /// What a run will need.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// Expected time of each configuration, in order.
     pub configurations: Vec<Duration>,
@@ -22,6 +27,8 @@ pub struct Estimate {
     /// # Units
     /// Bytes.
     pub peak_bytes: u64,
+    /// Speed of a middling candidate on a middling layer.
+    pub flops_per_second: f64,
 }
 
 impl Estimate {
@@ -42,44 +49,60 @@ const PAIR_BYTES: f64 = 16.0;
 /// Seconds that a row takes to generate, sort and map.
 const ROW_SECONDS: f64 = 0.6e-6;
 
-/// Estimates a plan on a device, after a short trial of its speed.
+/// Estimates a job on a device, after a short trial of its speed that leaves some algorithms out.
 ///
 /// # Errors
-/// If the trial fails.
-pub fn estimate(device: &Device, plan: &Plan, request: &Request) -> Result<Estimate, SetupError> {
-    let flops_per_second = trial(device)?;
-    let configurations = plan
+/// If the trial fails, or a candidate takes the device with it.
+pub fn estimate(
+    device: &Device,
+    job: &Job,
+    avoid: &[AlgoId],
+    monitor: &mut dyn Monitor,
+) -> Result<Estimate, EntryError> {
+    let flops_per_second = trial(device, job.time_limit, avoid, monitor)?;
+    let configurations = job
         .configurations
         .iter()
-        .map(|planned| expected_time(device, planned, request, flops_per_second))
+        .map(|planned| expected_time(device, planned, job, flops_per_second))
         .collect();
-    let peak_bytes = plan
+    let peak_bytes = job
         .configurations
         .iter()
-        .map(|planned| configuration_bytes(planned, &request.directions))
+        .map(|planned| configuration_bytes(planned, &job.directions))
         .max()
         .unwrap_or(0);
-    Ok(Estimate { configurations, peak_bytes })
+    Ok(Estimate { configurations, peak_bytes, flops_per_second })
 }
 
 /// Floating-point operations per second on a layer of middling size, of the default algorithm or
 /// else of the first that works. Candidates that fail here are judged later, each by itself.
-fn trial(device: &Device) -> Result<f64, SetupError> {
+fn trial(
+    device: &Device,
+    limit: Duration,
+    avoid: &[AlgoId],
+    monitor: &mut dyn Monitor,
+) -> Result<f64, EntryError> {
     const ROWS: usize = 16_384;
     const RUNS: usize = 3;
-    /// What to assume where nothing works: whatever fails, fails soon.
-    const NOTHING_WORKS: f64 = 1e9;
     let preset = Preset::Quick.grid();
     let operation =
         Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, preset.kernels[0]);
-    let cells: Vec<Voxel> = device.install(|| generate(Generator::Uniform, ROWS, 1, 0))?;
-    let map = Voxels::new(device, cells)?.kernel_map(operation.kernel)?;
+    let cells: Vec<Voxel> =
+        device.install(|| generate(Generator::Uniform, ROWS, 1, 0)).map_err(SetupError::from)?;
+    let map = Voxels::new(device, cells)
+        .and_then(|voxels| voxels.kernel_map(operation.kernel))
+        .map_err(SetupError::from)?;
     let counts = map.counts();
-    let mut operands = Operands::random(device, &operation, counts, 0)?;
+    let mut operands = Operands::random(device, &operation, counts, 0).map_err(SetupError::from)?;
     let registry = device.registry();
     let applicable = registry.algorithms().filter(|algorithm| algorithm.applies(&operation));
     for algorithm in registry.default_for(&operation).into_iter().chain(applicable) {
+        if avoid.contains(algorithm.id()) {
+            continue;
+        }
+        monitor.field(&[Candidate::new(device, &operation, &**algorithm)]);
         let mut run = || {
+            monitor.running(0, limit);
             let start = Instant::now();
             let Operands { a, b, out } = &mut operands;
             let launch = Launch { operation: &operation, map: &map, a, b, out };
@@ -88,18 +111,26 @@ fn trial(device: &Device) -> Result<f64, SetupError> {
             Ok::<f64, Rejection>(start.elapsed().as_secs_f64())
         };
         let runs: Result<Vec<f64>, Rejection> = (0..RUNS).map(|_| run()).collect();
-        if let Ok(seconds) = runs {
-            let best = seconds.into_iter().fold(f64::INFINITY, f64::min);
-            return Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9));
+        match runs {
+            Ok(seconds) => {
+                let best = seconds.into_iter().fold(f64::INFINITY, f64::min);
+                return Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9));
+            }
+            Err(rejection) if rejection.device_lost => {
+                let candidate = algorithm.id().clone();
+                return Err(EntryError::DeviceLost { candidate, rejection });
+            }
+            Err(_) => {}
         }
     }
-    Ok(NOTHING_WORKS)
+    // Where nothing works, whatever fails, fails soon.
+    Ok(Limits::SLOW_FLOPS_PER_SECOND)
 }
 
 fn expected_time(
     device: &Device,
     planned: &PlannedConfiguration,
-    request: &Request,
+    job: &Job,
     flops_per_second: f64,
 ) -> Duration {
     /// Samples of the leader and its rivals beyond the first of each candidate.
@@ -114,11 +145,11 @@ fn expected_time(
         .iter()
         .map(|cloud| {
             let set_up = cloud.voxels() as f64 * ROW_SECONDS;
-            let entries = request.directions.iter().map(|&direction| {
+            let entries = job.directions.iter().map(|&direction| {
                 let operation = operation_of(&planned.configuration, direction);
                 let counts = expected_counts(cloud, operation.kernel);
                 let pool =
-                    device.registry().pool(request.modes.of(direction), &operation, counts).len();
+                    device.registry().pool(job.modes.of(direction), &operation, counts).len();
                 let flops = operation.flops(counts.pairs) as f64;
                 let run = flops / flops_per_second;
                 let first = run * pool as f64;
@@ -126,7 +157,7 @@ fn expected_time(
                 let wanted = run.mul_add(LATER_SAMPLES, first);
                 let problem = problem_flops(device, &operation, cloud) / flops_per_second;
                 let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
-                verified + wanted.min(request.budget.as_secs_f64()).max(owed)
+                verified + wanted.min(job.budget.as_secs_f64()).max(owed)
             });
             set_up + entries.sum::<f64>()
         })
@@ -134,16 +165,16 @@ fn expected_time(
     Duration::from_secs_f64(seconds)
 }
 
-/// The candidates of every operation of a plan.
+/// The candidates of every operation of a job.
 #[must_use]
-pub fn wanted_kernels(device: &Device, plan: &Plan, request: &Request) -> Vec<(AlgoId, Operation)> {
+pub fn wanted_kernels(device: &Device, job: &Job) -> Vec<(AlgoId, Operation)> {
     let mut wanted = BTreeSet::new();
-    for planned in &plan.configurations {
-        for &direction in &request.directions {
+    for planned in &job.configurations {
+        for &direction in &job.directions {
             let operation = operation_of(&planned.configuration, direction);
             for cloud in &planned.clouds {
                 let counts = expected_counts(cloud, operation.kernel);
-                let mode = request.modes.of(direction);
+                let mode = job.modes.of(direction);
                 let pool = device.registry().pool(mode, &operation, counts);
                 wanted.extend(pool.iter().map(|one| (one.id().clone(), operation)));
             }

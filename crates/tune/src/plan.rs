@@ -28,9 +28,29 @@ pub struct Request {
     pub modes: AlgoModes,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
-    /// Whether entries with valid evidence are left alone.
-    pub resume: bool,
+    /// How much is measured where there is evidence already.
+    pub extent: Extent,
+    /// Whether quarantined candidates get another chance.
+    pub retry_quarantined: bool,
+    /// Least time that a candidate gets before it counts as hung; slow layers get more.
+    pub time_limit: Duration,
 }
+
+/// How much of an entry is measured where there is evidence of it already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// Every candidate.
+    #[default]
+    Whole,
+    /// Nothing if there is valid evidence for every candidate, else every candidate.
+    Missing,
+    /// Only candidates without valid evidence, in one race with the stored leaders.
+    New,
+}
+
+/// The time that a candidate gets at least, unless told otherwise: a hundred times what the slowest
+/// first use of a kernel takes, its loading included.
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A cloud of known size.
 #[derive(Clone, Debug)]
@@ -50,7 +70,28 @@ pub enum PlannedCloud {
 #[derive(Debug)]
 pub struct FileCloud {
     label: String,
+    path: PathBuf,
+    options: FileOptions,
     cells: Vec<Voxel>,
+}
+
+impl FileCloud {
+    pub(crate) fn load(path: PathBuf, options: FileOptions) -> Result<Self, CloudError> {
+        let cells = load_file(&path, &options)?;
+        Ok(Self { label: Source::File(path.clone()).label(), path, options, cells })
+    }
+
+    pub(crate) const fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    pub(crate) const fn options(&self) -> FileOptions {
+        self.options
+    }
+
+    pub(crate) const fn voxels(&self) -> usize {
+        self.cells.len()
+    }
 }
 
 /// A configuration with its clouds.
@@ -153,8 +194,7 @@ fn read_files(request: &Request) -> Result<Vec<Arc<FileCloud>>, PlanError> {
         if files.iter().any(|file: &Arc<FileCloud>| file.label == label) {
             return Err(PlanError::SameLabel { label });
         }
-        let cells = load_file(path, &request.file_options)?;
-        files.push(Arc::new(FileCloud { label, cells }));
+        files.push(Arc::new(FileCloud::load(path.clone(), request.file_options)?));
     }
     Ok(files)
 }
@@ -268,7 +308,9 @@ mod tests {
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
             budget: Duration::from_secs(6),
-            resume: false,
+            extent: Extent::Whole,
+            retry_quarantined: false,
+            time_limit: TIME_LIMIT,
         }
     }
 

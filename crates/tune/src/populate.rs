@@ -1,28 +1,25 @@
 //! The whole run: every configuration of a plan, saved as it goes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune::{Algorithm, Device, Operation};
-use voxtune_cache::{CacheDir, CacheError, EntryKey, Evidence, InvalidRecord, SetAside, Update};
-use voxtune_shape::grid::Configuration;
-use voxtune_shape::{AlgoId, AlgoMode};
+use voxtune_cache::{CacheDir, CacheError, EntryKey, Evidence, InvalidRecord, Update};
+use voxtune_shape::AlgoId;
 
-use crate::commit::{Committed, commit, is_covered, winner};
-use crate::entry::{Entry, Measured, entry_key};
-use crate::estimate::{
-    Estimate, configuration_bytes, estimate, human_bytes, operation_of, wanted_kernels,
-};
-use crate::plan::{Plan, PlannedCloud, PlannedConfiguration, Request};
-use crate::setup::{CloudSetup, SetupCache, SetupError};
-use crate::verify::Verifier;
+use crate::commit::{commit, winner};
+use crate::entry::Measured;
+use crate::estimate::Estimate;
+use crate::executor::{Executor, ExecutorError, Trouble};
+use crate::job::Job;
+use crate::plan::{Plan, PlannedConfiguration, Request};
+use crate::report::{EntryReport, Event, Observer, Outcome, Summary};
+use crate::select::{Selection, Wish, is_comparable, select};
+use crate::session::PreparedEntry;
+use crate::trial::{Losses, Trial};
 
-/// Everything that a run needs.
+/// Everything that a run needs beside an [`Executor`].
 #[derive(Clone, Copy, Debug)]
 pub struct Populate<'a> {
-    /// Where candidates run.
-    pub device: &'a Device,
     /// What is measured.
     pub plan: &'a Plan,
     /// How it is measured.
@@ -35,101 +32,6 @@ pub struct Populate<'a> {
     pub interrupt: &'a AtomicBool,
 }
 
-/// How a configuration ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every entry has a winner, and at least one was measured now.
-    Measured,
-    /// Valid evidence was there for all of it.
-    Skipped,
-    /// At least one entry has no winner.
-    Failed(String),
-    /// The run ended before it did.
-    Interrupted,
-}
-
-/// An entry after its results were saved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EntryReport {
-    /// What every candidate did in this run.
-    pub measured: Measured,
-    /// What became of the measurements.
-    pub committed: Committed,
-    /// The winner by the stored evidence.
-    pub winner: Option<AlgoId>,
-}
-
-/// What happens during a run.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// The code of all candidates is being compiled, where it is not part of the program.
-    Compiling {
-        /// Candidates of all operations.
-        kernels: usize,
-    },
-    /// It is.
-    Compiled {
-        /// How long that took.
-        elapsed: Duration,
-    },
-    /// The run begins.
-    Started {
-        /// What it will need.
-        estimate: &'a Estimate,
-    },
-    /// A damaged file was moved out of the way.
-    SetAside(&'a SetAside),
-    /// A configuration begins.
-    ConfigurationStarted {
-        /// Its number, from 0.
-        index: usize,
-        /// What it is.
-        configuration: &'a Configuration,
-    },
-    /// Candidates of an entry begin to run.
-    EntryStarted {
-        /// What they compute.
-        operation: &'a Operation,
-        /// The cloud that they compute it on.
-        cloud: &'a str,
-    },
-    /// A configuration ended, and its results are on disk.
-    ConfigurationEnded {
-        /// Its number, from 0.
-        index: usize,
-        /// What it is.
-        configuration: &'a Configuration,
-        /// How it ended.
-        outcome: &'a Outcome,
-        /// Its entries that were measured now.
-        reports: &'a [EntryReport],
-        /// Expected time until the end of the run.
-        remaining: Duration,
-    },
-}
-
-/// Whoever shows the progress of a run.
-pub trait Observer {
-    /// Something happened.
-    fn event(&mut self, event: &Event<'_>);
-}
-
-/// How many configurations ended in which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Configurations of the plan.
-    pub requested: usize,
-    /// Of these, measured.
-    pub measured: usize,
-    /// Of these, left alone because of `resume`.
-    pub skipped: usize,
-    /// Of these, failed or not reached.
-    pub failed: usize,
-    /// Whether the run was ended from outside.
-    pub interrupted: bool,
-}
-
 /// A run that cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -140,59 +42,159 @@ pub enum PopulateError {
     /// A result is malformed: a defect of the tuner.
     #[error("a measurement is malformed: {0}")]
     Record(#[from] InvalidRecord),
-    /// The device does not work at all.
+    /// No candidate can run.
     #[error(transparent)]
-    SetUp(#[from] SetupError),
-}
-
-/// Why a configuration has no result, to be told apart from why the run cannot go on.
-enum Failure {
-    Configuration(String),
-    Run(PopulateError),
-}
-
-/// The entries of a configuration.
-struct Entries {
-    measured: Vec<Measured>,
-    skipped: usize,
-    complete: bool,
-    winnerless: Vec<EntryKey>,
+    Executor(#[from] ExecutorError),
+    /// The device does not work at all.
+    #[error("{0}")]
+    SetUp(String),
 }
 
 impl Populate<'_> {
     /// Measures every configuration and saves after each.
     ///
     /// # Errors
-    /// If results cannot be saved, or the device does not work at all. What was saved stays.
-    pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, PopulateError> {
+    /// If results cannot be saved, or no candidate can run. What was saved stays.
+    pub fn run(
+        &self,
+        executor: &mut Executor,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, PopulateError> {
+        let mut run = Run { populate: *self, executor, observer, losses: Losses::default() };
         // Nobody wants to hear after an hour that the folder cannot be written.
-        self.update(observer, |_| Ok(()))?;
-        let wanted = wanted_kernels(self.device, self.plan, self.request);
-        let start = Instant::now();
-        observer.event(&Event::Compiling { kernels: wanted.len() });
-        self.device.compile(&wanted);
-        observer.event(&Event::Compiled { elapsed: start.elapsed() });
-        let estimate = estimate(self.device, self.plan, self.request)?;
-        observer.event(&Event::Started { estimate: &estimate });
+        run.update(|_| Ok(()))?;
         let mut summary =
             Summary { requested: self.plan.configurations.len(), ..Summary::default() };
-        let mut state = (SetupCache::default(), Verifier::default());
-        let mut pace = Pace::new(&estimate);
-        for (index, planned) in self.plan.configurations.iter().enumerate() {
+        if let Some(estimate) = run.begin()? {
+            run.configurations(&estimate, &mut summary)?;
+        }
+        summary.failed = summary.requested - summary.measured - summary.skipped;
+        summary.interrupted = self.interrupt.load(Ordering::Relaxed);
+        Ok(summary)
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    populate: Populate<'a>,
+    executor: &'a mut Executor,
+    observer: &'a mut dyn Observer,
+    losses: Losses,
+}
+
+/// Why a configuration has no result.
+enum Failure {
+    /// Of its own.
+    Configuration(String),
+    /// The run was ended from outside.
+    Interrupted,
+    /// The run cannot go on.
+    Run(PopulateError),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Configuration(why) => Self::Configuration(why),
+            Trouble::Lost(loss) => {
+                Self::Configuration(format!("the worker is lost: {}", loss.detail))
+            }
+            Trouble::Interrupted => Self::Interrupted,
+            Trouble::Over(error) => Self::Run(error.into()),
+        }
+    }
+}
+
+/// The entries of a configuration.
+#[derive(Default)]
+struct Entries {
+    measured: Vec<Measured>,
+    skipped: usize,
+    interrupted: bool,
+    winnerless: Vec<EntryKey>,
+}
+
+impl Run<'_> {
+    fn is_interrupted(&self) -> bool {
+        self.populate.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Gets everything ready that configurations share. `None` if interrupted.
+    fn begin(&mut self) -> Result<Option<Estimate>, PopulateError> {
+        match self.prepare_run() {
+            Ok(estimate) => Ok(Some(estimate)),
+            Err(Failure::Interrupted) => Ok(None),
+            Err(Failure::Run(error)) => Err(error),
+            Err(Failure::Configuration(why)) => Err(PopulateError::SetUp(why)),
+        }
+    }
+
+    fn prepare_run(&mut self) -> Result<Estimate, Failure> {
+        let Populate { plan, request, interrupt, .. } = self.populate;
+        let kernels = self.executor.begin(Job::new(plan, request), interrupt)?;
+        let mut worker = None;
+        self.tell_of_worker(&mut worker);
+        let start = Instant::now();
+        self.observer.event(&Event::Compiling { kernels });
+        self.executor.compile(interrupt)?;
+        self.observer.event(&Event::Compiled { elapsed: start.elapsed() });
+        let estimate = self.estimate()?;
+        self.tell_of_worker(&mut worker);
+        self.observer.event(&Event::Started { estimate: &estimate });
+        Ok(estimate)
+    }
+
+    /// The estimate, by the first algorithm that does not take its process down.
+    fn estimate(&mut self) -> Result<Estimate, Failure> {
+        let mut avoid: Vec<AlgoId> = Vec::new();
+        loop {
+            match self.executor.estimate(&avoid, self.populate.interrupt) {
+                Err(Trouble::Lost(loss)) => {
+                    let Some(candidate) = &loss.candidate else {
+                        return Err(Trouble::Lost(loss).into());
+                    };
+                    let (algo, reason, detail) = (&candidate.id, loss.reason, &*loss.detail);
+                    let event = Event::CandidateLost { algo, operation: None, reason, detail };
+                    self.observer.event(&event);
+                    avoid.push(candidate.id.clone());
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Says so if the worker is another one than before.
+    fn tell_of_worker(&mut self, known: &mut Option<u32>) {
+        let id = self.executor.worker_id();
+        if let Some(id) = id.filter(|_| id != *known) {
+            self.observer.event(&Event::WorkerStarted { id });
+        }
+        *known = id;
+    }
+
+    fn configurations(
+        &mut self,
+        estimate: &Estimate,
+        summary: &mut Summary,
+    ) -> Result<(), PopulateError> {
+        let mut pace = Pace::new(estimate);
+        let mut worker = self.executor.worker_id();
+        for (index, planned) in self.populate.plan.configurations.iter().enumerate() {
             if self.is_interrupted() {
                 break;
             }
             let configuration = &planned.configuration;
-            observer.event(&Event::ConfigurationStarted { index, configuration });
+            self.observer.event(&Event::ConfigurationStarted { index, configuration });
             let start = Instant::now();
-            let (outcome, reports) = self.configuration(planned, &mut state, observer)?;
+            let (outcome, reports) = self.configuration(index, planned)?;
+            self.tell_of_worker(&mut worker);
             match outcome {
                 Outcome::Measured => summary.measured += 1,
                 Outcome::Skipped => summary.skipped += 1,
                 Outcome::Failed(_) | Outcome::Interrupted => {}
             }
             let remaining = pace.after(index, &outcome, start.elapsed());
-            observer.event(&Event::ConfigurationEnded {
+            self.observer.event(&Event::ConfigurationEnded {
                 index,
                 configuration,
                 outcome: &outcome,
@@ -200,28 +202,32 @@ impl Populate<'_> {
                 remaining,
             });
         }
-        summary.failed = summary.requested - summary.measured - summary.skipped;
-        summary.interrupted = self.is_interrupted();
-        Ok(summary)
-    }
-
-    fn is_interrupted(&self) -> bool {
-        self.interrupt.load(Ordering::Relaxed)
+        Ok(())
     }
 
     fn configuration(
-        &self,
+        &mut self,
+        index: usize,
         planned: &PlannedConfiguration,
-        state: &mut (SetupCache, Verifier),
-        observer: &mut dyn Observer,
     ) -> Result<(Outcome, Vec<EntryReport>), PopulateError> {
-        let entries = match self.entries(planned, state, observer) {
-            Ok(entries) => entries,
-            Err(Failure::Configuration(why)) => return Ok((Outcome::Failed(why), Vec::new())),
-            Err(Failure::Run(error)) => return Err(error),
+        let mut entries = Entries::default();
+        let failed = match self.entries(index, planned, &mut entries) {
+            Ok(()) => None,
+            Err(Failure::Configuration(why)) => Some(why),
+            Err(Failure::Interrupted) => {
+                entries.interrupted = true;
+                None
+            }
+            Err(Failure::Run(error)) => {
+                // What was measured before is worth keeping.
+                self.save(entries.measured)?;
+                return Err(error);
+            }
         };
-        let reports = self.save(entries.measured, observer)?;
-        let outcome = if !entries.complete {
+        let reports = self.save(entries.measured)?;
+        let outcome = if let Some(why) = failed {
+            Outcome::Failed(why)
+        } else if entries.interrupted {
             Outcome::Interrupted
         } else if let Some(entry) = entries.winnerless.first() {
             Outcome::Failed(format!("{}: every candidate failed", entry.key))
@@ -235,136 +241,84 @@ impl Populate<'_> {
 
     /// Measures the entries of a configuration: each of its clouds in each direction.
     fn entries(
-        &self,
+        &mut self,
+        index: usize,
         planned: &PlannedConfiguration,
-        (setups, verifier): &mut (SetupCache, Verifier),
-        observer: &mut dyn Observer,
-    ) -> Result<Entries, Failure> {
-        let kernel = planned.configuration.kernel;
-        setups.keep_only(&planned.clouds, kernel);
-        self.check_memory(configuration_bytes(planned, &self.request.directions))?;
+        entries: &mut Entries,
+    ) -> Result<(), Failure> {
+        let prepared = self.prepare(index)?;
         let stored = self.stored_evidence()?;
-        let mut entries =
-            Entries { measured: Vec::new(), skipped: 0, complete: true, winnerless: Vec::new() };
-        for cloud in &planned.clouds {
-            let (batch_size, seed) = (self.request.batch_size, self.request.seed);
-            let setup = setups
-                .get(self.device, cloud, kernel, batch_size, seed)
-                .map_err(|error| Failure::Configuration(error.to_string()))?;
-            for &direction in &self.request.directions {
-                let operation = operation_of(&planned.configuration, direction);
-                let entry = entry_key(self.device, &operation, cloud, &setup, batch_size);
-                let requested = self.pool(&operation, &setup)?;
-                let candidates = requested.iter().map(|candidate| &**candidate);
-                if self.request.resume
-                    && is_covered(self.device, &stored, &entry, &operation, candidates)
-                {
+        for entry in &prepared {
+            let selection = self.select(&stored, entry);
+            let (candidates, all) = match selection {
+                Selection::Nothing => {
                     entries.skipped += 1;
-                    if winner(&stored, &entry).is_none() {
-                        entries.winnerless.push(entry);
+                    if winner(&stored, &entry.key).is_none() {
+                        entries.winnerless.push(entry.key.clone());
                     }
                     continue;
                 }
-                let pool = self.with_incumbent(requested, &stored, &entry, &operation);
-                observer
-                    .event(&Event::EntryStarted { operation: &operation, cloud: cloud.label() });
-                let Some(measured) = self.measure(verifier, cloud, &setup, &operation, &pool)?
-                else {
-                    entries.complete = false;
-                    return Ok(entries);
-                };
-                if measured.records.iter().all(|record| record.timing().is_none()) {
-                    entries.winnerless.push(entry);
-                }
-                entries.measured.push(measured);
+                Selection::Race(all) => (all, None),
+                Selection::TopUp { some, all } => (some, Some(all)),
+            };
+            let operation = &entry.key.key.operation;
+            let cloud = planned.clouds[entry.cloud].label();
+            self.observer.event(&Event::EntryStarted { operation, cloud });
+            let mut measured = self.measure(index, entry, &stored, candidates)?;
+            if let Some(all) = all
+                && !is_comparable(&stored, &entry.key, &measured.records)
+            {
+                measured = self.measure(index, entry, &stored, all)?;
             }
+            if measured.records.iter().all(|record| record.timing().is_none()) {
+                entries.winnerless.push(entry.key.clone());
+            }
+            entries.measured.push(measured);
         }
-        Ok(entries)
+        Ok(())
+    }
+
+    /// The entries of a configuration. A worker that is lost over it is given one more chance.
+    fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, Failure> {
+        match self.executor.prepare(index, self.populate.interrupt) {
+            Err(Trouble::Lost(_)) => Ok(self.executor.prepare(index, self.populate.interrupt)?),
+            other => Ok(other?),
+        }
+    }
+
+    fn select(&self, stored: &Evidence, entry: &PreparedEntry) -> Selection {
+        let Request { extent, retry_quarantined, modes, .. } = self.populate.request;
+        let mode = modes.of(entry.key.key.operation.direction);
+        let wish = Wish { extent: *extent, retry_quarantined: *retry_quarantined, mode };
+        select(wish, stored, entry)
     }
 
     fn measure(
-        &self,
-        verifier: &mut Verifier,
-        cloud: &PlannedCloud,
-        setup: &CloudSetup,
-        operation: &Operation,
-        pool: &[Arc<dyn Algorithm>],
-    ) -> Result<Option<Measured>, Failure> {
-        let counts = setup.map.counts();
-        let workspace = pool.iter().map(|one| one.workspace_bytes(operation, &setup.map)).max();
-        let elements =
-            counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
-        self.check_memory((elements * operation.dtype.bytes()) as u64 + workspace.unwrap_or(0))?;
-        let entry = Entry {
-            device: self.device,
-            request: self.request,
-            cloud,
-            setup,
-            operation,
-            interrupt: self.interrupt,
-        };
-        entry.measure(verifier, pool).map_err(|error| Failure::Configuration(error.to_string()))
-    }
-
-    /// The candidates that the request asks for.
-    fn pool(
-        &self,
-        operation: &Operation,
-        setup: &CloudSetup,
-    ) -> Result<Vec<Arc<dyn Algorithm>>, Failure> {
-        let mode = self.request.modes.of(operation.direction);
-        let pool = self.device.registry().pool(mode, operation, setup.map.counts());
-        if pool.is_empty() {
-            return Err(Failure::Configuration(format!(
-                "{mode} has no candidate for {operation} on {}",
-                self.device.identity().arch
-            )));
-        }
-        Ok(pool)
-    }
-
-    /// The pool with the stored winner: whoever is to take its place must beat it in the same race.
-    fn with_incumbent(
-        &self,
-        mut pool: Vec<Arc<dyn Algorithm>>,
+        &mut self,
+        index: usize,
+        entry: &PreparedEntry,
         stored: &Evidence,
-        entry: &EntryKey,
-        operation: &Operation,
-    ) -> Vec<Arc<dyn Algorithm>> {
-        let restricted = matches!(self.request.modes.of(operation.direction), AlgoMode::Named(_));
-        let incumbent = winner(stored, entry)
-            .filter(|id| restricted && pool.iter().all(|candidate| candidate.id() != id))
-            .and_then(|id| self.device.registry().usable(&id, operation).cloned());
-        pool.extend(incumbent);
-        pool
-    }
-
-    fn check_memory(&self, needed_bytes: u64) -> Result<(), Failure> {
-        let free_bytes = self.device.free_memory_bytes();
-        if needed_bytes <= free_bytes {
-            return Ok(());
+        candidates: Vec<AlgoId>,
+    ) -> Result<Measured, Failure> {
+        let retry = self.populate.request.retry_quarantined;
+        let mut trial = Trial::new(index, entry, candidates);
+        if !retry {
+            trial.avoid_quarantined(stored);
         }
-        Err(Failure::Configuration(format!(
-            "needs {} of memory, {} are free",
-            human_bytes(needed_bytes),
-            human_bytes(free_bytes)
-        )))
+        let interrupt = self.populate.interrupt;
+        Ok(trial.run(self.executor, &mut self.losses, interrupt, self.observer)?)
     }
 
     fn stored_evidence(&self) -> Result<Evidence, Failure> {
-        let stored = self.cache.read_evidence(self.device.identity().arch);
+        let stored = self.populate.cache.read_evidence(self.executor.identity().arch);
         Ok(stored.map_err(|error| Failure::Run(error.into()))?.unwrap_or_default())
     }
 
-    fn save(
-        &self,
-        measured: Vec<Measured>,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<EntryReport>, PopulateError> {
+    fn save(&mut self, measured: Vec<Measured>) -> Result<Vec<EntryReport>, PopulateError> {
         if measured.is_empty() {
             return Ok(Vec::new());
         }
-        self.update(observer, |evidence| {
+        self.update(|evidence| {
             measured
                 .into_iter()
                 .map(|measured| {
@@ -377,14 +331,14 @@ impl Populate<'_> {
     }
 
     fn update<R>(
-        &self,
-        observer: &mut dyn Observer,
+        &mut self,
         change: impl FnOnce(&mut Evidence) -> Result<R, InvalidRecord>,
     ) -> Result<R, PopulateError> {
-        let arch = self.device.identity().arch;
-        let Update { value, set_aside, .. } = self.cache.update(arch, self.lock_wait, change)?;
+        let arch = self.executor.identity().arch;
+        let Populate { cache, lock_wait, .. } = self.populate;
+        let Update { value, set_aside, .. } = cache.update(arch, lock_wait, change)?;
         for file in &set_aside {
-            observer.event(&Event::SetAside(file));
+            self.observer.event(&Event::SetAside(file));
         }
         Ok(value?)
     }

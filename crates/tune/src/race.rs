@@ -54,15 +54,19 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy for a budget.
+    /// The policy for a budget. Without an end to it, [`Duration::MAX`], nobody leaves and everybody gets
+    /// [`Self::max_samples`]: the oracle of [`crate::regret`].
     #[must_use]
     pub const fn with_budget(budget: Duration) -> Self {
+        const MAX_SAMPLES: usize = 11;
+        let is_exhaustive = budget.as_nanos() == Duration::MAX.as_nanos();
         Self {
             budget,
             warm_up_below: Duration::from_millis(50),
-            hopeless_ratio: 2.0,
-            leader_samples: 3,
-            max_samples: 11,
+            hopeless_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
+            // Intervals are looked at from so many samples of the leader on.
+            leader_samples: if is_exhaustive { MAX_SAMPLES + 1 } else { 3 },
+            max_samples: MAX_SAMPLES,
         }
     }
 }
@@ -264,6 +268,14 @@ mod tests {
     fn hopeless_candidates_get_one_sample() {
         let field = run(3, 60_000, |lane, _| Ok([100, 201, 199][lane] * MS));
         assert_eq!(counts(&field), [11, 1, 3]);
+    }
+
+    #[test]
+    fn nobody_leaves_a_race_without_end() {
+        let times = |lane, _| Ok([100, 1000, 105][lane] * MS);
+        let mut track = Fake { times, runs: vec![0; 3], clock: Duration::ZERO };
+        let field = race(3, &Policy::with_budget(Duration::MAX), &mut track);
+        assert_eq!(counts(&field), [11, 11, 11]);
     }
 
     #[test]

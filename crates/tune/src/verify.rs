@@ -3,19 +3,19 @@
 //! Every candidate computes a smaller problem of the same layer twice into a poisoned result, and
 //! every element is compared with float64 computed from the same rounded inputs. Then it computes
 //! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU it is
-//! compared with the verified default on the problem of the race, too.
+//! compared with the verified default on the problem of the race, too: see [`crate::at_scale`].
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use voxtune::{
     Algorithm, ConvError, DType, Device, Direction, KernelHash, Launch, MapCounts, Operation,
     Reference, Voxels,
 };
-use voxtune_cache::Reason;
+use voxtune_cache::{Outcome, Reason};
 use voxtune_shape::AlgoId;
 
+use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;
 use crate::setup::{CloudSetup, Operands, SetupError};
 
@@ -78,10 +78,41 @@ pub struct Rejection {
     pub reason: Reason,
     /// What was seen.
     pub detail: String,
+    /// Whether it took the device with it: nothing that runs there afterwards says anything.
+    pub device_lost: bool,
+}
+
+impl Rejection {
+    /// A rejection that leaves the device as it was.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), device_lost: false }
+    }
+
+    /// What evidence keeps of it.
+    #[must_use]
+    pub fn into_outcome(self) -> Outcome {
+        Outcome::Quarantined { reason: self.reason, detail: self.detail }
+    }
 }
 
 /// The worst normalised error of a right candidate, or why it is out.
 pub type Verdict = Result<f64, Rejection>;
+
+/// What candidates are verified at.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand<'a> {
+    /// Where they run.
+    pub device: &'a Device,
+    /// What they compute.
+    pub operation: &'a Operation,
+    /// The cloud of which they get a part.
+    pub cloud: &'a PlannedCloud,
+    /// Seed of the measurement; verification takes another.
+    pub seed: u64,
+    /// How long they may take.
+    pub limits: Limits,
+}
 
 /// Verifies candidates, each once for an operation and a cloud however many sizes are measured.
 #[derive(Debug, Default)]
@@ -106,18 +137,17 @@ struct Question {
 }
 
 impl Verifier {
-    /// The verdict on a candidate.
+    /// The verdict on a candidate of the field at hand.
     ///
     /// # Errors
     /// If the problem itself cannot be set up; a candidate's failure is its verdict.
     pub fn verdict(
         &mut self,
-        device: &Device,
-        algorithm: &dyn Algorithm,
-        operation: &Operation,
-        cloud: &PlannedCloud,
-        seed: u64,
+        stand: &Stand<'_>,
+        (number, algorithm): (usize, &dyn Algorithm),
+        monitor: &mut dyn Monitor,
     ) -> Result<Verdict, SetupError> {
+        let Stand { device, operation, cloud, seed, limits } = *stand;
         let hash = match algorithm.kernel_hash(device, operation) {
             Ok(hash) => hash,
             Err(error) => return Ok(Err(failed(error))),
@@ -131,10 +161,13 @@ impl Verifier {
             .case
             .as_ref()
             .is_some_and(|(held, held_label, _)| held == operation && *held_label == label);
+        let flops = problem_flops(device, operation, cloud);
         if !current {
+            monitor.working(limits.of_set_up(flops * Case::REFERENCE_SLOWDOWN));
             self.case = Some((*operation, label, Case::new(device, operation, cloud, seed)?));
         }
         let Some((_, _, case)) = &mut self.case else { unreachable!("the case was just made") };
+        monitor.running(number, limits.of(flops * Case::RUNS));
         let verdict = case.examine(device, algorithm, operation);
         self.verdicts.insert(key, verdict.clone());
         Ok(verdict)
@@ -147,6 +180,11 @@ impl Verifier {
 }
 
 impl Case {
+    /// How often a candidate runs.
+    const RUNS: f64 = 3.0;
+    /// How much slower than a candidate the float64 reference is.
+    const REFERENCE_SLOWDOWN: f64 = 20.0;
+
     fn new(
         device: &Device,
         operation: &Operation,
@@ -211,41 +249,8 @@ impl Question {
     }
 }
 
-/// Whether candidates agree with the default on the very problem that they are raced on, every
-/// element, twice: what only goes wrong at size or now and then shows here. Each verdict is replaced
-/// by its rejection if it does not stand.
-///
-/// The default has been compared with float64 on a smaller problem. Two right results differ by up to
-/// twice the tolerance.
-///
-/// # Errors
-/// If the default fails, or the device.
-pub fn compare_at_scale(
-    device: &Device,
-    default: &dyn Algorithm,
-    pool: &[Arc<dyn Algorithm>],
-    operation: &Operation,
-    setup: &CloudSetup,
-    operands: &mut Operands,
-    verdicts: &mut [Verdict],
-) -> Result<(), SetupError> {
-    let Operands { a, b, out } = operands;
-    let launch = Launch { operation, map: &setup.map, a, b, out };
-    device.registry().run(default, device, launch)?;
-    let expected = Reference::of_result(device, operation, &operands.out)?;
-    let tolerance = 2.0 * tolerance(operation, setup.map.counts());
-    for (algorithm, verdict) in pool.iter().zip(verdicts) {
-        for _ in 0..2 {
-            let Ok(worst) = *verdict else { break };
-            let again = ask(device, &**algorithm, operation, setup, operands, &expected, tolerance);
-            *verdict = again.map(|_| worst);
-        }
-    }
-    Ok(())
-}
-
 /// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
-fn ask(
+pub(crate) fn ask(
     device: &Device,
     algorithm: &dyn Algorithm,
     operation: &Operation,
@@ -264,13 +269,13 @@ fn ask(
     }
     let (rows, reason) = (setup.map.counts().n_out, Reason::WrongResult);
     let detail = format!("normalised error {worst:.2e} of {rows} rows, tolerance {tolerance:.0e}");
-    Err(Rejection { reason, detail })
+    Err(Rejection::new(reason, detail))
 }
 
 /// The largest error that is rounding: that of the result's storage type, or of summing as many
 /// products in float32 as an element has, if that is more. Rounding errors of a sum of `n` terms grow
 /// with `√n` (Higham, Accuracy and Stability of Numerical Algorithms, §4.2).
-fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
+pub(crate) fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
     let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
     let (stored, terms) = match direction {
         Direction::Forward => (dtype, kernel.volume() * c_in as usize),
@@ -292,14 +297,20 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, ConvError>) -> Result<T
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
             let detail = format!("panicked: {}", text.unwrap_or("no message"));
-            Err(Rejection { reason: Reason::Crash, detail })
+            Err(Rejection::new(Reason::Crash, detail))
         }
     }
 }
 
 fn failed(error: ConvError) -> Rejection {
-    let reason = if error.is_compilation() { Reason::CompileError } else { Reason::LaunchFailure };
-    Rejection { reason, detail: error.to_string() }
+    let reason = if error.is_compilation() {
+        Reason::CompileError
+    } else if error.is_out_of_memory() {
+        Reason::OutOfMemory
+    } else {
+        Reason::LaunchFailure
+    };
+    Rejection { reason, detail: error.to_string(), device_lost: error.is_device_lost() }
 }
 
 #[cfg(test)]

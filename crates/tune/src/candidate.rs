@@ -1,0 +1,55 @@
+//! An algorithm as a competitor: its name, and which version of its code runs.
+
+use serde::{Deserialize, Serialize};
+use voxtune::{Algorithm, Device, KernelHash, Operation, Requirement};
+use voxtune_cache::{Environment, Outcome, Record};
+use voxtune_shape::AlgoId;
+
+/// Stands for the code of a candidate that could not be compiled: no code has this hash.
+pub const NOT_COMPILED: KernelHash = KernelHash::new(0);
+
+/// A competitor for an operation on a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Which algorithm.
+    pub id: AlgoId,
+    /// Which version of its code; [`NOT_COMPILED`] if there is none.
+    pub kernel_hash: KernelHash,
+    /// Whether it is what runs where nothing is known.
+    pub default: bool,
+    /// The optional library that it needs.
+    pub requires: Option<Requirement>,
+}
+
+impl Candidate {
+    /// An algorithm of a device's registry.
+    #[must_use]
+    pub fn new(device: &Device, operation: &Operation, algorithm: &dyn Algorithm) -> Self {
+        Self {
+            id: algorithm.id().clone(),
+            kernel_hash: algorithm.kernel_hash(device, operation).unwrap_or(NOT_COMPILED),
+            default: algorithm.is_default(operation),
+            requires: algorithm.requires(),
+        }
+    }
+
+    /// What evidence keeps of its trial.
+    #[must_use]
+    pub fn record(&self, environment: &Environment, outcome: Outcome) -> Record {
+        Record {
+            algo: self.id.clone(),
+            kernel_hash: self.kernel_hash,
+            default: self.default,
+            requires: self.requires,
+            environment: environment.clone(),
+            outcome,
+        }
+    }
+}
+
+/// The software around measurements on a device.
+#[must_use]
+pub fn environment(device: &Device) -> Environment {
+    let (driver, toolkit) = device.driver_and_toolkit();
+    Environment { tool: format!("voxtune {}", env!("CARGO_PKG_VERSION")), driver, toolkit }
+}

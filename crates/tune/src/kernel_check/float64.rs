@@ -1,0 +1,82 @@
+//! The device's float64 convolution against the host's: what everything else is compared with.
+
+use voxtune_cloud::Generator;
+use voxtune_cpu::{KernelMap, reference};
+use voxtune_shape::{DType, Direction, KernelSize, Operation};
+
+use super::cells::Cells;
+use super::data::{Fill, Product, random};
+use super::{CheckError, Checker, Findings};
+
+/// Both add the same float64 products, in another order.
+const TOLERANCE: f64 = 1e-12;
+
+impl Checker<'_> {
+    pub(super) fn float64(&mut self) -> Result<Findings, CheckError> {
+        let mut findings = Findings::default();
+        let voxels = Cells::Generated(Generator::Surface, 500).voxels();
+        for extent in [1, 3, 5] {
+            let kernel = KernelSize::submanifold(extent).expect("a submanifold extent");
+            let host =
+                KernelMap::submanifold(&voxels, kernel).expect("generated voxels are distinct");
+            for with_reverse in [false, true] {
+                let mut map = self.builder.submanifold(&voxels, kernel)?;
+                if with_reverse {
+                    self.builder.add_reverse(&mut map)?;
+                }
+                for dtype in DType::ALL {
+                    for direction in Direction::ALL {
+                        let op = Operation::submanifold(direction, dtype, 7, 12, kernel);
+                        let device = self.kernels.device();
+                        let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
+                        let lengths = Product::lengths(&op, map.counts()?);
+                        let found: Vec<f64> = self
+                            .verifier(dtype)?
+                            .reference(&op, &map, product.first.get(), product.second.get())?
+                            .download(0, lengths[2])?;
+                        let worst = distance(&found, &on_host(&op, &host, lengths));
+                        findings.checked += 1;
+                        if worst.is_nan() || worst > TOLERANCE {
+                            let text = format!("float64 of {op} is off the host's by {worst:e}");
+                            findings.failures.push(text);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// The product of the values that [`Product::new`] draws.
+fn on_host(op: &Operation, host: &KernelMap, [first, second, _]: [usize; 3]) -> Vec<f64> {
+    let (first, second) = (random(op.dtype, first, 10), random(op.dtype, second, 11));
+    let computed = match op.direction {
+        Direction::Forward => reference::forward(op, host, &first, &second),
+        Direction::Dgrad => reference::dgrad(op, host, &first, &second),
+        Direction::Wgrad => reference::wgrad(op, host, &first, &second),
+    };
+    computed.expect("the lengths follow from the operation")
+}
+
+fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::NAN;
+    }
+    // `f64::max` would drop what is not a number.
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, |worst: f64, one| {
+        if worst.is_nan() || one.is_nan() { f64::NAN } else { worst.max(one) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_number_is_far_off() {
+        assert_eq!(distance(&[1.0, 3.0], &[1.0, 2.5]), 0.5);
+        assert!(distance(&[f64::NAN, 1.0], &[1.0, 1.0]).is_nan());
+        assert!(distance(&[1.0], &[1.0, 1.0]).is_nan());
+    }
+}

@@ -1,0 +1,63 @@
+//! Two million rows: byte offsets past 2³².
+
+use voxtune_cloud::Generator;
+use voxtune_shape::{DType, Direction, KernelSize, Operation};
+
+use super::cells::Cells;
+use super::data::{Fill, Product};
+use super::{CheckError, Checker, Findings};
+
+const ROWS: usize = 2_000_000;
+
+/// The operations: one offset, so that float64 takes no minutes, and wide rows on either side.
+pub(super) fn operations() -> Vec<Operation> {
+    let kernel = KernelSize::submanifold(1).expect("a submanifold extent");
+    [
+        (Direction::Forward, DType::Float32, 512, 64),
+        (Direction::Dgrad, DType::Float32, 512, 64),
+        (Direction::Forward, DType::Float16, 64, 1024),
+        (Direction::Dgrad, DType::BFloat16, 64, 1024),
+        (Direction::Wgrad, DType::Float16, 1024, 32),
+    ]
+    .map(|(direction, dtype, c_in, c_out)| {
+        Operation::submanifold(direction, dtype, c_in, c_out, kernel)
+    })
+    .to_vec()
+}
+
+impl Checker<'_> {
+    pub(super) fn large(&mut self) -> Result<Findings, CheckError> {
+        let mut findings = Findings::default();
+        let operations = operations();
+        let cells = Cells::Generated(Generator::Surface, ROWS).voxels();
+        let map = self.map_of(&cells, operations[0].kernel, false)?;
+        for op in operations {
+            let device = self.kernels.device();
+            let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 4)?;
+            let (first, second) = (product.first.get(), product.second.get());
+            let expected = self.verifier(op.dtype)?.reference(&op, &map, first, second)?;
+            for algorithm in self.candidates(&op) {
+                let error =
+                    self.error_of(algorithm, &op, &map, &mut product, &expected, &mut findings)?;
+                if let Some(error) = error {
+                    let what = format!("{op}, {ROWS} rows");
+                    findings.judge(algorithm, &what, error, op.dtype.tolerance());
+                }
+            }
+        }
+        Ok(findings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_of_each_operation_is_past_four_gib_or_close() {
+        for op in operations() {
+            let widest = op.c_in.max(op.c_out) as u64;
+            assert!(ROWS as u64 * widest * op.dtype.bytes() as u64 > 1 << 31, "{op}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One entry, measured however many of its candidates take their process down.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+
+use voxtune::KernelHash;
+use voxtune_cache::{Evidence, Outcome, Reason, Record};
+use voxtune_shape::AlgoId;
+
+use crate::candidate::Candidate;
+use crate::entry::Measured;
+use crate::executor::{Executor, Loss, Trouble};
+use crate::report::{Event, Observer};
+use crate::select::is_quarantine;
+use crate::session::{PreparedEntry, Task};
+
+/// Entries in which a candidate takes its process down before it is not tried any more in this run:
+/// each costs a start of the worker, and a hung one its whole time limit.
+const ENOUGH: usize = 3;
+
+/// The candidates that have taken their process down in the course of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Losses(HashMap<(AlgoId, KernelHash), Vec<Reason>>);
+
+impl Losses {
+    /// Why a candidate is not tried any more, if that is so.
+    fn verdict(&self, candidate: &Candidate) -> Option<Outcome> {
+        let key = (candidate.id.clone(), candidate.kernel_hash);
+        let reasons = self.0.get(&key).filter(|reasons| reasons.len() >= ENOUGH)?;
+        let times = reasons.len();
+        let detail = format!("not run here, after it took its process down {times} times");
+        Some(Outcome::Quarantined { reason: *reasons.last()?, detail })
+    }
+
+    fn add(&mut self, candidate: &Candidate, reason: Reason) {
+        let key = (candidate.id.clone(), candidate.kernel_hash);
+        self.0.entry(key).or_default().push(reason);
+    }
+}
+
+/// An entry and who is still to be tried there.
+pub(crate) struct Trial<'a> {
+    entry: &'a PreparedEntry,
+    task: Task,
+    /// Those who are out.
+    quarantine: Vec<(Candidate, Outcome)>,
+    /// Whom a process was running when somebody ended it, so that it gets another chance.
+    suspect: Option<AlgoId>,
+    /// Whether a process has ended in which no candidate ran.
+    mishap: bool,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(
+        configuration: usize,
+        entry: &'a PreparedEntry,
+        candidates: Vec<AlgoId>,
+    ) -> Self {
+        let direction = entry.key.key.operation.direction;
+        let cloud = entry.cloud;
+        let task = Task { configuration, cloud, direction, candidates, avoid: Vec::new() };
+        Self { entry, task, quarantine: Vec::new(), suspect: None, mishap: false }
+    }
+
+    /// Leaves those out of everything who are in quarantine.
+    pub(crate) fn avoid_quarantined(&mut self, stored: &Evidence) {
+        let records = stored.records(&self.entry.key);
+        let preferred = records.map(|records| records.preferred()).unwrap_or_default();
+        let out = preferred.into_iter().filter(|record| is_quarantine(record));
+        let racing = &self.task.candidates;
+        let out = out.map(|record| record.algo.clone()).filter(|id| !racing.contains(id));
+        self.task.avoid.extend(out);
+    }
+
+    /// Measures whoever survives it.
+    pub(crate) fn run(
+        mut self,
+        executor: &mut Executor,
+        losses: &mut Losses,
+        interrupt: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Measured, Trouble> {
+        for candidate in &self.entry.pool {
+            if self.task.candidates.contains(&candidate.id)
+                && let Some(outcome) = losses.verdict(candidate)
+            {
+                self.quarantine.push((candidate.clone(), outcome));
+            }
+        }
+        for (candidate, _) in self.quarantine.clone() {
+            self.leave_out(&candidate);
+        }
+        loop {
+            if self.task.candidates.is_empty() {
+                let nothing = Measured {
+                    entry: self.entry.key.clone(),
+                    records: Vec::new(),
+                    rounds: Vec::new(),
+                };
+                return Ok(self.with_quarantine(nothing, executor));
+            }
+            match executor.measure(&self.task, interrupt) {
+                Ok(measured) => return Ok(self.with_quarantine(measured, executor)),
+                Err(Trouble::Lost(loss)) => self.after(loss, losses, observer)?,
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Draws the conclusion from a lost process.
+    fn after(
+        &mut self,
+        loss: Loss,
+        losses: &mut Losses,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Trouble> {
+        let Some(candidate) = &loss.candidate else {
+            if std::mem::replace(&mut self.mishap, true) {
+                return Err(Trouble::Lost(loss));
+            }
+            return Ok(());
+        };
+        if loss.from_outside && self.suspect.as_ref() != Some(&candidate.id) {
+            self.suspect = Some(candidate.id.clone());
+            return Ok(());
+        }
+        losses.add(candidate, loss.reason);
+        observer.event(&Event::CandidateLost {
+            algo: &candidate.id,
+            operation: Some(&self.entry.key.key.operation),
+            reason: loss.reason,
+            detail: &loss.detail,
+        });
+        self.leave_out(candidate);
+        let outcome = Outcome::Quarantined { reason: loss.reason, detail: loss.detail.clone() };
+        self.quarantine.push((candidate.clone(), outcome));
+        Ok(())
+    }
+
+    fn leave_out(&mut self, candidate: &Candidate) {
+        self.task.candidates.retain(|id| *id != candidate.id);
+        self.task.avoid.push(candidate.id.clone());
+    }
+
+    fn with_quarantine(self, mut measured: Measured, executor: &Executor) -> Measured {
+        let quarantined = self.quarantine.into_iter();
+        let records: Vec<Record> = quarantined
+            .map(|(candidate, outcome)| candidate.record(executor.environment(), outcome))
+            .collect();
+        measured.records.extend(records);
+        measured
+    }
+}

@@ -1,0 +1,126 @@
+//! What supervisor and worker say to each other.
+//!
+//! JSON text sequences (RFC 7464): a record separator, a JSON text, a line feed. Whatever else gets
+//! into the worker's output, such as what a kernel prints, lies between two of them and is passed over.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use voxtune_cache::{Environment, Reason};
+use voxtune_shape::{AlgoId, DeviceIdentity};
+
+use super::spec::WireSpec;
+use super::wire::WireJob;
+use crate::candidate::Candidate;
+use crate::entry::Measured;
+use crate::estimate::Estimate;
+use crate::session::{PreparedEntry, Task};
+
+const RECORD_SEPARATOR: char = '\u{1e}';
+
+/// The line on the worker's standard error before the words of another candidate.
+pub(super) const NEW_WORDS: &[u8] = b"\x1e\n";
+
+/// What the supervisor wants.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Command {
+    /// Open a device.
+    Open(WireSpec),
+    /// Take up a job.
+    Begin(Box<WireJob>),
+    /// Compile everything that the job needs.
+    Compile,
+    /// Say what the job will need.
+    Estimate { avoid: Vec<AlgoId> },
+    /// Set a configuration up.
+    Prepare { configuration: usize },
+    /// Verify and race.
+    Measure(Task),
+}
+
+/// What the worker says: an [`Answer`] to every command, and before it what it is doing.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Message {
+    /// The worker is one.
+    Ready,
+    /// These are the candidates that numbers mean from now on.
+    Field(Vec<Candidate>),
+    /// A candidate runs.
+    Running { candidate: usize, limit: Duration },
+    /// Something runs that is no candidate's.
+    Working { limit: Duration },
+    /// The device cannot be used any more; the worker ends.
+    Lost { candidate: Option<AlgoId>, reason: Reason, detail: String },
+    /// The command is done.
+    Answer(Answer),
+}
+
+/// What becomes of a command.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The device is open.
+    Opened(OpenedDevice),
+    /// It cannot be opened.
+    Refused { not_found: bool, message: String },
+    /// The job is taken up.
+    Begun { kernels: usize },
+    /// Everything is compiled, or will fail by itself.
+    Compiled,
+    /// What the job will need.
+    Estimated(Estimate),
+    /// The entries of a configuration.
+    Prepared(Vec<PreparedEntry>),
+    /// The results of an entry.
+    Measured(Box<Measured>),
+    /// The configuration cannot be measured.
+    Failed(String),
+}
+
+/// An open device.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct OpenedDevice {
+    pub(super) identity: DeviceIdentity,
+    pub(super) environment: Environment,
+    pub(super) algorithms: Vec<AlgoId>,
+    pub(super) note: Option<String>,
+}
+
+/// Writes a message whole.
+pub(super) fn write(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(message).map_err(io::Error::from)?;
+    to.write_all(format!("{RECORD_SEPARATOR}{text}\n").as_bytes())?;
+    to.flush()
+}
+
+/// The message in a line, if it holds one.
+pub(super) fn read<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
+    let start = line.iter().rposition(|&byte| byte == RECORD_SEPARATOR as u8)? + 1;
+    serde_json::from_slice(&line[start..]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_what_is_printed_between_them() {
+        let mut pipe = b"a kernel says hello".to_vec();
+        let limit = Duration::from_millis(10_500);
+        write(&mut pipe, &Message::Running { candidate: 3, limit }).unwrap();
+        pipe.extend(b"and that is all\n");
+        write(&mut pipe, &Message::Answer(Answer::Failed("a \u{1e} in\na text".into()))).unwrap();
+        let lines: Vec<&[u8]> = pipe.split(|&byte| byte == b'\n').collect();
+        assert_eq!(lines.len(), 4, "a line each, one of text, and nothing behind the last");
+        let Some(Message::Running { candidate: 3, limit: found }) = read(lines[0]) else {
+            panic!("{:?}", String::from_utf8_lossy(lines[0]));
+        };
+        assert_eq!(found, limit);
+        assert!(read::<Message>(lines[1]).is_none());
+        let Some(Message::Answer(Answer::Failed(text))) = read(lines[2]) else {
+            panic!("{:?}", String::from_utf8_lossy(lines[2]));
+        };
+        assert_eq!(text, "a \u{1e} in\na text");
+    }
+}

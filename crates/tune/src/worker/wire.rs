@@ -1,0 +1,252 @@
+//! A job as it goes through the pipe.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use voxtune::{DType, Direction, KernelSize};
+use voxtune_cloud::{Crop, FileOptions};
+use voxtune_shape::grid::{ChannelPair, Configuration};
+use voxtune_shape::mode::AlgoModes;
+
+use crate::job::Job;
+use crate::plan::{FileCloud, PlannedCloud, PlannedConfiguration};
+
+/// A job. Files go by their names: the worker reads them again.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireJob {
+    files: Vec<WireFile>,
+    configurations: Vec<WireConfiguration>,
+    batch_size: usize,
+    seed: u64,
+    directions: Vec<Direction>,
+    /// Forward, dgrad, wgrad.
+    modes: [String; 3],
+    budget: Duration,
+    time_limit: Duration,
+    flops_per_second: Option<f64>,
+}
+
+/// Floats go by their bits: JSON knows no infinities, which a crop may have.
+#[derive(Serialize, Deserialize)]
+struct WireFile {
+    path: OsString,
+    cell_size: u32,
+    crop: Option<[[u32; 3]; 2]>,
+    voxels: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireConfiguration {
+    voxels: usize,
+    channels: (u32, u32),
+    kernel: KernelSize,
+    dtype: DType,
+    clouds: Vec<WireCloud>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireCloud {
+    Generated {
+        generator: String,
+        voxels: usize,
+    },
+    /// A number among the job's files.
+    File(usize),
+}
+
+impl From<&Job> for WireJob {
+    fn from(job: &Job) -> Self {
+        let mut files: Vec<&Arc<FileCloud>> = Vec::new();
+        let mut cloud = |cloud| match cloud {
+            &PlannedCloud::Generated { generator, voxels } => {
+                WireCloud::Generated { generator: generator.as_str().to_owned(), voxels }
+            }
+            PlannedCloud::File(file) => {
+                let held = files.iter().position(|held| Arc::ptr_eq(held, file));
+                WireCloud::File(held.unwrap_or_else(|| {
+                    files.push(file);
+                    files.len() - 1
+                }))
+            }
+        };
+        let configurations = job
+            .configurations
+            .iter()
+            .map(|planned| {
+                let Configuration { voxels, channels, kernel, dtype } = planned.configuration;
+                let channels = (channels.c_in, channels.c_out);
+                let clouds = planned.clouds.iter().map(&mut cloud).collect();
+                WireConfiguration { voxels, channels, kernel, dtype, clouds }
+            })
+            .collect();
+        Self {
+            configurations,
+            files: files.into_iter().map(|file| WireFile::from(&**file)).collect(),
+            batch_size: job.batch_size,
+            seed: job.seed,
+            directions: job.directions.clone(),
+            modes: Direction::ALL.map(|direction| job.modes.of(direction).to_string()),
+            budget: job.budget,
+            time_limit: job.time_limit,
+            flops_per_second: job.flops_per_second,
+        }
+    }
+}
+
+impl From<&FileCloud> for WireFile {
+    fn from(file: &FileCloud) -> Self {
+        let FileOptions { cell_size, crop } = file.options();
+        Self {
+            path: file.path().clone().into_os_string(),
+            cell_size: cell_size.to_bits(),
+            crop: crop.map(|crop| [crop.min.map(f32::to_bits), crop.max.map(f32::to_bits)]),
+            voxels: file.voxels(),
+        }
+    }
+}
+
+impl TryFrom<WireJob> for Job {
+    type Error = String;
+
+    fn try_from(wire: WireJob) -> Result<Self, String> {
+        let files = wire.files.into_iter().map(WireFile::load).collect::<Result<Vec<_>, _>>()?;
+        let configurations = wire
+            .configurations
+            .into_iter()
+            .map(|configuration| configuration.planned(&files))
+            .collect::<Result<_, _>>()?;
+        let [forward, dgrad, wgrad] = wire.modes;
+        // The one way to modes of several texts is that of the variables.
+        let modes = AlgoModes::resolve(None, |variable| match variable {
+            "WARPCONVNET_FWD_ALGO_MODE" => Some(forward.clone()),
+            "WARPCONVNET_DGRAD_ALGO_MODE" => Some(dgrad.clone()),
+            "WARPCONVNET_WGRAD_ALGO_MODE" => Some(wgrad.clone()),
+            _ => None,
+        });
+        Ok(Self {
+            configurations,
+            batch_size: wire.batch_size,
+            seed: wire.seed,
+            directions: wire.directions,
+            modes: modes.map_err(|error| error.to_string())?,
+            budget: wire.budget,
+            time_limit: wire.time_limit,
+            flops_per_second: wire.flops_per_second,
+        })
+    }
+}
+
+impl WireFile {
+    fn load(self) -> Result<Arc<FileCloud>, String> {
+        let floats = |bits: [u32; 3]| bits.map(f32::from_bits);
+        let crop = self.crop.map(|[min, max]| Crop { min: floats(min), max: floats(max) });
+        let options = FileOptions { cell_size: f32::from_bits(self.cell_size), crop };
+        let path = PathBuf::from(self.path);
+        let file = FileCloud::load(path, options).map_err(|error| error.to_string())?;
+        if file.voxels() != self.voxels {
+            return Err(format!(
+                "{}: it had {} voxels when the run began and has {} now: leave it alone meanwhile",
+                file.path().display(),
+                self.voxels,
+                file.voxels()
+            ));
+        }
+        Ok(Arc::new(file))
+    }
+}
+
+impl WireConfiguration {
+    fn planned(self, files: &[Arc<FileCloud>]) -> Result<PlannedConfiguration, String> {
+        let (c_in, c_out) = self.channels;
+        let clouds = self.clouds.into_iter().map(|cloud| match cloud {
+            WireCloud::Generated { generator, voxels } => {
+                let generator = generator.parse().map_err(|error| format!("{error}"))?;
+                Ok(PlannedCloud::Generated { generator, voxels })
+            }
+            WireCloud::File(number) => {
+                let file = files.get(number).ok_or_else(|| format!("no file {number}"))?;
+                Ok(PlannedCloud::File(Arc::clone(file)))
+            }
+        });
+        Ok(PlannedConfiguration {
+            configuration: Configuration {
+                voxels: self.voxels,
+                channels: ChannelPair { c_in, c_out },
+                kernel: self.kernel,
+                dtype: self.dtype,
+            },
+            clouds: clouds.collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_cloud::{Generator, Source};
+    use voxtune_shape::{AlgoMode, Preset};
+
+    use super::*;
+    use crate::plan::{Extent, Plan, Request, TIME_LIMIT};
+
+    fn job(path: PathBuf, crop: Option<Crop>) -> Job {
+        let modes = [("FWD", "all"), ("DGRAD", "explicit_gemm"), ("WGRAD", "[a,b:c=1]")];
+        let variable = |name: &str| {
+            let mode = modes.iter().find(|(key, _)| name.ends_with(&format!("_{key}_ALGO_MODE")));
+            mode.map(|(_, text)| (*text).to_owned())
+        };
+        let request = Request {
+            grid: Preset::Quick.grid(),
+            clouds: vec![Source::Generated(Generator::Surface), Source::File(path)],
+            file_options: FileOptions { cell_size: 0.3, crop },
+            batch_size: 2,
+            seed: u64::MAX,
+            directions: vec![Direction::Wgrad, Direction::Forward],
+            modes: AlgoModes::resolve(None, variable).unwrap(),
+            budget: Duration::from_millis(1_234),
+            extent: Extent::Whole,
+            retry_quarantined: false,
+            time_limit: TIME_LIMIT,
+        };
+        Job::new(&Plan::new(&request).unwrap(), &request)
+    }
+
+    fn through_the_pipe(job: &Job) -> Result<Job, String> {
+        let text = serde_json::to_string(&WireJob::from(job)).unwrap();
+        serde_json::from_str::<WireJob>(&text).unwrap().try_into()
+    }
+
+    #[test]
+    fn jobs_go_through_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.bin");
+        let point = |x: f32| [x, 0.0, 0.0, 1.0].map(f32::to_le_bytes).concat();
+        let points = |count: u16| (0..count).flat_map(|x| point(f32::from(x))).collect::<Vec<u8>>();
+        std::fs::write(&path, points(100)).unwrap();
+        let crop: Crop = "-inf,-1,-1,50,inf,1".parse().unwrap();
+        let mut job = job(path.clone(), Some(crop));
+        job.flops_per_second = Some(1.0 / 3.0);
+        let back = through_the_pipe(&job).unwrap();
+        assert_eq!(back.configurations.len(), job.configurations.len());
+        for (ours, theirs) in job.configurations.iter().zip(&back.configurations) {
+            assert_eq!(ours.configuration, theirs.configuration);
+            assert_eq!(ours.clouds.len(), theirs.clouds.len());
+            for (ours, theirs) in ours.clouds.iter().zip(&theirs.clouds) {
+                assert_eq!((ours.label(), ours.voxels()), (theirs.label(), theirs.voxels()));
+            }
+        }
+        let modes = |job: &Job| Direction::ALL.map(|direction| job.modes.of(direction).clone());
+        assert_eq!(modes(&back), modes(&job));
+        assert_eq!(*back.modes.of(Direction::Forward), AlgoMode::All);
+        assert_eq!(back.directions, job.directions);
+        assert_eq!((back.batch_size, back.seed), (job.batch_size, job.seed));
+        assert_eq!((back.budget, back.time_limit), (job.budget, job.time_limit));
+        assert_eq!(back.flops_per_second, job.flops_per_second);
+
+        std::fs::write(&path, points(20)).unwrap();
+        let changed = through_the_pipe(&job).unwrap_err();
+        assert!(changed.contains("50 voxels") && changed.contains("20 now"), "{changed}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Work on several machines: parts of a plan, what merging says, and recorded samples.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use voxtune_cache::CacheDir;
+
+use crate::command::{Finished, run, small_populate, xtask};
+use crate::populating::evidence;
+use crate::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("distributing::parts_make_up_the_whole", parts_make_up_the_whole);
+    suite.test("distributing::machines_populate_their_parts", machines_populate_their_parts);
+    suite.test("distributing::schedulers_name_the_part", schedulers_name_the_part);
+    suite.test("distributing::merging_tells_who_won", merging_tells_who_won);
+    suite.test("distributing::a_bad_input_changes_nothing", a_bad_input_changes_nothing);
+    suite.test("distributing::samples_are_replayed", samples_are_replayed);
+    suite.test("distributing::regret_is_measured", regret_is_measured);
+    suite.test("distributing::other_files_are_no_samples", other_files_are_no_samples);
+}
+
+fn listed(more: &[&str]) -> Vec<String> {
+    let finished = run(&[&["populate", "--dry-run"], more].concat()).success();
+    let mut lines: Vec<String> = finished.stdout.lines().map(str::to_owned).collect();
+    let last = lines.pop().unwrap();
+    assert_eq!(last, format!("{} configurations", lines.len()));
+    lines
+}
+
+fn parts_make_up_the_whole() {
+    let whole = listed(&[]);
+    let mut parts: Vec<String> = (1..=4)
+        .flat_map(|part| {
+            let lines = listed(&["--partition", &format!("slice:{part}/4")]);
+            assert!((80..=102).contains(&lines.len()), "{}", lines.len());
+            lines
+        })
+        .collect();
+    let mut expected = whole;
+    parts.sort();
+    expected.sort();
+    assert_eq!(parts, expected);
+}
+
+fn machines_populate_their_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    assert!(small_populate(&at("whole")).output().unwrap().status.success());
+    // Four machines for three configurations: one has nothing to do, and that is no failure.
+    let mut configurations = 0;
+    for part in 1..=4 {
+        let mut command = small_populate(&at(&format!("part{part}")));
+        command.args(["--partition", &format!("slice:{part}/4")]);
+        let finished = Finished::of(command.output().unwrap()).success();
+        let measured = finished.last_line().split(' ').nth(1).unwrap();
+        configurations += measured.parse::<usize>().unwrap();
+    }
+    assert_eq!(configurations, 3);
+    let mut merge = xtask();
+    merge.arg("merge").arg("--out").arg(at("merged"));
+    for part in 1..=4 {
+        let part = at(&format!("part{part}"));
+        if CacheDir::new(&part).archs().is_ok_and(|archs| !archs.is_empty()) {
+            merge.arg(part);
+        }
+    }
+    Finished::of(merge.output().unwrap()).success();
+    let keys = |folder: &Path| -> BTreeSet<String> {
+        evidence(folder).entries().map(|(entry, _)| format!("{entry:?}")).collect()
+    };
+    assert_eq!(keys(&at("merged")), keys(&at("whole")));
+}
+
+fn schedulers_name_the_part() {
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = xtask();
+        for name in ["VOXTUNE_PARTITION_INDEX", "VOXTUNE_PARTITION_TOTAL", "JOB_COMPLETION_INDEX"] {
+            command.env_remove(name);
+        }
+        command.env_remove("SLURM_ARRAY_TASK_ID").args(["populate", "--dry-run", "--preset"]);
+        command.args(["quick", "--partition", "env"]).envs(variables.iter().copied());
+        Finished::of(command.output().unwrap())
+    };
+    let slice = run(&["populate", "--dry-run", "--preset", "quick", "--partition", "slice:2/3"]);
+    for variables in [
+        [("VOXTUNE_PARTITION_INDEX", "1"), ("VOXTUNE_PARTITION_TOTAL", "3"), ("X", "")],
+        [("JOB_COMPLETION_INDEX", "1"), ("VOXTUNE_PARTITION_TOTAL", "3"), ("X", "")],
+        [
+            ("SLURM_ARRAY_TASK_ID", "6"),
+            ("SLURM_ARRAY_TASK_MIN", "5"),
+            ("SLURM_ARRAY_TASK_COUNT", "3"),
+        ],
+    ] {
+        let finished = with(&variables).success();
+        assert_eq!(finished.stdout, slice.stdout, "{variables:?}");
+    }
+    for (variables, expected) in
+        [(vec![], "SLURM_ARRAY_TASK_ID"), (vec![("JOB_COMPLETION_INDEX", "0")], "_TOTAL")]
+    {
+        let finished = with(&variables);
+        assert_eq!(finished.status, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(expected), "{finished:?}");
+    }
+    let finished = run(&["populate", "--dry-run", "--partition", "slice:5/4"]);
+    assert_eq!(finished.status, Some(2), "{finished:?}");
+}
+
+fn merging_tells_who_won() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let text = |name: &str| at(name).to_str().unwrap().to_owned();
+    for name in ["a", "b"] {
+        assert!(small_populate(&at(name)).output().unwrap().status.success());
+    }
+    let (a, b, out) = (text("a"), text("b"), text("out"));
+    let merged = run(&["merge", &a, &b, "-o", &out]).success();
+    let conflicts = merged.stdout.matches("\n    kept ").count();
+    assert!(conflicts > 0, "{merged:?}");
+    assert_eq!(merged.stdout.matches("\n    dropped ").count(), conflicts);
+    assert!(merged.stdout.contains(&format!(", {conflicts} measured twice")), "{merged:?}");
+    assert!(
+        ["more samples", "smaller spread", "smaller encoding"]
+            .iter()
+            .any(|rule| merged.stdout.contains(rule)),
+        "{merged:?}"
+    );
+
+    // Every record says where it came from, in whichever order the folders were merged.
+    let back = text("back");
+    let json = run(&["merge", &b, &a, "-o", &back, "--json"]).success();
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let total = |value: &serde_json::Value| value["conflicts"].as_array().unwrap().len();
+    assert_eq!(json.as_array().unwrap().iter().map(total).sum::<usize>(), conflicts);
+    let cache = CacheDir::new(&out);
+    let arch = cache.archs().unwrap()[0];
+    let provenance = cache.read_provenance(arch).unwrap();
+    let mut seen = BTreeSet::new();
+    for (entry, records) in evidence(&at("out")).entries() {
+        for record in records.iter() {
+            let sources: Vec<&str> = provenance.sources(entry, record).collect();
+            assert!(!sources.is_empty(), "{record:?}");
+            seen.extend(sources.into_iter().map(str::to_owned));
+        }
+    }
+    let file = |folder: &str| CacheDir::new(folder).evidence_path(arch).display().to_string();
+    assert!(seen.is_subset(&BTreeSet::from([file(&a), file(&b)])), "{seen:?}");
+    let other = CacheDir::new(&back);
+    for path in [CacheDir::decisions_path, CacheDir::evidence_path, CacheDir::provenance_path] {
+        assert_eq!(fs::read(path(&cache, arch)).unwrap(), fs::read(path(&other, arch)).unwrap());
+    }
+    // Names stay with their records through another merge, and repeating one changes nothing.
+    let far = text("far");
+    for _ in 0..2 {
+        run(&["merge", &out, "-o", &far]).success();
+        assert_eq!(CacheDir::new(&far).read_provenance(arch).unwrap(), provenance);
+    }
+    let inspected = run(&["inspect", &out]).success();
+    assert!(inspected.stdout.contains(&format!("from {}", file(&a))), "{inspected:?}");
+}
+
+fn a_bad_input_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["a", "b"] {
+        assert!(small_populate(&at(name)).output().unwrap().status.success());
+    }
+    let cache = CacheDir::new(at("b"));
+    let path = cache.evidence_path(cache.archs().unwrap()[0]);
+    fs::write(&path, &fs::read(&path).unwrap()[..200]).unwrap();
+    let mut merge = xtask();
+    merge.arg("merge").args([at("a"), at("b")]).arg("-o").arg(at("out"));
+    let finished = Finished::of(merge.output().unwrap());
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert!(!at("out").exists(), "{finished:?}");
+}
+
+fn samples_are_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = folder.path().join("run.samples");
+    let samples_text = samples.to_str().unwrap();
+    let mut seen = Vec::new();
+    for run in ["first", "second"] {
+        let mut command = small_populate(&folder.path().join(run));
+        command.args(["--samples", samples_text]);
+        Finished::of(command.output().unwrap()).success();
+        seen.push(fs::read(&samples).unwrap());
+    }
+    assert!(seen[1].starts_with(&seen[0]) && seen[1].len() > seen[0].len());
+
+    let table = run(&["replay", samples_text]).success();
+    assert_eq!(table.stdout.lines().count(), 5, "{table:?}");
+    let policies = ["race", "rounds:samples=2:pick=fastest", "exhaustive:pick=fastest"];
+    let json = run(&[&["replay", samples_text, "--json", "--policy"], &policies[..]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json.success().stdout).unwrap();
+    let reports = json.as_array().unwrap();
+    assert_eq!(reports.len(), 3);
+    for report in reports {
+        // Three configurations in three directions, twice.
+        assert_eq!((&report["races"], &report["undecided"]), (&18.into(), &0.into()), "{report}");
+    }
+    let all = &reports[2];
+    assert_eq!(all["regret"]["worst"], 0.0, "{all}");
+    assert_eq!(all["kernel_seconds"], all["recorded_kernel_seconds"], "{all}");
+}
+
+/// One population judged by an oracle that is measured on the spot, then again by the recorded one and
+/// against a second population.
+fn regret_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["a", "b"] {
+        assert!(small_populate(&at(name)).output().unwrap().status.success());
+    }
+    let mut command = xtask();
+    command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
+    command.arg("--json").arg(at("regret.json")).arg("--svg").arg(at("regret.svg"));
+    command.args(["--", "--device", "cpu", "--threads", "1", "--clouds", "uniform"]);
+    command.args(["--dtypes", "float32", "--channels", "4,4", "--num-voxels", "60", "250"]);
+    let measured = Finished::of(command.output().unwrap()).success();
+    let json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(at("regret.json")).unwrap()).unwrap();
+    // Two of the cache's three configurations, in three directions.
+    assert_eq!((&json["races"], &json["flips"]), (&6.into(), &serde_json::Value::Null));
+    let cached = &json["cached"];
+    assert_eq!(cached["points"].as_array().unwrap().len(), 6, "{measured:?}");
+    assert!(cached["regret"]["worst"].as_f64().unwrap() < 100.0, "{measured:?}");
+    let default = json["default"]["regret"]["mean"].as_f64().unwrap();
+    assert!(default >= 0.0 && json["default"]["points"][0]["best"].is_string());
+    assert!(fs::read_to_string(at("regret.svg")).unwrap().contains("stored choice (6)"));
+
+    // Nobody left the oracle's races early: eleven samples each.
+    let samples = at("target").join("regret").join("oracle.samples");
+    let replayed =
+        run(&["replay", samples.to_str().unwrap(), "--policy", "rounds:samples=11", "--json"]);
+    let replayed: serde_json::Value = serde_json::from_str(&replayed.success().stdout).unwrap();
+    assert_eq!(replayed[0]["repeated_samples"], 0, "{replayed}");
+    assert_eq!(replayed[0]["kernel_seconds"], replayed[0]["recorded_kernel_seconds"]);
+
+    let (a, b) = (at("a"), at("b"));
+    let again = run(&[
+        "regret",
+        samples.to_str().unwrap(),
+        "--cache",
+        a.to_str().unwrap(),
+        "--against",
+        b.to_str().unwrap(),
+    ])
+    .success();
+    assert!(again.stdout.contains(" of 9 keys"), "{again:?}");
+    assert!(again.stdout.starts_with("regret of"), "nothing is measured again: {again:?}");
+}
+
+fn other_files_are_no_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    fs::write(&path, "not samples").unwrap();
+    let finished = run(&["replay", path.to_str().unwrap()]);
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("notes.txt"), "{finished:?}");
+    let mut command = small_populate(&folder.path().join("out"));
+    let finished = Finished::of(command.arg("--samples").arg(&path).output().unwrap());
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "not samples");
+    assert!(finished.stdout.is_empty(), "nothing was measured: {finished:?}");
+    let finished = run(&["replay", path.to_str().unwrap(), "--policy", "anneal"]);
+    assert_eq!(finished.status, Some(2), "{finished:?}");
+}
