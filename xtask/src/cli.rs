@@ -2,12 +2,17 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::bench::BenchArguments;
+use crate::check::CheckArguments;
 use crate::cuda_toolkit::CudaToolkitArguments;
 use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
 use crate::merge::MergeArguments;
 use crate::populate::PopulateArguments;
+use crate::regret::RegretArguments;
+use crate::replay::ReplayArguments;
+use crate::verify::VerifyArguments;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -36,6 +41,16 @@ pub enum Command {
     Forget(ForgetArguments),
     /// Bring the evidence of several caches together
     Merge(MergeArguments),
+    /// Audit caches without a device: exit 1 for what is wrong
+    Verify(Box<VerifyArguments>),
+    /// Compare search policies on samples that populate has saved
+    Replay(ReplayArguments),
+    /// Measure how much slower stored choices are than the best that there is
+    Regret(RegretArguments),
+    /// Check every kernel of a GPU against float64 and the host
+    Check(CheckArguments),
+    /// Time layers on clouds, beside the device's ceilings and other libraries' times
+    Bench(Box<BenchArguments>),
     /// Compile the CUDA kernels of a preset, without a GPU
     Kernels(KernelsArguments),
     /// Install NVIDIA's compiler from its Python wheels, without administrator rights
@@ -55,7 +70,19 @@ mod tests {
 
     #[test]
     fn help_texts() {
-        for name in ["populate", "inspect", "forget", "merge", "kernels", "cuda-toolkit"] {
+        for name in [
+            "populate",
+            "inspect",
+            "forget",
+            "merge",
+            "verify",
+            "replay",
+            "regret",
+            "check",
+            "bench",
+            "kernels",
+            "cuda-toolkit",
+        ] {
             let mut command = Cli::command().term_width(100);
             command.build();
             let sub = command.find_subcommand_mut(name).unwrap();

@@ -31,7 +31,7 @@ impl KernelFolders {
 }
 
 /// A folder in the build folder, which cargo keeps at the workspace unless told otherwise.
-fn in_target(name: &str) -> PathBuf {
+pub(crate) fn in_target(name: &str) -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let beside_manifest = || Some(set("CARGO_MANIFEST_DIR")?.parent()?.join("target"));
     let target = set("CARGO_TARGET_DIR").or_else(beside_manifest);

@@ -8,17 +8,24 @@
 pub mod cli;
 pub mod exit;
 
+mod bench;
+mod check;
 mod cuda_toolkit;
 mod duration;
 mod folder;
 mod forget;
 mod inspect;
+mod json_file;
 mod kernel_folders;
 mod kernels;
+mod measured_clouds;
 mod merge;
 mod output;
 mod populate;
+mod regret;
+mod replay;
 mod selection;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,6 +38,7 @@ use exit::Exit;
 /// Runs a command line, the program's name first, and returns its exit status.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    voxtune_tune::worker::serve_if_asked();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -45,6 +53,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Merge(arguments) => merge::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Regret(arguments) => regret::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Kernels(arguments) => kernels::run(&arguments),
         Command::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
     };

@@ -1,10 +1,14 @@
 //! `merge`: brings the evidence of several caches together, such as those of several machines.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune_cache::{CacheDir, Evidence};
+use serde::Serialize;
+use voxtune::Arch;
+use voxtune_cache::{CacheDir, Conflict, Evidence, Outcome, Provenance, Record, conflicts};
 
+use crate::duration::fine;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -17,41 +21,177 @@ pub struct MergeArguments {
     /// Cache folder to add them to; it may hold a cache, which stays
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long to wait for another writer of the same file.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// The cache of an architecture in one of the folders.
+struct Input {
+    arch: Arch,
+    folder: PathBuf,
+    evidence: Evidence,
+    provenance: Provenance,
+}
+
+/// What adding one input did.
+#[derive(Debug, Serialize)]
+struct Merged {
+    arch: Arch,
+    input: PathBuf,
+    entries_before: usize,
+    entries_added: usize,
+    entries_after: usize,
+    changed: bool,
+    conflicts: Vec<NamedConflict>,
+}
+
+/// A conflict with the names of both sides.
+#[derive(Debug, Serialize)]
+struct NamedConflict {
+    #[serde(flatten)]
+    conflict: Conflict,
+    kept_from: Vec<String>,
+    dropped_from: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
     let target = CacheDir::new(&arguments.out);
-    for input in &arguments.inputs {
-        let source = CacheDir::new(input);
-        let archs = source.archs().map_err(Failure::failed)?;
-        if archs.is_empty() {
-            return Err(Failure::failed(format!("{}: no caches here", input.display())));
+    // Everything is read before anything is written: one bad input spoils nothing.
+    let mut inputs = Vec::new();
+    for folder in &arguments.inputs {
+        inputs.extend(read(folder, &target)?);
+    }
+    let mut all = Vec::new();
+    for input in inputs {
+        let merged = merge(&target, input)?;
+        if !arguments.json {
+            output::results(&text(&merged));
         }
-        for arch in archs {
-            let Some(evidence) = source.read_evidence(arch).map_err(Failure::failed)? else {
-                let name = source.decisions_path(arch);
-                output::complain(
-                    "warning",
-                    format_args!("{} has no evidence and is left out", name.display()),
-                );
-                continue;
-            };
-            let report = merged(&target, arch, evidence)?;
-            output::result(format_args!("{arch} of {}: {report}", input.display()));
-        }
+        all.push(merged);
+    }
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&all)
+            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
+        output::result(json);
     }
     Ok(Exit::Success)
 }
 
-fn merged(target: &CacheDir, arch: voxtune::Arch, evidence: Evidence) -> Result<String, Failure> {
-    let update = target.update(arch, Duration::from_secs(30), |stored| {
-        let (before, added) = (stored.len(), evidence.len());
+/// What a folder holds, each record named after the file that it lies in unless it is known to have
+/// come from elsewhere.
+fn read(folder: &Path, target: &CacheDir) -> Result<Vec<Input>, Failure> {
+    let source = CacheDir::new(folder);
+    let archs = source.archs().map_err(Failure::failed)?;
+    if archs.is_empty() {
+        return Err(Failure::failed(format!("{}: no caches here", folder.display())));
+    }
+    let mut inputs = Vec::new();
+    for arch in archs {
+        let path = source.evidence_path(arch);
+        let Some(evidence) = source.read_evidence(arch).map_err(Failure::failed)? else {
+            let name = source.decisions_path(arch);
+            let why = "has no evidence and is left out";
+            output::complain("warning", format_args!("{} {why}", name.display()));
+            continue;
+        };
+        let mut provenance = source.read_provenance(arch).map_err(Failure::failed)?;
+        // Merging a folder into itself is no way to get a name.
+        if !is_same(folder, target.path()) {
+            provenance.add_where_missing(&evidence, &path.display().to_string());
+        }
+        inputs.push(Input { arch, folder: folder.to_owned(), evidence, provenance });
+    }
+    Ok(inputs)
+}
+
+fn is_same(left: &Path, right: &Path) -> bool {
+    match (left.canonicalize(), right.canonicalize()) {
+        (Ok(left), Ok(right)) => left == right,
+        _ => false,
+    }
+}
+
+fn merge(target: &CacheDir, input: Input) -> Result<Merged, Failure> {
+    let Input { arch, folder, evidence, provenance } = input;
+    let ours = target.read_provenance(arch).map_err(Failure::failed)?;
+    let update = target.update(arch, LOCK_WAIT, |stored| {
+        let conflicts = conflicts(stored, &evidence);
+        let (entries_before, entries_added) = (stored.len(), evidence.len());
         let changed = stored.merge(evidence);
-        (before, added, stored.len(), changed)
+        (conflicts, entries_before, entries_added, stored.len(), changed)
     });
     let update = update.map_err(Failure::failed)?;
     output::set_aside(&update.set_aside);
-    let (before, added, after, changed) = update.value;
-    let unchanged = if changed { "" } else { ", nothing new" };
-    Ok(format!("{added} entries into {before} make {after}{unchanged}"))
+    let (conflicts, entries_before, entries_added, entries_after, changed) = update.value;
+    let here = target.evidence_path(arch).display().to_string();
+    let named = |conflict: Conflict| {
+        let (kept_by, dropped_by) =
+            if conflict.kept_is_ours { (&ours, &provenance) } else { (&provenance, &ours) };
+        let kept_from = names(kept_by, &conflict, &conflict.kept, &here);
+        let dropped_from = names(dropped_by, &conflict, &conflict.dropped, &here);
+        NamedConflict { conflict, kept_from, dropped_from }
+    };
+    let conflicts = conflicts.into_iter().map(named).collect();
+    let aside = target.add_provenance(arch, LOCK_WAIT, provenance).map_err(Failure::failed)?;
+    output::set_aside(aside.as_slice());
+    Ok(Merged {
+        arch,
+        input: folder,
+        entries_before,
+        entries_added,
+        entries_after,
+        changed,
+        conflicts,
+    })
+}
+
+/// The sources of a record; a record without any is called after the file that it lies in.
+fn names(provenance: &Provenance, conflict: &Conflict, record: &Record, here: &str) -> Vec<String> {
+    let mut names: Vec<String> =
+        provenance.sources(&conflict.entry, record).map(str::to_owned).collect();
+    if names.is_empty() {
+        names.push(here.to_owned());
+    }
+    names
+}
+
+fn text(merged: &Merged) -> String {
+    let Merged { arch, input, entries_before, entries_added, entries_after, changed, .. } = merged;
+    let unchanged = if *changed { "" } else { ", nothing new" };
+    let collisions = match merged.conflicts.len() {
+        0 => String::new(),
+        count => format!(", {count} measured twice"),
+    };
+    let mut text = format!(
+        "{arch} of {}: {entries_added} entries into {entries_before} make \
+         {entries_after}{unchanged}{collisions}\n",
+        input.display()
+    );
+    for NamedConflict { conflict, kept_from, dropped_from } in &merged.conflicts {
+        let Conflict { entry, kept, dropped, rule, .. } = conflict;
+        let (algo, cloud) = (&kept.algo, &entry.workload.cloud);
+        text.push_str(&format!("  {} on {cloud}: {algo} {}\n", entry.key, kept.kernel_hash));
+        let mut side = |verb: &str, record: &Record, names: &[String], why: &dyn Display| {
+            let what = what(record);
+            text.push_str(&format!("    {verb} {what} of {}{why}\n", names.join(", ")));
+        };
+        side("kept   ", kept, kept_from, &format_args!(": {rule}"));
+        side("dropped", dropped, dropped_from, &"");
+    }
+    text
+}
+
+/// What the rule looks at.
+fn what(record: &Record) -> String {
+    match &record.outcome {
+        Outcome::Measured(timing) => {
+            let (median, spread) = (fine(timing.median_ns), fine(timing.spread_ns));
+            format!("{median} ±{spread} n={}", timing.samples)
+        }
+        Outcome::Quarantined { reason, .. } => format!("quarantine ({reason})"),
+    }
 }

@@ -111,12 +111,13 @@ impl CacheFlush {
     }
 }
 
-/// Reads the clock of the multiprocessors, and the rate of a plain copy.
+/// Reads the clock of the multiprocessors, the rate of a plain copy, and what a launch costs.
 #[derive(Debug)]
 pub struct Probe {
     device: CudaDevice,
     clock_rate: Kernel,
     copy_words: Kernel,
+    empty: Kernel,
     elapsed: DeviceBuffer,
 }
 
@@ -131,6 +132,7 @@ impl Probe {
             device: device.clone(),
             clock_rate: loaded.kernel("clock_rate")?,
             copy_words: loaded.kernel("copy_words")?,
+            empty: loaded.kernel("empty")?,
             elapsed: DeviceBuffer::alloc(device, 16)?,
         })
     }
@@ -150,6 +152,30 @@ impl Probe {
         unsafe { self.clock_rate.launch(grid, arguments![window_ns, target]) }?;
         let counted: Vec<u64> = self.elapsed.download(0, 2)?;
         Ok(counted[0] as f64 * 1e3 / counted[1] as f64)
+    }
+
+    /// Median time of a kernel that does nothing, queued behind a flush as measured work is: what every
+    /// time between two events includes.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn empty_launch_ns(&self, flush: &mut CacheFlush) -> Result<f64> {
+        let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
+        let mut timer = EventTimer::new(&self.device)?;
+        let mut times_ns = Vec::new();
+        for _ in 0..11 {
+            flush.flush()?;
+            timer.start()?;
+            // SAFETY: the kernel takes no arguments and touches no memory.
+            unsafe { self.empty.launch(grid, arguments![]) }?;
+            timer.stop()?;
+            times_ns.push(timer.elapsed_ns()?);
+        }
+        times_ns.sort_by(f64::total_cmp);
+        Ok(times_ns[5])
     }
 
     /// Median rate of a copy within the device's memory, bytes read plus bytes written.

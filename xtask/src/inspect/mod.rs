@@ -27,6 +27,9 @@ pub struct InspectArguments {
     /// At most this many candidates of each entry, best first
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top_k: Option<u16>,
+    /// Only the quarantined candidates, with the reasons; populate --retry-quarantined tries them again
+    #[arg(long, conflicts_with_all = ["best_only", "top_k"])]
+    quarantined: bool,
     /// JSON instead of text
     #[arg(long)]
     json: bool,
@@ -46,7 +49,10 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
     for path in &paths {
         for result in open(path)? {
             match result {
-                Ok(view) => views.push(view.narrowed(&arguments.selection, limit)),
+                Ok(view) => {
+                    let view = view.narrowed(&arguments.selection, limit);
+                    views.push(if arguments.quarantined { view.quarantine_alone() } else { view });
+                }
                 Err(message) => {
                     output::complain("error", message);
                     exit = Exit::Failure;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use voxtune_cache::{Outcome, Record};
 
-use super::view::{KeyView, View, WorkloadView};
+use super::view::{CandidateView, KeyView, View, WorkloadView};
 use crate::duration::fine;
 
 /// All views, one below the other.
@@ -24,7 +24,11 @@ fn render_view(text: &mut String, view: &View) -> std::fmt::Result {
     let entries: usize = view.keys.iter().map(|key| key.workloads.len()).sum();
     let keys = view.keys.len();
     writeln!(text, "{}", view.path)?;
-    writeln!(text, "└─ {}: {keys} keys, {entries} entries", view.arch)?;
+    let quarantined = match view.quarantined.len() {
+        0 => String::new(),
+        count => format!(", {count} quarantined"),
+    };
+    writeln!(text, "└─ {}: {keys} keys, {entries} entries{quarantined}", view.arch)?;
     let mut device = None;
     for key in &view.keys {
         if device != Some(&key.device) {
@@ -54,11 +58,15 @@ fn render_workload(text: &mut String, view: &WorkloadView, winner: &str) -> std:
         "      │    {} of {} voxels, {pairs_per_row:.2} pairs a row, batch {}, {regime}",
         workload.cloud, workload.rows_out, workload.batch
     )?;
-    for record in &view.candidates {
+    for CandidateView { record, sources } in &view.candidates {
         let mark = if record.algo.as_str() == winner { '*' } else { ' ' };
-        writeln!(text, "      │    {mark} {}", candidate(record))?;
+        writeln!(text, "      │    {mark} {}{}", candidate(record), origin(sources))?;
     }
     Ok(())
+}
+
+fn origin(sources: &[String]) -> String {
+    if sources.is_empty() { String::new() } else { format!("  from {}", sources.join(", ")) }
 }
 
 fn candidate(record: &Record) -> String {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use voxtune_cache::{
-    CacheDir, CacheError, Decision, Decisions, EntryKey, Evidence, FileKind, FileName, Outcome,
-    Record, decide, decode_decisions, decode_evidence,
+    CacheDir, CacheError, Decision, Decisions, EntryKey, Evidence, FileKind, FileName, KernelHash,
+    Outcome, Provenance, Reason, Record, decide, decode_decisions, decode_evidence,
 };
 use voxtune_shape::{Arch, DeviceIdentity, ShapeKey};
 
@@ -21,6 +21,19 @@ pub(super) struct View {
     pub(super) arch: String,
     /// By device, then key.
     pub(super) keys: Vec<KeyView>,
+    /// What may not win anywhere, in the same order.
+    pub(super) quarantined: Vec<QuarantineView>,
+}
+
+/// An algorithm that may not win an entry.
+#[derive(Debug, Serialize)]
+pub(super) struct QuarantineView {
+    #[serde(flatten)]
+    entry: EntryKey,
+    algo: String,
+    kernel_hash: KernelHash,
+    reason: Reason,
+    detail: String,
 }
 
 /// One key on one device.
@@ -48,7 +61,24 @@ pub(super) struct DecisionView {
 pub(super) struct WorkloadView {
     pub(super) workload: voxtune_cache::Workload,
     /// Fastest first, quarantined ones last.
-    pub(super) candidates: Vec<Record>,
+    pub(super) candidates: Vec<CandidateView>,
+}
+
+/// A record, and where it came from.
+#[derive(Debug, Serialize)]
+pub(super) struct CandidateView {
+    #[serde(flatten)]
+    pub(super) record: Record,
+    /// Files that it was merged from; none where it was measured in place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sources: Vec<String>,
+}
+
+impl CandidateView {
+    fn new(entry: &EntryKey, record: &Record, provenance: &Provenance) -> Self {
+        let sources = provenance.sources(entry, record).map(str::to_owned).collect();
+        Self { record: record.clone(), sources }
+    }
 }
 
 impl View {
@@ -71,8 +101,14 @@ impl View {
                 let evidence = decode_evidence(&bytes, path).map_err(text)?;
                 (decide(&evidence), evidence)
             }
+            FileKind::Provenance => {
+                let why = "it says where records came from: name the evidence beside it";
+                return Err(format!("{}: {why}", path.display()));
+            }
         };
-        Ok(Self::new(&path.display().to_string(), name.arch, &decisions, &evidence))
+        // A file alone is shown as it is, without its neighbours.
+        let provenance = Provenance::new();
+        Ok(Self::new(&path.display().to_string(), name.arch, &decisions, &evidence, &provenance))
     }
 
     /// What a folder holds for an architecture. If one of the two files is damaged, the other is
@@ -88,26 +124,38 @@ impl View {
             readable(error);
             None
         });
+        let provenance = cache.read_provenance(arch).unwrap_or_else(|error| {
+            readable(error);
+            Provenance::new()
+        });
         if decisions.is_some() || evidence.is_some() {
             let path = cache.path().display().to_string();
             let (decisions, evidence) =
                 (decisions.unwrap_or_default(), evidence.unwrap_or_default());
-            views.push(Ok(Self::new(&path, arch, &decisions, &evidence)));
+            views.push(Ok(Self::new(&path, arch, &decisions, &evidence, &provenance)));
         }
         views
     }
 
-    fn new(path: &str, arch: Arch, decisions: &Decisions, evidence: &Evidence) -> Self {
+    fn new(
+        path: &str,
+        arch: Arch,
+        decisions: &Decisions,
+        evidence: &Evidence,
+        provenance: &Provenance,
+    ) -> Self {
         let mut keys: BTreeMap<(DeviceIdentity, ShapeKey), KeyView> = BTreeMap::new();
         for decision in decisions.iter() {
             let view = KeyView::new(decision.device.clone(), decision.key);
             keys.entry((decision.device.clone(), decision.key)).or_insert(view).decision =
                 Some(DecisionView::new(&decision));
         }
-        for (EntryKey { device, key, workload }, records) in evidence.entries() {
+        for (entry, records) in evidence.entries() {
+            let EntryKey { device, key, workload } = entry;
             let view = KeyView::new(device.clone(), *key);
-            let mut candidates: Vec<Record> = records.iter().cloned().collect();
-            candidates.sort_by_key(|record| match &record.outcome {
+            let candidate = |record| CandidateView::new(entry, record, provenance);
+            let mut candidates: Vec<CandidateView> = records.iter().map(candidate).collect();
+            candidates.sort_by_key(|one| match &one.record.outcome {
                 Outcome::Measured(timing) => (0, timing.median_ns),
                 Outcome::Quarantined { .. } => (1, 0),
             });
@@ -115,22 +163,57 @@ impl View {
             keys.entry((device.clone(), *key)).or_insert(view).workloads.push(workload);
         }
         let keys = keys.into_values().collect();
-        Self { path: path.to_owned(), arch: arch.to_string(), keys }
+        let quarantined =
+            evidence.quarantine().filter_map(|(entry, record)| QuarantineView::new(entry, record));
+        Self {
+            path: path.to_owned(),
+            arch: arch.to_string(),
+            keys,
+            quarantined: quarantined.collect(),
+        }
     }
 
     /// Only what a selection admits, and at most `limit` candidates of each entry: the winner and
     /// the fastest others.
     pub(super) fn narrowed(mut self, selection: &Selection, limit: Option<usize>) -> Self {
         self.keys.retain(|view| selection.admits(&view.device, &view.key));
+        self.quarantined.retain(|view| selection.admits_entry(&view.entry));
         let Some(limit) = limit else { return self };
         for view in &mut self.keys {
             let winner = view.decision.as_ref().map(|decision| decision.winner.as_str());
             for workload in &mut view.workloads {
-                workload.candidates.sort_by_key(|one| Some(one.algo.as_str()) != winner);
+                workload.candidates.sort_by_key(|one| Some(one.record.algo.as_str()) != winner);
                 workload.candidates.truncate(limit);
             }
         }
         self
+    }
+}
+
+impl View {
+    /// Only the candidates that may not win, and where.
+    pub(super) fn quarantine_alone(mut self) -> Self {
+        for view in &mut self.keys {
+            for workload in &mut view.workloads {
+                workload.candidates.retain(|one| one.record.timing().is_none());
+            }
+            view.workloads.retain(|workload| !workload.candidates.is_empty());
+        }
+        self.keys.retain(|view| !view.workloads.is_empty());
+        self
+    }
+}
+
+impl QuarantineView {
+    fn new(entry: &EntryKey, record: &Record) -> Option<Self> {
+        let Outcome::Quarantined { reason, detail } = &record.outcome else { return None };
+        Some(Self {
+            entry: entry.clone(),
+            algo: record.algo.to_string(),
+            kernel_hash: record.kernel_hash,
+            reason: *reason,
+            detail: detail.clone(),
+        })
     }
 }
 

@@ -1,13 +1,16 @@
 //! The flags of populate.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune::{Arch, DType, Device, DeviceChoice, DeviceError, KernelSize};
-use voxtune_cloud::{Crop, FileOptions, Generator, MAX_VOXELS, Source};
+use voxtune::{Arch, DType, DeviceChoice, KernelSize};
+use voxtune_cloud::{Crop, FileOptions, MAX_VOXELS, Source};
 use voxtune_shape::grid::{ChannelPair, GridOverrides};
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoMode, Direction, Preset};
-use voxtune_tune::Request;
+use voxtune_tune::audit::coverage::preset_clouds;
+use voxtune_tune::partition::PartitionChoice;
+use voxtune_tune::{DeviceSpec, Extent, Request};
 
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
@@ -49,6 +52,19 @@ pub struct PopulateArguments {
     /// Skip what has valid evidence for every algorithm asked for
     #[arg(long)]
     resume: bool,
+    /// Measure only algorithms without valid evidence, such as those whose kernels have changed, in one
+    /// race with the stored leaders
+    #[arg(long, conflicts_with = "resume")]
+    top_up: bool,
+    /// Give quarantined algorithms another chance
+    #[arg(long)]
+    retry_quarantined: bool,
+    /// Run algorithms in this process: one that crashes or hangs ends the run
+    #[arg(long)]
+    no_isolation: bool,
+    /// Seconds that an algorithm gets at least before it counts as hung; large layers get more
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = time_limit)]
+    time_limit: Duration,
     /// Device to measure: auto (the first GPU, else the CPU), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
@@ -66,9 +82,21 @@ pub struct PopulateArguments {
     /// of the leader [default: 6 on a CPU, 1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     budget: Option<Duration>,
+    /// Give every algorithm the same number of samples, however slow: the oracle that regret is
+    /// measured against
+    #[arg(long, conflicts_with = "budget")]
+    exhaustive: bool,
     /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
+    /// The part of the work that falls to this machine, such as slice:1/4, or env to ask the
+    /// scheduler: VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX (Kubernetes) and
+    /// VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
+    #[arg(long, value_name = "PART")]
+    partition: Option<PartitionChoice>,
+    /// Add the raw samples of every race to a file, for replay
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
     /// Seed of clouds and values
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
@@ -96,17 +124,32 @@ impl PopulateArguments {
         &self.folder
     }
 
-    pub(super) fn open_device(&self) -> Result<(Device, Option<String>), DeviceError> {
-        let (device, why) = Device::open_with(self.device, &self.kernels.source())?;
-        match self.threads {
-            Some(threads) if !device.identity().arch.is_cuda() => {
-                Ok((Device::cpu_with_threads(threads)?, why))
-            }
-            _ => Ok((device, why)),
+    pub(super) const fn partition(&self) -> Option<PartitionChoice> {
+        self.partition
+    }
+
+    pub(super) fn samples(&self) -> Option<&Path> {
+        self.samples.as_deref()
+    }
+
+    pub(super) const fn is_isolated(&self) -> bool {
+        !self.no_isolation
+    }
+
+    pub(super) fn device(&self) -> DeviceSpec {
+        DeviceSpec {
+            choice: self.device,
+            threads: self.threads,
+            kernels: Some(self.kernels.kernels()),
+            toolkit: Some(self.kernels.toolkit()),
+            note: String::new(),
         }
     }
 
     pub(super) fn budget(&self, arch: Arch) -> Duration {
+        if self.exhaustive {
+            return Duration::MAX;
+        }
         self.budget.unwrap_or_else(|| Duration::from_secs(if arch.is_cuda() { 1 } else { 6 }))
     }
 
@@ -117,10 +160,7 @@ impl PopulateArguments {
             kernels: self.kernel_sizes.clone(),
             dtypes: self.dtypes.clone(),
         };
-        let generators: &[Generator] = match self.preset {
-            Preset::Default => &Generator::ALL,
-            Preset::Quick => &[Generator::Uniform],
-        };
+        let generators = preset_clouds(self.preset);
         let clouds = self.clouds.clone();
         Request {
             grid: self.preset.grid().with(overrides),
@@ -132,7 +172,19 @@ impl PopulateArguments {
             directions: self.directions(),
             modes,
             budget: Duration::ZERO,
-            resume: self.resume,
+            extent: self.extent(),
+            retry_quarantined: self.retry_quarantined,
+            time_limit: self.time_limit,
+        }
+    }
+
+    const fn extent(&self) -> Extent {
+        if self.resume {
+            Extent::Missing
+        } else if self.top_up {
+            Extent::New
+        } else {
+            Extent::Whole
         }
     }
 
@@ -187,4 +239,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     number
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "expected a number of seconds of at least 0".to_owned())
+}
+
+fn time_limit(text: &str) -> Result<Duration, String> {
+    match seconds(text) {
+        Ok(limit) if !limit.is_zero() => Ok(limit),
+        _ => Err("expected a number of seconds above 0".to_owned()),
+    }
 }

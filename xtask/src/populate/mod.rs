@@ -2,6 +2,7 @@
 
 mod arguments;
 mod progress;
+mod recorder;
 mod table;
 
 use std::collections::BTreeSet;
@@ -9,18 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune::{Device, DeviceError, is_known_algorithm, known_algorithms};
+use voxtune::{DeviceError, is_known_algorithm, known_algorithms};
 use voxtune_cache::CacheDir;
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoId, AlgoMode, Direction};
 use voxtune_tune::estimate::{configuration_bytes, human_bytes};
-use voxtune_tune::{Plan, Populate, Summary};
+use voxtune_tune::samples::SamplesWriter;
+use voxtune_tune::worker::WorkerError;
+use voxtune_tune::{Executor, Plan, Populate, Summary, Worker};
 
 pub(crate) use arguments::PopulateArguments;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
 use progress::Progress;
+use recorder::Recorder;
 
 /// How long to wait for another populate that is writing the same file: each write takes
 /// milliseconds.
@@ -32,43 +36,57 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let modes = AlgoModes::resolve(arguments.algo_mode(), variable).map_err(Failure::usage)?;
     check_names(&modes)?;
     let mut request = arguments.request(modes);
-    let plan = Plan::new(&request).map_err(Failure::usage)?;
+    let mut plan = Plan::new(&request).map_err(Failure::usage)?;
     for merged in &plan.merged {
         let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
         output::status("Merged", format_args!("{text}, which share a bucket"));
     }
+    if let Some(partition) = arguments.partition() {
+        let partition = partition.resolve(variable).map_err(Failure::usage)?;
+        let whole = plan.configurations.len();
+        partition.keep(&mut plan, &request.directions);
+        let part = plan.configurations.len();
+        output::status("Partition", format_args!("{partition}: {part} of {whole} configurations"));
+    }
     if arguments.is_dry_run() && !arguments.demands_a_device() {
         return Ok(dry_run(&plan, &request.directions));
     }
-    let device = open(arguments)?;
-    check_available(&device, &request.modes, &request.directions)?;
+    let start = Instant::now();
+    let mut executor = open(arguments)?;
+    check_available(&executor, &request.modes, &request.directions)?;
     if arguments.is_dry_run() {
         return Ok(dry_run(&plan, &request.directions));
     }
-    request.budget = arguments.budget(device.identity().arch);
+    let arch = executor.identity().arch;
+    request.budget = arguments.budget(arch);
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_for_ctrl_c(&interrupt)?;
-    output::status("Device", device.identity());
-    output::status("Cache", cache.decisions_path(device.identity().arch).display());
+    output::status("Device", executor.identity());
+    output::status("Cache", cache.decisions_path(arch).display());
     let populate = Populate {
-        device: &device,
         plan: &plan,
         request: &request,
         cache: &cache,
         lock_wait: LOCK_WAIT,
         interrupt: &interrupt,
     };
+    let samples = arguments.samples().map(SamplesWriter::append_to).transpose();
+    let samples = samples.map_err(Failure::failed)?;
     let mut progress = Progress::new(plan.configurations.len());
-    let start = Instant::now();
-    let result = populate.run(&mut progress);
+    let mut recorder = Recorder { progress: &mut progress, samples, failure: None };
+    let result = populate.run(&mut executor, &mut recorder);
+    let unsaved = recorder.failure;
     progress.finish();
     output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
     let summary = result.map_err(Failure::failed)?;
-    let decisions = cache.decisions_path(device.identity().arch);
+    if let Some(error) = &unsaved {
+        output::complain("error", format_args!("samples are not complete: {error}"));
+    }
+    let decisions = cache.decisions_path(arch);
     output::result(format_args!("cache {}", decisions.display()));
     output::result(last_line(&summary));
-    Ok(if summary.failed == 0 { Exit::Success } else { Exit::Failure })
+    Ok(if summary.failed == 0 && unsaved.is_none() { Exit::Success } else { Exit::Failure })
 }
 
 fn last_line(summary: &Summary) -> String {
@@ -106,18 +124,17 @@ fn check_names(modes: &AlgoModes) -> Result<(), Failure> {
 
 /// Names that this device lacks are refused before anything is measured.
 fn check_available(
-    device: &Device,
+    executor: &Executor,
     modes: &AlgoModes,
     directions: &[Direction],
 ) -> Result<(), Failure> {
-    let present: Vec<AlgoId> =
-        device.registry().algorithms().map(|algorithm| algorithm.id().clone()).collect();
     for &direction in directions {
-        if let Some(lacking) = modes.of(direction).unknown(&present).first() {
+        let present = executor.algorithms();
+        if let Some(lacking) = modes.of(direction).unknown(present).first() {
             return Err(Failure::usage(format!(
                 "{} has no algorithm `{lacking}`: it has {}",
-                device.identity().arch,
-                alternatives(lacking, &present)
+                executor.identity().arch,
+                alternatives(lacking, present)
             )));
         }
     }
@@ -136,19 +153,31 @@ fn alternatives(name: &AlgoId, ids: &[AlgoId]) -> String {
     text
 }
 
-fn open(arguments: &PopulateArguments) -> Result<Device, Failure> {
-    let opened = arguments.open_device();
-    let (device, why_no_gpu) = opened.map_err(|error| match error {
-        DeviceError::NotFound { .. } => Failure::no_device(error),
-        other => Failure::failed(other),
-    })?;
+/// Opens the device, in a worker unless told otherwise.
+fn open(arguments: &PopulateArguments) -> Result<Executor, Failure> {
+    let spec = arguments.device();
+    let (executor, why_no_gpu) = if arguments.is_isolated() && !arguments.is_dry_run() {
+        let worker = Worker::start(&spec).map_err(|error| match error {
+            WorkerError::Refused { not_found: true, .. } => Failure::no_device(error),
+            other => Failure::failed(other),
+        })?;
+        let note = worker.opened().note.clone();
+        (Executor::from(worker), note)
+    } else {
+        let (device, note) = spec.open().map_err(|error| match error {
+            DeviceError::NotFound { .. } => Failure::no_device(error),
+            other => Failure::failed(other),
+        })?;
+        (Executor::from(device), note)
+    };
     if let Some(why) = why_no_gpu {
         output::status("Note", why);
     }
-    Ok(device)
+    Ok(executor)
 }
 
-/// The first Ctrl-C ends the run after the sample at hand; the second ends the process.
+/// The first Ctrl-C ends the run, and a worker with it, or else after the sample at hand; the second
+/// ends the process.
 fn watch_for_ctrl_c(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
     let flag = Arc::clone(interrupt);
     ctrlc::set_handler(move || {
@@ -159,7 +188,7 @@ fn watch_for_ctrl_c(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
             )]
             std::process::exit(130);
         }
-        output::status("Stopping", "after the sample at hand; again to end at once");
+        output::status("Stopping", "and keeping what is measured; again to end at once");
     })
     .map_err(|error| Failure::failed(format!("failed to listen for Ctrl-C: {error}")))
 }

@@ -128,6 +128,10 @@ impl Observer for Progress {
                     &format!("{from} is corrupt ({}): kept as {to}", file.reason),
                 );
             }
+            Event::CandidateLost { algo, operation, reason, detail } => {
+                let place = operation.map_or_else(|| "the trial".to_owned(), ToString::to_string);
+                self.status("Lost", &format!("{algo} in {place} ({reason}): {detail}"));
+            }
             Event::EntryStarted { operation, cloud } => {
                 self.bar.set_message(format!("{operation} on {cloud}"));
             }

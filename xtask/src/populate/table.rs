@@ -2,7 +2,7 @@
 
 use voxtune_shape::grid::Configuration;
 use voxtune_tune::commit::Committed;
-use voxtune_tune::populate::EntryReport;
+use voxtune_tune::report::EntryReport;
 
 use crate::duration::fine;
 

@@ -1,0 +1,185 @@
+//! `check`: every kernel of a GPU against what is known to be right.
+
+use std::collections::BTreeSet;
+
+use voxtune::DeviceChoice;
+use voxtune_cuda::{CudaError, algorithms};
+use voxtune_tune::cuda_kernels::CudaKernels;
+use voxtune_tune::kernel_check::{self, CheckEvent, CheckOptions, Step, WorstError};
+
+use crate::duration::coarse;
+use crate::exit::{Exit, Failure};
+use crate::json_file::JsonFile;
+use crate::kernel_folders::KernelFolders;
+use crate::measured_clouds::CloudArguments;
+use crate::output;
+
+/// Voxels of a generated cloud in the table of errors.
+const TABLE_VOXELS: usize = 30_000;
+
+/// Failures that are printed; all of them are in the JSON file.
+const SHOWN_FAILURES: usize = 60;
+
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArguments {
+    /// Few shapes and small ones, on which every instance of a family still runs: for sanitizers
+    #[arg(long)]
+    quick: bool,
+    /// Only algorithms whose id contains this text
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    filter: String,
+    /// Steps to run: maps, float64, shapes, clouds, repeats, large [default: all; quick: all but large]
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    steps: Option<Vec<Step>>,
+    /// Runs of each algorithm that must agree to the bit [default: 100; quick: 3]
+    #[arg(long, value_name = "N")]
+    repeats: Option<usize>,
+    /// List the families of algorithms that use no library of others, one a line, and check nothing
+    #[arg(long)]
+    list_families: bool,
+    #[command(flatten)]
+    clouds: CloudArguments,
+    /// GPU to check: cuda:N, or auto for the first
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cuda(0))]
+    device: DeviceChoice,
+    #[command(flatten)]
+    json: JsonFile,
+    #[command(flatten)]
+    kernels: KernelFolders,
+}
+
+impl CheckArguments {
+    fn options(&self) -> Result<CheckOptions, Failure> {
+        let steps = self.steps.clone().unwrap_or_else(|| {
+            Step::ALL.into_iter().filter(|step| !self.quick || *step != Step::Large).collect()
+        });
+        Ok(CheckOptions {
+            quick: self.quick,
+            filter: self.filter.clone(),
+            steps,
+            repeats: self.repeats.unwrap_or(if self.quick { 3 } else { 100 }),
+            clouds: self.clouds.generated_and_named(TABLE_VOXELS)?,
+        })
+    }
+
+    fn open(&self) -> Result<CudaKernels, Failure> {
+        let ordinal = match self.device {
+            DeviceChoice::Cuda(ordinal) => ordinal,
+            DeviceChoice::Auto => 0,
+            DeviceChoice::Cpu => {
+                let why = "check is about GPUs: `cargo test` checks the algorithms of the CPU";
+                return Err(Failure::usage(why));
+            }
+        };
+        let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
+        CudaKernels::open(ordinal as usize, &folder, &toolkit).map_err(|error| match error {
+            CudaError::NoDriver | CudaError::NoDevice { .. } => Failure::no_device(error),
+            other => Failure::failed(other),
+        })
+    }
+}
+
+pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
+    if arguments.list_families {
+        families().into_iter().for_each(output::result);
+        return Ok(Exit::Success);
+    }
+    arguments.json.check()?;
+    let kernels = arguments.open()?;
+    let options = arguments.options()?;
+    output::status("Device", kernels.describe());
+    let report = kernel_check::check(kernels, &options, &mut progress).map_err(Failure::failed)?;
+    for step in &report.steps {
+        output::result(format_args!(
+            "{:8} {:6} checked, {} wrong, {:.1} s",
+            step.step,
+            step.checked,
+            step.failures.len(),
+            step.seconds
+        ));
+    }
+    if !report.worst.is_empty() {
+        output::result(
+            "\nworst error of any element, over the larger of its magnitude and the root mean square",
+        );
+        output::results(&kernel_check::table(&report.worst));
+    }
+    let failures: Vec<&str> = report.failures().collect();
+    for failure in failures.iter().take(SHOWN_FAILURES) {
+        output::result(format_args!("FAILED {failure}"));
+    }
+    arguments.json.write(&report)?;
+    let past = report.worst.iter().filter(|worst| WorstError::exceeds(worst)).count();
+    let checked: usize = report.steps.iter().map(|step| step.checked).sum();
+    output::result(format_args!(
+        "checked {checked}, failures {}, entries of the table past their tolerance {past}",
+        failures.len()
+    ));
+    Ok(if failures.is_empty() && past == 0 { Exit::Success } else { Exit::Failure })
+}
+
+/// What a sanitizer is run on one by one: a library's own kernels are its maker's to check.
+fn families() -> BTreeSet<&'static str> {
+    let own = algorithms().iter().filter(|algorithm| !algorithm.requires_cublas());
+    own.map(|algorithm| algorithm.id().family()).collect()
+}
+
+fn progress(event: &CheckEvent<'_>) {
+    match event {
+        CheckEvent::Compiled(done) => output::status(
+            "Compiled",
+            format_args!(
+                "{} of {} instances, {} failed, in {}",
+                done.fresh,
+                done.instances,
+                done.failed,
+                coarse(done.elapsed)
+            ),
+        ),
+        CheckEvent::Started(step) => output::status("Checking", step),
+        CheckEvent::Ended(report) if !report.failures.is_empty() => output::status(
+            "Wrong",
+            format_args!("{}: {} of {}", report.step, report.failures.len(), report.checked),
+        ),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn arguments(more: &[&str]) -> CheckArguments {
+        let line = ["xtask", "check"].iter().chain(more);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Check(arguments) => arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_and_a_cpu_have_their_statuses() {
+        let exit = |device| run(&arguments(&["--device", device])).unwrap_err().exit;
+        assert_eq!((exit("cuda:4095"), exit("cpu")), (Exit::NoDevice, Exit::Usage));
+    }
+
+    #[test]
+    fn quick_leaves_out_what_sanitizers_cannot_bear() {
+        let quick = arguments(&["--quick", "--clouds", "uniform", "uniform:70"]).options().unwrap();
+        assert!(!quick.steps.contains(&Step::Large) && quick.repeats == 3);
+        let labels: Vec<&str> = quick.clouds.iter().map(|cloud| &*cloud.label).collect();
+        assert_eq!(labels, ["uniform", "surface", "uniform:70"]);
+        let named = arguments(&["--steps", "large", "maps", "--repeats", "7"]).options().unwrap();
+        assert_eq!((named.steps, named.repeats), (vec![Step::Large, Step::Maps], 7));
+    }
+
+    #[test]
+    fn every_family_without_a_library_is_listed() {
+        let families = families();
+        assert!(families.len() >= 3 && !families.contains("explicit_gemm"), "{families:?}");
+    }
+}

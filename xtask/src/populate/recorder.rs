@@ -1,0 +1,35 @@
+//! Raw samples of a run, saved beside its results.
+
+use voxtune_tune::samples::{RaceSamples, SamplesError, SamplesWriter};
+use voxtune_tune::{Event, Observer};
+
+use super::progress::Progress;
+
+/// Shows progress, and keeps the samples of every entry that was measured.
+pub(super) struct Recorder<'p> {
+    pub(super) progress: &'p mut Progress,
+    pub(super) samples: Option<SamplesWriter>,
+    /// The first failure to write; nothing is written after it.
+    pub(super) failure: Option<SamplesError>,
+}
+
+impl Recorder<'_> {
+    fn record(&mut self, race: &RaceSamples) {
+        let Some(samples) = &mut self.samples else { return };
+        if let Err(error) = samples.write(race) {
+            self.failure = Some(error);
+            self.samples = None;
+        }
+    }
+}
+
+impl Observer for Recorder<'_> {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::ConfigurationEnded { reports, .. } = event {
+            for race in reports.iter().filter_map(|report| RaceSamples::of(&report.measured)) {
+                self.record(&race);
+            }
+        }
+        self.progress.event(event);
+    }
+}

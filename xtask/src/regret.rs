@@ -1,0 +1,167 @@
+//! `regret`: how much slower stored choices are than the best that there is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use voxtune_cache::{CacheDir, Decisions};
+use voxtune_tune::distribution::Distribution;
+use voxtune_tune::regret::{Comparison, Flips, Report, assess, plot_svg};
+use voxtune_tune::samples::{RaceSamples, SamplesError, SamplesReader};
+
+use crate::exit::{Exit, Failure};
+use crate::folder::FolderArguments;
+use crate::kernel_folders::in_target;
+use crate::output;
+use crate::populate::{self, PopulateArguments};
+
+/// Arguments of `regret`.
+#[derive(Debug, clap::Args)]
+pub struct RegretArguments {
+    /// Samples that populate --exhaustive --samples has written; without any, they are taken now
+    #[arg(value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// Cache folder whose choices are judged [default: where populate would write]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Cache folder of a second population, to count choices that differ
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    /// Write everything to a JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the distributions into an SVG file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// What to measure, as flags of populate behind `--`: `-- --clouds sweep.pcd --partition slice:1/20`
+    #[arg(last = true, value_name = "POPULATE FLAGS", conflicts_with = "samples")]
+    populate: Vec<String>,
+}
+
+/// Populate's flags by themselves.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask regret --")]
+struct Measure {
+    #[command(flatten)]
+    arguments: PopulateArguments,
+}
+
+pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
+    let cache = match &arguments.cache {
+        Some(folder) => folder.clone(),
+        None => FolderArguments::default().resolve()?,
+    };
+    // Whoever waits for an hour of measuring must not hear then that a folder is missing.
+    let decisions = read(&cache)?;
+    let against = arguments.against.as_deref().map(read).transpose()?;
+    let mut exit = Exit::Success;
+    let files = if arguments.samples.is_empty() {
+        let (measured, file) = measure(&arguments.populate)?;
+        exit = measured;
+        vec![file]
+    } else {
+        arguments.samples.clone()
+    };
+    let mut oracle: Vec<RaceSamples> = Vec::new();
+    for file in &files {
+        let races: Result<Vec<RaceSamples>, SamplesError> =
+            SamplesReader::open(file).and_then(|reader| reader.collect());
+        oracle.extend(races.map_err(Failure::failed)?);
+    }
+    let report = assess(&oracle, &decisions, against.as_ref());
+    output::results(&table(&report));
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&report).map_err(Failure::failed)?;
+        write(path, &json)?;
+    }
+    if let Some(path) = &arguments.svg {
+        write(path, &plot_svg(&report).map_err(Failure::failed)?)?;
+    }
+    Ok(exit)
+}
+
+/// The decisions of a folder, of all architectures.
+fn read(folder: &Path) -> Result<Decisions, Failure> {
+    let cache = CacheDir::new(folder);
+    let mut all = Vec::new();
+    for arch in cache.archs().map_err(Failure::failed)? {
+        let decisions = cache.read_decisions(arch).map_err(Failure::failed)?;
+        all.extend(decisions.iter().flat_map(|decisions| decisions.iter().collect::<Vec<_>>()));
+    }
+    if all.is_empty() {
+        return Err(Failure::failed(format!("{}: no decisions here", folder.display())));
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// Samples every candidate alike, into a scratch folder of its own.
+fn measure(flags: &[String]) -> Result<(Exit, PathBuf), Failure> {
+    let scratch = in_target("regret");
+    let samples = scratch.join("oracle.samples");
+    let failed = |error| Failure::failed(format!("{}: {error}", scratch.display()));
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(failed)?;
+    }
+    fs::create_dir_all(&scratch).map_err(failed)?;
+    let text = |path: &Path| path.display().to_string();
+    let own =
+        ["--exhaustive", "--samples", &text(&samples), "--out", &text(&scratch.join("caches"))]
+            .map(str::to_owned);
+    let line = std::iter::once("regret".to_owned()).chain(own).chain(flags.iter().cloned());
+    let Measure { arguments } = Measure::try_parse_from(line).map_err(Failure::usage)?;
+    let exit = populate::run(&arguments)?;
+    Ok((exit, samples))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+}
+
+fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{:<24}  {:>7}  {:>8}  {:>8}  {:>8}  {:>8}  {:>7}\n",
+        "regret of", "entries", "mean", "median", "p95", "worst", "without"
+    );
+    for (name, comparison) in [
+        ("the stored choice", &report.cached),
+        ("a neighbouring bucket's", &report.bucket_transfer),
+        ("a neighbouring density's", &report.density_transfer),
+        ("the default", &report.default),
+    ] {
+        let Comparison { regret, without_choice, not_measured, points } = comparison;
+        let [mean, median, p95, worst] = quantiles(*regret);
+        text.push_str(&format!(
+            "{name:<24}  {:>7}  {mean:>8}  {median:>8}  {p95:>8}  {worst:>8}  {:>7}\n",
+            points.len(),
+            without_choice + not_measured
+        ));
+    }
+    for point in report.cached.points.iter().take(3).filter(|point| point.regret > 0.0) {
+        text.push_str(&format!(
+            "  {:.2} %: {} on {} of {}: {}, best {}\n",
+            point.regret * 100.0,
+            point.key,
+            point.rows_out,
+            point.cloud,
+            point.choice,
+            point.best
+        ));
+    }
+    if let Some(flips) = &report.flips {
+        let Flips { keys, flipped, cost } = flips;
+        let [mean, _, _, worst] = quantiles(*cost);
+        text.push_str(&format!(
+            "flips: {flipped} of {keys} keys ({:.2} %), between their winners mean {mean}, worst {worst}\n",
+            flips.rate() * 100.0
+        ));
+    }
+    text
+}
+
+fn quantiles(distribution: Option<Distribution>) -> [String; 4] {
+    let percent = |value: f64| format!("{:.2} %", value * 100.0);
+    distribution.map_or_else(
+        || ["-"; 4].map(str::to_owned),
+        |one| [one.mean, one.median, one.p95, one.worst].map(percent),
+    )
+}
