@@ -12,9 +12,9 @@
 // A block stays on its multiprocessor and takes tiles of ROWS positions x COLS result channels from a counter. One warpgroup
 // gathers, GROUPS warpgroups multiply; they meet only at the barriers of a ring of STAGES stages, so that the next tile's
 // gathers run while the last one is still multiplied and stored. A stage is DEPTH gathered channels of one offset: the rows
-// that have it, by cp.async, the weights, by the copy engine, and a bit a row that says which rows are there. A is multiplied out of
-// registers: ldmatrix takes an absent row from a line of zeros, so that absent rows cost no copy, and a group of 64 rows of
-// which none is there costs nothing.
+// that have it, by cp.async, the weights, by the copy engine, and a bit a row that says which rows are there. A is multiplied
+// out of registers: ldmatrix takes an absent row from a line of zeros, so that absent rows cost no copy, and a group of 64
+// rows of which none is there costs nothing.
 //
 // Invariants
 // * full[stage]: each gathering thread arrives once when its copies have landed, one lane of each gathering warp after writing the
@@ -23,6 +23,7 @@
 // * Where operands are not aligned to 16 bytes, weights come by ordinary writes; wgmma reads them through the asynchronous proxy, so
 //   each multiplying thread fences between waiting for a stage and reading it.
 // * scheduler is {tiles taken past the first of each block, blocks done} and zero between launches: the last block resets it.
+//   Launches of one loaded instance must not overlap; a device's launches are all on one stream.
 // * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN is NaN).
 // * Every row of the result is written, with zeros where a row has no pair. Sums run in a fixed order, whichever block takes a tile:
 //   bitwise repeatable.

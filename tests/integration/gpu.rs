@@ -1,14 +1,12 @@
 //! What needs a CUDA device, with kernels from `VOXTUNE_KERNELS` or a compiler.
 
-use std::path::PathBuf;
-
 use voxtune::{
-    DType, Device, DeviceChoice, Direction, KernelSize, KernelSource, Launch, Operation,
-    SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
+    DType, Device, Direction, KernelSize, Launch, Operation, SparseTensor, SubmConv3d, Tensor,
+    Tuner, Voxels,
 };
 use voxtune_cloud::{Generator, generate};
 
-use crate::suite::Suite;
+use crate::suite::{Suite, open_gpu};
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu::the_first_device_opens", the_first_device_opens);
@@ -18,12 +16,7 @@ pub(crate) fn add(suite: &mut Suite) {
 }
 
 fn gpu() -> Device {
-    let named = |name, otherwise: &str| {
-        std::env::var_os(name).map_or_else(|| PathBuf::from(otherwise), PathBuf::from)
-    };
-    let kernels = named("VOXTUNE_KERNELS", "target/kernels");
-    let source = KernelSource::compiling(kernels, "target/cuda-toolkit");
-    Device::open_with(DeviceChoice::Cuda(0), &source).unwrap().0
+    open_gpu().unwrap()
 }
 
 fn the_first_device_opens() {

@@ -7,8 +7,6 @@
     reason = "launching a kernel that goes astray is what these tests are about"
 )]
 
-use std::path::PathBuf;
-
 use cudarc::driver::{CudaContext, result, sys};
 use voxtune::{DType, DeviceChoice};
 use voxtune_cache::Reason;
@@ -18,7 +16,7 @@ use voxtune_tune::DeviceSpec;
 
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{Run, reason};
-use crate::suite::Suite;
+use crate::suite::{Suite, TOOLKIT, kernels_folder};
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu_faults::a_crash_a_hang_and_a_race_cost_themselves", each_costs_itself);
@@ -54,14 +52,11 @@ pub(crate) fn hang() {
 }
 
 fn gpu_spec(injected: &[Injected]) -> DeviceSpec {
-    let named = |name, otherwise: &str| {
-        std::env::var_os(name).map_or_else(|| PathBuf::from(otherwise), PathBuf::from)
-    };
     DeviceSpec {
         choice: DeviceChoice::Cuda(0),
         threads: None,
-        kernels: Some(named("VOXTUNE_KERNELS", "target/kernels")),
-        toolkit: Some("target/cuda-toolkit".into()),
+        kernels: Some(kernels_folder()),
+        toolkit: Some(TOOLKIT.into()),
         ..spec(injected)
     }
 }

@@ -4,13 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
-use voxtune::{Device, DeviceChoice};
+use voxtune::{Device, DeviceChoice, DeviceError, KernelSource};
 
 /// Tests to run and tests to leave out.
 #[derive(Default)]
 pub(crate) struct Suite {
     trials: Vec<Trial>,
     without_gpu: usize,
+    /// Whether the GPU opens, or why not, once it has been tried.
+    gpu: Option<Result<(), String>>,
     without_scan: usize,
 }
 
@@ -19,8 +21,19 @@ pub(crate) fn scan_file() -> Option<PathBuf> {
     std::env::var_os("VOXTUNE_SCAN").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-fn has_gpu() -> bool {
-    Device::open(DeviceChoice::Cuda(0)).is_ok()
+/// The folder of a CUDA toolkit that is looked at last.
+pub(crate) const TOOLKIT: &str = "target/cuda-toolkit";
+
+/// The folder of compiled kernels: `VOXTUNE_KERNELS`, else where the tool puts them.
+pub(crate) fn kernels_folder() -> PathBuf {
+    std::env::var_os("VOXTUNE_KERNELS")
+        .map_or_else(|| PathBuf::from("target/kernels"), PathBuf::from)
+}
+
+/// The first CUDA device, with kernels from that folder or a compiler.
+pub(crate) fn open_gpu() -> Result<Device, DeviceError> {
+    let source = KernelSource::compiling(kernels_folder(), TOOLKIT);
+    Device::open_with(DeviceChoice::Cuda(0), &source).map(|(device, _)| device)
 }
 
 fn requires_gpu() -> bool {
@@ -47,7 +60,8 @@ impl Suite {
 
     /// A test that needs a CUDA device.
     pub(crate) fn gpu_test(&mut self, name: &str, test: impl FnOnce() + Send + 'static) {
-        let runs = has_gpu() || requires_gpu();
+        let opens = || open_gpu().map(drop).map_err(|error| error.to_string());
+        let runs = self.gpu.get_or_insert_with(opens).is_ok() || requires_gpu();
         self.without_gpu += usize::from(!runs);
         self.trials.push(trial(name, test).with_kind("gpu").with_ignored_flag(!runs));
     }
@@ -56,8 +70,9 @@ impl Suite {
     pub(crate) fn left_out(&self) -> String {
         let mut text =
             format!("left out: {} GPU tests, {} scan tests", self.without_gpu, self.without_scan);
-        if self.without_gpu > 0 {
-            text.push_str("; no CUDA device (VOXTUNE_REQUIRE_GPU=1 makes that a failure)");
+        if let Some(Err(why)) = &self.gpu {
+            text.push_str("; no GPU (VOXTUNE_REQUIRE_GPU=1 makes that a failure): ");
+            text.push_str(why);
         }
         if self.without_scan > 0 {
             text.push_str("; VOXTUNE_SCAN names no file");
