@@ -25,7 +25,7 @@
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS; MASK_WORDS;
 // VEC_A, VEC_B, VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
 // elementwise copies. MIN_BLOCKS: blocks a multiprocessor that the register budget is cut for.
-#include "common.cuh"
+#include "tile_gemm.cuh"
 
 using namespace voxtune;
 
@@ -60,23 +60,6 @@ constexpr int SHARED_BYTES = RING_BYTES + ZERO_BYTES + INDEX_SLOTS * ROWS * 4 + 
 // What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
-struct MaskGemmParams {
-    const Element* gathered;
-    const Element* weights;
-    Element* result;
-    const int* table;
-    const uint32_t* masks;
-    const int* row_of_position;
-    int64_t table_pitch;
-    int n;
-    int c_in;
-    int c_out;
-    int volume;
-    int mirror;
-    int copies_aligned;  // whether gathered and weights are aligned to their copies
-    int result_aligned;
-};
-
 struct Shared {
     char* ring;
     char* zeros;
@@ -102,7 +85,7 @@ __device__ __forceinline__ Shared carve(char* base) {
 }
 
 // Masks of the block's rows, of their groups of 16 and of the block; the list of offsets present.
-__device__ __forceinline__ void gather_masks(const MaskGemmParams& p, const Shared& s, int first) {
+__device__ __forceinline__ void gather_masks(const TileGemmParams& p, const Shared& s, int first) {
     const int lane = threadIdx.x % 32;
     for (int row = threadIdx.x; row < ROWS; row += THREADS) {
         const int position = first + row;
@@ -137,7 +120,7 @@ using PlanB = CopyPlan<TileB, B_LINES, B_LENGTH, VEC_B, THREADS>;
 // The copying side: its place in the flat list of (offset, block of channels), and the addresses that advance with it.
 template <bool FAST_A, bool FAST_B>
 struct Producer {
-    const MaskGemmParams& p;
+    const TileGemmParams& p;
     const Shared& s;
     const int column, c_gathered, count, blocks_k;
     PlanA plan_a;
@@ -149,7 +132,7 @@ struct Producer {
     int left;             // channels of the gathered side from this thread's first along A
     int ordinal = 0, block = 0, slot = 0, stage = 0, offset = 0;
 
-    __device__ __forceinline__ Producer(const MaskGemmParams& p, const Shared& s, int first, int column, int count)
+    __device__ __forceinline__ Producer(const TileGemmParams& p, const Shared& s, int first, int column, int count)
         : p(p), s(s), column(column), c_gathered(DGRAD ? p.c_out : p.c_in), count(count), blocks_k(ceil_div(c_gathered, DEPTH)) {
         table = reinterpret_cast<const char*>(p.table + first + threadIdx.x * 4);
         pin(table);
@@ -310,7 +293,7 @@ __device__ __forceinline__ void multiply(float (&acc)[FRAGS_M][FRAGS_N][4], cons
 }
 
 // Accumulators through shared memory to the result rows, in 16-byte stores where channels and base allow.
-__device__ __forceinline__ void store(const MaskGemmParams& p, float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
+__device__ __forceinline__ void store(const TileGemmParams& p, float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
                                       int column, int c_result, int warp_m, int warp_n) {
     const int lane = threadIdx.x % 32;
     Element* staged = reinterpret_cast<Element*>(ring);
@@ -349,7 +332,7 @@ __device__ __forceinline__ void store(const MaskGemmParams& p, float (&acc)[FRAG
 
 // The walk over the flat list.
 template <bool FAST_A, bool FAST_B>
-__device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const MaskGemmParams& p, const Shared& s, int first, int column,
+__device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const TileGemmParams& p, const Shared& s, int first, int column,
                                      int warp_m, int warp_n) {
     const int lane = threadIdx.x % 32;
     const int count = *s.count;
@@ -393,7 +376,7 @@ __device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const Ma
     __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(const __grid_constant__ MaskGemmParams p) {
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(const __grid_constant__ TileGemmParams p) {
     extern __shared__ __align__(128) char shared_base[];
     const Shared s = carve(shared_base);
     const int c_result = DGRAD ? p.c_in : p.c_out;

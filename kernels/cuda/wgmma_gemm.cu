@@ -32,6 +32,7 @@
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups; MIN_BLOCKS:
 // blocks a multiprocessor; MASK_WORDS.
+#include "tile_gemm.cuh"
 #include "wgmma.cuh"
 
 using namespace voxtune;
@@ -89,23 +90,6 @@ extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 __device__ int scheduler[2];
 
-struct WgmmaGemmParams {
-    const Element* gathered;
-    const Element* weights;
-    Element* result;
-    const int* table;
-    const uint32_t* masks;
-    const int* row_of_position;
-    int64_t table_pitch;
-    int n;
-    int c_in;
-    int c_out;
-    int volume;
-    int mirror;
-    int copies_aligned;  // whether gathered and weights are aligned to 16 bytes
-    int result_aligned;
-};
-
 // The stage that one side of the ring is at.
 struct Ring {
     uint32_t base;  // of shared memory
@@ -136,7 +120,7 @@ struct Tiles {
 struct Masks {
     uint32_t bits[MASK_WORDS][ROWS / 32];
 
-    __device__ __forceinline__ void load(const WgmmaGemmParams& p, int first) {
+    __device__ __forceinline__ void load(const TileGemmParams& p, int first) {
 #pragma unroll
         for (int i = 0; i < ROWS / 32; ++i) {
             const int row = first + i * 32 + int(threadIdx.x % 32);
@@ -187,7 +171,7 @@ template <bool ALIGNED, int L2_LINE>
 struct Gatherer {
     static constexpr int CHUNKS_A = WIDTH_A / 8, LINES_A_PASS = 32 / CHUNKS_A, PASSES_A = ROWS_A_WARP / LINES_A_PASS;
 
-    const WgmmaGemmParams& p;
+    const TileGemmParams& p;
     const TensorMap& weights_map;
     const Tiles& tiles;
     Ring ring;
@@ -196,7 +180,7 @@ struct Gatherer {
     uint32_t place;  // of this thread's first copy of a row
     int taken = 0;   // thread 0: the next tile, or -1
 
-    __device__ __forceinline__ Gatherer(const WgmmaGemmParams& p, const TensorMap& weights_map, const Tiles& tiles, const char* shared)
+    __device__ __forceinline__ Gatherer(const TileGemmParams& p, const TensorMap& weights_map, const Tiles& tiles, const char* shared)
         : p(p), weights_map(weights_map), tiles(tiles), ring(shared), c_gathered(DGRAD ? p.c_out : p.c_in),
           blocks_k(ceil_div(c_gathered, DEPTH)) {
         place = LinesA::at(warp * ROWS_A_WARP + lane / CHUNKS_A, lane % CHUNKS_A);
@@ -366,7 +350,7 @@ struct Multiplier {
     static constexpr int HALVES = FRAGS_M == 1 && STEPS % 2 == 0 ? 2 : 1;
     static constexpr int UNITS = FRAGS_M * HALVES, UNIT_STEPS = STEPS / HALVES;
 
-    const WgmmaGemmParams& p;
+    const TileGemmParams& p;
     const Tiles& tiles;
     Ring ring;
     char* strip;  // this warp's
@@ -376,7 +360,7 @@ struct Multiplier {
     float acc[FRAGS_M][COLS / 2];
     uint32_t a[UNITS][UNIT_STEPS][4];
 
-    __device__ __forceinline__ Multiplier(const WgmmaGemmParams& p, const Tiles& tiles, char* shared)
+    __device__ __forceinline__ Multiplier(const TileGemmParams& p, const Tiles& tiles, char* shared)
         : p(p), tiles(tiles), ring(shared), strip(shared + STRIPS_AT + (threadIdx.x / 32 - GATHER_WARPS) * STRIP_BYTES) {
         place = LinesA::at(group * FRAGS_M * 64 + warp * 16 + lane % 16, lane / 16);
         pin(place);
@@ -511,7 +495,7 @@ struct Multiplier {
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
-    wgmma_gemm(const __grid_constant__ WgmmaGemmParams p, const __grid_constant__ TensorMap weights_map) {
+    wgmma_gemm(const __grid_constant__ TileGemmParams p, const __grid_constant__ TensorMap weights_map) {
     extern __shared__ __align__(1024) char shared[];
     if (threadIdx.x == 0) {
         for (Ring ring(shared); ring.parity == 0; ring.advance()) {

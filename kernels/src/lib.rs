@@ -35,6 +35,7 @@ pub static SOURCES: &[Source] = sources![
     "probe.cu",
     "reference.cu",
     "row_order.cuh",
+    "tile_gemm.cuh",
     "wgmma.cuh",
     "wgmma_gemm.cu",
 ];

@@ -32,7 +32,7 @@ enum Kernels {
     Explicit(explicit_gemm::Kernels),
 }
 
-/// `MaskGemmParams` and `WgmmaGemmParams` of the kernels.
+/// `TileGemmParams` of the kernels.
 #[repr(C)]
 struct TileGemmParams {
     gathered: u64,

@@ -1,0 +1,27 @@
+// What the output-stationary tensor-core families, mask_gemm and wgmma_gemm, are launched with.
+//
+// Architecture: sm_80 and later. Mirrored by the host, field by field.
+#pragma once
+
+#include "common.cuh"
+
+namespace voxtune {
+
+struct TileGemmParams {
+    const Element* gathered;     // (rows, c_gathered)
+    const Element* weights;      // (volume, c_in, c_out)
+    Element* result;             // (n, c_result)
+    const int* table;            // (volume, table_pitch): the row gathered at a position, or -1
+    const uint32_t* masks;       // (n, MASK_WORDS): the offsets of a position
+    const int* row_of_position;  // (n): where a position's result goes; null: to its own row
+    int64_t table_pitch;
+    int n;
+    int c_in;
+    int c_out;
+    int volume;
+    int mirror;          // whether weights are taken in mirrored order
+    int copies_aligned;  // whether gathered and weights are aligned to their copies
+    int result_aligned;
+};
+
+}  // namespace voxtune
