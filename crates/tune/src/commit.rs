@@ -107,32 +107,10 @@ fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, Invali
 
 #[cfg(test)]
 mod tests {
-    use voxtune::{DType, DeviceIdentity, Direction, KernelSize, ShapeKey};
-    use voxtune_cache::{Environment, Interval, KernelHash, Outcome, Reason, Timing, Workload};
-    use voxtune_shape::{Arch, CpuIsa, Operation};
+    use voxtune_cache::{Environment, Interval, KernelHash, Outcome, Reason, Timing};
 
     use super::*;
-
-    fn entry() -> EntryKey {
-        let kernel = KernelSize::submanifold(3).unwrap();
-        let operation = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
-        EntryKey {
-            device: DeviceIdentity {
-                arch: Arch::Cpu(CpuIsa::X86Avx2),
-                name: "a processor".to_owned(),
-                units: 2,
-            },
-            key: ShapeKey::new(operation, 1000, 1000, 5000),
-            workload: Workload {
-                cloud: "uniform".to_owned(),
-                rows_in: 1000,
-                rows_out: 1000,
-                pairs: 5000,
-                batch: 1,
-                cold: false,
-            },
-        }
-    }
+    use crate::made_up::entry;
 
     fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
         Record {

@@ -44,6 +44,8 @@ pub mod estimate;
 pub mod executor;
 pub mod job;
 pub mod kernel_check;
+#[cfg(test)]
+mod made_up;
 pub mod monitor;
 pub mod named_cloud;
 pub mod partition;

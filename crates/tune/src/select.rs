@@ -117,11 +117,11 @@ fn both_times(stored: &Records, today: &Record) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune::{DType, DeviceIdentity, Direction, KernelHash, KernelSize, Operation, ShapeKey};
-    use voxtune_cache::{Environment, Outcome, Reason, Workload};
-    use voxtune_shape::{Arch, CpuIsa};
+    use voxtune::KernelHash;
+    use voxtune_cache::{Environment, Outcome, Reason};
 
     use super::*;
+    use crate::made_up::entry as key;
 
     const TIMES_NS: [(&str, u64); 5] = [
         ("default", 2_000_000),
@@ -130,24 +130,6 @@ mod tests {
         ("far", 1_500_000),
         ("farther", 1_600_000),
     ];
-
-    fn key() -> EntryKey {
-        let kernel = KernelSize::submanifold(3).unwrap();
-        let operation = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
-        let arch = Arch::Cpu(CpuIsa::X86Avx2);
-        EntryKey {
-            device: DeviceIdentity { arch, name: "a processor".to_owned(), units: 2 },
-            key: ShapeKey::new(operation, 1000, 1000, 5000),
-            workload: Workload {
-                cloud: "uniform".to_owned(),
-                rows_in: 1000,
-                rows_out: 1000,
-                pairs: 5000,
-                batch: 1,
-                cold: false,
-            },
-        }
-    }
 
     fn candidate(name: &str, hash: u64) -> Candidate {
         Candidate {
