@@ -30,6 +30,7 @@ pub static SOURCES: &[Source] = sources![
     "kernel_map.cu",
     "map_bricks.cuh",
     "mask_gemm.cu",
+    "noise.cu",
     "pair_gemm.cu",
     "pair_units.cuh",
     "probe.cu",

@@ -1,8 +1,8 @@
 //! What needs a CUDA device, with kernels from `VOXTUNE_KERNELS` or a compiler.
 
 use voxtune::{
-    DType, Device, Direction, KernelSize, Launch, Operation, SparseTensor, SubmConv3d, Tensor,
-    Tuner, Voxels,
+    DType, Device, Direction, KernelSize, Launch, Noise, Operation, SparseTensor, SubmConv3d,
+    Tensor, Tuner, Voxels,
 };
 use voxtune_cloud::{Generator, generate};
 
@@ -13,6 +13,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu::layers_agree_with_the_host", layers_agree_with_the_host);
     suite.gpu_test("gpu::every_algorithm_agrees_with_the_host", every_algorithm_agrees);
     suite.gpu_test("gpu::duplicates_are_named", duplicates_are_named);
+    suite.gpu_test("gpu::noise_is_the_same_everywhere", noise_is_the_same_everywhere);
 }
 
 fn gpu() -> Device {
@@ -139,4 +140,29 @@ fn duplicates_are_named() {
     let voxels = Voxels::new(&gpu(), cells).unwrap();
     let error = voxels.kernel_map(KernelSize::submanifold(3).unwrap()).unwrap_err();
     assert!(error.to_string().contains("batch 1, x 2, y 3, z 4"), "{error}");
+}
+
+/// To the bit, in every storage type, whatever the tensor's memory held before.
+fn noise_is_the_same_everywhere() {
+    let (host, gpu) = (Device::cpu().unwrap(), gpu());
+    let mut reused = Tensor::empty(&gpu, DType::Float32).unwrap();
+    for (number, noise) in [Noise::Uniform, Noise::Integers].into_iter().enumerate() {
+        for dtype in DType::ALL {
+            for (rows, channels) in [(0, 3), (1, 1), (1_001, 96), (70_000, 33), (17, 5)] {
+                let seed = u64::MAX - number as u64;
+                let expected = Tensor::noise(&host, dtype, rows, channels, noise, seed).unwrap();
+                let new = Tensor::noise(&gpu, dtype, rows, channels, noise, seed).unwrap();
+                reused.reshape(&gpu, dtype, rows, channels).unwrap();
+                reused.poison(&gpu).unwrap();
+                reused.fill_noise(&gpu, noise, seed).unwrap();
+                let bits = |tensor: &Tensor| -> Vec<u32> {
+                    tensor.to_f32().unwrap().into_iter().map(f32::to_bits).collect()
+                };
+                let expected = bits(&expected);
+                assert_eq!(expected.len(), rows * channels);
+                assert!(bits(&new) == expected, "{noise:?} {dtype} {rows} x {channels}");
+                assert!(bits(&reused) == expected, "{noise:?} {dtype} {rows} x {channels}, again");
+            }
+        }
+    }
 }

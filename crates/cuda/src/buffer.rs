@@ -144,6 +144,18 @@ impl DeviceBuffer {
         DeviceSlice { address: self.address, len_bytes: self.len_bytes, lifetime: PhantomData }
     }
 
+    /// A range of bytes, to write; `None` past the end.
+    #[must_use]
+    pub fn part_mut(&mut self, bytes: Range<usize>) -> Option<DeviceSliceMut<'_>> {
+        let len_bytes = bytes.end.checked_sub(bytes.start)?;
+        (bytes.end <= self.len_bytes).then(|| DeviceSliceMut {
+            device: self.device.clone(),
+            address: self.address + bytes.start as u64,
+            len_bytes,
+            lifetime: PhantomData,
+        })
+    }
+
     /// The whole buffer, to write.
     #[must_use]
     pub fn as_mut(&mut self) -> DeviceSliceMut<'_> {

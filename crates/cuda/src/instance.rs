@@ -35,6 +35,12 @@ impl Instance {
         Self::new("probe.cu", &[])
     }
 
+    /// Filling buffers with values that depend on a seed and a place.
+    #[must_use]
+    pub fn noise() -> Self {
+        Self::new("noise.cu", &[])
+    }
+
     /// The float64 convolution and the comparison against it.
     #[must_use]
     pub fn reference(dtype: DType) -> Self {

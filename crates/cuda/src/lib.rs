@@ -12,6 +12,7 @@
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`] |
 //! | whether a result is right | [`Verifier`] |
+//! | operands made on the device | [`NoiseFill`] |
 //!
 //! Building needs nothing of CUDA; running needs a driver. Every library is loaded when first used,
 //! after asking whether it is there: without one, calls answer with a [`CudaError`] that names the
@@ -28,6 +29,7 @@ mod error;
 mod instance;
 mod map;
 mod module;
+mod noise;
 mod timer;
 mod toolchain;
 mod verify;
@@ -38,6 +40,7 @@ pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
 pub use instance::Instance;
 pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder};
+pub use noise::{Noise, NoiseFill};
 pub use timer::{CacheFlush, EventTimer, Probe};
 pub use toolchain::{Compiled, Progress, Toolchain, find_compiled};
 pub use verify::{Verifier, result_dtype};

@@ -34,6 +34,7 @@ mod dispatch;
 mod error;
 mod folder;
 mod kernel_map;
+mod noise;
 mod reference;
 mod registry;
 mod sparse_tensor;
@@ -53,6 +54,7 @@ pub use subm_conv3d::SubmConv3d;
 pub use tensor::Tensor;
 pub use voxels::Voxels;
 pub use voxtune_cache::{KernelHash, Requirement};
+pub use voxtune_cuda::Noise;
 pub use voxtune_shape::{
     AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, KernelSize, Operation,
     ShapeKey, Voxel, VoxelBucket,

@@ -6,7 +6,8 @@ use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
 use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use voxtune_shape::DType;
 
-use crate::{ConvError, Device};
+use crate::noise::value;
+use crate::{ConvError, Device, Noise};
 
 /// A dense matrix on a device.
 ///
@@ -23,6 +24,7 @@ pub struct Tensor {
 #[derive(Debug)]
 enum Storage {
     Host(HostBuffer),
+    /// The elements at its start; it may be longer than they need.
     Cuda(DeviceBuffer),
 }
 
@@ -92,6 +94,84 @@ impl Tensor {
         Ok(Self { rows, channels, dtype, storage })
     }
 
+    /// A tensor of values that depend on the seed and an element's place alone: the same on every
+    /// device, to the bit. A GPU computes them itself.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn noise(
+        device: &Device,
+        dtype: DType,
+        rows: usize,
+        channels: usize,
+        noise: Noise,
+        seed: u64,
+    ) -> Result<Self, ConvError> {
+        let mut tensor = Self::empty(device, dtype)?;
+        tensor.reshape(device, dtype, rows, channels)?;
+        tensor.fill_noise(device, noise, seed)?;
+        Ok(tensor)
+    }
+
+    /// A tensor without elements, to be given a shape.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn empty(device: &Device, dtype: DType) -> Result<Self, ConvError> {
+        Self::zeros(device, dtype, 0, 0)
+    }
+
+    /// Gives the tensor another shape and storage type, and values that nobody has chosen. Memory of a
+    /// GPU is kept where it suffices, so that a tensor that takes many shapes allocates only for the
+    /// largest so far.
+    ///
+    /// # Errors
+    /// If the device cannot hold it; the tensor then has no elements.
+    pub fn reshape(
+        &mut self,
+        device: &Device,
+        dtype: DType,
+        rows: usize,
+        channels: usize,
+    ) -> Result<(), ConvError> {
+        (self.rows, self.channels, self.dtype) = (0, 0, dtype);
+        match (device.cuda(), &mut self.storage) {
+            (Some(backend), Storage::Cuda(buffer)) => {
+                let len_bytes = rows * channels * dtype.bytes();
+                if buffer.len_bytes() < len_bytes {
+                    // Both at once may be more than there is.
+                    *buffer = DeviceBuffer::alloc(backend.device(), 0)?;
+                    *buffer = DeviceBuffer::alloc(backend.device(), len_bytes)?;
+                }
+            }
+            (None, Storage::Host(buffer)) => *buffer = HostBuffer::zeros(dtype, rows * channels),
+            (Some(_), Storage::Host(_)) | (None, Storage::Cuda(_)) => {
+                return Err(CudaError::NotOnDevice { what: "a tensor" }.into());
+            }
+        }
+        (self.rows, self.channels) = (rows, channels);
+        Ok(())
+    }
+
+    /// Overwrites every element with the noise of a seed.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fill_noise(
+        &mut self,
+        device: &Device,
+        noise: Noise,
+        seed: u64,
+    ) -> Result<(), ConvError> {
+        let dtype = self.dtype;
+        if let Storage::Host(buffer) = &mut self.storage {
+            device.install(|| fill_buffer(buffer, |index| value(noise, seed, index as u64)));
+            return Ok(());
+        }
+        let backend = device.cuda().ok_or(CudaError::NotOnDevice { what: "a tensor" })?;
+        Ok(backend.noise_fill()?.fill(noise, dtype, &mut self.cuda_mut()?, seed)?)
+    }
+
     /// Overwrites every element with a value that is not a number, so that one that a kernel forgets
     /// to write is seen.
     ///
@@ -101,7 +181,7 @@ impl Tensor {
         match &mut self.storage {
             Storage::Host(buffer) => device.install(|| fill_buffer(buffer, |_| f32::NAN)),
             // All bits set are not a number in every storage type.
-            Storage::Cuda(buffer) => buffer.fill(0xff)?,
+            Storage::Cuda(_) => self.cuda_mut()?.fill(0xff)?,
         }
         Ok(())
     }
@@ -143,6 +223,18 @@ impl Tensor {
         self.dtype
     }
 
+    /// Memory that the tensor holds, which may be more than its elements need.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        match &self.storage {
+            Storage::Host(_) => self.len_bytes(),
+            Storage::Cuda(buffer) => buffer.len_bytes(),
+        }
+    }
+
     /// The elements in host memory; `None` if they are a GPU's.
     #[must_use]
     pub fn host(&self) -> Option<Elements<'_>> {
@@ -161,17 +253,23 @@ impl Tensor {
         }
     }
 
+    const fn len_bytes(&self) -> usize {
+        self.rows * self.channels * self.dtype.bytes()
+    }
+
     pub(crate) fn cuda(&self) -> Result<DeviceSlice<'_>, CudaError> {
+        let absent = CudaError::NotOnDevice { what: "a tensor" };
         match &self.storage {
-            Storage::Host(_) => Err(CudaError::NotOnDevice { what: "a tensor" }),
-            Storage::Cuda(buffer) => Ok(buffer.as_ref()),
+            Storage::Host(_) => Err(absent),
+            Storage::Cuda(buffer) => buffer.as_ref().get(0..self.len_bytes()).ok_or(absent),
         }
     }
 
     pub(crate) fn cuda_mut(&mut self) -> Result<DeviceSliceMut<'_>, CudaError> {
+        let (absent, len_bytes) = (CudaError::NotOnDevice { what: "a tensor" }, self.len_bytes());
         match &mut self.storage {
-            Storage::Host(_) => Err(CudaError::NotOnDevice { what: "a tensor" }),
-            Storage::Cuda(buffer) => Ok(buffer.as_mut()),
+            Storage::Host(_) => Err(absent),
+            Storage::Cuda(buffer) => buffer.part_mut(0..len_bytes).ok_or(absent),
         }
     }
 }

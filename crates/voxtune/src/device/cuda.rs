@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use voxtune_cuda::{
     Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
-    EventTimer, Instance, MapBuilder, Operands, Prepared, Probe, Verifier,
+    EventTimer, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, Verifier,
 };
 use voxtune_shape::{DType, DeviceIdentity, KernelSize, Operation, Voxel};
 
@@ -21,6 +21,7 @@ pub(crate) struct CudaBackend {
     workspace: Mutex<DeviceBuffer>,
     stopwatch: Mutex<Option<Stopwatch>>,
     verifiers: Mutex<HashMap<DType, Arc<Verifier>>>,
+    noise_fill: OnceLock<NoiseFill>,
 }
 
 /// What timing a run takes: events, a cache to empty, a clock to read.
@@ -51,6 +52,7 @@ impl CudaBackend {
             workspace,
             stopwatch: Mutex::default(),
             verifiers: Mutex::default(),
+            noise_fill: OnceLock::new(),
         })
     }
 
@@ -195,6 +197,14 @@ impl CudaBackend {
         let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
         let clock_mhz = stopwatch.probe.clock_mhz()? as u32;
         Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz) })
+    }
+
+    pub(crate) fn noise_fill(&self) -> Result<&NoiseFill, CudaError> {
+        if let Some(fill) = self.noise_fill.get() {
+            return Ok(fill);
+        }
+        let fill = NoiseFill::new(&self.device, &*self.store.get(&Instance::noise())?)?;
+        Ok(self.noise_fill.get_or_init(|| fill))
     }
 
     pub(crate) fn verifier(&self, dtype: DType) -> Result<Arc<Verifier>, CudaError> {
