@@ -153,7 +153,7 @@ pub(crate) fn reason(outcome: &Recorded) -> Option<Reason> {
             assert!(!detail.is_empty());
             Some(*reason)
         }
-        Recorded::Measured(_) => None,
+        Recorded::Measured(_) | Recorded::Beaten(_) => None,
     }
 }
 

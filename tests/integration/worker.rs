@@ -96,7 +96,7 @@ fn each_fault_costs_itself() {
     assert_eq!(reason("wrong"), Some(Reason::WrongResult));
     let detail = |name: &str| match &ended.outcomes[name] {
         Recorded::Quarantined { detail, .. } => detail.as_str(),
-        Recorded::Measured(_) => "",
+        Recorded::Measured(_) | Recorded::Beaten(_) => "",
     };
     assert!(detail("exits").contains("exit status: 0"), "{}", detail("exits"));
     assert!(detail("starves").contains("memory allocation of"), "{}", detail("starves"));

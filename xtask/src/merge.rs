@@ -188,7 +188,7 @@ fn text(merged: &Merged) -> String {
 /// What the rule looks at.
 fn what(record: &Record) -> String {
     match &record.outcome {
-        Outcome::Measured(timing) => {
+        Outcome::Measured(timing) | Outcome::Beaten(timing) => {
             let (median, spread) = (fine(timing.median_ns), fine(timing.spread_ns));
             format!("{median} ±{spread} n={}", timing.samples)
         }

@@ -6,7 +6,7 @@ use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
 
 use crate::decision::{Decision, Decisions};
 use crate::evidence::{Evidence, Records};
-use crate::record::Requirement;
+use crate::record::{Outcome, Requirement};
 
 /// Differences below this fraction are noise, however small the spread of the samples.
 pub const NOISE_FLOOR: f64 = 0.01;
@@ -31,7 +31,8 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///
 /// 1. of several versions of one algorithm a measured one stands before a quarantined one, then the one
 ///    with more samples, the smaller spread and the smaller encoding;
-/// 2. an algorithm that is quarantined on any workload is out;
+/// 2. an algorithm that is quarantined on any workload is out, and so is one that was beaten there
+///    before it was verified at full size;
 /// 3. so is one that was measured on fewer workloads than another;
 /// 4. the score of each other one is the geometric mean over the workloads of its median time
 ///    divided by the best median, and the least score leads;
@@ -152,14 +153,14 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// The algorithms, in the order of their ids, that are quarantined nowhere.
+/// The algorithms, in the order of their ids, that may win: verified on every workload that they met.
 fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Vec<Standing<'a>> {
     let mut standings: BTreeMap<&AlgoId, Standing<'a>> = BTreeMap::new();
-    let mut quarantined: BTreeSet<&AlgoId> = BTreeSet::new();
+    let mut out: BTreeSet<&AlgoId> = BTreeSet::new();
     for (workload, records) in workloads.into_iter().enumerate() {
         for record in records.preferred() {
-            let Some(timing) = record.timing() else {
-                quarantined.insert(&record.algo);
+            let Outcome::Measured(timing) = &record.outcome else {
+                out.insert(&record.algo);
                 continue;
             };
             let standing = standings.entry(&record.algo).or_insert_with(|| Standing {
@@ -179,7 +180,7 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
             standing.relative_spreads += timing.relative_spread().max(step);
         }
     }
-    standings.retain(|algo, _| !quarantined.contains(algo));
+    standings.retain(|algo, _| !out.contains(algo));
     standings.into_values().collect()
 }
 

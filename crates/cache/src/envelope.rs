@@ -37,7 +37,8 @@ impl Defect {
 pub(crate) fn seal(kind: FileKind, body: &impl Serialize) -> Vec<u8> {
     let mut bytes = PREFIX.to_vec();
     bytes.extend([0; size_of::<u64>()]);
-    write_checked(&mut bytes, kind, body).expect("memory takes what MessagePack can hold");
+    write_checked(&mut bytes, kind, kind.version(), body)
+        .expect("memory takes what MessagePack can hold");
     let checksum = xxh3_64(&bytes[CHECKED_FROM..]);
     bytes[PREFIX.len()..CHECKED_FROM].copy_from_slice(&checksum.to_be_bytes());
     bytes
@@ -47,6 +48,8 @@ pub(crate) fn seal(kind: FileKind, body: &impl Serialize) -> Vec<u8> {
 pub(crate) struct Opened<'a> {
     /// Which file it is.
     pub(crate) kind: FileKind,
+    /// The version that it was written in.
+    pub(crate) version: u32,
     checked: &'a [u8],
     body: Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>,
 }
@@ -70,7 +73,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Opened<'_>, Defect> {
         return Err(Defect::corrupt("versions begin at 1, and this is 0"));
     }
     expect_field(&mut fields, "body")?;
-    Ok(Opened { kind, checked, body: fields })
+    Ok(Opened { kind, version, checked, body: fields })
 }
 
 impl<'a> Opened<'a> {
@@ -79,11 +82,11 @@ impl<'a> Opened<'a> {
         B::deserialize(&mut self.body).map_err(Defect::corrupt)
     }
 
-    /// Checks that this body, written again, gives the same bytes: so nothing follows it, and there
+    /// Checks that this body, written again in the file's version, gives the same bytes: so nothing follows it, and there
     /// is one way only to write what the file says.
     pub(crate) fn check_canonical(&self, body: &impl Serialize) -> Result<(), Defect> {
         let mut rest = Comparer { rest: self.checked };
-        let same = write_checked(&mut rest, self.kind, body).is_ok();
+        let same = write_checked(&mut rest, self.kind, self.version, body).is_ok();
         match rest.rest.len() {
             0 if same => Ok(()),
             left if same => Err(Defect::Corrupt(format!("{left} bytes follow its end"))),
@@ -133,13 +136,14 @@ fn expect_field<'a>(
 fn write_checked(
     writer: impl Write,
     kind: FileKind,
+    version: u32,
     body: &impl Serialize,
 ) -> Result<(), rmp_serde::encode::Error> {
     let mut fields = Serializer::new(writer).with_struct_map();
     "format".serialize(&mut fields)?;
     kind.format().serialize(&mut fields)?;
     "version".serialize(&mut fields)?;
-    kind.version().serialize(&mut fields)?;
+    version.serialize(&mut fields)?;
     "body".serialize(&mut fields)?;
     body.serialize(&mut fields)
 }

@@ -60,6 +60,10 @@ pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Evidence), Defect> {
     let devices: Vec<DeviceIdentity> =
         decoded.devices.into_iter().map(|device| device.identity(arch)).collect();
     let mut evidence = Evidence::new();
+    let mut rows = decoded.entries.iter().flat_map(|entry| &entry.records);
+    if file.version == 1 && rows.any(|row| matches!(*row.outcome, Outcome::Beaten(_))) {
+        return Err(Defect::corrupt("version 1 knows no outcome `beaten`"));
+    }
     for entry in decoded.entries {
         let key = EntryKey {
             device: look_up("device", &devices, entry.device)?.clone(),

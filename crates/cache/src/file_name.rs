@@ -30,7 +30,8 @@ impl FileKind {
     #[must_use]
     pub const fn version(self) -> u32 {
         match self {
-            Self::Decisions | Self::Evidence | Self::Provenance => 1,
+            Self::Decisions | Self::Provenance => 1,
+            Self::Evidence => 2,
         }
     }
 }

@@ -121,6 +121,9 @@ impl fmt::Display for Reason {
 pub enum Outcome {
     /// It was verified and timed.
     Measured(Timing),
+    /// It was right on a smaller problem, and at full size so slow that nobody verified it there: it may
+    /// not win.
+    Beaten(Timing),
     /// It failed, and may not win.
     Quarantined {
         /// The class of the failure.
@@ -183,7 +186,7 @@ impl Record {
     #[must_use]
     pub const fn timing(&self) -> Option<&Timing> {
         match &self.outcome {
-            Outcome::Measured(timing) => Some(timing),
+            Outcome::Measured(timing) | Outcome::Beaten(timing) => Some(timing),
             Outcome::Quarantined { .. } => None,
         }
     }

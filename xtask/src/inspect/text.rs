@@ -72,13 +72,15 @@ fn origin(sources: &[String]) -> String {
 fn candidate(record: &Record) -> String {
     let default = if record.default { " (default)" } else { "" };
     match &record.outcome {
-        Outcome::Measured(timing) => {
+        Outcome::Measured(timing) | Outcome::Beaten(timing) => {
+            let beaten = matches!(record.outcome, Outcome::Beaten(_));
+            let beaten = if beaten { " (beaten)" } else { "" };
             let spread = timing.relative_spread() * 100.0;
             let ratio = timing.ratio_to_default.map_or_else(String::new, |ratio| {
                 format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high)
             });
             format!(
-                "{:>10} ±{spread:>4.1} % n={:<2} {ratio:<22} error {:.1e}  {}{default}",
+                "{:>10} ±{spread:>4.1} % n={:<2} {ratio:<22} error {:.1e}  {}{default}{beaten}",
                 fine(timing.median_ns),
                 timing.samples,
                 timing.max_error,

@@ -156,7 +156,7 @@ impl View {
             let candidate = |record| CandidateView::new(entry, record, provenance);
             let mut candidates: Vec<CandidateView> = records.iter().map(candidate).collect();
             candidates.sort_by_key(|one| match &one.record.outcome {
-                Outcome::Measured(timing) => (0, timing.median_ns),
+                Outcome::Measured(timing) | Outcome::Beaten(timing) => (0, timing.median_ns),
                 Outcome::Quarantined { .. } => (1, 0),
             });
             let workload = WorkloadView { workload: workload.clone(), candidates };

@@ -49,6 +49,25 @@ fn the_fastest_wins_and_the_next_is_runner_up() {
     assert_eq!(decision.safe, [algo("b")]);
 }
 
+/// Nothing that was not verified at full size wins, is second or is safe anywhere, however fast it
+/// looks beside others of a record.
+#[test]
+fn the_beaten_never_win() {
+    let on =
+        |cloud, record| (entry_on(cloud, &device(), operation(32, 64), 100_000, 500_000), record);
+    let beaten = |id, us: u64| Record { outcome: Outcome::Beaten(timing(us)), ..measured(id, 1) };
+    let evidence = evidence_of([
+        on("uniform", default(measured("a", 300))),
+        on("uniform", beaten("b", 100)),
+        on("surface", default(measured("a", 300))),
+        on("surface", measured("b", 10)),
+    ]);
+    let decision = decide(&evidence).iter().next().unwrap();
+    assert_eq!((decision.winner, decision.runner_up), (algo("a"), None));
+    assert_eq!(decision.safe, [algo("a")]);
+    assert!(decide(&evidence_of([on("uniform", beaten("b", 100))])).iter().next().is_none());
+}
+
 #[test]
 fn near_ties_fall_to_the_default_then_to_the_lesser_id() {
     let steady = |id, median_us| noisy(id, median_us, 0);

@@ -3,13 +3,16 @@
 //! When a version is added, its files join the others here; none is ever written again.
 
 use voxtune_cache::{
-    Reason, Requirement, decide, decode_decisions, decode_evidence, encode_decisions,
+    Outcome, Reason, Requirement, decide, decode_decisions, decode_evidence, encode_decisions,
     encode_evidence,
 };
 
-use crate::samples::{ARCH, algo, device, entry, measured, operation, quarantined, small};
+use crate::samples::{
+    ARCH, algo, device, entry, measured, operation, quarantined, record, small, timing,
+};
 
 const DECISIONS_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.msgpack");
+const EVIDENCE_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.evidence.msgpack");
 const EVIDENCE_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.evidence.msgpack");
 
 /// What the files of version 1 were made from.
@@ -38,11 +41,27 @@ fn version_1_is_read() {
     assert_eq!(decision.without_libraries, Some(algo("implicit_gemm:rows=64")));
 }
 
-/// Only while 1 is the current version.
+/// What the evidence of version 2 was made from: what is new in it, beside the rest.
+fn contents_2() -> voxtune_cache::Evidence {
+    let mut evidence = contents();
+    let entry = entry(&device(), operation(128, 256), 500_000);
+    let beaten = record("pair_gemm:rows=32", Outcome::Beaten(timing(900_000)));
+    evidence.insert(entry, beaten).unwrap();
+    evidence
+}
+
 #[test]
-fn version_1_is_written() {
-    let evidence = encode_evidence(ARCH, &contents()).unwrap();
-    assert!(evidence == EVIDENCE_V1, "the bytes of evidence changed: {evidence:02X?}");
+fn version_2_of_evidence_is_read() {
+    let evidence = decode_evidence(EVIDENCE_V2, "sm_90.evidence.msgpack").unwrap();
+    assert_eq!(evidence, contents_2());
+    assert_eq!(decide(&evidence), decide(&contents()));
+}
+
+/// Only while 1 is the current version of decisions, and 2 that of evidence.
+#[test]
+fn the_current_versions_are_written() {
+    let evidence = encode_evidence(ARCH, &contents_2()).unwrap();
+    assert!(evidence == EVIDENCE_V2, "the bytes of evidence changed: {evidence:02X?}");
     let decisions = encode_decisions(ARCH, &decide(&contents())).unwrap();
     assert!(decisions == DECISIONS_V1, "the bytes of decisions changed: {decisions:02X?}");
 }

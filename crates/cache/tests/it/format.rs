@@ -42,7 +42,7 @@ proptest! {
     /// The checksum keeps accidents out; what is behind it must hold without.
     #[test]
     fn random_bodies_are_refused(tail in prop::collection::vec(any::<u8>(), 0..200)) {
-        let head = b"\xA6format\xB0voxtune evidence\xA7version\x01\xA4body";
+        let head = b"\xA6format\xB0voxtune evidence\xA7version\x02\xA4body";
         prop_assert!(decode_evidence(&sealed(&[head, tail.as_slice()].concat()), EVIDENCE).is_err());
         let head = b"\xA6format\xB1voxtune decisions\xA7version\x01\xA4body";
         prop_assert!(

@@ -71,6 +71,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ];
     prop_oneof![
         5 => timing().prop_map(Outcome::Measured),
+        1 => timing().prop_map(Outcome::Beaten),
         1 => (reason, "[a-zé\"]{0,40}")
             .prop_map(|(reason, detail)| Outcome::Quarantined { reason, detail }),
     ]

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use voxtune::{AlgoId, KernelHash};
-use voxtune_cache::{EntryKey, Outcome};
+use voxtune_cache::EntryKey;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::Measured;
@@ -114,7 +114,7 @@ impl RaceSamples {
                 algo: rounds.algo.clone(),
                 kernel_hash: record.kernel_hash,
                 default: record.default,
-                failed: !matches!(record.outcome, Outcome::Measured(_)),
+                failed: record.timing().is_none(),
                 rounds_ns: rounds.rounds_ns.clone(),
             };
             let has_samples = lane.samples().next().is_some();
