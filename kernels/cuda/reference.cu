@@ -76,6 +76,64 @@ extern "C" __global__ void __launch_bounds__(256) compare_float32(const float* r
     worst_error(reference, length, found, [=](int64_t i) { return double(result[i]); });
 }
 
+// ---- a stored result as the reference of others: no float64 copy of it ----------------------------------------------
+
+template <typename Load>
+__device__ __forceinline__ void add_squares(int64_t length, double* sum, Load load) {
+    double own = 0;
+#pragma unroll 4
+    for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < length; i += int64_t(gridDim.x) * 256) {
+        const float value = load(i);
+        own += double(value) * double(value);
+    }
+    for (int d = 16; d > 0; d /= 2) own += __shfl_xor_sync(0xffffffffu, own, d);
+    if (threadIdx.x % 32 == 0) atomicAdd(sum, own);
+}
+
+// As worst_error, of two results of one storage type. `squares` is what add_squares made of the expected one. Most elements are
+// equal or as near as others before them, so the division is rare.
+template <typename Load>
+__device__ __forceinline__ void worst_difference(int64_t length, const double* squares, double* found, Load load_found, Load load_expected) {
+    const double rms = sqrt(squares[0] / double(length));
+    double worst = 0;
+#pragma unroll 4
+    for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < length; i += int64_t(gridDim.x) * 256) {
+        const float own = load_found(i), other = load_expected(i);
+        if (own == other && isfinite(own)) continue;
+        const double difference = fabs(double(own) - double(other)), scale = fmax(fabs(double(other)), rms);
+        if (difference <= worst * scale) continue;
+        const double error = difference / scale;
+        worst = error <= 1e300 ? fmax(worst, error) : 1e300;  // not a number, or infinite: certainly the worst
+    }
+    for (int d = 16; d > 0; d /= 2) worst = fmax(worst, __shfl_xor_sync(0xffffffffu, worst, d));
+    if (threadIdx.x % 32 == 0) atomicMax(reinterpret_cast<unsigned long long*>(found), (unsigned long long)__double_as_longlong(worst));
+}
+
+struct LoadElement {
+    const Element* values;
+    __device__ __forceinline__ float operator()(int64_t i) const { return Dtype::load(values[i]); }
+};
+struct LoadFloat {
+    const float* values;
+    __device__ __forceinline__ float operator()(int64_t i) const { return values[i]; }
+};
+
+extern "C" __global__ void __launch_bounds__(256) squares_rows(const Element* expected, int64_t length, double* sum) {
+    add_squares(length, sum, LoadElement{expected});
+}
+
+extern "C" __global__ void __launch_bounds__(256) squares_float32(const float* expected, int64_t length, double* sum) {
+    add_squares(length, sum, LoadFloat{expected});
+}
+
+extern "C" __global__ void __launch_bounds__(256) differ_rows(const Element* result, const Element* expected, int64_t length, const double* squares, double* found) {
+    worst_difference(length, squares, found, LoadElement{result}, LoadElement{expected});
+}
+
+extern "C" __global__ void __launch_bounds__(256) differ_float32(const float* result, const float* expected, int64_t length, const double* squares, double* found) {
+    worst_difference(length, squares, found, LoadFloat{result}, LoadFloat{expected});
+}
+
 // A verified result as the reference of a larger one.
 extern "C" __global__ void __launch_bounds__(256) widen_rows(const Element* result, int64_t length, double* reference) {
     const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;

@@ -21,6 +21,10 @@ pub struct Verifier {
     compare_float32: Kernel,
     widen_rows: Kernel,
     widen_float32: Kernel,
+    squares_rows: Kernel,
+    squares_float32: Kernel,
+    differ_rows: Kernel,
+    differ_float32: Kernel,
 }
 
 impl Verifier {
@@ -39,6 +43,10 @@ impl Verifier {
             compare_float32: loaded.kernel("compare_float32")?,
             widen_rows: loaded.kernel("widen_rows")?,
             widen_float32: loaded.kernel("widen_float32")?,
+            squares_rows: loaded.kernel("squares_rows")?,
+            squares_float32: loaded.kernel("squares_float32")?,
+            differ_rows: loaded.kernel("differ_rows")?,
+            differ_float32: loaded.kernel("differ_float32")?,
         })
     }
 
@@ -129,6 +137,62 @@ impl Verifier {
         Ok(reference)
     }
 
+    /// The sum of the squares of a stored result, one double, as [`Self::worst_difference`] takes it. Waits
+    /// for nothing.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    pub fn squares(&self, op: &Operation, expected: DeviceSlice<'_>) -> Result<DeviceBuffer> {
+        let dtype = result_dtype(op);
+        let mut sum = DeviceBuffer::zeroed(&self.device, 8)?;
+        let (source, length) = (expected.address(), (expected.len_bytes() / dtype.bytes()) as i64);
+        let kernel =
+            if dtype == DType::Float32 { &self.squares_float32 } else { &self.squares_rows };
+        let target = sum.as_mut().address();
+        // SAFETY: (Element* or float*, i64, double*), of `length` elements and one.
+        unsafe { kernel.launch(self.sweep(), arguments![source, length, target]) }?;
+        Ok(sum)
+    }
+
+    /// [`Self::worst_error`] beside a stored result in place of a float64 one, with its
+    /// [`squares`](Self::squares): reads each of both once. Waits for the result.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] if the two differ in length; whatever the driver or the checked work
+    /// failed with.
+    pub fn worst_difference(
+        &self,
+        op: &Operation,
+        result: DeviceSlice<'_>,
+        expected: DeviceSlice<'_>,
+        squares: &DeviceBuffer,
+    ) -> Result<f64> {
+        if result.len_bytes() != expected.len_bytes() {
+            return Err(CudaError::Length {
+                what: "the result",
+                expected: expected.len_bytes(),
+                found: result.len_bytes(),
+            });
+        }
+        let dtype = result_dtype(op);
+        let length = (expected.len_bytes() / dtype.bytes()) as i64;
+        let mut found = DeviceBuffer::zeroed(&self.device, 8)?;
+        let kernel = if dtype == DType::Float32 { &self.differ_float32 } else { &self.differ_rows };
+        let (result, expected) = (result.address(), expected.address());
+        let (squares, target) = (squares.as_ref().address(), found.as_mut().address());
+        // SAFETY: (Element* or float*, the same, i64, double*, double*): two of `length` elements
+        // and two of one.
+        unsafe {
+            kernel.launch(self.sweep(), arguments![result, expected, length, squares, target])
+        }?;
+        Ok(found.download::<f64>(0, 1)?[0])
+    }
+
+    /// Blocks that go over any number of elements.
+    fn sweep(&self) -> Grid {
+        Grid { blocks: [self.device.identity().units * 8, 1], threads: 256, shared_bytes: 0 }
+    }
+
     /// The worst error of any element: its distance from the reference over the larger of the
     /// reference's magnitude there and its root mean square. What is not a number, or infinite,
     /// counts as 1e300. Waits for the result.
@@ -159,8 +223,7 @@ impl Verifier {
         let mut found = DeviceBuffer::zeroed(&self.device, 16)?;
         let (result, reference) = (result.address(), reference.as_ref().address());
         let (length_arg, target) = (length as i64, found.as_mut().address());
-        let blocks = self.device.identity().units * 8;
-        let grid = Grid { blocks: [blocks, 1], threads: 256, shared_bytes: 0 };
+        let grid = self.sweep();
         let compare =
             if dtype == DType::Float32 { &self.compare_float32 } else { &self.compare_rows };
         // SAFETY: (double*, i64, double*), then (Element* or float*, double*, i64, double*); both

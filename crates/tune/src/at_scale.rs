@@ -1,83 +1,95 @@
 //! Right or wrong at full size, where float64 would take too long: by comparison among candidates.
+//!
+//! The first candidate whose verdict is good, the default before others, computes the very problem of
+//! the race. It has been compared with float64 on a smaller problem; in the race, others are compared
+//! with it, every element, and so is it itself. What only goes wrong at size or now and then shows there.
 
 use std::sync::Arc;
 
-use voxtune::{Algorithm, Launch, Reference};
+use voxtune::{Algorithm, ConvError, Device, Reference, Tensor};
+use voxtune_cache::Reason;
+use voxtune_shape::AlgoId;
 
 use crate::monitor::Monitor;
-use crate::setup::{CloudSetup, Operands, SetupError};
-use crate::verify::{Stand, Verdict, ask, guarded, tolerance};
+use crate::setup::{CloudSetup, Workbench};
+use crate::verify::{Rejection, Stand, Verdict, guarded, tolerance};
 
-/// Whether candidates agree with a verified one on the very problem that they are raced on, every
-/// element, twice: what only goes wrong at size or now and then shows here. Each verdict is replaced
-/// by its rejection if it does not stand.
-///
-/// The first whose verdict is good is compared with, in the order of `trusted`: it has been compared
-/// with float64 on a smaller problem. If it fails here, the next takes its place. Two right results
-/// differ by up to twice the tolerance.
-///
-/// # Errors
-/// If the device fails.
-pub fn compare_at_scale(
-    stand: &Stand<'_>,
-    setup: &CloudSetup,
-    operands: &mut Operands,
-    field: &[Arc<dyn Algorithm>],
-    trusted: &[usize],
-    verdicts: &mut [Verdict],
-    monitor: &mut dyn Monitor,
-) -> Result<(), SetupError> {
-    let Stand { device, operation, limits, .. } = *stand;
-    let limit = limits.of(operation.flops(setup.map.counts().pairs) as f64);
-    let expected = trusted_result(stand, setup, operands, field, trusted, verdicts, monitor)?;
-    let Some(expected) = expected else { return Ok(()) };
-    let tolerance = 2.0 * tolerance(operation, setup.map.counts());
-    for (number, (algorithm, verdict)) in field.iter().zip(verdicts).enumerate() {
-        for _ in 0..2 {
-            let Ok(worst) = *verdict else { break };
-            monitor.running(number, limit);
-            let again = ask(device, &**algorithm, operation, setup, operands, &expected, tolerance);
-            let lost = again.as_ref().is_err_and(|rejection| rejection.device_lost);
-            *verdict = again.map(|_| worst);
-            if lost {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
+/// A result at full size that others must agree with.
+#[derive(Debug)]
+pub struct AtScale {
+    expected: Reference,
+    /// Whose it is.
+    author: AlgoId,
+    tolerance: f64,
 }
 
-/// What the first of the trusted ones that works makes of the operands.
-fn trusted_result(
-    stand: &Stand<'_>,
-    setup: &CloudSetup,
-    operands: &mut Operands,
-    field: &[Arc<dyn Algorithm>],
-    trusted: &[usize],
-    verdicts: &mut [Verdict],
-    monitor: &mut dyn Monitor,
-) -> Result<Option<Reference>, SetupError> {
-    let Stand { device, operation, limits, .. } = *stand;
-    let limit = limits.of(operation.flops(setup.map.counts().pairs) as f64);
-    for &number in trusted {
-        if verdicts[number].is_err() {
-            continue;
-        }
-        monitor.running(number, limit);
-        let Operands { a, b, out } = &mut *operands;
-        let launch = Launch { operation, map: &setup.map, a, b, out };
-        let run = guarded(|| device.registry().run(&*field[number], device, launch))
-            .and_then(|()| guarded(|| device.synchronize()));
-        match run {
-            Ok(()) => return Ok(Some(Reference::of_result(device, operation, &operands.out)?)),
-            Err(rejection) => {
-                let lost = rejection.device_lost;
-                verdicts[number] = Err(rejection);
-                if lost {
-                    return Ok(None);
+impl AtScale {
+    /// What the first of the trusted ones that works makes of the operands; `None` if nobody works. Whoever
+    /// fails over it gets that as its verdict.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn new(
+        stand: &Stand<'_>,
+        setup: &CloudSetup,
+        bench: &mut Workbench,
+        field: &[Arc<dyn Algorithm>],
+        trusted: &[usize],
+        verdicts: &mut [Verdict],
+        monitor: &mut dyn Monitor,
+    ) -> Result<Option<Self>, ConvError> {
+        let Stand { device, operation, limits, .. } = *stand;
+        let limit = limits.of(operation.flops(setup.map.counts().pairs) as f64);
+        for &number in trusted {
+            if verdicts[number].is_err() {
+                continue;
+            }
+            monitor.running(number, limit);
+            bench.operands.out.poison(device)?;
+            let launch = bench.launch(operation, setup);
+            let run = guarded(|| device.registry().run(&*field[number], device, launch))
+                .and_then(|()| guarded(|| device.synchronize()));
+            match run {
+                Ok(()) => {
+                    let result = bench.take_result(device)?;
+                    return Ok(Some(Self {
+                        expected: Reference::from_result(device, operation, result)?,
+                        author: field[number].id().clone(),
+                        // Two right results differ by up to twice the tolerance.
+                        tolerance: 2.0 * tolerance(operation, setup.map.counts()),
+                    }));
+                }
+                Err(rejection) => {
+                    let lost = rejection.device_lost;
+                    verdicts[number] = Err(rejection);
+                    if lost {
+                        return Ok(None);
+                    }
                 }
             }
         }
+        Ok(None)
     }
-    Ok(None)
+
+    /// Whether a result agrees.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self, device: &Device, result: &Tensor) -> Result<(), Rejection> {
+        let worst = guarded(|| self.expected.worst_error(device, result))?;
+        if worst <= self.tolerance {
+            return Ok(());
+        }
+        let Self { author, tolerance, .. } = self;
+        let rows = result.rows();
+        let detail = format!(
+            "{worst:.2e} from {author} at full size, {rows} rows, tolerance {tolerance:.0e}"
+        );
+        Err(Rejection::new(Reason::WrongResult, detail))
+    }
+
+    /// Gives the memory of the result back to the bench.
+    pub fn give_back(self, bench: &mut Workbench) {
+        bench.spare = self.expected.into_result();
+    }
 }

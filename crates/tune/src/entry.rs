@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Algorithm, Device, Launch, Operation};
-use voxtune_cache::{EntryKey, Outcome, Reason, Record, Workload};
+use voxtune::{Algorithm, Device, Noise, Operation};
+use voxtune_cache::{EntryKey, Outcome, Reason, Record, Timing, Workload};
 use voxtune_shape::AlgoId;
 
-use crate::at_scale::compare_at_scale;
+use crate::at_scale::AtScale;
 use crate::candidate::{Candidate, environment};
 use crate::estimate::human_bytes;
 use crate::job::Job;
 use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;
 use crate::race::{Lane, Policy, Track, race};
-use crate::setup::{CloudSetup, Operands, SetupError};
+use crate::setup::{CloudSetup, SetupError, Workbench};
 use crate::summary::summarize;
 use crate::verify::{Rejection, Stand, Verdict, Verifier, guarded};
 
@@ -156,50 +156,50 @@ impl Entry<'_> {
     pub fn measure(
         &self,
         verifier: &mut Verifier,
+        bench: &mut Workbench,
         field: &Field,
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Measured>, EntryError> {
-        let start = Instant::now();
-        let Self { device, job, cloud, setup, operation, limits } = *self;
+        let Self { device, job, setup, operation, limits, .. } = *self;
         monitor.field(&field.candidates);
-        let stand = Stand { device, operation, cloud, seed: job.seed, limits };
-        let mut verdicts = Vec::with_capacity(field.algorithms.len());
-        for (number, algorithm) in field.algorithms.iter().enumerate() {
-            if monitor.interrupted() {
-                return Ok(None);
-            }
-            let verdict = match self.check_memory(&**algorithm) {
-                Ok(()) => verifier.verdict(&stand, (number, &**algorithm), monitor)?,
-                Err(too_large) => Err(too_large),
-            };
-            verdicts.push(verdict);
-            field.check_device(&verdicts)?;
-        }
-        verifier.release();
+        let Some(mut verdicts) = self.verify(verifier, bench, field, monitor)? else {
+            return Ok(None);
+        };
         monitor.working(limits.of_set_up(0.0));
         let counts = setup.map.counts();
-        let operands = Operands::random(device, operation, counts, job.seed);
-        let mut operands = operands.map_err(SetupError::from)?;
-        if device.identity().arch.is_cuda() {
+        let filled = bench.operands.fill(device, operation, counts, Noise::Uniform, job.seed);
+        filled.map_err(SetupError::from)?;
+        let is_cuda = device.identity().arch.is_cuda();
+        let at_scale = if is_cuda {
             let (all, trusted) = (&field.algorithms, field.trusted());
-            let (operands, verdicts) = (&mut operands, &mut verdicts);
-            compare_at_scale(&stand, setup, operands, all, &trusted, verdicts, monitor)?;
-        }
+            let stand = self.stand();
+            AtScale::new(&stand, setup, bench, all, &trusted, &mut verdicts, monitor)
+                .map_err(SetupError::from)?
+        } else {
+            None
+        };
         field.check_device(&verdicts)?;
         let racers: Vec<usize> =
             (0..field.racers).filter(|&index| verdicts[index].is_ok()).collect();
+        let default = racers.iter().position(|&index| field.candidates[index].default);
         let mut track = DeviceTrack {
             entry: *self,
             racers: racers.iter().map(|&index| (index, &*field.algorithms[index])).collect(),
-            operands,
+            bench: &mut *bench,
+            at_scale: at_scale.as_ref(),
             clock_mhz: None,
-            start,
+            start: Instant::now(),
             limit: limits.of(operation.flops(counts.pairs) as f64),
-            monitor,
+            monitor: &mut *monitor,
             device_lost: false,
         };
-        let lanes = race(racers.len(), &Policy::with_budget(job.budget), &mut track);
+        let policy =
+            if is_cuda { Policy::on_gpu(job.budget) } else { Policy::with_budget(job.budget) };
+        let lanes = race(racers.len(), default, &policy, &mut track);
         let clock_mhz = track.clock_mhz;
+        if let Some(at_scale) = at_scale {
+            at_scale.give_back(bench);
+        }
         monitor.working(limits.of_set_up(0.0));
         for (lane, &index) in lanes.iter().zip(&racers) {
             if let Some(rejection) = lane.failure.clone().filter(|one| one.device_lost) {
@@ -209,33 +209,68 @@ impl Entry<'_> {
         if monitor.interrupted() {
             return Ok(None);
         }
-        let outcomes = outcomes(field, &verdicts, &racers, &lanes, clock_mhz);
-        let rounds = racers.iter().zip(&lanes).map(|(&index, lane)| Rounds {
+        let ended = Ended { field, verdicts, racers, default, lanes, policy, clock_mhz };
+        Ok(Some(self.measured(&ended)))
+    }
+
+    fn stand(&self) -> Stand<'_> {
+        let Self { device, job, cloud, operation, limits, .. } = *self;
+        Stand { device, operation, cloud, seed: job.seed, limits }
+    }
+
+    /// The verdict on everybody by a smaller problem. `None` if interrupted.
+    fn verify(
+        &self,
+        verifier: &mut Verifier,
+        bench: &Workbench,
+        field: &Field,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Option<Vec<Verdict>>, EntryError> {
+        let stand = self.stand();
+        // To ask takes a driver as long as a small layer.
+        let free_bytes = self.device.free_memory_bytes() + bench.held_bytes();
+        let mut verdicts = Vec::with_capacity(field.algorithms.len());
+        for (number, algorithm) in field.algorithms.iter().enumerate() {
+            if monitor.interrupted() {
+                return Ok(None);
+            }
+            let verdict = match self.check_memory(&**algorithm, free_bytes) {
+                Ok(()) => verifier.verdict(&stand, (number, &**algorithm), monitor)?,
+                Err(too_large) => Err(too_large),
+            };
+            verdicts.push(verdict);
+            field.check_device(&verdicts)?;
+        }
+        verifier.release();
+        Ok(Some(verdicts))
+    }
+
+    fn measured(&self, ended: &Ended<'_>) -> Measured {
+        let Self { device, job, cloud, setup, operation, .. } = *self;
+        let Ended { field, racers, lanes, .. } = ended;
+        let rounds = racers.iter().zip(lanes).map(|(&index, lane)| Rounds {
             algo: field.candidates[index].id.clone(),
             rounds_ns: lane.rounds.clone(),
         });
         let environment = environment(device);
-        let records = field.candidates.iter().zip(outcomes);
-        Ok(Some(Measured {
+        let records = field.candidates.iter().zip(ended.outcomes());
+        Measured {
             entry: entry_key(device, operation, cloud, setup, job.batch_size),
             records: records
                 .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
                 .collect(),
             rounds: rounds.collect(),
-        }))
+        }
     }
-}
 
-impl Entry<'_> {
     /// Whether a candidate's scratch memory fits beside the operands.
-    fn check_memory(&self, algorithm: &dyn Algorithm) -> Result<(), Rejection> {
-        let Self { device, setup, operation, .. } = *self;
+    fn check_memory(&self, algorithm: &dyn Algorithm, free_bytes: u64) -> Result<(), Rejection> {
+        let Self { setup, operation, .. } = *self;
         let counts = setup.map.counts();
         let elements =
             counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
         let workspace_bytes = algorithm.workspace_bytes(operation, &setup.map);
         let needed_bytes = (elements * operation.dtype.bytes()) as u64 + workspace_bytes;
-        let free_bytes = device.free_memory_bytes();
         if needed_bytes <= free_bytes {
             return Ok(());
         }
@@ -260,24 +295,41 @@ impl Field {
     }
 }
 
-/// What becomes of each candidate; nothing for one that had no sample, and for a default that only was
-/// compared with and stood.
-fn outcomes(
-    field: &Field,
-    verdicts: &[Verdict],
-    racers: &[usize],
-    lanes: &[Lane<Rejection>],
+/// A race that is over.
+struct Ended<'a> {
+    field: &'a Field,
+    verdicts: Vec<Verdict>,
+    /// Numbers in the field of those that raced.
+    racers: Vec<usize>,
+    /// Which of these is the default.
+    default: Option<usize>,
+    lanes: Vec<Lane<Rejection>>,
+    policy: Policy,
     clock_mhz: Option<u32>,
-) -> Vec<Option<Outcome>> {
-    let mut outcomes: Vec<Option<Outcome>> =
-        verdicts.iter().map(|verdict| verdict.clone().err().map(Rejection::into_outcome)).collect();
-    let default = racers.iter().position(|&index| field.candidates[index].default);
-    for (lane, &index) in racers.iter().enumerate() {
-        let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
-        let default = default.map(|default| &lanes[default]);
-        outcomes[index] = outcome(&lanes[lane], default, max_error, clock_mhz);
+}
+
+impl Ended<'_> {
+    /// What becomes of each candidate; nothing for one that had no sample, and for a default that only
+    /// was compared with and stood.
+    fn outcomes(&self) -> Vec<Option<Outcome>> {
+        let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
+        let mut outcomes: Vec<Option<Outcome>> = self.verdicts.iter().map(rejected).collect();
+        let default_rounds = self.default.map(|default| &*self.lanes[default].rounds);
+        for (lane, &index) in self.lanes.iter().zip(&self.racers) {
+            let max_error = *self.verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
+            outcomes[index] = match &lane.failure {
+                Some(rejection) => Some(rejection.clone().into_outcome()),
+                None => summarize(&lane.rounds, default_rounds, max_error, self.clock_mhz)
+                    .map(|timing| verified(lane, &self.policy, timing)),
+            };
+        }
+        outcomes
     }
-    outcomes
+}
+
+/// The outcome of a candidate that did not fail: without all of its proofs it may not win.
+const fn verified(lane: &Lane<Rejection>, policy: &Policy, timing: Timing) -> Outcome {
+    if lane.proofs >= policy.proofs { Outcome::Measured(timing) } else { Outcome::Beaten(timing) }
 }
 
 /// A sample taken below this share of the fastest clock of the race says more about the clock than about
@@ -296,7 +348,8 @@ struct DeviceTrack<'a> {
     entry: Entry<'a>,
     /// With their numbers in the field.
     racers: Vec<(usize, &'a dyn Algorithm)>,
-    operands: Operands,
+    bench: &'a mut Workbench,
+    at_scale: Option<&'a AtScale>,
     clock_mhz: Option<u32>,
     start: Instant,
     /// For one sample.
@@ -314,8 +367,7 @@ impl Track for DeviceTrack<'_> {
         let mut attempt = 0;
         self.monitor.running(number, self.limit);
         loop {
-            let Operands { a, b, out } = &mut self.operands;
-            let launch = Launch { operation, map: &setup.map, a, b, out };
+            let launch = self.bench.launch(operation, setup);
             let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))
                 .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
             let fastest_mhz = self.clock_mhz.max(sample.clock_mhz);
@@ -331,6 +383,19 @@ impl Track for DeviceTrack<'_> {
         }
     }
 
+    /// The result is poisoned before and compared behind, both outside of the timed window.
+    fn proven_sample(&mut self, lane: usize) -> Result<u64, Rejection> {
+        let device = self.entry.device;
+        let Some(at_scale) = self.at_scale else {
+            let reason = Reason::WrongResult;
+            return Err(Rejection::new(reason, "nothing at full size to compare with"));
+        };
+        guarded(|| self.bench.operands.out.poison(device))
+            .and_then(|()| self.sample(lane))
+            .and_then(|ns| at_scale.check(device, &self.bench.operands.out).map(|()| ns))
+            .inspect_err(|rejection| self.device_lost = rejection.device_lost)
+    }
+
     fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -338,17 +403,4 @@ impl Track for DeviceTrack<'_> {
     fn interrupted(&self) -> bool {
         self.device_lost || self.monitor.interrupted()
     }
-}
-
-fn outcome(
-    lane: &Lane<Rejection>,
-    default_lane: Option<&Lane<Rejection>>,
-    max_error: f64,
-    clock_mhz: Option<u32>,
-) -> Option<Outcome> {
-    if let Some(rejection) = &lane.failure {
-        return Some(rejection.clone().into_outcome());
-    }
-    let default_rounds = default_lane.map(|default| &*default.rounds);
-    summarize(&lane.rounds, default_rounds, max_error, clock_mhz).map(Outcome::Measured)
 }

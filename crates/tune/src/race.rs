@@ -3,8 +3,11 @@
 //! The candidates run in turn, round after round, so that a drifting clock or a busy neighbour
 //! strikes all of them alike. A candidate leaves when its first sample is hopeless, and later when
 //! its interval cannot reach the leader's (after Tørring et al. 2021, arXiv 2103.08716). The
-//! default stays to the end of its hopes like any other; ratios to it come from the rounds in which
-//! both ran.
+//! default is never hopeless, since ratios to it come from the rounds in which both ran.
+//!
+//! Where results are to be proven at full size, whoever is not hopeless owes proofs: its next samples
+//! are of runs whose results are compared, whatever the budget says. So a race ends with two kinds of
+//! lanes, proven ones, which may win, and others.
 //!
 //! Nothing here knows devices or clocks: a [`Track`] provides both, so that policies are tested on
 //! made-up times.
@@ -27,6 +30,17 @@ pub trait Track {
     /// If the candidate fails: it leaves the race.
     fn sample(&mut self, lane: usize) -> Result<u64, Self::Failure>;
 
+    /// The same, of a run whose result is proven right.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    ///
+    /// # Errors
+    /// If the candidate fails or its result is wrong: it leaves the race.
+    fn proven_sample(&mut self, lane: usize) -> Result<u64, Self::Failure> {
+        self.sample(lane)
+    }
+
     /// Time spent on this entry so far.
     fn elapsed(&self) -> Duration;
 
@@ -39,8 +53,8 @@ pub trait Track {
 /// When to sample, when to leave and when to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Time after which only what is owed is still measured: a sample of each candidate and
-    /// [`Self::leader_samples`] of the leader.
+    /// Time after which only what is owed is still measured: a sample of each candidate, the proofs of
+    /// those that are not hopeless, and [`Self::leader_samples`] of the leader.
     pub budget: Duration,
     /// Runs shorter than this are repeated once before they count: caches and branch predictors
     /// are cold the first time.
@@ -51,11 +65,20 @@ pub struct Policy {
     pub leader_samples: usize,
     /// Samples after which a candidate that is still in has been measured well enough.
     pub max_samples: usize,
+    /// The same of a candidate that takes longer than [`Self::steady_above`].
+    pub steady_samples: usize,
+    /// Runs longer than this hardly differ from each other.
+    pub steady_above: Duration,
+    /// Samples, behind the first, whose results are proven.
+    pub proofs: usize,
 }
 
+/// Time for an entry on a GPU beyond what is owed: a hundred runs of a layer of middling size.
+pub const GPU_BUDGET: Duration = Duration::from_millis(100);
+
 impl Policy {
-    /// The policy for a budget. Without an end to it, [`Duration::MAX`], nobody leaves and everybody gets
-    /// [`Self::max_samples`]: the oracle of [`crate::regret`].
+    /// The policy for a budget on the host. Without an end to it, [`Duration::MAX`], nobody leaves and
+    /// everybody gets [`Self::max_samples`]: the oracle of [`crate::regret`].
     #[must_use]
     pub const fn with_budget(budget: Duration) -> Self {
         const MAX_SAMPLES: usize = 11;
@@ -67,7 +90,33 @@ impl Policy {
             // Intervals are looked at from so many samples of the leader on.
             leader_samples: if is_exhaustive { MAX_SAMPLES + 1 } else { 3 },
             max_samples: MAX_SAMPLES,
+            steady_samples: MAX_SAMPLES,
+            steady_above: Duration::MAX,
+            proofs: 0,
         }
+    }
+
+    /// The policy for a budget on a GPU, whose clock is its own: runs of a millisecond differ by a few
+    /// thousandths, and what a first run does beyond its duty, such as making the tables of a row order,
+    /// takes less than the shortest run that is not repeated. Results are proven twice, since a race of
+    /// threads may spare the first run.
+    #[must_use]
+    pub const fn on_gpu(budget: Duration) -> Self {
+        let policy = Self::with_budget(budget);
+        let is_exhaustive = policy.hopeless_ratio == f64::INFINITY;
+        Self {
+            warm_up_below: Duration::from_millis(5),
+            steady_samples: if is_exhaustive { policy.max_samples } else { 5 },
+            steady_above: Duration::from_millis(1),
+            proofs: 2,
+            ..policy
+        }
+    }
+
+    /// Samples that are enough of a candidate with this median.
+    fn enough(&self, median_ns: f64) -> usize {
+        let is_steady = median_ns > self.steady_above.as_nanos() as f64;
+        if is_steady { self.steady_samples } else { self.max_samples }
     }
 }
 
@@ -81,6 +130,8 @@ pub struct Lane<F> {
     pub rounds: Vec<Option<u64>>,
     /// Why it left, if it failed.
     pub failure: Option<F>,
+    /// How many of its results were proven right.
+    pub proofs: usize,
     racing: bool,
 }
 
@@ -102,12 +153,19 @@ impl<F> Lane<F> {
     }
 }
 
-/// Races `lanes` candidates and returns what each did, in the same order.
-pub fn race<T: Track>(lanes: usize, policy: &Policy, track: &mut T) -> Vec<Lane<T::Failure>> {
-    let new_lane = || Lane { rounds: Vec::new(), failure: None, racing: true };
+/// Races `lanes` candidates, of which one may be the default, and returns what each did, in the same
+/// order.
+pub fn race<T: Track>(
+    lanes: usize,
+    default: Option<usize>,
+    policy: &Policy,
+    track: &mut T,
+) -> Vec<Lane<T::Failure>> {
+    let new_lane = || Lane { rounds: Vec::new(), failure: None, proofs: 0, racing: true };
     let mut field: Vec<Lane<T::Failure>> = (0..lanes).map(|_| new_lane()).collect();
-    first_round(&mut field, policy, track);
+    first_round(&mut field, default, policy, track);
     for round in 1.. {
+        admit(&mut field, policy);
         if track.interrupted() || !later_round(&mut field, round, policy, track) {
             break;
         }
@@ -116,11 +174,15 @@ pub fn race<T: Track>(lanes: usize, policy: &Policy, track: &mut T) -> Vec<Lane<
     field
 }
 
-fn first_round<T: Track>(field: &mut [Lane<T::Failure>], policy: &Policy, track: &mut T) {
+fn first_round<T: Track>(
+    field: &mut [Lane<T::Failure>],
+    default: Option<usize>,
+    policy: &Policy,
+    track: &mut T,
+) {
     for (number, lane) in field.iter_mut().enumerate() {
         if track.interrupted() {
-            lane.racing = false;
-            continue;
+            return;
         }
         let mut sample = track.sample(number);
         if let Ok(ns) = sample
@@ -130,11 +192,20 @@ fn first_round<T: Track>(field: &mut [Lane<T::Failure>], policy: &Policy, track:
         }
         record(lane, sample);
     }
-    if let Some((_, best)) = leader(field) {
-        for lane in field {
-            let hopeless = |ns| ns as f64 > best * policy.hopeless_ratio;
-            let first = lane.samples().next();
-            lane.racing &= !first.is_some_and(hopeless);
+    for (number, lane) in field.iter_mut().enumerate() {
+        lane.racing &= default == Some(number);
+    }
+}
+
+/// Lets everyone race whose first sample is within reach of the leader. Again after each round, since a
+/// leader may fail: whoever looked hopeless beside a wrong result need not be.
+fn admit<F>(field: &mut [Lane<F>], policy: &Policy) {
+    let Some((_, best)) = leader(field) else { return };
+    for lane in field.iter_mut().filter(|lane| lane.failure.is_none()) {
+        let [first, second] = [0, 1].map(|number| lane.samples().nth(number));
+        // Whoever has had a second one was in already, and may have left again.
+        if let (Some(first), None) = (first, second) {
+            lane.racing |= first as f64 <= best * policy.hopeless_ratio;
         }
     }
 }
@@ -154,7 +225,9 @@ fn later_round<T: Track>(
             && !track.interrupted()
             && is_due(field, lane, policy, track.elapsed());
         if due {
-            let sample = track.sample(lane);
+            let proven = field[lane].proofs < policy.proofs;
+            let sample = if proven { track.proven_sample(lane) } else { track.sample(lane) };
+            field[lane].proofs += usize::from(proven && sample.is_ok());
             record(&mut field[lane], sample);
             sampled = true;
         } else {
@@ -165,15 +238,18 @@ fn later_round<T: Track>(
 }
 
 fn is_due<F>(field: &[Lane<F>], lane: usize, policy: &Policy, elapsed: Duration) -> bool {
+    if field[lane].proofs < policy.proofs {
+        return true;
+    }
     let taken = field[lane].samples().count();
-    if taken >= policy.max_samples {
+    let next = median(&field[lane].values()).unwrap_or(0.0);
+    if taken >= policy.enough(next) {
         return false;
     }
     let leads = leader(field).is_some_and(|(first, _)| first == lane);
     if leads && taken < policy.leader_samples {
         return true;
     }
-    let next = median(&field[lane].values()).unwrap_or(0.0);
     elapsed + Duration::from_nanos(next as u64) <= policy.budget
 }
 
@@ -256,8 +332,18 @@ mod tests {
         budget_ms: u64,
         times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
     ) -> Vec<Lane<&'static str>> {
+        let policy = Policy::with_budget(Duration::from_millis(budget_ms));
+        run_under(&policy, lanes, None, times)
+    }
+
+    fn run_under(
+        policy: &Policy,
+        lanes: usize,
+        default: Option<usize>,
+        times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
+    ) -> Vec<Lane<&'static str>> {
         let mut track = Fake { times, runs: vec![0; lanes], clock: Duration::ZERO };
-        race(lanes, &Policy::with_budget(Duration::from_millis(budget_ms)), &mut track)
+        race(lanes, default, policy, &mut track)
     }
 
     fn counts(field: &[Lane<&'static str>]) -> Vec<usize> {
@@ -272,10 +358,11 @@ mod tests {
 
     #[test]
     fn nobody_leaves_a_race_without_end() {
-        let times = |lane, _| Ok([100, 1000, 105][lane] * MS);
-        let mut track = Fake { times, runs: vec![0; 3], clock: Duration::ZERO };
-        let field = race(3, &Policy::with_budget(Duration::MAX), &mut track);
-        assert_eq!(counts(&field), [11, 11, 11]);
+        let times = |lane: usize, _| Ok([100, 1000, 105][lane] * MS);
+        for policy in [Policy::with_budget(Duration::MAX), Policy::on_gpu(Duration::MAX)] {
+            let field = run_under(&policy, 3, None, times);
+            assert_eq!(counts(&field), [11, 11, 11]);
+        }
     }
 
     #[test]
@@ -331,6 +418,52 @@ mod tests {
         let ratios = field[1].ratios_to(&field[0]);
         let middle = median(&ratios).unwrap();
         assert!((0.87..0.93).contains(&middle), "{middle}");
+    }
+
+    /// Whatever the budget: without its proofs a lane may not win.
+    #[test]
+    fn whoever_is_not_hopeless_owes_its_proofs() {
+        let policy = Policy::on_gpu(Duration::ZERO);
+        let field = run_under(&policy, 4, None, |lane, _| Ok([150, 100, 199, 201][lane] * MS));
+        let proofs: Vec<usize> = field.iter().map(|lane| lane.proofs).collect();
+        assert_eq!((counts(&field), proofs), (vec![3, 3, 3, 1], vec![2, 2, 2, 0]));
+    }
+
+    #[test]
+    fn the_default_is_never_hopeless() {
+        let policy = Policy::on_gpu(Duration::ZERO);
+        let field = run_under(&policy, 2, Some(0), |lane, _| Ok([900, 100][lane] * MS));
+        assert_eq!((counts(&field), field[0].proofs), (vec![3, 3], 2));
+        assert_eq!(field[1].ratios_to(&field[0]).len(), 3);
+    }
+
+    #[test]
+    fn a_proof_that_fails_is_none() {
+        let policy = Policy::on_gpu(Duration::from_secs(60));
+        let field = run_under(&policy, 2, None, |lane, run| {
+            if lane == 0 && run == 2 { Err("wrong") } else { Ok([100, 101][lane] * MS) }
+        });
+        assert_eq!((field[0].failure, field[0].proofs), (Some("wrong"), 1));
+        assert_eq!((field[1].failure, field[1].proofs), (None, 2));
+    }
+
+    #[test]
+    fn a_wrong_leader_leaves_nobody_hopeless() {
+        let policy = Policy::on_gpu(Duration::ZERO);
+        let field = run_under(&policy, 3, Some(2), |lane, run| {
+            if lane == 0 && run == 1 { Err("wrong") } else { Ok([10, 100, 150][lane] * MS) }
+        });
+        let proofs: Vec<usize> = field.iter().map(|lane| lane.proofs).collect();
+        assert_eq!((counts(&field), proofs), (vec![1, 3, 3], vec![0, 2, 2]));
+    }
+
+    #[test]
+    fn long_runs_of_a_gpu_need_few_samples() {
+        let policy = Policy::on_gpu(Duration::from_secs(60));
+        let field = run_under(&policy, 2, None, |lane, _| Ok([100, 101][lane] * MS));
+        assert_eq!(counts(&field), [5, 5]);
+        let field = run_under(&policy, 2, None, |lane, _| Ok([100, 101][lane] * MS / 1000));
+        assert_eq!(counts(&field), [11, 11]);
     }
 
     #[test]

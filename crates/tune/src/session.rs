@@ -16,7 +16,7 @@ use crate::estimate::{
 use crate::job::Job;
 use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedConfiguration;
-use crate::setup::{CloudSetup, SetupCache, SetupError};
+use crate::setup::{CloudSetup, SetupCache, SetupError, Workbench};
 use crate::verify::Verifier;
 
 /// One of a configuration's clouds in one direction, ready to be measured.
@@ -69,6 +69,8 @@ pub struct Session {
     limits: Limits,
     setups: SetupCache,
     verifier: Verifier,
+    /// Made with the first measurement, and given up where memory runs short.
+    bench: Option<Workbench>,
 }
 
 impl Session {
@@ -77,7 +79,14 @@ impl Session {
     pub fn new(device: Device, job: Job) -> Self {
         let flops_per_second = job.flops_per_second.unwrap_or(Limits::SLOW_FLOPS_PER_SECOND);
         let limits = Limits { least: job.time_limit, flops_per_second };
-        Self { device, job, limits, setups: SetupCache::default(), verifier: Verifier::default() }
+        Self {
+            device,
+            job,
+            limits,
+            setups: SetupCache::default(),
+            verifier: Verifier::default(),
+            bench: None,
+        }
     }
 
     /// How many candidates all operations have together.
@@ -152,7 +161,14 @@ impl Session {
             operation: &operation,
             limits: self.limits,
         };
-        Ok(entry.measure(&mut self.verifier, &field, monitor)?)
+        let mut bench = match self.bench.take() {
+            Some(bench) => bench,
+            None => Workbench::new(&self.device).map_err(SetupError::from)?,
+        };
+        // A bench that could not be filled is not kept: its memory may be what others lack.
+        let measured = entry.measure(&mut self.verifier, &mut bench, &field, monitor)?;
+        self.bench = Some(bench);
+        Ok(measured)
     }
 
     fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, SessionError> {
@@ -195,8 +211,11 @@ impl Session {
         Ok(pool.iter().map(|one| Candidate::new(&self.device, operation, &**one)).collect())
     }
 
-    fn check_memory(&self, needed_bytes: u64) -> Result<(), SessionError> {
-        let free_bytes = self.device.free_memory_bytes();
+    fn check_memory(&mut self, needed_bytes: u64) -> Result<(), SessionError> {
+        let mut free_bytes = self.device.free_memory_bytes();
+        if needed_bytes > free_bytes && self.bench.take().is_some() {
+            free_bytes = self.device.free_memory_bytes();
+        }
         if needed_bytes <= free_bytes {
             return Ok(());
         }

@@ -2,8 +2,8 @@
 //!
 //! Every candidate computes a smaller problem of the same layer twice into a poisoned result, and
 //! every element is compared with float64 computed from the same rounded inputs. Then it computes
-//! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU it is
-//! compared with the verified default on the problem of the race, too: see [`crate::at_scale`].
+//! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU, whoever is
+//! to win is compared with the verified default on the problem of the race, too: see [`crate::at_scale`].
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

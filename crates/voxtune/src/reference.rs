@@ -17,6 +17,11 @@ pub struct Reference {
 enum Place {
     Host(Vec<f64>),
     Cuda(DeviceBuffer),
+    /// A result as it was stored, and the sum of its squares.
+    Stored {
+        result: Tensor,
+        squares: DeviceBuffer,
+    },
 }
 
 impl Reference {
@@ -73,6 +78,36 @@ impl Reference {
         Ok(Self { operation: *operation, place })
     }
 
+    /// Takes a result that is known to be right as it is, without a copy of it in float64.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn from_result(
+        device: &Device,
+        operation: &Operation,
+        result: Tensor,
+    ) -> Result<Self, ConvError> {
+        let place = match device.cuda() {
+            Some(backend) => {
+                let squares =
+                    backend.verifier(operation.dtype)?.squares(operation, result.cuda()?)?;
+                Place::Stored { result, squares }
+            }
+            None => Place::Host(to_f64(&result)?),
+        };
+        Ok(Self { operation: *operation, place })
+    }
+
+    /// The result that [`Self::from_result`] took, for its memory to be used again; `None` of any other
+    /// reference.
+    #[must_use]
+    pub fn into_result(self) -> Option<Tensor> {
+        match self.place {
+            Place::Stored { result, .. } => Some(result),
+            Place::Host(_) | Place::Cuda(_) => None,
+        }
+    }
+
     /// The largest error of any element of a result: its difference from the reference over the larger
     /// of the reference there and its root mean square. Infinite where an element is not a number. The
     /// root mean square keeps elements that cancel to nearly nothing from failing on rounding alone.
@@ -88,6 +123,12 @@ impl Reference {
                     return Err(ConvError::Length { what, expected, found: found.len() });
                 }
                 Ok(worst_error(&found, expected))
+            }
+            Place::Stored { result: expected, squares } => {
+                let backend = device.cuda().ok_or_else(|| elsewhere(device))?;
+                let verifier = backend.verifier(self.operation.dtype)?;
+                let (found, expected) = (result.cuda()?, expected.cuda()?);
+                Ok(verifier.worst_difference(&self.operation, found, expected, squares)?)
             }
             Place::Cuda(expected) => {
                 let backend = device.cuda().ok_or_else(|| elsewhere(device))?;

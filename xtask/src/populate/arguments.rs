@@ -10,6 +10,7 @@ use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoMode, Direction, Preset};
 use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::partition::PartitionChoice;
+use voxtune_tune::race::GPU_BUDGET;
 use voxtune_tune::{DeviceSpec, Extent, Request};
 
 use crate::folder::FolderArguments;
@@ -78,8 +79,8 @@ pub struct PopulateArguments {
     /// Part of scan files to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
-    /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three
-    /// of the leader [default: 6 on a CPU, 1 on a GPU]
+    /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
+    /// the leader, on a GPU of everyone within twice its time [default: 6 on a CPU, 0.1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is
@@ -150,7 +151,8 @@ impl PopulateArguments {
         if self.exhaustive {
             return Duration::MAX;
         }
-        self.budget.unwrap_or_else(|| Duration::from_secs(if arch.is_cuda() { 1 } else { 6 }))
+        const HOST_BUDGET: Duration = Duration::from_secs(6);
+        self.budget.unwrap_or(if arch.is_cuda() { GPU_BUDGET } else { HOST_BUDGET })
     }
 
     pub(super) fn request(&self, modes: AlgoModes) -> Request {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::race::Policy;
+use crate::race::{GPU_BUDGET, Policy};
 
 /// How a set of candidates is searched, and how the winner is picked from the samples.
 ///
@@ -64,7 +64,7 @@ impl SearchPolicy {
     /// The tuner's own: its race, for a GPU's budget, and its decision.
     #[must_use]
     pub const fn tuner() -> Self {
-        let race = Policy::with_budget(Duration::from_secs(1));
+        let race = Policy::on_gpu(GPU_BUDGET);
         Self { search: Search::Race(race), pick: Pick::Decide }
     }
 }

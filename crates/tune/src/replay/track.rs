@@ -19,7 +19,10 @@ impl Replayed {
     pub(super) fn run(recorded: &RaceSamples, policy: &SearchPolicy) -> Self {
         let mut track = Recorded::new(recorded);
         let rounds_ns = match policy.search {
-            Search::Race(race_policy) => track.race(&race_policy),
+            Search::Race(race_policy) => {
+                let default = recorded.lanes.iter().position(|lane| lane.default);
+                track.race(&race_policy, default)
+            }
             Search::Rounds(samples) => track.rounds(|_| samples),
             Search::Exhaustive => track.rounds(<[u64]>::len),
         };
@@ -56,10 +59,10 @@ impl Recorded {
         Self { lanes: lanes.collect(), samples: 0, repeated_samples: 0, kernel_ns: 0 }
     }
 
-    fn race(&mut self, policy: &Policy) -> Vec<Vec<Option<u64>>> {
+    fn race(&mut self, policy: &Policy, default: Option<usize>) -> Vec<Vec<Option<u64>>> {
         // Warm-up runs are not in the record.
         let policy = Policy { warm_up_below: Duration::ZERO, ..*policy };
-        let field = race(self.lanes.len(), &policy, self);
+        let field = race(self.lanes.len(), default, &policy, self);
         field.into_iter().map(|lane: Lane<FailedThen>| lane.rounds).collect()
     }
 
