@@ -111,6 +111,7 @@ mod tests {
 
     use super::*;
     use crate::made_up::entry;
+    use crate::spent::Spent;
 
     fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
         Record {
@@ -137,7 +138,7 @@ mod tests {
 
     fn measured(records: &[(&str, u64, u64)]) -> Measured {
         let records = records.iter().map(|&(algo, hash, ns)| record(algo, hash, ns)).collect();
-        Measured { entry: entry(), records, rounds: Vec::new() }
+        Measured { entry: entry(), records, rounds: Vec::new(), spent: Spent::default() }
     }
 
     fn committed(runs: &[&[(&str, u64, u64)]]) -> (Vec<Committed>, Evidence) {
@@ -170,6 +171,7 @@ mod tests {
             entry: entry(),
             records: vec![with_ratio("a", 1000, 1.0, 1.0), b, c],
             rounds: Vec::new(),
+            spent: Spent::default(),
         };
         let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
         // `b` looks half as fast by its median, while the rounds say nothing of the kind.

@@ -16,6 +16,7 @@ use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;
 use crate::race::{Lane, Policy, Track, race};
 use crate::setup::{CloudSetup, SetupError, Workbench};
+use crate::spent::Spent;
 use crate::summary::summarize;
 use crate::verify::{Rejection, Stand, Verdict, Verifier, guarded};
 
@@ -28,6 +29,8 @@ pub struct Measured {
     pub records: Vec<Record>,
     /// The samples behind the records, of those that raced.
     pub rounds: Vec<Rounds>,
+    /// Where the time went.
+    pub spent: Spent,
 }
 
 /// The samples of one candidate.
@@ -162,10 +165,14 @@ impl Entry<'_> {
     ) -> Result<Option<Measured>, EntryError> {
         let Self { device, job, setup, operation, limits, .. } = *self;
         monitor.field(&field.candidates);
+        let mut spent = Spent::default();
+        let start = Instant::now();
         let Some(mut verdicts) = self.verify(verifier, bench, field, monitor)? else {
             return Ok(None);
         };
+        spent.verify = start.elapsed();
         monitor.working(limits.of_set_up(0.0));
+        let start = Instant::now();
         let counts = setup.map.counts();
         let filled = bench.operands.fill(device, operation, counts, Noise::Uniform, job.seed);
         filled.map_err(SetupError::from)?;
@@ -182,13 +189,15 @@ impl Entry<'_> {
         let racers: Vec<usize> =
             (0..field.racers).filter(|&index| verdicts[index].is_ok()).collect();
         let default = racers.iter().position(|&index| field.candidates[index].default);
+        spent.operands = start.elapsed();
+        let start = Instant::now();
         let mut track = DeviceTrack {
             entry: *self,
             racers: racers.iter().map(|&index| (index, &*field.algorithms[index])).collect(),
             bench: &mut *bench,
             at_scale: at_scale.as_ref(),
             clock_mhz: None,
-            start: Instant::now(),
+            start,
             limit: limits.of(operation.flops(counts.pairs) as f64),
             monitor: &mut *monitor,
             device_lost: false,
@@ -197,6 +206,7 @@ impl Entry<'_> {
             if is_cuda { Policy::on_gpu(job.budget) } else { Policy::with_budget(job.budget) };
         let lanes = race(racers.len(), default, &policy, &mut track);
         let clock_mhz = track.clock_mhz;
+        spent.race = start.elapsed();
         if let Some(at_scale) = at_scale {
             at_scale.give_back(bench);
         }
@@ -209,7 +219,7 @@ impl Entry<'_> {
         if monitor.interrupted() {
             return Ok(None);
         }
-        let ended = Ended { field, verdicts, racers, default, lanes, policy, clock_mhz };
+        let ended = Ended { field, verdicts, racers, default, lanes, policy, clock_mhz, spent };
         Ok(Some(self.measured(&ended)))
     }
 
@@ -260,6 +270,7 @@ impl Entry<'_> {
                 .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
                 .collect(),
             rounds: rounds.collect(),
+            spent: ended.spent,
         }
     }
 
@@ -306,6 +317,7 @@ struct Ended<'a> {
     lanes: Vec<Lane<Rejection>>,
     policy: Policy,
     clock_mhz: Option<u32>,
+    spent: Spent,
 }
 
 impl Ended<'_> {

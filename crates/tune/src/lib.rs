@@ -19,7 +19,7 @@
 //! | all that on a device | [`session`] |
 //! | in this process or in a worker of it | [`executor`], [`worker`], [`monitor`] |
 //! | what new measurements do to stored ones | [`commit`] |
-//! | the whole run, and what it tells | [`populate`], [`report`] |
+//! | the whole run, what it tells and where its time goes | [`populate`], [`report`], [`spent`] |
 //! | raw samples in a file, and search policies tried on them | [`samples`], [`replay`] |
 //! | how much slower stored choices are than the best | [`regret`] |
 //! | whether stored results can be right, and still are | [`audit`] |
@@ -44,6 +44,7 @@ pub mod estimate;
 pub mod executor;
 pub mod job;
 pub mod kernel_check;
+mod ledger;
 #[cfg(test)]
 mod made_up;
 pub mod monitor;
@@ -59,6 +60,7 @@ pub mod samples;
 pub mod select;
 pub mod session;
 pub mod setup;
+pub mod spent;
 pub mod statistics;
 pub mod summary;
 mod trial;

@@ -11,10 +11,12 @@ use crate::entry::Measured;
 use crate::estimate::Estimate;
 use crate::executor::{Executor, ExecutorError, Trouble};
 use crate::job::Job;
+use crate::ledger::{Ledger, Unsaved};
 use crate::plan::{Plan, PlannedConfiguration, Request};
 use crate::report::{EntryReport, Event, Observer, Outcome, Summary};
 use crate::select::{Selection, Wish, is_comparable, select};
 use crate::session::PreparedEntry;
+use crate::spent::Spent;
 use crate::trial::{Losses, Trial};
 
 /// Everything that a run needs beside an [`Executor`].
@@ -51,7 +53,7 @@ pub enum PopulateError {
 }
 
 impl Populate<'_> {
-    /// Measures every configuration and saves after each.
+    /// Measures every configuration and saves as it goes.
     ///
     /// # Errors
     /// If results cannot be saved, or no candidate can run. What was saved stays.
@@ -60,14 +62,28 @@ impl Populate<'_> {
         executor: &mut Executor,
         observer: &mut dyn Observer,
     ) -> Result<Summary, PopulateError> {
-        let mut run = Run { populate: *self, executor, observer, losses: Losses::default() };
+        let mut run = Run {
+            populate: *self,
+            executor,
+            observer,
+            losses: Losses::default(),
+            stored: Evidence::new(),
+            ledger: Ledger::new(Duration::ZERO),
+            spent: Spent::default(),
+        };
         // Nobody wants to hear after an hour that the folder cannot be written.
-        run.update(|_| Ok(()))?;
+        let start = Instant::now();
+        run.update(&[])?;
+        run.ledger.saved(start.elapsed());
         let mut summary =
             Summary { requested: self.plan.configurations.len(), ..Summary::default() };
         if let Some(estimate) = run.begin()? {
-            run.configurations(&estimate, &mut summary)?;
+            let result = run.configurations(&estimate, &mut summary);
+            // Whatever ended the run: what was measured before is worth keeping.
+            run.save()?;
+            result?;
         }
+        summary.spent = run.spent;
         summary.failed = summary.requested - summary.measured - summary.skipped;
         summary.interrupted = self.interrupt.load(Ordering::Relaxed);
         Ok(summary)
@@ -80,6 +96,11 @@ struct Run<'a> {
     executor: &'a mut Executor,
     observer: &'a mut dyn Observer,
     losses: Losses,
+    /// The evidence on disk, as of the last writing. What is not saved yet is of other entries than those
+    /// to come.
+    stored: Evidence,
+    ledger: Ledger,
+    spent: Spent,
 }
 
 /// Why a configuration has no result.
@@ -137,8 +158,11 @@ impl Run<'_> {
         let start = Instant::now();
         self.observer.event(&Event::Compiling { kernels });
         self.executor.compile(interrupt)?;
-        self.observer.event(&Event::Compiled { elapsed: start.elapsed() });
+        self.spent.compile = start.elapsed();
+        self.observer.event(&Event::Compiled { elapsed: self.spent.compile });
+        let start = Instant::now();
         let estimate = self.estimate()?;
+        self.spent.trial = start.elapsed();
         self.tell_of_worker(&mut worker);
         self.observer.event(&Event::Started { estimate: &estimate });
         Ok(estimate)
@@ -186,7 +210,7 @@ impl Run<'_> {
             let configuration = &planned.configuration;
             self.observer.event(&Event::ConfigurationStarted { index, configuration });
             let start = Instant::now();
-            let (outcome, reports) = self.configuration(index, planned)?;
+            let (outcome, measured) = self.configuration(index, planned)?;
             self.tell_of_worker(&mut worker);
             match outcome {
                 Outcome::Measured => summary.measured += 1,
@@ -194,13 +218,10 @@ impl Run<'_> {
                 Outcome::Failed(_) | Outcome::Interrupted => {}
             }
             let remaining = pace.after(index, &outcome, start.elapsed());
-            self.observer.event(&Event::ConfigurationEnded {
-                index,
-                configuration,
-                outcome: &outcome,
-                reports: &reports,
-                remaining,
-            });
+            self.ledger.push(Unsaved { index, outcome, measured, remaining });
+            if self.ledger.is_due() {
+                self.save()?;
+            }
         }
         Ok(())
     }
@@ -209,7 +230,7 @@ impl Run<'_> {
         &mut self,
         index: usize,
         planned: &PlannedConfiguration,
-    ) -> Result<(Outcome, Vec<EntryReport>), PopulateError> {
+    ) -> Result<(Outcome, Vec<Measured>), PopulateError> {
         let mut entries = Entries::default();
         let failed = match self.entries(index, planned, &mut entries) {
             Ok(()) => None,
@@ -219,24 +240,24 @@ impl Run<'_> {
                 None
             }
             Err(Failure::Run(error)) => {
-                // What was measured before is worth keeping.
-                self.save(entries.measured)?;
+                let (outcome, remaining) = (Outcome::Failed(error.to_string()), Duration::ZERO);
+                let measured = entries.measured;
+                self.ledger.push(Unsaved { index, outcome, measured, remaining });
                 return Err(error);
             }
         };
-        let reports = self.save(entries.measured)?;
         let outcome = if let Some(why) = failed {
             Outcome::Failed(why)
         } else if entries.interrupted {
             Outcome::Interrupted
         } else if let Some(entry) = entries.winnerless.first() {
             Outcome::Failed(format!("{}: every candidate failed", entry.key))
-        } else if reports.is_empty() && entries.skipped > 0 {
+        } else if entries.measured.is_empty() && entries.skipped > 0 {
             Outcome::Skipped
         } else {
             Outcome::Measured
         };
-        Ok((outcome, reports))
+        Ok((outcome, entries.measured))
     }
 
     /// Measures the entries of a configuration: each of its clouds in each direction.
@@ -246,14 +267,15 @@ impl Run<'_> {
         planned: &PlannedConfiguration,
         entries: &mut Entries,
     ) -> Result<(), Failure> {
+        let start = Instant::now();
         let prepared = self.prepare(index)?;
-        let stored = self.stored_evidence()?;
+        self.spent.clouds += start.elapsed();
         for entry in &prepared {
-            let selection = self.select(&stored, entry);
+            let selection = self.select(entry);
             let (candidates, all) = match selection {
                 Selection::Nothing => {
                     entries.skipped += 1;
-                    if winner(&stored, &entry.key).is_none() {
+                    if winner(&self.stored, &entry.key).is_none() {
                         entries.winnerless.push(entry.key.clone());
                     }
                     continue;
@@ -264,11 +286,11 @@ impl Run<'_> {
             let operation = &entry.key.key.operation;
             let cloud = planned.clouds[entry.cloud].label();
             self.observer.event(&Event::EntryStarted { operation, cloud });
-            let mut measured = self.measure(index, entry, &stored, candidates)?;
+            let mut measured = self.measure(index, entry, candidates)?;
             if let Some(all) = all
-                && !is_comparable(&stored, &entry.key, &measured.records)
+                && !is_comparable(&self.stored, &entry.key, &measured.records)
             {
-                measured = self.measure(index, entry, &stored, all)?;
+                measured = self.measure(index, entry, all)?;
             }
             if measured.records.iter().all(|record| record.timing().is_none()) {
                 entries.winnerless.push(entry.key.clone());
@@ -286,61 +308,79 @@ impl Run<'_> {
         }
     }
 
-    fn select(&self, stored: &Evidence, entry: &PreparedEntry) -> Selection {
+    fn select(&self, entry: &PreparedEntry) -> Selection {
         let Request { extent, retry_quarantined, modes, .. } = self.populate.request;
         let mode = modes.of(entry.key.key.operation.direction);
         let wish = Wish { extent: *extent, retry_quarantined: *retry_quarantined, mode };
-        select(wish, stored, entry)
+        select(wish, &self.stored, entry)
     }
 
     fn measure(
         &mut self,
         index: usize,
         entry: &PreparedEntry,
-        stored: &Evidence,
         candidates: Vec<AlgoId>,
     ) -> Result<Measured, Failure> {
         let retry = self.populate.request.retry_quarantined;
         let mut trial = Trial::new(index, entry, candidates);
         if !retry {
-            trial.avoid_quarantined(stored);
+            trial.avoid_quarantined(&self.stored);
         }
         let interrupt = self.populate.interrupt;
-        Ok(trial.run(self.executor, &mut self.losses, interrupt, self.observer)?)
+        let measured = trial.run(self.executor, &mut self.losses, interrupt, self.observer)?;
+        self.spent += measured.spent;
+        Ok(measured)
     }
 
-    fn stored_evidence(&self) -> Result<Evidence, Failure> {
-        let stored = self.populate.cache.read_evidence(self.executor.identity().arch);
-        Ok(stored.map_err(|error| Failure::Run(error.into()))?.unwrap_or_default())
-    }
-
-    fn save(&mut self, measured: Vec<Measured>) -> Result<Vec<EntryReport>, PopulateError> {
-        if measured.is_empty() {
-            return Ok(Vec::new());
+    /// Saves what waits for it, and tells of it.
+    fn save(&mut self) -> Result<(), PopulateError> {
+        let unsaved = self.ledger.take();
+        let start = Instant::now();
+        let reports: Vec<Vec<EntryReport>> = if unsaved.iter().any(|one| !one.measured.is_empty()) {
+            self.update(&unsaved)?
+        } else {
+            unsaved.iter().map(|_| Vec::new()).collect()
+        };
+        let cost = start.elapsed();
+        self.spent.write += cost;
+        self.ledger.saved(cost);
+        for (one, reports) in unsaved.iter().zip(&reports) {
+            let Unsaved { index, ref outcome, remaining, .. } = *one;
+            let configuration = &self.populate.plan.configurations[index].configuration;
+            self.observer.event(&Event::ConfigurationEnded {
+                index,
+                configuration,
+                outcome,
+                reports,
+                remaining,
+            });
         }
-        self.update(|evidence| {
-            measured
-                .into_iter()
-                .map(|measured| {
-                    let committed = commit(evidence, &measured)?;
-                    let winner = winner(evidence, &measured.entry);
-                    Ok(EntryReport { measured, committed, winner })
-                })
-                .collect()
-        })
+        Ok(())
     }
 
-    fn update<R>(
-        &mut self,
-        change: impl FnOnce(&mut Evidence) -> Result<R, InvalidRecord>,
-    ) -> Result<R, PopulateError> {
+    /// Brings results into the files, and reads what else is in them.
+    fn update(&mut self, unsaved: &[Unsaved]) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
         let arch = self.executor.identity().arch;
         let Populate { cache, lock_wait, .. } = self.populate;
+        let change = |evidence: &mut Evidence| -> Result<_, InvalidRecord> {
+            let report = |measured: &Measured, evidence: &mut Evidence| {
+                let committed = commit(evidence, measured)?;
+                let winner = winner(evidence, &measured.entry);
+                Ok(EntryReport { measured: measured.clone(), committed, winner })
+            };
+            let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> = unsaved
+                .iter()
+                .map(|one| one.measured.iter().map(|measured| report(measured, evidence)).collect())
+                .collect();
+            Ok((reports?, evidence.clone()))
+        };
         let Update { value, set_aside, .. } = cache.update(arch, lock_wait, change)?;
         for file in &set_aside {
             self.observer.event(&Event::SetAside(file));
         }
-        Ok(value?)
+        let (reports, stored) = value?;
+        self.stored = stored;
+        Ok(reports)
     }
 }
 

@@ -10,6 +10,7 @@ use voxtune_shape::grid::Configuration;
 use crate::commit::Committed;
 use crate::entry::Measured;
 use crate::estimate::Estimate;
+use crate::spent::Spent;
 
 /// How a configuration ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,4 +121,6 @@ pub struct Summary {
     pub failed: usize,
     /// Whether the run was ended from outside.
     pub interrupted: bool,
+    /// Where its time went.
+    pub spent: Spent,
 }

@@ -13,6 +13,7 @@ use crate::executor::{Executor, Loss, Trouble};
 use crate::report::{Event, Observer};
 use crate::select::is_quarantine;
 use crate::session::{PreparedEntry, Task};
+use crate::spent::Spent;
 
 /// Entries in which a candidate takes its process down before it is not tried any more in this run:
 /// each costs a start of the worker, and a hung one its whole time limit.
@@ -96,6 +97,7 @@ impl<'a> Trial<'a> {
                     entry: self.entry.key.clone(),
                     records: Vec::new(),
                     rounds: Vec::new(),
+                    spent: Spent::default(),
                 };
                 return Ok(self.with_quarantine(nothing, executor));
             }

@@ -80,6 +80,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     progress.finish();
     output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
     let summary = result.map_err(Failure::failed)?;
+    output::status("Spent", summary.spent);
     if let Some(error) = &unsaved {
         output::complain("error", format_args!("samples are not complete: {error}"));
     }
@@ -90,7 +91,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
 }
 
 fn last_line(summary: &Summary) -> String {
-    let Summary { requested, measured, skipped, failed, interrupted } = summary;
+    let Summary { requested, measured, skipped, failed, interrupted, .. } = summary;
     let note = if *interrupted { " (interrupted)" } else { "" };
     format!(
         "requested {requested} = measured {measured} + skipped {skipped} + failed {failed}{note}"

@@ -1,0 +1,95 @@
+//! Where the time of a run goes.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Time by what it was spent on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Waiting for kernels to be compiled.
+    pub compile: Duration,
+    /// The trial of the device before the first configuration.
+    pub trial: Duration,
+    /// Clouds, kernel maps and the names of candidates.
+    pub clouds: Duration,
+    /// Operands, and the first result at full size.
+    pub operands: Duration,
+    /// Verdicts by a smaller problem.
+    pub verify: Duration,
+    /// Races, the proofs of their contenders included.
+    pub race: Duration,
+    /// Deciding and writing files.
+    pub write: Duration,
+}
+
+impl Spent {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.named().into_iter().map(|(_, time)| time).sum()
+    }
+
+    const fn named(&self) -> [(&'static str, Duration); 7] {
+        let Self { compile, trial, clouds, operands, verify, race, write } = *self;
+        [
+            ("compile", compile),
+            ("trial", trial),
+            ("clouds", clouds),
+            ("operands", operands),
+            ("verify", verify),
+            ("race", race),
+            ("write", write),
+        ]
+    }
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, other: Self) {
+        self.compile += other.compile;
+        self.trial += other.trial;
+        self.clouds += other.clouds;
+        self.operands += other.operands;
+        self.verify += other.verify;
+        self.race += other.race;
+        self.write += other.write;
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (name, time)) in self.named().into_iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} {:.2} s", time.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_counts_and_is_shown() {
+        let second = Duration::from_secs(1);
+        let mut spent = Spent {
+            compile: second,
+            trial: 2 * second,
+            clouds: 3 * second,
+            operands: 4 * second,
+            verify: 5 * second,
+            race: 6 * second,
+            write: 7 * second,
+        };
+        spent += spent;
+        assert_eq!(spent.total(), 56 * second);
+        assert_eq!(
+            spent.to_string(),
+            "compile 2.00 s, trial 4.00 s, clouds 6.00 s, operands 8.00 s, verify 10.00 s, \
+             race 12.00 s, write 14.00 s"
+        );
+    }
+}
