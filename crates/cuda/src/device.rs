@@ -1,13 +1,16 @@
 //! Devices: which there are, what they are, and the stream that their work goes to.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use voxtune_shape::{Arch, ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
+use crate::instance::Instance;
+use crate::module::Module;
 
 /// The driver interface that every call here exists in.
 const NEEDED_DRIVER: i32 = 13_000;
@@ -28,7 +31,11 @@ struct Inner {
     driver_version: i32,
     l2_bytes: usize,
     shared_bytes_a_block: usize,
+    modules: Mutex<Modules>,
 }
+
+/// Cubins that somebody holds, by instance and machine code.
+pub(crate) type Modules = HashMap<(Instance, u64), Weak<Module>>;
 
 /// Free and total memory of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +182,7 @@ impl CudaDevice {
                 driver_version,
                 l2_bytes,
                 shared_bytes_a_block,
+                modules: Mutex::default(),
             }),
         })
     }
@@ -243,6 +251,11 @@ impl CudaDevice {
     /// Makes the device current in this thread.
     pub(crate) fn bind(&self) -> Result<()> {
         self.inner.context.bind_to_thread().during("making the device current")
+    }
+
+    /// The cubins that are loaded.
+    pub(crate) fn modules(&self) -> MutexGuard<'_, Modules> {
+        self.inner.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The raw stream.

@@ -1,7 +1,7 @@
 //! Loaded cubins and their kernels.
 
 use std::ffi::{CString, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use cudarc::driver::{result, sys};
 
@@ -11,7 +11,7 @@ use crate::toolchain::Compiled;
 
 /// A cubin on a device. Kernels keep it loaded.
 #[derive(Debug)]
-struct Module {
+pub(crate) struct Module {
     device: CudaDevice,
     raw: sys::CUmodule,
 }
@@ -38,7 +38,8 @@ pub(crate) struct LoadedInstance {
 }
 
 impl LoadedInstance {
-    /// Loads a cubin.
+    /// Loads a cubin, or takes the one that is loaded: many algorithms share an instance, and each computes
+    /// many operations.
     ///
     /// # Errors
     /// [`CudaError::DriverTooOld`] if the driver is older than the compiler;
@@ -57,12 +58,20 @@ impl LoadedInstance {
         {
             return Err(malformed("compiled for another architecture than this device"));
         }
+        let key = (compiled.instance.clone(), compiled.kernel_hash);
+        if let Some(module) = device.modules().get(&key).and_then(Weak::upgrade) {
+            return Ok(Self { module });
+        }
         device.bind()?;
         // SAFETY: the driver reads the header's own length, and `machine_code_hash` has walked
         // every section of these bytes.
         let loaded = unsafe { result::module::load_data(compiled.bytes.as_ptr().cast::<c_void>()) };
         match loaded {
-            Ok(raw) => Ok(Self { module: Arc::new(Module { device: device.clone(), raw }) }),
+            Ok(raw) => {
+                let module = Arc::new(Module { device: device.clone(), raw });
+                device.modules().insert(key, Arc::downgrade(&module));
+                Ok(Self { module })
+            }
             Err(error)
                 if matches!(
                     error.0,

@@ -1,10 +1,13 @@
 //! How long and how much memory, before a run starts.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use voxtune::{DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels};
+use voxtune::{
+    Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels,
+};
 use voxtune_cloud::{Generator, generate};
 use voxtune_shape::grid::Configuration;
 use voxtune_shape::{AlgoId, Preset};
@@ -165,10 +168,17 @@ fn expected_time(
     Duration::from_secs_f64(seconds)
 }
 
-/// The candidates of every operation of a job.
+/// The candidates of every operation of a job, those first that are needed first.
 #[must_use]
 pub fn wanted_kernels(device: &Device, job: &Job) -> Vec<(AlgoId, Operation)> {
-    let mut wanted = BTreeSet::new();
+    let mut seen = HashSet::new();
+    let mut wanted = Vec::new();
+    let mut want = |one: &Arc<dyn Algorithm>, operation| {
+        let key = (one.id().clone(), operation);
+        if seen.insert(key.clone()) {
+            wanted.push(key);
+        }
+    };
     for planned in &job.configurations {
         for &direction in &job.directions {
             let operation = operation_of(&planned.configuration, direction);
@@ -176,14 +186,17 @@ pub fn wanted_kernels(device: &Device, job: &Job) -> Vec<(AlgoId, Operation)> {
                 let counts = expected_counts(cloud, operation.kernel);
                 let mode = job.modes.of(direction);
                 let pool = device.registry().pool(mode, &operation, counts);
-                wanted.extend(pool.iter().map(|one| (one.id().clone(), operation)));
+                pool.iter().for_each(|one| want(one, operation));
             }
             // Winners are compared with the default even where it is not asked for.
-            let default = device.registry().default_for(&operation);
-            wanted.extend(default.map(|one| (one.id().clone(), operation)));
+            device
+                .registry()
+                .default_for(&operation)
+                .into_iter()
+                .for_each(|one| want(one, operation));
         }
     }
-    wanted.into_iter().collect()
+    wanted
 }
 
 /// One direction of a configuration's layer.

@@ -22,6 +22,8 @@ pub struct Executor {
     environment: Environment,
     algorithms: Vec<AlgoId>,
     job: Option<Job>,
+    /// Whether kernels are to be compiled ahead: again, if a worker starts anew.
+    compiles_ahead: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl From<Device> for Executor {
             algorithms: device.registry().algorithms().map(|one| one.id().clone()).collect(),
             place: Place::Here { device, session: None },
             job: None,
+            compiles_ahead: false,
         }
     }
 }
@@ -102,6 +105,7 @@ impl From<Worker> for Executor {
             algorithms: opened.algorithms,
             place: Place::Worker(Box::new(worker)),
             job: None,
+            compiles_ahead: false,
         }
     }
 }
@@ -149,7 +153,9 @@ impl Executor {
         Ok(kernels)
     }
 
+    /// Begins to compile ahead of need.
     pub(crate) fn compile(&mut self, interrupt: &AtomicBool) -> Result<(), Trouble> {
+        self.compiles_ahead = true;
         match self.ready(interrupt)? {
             Ready::Here(session) => {
                 session.compile();
@@ -214,6 +220,9 @@ impl Executor {
                     worker.restart()?;
                     if let Some(job) = job {
                         worker.begin(job, interrupt)?;
+                        if self.compiles_ahead {
+                            worker.compile(interrupt)?;
+                        }
                     }
                 }
                 Ok(Ready::Worker(worker))

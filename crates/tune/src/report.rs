@@ -40,15 +40,11 @@ pub struct EntryReport {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The code of all candidates is being compiled, where it is not part of the program.
+    /// The code of all candidates begins to be compiled, where it is not part of the program: in the order
+    /// in which it is needed, while the first ones are measured.
     Compiling {
         /// Candidates of all operations.
         kernels: usize,
-    },
-    /// It is.
-    Compiled {
-        /// How long that took.
-        elapsed: Duration,
     },
     /// The run begins.
     Started {

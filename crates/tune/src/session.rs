@@ -3,8 +3,10 @@
 //! A session decides nothing and writes nothing. It says which candidates an entry has, and measures
 //! those that it is told to. It runs in the process that decides, or in a worker of it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use voxtune::{Device, Direction, MapCounts, Operation};
+use voxtune::{Ahead, Device, Direction, MapCounts, Operation};
 use voxtune_cache::{EntryKey, Reason};
 use voxtune_shape::{AlgoId, AlgoMode};
 
@@ -71,6 +73,10 @@ pub struct Session {
     verifier: Verifier,
     /// Made with the first measurement, and given up where memory runs short.
     bench: Option<Workbench>,
+    /// Kernels that are being compiled.
+    ahead: Option<Ahead>,
+    /// Of the time waited for kernels, what measurements have told of.
+    waited: Duration,
 }
 
 impl Session {
@@ -86,6 +92,8 @@ impl Session {
             setups: SetupCache::default(),
             verifier: Verifier::default(),
             bench: None,
+            ahead: None,
+            waited: Duration::ZERO,
         }
     }
 
@@ -95,9 +103,11 @@ impl Session {
         wanted_kernels(&self.device, &self.job).len()
     }
 
-    /// Has the code of all candidates compiled, where it is not part of the program.
-    pub fn compile(&self) {
-        self.device.compile(&wanted_kernels(&self.device, &self.job));
+    /// Begins to have the code of all candidates compiled, in the order in which it is needed, where it
+    /// is not part of the program. What is needed sooner is waited for.
+    pub fn compile(&mut self) {
+        let wanted = wanted_kernels(&self.device, &self.job);
+        self.ahead = Some(self.device.compile_ahead(wanted));
     }
 
     /// What the job will need, after a trial of the device that leaves some algorithms out.
@@ -166,8 +176,13 @@ impl Session {
             None => Workbench::new(&self.device).map_err(SetupError::from)?,
         };
         // A bench that could not be filled is not kept: its memory may be what others lack.
-        let measured = entry.measure(&mut self.verifier, &mut bench, &field, monitor)?;
+        let mut measured = entry.measure(&mut self.verifier, &mut bench, &field, monitor)?;
         self.bench = Some(bench);
+        if let Some(measured) = &mut measured {
+            let waited = self.device.waited_for_kernels();
+            measured.spent.compile = waited.saturating_sub(self.waited);
+            self.waited = waited;
+        }
         Ok(measured)
     }
 

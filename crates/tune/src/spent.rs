@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Time by what it was spent on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// Waiting for kernels to be compiled.
+    /// Waiting for kernels to be read or compiled.
     pub compile: Duration,
     /// The trial of the device before the first configuration.
     pub trial: Duration,

@@ -42,7 +42,9 @@ mod subm_conv3d;
 mod tensor;
 mod voxels;
 
-pub use device::{Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice, Sample};
+pub use device::{
+    Ahead, Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice, Sample,
+};
 pub use dispatch::{Grade, MissPolicy, Resolution, Source, Tuner, TunerBuilder};
 pub use error::ConvError;
 pub use folder::{NoUserFolder, user_folder};

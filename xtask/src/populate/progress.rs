@@ -118,9 +118,6 @@ impl Observer for Progress {
             Event::Compiling { kernels } => {
                 self.bar.set_message(format!("compiling for {kernels} candidates"));
             }
-            Event::Compiled { elapsed } if elapsed.as_millis() > 100 => {
-                self.status("Compiled", &format!("kernels in {}", coarse(*elapsed)));
-            }
             Event::SetAside(file) => {
                 let (from, to) = (file.from.display(), file.to.display());
                 self.status(

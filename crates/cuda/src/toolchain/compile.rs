@@ -78,7 +78,11 @@ impl Toolchain {
         }
     }
 
-    fn compile_one(
+    /// Compiles an instance for an architecture, unless it lies in `cache_dir` already.
+    ///
+    /// # Errors
+    /// [`CudaError::NvccFailed`] with the compiler's words; whatever the folder's file system fails with.
+    pub fn compile_one(
         &self,
         instance: &Instance,
         arch: ComputeCapability,

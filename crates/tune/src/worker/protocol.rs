@@ -30,7 +30,7 @@ pub(super) enum Command {
     Open(WireSpec),
     /// Take up a job.
     Begin(Box<WireJob>),
-    /// Compile everything that the job needs.
+    /// Begin to compile everything that the job needs.
     Compile,
     /// Say what the job will need.
     Estimate { avoid: Vec<AlgoId> },
@@ -66,7 +66,7 @@ pub(super) enum Answer {
     Refused { not_found: bool, message: String },
     /// The job is taken up.
     Begun { kernels: usize },
-    /// Everything is compiled, or will fail by itself.
+    /// It has begun.
     Compiled,
     /// What the job will need.
     Estimated(Estimate),

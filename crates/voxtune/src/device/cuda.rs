@@ -1,7 +1,9 @@
 //! A GPU as a device: kernels prepared once, launched without allocation or waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use voxtune_cuda::{
     Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
@@ -100,29 +102,23 @@ impl CudaBackend {
         Ok(self.map_builder.get_or_init(|| builder))
     }
 
-    /// Reads or compiles the instances of some algorithms, in parallel.
+    /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop` is set.
     pub(super) fn compile(
         &self,
         wanted: &[(&'static Algorithm, Operation)],
         jobs: usize,
-    ) -> Vec<Result<u64, CudaError>> {
-        let instances: Vec<Option<Instance>> =
-            wanted.iter().map(|(algorithm, operation)| algorithm.instance(operation)).collect();
-        let mut distinct: Vec<Instance> = instances.iter().flatten().cloned().collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        self.store.get_all(&distinct, jobs);
-        instances
-            .into_iter()
-            .zip(wanted)
-            .map(|(instance, (algorithm, operation))| {
-                let instance = instance.ok_or_else(|| CudaError::NotApplicable {
-                    algorithm: algorithm.to_string(),
-                    operation: operation.to_string(),
-                })?;
-                Ok(self.store.get(&instance)?.kernel_hash)
-            })
-            .collect()
+        stop: &AtomicBool,
+    ) {
+        let mut seen = HashSet::new();
+        let instances = wanted.iter().filter_map(|(algorithm, op)| algorithm.instance(op));
+        let distinct: Vec<Instance> =
+            instances.filter(|instance| seen.insert(instance.clone())).collect();
+        self.store.get_all(&distinct, jobs, stop);
+    }
+
+    /// How long whoever needed a kernel has waited for it to be read or compiled.
+    pub(super) fn waited_for_kernels(&self) -> Duration {
+        self.store.waited()
     }
 
     /// The machine code that an algorithm runs for an operation.
@@ -131,7 +127,11 @@ impl CudaBackend {
         algorithm: &'static Algorithm,
         operation: &Operation,
     ) -> Result<u64, CudaError> {
-        self.compile(&[(algorithm, *operation)], 1).pop().expect("one result for one kernel")
+        let instance = algorithm.instance(operation).ok_or_else(|| CudaError::NotApplicable {
+            algorithm: algorithm.to_string(),
+            operation: operation.to_string(),
+        })?;
+        Ok(self.store.get(&instance)?.kernel_hash)
     }
 
     fn prepare(

@@ -1,8 +1,10 @@
 //! Where a GPU's compiled kernels come from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use voxtune_cuda::{Compiled, CudaError, Instance, Toolchain, find_compiled};
 use voxtune_shape::ComputeCapability;
@@ -42,15 +44,39 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The instances of one device, each read or compiled once a process.
+/// The instances of one device, each read or compiled once a process, whoever asks for it first.
 #[derive(Debug)]
 pub(super) struct KernelStore {
     source: KernelSource,
     capability: ComputeCapability,
     toolchain: Option<Toolchain>,
-    held: Mutex<HashMap<Instance, Arc<Compiled>>>,
+    state: Mutex<State>,
+    /// Rung whenever somebody is done with an instance.
+    done: Condvar,
+    /// How long those who needed instances were kept waiting, in nanoseconds.
+    waited_ns: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<Instance, Arc<Compiled>>,
     /// What nvcc said of instances that do not compile: asking again would take seconds each time.
-    refused: Mutex<HashMap<Instance, String>>,
+    refused: HashMap<Instance, String>,
+    /// Those that somebody reads or compiles now.
+    under_way: HashSet<Instance>,
+}
+
+/// Somebody's turn to obtain an instance, which ends however that ends.
+struct Turn<'a> {
+    store: &'a KernelStore,
+    instance: &'a Instance,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        locked(&self.store.state).under_way.remove(self.instance);
+        self.store.done.notify_all();
+    }
 }
 
 impl KernelStore {
@@ -58,7 +84,14 @@ impl KernelStore {
     pub(super) fn new(source: KernelSource, capability: ComputeCapability) -> Self {
         let find = |toolkit: &PathBuf| Toolchain::find(Some(toolkit)).ok();
         let toolchain = source.toolkit.as_ref().and_then(find);
-        Self { source, capability, toolchain, held: Mutex::default(), refused: Mutex::default() }
+        Self {
+            source,
+            capability,
+            toolchain,
+            state: Mutex::default(),
+            done: Condvar::new(),
+            waited_ns: AtomicU64::new(0),
+        }
     }
 
     /// The compiler's version, or nothing where there is none.
@@ -69,66 +102,83 @@ impl KernelStore {
         })
     }
 
+    /// An instance that is needed now.
     pub(super) fn get(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
-        let mut all = self.get_all(std::slice::from_ref(instance), 1);
-        all.pop().expect("one result for one instance")
+        if let Some(compiled) = locked(&self.state).held.get(instance) {
+            return Ok(Arc::clone(compiled));
+        }
+        let start = Instant::now();
+        let obtained = self.get_or_obtain(instance);
+        let waited_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.waited_ns.fetch_add(waited_ns, Ordering::Relaxed);
+        obtained
     }
 
-    /// Instances in their order, the missing ones compiled `jobs` at a time.
-    pub(super) fn get_all(
-        &self,
-        instances: &[Instance],
-        jobs: usize,
-    ) -> Vec<Result<Arc<Compiled>, CudaError>> {
-        let missing: Vec<Instance> = {
-            let (held, refused) = (locked(&self.held), locked(&self.refused));
-            let missing = |one: &&Instance| !held.contains_key(one) && !refused.contains_key(one);
-            instances.iter().filter(missing).cloned().collect()
-        };
-        let mut failures: HashMap<Instance, CudaError> = HashMap::new();
-        for (instance, result) in missing.iter().zip(self.obtain(&missing, jobs)) {
-            match result {
-                Ok(compiled) => {
-                    locked(&self.held).insert(instance.clone(), Arc::new(compiled));
-                }
-                Err(CudaError::NvccFailed { output, .. }) => {
-                    locked(&self.refused).insert(instance.clone(), output);
-                }
-                Err(error) => {
-                    failures.insert(instance.clone(), error);
-                }
-            }
-        }
-        let (held, refused) = (locked(&self.held), locked(&self.refused));
-        let failure = |instance: &Instance| match refused.get(instance) {
-            Some(output) => {
-                CudaError::NvccFailed { instance: instance.to_string(), output: output.clone() }
-            }
-            None => self.lacks(instance),
-        };
-        instances
-            .iter()
-            .map(|instance| match held.get(instance) {
-                Some(compiled) => Ok(Arc::clone(compiled)),
-                None => Err(failures.remove(instance).unwrap_or_else(|| failure(instance))),
-            })
-            .collect()
+    /// How long [`Self::get`] has waited for instances so far.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
 
-    fn obtain(&self, missing: &[Instance], jobs: usize) -> Vec<Result<Compiled, CudaError>> {
-        if missing.is_empty() {
-            return Vec::new();
+    /// An instance. Waits for whoever is obtaining it already.
+    fn get_or_obtain(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
+        let mut state = locked(&self.state);
+        loop {
+            if let Some(compiled) = state.held.get(instance) {
+                return Ok(Arc::clone(compiled));
+            }
+            if let Some(output) = state.refused.get(instance) {
+                let (instance, output) = (instance.to_string(), output.clone());
+                return Err(CudaError::NvccFailed { instance, output });
+            }
+            if state.under_way.insert(instance.clone()) {
+                break;
+            }
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        drop(state);
+        let _turn = Turn { store: self, instance };
+        let obtained = self.obtain(instance);
+        let mut state = locked(&self.state);
+        match obtained {
+            Ok(compiled) => {
+                let compiled = Arc::new(compiled);
+                state.held.insert(instance.clone(), Arc::clone(&compiled));
+                Ok(compiled)
+            }
+            Err(CudaError::NvccFailed { instance: name, output }) => {
+                state.refused.insert(instance.clone(), output.clone());
+                Err(CudaError::NvccFailed { instance: name, output })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Obtains instances in their order, `jobs` at a time, until all are there or `stop` is set. Failures
+    /// are met again by whoever uses what failed.
+    pub(super) fn get_all(&self, instances: &[Instance], jobs: usize, stop: &AtomicBool) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(instance) = instances.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let _ = self.get_or_obtain(instance);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..jobs.min(instances.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+    }
+
+    fn obtain(&self, instance: &Instance) -> Result<Compiled, CudaError> {
         let folder = &self.source.folder;
         match &self.toolchain {
-            Some(toolchain) => toolchain.compile(missing, self.capability, folder, jobs, &|_| ()),
-            None => missing
-                .iter()
-                .map(|instance| {
-                    find_compiled(instance, self.capability, folder)?
-                        .ok_or_else(|| self.lacks(instance))
-                })
-                .collect(),
+            Some(toolchain) => toolchain.compile_one(instance, self.capability, folder),
+            None => find_compiled(instance, self.capability, folder)?
+                .ok_or_else(|| self.lacks(instance)),
         }
     }
 

@@ -7,7 +7,8 @@ mod kernels;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use voxtune_cuda::CudaError;
 use voxtune_shape::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
@@ -58,6 +59,18 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// The device's clock meanwhile, where it can be read.
     pub clock_mhz: Option<u32>,
+}
+
+/// Code that is being compiled ahead of its use. Dropping this ends it after the kernels at hand.
+#[derive(Debug)]
+pub struct Ahead {
+    stop: Arc<AtomicBool>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A processor with its memory and its algorithms. Cloning shares it.
@@ -217,8 +230,34 @@ impl Device {
             let known = wanted
                 .iter()
                 .filter_map(|(id, operation)| Some((voxtune_cuda::algorithm(id)?, *operation)));
-            cuda.compile(&known.collect::<Vec<_>>(), all_threads());
+            cuda.compile(&known.collect::<Vec<_>>(), all_threads(), &AtomicBool::new(false));
         }
+    }
+
+    /// [`Self::compile`] in threads of its own, in the order of the list, while the device is used for
+    /// other things: whoever needs code that is not there yet waits for it, or compiles it at once. Two
+    /// processors are left to others. Ends with the value that is returned.
+    #[must_use]
+    pub fn compile_ahead(&self, wanted: Vec<(AlgoId, Operation)>) -> Ahead {
+        let stop = Arc::new(AtomicBool::new(false));
+        let Some(cuda) = &self.inner.cuda else { return Ahead { stop } };
+        let (cuda, stopped) = (Arc::clone(cuda), Arc::clone(&stop));
+        let work = move || {
+            let known = wanted
+                .iter()
+                .filter_map(|(id, operation)| Some((voxtune_cuda::algorithm(id)?, *operation)));
+            let jobs = all_threads().saturating_sub(2).max(1);
+            cuda.compile(&known.collect::<Vec<_>>(), jobs, &stopped);
+        };
+        // Without a thread everything is compiled when it is needed.
+        let _ = std::thread::Builder::new().name("voxtune-compile".to_owned()).spawn(work);
+        Ahead { stop }
+    }
+
+    /// How long whoever needed code has waited so far for it to be read or compiled.
+    #[must_use]
+    pub fn waited_for_kernels(&self) -> Duration {
+        self.cuda().map_or(Duration::ZERO, CudaBackend::waited_for_kernels)
     }
 
     /// Runs work on this device and says how long the device took for it. A GPU's second-level cache is
