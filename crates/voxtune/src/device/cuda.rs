@@ -194,8 +194,9 @@ impl CudaBackend {
         stopwatch.timer.start()?;
         work()?;
         stopwatch.timer.stop()?;
-        let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
+        // The clock first: it is queued at once, and the wait for it is the only one.
         let clock_mhz = stopwatch.probe.clock_mhz()? as u32;
+        let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
         Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz) })
     }
 
