@@ -28,6 +28,7 @@ mod device;
 mod error;
 mod instance;
 mod map;
+pub mod model;
 mod module;
 mod noise;
 mod timer;

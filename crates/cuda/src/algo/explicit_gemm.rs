@@ -13,6 +13,7 @@ use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::instance::{Instance, dtype_define};
 use crate::map::{DeviceKernelMap, MapCounts};
+use crate::model::{MapSize, Passes, Work};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
 /// Gathered rows are padded with zero rows to a multiple of this, and wgrad's dense products take
@@ -224,6 +225,23 @@ impl ExplicitGemm {
 
     pub(super) fn workspace_bytes(self, op: &Operation, counts: &MapCounts) -> usize {
         Layout::new(op, counts).end
+    }
+
+    /// What all kernels read and write: a gathered element is read, written and read by the product;
+    /// a product is written and read in float32 and added to a float32 sum.
+    pub(super) fn work(self, op: &Operation, size: MapSize) -> Work {
+        const SUM_BYTES: f64 = 4.0;
+        let pairs = size.pairs as f64;
+        let gathered_bytes = 3.0 * op.dtype.bytes() as f64;
+        let bytes = if op.direction == Direction::Wgrad {
+            pairs * gathered_bytes * f64::from(op.c_in + op.c_out)
+                + op.weight_len() as f64 * SUM_BYTES
+        } else {
+            let (gathered, result) = channels(op);
+            let product_bytes = 4.0 * SUM_BYTES;
+            pairs * (gathered_bytes * f64::from(gathered) + product_bytes * f64::from(result))
+        };
+        Work::Passes(Passes { passes: op.kernel.volume() as f64, bytes })
     }
 
     pub(super) fn instance(self, op: &Operation) -> Instance {

@@ -2,11 +2,12 @@
 
 use voxtune_shape::{AlgoId, Direction, Operation};
 
-use super::copy_elements;
 use super::mask_gemm::channels;
 use super::pair_units::PairUnits;
+use super::{copies, copy_elements};
 use crate::instance::{Instance, dtype_define};
-use crate::map::{MapCounts, mask_words};
+use crate::map::{MapCounts, RowOrder, mask_words};
+use crate::model::{PairTile, RowTile, Unit};
 
 /// Parameters of an instance: result rows, result channels and gathered channels a block. In wgrad
 /// they are input channels, output channels and pairs.
@@ -62,6 +63,53 @@ impl ImplicitGemm {
 
     const fn thread_rows(self) -> u32 {
         if self.rows * self.cols >= 8192 { 8 } else { 4 }
+    }
+
+    const fn threads(self) -> u32 {
+        self.rows * self.cols / (self.thread_rows() * 4)
+    }
+
+    /// Blocks a multiprocessor: an estimate, since the launch bounds promise none.
+    const fn resident(self) -> u32 {
+        let by_threads = 2048 / self.threads();
+        if by_threads > 4 { 4 } else { by_threads }
+    }
+
+    /// Copies of a step, of four elements at most.
+    fn copies(self, a_channels: u32, b_channels: u32) -> u32 {
+        copies(self.rows * self.depth, a_channels, 4)
+            + copies(self.cols * self.depth, b_channels, 4)
+    }
+
+    /// The geometry behind its cost, forward and dgrad.
+    pub(super) fn row_tile(self, op: &Operation) -> RowTile {
+        let (gathered, _) = channels(op);
+        RowTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            skipped_rows: self.rows,
+            order: RowOrder::Natural,
+            unit: Unit::Fma,
+            threads: self.threads(),
+            resident: self.resident(),
+            copies: self.copies(gathered, op.c_out),
+            reads: [0, 0],
+        }
+    }
+
+    /// The geometry behind its cost, wgrad.
+    pub(super) fn pair_tile(self, op: &Operation) -> PairTile {
+        PairTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            split: WGRAD_SPLIT,
+            unit: Unit::Fma,
+            threads: self.threads(),
+            resident: self.resident(),
+            copies: self.copies(op.c_in, op.c_out),
+        }
     }
 
     pub(super) fn units(self, counts: &MapCounts) -> PairUnits {

@@ -2,9 +2,10 @@
 
 use voxtune_shape::{AlgoId, DType, Direction, Operation};
 
-use super::{copy_elements, line_bytes, min_blocks};
+use super::{copies, copy_elements, line_bytes, min_blocks, resident_blocks};
 use crate::instance::{Instance, dtype_define};
 use crate::map::{RowOrder, mask_words};
+use crate::model::{Rates, RowTile, Unit};
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +125,32 @@ impl MaskGemm {
         (self.rows / rows) * (self.cols / cols) * 32
     }
 
+    /// Blocks a multiprocessor for which the compiler leaves registers.
+    const fn min_blocks(self) -> u32 {
+        let (warp_rows, warp_cols) = self.warp_tile();
+        min_blocks(self.threads(), warp_rows * warp_cols / 32)
+    }
+
+    /// The geometry behind its cost.
+    pub(super) fn tile(self, op: &Operation, rates: &Rates) -> RowTile {
+        let (warp_rows, warp_cols) = self.warp_tile();
+        let (gathered, _) = channels(op);
+        let shared = self.shared_bytes(op);
+        RowTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            skipped_rows: warp_rows,
+            order: self.order,
+            unit: Unit::Mma,
+            threads: self.threads(),
+            resident: resident_blocks(rates, self.min_blocks(), shared, self.threads()),
+            copies: copies(self.rows * self.depth, gathered, 8)
+                + copies(self.cols * self.depth, op.c_out, 8),
+            reads: [self.cols / warp_cols, self.rows / warp_rows],
+        }
+    }
+
     /// Mirrors `SHARED_BYTES` of `mask_gemm.cu`.
     pub(super) fn shared_bytes(self, op: &Operation) -> usize {
         let (rows, cols, depth, stages) =
@@ -159,7 +186,7 @@ impl MaskGemm {
                 ("VEC_A", copy_elements(gathered)),
                 ("VEC_B", copy_elements(op.c_out)),
                 ("VEC_Y", copy_elements(result)),
-                ("MIN_BLOCKS", min_blocks(self.threads(), warp_rows * warp_cols / 32)),
+                ("MIN_BLOCKS", self.min_blocks()),
             ],
         )
     }
@@ -172,7 +199,7 @@ impl MaskGemm {
 }
 
 /// Gathered and result channels.
-pub(super) const fn channels(op: &Operation) -> (u32, u32) {
+pub(crate) const fn channels(op: &Operation) -> (u32, u32) {
     match op.direction {
         Direction::Dgrad => (op.c_out, op.c_in),
         Direction::Forward | Direction::Wgrad => (op.c_in, op.c_out),

@@ -24,6 +24,7 @@ use std::sync::LazyLock;
 use voxtune_shape::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
 pub use explicit_gemm::Cublas;
+pub(crate) use mask_gemm::channels;
 pub use operands::Operands;
 pub use prepared::Prepared;
 pub(crate) use prepared::row_map;
@@ -31,6 +32,7 @@ pub(crate) use prepared::row_map;
 use crate::error::Result;
 use crate::instance::Instance;
 use crate::map::{DeviceKernelMap, MapCounts, RowOrder};
+use crate::model::{self, Constants, MapSize, Rates, Work};
 use explicit_gemm::ExplicitGemm;
 use implicit_gemm::ImplicitGemm;
 use mask_gemm::MaskGemm;
@@ -88,6 +90,18 @@ impl Algorithm {
                 Family::Implicit(implicit) => implicit.in_auto_pool(op),
                 Family::Explicit(_) => true,
             }
+    }
+
+    /// Whether it may be chosen where nothing was measured, and so nothing verified. cuBLAS was seen to
+    /// give wrong results for some sizes, and fewer chunks of pairs than the default's make longer
+    /// sums, which lose accuracy on large maps.
+    #[must_use]
+    pub fn is_safe_unverified(&self, op: &Operation) -> bool {
+        match self.family {
+            Family::Explicit(_) => false,
+            Family::Pair(pair) => pair.split >= PairGemm::default_for(op).split,
+            _ => true,
+        }
     }
 
     /// Whether it needs cuBLAS, which a machine with only a driver lacks.
@@ -160,6 +174,36 @@ impl Algorithm {
         }
     }
 
+    /// What a launch asks of a device; `None` for a family whose geometry is not described.
+    #[must_use]
+    pub fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        match self.family {
+            Family::Mask(mask) => Some(mask.tile(op, rates).work(op, size, rates)),
+            Family::Wgmma(wgmma) => Some(wgmma.tile().work(op, size, rates)),
+            Family::Pair(pair) => Some(pair.tile(op, rates).work(op, size, rates)),
+            Family::Implicit(implicit) if op.direction == Direction::Wgrad => {
+                Some(implicit.pair_tile(op).work(op, size, rates))
+            }
+            Family::Implicit(implicit) => Some(implicit.row_tile(op).work(op, size, rates)),
+            Family::Explicit(explicit) => Some(explicit.work(op, size)),
+        }
+    }
+
+    /// What the family's [`Work`] is timed by; `None` for a family that nothing was fitted for.
+    #[must_use]
+    pub const fn cost_constants(&self, op: &Operation) -> Option<Constants> {
+        let wgrad = matches!(op.direction, Direction::Wgrad);
+        match self.family {
+            Family::Mask(_) => Some(model::MASK),
+            Family::Wgmma(_) => Some(model::WGMMA),
+            Family::Pair(_) => Some(model::PAIR),
+            Family::Implicit(_) if wgrad => Some(model::IMPLICIT_WGRAD),
+            Family::Implicit(_) => Some(model::IMPLICIT),
+            Family::Explicit(_) if wgrad => Some(model::EXPLICIT_WGRAD),
+            Family::Explicit(_) => Some(model::EXPLICIT),
+        }
+    }
+
     /// The instance that computes this operation; `None` if the algorithm does not apply.
     #[must_use]
     pub fn instance(&self, op: &Operation) -> Option<Instance> {
@@ -229,6 +273,20 @@ fn shared_bytes_a_block(capability: ComputeCapability) -> usize {
         _ => 48,
     };
     kib * 1024
+}
+
+/// Copy instructions that bring a tile of so many elements, by [`copy_elements`] of a tensor's channels
+/// or fewer.
+fn copies(elements: u32, channels: u32, most: u32) -> u32 {
+    elements / copy_elements(channels).min(most)
+}
+
+/// Blocks that fit on a multiprocessor beside each other: by registers, shared memory and threads.
+fn resident_blocks(rates: &Rates, by_registers: u32, shared_bytes: usize, threads: u32) -> u32 {
+    /// What the driver keeps of each block's shared memory.
+    const RESERVED_BYTES: usize = 1024;
+    let by_shared = rates.shared_bytes / (shared_bytes + RESERVED_BYTES);
+    by_registers.min(by_shared as u32).min(rates.threads / threads).max(1)
 }
 
 /// Elements of one copy: the most of 8, 4, 2 and 1 that divides the channels.

@@ -3,9 +3,10 @@
 use voxtune_shape::{AlgoId, DType, Direction, Operation};
 
 use super::pair_units::PairUnits;
-use super::{copy_elements, line_bytes, min_blocks};
+use super::{copies, copy_elements, line_bytes, min_blocks, resident_blocks};
 use crate::instance::{Instance, dtype_define};
 use crate::map::MapCounts;
+use crate::model::{PairTile, Rates, Unit};
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +121,28 @@ impl PairGemm {
         (self.rows / rows) * (self.cols / cols) * share * 32
     }
 
+    /// Blocks a multiprocessor for which the compiler leaves registers.
+    const fn min_blocks(self) -> u32 {
+        let (warp_rows, warp_cols, _) = self.warp_tile();
+        min_blocks(self.threads(), warp_rows * warp_cols / 32)
+    }
+
+    /// The geometry behind its cost.
+    pub(super) fn tile(self, op: &Operation, rates: &Rates) -> PairTile {
+        let threads = self.threads();
+        PairTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            split: self.split,
+            unit: Unit::Mma,
+            threads,
+            resident: resident_blocks(rates, self.min_blocks(), self.shared_bytes(), threads),
+            copies: copies(self.rows * self.depth, op.c_in, 8)
+                + copies(self.cols * self.depth, op.c_out, 8),
+        }
+    }
+
     /// Mirrors `SHARED_BYTES` of `pair_gemm.cu`.
     pub(super) fn shared_bytes(self) -> usize {
         let (_, _, share) = self.warp_tile();
@@ -157,7 +180,7 @@ impl PairGemm {
                 ("WARPS_K", share),
                 ("VEC_A", copy_elements(op.c_in)),
                 ("VEC_B", copy_elements(op.c_out)),
-                ("MIN_BLOCKS", min_blocks(self.threads(), warp_rows * warp_cols / 32)),
+                ("MIN_BLOCKS", self.min_blocks()),
             ],
         )
     }

@@ -6,6 +6,7 @@ use super::mask_gemm::channels;
 use super::tensor_map::WeightsBox;
 use crate::instance::{Instance, dtype_define};
 use crate::map::{RowOrder, mask_words};
+use crate::model::{RowTile, Unit};
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,22 @@ impl WgmmaGemm {
         wide_enough(self.cols)
             && padded(self.cols, self.depth) * 4 <= least * 5
             && (self.rows <= 128 || tiles >= 64)
+    }
+
+    /// The geometry behind its cost. One warpgroup copies, a row of 16 bytes a copy.
+    pub(super) const fn tile(self) -> RowTile {
+        RowTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            skipped_rows: 64,
+            order: self.order,
+            unit: Unit::Wgmma,
+            threads: 128,
+            resident: self.blocks,
+            copies: self.rows * self.depth / 8,
+            reads: [1, self.rows / 64],
+        }
     }
 
     #[cfg(test)]

@@ -1,0 +1,66 @@
+//! What a launch costs, from first principles.
+//!
+//! ```text
+//! Operation, MapSize ─┐
+//! geometry of a tile ─┼─> Work ─┬─> nanoseconds
+//! Rates of a device ──┘         │
+//! Constants of a family ────────┘
+//! ```
+//!
+//! A launch is blocks that repeat one step. A step takes as long as the busiest unit of its
+//! multiprocessor: tensor cores, shared memory, its share of the second-level cache, or the issue of
+//! copies; and no less than one pipeline stage. How many steps a block has follows from the
+//! [statistics of masks](offsets): how many offsets the rows of a tile have between them, in the
+//! order in which they come. Blocks fill the device in waves. Whatever else happens, the memory has
+//! to deliver what does not stay in the cache.
+//!
+//! Rates are measured and documented in [`Rates`]; each family adds the few [`Constants`] that
+//! arithmetic does not give. A new family describes its tile as a `RowTile` or a `PairTile` and is
+//! listed in [`Algorithm::work`] and [`Algorithm::cost_constants`]; until then it has no modelled
+//! time, and is never left out for its cost.
+
+mod constants;
+mod offsets;
+mod pair_tile;
+mod rates;
+mod row_tile;
+mod work;
+
+use voxtune_shape::{DType, Operation};
+
+pub use constants::Constants;
+pub use rates::Rates;
+pub use work::{Passes, Tiles, Work};
+
+pub(crate) use constants::{EXPLICIT, EXPLICIT_WGRAD, IMPLICIT, IMPLICIT_WGRAD, MASK, PAIR, WGMMA};
+pub(crate) use pair_tile::PairTile;
+pub(crate) use row_tile::RowTile;
+pub(crate) use work::Unit;
+
+use crate::algo::Algorithm;
+
+/// Rows and pairs of a kernel map: what a cost follows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSize {
+    /// Input rows.
+    pub n_in: usize,
+    /// Output rows.
+    pub n_out: usize,
+    /// Pairs over all offsets.
+    pub pairs: usize,
+}
+
+impl Algorithm {
+    /// How long a launch takes on a cold cache, as far as a model can say; `None` for what it does
+    /// not describe: float32, and families without constants.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    #[must_use]
+    pub fn modelled_ns(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<f64> {
+        if op.dtype == DType::Float32 {
+            return None;
+        }
+        Some(self.work(op, size, rates)?.time_ns(rates, &self.cost_constants(op)?))
+    }
+}

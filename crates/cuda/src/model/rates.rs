@@ -1,0 +1,95 @@
+//! What a device delivers.
+
+use voxtune_shape::ComputeCapability;
+
+/// Rates of a device, those of a multiprocessor unless something else is said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Multiprocessors.
+    pub multiprocessors: f64,
+    /// Clock under load, in cycles a nanosecond.
+    pub clock_ghz: f64,
+    /// What the whole device reads and writes in its memory. Bytes a nanosecond.
+    pub memory_bytes_ns: f64,
+    /// What a multiprocessor gets from the second-level cache while all others read too. Bytes a
+    /// nanosecond.
+    pub cache_bytes_ns: f64,
+    /// Working set that the second-level cache holds without losing rate. Bytes.
+    pub cache_bytes: f64,
+    /// Shared memory's bytes a cycle.
+    pub shared_bytes_clock: f64,
+    /// Shared memory for resident blocks. Bytes.
+    pub shared_bytes: usize,
+    /// Resident threads.
+    pub threads: u32,
+    /// 16-bit products with float32 sums by `mma.sync`, a multiply-add counted as two. A cycle.
+    pub mma_flops_clock: f64,
+    /// The same by warpgroup instructions.
+    pub wgmma_flops_clock: f64,
+    /// float32 products outside tensor cores, a multiply-add counted as two. A cycle.
+    pub fma_flops_clock: f64,
+    /// Whether rates and constants were measured on this architecture. Elsewhere rates are those
+    /// of the data sheets, and a model that uses them deserves less trust.
+    pub is_measured: bool,
+}
+
+impl Rates {
+    /// The rates of a compute capability with so many multiprocessors.
+    ///
+    /// Those of 9.0 were measured on an H100 (SXM, 132 multiprocessors): copies at 3.01 TB/s, reads
+    /// of the second-level cache at 7.4 TB/s until 40 MB, 2,600 operations a cycle by `mma.sync`
+    /// with operands from shared memory and 4,096 by `wgmma`, 128 bytes a cycle of shared memory.
+    /// Others: NVIDIA's architecture whitepapers, of the largest part of each.
+    #[must_use]
+    pub fn of(capability: ComputeCapability, multiprocessors: u32) -> Self {
+        let h100 = Self {
+            multiprocessors: f64::from(multiprocessors.max(1)),
+            clock_ghz: 1.9,
+            memory_bytes_ns: 3000.0,
+            cache_bytes_ns: 56.0,
+            cache_bytes: 40e6,
+            shared_bytes_clock: 128.0,
+            shared_bytes: 228 * 1024,
+            threads: 2048,
+            mma_flops_clock: 2600.0,
+            wgmma_flops_clock: 4096.0,
+            fma_flops_clock: 256.0,
+            is_measured: false,
+        };
+        match (capability.major, capability.minor) {
+            (9, 0) => Self { is_measured: true, ..h100 },
+            (8, 0) => Self {
+                clock_ghz: 1.4,
+                memory_bytes_ns: 1800.0,
+                cache_bytes_ns: 40.0,
+                cache_bytes: 20e6,
+                shared_bytes: 164 * 1024,
+                mma_flops_clock: 2048.0,
+                fma_flops_clock: 128.0,
+                ..h100
+            },
+            (8, minor) => Self {
+                clock_ghz: if minor == 9 { 2.4 } else { 1.7 },
+                memory_bytes_ns: 900.0,
+                cache_bytes_ns: 35.0,
+                cache_bytes: if minor == 9 { 50e6 } else { 5e6 },
+                shared_bytes: 100 * 1024,
+                threads: 1536,
+                mma_flops_clock: 512.0,
+                ..h100
+            },
+            (12, _) => Self {
+                clock_ghz: 2.4,
+                memory_bytes_ns: 1600.0,
+                cache_bytes_ns: 40.0,
+                cache_bytes: 70e6,
+                shared_bytes: 100 * 1024,
+                threads: 1536,
+                mma_flops_clock: 1024.0,
+                ..h100
+            },
+            (10.., _) => Self { memory_bytes_ns: 7000.0, cache_bytes: 80e6, ..h100 },
+            _ => h100,
+        }
+    }
+}

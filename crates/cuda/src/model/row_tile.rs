@@ -1,0 +1,100 @@
+//! Output-stationary tiles: forward and dgrad.
+
+use voxtune_shape::{Direction, Operation};
+
+use super::offsets::Masks;
+use super::work::{Tiles, Unit, Work};
+use super::{MapSize, Rates};
+use crate::algo::channels;
+use crate::map::RowOrder;
+
+/// Geometry of a family whose blocks own result rows × result channels, and step over the offsets that
+/// those rows have, so many gathered channels at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowTile {
+    /// Result rows a block.
+    pub(crate) rows: u32,
+    /// Result channels a block.
+    pub(crate) cols: u32,
+    /// Gathered channels a step.
+    pub(crate) depth: u32,
+    /// Rows of which none having an offset spares its products.
+    pub(crate) skipped_rows: u32,
+    pub(crate) order: RowOrder,
+    /// What multiplies.
+    pub(crate) unit: Unit,
+    /// Threads that copy.
+    pub(crate) threads: u32,
+    /// Blocks that a multiprocessor holds.
+    pub(crate) resident: u32,
+    /// Copy instructions of a step, counted by thread.
+    pub(crate) copies: u32,
+    /// How often products read each gathered row and each weight of a step from shared memory; 0
+    /// where something else is known to bind.
+    pub(crate) reads: [u32; 2],
+}
+
+/// Every place of the table of row numbers is read once.
+const ROW_NUMBER_BYTES: f64 = 4.0;
+
+/// Neighbouring tiles gather some rows again before they are out of the cache, and some after.
+const NEAR_REREADS: f64 = 0.05;
+
+impl RowTile {
+    /// What a launch asks of a device.
+    pub(crate) fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Work {
+        let (gathered, result) = channels(op);
+        let (rows, gathered_rows) = match op.direction {
+            Direction::Dgrad => (size.n_in, size.n_out),
+            Direction::Forward | Direction::Wgrad => (size.n_out, size.n_in),
+        };
+        let bytes = op.dtype.bytes() as f64;
+        let masks = Masks::new(op.kernel.volume(), rows, size.pairs);
+        let offsets = masks.of_tile(self.rows, self.order);
+        // Shares of a step's rows that are multiplied, and that are copied.
+        let multiplied = masks.of_tile(self.skipped_rows, self.order) / offsets;
+        let copied = size.pairs as f64 / rows.max(1) as f64 / offsets;
+        let a_panel = f64::from(self.rows * self.depth) * bytes;
+        let b_panel = f64::from(self.cols * self.depth) * bytes;
+        let [reads_a, reads_b] = self.reads.map(f64::from);
+        let operands = multiplied * (reads_a * a_panel + reads_b * b_panel);
+        let depth_steps = f64::from(gathered.div_ceil(self.depth));
+        let products = 2.0 * f64::from(self.rows * self.depth) * f64::from(self.cols);
+        let unit_rate = self.unit.flops_clock(rates) * rates.clock_ghz;
+        let shared_rate = rates.shared_bytes_clock * rates.clock_ghz;
+        let useful_depth = f64::from(gathered.min(self.depth));
+        Work::Tiles(Tiles {
+            blocks: rows.div_ceil(self.rows as usize) as f64
+                * f64::from(result.div_ceil(self.cols)),
+            resident: f64::from(self.resident),
+            steps: offsets * depth_steps,
+            multiply_ns: products * multiplied / unit_rate,
+            shared_ns: (operands + copied * a_panel + b_panel) / shared_rate,
+            cache_bytes: b_panel
+                + useful_depth * f64::from(self.rows) * copied * bytes
+                + ROW_NUMBER_BYTES * f64::from(self.rows) / depth_steps,
+            copies: f64::from(self.copies),
+            copies_a_thread: f64::from(self.copies) / f64::from(self.threads),
+            result_bytes: f64::from(self.rows * self.cols) * bytes,
+            memory_bytes: self.gathered_bytes(op, gathered_rows, size.pairs, rates)
+                + rows as f64 * f64::from(result) * bytes
+                + (rows * op.kernel.volume()) as f64 * ROW_NUMBER_BYTES,
+        })
+    }
+
+    /// What gathering brings from memory. A global order finds a row again only if the features stay
+    /// in the cache; the others find it near.
+    fn gathered_bytes(&self, op: &Operation, rows: usize, pairs: usize, rates: &Rates) -> f64 {
+        let (gathered, _) = channels(op);
+        let row_bytes = f64::from(gathered) * op.dtype.bytes() as f64;
+        let table = rows as f64 * row_bytes;
+        let again = match self.order {
+            RowOrder::Natural | RowOrder::Sorted => NEAR_REREADS * table,
+            RowOrder::Global => {
+                let missed = (1.0 - rates.cache_bytes / table.max(1.0)).max(0.0);
+                missed * pairs.saturating_sub(rows) as f64 * row_bytes
+            }
+        };
+        table + again
+    }
+}

@@ -1,0 +1,134 @@
+//! What a launch asks of a device, and how long that takes.
+
+use super::{Constants, Rates};
+
+/// What a launch asks of a device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Work {
+    /// One kernel whose blocks repeat one step.
+    Tiles(Tiles),
+    /// A sequence of kernels for each offset.
+    Passes(Passes),
+}
+
+/// Which unit multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Tensor cores by `mma.sync`.
+    Mma,
+    /// Tensor cores by warpgroup instructions.
+    Wgmma,
+    /// The float32 units.
+    Fma,
+}
+
+impl Unit {
+    /// Operations a cycle of a multiprocessor.
+    pub(super) const fn flops_clock(self, rates: &Rates) -> f64 {
+        match self {
+            Self::Mma => rates.mma_flops_clock,
+            Self::Wgmma => rates.wgmma_flops_clock,
+            Self::Fma => rates.fma_flops_clock,
+        }
+    }
+}
+
+/// Blocks that repeat one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tiles {
+    /// Blocks of the launch.
+    pub blocks: f64,
+    /// Blocks that a multiprocessor holds.
+    pub resident: f64,
+    /// Steps of a mean block.
+    pub steps: f64,
+    /// A step's products with an otherwise idle multiprocessor. Nanoseconds.
+    pub multiply_ns: f64,
+    /// A step's traffic with shared memory likewise. Nanoseconds.
+    pub shared_ns: f64,
+    /// What a step reads through the second-level cache. Bytes.
+    pub cache_bytes: f64,
+    /// Copy instructions of a step, counted by thread.
+    pub copies: f64,
+    /// Copies of a step that one thread makes.
+    pub copies_a_thread: f64,
+    /// What a block writes. Bytes.
+    pub result_bytes: f64,
+    /// What the launch moves between cache and memory. Bytes.
+    pub memory_bytes: f64,
+}
+
+/// A sequence of kernels for each offset.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Passes {
+    /// Offsets.
+    pub passes: f64,
+    /// What all kernels together read and write. Bytes.
+    pub bytes: f64,
+}
+
+/// Rows of a result leave a multiprocessor at this rate. Bytes a nanosecond: the rate of all writes
+/// to memory, 3.24 TB/s on an H100, over its multiprocessors.
+const WRITE_BYTES_NS: f64 = 25.0;
+
+/// How far past the last full wave the longest blocks reach, in waves.
+const TAIL_WAVES: f64 = 0.2;
+
+/// How sharply the slowest of several things that overlap decides: ∞ would be their maximum, 1 their sum.
+fn slowest<const N: usize>(of: [f64; N], power: i32) -> f64 {
+    let largest = of.into_iter().fold(f64::MIN_POSITIVE, f64::max);
+    let sum: f64 = of.into_iter().map(|one| (one / largest).powi(power)).sum();
+    largest * sum.powf(1.0 / f64::from(power))
+}
+
+impl Work {
+    /// How long it takes.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    #[must_use]
+    pub fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
+        match self {
+            Self::Tiles(tiles) => tiles.time_ns(rates, constants),
+            Self::Passes(passes) => {
+                let moved_ns = passes.bytes / rates.memory_bytes_ns;
+                passes.passes * constants.launch_ns + constants.traffic * moved_ns
+            }
+        }
+    }
+}
+
+impl Tiles {
+    fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
+        let a_multiprocessor = self.blocks / rates.multiprocessors;
+        let together = a_multiprocessor.clamp(1.0, self.resident);
+        let warp_copies = self.copies / 32.0;
+        let busiest_ns =
+            slowest([self.multiply_ns, self.shared_ns, self.cache_bytes / rates.cache_bytes_ns], 8)
+                + constants.copy_clocks * warp_copies / rates.clock_ghz;
+        let stage_ns = constants.stage_ns + constants.thread_copy_ns * self.copies_a_thread;
+        let step_ns = slowest([busiest_ns * together, stage_ns], 8);
+        let block_ns = self.steps * step_ns
+            + constants.block_ns
+            + self.result_bytes / WRITE_BYTES_NS * together;
+        let waves = a_multiprocessor / self.resident;
+        let waves = slowest([1.0, if waves > 1.0 { waves + TAIL_WAVES } else { waves }], 8);
+        let memory_ns = self.memory_bytes / rates.memory_bytes_ns;
+        constants.launch_ns + slowest([block_ns * waves, constants.traffic * memory_ns], 3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_of_several_lies_between_maximum_and_sum() {
+        for power in [3, 8] {
+            let several = slowest([3.0, 4.0, 0.0], power);
+            assert!(several > 4.0 && several < 7.0, "{several}");
+            assert!((slowest([5.0, 0.0], power) - 5.0).abs() < 1e-9);
+        }
+        assert!(slowest([0.0, 0.0], 8) < 1e-200);
+    }
+}
