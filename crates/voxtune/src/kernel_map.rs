@@ -1,7 +1,7 @@
 //! Which input rows meet which output rows, on a device.
 
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_shape::{Operation, ShapeKey};
+use voxtune_shape::{Operation, ShapeKey, VoxelBucket};
 
 /// Row and pair counts of a kernel map: what a key follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,16 @@ impl MapCounts {
     #[must_use]
     pub const fn key(self, operation: Operation) -> ShapeKey {
         ShapeKey::new(operation, self.n_in, self.n_out, self.pairs)
+    }
+
+    /// Counts in the middle of a key's classes, by ratio.
+    pub(crate) fn typical(key: &ShapeKey) -> Self {
+        let rows = |bucket: VoxelBucket| bucket.max_rows() as f64 * std::f64::consts::FRAC_1_SQRT_2;
+        let pairs_a_row = f64::from(1_u32 << key.density.index()) * std::f64::consts::SQRT_2;
+        let n_out = rows(key.bucket_out);
+        let pairs = n_out * pairs_a_row.min(key.operation.kernel.volume() as f64);
+        let whole = |count: f64| (count as usize).max(1);
+        Self { n_in: whole(rows(key.bucket_in)), n_out: whole(n_out), pairs: whole(pairs) }
     }
 }
 

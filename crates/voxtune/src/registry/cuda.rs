@@ -3,29 +3,44 @@
 use std::sync::Arc;
 
 use voxtune_cache::{KernelHash, Requirement};
+use voxtune_cuda::model::{MapSize, Rates};
 use voxtune_cuda::{CudaError, Operands};
-use voxtune_shape::{AlgoId, Operation};
+use voxtune_shape::{AlgoId, ComputeCapability, Operation};
 
 use super::{Algorithm, Launch};
 use crate::device::CudaBackend;
-use crate::{ConvError, Device, KernelMap, MapCounts};
+use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 
 struct CudaAlgorithm {
     algorithm: &'static voxtune_cuda::Algorithm,
-    capability: voxtune_shape::ComputeCapability,
+    capability: ComputeCapability,
+    rates: Rates,
     has_cublas: bool,
 }
 
 pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
-    let capability = backend.device().capability();
-    let has_cublas = backend.has_cublas();
+    let device = backend.device();
+    algorithms_of(device.capability(), device.identity().units, backend.has_cublas())
+}
+
+/// The algorithms of a GPU with so many multiprocessors. Nothing asks the device before a run.
+pub(crate) fn algorithms_of(
+    capability: ComputeCapability,
+    multiprocessors: u32,
+    has_cublas: bool,
+) -> Vec<Arc<dyn Algorithm>> {
+    let rates = Rates::of(capability, multiprocessors);
     voxtune_cuda::algorithms()
         .iter()
         .map(|algorithm| {
-            Arc::new(CudaAlgorithm { algorithm, capability, has_cublas }) as Arc<dyn Algorithm>
+            Arc::new(CudaAlgorithm { algorithm, capability, rates, has_cublas })
+                as Arc<dyn Algorithm>
         })
         .collect()
 }
+
+/// Offsets of the kernels that constants were fitted to, 3×3×3.
+const FITTED_VOLUME: usize = 27;
 
 impl CudaAlgorithm {
     fn backend<'a>(&self, device: &'a Device) -> Result<&'a CudaBackend, ConvError> {
@@ -47,6 +62,18 @@ impl Algorithm for CudaAlgorithm {
 
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
         self.algorithm.in_auto_pool(operation, counts.n_out)
+    }
+
+    fn estimate(&self, operation: &Operation, counts: MapCounts) -> Option<Estimate> {
+        let MapCounts { n_in, n_out, pairs } = counts;
+        let size = MapSize { n_in, n_out, pairs };
+        let time_ns = self.algorithm.modelled_ns(operation, size, &self.rates)?;
+        let is_fitted = self.rates.is_measured && operation.kernel.volume() == FITTED_VOLUME;
+        Some(Estimate { time_ns, is_fitted })
+    }
+
+    fn is_safe_unverified(&self, operation: &Operation) -> bool {
+        self.algorithm.is_safe_unverified(operation)
     }
 
     fn is_default(&self, operation: &Operation) -> bool {

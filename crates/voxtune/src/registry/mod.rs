@@ -3,16 +3,18 @@
 //! The tuner measures what [`Registry::run`] does, and the layers call nothing else.
 
 mod cpu;
-mod cuda;
+pub(crate) mod cuda;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_shape::{AlgoId, AlgoMode, Operation};
+use voxtune_shape::{AlgoId, AlgoMode, Operation, ShapeKey};
 
 use crate::device::CudaBackend;
-use crate::{ConvError, Device, KernelMap, MapCounts, Tensor};
+use crate::model::{Contender, choose, worth_measuring};
+use crate::{ConvError, Device, Estimate, KernelMap, MapCounts, Tensor};
 
 /// One call: an operation over a kernel map, with its operands.
 ///
@@ -44,8 +46,19 @@ pub trait Algorithm: Send + Sync {
     /// Whether it can compute this operation at all.
     fn applies(&self, operation: &Operation) -> bool;
 
-    /// Whether a model of cost expects it to matter for this operation over such a map.
+    /// Whether its geometry suits this operation over such a map.
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool;
+
+    /// How long a model expects a call to take; `None` where no model describes it. Who has no model is
+    /// never left out of a race for its cost, and never chosen by one.
+    fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
+        None
+    }
+
+    /// Whether a model may choose it where nothing was measured, and so nothing verified.
+    fn is_safe_unverified(&self, _operation: &Operation) -> bool {
+        true
+    }
 
     /// Whether it is what runs where nothing was measured. One applicable algorithm says yes.
     fn is_default(&self, operation: &Operation) -> bool;
@@ -89,28 +102,30 @@ impl fmt::Debug for dyn Algorithm {
 #[derive(Clone, Debug)]
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
+    /// What the model chose for keys that were asked for: places in `algorithms`.
+    chosen: Arc<RwLock<HashMap<ShapeKey, Option<usize>>>>,
 }
 
 impl Registry {
     /// The algorithms of the host.
     #[must_use]
     pub fn cpu() -> Self {
-        Self { algorithms: cpu::algorithms() }
+        Self::new(cpu::algorithms())
     }
 
     /// The algorithms of a GPU.
     pub(crate) fn cuda(backend: &CudaBackend) -> Self {
-        Self { algorithms: cuda::algorithms(backend) }
+        Self::new(cuda::algorithms(backend))
     }
 
     /// A registry of these algorithms.
     #[must_use]
-    pub const fn new(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
-        Self { algorithms }
+    pub fn new(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
+        Self { algorithms, chosen: Arc::default() }
     }
 
     /// All algorithms.
-    pub fn algorithms(&self) -> impl Iterator<Item = &Arc<dyn Algorithm>> {
+    pub fn algorithms(&self) -> impl Iterator<Item = &Arc<dyn Algorithm>> + Clone {
         self.algorithms.iter()
     }
 
@@ -132,8 +147,28 @@ impl Registry {
         })
     }
 
-    /// The algorithms that may compete for an operation under a mode. The default is always among
-    /// those of `auto`, since every winner is compared with it.
+    /// What a model finds clearly faster than the default for a key that nothing was measured for, of
+    /// what the device has the code of; `None` where it does not, or says nothing. Remembered by key.
+    #[must_use]
+    pub fn modelled_for(&self, device: &Device, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
+        let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        let place = chosen.unwrap_or_else(|| {
+            let counts = MapCounts::typical(key);
+            let has_code =
+                |algorithm: &dyn Algorithm| algorithm.kernel_hash(device, &key.operation).is_ok();
+            let fastest = choose(self.algorithms.iter(), &key.operation, counts, has_code);
+            let place = fastest.and_then(|fastest| {
+                self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
+            });
+            self.chosen.write().unwrap_or_else(PoisonError::into_inner).insert(*key, place);
+            place
+        });
+        place.map(|place| &self.algorithms[place])
+    }
+
+    /// The algorithms that may compete for an operation under a mode. For `auto`, those whose
+    /// geometry suits the operation, without those that a model of cost finds hopeless. The default
+    /// is always among them, since every winner is compared with it.
     #[must_use]
     pub fn pool(
         &self,
@@ -141,20 +176,18 @@ impl Registry {
         operation: &Operation,
         counts: MapCounts,
     ) -> Vec<Arc<dyn Algorithm>> {
-        self.algorithms
-            .iter()
-            .filter(|algorithm| {
-                let admitted = match mode {
-                    AlgoMode::Auto => {
-                        algorithm.in_auto_pool(operation, counts) || algorithm.is_default(operation)
-                    }
-                    AlgoMode::All => true,
-                    AlgoMode::Named(_) => mode.admits(algorithm.id()),
-                };
-                algorithm.applies(operation) && algorithm.is_available() && admitted
-            })
-            .cloned()
-            .collect()
+        let admitted = |algorithm: &&Arc<dyn Algorithm>| {
+            let admitted = match mode {
+                AlgoMode::Auto => {
+                    algorithm.in_auto_pool(operation, counts) || algorithm.is_default(operation)
+                }
+                AlgoMode::All => true,
+                AlgoMode::Named(_) => mode.admits(algorithm.id()),
+            };
+            algorithm.applies(operation) && algorithm.is_available() && admitted
+        };
+        let pool = self.algorithms.iter().filter(admitted).cloned().collect();
+        if *mode == AlgoMode::Auto { without_hopeless(pool, operation, counts) } else { pool }
     }
 
     /// Runs an algorithm: what layers call and what the tuner measures.
@@ -169,6 +202,25 @@ impl Registry {
     ) -> Result<(), ConvError> {
         algorithm.run(device, launch)
     }
+}
+
+/// A pool without those that take too long by a model of cost.
+fn without_hopeless(
+    mut pool: Vec<Arc<dyn Algorithm>>,
+    operation: &Operation,
+    counts: MapCounts,
+) -> Vec<Arc<dyn Algorithm>> {
+    let contenders: Vec<Contender<'_>> = pool
+        .iter()
+        .map(|algorithm| Contender {
+            family: algorithm.id().family(),
+            is_default: algorithm.is_default(operation),
+            estimate: algorithm.estimate(operation, counts),
+        })
+        .collect();
+    let mut stays = worth_measuring(&contenders).into_iter();
+    pool.retain(|_| stays.next().unwrap_or(true));
+    pool
 }
 
 /// The ids of every algorithm of every backend, whether or not its device is present.

@@ -1,0 +1,89 @@
+//! What to run where nothing was measured.
+
+use std::sync::Arc;
+
+use voxtune_shape::Operation;
+
+use super::Estimate;
+use crate::{Algorithm, MapCounts};
+
+/// The algorithm that the model finds fastest, if it finds it clearly faster than the default: only
+/// among those that may run here, that need no verification and whose code is there.
+pub(crate) fn choose<'a>(
+    algorithms: impl Iterator<Item = &'a Arc<dyn Algorithm>> + Clone,
+    operation: &Operation,
+    counts: MapCounts,
+    has_code: impl Fn(&dyn Algorithm) -> bool,
+) -> Option<&'a Arc<dyn Algorithm>> {
+    let usable =
+        algorithms.filter(|algorithm| algorithm.applies(operation) && algorithm.is_available());
+    let default = usable.clone().find(|algorithm| algorithm.is_default(operation))?;
+    let default = default.estimate(operation, counts)?;
+    let mut faster: Vec<(&Arc<dyn Algorithm>, Estimate)> = usable
+        .filter(|algorithm| {
+            algorithm.is_safe_unverified(operation) && algorithm.in_auto_pool(operation, counts)
+        })
+        .filter_map(|algorithm| Some((algorithm, algorithm.estimate(operation, counts)?)))
+        .filter(|(_, estimate)| is_clearly_faster(*estimate, default))
+        .collect();
+    faster.sort_by(|(_, a), (_, b)| a.time_ns.total_cmp(&b.time_ns));
+    faster.into_iter().map(|(algorithm, _)| algorithm).find(|algorithm| has_code(&***algorithm))
+}
+
+fn is_clearly_faster(estimate: Estimate, default: Estimate) -> bool {
+    estimate.time_ns * estimate.trust().clear_gain < default.time_ns
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::{ComputeCapability, DType, Direction, KernelSize};
+
+    use super::*;
+    use crate::registry::cuda::algorithms_of;
+
+    fn operation(direction: Direction, dtype: DType, channels: u32) -> Operation {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        Operation::submanifold(direction, dtype, channels, channels, kernel)
+    }
+
+    const MILLION: MapCounts = MapCounts { n_in: 1_000_000, n_out: 1_000_000, pairs: 8_000_000 };
+
+    #[test]
+    fn only_what_runs_here_and_is_there_is_chosen() {
+        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        let a100 = algorithms_of(ComputeCapability { major: 8, minor: 0 }, 108, true);
+        let op = operation(Direction::Forward, DType::Float16, 128);
+        let family = |algorithms: &[Arc<dyn Algorithm>], has_code: fn(&dyn Algorithm) -> bool| {
+            choose(algorithms.iter(), &op, MILLION, has_code).map(|it| it.id().family().to_owned())
+        };
+        assert_eq!(family(&h100, |_| true).as_deref(), Some("wgmma_gemm"));
+        assert_ne!(family(&a100, |_| true).as_deref(), Some("wgmma_gemm"));
+        assert_ne!(
+            family(&h100, |it| it.id().family() != "wgmma_gemm").as_deref(),
+            Some("wgmma_gemm")
+        );
+        assert_eq!(family(&h100, |_| false), None);
+    }
+
+    #[test]
+    fn sums_are_never_longer_than_the_defaults() {
+        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        for channels in [16, 32, 64, 96, 128, 256, 512] {
+            for rows in [30_000, 1_000_000] {
+                let op = operation(Direction::Wgrad, DType::BFloat16, channels);
+                let counts = MapCounts { n_in: rows, n_out: rows, pairs: 6 * rows };
+                if let Some(chosen) = choose(h100.iter(), &op, counts, |_| true) {
+                    let id = chosen.id().to_string();
+                    assert!(!id.ends_with("split=128") && !id.ends_with("split=256"), "{op}: {id}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn float32_has_no_model() {
+        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        let op = operation(Direction::Forward, DType::Float32, 64);
+        assert!(choose(h100.iter(), &op, MILLION, |_| true).is_none());
+    }
+}
