@@ -50,6 +50,8 @@ pub enum Grade {
         /// The key that was measured.
         key: ShapeKey,
     },
+    /// Nothing was measured: a model of cost finds it clearly faster than the default.
+    Model,
     /// Nothing was measured: the default of the device.
     Default,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Grade {
             Self::Near { source, key } => {
                 write!(f, "near ({source}: {} density {})", key.bucket_out, key.density)
             }
+            Self::Model => f.write_str("model"),
             Self::Default => f.write_str("default"),
         }
     }

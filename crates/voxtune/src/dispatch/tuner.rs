@@ -54,8 +54,8 @@ impl Tuner {
         TunerBuilder::default()
     }
 
-    /// A tuner without any cache: every call runs the default. The tool that writes caches uses
-    /// it, so that a bad cache cannot stop the tool that repairs it.
+    /// A tuner without any cache: every call runs what a model of cost chooses, or the default. The
+    /// tool that writes caches uses it, so that a bad cache cannot stop the tool that repairs it.
     #[must_use]
     pub fn empty() -> Self {
         Self { inner: Arc::default() }
@@ -114,6 +114,7 @@ impl Tuner {
         }
         self.sibling(registry, device.identity(), key)
             .or_else(|| self.near(registry, device.identity(), key))
+            .or_else(|| Some((Arc::clone(registry.modelled_for(device, key)?), Grade::Model)))
             .or_else(|| Some((Arc::clone(registry.default_for(&key.operation)?), Grade::Default)))
             .map(found)
             .ok_or_else(|| ConvError::NoAlgorithm {

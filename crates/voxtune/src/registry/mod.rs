@@ -239,3 +239,105 @@ pub fn known_algorithms() -> Vec<AlgoId> {
 pub fn is_known_algorithm(name: &AlgoId) -> bool {
     known_algorithms().iter().any(|id| id == name || id.family() == name.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::{DType, Direction, KernelSize};
+
+    use super::*;
+    use crate::{Grade, MissPolicy, Tuner};
+
+    /// What never runs, and takes a modelled time.
+    struct Modelled {
+        id: AlgoId,
+        time_ns: Option<f64>,
+        has_code: bool,
+        is_default: bool,
+    }
+
+    impl Algorithm for Modelled {
+        fn id(&self) -> &AlgoId {
+            &self.id
+        }
+
+        fn applies(&self, _operation: &Operation) -> bool {
+            true
+        }
+
+        fn in_auto_pool(&self, _operation: &Operation, _counts: MapCounts) -> bool {
+            true
+        }
+
+        fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
+            self.time_ns.map(|time_ns| Estimate { time_ns, is_fitted: true })
+        }
+
+        fn is_default(&self, _operation: &Operation) -> bool {
+            self.is_default
+        }
+
+        fn workspace_bytes(&self, _operation: &Operation, _map: &KernelMap) -> u64 {
+            0
+        }
+
+        fn kernel_hash(&self, device: &Device, _: &Operation) -> Result<KernelHash, ConvError> {
+            let missing = || ConvError::WrongDevice {
+                algorithm: self.id.to_string(),
+                device: device.identity().clone(),
+            };
+            self.has_code.then_some(KernelHash::new(1)).ok_or_else(missing)
+        }
+
+        fn run(&self, _device: &Device, _launch: Launch<'_>) -> Result<(), ConvError> {
+            unreachable!("nothing is run here")
+        }
+    }
+
+    /// The default takes 100 ns by model.
+    fn device(others: &[(&str, Option<f64>, bool)]) -> Device {
+        let mut all = vec![("default", Some(100.0), true)];
+        all.extend(others);
+        let algorithms = all.into_iter().map(|(name, time_ns, has_code)| {
+            let id = name.parse().unwrap();
+            let is_default = name == "default";
+            Arc::new(Modelled { id, time_ns, has_code, is_default }) as Arc<dyn Algorithm>
+        });
+        Device::cpu_with_registry(1, Registry::new(algorithms.collect())).unwrap()
+    }
+
+    fn key() -> ShapeKey {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float16, 8, 8, kernel);
+        ShapeKey::new(op, 1000, 1000, 5000)
+    }
+
+    fn resolved(others: &[(&str, Option<f64>, bool)]) -> (String, Grade) {
+        let device = device(others);
+        let first = Tuner::empty().resolve(&device, &key()).unwrap();
+        let again = Tuner::empty().resolve(&device, &key()).unwrap();
+        assert_eq!(
+            (first.algorithm().id(), first.grade()),
+            (again.algorithm().id(), again.grade())
+        );
+        (first.algorithm().id().to_string(), first.grade().clone())
+    }
+
+    #[test]
+    fn a_model_chooses_what_is_clearly_faster_and_there() {
+        let answer = |name: &str, grade| (name.to_owned(), grade);
+        assert_eq!(resolved(&[("a", Some(95.0), true)]), answer("default", Grade::Default));
+        assert_eq!(resolved(&[("a", Some(50.0), true)]), answer("a", Grade::Model));
+        assert_eq!(
+            resolved(&[("a", Some(50.0), false), ("b", Some(60.0), true)]),
+            answer("b", Grade::Model)
+        );
+        assert_eq!(resolved(&[("a", None, true)]), answer("default", Grade::Default));
+    }
+
+    #[test]
+    fn a_model_is_no_cache() {
+        let device = device(&[("a", Some(50.0), true)]);
+        let strict = Tuner::builder().policy(MissPolicy::Fail).build();
+        assert!(matches!(strict.resolve(&device, &key()), Err(ConvError::Miss { .. })));
+    }
+}
