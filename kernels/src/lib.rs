@@ -38,6 +38,9 @@ pub static SOURCES: &[Source] = sources![
     "row_order.cuh",
     "tile_gemm.cuh",
     "wgmma.cuh",
+    "packed_gemm.cu",
+    "resident.cuh",
+    "resident_gemm.cu",
     "wgmma_gemm.cu",
 ];
 

@@ -4,6 +4,8 @@
 //! |---|---|---|---|
 //! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
 //! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
+//! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
+//! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed along the inner dimension |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
 //! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
@@ -12,9 +14,11 @@ mod explicit_gemm;
 mod implicit_gemm;
 mod mask_gemm;
 mod operands;
+mod packed_gemm;
 mod pair_gemm;
 mod pair_units;
 mod prepared;
+mod resident_gemm;
 mod tensor_map;
 mod wgmma_gemm;
 
@@ -36,7 +40,9 @@ use crate::model::{self, Constants, MapSize, Rates, Work};
 use explicit_gemm::ExplicitGemm;
 use implicit_gemm::ImplicitGemm;
 use mask_gemm::MaskGemm;
+use packed_gemm::PackedGemm;
 use pair_gemm::PairGemm;
+use resident_gemm::ResidentGemm;
 use wgmma_gemm::WgmmaGemm;
 
 /// A kernel family with its parameters, under its permanent id.
@@ -50,6 +56,8 @@ pub struct Algorithm {
 enum Family {
     Mask(MaskGemm),
     Wgmma(WgmmaGemm),
+    Resident(ResidentGemm),
+    Packed(PackedGemm),
     Pair(PairGemm),
     Implicit(ImplicitGemm),
     Explicit(ExplicitGemm),
@@ -73,6 +81,8 @@ impl Algorithm {
             && match self.family {
                 Family::Mask(mask) => mask.applies(op),
                 Family::Wgmma(wgmma) => wgmma.applies(op),
+                Family::Resident(resident) => resident.applies(op),
+                Family::Packed(packed) => packed.applies(op),
                 Family::Pair(pair) => pair.applies(op),
                 Family::Implicit(_) | Family::Explicit(_) => true,
             }
@@ -86,6 +96,8 @@ impl Algorithm {
             && match self.family {
                 Family::Mask(mask) => mask.in_auto_pool(op, n_out),
                 Family::Wgmma(wgmma) => wgmma.in_auto_pool(op, n_out),
+                Family::Resident(resident) => resident.in_auto_pool(op, n_out),
+                Family::Packed(_) => true,
                 Family::Pair(pair) => pair.in_auto_pool(op),
                 Family::Implicit(implicit) => implicit.in_auto_pool(op),
                 Family::Explicit(_) => true,
@@ -129,6 +141,8 @@ impl Algorithm {
         match self.family {
             Family::Mask(mask) => mask.shared_bytes(op),
             Family::Wgmma(wgmma) => wgmma.shared_bytes(),
+            Family::Resident(resident) => resident.shared_bytes(op),
+            Family::Packed(packed) => packed.shared_bytes(op),
             Family::Pair(pair) => pair.shared_bytes(),
             Family::Implicit(_) | Family::Explicit(_) => 0,
         }
@@ -140,6 +154,7 @@ impl Algorithm {
         match self.family {
             Family::Mask(mask) => mask.order,
             Family::Wgmma(wgmma) => wgmma.order,
+            Family::Resident(resident) => resident.order,
             _ => RowOrder::Natural,
         }
     }
@@ -167,7 +182,7 @@ impl Algorithm {
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
         match self.family {
-            Family::Mask(_) | Family::Wgmma(_) => 0,
+            Family::Mask(_) | Family::Wgmma(_) | Family::Resident(_) | Family::Packed(_) => 0,
             Family::Pair(pair) => pair.workspace_bytes(op, counts),
             Family::Implicit(implicit) => implicit.workspace_bytes(op, counts),
             Family::Explicit(explicit) => explicit.workspace_bytes(op, counts),
@@ -210,6 +225,8 @@ impl Algorithm {
         self.applies(op).then(|| match self.family {
             Family::Mask(mask) => mask.instance(op),
             Family::Wgmma(wgmma) => wgmma.instance(op),
+            Family::Resident(resident) => resident.instance(op),
+            Family::Packed(packed) => packed.instance(op),
             Family::Pair(pair) => pair.instance(op),
             Family::Implicit(implicit) => implicit.instance(op),
             Family::Explicit(explicit) => explicit.instance(op),
@@ -236,6 +253,8 @@ pub fn algorithms() -> &'static [Algorithm] {
         );
         all.extend(MaskGemm::all().map(|mask| named(mask.id(), Family::Mask(mask))));
         all.extend(WgmmaGemm::all().map(|wgmma| named(wgmma.id(), Family::Wgmma(wgmma))));
+        all.extend(ResidentGemm::all().map(|one| named(one.id(), Family::Resident(one))));
+        all.extend(PackedGemm::all().map(|one| named(one.id(), Family::Packed(one))));
         all.extend(PairGemm::all().map(|pair| named(pair.id(), Family::Pair(pair))));
         all
     });

@@ -119,6 +119,8 @@ impl Prepared {
             }
             (Family::Mask(_), _) => Kernels::Rows(loaded.shaped_kernel("mask_gemm")?),
             (Family::Wgmma(_), _) => Kernels::Rows(loaded.shaped_kernel("wgmma_gemm")?),
+            (Family::Resident(_), _) => Kernels::Rows(loaded.shaped_kernel("resident_gemm")?),
+            (Family::Packed(_), _) => Kernels::Rows(loaded.shaped_kernel("packed_gemm")?),
             (Family::Implicit(_), Direction::Forward | Direction::Dgrad) => {
                 Kernels::Rows(loaded.shaped_kernel("implicit_gemm")?)
             }
@@ -220,13 +222,12 @@ impl Prepared {
         let aligned = |address: u64, elements: u32| {
             address.is_multiple_of(u64::from(elements) * op.dtype.bytes() as u64)
         };
+        let multiprocessors = kernel.kernel.device().identity().units as usize;
         let blocks = match self.algorithm.family {
             Family::Mask(mask) => mask.blocks(op, rows.rows),
-            Family::Wgmma(wgmma) => wgmma.resident_blocks(
-                op,
-                rows.rows,
-                kernel.kernel.device().identity().units as usize,
-            ),
+            Family::Wgmma(wgmma) => wgmma.resident_blocks(op, rows.rows, multiprocessors),
+            Family::Resident(resident) => resident.resident_blocks(rows.rows, multiprocessors),
+            Family::Packed(packed) => packed.resident_blocks(rows.rows, multiprocessors),
             Family::Implicit(implicit) => implicit.blocks(op, rows.rows),
             Family::Pair(_) | Family::Explicit(_) => unreachable!("families without row kernels"),
         };
@@ -242,7 +243,7 @@ impl Prepared {
             unsafe { kernel.kernel.launch(grid, arguments) }
         };
         match self.algorithm.family {
-            Family::Mask(_) | Family::Wgmma(_) => {
+            Family::Mask(_) | Family::Wgmma(_) | Family::Resident(_) | Family::Packed(_) => {
                 let copies_aligned = aligned(gathered, copy_elements(gathered_channels))
                     && aligned(weights, copy_elements(op.c_out));
                 let params = TileGemmParams {
@@ -309,9 +310,7 @@ impl Prepared {
         let (units, tiles, most) = match self.algorithm.family {
             Family::Pair(pair) => (pair.units(counts), pair.tiles(op), 8),
             Family::Implicit(implicit) => (implicit.units(counts), implicit.tiles(op), 4),
-            Family::Mask(_) | Family::Wgmma(_) | Family::Explicit(_) => {
-                unreachable!("families without pair kernels")
-            }
+            _ => unreachable!("families without pair kernels"),
         };
         let volume = op.kernel.volume();
         let (x, g) = (operands.first.address(), operands.second.address());

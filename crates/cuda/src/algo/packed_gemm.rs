@@ -1,0 +1,103 @@
+//! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets packed along
+//! the inner dimension.
+
+use voxtune_shape::{AlgoId, DType, Direction, Operation};
+
+use super::copy_elements;
+use super::mask_gemm::channels;
+use crate::instance::{Instance, dtype_define};
+
+/// Parameters of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PackedGemm {
+    /// Warps a block, each for sixteen positions at a time.
+    warps: u32,
+    /// Blocks a multiprocessor.
+    blocks: u32,
+}
+
+/// (warps, blocks).
+const SHAPES: [(u32, u32); 2] = [(8, 2), (8, 3)];
+
+/// Positions a warp.
+const ROWS: usize = 16;
+
+/// Elements of the inner dimension that a warp multiplies at a time.
+const SLICE: usize = 32;
+
+/// Result channels whose accumulators leave room for what is gathered.
+const MOST_RESULT: u32 = 64;
+
+impl PackedGemm {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        SHAPES.into_iter().map(|(warps, blocks)| Self { warps, blocks })
+    }
+
+    pub(super) fn id(self) -> AlgoId {
+        let params = [("warps", &*self.warps.to_string()), ("blocks", &self.blocks.to_string())];
+        AlgoId::new("packed_gemm", &params).expect("parameters are words and numbers")
+    }
+
+    pub(super) fn applies(self, op: &Operation) -> bool {
+        let (gathered, result) = channels(op);
+        let most_result = if self.blocks > 2 { MOST_RESULT / 2 } else { MOST_RESULT };
+        op.direction != Direction::Wgrad
+            && op.dtype != DType::Float32
+            && gathered <= 8
+            && result <= most_result
+    }
+
+    /// Mirrors `PACK` of `packed_gemm.cu`: channels that an offset takes.
+    const fn pack(gathered: u32) -> usize {
+        if gathered <= 4 { 4 } else { 8 }
+    }
+
+    /// Mirrors `SHARED_BYTES` of `packed_gemm.cu`.
+    pub(super) fn shared_bytes(self, op: &Operation) -> usize {
+        let (gathered, result) = channels(op);
+        let slices = (op.kernel.volume() * Self::pack(gathered)).div_ceil(SLICE);
+        slices * result.next_multiple_of(8) as usize * SLICE * 2
+    }
+
+    pub(super) fn instance(self, op: &Operation) -> Instance {
+        let (gathered, result) = channels(op);
+        Instance::new(
+            "packed_gemm.cu",
+            &[
+                dtype_define(op.dtype),
+                ("DGRAD", u32::from(op.direction == Direction::Dgrad)),
+                ("VOLUME", op.kernel.volume() as u32),
+                ("PACK", Self::pack(gathered) as u32),
+                ("COLS", result.next_multiple_of(8)),
+                ("WARPS", self.warps),
+                ("MIN_BLOCKS", self.blocks),
+                ("VEC_A", copy_elements(gathered)),
+                ("VEC_Y", copy_elements(result)),
+            ],
+        )
+    }
+
+    /// Blocks of a launch: as many as stay on the device, each for many units of rows.
+    pub(super) fn resident_blocks(self, n: usize, multiprocessors: usize) -> usize {
+        let units = n.div_ceil(ROWS).div_ceil(self.warps as usize);
+        units.min(multiprocessors * self.blocks as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::KernelSize;
+
+    use super::*;
+
+    #[test]
+    fn offsets_share_a_product() {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let shared = |c_in| {
+            let op = Operation::submanifold(Direction::Forward, DType::Float16, c_in, 32, kernel);
+            PackedGemm { warps: 8, blocks: 2 }.shared_bytes(&op)
+        };
+        assert_eq!(shared(3), 4 * 32 * 64, "27 offsets of 4 are four slices of 32");
+        assert_eq!(shared(6), 7 * 32 * 64, "27 offsets of 8 are seven");
+    }
+}
