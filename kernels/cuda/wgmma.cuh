@@ -112,6 +112,29 @@ VOXTUNE_WGMMA(192, 96, "%96,%97,%98,%99", "%100", "%101")
 VOXTUNE_WGMMA(256, 128, "%128,%129,%130,%131", "%132", "%133")
 #undef VOXTUNE_WGMMA
 
+// d += A^T (64, 16) * B (16, WIDE), both in shared memory in lines of the depth: a line of A holds the 64 rows' elements at one depth, a line
+// of B the columns'. d as above.
+template <int WIDE>
+struct WgmmaOfLines;
+
+#define VOXTUNE_WGMMA_OF_LINES(WIDE, COUNT, A, B)                                                                              \
+    template <>                                                                                                               \
+    struct WgmmaOfLines<WIDE> {                                                                                               \
+        static __device__ __forceinline__ void product(float (&d)[COUNT], uint64_t a, uint64_t b) {                           \
+            asm volatile("{\n.reg .pred accumulate;\nsetp.eq.u32 accumulate, 0, 0;\n"                                         \
+                         "wgmma.mma_async.sync.aligned.m64n" #WIDE "k16." VOXTUNE_WGMMA_TYPES " {" VOXTUNE_TEXT_##COUNT "}, " \
+                         A ", " B ", accumulate, 1, 1, 1, 1;\n}\n"                                                            \
+                         : VOXTUNE_ACC_##COUNT(d, 0)                                                                          \
+                         : "l"(a), "l"(b));                                                                                   \
+        }                                                                                                                     \
+    };
+VOXTUNE_WGMMA_OF_LINES(64, 32, "%32", "%33")
+VOXTUNE_WGMMA_OF_LINES(96, 48, "%48", "%49")
+VOXTUNE_WGMMA_OF_LINES(128, 64, "%64", "%65")
+VOXTUNE_WGMMA_OF_LINES(192, 96, "%96", "%97")
+VOXTUNE_WGMMA_OF_LINES(256, 128, "%128", "%129")
+#undef VOXTUNE_WGMMA_OF_LINES
+
 // ---- barriers in shared memory --------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void barrier_init(uint32_t barrier, int count) {

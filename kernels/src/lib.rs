@@ -42,6 +42,7 @@ pub static SOURCES: &[Source] = sources![
     "resident.cuh",
     "resident_gemm.cu",
     "wgmma_gemm.cu",
+    "wgmma_wgrad.cu",
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
 //! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed along the inner dimension |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
+//! | `wgmma_wgrad` | wgrad | 16-bit | the same by Hopper's warpgroup instructions |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
 //! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
 
@@ -21,6 +22,7 @@ mod prepared;
 mod resident_gemm;
 mod tensor_map;
 mod wgmma_gemm;
+mod wgmma_wgrad;
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -44,6 +46,7 @@ use packed_gemm::PackedGemm;
 use pair_gemm::PairGemm;
 use resident_gemm::ResidentGemm;
 use wgmma_gemm::WgmmaGemm;
+use wgmma_wgrad::WgmmaWgrad;
 
 /// A kernel family with its parameters, under its permanent id.
 #[derive(Debug)]
@@ -59,6 +62,7 @@ enum Family {
     Resident(ResidentGemm),
     Packed(PackedGemm),
     Pair(PairGemm),
+    WgmmaPair(WgmmaWgrad),
     Implicit(ImplicitGemm),
     Explicit(ExplicitGemm),
 }
@@ -84,6 +88,7 @@ impl Algorithm {
                 Family::Resident(resident) => resident.applies(op),
                 Family::Packed(packed) => packed.applies(op),
                 Family::Pair(pair) => pair.applies(op),
+                Family::WgmmaPair(wgrad) => wgrad.applies(op),
                 Family::Implicit(_) | Family::Explicit(_) => true,
             }
     }
@@ -99,6 +104,7 @@ impl Algorithm {
                 Family::Resident(resident) => resident.in_auto_pool(op, n_out),
                 Family::Packed(_) => true,
                 Family::Pair(pair) => pair.in_auto_pool(op),
+                Family::WgmmaPair(wgrad) => wgrad.in_auto_pool(op),
                 Family::Implicit(implicit) => implicit.in_auto_pool(op),
                 Family::Explicit(_) => true,
             }
@@ -126,7 +132,7 @@ impl Algorithm {
     #[must_use]
     pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
         let has_instructions = match self.family {
-            Family::Wgmma(_) => WgmmaGemm::runs_on(capability),
+            Family::Wgmma(_) | Family::WgmmaPair(_) => WgmmaGemm::runs_on(capability),
             _ => true,
         };
         has_instructions && self.shared_bytes(op) <= shared_bytes_a_block(capability)
@@ -144,6 +150,7 @@ impl Algorithm {
             Family::Resident(resident) => resident.shared_bytes(op),
             Family::Packed(packed) => packed.shared_bytes(op),
             Family::Pair(pair) => pair.shared_bytes(),
+            Family::WgmmaPair(wgrad) => wgrad.shared_bytes(),
             Family::Implicit(_) | Family::Explicit(_) => 0,
         }
     }
@@ -184,6 +191,7 @@ impl Algorithm {
         match self.family {
             Family::Mask(_) | Family::Wgmma(_) | Family::Resident(_) | Family::Packed(_) => 0,
             Family::Pair(pair) => pair.workspace_bytes(op, counts),
+            Family::WgmmaPair(wgrad) => wgrad.workspace_bytes(op, counts),
             Family::Implicit(implicit) => implicit.workspace_bytes(op, counts),
             Family::Explicit(explicit) => explicit.workspace_bytes(op, counts),
         }
@@ -228,6 +236,7 @@ impl Algorithm {
             Family::Resident(resident) => resident.instance(op),
             Family::Packed(packed) => packed.instance(op),
             Family::Pair(pair) => pair.instance(op),
+            Family::WgmmaPair(wgrad) => wgrad.instance(op),
             Family::Implicit(implicit) => implicit.instance(op),
             Family::Explicit(explicit) => explicit.instance(op),
         })
@@ -256,6 +265,7 @@ pub fn algorithms() -> &'static [Algorithm] {
         all.extend(ResidentGemm::all().map(|one| named(one.id(), Family::Resident(one))));
         all.extend(PackedGemm::all().map(|one| named(one.id(), Family::Packed(one))));
         all.extend(PairGemm::all().map(|pair| named(pair.id(), Family::Pair(pair))));
+        all.extend(WgmmaWgrad::all().map(|wgrad| named(wgrad.id(), Family::WgmmaPair(wgrad))));
         all
     });
     &ALL

@@ -132,6 +132,10 @@ impl Prepared {
                 product: loaded.shaped_kernel("pair_gemm")?,
                 reduce: loaded.kernel("reduce_partials")?,
             },
+            (Family::WgmmaPair(_), _) => Kernels::Pairs {
+                product: loaded.shaped_kernel("wgmma_wgrad")?,
+                reduce: loaded.kernel("reduce_partials")?,
+            },
         };
         Ok(Self { algorithm, operation: *operation, kernels })
     }
@@ -229,7 +233,9 @@ impl Prepared {
             Family::Resident(resident) => resident.resident_blocks(rows.rows, multiprocessors),
             Family::Packed(packed) => packed.resident_blocks(rows.rows, multiprocessors),
             Family::Implicit(implicit) => implicit.blocks(op, rows.rows),
-            Family::Pair(_) | Family::Explicit(_) => unreachable!("families without row kernels"),
+            Family::Pair(_) | Family::WgmmaPair(_) | Family::Explicit(_) => {
+                unreachable!("families without row kernels")
+            }
         };
         let launch = |arguments: &mut [*mut std::ffi::c_void]| {
             let grid = Grid {
@@ -293,7 +299,9 @@ impl Prepared {
                 };
                 launch(arguments![params])
             }
-            Family::Pair(_) | Family::Explicit(_) => unreachable!("families without row kernels"),
+            Family::Pair(_) | Family::WgmmaPair(_) | Family::Explicit(_) => {
+                unreachable!("families without row kernels")
+            }
         }
     }
 
@@ -309,6 +317,7 @@ impl Prepared {
         let (counts, lists) = (map.counts()?, map.pairs()?);
         let (units, tiles, most) = match self.algorithm.family {
             Family::Pair(pair) => (pair.units(counts), pair.tiles(op), 8),
+            Family::WgmmaPair(wgrad) => (wgrad.units(op, counts), wgrad.tiles(op), 8),
             Family::Implicit(implicit) => (implicit.units(counts), implicit.tiles(op), 4),
             _ => unreachable!("families without pair kernels"),
         };
