@@ -78,7 +78,7 @@ impl WgmmaWgrad {
     /// Tiles whose padded products stay within a quarter of the least possible and whose gathered bytes
     /// within an eighth. Of the splits, those with a unit or more for each time that the device is filled: in each wave the offsets
     /// that are side by side fetch their rows again. A layer of many tiles has few units a wave, so that it takes more waves
-    /// to even out their lengths. Layers of fewer than 48 channels fill less than half of any tile.
+    /// to even out their lengths. Layers of fewer than 32 channels fill less than half of any line.
     pub(super) fn in_auto_pool(self, op: &Operation) -> bool {
         let padded =
             |rows: u32, cols: u32| op.c_in.next_multiple_of(rows) * op.c_out.next_multiple_of(cols);
@@ -97,8 +97,8 @@ impl WgmmaWgrad {
         let waves = self.split / (MULTIPROCESSORS * self.blocks);
         let tiles = self.tiles(op) as u32;
         let even = waves <= tiles && (tiles <= 4 * waves || waves == WAVES[2]);
-        op.c_in >= 48
-            && op.c_out >= 48
+        op.c_in >= 32
+            && op.c_out >= 32
             && dense(self.rows, self.cols)
             && gathered(self.rows, self.cols) * 8 <= least_gathered * 9
             && even
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn narrow_and_ragged_layers_are_left_to_others() {
         let any = |op: &Operation| WgmmaWgrad::all().any(|tile| tile.in_auto_pool(op));
-        assert!(!any(&layer(32, 32)) && any(&layer(64, 64)) && any(&layer(96, 48)));
+        assert!(!any(&layer(16, 64)) && any(&layer(32, 32)) && any(&layer(96, 48)));
         for op in [
             layer(100, 64),
             layer(64, 20),
