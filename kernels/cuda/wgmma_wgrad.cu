@@ -255,10 +255,10 @@ struct Multiplier {
         warpgroup_commit();
     }
 
-    // The fragments' accumulators to the unit's partial result, or onto it.
+    // The fragments' accumulators to the unit's partial result, or onto it. Additions are left to L2, so that nobody waits for what
+    // was there; an element belongs to one thread, whose additions to it keep their order.
     template <bool ONTO>
     __device__ __forceinline__ void store() const {
-        constexpr int BATCH = 8;  // loads on their way at once
         float* partial = p.partial + int64_t(share.unit) * p.c_in * p.c_out;
         const int out = share.first_out + lane % 4 * 2;
 #pragma unroll
@@ -267,22 +267,16 @@ struct Multiplier {
             for (int half = 0; half < 2; ++half) {
                 const int in = share.first_in + (group * FRAGS_M + m) * 64 + warp * 16 + lane / 4 + half * 8;
                 if (in >= p.c_in) continue;
-                float2* target = reinterpret_cast<float2*>(partial + int64_t(in) * p.c_out + out);
+                float* target = partial + int64_t(in) * p.c_out + out;
 #pragma unroll
-                for (int first = 0; first < COLS / 8; first += BATCH) {
-                    float2 before[BATCH] = {};
+                for (int f = 0; f < COLS / 8; ++f) {
+                    if (out + f * 8 >= p.c_out) break;
+                    const float low = acc[m][f * 4 + half * 2], high = acc[m][f * 4 + half * 2 + 1];
                     if constexpr (ONTO) {
-#pragma unroll
-                        for (int i = 0; i < BATCH && first + i < COLS / 8; ++i) {
-                            if (out + (first + i) * 8 < p.c_out) before[i] = target[(first + i) * 4];
-                        }
-                    }
-#pragma unroll
-                    for (int i = 0; i < BATCH && first + i < COLS / 8; ++i) {
-                        const float* sums = acc[m] + (first + i) * 4 + half * 2;
-                        if (out + (first + i) * 8 < p.c_out) {
-                            target[(first + i) * 4] = make_float2(before[i].x + sums[0], before[i].y + sums[1]);
-                        }
+                        asm volatile("red.relaxed.gpu.global.add.v2.f32 [%0], {%1, %2};\n" ::"l"(target + f * 8), "f"(low), "f"(high)
+                                     : "memory");
+                    } else {
+                        *reinterpret_cast<float2*>(target + f * 8) = make_float2(low, high);
                     }
                 }
             }
