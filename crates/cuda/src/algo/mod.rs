@@ -128,14 +128,16 @@ impl Algorithm {
         matches!(self.family, Family::Explicit(_))
     }
 
-    /// Whether this architecture has its instructions and fits a block of it on a multiprocessor.
+    /// Whether this architecture has its instructions, and shared memory for a block and, where an instance is cut
+    /// for all that there is, not for more.
     #[must_use]
     pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
-        let has_instructions = match self.family {
+        let suits = match self.family {
             Family::Wgmma(_) | Family::WgmmaPair(_) => WgmmaGemm::runs_on(capability),
+            Family::Resident(resident) => resident.is_cut_for(shared_bytes_a_block(capability)),
             _ => true,
         };
-        has_instructions && self.shared_bytes(op) <= shared_bytes_a_block(capability)
+        suits && self.shared_bytes(op) <= shared_bytes_a_block(capability)
     }
 
     /// Dynamic shared memory of a block.
@@ -209,6 +211,7 @@ impl Algorithm {
             }
             Family::Implicit(implicit) => Some(implicit.row_tile(op).work(op, size, rates)),
             Family::Explicit(explicit) => Some(explicit.work(op, size)),
+            Family::Resident(_) | Family::Packed(_) | Family::WgmmaPair(_) => None,
         }
     }
 
@@ -224,6 +227,7 @@ impl Algorithm {
             Family::Implicit(_) => Some(model::IMPLICIT),
             Family::Explicit(_) if wgrad => Some(model::EXPLICIT_WGRAD),
             Family::Explicit(_) => Some(model::EXPLICIT),
+            Family::Resident(_) | Family::Packed(_) | Family::WgmmaPair(_) => None,
         }
     }
 

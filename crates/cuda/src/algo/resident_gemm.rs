@@ -66,6 +66,13 @@ impl ResidentGemm {
         self.applies(op) && n_out >= 4_096 && op.kernel.volume() > 1
     }
 
+    /// Whether no listed shape makes more of so much shared memory.
+    pub(super) fn is_cut_for(self, shared_bytes: usize) -> bool {
+        let fitting =
+            SHAPES.iter().map(|(_, kib)| *kib).filter(|kib| (kib * 1024) as usize <= shared_bytes);
+        fitting.max() == Some(self.kib)
+    }
+
     /// Mirrors `WEIGHT_BYTES` of `resident_gemm.cu`.
     fn weight_bytes(op: &Operation) -> u32 {
         let (gathered, result) = channels(op);
