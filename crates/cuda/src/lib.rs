@@ -43,5 +43,5 @@ pub use instance::Instance;
 pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder};
 pub use noise::{Noise, NoiseFill};
 pub use timer::{CacheFlush, EventTimer, Probe};
-pub use toolchain::{Compiled, Progress, Toolchain, find_compiled};
+pub use toolchain::{Code, Compiled, Progress, Toolchain, find_compiled, source_hash};
 pub use verify::{Verifier, result_dtype};

@@ -7,7 +7,7 @@ use cudarc::driver::{result, sys};
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
-use crate::toolchain::Compiled;
+use crate::toolchain::{Code, Compiled};
 
 /// A cubin on a device. Kernels keep it loaded.
 #[derive(Debug)]
@@ -45,17 +45,13 @@ impl LoadedInstance {
     /// [`CudaError::DriverTooOld`] if the driver is older than the compiler;
     /// [`CudaError::MalformedCubin`] if the bytes are no cubin for this device.
     pub(crate) fn load(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
-        if device.driver_version() / 1000 < compiled.cuda_version / 1000 {
-            return Err(CudaError::DriverTooOld {
-                found: device.driver_version(),
-                needed: compiled.cuda_version,
-            });
+        let (found, needed) = (device.driver_version(), compiled.minimum_driver());
+        if found < needed {
+            return Err(CudaError::DriverTooOld { found, needed });
         }
         let malformed =
             |reason| CudaError::MalformedCubin { what: compiled.instance.to_string(), reason };
-        if compiled.arch.major != device.capability().major
-            || compiled.arch.minor > device.capability().minor
-        {
+        if !compiled.runs_on(device.capability()) {
             return Err(malformed("compiled for another architecture than this device"));
         }
         let key = (compiled.instance.clone(), compiled.kernel_hash);
@@ -63,9 +59,17 @@ impl LoadedInstance {
             return Ok(Self { module });
         }
         device.bind()?;
-        // SAFETY: the driver reads the header's own length, and `machine_code_hash` has walked
-        // every section of these bytes.
-        let loaded = unsafe { result::module::load_data(compiled.bytes.as_ptr().cast::<c_void>()) };
+        let text;
+        let image = match compiled.code {
+            Code::Cubin => &compiled.bytes,
+            Code::Ptx => {
+                text = [compiled.bytes.as_slice(), &[0]].concat();
+                &text
+            }
+        };
+        // SAFETY: of a cubin the driver reads the header's own length, and `machine_code_hash` has
+        // walked every section of these bytes; PTX it reads up to the zero byte.
+        let loaded = unsafe { result::module::load_data(image.as_ptr().cast::<c_void>()) };
         match loaded {
             Ok(raw) => {
                 let module = Arc::new(Module { device: device.clone(), raw });

@@ -10,27 +10,39 @@ use rayon::prelude::*;
 use voxtune_kernels::SOURCES;
 use voxtune_shape::ComputeCapability;
 
-use super::content::{compiler_hash, source_hash};
-use super::cubin::machine_code_hash;
+use super::content::{self, compiler_hash};
+use super::cubin::{machine_code_hash, ptx_hash};
 use super::find::Toolchain;
 use crate::error::{CudaError, IoContext as _, Result};
 use crate::instance::Instance;
+
+/// What nvcc makes of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// Machine code of one architecture.
+    Cubin,
+    /// NVIDIA's intermediate language, of which a driver makes machine code for any later
+    /// architecture.
+    Ptx,
+}
 
 /// A compiled instance.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// What was compiled.
     pub instance: Instance,
-    /// For which architecture.
+    /// What it was compiled to.
+    pub code: Code,
+    /// For which architecture; of PTX, the least that takes it.
     pub arch: ComputeCapability,
     /// The version of CUDA that compiled it, which the driver must support, as 1000 · major + 10 ·
     /// minor.
     pub cuda_version: i32,
-    /// Where the cubin lies.
+    /// Where the file lies; the name of the pack where it comes out of one.
     pub path: PathBuf,
-    /// The cubin.
+    /// The file.
     pub bytes: Vec<u8>,
-    /// Hash of its machine code: equal hashes run equally.
+    /// Hash of its machine code, or of its PTX: equal hashes run equally.
     pub kernel_hash: u64,
     /// Whether it was there already.
     pub cached: bool,
@@ -63,9 +75,25 @@ impl Toolchain {
         jobs: usize,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Vec<Result<Compiled>> {
+        self.compile_to(Code::Cubin, instances, arch, cache_dir, jobs, progress)
+    }
+
+    /// [`Self::compile`] to cubins or to PTX.
+    ///
+    /// # Errors
+    /// Each instance has its own; one that fails does not stop the others.
+    pub fn compile_to(
+        &self,
+        code: Code,
+        instances: &[Instance],
+        arch: ComputeCapability,
+        cache_dir: &Path,
+        jobs: usize,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Vec<Result<Compiled>> {
         let done = AtomicUsize::new(0);
         let compile = |instance: &Instance| {
-            let result = self.compile_one(instance, arch, cache_dir);
+            let result = self.compile_one(code, instance, arch, cache_dir);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             progress(Progress { done, total: instances.len() });
             result
@@ -78,27 +106,34 @@ impl Toolchain {
         }
     }
 
+    /// Hash of the compiler's version and of the arguments that all compilations share.
+    #[must_use]
+    pub fn compiler_hash(&self) -> u64 {
+        compiler_hash(self.args(), self.version())
+    }
+
     /// Compiles an instance for an architecture, unless it lies in `cache_dir` already.
     ///
     /// # Errors
     /// [`CudaError::NvccFailed`] with the compiler's words; whatever the folder's file system fails with.
     pub fn compile_one(
         &self,
+        code: Code,
         instance: &Instance,
         arch: ComputeCapability,
         cache_dir: &Path,
     ) -> Result<Compiled> {
-        let own_args = instance_args(instance, arch);
+        let own_args = instance_args(code, instance, arch);
         let (major, minor) = self.release();
-        let compiler = compiler_hash(self.args(), self.version());
-        let name =
-            format!("{}cuda{major}.{minor}-{compiler:016x}.cubin", name_prefix(instance, arch));
+        let compiler = self.compiler_hash();
+        let prefix = name_prefix(code, instance, arch);
+        let name = format!("{prefix}cuda{major}.{minor}-{compiler:016x}.{}", code.extension());
         let path = cache_dir.join(name);
         let (bytes, cached) = match fs::read(&path) {
             Ok(bytes) => (bytes, true),
             Err(_) => (self.run_nvcc(instance, &own_args, &path, cache_dir)?, false),
         };
-        Compiled::new(instance, arch, (major, minor), path, bytes, cached)
+        Compiled::new(code, instance, arch, version_number(major, minor), path, bytes, cached)
     }
 
     fn run_nvcc(
@@ -114,7 +149,7 @@ impl Toolchain {
             let file = scratch.path().join(source.name);
             fs::write(&file, source.text).at(file)?;
         }
-        let made = scratch.path().join("made.cubin");
+        let made = scratch.path().join("made");
         let output = self
             .command()
             .args(args)
@@ -139,28 +174,104 @@ impl Toolchain {
 
 impl Compiled {
     fn new(
+        code: Code,
         instance: &Instance,
         arch: ComputeCapability,
-        (major, minor): (u32, u32),
+        cuda_version: i32,
         path: PathBuf,
         bytes: Vec<u8>,
         cached: bool,
     ) -> Result<Self> {
-        let kernel_hash = machine_code_hash(&bytes).ok_or_else(|| CudaError::MalformedCubin {
+        let (hash, reason) = match code {
+            Code::Cubin => (machine_code_hash(&bytes), "no machine code in it"),
+            Code::Ptx => (ptx_hash(&bytes), "it is no text of PTX"),
+        };
+        let kernel_hash = hash.ok_or_else(|| CudaError::MalformedCubin {
             what: path.display().to_string(),
-            reason: "no machine code in it",
+            reason,
         })?;
-        let cuda_version = (1000 * major + 10 * minor) as i32;
-        Ok(Self {
-            instance: instance.clone(),
-            arch,
-            cuda_version,
-            path,
-            bytes,
-            kernel_hash,
-            cached,
-        })
+        let instance = instance.clone();
+        Ok(Self { instance, code, arch, cuda_version, path, bytes, kernel_hash, cached })
     }
+
+    /// An instance out of a pack. `name` is the pack's, for messages.
+    ///
+    /// # Errors
+    /// [`CudaError::MalformedCubin`] if the code is not the one that this hash names.
+    pub fn packed(
+        code: Code,
+        instance: &Instance,
+        arch: ComputeCapability,
+        cuda_version: i32,
+        name: &str,
+        bytes: Vec<u8>,
+        kernel_hash: u64,
+    ) -> Result<Self> {
+        let compiled =
+            Self::new(code, instance, arch, cuda_version, PathBuf::from(name), bytes, true)?;
+        if compiled.kernel_hash != kernel_hash {
+            return Err(CudaError::MalformedCubin {
+                what: format!("{instance} in {name}"),
+                reason: "its code is not what its hash says",
+            });
+        }
+        Ok(compiled)
+    }
+}
+
+impl Compiled {
+    /// The CUDA version that a driver must support to load it. A driver loads cubins of every
+    /// release of its major version, and compiles PTX of no later release than its own.
+    ///
+    /// # Units
+    /// 1000 · major + 10 · minor.
+    #[must_use]
+    pub const fn minimum_driver(&self) -> i32 {
+        self.code.minimum_driver(self.cuda_version)
+    }
+
+    /// Whether a device of this capability can run it: a cubin on its own major version from its minor
+    /// one on, with Hopper's instructions on that very one, PTX on everything later.
+    #[must_use]
+    pub fn runs_on(&self, capability: ComputeCapability) -> bool {
+        match self.code {
+            Code::Cubin if self.instance.hopper => self.arch == capability,
+            Code::Cubin => {
+                self.arch.major == capability.major && self.arch.minor <= capability.minor
+            }
+            Code::Ptx => self.arch <= capability && !self.instance.hopper,
+        }
+    }
+}
+
+impl Code {
+    /// [`Compiled::minimum_driver`] for code of a CUDA version.
+    #[must_use]
+    pub const fn minimum_driver(self, cuda_version: i32) -> i32 {
+        match self {
+            Self::Cubin => cuda_version / 1000 * 1000,
+            Self::Ptx => cuda_version,
+        }
+    }
+
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Cubin => "cubin",
+            Self::Ptx => "ptx",
+        }
+    }
+}
+
+/// CUDA's version as the driver counts: 1000 · major + 10 · minor.
+const fn version_number(major: u32, minor: u32) -> i32 {
+    (1000 * major + 10 * minor) as i32
+}
+
+/// Hash of the sources of an instance and of the arguments of its compilation: what a compiled one
+/// must have been made of to be today's.
+#[must_use]
+pub fn source_hash(code: Code, instance: &Instance, arch: ComputeCapability) -> u64 {
+    content::source_hash(SOURCES, instance.source, &instance_args(code, instance, arch))
 }
 
 /// An instance that some compiler has compiled from these very sources into a folder; of several
@@ -173,7 +284,7 @@ pub fn find_compiled(
     arch: ComputeCapability,
     folder: &Path,
 ) -> Result<Option<Compiled>> {
-    let prefix = name_prefix(instance, arch);
+    let prefix = name_prefix(Code::Cubin, instance, arch);
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -189,13 +300,18 @@ pub fn find_compiled(
     let Some((release, name)) = found else { return Ok(None) };
     let path = folder.join(name);
     let bytes = fs::read(&path).at(&path)?;
-    Compiled::new(instance, arch, release, path, bytes, true).map(Some)
+    let version = version_number(release.0, release.1);
+    Compiled::new(Code::Cubin, instance, arch, version, path, bytes, true).map(Some)
 }
 
 /// What a file's name says about an instance, apart from the compiler.
-fn name_prefix(instance: &Instance, arch: ComputeCapability) -> String {
-    let sources = source_hash(SOURCES, instance.source, &instance_args(instance, arch));
-    format!("{}-sm_{}{}-{sources:016x}-", instance.family(), arch.major, arch.minor)
+fn name_prefix(code: Code, instance: &Instance, arch: ComputeCapability) -> String {
+    let sources = source_hash(code, instance, arch);
+    let number = format!("{}{}", arch.major, arch.minor);
+    match code {
+        Code::Cubin => format!("{}-sm_{number}-{sources:016x}-", instance.family()),
+        Code::Ptx => format!("{}-compute_{number}-{sources:016x}-", instance.family()),
+    }
 }
 
 /// CUDA's version out of the rest of a file's name, `cuda13.0-0123456789abcdef.cubin`.
@@ -206,13 +322,17 @@ fn parse_compiler(rest: &str) -> Option<(u32, u32)> {
 }
 
 /// The arguments that make an instance out of its family.
-fn instance_args(instance: &Instance, arch: ComputeCapability) -> Vec<OsString> {
+fn instance_args(code: Code, instance: &Instance, arch: ComputeCapability) -> Vec<OsString> {
     let number = format!("{}{}{}", arch.major, arch.minor, if instance.hopper { "a" } else { "" });
     // The long form of -arch: the short one also runs a pass for the architecture without its
     // suffix.
+    let (form, target) = match code {
+        Code::Cubin => ("-cubin", "sm"),
+        Code::Ptx => ("-ptx", "compute"),
+    };
     let mut args = vec![
-        "-cubin".to_owned(),
-        format!("-gencode=arch=compute_{number},code=sm_{number}"),
+        form.to_owned(),
+        format!("-gencode=arch=compute_{number},code={target}_{number}"),
         "-std=c++17".to_owned(),
     ];
     args.extend(instance.defines.iter().map(|(name, value)| format!("-D{name}={value}")));
@@ -237,7 +357,7 @@ mod tests {
     #[test]
     fn defines_and_architecture_become_arguments() {
         let mut instance = Instance::new("mask_gemm.cu", &[("ROWS", 128), ("COLS", 64)]);
-        let args = instance_args(&instance, ComputeCapability { major: 9, minor: 0 });
+        let args = instance_args(Code::Cubin, &instance, ComputeCapability { major: 9, minor: 0 });
         let text = |args: &[OsString]| {
             args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ")
         };
@@ -246,10 +366,17 @@ mod tests {
             "-cubin -gencode=arch=compute_90,code=sm_90 -std=c++17 -DROWS=128 -DCOLS=64"
         );
         instance.hopper = true;
-        let args = instance_args(&instance, ComputeCapability { major: 9, minor: 0 });
+        let args = instance_args(Code::Cubin, &instance, ComputeCapability { major: 9, minor: 0 });
         assert!(text(&args).contains("arch=compute_90a,code=sm_90a"));
-        let args = instance_args(&Instance::probe(), ComputeCapability { major: 12, minor: 0 });
+        let args = instance_args(
+            Code::Cubin,
+            &Instance::probe(),
+            ComputeCapability { major: 12, minor: 0 },
+        );
         assert!(text(&args).contains("code=sm_120"));
+        let ptx =
+            instance_args(Code::Ptx, &Instance::probe(), ComputeCapability { major: 8, minor: 0 });
+        assert!(text(&ptx).starts_with("-ptx -gencode=arch=compute_80,code=compute_80 "));
     }
 
     /// Where there is an nvcc, a kernel compiles, the second time out of the cache, and a broken

@@ -39,6 +39,13 @@ pub(super) fn machine_code_hash(elf: &[u8]) -> Option<u64> {
     (code_sections > 0).then(|| hasher.digest())
 }
 
+/// Hash of a text of PTX; `None` if it is none, or the driver would not see its end.
+pub(super) fn ptx_hash(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let is_ptx = text.lines().any(|line| line.starts_with(".version "));
+    (is_ptx && !text.contains('\0')).then(|| xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+}
+
 fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
@@ -82,6 +89,16 @@ mod tests {
         let base = machine_code_hash(&elf(b"code", b"note")).unwrap();
         assert_eq!(machine_code_hash(&elf(b"code", b"another")), Some(base));
         assert_ne!(machine_code_hash(&elf(b"codf", b"note")), Some(base));
+    }
+
+    #[test]
+    fn ptx_is_text_with_a_version_and_an_end() {
+        let text = b"//\n.version 9.0\n.target sm_80\n";
+        assert!(ptx_hash(text).is_some());
+        assert_ne!(ptx_hash(text), ptx_hash(b"//\n.version 9.0\n.target sm_90\n"));
+        assert_eq!(ptx_hash(b".target sm_80\n"), None);
+        assert_eq!(ptx_hash(b".version 9.0\n\0"), None);
+        assert_eq!(ptx_hash(b".version 9.0\n\xff"), None);
     }
 
     #[test]

@@ -5,5 +5,5 @@ mod content;
 mod cubin;
 mod find;
 
-pub use compile::{Compiled, Progress, find_compiled};
+pub use compile::{Code, Compiled, Progress, find_compiled, source_hash};
 pub use find::Toolchain;
