@@ -9,6 +9,7 @@ use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
 use crate::merge::MergeArguments;
+use crate::pack::PackArguments;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
 use crate::replay::ReplayArguments;
@@ -53,6 +54,8 @@ pub enum Command {
     Bench(Box<BenchArguments>),
     /// Compile the CUDA kernels of a preset, without a GPU
     Kernels(KernelsArguments),
+    /// Make the kernel packs that ship, without a GPU
+    Pack(PackArguments),
     /// Install NVIDIA's compiler from its Python wheels, without administrator rights
     CudaToolkit(CudaToolkitArguments),
 }
@@ -81,6 +84,7 @@ mod tests {
             "check",
             "bench",
             "kernels",
+            "pack",
             "cuda-toolkit",
         ] {
             let mut command = Cli::command().term_width(100);

@@ -21,6 +21,7 @@ mod kernels;
 mod measured_clouds;
 mod merge;
 mod output;
+mod pack;
 mod populate;
 mod regret;
 mod replay;
@@ -59,6 +60,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Kernels(arguments) => kernels::run(&arguments),
+        Command::Pack(arguments) => pack::run(&arguments),
         Command::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
     };
     match result {

@@ -87,6 +87,29 @@ pub enum CudaError {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// An instance is in no pack of the program, and in no folder that was named.
+    #[error(
+        "{instance} for sm_{}{} is not in {packs}: choose another algorithm, build with the feature \
+         of this architecture, or make it with `cargo xtask kernels --arch sm_{}{}` and name the \
+         folder in VOXTUNE_KERNELS",
+        .capability.major, .capability.minor, .capability.major, .capability.minor
+    )]
+    NotPacked {
+        /// The instance's name.
+        instance: String,
+        /// The architecture it is needed for.
+        capability: ComputeCapability,
+        /// The packs that were looked at.
+        packs: String,
+    },
+    /// A pack's code cannot be read.
+    #[error("{what} cannot be read from its pack: {reason}")]
+    DamagedPack {
+        /// The instance's name.
+        what: String,
+        /// What is wrong with the pack.
+        reason: String,
+    },
     /// nvcc needs a host compiler, and that cannot be used.
     #[error("no host compiler for nvcc ({reason}): install g++ or set CXX")]
     HostCompiler {

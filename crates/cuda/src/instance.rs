@@ -53,6 +53,18 @@ impl Instance {
         self.source.strip_suffix(".cu").unwrap_or(self.source)
     }
 
+    /// The instance that computes the same for any number of channels, by loads of single elements;
+    /// `None` where the family has none.
+    #[must_use]
+    pub fn for_any_channels(&self) -> Option<Self> {
+        let narrow = |&(name, value): &(&'static str, u32)| match name {
+            "VEC_A" | "VEC_B" => (name, 1),
+            _ => (name, value),
+        };
+        (self.source == "implicit_gemm.cu")
+            .then(|| Self { defines: self.defines.iter().map(narrow).collect(), ..self.clone() })
+    }
+
     /// The value of a define.
     #[must_use]
     pub fn define(&self, name: &str) -> Option<u32> {

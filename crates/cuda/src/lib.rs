@@ -35,7 +35,10 @@ mod timer;
 mod toolchain;
 mod verify;
 
-pub use algo::{Algorithm, Cublas, Operands, Prepared, algorithm, algorithms, default_algorithm};
+pub use algo::{
+    Algorithm, Cublas, Operands, Prepared, algorithm, algorithms, default_algorithm,
+    fallback_algorithm,
+};
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};

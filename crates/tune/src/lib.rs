@@ -49,6 +49,7 @@ mod ledger;
 mod made_up;
 pub mod monitor;
 pub mod named_cloud;
+pub mod pack;
 pub mod partition;
 pub mod plan;
 pub mod populate;

@@ -125,7 +125,14 @@ impl ConvError {
     /// Whether a kernel's code could not be made, rather than run.
     #[must_use]
     pub const fn is_compilation(&self) -> bool {
-        matches!(self, Self::Cuda(CudaError::NvccFailed { .. } | CudaError::NoKernel { .. }))
+        matches!(
+            self,
+            Self::Cuda(
+                CudaError::NvccFailed { .. }
+                    | CudaError::NoKernel { .. }
+                    | CudaError::NotPacked { .. }
+            )
+        )
     }
 
     /// Whether the device had too little memory.

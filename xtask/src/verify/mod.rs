@@ -13,6 +13,7 @@ use voxtune_shape::Preset;
 use voxtune_tune::audit::{
     ArchAudit, BuiltCode, Coverage, Finding, Severity, audit_arch, audit_names, coverage,
 };
+use voxtune_tune::pack::{self, Target};
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
@@ -115,7 +116,8 @@ fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
     if path.is_dir() {
-        let strange = audit_names(path).map_err(|error| failed(&error))?;
+        let mut strange = audit_names(path).map_err(|error| failed(&error))?;
+        strange.extend(Target::ALL.into_iter().filter_map(|target| pack::check(path, target)));
         let archs = CacheDir::new(path).archs().map_err(Failure::failed)?;
         if archs.is_empty() && strange.is_empty() {
             return Err(failed(&"no caches here: name a folder that populate has written"));

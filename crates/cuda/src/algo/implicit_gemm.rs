@@ -31,6 +31,9 @@ impl ImplicitGemm {
         Self { rows: 128, cols: 64, depth: 16 },
     ];
 
+    /// Neither wasteful for many channels nor for few rows.
+    pub(super) const FALLBACK: Self = Self::ALL[2];
+
     pub(super) fn id(self) -> AlgoId {
         let params = [
             ("rows", &*self.rows.to_string()),

@@ -296,6 +296,16 @@ pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
     algorithm(&id).expect("defaults are listed, which a test checks")
 }
 
+/// What computes an operation where neither a measurement nor the default can run: it takes any
+/// channels, by an instance of its own at worst.
+///
+/// # Panics
+/// Never: it is listed, which a test checks.
+#[must_use]
+pub fn fallback_algorithm() -> &'static Algorithm {
+    algorithm(&ImplicitGemm::FALLBACK.id()).expect("it is listed, which a test checks")
+}
+
 /// Shared memory that a block may have. From the CUDA programming guide's table of compute
 /// capabilities.
 fn shared_bytes_a_block(capability: ComputeCapability) -> usize {
@@ -383,6 +393,18 @@ mod tests {
             assert_ne!(default.row_order(), RowOrder::Global, "{op}: {default}");
             assert!(default.in_auto_pool(&op, 100_000), "{op}: {default}");
         }
+    }
+
+    /// One instance a direction, dtype and width of masks stands in for all channels.
+    #[test]
+    fn the_fallback_computes_everything_with_few_instances() {
+        let mut instances = BTreeSet::new();
+        for op in operations() {
+            let own = fallback_algorithm().instance(&op).unwrap();
+            assert!(fallback_algorithm().fits(&op, ComputeCapability { major: 8, minor: 6 }));
+            instances.insert(own.for_any_channels().unwrap());
+        }
+        assert_eq!(instances.len(), 3 * 3 * 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{Algorithm, Family, copy_elements};
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
+use crate::instance::Instance;
 use crate::map::{DeviceKernelMap, RowMap};
 use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
 use crate::toolchain::Compiled;
@@ -105,7 +106,9 @@ impl Prepared {
         compiled: &Compiled,
         cublas: Option<&Arc<Cublas>>,
     ) -> Result<Self> {
-        if algorithm.instance(operation).as_ref() != Some(&compiled.instance) {
+        let own = algorithm.instance(operation);
+        let stand_in = own.as_ref().and_then(Instance::for_any_channels);
+        if ![own, stand_in].iter().flatten().any(|one| *one == compiled.instance) {
             return Err(CudaError::NotApplicable {
                 algorithm: algorithm.to_string(),
                 operation: operation.to_string(),

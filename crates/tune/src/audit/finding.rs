@@ -76,6 +76,15 @@ pub enum Finding {
         /// Whether this candidate is the winner of its key.
         decides: bool,
     },
+    /// A kernel pack that is damaged, or was not made from these sources and decisions.
+    Pack {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+        /// What it is for, such as `sm_90`.
+        target: String,
+    },
     /// A damaged file that a writer moved out of the way.
     SetAside {
         /// Where it is now.
@@ -96,9 +105,10 @@ impl Finding {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Unreadable { .. } | Self::OtherBytes { .. } | Self::FasterThanRoofline { .. } => {
-                Severity::Wrong
-            }
+            Self::Unreadable { .. }
+            | Self::OtherBytes { .. }
+            | Self::FasterThanRoofline { .. }
+            | Self::Pack { .. } => Severity::Wrong,
             Self::Inconsistent(inconsistency) if inconsistency.is_contradiction() => {
                 Severity::Wrong
             }
@@ -136,6 +146,9 @@ impl fmt::Display for Finding {
                     Some(current) => write!(f, "and is {current} now"),
                     None => f.write_str("and is gone"),
                 }
+            }
+            Self::Pack { path, reason, target } => {
+                write!(f, "{path}: {reason}; mend it with `cargo xtask pack --arch {target}`")
             }
             Self::SetAside { path } => write!(f, "{path}: damaged, set aside by a writer"),
         }

@@ -16,7 +16,7 @@ use super::kernels::{KernelSource, KernelStore};
 
 pub(crate) struct CudaBackend {
     device: CudaDevice,
-    store: KernelStore,
+    store: Arc<KernelStore>,
     cublas: Option<Arc<Cublas>>,
     map_builder: OnceLock<MapBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
@@ -40,9 +40,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl CudaBackend {
     pub(super) fn open(ordinal: u32, source: KernelSource) -> Result<Self, CudaError> {
         let device = CudaDevice::open(ordinal as usize)?;
-        let store = KernelStore::new(source, device.capability());
-        // A device without its kernel map can do nothing: say so now and not at the first layer.
-        store.get(&Instance::kernel_map())?;
+        let store = Arc::new(KernelStore::new(source, device.capability()));
+        // A device without its kernel map, or with a driver too old for it, can do nothing: say so
+        // now and not at the first layer.
+        let needed = store.get(&Instance::kernel_map())?.minimum_driver();
+        let found = device.driver_version();
+        if found < needed {
+            return Err(CudaError::DriverTooOld { found, needed });
+        }
         let cublas = Cublas::new(&device).ok().map(Arc::new);
         let workspace = Mutex::new(DeviceBuffer::alloc(&device, 0)?);
         Ok(Self {
@@ -64,6 +69,10 @@ impl CudaBackend {
 
     pub(crate) const fn device(&self) -> &CudaDevice {
         &self.device
+    }
+
+    pub(crate) const fn store(&self) -> &Arc<KernelStore> {
+        &self.store
     }
 
     pub(crate) const fn has_cublas(&self) -> bool {

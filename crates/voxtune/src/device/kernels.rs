@@ -1,42 +1,66 @@
 //! Where a GPU's compiled kernels come from.
+//!
+//! Code that runs comes from packs in the program, from bytes that the program gives, or from a
+//! folder that the program or its user names; never from a folder that merely is there.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use voxtune_cuda::{Compiled, CudaError, Instance, Toolchain, find_compiled};
+use voxtune_cuda::{Code, Compiled, CudaError, Instance, Toolchain, find_compiled};
 use voxtune_shape::ComputeCapability;
 
-/// A folder of compiled kernel instances, and a compiler for those that it lacks.
-#[derive(Clone, Debug)]
+use super::packs::Packs;
+
+/// Where kernels are looked for: a folder, a compiler for those that it lacks, packs.
+#[derive(Clone, Debug, Default)]
 pub struct KernelSource {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     toolkit: Option<PathBuf>,
+    /// Names, for messages, and bytes.
+    packs: Vec<(String, Cow<'static, [u8]>)>,
+    embedded: bool,
 }
 
 impl KernelSource {
-    /// Instances that were compiled beforehand, such as `cargo xtask kernels` leaves. No compiler is
-    /// needed or looked for.
+    /// The packs in the program, and nothing else.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self { embedded: true, ..Self::default() }
+    }
+
+    /// Instances that were compiled beforehand, such as `cargo xtask kernels` leaves, and the packs
+    /// in the program for those that the folder lacks. No compiler is needed or looked for.
     #[must_use]
     pub fn folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), toolkit: None }
+        Self { folder: Some(folder.into()), ..Self::embedded() }
     }
 
     /// A folder whose missing instances are compiled into it, by an nvcc from `NVCC`, `CUDA_HOME`, `PATH`
-    /// or this toolkit folder.
+    /// or this toolkit folder. Packs are not looked at: what is measured is what the sources say.
     #[must_use]
     pub fn compiling(folder: impl Into<PathBuf>, toolkit: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), toolkit: Some(toolkit.into()) }
+        let (folder, toolkit) = (Some(folder.into()), Some(toolkit.into()));
+        Self { folder, toolkit, ..Self::default() }
     }
 
-    /// The folder that `VOXTUNE_KERNELS` names, else `target/kernels`: where `cargo xtask kernels`
-    /// leaves them.
+    /// The folder that `VOXTUNE_KERNELS` names, if it does, then the packs in the program.
     #[must_use]
     pub fn from_env() -> Self {
         let named = std::env::var_os("VOXTUNE_KERNELS").filter(|folder| !folder.is_empty());
-        Self::folder(named.map_or_else(|| Path::new("target").join("kernels"), PathBuf::from))
+        named.map_or_else(Self::embedded, Self::folder)
+    }
+
+    /// Adds a pack of the program's own, such as `cargo xtask pack` makes, looked at after the
+    /// folder and before the packs that voxtune brings. `name` is for messages. One that cannot be
+    /// read or is for other GPUs is left out, with a warning in the log.
+    #[must_use]
+    pub fn pack(mut self, name: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        self.packs.push((name.into(), bytes.into()));
+        self
     }
 }
 
@@ -46,15 +70,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The instances of one device, each read or compiled once a process, whoever asks for it first.
 #[derive(Debug)]
-pub(super) struct KernelStore {
+pub(crate) struct KernelStore {
     source: KernelSource,
     capability: ComputeCapability,
     toolchain: Option<Toolchain>,
+    packs: Packs,
     state: Mutex<State>,
     /// Rung whenever somebody is done with an instance.
     done: Condvar,
     /// How long those who needed instances were kept waiting, in nanoseconds.
     waited_ns: AtomicU64,
+    /// Which instances can be had without a compiler, as far as it was asked.
+    there: RwLock<HashMap<Instance, bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -81,16 +108,50 @@ impl Drop for Turn<'_> {
 
 impl KernelStore {
     /// Finds the compiler if one is to be used. Without one, what lies in the folder still serves.
-    pub(super) fn new(source: KernelSource, capability: ComputeCapability) -> Self {
+    pub(super) fn new(mut source: KernelSource, capability: ComputeCapability) -> Self {
         let find = |toolkit: &PathBuf| Toolchain::find(Some(toolkit)).ok();
         let toolchain = source.toolkit.as_ref().and_then(find);
+        let packs = Packs::new(std::mem::take(&mut source.packs), source.embedded, capability);
         Self {
             source,
             capability,
             toolchain,
+            packs,
             state: Mutex::default(),
             done: Condvar::new(),
             waited_ns: AtomicU64::new(0),
+            there: RwLock::default(),
+        }
+    }
+
+    /// Whether an instance can be had. Where compiling was asked for it always can, as far as is
+    /// known before trying.
+    pub(crate) fn has(&self, instance: &Instance) -> bool {
+        if self.source.toolkit.is_some() {
+            return true;
+        }
+        let there = self.there.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&there) = there.get(instance) {
+            return there;
+        }
+        drop(there);
+        let in_folder = || self.in_folder(instance).is_ok_and(|found| found.is_some());
+        let found = self.packs.has(instance) || in_folder();
+        let mut there = self.there.write().unwrap_or_else(PoisonError::into_inner);
+        there.insert(instance.clone(), found);
+        found
+    }
+
+    fn in_folder(&self, instance: &Instance) -> Result<Option<Compiled>, CudaError> {
+        let folder = self.source.folder.as_ref();
+        folder.map_or(Ok(None), |folder| find_compiled(instance, self.capability, folder))
+    }
+
+    /// From the folder, else from a pack.
+    fn find(&self, instance: &Instance) -> Result<Compiled, CudaError> {
+        match self.in_folder(instance)? {
+            Some(compiled) => Ok(compiled),
+            None => self.packs.get(instance)?.ok_or_else(|| self.lacks(instance)),
         }
     }
 
@@ -174,11 +235,11 @@ impl KernelStore {
     }
 
     fn obtain(&self, instance: &Instance) -> Result<Compiled, CudaError> {
-        let folder = &self.source.folder;
-        match &self.toolchain {
-            Some(toolchain) => toolchain.compile_one(instance, self.capability, folder),
-            None => find_compiled(instance, self.capability, folder)?
-                .ok_or_else(|| self.lacks(instance)),
+        match (&self.toolchain, &self.source.folder) {
+            (Some(toolchain), Some(folder)) => {
+                toolchain.compile_one(Code::Cubin, instance, self.capability, folder)
+            }
+            _ => self.find(instance),
         }
     }
 
@@ -188,10 +249,12 @@ impl KernelStore {
         if let Some(error) = toolkit.and_then(|toolkit| Toolchain::find(Some(toolkit)).err()) {
             return error;
         }
-        CudaError::NoKernel {
-            instance: instance.to_string(),
-            capability: self.capability,
-            folder: self.source.folder.clone(),
+        let (instance, capability) = (instance.to_string(), self.capability);
+        match &self.source.folder {
+            Some(folder) if self.packs.is_empty() => {
+                CudaError::NoKernel { instance, capability, folder: folder.clone() }
+            }
+            _ => CudaError::NotPacked { instance, capability, packs: self.packs.names() },
         }
     }
 }

@@ -4,6 +4,7 @@ mod choice;
 mod cpu;
 mod cuda;
 mod kernels;
+mod packs;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use voxtune_shape::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
 pub(crate) use cuda::CudaBackend;
 pub use kernels::KernelSource;
+pub(crate) use kernels::KernelStore;
 
 use crate::{ConvError, KernelMap, Registry};
 use cpu::CpuBackend;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_cuda::model::{MapSize, Rates};
-use voxtune_cuda::{CudaError, Operands};
+use voxtune_cuda::{CudaError, Instance, Operands};
 use voxtune_shape::{AlgoId, ComputeCapability, Operation};
 
 use super::{Algorithm, Launch};
-use crate::device::CudaBackend;
+use crate::device::{CudaBackend, KernelStore};
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 
 struct CudaAlgorithm {
@@ -16,11 +16,14 @@ struct CudaAlgorithm {
     capability: ComputeCapability,
     rates: Rates,
     has_cublas: bool,
+    /// Where kernels come from; nowhere where nothing is to run.
+    store: Option<Arc<KernelStore>>,
 }
 
 pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
     let device = backend.device();
-    algorithms_of(device.capability(), device.identity().units, backend.has_cublas())
+    let multiprocessors = device.identity().units;
+    listed(device.capability(), multiprocessors, backend.has_cublas(), Some(backend.store()))
 }
 
 /// The algorithms of a GPU with so many multiprocessors. Nothing asks the device before a run.
@@ -29,11 +32,21 @@ pub(crate) fn algorithms_of(
     multiprocessors: u32,
     has_cublas: bool,
 ) -> Vec<Arc<dyn Algorithm>> {
+    listed(capability, multiprocessors, has_cublas, None)
+}
+
+fn listed(
+    capability: ComputeCapability,
+    multiprocessors: u32,
+    has_cublas: bool,
+    store: Option<&Arc<KernelStore>>,
+) -> Vec<Arc<dyn Algorithm>> {
     let rates = Rates::of(capability, multiprocessors);
     voxtune_cuda::algorithms()
         .iter()
         .map(|algorithm| {
-            Arc::new(CudaAlgorithm { algorithm, capability, rates, has_cublas })
+            let store = store.cloned();
+            Arc::new(CudaAlgorithm { algorithm, capability, rates, has_cublas, store })
                 as Arc<dyn Algorithm>
         })
         .collect()
@@ -43,6 +56,10 @@ pub(crate) fn algorithms_of(
 const FITTED_VOLUME: usize = 27;
 
 impl CudaAlgorithm {
+    fn has(&self, instance: &Instance) -> bool {
+        self.store.as_ref().is_none_or(|store| store.has(instance))
+    }
+
     fn backend<'a>(&self, device: &'a Device) -> Result<&'a CudaBackend, ConvError> {
         device.cuda().ok_or_else(|| ConvError::WrongDevice {
             algorithm: self.algorithm.to_string(),
@@ -57,7 +74,8 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn applies(&self, operation: &Operation) -> bool {
-        self.algorithm.applies(operation) && self.algorithm.fits(operation, self.capability)
+        self.algorithm.fits(operation, self.capability)
+            && self.algorithm.instance(operation).is_some_and(|instance| self.has(&instance))
     }
 
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {

@@ -43,7 +43,8 @@ pub trait Algorithm: Send + Sync {
     /// The permanent name.
     fn id(&self) -> &AlgoId;
 
-    /// Whether it can compute this operation at all.
+    /// Whether it can compute this operation at all: a kernel that is neither in a pack nor can be
+    /// compiled cannot.
     fn applies(&self, operation: &Operation) -> bool;
 
     /// Whether its geometry suits this operation over such a map.
@@ -137,14 +138,18 @@ impl Registry {
         })
     }
 
-    /// What runs where nothing was measured.
+    /// What runs where nothing was measured: the default, else what is expected to matter for a map
+    /// of usual size, else anything that needs no optional library.
     #[must_use]
     pub fn default_for(&self, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
-        self.algorithms.iter().find(|algorithm| {
-            algorithm.applies(operation)
-                && algorithm.is_default(operation)
-                && algorithm.is_available()
-        })
+        const USUAL: MapCounts = MapCounts { n_in: 100_000, n_out: 100_000, pairs: 800_000 };
+        let runs = |algorithm: &&Arc<dyn Algorithm>| {
+            algorithm.applies(operation) && algorithm.is_available()
+        };
+        let defaults = self.algorithms.iter().filter(|one| one.is_default(operation));
+        let others = || self.algorithms.iter().filter(|one| one.requires().is_none());
+        let expected = || others().filter(|one| one.in_auto_pool(operation, USUAL)).find(runs);
+        defaults.filter(runs).next().or_else(expected).or_else(|| others().find(runs))
     }
 
     /// What a model finds clearly faster than the default for a key that nothing was measured for, of

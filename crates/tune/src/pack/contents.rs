@@ -1,0 +1,189 @@
+//! Which kernels a pack holds.
+
+use std::collections::BTreeMap;
+
+use voxtune::{DType, Direction, KernelSize, Operation};
+use voxtune_cache::Decisions;
+use voxtune_cuda::{Algorithm, Instance, algorithm, default_algorithm, fallback_algorithm};
+use voxtune_shape::{ComputeCapability, Preset};
+
+use super::target::Target;
+
+/// Why a kernel is in a pack. The least of several reasons counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Kernel maps, clocks and comparisons need it.
+    Utility,
+    /// It runs where nothing better does.
+    Default,
+    /// It won a measurement, or is what the model expects to.
+    Choice,
+}
+
+/// The kernels of a pack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Each with the reason.
+    pub instances: BTreeMap<Instance, Role>,
+}
+
+impl Contents {
+    /// The kernels of a target: with decisions their winners, without any the choices for an
+    /// architecture that was not measured.
+    #[must_use]
+    pub fn of(target: Target, decisions: Option<&Decisions>) -> Self {
+        let mut contents = Self { instances: BTreeMap::new() };
+        contents.add_utilities();
+        contents.add_defaults();
+        match (target, decisions) {
+            (Target::Cubin(capability), Some(decisions)) => {
+                contents.add_winners(capability, decisions);
+            }
+            (Target::Cubin(capability), None) => {
+                for operation in shipped_operations() {
+                    for choice in unmeasured_choices(capability, &operation) {
+                        contents.add(choice.instance(&operation), Role::Choice);
+                    }
+                }
+            }
+            (Target::Ptx, _) => {}
+        }
+        contents
+    }
+
+    /// How many kernels have a role.
+    #[must_use]
+    pub fn count(&self, role: Role) -> usize {
+        self.instances.values().filter(|one| **one == role).count()
+    }
+
+    fn add(&mut self, instance: Option<Instance>, role: Role) {
+        if let Some(instance) = instance {
+            let held = self.instances.entry(instance).or_insert(role);
+            *held = role.min(*held);
+        }
+    }
+
+    fn add_utilities(&mut self) {
+        self.add(Some(Instance::kernel_map()), Role::Utility);
+        self.add(Some(Instance::probe()), Role::Utility);
+        for dtype in DType::ALL {
+            self.add(Some(Instance::reference(dtype)), Role::Utility);
+        }
+    }
+
+    /// One kernel a direction and dtype that takes any channels, for each width of masks, and the
+    /// defaults of the shipped layers.
+    fn add_defaults(&mut self) {
+        for direction in Direction::ALL {
+            for dtype in DType::ALL {
+                for extent in [[3, 3, 3], [4, 4, 4], [5, 5, 5]] {
+                    let kernel = KernelSize::try_from(extent).expect("a kernel of known extents");
+                    let operation = Operation::submanifold(direction, dtype, 1, 1, kernel);
+                    self.add(fallback_algorithm().instance(&operation), Role::Default);
+                }
+            }
+        }
+        for operation in shipped_operations() {
+            self.add(default_algorithm(&operation).instance(&operation), Role::Default);
+        }
+    }
+
+    fn add_winners(&mut self, capability: ComputeCapability, decisions: &Decisions) {
+        for decision in decisions.iter() {
+            let operation = &decision.key.operation;
+            let named = [Some(&decision.winner), decision.without_libraries.as_ref()];
+            let known = named.into_iter().flatten().filter_map(algorithm);
+            for choice in known.filter(|choice| choice.fits(operation, capability)) {
+                self.add(choice.instance(operation), Role::Choice);
+            }
+        }
+    }
+}
+
+/// The operations for which every pack has a default: those of the layers that are measured, in
+/// their storage types.
+pub fn shipped_operations() -> impl Iterator<Item = Operation> {
+    let grid = Preset::Default.grid();
+    let mut operations = Vec::new();
+    for direction in Direction::ALL {
+        for &dtype in &grid.dtypes {
+            for &kernel in &grid.kernels {
+                let layer = |pair: &voxtune_shape::grid::ChannelPair| {
+                    Operation::submanifold(direction, dtype, pair.c_in, pair.c_out, kernel)
+                };
+                operations.extend(grid.channels.iter().map(layer));
+            }
+        }
+    }
+    operations.into_iter()
+}
+
+/// What an architecture that was not measured ships for an operation beside the default: the
+/// choices of a model of cost, of which there are none yet.
+#[must_use]
+pub fn unmeasured_choices(
+    _capability: ComputeCapability,
+    _operation: &Operation,
+) -> Vec<&'static Algorithm> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::{Arch, Density, DeviceIdentity, ShapeKey, VoxelBucket};
+    use voxtune_cache::Decision;
+
+    use super::*;
+
+    fn decision(operation: Operation, winner: &str) -> Decision {
+        Decision {
+            device: DeviceIdentity { arch: Arch::sm(9, 0), name: "H100".into(), units: 132 },
+            key: ShapeKey {
+                operation,
+                bucket_in: VoxelBucket::of(100_000),
+                bucket_out: VoxelBucket::of(100_000),
+                density: Density::of(800_000, 100_000),
+            },
+            winner: winner.parse().unwrap(),
+            runner_up: None,
+            without_libraries: None,
+            safe: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_target_has_maps_and_a_default_for_every_operation() {
+        for target in Target::ALL {
+            let contents = Contents::of(target, None);
+            assert!(contents.instances.contains_key(&Instance::kernel_map()));
+            for operation in shipped_operations() {
+                let default = default_algorithm(&operation).instance(&operation).unwrap();
+                assert!(contents.instances.contains_key(&default), "{operation}");
+            }
+            assert_eq!(contents.count(Role::Utility), 5);
+        }
+    }
+
+    #[test]
+    fn winners_join_unless_the_architecture_lacks_them() {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let layer = Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, kernel);
+        let wgmma = voxtune_cuda::algorithms()
+            .iter()
+            .find(|one| one.id().family() == "wgmma_gemm" && one.applies(&layer))
+            .unwrap();
+        let decisions: Decisions = [
+            decision(layer, wgmma.id().as_str()),
+            decision(Operation { c_in: 128, ..layer }, "retired:rows=1"),
+        ]
+        .into_iter()
+        .collect();
+        let winner = wgmma.instance(&layer).unwrap();
+        let hopper = Contents::of("sm_90".parse().unwrap(), Some(&decisions));
+        assert_eq!(hopper.instances.get(&winner), Some(&Role::Choice));
+        assert_eq!(hopper.count(Role::Choice), 1);
+        let other = Contents::of("sm_100".parse().unwrap(), Some(&decisions));
+        assert_eq!(other.count(Role::Choice), 0);
+    }
+}

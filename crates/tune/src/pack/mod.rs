@@ -1,0 +1,29 @@
+//! Kernel packs: which kernels an architecture ships, and the file of them.
+//!
+//! ```text
+//! decisions ─> contents ─> prune ─> compile (nvcc, no GPU) ─> <arch>.kernels
+//!                                                    check <─┘
+//! ```
+//!
+//! What ships is what a run needs: the kernels that won, a default for every operation, and those
+//! that build kernel maps. An architecture without measurements ships the choices of
+//! [`contents::unmeasured_choices`], and its pack says so.
+
+pub mod check;
+pub mod contents;
+pub mod make;
+pub mod prune;
+pub mod target;
+
+pub use check::check;
+pub use contents::{Contents, Role};
+pub use make::{Made, MakeError, make};
+pub use prune::{Pruned, prune};
+pub use target::Target;
+
+use voxtune_cuda::Instance;
+
+/// The defines of an instance as packs look them up.
+fn is_packed(pack: &voxtune_pack::Pack, instance: &Instance) -> bool {
+    pack.find(instance.source, &instance.defines, instance.hopper).is_some()
+}
