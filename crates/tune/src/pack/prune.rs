@@ -124,7 +124,6 @@ mod tests {
     use voxtune_cache::CacheDir;
 
     use super::*;
-    use crate::pack::Target;
 
     /// Over the measurements that ship: more may be lost where more is allowed, defaults stay, and
     /// no entry loses more than the limit.

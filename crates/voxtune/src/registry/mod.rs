@@ -146,10 +146,10 @@ impl Registry {
         let runs = |algorithm: &&Arc<dyn Algorithm>| {
             algorithm.applies(operation) && algorithm.is_available()
         };
-        let defaults = self.algorithms.iter().filter(|one| one.is_default(operation));
+        let default = self.algorithms.iter().find(|one| one.is_default(operation) && runs(one));
         let others = || self.algorithms.iter().filter(|one| one.requires().is_none());
         let expected = || others().filter(|one| one.in_auto_pool(operation, USUAL)).find(runs);
-        defaults.filter(runs).next().or_else(expected).or_else(|| others().find(runs))
+        default.or_else(expected).or_else(|| others().find(runs))
     }
 
     /// What a model finds clearly faster than the default for a key that nothing was measured for, of
