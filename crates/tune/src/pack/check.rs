@@ -1,6 +1,6 @@
 //! Whether a pack was made from these sources and these decisions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use voxtune_cache::decode_decisions;
 use voxtune_cuda::source_hash;
@@ -12,18 +12,27 @@ use super::is_packed;
 use super::target::Target;
 use crate::audit::Finding;
 
-/// What is wrong with the pack of a target in a folder; nothing where there is none. No compiler
-/// is needed.
+/// What is wrong with the pack of a target in a folder. One that is not there is missed beside
+/// decisions and other packs. No compiler is needed.
 #[must_use]
 pub fn check(folder: &Path, target: Target) -> Option<Finding> {
     let path = folder.join(target.file_name());
     let reason = match std::fs::read(&path) {
         Ok(bytes) => defect(folder, target, bytes)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // A folder with packs ships; one without is somebody's measurements.
+            let ships = Target::ALL.iter().any(|one| folder.join(one.file_name()).exists());
+            let decided = decision_file(folder, target).is_some_and(|file| file.exists());
+            (ships && decided).then(|| "there are decisions, and no kernels for them".to_owned())?
+        }
         Err(error) => format!("cannot be read: {error}"),
     };
     let path = path.display().to_string();
     Some(Finding::Pack { path, reason, target: target.to_string() })
+}
+
+fn decision_file(folder: &Path, target: Target) -> Option<PathBuf> {
+    Some(folder.join(format!("{}.msgpack", target.arch()?)))
 }
 
 fn defect(folder: &Path, target: Target, bytes: Vec<u8>) -> Option<String> {
@@ -40,8 +49,8 @@ fn defect(folder: &Path, target: Target, bytes: Vec<u8>) -> Option<String> {
     if header.capability != (capability.major, capability.minor) {
         return Some("its kernels are for another compute capability".to_owned());
     }
-    let file = target.arch().map(|arch| folder.join(format!("{arch}.msgpack")));
-    let decisions = file.and_then(|file| Some((std::fs::read(&file).ok()?, file)));
+    let decisions =
+        decision_file(folder, target).and_then(|file| Some((std::fs::read(&file).ok()?, file)));
     if header.decisions != decisions.as_ref().map(|(bytes, _)| xxh3_64(bytes)) {
         return Some("it was not made from the decisions beside it".to_owned());
     }
@@ -148,5 +157,17 @@ mod tests {
         let other = reason("sm_86".parse().unwrap(), &pack(target, |_, _| true), false).unwrap();
         assert!(other.contains("kernels of sm_80"), "{other}");
         assert_eq!(check(Path::new("no such folder"), target), None);
+    }
+
+    #[test]
+    fn decisions_without_kernels_are_told_where_others_have_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let (packed, decided) = ("sm_80".parse().unwrap(), "sm_90".parse().unwrap());
+        std::fs::write(folder.path().join("sm_90.msgpack"), b"decisions").unwrap();
+        assert_eq!(check(folder.path(), decided), None);
+        std::fs::write(folder.path().join("sm_80.kernels"), pack(packed, |_, _| true)).unwrap();
+        let text = check(folder.path(), decided).unwrap().to_string();
+        assert!(text.contains("no kernels") && text.ends_with("`cargo xtask pack --arch sm_90`"));
+        assert_eq!(check(folder.path(), packed), None);
     }
 }

@@ -258,3 +258,60 @@ impl KernelStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::{DType, Direction, Operation};
+
+    use super::*;
+    use crate::KernelSize;
+
+    const HOPPER: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
+
+    fn layer(c_in: u32, c_out: u32) -> Operation {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        Operation::submanifold(Direction::Forward, DType::Float16, c_in, c_out, kernel)
+    }
+
+    fn instance(algorithm: &voxtune_cuda::Algorithm, operation: &Operation) -> Instance {
+        algorithm.instance(operation).unwrap()
+    }
+
+    /// A program without a folder has what is in its packs, and says of the rest where it looked.
+    #[cfg(feature = "sm_90")]
+    #[test]
+    fn kernels_come_from_the_pack_of_the_device() {
+        let store = KernelStore::new(KernelSource::embedded(), HOPPER);
+        let default = instance(voxtune_cuda::default_algorithm(&layer(64, 128)), &layer(64, 128));
+        assert!(store.has(&default));
+        let compiled = store.get(&default).unwrap();
+        assert_eq!((&compiled.instance, compiled.arch), (&default, HOPPER));
+
+        // Loads of two elements are in no pack: the instance for any channels stands in.
+        let odd = layer(34, 38);
+        let fallback = instance(voxtune_cuda::fallback_algorithm(), &odd);
+        let stand_in = fallback.for_any_channels().unwrap();
+        assert_ne!(fallback, stand_in);
+        assert_eq!(store.get(&fallback).unwrap().instance, stand_in);
+        let lacking = instance(voxtune_cuda::default_algorithm(&odd), &odd);
+        assert!(!store.has(&lacking));
+        let error = store.get(&lacking).unwrap_err();
+        assert!(matches!(error, CudaError::NotPacked { .. }), "{error}");
+        assert!(error.to_string().contains("is not in sm_90.kernels"), "{error}");
+    }
+
+    /// Without packs nothing is there, whatever folders there may be; where a compiler was asked
+    /// for, everything may be.
+    #[test]
+    fn a_source_is_what_was_named() {
+        let map = Instance::kernel_map();
+        let nothing = KernelStore::new(KernelSource::default(), HOPPER);
+        assert!(!nothing.has(&map));
+        assert!(matches!(nothing.get(&map), Err(CudaError::NotPacked { .. })));
+        let folder = tempfile::tempdir().unwrap();
+        let given = KernelSource::default().pack("mine", b"no pack".as_slice());
+        assert!(!KernelStore::new(given, HOPPER).has(&map));
+        let compiling = KernelSource::compiling(folder.path(), folder.path());
+        assert!(KernelStore::new(compiling, HOPPER).has(&map));
+    }
+}
