@@ -50,7 +50,7 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn is_default(&self, operation: &Operation) -> bool {
-        voxtune_cuda::default_algorithm(operation).id() == self.algorithm.id()
+        self.algorithm.is_default(operation)
     }
 
     fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
