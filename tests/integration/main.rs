@@ -14,6 +14,7 @@ mod concurrency;
 mod damaged_files;
 mod dispatch;
 mod distributing;
+mod explaining;
 mod faulty;
 mod gpu;
 mod gpu_faults;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     damaged_files::add(&mut suite);
     dispatch::add(&mut suite);
     distributing::add(&mut suite);
+    explaining::add(&mut suite);
     gpu::add(&mut suite);
     gpu_faults::add(&mut suite);
     injected::add(&mut suite);

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArguments;
 use crate::check::CheckArguments;
 use crate::cuda_toolkit::CudaToolkitArguments;
+use crate::explain::ExplainArguments;
 use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
@@ -37,6 +38,8 @@ pub enum Command {
     Populate(Box<PopulateArguments>),
     /// Show what caches hold
     Inspect(InspectArguments),
+    /// Say which algorithm a layer runs, and why
+    Explain(Box<ExplainArguments>),
     /// Remove entries from a cache, so that they are measured again
     Forget(ForgetArguments),
     /// Bring the evidence of several caches together
@@ -73,6 +76,7 @@ mod tests {
         for name in [
             "populate",
             "inspect",
+            "explain",
             "forget",
             "merge",
             "verify",

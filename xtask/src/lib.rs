@@ -12,6 +12,7 @@ mod bench;
 mod check;
 mod cuda_toolkit;
 mod duration;
+mod explain;
 mod folder;
 mod forget;
 mod inspect;
@@ -51,6 +52,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Populate(arguments) => populate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),

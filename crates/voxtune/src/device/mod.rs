@@ -236,6 +236,13 @@ impl Device {
         Ok(Sample { elapsed_ns, clock_mhz: None })
     }
 
+    /// Whether work that is handed over now becomes part of a graph instead of running. What cannot
+    /// be asked counts as not capturing.
+    #[must_use]
+    pub fn is_capturing(&self) -> bool {
+        self.cuda().is_some_and(|cuda| cuda.device().is_capturing().unwrap_or(false))
+    }
+
     pub(crate) fn cuda(&self) -> Option<&CudaBackend> {
         self.inner.cuda.as_deref()
     }

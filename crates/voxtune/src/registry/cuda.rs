@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_cuda::{CudaError, Operands};
-use voxtune_shape::{AlgoId, Operation};
+use voxtune_shape::{AlgoId, ComputeCapability, Operation};
 
 use super::{Algorithm, Launch};
 use crate::device::CudaBackend;
@@ -12,13 +12,14 @@ use crate::{ConvError, Device, KernelMap, MapCounts};
 
 struct CudaAlgorithm {
     algorithm: &'static voxtune_cuda::Algorithm,
-    capability: voxtune_shape::ComputeCapability,
+    capability: ComputeCapability,
     has_cublas: bool,
 }
 
-pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
-    let capability = backend.device().capability();
-    let has_cublas = backend.has_cublas();
+pub(super) fn algorithms(
+    capability: ComputeCapability,
+    has_cublas: bool,
+) -> Vec<Arc<dyn Algorithm>> {
     voxtune_cuda::algorithms()
         .iter()
         .map(|algorithm| {

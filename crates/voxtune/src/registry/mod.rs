@@ -5,11 +5,13 @@
 mod cpu;
 mod cuda;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_shape::{AlgoId, AlgoMode, Operation};
+use voxtune_shape::{AlgoId, AlgoMode, Arch, Operation};
 
 use crate::device::CudaBackend;
 use crate::{ConvError, Device, KernelMap, MapCounts, Tensor};
@@ -89,24 +91,40 @@ impl fmt::Debug for dyn Algorithm {
 #[derive(Clone, Debug)]
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
+    /// Where the first algorithm of a name is.
+    places: HashMap<AlgoId, usize, FxBuildHasher>,
 }
 
 impl Registry {
     /// The algorithms of the host.
     #[must_use]
     pub fn cpu() -> Self {
-        Self { algorithms: cpu::algorithms() }
+        Self::new(cpu::algorithms())
     }
 
     /// The algorithms of a GPU.
     pub(crate) fn cuda(backend: &CudaBackend) -> Self {
-        Self { algorithms: cuda::algorithms(backend) }
+        Self::new(cuda::algorithms(backend.device().capability(), backend.has_cublas()))
     }
 
-    /// A registry of these algorithms.
+    /// What a device of this architecture would have with every optional library, whether or not
+    /// there is one: for looking at caches, not for running.
     #[must_use]
-    pub const fn new(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
-        Self { algorithms }
+    pub fn of_arch(arch: Arch) -> Self {
+        match arch {
+            Arch::Cuda(capability) => Self::new(cuda::algorithms(capability, true)),
+            Arch::Cpu(_) => Self::cpu(),
+        }
+    }
+
+    /// A registry of these algorithms. Of several with one name the first is found.
+    #[must_use]
+    pub fn new(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
+        let mut places = HashMap::default();
+        for (place, algorithm) in algorithms.iter().enumerate() {
+            places.entry(algorithm.id().clone()).or_insert(place);
+        }
+        Self { algorithms, places }
     }
 
     /// All algorithms.
@@ -117,9 +135,8 @@ impl Registry {
     /// The algorithm of this name, if it can run the operation here and now.
     #[must_use]
     pub fn usable(&self, id: &AlgoId, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
-        self.algorithms.iter().find(|algorithm| {
-            algorithm.id() == id && algorithm.applies(operation) && algorithm.is_available()
-        })
+        let algorithm = &self.algorithms[*self.places.get(id)?];
+        (algorithm.applies(operation) && algorithm.is_available()).then_some(algorithm)
     }
 
     /// What runs where nothing was measured.
