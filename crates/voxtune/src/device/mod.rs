@@ -16,6 +16,7 @@ pub use choice::{DeviceChoice, MalformedDeviceChoice};
 pub(crate) use cuda::CudaBackend;
 pub use kernels::KernelSource;
 
+use crate::prepare::Preparations;
 use crate::{ConvError, KernelMap, Registry};
 use cpu::CpuBackend;
 
@@ -70,6 +71,13 @@ struct Inner {
     cpu: Arc<CpuBackend>,
     cuda: Option<Arc<CudaBackend>>,
     registry: Registry,
+    preparations: Preparations,
+}
+
+impl Inner {
+    fn new(cpu: Arc<CpuBackend>, cuda: Option<Arc<CudaBackend>>, registry: Registry) -> Arc<Self> {
+        Arc::new(Self { cpu, cuda, registry, preparations: Preparations::default() })
+    }
 }
 
 impl Device {
@@ -122,7 +130,7 @@ impl Device {
         })?;
         let cpu = Arc::new(CpuBackend::new(all_threads())?);
         let registry = Registry::cuda(&cuda);
-        Ok(Self { inner: Arc::new(Inner { cpu, cuda: Some(Arc::new(cuda)), registry }) })
+        Ok(Self { inner: Inner::new(cpu, Some(Arc::new(cuda)), registry) })
     }
 
     /// The host, with a worker thread for each processor that this process may use.
@@ -149,7 +157,7 @@ impl Device {
     /// If the threads cannot be started.
     pub fn cpu_with_registry(threads: usize, registry: Registry) -> Result<Self, DeviceError> {
         let cpu = Arc::new(CpuBackend::new(threads.max(1))?);
-        Ok(Self { inner: Arc::new(Inner { cpu, cuda: None, registry }) })
+        Ok(Self { inner: Inner::new(cpu, None, registry) })
     }
 
     /// This very device, its context and memory, with algorithms of the caller's choosing, which may be
@@ -157,7 +165,7 @@ impl Device {
     #[must_use]
     pub fn with_registry(&self, registry: Registry) -> Self {
         let Inner { cpu, cuda, .. } = &*self.inner;
-        Self { inner: Arc::new(Inner { cpu: Arc::clone(cpu), cuda: cuda.clone(), registry }) }
+        Self { inner: Inner::new(Arc::clone(cpu), cuda.clone(), registry) }
     }
 
     /// What measurements on this device are valid for.
@@ -241,6 +249,10 @@ impl Device {
     #[must_use]
     pub fn is_capturing(&self) -> bool {
         self.cuda().is_some_and(|cuda| cuda.device().is_capturing().unwrap_or(false))
+    }
+
+    pub(crate) fn preparations(&self) -> &Preparations {
+        &self.inner.preparations
     }
 
     pub(crate) fn cuda(&self) -> Option<&CudaBackend> {

@@ -72,6 +72,16 @@ impl Algorithm for CudaAlgorithm {
         self.has_cublas || !self.algorithm.requires_cublas()
     }
 
+    fn prepare_map(
+        &self,
+        device: &Device,
+        operation: &Operation,
+        map: &KernelMap,
+    ) -> Result<(), ConvError> {
+        let map = map.cuda().ok_or(CudaError::MapLacks { what: "copy in device memory" })?;
+        Ok(self.backend(device)?.prepare_map(self.algorithm, operation, map)?)
+    }
+
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
         let Launch { operation, map, a, b, out } = launch;
         let backend = self.backend(device)?;

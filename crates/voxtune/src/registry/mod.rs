@@ -74,6 +74,20 @@ pub trait Algorithm: Send + Sync {
         true
     }
 
+    /// Makes the parts of a map that a run over it reads and that are made at their first use, and
+    /// the room for its results in between.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn prepare_map(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+        _map: &KernelMap,
+    ) -> Result<(), ConvError> {
+        Ok(())
+    }
+
     /// Computes the result.
     ///
     /// # Errors
