@@ -8,6 +8,7 @@
 //! | step | module |
 //! |---|---|
 //! | which configurations over which clouds | [`plan`] |
+//! | shapes out of a file in place of a grid | [`shapes`] |
 //! | the part of them that falls to this machine | [`partition`] |
 //! | what of that concerns whoever runs candidates | [`job`] |
 //! | how long and how much memory, before it starts | [`estimate`] |
@@ -20,6 +21,7 @@
 //! | in this process or in a worker of it | [`executor`], [`worker`], [`monitor`] |
 //! | what new measurements do to stored ones | [`commit`] |
 //! | the whole run, and what it tells | [`populate`], [`report`] |
+//! | a key measured while a program runs | [`on_miss`] |
 //! | raw samples in a file, and search policies tried on them | [`samples`], [`replay`] |
 //! | how much slower stored choices are than the best | [`regret`] |
 //! | whether stored results can be right, and still are | [`audit`] |
@@ -48,6 +50,7 @@ pub mod kernel_check;
 mod made_up;
 pub mod monitor;
 pub mod named_cloud;
+pub mod on_miss;
 pub mod partition;
 pub mod plan;
 pub mod populate;
@@ -59,6 +62,7 @@ pub mod samples;
 pub mod select;
 pub mod session;
 pub mod setup;
+pub mod shapes;
 pub mod statistics;
 pub mod summary;
 mod trial;
@@ -66,6 +70,7 @@ pub mod verify;
 pub mod worker;
 
 pub use executor::Executor;
+pub use on_miss::TuneNow;
 pub use plan::{Extent, Plan, PlanError, Request};
 pub use populate::Populate;
 pub use report::{Event, Observer, Outcome, Summary};
