@@ -6,9 +6,7 @@ use voxtune::{
     Arch, DType, DeviceIdentity, Direction, KernelHash, KernelSize, MissPolicy, Operation,
     Registry, ShapeKey, Tuner,
 };
-use voxtune_cache::{
-    CacheDir, EntryKey, Environment, Interval, Outcome, Record, Timing, Workload,
-};
+use voxtune_cache::{CacheDir, EntryKey, Environment, Interval, Outcome, Record, Timing, Workload};
 
 use crate::command::{Finished, xtask};
 use crate::suite::Suite;
@@ -64,8 +62,7 @@ fn race(name: &str, direction: Direction, rows: usize) -> (EntryKey, [Record; 2]
             min_ns: median_ns,
             samples: 9,
             clock_mhz: None,
-            ratio_to_default: (!default)
-                .then_some(Interval { low: 0.79, median: 0.8, high: 0.81 }),
+            ratio_to_default: (!default).then_some(Interval { low: 0.79, median: 0.8, high: 0.81 }),
             max_error: 1e-7,
         }),
     };
@@ -97,9 +94,8 @@ fn each_grade() {
         .pin(Direction::Forward, "implicit_gemm".parse().unwrap())
         .build();
     let registry = Registry::of_arch(ARCH);
-    let explain = |tuner: &Tuner, name: &str, key: ShapeKey| {
-        tuner.explain_at(&device(name), &registry, &key)
-    };
+    let explain =
+        |tuner: &Tuner, name: &str, key: ShapeKey| tuner.explain_at(&device(name), &registry, &key);
     use Direction::{Forward, Wgrad};
     let texts = [
         explain(&tuner, "A GPU", key(Forward, 1 << 17)),
@@ -132,7 +128,8 @@ fn on_the_command_line() {
     assert!(exact.contains("grade      exact (user)"), "{exact}");
     assert!(exact.contains("on         A GPU (sm_90, 132 SMs)"), "{exact}");
     assert!(exact.contains("driver CUDA 13.0"), "{exact}");
-    let named = explain(&["--num-voxels", "131072", "9", "--device-name", "Other", "--units", "99"]);
+    let named =
+        explain(&["--num-voxels", "131072", "9", "--device-name", "Other", "--units", "99"]);
     assert!(named.contains("same architecture (user: A GPU (sm_90, 132 SMs))"), "{named}");
     assert!(named.contains("Other (sm_90, 99 SMs)"), "{named}");
     assert_eq!(named.matches("  runs ").count(), 2, "{named}");
@@ -144,7 +141,10 @@ fn bad_arguments() {
     for (arguments, mention) in [
         (&["explain", "--channels", "32,64"][..], "--num-voxels"),
         (&["explain", "--num-voxels", "9", "--channels", "32"], "C_in,C_out"),
-        (&["explain", "--num-voxels", "9", "--channels", "3,4", "--kernel-sizes", "2"], "1, 3 or 5"),
+        (
+            &["explain", "--num-voxels", "9", "--channels", "3,4", "--kernel-sizes", "2"],
+            "1, 3 or 5",
+        ),
         (&["explain", "--num-voxels", "9", "--channels", "3,4", "--arch", "sm9"], "sm_90"),
     ] {
         let finished = crate::command::run(arguments);

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use voxtune::{
-    Arch, DType, Device, DeviceChoice, DeviceIdentity, Direction, Explanation, KernelSize,
-    Operation, Registry, ShapeKey, Tuner,
+    Arch, DType, Device, DeviceChoice, DeviceIdentity, Direction, KernelSize, Operation, Registry,
+    ShapeKey, Tuner,
 };
 use voxtune_shape::grid::ChannelPair;
 
