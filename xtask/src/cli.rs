@@ -10,6 +10,7 @@ use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
 use crate::merge::MergeArguments;
+use crate::migrate::MigrateArguments;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
 use crate::replay::ReplayArguments;
@@ -44,6 +45,8 @@ pub enum Command {
     Forget(ForgetArguments),
     /// Bring the evidence of several caches together
     Merge(MergeArguments),
+    /// Bring cache files of earlier format versions to the current one
+    Migrate(MigrateArguments),
     /// Audit caches without a device: exit 1 for what is wrong
     Verify(Box<VerifyArguments>),
     /// Compare search policies on samples that populate has saved
@@ -79,6 +82,7 @@ mod tests {
             "explain",
             "forget",
             "merge",
+            "migrate",
             "verify",
             "replay",
             "regret",

@@ -21,6 +21,7 @@ mod kernel_folders;
 mod kernels;
 mod measured_clouds;
 mod merge;
+mod migrate;
 mod output;
 mod populate;
 mod regret;
@@ -55,6 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Merge(arguments) => merge::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Regret(arguments) => regret::run(&arguments),

@@ -47,6 +47,8 @@ pub(crate) fn seal(kind: FileKind, body: &impl Serialize) -> Vec<u8> {
 pub(crate) struct Opened<'a> {
     /// Which file it is.
     pub(crate) kind: FileKind,
+    /// The version of its body's format.
+    pub(crate) version: u32,
     checked: &'a [u8],
     body: Deserializer<rmp_serde::decode::ReadRefReader<'a, [u8]>>,
 }
@@ -70,7 +72,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Opened<'_>, Defect> {
         return Err(Defect::corrupt("versions begin at 1, and this is 0"));
     }
     expect_field(&mut fields, "body")?;
-    Ok(Opened { kind, checked, body: fields })
+    Ok(Opened { kind, version, checked, body: fields })
 }
 
 impl<'a> Opened<'a> {
