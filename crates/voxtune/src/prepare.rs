@@ -5,13 +5,14 @@
 //! pair lists, the workspace for its pairs) is made together with the map, for the layers of the
 //! device that are alive then.
 
-use std::collections::HashSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_shape::{AlgoId, DType, Direction, Operation, Voxel};
+use voxtune_shape::{AlgoId, DType, Direction, KernelSize, Operation, Voxel};
 
 use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner};
 
@@ -102,8 +103,9 @@ impl Device {
         let start = Instant::now();
         let mut prepared = Prepared::default();
         if self.cuda().is_some() && !self.is_capturing() {
+            let mut maps = BTreeMap::new();
             for operation in operations {
-                self.prepare_operation(tuner, operation, &mut prepared);
+                self.prepare_operation(tuner, operation, &mut maps, &mut prepared);
             }
             // What was queued is part of the preparation, and a failure of it is met again.
             _ = self.synchronize();
@@ -112,11 +114,17 @@ impl Device {
         prepared
     }
 
-    fn prepare_operation(&self, tuner: &Tuner, operation: &Operation, prepared: &mut Prepared) {
+    fn prepare_operation(
+        &self,
+        tuner: &Tuner,
+        operation: &Operation,
+        maps: &mut BTreeMap<KernelSize, KernelMap>,
+        prepared: &mut Prepared,
+    ) {
         for algorithm in tuner.algorithms_for(self, operation) {
             let key = (algorithm.id().clone(), *operation);
             let ready = locked(&self.preparations().done).contains(&key);
-            match if ready { Ok(()) } else { self.run_once(&*algorithm, operation) } {
+            match if ready { Ok(()) } else { self.run_once(&*algorithm, operation, maps) } {
                 Ok(()) => {
                     prepared.algorithms += 1;
                     locked(&self.preparations().done).insert(key);
@@ -130,14 +138,24 @@ impl Device {
     }
 
     /// Queues an algorithm over two neighbouring voxels: code is loaded at its first launch.
-    fn run_once(&self, algorithm: &dyn Algorithm, operation: &Operation) -> Result<(), ConvError> {
-        let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-        let map = self.build_kernel_map(&cells, operation.kernel)?;
+    fn run_once(
+        &self,
+        algorithm: &dyn Algorithm,
+        operation: &Operation,
+        maps: &mut BTreeMap<KernelSize, KernelMap>,
+    ) -> Result<(), ConvError> {
+        let map = match maps.entry(operation.kernel) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => {
+                let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
+                place.insert(self.build_kernel_map(&cells, operation.kernel)?)
+            }
+        };
+        let rows = map.counts().n_out;
         let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
         let zeros =
             |dtype, rows, channels: u32| Tensor::zeros(self, dtype, rows, channels as usize);
         let weight_rows = kernel.volume() * c_in as usize;
-        let rows = cells.len();
         let (a, b, mut out) = match direction {
             Direction::Forward => (
                 zeros(dtype, rows, c_in)?,
@@ -155,7 +173,7 @@ impl Device {
                 zeros(DType::Float32, weight_rows, c_out)?,
             ),
         };
-        let launch = Launch { operation, map: &map, a: &a, b: &b, out: &mut out };
+        let launch = Launch { operation, map, a: &a, b: &b, out: &mut out };
         self.registry().run(algorithm, self, launch)
     }
 
