@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_shape::{AlgoId, AlgoMode, Arch, Operation};
+use voxtune_shape::{AlgoId, AlgoMode, Arch, ComputeCapability, Operation};
 
 use crate::device::CudaBackend;
 use crate::{ConvError, Device, KernelMap, MapCounts, Tensor};
@@ -107,18 +107,26 @@ pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
     /// Where the first algorithm of a name is.
     places: HashMap<AlgoId, usize, FxBuildHasher>,
+    /// Names the default of an operation, where that need not be asked of each algorithm.
+    default: Option<fn(&Operation) -> &'static AlgoId>,
 }
 
 impl Registry {
     /// The algorithms of the host.
     #[must_use]
     pub fn cpu() -> Self {
-        Self::new(cpu::algorithms())
+        let default = |operation: &Operation| voxtune_cpu::default_algorithm(operation).id();
+        Self { default: Some(default), ..Self::new(cpu::algorithms()) }
     }
 
     /// The algorithms of a GPU.
     pub(crate) fn cuda(backend: &CudaBackend) -> Self {
-        Self::new(cuda::algorithms(backend.device().capability(), backend.has_cublas()))
+        Self::of_gpu(backend.device().capability(), backend.has_cublas())
+    }
+
+    fn of_gpu(capability: ComputeCapability, has_cublas: bool) -> Self {
+        let default = |operation: &Operation| voxtune_cuda::default_algorithm(operation).id();
+        Self { default: Some(default), ..Self::new(cuda::algorithms(capability, has_cublas)) }
     }
 
     /// What a device of this architecture would have with every optional library, whether or not
@@ -126,7 +134,7 @@ impl Registry {
     #[must_use]
     pub fn of_arch(arch: Arch) -> Self {
         match arch {
-            Arch::Cuda(capability) => Self::new(cuda::algorithms(capability, true)),
+            Arch::Cuda(capability) => Self::of_gpu(capability, true),
             Arch::Cpu(_) => Self::cpu(),
         }
     }
@@ -138,7 +146,7 @@ impl Registry {
         for (place, algorithm) in algorithms.iter().enumerate() {
             places.entry(algorithm.id().clone()).or_insert(place);
         }
-        Self { algorithms, places }
+        Self { algorithms, places, default: None }
     }
 
     /// All algorithms.
@@ -156,6 +164,11 @@ impl Registry {
     /// What runs where nothing was measured.
     #[must_use]
     pub fn default_for(&self, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
+        let named = self.default.and_then(|default| self.usable(default(operation), operation));
+        named.or_else(|| self.find_default(operation))
+    }
+
+    fn find_default(&self, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
         self.algorithms.iter().find(|algorithm| {
             algorithm.applies(operation)
                 && algorithm.is_default(operation)
