@@ -16,15 +16,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let kernel = KernelSize::submanifold(3)?;
     let weights = vec![0.01; kernel.volume() * 4 * 8];
-    let layer =
-        SubmConv3d::with_tuner(&device, tuner, 4, 8, kernel, DType::Float32, &weights)?;
+    let layer = SubmConv3d::with_tuner(&device, tuner, 4, 8, kernel, DType::Float32, &weights)?;
 
-    let cells: Vec<Voxel> =
-        (0..1000).map(|i| Voxel::new(0, i % 10, i / 10 % 10, i / 100)).collect();
+    let cells: Vec<Voxel> = (0..1000).map(scattered).collect();
     let voxels = Voxels::new(&device, cells)?;
     let features = Tensor::from_fn(&device, DType::Float32, 1000, 4, |i| (i % 7) as f32)?;
     let output = layer.forward(&SparseTensor::new(voxels, features)?)?;
     let resolution = layer.resolve(Direction::Forward, output.voxels())?;
     println!("{resolution}");
     Ok(())
+}
+
+/// A thousand distinct cells of a cube, in one of six, as the tuned cloud has them.
+fn scattered(number: i32) -> Voxel {
+    const EDGE: i32 = 18;
+    // The factor has no divisor in common with the number of cells, so none occurs twice.
+    let cell = number * 7919 % (EDGE * EDGE * EDGE);
+    Voxel::new(0, cell % EDGE, cell / EDGE % EDGE, cell / (EDGE * EDGE))
 }
