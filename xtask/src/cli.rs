@@ -5,10 +5,12 @@ use clap::{Parser, Subcommand};
 use crate::bench::BenchArguments;
 use crate::check::CheckArguments;
 use crate::cuda_toolkit::CudaToolkitArguments;
+use crate::explain::ExplainArguments;
 use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
 use crate::merge::MergeArguments;
+use crate::migrate::MigrateArguments;
 use crate::pack::PackArguments;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
@@ -38,10 +40,14 @@ pub enum Command {
     Populate(Box<PopulateArguments>),
     /// Show what caches hold
     Inspect(InspectArguments),
+    /// Say which algorithm a layer runs, and why
+    Explain(Box<ExplainArguments>),
     /// Remove entries from a cache, so that they are measured again
     Forget(ForgetArguments),
     /// Bring the evidence of several caches together
     Merge(MergeArguments),
+    /// Bring cache files of earlier format versions to the current one
+    Migrate(MigrateArguments),
     /// Audit caches without a device: exit 1 for what is wrong
     Verify(Box<VerifyArguments>),
     /// Compare search policies on samples that populate has saved
@@ -76,8 +82,10 @@ mod tests {
         for name in [
             "populate",
             "inspect",
+            "explain",
             "forget",
             "merge",
+            "migrate",
             "verify",
             "replay",
             "regret",

@@ -12,6 +12,7 @@ mod bench;
 mod check;
 mod cuda_toolkit;
 mod duration;
+mod explain;
 mod folder;
 mod forget;
 mod inspect;
@@ -20,6 +21,7 @@ mod kernel_folders;
 mod kernels;
 mod measured_clouds;
 mod merge;
+mod migrate;
 mod output;
 mod pack;
 mod populate;
@@ -52,8 +54,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Command::Populate(arguments) => populate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Merge(arguments) => merge::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Regret(arguments) => regret::run(&arguments),

@@ -29,6 +29,16 @@ pub fn decode_evidence(bytes: &[u8], name: impl AsRef<Path>) -> Result<Evidence,
     decode(bytes, name.as_ref(), FileKind::Evidence, evidence_file::decode)
 }
 
+/// Which file these bytes are, and of which version of its format. Only what is around the body is
+/// checked.
+///
+/// # Errors
+/// If the bytes are no cache, damaged, or of a later version.
+pub fn file_version(bytes: &[u8], name: impl AsRef<Path>) -> Result<(FileKind, u32), CacheError> {
+    let opened = envelope::open(bytes).map_err(|defect| defect.at(name.as_ref()))?;
+    Ok((opened.kind, opened.version))
+}
+
 /// The bytes of an architecture's decision file. The same decisions give the same bytes.
 ///
 /// # Errors

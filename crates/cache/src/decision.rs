@@ -75,15 +75,84 @@ impl Decisions {
 
     /// The decision at a place in the order.
     pub(crate) fn at(&self, index: usize) -> Decision {
-        let columns = &self.columns;
-        let algo = |number: u32| self.algorithms[number as usize].clone();
+        self.at_ref(index).to_decision()
+    }
+
+    /// The decision at a place in the order, where it lies.
+    pub(crate) const fn at_ref(&self, index: usize) -> DecisionRef<'_> {
+        DecisionRef { set: self, index }
+    }
+}
+
+/// A decision where it lies in its set: reading it allocates nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct DecisionRef<'t> {
+    set: &'t Decisions,
+    index: usize,
+}
+
+impl<'t> DecisionRef<'t> {
+    fn algo(self, number: u32) -> &'t AlgoId {
+        &self.set.algorithms[number as usize]
+    }
+
+    /// Where it was measured.
+    #[must_use]
+    pub fn device(self) -> &'t DeviceIdentity {
+        &self.set.devices[self.set.columns.device[self.index] as usize]
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn key(self) -> ShapeKey {
+        self.set.columns.key(self.index, &self.set.operations)
+    }
+
+    /// The algorithm to run.
+    #[must_use]
+    pub fn winner(self) -> &'t AlgoId {
+        self.algo(self.set.columns.winner[self.index])
+    }
+
+    /// The best other algorithm, should the winner be unavailable.
+    #[must_use]
+    pub fn runner_up(self) -> Option<&'t AlgoId> {
+        self.set.columns.runner_up[self.index].map(|number| self.algo(number))
+    }
+
+    /// The best algorithm that needs no optional library; only where the winner needs one.
+    #[must_use]
+    pub fn without_libraries(self) -> Option<&'t AlgoId> {
+        self.set.columns.without_libraries[self.index].map(|number| self.algo(number))
+    }
+
+    /// The algorithms whose score is near the best, sorted.
+    pub fn safe(self) -> impl ExactSizeIterator<Item = &'t AlgoId> + Clone {
+        self.set.columns.safe(self.index).iter().map(move |&number| self.algo(number))
+    }
+
+    /// Whether an algorithm's score is near the best.
+    #[must_use]
+    pub fn is_safe(self, id: &AlgoId) -> bool {
+        self.safe().any(|safe| safe == id)
+    }
+
+    /// The names in the order in which to try them: a retired or unavailable winner is followed by
+    /// what came next.
+    pub fn preferred(self) -> impl Iterator<Item = &'t AlgoId> + Clone {
+        std::iter::once(self.winner()).chain(self.runner_up()).chain(self.without_libraries())
+    }
+
+    /// A copy of its own.
+    #[must_use]
+    pub fn to_decision(self) -> Decision {
         Decision {
-            device: self.devices[columns.device[index] as usize].clone(),
-            key: columns.key(index, &self.operations),
-            winner: algo(columns.winner[index]),
-            runner_up: columns.runner_up[index].map(algo),
-            without_libraries: columns.without_libraries[index].map(algo),
-            safe: columns.safe(index).iter().copied().map(algo).collect(),
+            device: self.device().clone(),
+            key: self.key(),
+            winner: self.winner().clone(),
+            runner_up: self.runner_up().cloned(),
+            without_libraries: self.without_libraries().cloned(),
+            safe: self.safe().cloned().collect(),
         }
     }
 }

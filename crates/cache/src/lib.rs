@@ -47,10 +47,12 @@ pub mod table;
 pub mod timing;
 
 pub use audit::{Inconsistency, audit, rederive};
-pub use codec::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
+pub use codec::{
+    decode_decisions, decode_evidence, encode_decisions, encode_evidence, file_version,
+};
 pub use conflict::{Conflict, Rule, conflicts};
 pub use decide::{decide, significantly_beaten};
-pub use decision::{Decision, Decisions};
+pub use decision::{Decision, DecisionRef, Decisions};
 pub use entry::{EntryKey, Workload};
 pub use error::CacheError;
 pub use evidence::{Evidence, Records};

@@ -24,8 +24,9 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As for any file that a program creates; tempfile's own default is for secrets.
-        builder.permissions(fs::Permissions::from_mode(0o666));
+        // Readable as any file that a program creates (tempfile's own default is for secrets), and
+        // never writable by others: a runtime trusts a user's own files alone.
+        builder.permissions(fs::Permissions::from_mode(0o644));
     }
     let mut temporary = builder
         .tempfile_in(folder)

@@ -146,7 +146,7 @@ impl CacheDir {
         wait: Duration,
         change: impl FnOnce(&mut Evidence) -> R,
     ) -> Result<Update<R>, CacheError> {
-        fs::create_dir_all(&self.path).map_err(CacheError::io("create the folder", &self.path))?;
+        create_folder(&self.path).map_err(CacheError::io("create the folder", &self.path))?;
         let _lock = Lock::acquire(&self.lock_path(arch), wait)?;
         sweep_temporaries(&self.path, &arch.to_string());
 
@@ -182,6 +182,19 @@ impl CacheDir {
         decisions_written |= decisions_file.store(decisions_bytes, !new.is_empty())?;
         Ok(Update { value, set_aside: aside, decisions_written, evidence_written })
     }
+}
+
+/// Creates a folder that is not there, with those above it. Nobody else may write to it, whatever the
+/// process's mask is: a runtime trusts a user's own folder alone.
+fn create_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o755);
+    }
+    builder.create(path)
 }
 
 /// One file in the course of an update.

@@ -1,39 +1,36 @@
 //! Lookup of decisions at dispatch.
 
 use std::hash::BuildHasher;
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use voxtune_shape::{Arch, DeviceIdentity, Operation, ShapeKey};
 
-use crate::decision::{Decision, Decisions};
+use crate::decision::{DecisionRef, Decisions};
 use crate::packed_key::PackedKey;
 
 /// A device's number in one [`Table`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(u32);
 
-/// Decisions, arranged for lookup. Lookups take no lock and, after the first one of a key, allocate
-/// nothing.
+/// Decisions, arranged for lookup. Lookups take no lock and allocate nothing.
 #[derive(Debug, Default)]
 pub struct Table {
     sets: Vec<Decisions>,
-    /// Sorted.
-    devices: Vec<DeviceIdentity>,
+    /// Sorted; shared, so that an answer can name one without a copy.
+    devices: Vec<Arc<DeviceIdentity>>,
     /// By device, then key.
     rows: Vec<Row>,
     /// Numbers of rows, by device and key.
     index: HashTable<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Row {
     place: Place,
     /// Which of the sets it is from, and where in it.
-    origin: (usize, usize),
-    /// Made when it is first asked for.
-    decision: OnceLock<Box<Decision>>,
+    origin: (u32, u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,22 +45,21 @@ impl Table {
     #[must_use]
     pub fn new(sets: impl IntoIterator<Item = Decisions>) -> Self {
         let sets: Vec<Decisions> = sets.into_iter().collect();
-        let mut devices: Vec<DeviceIdentity> =
-            sets.iter().flat_map(|set| &set.devices).cloned().collect();
+        let mut devices: Vec<Arc<DeviceIdentity>> =
+            sets.iter().flat_map(|set| &set.devices).cloned().map(Arc::new).collect();
         devices.sort_unstable();
         devices.dedup();
 
         let mut rows = Vec::with_capacity(sets.iter().map(Decisions::len).sum());
-        for (set_number, set) in sets.iter().enumerate() {
+        for (set_number, set) in (0..).zip(&sets) {
             let ids: Vec<DeviceId> =
                 set.devices.iter().filter_map(|device| find_device(&devices, device)).collect();
-            rows.extend((0..set.len()).map(|index| Row {
+            rows.extend((0..).zip(0..set.len()).map(|(number, index)| Row {
                 place: Place {
                     device: ids[set.columns.device[index] as usize],
                     key: PackedKey::new(&set.columns.key(index, &set.operations)),
                 },
-                origin: (set_number, index),
-                decision: OnceLock::new(),
+                origin: (set_number, number),
             }));
         }
         // Stable, so that the earlier set comes first; linear for one set, which is sorted already.
@@ -97,35 +93,46 @@ impl Table {
         find_device(&self.devices, device)
     }
 
+    /// The devices with a decision, sorted.
+    #[must_use]
+    pub fn devices(&self) -> &[Arc<DeviceIdentity>] {
+        &self.devices
+    }
+
     /// The decision for this key on this very device.
     #[must_use]
-    pub fn exact(&self, device: &DeviceIdentity, key: &ShapeKey) -> Option<&Decision> {
+    pub fn exact(&self, device: &DeviceIdentity, key: &ShapeKey) -> Option<DecisionRef<'_>> {
         self.exact_by_id(self.device_id(device)?, key)
     }
 
     /// The decision for this key on this very device, the device being looked up already.
     #[must_use]
-    pub fn exact_by_id(&self, device: DeviceId, key: &ShapeKey) -> Option<&Decision> {
+    pub fn exact_by_id(&self, device: DeviceId, key: &ShapeKey) -> Option<DecisionRef<'_>> {
         let place = Place { device, key: PackedKey::new(key) };
         let found = |&number: &u32| self.rows[number as usize].place == place;
         let number = self.index.find(hash(&place), found)?;
         Some(self.decision(&self.rows[*number as usize]))
     }
 
-    /// The decision for this key on a device of the same architecture: the device itself, else the
-    /// one with the closest number of units, of two equally close ones the one whose name is the
-    /// lesser text.
+    /// The decision for this key on a device of the same architecture, with that device: the device
+    /// itself, else the one with the closest number of units, of two equally close ones the one
+    /// whose name is the lesser text.
     #[must_use]
-    pub fn same_arch(&self, device: &DeviceIdentity, key: &ShapeKey) -> Option<&Decision> {
-        if let Some(decision) = self.exact(device, key) {
-            return Some(decision);
+    pub fn same_arch(
+        &self,
+        device: &DeviceIdentity,
+        key: &ShapeKey,
+    ) -> Option<(&Arc<DeviceIdentity>, DecisionRef<'_>)> {
+        if let Some(id) = self.device_id(device)
+            && let Some(decision) = self.exact_by_id(id, key)
+        {
+            return Some((&self.devices[id.0 as usize], decision));
         }
         self.devices_of(device.arch)
             .filter_map(|(id, sibling)| Some((sibling, self.exact_by_id(id, key)?)))
             .min_by_key(|(sibling, _)| {
                 (sibling.units.abs_diff(device.units), &sibling.name, sibling.units)
             })
-            .map(|(_, decision)| decision)
     }
 
     /// All decisions for the key's operation on an architecture's devices, whatever their row
@@ -134,14 +141,14 @@ impl Table {
         &'t self,
         arch: Arch,
         key: &ShapeKey,
-    ) -> impl Iterator<Item = &'t Decision> + use<'t> {
+    ) -> impl Iterator<Item = DecisionRef<'t>> + use<'t> {
         let operation = key.operation;
         self.devices_of(arch)
             .flat_map(move |(device, _)| self.rows_of(device, &operation))
             .map(|row| self.decision(row))
     }
 
-    fn devices_of(&self, arch: Arch) -> impl Iterator<Item = (DeviceId, &DeviceIdentity)> {
+    fn devices_of(&self, arch: Arch) -> impl Iterator<Item = (DeviceId, &Arc<DeviceIdentity>)> {
         (0..).map(DeviceId).zip(&self.devices).filter(move |(_, device)| device.arch == arch)
     }
 
@@ -154,16 +161,14 @@ impl Table {
         &self.rows[start..start + len]
     }
 
-    fn decision<'t>(&'t self, row: &'t Row) -> &'t Decision {
-        row.decision.get_or_init(|| {
-            let (set, index) = row.origin;
-            Box::new(self.sets[set].at(index))
-        })
+    fn decision(&self, row: &Row) -> DecisionRef<'_> {
+        let (set, index) = row.origin;
+        self.sets[set as usize].at_ref(index as usize)
     }
 }
 
 /// Few devices ever share a table, so comparing beats hashing; the cheap fields are compared first.
-fn find_device(devices: &[DeviceIdentity], device: &DeviceIdentity) -> Option<DeviceId> {
+fn find_device(devices: &[Arc<DeviceIdentity>], device: &DeviceIdentity) -> Option<DeviceId> {
     (0..).map(DeviceId).zip(devices).find_map(|(id, known)| {
         let same =
             known.units == device.units && known.arch == device.arch && known.name == device.name;

@@ -249,6 +249,16 @@ impl CudaDevice {
     }
 
     /// Makes the device current in this thread.
+    /// Whether work queued now becomes part of a graph instead of running.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    pub fn is_capturing(&self) -> Result<bool> {
+        let status =
+            self.inner.stream.capture_status().during("asking whether a graph is captured")?;
+        Ok(status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
     pub(crate) fn bind(&self) -> Result<()> {
         self.inner.context.bind_to_thread().during("making the device current")
     }

@@ -125,10 +125,22 @@ impl AlgoModes {
         flag: Option<&AlgoMode>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, MalformedAlgoModeVariable> {
-        if let Some(mode) = flag {
-            return Ok(Self::uniform(mode.clone()));
+        match flag {
+            Some(mode) => Ok(Self::uniform(mode.clone())),
+            None => Self::default().overridden_by(variable),
         }
-        let mut modes = Self::default();
+    }
+
+    /// These modes, but for those directions for which the environment names one, as
+    /// [`Self::resolve`] says.
+    ///
+    /// # Errors
+    /// If a variable that decides holds no mode.
+    pub fn overridden_by(
+        self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, MalformedAlgoModeVariable> {
+        let mut modes = self;
         for direction in Direction::ALL {
             let names: &[&'static str] = match direction {
                 Direction::Forward => &["WARPCONVNET_FWD_ALGO_MODE"],
@@ -147,10 +159,53 @@ impl AlgoModes {
         Ok(modes)
     }
 
+    /// These modes with another one for a direction.
+    #[must_use]
+    pub fn with(mut self, direction: Direction, mode: AlgoMode) -> Self {
+        self.modes[direction as usize] = mode;
+        self
+    }
+
     /// The mode of a direction.
     #[must_use]
     pub fn of(&self, direction: Direction) -> &AlgoMode {
         &self.modes[direction as usize]
+    }
+}
+
+/// A text with a line that gives no direction its mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "line {line}, `{text}`: expected a direction and a mode, such as `forward = mask_gemm`, or a \
+     comment after #"
+)]
+pub struct MalformedAlgoModes {
+    /// The line's number, from 1.
+    pub line: usize,
+    /// What it says.
+    pub text: String,
+}
+
+/// Lines such as `wgrad = [a,b]`; what they do not name is `auto`. A `#` begins a comment.
+impl FromStr for AlgoModes {
+    type Err = MalformedAlgoModes;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut modes = Self::default();
+        for (number, whole) in (1..).zip(text.lines()) {
+            let line = whole.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let parsed = line.split_once('=').and_then(|(direction, mode)| {
+                let direction = direction.trim().parse::<Direction>().ok()?;
+                Some((direction, mode.trim().parse::<AlgoMode>().ok()?))
+            });
+            let (direction, mode) = parsed
+                .ok_or_else(|| MalformedAlgoModes { line: number, text: whole.to_owned() })?;
+            modes = modes.with(direction, mode);
+        }
+        Ok(modes)
     }
 }
 

@@ -8,6 +8,7 @@
 //! | step | module |
 //! |---|---|
 //! | which configurations over which clouds | [`plan`] |
+//! | shapes out of a file in place of a grid | [`shapes`] |
 //! | the part of them that falls to this machine | [`partition`] |
 //! | what of that concerns whoever runs candidates | [`job`] |
 //! | how long and how much memory, before it starts | [`estimate`] |
@@ -20,6 +21,7 @@
 //! | in this process or in a worker of it | [`executor`], [`worker`], [`monitor`] |
 //! | what new measurements do to stored ones | [`commit`] |
 //! | the whole run, what it tells and where its time goes | [`populate`], [`report`], [`spent`] |
+//! | a key measured while a program runs | [`on_miss`] |
 //! | raw samples in a file, and search policies tried on them | [`samples`], [`replay`] |
 //! | how much slower stored choices are than the best | [`regret`] |
 //! | whether stored results can be right, and still are | [`audit`] |
@@ -49,6 +51,7 @@ mod ledger;
 mod made_up;
 pub mod monitor;
 pub mod named_cloud;
+pub mod on_miss;
 pub mod pack;
 pub mod partition;
 pub mod plan;
@@ -61,6 +64,7 @@ pub mod samples;
 pub mod select;
 pub mod session;
 pub mod setup;
+pub mod shapes;
 pub mod spent;
 pub mod statistics;
 pub mod summary;
@@ -69,6 +73,7 @@ pub mod verify;
 pub mod worker;
 
 pub use executor::Executor;
+pub use on_miss::TuneNow;
 pub use plan::{Extent, Plan, PlanError, Request};
 pub use populate::Populate;
 pub use report::{Event, Observer, Outcome, Summary};

@@ -81,6 +81,12 @@ impl FileCloud {
         Ok(Self { label: Source::File(path.clone()).label(), path, options, cells })
     }
 
+    /// Voxels that are there already, under a name of the caller's.
+    pub(crate) fn given(label: &str, cells: Vec<Voxel>) -> Self {
+        let (path, options) = (PathBuf::new(), FileOptions::default());
+        Self { label: label.to_owned(), path, options, cells }
+    }
+
     pub(crate) const fn path(&self) -> &PathBuf {
         &self.path
     }
@@ -130,7 +136,72 @@ pub enum PlanError {
     Empty,
 }
 
+impl Request {
+    /// A request for a grid on generated uniform clouds, in every direction: everything else as
+    /// `populate` has it by default.
+    #[must_use]
+    pub fn new(grid: Grid) -> Self {
+        Self {
+            grid,
+            clouds: vec![Source::Generated(Generator::Uniform)],
+            file_options: FileOptions::default(),
+            batch_size: 1,
+            seed: 0,
+            directions: Direction::ALL.to_vec(),
+            modes: AlgoModes::default(),
+            budget: Duration::from_secs(1),
+            extent: Extent::Whole,
+            retry_quarantined: false,
+            time_limit: TIME_LIMIT,
+        }
+    }
+}
+
 impl Plan {
+    /// The configurations of a list in place of a grid's, in its order. Files of the request are
+    /// measured with every layer of the list.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or nothing is to be measured.
+    pub fn of_list(request: &Request, list: &[Configuration]) -> Result<Self, PlanError> {
+        let files = read_files(request)?;
+        let generators = generators(request);
+        let mut configurations: Vec<PlannedConfiguration> = Vec::new();
+        let mut add = |configuration: Configuration, clouds: Vec<PlannedCloud>| {
+            let place = |one: &Configuration| {
+                (VoxelBucket::of(one.voxels), one.channels, one.kernel, one.dtype)
+            };
+            let same = |one: &&mut PlannedConfiguration| {
+                place(&one.configuration) == place(&configuration)
+            };
+            match configurations.iter_mut().find(same) {
+                Some(planned) => planned.clouds.extend(clouds),
+                None => configurations.push(PlannedConfiguration { configuration, clouds }),
+            }
+        };
+        if !generators.is_empty() {
+            for &configuration in list {
+                let Configuration { voxels, .. } = configuration;
+                let cloud = |&generator| PlannedCloud::Generated { generator, voxels };
+                add(configuration, generators.iter().map(cloud).collect());
+            }
+        }
+        for file in &files {
+            let mut layers: Vec<Configuration> = Vec::new();
+            for &layer in list {
+                let layer = Configuration { voxels: file.voxels(), ..layer };
+                if !layers.contains(&layer) {
+                    layers.push(layer);
+                    add(layer, vec![PlannedCloud::File(Arc::clone(file))]);
+                }
+            }
+        }
+        if configurations.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        Ok(Self { configurations, merged: Vec::new() })
+    }
+
     /// Expands a request. Files are read now: their voxel counts take the place of the grid's, so
     /// that a scan is measured whole. A file in the bucket of a generated cloud is another entry of
     /// the same configuration.
@@ -139,10 +210,7 @@ impl Plan {
     /// If a file cannot be used, or nothing is to be measured.
     pub fn new(request: &Request) -> Result<Self, PlanError> {
         let files = read_files(request)?;
-        let generators: Vec<Generator> = Generator::ALL
-            .into_iter()
-            .filter(|generator| request.clouds.contains(&Source::Generated(*generator)))
-            .collect();
+        let generators = generators(request);
         let mut voxels =
             if generators.is_empty() { Vec::new() } else { request.grid.voxels.clone() };
         voxels.extend(files.iter().map(|file| file.cells.len()));
@@ -179,6 +247,12 @@ impl Plan {
     pub fn entries(&self, directions: usize) -> usize {
         self.configurations.iter().map(|planned| planned.clouds.len() * directions).sum()
     }
+}
+
+/// The generators that a request asks for.
+fn generators(request: &Request) -> Vec<Generator> {
+    let asked = |one: &Generator| request.clouds.contains(&Source::Generated(*one));
+    Generator::ALL.into_iter().filter(asked).collect()
 }
 
 fn read_files(request: &Request) -> Result<Vec<Arc<FileCloud>>, PlanError> {

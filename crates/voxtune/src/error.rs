@@ -63,10 +63,11 @@ pub enum ConvError {
         /// What was to be computed.
         operation: Operation,
     },
-    /// The algorithms that a variable restricts the choice to cannot run.
+    /// The algorithms that the choice is restricted to cannot run.
     #[error(
-        "WARPCONVNET_*_ALGO_MODE restricts {} to {names}, which {device} has not for {operation}: unset \
-         it, or name an algorithm of this device (`cargo xtask inspect` lists those measured)",
+        "{} is restricted to {names} (by the program, WARPCONVNET_*_ALGO_MODE or the file algo-modes in \
+         the user's folder), which {device} has not for {operation}: lift that, or name an algorithm \
+         of this device (`cargo xtask inspect` lists those measured)",
         operation.direction
     )]
     Pinned {
@@ -108,9 +109,9 @@ pub enum ConvError {
     /// The device could not be opened.
     #[error(transparent)]
     Device(#[from] crate::DeviceError),
-    /// An environment variable that decides on algorithms is malformed.
+    /// A variable or a file that decides on algorithms is malformed.
     #[error(transparent)]
-    Mode(#[from] voxtune_shape::mode::MalformedAlgoModeVariable),
+    Mode(#[from] crate::PinError),
     /// A kernel failed for a reason of its own.
     #[error("{algorithm} failed: {detail}")]
     Launch {

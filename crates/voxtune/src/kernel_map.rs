@@ -1,7 +1,7 @@
 //! Which input rows meet which output rows, on a device.
 
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_shape::{Operation, ShapeKey, VoxelBucket};
+use voxtune_shape::{KernelSize, Operation, ShapeKey, VoxelBucket};
 
 /// Row and pair counts of a kernel map: what a key follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,11 @@ impl KernelMap {
             Place::Host(_) => None,
             Place::Cuda(map) => Some(map),
         }
+    }
+
+    /// Whether the map is one of this kernel size, in device memory.
+    pub(crate) fn is_for(&self, kernel: KernelSize) -> bool {
+        self.cuda().is_some_and(|map| map.kernel() == kernel)
     }
 
     /// Row and pair counts.

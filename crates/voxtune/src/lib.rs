@@ -26,40 +26,65 @@
 //! | both | [`SparseTensor`] |
 //! | a submanifold convolution | [`SubmConv3d`] |
 //! | every algorithm of a device | [`Registry`] |
-//! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`] |
+//! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`], [`Explanation`] |
+//! | what to do where no cache knows | [`MissPolicy`], [`MissJournal`] |
 #![forbid(unsafe_code)]
 
 mod device;
 mod dispatch;
 mod error;
 mod folder;
+mod journal;
 mod kernel_map;
 mod model;
 mod noise;
+mod prepare;
 mod reference;
 mod registry;
 mod sparse_tensor;
 mod subm_conv3d;
 mod tensor;
+mod trust;
 mod voxels;
 
 pub use device::{
     Ahead, Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice, Sample,
 };
-pub use dispatch::{Grade, MissPolicy, Resolution, Source, Tuner, TunerBuilder};
+pub use dispatch::{
+    Answer, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissPolicy, PassedGrade,
+    PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner, TunerBuilder, TunerError, Why,
+    read_modes,
+};
 pub use error::ConvError;
 pub use folder::{NoUserFolder, user_folder};
+pub use journal::MissJournal;
 pub use kernel_map::{KernelMap, MapCounts};
 pub use model::Estimate;
+pub use prepare::Prepared;
 pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use sparse_tensor::SparseTensor;
 pub use subm_conv3d::SubmConv3d;
 pub use tensor::Tensor;
+pub use trust::Untrusted;
 pub use voxels::Voxels;
 pub use voxtune_cache::{KernelHash, Requirement};
+pub use voxtune_caches::EmbeddedFile;
 pub use voxtune_cuda::Noise;
 pub use voxtune_shape::{
     AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, KernelSize, Operation,
     ShapeKey, Voxel, VoxelBucket,
 };
+
+/// The decision files that the build script of the calling package has listed with
+/// `voxtune_embed::caches`, for [`TunerBuilder::files`].
+///
+/// ```ignore
+/// let tuner = Tuner::builder().files(voxtune::embed_caches!()).embedded().build();
+/// ```
+#[macro_export]
+macro_rules! embed_caches {
+    () => {
+        include!(concat!(env!("OUT_DIR"), "/voxtune_caches.rs"))
+    };
+}

@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use voxtune_shape::{DType, Direction, KernelSize, Operation, ShapeKey};
+use voxtune_shape::{DType, Direction, KernelSize, Operation};
 
-use crate::{ConvError, Device, Launch, Resolution, SparseTensor, Tensor, Tuner, Voxels};
+use crate::prepare::{LayerHint, Prepared};
+use crate::{
+    ConvError, Device, Launch, MapCounts, Resolution, SparseTensor, Tensor, Tuner, Voxels,
+};
 
 /// A submanifold convolution: outputs are exactly where inputs are.
 #[derive(Clone, Debug)]
@@ -13,13 +16,16 @@ pub struct SubmConv3d {
     tuner: Tuner,
     operation: Operation,
     weights: Arc<Tensor>,
+    /// Kernel maps are made complete for the layers that are alive.
+    hint: Arc<LayerHint>,
     /// The last resolution of each direction: frames of one size ask for the same key again and again.
     resolved: Arc<Mutex<[Option<Resolution>; 3]>>,
 }
 
 impl SubmConv3d {
     /// A layer with these weights, rounded to the storage type, that runs what the
-    /// [default tuner](Tuner::global) resolves.
+    /// [default tuner](Tuner::global) resolves. It is [prepared](Self::prepare) for the forward
+    /// direction.
     ///
     /// # Shapes
     /// `weights`: `(volume, c_in, c_out)`, offsets in the order of [`KernelSize::offsets`].
@@ -64,7 +70,22 @@ impl SubmConv3d {
         }
         let rows = kernel.volume() * c_in as usize;
         let weights = Arc::new(Tensor::from_f32(device, dtype, rows, c_out as usize, weights)?);
-        Ok(Self { device: device.clone(), tuner, operation, weights, resolved: Arc::default() })
+        let hint = device.preparations().enlist(&tuner, operation);
+        let device = device.clone();
+        let layer = Self { device, tuner, operation, weights, hint, resolved: Arc::default() };
+        // What is not ready is met by the first call that needs it.
+        _ = layer.prepare(&[Direction::Forward]);
+        Ok(layer)
+    }
+
+    /// Gets ready what these directions may run, for any row count that was measured, as
+    /// [`Device::prepare`] does. Kernel maps that are built from now on, while the layer lives, come
+    /// with everything that it reads of them.
+    pub fn prepare(&self, directions: &[Direction]) -> Prepared {
+        self.hint.add(directions);
+        let operations: Vec<Operation> =
+            directions.iter().map(|one| self.operation.with_direction(*one)).collect();
+        self.device.prepare(&self.tuner, &operations)
     }
 
     /// What this layer computes, in the forward direction.
@@ -78,17 +99,23 @@ impl SubmConv3d {
     /// # Errors
     /// If the kernel map cannot be built or nothing can run.
     pub fn resolve(&self, direction: Direction, voxels: &Voxels) -> Result<Resolution, ConvError> {
-        let map = voxels.kernel_map(self.operation.kernel)?;
-        self.resolve_key(map.counts().key(self.operation.with_direction(direction)))
+        let counts = voxels.kernel_map(self.operation.kernel)?.counts();
+        self.resolve_over(direction, counts, voxels)
     }
 
-    fn resolve_key(&self, key: ShapeKey) -> Result<Resolution, ConvError> {
+    fn resolve_over(
+        &self,
+        direction: Direction,
+        counts: MapCounts,
+        voxels: &Voxels,
+    ) -> Result<Resolution, ConvError> {
+        let key = counts.key(self.operation.with_direction(direction));
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         let last = &mut resolved[key.operation.direction as usize];
         if let Some(resolution) = last.as_ref().filter(|resolution| *resolution.key() == key) {
             return Ok(resolution.clone());
         }
-        let resolution = self.tuner.resolve(&self.device, &key)?;
+        let resolution = self.tuner.resolve_call(&self.device, &key, Some((counts, voxels)))?;
         *last = Some(resolution.clone());
         Ok(resolution)
     }
@@ -164,7 +191,7 @@ impl SubmConv3d {
     ) -> Result<(), ConvError> {
         let operation = self.operation.with_direction(direction);
         let map = voxels.kernel_map(operation.kernel)?;
-        let resolution = self.resolve_key(map.counts().key(operation))?;
+        let resolution = self.resolve_over(direction, map.counts(), voxels)?;
         let launch = Launch { operation: &operation, map: &map, a, b, out };
         self.device.registry().run(resolution.algorithm(), &self.device, launch)
     }

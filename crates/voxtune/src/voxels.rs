@@ -56,7 +56,8 @@ impl Voxels {
         &self.inner.device
     }
 
-    /// The submanifold kernel map of this kernel size.
+    /// The submanifold kernel map of this kernel size. The first call builds it, with everything
+    /// that the layers which are alive on the device will read of it.
     ///
     /// # Errors
     /// If two cells are equal, or the kernel is not centred.
@@ -69,6 +70,7 @@ impl Voxels {
             return Ok(Arc::clone(map));
         }
         let map = Arc::new(self.inner.device.build_kernel_map(&self.inner.cells, kernel)?);
+        self.inner.device.prepare_map(&map);
         // Two threads may build the same map at once: both are equal, and the first is kept.
         Ok(Arc::clone(slot.get_or_init(|| map)))
     }

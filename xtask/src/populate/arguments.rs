@@ -11,10 +11,14 @@ use voxtune_shape::{AlgoMode, Direction, Preset};
 use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::partition::PartitionChoice;
 use voxtune_tune::race::GPU_BUDGET;
+use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::{DeviceSpec, Extent, Request};
 
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
+
+/// The flags that make up a grid.
+const GRID: [&str; 5] = ["preset", "num_voxels", "channels", "kernel_sizes", "dtypes"];
 
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,14 @@ pub struct PopulateArguments {
     /// Storage types instead of the preset's: float16, bfloat16, float32
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     dtypes: Option<Vec<DType>>,
+    /// Measure the shapes that a file names instead of a grid: lines such as
+    /// `voxels=126000 channels=32,64 kernel=3 dtype=float16 direction=forward`, a JSON array of objects
+    /// with these fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
+    #[arg(long, value_name = "FILE", conflicts_with_all = GRID)]
+    shapes: Option<PathBuf>,
+    /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
+    #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
+    from_misses: Option<PathBuf>,
     /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default: auto,
     /// or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
     #[arg(long, value_name = "MODE")]
@@ -127,6 +139,15 @@ impl PopulateArguments {
 
     pub(super) const fn partition(&self) -> Option<PartitionChoice> {
         self.partition
+    }
+
+    /// The shapes that a file names, if one is given.
+    pub(super) fn shapes(&self) -> Result<Option<Shapes>, ShapesError> {
+        let file = match (&self.shapes, &self.from_misses) {
+            (Some(shapes), _) => Some((shapes, Tolerance::None)),
+            (None, misses) => misses.as_ref().map(|misses| (misses, Tolerance::Lines)),
+        };
+        file.map(|(path, tolerance)| Shapes::read(path, tolerance)).transpose()
     }
 
     pub(super) fn samples(&self) -> Option<&Path> {

@@ -12,12 +12,15 @@ use std::time::{Duration, Instant};
 
 use voxtune::{DeviceError, is_known_algorithm, known_algorithms};
 use voxtune_cache::CacheDir;
+use voxtune_shape::grid::Configuration;
 use voxtune_shape::mode::AlgoModes;
-use voxtune_shape::{AlgoId, AlgoMode, Direction};
+use voxtune_shape::{AlgoId, AlgoMode, Density, Direction};
 use voxtune_tune::estimate::{configuration_bytes, human_bytes};
+use voxtune_tune::plan::PlannedCloud;
 use voxtune_tune::samples::SamplesWriter;
+use voxtune_tune::shapes::{Shape, Shapes};
 use voxtune_tune::worker::WorkerError;
-use voxtune_tune::{Executor, Plan, Populate, Summary, Worker};
+use voxtune_tune::{Executor, Plan, Populate, Request, Summary, Worker};
 
 pub(crate) use arguments::PopulateArguments;
 
@@ -36,7 +39,10 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let modes = AlgoModes::resolve(arguments.algo_mode(), variable).map_err(Failure::usage)?;
     check_names(&modes)?;
     let mut request = arguments.request(modes);
-    let mut plan = Plan::new(&request).map_err(Failure::usage)?;
+    let mut plan = match arguments.shapes().map_err(Failure::usage)? {
+        Some(shapes) => plan_shapes(&shapes, &mut request)?,
+        None => Plan::new(&request).map_err(Failure::usage)?,
+    };
     for merged in &plan.merged {
         let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
         output::status("Merged", format_args!("{text}, which share a bucket"));
@@ -88,6 +94,50 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     output::result(format_args!("cache {}", decisions.display()));
     output::result(last_line(&summary));
     Ok(if summary.failed == 0 && unsaved.is_none() { Exit::Success } else { Exit::Failure })
+}
+
+/// The plan of shapes out of a file, in those of the requested directions that they ask for.
+fn plan_shapes(shapes: &Shapes, request: &mut Request) -> Result<Plan, Failure> {
+    for reason in &shapes.passed_over {
+        output::status("Passed over", reason);
+    }
+    let wanted = shapes.wanted();
+    let (named, distinct) = (shapes.shapes.len(), wanted.len());
+    output::status("Shapes", format_args!("{named}, in {distinct} configurations"));
+    let asked = shapes.directions();
+    request.directions.retain(|direction| asked.contains(direction));
+    if request.directions.is_empty() {
+        return Err(Failure::usage("no shape of the file asks for a direction that is requested"));
+    }
+    let list: Vec<_> = wanted.iter().map(|wanted| wanted.configuration).collect();
+    let plan = Plan::of_list(request, &list).map_err(Failure::usage)?;
+    if let Some(text) = uncovered(shapes, &plan) {
+        output::status("Note", text);
+    }
+    Ok(plan)
+}
+
+/// Which classes of density the shapes have met and no generated cloud of the plan has.
+fn uncovered(shapes: &Shapes, plan: &Plan) -> Option<String> {
+    let met = |shape: &Shape| {
+        let density = shape.density?;
+        let Configuration { kernel, .. } = shape.configuration;
+        let clouds = plan.configurations.iter().flat_map(|planned| &planned.clouds);
+        let covered = clouds.clone().any(|cloud| {
+            let pairs = cloud.expected_pairs_per_row(kernel.volume());
+            matches!(cloud, PlannedCloud::File(_)) || Density::of(pairs as usize, 1) == density
+        });
+        (!covered).then_some(density)
+    };
+    let missing: BTreeSet<Density> = shapes.shapes.iter().filter_map(met).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let classes: Vec<String> = missing.iter().map(Density::to_string).collect();
+    Some(format!(
+        "some shapes met {} pairs a row, which no generated cloud has: add scans with --clouds",
+        classes.join(", ")
+    ))
 }
 
 fn last_line(summary: &Summary) -> String {

@@ -1,7 +1,7 @@
 //! Finding decisions.
 
 use proptest::prelude::*;
-use voxtune_cache::{Decision, Decisions, Table, decide};
+use voxtune_cache::{Decision, DecisionRef, Decisions, Table, decide};
 use voxtune_shape::{Arch, DeviceIdentity, ShapeKey};
 
 use crate::samples::{ARCH, algo, device_of, operation};
@@ -26,7 +26,7 @@ fn decision(device: &DeviceIdentity, key: ShapeKey, winner: &str) -> Decision {
 fn exact_means_device_and_key() {
     let device = device_of(ARCH, "A", 132);
     let table = Table::new([Decisions::from_iter([decision(&device, key(32, 1000), "a")])]);
-    assert_eq!(table.exact(&device, &key(32, 1000)).unwrap().winner, algo("a"));
+    assert_eq!(table.exact(&device, &key(32, 1000)).unwrap().winner(), &algo("a"));
     assert!(table.exact(&device, &key(64, 1000)).is_none());
     assert!(table.exact(&device_of(ARCH, "A", 131), &key(32, 1000)).is_none());
     assert!(table.exact(&device_of(ARCH, "B", 132), &key(32, 1000)).is_none());
@@ -40,8 +40,8 @@ fn earlier_sets_go_first() {
     let set = |winner, rows| Decisions::from_iter([decision(&device, key(32, rows), winner)]);
     let table = Table::new([set("user", 1000), set("embedded", 1000), set("embedded", 9000)]);
     assert_eq!(table.len(), 2);
-    assert_eq!(table.exact(&device, &key(32, 1000)).unwrap().winner, algo("user"));
-    assert_eq!(table.exact(&device, &key(32, 9000)).unwrap().winner, algo("embedded"));
+    assert_eq!(table.exact(&device, &key(32, 1000)).unwrap().winner(), &algo("user"));
+    assert_eq!(table.exact(&device, &key(32, 9000)).unwrap().winner(), &algo("embedded"));
 }
 
 #[test]
@@ -56,15 +56,17 @@ fn a_sibling_is_the_closest_in_units_then_in_name() {
         .collect();
     let of = |units| {
         let table = Table::new([decisions.iter().cloned().collect()]);
-        let found = table.same_arch(&device_of(ARCH, "absent", units), &key(32, 1000)).cloned();
-        found.unwrap().winner.to_string()
+        let found = table.same_arch(&device_of(ARCH, "absent", units), &key(32, 1000));
+        let (device, decision) = found.unwrap();
+        assert_eq!(**device, *decision.device());
+        decision.winner().to_string()
     };
     assert_eq!(of(132), "a");
     assert_eq!(of(131), "a");
     assert_eq!(of(200), "big");
     assert_eq!(of(1), "small");
     let table = Table::new([decisions.iter().cloned().collect()]);
-    assert_eq!(table.same_arch(&all[0], &key(32, 1000)).unwrap().winner, algo("big"));
+    assert_eq!(table.same_arch(&all[0], &key(32, 1000)).unwrap().1.winner(), &algo("big"));
     assert!(table.same_arch(&all[0], &key(64, 1000)).is_none());
     assert!(table.same_arch(&device_of(Arch::sm(12, 0), "x", 1), &key(32, 1000)).is_none());
 }
@@ -84,7 +86,7 @@ fn near_keys_share_the_operation_and_the_architecture() {
     ]);
     let table = Table::new([decisions]);
     let near = |key: ShapeKey| {
-        table.near(ARCH, &key).map(|near| near.winner.to_string()).collect::<Vec<_>>()
+        table.near(ARCH, &key).map(|near| near.winner().to_string()).collect::<Vec<_>>()
     };
     assert_eq!(near(key(32, 500_000)), ["a", "b", "c"]);
     assert!(near(key(99, 1000)).is_empty());
@@ -100,10 +102,11 @@ proptest! {
         for set in &sets {
             for decision in set.iter() {
                 let first = sets.iter().find_map(|set| set.get(&decision.device, &decision.key));
-                let found = table.exact(&decision.device, &decision.key).cloned();
+                let found = table.exact(&decision.device, &decision.key);
+                let found = found.map(DecisionRef::to_decision);
                 prop_assert_eq!(&found, &first);
                 let near = table.near(ARCH, &decision.key);
-                prop_assert!(near.into_iter().any(|near| Some(near) == first.as_ref()));
+                prop_assert!(near.map(DecisionRef::to_decision).any(|near| Some(near) == first));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod conflicts;
+mod damage;
 mod decide;
 mod fixtures;
 mod format;

@@ -25,7 +25,7 @@ const ROW_PADDING: usize = 1024;
 const PRODUCT_ROWS: usize = 128 * ROW_PADDING;
 
 /// The family has no parameters.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ExplicitGemm;
 
 /// A handle of cuBLAS bound to a device's stream.

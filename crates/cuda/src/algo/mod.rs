@@ -55,7 +55,7 @@ pub struct Algorithm {
     family: Family,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
     Mask(MaskGemm),
     Wgmma(WgmmaGemm),
@@ -231,6 +231,12 @@ impl Algorithm {
         }
     }
 
+    /// Whether it is the [`default_algorithm`] of this operation.
+    #[must_use]
+    pub fn is_default(&self, op: &Operation) -> bool {
+        self.family == default_family(op)
+    }
+
     /// The instance that computes this operation; `None` if the algorithm does not apply.
     #[must_use]
     pub fn instance(&self, op: &Operation) -> Option<Instance> {
@@ -285,15 +291,21 @@ pub fn algorithm(id: &AlgoId) -> Option<&'static Algorithm> {
 /// architecture has, and at most the row order that keeps gathers near.
 #[must_use]
 pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
+    let family = default_family(op);
+    let mut all = algorithms().iter();
+    all.find(|algorithm| algorithm.family == family)
+        .expect("defaults are listed, which a test checks")
+}
+
+fn default_family(op: &Operation) -> Family {
     let odd = !op.c_in.is_multiple_of(2) || !op.c_out.is_multiple_of(2);
-    let id = if op.dtype == DType::Float32 || odd {
-        ImplicitGemm::default_for(op).id()
+    if op.dtype == DType::Float32 || odd {
+        Family::Implicit(ImplicitGemm::default_for(op))
     } else if op.direction == Direction::Wgrad {
-        PairGemm::default_for(op).id()
+        Family::Pair(PairGemm::default_for(op))
     } else {
-        MaskGemm::default_for(op).id()
-    };
-    algorithm(&id).expect("defaults are listed, which a test checks")
+        Family::Mask(MaskGemm::default_for(op))
+    }
 }
 
 /// What computes an operation where neither a measurement nor the default can run: it takes any

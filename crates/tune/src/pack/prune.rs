@@ -69,7 +69,7 @@ fn median_ns(records: &Records, id: &AlgoId) -> Option<u64> {
     let record = preferred.into_iter().find(|record| record.algo == *id)?;
     match &record.outcome {
         Outcome::Measured(timing) => Some(timing.median_ns),
-        Outcome::Quarantined { .. } => None,
+        Outcome::Beaten(_) | Outcome::Quarantined { .. } => None,
     }
 }
 

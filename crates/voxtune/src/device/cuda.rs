@@ -9,7 +9,7 @@ use voxtune_cuda::{
     Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
     EventTimer, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, Verifier,
 };
-use voxtune_shape::{DType, DeviceIdentity, KernelSize, Operation, Voxel};
+use voxtune_shape::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
 
 use super::Sample;
 use super::kernels::{KernelSource, KernelStore};
@@ -178,10 +178,32 @@ impl CudaBackend {
         let prepared = self.prepare(algorithm, operation)?;
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         let mut workspace = locked(&self.workspace);
+        self.reserve(&mut workspace, needed)?;
+        prepared.launch(map, operands, &mut workspace)
+    }
+
+    /// Makes what an algorithm reads of a map, and the workspace that it needs over it.
+    pub(crate) fn prepare_map(
+        &self,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+        map: &DeviceKernelMap,
+    ) -> Result<(), CudaError> {
+        let builder = self.builder()?;
+        if operation.direction == Direction::Wgrad || algorithm.requires_cublas() {
+            builder.add_pairs(map)?;
+        } else {
+            builder.add_order(map, algorithm.row_order())?;
+        }
+        let needed = algorithm.workspace_bytes_for(operation, map)?;
+        self.reserve(&mut locked(&self.workspace), needed)
+    }
+
+    fn reserve(&self, workspace: &mut DeviceBuffer, needed: usize) -> Result<(), CudaError> {
         if workspace.len_bytes() < needed {
             *workspace = DeviceBuffer::alloc(&self.device, needed)?;
         }
-        prepared.launch(map, operands, &mut workspace)
+        Ok(())
     }
 
     /// Times queued work with events, after emptying the second-level cache. The flush keeps the device

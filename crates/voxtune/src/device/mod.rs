@@ -19,6 +19,7 @@ pub(crate) use cuda::CudaBackend;
 pub use kernels::KernelSource;
 pub(crate) use kernels::KernelStore;
 
+use crate::prepare::Preparations;
 use crate::{ConvError, KernelMap, Registry};
 use cpu::CpuBackend;
 
@@ -85,6 +86,13 @@ struct Inner {
     cpu: Arc<CpuBackend>,
     cuda: Option<Arc<CudaBackend>>,
     registry: Registry,
+    preparations: Preparations,
+}
+
+impl Inner {
+    fn new(cpu: Arc<CpuBackend>, cuda: Option<Arc<CudaBackend>>, registry: Registry) -> Arc<Self> {
+        Arc::new(Self { cpu, cuda, registry, preparations: Preparations::default() })
+    }
 }
 
 impl Device {
@@ -137,7 +145,7 @@ impl Device {
         })?;
         let cpu = Arc::new(CpuBackend::new(all_threads())?);
         let registry = Registry::cuda(&cuda);
-        Ok(Self { inner: Arc::new(Inner { cpu, cuda: Some(Arc::new(cuda)), registry }) })
+        Ok(Self { inner: Inner::new(cpu, Some(Arc::new(cuda)), registry) })
     }
 
     /// The host, with a worker thread for each processor that this process may use.
@@ -164,7 +172,7 @@ impl Device {
     /// If the threads cannot be started.
     pub fn cpu_with_registry(threads: usize, registry: Registry) -> Result<Self, DeviceError> {
         let cpu = Arc::new(CpuBackend::new(threads.max(1))?);
-        Ok(Self { inner: Arc::new(Inner { cpu, cuda: None, registry }) })
+        Ok(Self { inner: Inner::new(cpu, None, registry) })
     }
 
     /// This very device, its context and memory, with algorithms of the caller's choosing, which may be
@@ -172,7 +180,7 @@ impl Device {
     #[must_use]
     pub fn with_registry(&self, registry: Registry) -> Self {
         let Inner { cpu, cuda, .. } = &*self.inner;
-        Self { inner: Arc::new(Inner { cpu: Arc::clone(cpu), cuda: cuda.clone(), registry }) }
+        Self { inner: Inner::new(Arc::clone(cpu), cuda.clone(), registry) }
     }
 
     /// What measurements on this device are valid for.
@@ -275,6 +283,17 @@ impl Device {
         work()?;
         let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Ok(Sample { elapsed_ns, clock_mhz: None })
+    }
+
+    /// Whether work that is handed over now becomes part of a graph instead of running. What cannot
+    /// be asked counts as not capturing.
+    #[must_use]
+    pub fn is_capturing(&self) -> bool {
+        self.cuda().is_some_and(|cuda| cuda.device().is_capturing().unwrap_or(false))
+    }
+
+    pub(crate) fn preparations(&self) -> &Preparations {
+        &self.inner.preparations
     }
 
     pub(crate) fn cuda(&self) -> Option<&CudaBackend> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use voxtune_shape::ShapeKey;
+use voxtune_shape::{DeviceIdentity, ShapeKey};
 
 use crate::Algorithm;
 
@@ -29,7 +29,7 @@ impl fmt::Display for Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Grade {
-    /// An environment variable names the algorithm.
+    /// The program, a variable or a file names the algorithm.
     Pinned,
     /// This key was measured on this device.
     Exact {
@@ -41,7 +41,7 @@ pub enum Grade {
         /// Which cache answered.
         source: Source,
         /// The device that was measured.
-        device: String,
+        device: Arc<DeviceIdentity>,
     },
     /// A key with the same operation and other row counts or density was measured.
     Near {
@@ -54,6 +54,58 @@ pub enum Grade {
     Model,
     /// Nothing was measured: the default of the device.
     Default,
+}
+
+/// A grade without what it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GradeKind {
+    /// [`Grade::Pinned`].
+    Pinned,
+    /// [`Grade::Exact`].
+    Exact,
+    /// [`Grade::Sibling`].
+    Sibling,
+    /// [`Grade::Near`].
+    Near,
+    /// [`Grade::Model`].
+    Model,
+    /// [`Grade::Default`].
+    Default,
+}
+
+impl fmt::Display for GradeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pinned => "pinned",
+            Self::Exact => "exact",
+            Self::Sibling => "same architecture",
+            Self::Near => "near",
+            Self::Model => "model",
+            Self::Default => "default",
+        })
+    }
+}
+
+impl Grade {
+    /// The grade without what it found.
+    #[must_use]
+    pub const fn kind(&self) -> GradeKind {
+        match self {
+            Self::Pinned => GradeKind::Pinned,
+            Self::Exact { .. } => GradeKind::Exact,
+            Self::Sibling { .. } => GradeKind::Sibling,
+            Self::Near { .. } => GradeKind::Near,
+            Self::Model => GradeKind::Model,
+            Self::Default => GradeKind::Default,
+        }
+    }
+
+    /// Whether no cache held the exact key, and nobody named an algorithm.
+    #[must_use]
+    pub const fn is_miss(&self) -> bool {
+        !matches!(self, Self::Pinned | Self::Exact { .. })
+    }
 }
 
 impl fmt::Display for Grade {

@@ -1,14 +1,37 @@
 //! Which algorithm runs, and why.
 //!
-//! Resolution answers from the first of: a name pinned by the environment, the exact key on this
-//! very device, the exact key on another device of the architecture, a near key, a model of cost, the
-//! default. The user's cache goes before the embedded one within each grade. A cache is a hint: only
-//! an algorithm that the registry finds applicable and available ever runs.
+//! Resolution answers from the first of: a pinned name, the exact key on this very device, the
+//! exact key on another device of the architecture, a near key, a model of cost, the default. The user's cache goes
+//! before the embedded one within each grade. A cache is a hint: only an algorithm that the
+//! registry finds applicable and available ever runs.
+//!
+//! | idea | module |
+//! |---|---|
+//! | the walk through the grades | `search`, `near`, `why` |
+//! | what it found | `grade` |
+//! | the same walk, told | `explain` |
+//! | which caches, which policy | `builder`, `tuner`, `embedded` |
+//! | pinned algorithms | `pins` |
+//! | what happens to misses | `policy`, `tuned` |
 
+mod builder;
 mod embedded;
+mod explain;
 mod grade;
 mod near;
+mod pins;
+mod policy;
+mod search;
+mod tuned;
 mod tuner;
+mod tuner_error;
+mod why;
 
-pub use grade::{Grade, Resolution, Source};
-pub use tuner::{MissPolicy, Tuner, TunerBuilder};
+pub use builder::TunerBuilder;
+pub use explain::{Answer, Explanation, MeasuredWorkload, PassedGrade};
+pub use grade::{Grade, GradeKind, Resolution, Source};
+pub use pins::{PinError, read_modes};
+pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
+pub use tuner::Tuner;
+pub use tuner_error::TunerError;
+pub use why::Why;

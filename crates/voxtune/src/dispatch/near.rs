@@ -1,19 +1,24 @@
 //! Guesses from neighbouring keys, guarded by evidence on both sides.
 
-use voxtune_cache::{Decision, Table};
+use voxtune_cache::{DecisionRef, Table};
 use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+
+use super::why::Why;
 
 /// How many buckets away a key may be to say something. Three octaves of rows change how many
 /// blocks a machine has to hand out, but not which operand is reused.
-const MAX_BUCKETS: u8 = 3;
+pub(super) const MAX_BUCKETS: u8 = 3;
 
 /// How many density classes away a key may be to say something.
-const MAX_DENSITIES: u8 = 1;
+pub(super) const MAX_DENSITIES: u8 = 1;
 
-/// A guess for a key that was not measured: the key it comes from and the names to try in turn.
+/// A guess for a key that was not measured.
+#[derive(Clone, Copy)]
 pub(super) struct Guess<'a> {
-    pub(super) from: &'a ShapeKey,
-    pub(super) names: Vec<&'a AlgoId>,
+    /// The nearest measured key.
+    pub(super) from: DecisionRef<'a>,
+    /// The nearest on the other side of the row count, if there is one.
+    other: Option<DecisionRef<'a>>,
 }
 
 /// The best guess from keys with the same operation.
@@ -25,43 +30,52 @@ pub(super) fn guess<'a>(
     table: &'a Table,
     device: &DeviceIdentity,
     key: &ShapeKey,
-) -> Option<Guess<'a>> {
-    let rank = |decision: &Decision| {
-        let near = &decision.key;
+) -> Result<Guess<'a>, Why> {
+    let rank = |decision: DecisionRef<'a>| {
+        let near = decision.key();
         let buckets = near.bucket_out.distance(key.bucket_out);
-        (near.density.distance(key.density), buckets, decision.device != *device)
+        (near.density.distance(key.density), buckets, decision.device() != device)
     };
-    let close = |decision: &&Decision| {
-        let (densities, buckets, _) = rank(decision);
-        densities <= MAX_DENSITIES && buckets <= MAX_BUCKETS
-    };
-    let all: Vec<&Decision> = table.near(device.arch, key).filter(close).collect();
-    let below =
-        all.iter().filter(|d| d.key.bucket_out <= key.bucket_out).min_by_key(|d| rank(d)).copied();
-    let above =
-        all.iter().filter(|d| d.key.bucket_out >= key.bucket_out).min_by_key(|d| rank(d)).copied();
+    let (mut below, mut above, mut measured) = (None, None, false);
+    for decision in table.near(device.arch, key) {
+        measured = true;
+        let rank = rank(decision);
+        let (densities, buckets, _) = rank;
+        if densities > MAX_DENSITIES || buckets > MAX_BUCKETS {
+            continue;
+        }
+        let bucket = decision.key().bucket_out;
+        for (side, on_it) in
+            [(&mut below, bucket <= key.bucket_out), (&mut above, bucket >= key.bucket_out)]
+        {
+            if on_it && side.is_none_or(|(best, _)| rank < best) {
+                *side = Some((rank, decision));
+            }
+        }
+    }
     match (below, above) {
-        (None, None) => None,
-        (Some(only), None) | (None, Some(only)) => Some(Guess::of_winner(only)),
-        (Some(below), Some(above)) if below == above => Some(Guess::of_winner(below)),
-        (Some(below), Some(above)) => {
-            let (nearer, farther) =
-                if rank(below) <= rank(above) { (below, above) } else { (above, below) };
-            let both = nearer.safe.iter().filter(|id| farther.safe.contains(id));
-            let winners = [&nearer.winner, &farther.winner];
-            let mut names: Vec<&AlgoId> = winners
-                .into_iter()
-                .filter(|id| nearer.safe.contains(id) && farther.safe.contains(id))
-                .collect();
-            names.extend(both);
-            (!names.is_empty()).then_some(Guess { from: &nearer.key, names })
+        (None, None) => Err(if measured { Why::TooFar } else { Why::OperationUnknown }),
+        (Some((_, only)), None) | (None, Some((_, only))) => Ok(Guess { from: only, other: None }),
+        (Some((near, below)), Some((far, above))) => {
+            if below.key() == above.key() && below.device() == above.device() {
+                return Ok(Guess { from: below, other: None });
+            }
+            let (from, other) = if near <= far { (below, above) } else { (above, below) };
+            let guess = Guess { from, other: Some(other) };
+            if guess.names().next().is_none() { Err(Why::Unsafe) } else { Ok(guess) }
         }
     }
 }
 
 impl<'a> Guess<'a> {
-    fn of_winner(decision: &'a Decision) -> Self {
-        let names = super::tuner::preferred(decision).collect();
-        Self { from: &decision.key, names }
+    /// The names to try in turn.
+    pub(super) fn names(self) -> impl Iterator<Item = &'a AlgoId> {
+        let Self { from, other } = self;
+        let shared = other.map(|other| {
+            let both = move |id: &&AlgoId| from.is_safe(id) && other.is_safe(id);
+            [from.winner(), other.winner()].into_iter().chain(from.safe()).filter(both)
+        });
+        let alone = other.is_none().then(|| from.preferred());
+        shared.into_iter().flatten().chain(alone.into_iter().flatten())
     }
 }

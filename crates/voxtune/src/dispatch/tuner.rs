@@ -1,50 +1,41 @@
 //! The caches of a process and the policy for what they do not hold.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use voxtune_cache::{CacheDir, CacheError, Decision, Decisions, Table};
-use voxtune_shape::mode::{AlgoModes, MalformedAlgoModeVariable};
-use voxtune_shape::{AlgoId, AlgoMode, DeviceIdentity, ShapeKey};
+use voxtune_cache::{CacheDir, Table};
+use voxtune_shape::mode::AlgoModes;
+use voxtune_shape::{DeviceIdentity, Operation, ShapeKey};
 
-use super::near::guess;
-use super::{Grade, Resolution, Source, embedded};
-use crate::{Algorithm, ConvError, Device, Registry, user_folder};
+use super::explain::Explanation;
+use super::pins::{PinError, modes_of_process};
+use super::policy::{Miss, MissPolicy};
+use super::search::{Found, Passed, Search, Site};
+use super::tuned::Tuned;
+use super::{Resolution, Source, TunerBuilder, TunerError};
+use crate::journal::{MissJournal, Missed};
+use crate::{Algorithm, ConvError, Device, MapCounts, Registry, Voxels, user_folder};
 
-/// What to do where no cache knows the exact key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum MissPolicy {
-    /// Take the best grade there is.
-    #[default]
-    BestGrade,
-    /// Fail with [`ConvError::Miss`].
-    Fail,
-}
+/// The variable that names the file of the [global](Tuner::global) tuner's misses.
+const JOURNAL_VARIABLE: &str = "VOXTUNE_MISS_JOURNAL";
 
-/// Answers which algorithm a call runs. Never tunes. Cloning shares it.
+/// Answers which algorithm a call runs. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Tuner {
     inner: Arc<Inner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    user: Table,
-    embedded: Option<&'static Table>,
-    modes: AlgoModes,
-    policy: MissPolicy,
-    warnings: Vec<CacheError>,
-}
-
-/// Chooses the caches and the policy of a [`Tuner`].
-#[derive(Debug, Default)]
-pub struct TunerBuilder {
-    folders: Vec<PathBuf>,
-    decisions: Vec<Decisions>,
-    embedded: bool,
-    modes: AlgoModes,
-    policy: MissPolicy,
+pub(super) struct Inner {
+    /// Decisions of the caller's, then those of folders.
+    pub(super) user: Table,
+    pub(super) embedded: Option<&'static Table>,
+    pub(super) modes: AlgoModes,
+    pub(super) policy: MissPolicy,
+    pub(super) tuned: Tuned,
+    pub(super) journal: Option<MissJournal>,
+    /// Where evidence may lie.
+    pub(super) folders: Vec<CacheDir>,
+    pub(super) warnings: Vec<TunerError>,
 }
 
 impl Tuner {
@@ -61,221 +52,183 @@ impl Tuner {
         Self { inner: Arc::default() }
     }
 
-    /// The tuner of layers that name none: the [user's folder](user_folder) over the embedded
-    /// caches, with the `WARPCONVNET_*_ALGO_MODE` variables, read once a process.
-    ///
-    /// # Errors
-    /// If one of the variables is malformed.
-    pub fn global() -> Result<&'static Self, MalformedAlgoModeVariable> {
-        static GLOBAL: OnceLock<Result<Tuner, MalformedAlgoModeVariable>> = OnceLock::new();
-        GLOBAL
-            .get_or_init(|| {
-                // What is not Unicode is no mode either: it is to be refused, not passed over.
-                let variable =
-                    |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
-                let modes = AlgoModes::resolve(None, variable)?;
-                let mut builder = Self::builder().embedded().modes(modes);
-                if let Ok(folder) = user_folder(|name| std::env::var_os(name)) {
-                    builder = builder.folder(folder);
-                }
-                Ok(builder.build())
-            })
-            .as_ref()
-            .map_err(Clone::clone)
+    pub(super) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Cache files that were left out, with the reason.
+    /// The tuner of layers that name none, made once a process: the [user's folder](user_folder)
+    /// over the embedded caches. Algorithms are pinned by the `WARPCONVNET_*_ALGO_MODE` variables,
+    /// else by the file `algo-modes` in the user's folder. Misses go to the journal that
+    /// `VOXTUNE_MISS_JOURNAL` names, if it does.
+    ///
+    /// # Errors
+    /// If one of the variables, or the file, is malformed.
+    pub fn global() -> Result<&'static Self, PinError> {
+        static GLOBAL: OnceLock<Result<Tuner, PinError>> = OnceLock::new();
+        let make = || {
+            let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+            let folder = user_folder(variable).ok();
+            let mut builder =
+                Self::builder().embedded().modes(modes_of_process(folder.as_deref())?);
+            if let Some(folder) = folder {
+                builder = builder.user_folder(folder);
+            }
+            if let Some(path) = variable(JOURNAL_VARIABLE) {
+                builder = builder.journal(MissJournal::new(path));
+            }
+            Ok(builder.build())
+        };
+        GLOBAL.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+
+    /// What was to be used and was left out, with the reason.
     #[must_use]
-    pub fn warnings(&self) -> &[CacheError] {
+    pub fn warnings(&self) -> &[TunerError] {
         &self.inner.warnings
     }
 
-    /// The algorithm that a key runs on a device.
+    /// The devices that the caches hold decisions for, those of the user first.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceIdentity> {
+        self.layers().flat_map(|(_, table)| table.devices()).map(|device| &**device)
+    }
+
+    /// The algorithm that a key runs on a device. A key alone is never tuned: that takes voxels.
     ///
     /// # Errors
     /// If nothing can run the operation, or the policy forbids a guess.
     pub fn resolve(&self, device: &Device, key: &ShapeKey) -> Result<Resolution, ConvError> {
-        let mode = self.inner.modes.of(key.operation.direction);
-        let found = |(algorithm, grade)| Resolution { algorithm, grade, key: *key };
-        let registry = device.registry();
-        if let AlgoMode::Named(names) = mode {
-            let pinned = self.pinned(registry, device.identity(), key, names);
-            return pinned.map(found).ok_or_else(|| ConvError::Pinned {
-                names: mode.to_string(),
-                device: device.identity().clone(),
-                operation: key.operation,
-            });
-        }
-        if let Some(exact) = self.exact(registry, device.identity(), key) {
-            return Ok(found(exact));
-        }
-        if self.inner.policy == MissPolicy::Fail {
-            return Err(ConvError::Miss { device: device.identity().clone(), key: *key });
-        }
-        self.sibling(registry, device.identity(), key)
-            .or_else(|| self.near(registry, device.identity(), key))
-            .or_else(|| Some((Arc::clone(registry.modelled_for(device, key)?), Grade::Model)))
-            .or_else(|| Some((Arc::clone(registry.default_for(&key.operation)?), Grade::Default)))
-            .map(found)
-            .ok_or_else(|| ConvError::NoAlgorithm {
-                device: device.identity().clone(),
-                operation: key.operation,
-            })
+        self.resolve_call(device, key, None)
     }
 
-    /// Among the named algorithms: the cached winner if it is one of them, else the first usable.
-    fn pinned(
+    /// The algorithm that an operation runs over these voxels. Here a key that no cache holds is
+    /// measured, if the policy says so.
+    ///
+    /// # Errors
+    /// If the kernel map cannot be built, nothing can run the operation, or the policy forbids a
+    /// guess.
+    pub fn resolve_over(
         &self,
-        registry: &Registry,
-        device: &DeviceIdentity,
-        key: &ShapeKey,
-        names: &[AlgoId],
-    ) -> Option<(Arc<dyn Algorithm>, Grade)> {
-        let mode = AlgoMode::Named(names.to_vec());
-        let cached = self.exact(registry, device, key).map(|(algorithm, _)| algorithm);
-        cached
-            .filter(|algorithm| mode.admits(algorithm.id()))
-            .or_else(|| {
-                let applicable = |algorithm: &&Arc<dyn Algorithm>| {
-                    algorithm.applies(&key.operation) && algorithm.is_available()
-                };
-                names.iter().find_map(|name| {
-                    let named = AlgoMode::Named(vec![name.clone()]);
-                    let mut usable = registry.algorithms().filter(applicable);
-                    usable.find(|algorithm| named.admits(algorithm.id())).cloned()
-                })
-            })
-            .map(|algorithm| (algorithm, Grade::Pinned))
+        device: &Device,
+        operation: Operation,
+        voxels: &Voxels,
+    ) -> Result<Resolution, ConvError> {
+        let counts = voxels.kernel_map(operation.kernel)?.counts();
+        self.resolve_call(device, &counts.key(operation), Some((counts, voxels)))
     }
 
-    fn exact(
+    pub(crate) fn resolve_call(
         &self,
-        registry: &Registry,
-        device: &DeviceIdentity,
+        device: &Device,
         key: &ShapeKey,
-    ) -> Option<(Arc<dyn Algorithm>, Grade)> {
-        self.layers().find_map(|(source, table)| {
-            let decision = table.exact(device, key)?;
-            let algorithm = usable(registry, preferred(decision), key)?;
-            Some((algorithm, Grade::Exact { source }))
-        })
-    }
-
-    fn sibling(
-        &self,
-        registry: &Registry,
-        device: &DeviceIdentity,
-        key: &ShapeKey,
-    ) -> Option<(Arc<dyn Algorithm>, Grade)> {
-        self.layers().find_map(|(source, table)| {
-            let decision = table.same_arch(device, key)?;
-            let algorithm = usable(registry, preferred(decision), key)?;
-            let device = decision.device.to_string();
-            Some((algorithm, Grade::Sibling { source, device }))
-        })
-    }
-
-    fn near(
-        &self,
-        registry: &Registry,
-        device: &DeviceIdentity,
-        key: &ShapeKey,
-    ) -> Option<(Arc<dyn Algorithm>, Grade)> {
-        self.layers().find_map(|(source, table)| {
-            let guess = guess(table, device, key)?;
-            let algorithm = usable(registry, guess.names.into_iter(), key)?;
-            Some((algorithm, Grade::Near { source, key: *guess.from }))
-        })
-    }
-
-    fn layers(&self) -> impl Iterator<Item = (Source, &Table)> {
-        let user = std::iter::once((Source::User, &self.inner.user));
-        user.chain(self.inner.embedded.map(|table| (Source::Embedded, table)))
-    }
-}
-
-/// The names of a decision in the order in which to try them: a retired or unavailable winner is
-/// followed by what came next.
-pub(super) fn preferred(decision: &Decision) -> impl Iterator<Item = &AlgoId> {
-    std::iter::once(&decision.winner)
-        .chain(decision.runner_up.as_ref())
-        .chain(decision.without_libraries.as_ref())
-}
-
-fn usable<'a>(
-    registry: &Registry,
-    mut names: impl Iterator<Item = &'a AlgoId>,
-    key: &ShapeKey,
-) -> Option<Arc<dyn Algorithm>> {
-    names.find_map(|id| registry.usable(id, &key.operation)).cloned()
-}
-
-impl TunerBuilder {
-    /// Adds the decision files of a folder. A file that cannot be used is left out and kept as a
-    /// [warning](Tuner::warnings); a folder that does not exist is empty.
-    #[must_use]
-    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folders.push(folder.into());
-        self
-    }
-
-    /// Adds decisions of the caller's, before those of folders.
-    #[must_use]
-    pub fn decisions(mut self, decisions: Decisions) -> Self {
-        self.decisions.push(decisions);
-        self
-    }
-
-    /// Adds the decisions in the binary, below all others.
-    #[must_use]
-    pub const fn embedded(mut self) -> Self {
-        self.embedded = true;
-        self
-    }
-
-    /// Restricts the algorithms that may run.
-    #[must_use]
-    pub fn modes(mut self, modes: AlgoModes) -> Self {
-        self.modes = modes;
-        self
-    }
-
-    /// What to do where no cache knows the exact key.
-    #[must_use]
-    pub const fn policy(mut self, policy: MissPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Reads the folders and builds the tuner.
-    #[must_use]
-    pub fn build(self) -> Tuner {
-        let mut decisions = self.decisions;
-        let mut warnings = Vec::new();
-        for folder in &self.folders {
-            let cache = CacheDir::new(folder);
-            let archs = cache.archs().unwrap_or_else(|error| {
-                tracing::warn!(%error, "a folder of caches is left out");
-                warnings.push(error);
-                Vec::new()
-            });
-            for arch in archs {
-                match cache.read_decisions(arch) {
-                    Ok(found) => decisions.extend(found),
-                    Err(error) => {
-                        tracing::warn!(%error, "a cache is left out");
-                        warnings.push(error);
-                    }
-                }
+        call: Option<(MapCounts, &Voxels)>,
+    ) -> Result<Resolution, ConvError> {
+        let site = Site { device: device.identity(), registry: device.registry() };
+        let mut found = self.search(site, key, |_| ());
+        let missed = match &found {
+            Ok(found) => found.grade.is_miss(),
+            Err(error) => matches!(error, ConvError::Miss { .. }),
+        };
+        if missed {
+            if let Some(journal) = &self.inner.journal {
+                let grade = found.as_ref().ok().map(|found| found.grade.kind());
+                let counts = call.map(|(counts, _)| counts);
+                journal.record(&Missed { device: site.device, key, counts, grade });
+            }
+            if self.tunes(device, key, call) {
+                found = self.search(site, key, |_| ());
             }
         }
-        let inner = Inner {
-            user: Table::new(decisions),
-            embedded: self.embedded.then(embedded::table),
-            modes: self.modes,
-            policy: self.policy,
-            warnings,
+        found.map(|Found { algorithm, grade, .. }| Resolution { algorithm, grade, key: *key })
+    }
+
+    /// Tunes a key now, if that is the policy and can be done. True if it is worth looking again.
+    fn tunes(&self, device: &Device, key: &ShapeKey, call: Option<(MapCounts, &Voxels)>) -> bool {
+        let (MissPolicy::TuneNow(hook), Some((counts, voxels))) = (&self.inner.policy, call) else {
+            return false;
         };
-        Tuner { inner: Arc::new(inner) }
+        if device.is_capturing() {
+            tracing::debug!(%key, "a key is not tuned inside a graph capture");
+            return false;
+        }
+        self.inner.tuned.tune(&**hook, &Miss { device, key, counts, voxels })
+    }
+
+    /// The algorithm that a key runs as things are: nothing is recorded or tuned.
+    pub(crate) fn peek(
+        &self,
+        device: &Device,
+        key: &ShapeKey,
+    ) -> Result<Arc<dyn Algorithm>, ConvError> {
+        let site = Site { device: device.identity(), registry: device.registry() };
+        Ok(self.search(site, key, |_| ())?.algorithm)
+    }
+
+    /// Every algorithm that an operation may run on a device: those for the keys that were measured,
+    /// on the device or else on its siblings, and the one for keys that are near to none.
+    pub(crate) fn algorithms_for(
+        &self,
+        device: &Device,
+        operation: &Operation,
+    ) -> Vec<Arc<dyn Algorithm>> {
+        let identity = device.identity();
+        let any = ShapeKey::new(*operation, 1, 1, 1);
+        let measured: Vec<_> = self
+            .layers()
+            .flat_map(|(_, table)| table.near(identity.arch, &any))
+            .map(|decision| (decision.device() == identity, decision.key()))
+            .collect();
+        let has_own = measured.iter().any(|(own, _)| *own);
+        let keys = measured.into_iter().filter(|(own, _)| *own || !has_own).map(|(_, key)| key);
+        let mut all: Vec<Arc<dyn Algorithm>> = Vec::new();
+        for algorithm in keys.chain([any]).filter_map(|key| self.peek(device, &key).ok()) {
+            if all.iter().all(|one| one.id() != algorithm.id()) {
+                all.push(algorithm);
+            }
+        }
+        all
+    }
+
+    /// Why a key runs what it runs on a device.
+    #[must_use]
+    pub fn explain(&self, device: &Device, key: &ShapeKey) -> Explanation {
+        self.explain_at(device.identity(), device.registry(), key)
+    }
+
+    /// [`Self::explain`] for a device that need not be here, with the algorithms that it would have,
+    /// such as [`Registry::of_device`].
+    #[must_use]
+    pub fn explain_at(
+        &self,
+        device: &DeviceIdentity,
+        registry: &Registry,
+        key: &ShapeKey,
+    ) -> Explanation {
+        let mut passed = Vec::new();
+        let found = self.search(Site { device, registry }, key, |one| passed.push(one));
+        Explanation::new(device, key, passed, found, &self.inner.folders)
+    }
+
+    fn search(
+        &self,
+        site: Site<'_>,
+        key: &ShapeKey,
+        passed: impl FnMut(Passed),
+    ) -> Result<Found<'_>, ConvError> {
+        let Inner { modes, policy, .. } = &*self.inner;
+        let mode = modes.of(key.operation.direction);
+        let layers = || self.layers();
+        Search { site, key, mode, policy, layers }.run(passed)
+    }
+
+    /// The caches in the order of their authority.
+    pub(super) fn layers(&self) -> impl Iterator<Item = (Source, &Table)> {
+        let Inner { user, embedded, tuned, .. } = &*self.inner;
+        let own = std::iter::once(user).chain(tuned.tables()).map(|table| (Source::User, table));
+        own.chain(embedded.map(|table| (Source::Embedded, table)))
+    }
+
+    /// Whether two are one, shared.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 }

@@ -95,7 +95,7 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn is_default(&self, operation: &Operation) -> bool {
-        voxtune_cuda::default_algorithm(operation).id() == self.algorithm.id()
+        self.algorithm.is_default(operation)
     }
 
     fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
@@ -114,6 +114,16 @@ impl Algorithm for CudaAlgorithm {
 
     fn is_available(&self) -> bool {
         self.has_cublas || !self.algorithm.requires_cublas()
+    }
+
+    fn prepare_map(
+        &self,
+        device: &Device,
+        operation: &Operation,
+        map: &KernelMap,
+    ) -> Result<(), ConvError> {
+        let map = map.cuda().ok_or(CudaError::MapLacks { what: "copy in device memory" })?;
+        Ok(self.backend(device)?.prepare_map(self.algorithm, operation, map)?)
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {

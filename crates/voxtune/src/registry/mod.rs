@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_shape::{AlgoId, AlgoMode, Operation, ShapeKey};
+use voxtune_shape::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
 
 use crate::device::CudaBackend;
 use crate::model::{Contender, choose, worth_measuring};
@@ -86,6 +87,20 @@ pub trait Algorithm: Send + Sync {
         true
     }
 
+    /// Makes the parts of a map that a run over it reads and that are made at their first use, and
+    /// the room for its results in between.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn prepare_map(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+        _map: &KernelMap,
+    ) -> Result<(), ConvError> {
+        Ok(())
+    }
+
     /// Computes the result.
     ///
     /// # Errors
@@ -105,24 +120,50 @@ pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
     /// What the model chose for keys that were asked for: places in `algorithms`.
     chosen: Arc<RwLock<HashMap<ShapeKey, Option<usize>>>>,
+    /// Where the first algorithm of a name is.
+    places: HashMap<AlgoId, usize, FxBuildHasher>,
+    /// Names the default of an operation, where that need not be asked of each algorithm.
+    default: Option<fn(&Operation) -> &'static AlgoId>,
 }
 
 impl Registry {
     /// The algorithms of the host.
     #[must_use]
     pub fn cpu() -> Self {
-        Self::new(cpu::algorithms())
+        let default = |operation: &Operation| voxtune_cpu::default_algorithm(operation).id();
+        Self { default: Some(default), ..Self::new(cpu::algorithms()) }
     }
 
     /// The algorithms of a GPU.
     pub(crate) fn cuda(backend: &CudaBackend) -> Self {
-        Self::new(cuda::algorithms(backend))
+        Self::with_cuda_default(cuda::algorithms(backend))
     }
 
-    /// A registry of these algorithms.
+    fn with_cuda_default(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
+        let default = |operation: &Operation| voxtune_cuda::default_algorithm(operation).id();
+        Self { default: Some(default), ..Self::new(algorithms) }
+    }
+
+    /// What a device of this identity would have with every optional library and every kernel, whether or
+    /// not there is one: for looking at caches, not for running.
+    #[must_use]
+    pub fn of_device(device: &DeviceIdentity) -> Self {
+        match device.arch {
+            Arch::Cuda(capability) => {
+                Self::with_cuda_default(cuda::algorithms_of(capability, device.units, true))
+            }
+            Arch::Cpu(_) => Self::cpu(),
+        }
+    }
+
+    /// A registry of these algorithms. Of several with one name the first is found.
     #[must_use]
     pub fn new(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
-        Self { algorithms, chosen: Arc::default() }
+        let mut places = HashMap::default();
+        for (place, algorithm) in algorithms.iter().enumerate() {
+            places.entry(algorithm.id().clone()).or_insert(place);
+        }
+        Self { algorithms, chosen: Arc::default(), places, default: None }
     }
 
     /// All algorithms.
@@ -133,15 +174,19 @@ impl Registry {
     /// The algorithm of this name, if it can run the operation here and now.
     #[must_use]
     pub fn usable(&self, id: &AlgoId, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
-        self.algorithms.iter().find(|algorithm| {
-            algorithm.id() == id && algorithm.applies(operation) && algorithm.is_available()
-        })
+        let algorithm = &self.algorithms[*self.places.get(id)?];
+        (algorithm.applies(operation) && algorithm.is_available()).then_some(algorithm)
     }
 
     /// What runs where nothing was measured: the default, else what is expected to matter for a map
     /// of usual size, else anything that needs no optional library.
     #[must_use]
     pub fn default_for(&self, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
+        let named = self.default.and_then(|default| self.usable(default(operation), operation));
+        named.or_else(|| self.find_default(operation))
+    }
+
+    fn find_default(&self, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
         const USUAL: MapCounts = MapCounts { n_in: 100_000, n_out: 100_000, pairs: 800_000 };
         let runs = |algorithm: &&Arc<dyn Algorithm>| {
             algorithm.applies(operation) && algorithm.is_available()
@@ -155,13 +200,14 @@ impl Registry {
     /// What a model finds clearly faster than the default for a key that nothing was measured for, of
     /// what the device has the code of; `None` where it does not, or says nothing. Remembered by key.
     #[must_use]
-    pub fn modelled_for(&self, device: &Device, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
+    pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
         let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner).get(key).copied();
         let place = chosen.unwrap_or_else(|| {
             let counts = MapCounts::typical(key);
-            let has_code =
-                |algorithm: &dyn Algorithm| algorithm.kernel_hash(device, &key.operation).is_ok();
-            let fastest = choose(self.algorithms.iter(), &key.operation, counts, has_code);
+            let usable = |algorithm: &dyn Algorithm| {
+                algorithm.applies(&key.operation) && algorithm.is_available()
+            };
+            let fastest = choose(self.algorithms.iter(), &key.operation, counts, usable);
             let place = fastest.and_then(|fastest| {
                 self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
             });

@@ -1,0 +1,82 @@
+//! Shapes as JSON.
+
+use serde::Deserialize;
+use voxtune_shape::grid::ChannelPair;
+use voxtune_shape::{DType, Direction, KernelSize};
+
+use super::text::default_kernel;
+use super::{Raw, Shapes};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    voxels: usize,
+    channels: [u32; 2],
+    kernel: Option<Extent>,
+    dtype: Option<DType>,
+    direction: Option<Direction>,
+    pairs: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Extent {
+    Cubic(u32),
+    Axes([u8; 3]),
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Shapes, String> {
+    let rows: Vec<Row> = serde_json::from_slice(bytes).map_err(|error| {
+        format!("expected a JSON array of objects with voxels and channels: {error}")
+    })?;
+    let mut shapes = Shapes::default();
+    for (number, row) in (1..).zip(rows) {
+        match row.raw().and_then(Raw::check) {
+            Ok(shape) => shapes.shapes.push(shape),
+            Err(reason) => shapes.passed_over.push(format!("item {number}: {reason}")),
+        }
+    }
+    Ok(shapes)
+}
+
+impl Row {
+    fn raw(self) -> Result<Raw, String> {
+        let Self { voxels, channels: [c_in, c_out], kernel, dtype, direction, pairs } = self;
+        let kernel = match kernel {
+            None => default_kernel(),
+            Some(Extent::Cubic(extent)) => {
+                KernelSize::cubic(extent).map_err(|error| error.to_string())
+            }
+            Some(Extent::Axes(axes)) => {
+                KernelSize::try_from(axes).map_err(|error| error.to_string())
+            }
+        };
+        // The one place that knows which channels there are.
+        let channels: ChannelPair =
+            format!("{c_in},{c_out}").parse().map_err(|error| format!("{error}"))?;
+        let dtype = dtype.unwrap_or(DType::Float16);
+        Ok(Raw { voxels, channels, kernel: kernel?, dtype, direction, pairs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_optional_and_typos_are_not() {
+        let shapes = parse(
+            br#"[{"voxels": 5, "channels": [3, 4], "kernel": [5, 5, 5], "dtype": "float32",
+                  "direction": "wgrad", "pairs": 40},
+                 {"voxels": 5, "channels": [3, 4], "kernel": 1},
+                 {"voxels": 5, "channels": [0, 4]}]"#,
+        )
+        .unwrap();
+        assert_eq!(shapes.shapes.len(), 2);
+        assert_eq!(shapes.shapes[0].configuration.kernel.volume(), 125);
+        assert_eq!(shapes.shapes[1].configuration.dtype, DType::Float16);
+        assert!(shapes.passed_over[0].starts_with("item 3"), "{shapes:?}");
+        let error = parse(br#"[{"voxel": 5, "channels": [3, 4]}]"#).unwrap_err();
+        assert!(error.contains("voxel"), "{error}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Why a key runs what it runs.
+
+use std::fmt;
+
+use voxtune_cache::{CacheDir, Decision, DecisionRef, Environment, Evidence, Timing, Workload};
+use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+
+use super::search::{Found, Passed};
+use super::{Grade, GradeKind, Source, Why};
+use crate::ConvError;
+
+/// What a key runs on a device, what that follows from, and why no better grade answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// What was looked up.
+    pub key: ShapeKey,
+    /// Where it is to run.
+    pub device: DeviceIdentity,
+    /// The grades before the one that answered.
+    pub passed: Vec<PassedGrade>,
+    /// The answer, or the error that a call meets.
+    pub answer: Result<Answer, String>,
+}
+
+/// A grade that did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedGrade {
+    /// The grade.
+    pub kind: GradeKind,
+    /// The cache that was asked, where the grade asks caches.
+    pub source: Option<Source>,
+    /// Why it did not answer.
+    pub why: Why,
+}
+
+/// An answer with its grounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The algorithm that runs.
+    pub algorithm: AlgoId,
+    /// How it was found.
+    pub grade: Grade,
+    /// The decision that it follows from, where a cache answered.
+    pub entry: Option<Decision>,
+    /// What was measured for that decision, where the evidence lies beside it.
+    pub measured: Vec<MeasuredWorkload>,
+}
+
+/// A race behind a decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredWorkload {
+    /// What was computed.
+    pub workload: Workload,
+    /// How fast the winner was.
+    pub winner: Option<Timing>,
+    /// How fast the runner-up was.
+    pub runner_up: Option<Timing>,
+    /// With what the winner was measured.
+    pub environment: Option<Environment>,
+}
+
+impl MeasuredWorkload {
+    /// By which fraction of the winner's time the runner-up was slower; negative where it was
+    /// faster, since a decision weighs all races of its key.
+    #[must_use]
+    pub fn margin(&self) -> Option<f64> {
+        let (winner, runner_up) = (self.winner?, self.runner_up?);
+        Some(runner_up.median_ns as f64 / winner.median_ns as f64 - 1.0)
+    }
+}
+
+impl Explanation {
+    pub(super) fn new(
+        device: &DeviceIdentity,
+        key: &ShapeKey,
+        passed: Vec<Passed>,
+        found: Result<Found<'_>, ConvError>,
+        folders: &[CacheDir],
+    ) -> Self {
+        let answer = found.map_err(|error| error.to_string()).map(|found| Answer {
+            algorithm: found.algorithm.id().clone(),
+            grade: found.grade,
+            entry: found.entry.map(DecisionRef::to_decision),
+            measured: found.entry.map_or_else(Vec::new, |entry| measured(folders, entry)),
+        });
+        let passed = passed.into_iter().map(|Passed { kind, source, why }| PassedGrade {
+            kind,
+            source,
+            why,
+        });
+        Self { key: *key, device: device.clone(), passed: passed.collect(), answer }
+    }
+}
+
+/// The races behind a decision, from the first folder whose evidence has any.
+fn measured(folders: &[CacheDir], entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
+    let from = |folder: &CacheDir| {
+        let evidence = folder.read_evidence(entry.device().arch).ok()??;
+        let races = races(&evidence, entry);
+        (!races.is_empty()).then_some(races)
+    };
+    folders.iter().find_map(from).unwrap_or_default()
+}
+
+fn races(evidence: &Evidence, entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
+    let key = entry.key();
+    let of_key = evidence.workloads(entry.device(), &key);
+    let races = of_key.map(|(measured, records)| {
+        let records = records.preferred();
+        let of = |id: &AlgoId| records.iter().find(|record| record.algo == *id);
+        let winner = of(entry.winner());
+        MeasuredWorkload {
+            workload: measured.workload.clone(),
+            winner: winner.and_then(|record| record.timing().copied()),
+            runner_up: entry.runner_up().and_then(|id| of(id)?.timing().copied()),
+            environment: winner.map(|record| record.environment.clone()),
+        }
+    });
+    races.filter(|race| race.winner.is_some()).collect()
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.key)?;
+        writeln!(f, "  on         {}", self.device)?;
+        match &self.answer {
+            Ok(answer) => {
+                writeln!(f, "  runs       {}", answer.algorithm)?;
+                writeln!(f, "  grade      {}", answer.grade)?;
+                answer.entry.as_ref().map_or(Ok(()), |entry| write_entry(f, entry))?;
+                answer.measured.iter().try_for_each(|race| write_race(f, race))?;
+                if answer.entry.is_some() && answer.measured.is_empty() {
+                    writeln!(f, "  measured   no evidence lies beside the decision")?;
+                }
+            }
+            Err(error) => writeln!(f, "  fails      {error}")?,
+        }
+        for PassedGrade { kind, source, why } in &self.passed {
+            let source = source.map_or_else(String::new, |source| format!(" ({source})"));
+            writeln!(f, "  not        {kind}{source}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_entry(f: &mut fmt::Formatter<'_>, entry: &Decision) -> fmt::Result {
+    writeln!(f, "  entry      {} on {}", entry.key, entry.device)?;
+    writeln!(f, "  winner     {}", entry.winner)?;
+    if let Some(runner_up) = &entry.runner_up {
+        writeln!(f, "  runner-up  {runner_up}")?;
+    }
+    if let Some(id) = &entry.without_libraries {
+        writeln!(f, "  without libraries  {id}")?;
+    }
+    let safe: Vec<&str> = entry.safe.iter().map(AlgoId::as_str).collect();
+    writeln!(f, "  safe       {}", safe.join(", "))
+}
+
+fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Result {
+    let Workload { cloud, rows_out, pairs, .. } = &race.workload;
+    let density = *pairs as f64 / (*rows_out).max(1) as f64;
+    write!(f, "  measured   {cloud} of {rows_out} voxels, {density:.2} pairs a row: ")?;
+    if let Some(winner) = race.winner {
+        let spread = winner.relative_spread() * 100.0;
+        write!(f, "{:.2} us ±{spread:.1} %", winner.median_ns as f64 / 1e3)?;
+    }
+    if let Some(margin) = race.margin() {
+        write!(f, ", runner-up {:+.1} %", margin * 100.0)?;
+    }
+    if let Some(ratio) = race.winner.and_then(|winner| winner.ratio_to_default) {
+        write!(f, ", {:.3} [{:.3}, {:.3}] of the default", ratio.median, ratio.low, ratio.high)?;
+    }
+    writeln!(f)?;
+    let Some(Environment { tool, driver, toolkit }) = &race.environment else { return Ok(()) };
+    let named = |label: &str, text: &str| match text {
+        "" => String::new(),
+        text => format!(", {label} {text}"),
+    };
+    writeln!(f, "  with       {tool}{}{}", named("driver", driver), named("toolkit", toolkit))
+}

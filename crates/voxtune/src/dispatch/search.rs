@@ -1,0 +1,167 @@
+//! From a key to an algorithm, grade by grade.
+//!
+//! Looking up and explaining are the same walk; explaining listens to it. Nothing here allocates.
+
+use std::sync::Arc;
+
+use voxtune_cache::{DecisionRef, Table};
+use voxtune_shape::{AlgoId, AlgoMode, DeviceIdentity, ShapeKey};
+
+use super::near::guess;
+use super::why::Why;
+use super::{Grade, GradeKind, MissPolicy, Source};
+use crate::{Algorithm, ConvError, Registry};
+
+/// Where a key is to run.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) device: &'a DeviceIdentity,
+    pub(super) registry: &'a Registry,
+}
+
+/// What a walk looks at.
+pub(super) struct Search<'a, L> {
+    pub(super) site: Site<'a>,
+    pub(super) key: &'a ShapeKey,
+    pub(super) mode: &'a AlgoMode,
+    pub(super) policy: &'a MissPolicy,
+    /// Gives the caches in the order of their authority.
+    pub(super) layers: L,
+}
+
+/// A grade that did not answer, and why; the cache, where the grade asks caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    pub(super) kind: GradeKind,
+    pub(super) source: Option<Source>,
+    pub(super) why: Why,
+}
+
+/// An answer.
+pub(super) struct Found<'t> {
+    pub(super) algorithm: Arc<dyn Algorithm>,
+    pub(super) grade: Grade,
+    /// What was measured, where a cache answered.
+    pub(super) entry: Option<DecisionRef<'t>>,
+}
+
+type Answer<'t> = Result<Found<'t>, Why>;
+
+impl<'a, 't, L, I> Search<'a, L>
+where
+    L: Fn() -> I,
+    I: Iterator<Item = (Source, &'t Table)>,
+{
+    /// The first grade that answers. `passed` hears of those before it.
+    pub(super) fn run(&self, mut passed: impl FnMut(Passed)) -> Result<Found<'t>, ConvError> {
+        let Self { site, key, mode, .. } = *self;
+        if let AlgoMode::Named(names) = mode {
+            return self.pinned(names).ok_or_else(|| ConvError::Pinned {
+                names: mode.to_string(),
+                device: site.device.clone(),
+                operation: key.operation,
+            });
+        }
+        passed(Passed { kind: GradeKind::Pinned, source: None, why: Why::NothingPinned });
+        if let Some(found) =
+            self.ask(GradeKind::Exact, &mut passed, |source, table| self.exact(source, table))
+        {
+            return Ok(found);
+        }
+        if matches!(self.policy, MissPolicy::Fail) {
+            return Err(ConvError::Miss { device: site.device.clone(), key: *key });
+        }
+        self.ask(GradeKind::Sibling, &mut passed, |source, table| self.sibling(source, table))
+            .or_else(|| {
+                self.ask(GradeKind::Near, &mut passed, |source, table| self.near(source, table))
+            })
+            .or_else(|| self.modelled(&mut passed))
+            .or_else(|| self.default())
+            .ok_or_else(|| ConvError::NoAlgorithm {
+                device: site.device.clone(),
+                operation: key.operation,
+            })
+    }
+
+    /// One grade's answer from the first cache that has one.
+    fn ask(
+        &self,
+        kind: GradeKind,
+        passed: &mut impl FnMut(Passed),
+        answer: impl Fn(Source, &'t Table) -> Answer<'t>,
+    ) -> Option<Found<'t>> {
+        (self.layers)().find_map(|(source, table)| {
+            answer(source, table)
+                .map_err(|why| {
+                    let why = if table.is_empty() { Why::NoDecisions } else { why };
+                    passed(Passed { kind, source: Some(source), why });
+                })
+                .ok()
+        })
+    }
+
+    /// Among the named algorithms: the cached winner if it is one of them, else the first usable.
+    fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
+        let Self { site, key, mode, .. } = *self;
+        let cached = (self.layers)()
+            .find_map(|(source, table)| self.exact(source, table).ok())
+            .filter(|found| mode.admits(found.algorithm.id()));
+        if let Some(found) = cached {
+            return Some(Found { grade: Grade::Pinned, ..found });
+        }
+        let usable = |algorithm: &&Arc<dyn Algorithm>| {
+            algorithm.applies(&key.operation) && algorithm.is_available()
+        };
+        names.iter().find_map(|name| {
+            let named = |algorithm: &&Arc<dyn Algorithm>| {
+                let id = algorithm.id();
+                id == name || id.family() == name.as_str()
+            };
+            let algorithm = site.registry.algorithms().filter(usable).find(named)?;
+            Some(Found { algorithm: Arc::clone(algorithm), grade: Grade::Pinned, entry: None })
+        })
+    }
+
+    fn exact(&self, source: Source, table: &'t Table) -> Answer<'t> {
+        let device = table.device_id(self.site.device).ok_or(Why::DeviceUnknown)?;
+        let entry = table.exact_by_id(device, self.key).ok_or(Why::KeyUnknown)?;
+        self.usable(entry.preferred(), Some(entry), || Grade::Exact { source })
+    }
+
+    fn sibling(&self, source: Source, table: &'t Table) -> Answer<'t> {
+        let (device, entry) = table.same_arch(self.site.device, self.key).ok_or(Why::NoSibling)?;
+        let grade = || Grade::Sibling { source, device: Arc::clone(device) };
+        self.usable(entry.preferred(), Some(entry), grade)
+    }
+
+    fn near(&self, source: Source, table: &'t Table) -> Answer<'t> {
+        let guess = guess(table, self.site.device, self.key)?;
+        let grade = || Grade::Near { source, key: guess.from.key() };
+        self.usable(guess.names(), Some(guess.from), grade)
+    }
+
+    fn modelled(&self, passed: &mut impl FnMut(Passed)) -> Option<Found<'t>> {
+        let Some(algorithm) = self.site.registry.modelled_for(self.key) else {
+            passed(Passed { kind: GradeKind::Model, source: None, why: Why::NothingFaster });
+            return None;
+        };
+        Some(Found { algorithm: Arc::clone(algorithm), grade: Grade::Model, entry: None })
+    }
+
+    fn default(&self) -> Option<Found<'t>> {
+        let algorithm = self.site.registry.default_for(&self.key.operation)?;
+        Some(Found { algorithm: Arc::clone(algorithm), grade: Grade::Default, entry: None })
+    }
+
+    fn usable<'n>(
+        &self,
+        mut names: impl Iterator<Item = &'n AlgoId>,
+        entry: Option<DecisionRef<'t>>,
+        grade: impl FnOnce() -> Grade,
+    ) -> Answer<'t> {
+        let operation = &self.key.operation;
+        let algorithm = names.find_map(|id| self.site.registry.usable(id, operation));
+        let algorithm = Arc::clone(algorithm.ok_or(Why::Unusable)?);
+        Ok(Found { algorithm, grade: grade(), entry })
+    }
+}

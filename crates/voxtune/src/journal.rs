@@ -1,0 +1,194 @@
+//! A record of the keys that no cache held, for the tuner to measure later.
+//!
+//! A line is what `cargo xtask populate --from-misses` and `--shapes` read, such as
+//!
+//! ```text
+//! voxels=126314 channels=32,64 kernel=3x3x3 dtype=float16 direction=forward pairs=914200 grade=near device=…
+//! ```
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rustc_hash::FxBuildHasher;
+use voxtune_shape::{DeviceIdentity, ShapeKey};
+
+use crate::{GradeKind, MapCounts};
+
+/// A file of missed keys that several processes may write at once.
+///
+/// A process writes each key once. A line is one append, so that lines of different processes never
+/// mix, and none is written past the limit. A journal that cannot be written is given up with a
+/// warning: no call fails for it.
+#[derive(Debug)]
+pub struct MissJournal {
+    path: PathBuf,
+    limit_bytes: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    seen: HashSet<ShapeKey, FxBuildHasher>,
+    /// Full, or not to be written.
+    closed: bool,
+}
+
+/// A missed key.
+pub(crate) struct Missed<'a> {
+    pub(crate) device: &'a DeviceIdentity,
+    pub(crate) key: &'a ShapeKey,
+    /// Of the call; the key's classes say less.
+    pub(crate) counts: Option<MapCounts>,
+    /// What answered in its stead.
+    pub(crate) grade: Option<GradeKind>,
+}
+
+impl MissJournal {
+    /// The size beyond which a journal does not grow, unless told otherwise: some six thousand keys.
+    pub const LIMIT_BYTES: u64 = 1 << 20;
+
+    /// A journal in this file, which need not exist.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), limit_bytes: Self::LIMIT_BYTES, state: Mutex::default() }
+    }
+
+    /// Another limit for the file.
+    #[must_use]
+    pub const fn limit_bytes(mut self, limit_bytes: u64) -> Self {
+        self.limit_bytes = limit_bytes;
+        self
+    }
+
+    pub(crate) fn record(&self, missed: &Missed<'_>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed || !state.seen.insert(*missed.key) {
+            return;
+        }
+        match self.append(&missed.line()) {
+            Ok(written) => state.closed = !written,
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "misses are not recorded");
+                state.closed = true;
+            }
+        }
+    }
+
+    /// Appends a line, unless the file would grow past the limit. Processes that look at once may
+    /// pass it by a line each.
+    fn append(&self, line: &str) -> io::Result<bool> {
+        let mut file: File = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        if file.metadata()?.len() + line.len() as u64 > self.limit_bytes {
+            tracing::warn!(path = %self.path.display(), "the journal of misses is full");
+            return Ok(false);
+        }
+        // One call, since the system appends what one call writes in one piece.
+        match file.write(line.as_bytes())? {
+            written if written == line.len() => Ok(true),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+}
+
+impl Missed<'_> {
+    fn line(&self) -> String {
+        let ShapeKey { operation, bucket_out, density, .. } = *self.key;
+        let rows = bucket_out.max_rows();
+        let (voxels, pairs) = match self.counts {
+            Some(counts) => (counts.n_out, counts.pairs),
+            // The middle of the class, or thereabouts.
+            None => (rows, rows.saturating_mul(3 << density.index()) / 2),
+        };
+        let grade = self.grade.map_or_else(|| "none".to_owned(), |grade| format!("{grade:?}"));
+        let [x, y, z] = operation.kernel.extents();
+        // The name may hold blanks, so it goes last, and no end of line may break the line.
+        let device = self.device.to_string().replace(char::is_control, " ");
+        format!(
+            "voxels={voxels} channels={},{} kernel={x}x{y}x{z} dtype={} direction={} pairs={pairs} \
+             grade={} device={device}\n",
+            operation.c_in,
+            operation.c_out,
+            operation.dtype,
+            operation.direction,
+            grade.to_lowercase(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::{Arch, DType, Direction, KernelSize, Operation};
+
+    use super::*;
+
+    fn key(c_in: u32) -> ShapeKey {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let operation =
+            Operation::submanifold(Direction::Forward, DType::Float16, c_in, 64, kernel);
+        ShapeKey::new(operation, 100_000, 100_000, 480_000)
+    }
+
+    fn record(journal: &MissJournal, key: &ShapeKey) {
+        let device = DeviceIdentity { arch: Arch::sm(9, 0), name: "a\nGPU".to_owned(), units: 132 };
+        let counts = Some(MapCounts { n_in: 100_000, n_out: 100_000, pairs: 480_000 });
+        let grade = Some(GradeKind::Near);
+        journal.record(&Missed { device: &device, key, counts, grade });
+    }
+
+    #[test]
+    fn a_key_is_written_once_on_a_line_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("misses");
+        let journal = MissJournal::new(&path);
+        for c_in in [32, 48, 32] {
+            record(&journal, &key(c_in));
+        }
+        let line = |c_in| {
+            format!(
+                "voxels=100000 channels={c_in},64 kernel=3x3x3 dtype=float16 direction=forward \
+                 pairs=480000 grade=near device=a GPU (sm_90, 132 SMs)\n"
+            )
+        };
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), line(32) + &line(48));
+    }
+
+    #[test]
+    fn a_full_journal_does_not_grow() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("misses");
+        let journal = MissJournal::new(&path).limit_bytes(400);
+        for c_in in 1..100 {
+            record(&journal, &key(c_in));
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        assert!((200..=400).contains(&bytes.len()) && bytes.ends_with(b"\n"), "{}", bytes.len());
+    }
+
+    #[test]
+    fn journals_that_write_at_once_keep_lines_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("misses");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let journal = MissJournal::new(&path);
+                scope.spawn(move || {
+                    (1..=50).for_each(|c_in| record(&journal, &key(writer * 50 + c_in)));
+                });
+            }
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 200);
+        assert!(text.lines().all(|line| line.starts_with("voxels=") && line.ends_with("SMs)")));
+    }
+
+    #[test]
+    fn a_journal_without_a_folder_disturbs_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = MissJournal::new(folder.path().join("missing").join("misses"));
+        record(&journal, &key(32));
+        assert!(journal.state.lock().unwrap().closed);
+    }
+}

@@ -1,0 +1,199 @@
+//! Getting ready before the first call: code loaded, kernel maps complete.
+//!
+//! What belongs to an operation (its modules, the library's handles, memory for a first launch) is
+//! made by [`Device::prepare`], which building a layer calls. What belongs to a map (row orders,
+//! pair lists, the workspace for its pairs) is made together with the map, for the layers of the
+//! device that are alive then.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxBuildHasher;
+use voxtune_shape::{AlgoId, DType, Direction, KernelSize, Operation, Voxel};
+
+use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner};
+
+/// What a preparation did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "what failed is met again by the first call that needs it"]
+pub struct Prepared {
+    /// Algorithms that are ready, each for one operation, those included that were so before.
+    pub algorithms: usize,
+    /// Algorithms that are not, and why: a missing kernel, too little memory.
+    pub failed: Vec<(AlgoId, String)>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What a device remembers of what was prepared.
+#[derive(Default)]
+pub(crate) struct Preparations {
+    /// Algorithms that have run for an operation.
+    done: Mutex<HashSet<(AlgoId, Operation), FxBuildHasher>>,
+    layers: Mutex<Vec<Weak<LayerHint>>>,
+}
+
+/// A layer that is alive: what kernel maps are made complete for.
+#[derive(Debug)]
+pub(crate) struct LayerHint {
+    tuner: Tuner,
+    /// In the forward direction.
+    operation: Operation,
+    /// A bit for each [`Direction`].
+    directions: AtomicU8,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LayerHint {
+    pub(crate) fn add(&self, directions: &[Direction]) {
+        let bits = directions.iter().fold(0, |bits, direction| bits | 1 << *direction as u8);
+        self.directions.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    fn operations(&self) -> impl Iterator<Item = Operation> {
+        let bits = self.directions.load(Ordering::Relaxed);
+        let prepared = move |direction: &Direction| bits & (1 << *direction as u8) != 0;
+        let operation = self.operation;
+        Direction::ALL.into_iter().filter(prepared).map(move |one| operation.with_direction(one))
+    }
+}
+
+impl Preparations {
+    /// Remembers a layer for as long as it lives.
+    pub(crate) fn enlist(&self, tuner: &Tuner, operation: Operation) -> Arc<LayerHint> {
+        let hint = LayerHint { tuner: tuner.clone(), operation, directions: AtomicU8::new(0) };
+        let hint = Arc::new(hint);
+        let mut layers = locked(&self.layers);
+        layers.retain(|layer| layer.strong_count() > 0);
+        layers.push(Arc::downgrade(&hint));
+        hint
+    }
+
+    /// The layers of a kernel size that are alive, equal ones once.
+    fn layers_like(&self, map: &KernelMap) -> Vec<Arc<LayerHint>> {
+        let mut distinct: Vec<Arc<LayerHint>> = Vec::new();
+        for layer in locked(&self.layers).iter().filter_map(Weak::upgrade) {
+            let same = |one: &Arc<LayerHint>| {
+                one.operation == layer.operation
+                    && one.tuner.is_same(&layer.tuner)
+                    && one.operations().eq(layer.operations())
+            };
+            if map.is_for(layer.operation.kernel) && !distinct.iter().any(same) {
+                distinct.push(layer);
+            }
+        }
+        distinct
+    }
+}
+
+impl Device {
+    /// Gets ready what these operations will run here: for each the algorithms that the tuner's
+    /// caches name for any row count, and the one that runs where nothing was measured. Their code is
+    /// loaded and has run once, over two voxels. On the host, and inside a graph capture, there is
+    /// nothing to do.
+    ///
+    /// What cannot be made ready is no error here: the row counts that would need it may never come.
+    pub fn prepare(&self, tuner: &Tuner, operations: &[Operation]) -> Prepared {
+        let start = Instant::now();
+        let mut prepared = Prepared::default();
+        if self.cuda().is_some() && !self.is_capturing() {
+            let mut maps = BTreeMap::new();
+            for operation in operations {
+                self.prepare_operation(tuner, operation, &mut maps, &mut prepared);
+            }
+            // What was queued is part of the preparation, and a failure of it is met again.
+            _ = self.synchronize();
+        }
+        prepared.elapsed = start.elapsed();
+        prepared
+    }
+
+    fn prepare_operation(
+        &self,
+        tuner: &Tuner,
+        operation: &Operation,
+        maps: &mut BTreeMap<KernelSize, KernelMap>,
+        prepared: &mut Prepared,
+    ) {
+        for algorithm in tuner.algorithms_for(self, operation) {
+            let key = (algorithm.id().clone(), *operation);
+            let ready = locked(&self.preparations().done).contains(&key);
+            match if ready { Ok(()) } else { self.run_once(&*algorithm, operation, maps) } {
+                Ok(()) => {
+                    prepared.algorithms += 1;
+                    locked(&self.preparations().done).insert(key);
+                }
+                Err(error) => {
+                    tracing::debug!(%operation, algorithm = %key.0, %error, "not prepared");
+                    prepared.failed.push((key.0, error.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Queues an algorithm over two neighbouring voxels: code is loaded at its first launch.
+    fn run_once(
+        &self,
+        algorithm: &dyn Algorithm,
+        operation: &Operation,
+        maps: &mut BTreeMap<KernelSize, KernelMap>,
+    ) -> Result<(), ConvError> {
+        let map = match maps.entry(operation.kernel) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => {
+                let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
+                place.insert(self.build_kernel_map(&cells, operation.kernel)?)
+            }
+        };
+        let rows = map.counts().n_out;
+        let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
+        let zeros =
+            |dtype, rows, channels: u32| Tensor::zeros(self, dtype, rows, channels as usize);
+        let weight_rows = kernel.volume() * c_in as usize;
+        let (a, b, mut out) = match direction {
+            Direction::Forward => (
+                zeros(dtype, rows, c_in)?,
+                zeros(dtype, weight_rows, c_out)?,
+                zeros(dtype, rows, c_out)?,
+            ),
+            Direction::Dgrad => (
+                zeros(dtype, rows, c_out)?,
+                zeros(dtype, weight_rows, c_out)?,
+                zeros(dtype, rows, c_in)?,
+            ),
+            Direction::Wgrad => (
+                zeros(dtype, rows, c_in)?,
+                zeros(dtype, rows, c_out)?,
+                zeros(DType::Float32, weight_rows, c_out)?,
+            ),
+        };
+        let launch = Launch { operation, map, a: &a, b: &b, out: &mut out };
+        self.registry().run(algorithm, self, launch)
+    }
+
+    /// Completes a new map with what the layers that are alive will read of it.
+    pub(crate) fn prepare_map(&self, map: &KernelMap) {
+        if self.cuda().is_none() || map.counts().n_out == 0 {
+            return;
+        }
+        for layer in self.preparations().layers_like(map) {
+            for operation in layer.operations() {
+                let key = map.counts().key(operation);
+                let made = layer
+                    .tuner
+                    .peek(self, &key)
+                    .and_then(|algorithm| algorithm.prepare_map(self, &operation, map));
+                if let Err(error) = made {
+                    // The call that needs it tries again, and tells.
+                    tracing::debug!(%operation, %error, "a kernel map is not complete");
+                }
+            }
+        }
+    }
+}

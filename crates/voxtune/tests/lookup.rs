@@ -1,0 +1,55 @@
+//! Looking an algorithm up allocates nothing, the first time included.
+
+use std::hint::black_box;
+
+use voxtune::{
+    DType, Device, DeviceIdentity, Direction, GradeKind, KernelSize, Operation, ShapeKey, Tuner,
+};
+use voxtune_cache::{Decision, Decisions};
+
+#[test]
+fn no_grade_allocates() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let own = device.identity().clone();
+    let mut sibling = own.clone();
+    sibling.units += 7;
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let key = |direction, rows: usize| {
+        let operation = Operation::submanifold(direction, DType::Float32, 32, 32, kernel);
+        ShapeKey::new(operation, rows, rows, rows * 5)
+    };
+    let registry = device.registry();
+    let id = |key: &ShapeKey| {
+        let applicable = registry.algorithms().filter(|one| one.applies(&key.operation));
+        applicable.last().unwrap().id().clone()
+    };
+    let decision = |device: &DeviceIdentity, key: ShapeKey| Decision {
+        device: device.clone(),
+        key,
+        winner: id(&key),
+        runner_up: None,
+        without_libraries: None,
+        safe: vec![id(&key)],
+    };
+    let decisions: Decisions = [
+        decision(&own, key(Direction::Forward, 1_000)),
+        decision(&own, key(Direction::Forward, 9_000)),
+        decision(&sibling, key(Direction::Dgrad, 1_000)),
+    ]
+    .into_iter()
+    .collect();
+    let tuner = Tuner::builder().decisions(decisions).build();
+    for (key, grade) in [
+        (key(Direction::Forward, 1_000), GradeKind::Exact),
+        (key(Direction::Dgrad, 1_000), GradeKind::Sibling),
+        (key(Direction::Forward, 3_000), GradeKind::Near),
+        (key(Direction::Wgrad, 1_000), GradeKind::Default),
+    ] {
+        let mut found = None;
+        let allocations = allocation_counter::measure(|| {
+            found = Some(tuner.resolve(&device, black_box(&key)).unwrap());
+        });
+        assert_eq!(found.unwrap().grade().kind(), grade);
+        assert_eq!(allocations.count_total, 0, "{grade}");
+    }
+}

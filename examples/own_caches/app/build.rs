@@ -1,0 +1,5 @@
+//! Lists the caches, for `voxtune::embed_caches!()`.
+
+fn main() -> std::io::Result<()> {
+    voxtune_embed::caches("caches")
+}

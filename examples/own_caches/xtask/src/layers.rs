@@ -1,0 +1,15 @@
+//! The layers of the network, and the sizes that they meet.
+
+use voxtune::{DType, KernelSize};
+use voxtune_shape::Grid;
+use voxtune_shape::grid::ChannelPair;
+
+/// Every layer at every size.
+pub(crate) fn grid() -> Grid {
+    Grid {
+        voxels: vec![1_000, 2_000],
+        channels: vec![ChannelPair { c_in: 4, c_out: 8 }, ChannelPair { c_in: 8, c_out: 8 }],
+        kernels: vec![KernelSize::submanifold(3).expect("3 is an extent of submanifold kernels")],
+        dtypes: vec![DType::Float32],
+    }
+}

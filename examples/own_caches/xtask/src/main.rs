@@ -1,0 +1,22 @@
+//! Measures the layers of the network and writes what won into the caches of the program.
+
+mod layers;
+mod populate;
+
+use std::error::Error;
+use std::path::Path;
+
+use voxtune::DeviceChoice;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // First of all: this program may have been started as its own worker.
+    voxtune_tune::worker::serve_if_asked();
+    let device = std::env::args().nth(1).map_or(Ok(DeviceChoice::Auto), |text| text.parse())?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/caches");
+    let summary = populate::populate(layers::grid(), device, None, &folder)?;
+    println!("measured {} of {} configurations", summary.measured, summary.requested);
+    if summary.measured + summary.skipped < summary.requested {
+        return Err("some configurations failed".into());
+    }
+    Ok(())
+}

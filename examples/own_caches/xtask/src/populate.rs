@@ -1,0 +1,57 @@
+//! Measuring the layers of the network.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use voxtune::DeviceChoice;
+use voxtune_cache::CacheDir;
+use voxtune_shape::Grid;
+use voxtune_tune::{
+    DeviceSpec, Event, Executor, Observer, Plan, Populate, Request, Summary, Worker,
+};
+
+/// Measures a grid on a device and writes evidence and decisions into a folder.
+pub(crate) fn populate(
+    grid: Grid,
+    device: DeviceChoice,
+    threads: Option<usize>,
+    folder: &Path,
+) -> Result<Summary, Box<dyn Error>> {
+    let request = Request::new(grid);
+    let plan = Plan::new(&request)?;
+    // Candidates run in a worker, which is this program started again: one that crashes or hangs
+    // costs itself.
+    let target = Path::new("target");
+    let spec = DeviceSpec {
+        choice: device,
+        threads,
+        kernels: Some(target.join("kernels")),
+        toolkit: Some(target.join("cuda-toolkit")),
+        note: String::new(),
+    };
+    let mut executor = Executor::from(Worker::start(&spec)?);
+    let populate = Populate {
+        plan: &plan,
+        request: &request,
+        cache: &CacheDir::new(folder),
+        lock_wait: Duration::from_secs(30),
+        interrupt: &AtomicBool::new(false),
+    };
+    Ok(populate.run(&mut executor, &mut Progress)?)
+}
+
+/// Prints the winner of each layer in each direction.
+struct Progress;
+
+impl Observer for Progress {
+    fn event(&mut self, event: &Event<'_>) {
+        let Event::ConfigurationEnded { reports, .. } = event else { return };
+        for report in *reports {
+            if let Some(winner) = &report.winner {
+                eprintln!("{}: {winner}", report.measured.entry.key);
+            }
+        }
+    }
+}

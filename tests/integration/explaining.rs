@@ -1,0 +1,154 @@
+//! What is said about a choice, by the library and on the command line.
+
+use std::time::Duration;
+
+use voxtune::{
+    Arch, DType, DeviceIdentity, Direction, KernelHash, KernelSize, MissPolicy, Operation,
+    Registry, ShapeKey, Tuner,
+};
+use voxtune_cache::{CacheDir, EntryKey, Environment, Interval, Outcome, Record, Timing, Workload};
+
+use crate::command::{Finished, xtask};
+use crate::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("explaining::each_grade", each_grade);
+    suite.test("explaining::on_the_command_line", on_the_command_line);
+    suite.test("explaining::bad_arguments", bad_arguments);
+}
+
+const DEFAULT: &str = "implicit_gemm:rows=128:cols=64:depth=16";
+const FAST: &str = "explicit_gemm";
+const ARCH: Arch = Arch::sm(9, 0);
+
+fn device(name: &str) -> DeviceIdentity {
+    DeviceIdentity { arch: ARCH, name: name.to_owned(), units: 132 }
+}
+
+fn operation(direction: Direction) -> Operation {
+    let kernel = KernelSize::submanifold(3).unwrap();
+    Operation::submanifold(direction, DType::Float32, 32, 64, kernel)
+}
+
+fn key(direction: Direction, rows: usize) -> ShapeKey {
+    ShapeKey::new(operation(direction), rows, rows, rows * 5)
+}
+
+/// A race that cuBLAS has won, on this device.
+fn race(name: &str, direction: Direction, rows: usize) -> (EntryKey, [Record; 2]) {
+    let rows_64 = rows as u64;
+    let workload = Workload {
+        cloud: "uniform".to_owned(),
+        rows_in: rows_64,
+        rows_out: rows_64,
+        pairs: rows_64 * 5,
+        batch: 1,
+        cold: true,
+    };
+    let entry = EntryKey { device: device(name), key: key(direction, rows), workload };
+    let record = |id: &str, median_ns: u64, default: bool| Record {
+        algo: id.parse().unwrap(),
+        kernel_hash: KernelHash::new(1),
+        default,
+        requires: None,
+        environment: Environment {
+            tool: "voxtune 0.1.0".to_owned(),
+            driver: "CUDA 13.0".to_owned(),
+            toolkit: "CUDA 13.0".to_owned(),
+        },
+        outcome: Outcome::Measured(Timing {
+            median_ns,
+            spread_ns: median_ns / 100,
+            min_ns: median_ns,
+            samples: 9,
+            clock_mhz: None,
+            ratio_to_default: (!default).then_some(Interval { low: 0.79, median: 0.8, high: 0.81 }),
+            max_error: 1e-7,
+        }),
+    };
+    (entry, [record(FAST, 40_000, false), record(DEFAULT, 50_000, true)])
+}
+
+/// A folder in which a device was measured at two sizes.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = CacheDir::new(folder.path());
+    let update = cache.update(ARCH, Duration::from_secs(9), |evidence| {
+        for rows in [1 << 14, 1 << 17] {
+            let (entry, records) = race("A GPU", Direction::Forward, rows);
+            for record in records {
+                evidence.insert(entry.clone(), record).unwrap();
+            }
+        }
+    });
+    assert!(update.unwrap().decisions_written);
+    folder
+}
+
+fn each_grade() {
+    let folder = folder();
+    let tuner = Tuner::builder().folder(folder.path()).build();
+    let strict = Tuner::builder().folder(folder.path()).policy(MissPolicy::Fail).build();
+    let pinned = Tuner::builder()
+        .folder(folder.path())
+        .pin(Direction::Forward, "implicit_gemm".parse().unwrap())
+        .build();
+    let registry = Registry::of_device(&device("H100"));
+    let explain =
+        |tuner: &Tuner, name: &str, key: ShapeKey| tuner.explain_at(&device(name), &registry, &key);
+    use Direction::{Forward, Wgrad};
+    let texts = [
+        explain(&tuner, "A GPU", key(Forward, 1 << 17)),
+        explain(&tuner, "A GPU", key(Forward, 1 << 16)),
+        explain(&tuner, "Another GPU", key(Forward, 1 << 17)),
+        explain(&tuner, "A GPU", key(Wgrad, 1 << 17)),
+        explain(&tuner, "A GPU", key(Forward, 1 << 5)),
+        explain(&pinned, "A GPU", key(Forward, 1 << 17)),
+        explain(&strict, "A GPU", key(Forward, 1 << 16)),
+    ]
+    .map(|explanation| explanation.to_string());
+    insta::assert_snapshot!("explanations", texts.join("\n"));
+
+    let exact = explain(&tuner, "A GPU", key(Forward, 1 << 17)).answer.unwrap();
+    assert_eq!(exact.measured.len(), 1);
+    let margin = exact.measured[0].margin().unwrap();
+    assert!((margin - 0.25).abs() < 1e-9, "{margin}");
+}
+
+fn on_the_command_line() {
+    let folder = folder();
+    let explain = |more: &[&str]| {
+        let mut command = xtask();
+        command.args(["explain", "--no-embedded", "--arch", "sm_90", "--channels", "32,64"]);
+        command.args(["--dtypes", "float32", "--directions", "forward"]).args(more);
+        command.arg("--out").arg(folder.path());
+        Finished::of(command.output().unwrap()).success().stdout
+    };
+    let exact = explain(&["--num-voxels", "131072"]);
+    assert!(exact.contains("grade      exact (user)"), "{exact}");
+    assert!(exact.contains("on         A GPU (sm_90, 132 SMs)"), "{exact}");
+    assert!(exact.contains("driver CUDA 13.0"), "{exact}");
+    let named =
+        explain(&["--num-voxels", "131072", "9", "--device-name", "Other", "--units", "99"]);
+    assert!(named.contains("same architecture (user: A GPU (sm_90, 132 SMs))"), "{named}");
+    assert!(named.contains("Other (sm_90, 99 SMs)"), "{named}");
+    assert_eq!(named.matches("  runs ").count(), 2, "{named}");
+    let dense = explain(&["--num-voxels", "131072", "--density", "20"]);
+    assert!(dense.contains("2^17 density 16-32"), "{dense}");
+}
+
+fn bad_arguments() {
+    for (arguments, mention) in [
+        (&["explain", "--channels", "32,64"][..], "--num-voxels"),
+        (&["explain", "--num-voxels", "9", "--channels", "32"], "C_in,C_out"),
+        (
+            &["explain", "--num-voxels", "9", "--channels", "3,4", "--kernel-sizes", "2"],
+            "1, 3 or 5",
+        ),
+        (&["explain", "--num-voxels", "9", "--channels", "3,4", "--arch", "sm9"], "sm_90"),
+    ] {
+        let finished = crate::command::run(arguments);
+        assert_eq!(finished.status, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(mention), "{finished:?}");
+    }
+}

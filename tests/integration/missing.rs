@@ -1,0 +1,201 @@
+//! Keys that no cache holds: recorded for later, measured at once, or refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use voxtune::{
+    DType, Device, Direction, Grade, GradeKind, KernelSize, Miss, MissJournal, MissPolicy, Source,
+    SparseTensor, SubmConv3d, Tensor, TuneError, TuneOnMiss, Tuner, Voxel, Voxels,
+};
+use voxtune_cache::{CacheDir, Decisions};
+use voxtune_tune::TuneNow;
+
+use crate::command::{Finished, run, xtask};
+use crate::populating::evidence;
+use crate::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("missing::a_journal_is_populated", a_journal_is_populated);
+    suite.test("missing::a_miss_is_tuned_and_kept", a_miss_is_tuned_and_kept);
+    suite.test("missing::many_that_miss_at_once_agree", many_agree);
+    suite.test("missing::a_tuner_that_fails_is_asked_once", a_failing_tuner_is_asked_once);
+    suite.test("missing::a_plan_of_shapes", a_plan_of_shapes);
+    suite.test("missing::files_without_shapes_are_refused", files_without_shapes);
+    #[cfg(unix)]
+    suite.test("missing::a_folder_that_others_can_write_does_not_count", untrusted_folder);
+}
+
+const ROWS: i32 = 800;
+
+fn device() -> Device {
+    Device::cpu_with_threads(1).unwrap()
+}
+
+fn layer(device: &Device, tuner: &Tuner) -> SubmConv3d {
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let weights = vec![0.5; kernel.volume() * 4 * 6];
+    SubmConv3d::with_tuner(device, tuner.clone(), 4, 6, kernel, DType::Float32, &weights).unwrap()
+}
+
+fn input(device: &Device) -> SparseTensor {
+    let cells = (0..ROWS).map(|i| Voxel::new(0, i % 10, i / 10 % 10, i / 100)).collect();
+    let voxels = Voxels::new(device, cells).unwrap();
+    let features = Tensor::from_fn(device, DType::Float32, ROWS as usize, 4, |i| i as f32).unwrap();
+    SparseTensor::new(voxels, features).unwrap()
+}
+
+/// The grade of a layer's forward direction after a call.
+fn grade_after_call(device: &Device, tuner: &Tuner) -> Grade {
+    let (layer, input) = (layer(device, tuner), input(device));
+    layer.forward(&input).unwrap();
+    layer.resolve(Direction::Forward, input.voxels()).unwrap().grade().clone()
+}
+
+fn tune_now(folder: &std::path::Path) -> MissPolicy {
+    let hook = TuneNow::new(CacheDir::new(folder)).budget(Duration::ZERO);
+    MissPolicy::TuneNow(Arc::new(hook))
+}
+
+fn a_journal_is_populated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("misses");
+    let device = device();
+    let tuner = Tuner::builder().journal(MissJournal::new(&path)).build();
+    assert_eq!(grade_after_call(&device, &tuner), Grade::Default);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.starts_with("voxels=800 channels=4,6 kernel=3x3x3 dtype=float32 direction=forward")
+    );
+
+    // A writer that was killed left half a line.
+    std::fs::write(&path, text.clone() + "voxels=8").unwrap();
+    let out = folder.path().join("caches");
+    let mut command = xtask();
+    command.args(["populate", "--device", "cpu", "--threads", "1", "--budget", "0"]);
+    command.args(["--clouds", "uniform", "--from-misses"]).arg(&path).arg("--out").arg(&out);
+    let finished = Finished::of(command.output().unwrap()).success();
+    assert_eq!(finished.last_line(), "requested 1 = measured 1 + skipped 0 + failed 0");
+    assert!(finished.stderr.contains("line 2"), "{finished:?}");
+    assert!(finished.stderr.contains("which no generated cloud has"), "{finished:?}");
+    let evidence = evidence(&out);
+    let (entry, _) = evidence.entries().next().unwrap();
+    assert_eq!((evidence.len(), entry.workload.rows_out), (1, 800));
+    // The made-up cloud is dense, the generated one is not: near enough to answer.
+    let tuned = Tuner::builder().folder(&out).build();
+    assert_eq!(grade_after_call(&device, &tuned).kind(), GradeKind::Default);
+}
+
+fn a_miss_is_tuned_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = device();
+    let tuner = Tuner::builder().policy(tune_now(folder.path())).build();
+    let exact = Grade::Exact { source: Source::User };
+    assert_eq!(grade_after_call(&device, &tuner), exact);
+    // It is on the disk: another process finds it without tuning.
+    let later = Tuner::builder().user_folder(folder.path().join("missing")).build();
+    assert_eq!(grade_after_call(&device, &later), Grade::Default);
+    let later = Tuner::builder().folder(folder.path()).policy(MissPolicy::Fail).build();
+    assert_eq!(grade_after_call(&device, &later), exact);
+    let evidence = evidence(folder.path());
+    let (entry, records) = evidence.entries().next().unwrap();
+    assert_eq!((evidence.len(), &*entry.workload.cloud), (1, "call"));
+    assert!(records.iter().any(|record| record.timing().is_some()));
+}
+
+/// Each tuner is as good as a process: they share the folder and nothing else.
+fn many_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let winner = || {
+        let device = device();
+        let tuner = Tuner::builder().policy(tune_now(folder.path())).build();
+        let (layer, input) = (layer(&device, &tuner), input(&device));
+        layer.forward(&input).unwrap();
+        let resolution = layer.resolve(Direction::Forward, input.voxels()).unwrap();
+        assert_eq!(*resolution.grade(), Grade::Exact { source: Source::User });
+        resolution.algorithm().id().clone()
+    };
+    let winners: Vec<_> = std::thread::scope(|scope| {
+        let threads = [(); 4].map(|()| scope.spawn(winner));
+        threads.map(|thread| thread.join().unwrap()).into()
+    });
+    assert!(winners.iter().all(|one| *one == winners[0]), "{winners:?}");
+    assert_eq!(evidence(folder.path()).len(), 1);
+}
+
+#[derive(Debug, Default)]
+struct Failing(std::sync::atomic::AtomicUsize);
+
+impl TuneOnMiss for Failing {
+    fn tune(&self, miss: &Miss<'_>) -> Result<Decisions, TuneError> {
+        assert_eq!((miss.counts.n_out, miss.voxels.len()), (800, 800));
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(TuneError("no".into()))
+    }
+}
+
+fn a_failing_tuner_is_asked_once() {
+    let device = device();
+    let hook = Arc::new(Failing::default());
+    let policy = MissPolicy::TuneNow(hook.clone());
+    let tuner = Tuner::builder().policy(policy).build();
+    for _ in 0..3 {
+        assert_eq!(grade_after_call(&device, &tuner), Grade::Default);
+    }
+    assert_eq!(hook.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+fn a_plan_of_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shapes");
+    let text = "# two layers\nvoxels=100000 channels=32,64\nvoxels=120000 channels=32,64\n\
+                voxels=500000 channels=64,64 dtype=bfloat16 kernel=5 direction=forward\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let listed = run(&["populate", "--dry-run", "--shapes", path, "--clouds", "surface"]).success();
+    insta::assert_snapshot!("shapes", listed.stdout);
+    assert!(listed.stderr.contains("3, in 2 configurations"), "{listed:?}");
+    let refused = run(&["populate", "--dry-run", "--shapes", path, "--channels", "3,4"]);
+    assert_eq!(refused.status, Some(2), "{refused:?}");
+}
+
+fn files_without_shapes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shapes");
+    for (bytes, mention) in [
+        (&b""[..], "no shape"),
+        (b"voxels=5\n", "line 1"),
+        (b"[{\"voxels\": 5}]", "channels"),
+        (b"\x80", "namespaces"),
+        (b"voxels=5 channels=3,4 kernel=2\n", "1, 3 or 5"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let finished = run(&["populate", "--dry-run", "--shapes", path.to_str().unwrap()]);
+        assert_eq!(finished.status, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(mention), "{finished:?}");
+    }
+}
+
+#[cfg(unix)]
+fn untrusted_folder() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("caches");
+    let device = device();
+    let tuner = Tuner::builder().policy(tune_now(&path)).build();
+    grade_after_call(&device, &tuner);
+    let own = || Tuner::builder().user_folder(&path).build();
+    assert_eq!(own().warnings().len(), 0, "{:?}", own().warnings());
+    assert_eq!(grade_after_call(&device, &own()).kind(), GradeKind::Exact);
+    set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+    let open = own();
+    assert_eq!(open.warnings().len(), 1);
+    let warning = open.warnings()[0].to_string();
+    assert!(warning.contains("777") && warning.contains("caches"), "{warning}");
+    assert_eq!(grade_after_call(&device, &open), Grade::Default);
+    // What the program names itself counts.
+    let named = Tuner::builder().folder(&path).build();
+    assert_eq!(grade_after_call(&device, &named).kind(), GradeKind::Exact);
+}

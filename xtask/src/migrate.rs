@@ -1,0 +1,84 @@
+//! `migrate`: brings cache files to the current version of their formats.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use voxtune::Arch;
+use voxtune_cache::{CacheDir, CacheError, FileKind, FileName, file_version};
+
+use crate::exit::{Exit, Failure};
+use crate::folder::FolderArguments;
+use crate::output;
+
+/// How long to wait for a populate that is writing the same file.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+/// Arguments of `migrate`.
+#[derive(Debug, clap::Args)]
+pub struct MigrateArguments {
+    /// Folders of caches [default: where populate would write]
+    #[arg(value_name = "DIR", conflicts_with_all = ["out", "user"])]
+    paths: Vec<PathBuf>,
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    folder: FolderArguments,
+}
+
+pub(crate) fn run(arguments: &MigrateArguments) -> Result<Exit, Failure> {
+    let folders = if arguments.paths.is_empty() {
+        vec![arguments.folder.resolve()?]
+    } else {
+        arguments.paths.clone()
+    };
+    let mut exit = Exit::Success;
+    for folder in &folders {
+        if !folder.is_dir() {
+            return Err(Failure::usage(format!("{}: expected a folder", folder.display())));
+        }
+        let cache = CacheDir::new(folder);
+        for arch in cache.archs().map_err(Failure::failed)? {
+            if let Err(error) = migrate(&cache, arch, arguments.dry_run) {
+                output::complain("error", error);
+                exit = Exit::Failure;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Writes an architecture's files anew if one of them is of an earlier version.
+fn migrate(cache: &CacheDir, arch: Arch, dry_run: bool) -> Result<(), CacheError> {
+    let mut older = false;
+    for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
+        let path = cache.path().join(FileName { arch, kind }.to_string());
+        let Some(version) = version_at(&path)? else { continue };
+        let (path, current) = (path.display(), kind.version());
+        if version == current {
+            output::result(format_args!("{path}: version {version}, current"));
+        } else {
+            let verb = if dry_run { "would become" } else { "becomes" };
+            output::result(format_args!("{path}: version {version} {verb} {current}"));
+            older = true;
+        }
+    }
+    if older && !dry_run {
+        // A writer writes the current version, whatever it has read.
+        let update = cache.update(arch, LOCK_WAIT, |_| ())?;
+        output::set_aside(&update.set_aside);
+    }
+    Ok(())
+}
+
+/// The version of a file; `None` where there is none.
+fn version_at(path: &Path) -> Result<Option<u32>, CacheError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(file_version(&bytes, path)?.1)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => {
+            Err(CacheError::Io { path: path.to_owned(), action: "read the file", source })
+        }
+    }
+}
