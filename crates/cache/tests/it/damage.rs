@@ -63,7 +63,9 @@ fn damage_behind_a_right_checksum_is_an_error_or_another_file() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
     for (name, count, recode) in files {
         let Some(sound) = shipped(name) else { return };
-        assert_eq!(recode(&sound).unwrap(), sound);
+        // Of an earlier version the shipped file may be; what is damaged is of this one.
+        let sound = recode(&sound).unwrap();
+        assert!(recode(&sound).unwrap() == sound, "{name} encodes as it was decoded");
         let mut refused = 0;
         for number in 0..count {
             let mut checked = sound[HEAD..].to_vec();
