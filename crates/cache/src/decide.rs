@@ -7,6 +7,7 @@ use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
 use crate::decision::{Decision, Decisions};
 use crate::evidence::{Evidence, Records};
 use crate::record::{Outcome, Requirement};
+use crate::timing::Timing;
 
 /// Differences below this fraction are noise, however small the spread of the samples.
 pub const NOISE_FLOOR: f64 = 0.01;
@@ -40,8 +41,10 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
 ///    the two relative spreads, each at least a [`TIMER_STEP_NS`], and in all at least
 ///    [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
-/// 6. only an algorithm that beat the default in the rounds in which both ran takes its place:
-///    where the interval of that ratio reaches 1 on some workload, the default stays.
+/// 6. only an algorithm that beat the default takes its place: on every workload the interval of their
+///    ratio in the rounds in which both ran stays below 1, or its median is faster than the default ever
+///    was by more than [`NOISE_CEILING`], since of three rounds one late sample widens the interval to
+///    anything.
 ///
 /// A key none of whose algorithms is left has no decision.
 #[must_use]
@@ -74,8 +77,7 @@ pub fn significantly_beaten<'a>(
 struct Standing<'a> {
     algo: &'a AlgoId,
     default: bool,
-    /// Whether the interval of its ratio to the default stays below 1 on every workload where
-    /// there is one.
+    /// Whether it beat the default on every workload that knows their ratio.
     beats_default: bool,
     requires: Option<Requirement>,
     /// Median time by index of the workload.
@@ -158,7 +160,12 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
     let mut standings: BTreeMap<&AlgoId, Standing<'a>> = BTreeMap::new();
     let mut out: BTreeSet<&AlgoId> = BTreeSet::new();
     for (workload, records) in workloads.into_iter().enumerate() {
-        for record in records.preferred() {
+        let preferred = records.preferred();
+        let default_min_ns = preferred
+            .iter()
+            .filter(|record| record.default)
+            .find_map(|record| Some(record.timing()?.min_ns));
+        for record in preferred {
             let Outcome::Measured(timing) = &record.outcome else {
                 out.insert(&record.algo);
                 continue;
@@ -173,7 +180,7 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
                 score: 1.0,
             });
             standing.default |= record.default;
-            standing.beats_default &= timing.ratio_to_default.is_none_or(|ratio| ratio.high < 1.0);
+            standing.beats_default &= beats_default(timing, default_min_ns);
             standing.requires = standing.requires.or(record.requires);
             standing.medians_ns.insert(workload, timing.median_ns);
             let step = TIMER_STEP_NS / timing.median_ns.max(1) as f64;
@@ -182,6 +189,12 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
     }
     standings.retain(|algo, _| !out.contains(algo));
     standings.into_values().collect()
+}
+
+fn beats_default(timing: &Timing, default_min_ns: Option<u64>) -> bool {
+    let always_slower = default_min_ns
+        .is_some_and(|min_ns| timing.median_ns as f64 * (1.0 + NOISE_CEILING) < min_ns as f64);
+    always_slower || timing.ratio_to_default.is_none_or(|ratio| ratio.high < 1.0)
 }
 
 /// Of a ranking, those within the noise of its first.

@@ -98,6 +98,7 @@ impl ImplicitGemm {
             resident: self.resident(),
             copies: self.copies(gathered, op.c_out),
             reads: [0, 0],
+            keeps_weights: false,
         }
     }
 

@@ -148,6 +148,7 @@ impl MaskGemm {
             copies: copies(self.rows * self.depth, gathered, 8)
                 + copies(self.cols * self.depth, op.c_out, 8),
             reads: [self.cols / warp_cols, self.rows / warp_rows],
+            keeps_weights: false,
         }
     }
 

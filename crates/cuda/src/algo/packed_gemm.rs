@@ -6,6 +6,7 @@ use voxtune_shape::{AlgoId, DType, Direction, Operation};
 use super::copy_elements;
 use super::mask_gemm::channels;
 use crate::instance::{Instance, dtype_define};
+use crate::model::{MapSize, Rates, Tiles, Unit, Work};
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ const ROWS: usize = 16;
 
 /// Elements of the inner dimension that a warp multiplies at a time.
 const SLICE: usize = 32;
+
+/// A row number in the table.
+const ROW_NUMBER_BYTES: f64 = 4.0;
 
 /// Result channels whose accumulators leave room for what is gathered.
 const MOST_RESULT: u32 = 64;
@@ -57,6 +61,33 @@ impl PackedGemm {
         let (gathered, result) = channels(op);
         let slices = (op.kernel.volume() * Self::pack(gathered)).div_ceil(SLICE);
         slices * result.next_multiple_of(8) as usize * SLICE * 2
+    }
+
+    /// What a launch asks of a device: each warp is a block of its own, and reads the table of all offsets.
+    pub(super) fn work(self, op: &Operation, size: MapSize, rates: &Rates) -> Work {
+        let (gathered, result) = channels(op);
+        let bytes = op.dtype.bytes() as f64;
+        let rows = if op.direction == Direction::Dgrad { size.n_in } else { size.n_out };
+        let volume = op.kernel.volume() as f64;
+        let slices = (op.kernel.volume() * Self::pack(gathered)).div_ceil(SLICE) as f64;
+        let cols = f64::from(result.next_multiple_of(8));
+        let present = size.pairs as f64 / (rows.max(1) as f64 * volume);
+        let numbers = ROWS as f64 * volume / slices;
+        let row_bytes = f64::from(gathered) * bytes;
+        Work::Tiles(Tiles {
+            blocks: rows.div_ceil(ROWS) as f64,
+            resident: f64::from(self.warps * self.blocks),
+            steps: slices,
+            multiply_ns: 2.0 * (ROWS * SLICE) as f64 * cols
+                / (Unit::Mma.flops_clock(rates) * rates.clock_ghz),
+            shared_ns: cols * SLICE as f64 * bytes / (rates.shared_bytes_clock * rates.clock_ghz),
+            cache_bytes: numbers * (ROW_NUMBER_BYTES + present * row_bytes),
+            copies: 2.0 * numbers,
+            copies_a_thread: 2.0 * numbers / 32.0,
+            result_bytes: ROWS as f64 * cols * bytes,
+            memory_bytes: rows as f64 * (volume * ROW_NUMBER_BYTES + f64::from(result) * bytes)
+                + size.n_in.max(size.n_out) as f64 * row_bytes,
+        })
     }
 
     pub(super) fn instance(self, op: &Operation) -> Instance {

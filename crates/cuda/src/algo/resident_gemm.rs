@@ -6,6 +6,7 @@ use super::copy_elements;
 use super::mask_gemm::channels;
 use crate::instance::{Instance, dtype_define};
 use crate::map::RowOrder;
+use crate::model::{RowTile, Unit};
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,23 @@ impl ResidentGemm {
         let fitting =
             SHAPES.iter().map(|(_, kib)| *kib).filter(|kib| (kib * 1024) as usize <= shared_bytes);
         fitting.max() == Some(self.kib)
+    }
+
+    /// The geometry behind its cost: each warp is a block of its own.
+    pub(super) fn tile(self, op: &Operation) -> RowTile {
+        RowTile {
+            rows: ROWS as u32,
+            cols: channels(op).1.next_multiple_of(8),
+            depth: SLICE,
+            skipped_rows: ROWS as u32,
+            order: self.order,
+            unit: Unit::Mma,
+            threads: 32,
+            resident: self.warps,
+            copies: ROWS as u32 * SLICE / 8,
+            reads: [1, 1],
+            keeps_weights: true,
+        }
     }
 
     /// Mirrors `WEIGHT_BYTES` of `resident_gemm.cu`.

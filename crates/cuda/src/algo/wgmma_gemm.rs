@@ -109,6 +109,7 @@ impl WgmmaGemm {
             resident: self.blocks,
             copies: self.rows * self.depth / 8,
             reads: [1, self.rows / 64],
+            keeps_weights: false,
         }
     }
 

@@ -5,6 +5,7 @@ use voxtune_shape::{AlgoId, DType, Direction, Operation};
 use super::pair_units::PairUnits;
 use crate::instance::{Instance, dtype_define};
 use crate::map::MapCounts;
+use crate::model::{PairTile, Unit};
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,20 @@ impl WgmmaWgrad {
             && dense(self.rows, self.cols)
             && gathered(self.rows, self.cols) * 8 <= least_gathered * 9
             && even
+    }
+
+    /// The geometry behind its cost. One warpgroup copies, a row of 16 bytes a copy.
+    pub(super) fn tile(self, op: &Operation) -> PairTile {
+        PairTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            split: (self.split / self.tiles(op) as u32).max(1),
+            unit: Unit::Wgmma,
+            threads: 128,
+            resident: self.blocks,
+            copies: (self.rows + self.cols) * self.depth / 8,
+        }
     }
 
     #[cfg(test)]

@@ -34,44 +34,65 @@ const TILES: Constants = Constants {
 
 /// `mask_gemm`.
 pub(crate) const MASK: Constants = Constants {
-    copy_clocks: 4.4,
-    stage_ns: 563.0,
-    thread_copy_ns: 36.0,
-    block_ns: 2420.0,
+    copy_clocks: 4.0,
+    stage_ns: 647.0,
+    thread_copy_ns: 14.4,
+    block_ns: 4362.0,
     launch_ns: 7100.0,
     ..TILES
 };
 
 /// `wgmma_gemm`: warps of their own copy, so copies take nothing from those that multiply.
 pub(crate) const WGMMA: Constants = Constants {
-    stage_ns: 361.0,
-    thread_copy_ns: 19.5,
-    block_ns: 565.0,
+    stage_ns: 380.0,
+    thread_copy_ns: 17.8,
+    block_ns: 504.0,
     launch_ns: 8000.0,
     ..TILES
 };
 
 /// `pair_gemm`, with the kernel that adds up partial results.
 pub(crate) const PAIR: Constants = Constants {
-    copy_clocks: 7.1,
-    stage_ns: 114.0,
-    thread_copy_ns: 69.0,
-    block_ns: 5470.0,
+    copy_clocks: 8.8,
+    thread_copy_ns: 81.9,
+    block_ns: 3015.0,
     launch_ns: 9000.0,
     ..TILES
 };
 
 /// `implicit_gemm`, forward and dgrad: copies widen to float32 on their way.
 pub(crate) const IMPLICIT: Constants =
-    Constants { copy_clocks: 42.8, thread_copy_ns: 1.4, launch_ns: 3000.0, ..TILES };
+    Constants { copy_clocks: 49.8, thread_copy_ns: 1.4, launch_ns: 3000.0, ..TILES };
 
 /// `implicit_gemm`, wgrad.
 pub(crate) const IMPLICIT_WGRAD: Constants =
-    Constants { copy_clocks: 40.9, stage_ns: 31.0, block_ns: 350.0, launch_ns: 9000.0, ..TILES };
+    Constants { copy_clocks: 45.0, stage_ns: 15.0, launch_ns: 9000.0, ..TILES };
 
 /// `explicit_gemm`, forward and dgrad: gather, product and scatter of an offset.
-pub(crate) const EXPLICIT: Constants = Constants { launch_ns: 9400.0, traffic: 1.8, ..TILES };
+pub(crate) const EXPLICIT: Constants = Constants { launch_ns: 10_337.0, traffic: 2.07, ..TILES };
 
 /// `explicit_gemm`, wgrad.
 pub(crate) const EXPLICIT_WGRAD: Constants =
     Constants { launch_ns: 13_500.0, traffic: 3.0, ..TILES };
+
+/// `resident_gemm`.
+pub(crate) const RESIDENT: Constants = Constants {
+    stage_ns: 128.0,
+    thread_copy_ns: 26.5,
+    block_ns: 4404.0,
+    launch_ns: 9000.0,
+    ..TILES
+};
+
+/// `packed_gemm`.
+pub(crate) const PACKED: Constants = Constants {
+    copy_clocks: 5.1,
+    thread_copy_ns: 103.6,
+    block_ns: 1491.0,
+    launch_ns: 6000.0,
+    ..TILES
+};
+
+/// `wgmma_wgrad`, with the kernel that adds up partial results.
+pub(crate) const WGMMA_WGRAD: Constants =
+    Constants { stage_ns: 4.0, thread_copy_ns: 0.2, block_ns: 965.0, launch_ns: 9000.0, ..TILES };

@@ -32,7 +32,10 @@ pub use constants::Constants;
 pub use rates::Rates;
 pub use work::{Passes, Tiles, Work};
 
-pub(crate) use constants::{EXPLICIT, EXPLICIT_WGRAD, IMPLICIT, IMPLICIT_WGRAD, MASK, PAIR, WGMMA};
+pub(crate) use constants::{
+    EXPLICIT, EXPLICIT_WGRAD, IMPLICIT, IMPLICIT_WGRAD, MASK, PACKED, PAIR, RESIDENT, WGMMA,
+    WGMMA_WGRAD,
+};
 pub(crate) use pair_tile::PairTile;
 pub(crate) use row_tile::RowTile;
 pub(crate) use work::Unit;

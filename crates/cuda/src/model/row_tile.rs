@@ -32,6 +32,8 @@ pub(crate) struct RowTile {
     /// How often products read each gathered row and each weight of a step from shared memory; 0
     /// where something else is known to bind.
     pub(crate) reads: [u32; 2],
+    /// Whether weights stay in shared memory, so that steps bring none.
+    pub(crate) keeps_weights: bool,
 }
 
 /// Every place of the table of row numbers is read once.
@@ -70,7 +72,7 @@ impl RowTile {
             steps: offsets * depth_steps,
             multiply_ns: products * multiplied / unit_rate,
             shared_ns: (operands + copied * a_panel + b_panel) / shared_rate,
-            cache_bytes: b_panel
+            cache_bytes: if self.keeps_weights { 0.0 } else { b_panel }
                 + useful_depth * f64::from(self.rows) * copied * bytes
                 + ROW_NUMBER_BYTES * f64::from(self.rows) / depth_steps,
             copies: f64::from(self.copies),

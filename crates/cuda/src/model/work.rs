@@ -24,7 +24,7 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// Operations a cycle of a multiprocessor.
-    pub(super) const fn flops_clock(self, rates: &Rates) -> f64 {
+    pub(crate) const fn flops_clock(self, rates: &Rates) -> f64 {
         match self {
             Self::Mma => rates.mma_flops_clock,
             Self::Wgmma => rates.wgmma_flops_clock,

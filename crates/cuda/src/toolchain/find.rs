@@ -52,7 +52,8 @@ impl Toolchain {
         })?;
         let command = shared_command()?;
         Ok(Self {
-            nvcc: nvcc.to_owned(),
+            // Compilations run in folders of their own.
+            nvcc: std::path::absolute(nvcc).unwrap_or_else(|_| nvcc.to_owned()),
             version: text,
             release,
             args: command.get_args().map(Into::into).collect(),

@@ -25,7 +25,7 @@ impl Estimate {
     /// The figures for fitted models are tested against the evidence in this module's tests.
     pub(super) const fn trust(self) -> Trust {
         if self.is_fitted {
-            Trust { worst_error: 1.4, enough: 8, clear_gain: 1.1 }
+            Trust { worst_error: 1.7, enough: 14, clear_gain: 1.1 }
         } else {
             Trust { worst_error: 2.0, enough: 20, clear_gain: 1.3 }
         }

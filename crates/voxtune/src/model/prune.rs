@@ -64,8 +64,8 @@ mod tests {
     fn the_slow_leave() {
         let mut field = [
             contender("a", 100.0),
-            contender("a", 139.0),
-            contender("a", 141.0),
+            contender("a", 169.0),
+            contender("a", 171.0),
             contender("b", 120.0),
             contender("b", 900.0),
         ];
