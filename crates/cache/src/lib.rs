@@ -61,5 +61,5 @@ pub use invalid::InvalidRecord;
 pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
 pub use store::{CacheDir, SetAside, Update};
-pub use table::{DeviceId, Table};
+pub use table::{DecisionId, DeviceId, Table};
 pub use timing::{Interval, Timing};

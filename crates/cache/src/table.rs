@@ -14,6 +14,18 @@ use crate::packed_key::PackedKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(u32);
 
+/// A decision's number in one [`Table`], less than its [length](Table::len).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DecisionId(u32);
+
+impl DecisionId {
+    /// The number.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Decisions, arranged for lookup. Lookups take no lock and allocate nothing.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -108,10 +120,25 @@ impl Table {
     /// The decision for this key on this very device, the device being looked up already.
     #[must_use]
     pub fn exact_by_id(&self, device: DeviceId, key: &ShapeKey) -> Option<DecisionRef<'_>> {
+        Some(self.decision(self.find(device, key)?))
+    }
+
+    /// The number of the decision for this key on this very device.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, device: DeviceId, key: &ShapeKey) -> Option<DecisionId> {
         let place = Place { device, key: PackedKey::new(key) };
         let found = |&number: &u32| self.rows[number as usize].place == place;
-        let number = self.index.find(hash(&place), found)?;
-        Some(self.decision(&self.rows[*number as usize]))
+        self.index.find(hash(&place), found).copied().map(DecisionId)
+    }
+
+    /// The decision of a number.
+    ///
+    /// # Panics
+    /// If the number is another table's, and greater than any of this one's.
+    #[must_use]
+    pub fn decision(&self, id: DecisionId) -> DecisionRef<'_> {
+        self.row(&self.rows[id.index()])
     }
 
     /// The decision for this key on a device of the same architecture, with that device: the device
@@ -145,7 +172,7 @@ impl Table {
         let operation = key.operation;
         self.devices_of(arch)
             .flat_map(move |(device, _)| self.rows_of(device, &operation))
-            .map(|row| self.decision(row))
+            .map(|row| self.row(row))
     }
 
     fn devices_of(&self, arch: Arch) -> impl Iterator<Item = (DeviceId, &Arc<DeviceIdentity>)> {
@@ -161,7 +188,7 @@ impl Table {
         &self.rows[start..start + len]
     }
 
-    fn decision(&self, row: &Row) -> DecisionRef<'_> {
+    fn row(&self, row: &Row) -> DecisionRef<'_> {
         let (set, index) = row.origin;
         self.sets[set as usize].at_ref(index as usize)
     }

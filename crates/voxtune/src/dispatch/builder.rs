@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use voxtune_cache::{CacheDir, CacheError, Decisions, Table, decode_decisions};
+use voxtune_cache::{CacheDir, CacheError, Decisions, decode_decisions};
 use voxtune_caches::EmbeddedFile;
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoMode, Direction};
 
+use super::layer::Layer;
 use super::policy::MissPolicy;
 use super::tuner::{Inner, Tuner};
 use super::{TunerError, embedded};
@@ -139,8 +140,8 @@ impl TunerBuilder {
             }
         }
         Ok(Tuner::of(Inner {
-            user: Table::new(decisions),
-            embedded: self.embedded.then(embedded::table),
+            user: Layer::new(decisions),
+            embedded: self.embedded.then(embedded::layer),
             modes: self.modes,
             policy: self.policy,
             journal: self.journal,

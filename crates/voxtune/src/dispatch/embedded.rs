@@ -2,12 +2,14 @@
 
 use std::sync::OnceLock;
 
-use voxtune_cache::{Decisions, Table, decode_decisions};
+use voxtune_cache::{Decisions, decode_decisions};
+
+use super::layer::Layer;
 
 /// The embedded decisions, decoded and validated at the first call of a process.
-pub(super) fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| Table::new(voxtune_caches::DECISIONS.iter().filter_map(decode)))
+pub(super) fn layer() -> &'static Layer {
+    static LAYER: OnceLock<Layer> = OnceLock::new();
+    LAYER.get_or_init(|| Layer::new(voxtune_caches::DECISIONS.iter().filter_map(decode)))
 }
 
 fn decode(file: &voxtune_caches::EmbeddedFile) -> Option<Decisions> {

@@ -10,7 +10,7 @@
 //! | the walk through the grades | `search`, `near`, `why` |
 //! | what it found | `grade` |
 //! | the same walk, told | `explain` |
-//! | which caches, which policy | `builder`, `tuner`, `embedded` |
+//! | which caches, which policy | `builder`, `tuner`, `layer`, `embedded` |
 //! | pinned algorithms | `pins` |
 //! | what happens to misses | `policy`, `tuned` |
 
@@ -18,6 +18,7 @@ mod builder;
 mod embedded;
 mod explain;
 mod grade;
+mod layer;
 mod near;
 mod pins;
 mod policy;

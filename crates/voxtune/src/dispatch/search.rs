@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use voxtune_cache::{DecisionRef, Table};
+use voxtune_cache::DecisionRef;
 use voxtune_shape::{AlgoId, AlgoMode, DeviceIdentity, ShapeKey};
 
+use super::layer::Layer;
 use super::near::guess;
 use super::why::Why;
 use super::{Grade, GradeKind, MissPolicy, Source};
@@ -50,7 +51,7 @@ type Answer<'t> = Result<Found<'t>, Why>;
 impl<'a, 't, L, I> Search<'a, L>
 where
     L: Fn() -> I,
-    I: Iterator<Item = (Source, &'t Table)>,
+    I: Iterator<Item = (Source, &'t Layer)>,
 {
     /// The first grade that answers. `passed` hears of those before it.
     pub(super) fn run(&self, mut passed: impl FnMut(Passed)) -> Result<Found<'t>, ConvError> {
@@ -64,16 +65,16 @@ where
         }
         passed(Passed { kind: GradeKind::Pinned, source: None, why: Why::NothingPinned });
         if let Some(found) =
-            self.ask(GradeKind::Exact, &mut passed, |source, table| self.exact(source, table))
+            self.ask(GradeKind::Exact, &mut passed, |source, layer| self.exact(source, layer))
         {
             return Ok(found);
         }
         if matches!(self.policy, MissPolicy::Fail) {
             return Err(ConvError::Miss { device: site.device.clone(), key: *key });
         }
-        self.ask(GradeKind::Sibling, &mut passed, |source, table| self.sibling(source, table))
+        self.ask(GradeKind::Sibling, &mut passed, |source, layer| self.sibling(source, layer))
             .or_else(|| {
-                self.ask(GradeKind::Near, &mut passed, |source, table| self.near(source, table))
+                self.ask(GradeKind::Near, &mut passed, |source, layer| self.near(source, layer))
             })
             .or_else(|| self.modelled(&mut passed))
             .or_else(|| self.default())
@@ -88,12 +89,12 @@ where
         &self,
         kind: GradeKind,
         passed: &mut impl FnMut(Passed),
-        answer: impl Fn(Source, &'t Table) -> Answer<'t>,
+        answer: impl Fn(Source, &'t Layer) -> Answer<'t>,
     ) -> Option<Found<'t>> {
-        (self.layers)().find_map(|(source, table)| {
-            answer(source, table)
+        (self.layers)().find_map(|(source, layer)| {
+            answer(source, layer)
                 .map_err(|why| {
-                    let why = if table.is_empty() { Why::NoDecisions } else { why };
+                    let why = if layer.table.is_empty() { Why::NoDecisions } else { why };
                     passed(Passed { kind, source: Some(source), why });
                 })
                 .ok()
@@ -104,38 +105,33 @@ where
     fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
         let Self { site, key, mode, .. } = *self;
         let cached = (self.layers)()
-            .find_map(|(source, table)| self.exact(source, table).ok())
+            .find_map(|(source, layer)| self.exact(source, layer).ok())
             .filter(|found| mode.admits(found.algorithm.id()));
         if let Some(found) = cached {
             return Some(Found { grade: Grade::Pinned, ..found });
         }
-        let usable = |algorithm: &&Arc<dyn Algorithm>| {
-            algorithm.applies(&key.operation) && algorithm.is_available()
-        };
         names.iter().find_map(|name| {
-            let named = |algorithm: &&Arc<dyn Algorithm>| {
-                let id = algorithm.id();
-                id == name || id.family() == name.as_str()
-            };
-            let algorithm = site.registry.algorithms().filter(usable).find(named)?;
+            let algorithm = site.registry.usable_named(name, &key.operation)?;
             Some(Found { algorithm: Arc::clone(algorithm), grade: Grade::Pinned, entry: None })
         })
     }
 
-    fn exact(&self, source: Source, table: &'t Table) -> Answer<'t> {
-        let device = table.device_id(self.site.device).ok_or(Why::DeviceUnknown)?;
-        let entry = table.exact_by_id(device, self.key).ok_or(Why::KeyUnknown)?;
-        self.usable(entry.preferred(), Some(entry), || Grade::Exact { source })
+    fn exact(&self, source: Source, layer: &'t Layer) -> Answer<'t> {
+        let Site { device, registry } = self.site;
+        let (algorithm, entry) = layer.exact(registry, device, self.key)?;
+        let (algorithm, grade) = (Arc::clone(algorithm), Grade::Exact { source });
+        Ok(Found { algorithm, grade, entry: Some(entry) })
     }
 
-    fn sibling(&self, source: Source, table: &'t Table) -> Answer<'t> {
-        let (device, entry) = table.same_arch(self.site.device, self.key).ok_or(Why::NoSibling)?;
+    fn sibling(&self, source: Source, layer: &'t Layer) -> Answer<'t> {
+        let (device, entry) =
+            layer.table.same_arch(self.site.device, self.key).ok_or(Why::NoSibling)?;
         let grade = || Grade::Sibling { source, device: Arc::clone(device) };
         self.usable(entry.preferred(), Some(entry), grade)
     }
 
-    fn near(&self, source: Source, table: &'t Table) -> Answer<'t> {
-        let guess = guess(table, self.site.device, self.key)?;
+    fn near(&self, source: Source, layer: &'t Layer) -> Answer<'t> {
+        let guess = guess(&layer.table, self.site.device, self.key)?;
         let grade = || Grade::Near { source, key: guess.from.key() };
         self.usable(guess.names(), Some(guess.from), grade)
     }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_cache::Table;
 use voxtune_shape::{DeviceIdentity, ShapeKey};
 
+use super::layer::Layer;
 use super::policy::{Miss, TuneOnMiss};
 
 /// Decisions that grow, one key at a time. Reading them takes no lock.
@@ -22,18 +22,18 @@ type Next = OnceLock<Box<Link>>;
 
 #[derive(Debug)]
 struct Link {
-    table: Table,
+    layer: Layer,
     next: Next,
 }
 
 impl Tuned {
     /// The decisions, oldest first.
-    pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
+    pub(super) fn layers(&self) -> impl Iterator<Item = &Layer> {
         let mut next = &self.first;
         std::iter::from_fn(move || {
             let link = next.get()?;
             next = &link.next;
-            Some(&link.table)
+            Some(&link.layer)
         })
     }
 
@@ -42,7 +42,7 @@ impl Tuned {
     pub(super) fn tune(&self, hook: &dyn TuneOnMiss, miss: &Miss<'_>) -> bool {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let device = miss.device.identity();
-        if self.tables().any(|table| table.exact(device, miss.key).is_some()) {
+        if self.layers().any(|layer| layer.table.exact(device, miss.key).is_some()) {
             return true;
         }
         if !tried.insert((device.clone(), *miss.key)) {
@@ -50,7 +50,7 @@ impl Tuned {
         }
         match hook.tune(miss) {
             Ok(decisions) => {
-                self.push(Table::new([decisions]));
+                self.push(Layer::new([decisions]));
                 true
             }
             Err(error) => {
@@ -61,11 +61,11 @@ impl Tuned {
     }
 
     /// Only under the lock of `tried`, so that no two look for the end at once.
-    fn push(&self, table: Table) {
+    fn push(&self, layer: Layer) {
         let mut next = &self.first;
         while let Some(link) = next.get() {
             next = &link.next;
         }
-        next.get_or_init(|| Box::new(Link { table, next: Next::new() }));
+        next.get_or_init(|| Box::new(Link { layer, next: Next::new() }));
     }
 }

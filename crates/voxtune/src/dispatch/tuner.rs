@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use voxtune_cache::{CacheDir, Table};
+use voxtune_cache::CacheDir;
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{DeviceIdentity, Operation, ShapeKey};
 
 use super::explain::Explanation;
+use super::layer::Layer;
 use super::pins::{PinError, modes_of_process};
 use super::policy::{Miss, MissPolicy};
 use super::search::{Found, Passed, Search, Site};
@@ -27,8 +28,8 @@ pub struct Tuner {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     /// Decisions of the caller's, then those of folders.
-    pub(super) user: Table,
-    pub(super) embedded: Option<&'static Table>,
+    pub(super) user: Layer,
+    pub(super) embedded: Option<&'static Layer>,
     pub(super) modes: AlgoModes,
     pub(super) policy: MissPolicy,
     pub(super) tuned: Tuned,
@@ -89,7 +90,7 @@ impl Tuner {
 
     /// The devices that the caches hold decisions for, those of the user first.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceIdentity> {
-        self.layers().flat_map(|(_, table)| table.devices()).map(|device| &**device)
+        self.layers().flat_map(|(_, layer)| layer.table.devices()).map(|device| &**device)
     }
 
     /// The algorithm that a key runs on a device. A key alone is never tuned: that takes voxels.
@@ -174,7 +175,7 @@ impl Tuner {
         let any = ShapeKey::new(*operation, 1, 1, 1);
         let measured: Vec<_> = self
             .layers()
-            .flat_map(|(_, table)| table.near(identity.arch, &any))
+            .flat_map(|(_, layer)| layer.table.near(identity.arch, &any))
             .map(|decision| (decision.device() == identity, decision.key()))
             .collect();
         let has_own = measured.iter().any(|(own, _)| *own);
@@ -221,10 +222,10 @@ impl Tuner {
     }
 
     /// The caches in the order of their authority.
-    pub(super) fn layers(&self) -> impl Iterator<Item = (Source, &Table)> {
+    pub(super) fn layers(&self) -> impl Iterator<Item = (Source, &Layer)> {
         let Inner { user, embedded, tuned, .. } = &*self.inner;
-        let own = std::iter::once(user).chain(tuned.tables()).map(|table| (Source::User, table));
-        own.chain(embedded.map(|table| (Source::Embedded, table)))
+        let own = std::iter::once(user).chain(tuned.layers()).map(|layer| (Source::User, layer));
+        own.chain(embedded.map(|layer| (Source::Embedded, layer)))
     }
 
     /// Whether two are one, shared.

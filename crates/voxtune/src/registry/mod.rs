@@ -4,10 +4,12 @@
 
 mod cpu;
 pub(crate) mod cuda;
+mod decided;
+mod memo;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
@@ -16,6 +18,8 @@ use voxtune_shape::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 use crate::device::CudaBackend;
 use crate::model::{Contender, choose, worth_measuring};
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts, Tensor};
+use decided::Decided;
+use memo::Memo;
 
 /// One call: an operation over a kernel map, with its operands.
 ///
@@ -114,12 +118,29 @@ impl fmt::Debug for dyn Algorithm {
     }
 }
 
+/// What was found out about algorithms. It never changes: code that a device has stays, and code that
+/// it lacks is not looked for again.
+#[derive(Default)]
+struct Known {
+    /// Whether the algorithm at a place can run an operation here.
+    usable: Memo<(Operation, usize), bool>,
+    /// What the model chose: places.
+    chosen: Memo<ShapeKey, Option<usize>>,
+    /// What the decisions of tables come to: places.
+    decided: Decided,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").finish_non_exhaustive()
+    }
+}
+
 /// The algorithms of a device, in a fixed order.
 #[derive(Clone, Debug)]
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
-    /// What the model chose for keys that were asked for: places in `algorithms`.
-    chosen: Arc<RwLock<HashMap<ShapeKey, Option<usize>>>>,
+    known: Arc<Known>,
     /// Where the first algorithm of a name is.
     places: HashMap<AlgoId, usize, FxBuildHasher>,
     /// Names the default of an operation, where that need not be asked of each algorithm.
@@ -163,7 +184,7 @@ impl Registry {
         for (place, algorithm) in algorithms.iter().enumerate() {
             places.entry(algorithm.id().clone()).or_insert(place);
         }
-        Self { algorithms, chosen: Arc::default(), places, default: None }
+        Self { algorithms, known: Arc::default(), places, default: None }
     }
 
     /// All algorithms.
@@ -174,8 +195,47 @@ impl Registry {
     /// The algorithm of this name, if it can run the operation here and now.
     #[must_use]
     pub fn usable(&self, id: &AlgoId, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
-        let algorithm = &self.algorithms[*self.places.get(id)?];
-        (algorithm.applies(operation) && algorithm.is_available()).then_some(algorithm)
+        let place = *self.places.get(id)?;
+        self.is_usable(place, operation).then(|| &self.algorithms[place])
+    }
+
+    /// The first of a decision's names that can run the operation here and now. Remembered by the
+    /// decision's number in a table, which has a number itself, and so many decisions.
+    #[inline]
+    pub(crate) fn decided<'n, N: Iterator<Item = &'n AlgoId>>(
+        &self,
+        table: (u64, usize),
+        decision: usize,
+        operation: &Operation,
+        names: impl FnOnce() -> N,
+    ) -> Option<&Arc<dyn Algorithm>> {
+        let usable = |id: &AlgoId| {
+            let place = *self.places.get(id)?;
+            self.is_usable(place, operation).then_some(place)
+        };
+        let place = self.known.decided.place(table, decision, || names().find_map(usable))?;
+        self.algorithms.get(place)
+    }
+
+    /// The first algorithm of this name or family that can run the operation here and now.
+    pub(crate) fn usable_named(
+        &self,
+        name: &AlgoId,
+        operation: &Operation,
+    ) -> Option<&Arc<dyn Algorithm>> {
+        let named = |id: &AlgoId| id == name || id.family() == name.as_str();
+        let mut all = self.algorithms.iter().enumerate();
+        let found = all.find(|(place, one)| named(one.id()) && self.is_usable(*place, operation));
+        found.map(|(_, algorithm)| algorithm)
+    }
+
+    /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
+    /// GPU it takes a look for the kernel.
+    fn is_usable(&self, place: usize, operation: &Operation) -> bool {
+        self.known.usable.get_or((*operation, place), |(operation, place)| {
+            let algorithm = &self.algorithms[*place];
+            algorithm.applies(operation) && algorithm.is_available()
+        })
     }
 
     /// What runs where nothing was measured: the default, else what is expected to matter for a map
@@ -201,18 +261,13 @@ impl Registry {
     /// what the device has the code of; `None` where it does not, or says nothing. Remembered by key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let chosen = self.chosen.read().unwrap_or_else(PoisonError::into_inner).get(key).copied();
-        let place = chosen.unwrap_or_else(|| {
+        let place = self.known.chosen.get_or(*key, |key| {
             let counts = MapCounts::typical(key);
             let usable = |algorithm: &dyn Algorithm| {
                 algorithm.applies(&key.operation) && algorithm.is_available()
             };
-            let fastest = choose(self.algorithms.iter(), &key.operation, counts, usable);
-            let place = fastest.and_then(|fastest| {
-                self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
-            });
-            self.chosen.write().unwrap_or_else(PoisonError::into_inner).insert(*key, place);
-            place
+            let fastest = choose(self.algorithms.iter(), &key.operation, counts, usable)?;
+            self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
         });
         place.map(|place| &self.algorithms[place])
     }

@@ -1,0 +1,47 @@
+//! A set of decisions that a tuner asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use voxtune_cache::{DecisionRef, Decisions, Table};
+use voxtune_shape::{DeviceIdentity, ShapeKey};
+
+use super::why::Why;
+use crate::{Algorithm, Registry};
+
+/// Decisions with a number, by which registries remember what they come to.
+#[derive(Debug)]
+pub(super) struct Layer {
+    number: u64,
+    pub(super) table: Table,
+}
+
+impl Layer {
+    pub(super) fn new(sets: impl IntoIterator<Item = Decisions>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { number: NEXT.fetch_add(1, Ordering::Relaxed), table: Table::new(sets) }
+    }
+
+    /// What the decision for a key on this very device comes to.
+    pub(super) fn exact<'r>(
+        &self,
+        registry: &'r Registry,
+        device: &DeviceIdentity,
+        key: &ShapeKey,
+    ) -> Result<(&'r Arc<dyn Algorithm>, DecisionRef<'_>), Why> {
+        let Self { number, table } = self;
+        let device = table.device_id(device).ok_or(Why::DeviceUnknown)?;
+        let id = table.find(device, key).ok_or(Why::KeyUnknown)?;
+        let entry = table.decision(id);
+        let names = || entry.preferred();
+        let table = (*number, table.len());
+        let algorithm = registry.decided(table, id.index(), &key.operation, names);
+        Ok((algorithm.ok_or(Why::Unusable)?, entry))
+    }
+}
+
+impl Default for Layer {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
