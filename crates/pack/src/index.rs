@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The longest name of a source or a define that a reader accepts.
+const MAX_NAME_BYTES: usize = 64;
+
 /// What a pack was made of, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -100,6 +103,11 @@ impl WireIndex {
 
     /// The kernels with their places, or what contradicts itself.
     pub(crate) fn kernels(&self) -> Result<Vec<(Kernel, Place)>, &'static str> {
+        // Each kernel gets names of its own, so a long one would grow with their number.
+        let is_long = |name: &String| name.len() > MAX_NAME_BYTES;
+        if self.families.iter().any(|(source, names)| names.iter().chain([source]).any(is_long)) {
+            return Err("a name is longer than any may be");
+        }
         let mut kernels = Vec::new();
         let mut expected = (0, 0);
         for wire in &self.kernels {

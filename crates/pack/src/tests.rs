@@ -160,6 +160,17 @@ fn a_frame_that_states_another_size_is_refused_before_it_is_decompressed() {
 }
 
 #[test]
+fn names_are_bounded_before_they_are_copied_for_each_kernel() {
+    for (source, define, sound) in
+        [(64, 64, true), (65, 4, false), (4, 65, false), (4, 100_000, false)]
+    {
+        let one = kernel(&"s".repeat(source), &[(&"D".repeat(define), 1)]);
+        let bytes = encode(&header(), &[(one, vec![1])]).unwrap();
+        assert_eq!(Pack::decode(bytes, "p").is_ok(), sound, "{source} and {define}");
+    }
+}
+
+#[test]
 fn what_is_no_pack_is_not_written() {
     let twice = vec![(kernel("probe.cu", &[]), vec![1]), (kernel("probe.cu", &[]), vec![2])];
     let differing =
