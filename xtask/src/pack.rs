@@ -154,7 +154,11 @@ impl std::fmt::Display for Plan {
         match (self.decisions, self.target) {
             (Some(_), _) => write!(f, "{choices} more that won, {} left out", self.pruned),
             (None, Target::Cubin(_)) => {
-                write!(f, "{choices} more by a model: nothing was measured")
+                write!(f, "{choices} more by a model of cost: nothing was measured")?;
+                match self.contents.without_room {
+                    0 => Ok(()),
+                    number => write!(f, "; no room for {number} that save least"),
+                }
             }
             (None, Target::Ptx) => f.write_str("for architectures that no pack knows"),
         }

@@ -22,7 +22,8 @@ impl MapCounts {
     }
 
     /// Counts in the middle of a key's classes, by ratio.
-    pub(crate) fn typical(key: &ShapeKey) -> Self {
+    #[must_use]
+    pub fn typical(key: &ShapeKey) -> Self {
         let rows = |bucket: VoxelBucket| bucket.max_rows() as f64 * std::f64::consts::FRAC_1_SQRT_2;
         let pairs_a_row = f64::from(1_u32 << key.density.index()) * std::f64::consts::SQRT_2;
         let n_out = rows(key.bucket_out);

@@ -34,6 +34,20 @@ pub struct Rates {
 }
 
 impl Rates {
+    /// Multiprocessors of the part of a compute capability that rates are those of, for where no
+    /// device is at hand: A100, A40, L40, H100 (SXM), B200, RTX PRO 6000. From NVIDIA's data sheets.
+    #[must_use]
+    pub const fn usual_multiprocessors(capability: ComputeCapability) -> u32 {
+        match (capability.major, capability.minor) {
+            (8, 0) => 108,
+            (8, 9) => 142,
+            (8, _) => 84,
+            (10, _) => 148,
+            (12, _) => 188,
+            _ => 132,
+        }
+    }
+
     /// The rates of a compute capability with so many multiprocessors.
     ///
     /// Those of 9.0 were measured on an H100 (SXM, 132 multiprocessors): copies at 3.01 TB/s, reads

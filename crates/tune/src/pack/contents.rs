@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use voxtune::{DType, Direction, KernelSize, Operation};
 use voxtune_cache::Decisions;
-use voxtune_cuda::{Algorithm, Instance, algorithm, default_algorithm, fallback_algorithm};
+use voxtune_cuda::{Instance, algorithm, default_algorithm, fallback_algorithm};
 use voxtune_shape::{ComputeCapability, Preset};
 
+use super::modelled::modelled;
 use super::target::Target;
 
 /// Why a kernel is in a pack. The least of several reasons counts.
@@ -25,27 +26,27 @@ pub enum Role {
 pub struct Contents {
     /// Each with the reason.
     pub instances: BTreeMap<Instance, Role>,
+    /// How many kernels that a model chose found no room.
+    pub without_room: usize,
 }
+
+/// How many kernels the pack of an architecture has at most because of a model: what may be wrong is not to
+/// make a pack larger than 1 MiB, at the 4 KiB that a kernel takes on average.
+const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 
 impl Contents {
     /// The kernels of a target: with decisions their winners, without any the choices for an
     /// architecture that was not measured.
     #[must_use]
     pub fn of(target: Target, decisions: Option<&Decisions>) -> Self {
-        let mut contents = Self { instances: BTreeMap::new() };
+        let mut contents = Self { instances: BTreeMap::new(), without_room: 0 };
         contents.add_utilities();
         contents.add_defaults();
         match (target, decisions) {
             (Target::Cubin(capability), Some(decisions)) => {
                 contents.add_winners(capability, decisions);
             }
-            (Target::Cubin(capability), None) => {
-                for operation in shipped_operations() {
-                    for choice in unmeasured_choices(capability, &operation) {
-                        contents.add(choice.instance(&operation), Role::Choice);
-                    }
-                }
-            }
+            (Target::Cubin(capability), None) => contents.add_modelled(capability),
             (Target::Ptx, _) => {}
         }
         contents
@@ -89,6 +90,17 @@ impl Contents {
         }
     }
 
+    /// What a model chooses for an architecture without measurements, what saves most first.
+    fn add_modelled(&mut self, capability: ComputeCapability) {
+        for choice in modelled(capability) {
+            if self.instances.len() < MODELLED_ROOM {
+                self.add(Some(choice.instance), Role::Choice);
+            } else {
+                self.without_room += usize::from(!self.instances.contains_key(&choice.instance));
+            }
+        }
+    }
+
     fn add_winners(&mut self, capability: ComputeCapability, decisions: &Decisions) {
         for decision in decisions.iter() {
             let operation = &decision.key.operation;
@@ -117,16 +129,6 @@ pub fn shipped_operations() -> impl Iterator<Item = Operation> {
         }
     }
     operations.into_iter()
-}
-
-/// What an architecture that was not measured ships for an operation beside the default: the
-/// choices of a model of cost, of which there are none yet.
-#[must_use]
-pub fn unmeasured_choices(
-    _capability: ComputeCapability,
-    _operation: &Operation,
-) -> Vec<&'static Algorithm> {
-    Vec::new()
 }
 
 #[cfg(test)]

@@ -6,18 +6,20 @@
 //! ```
 //!
 //! What ships is what a run needs: the kernels that won, a default for every operation, and those
-//! that build kernel maps. An architecture without measurements ships the choices of
-//! [`contents::unmeasured_choices`], and its pack says so.
+//! that build kernel maps. An architecture without measurements ships the choices of a model of
+//! cost ([`modelled()`]), and its pack says so: it names no decisions.
 
 pub mod check;
 pub mod contents;
 pub mod make;
+pub mod modelled;
 pub mod prune;
 pub mod target;
 
 pub use check::check;
 pub use contents::{Contents, Role};
 pub use make::{Made, MakeError, make};
+pub use modelled::{Modelled, modelled};
 pub use prune::{Pruned, prune};
 pub use target::Target;
 
