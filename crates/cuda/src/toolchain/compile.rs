@@ -13,6 +13,7 @@ use voxtune_shape::ComputeCapability;
 use super::content::{self, compiler_hash};
 use super::cubin::{machine_code_hash, ptx_hash};
 use super::find::Toolchain;
+use super::turn::Turn;
 use crate::error::{CudaError, IoContext as _, Result};
 use crate::instance::Instance;
 
@@ -131,7 +132,15 @@ impl Toolchain {
         let path = cache_dir.join(name);
         let (bytes, cached) = match fs::read(&path) {
             Ok(bytes) => (bytes, true),
-            Err(_) => (self.run_nvcc(instance, &own_args, &path, cache_dir)?, false),
+            Err(_) => {
+                fs::create_dir_all(cache_dir).at(cache_dir)?;
+                let _turn = Turn::wait_for(&path);
+                match fs::read(&path) {
+                    // Somebody else was faster.
+                    Ok(bytes) => (bytes, true),
+                    Err(_) => (self.run_nvcc(instance, &own_args, &path, cache_dir)?, false),
+                }
+            }
         };
         Compiled::new(code, instance, arch, version_number(major, minor), path, bytes, cached)
     }
@@ -143,7 +152,6 @@ impl Toolchain {
         path: &Path,
         cache_dir: &Path,
     ) -> Result<Vec<u8>> {
-        fs::create_dir_all(cache_dir).at(cache_dir)?;
         let scratch = tempfile::tempdir_in(cache_dir).at(cache_dir)?;
         for source in SOURCES {
             let file = scratch.path().join(source.name);

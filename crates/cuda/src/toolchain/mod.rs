@@ -4,6 +4,7 @@ mod compile;
 mod content;
 mod cubin;
 mod find;
+mod turn;
 
 pub use compile::{Code, Compiled, Progress, find_compiled, source_hash};
 pub use find::Toolchain;

@@ -1,0 +1,69 @@
+//! Whose turn it is to compile an instance, among all processes that share a folder.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// The right to compile a file, until dropped or until the process ends, however it ends.
+///
+/// This saves work and nothing depends on it: whoever comes second finds the file that the first has
+/// made. A folder on a file system without locks costs the work twice. The lock file goes with the
+/// turn; a third process may lock a new one while a second holds the old one, and then compiles in vain
+/// at worst, since files appear whole or not at all.
+#[derive(Debug)]
+pub(super) struct Turn {
+    lock: Option<(PathBuf, File)>,
+}
+
+impl Turn {
+    /// Waits until nobody else has the turn at this file.
+    pub(super) fn wait_for(made: &Path) -> Self {
+        let mut name = OsString::from(".");
+        name.push(made.file_name().unwrap_or_default());
+        name.push(".lock");
+        let path = made.with_file_name(name);
+        let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+        Self { lock: locked.ok().map(|file| (path, file)) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some((path, _)) = &self.lock {
+            // Where an open file cannot be removed, the last one removes it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_finds_the_work_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("a.cubin");
+        let times = AtomicUsize::new(0);
+        let work = || {
+            let _turn = Turn::wait_for(&made);
+            if !made.exists() {
+                times.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(100));
+                fs::write(&made, "code").unwrap();
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
+        assert_eq!(times.into_inner(), 1);
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "no lock stays behind: {left:?}");
+    }
+
+    #[test]
+    fn a_folder_without_locks_stops_nobody() {
+        assert!(Turn::wait_for(Path::new("no/such/folder/a.cubin")).lock.is_none());
+    }
+}
