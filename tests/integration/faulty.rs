@@ -2,6 +2,7 @@
 //!
 //! A worker of this program learns by the note of its [`DeviceSpec`] which faults to inject.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,6 +51,11 @@ pub(crate) enum Fault {
     DoesNotCompile,
     /// Right, but it takes this many milliseconds more.
     Takes(u64),
+    /// Right, but it takes this many milliseconds more, and leaves the number of its process in the folder
+    /// of the device.
+    Signs(u64),
+    /// Ends its process, and a device that has a folder cannot be opened again.
+    TakesDeviceAway,
     /// The first run of the race takes 30 ms more, as if something were loaded.
     SlowFirst,
     /// Takes this many milliseconds more, and with each run of anybody a hundredth of that on top, as on
@@ -86,6 +92,9 @@ impl Injected {
     }
 }
 
+/// The file in a device's folder that says that the device is gone.
+const GONE: &str = "gone";
+
 /// What a worker that has these candidates, and no others, is told.
 pub(crate) fn spec(injected: &[Injected]) -> DeviceSpec {
     let note = serde_json::to_string(injected).unwrap();
@@ -99,6 +108,11 @@ pub(crate) fn open(spec: &DeviceSpec) -> Result<(Device, Option<String>), Device
         return spec.open();
     }
     let injected: Vec<Injected> = serde_json::from_str(&spec.note).unwrap();
+    let folder = &spec.kernels;
+    if folder.as_ref().is_some_and(|folder| folder.join(GONE).exists()) {
+        let why = "the device has fallen off the bus".to_owned();
+        return Err(DeviceError::Unusable { asked: spec.choice, why });
+    }
     let (device, _) = spec.open()?;
     let is_cuda = device.identity().arch.is_cuda();
     let kernel = KernelSize::submanifold(3).unwrap();
@@ -114,7 +128,8 @@ pub(crate) fn open(spec: &DeviceSpec) -> Result<(Device, Option<String>), Device
     }
     for Injected { name, fault, default, hash } in injected {
         let (id, inner, runs) = (name.parse().unwrap(), Arc::clone(&inner), AtomicUsize::new(0));
-        own.push(Arc::new(Faulty { id, fault, default, hash, inner, runs }));
+        let folder = folder.clone();
+        own.push(Arc::new(Faulty { id, fault, default, hash, inner, runs, folder }));
     }
     Ok((device.with_registry(Registry::new(own)), None))
 }
@@ -127,6 +142,8 @@ struct Faulty {
     hash: u64,
     inner: Arc<dyn Algorithm>,
     runs: AtomicUsize,
+    /// Of the device, where it has one.
+    folder: Option<PathBuf>,
 }
 
 /// Runs that verification on the host makes of each candidate before it races.
@@ -163,6 +180,17 @@ impl Faulty {
             Fault::LosesContext => return answer(cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED),
             Fault::FillsMemory => return answer(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED),
             Fault::Takes(milliseconds) => pause(milliseconds),
+            Fault::Signs(milliseconds) => {
+                let folder = self.folder.as_ref().unwrap();
+                std::fs::write(folder.join(std::process::id().to_string()), "").unwrap();
+                pause(milliseconds);
+            }
+            Fault::TakesDeviceAway => {
+                if let Some(folder) = &self.folder {
+                    std::fs::write(folder.join(GONE), "").unwrap();
+                    std::process::abort();
+                }
+            }
             Fault::SlowFirst if run == VERIFICATION_RUNS => pause(30),
             Fault::Drifts(milliseconds) => {
                 let drift = DRIFT.fetch_add(1, Ordering::Relaxed) as u64;

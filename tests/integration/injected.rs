@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use voxtune::{AlgoId, DType, Direction};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Timing};
@@ -14,7 +14,7 @@ use voxtune_shape::{AlgoMode, Preset};
 use voxtune_tune::plan::TIME_LIMIT;
 use voxtune_tune::populate::PopulateError;
 use voxtune_tune::{
-    DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,
+    Crew, DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,
 };
 
 use crate::faulty::{Fault, Injected, open, spec};
@@ -31,6 +31,7 @@ pub(crate) fn add(suite: &mut Suite) {
 /// One entry to be measured, and where its results go.
 pub(crate) struct Run {
     pub(crate) request: Request,
+    pub(crate) interrupt: AtomicBool,
     folder: tempfile::TempDir,
 }
 
@@ -46,6 +47,10 @@ pub(crate) struct Ended {
     pub(crate) lost: Vec<AlgoId>,
     /// Entries that were begun.
     pub(crate) entries: usize,
+    /// Devices that were given up, and why.
+    pub(crate) given_up: Vec<String>,
+    /// How long it took, without the start of workers.
+    pub(crate) took: Duration,
 }
 
 impl Run {
@@ -67,7 +72,8 @@ impl Run {
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
         };
-        Self { request, folder: tempfile::tempdir().unwrap() }
+        let interrupt = AtomicBool::new(false);
+        Self { request, interrupt, folder: tempfile::tempdir().unwrap() }
     }
 
     /// A layer small enough for any test.
@@ -85,7 +91,8 @@ impl Run {
 
     /// Why a run in this process cannot go on.
     pub(crate) fn failing_here(&self, spec: &DeviceSpec) -> PopulateError {
-        self.result(open(spec).unwrap().0.into(), &mut |_| ()).err().unwrap()
+        let executor: Executor = open(spec).unwrap().0.into();
+        self.result(executor.into(), &mut |_| ()).err().unwrap()
     }
 
     pub(crate) fn in_worker(&self, spec: &DeviceSpec) -> Ended {
@@ -100,13 +107,27 @@ impl Run {
         self.on(Worker::start(spec).unwrap().into(), watch)
     }
 
+    /// On several devices, each with a worker of its own.
+    pub(crate) fn in_workers(
+        &self,
+        specs: &[DeviceSpec],
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> Ended {
+        self.result(Crew::start(specs).unwrap(), watch).unwrap()
+    }
+
+    /// Why a run on several devices cannot go on.
+    pub(crate) fn failing_in_workers(&self, specs: &[DeviceSpec]) -> PopulateError {
+        self.result(Crew::start(specs).unwrap(), &mut |_| ()).err().unwrap()
+    }
+
     fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event<'_>)) -> Ended {
-        self.result(executor, watch).unwrap()
+        self.result(executor.into(), watch).unwrap()
     }
 
     fn result(
         &self,
-        mut executor: Executor,
+        mut crew: Crew,
         watch: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Ended, PopulateError> {
         let plan = Plan::new(&self.request).unwrap();
@@ -115,15 +136,18 @@ impl Run {
             request: &self.request,
             cache: &CacheDir::new(self.folder()),
             lock_wait: Duration::from_secs(1),
-            interrupt: &AtomicBool::new(false),
+            interrupt: &self.interrupt,
         };
-        let mut notes = Notes { watch, workers: Vec::new(), lost: Vec::new(), entries: 0 };
-        let summary = populate.run(&mut executor, &mut notes)?;
-        let Notes { workers, lost, entries, .. } = notes;
+        let (workers, lost, given_up) = (Vec::new(), Vec::new(), Vec::new());
+        let mut notes = Notes { watch, workers, lost, given_up, entries: 0 };
+        let start = Instant::now();
+        let summary = populate.run_crew(&mut crew, &mut notes)?;
+        let took = start.elapsed();
+        let Notes { workers, lost, given_up, entries, .. } = notes;
         let evidence = evidence(self.folder());
         let records = evidence.entries().flat_map(|(_, records)| records.iter());
         let outcomes = records.map(|r| (r.algo.to_string(), r.outcome.clone())).collect();
-        Ok(Ended { summary, outcomes, workers, lost, entries })
+        Ok(Ended { summary, outcomes, workers, lost, entries, given_up, took })
     }
 }
 
@@ -132,6 +156,7 @@ struct Notes<'a> {
     workers: Vec<u32>,
     lost: Vec<AlgoId>,
     entries: usize,
+    given_up: Vec<String>,
 }
 
 impl Observer for Notes<'_> {
@@ -140,6 +165,7 @@ impl Observer for Notes<'_> {
             Event::WorkerStarted { id } => self.workers.push(*id),
             Event::CandidateLost { algo, .. } => self.lost.push((*algo).clone()),
             Event::EntryStarted { .. } => self.entries += 1,
+            Event::LaneGivenUp { why } => self.given_up.push((*why).to_owned()),
             _ => {}
         }
         (self.watch)(event);

@@ -11,6 +11,7 @@
 mod bad_input;
 mod command;
 mod concurrency;
+mod crew;
 mod damaged_files;
 mod dispatch;
 mod distributing;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let mut suite = suite::Suite::default();
     bad_input::add(&mut suite);
     concurrency::add(&mut suite);
+    crew::add(&mut suite);
     damaged_files::add(&mut suite);
     dispatch::add(&mut suite);
     distributing::add(&mut suite);

@@ -168,9 +168,14 @@ fn expected_time(
     Duration::from_secs_f64(seconds)
 }
 
-/// The candidates of every operation of a job, those first that are needed first.
+/// The candidates of every operation of a job whose configurations are measured in this order, those
+/// first that are needed first.
 #[must_use]
-pub fn wanted_kernels(device: &Device, job: &Job) -> Vec<(AlgoId, Operation)> {
+pub fn wanted_kernels(
+    device: &Device,
+    job: &Job,
+    order: impl IntoIterator<Item = usize>,
+) -> Vec<(AlgoId, Operation)> {
     let mut seen = HashSet::new();
     let mut wanted = Vec::new();
     let mut want = |one: &Arc<dyn Algorithm>, operation| {
@@ -179,7 +184,7 @@ pub fn wanted_kernels(device: &Device, job: &Job) -> Vec<(AlgoId, Operation)> {
             wanted.push(key);
         }
     };
-    for planned in &job.configurations {
+    for planned in order.into_iter().filter_map(|index| job.configurations.get(index)) {
         for &direction in &job.directions {
             let operation = operation_of(&planned.configuration, direction);
             for cloud in &planned.clouds {

@@ -22,8 +22,9 @@ pub struct Executor {
     environment: Environment,
     algorithms: Vec<AlgoId>,
     job: Option<Job>,
-    /// Whether kernels are to be compiled ahead: again, if a worker starts anew.
-    compiles_ahead: bool,
+    /// The configurations whose kernels are to be compiled ahead, in the order of need: again, if a worker
+    /// starts anew.
+    ahead: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl From<Device> for Executor {
             algorithms: device.registry().algorithms().map(|one| one.id().clone()).collect(),
             place: Place::Here { device, session: None },
             job: None,
-            compiles_ahead: false,
+            ahead: Vec::new(),
         }
     }
 }
@@ -105,7 +106,7 @@ impl From<Worker> for Executor {
             algorithms: opened.algorithms,
             place: Place::Worker(Box::new(worker)),
             job: None,
-            compiles_ahead: false,
+            ahead: Vec::new(),
         }
     }
 }
@@ -153,15 +154,19 @@ impl Executor {
         Ok(kernels)
     }
 
-    /// Begins to compile ahead of need.
-    pub(crate) fn compile(&mut self, interrupt: &AtomicBool) -> Result<(), Trouble> {
-        self.compiles_ahead = true;
+    /// Begins to compile ahead what configurations will need in this order.
+    pub(crate) fn compile(
+        &mut self,
+        order: Vec<usize>,
+        interrupt: &AtomicBool,
+    ) -> Result<(), Trouble> {
+        self.ahead.clone_from(&order);
         match self.ready(interrupt)? {
             Ready::Here(session) => {
-                session.compile();
+                session.compile(&order);
                 Ok(())
             }
-            Ready::Worker(worker) => worker.compile(interrupt),
+            Ready::Worker(worker) => worker.compile(&order, interrupt),
         }
     }
 
@@ -220,8 +225,8 @@ impl Executor {
                     worker.restart()?;
                     if let Some(job) = job {
                         worker.begin(job, interrupt)?;
-                        if self.compiles_ahead {
-                            worker.compile(interrupt)?;
+                        if !self.ahead.is_empty() {
+                            worker.compile(&self.ahead, interrupt)?;
                         }
                     }
                 }

@@ -19,6 +19,7 @@
 //! | one key measured on one cloud | [`entry`] |
 //! | all that on a device | [`session`] |
 //! | in this process or in a worker of it | [`executor`], [`worker`], [`monitor`] |
+//! | on several GPUs of a host at once | [`crew`] |
 //! | what new measurements do to stored ones | [`commit`] |
 //! | the whole run, what it tells and where its time goes | [`populate`], [`report`], [`spent`] |
 //! | a key measured while a program runs | [`on_miss`] |
@@ -39,6 +40,7 @@ pub mod audit;
 pub mod bench;
 pub mod candidate;
 pub mod commit;
+pub mod crew;
 pub mod cuda_kernels;
 pub mod distribution;
 pub mod entry;
@@ -46,16 +48,20 @@ pub mod estimate;
 pub mod executor;
 pub mod job;
 pub mod kernel_check;
+mod lane;
 mod ledger;
 #[cfg(test)]
 mod made_up;
 pub mod monitor;
 pub mod named_cloud;
+mod note;
 pub mod on_miss;
+mod pace;
 pub mod pack;
 pub mod partition;
 pub mod plan;
 pub mod populate;
+mod queue;
 pub mod race;
 pub mod regret;
 pub mod replay;
@@ -72,6 +78,7 @@ mod trial;
 pub mod verify;
 pub mod worker;
 
+pub use crew::{Crew, Gpus};
 pub use executor::Executor;
 pub use on_miss::TuneNow;
 pub use plan::{Extent, Plan, PlanError, Request};

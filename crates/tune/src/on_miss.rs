@@ -113,7 +113,7 @@ impl TuneNow {
         let interrupt = AtomicBool::new(false);
         let mut monitor = Unwatched { interrupt: &interrupt };
         let mut session = Session::new(miss.device.clone(), self.job(miss));
-        session.compile();
+        session.compile(&[0]);
         let mut entries = session.prepare(0, &mut monitor)?;
         let entry = entries
             .pop()

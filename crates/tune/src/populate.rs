@@ -1,25 +1,27 @@
 //! The whole run: every configuration of a plan, saved as it goes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use voxtune_cache::{CacheDir, CacheError, EntryKey, Evidence, InvalidRecord, Update};
-use voxtune_shape::AlgoId;
+use voxtune_cache::{CacheDir, CacheError, Evidence, InvalidRecord, Update};
+use voxtune_shape::{AlgoId, Arch};
 
 use crate::commit::{commit, winner};
+use crate::crew::Crew;
 use crate::entry::Measured;
 use crate::estimate::Estimate;
 use crate::executor::{Executor, ExecutorError, Trouble};
 use crate::job::Job;
+use crate::lane::{Failure, Lane, Shared};
 use crate::ledger::{Ledger, Unsaved};
-use crate::plan::{Plan, PlannedConfiguration, Request};
+use crate::note::{Ended, Note};
+use crate::pace::Pace;
+use crate::plan::{Plan, Request};
+use crate::queue::Queue;
 use crate::report::{EntryReport, Event, Observer, Outcome, Summary};
-use crate::select::{Selection, Wish, is_comparable, select};
-use crate::session::PreparedEntry;
-use crate::spent::Spent;
-use crate::trial::{Losses, Trial};
 
-/// Everything that a run needs beside an [`Executor`].
+/// Everything that a run needs beside whoever runs its candidates.
 #[derive(Clone, Copy, Debug)]
 pub struct Populate<'a> {
     /// What is measured.
@@ -53,7 +55,7 @@ pub enum PopulateError {
 }
 
 impl Populate<'_> {
-    /// Measures every configuration and saves as it goes.
+    /// Measures every configuration, in the order of the plan, and saves as it goes.
     ///
     /// # Errors
     /// If results cannot be saved, or no candidate can run. What was saved stays.
@@ -62,273 +64,225 @@ impl Populate<'_> {
         executor: &mut Executor,
         observer: &mut dyn Observer,
     ) -> Result<Summary, PopulateError> {
-        let mut run = Run {
+        let shared = Shared::new(Queue::in_order(self.plan.configurations.len()));
+        self.run_lanes(&shared, executor, &mut [], observer)
+    }
+
+    /// [`Self::run`] on several devices of one kind: each configuration is measured by one of them, the
+    /// dearest first. A device that fails for good leaves what it had to the others. Only this process
+    /// writes.
+    ///
+    /// # Errors
+    /// If results cannot be saved, or no device is left. What was saved stays.
+    pub fn run_crew(
+        &self,
+        crew: &mut Crew,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, PopulateError> {
+        if crew.size() == 1 {
+            return self.run(crew.split().0, observer);
+        }
+        let Plan { configurations, .. } = self.plan;
+        let queue = Queue::dearest_first(configurations, &self.request.directions);
+        let shared = Shared::new(queue);
+        let (lead, others) = crew.split();
+        self.run_lanes(&shared, lead, others, observer)
+    }
+
+    fn run_lanes(
+        &self,
+        shared: &Shared,
+        lead: &mut Executor,
+        others: &mut [Executor],
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, PopulateError> {
+        let requested = self.plan.configurations.len();
+        let mut desk = Desk {
             populate: *self,
-            executor,
+            shared,
             observer,
-            losses: Losses::default(),
-            stored: Evidence::new(),
+            arch: lead.identity().arch,
             ledger: Ledger::new(Duration::ZERO),
-            spent: Spent::default(),
+            summary: Summary { requested, ..Summary::default() },
+            pace: Pace::default(),
+            lanes: 1 + others.len(),
+            worker: None,
+            failure: None,
         };
         // Nobody wants to hear after an hour that the folder cannot be written.
         let start = Instant::now();
-        run.update(&[])?;
-        run.ledger.saved(start.elapsed());
-        let mut summary =
-            Summary { requested: self.plan.configurations.len(), ..Summary::default() };
-        if let Some(estimate) = run.begin()? {
-            let result = run.configurations(&estimate, &mut summary);
-            // Whatever ended the run: what was measured before is worth keeping.
-            run.save()?;
-            result?;
+        desk.update(&[])?;
+        desk.ledger.saved(start.elapsed());
+        match desk.prepare_run(lead) {
+            Ok(estimate) => desk.run(&estimate, lead, others),
+            Err(Failure::Interrupted) => {}
+            Err(Failure::Lane(error)) => return Err(error),
+            Err(Failure::Configuration(why)) => return Err(PopulateError::SetUp(why)),
         }
-        summary.spent = run.spent;
+        // Whatever ended the run: what was measured before is worth keeping.
+        desk.save()?;
+        if let Some(error) = desk.failure {
+            return Err(error);
+        }
+        let mut summary = desk.summary;
         summary.failed = summary.requested - summary.measured - summary.skipped;
         summary.interrupted = self.interrupt.load(Ordering::Relaxed);
         Ok(summary)
     }
 }
 
-/// A run under way.
-struct Run<'a> {
+/// Where results come together: the one that writes files and tells of progress.
+struct Desk<'a> {
     populate: Populate<'a>,
-    executor: &'a mut Executor,
+    shared: &'a Shared,
     observer: &'a mut dyn Observer,
-    losses: Losses,
-    /// The evidence on disk, as of the last writing. What is not saved yet is of other entries than those
-    /// to come.
-    stored: Evidence,
+    arch: Arch,
     ledger: Ledger,
-    spent: Spent,
+    summary: Summary,
+    pace: Pace,
+    /// Those that have not given up.
+    lanes: usize,
+    /// The lead's process that was told of last.
+    worker: Option<u32>,
+    /// Why the run cannot go on.
+    failure: Option<PopulateError>,
 }
 
-/// Why a configuration has no result.
-enum Failure {
-    /// Of its own.
-    Configuration(String),
-    /// The run was ended from outside.
-    Interrupted,
-    /// The run cannot go on.
-    Run(PopulateError),
-}
-
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Configuration(why) => Self::Configuration(why),
-            Trouble::Lost(loss) => {
-                Self::Configuration(format!("the worker is lost: {}", loss.detail))
-            }
-            Trouble::Interrupted => Self::Interrupted,
-            Trouble::Over(error) => Self::Run(error.into()),
-        }
-    }
-}
-
-/// The entries of a configuration.
-#[derive(Default)]
-struct Entries {
-    measured: Vec<Measured>,
-    skipped: usize,
-    interrupted: bool,
-    winnerless: Vec<EntryKey>,
-}
-
-impl Run<'_> {
-    fn is_interrupted(&self) -> bool {
-        self.populate.interrupt.load(Ordering::Relaxed)
-    }
-
-    /// Gets everything ready that configurations share. `None` if interrupted.
-    fn begin(&mut self) -> Result<Option<Estimate>, PopulateError> {
-        match self.prepare_run() {
-            Ok(estimate) => Ok(Some(estimate)),
-            Err(Failure::Interrupted) => Ok(None),
-            Err(Failure::Run(error)) => Err(error),
-            Err(Failure::Configuration(why)) => Err(PopulateError::SetUp(why)),
-        }
-    }
-
-    fn prepare_run(&mut self) -> Result<Estimate, Failure> {
+impl Desk<'_> {
+    /// Gets everything ready that configurations share. Kernels are compiled ahead by the lead alone: the
+    /// others find them in the folder, and whoever needs one sooner compiles it.
+    fn prepare_run(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
         let Populate { plan, request, interrupt, .. } = self.populate;
-        let kernels = self.executor.begin(Job::new(plan, request), interrupt)?;
-        let mut worker = None;
-        self.tell_of_worker(&mut worker);
+        let kernels = lead.begin(Job::new(plan, request), interrupt)?;
+        self.tell_of_worker(lead);
         self.observer.event(&Event::Compiling { kernels });
-        self.executor.compile(interrupt)?;
+        lead.compile(self.shared.queue.order(), interrupt)?;
         let start = Instant::now();
-        let estimate = self.estimate()?;
-        self.spent.trial = start.elapsed();
-        self.tell_of_worker(&mut worker);
-        self.observer.event(&Event::Started { estimate: &estimate });
+        let estimate = self.estimate(lead)?;
+        self.summary.spent.trial = start.elapsed();
+        self.tell_of_worker(lead);
+        self.pace = Pace::new(&estimate);
+        let lanes = self.lanes;
+        self.observer.event(&Event::Started { estimate: &estimate, lanes });
         Ok(estimate)
     }
 
+    /// Says so if the lead's worker is another one than before.
+    fn tell_of_worker(&mut self, lead: &Executor) {
+        if let Some(id) = lead.worker_id().filter(|&id| self.worker != Some(id)) {
+            self.worker = Some(id);
+            self.observer.event(&Event::WorkerStarted { id });
+        }
+    }
+
     /// The estimate, by the first algorithm that does not take its process down.
-    fn estimate(&mut self) -> Result<Estimate, Failure> {
+    fn estimate(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
         let mut avoid: Vec<AlgoId> = Vec::new();
         loop {
-            match self.executor.estimate(&avoid, self.populate.interrupt) {
+            match lead.estimate(&avoid, self.populate.interrupt) {
                 Err(Trouble::Lost(loss)) => {
                     let Some(candidate) = &loss.candidate else {
                         return Err(Trouble::Lost(loss).into());
                     };
-                    let (algo, reason, detail) = (&candidate.id, loss.reason, &*loss.detail);
-                    let event = Event::CandidateLost { algo, operation: None, reason, detail };
-                    self.observer.event(&event);
-                    avoid.push(candidate.id.clone());
+                    let algo = candidate.id.clone();
+                    avoid.push(algo.clone());
+                    self.take(Note::lost_in_trial(algo, loss));
                 }
                 other => return Ok(other?),
             }
         }
     }
 
-    /// Says so if the worker is another one than before.
-    fn tell_of_worker(&mut self, known: &mut Option<u32>) {
-        let id = self.executor.worker_id();
-        if let Some(id) = id.filter(|_| id != *known) {
-            self.observer.event(&Event::WorkerStarted { id });
+    /// Lets the lanes run. One alone runs in this very thread: on a CPU, writing and measuring at the same
+    /// time would disturb each other.
+    fn run(&mut self, estimate: &Estimate, lead: &mut Executor, others: &mut [Executor]) {
+        let (populate, shared) = (self.populate, self.shared);
+        if others.is_empty() {
+            let known = self.worker;
+            Lane::new(populate, shared, lead, &mut |note| self.take(note)).run(known);
+            return;
         }
-        *known = id;
+        let mut job = Job::new(populate.plan, populate.request);
+        job.flops_per_second = Some(estimate.flops_per_second);
+        let (sender, notes) = channel();
+        std::thread::scope(|scope| {
+            // A desk that listens no more has closed the queue.
+            let (told, known) = (sender.clone(), self.worker);
+            scope.spawn(move || {
+                Lane::new(populate, shared, lead, &mut |note| drop(told.send(note))).run(known);
+            });
+            for other in others {
+                let (told, job) = (sender.clone(), job.clone());
+                scope.spawn(move || {
+                    let tell = &mut |note| drop(told.send(note));
+                    Lane::new(populate, shared, other, tell).begin_and_run(job);
+                });
+            }
+            drop(sender);
+            for note in notes {
+                self.take(note);
+            }
+        });
     }
 
-    fn configurations(
-        &mut self,
-        estimate: &Estimate,
-        summary: &mut Summary,
-    ) -> Result<(), PopulateError> {
-        let mut pace = Pace::new(estimate);
-        let mut worker = self.executor.worker_id();
-        for (index, planned) in self.populate.plan.configurations.iter().enumerate() {
-            if self.is_interrupted() {
-                break;
+    /// Hears a note. After a failure of its own, the desk hands nothing out any more.
+    fn take(&mut self, note: Note) {
+        let plan = self.populate.plan;
+        match note {
+            Note::WorkerStarted { id } => self.observer.event(&Event::WorkerStarted { id }),
+            Note::CandidateLost { algo, operation, reason, detail } => {
+                self.observer.event(&Event::CandidateLost {
+                    algo: &algo,
+                    operation: operation.as_ref(),
+                    reason,
+                    detail: &detail,
+                });
             }
-            let configuration = &planned.configuration;
-            self.observer.event(&Event::ConfigurationStarted { index, configuration });
-            let start = Instant::now();
-            let (outcome, measured) = self.configuration(index, planned)?;
-            self.tell_of_worker(&mut worker);
-            match outcome {
-                Outcome::Measured => summary.measured += 1,
-                Outcome::Skipped => summary.skipped += 1,
-                Outcome::Failed(_) | Outcome::Interrupted => {}
+            Note::ConfigurationStarted { index } => {
+                let configuration = &plan.configurations[index].configuration;
+                self.observer.event(&Event::ConfigurationStarted { index, configuration });
             }
-            let remaining = pace.after(index, &outcome, start.elapsed());
-            self.ledger.push(Unsaved { index, outcome, measured, remaining });
-            if self.ledger.is_due() {
-                self.save()?;
+            Note::EntryStarted { index, cloud, operation } => {
+                let cloud = plan.configurations[index].clouds[cloud].label();
+                self.observer.event(&Event::EntryStarted { operation: &operation, cloud });
             }
-        }
-        Ok(())
-    }
-
-    fn configuration(
-        &mut self,
-        index: usize,
-        planned: &PlannedConfiguration,
-    ) -> Result<(Outcome, Vec<Measured>), PopulateError> {
-        let mut entries = Entries::default();
-        let failed = match self.entries(index, planned, &mut entries) {
-            Ok(()) => None,
-            Err(Failure::Configuration(why)) => Some(why),
-            Err(Failure::Interrupted) => {
-                entries.interrupted = true;
-                None
-            }
-            Err(Failure::Run(error)) => {
-                let (outcome, remaining) = (Outcome::Failed(error.to_string()), Duration::ZERO);
-                let measured = entries.measured;
-                self.ledger.push(Unsaved { index, outcome, measured, remaining });
-                return Err(error);
-            }
-        };
-        let outcome = if let Some(why) = failed {
-            Outcome::Failed(why)
-        } else if entries.interrupted {
-            Outcome::Interrupted
-        } else if let Some(entry) = entries.winnerless.first() {
-            Outcome::Failed(format!("{}: every candidate failed", entry.key))
-        } else if entries.measured.is_empty() && entries.skipped > 0 {
-            Outcome::Skipped
-        } else {
-            Outcome::Measured
-        };
-        Ok((outcome, entries.measured))
-    }
-
-    /// Measures the entries of a configuration: each of its clouds in each direction.
-    fn entries(
-        &mut self,
-        index: usize,
-        planned: &PlannedConfiguration,
-        entries: &mut Entries,
-    ) -> Result<(), Failure> {
-        let start = Instant::now();
-        let prepared = self.prepare(index)?;
-        self.spent.clouds += start.elapsed();
-        for entry in &prepared {
-            let selection = self.select(entry);
-            let (candidates, all) = match selection {
-                Selection::Nothing => {
-                    entries.skipped += 1;
-                    if winner(&self.stored, &entry.key).is_none() {
-                        entries.winnerless.push(entry.key.clone());
-                    }
-                    continue;
+            Note::ConfigurationEnded { index, ended } => {
+                self.ended(index, ended);
+                if self.ledger.is_due()
+                    && let Err(error) = self.save()
+                {
+                    self.fail(error);
                 }
-                Selection::Race(all) => (all, None),
-                Selection::TopUp { some, all } => (some, Some(all)),
-            };
-            let operation = &entry.key.key.operation;
-            let cloud = planned.clouds[entry.cloud].label();
-            self.observer.event(&Event::EntryStarted { operation, cloud });
-            let mut measured = self.measure(index, entry, candidates)?;
-            if let Some(all) = all
-                && !is_comparable(&self.stored, &entry.key, &measured.records)
-            {
-                measured = self.measure(index, entry, all)?;
             }
-            if measured.records.iter().all(|record| record.timing().is_none()) {
-                entries.winnerless.push(entry.key.clone());
+            Note::GivenUp { error, unfinished } => {
+                self.lanes -= 1;
+                if self.lanes > 0 {
+                    self.observer.event(&Event::LaneGivenUp { why: &error.to_string() });
+                    return;
+                }
+                if let Some((index, ended)) = unfinished {
+                    self.ended(index, ended);
+                }
+                self.fail(error);
             }
-            entries.measured.push(measured);
-        }
-        Ok(())
-    }
-
-    /// The entries of a configuration. A worker that is lost over it is given one more chance.
-    fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, Failure> {
-        match self.executor.prepare(index, self.populate.interrupt) {
-            Err(Trouble::Lost(_)) => Ok(self.executor.prepare(index, self.populate.interrupt)?),
-            other => Ok(other?),
         }
     }
 
-    fn select(&self, entry: &PreparedEntry) -> Selection {
-        let Request { extent, retry_quarantined, modes, .. } = self.populate.request;
-        let mode = modes.of(entry.key.key.operation.direction);
-        let wish = Wish { extent: *extent, retry_quarantined: *retry_quarantined, mode };
-        select(wish, &self.stored, entry)
+    fn fail(&mut self, error: PopulateError) {
+        self.failure.get_or_insert(error);
+        self.shared.queue.close();
     }
 
-    fn measure(
-        &mut self,
-        index: usize,
-        entry: &PreparedEntry,
-        candidates: Vec<AlgoId>,
-    ) -> Result<Measured, Failure> {
-        let retry = self.populate.request.retry_quarantined;
-        let mut trial = Trial::new(index, entry, candidates);
-        if !retry {
-            trial.avoid_quarantined(&self.stored);
+    fn ended(&mut self, index: usize, ended: Ended) {
+        let Ended { outcome, measured, took, spent } = ended;
+        match outcome {
+            Outcome::Measured => self.summary.measured += 1,
+            Outcome::Skipped => self.summary.skipped += 1,
+            Outcome::Failed(_) | Outcome::Interrupted => {}
         }
-        let interrupt = self.populate.interrupt;
-        let measured = trial.run(self.executor, &mut self.losses, interrupt, self.observer)?;
-        // Whoever needs a kernel that is not there yet waits for it while an entry is prepared.
-        self.spent.clouds = self.spent.clouds.saturating_sub(measured.spent.compile);
-        self.spent += measured.spent;
-        Ok(measured)
+        self.summary.spent += spent;
+        let remaining = self.pace.after(index, &outcome, took) / self.lanes.max(1) as u32;
+        self.ledger.push(Unsaved { index, outcome, measured, remaining });
     }
 
     /// Saves what waits for it, and tells of it.
@@ -341,7 +295,7 @@ impl Run<'_> {
             unsaved.iter().map(|_| Vec::new()).collect()
         };
         let cost = start.elapsed();
-        self.spent.write += cost;
+        self.summary.spent.write += cost;
         self.ledger.saved(cost);
         for (one, reports) in unsaved.iter().zip(&reports) {
             let Unsaved { index, ref outcome, remaining, .. } = *one;
@@ -359,7 +313,6 @@ impl Run<'_> {
 
     /// Brings results into the files, and reads what else is in them.
     fn update(&mut self, unsaved: &[Unsaved]) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
-        let arch = self.executor.identity().arch;
         let Populate { cache, lock_wait, .. } = self.populate;
         let change = |evidence: &mut Evidence| -> Result<_, InvalidRecord> {
             let report = |measured: &Measured, evidence: &mut Evidence| {
@@ -373,37 +326,12 @@ impl Run<'_> {
                 .collect();
             Ok((reports?, evidence.clone()))
         };
-        let Update { value, set_aside, .. } = cache.update(arch, lock_wait, change)?;
+        let Update { value, set_aside, .. } = cache.update(self.arch, lock_wait, change)?;
         for file in &set_aside {
             self.observer.event(&Event::SetAside(file));
         }
         let (reports, stored) = value?;
-        self.stored = stored;
+        self.shared.set_stored(stored);
         Ok(reports)
-    }
-}
-
-/// Time until the end, from the estimate and how it has held so far.
-struct Pace<'a> {
-    estimate: &'a Estimate,
-    spent: Duration,
-    expected: Duration,
-}
-
-impl<'a> Pace<'a> {
-    const fn new(estimate: &'a Estimate) -> Self {
-        Self { estimate, spent: Duration::ZERO, expected: Duration::ZERO }
-    }
-
-    fn after(&mut self, index: usize, outcome: &Outcome, took: Duration) -> Duration {
-        if *outcome == Outcome::Measured {
-            self.spent += took;
-            self.expected += self.estimate.configurations[index];
-        }
-        let ahead: Duration = self.estimate.configurations[index + 1..].iter().sum();
-        if self.expected.is_zero() {
-            return ahead;
-        }
-        ahead.mul_f64(self.spent.as_secs_f64() / self.expected.as_secs_f64())
     }
 }

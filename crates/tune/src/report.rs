@@ -48,8 +48,10 @@ pub enum Event<'a> {
     },
     /// The run begins.
     Started {
-        /// What it will need.
+        /// What it will need of one device.
         estimate: &'a Estimate,
+        /// How many share it.
+        lanes: usize,
     },
     /// A damaged file was moved out of the way.
     SetAside(&'a SetAside),
@@ -71,6 +73,11 @@ pub enum Event<'a> {
     WorkerStarted {
         /// Its number, as the system knows it.
         id: u32,
+    },
+    /// A device cannot be used any more: the others measure what it had at hand and what it would have had.
+    LaneGivenUp {
+        /// What was seen.
+        why: &'a str,
     },
     /// A candidate took its process down: it is quarantined, and the others are measured without it.
     CandidateLost {
@@ -117,6 +124,6 @@ pub struct Summary {
     pub failed: usize,
     /// Whether the run was ended from outside.
     pub interrupted: bool,
-    /// Where its time went.
+    /// Where its time went, that of several devices added up.
     pub spent: Spent,
 }

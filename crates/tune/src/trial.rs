@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use voxtune::KernelHash;
 use voxtune_cache::{Evidence, Outcome, Reason, Record};
@@ -10,7 +11,7 @@ use voxtune_shape::AlgoId;
 use crate::candidate::Candidate;
 use crate::entry::Measured;
 use crate::executor::{Executor, Loss, Trouble};
-use crate::report::{Event, Observer};
+use crate::note::Note;
 use crate::select::is_quarantine;
 use crate::session::{PreparedEntry, Task};
 use crate::spent::Spent;
@@ -19,23 +20,28 @@ use crate::spent::Spent;
 /// each costs a start of the worker, and a hung one its whole time limit.
 const ENOUGH: usize = 3;
 
-/// The candidates that have taken their process down in the course of a run.
+/// The candidates that have taken their process down in the course of a run, whichever worker it was.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(HashMap<(AlgoId, KernelHash), Vec<Reason>>);
+pub(crate) struct Losses(Mutex<HashMap<(AlgoId, KernelHash), Vec<Reason>>>);
 
 impl Losses {
     /// Why a candidate is not tried any more, if that is so.
     fn verdict(&self, candidate: &Candidate) -> Option<Outcome> {
         let key = (candidate.id.clone(), candidate.kernel_hash);
-        let reasons = self.0.get(&key).filter(|reasons| reasons.len() >= ENOUGH)?;
+        let known = self.known();
+        let reasons = known.get(&key).filter(|reasons| reasons.len() >= ENOUGH)?;
         let times = reasons.len();
         let detail = format!("not run here, after it took its process down {times} times");
         Some(Outcome::Quarantined { reason: *reasons.last()?, detail })
     }
 
-    fn add(&mut self, candidate: &Candidate, reason: Reason) {
+    fn add(&self, candidate: &Candidate, reason: Reason) {
         let key = (candidate.id.clone(), candidate.kernel_hash);
-        self.0.entry(key).or_default().push(reason);
+        self.known().entry(key).or_default().push(reason);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(AlgoId, KernelHash), Vec<Reason>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,9 +83,9 @@ impl<'a> Trial<'a> {
     pub(crate) fn run(
         mut self,
         executor: &mut Executor,
-        losses: &mut Losses,
+        losses: &Losses,
         interrupt: &AtomicBool,
-        observer: &mut dyn Observer,
+        tell: &mut dyn FnMut(Note),
     ) -> Result<Measured, Trouble> {
         for candidate in &self.entry.pool {
             if self.task.candidates.contains(&candidate.id)
@@ -103,7 +109,7 @@ impl<'a> Trial<'a> {
             }
             match executor.measure(&self.task, interrupt) {
                 Ok(measured) => return Ok(self.with_quarantine(measured, executor)),
-                Err(Trouble::Lost(loss)) => self.after(loss, losses, observer)?,
+                Err(Trouble::Lost(loss)) => self.after(loss, losses, tell)?,
                 Err(other) => return Err(other),
             }
         }
@@ -113,8 +119,8 @@ impl<'a> Trial<'a> {
     fn after(
         &mut self,
         loss: Loss,
-        losses: &mut Losses,
-        observer: &mut dyn Observer,
+        losses: &Losses,
+        tell: &mut dyn FnMut(Note),
     ) -> Result<(), Trouble> {
         let Some(candidate) = &loss.candidate else {
             if std::mem::replace(&mut self.mishap, true) {
@@ -127,11 +133,11 @@ impl<'a> Trial<'a> {
             return Ok(());
         }
         losses.add(candidate, loss.reason);
-        observer.event(&Event::CandidateLost {
-            algo: &candidate.id,
-            operation: Some(&self.entry.key.key.operation),
+        tell(Note::CandidateLost {
+            algo: candidate.id.clone(),
+            operation: Some(self.entry.key.key.operation),
             reason: loss.reason,
-            detail: &loss.detail,
+            detail: loss.detail.clone(),
         });
         self.leave_out(candidate);
         let outcome = Outcome::Quarantined { reason: loss.reason, detail: loss.detail.clone() };

@@ -12,7 +12,7 @@ use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::partition::PartitionChoice;
 use voxtune_tune::race::GPU_BUDGET;
 use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};
-use voxtune_tune::{DeviceSpec, Extent, Request};
+use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
 
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
@@ -81,6 +81,10 @@ pub struct PopulateArguments {
     /// Device to measure: auto (the first GPU, else the CPU), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
+    /// GPUs of this host that share the work, each with a process of its own: all, or numbers such as
+    /// 0,1. They must be of one kind
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "no_isolation"])]
+    gpus: Option<Gpus>,
     /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
     /// voxel counts take the place of the grid's [default: uniform and surface; quick: uniform]
     #[arg(long, value_name = "CLOUD", num_args = 1..)]
@@ -130,7 +134,7 @@ impl PopulateArguments {
 
     /// Whether a device is named, so that even a dry run must find it.
     pub(super) fn demands_a_device(&self) -> bool {
-        self.device != DeviceChoice::Auto
+        self.device != DeviceChoice::Auto || self.gpus.is_some()
     }
 
     pub(super) const fn folder(&self) -> &FolderArguments {
@@ -158,9 +162,17 @@ impl PopulateArguments {
         !self.no_isolation
     }
 
+    pub(super) const fn gpus(&self) -> Option<&Gpus> {
+        self.gpus.as_ref()
+    }
+
     pub(super) fn device(&self) -> DeviceSpec {
+        self.spec(self.device)
+    }
+
+    pub(super) fn spec(&self, choice: DeviceChoice) -> DeviceSpec {
         DeviceSpec {
-            choice: self.device,
+            choice,
             threads: self.threads,
             kernels: Some(self.kernels.kernels()),
             toolkit: Some(self.kernels.toolkit()),

@@ -20,7 +20,7 @@ use voxtune_tune::plan::PlannedCloud;
 use voxtune_tune::samples::SamplesWriter;
 use voxtune_tune::shapes::{Shape, Shapes};
 use voxtune_tune::worker::WorkerError;
-use voxtune_tune::{Executor, Plan, Populate, Request, Summary, Worker};
+use voxtune_tune::{Crew, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
 
 pub(crate) use arguments::PopulateArguments;
 
@@ -58,17 +58,21 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         return Ok(dry_run(&plan, &request.directions));
     }
     let start = Instant::now();
-    let mut executor = open(arguments)?;
-    check_available(&executor, &request.modes, &request.directions)?;
+    let mut crew = open(arguments)?;
+    check_available(crew.lead(), &request.modes, &request.directions)?;
     if arguments.is_dry_run() {
         return Ok(dry_run(&plan, &request.directions));
     }
-    let arch = executor.identity().arch;
+    let identity = crew.lead().identity();
+    let arch = identity.arch;
     request.budget = arguments.budget(arch);
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_for_ctrl_c(&interrupt)?;
-    output::status("Device", executor.identity());
+    match crew.size() {
+        1 => output::status("Device", identity),
+        count => output::status("Devices", format_args!("{count} × {identity}")),
+    }
     output::status("Cache", cache.decisions_path(arch).display());
     let populate = Populate {
         plan: &plan,
@@ -81,7 +85,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let samples = samples.map_err(Failure::failed)?;
     let mut progress = Progress::new(plan.configurations.len());
     let mut recorder = Recorder { progress: &mut progress, samples, failure: None };
-    let result = populate.run(&mut executor, &mut recorder);
+    let result = populate.run_crew(&mut crew, &mut recorder);
     let unsaved = recorder.failure;
     progress.finish();
     output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
@@ -204,8 +208,26 @@ fn alternatives(name: &AlgoId, ids: &[AlgoId]) -> String {
     text
 }
 
-/// Opens the device, in a worker unless told otherwise.
-fn open(arguments: &PopulateArguments) -> Result<Executor, Failure> {
+/// Opens the device, in a worker unless told otherwise, or several GPUs.
+fn open(arguments: &PopulateArguments) -> Result<Crew, Failure> {
+    match arguments.gpus() {
+        Some(gpus) => open_gpus(arguments, gpus),
+        None => open_device(arguments).map(Crew::from),
+    }
+}
+
+fn open_gpus(arguments: &PopulateArguments, gpus: &Gpus) -> Result<Crew, Failure> {
+    let start = || {
+        let devices = gpus.devices()?.into_iter();
+        Crew::start(&devices.map(|device| arguments.spec(device)).collect::<Vec<_>>())
+    };
+    start().map_err(|error| match error {
+        error if error.is_not_found() => Failure::no_device(error),
+        other => Failure::failed(other),
+    })
+}
+
+fn open_device(arguments: &PopulateArguments) -> Result<Executor, Failure> {
     let spec = arguments.device();
     let (executor, why_no_gpu) = if arguments.is_isolated() && !arguments.is_dry_run() {
         let worker = Worker::start(&spec).map_err(|error| match error {

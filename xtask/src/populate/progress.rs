@@ -17,6 +17,8 @@ pub(super) struct Progress {
     bar: ProgressBar,
     on_terminal: bool,
     total: usize,
+    /// Configurations that have ended.
+    ended: usize,
     header_printed: bool,
     eta: Arc<Mutex<Eta>>,
 }
@@ -57,7 +59,7 @@ impl Progress {
         if on_terminal {
             bar.enable_steady_tick(Duration::from_secs(1));
         }
-        Self { bar, on_terminal, total, header_printed: false, eta }
+        Self { bar, on_terminal, total, ended: 0, header_printed: false, eta }
     }
 
     fn set_remaining(&self, remaining: Duration) {
@@ -86,8 +88,9 @@ impl Progress {
         });
     }
 
-    fn ended(&self, index: usize, outcome: &Outcome, text: &str, remaining: Duration) {
-        self.bar.set_position(index as u64 + 1);
+    fn ended(&mut self, outcome: &Outcome, text: &str, remaining: Duration) {
+        self.ended += 1;
+        self.bar.set_position(self.ended as u64);
         let verb = match outcome {
             Outcome::Measured => "Measured",
             Outcome::Skipped => "Skipped",
@@ -101,8 +104,8 @@ impl Progress {
         // A terminal has the bar; only what a bar does not say is worth a line there.
         if !self.on_terminal || matches!(outcome, Outcome::Failed(_)) {
             let left = coarse(remaining);
-            let total = self.total;
-            self.status(verb, &format!("{}/{total} {text}{why}, {left} left", index + 1));
+            let (ended, total) = (self.ended, self.total);
+            self.status(verb, &format!("{ended}/{total} {text}{why}, {left} left"));
         }
     }
 }
@@ -110,10 +113,11 @@ impl Progress {
 impl Observer for Progress {
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { estimate } => {
-                let (time, memory) = (coarse(estimate.total()), human_bytes(estimate.peak_bytes));
+            Event::Started { estimate, lanes } => {
+                let total = estimate.total().div_f64((*lanes).max(1) as f64);
+                let (time, memory) = (coarse(total), human_bytes(estimate.peak_bytes));
                 self.status("Estimate", &format!("{time}, peak memory {memory}"));
-                self.set_remaining(estimate.total());
+                self.set_remaining(total);
             }
             Event::Compiling { kernels } => {
                 self.bar.set_message(format!("compiling for {kernels} candidates"));
@@ -129,17 +133,20 @@ impl Observer for Progress {
                 let place = operation.map_or_else(|| "the trial".to_owned(), ToString::to_string);
                 self.status("Lost", &format!("{algo} in {place} ({reason}): {detail}"));
             }
+            Event::LaneGivenUp { why } => {
+                self.status("Warning", &format!("{why}: the other GPUs go on without this one"));
+            }
             Event::EntryStarted { operation, cloud } => {
                 self.bar.set_message(format!("{operation} on {cloud}"));
             }
-            Event::ConfigurationEnded { index, configuration, outcome, reports, remaining } => {
+            Event::ConfigurationEnded { configuration, outcome, reports, remaining, .. } => {
                 let rows: Vec<String> =
                     reports.iter().map(|report| table::row(configuration, report)).collect();
                 if !rows.is_empty() {
                     self.rows(&rows);
                 }
                 let text = configuration.to_string();
-                self.ended(*index, outcome, text.trim_start(), *remaining);
+                self.ended(outcome, text.trim_start(), *remaining);
                 self.set_remaining(*remaining);
             }
             _ => {}

@@ -208,7 +208,10 @@ fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
 /// What configurations cost, up to a factor: half by their entries, since setting up and verifying
 /// takes its time whatever the size, and half by their products. Whole numbers, computed from the
 /// plan alone: machines of any kind must agree on them.
-fn costs(configurations: &[PlannedConfiguration], directions: &[Direction]) -> Vec<u128> {
+pub(crate) fn costs(
+    configurations: &[PlannedConfiguration],
+    directions: &[Direction],
+) -> Vec<u128> {
     let directions = directions.len() as u128;
     let entries = |planned: &PlannedConfiguration| planned.clouds.len() as u128 * directions;
     let products = |planned: &PlannedConfiguration| {

@@ -21,8 +21,12 @@ impl Worker {
         }
     }
 
-    pub(crate) fn compile(&mut self, interrupt: &AtomicBool) -> Result<(), Trouble> {
-        match self.call(&Command::Compile, interrupt)? {
+    pub(crate) fn compile(
+        &mut self,
+        order: &[usize],
+        interrupt: &AtomicBool,
+    ) -> Result<(), Trouble> {
+        match self.call(&Command::Compile { order: order.to_vec() }, interrupt)? {
             Answer::Compiled => Ok(()),
             other => Err(other.unexpected()),
         }

@@ -30,8 +30,8 @@ pub(super) enum Command {
     Open(WireSpec),
     /// Take up a job.
     Begin(Box<WireJob>),
-    /// Begin to compile everything that the job needs.
-    Compile,
+    /// Begin to compile what configurations need, in this order.
+    Compile { order: Vec<usize> },
     /// Say what the job will need.
     Estimate { avoid: Vec<AlgoId> },
     /// Set a configuration up.

@@ -71,8 +71,8 @@ fn describe(device: &Device, note: Option<String>) -> OpenedDevice {
 fn work(session: &mut Session, command: Command) -> Answer {
     let monitor = &mut Announcer::default();
     let result = match command {
-        Command::Compile => {
-            session.compile();
+        Command::Compile { order } => {
+            session.compile(&order);
             Ok(Answer::Compiled)
         }
         Command::Estimate { avoid } => session.estimate(&avoid, monitor).map(Answer::Estimated),

@@ -1,0 +1,187 @@
+//! Several devices of one host at work on one run.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use voxtune::DeviceChoice;
+use voxtune_cache::Reason;
+use voxtune_shape::AlgoMode;
+use voxtune_shape::mode::AlgoModes;
+use voxtune_tune::crew::CrewError;
+use voxtune_tune::{Crew, DeviceSpec, Event, Gpus};
+
+use crate::command::run;
+use crate::faulty::{Fault, Injected, spec};
+use crate::injected::{Run, reason};
+use crate::populating::evidence;
+use crate::suite::{Suite, TOOLKIT, kernels_folder};
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("crew::two_do_what_one_does_in_about_half_the_time", half_the_time);
+    suite.test("crew::a_crash_costs_its_candidate_alone", a_crash_costs_its_candidate_alone);
+    suite.test("crew::a_lost_device_leaves_its_work_to_the_others", a_lost_device);
+    suite.test("crew::the_last_lost_device_ends_the_run", the_last_lost_device);
+    suite.test("crew::an_interrupt_ends_all", an_interrupt_ends_all);
+    suite.test("crew::devices_of_two_kinds_are_refused", two_kinds);
+    suite.test("crew::flags_that_exclude_each_other", flags);
+    suite.gpu_test("crew::every_gpu_of_the_host_shares_the_work", every_gpu);
+}
+
+/// Configurations over clouds of so many sizes.
+fn sizes(count: u32) -> Run {
+    let mut run = Run::small();
+    run.request.grid.voxels = (0..count).map(|number| 100 << number).collect();
+    run
+}
+
+/// What was measured, by entry, candidate and code.
+fn keys(folder: &Path) -> BTreeSet<String> {
+    let evidence = evidence(folder);
+    let each = evidence.entries().flat_map(|(key, records)| {
+        records.iter().map(move |one| format!("{key:?} {} {}", one.algo, one.kernel_hash))
+    });
+    each.collect()
+}
+
+fn with_folder(spec: DeviceSpec, folder: &Path) -> DeviceSpec {
+    DeviceSpec { kernels: Some(folder.to_owned()), ..spec }
+}
+
+fn half_the_time() {
+    let signatures = tempfile::tempdir().unwrap();
+    let plain = || Injected::new("plain", Fault::Takes(25)).default();
+    let alone = spec(&[plain(), Injected::new("signs", Fault::Takes(20))]);
+    let shared =
+        with_folder(spec(&[plain(), Injected::new("signs", Fault::Signs(20))]), signatures.path());
+    let (one, two) = (sizes(6), sizes(6));
+    let first = one.in_worker(&alone);
+    let second = two.in_workers(&[shared.clone(), shared], &mut |_| ());
+    for ended in [&first, &second] {
+        assert_eq!((ended.summary.measured, ended.summary.failed), (6, 0));
+        assert_eq!(ended.entries, 6, "each is measured once");
+    }
+    assert_eq!(keys(two.folder()), keys(one.folder()));
+    assert_eq!(second.workers.len(), 2);
+    let signed = std::fs::read_dir(signatures.path()).unwrap();
+    let signed: BTreeSet<String> =
+        signed.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let workers = second.workers.iter().map(u32::to_string).collect();
+    assert_eq!(signed, workers, "both have measured something");
+    // Candidates sleep most of the time, so that two cores are not needed for it.
+    let ratio = second.took.as_secs_f64() / first.took.as_secs_f64();
+    assert!(ratio < 0.75, "{:?} alone, {:?} together", first.took, second.took);
+}
+
+fn a_crash_costs_its_candidate_alone() {
+    let faults =
+        [Injected::new("plain", Fault::Takes(2)).default(), Injected::new("aborts", Fault::Aborts)];
+    let run = sizes(5);
+    let ended = run.in_workers(&[spec(&faults), spec(&faults)], &mut |_| ());
+    assert_eq!((ended.summary.measured, ended.summary.failed), (5, 0));
+    assert_eq!((ended.entries, ended.given_up.len()), (5, 0), "workers are started anew");
+    assert_eq!(reason(&ended.outcomes["plain"]), None);
+    assert_eq!(reason(&ended.outcomes["aborts"]), Some(Reason::Crash));
+    assert_eq!(evidence(run.folder()).quarantine().count(), 5);
+    // After three losses, whichever worker they were, nobody tries it: but both may be at it then.
+    assert!((3..=4).contains(&ended.lost.len()), "{:?}", ended.lost);
+}
+
+/// Of two devices, the second goes with the first candidate that runs there.
+fn half_gone(folder: &Path) -> [DeviceSpec; 2] {
+    let healthy = spec(&[
+        Injected::new("plain", Fault::Takes(20)).default(),
+        Injected::new("other", Fault::TakesDeviceAway),
+    ]);
+    [healthy.clone(), with_folder(healthy, folder)]
+}
+
+fn a_lost_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = sizes(4);
+    let ended = run.in_workers(&half_gone(folder.path()), &mut |_| ());
+    assert_eq!((ended.summary.measured, ended.summary.failed), (4, 0), "{:?}", ended.outcomes);
+    assert_eq!(ended.entries, 5, "one was begun twice");
+    assert_eq!(ended.given_up.len(), 1);
+    assert!(ended.given_up[0].contains("fallen off the bus"), "{:?}", ended.given_up);
+    // Elsewhere the candidate that ran last is as good as any.
+    assert_eq!(keys(run.folder()).len(), 8);
+    assert_eq!(evidence(run.folder()).quarantine().count(), 0);
+}
+
+fn the_last_lost_device() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [healthy, _] = half_gone(folders[0].path());
+    let specs = folders.each_ref().map(|folder| with_folder(healthy.clone(), folder.path()));
+    let run = sizes(4);
+    let error = run.failing_in_workers(&specs).to_string();
+    assert!(error.contains("fallen off the bus"), "{error}");
+}
+
+fn an_interrupt_ends_all() {
+    let faults =
+        [Injected::new("plain", Fault::Takes(20)).default(), Injected::new("hangs", Fault::Hangs)];
+    let run = sizes(4);
+    let mut begun = 0;
+    let mut stopped = None;
+    let ended = run.in_workers(&[spec(&faults), spec(&faults)], &mut |event| {
+        if let Event::EntryStarted { .. } = event {
+            begun += 1;
+            if begun == 2 {
+                run.interrupt.store(true, Ordering::Relaxed);
+                stopped = Some(Instant::now());
+            }
+        }
+    });
+    assert!(stopped.unwrap().elapsed() < Duration::from_secs(5), "hung ones are not waited for");
+    assert!(ended.summary.interrupted);
+    assert_eq!((ended.summary.measured, ended.summary.failed), (0, 4));
+    assert!(ended.lost.is_empty() && ended.given_up.is_empty(), "nobody is blamed: {ended:?}");
+}
+
+fn two_kinds() {
+    let one = spec(&[Injected::new("plain", Fault::None).default()]);
+    let other = DeviceSpec { threads: Some(2), ..one.clone() };
+    let error = Crew::start(&[one, other]).unwrap_err();
+    assert!(matches!(error, CrewError::Mixed(_)) && !error.is_not_found(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("1 threads") && text.contains("2 threads"), "{text}");
+}
+
+fn flags() {
+    for with in [&["--device", "cpu"] as &[&str], &["--no-isolation"]] {
+        let both = run(&[&["populate", "--gpus", "0"], with].concat());
+        assert_eq!(both.status, Some(2), "{both:?}");
+        assert!(both.stderr.contains("cannot be used with"), "{both:?}");
+    }
+    assert_eq!(run(&["populate", "--gpus", "0,0"]).status, Some(2));
+    let absent = run(&["populate", "--gpus", "97", "--dry-run"]);
+    assert_eq!(absent.status, Some(3), "{absent:?}");
+    assert!(absent.stderr.contains("cuda:97"), "{absent:?}");
+}
+
+/// On a host with one GPU, that one alone.
+fn every_gpu() {
+    let devices = Gpus::All.devices().unwrap();
+    let device = |choice: DeviceChoice| DeviceSpec {
+        choice,
+        threads: None,
+        kernels: Some(kernels_folder()),
+        toolkit: Some(TOOLKIT.into()),
+        note: String::new(),
+    };
+    let specs: Vec<DeviceSpec> = devices.iter().copied().map(device).collect();
+    let sized = || {
+        let mut run = Run::new(20_000, "32,32", voxtune::DType::Float16);
+        run.request.grid.voxels = vec![10_000, 20_000, 40_000, 80_000];
+        run.request.modes = AlgoModes::uniform(AlgoMode::Auto);
+        run
+    };
+    let (one, all) = (sized(), sized());
+    let alone = one.in_workers(&specs[..1], &mut |_| ());
+    let together = all.in_workers(&specs, &mut |_| ());
+    assert_eq!((alone.summary.measured, together.summary.measured), (4, 4));
+    assert_eq!(together.workers.len(), specs.len());
+    assert_eq!(keys(all.folder()), keys(one.folder()));
+}
