@@ -11,10 +11,11 @@ use rustc_hash::FxBuildHasher;
 /// Slots lie in levels, each twice as large as the one before. A key has a few slots at each level
 /// and is in the first that was free, so a search ends at a free one.
 pub(super) struct Memo<K, V> {
-    levels: [OnceLock<Box<[Slot<K, V>]>>; LEVELS],
+    levels: [Level<K, V>; LEVELS],
 }
 
 type Slot<K, V> = OnceLock<(K, V)>;
+type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
 /// Levels of up to 64 Ki slots: what does not fit any more is computed each time.
 const LEVELS: usize = 11;
