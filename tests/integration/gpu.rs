@@ -1,8 +1,8 @@
 //! What needs a CUDA device, with kernels from `VOXTUNE_KERNELS` or a compiler.
 
 use voxtune::{
-    DType, Device, Direction, KernelSize, Launch, Noise, Operation, SparseTensor, SubmConv3d,
-    Tensor, Tuner, Voxels,
+    DType, Device, DeviceChoice, DeviceError, Direction, KernelSize, KernelSource, Launch, Noise,
+    Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
 };
 use voxtune_cloud::{Generator, generate};
 
@@ -10,6 +10,7 @@ use crate::suite::{Suite, open_gpu};
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu::the_first_device_opens", the_first_device_opens);
+    suite.gpu_test("gpu::kernels_come_from_where_the_builder_says", kernels_of_the_builder);
     suite.gpu_test("gpu::layers_agree_with_the_host", layers_agree_with_the_host);
     suite.gpu_test("gpu::every_algorithm_agrees_with_the_host", every_algorithm_agrees);
     suite.gpu_test("gpu::duplicates_are_named", duplicates_are_named);
@@ -25,6 +26,14 @@ fn the_first_device_opens() {
     assert!(device.identity().arch.is_cuda());
     assert!(device.identity().units > 0);
     assert!(device.free_memory_bytes() > 0);
+}
+
+fn kernels_of_the_builder() {
+    let open =
+        |source| Tuner::builder().kernels(source).build().open_device(DeviceChoice::Cuda(0)).err();
+    assert_eq!(open(KernelSource::embedded()), None);
+    let nowhere = open(KernelSource::default());
+    assert!(matches!(nowhere, Some(DeviceError::Unusable { .. })), "{nowhere:?}");
 }
 
 /// Small integers, whose sums are exact in every storage type.

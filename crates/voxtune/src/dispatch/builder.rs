@@ -11,6 +11,7 @@ use super::layer::Layer;
 use super::policy::MissPolicy;
 use super::tuner::{Inner, Tuner};
 use super::{TunerError, embedded};
+use crate::KernelSource;
 use crate::journal::MissJournal;
 use crate::trust::{check_file, check_folder};
 
@@ -27,6 +28,7 @@ pub struct TunerBuilder {
     modes: AlgoModes,
     policy: MissPolicy,
     journal: Option<MissJournal>,
+    kernels: Option<KernelSource>,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,20 @@ impl TunerBuilder {
         self
     }
 
+    /// Where devices that [`Tuner::open_device`] opens find their kernels.
+    #[must_use]
+    pub fn kernels(mut self, kernels: KernelSource) -> Self {
+        self.kernels = Some(kernels);
+        self
+    }
+
+    /// [`Self::kernels`] from a folder that the program vouches for, and from the packs in the
+    /// program what the folder lacks.
+    #[must_use]
+    pub fn kernel_folder(self, folder: impl Into<PathBuf>) -> Self {
+        self.kernels(KernelSource::folder(folder))
+    }
+
     /// Reads the folders and builds the tuner. What cannot be used is left out and kept as a
     /// [warning](Tuner::warnings): a bad cache costs speed and no results.
     #[must_use]
@@ -145,6 +161,7 @@ impl TunerBuilder {
             modes: self.modes,
             policy: self.policy,
             journal: self.journal,
+            kernels: self.kernels,
             folders: self.folders.into_iter().map(|folder| CacheDir::new(folder.path)).collect(),
             warnings,
             ..Inner::default()

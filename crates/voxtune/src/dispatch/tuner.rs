@@ -14,7 +14,10 @@ use super::search::{Found, Passed, Search, Site};
 use super::tuned::Tuned;
 use super::{Resolution, Source, TunerBuilder, TunerError};
 use crate::journal::{MissJournal, Missed};
-use crate::{Algorithm, ConvError, Device, MapCounts, Registry, Voxels, user_folder};
+use crate::{
+    Algorithm, ConvError, Device, DeviceChoice, DeviceError, KernelSource, MapCounts, Registry,
+    Voxels, user_folder,
+};
 
 /// The variable that names the file of the [global](Tuner::global) tuner's misses.
 const JOURNAL_VARIABLE: &str = "VOXTUNE_MISS_JOURNAL";
@@ -34,6 +37,7 @@ pub(super) struct Inner {
     pub(super) policy: MissPolicy,
     pub(super) tuned: Tuned,
     pub(super) journal: Option<MissJournal>,
+    pub(super) kernels: Option<KernelSource>,
     /// Where evidence may lie.
     pub(super) folders: Vec<CacheDir>,
     pub(super) warnings: Vec<TunerError>,
@@ -80,6 +84,21 @@ impl Tuner {
             Ok(builder.build())
         };
         GLOBAL.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+
+    /// The device asked for, as [`Device::open`] opens it, with the kernels that the
+    /// [builder](TunerBuilder::kernels) was told of, if it was.
+    ///
+    /// # Errors
+    /// If a demanded device does not exist or cannot be used.
+    pub fn open_device(
+        &self,
+        choice: DeviceChoice,
+    ) -> Result<(Device, Option<String>), DeviceError> {
+        match &self.inner.kernels {
+            Some(kernels) => Device::open_with(choice, kernels),
+            None => Device::open(choice),
+        }
     }
 
     /// What was to be used and was left out, with the reason.
