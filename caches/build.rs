@@ -4,13 +4,10 @@
 //! at build time and not a failure at run time. What they mean is the reader's to check.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-#[path = "src/listing.rs"]
-mod listing;
-
-use listing::{DECISIONS, PACKS, expression, list};
+use voxtune_embed::{Kind, Listing};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("run this with cargo")?);
@@ -18,26 +15,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A folder counts as changed when any file in it does, so this covers new files too.
     println!("cargo::rerun-if-changed={}", folder.display());
     for (kind, file, remedy) in [
-        (DECISIONS, "decisions.rs", "populate again"),
-        (PACKS, "packs.rs", "run `cargo xtask pack`"),
+        (Kind::DECISIONS, "decisions.rs", "populate again"),
+        (Kind::PACKS, "packs.rs", "run `cargo xtask pack`"),
     ] {
-        let mut listing = list(&folder, kind)?;
-        listing.names.retain(|name| is_wanted(name));
-        for name in &listing.names {
-            println!("cargo::rerun-if-changed={}", folder.join(name).display());
+        let mut listing = Listing::of(&folder, kind)?;
+        listing.files.retain(|path| is_wanted(path));
+        for path in &listing.files {
+            println!("cargo::rerun-if-changed={}", path.display());
         }
-        for (name, defect) in &listing.left_out {
-            println!("cargo::warning={name} is not embedded: {defect}; {remedy} to repair it");
+        for (path, defect) in &listing.left_out {
+            let path = path.display();
+            println!("cargo::warning={path} is not embedded: {defect}; {remedy} to repair it");
         }
-        fs::write(out.join(file), expression(&folder, &listing.names))?;
+        fs::write(out.join(file), listing.expression("EmbeddedFile"))?;
     }
     Ok(())
 }
 
 /// Whether a file's feature is on. Processors and architectures without a feature have none.
-fn is_wanted(name: &str) -> bool {
+fn is_wanted(path: &Path) -> bool {
     const FEATURES: [&str; 7] = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "ptx"];
-    let stem = name.split('.').next().unwrap_or(name);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let variable = format!("CARGO_FEATURE_{}", stem.to_uppercase());
-    !FEATURES.contains(&stem) || env::var_os(variable).is_some()
+    !FEATURES.contains(&&*stem) || env::var_os(variable).is_some()
 }

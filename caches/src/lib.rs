@@ -12,9 +12,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
-mod listing;
-
 /// One file of the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EmbeddedFile {

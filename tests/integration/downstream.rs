@@ -2,21 +2,27 @@
 //! of `examples/own_caches`, file by file.
 
 use voxtune::{
-    DType, Device, DeviceChoice, Direction, EmbeddedFile, Grade, KernelSize, Operation, ShapeKey,
-    Source, Tuner, TunerError,
+    DType, Device, DeviceChoice, Direction, EmbeddedFile, Grade, KernelSize, KernelSource,
+    Operation, ShapeKey, Source, SparseTensor, SubmConv3d, Tensor, Tuner, TunerError, Voxels,
 };
-use voxtune_embed::Listing;
+use voxtune_cloud::{Generator, generate};
+use voxtune_embed::{Kind, Listing};
+use voxtune_shape::Grid;
+use voxtune_shape::grid::ChannelPair;
 
 use crate::suite::Suite;
 
 #[path = "../../examples/own_caches/xtask/src/layers.rs"]
 mod layers;
+#[path = "../../examples/own_caches/xtask/src/pack.rs"]
+mod pack;
 #[expect(clippy::print_stderr, reason = "a tool of its own, which tells what it does")]
 #[path = "../../examples/own_caches/xtask/src/populate.rs"]
 mod populate;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("downstream::own_layers_are_tuned_and_embedded", tuned_and_embedded);
+    suite.gpu_test("downstream::own_layers_run_from_their_own_pack", own_pack);
     suite.test("downstream::damaged_bytes_are_left_out_or_refused", damaged_bytes);
 }
 
@@ -34,9 +40,9 @@ fn tuned_and_embedded() {
         populate::populate(layers::grid(), DeviceChoice::Cpu, Some(1), folder.path()).unwrap();
     assert_eq!((summary.requested, summary.measured), (4, 4));
 
-    let listing = Listing::of(folder.path()).unwrap();
+    let listing = Listing::of(folder.path(), Kind::DECISIONS).unwrap();
     assert_eq!((listing.files.len(), listing.left_out.len()), (1, 0), "{listing:?}");
-    assert!(listing.expression().contains("include_bytes!"));
+    assert!(listing.expression("EmbeddedFile").contains("include_bytes!"));
     let tuner = Tuner::builder().files(&leak(&listing)).build_strict().unwrap();
     let device = Device::cpu_with_threads(1).unwrap();
     for channels in layers::grid().channels {
@@ -54,6 +60,45 @@ fn tuned_and_embedded() {
             assert_eq!(*resolution.grade(), Grade::Exact { source: Source::User }, "{resolution}");
         }
     }
+}
+
+/// A layer that no pack of voxtune's was made for.
+fn own_pack() {
+    let folder = tempfile::tempdir().unwrap();
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let (c_in, c_out, rows) = (24, 40, 20_000);
+    let grid = Grid {
+        voxels: vec![rows],
+        channels: vec![ChannelPair { c_in, c_out }],
+        kernels: vec![kernel],
+        dtypes: vec![DType::Float16],
+    };
+    let summary = populate::populate(grid, DeviceChoice::Cuda(0), None, folder.path()).unwrap();
+    assert_eq!((summary.requested, summary.measured), (1, 1));
+    pack::pack(folder.path()).unwrap();
+
+    let listed = |kind| leak(&Listing::of(folder.path(), kind).unwrap());
+    let packs = listed(Kind::PACKS);
+    assert_eq!(packs.len(), 1);
+    let builder = Tuner::builder().files(&listed(Kind::DECISIONS));
+    let tuner = builder.kernels(KernelSource::embedded()).packs(&packs).build_strict().unwrap();
+    let (device, _) = tuner.open_device(DeviceChoice::Cuda(0)).unwrap();
+    let weights = vec![0.5; kernel.volume() * (c_in * c_out) as usize];
+    let layer =
+        SubmConv3d::with_tuner(&device, tuner, c_in, c_out, kernel, DType::Float16, &weights)
+            .unwrap();
+    let cells = generate(Generator::Surface, rows, 1, 0).unwrap();
+    let voxels = Voxels::new(&device, cells).unwrap();
+    let ones = Tensor::from_fn(&device, DType::Float16, rows, c_in as usize, |_| 1.0).unwrap();
+    let output = layer.forward(&SparseTensor::new(voxels.clone(), ones).unwrap()).unwrap();
+    for direction in Direction::ALL {
+        let grade = layer.resolve(direction, &voxels).unwrap().grade().clone();
+        assert_eq!(grade, Grade::Exact { source: Source::User }, "{direction}");
+    }
+    // Each neighbour brings 24 × 0.5.
+    let pairs = voxels.kernel_map(kernel).unwrap().counts().pairs;
+    let total: f64 = output.features().to_f32().unwrap().iter().map(|one| f64::from(*one)).sum();
+    assert_eq!(total, pairs as f64 * f64::from(c_in * c_out) * 0.5);
 }
 
 fn damaged_bytes() {

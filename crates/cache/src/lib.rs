@@ -60,6 +60,7 @@ pub use file_name::{FileKind, FileName};
 pub use invalid::InvalidRecord;
 pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
+pub use replace::replace;
 pub use store::{CacheDir, SetAside, Update};
 pub use table::{DecisionId, DeviceId, Table};
 pub use timing::{Interval, Timing};

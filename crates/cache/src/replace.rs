@@ -14,7 +14,10 @@ pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Gives a file these bytes: at any moment, power loss included, it holds either the old ones or
 /// the new ones. Where this fails the old ones stay and no temporary file is left.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let folder = parent(path);
     let mut prefix = OsString::from(".");
     prefix.push(path.file_name().unwrap_or_default());

@@ -88,3 +88,17 @@ macro_rules! embed_caches {
         include!(concat!(env!("OUT_DIR"), "/voxtune_caches.rs"))
     };
 }
+
+/// The kernel packs that the build script of the calling package has listed with
+/// `voxtune_embed::caches`, for [`TunerBuilder::packs`].
+///
+/// ```ignore
+/// let tuner = Tuner::builder().packs(voxtune::embed_packs!()).embedded().build();
+/// let (device, note) = tuner.open_device(DeviceChoice::Auto)?;
+/// ```
+#[macro_export]
+macro_rules! embed_packs {
+    () => {
+        include!(concat!(env!("OUT_DIR"), "/voxtune_packs.rs"))
+    };
+}

@@ -52,6 +52,16 @@ impl Contents {
         contents
     }
 
+    /// The winners of decisions, and nothing else.
+    #[must_use]
+    pub fn winners(target: Target, decisions: Option<&Decisions>) -> Self {
+        let mut contents = Self { instances: BTreeMap::new(), without_room: 0 };
+        if let (Target::Cubin(capability), Some(decisions)) = (target, decisions) {
+            contents.add_winners(capability, decisions);
+        }
+        contents
+    }
+
     /// How many kernels have a role.
     #[must_use]
     pub fn count(&self, role: Role) -> usize {
@@ -185,6 +195,8 @@ mod tests {
         let hopper = Contents::of("sm_90".parse().unwrap(), Some(&decisions));
         assert_eq!(hopper.instances.get(&winner), Some(&Role::Choice));
         assert_eq!(hopper.count(Role::Choice), 1);
+        let alone = Contents::winners("sm_90".parse().unwrap(), Some(&decisions));
+        assert_eq!(alone.instances, BTreeMap::from([(winner, Role::Choice)]));
         let other = Contents::of("sm_100".parse().unwrap(), Some(&decisions));
         assert_eq!(other.count(Role::Choice), 0);
     }

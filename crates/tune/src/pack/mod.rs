@@ -13,6 +13,7 @@ pub mod check;
 pub mod contents;
 pub mod make;
 pub mod modelled;
+pub mod plan;
 pub mod prune;
 pub mod target;
 
@@ -20,8 +21,11 @@ pub use check::check;
 pub use contents::{Contents, Role};
 pub use make::{Made, MakeError, make};
 pub use modelled::{Modelled, modelled};
+pub use plan::PackPlan;
 pub use prune::{Pruned, prune};
 pub use target::Target;
+
+pub use voxtune_cuda::Toolchain;
 
 use voxtune_cuda::Instance;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use voxtune_cuda::{Code, Compiled, CudaError, Instance};
+use voxtune_cuda::{Code, Compiled, CudaError, Instance, source_hash};
 use voxtune_pack::{Header, Pack};
 use voxtune_shape::ComputeCapability;
 
@@ -58,12 +58,12 @@ impl Packs {
         };
         let code = pack.read(place).map_err(damaged)?;
         let header = pack.header();
-        let (major, minor) = header.capability;
+        let (target, capability) = target(header);
         let kernel_hash = pack.kernels().nth(place).map_or(0, |kernel| kernel.kernel_hash);
         Compiled::packed(
-            if header.is_ptx() { Code::Ptx } else { Code::Cubin },
+            target,
             &instance,
-            ComputeCapability { major, minor },
+            capability,
             i32::try_from(header.cuda_version).unwrap_or(i32::MAX),
             name,
             code,
@@ -75,12 +75,32 @@ impl Packs {
     fn place(&self, instance: &Instance) -> Option<(&str, &Pack, usize, Instance)> {
         let find = |instance: &Instance| {
             self.packs.iter().find_map(|(name, pack)| {
+                let name = name.as_str();
                 let place = pack.find(instance.source, &instance.defines, instance.hopper)?;
-                Some((name.as_str(), pack, place, instance.clone()))
+                is_current(pack, place, instance).then(|| (name, pack, place, instance.clone()))
             })
         };
         find(instance).or_else(|| find(&instance.for_any_channels()?))
     }
+}
+
+/// The form of a pack's code, and what it was compiled for.
+fn target(header: &Header) -> (Code, ComputeCapability) {
+    let (major, minor) = header.capability;
+    let code = if header.is_ptx() { Code::Ptx } else { Code::Cubin };
+    (code, ComputeCapability { major, minor })
+}
+
+/// Whether a kernel was compiled from the sources of this program: one from others may expect other
+/// parameters, and would read whatever lies there.
+fn is_current(pack: &Pack, place: usize, instance: &Instance) -> bool {
+    let (code, capability) = target(pack.header());
+    let current = source_hash(code, instance, capability);
+    let is_current = pack.kernels().nth(place).is_some_and(|one| one.source_hash == current);
+    if !is_current {
+        tracing::warn!(%instance, "a kernel of a pack is left out: it was compiled from other sources");
+    }
+    is_current
 }
 
 fn decode(name: String, bytes: Cow<'static, [u8]>) -> Option<(String, Pack)> {
@@ -119,6 +139,8 @@ fn fit(header: &Header, capability: ComputeCapability) -> Option<(bool, u8, u8)>
 
 #[cfg(test)]
 mod tests {
+    use voxtune_pack::{Kernel, encode};
+
     use super::*;
 
     fn header(target: &str, capability: (u8, u8)) -> Header {
@@ -203,5 +225,26 @@ mod tests {
         let packs = Packs::new(given, true, capability);
         assert!(packs.is_empty() && !packs.has(&Instance::kernel_map()));
         assert_eq!(packs.names(), "no pack of this program");
+    }
+
+    #[test]
+    fn kernels_of_other_sources_are_left_out() {
+        let capability = ComputeCapability { major: 8, minor: 0 };
+        let kernel = |instance: &Instance, change: u64| {
+            let defines = instance.defines.iter();
+            let kernel = Kernel {
+                source: instance.source.to_owned(),
+                defines: defines.map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+                hopper: instance.hopper,
+                source_hash: source_hash(Code::Cubin, instance, capability) ^ change,
+                kernel_hash: 0,
+            };
+            (kernel, vec![1])
+        };
+        let (map, probe) = (Instance::kernel_map(), Instance::probe());
+        let bytes = encode(&header("sm_80", (8, 0)), &[kernel(&map, 1), kernel(&probe, 0)]);
+        let given = vec![("own".to_owned(), Cow::Owned(bytes.unwrap()))];
+        let packs = Packs::new(given, false, capability);
+        assert!(!packs.has(&map) && packs.has(&probe));
     }
 }

@@ -121,6 +121,17 @@ impl TunerBuilder {
         self.kernels(KernelSource::folder(folder))
     }
 
+    /// Adds the bytes of kernel packs, such as [`embed_packs!`](crate::embed_packs) gives, to
+    /// [`Self::kernels`], or else to what [`KernelSource::from_env`] finds: the kernels of what
+    /// [`Self::files`] decides.
+    #[must_use]
+    pub fn packs(mut self, packs: &[EmbeddedFile]) -> Self {
+        let kernels = self.kernels.unwrap_or_else(KernelSource::from_env);
+        let add = |kernels: KernelSource, pack: &EmbeddedFile| kernels.pack(pack.name, pack.bytes);
+        self.kernels = Some(packs.iter().fold(kernels, add));
+        self
+    }
+
     /// Reads the folders and builds the tuner. What cannot be used is left out and kept as a
     /// [warning](Tuner::warnings): a bad cache costs speed and no results.
     #[must_use]

@@ -3,14 +3,18 @@
 use std::error::Error;
 
 use voxtune::{
-    DType, Device, DeviceChoice, Direction, KernelSize, SparseTensor, SubmConv3d, Tensor, Tuner,
-    Voxel, Voxels,
+    DType, DeviceChoice, Direction, KernelSize, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel,
+    Voxels,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (device, _) = Device::open(DeviceChoice::Auto)?;
-    // This program's own caches, above those that come with voxtune.
-    let tuner = Tuner::builder().files(voxtune::embed_caches!()).embedded().build();
+    // This program's own caches and kernels, above those that come with voxtune.
+    let tuner = Tuner::builder()
+        .files(voxtune::embed_caches!())
+        .packs(voxtune::embed_packs!())
+        .embedded()
+        .build();
+    let (device, _) = tuner.open_device(DeviceChoice::Auto)?;
     for warning in tuner.warnings() {
         eprintln!("warning: {warning}");
     }

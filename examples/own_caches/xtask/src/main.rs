@@ -1,6 +1,7 @@
 //! Measures the layers of the network and writes what won into the caches of the program.
 
 mod layers;
+mod pack;
 mod populate;
 
 use std::error::Error;
@@ -14,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = std::env::args().nth(1).map_or(Ok(DeviceChoice::Auto), |text| text.parse())?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/caches");
     let summary = populate::populate(layers::grid(), device, None, &folder)?;
+    pack::pack(&folder)?;
     println!("measured {} of {} configurations", summary.measured, summary.requested);
     if summary.measured + summary.skipped < summary.requested {
         return Err("some configurations failed".into());
