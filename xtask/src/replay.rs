@@ -15,8 +15,8 @@ pub struct ReplayArguments {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Policies to compare: race, rounds:samples=N or exhaustive; race takes :budget=SECONDS,
-    /// :hopeless=RATIO, :leader=N and :samples=N, and each takes :pick=fastest [default: race,
-    /// race:samples=5, rounds:samples=3 and exhaustive]
+    /// :hopeless=RATIO, :leader=N, :samples=N and :shootout=SECONDS, and each takes :pick=fastest
+    /// [default: race, race:samples=5, rounds:samples=3 and exhaustive]
     #[arg(long = "policy", value_name = "POLICY", num_args = 1..)]
     policies: Vec<SearchPolicy>,
     /// JSON instead of a table

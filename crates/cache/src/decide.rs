@@ -72,6 +72,20 @@ pub fn significantly_beaten<'a>(
     !stays && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
 }
 
+/// How far a median may be off as a fraction of it: the spread of its samples, and at least a
+/// [`TIMER_STEP_NS`].
+#[must_use]
+pub fn relative_noise(median_ns: f64, spread_ns: f64) -> f64 {
+    spread_ns.max(TIMER_STEP_NS) / median_ns.max(1.0)
+}
+
+/// The fraction up to which the longer of two times ties with the shorter one, from the
+/// [`relative_noise`] of both.
+#[must_use]
+pub fn tie_band(relative_noise: [f64; 2]) -> f64 {
+    relative_noise.iter().sum::<f64>().clamp(NOISE_FLOOR, NOISE_CEILING)
+}
+
 /// What one algorithm did on all workloads of a key.
 #[derive(Clone, Debug)]
 struct Standing<'a> {
@@ -83,14 +97,14 @@ struct Standing<'a> {
     /// Median time by index of the workload.
     medians_ns: BTreeMap<usize, u64>,
     /// Sum over the workloads.
-    relative_spreads: f64,
+    relative_noises: f64,
     /// Geometric mean of the ratios to the best; at least 1.
     score: f64,
 }
 
 impl Standing<'_> {
-    fn relative_spread(&self) -> f64 {
-        self.relative_spreads / self.medians_ns.len() as f64
+    fn relative_noise(&self) -> f64 {
+        self.relative_noises / self.medians_ns.len() as f64
     }
 }
 
@@ -176,15 +190,15 @@ fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Ve
                 beats_default: true,
                 requires: None,
                 medians_ns: BTreeMap::new(),
-                relative_spreads: 0.0,
+                relative_noises: 0.0,
                 score: 1.0,
             });
             standing.default |= record.default;
             standing.beats_default &= beats_default(timing, default_min_ns);
             standing.requires = standing.requires.or(record.requires);
             standing.medians_ns.insert(workload, timing.median_ns);
-            let step = TIMER_STEP_NS / timing.median_ns.max(1) as f64;
-            standing.relative_spreads += timing.relative_spread().max(step);
+            standing.relative_noises +=
+                relative_noise(timing.median_ns as f64, timing.spread_ns as f64);
         }
     }
     standings.retain(|algo, _| !out.contains(algo));
@@ -205,9 +219,8 @@ fn ties<'r, 'a: 'r>(
     let leader = ranking.clone().next();
     ranking.filter(move |standing| {
         leader.is_some_and(|leader| {
-            let spread = standing.relative_spread() + leader.relative_spread();
-            let noise = spread.clamp(margin.max(NOISE_FLOOR), NOISE_CEILING);
-            standing.score <= leader.score * (1.0 + noise)
+            let band = tie_band([standing, leader].map(Standing::relative_noise));
+            standing.score <= leader.score * (1.0 + band.max(margin))
         })
     })
 }

@@ -14,7 +14,7 @@ use crate::estimate::human_bytes;
 use crate::job::Job;
 use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;
-use crate::race::{Lane, Policy, Track, race};
+use crate::race::{Grid, Lane, Policy, Track, race, ranks};
 use crate::setup::{CloudSetup, SetupError, Workbench};
 use crate::spent::Spent;
 use crate::summary::summarize;
@@ -125,6 +125,11 @@ impl Field {
         &self.candidates
     }
 
+    /// The names of these.
+    fn names(&self, numbers: &[usize]) -> Vec<&AlgoId> {
+        numbers.iter().map(|&number| &self.candidates[number].id).collect()
+    }
+
     /// Numbers of those that may be compared with: the default first.
     fn trusted(&self) -> Vec<usize> {
         let mut numbers: Vec<usize> = (0..self.candidates.len()).collect();
@@ -204,7 +209,8 @@ impl Entry<'_> {
         };
         let policy =
             if is_cuda { Policy::on_gpu(job.budget) } else { Policy::with_budget(job.budget) };
-        let lanes = race(racers.len(), default, &policy, &mut track);
+        let ranks = ranks(&field.names(&racers));
+        let lanes = race(Grid { ranks: &ranks, default }, &policy, &mut track);
         let clock_mhz = track.clock_mhz;
         spent.race = start.elapsed();
         if let Some(at_scale) = at_scale {

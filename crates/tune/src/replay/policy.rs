@@ -13,7 +13,7 @@ use crate::race::{GPU_BUDGET, Policy};
 /// | text | search |
 /// |---|---|
 /// | `race` | the tuner's race |
-/// | `race:budget=0.5:hopeless=1.5:leader=3:samples=11` | the same with other figures, see [`Policy`] |
+/// | `race:budget=0.5:hopeless=1.5:leader=3:samples=11:shootout=0` | the same with other figures, see [`Policy`] |
 /// | `rounds:samples=3` | so many samples of everybody, as tuners without elimination do |
 /// | `exhaustive` | every recorded sample |
 ///
@@ -50,8 +50,8 @@ pub enum Pick {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no search policy: {reason}; expected race, rounds:samples=N or exhaustive, race \
-     with :budget=SECONDS, :hopeless=RATIO, :leader=N or :samples=N, each with :pick=fastest if \
-     wanted"
+     with :budget=SECONDS, :hopeless=RATIO, :leader=N, :samples=N or :shootout=SECONDS, each with \
+     :pick=fastest if wanted"
 )]
 pub struct MalformedPolicy {
     /// The text.
@@ -105,6 +105,7 @@ impl SearchPolicy {
         }
         let count = || value.parse::<usize>().ok().filter(|&count| count > 0);
         let number = || value.parse::<f64>().ok().filter(|number| number.is_finite());
+        let seconds = || number().and_then(|s| Duration::try_from_secs_f64(s).ok());
         match (&mut self.search, name) {
             (_, "pick") => match value {
                 "fastest" => put(&mut self.pick, Some(Pick::Fastest)),
@@ -117,10 +118,8 @@ impl SearchPolicy {
             (Search::Race(race), "hopeless") => {
                 put(&mut race.hopeless_ratio, number().filter(|&ratio| ratio >= 1.0))
             }
-            (Search::Race(race), "budget") => {
-                let seconds = number().and_then(|s| Duration::try_from_secs_f64(s).ok());
-                put(&mut race.budget, seconds)
-            }
+            (Search::Race(race), "budget") => put(&mut race.budget, seconds()),
+            (Search::Race(race), "shootout") => put(&mut race.shoot_out, seconds()),
             _ => false,
         }
     }
@@ -131,11 +130,12 @@ impl fmt::Display for SearchPolicy {
         match self.search {
             Search::Race(race) => write!(
                 f,
-                "race:budget={}:hopeless={}:leader={}:samples={}",
+                "race:budget={}:hopeless={}:leader={}:samples={}:shootout={}",
                 race.budget.as_secs_f64(),
                 race.hopeless_ratio,
                 race.leader_samples,
-                race.max_samples
+                race.max_samples,
+                race.shoot_out.as_secs_f64()
             )?,
             Search::Rounds(samples) => write!(f, "rounds:samples={samples}")?,
             Search::Exhaustive => f.write_str("exhaustive")?,
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn texts_round_trip() {
         for text in [
-            "race:budget=0.5:hopeless=1.5:leader=2:samples=7",
-            "race:budget=1:hopeless=2:leader=3:samples=11:pick=fastest",
+            "race:budget=0.5:hopeless=1.5:leader=2:samples=7:shootout=0.06",
+            "race:budget=1:hopeless=2:leader=3:samples=11:shootout=0:pick=fastest",
             "rounds:samples=3",
             "exhaustive:pick=fastest",
         ] {

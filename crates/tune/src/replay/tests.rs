@@ -59,6 +59,28 @@ fn a_race_is_cheaper_and_as_good() {
     assert_eq!(all.samples, 20 * 8 * 40);
 }
 
+/// Two candidates whose distance is that of the edge of the band of noise, more or less: who wins by its
+/// name is left to chance.
+#[test]
+fn a_shoot_out_makes_near_ties_fall_alike() {
+    let mut noise = Noise(3);
+    let races: Vec<RaceSamples> = (0..100)
+        .map(|number| {
+            let behind = 1.006 + 0.008 * f64::from(number) / 99.0;
+            let mut samples = |ns: f64| -> Vec<u64> {
+                (0..240).map(|_| (ns * (1.0 + 0.008 * noise.next())) as u64).collect()
+            };
+            let lanes = [
+                lane("a", false, &samples(200_000.0 * behind)),
+                lane("b", false, &samples(200_000.0)),
+            ];
+            race(lanes.into())
+        })
+        .collect();
+    let [without, with] = &reports(&races, &["race:shootout=0", "race"])[..] else { panic!() };
+    assert!(2 * with.flips <= without.flips && without.flips > 10, "{with:?} {without:?}");
+}
+
 #[test]
 fn one_noisy_sample_each_is_worse() {
     let races = races(60, 0.5);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::policy::{Search, SearchPolicy};
-use crate::race::{Lane, Policy, Track, race};
+use crate::race::{Grid, Lane, Policy, Track, race, ranks};
 use crate::samples::RaceSamples;
 
 /// What a policy's search saw.
@@ -21,7 +21,8 @@ impl Replayed {
         let rounds_ns = match policy.search {
             Search::Race(race_policy) => {
                 let default = recorded.lanes.iter().position(|lane| lane.default);
-                track.race(&race_policy, default)
+                let names: Vec<_> = recorded.lanes.iter().map(|lane| &lane.algo).collect();
+                track.race(&race_policy, Grid { ranks: &ranks(&names), default })
             }
             Search::Rounds(samples) => track.rounds(|_| samples),
             Search::Exhaustive => track.rounds(<[u64]>::len),
@@ -59,10 +60,10 @@ impl Recorded {
         Self { lanes: lanes.collect(), samples: 0, repeated_samples: 0, kernel_ns: 0 }
     }
 
-    fn race(&mut self, policy: &Policy, default: Option<usize>) -> Vec<Vec<Option<u64>>> {
+    fn race(&mut self, policy: &Policy, grid: Grid<'_>) -> Vec<Vec<Option<u64>>> {
         // Warm-up runs are not in the record.
         let policy = Policy { warm_up_below: Duration::ZERO, ..*policy };
-        let field = race(self.lanes.len(), default, &policy, self);
+        let field = race(grid, &policy, self);
         field.into_iter().map(|lane: Lane<FailedThen>| lane.rounds).collect()
     }
 

@@ -1,0 +1,142 @@
+//! When to sample, when to leave and when to stop.
+
+use std::time::Duration;
+
+use crate::statistics::median;
+
+use super::lane::Lane;
+
+/// When to sample, when to leave and when to stop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// Time after which only what is owed is still measured: a sample of each candidate, the proofs of
+    /// those that are not hopeless, [`Self::leader_samples`] of the leader, [`Self::near_samples`] of
+    /// those near it, and the shoot-out.
+    pub budget: Duration,
+    /// First runs shorter than this are repeated once before they count, unless they are hopeless even so:
+    /// caches and branch predictors are cold the first time, and tables may have to be made.
+    pub warm_up_below: Duration,
+    /// By how much a first run may be longer than later ones.
+    pub first_run_extra: Duration,
+    /// A candidate whose first sample exceeds the leader's median this many times leaves at once.
+    pub hopeless_ratio: f64,
+    /// Samples that the leader gets whatever the budget says.
+    pub leader_samples: usize,
+    /// Samples that everyone gets whose least is within the ceiling of the noise from the leader: of three,
+    /// two late ones spoil a median.
+    pub near_samples: usize,
+    /// The same where a run is shorter than [`Self::short_below`], so that they cost nothing.
+    pub short_near_samples: usize,
+    /// Runs shorter than this cost less than what is done around them.
+    pub short_below: Duration,
+    /// Samples after which a candidate that is still in has been measured well enough.
+    pub max_samples: usize,
+    /// The same of a candidate that takes longer than [`Self::steady_above`].
+    pub steady_samples: usize,
+    /// Runs longer than this hardly differ from each other.
+    pub steady_above: Duration,
+    /// Samples, behind the first, whose results are proven.
+    pub proofs: usize,
+    /// A sample that exceeds its lane's least this many times is a hiccup of the host, and taken again.
+    pub late_ratio: f64,
+    /// How often a lane's samples are taken again.
+    pub retakes: usize,
+    /// Time of a lane's samples up to which a shoot-out goes on; none without any.
+    pub shoot_out: Duration,
+}
+
+/// Time for an entry on a GPU beyond what is owed: a hundred runs of a layer of middling size.
+pub const GPU_BUDGET: Duration = Duration::from_millis(100);
+
+impl Policy {
+    /// The policy for a budget on the host. Without an end to it, [`Duration::MAX`], nobody leaves and
+    /// everybody gets [`Self::max_samples`]: the oracle of [`crate::regret`].
+    #[must_use]
+    pub const fn with_budget(budget: Duration) -> Self {
+        const MAX_SAMPLES: usize = 11;
+        let is_exhaustive = budget.as_nanos() == Duration::MAX.as_nanos();
+        Self {
+            budget,
+            warm_up_below: Duration::from_millis(50),
+            first_run_extra: Duration::from_millis(50),
+            hopeless_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
+            // Intervals are looked at from so many samples of the leader on.
+            leader_samples: if is_exhaustive { MAX_SAMPLES + 1 } else { 3 },
+            near_samples: 0,
+            short_near_samples: 0,
+            short_below: Duration::ZERO,
+            max_samples: MAX_SAMPLES,
+            steady_samples: MAX_SAMPLES,
+            steady_above: Duration::MAX,
+            proofs: 0,
+            late_ratio: f64::INFINITY,
+            retakes: 0,
+            shoot_out: Duration::ZERO,
+        }
+    }
+
+    /// The policy for a budget on a GPU, whose clock is its own: runs of a millisecond differ by a few
+    /// thousandths, and what a first run does beyond its duty, such as making the tables of a row order,
+    /// takes less than one. Results are proven twice, since a race of
+    /// threads may spare the first run.
+    #[must_use]
+    pub const fn on_gpu(budget: Duration) -> Self {
+        let policy = Self::with_budget(budget);
+        let is_exhaustive = policy.hopeless_ratio == f64::INFINITY;
+        let shoot_out = if is_exhaustive { Duration::ZERO } else { Duration::from_millis(60) };
+        Self {
+            warm_up_below: Duration::from_millis(10),
+            first_run_extra: Duration::from_millis(1),
+            near_samples: 5,
+            short_near_samples: 7,
+            short_below: Duration::from_micros(100),
+            steady_samples: if is_exhaustive { policy.max_samples } else { 5 },
+            steady_above: Duration::from_millis(1),
+            proofs: 2,
+            // A GPU that lowers its clock for want of power is up to a sixth slower.
+            late_ratio: 1.25,
+            retakes: 3,
+            shoot_out,
+            ..policy
+        }
+    }
+
+    /// Whether a first run is to be repeated: not if it would be hopeless without all that it may have
+    /// done beyond its duty.
+    pub(super) fn repeats(&self, first_ns: u64, best_ns: f64, is_default: bool) -> bool {
+        let least_ns = first_ns as f64 - self.first_run_extra.as_nanos() as f64;
+        Duration::from_nanos(first_ns) < self.warm_up_below
+            && (is_default || least_ns <= best_ns * self.hopeless_ratio)
+    }
+
+    /// Whether a sample is a hiccup beside another of the same candidate.
+    pub(super) fn is_late(&self, ns: u64, other_ns: u64) -> bool {
+        ns as f64 > other_ns as f64 * self.late_ratio
+    }
+
+    /// Samples that are enough of a candidate with this median.
+    pub(super) fn enough(&self, median_ns: f64) -> usize {
+        let is_steady = median_ns > self.steady_above.as_nanos() as f64;
+        if is_steady { self.steady_samples } else { self.max_samples }
+    }
+
+    /// Samples that are owed to whoever is near the leader.
+    pub(super) fn owed_when_near(&self, median_ns: f64) -> usize {
+        let is_short = median_ns < self.short_below.as_nanos() as f64;
+        if is_short { self.short_near_samples } else { self.near_samples }
+    }
+
+    /// Samples of a candidate after which it is left to chance on which side of a band it lies.
+    pub(super) fn most_in_shoot_out<F>(&self, lane: &Lane<F>) -> usize {
+        /// Of runs so long that the time would be up before: the clock of a GPU at the limit of its
+        /// power wanders by several percent.
+        const LEAST: usize = 15;
+        /// A median of so many is as good as the next process's.
+        const MOST: usize = 101;
+        let median_ns = median(&lane.values()).unwrap_or(f64::INFINITY);
+        if self.shoot_out.is_zero() {
+            return 0;
+        }
+        ((self.shoot_out.as_nanos() as f64 / median_ns) as usize).clamp(LEAST, MOST)
+    }
+}

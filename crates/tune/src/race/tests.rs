@@ -1,0 +1,308 @@
+//! Races on made-up times.
+
+use super::*;
+
+/// Candidates that take made-up times on a made-up clock.
+struct Fake<F: FnMut(usize, usize) -> Result<u64, &'static str>> {
+    times: F,
+    runs: Vec<usize>,
+    clock: Duration,
+}
+
+impl<F: FnMut(usize, usize) -> Result<u64, &'static str>> Track for Fake<F> {
+    type Failure = &'static str;
+
+    fn sample(&mut self, lane: usize) -> Result<u64, &'static str> {
+        let run = self.runs[lane];
+        self.runs[lane] += 1;
+        let ns = (self.times)(lane, run)?;
+        self.clock += Duration::from_nanos(ns);
+        Ok(ns)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock
+    }
+}
+
+const MS: u64 = 1_000_000;
+
+fn run(
+    lanes: usize,
+    budget_ms: u64,
+    times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
+) -> Vec<Lane<&'static str>> {
+    let policy = Policy::with_budget(Duration::from_millis(budget_ms));
+    run_under(&policy, lanes, None, times)
+}
+
+fn run_under(
+    policy: &Policy,
+    lanes: usize,
+    default: Option<usize>,
+    times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
+) -> Vec<Lane<&'static str>> {
+    let ranks: Vec<usize> = (1..=lanes).collect();
+    race_on(Grid { ranks: &ranks, default }, policy, times)
+}
+
+fn race_on(
+    grid: Grid<'_>,
+    policy: &Policy,
+    times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
+) -> Vec<Lane<&'static str>> {
+    let mut track = Fake { times, runs: vec![0; grid.ranks.len()], clock: Duration::ZERO };
+    race(grid, policy, &mut track)
+}
+
+fn counts(field: &[Lane<&'static str>]) -> Vec<usize> {
+    field.iter().map(|lane| lane.samples().count()).collect()
+}
+
+#[test]
+fn hopeless_candidates_get_one_sample() {
+    let field = run(3, 60_000, |lane, _| Ok([100, 201, 199][lane] * MS));
+    assert_eq!(counts(&field), [11, 1, 3]);
+}
+
+#[test]
+fn nobody_leaves_a_race_without_end() {
+    let times = |lane: usize, _| Ok([100, 1000, 105][lane] * MS);
+    for policy in [Policy::with_budget(Duration::MAX), Policy::on_gpu(Duration::MAX)] {
+        let field = run_under(&policy, 3, None, times);
+        assert_eq!(counts(&field), [11, 11, 11]);
+    }
+}
+
+#[test]
+fn near_ties_are_measured_to_the_end() {
+    let field = run(2, 60_000, |lane, run| Ok(100 * MS + (lane as u64 + run as u64 % 3) * MS / 2));
+    assert_eq!(counts(&field), [11, 11]);
+}
+
+#[test]
+fn the_leader_gets_three_samples_whatever_the_budget() {
+    let field = run(3, 0, |lane, _| Ok([150, 100, 120][lane] * MS));
+    assert_eq!(counts(&field), [1, 3, 1]);
+}
+
+#[test]
+fn a_budget_is_kept_to_what_is_owed() {
+    let field = run(2, 1_000, |lane, _| Ok([100, 101][lane] * MS));
+    let total: u64 = field.iter().flat_map(Lane::samples).sum();
+    assert!(total <= 1_000 * MS && total > 900 * MS, "{total}");
+}
+
+#[test]
+fn short_runs_are_warmed_up() {
+    let field = run(1, 60_000, |_, run| Ok(if run == 0 { 40 * MS } else { MS }));
+    assert!(field[0].samples().all(|ns| ns == MS));
+}
+
+#[test]
+fn a_first_run_of_a_gpu_is_forgiven_a_millisecond() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let mut runs = [0; 4];
+    let field = run_under(&policy, 4, None, |lane, run| {
+        runs[lane] += 1;
+        let extra = if run == 0 { [0, 900, 900, 900][lane] } else { 0 };
+        Ok(([1_000, 1_900, 3_000, 1_050][lane] + extra) * MS / 1_000)
+    });
+    // One run that does not count, three of those within twice the leader's time, and five of those near.
+    assert_eq!(runs, [6, 4, 1, 6]);
+    assert_eq!(counts(&field), [5, 3, 1, 5]);
+    assert!(field[1].samples().all(|ns| ns == 1_900_000));
+}
+
+#[test]
+fn a_slow_first_sample_of_a_short_run_is_forgiven() {
+    let field = run(2, 60_000, |lane, run| {
+        Ok(if lane == 1 && run == 0 { 49 * MS } else { [11, 10][lane] * MS })
+    });
+    assert_eq!(counts(&field), [3, 11]);
+}
+
+#[test]
+fn failures_leave_and_are_kept() {
+    let field = run(2, 60_000, |lane, run| {
+        if lane == 0 && run == 3 { Err("device lost") } else { Ok([99, 100][lane] * MS) }
+    });
+    assert_eq!(field[0].failure, Some("device lost"));
+    assert_eq!(field[1].samples().count(), 11);
+}
+
+#[test]
+fn a_drifting_clock_does_not_change_the_ratio() {
+    let mut calls = 0;
+    let field = run(2, 60_000, |lane, _| {
+        calls += 1;
+        Ok([100, 90][lane] * MS * (100 + calls) / 100)
+    });
+    let ratios = field[1].ratios_to(&field[0]);
+    let middle = median(&ratios).unwrap();
+    assert!((0.87..0.93).contains(&middle), "{middle}");
+}
+
+/// Whatever the budget: without its proofs a lane may not win.
+#[test]
+fn whoever_is_not_hopeless_owes_its_proofs() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let field = run_under(&policy, 4, None, |lane, _| Ok([150, 100, 199, 201][lane] * MS));
+    let proofs: Vec<usize> = field.iter().map(|lane| lane.proofs).collect();
+    assert_eq!((counts(&field), proofs), (vec![3, 5, 3, 1], vec![2, 2, 2, 0]));
+}
+
+#[test]
+fn the_default_is_never_hopeless() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let field = run_under(&policy, 2, Some(0), |lane, _| Ok([900, 100][lane] * MS));
+    assert_eq!((counts(&field), field[0].proofs), (vec![3, 5], 2));
+    assert_eq!(field[1].ratios_to(&field[0]).len(), 3);
+}
+
+#[test]
+fn a_proof_that_fails_is_none() {
+    let policy = Policy::on_gpu(Duration::from_secs(60));
+    let field = run_under(&policy, 2, None, |lane, run| {
+        if lane == 0 && run == 2 { Err("wrong") } else { Ok([100, 101][lane] * MS) }
+    });
+    assert_eq!((field[0].failure, field[0].proofs), (Some("wrong"), 1));
+    assert_eq!((field[1].failure, field[1].proofs), (None, 2));
+}
+
+#[test]
+fn a_wrong_leader_leaves_nobody_hopeless() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let field = run_under(&policy, 3, Some(2), |lane, run| {
+        if lane == 0 && run == 1 { Err("wrong") } else { Ok([10, 100, 150][lane] * MS) }
+    });
+    let proofs: Vec<usize> = field.iter().map(|lane| lane.proofs).collect();
+    assert_eq!((counts(&field), proofs), (vec![1, 5, 3], vec![0, 2, 2]));
+}
+
+#[test]
+fn long_runs_of_a_gpu_need_few_samples() {
+    let policy = Policy::on_gpu(Duration::from_secs(60));
+    let field = run_under(&policy, 2, None, |lane, _| Ok([100, 101][lane] * MS));
+    assert_eq!(counts(&field), [5, 5]);
+    let field = run_under(&policy, 2, None, |lane, _| Ok([100, 101][lane] * MS / 1000));
+    assert_eq!(counts(&field), [11, 11]);
+}
+
+#[test]
+fn an_empty_field_is_no_race() {
+    assert!(run(0, 1_000, |_, _| Ok(MS)).is_empty());
+}
+
+const US: u64 = 1_000;
+
+#[test]
+fn a_late_sample_is_taken_again() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    // The warm-up is the first run; the third run of the one and the fourth of the other are hiccups.
+    let field = run_under(&policy, 2, None, |lane, run| {
+        let ns = [200, 190][lane] * US;
+        Ok(if run == 2 + lane { 2 * ns } else { ns })
+    });
+    assert_eq!(counts(&field), [5, 5]);
+    assert!(field[0].samples().all(|ns| ns == 200 * US), "{field:?}");
+    assert!(field[1].samples().all(|ns| ns == 190 * US), "{field:?}");
+}
+
+#[test]
+fn whoever_was_faster_when_it_warmed_up_is_not_hopeless() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let field = run_under(&policy, 2, None, |lane, run| {
+        Ok(if lane == 1 && run == 1 { 900 * US } else { [20, 21][lane] * US })
+    });
+    assert_eq!(counts(&field), [7, 7]);
+    assert!(field[1].samples().all(|ns| ns == 21 * US), "{field:?}");
+}
+
+#[test]
+fn retakes_come_to_an_end() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let mut runs = 0;
+    let field = run_under(&policy, 1, None, |_, run| {
+        runs += 1;
+        Ok(if run == 1 { 100 * US } else { 180 * US })
+    });
+    assert_eq!((counts(&field), runs), (vec![5], 1 + 5 + policy.retakes));
+}
+
+/// Two late samples of three, each less than what is taken again, do not cost a win.
+#[test]
+fn whoever_is_near_at_its_best_gets_more_samples() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let field = run_under(&policy, 2, None, |lane, run| {
+        let late = lane == 1 && (run == 2 || run == 3);
+        Ok(if late { 25 * US } else { [26, 22][lane] * US })
+    });
+    assert_eq!(counts(&field)[1], 7);
+    assert_eq!(field[1].centre().unwrap().median_ns, 22_000.0);
+}
+
+/// One that is preferred, this far behind the leader, with noise of 1 % either way: how often it ran.
+fn preferred_behind_by(per_mille: u64) -> usize {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let grid = Grid { ranks: &[2, 1], default: None };
+    let field = race_on(grid, &policy, |lane, run| {
+        let ns = 400 * US * [1_000, 1_000 + per_mille][lane] / 1_000;
+        Ok(ns * (990 + [0, 12, 5, 20, 10][run % 5]) / 1_000)
+    });
+    let [leader, preferred] = counts(&field)[..] else { panic!() };
+    assert_eq!(leader, preferred, "in the same rounds");
+    preferred
+}
+
+#[test]
+fn a_shoot_out_goes_on_until_the_preferred_is_clear_of_the_edge() {
+    // The band ends at 1 %: deep within it and far beyond it nothing is open.
+    let counts = [0, 4, 10, 16, 60].map(preferred_behind_by);
+    assert!(counts[0] <= 7 && counts[4] == 5, "{counts:?}");
+    assert_eq!(counts[2], 101, "{counts:?}");
+    assert!([counts[1], counts[3]].iter().all(|count| (7..101).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn whoever_would_not_win_a_tie_needs_no_shoot_out() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let times = |lane: usize, _| Ok([400, 404][lane] * US);
+    let run = |ranks: [usize; 2], default| {
+        counts(&race_on(Grid { ranks: &ranks, default }, &policy, times))
+    };
+    assert_eq!(run([1, 2], None), [5, 5]);
+    assert_eq!(run([2, 1], None), [101, 101]);
+    assert_eq!(run([1, 2], Some(1)), [101, 101]);
+    // Where a third is preferred to both and clearly within the band, neither can win.
+    let field = race_on(Grid { ranks: &[3, 2, 1], default: None }, &policy, |lane, _| {
+        Ok([400, 404, 400][lane] * US)
+    });
+    assert_eq!(counts(&field), [5, 5, 5]);
+}
+
+#[test]
+fn a_shoot_out_of_long_runs_is_short() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let grid = Grid { ranks: &[2, 1], default: None };
+    assert_eq!(counts(&race_on(grid, &policy, |lane, _| Ok([100, 101][lane] * MS))), [15, 15]);
+    let none = Policy { shoot_out: Duration::ZERO, ..policy };
+    assert_eq!(counts(&race_on(grid, &none, |lane, _| Ok([100, 101][lane] * MS))), [5, 5]);
+}
+
+#[test]
+fn whoever_fails_in_a_shoot_out_is_out() {
+    let policy = Policy::on_gpu(Duration::ZERO);
+    let grid = Grid { ranks: &[2, 1], default: None };
+    let field = race_on(grid, &policy, |lane, run| {
+        if lane == 1 && run == 20 { Err("device lost") } else { Ok([400, 404][lane] * US) }
+    });
+    assert_eq!(field[1].failure, Some("device lost"));
+    assert!(field[0].samples().count() < 25);
+}
+
+#[test]
+fn names_rank_by_their_order() {
+    assert_eq!(ranks(&["c", "a", "b"]), [3, 1, 2]);
+    assert!(ranks::<&str>(&[]).is_empty());
+}
