@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{AlgoId, DType, Direction};
+use voxtune::{AlgoId, CacheRegime, DType, Direction};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Timing};
 use voxtune_cloud::{FileOptions, Generator, Source};
 use voxtune_shape::mode::AlgoModes;
@@ -68,6 +68,7 @@ impl Run {
             directions: vec![Direction::Forward],
             modes: AlgoModes::uniform(AlgoMode::All),
             budget: Duration::from_millis(200),
+            regime: CacheRegime::Cold,
             extent: Extent::Whole,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,

@@ -14,6 +14,7 @@ use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::measured_clouds::CloudArguments;
 use crate::output;
+use crate::regime::regime;
 
 /// Voxels of a generated cloud that names no count.
 const DEFAULT_VOXELS: usize = 130_000;
@@ -44,6 +45,10 @@ pub struct BenchArguments {
     /// Interleaved rounds that each median is of
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = positive)]
     rounds: usize,
+    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it, instead of
+    /// emptying it before every sample
+    #[arg(long)]
+    warm: bool,
     /// Print the whole ranking of each row
     #[arg(long)]
     all: bool,
@@ -108,6 +113,7 @@ impl BenchArguments {
             filter: self.filter.clone(),
             rounds: self.rounds,
             calls: self.calls,
+            regime: regime(self.warm, on_gpu),
             seed: self.clouds.seed,
             peers: self.peers.as_deref().map(read_peers).transpose()?,
             rates: self.rates,

@@ -25,6 +25,7 @@ mod migrate;
 mod output;
 mod pack;
 mod populate;
+mod regime;
 mod regret;
 mod replay;
 mod selection;

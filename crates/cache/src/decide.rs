@@ -28,7 +28,8 @@ pub const SAFE_MARGIN: f64 = 0.10;
 
 /// The decisions that follow from the evidence, and from nothing else.
 ///
-/// A key is decided over all workloads that it was measured on:
+/// A key is decided over all workloads that it was measured on. Where some of them are cold, the times
+/// and defeats of warm ones do not count, though their quarantine does.
 ///
 /// 1. of several versions of one algorithm a measured one stands before a quarantined one, then the one
 ///    with more samples, the smaller spread and the smaller encoding;
@@ -49,25 +50,27 @@ pub const SAFE_MARGIN: f64 = 0.10;
 /// A key none of whose algorithms is left has no decision.
 #[must_use]
 pub fn decide(evidence: &Evidence) -> Decisions {
-    let mut workloads: BTreeMap<(&DeviceIdentity, &ShapeKey), Vec<&Records>> = BTreeMap::new();
+    let mut workloads: BTreeMap<(&DeviceIdentity, &ShapeKey), Vec<(bool, &Records)>> =
+        BTreeMap::new();
     for (entry, records) in evidence.entries() {
-        workloads.entry((&entry.device, &entry.key)).or_default().push(records);
+        let of_key = workloads.entry((&entry.device, &entry.key)).or_default();
+        of_key.push((entry.workload.cold, records));
     }
     workloads
         .into_iter()
-        .filter_map(|((device, key), records)| Ranking::of(records).decision(device, key))
+        .filter_map(|((device, key), workloads)| Ranking::over(&workloads).decision(device, key))
         .collect()
 }
 
 /// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
-/// or slower than the leader by more than noise and [`INCUMBENT_MARGIN`]. Takes the records of all workloads of one key,
-/// such as [`Evidence::workloads`] gives.
+/// or slower than the leader by more than noise and [`INCUMBENT_MARGIN`]. Takes the records of workloads
+/// of one key whose times can be compared, such as [`Evidence::decisive_workloads`] gives.
 #[must_use]
 pub fn significantly_beaten<'a>(
     incumbent: &AlgoId,
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
-    let ranking = Ranking::of(workloads);
+    let ranking = Ranking::of(workloads, []);
     let stays = ranking.within(INCUMBENT_MARGIN).any(|standing| standing.algo == incumbent);
     !stays && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
 }
@@ -112,8 +115,22 @@ impl Standing<'_> {
 struct Ranking<'a>(Vec<Standing<'a>>);
 
 impl<'a> Ranking<'a> {
-    fn of(workloads: impl IntoIterator<Item = &'a Records>) -> Self {
-        let mut standings = collect_standings(workloads);
+    /// Over the records of workloads that are cold or not.
+    fn over(workloads: &[(bool, &'a Records)]) -> Self {
+        let any_cold = workloads.iter().any(|(cold, _)| *cold);
+        let of_regime = |wanted: bool| {
+            let those = workloads.iter().filter(move |(cold, _)| *cold == wanted);
+            those.map(|(_, records)| *records)
+        };
+        Self::of(of_regime(any_cold), of_regime(!any_cold))
+    }
+
+    /// Over the records of workloads whose times decide, and of others, whose quarantine does.
+    fn of(
+        decisive: impl IntoIterator<Item = &'a Records>,
+        others: impl IntoIterator<Item = &'a Records>,
+    ) -> Self {
+        let mut standings = collect_standings(decisive, others);
         let widest = standings.iter().map(|standing| standing.medians_ns.len()).max();
         standings.retain(|standing| Some(standing.medians_ns.len()) == widest);
 
@@ -169,11 +186,17 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// The algorithms, in the order of their ids, that may win: verified on every workload that they met.
-fn collect_standings<'a>(workloads: impl IntoIterator<Item = &'a Records>) -> Vec<Standing<'a>> {
+/// The algorithms, in the order of their ids, that may win: verified on every decisive workload that they
+/// met, and in quarantine on no other.
+fn collect_standings<'a>(
+    decisive: impl IntoIterator<Item = &'a Records>,
+    others: impl IntoIterator<Item = &'a Records>,
+) -> Vec<Standing<'a>> {
     let mut standings: BTreeMap<&AlgoId, Standing<'a>> = BTreeMap::new();
-    let mut out: BTreeSet<&AlgoId> = BTreeSet::new();
-    for (workload, records) in workloads.into_iter().enumerate() {
+    let others = others.into_iter().flat_map(Records::preferred);
+    let quarantined = others.filter(|record| record.timing().is_none());
+    let mut out: BTreeSet<&AlgoId> = quarantined.map(|record| &record.algo).collect();
+    for (workload, records) in decisive.into_iter().enumerate() {
         let preferred = records.preferred();
         let default_min_ns = preferred
             .iter()

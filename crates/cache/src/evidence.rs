@@ -143,6 +143,18 @@ impl Evidence {
             .take_while(move |(entry, _)| entry.device == *device && entry.key == *key)
     }
 
+    /// Of [`Self::workloads`] those whose times decide: the cold ones, where there are any, since their times
+    /// and those of warm ones cannot be compared.
+    pub fn decisive_workloads<'a>(
+        &'a self,
+        device: &'a DeviceIdentity,
+        key: &'a ShapeKey,
+    ) -> impl Iterator<Item = (&'a EntryKey, &'a Records)> + Clone {
+        let workloads = self.workloads(device, key);
+        let any_cold = workloads.clone().any(|(entry, _)| entry.workload.cold);
+        workloads.filter(move |(entry, _)| entry.workload.cold == any_cold)
+    }
+
     /// Whether a key was measured on any workload.
     #[must_use]
     pub fn has_key(&self, device: &DeviceIdentity, key: &ShapeKey) -> bool {

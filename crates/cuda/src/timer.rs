@@ -111,6 +111,9 @@ impl CacheFlush {
     }
 }
 
+/// How long the clock is counted.
+const WINDOW_NS: u64 = 20_000;
+
 /// Reads the clock of the multiprocessors, the rate of a plain copy, and what a launch costs.
 #[derive(Debug)]
 pub struct Probe {
@@ -145,13 +148,21 @@ impl Probe {
     /// # Errors
     /// If the driver fails.
     pub fn clock_mhz(&mut self) -> Result<f64> {
-        let window_ns = 20_000_u64;
+        self.pause()?;
+        let counted: Vec<u64> = self.elapsed.download(0, 2)?;
+        Ok(counted[0] as f64 * 1e3 / counted[1] as f64)
+    }
+
+    /// Queues 20 µs in which the device is busy and touches next to no memory, so that the host can queue
+    /// what comes next meanwhile.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn pause(&mut self) -> Result<()> {
         let target = self.elapsed.as_mut().address();
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
         // SAFETY: (u64, u64*); the kernel writes two u64 to a buffer of 16 bytes.
-        unsafe { self.clock_rate.launch(grid, arguments![window_ns, target]) }?;
-        let counted: Vec<u64> = self.elapsed.download(0, 2)?;
-        Ok(counted[0] as f64 * 1e3 / counted[1] as f64)
+        unsafe { self.clock_rate.launch(grid, arguments![WINDOW_NS, target]) }
     }
 
     /// Median time of a kernel that does nothing, queued behind a flush as measured work is: what every

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Algorithm, Device, Noise, Operation};
+use voxtune::{Algorithm, CacheRegime, Device, Noise, Operation};
 use voxtune_cache::{EntryKey, Outcome, Reason, Record, Timing, Workload};
 use voxtune_shape::AlgoId;
 
@@ -70,7 +70,7 @@ pub fn entry_key(
     operation: &Operation,
     cloud: &PlannedCloud,
     setup: &CloudSetup,
-    batch_size: usize,
+    job: &Job,
 ) -> EntryKey {
     let counts = setup.map.counts();
     EntryKey {
@@ -81,9 +81,9 @@ pub fn entry_key(
             rows_in: counts.n_in as u64,
             rows_out: counts.n_out as u64,
             pairs: counts.pairs as u64,
-            batch: cloud.batches(batch_size),
+            batch: cloud.batches(job.batch_size),
             // Host caches are far smaller than any cloud that is worth tuning for.
-            cold: device.identity().arch.is_cuda(),
+            cold: device.identity().arch.is_cuda() && job.regime == CacheRegime::Cold,
         },
     }
 }
@@ -271,7 +271,7 @@ impl Entry<'_> {
         let environment = environment(device);
         let records = field.candidates.iter().zip(ended.outcomes());
         Measured {
-            entry: entry_key(device, operation, cloud, setup, job.batch_size),
+            entry: entry_key(device, operation, cloud, setup, job),
             records: records
                 .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
                 .collect(),
@@ -380,13 +380,14 @@ impl Track for DeviceTrack<'_> {
     type Failure = Rejection;
 
     fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
-        let Entry { device, setup, operation, .. } = self.entry;
+        let Entry { device, setup, operation, job, .. } = self.entry;
         let (number, racer) = self.racers[lane];
         let mut attempt = 0;
         self.monitor.running(number, self.limit);
         loop {
-            let launch = self.bench.launch(operation, setup);
-            let sample = guarded(|| device.time(|| device.registry().run(racer, device, launch)))
+            let bench = &mut *self.bench;
+            let run = || device.registry().run(racer, device, bench.launch(operation, setup));
+            let sample = guarded(|| device.time(job.regime, run))
                 .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
             let fastest_mhz = self.clock_mhz.max(sample.clock_mhz);
             self.clock_mhz = fastest_mhz;

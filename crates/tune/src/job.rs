@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use voxtune::CacheRegime;
 use voxtune_shape::Direction;
 use voxtune_shape::mode::AlgoModes;
 
@@ -23,6 +24,8 @@ pub struct Job {
     pub modes: AlgoModes,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
+    /// What a GPU's second-level cache holds when a sample begins.
+    pub regime: CacheRegime,
     /// Least time that a candidate gets before it counts as hung.
     pub time_limit: Duration,
     /// Speed of the device, if it is known already: the trial of [`crate::estimate`] is left out
@@ -41,6 +44,7 @@ impl Job {
             directions: request.directions.clone(),
             modes: request.modes.clone(),
             budget: request.budget,
+            regime: request.regime,
             time_limit: request.time_limit,
             flops_per_second: None,
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{Miss, TuneError, TuneOnMiss};
+use voxtune::{CacheRegime, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update};
 use voxtune_shape::grid::{ChannelPair, Configuration};
 use voxtune_shape::mode::AlgoModes;
@@ -164,6 +164,7 @@ impl TuneNow {
             directions: vec![operation.direction],
             modes: AlgoModes::default(),
             budget: self.budget,
+            regime: CacheRegime::Cold,
             time_limit: TIME_LIMIT,
             flops_per_second: None,
         }

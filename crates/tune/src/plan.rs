@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use voxtune::CacheRegime;
 use voxtune_cloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
 use voxtune_shape::grid::{Configuration, Expansion, MergedCount};
 use voxtune_shape::mode::AlgoModes;
@@ -28,6 +29,8 @@ pub struct Request {
     pub modes: AlgoModes,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
+    /// What a GPU's second-level cache holds when a sample begins.
+    pub regime: CacheRegime,
     /// How much is measured where there is evidence already.
     pub extent: Extent,
     /// Whether quarantined candidates get another chance.
@@ -150,6 +153,7 @@ impl Request {
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
             budget: Duration::from_secs(1),
+            regime: CacheRegime::Cold,
             extent: Extent::Whole,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
@@ -382,6 +386,7 @@ mod tests {
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
             budget: Duration::from_secs(6),
+            regime: CacheRegime::Cold,
             extent: Extent::Whole,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,

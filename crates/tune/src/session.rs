@@ -142,7 +142,7 @@ impl Session {
             let setup = self.setup(&planned, number, monitor)?;
             for &direction in &self.job.directions {
                 let operation = operation_of(&planned.configuration, direction);
-                let key = entry_key(&self.device, &operation, cloud, &setup, self.job.batch_size);
+                let key = entry_key(&self.device, &operation, cloud, &setup, &self.job);
                 let pool = self.pool(&operation, setup.map.counts())?;
                 entries.push(PreparedEntry { key, cloud: number, pool });
             }

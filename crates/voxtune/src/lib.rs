@@ -48,7 +48,8 @@ mod trust;
 mod voxels;
 
 pub use device::{
-    Ahead, Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice, Sample,
+    Ahead, CacheRegime, Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice,
+    Sample,
 };
 pub use dispatch::{
     Answer, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissPolicy, PassedGrade,

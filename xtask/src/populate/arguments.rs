@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune::{Arch, DType, DeviceChoice, KernelSize};
+use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
 use voxtune_cloud::{Crop, FileOptions, MAX_VOXELS, Source};
 use voxtune_shape::grid::{ChannelPair, GridOverrides};
 use voxtune_shape::mode::AlgoModes;
@@ -56,6 +56,11 @@ pub struct PopulateArguments {
     /// Measure the gradients of features and weights only
     #[arg(long)]
     backward_only: bool,
+    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it, instead of
+    /// emptying it before every sample. What is measured so is kept apart, and decides only where
+    /// nothing was measured cold
+    #[arg(long)]
+    warm: bool,
     /// Samples in each generated cloud
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = positive)]
     batch_size: usize,
@@ -96,7 +101,8 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
-    /// the leader, on a GPU of everyone within twice its time [default: 6 on a CPU, 0.1 on a GPU]
+    /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many as
+    /// a near tie takes [default: 6 on a CPU, 0.1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is
@@ -188,6 +194,10 @@ impl PopulateArguments {
         self.budget.unwrap_or(if arch.is_cuda() { GPU_BUDGET } else { HOST_BUDGET })
     }
 
+    pub(super) const fn is_warm(&self) -> bool {
+        self.warm
+    }
+
     pub(super) fn request(&self, modes: AlgoModes) -> Request {
         let overrides = GridOverrides {
             voxels: self.num_voxels.clone(),
@@ -207,6 +217,7 @@ impl PopulateArguments {
             directions: self.directions(),
             modes,
             budget: Duration::ZERO,
+            regime: CacheRegime::Cold,
             extent: self.extent(),
             retry_quarantined: self.retry_quarantined,
             time_limit: self.time_limit,

@@ -26,6 +26,7 @@ pub(crate) use arguments::PopulateArguments;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::regime::regime;
 use progress::Progress;
 use recorder::Recorder;
 
@@ -66,6 +67,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let identity = crew.lead().identity();
     let arch = identity.arch;
     request.budget = arguments.budget(arch);
+    request.regime = regime(arguments.is_warm(), arch.is_cuda());
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
     watch_for_ctrl_c(&interrupt)?;

@@ -161,6 +161,53 @@ fn workloads_count_alike_and_all_of_them() {
     assert_eq!(decision.runner_up, Some(algo("a")));
 }
 
+fn on(cloud: &str, cold: bool, record: Record) -> (EntryKey, Record) {
+    let mut entry = entry_on(cloud, &device(), operation(32, 64), 100_000, 900_000);
+    entry.workload.cold = cold;
+    (entry, record)
+}
+
+/// The winner over all workloads of the key.
+fn winner_over(records: impl IntoIterator<Item = (EntryKey, Record)>) -> String {
+    decide(&evidence_of(records)).iter().next().unwrap().winner.to_string()
+}
+
+#[test]
+fn warm_times_decide_where_there_are_no_cold_ones() {
+    let warm = [on("uniform", false, measured("a", 50)), on("uniform", false, measured("b", 20))];
+    assert_eq!(winner_over(warm.clone()), "b");
+    // Neither are they mixed with cold ones, of the same cloud or of another, nor do they rule out whom
+    // they do not know.
+    for cloud in ["uniform", "surface"] {
+        let cold = [on(cloud, true, measured("a", 60)), on(cloud, true, measured("b", 90))];
+        let c = on(cloud, true, measured("c", 30));
+        assert_eq!(winner_over(warm.iter().cloned().chain(cold.clone())), "a", "{cloud}");
+        assert_eq!(winner_over(warm.iter().cloned().chain(cold).chain([c])), "c", "{cloud}");
+    }
+}
+
+#[test]
+fn a_quarantine_holds_whatever_the_caches_held() {
+    let cold = [on("uniform", true, measured("a", 60)), on("uniform", true, measured("b", 90))];
+    let warm = |record| on("uniform", false, record);
+    let wrong = warm(quarantined("a", Reason::WrongResult));
+    assert_eq!(winner_over(cold.iter().cloned().chain([wrong])), "b");
+    let slow = Record { outcome: Outcome::Beaten(timing(900)), ..measured("a", 1) };
+    assert_eq!(winner_over(cold.into_iter().chain([warm(slow)])), "a");
+}
+
+#[test]
+fn decisive_workloads_are_of_one_regime() {
+    let records = [true, false].map(|cold| on("uniform", cold, measured("a", 60)));
+    let (cold, warm) = (&records[0].0, &records[1].0);
+    let assert_of = |evidence: &Evidence, expected: &EntryKey| {
+        let entries = evidence.decisive_workloads(&cold.device, &cold.key);
+        assert_eq!(entries.map(|(entry, _)| entry).collect::<Vec<_>>(), [expected]);
+    };
+    assert_of(&evidence_of(records.clone()), cold);
+    assert_of(&evidence_of([records[1].clone()]), warm);
+}
+
 #[test]
 fn the_trusted_version_of_a_kernel_stands_for_it() {
     let mut more = timing(500);
@@ -211,7 +258,7 @@ proptest! {
             }
             prop_assert!(decision.safe.contains(&decision.winner));
             prop_assert_ne!(Some(&decision.winner), decision.runner_up.as_ref());
-            let workloads = evidence.workloads(&decision.device, &decision.key);
+            let workloads = evidence.decisive_workloads(&decision.device, &decision.key);
             let records = workloads.map(|(_, records)| records);
             prop_assert!(!significantly_beaten(&decision.winner, records));
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use voxtune::{Algorithm, ConvError, Device, Direction, Launch, Operation, Reference};
+use voxtune::{Algorithm, CacheRegime, ConvError, Device, Direction, Launch, Operation, Reference};
 
 use super::report::Ranked;
 use crate::setup::{CloudSetup, Operands};
@@ -116,7 +116,7 @@ impl<'a> Field<'a> {
     }
 
     /// Times everyone who is left.
-    pub(super) fn time(mut self, rounds: usize) -> Result<Timed, ConvError> {
+    pub(super) fn time(mut self, rounds: usize, regime: CacheRegime) -> Result<Timed, ConvError> {
         let racers = std::mem::take(&mut self.racers);
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); racers.len()];
         let mut racing = vec![true; racers.len()];
@@ -131,7 +131,7 @@ impl<'a> Field<'a> {
                     continue;
                 }
                 let device = self.device;
-                match device.time(|| self.run(&*racers[lane])) {
+                match device.time(regime, || self.run(&*racers[lane])) {
                     Ok(sample) => {
                         samples[lane].push(sample.elapsed_ns as f64 / 1e6);
                         clocks.extend(sample.clock_mhz);
@@ -251,7 +251,7 @@ mod tests {
             let failures = field.leave_out_wrong().unwrap();
             assert_eq!(failures.len(), 1, "{failures:?}");
             assert!(failures[0].starts_with("idle on "), "{failures:?}");
-            let timed = field.time(3).unwrap();
+            let timed = field.time(3, CacheRegime::Cold).unwrap();
             assert_eq!(timed.ranking.len(), right);
             assert!(timed.ranking.is_sorted_by(|a, b| a.median_ms <= b.median_ms));
             let default = timed.ranking.iter().find(|ranked| ranked.default).unwrap();

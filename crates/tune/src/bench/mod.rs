@@ -28,7 +28,8 @@ pub mod text;
 use std::sync::Arc;
 
 use voxtune::{
-    AlgoId, Algorithm, ConvError, DType, Device, Direction, MapCounts, Operation, Voxels,
+    AlgoId, Algorithm, CacheRegime, ConvError, DType, Device, Direction, MapCounts, Operation,
+    Voxels,
 };
 use voxtune_cuda::{CudaError, RowOrder, default_algorithm};
 
@@ -89,7 +90,8 @@ impl Bench<'_> {
         let mut report = BenchReport {
             device: described.unwrap_or_else(|| self.device.identity().to_string()),
             rounds: self.options.rounds,
-            cold: self.kernels.is_some(),
+            cold: self.kernels.is_some() && self.options.regime == CacheRegime::Cold,
+            warm: self.kernels.is_some() && self.options.regime == CacheRegime::Warm,
             ceilings: CeilingsReport::default(),
             clouds: Vec::new(),
             rows: Vec::new(),
@@ -203,7 +205,8 @@ impl Bench<'_> {
         for failure in field.leave_out_wrong()? {
             fail(report, observer, format!("{}: {failure}", cloud.label));
         }
-        let Timed { ranking, clock_mhz, failures } = field.time(self.options.rounds)?;
+        let Timed { ranking, clock_mhz, failures } =
+            field.time(self.options.rounds, self.options.regime)?;
         for failure in failures {
             fail(report, observer, format!("{}: {failure}", cloud.label));
         }

@@ -1,6 +1,6 @@
 //! What to measure.
 
-use voxtune::{AlgoMode, DType, Direction, KernelSize, Operation};
+use voxtune::{AlgoMode, CacheRegime, DType, Direction, KernelSize, Operation};
 use voxtune_shape::grid::ChannelPair;
 
 use super::peers::Peers;
@@ -41,6 +41,8 @@ pub struct BenchOptions {
     pub rounds: usize,
     /// How many calls of the public layer are timed, if any.
     pub calls: Option<usize>,
+    /// What a GPU's second-level cache holds when a sample begins.
+    pub regime: CacheRegime,
     /// Seed of operands.
     pub seed: u64,
     /// Times of other libraries.

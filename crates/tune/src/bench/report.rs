@@ -18,6 +18,8 @@ pub struct BenchReport {
     pub rounds: usize,
     /// Whether caches of the device were emptied before each sample.
     pub cold: bool,
+    /// Whether each sample came right behind an untimed run of the same candidate.
+    pub warm: bool,
     /// What the device can do.
     pub ceilings: CeilingsReport,
     /// The clouds and their kernel maps.

@@ -1,6 +1,6 @@
 //! A run on the host.
 
-use voxtune::{AlgoMode, KernelSize};
+use voxtune::{AlgoMode, CacheRegime, KernelSize};
 use voxtune_cloud::{Generator, generate};
 use voxtune_shape::grid::ChannelPair;
 
@@ -22,6 +22,7 @@ fn options() -> BenchOptions {
         filter: Vec::new(),
         rounds: 2,
         calls: None,
+        regime: CacheRegime::Cold,
         seed: 0,
         peers: None,
         rates: None,

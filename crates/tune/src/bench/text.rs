@@ -54,13 +54,15 @@ pub fn report(report: &BenchReport, with_ranking: bool) -> String {
 }
 
 fn header(report: &BenchReport) -> String {
-    let cold = if report.cold {
+    let caches = if report.cold {
         "device events, second-level cache emptied before each sample"
+    } else if report.warm {
+        "device events, second-level cache as an untimed run right before left it"
     } else {
         "the host's clock, caches as the last run left them"
     };
     format!(
-        "device    {}\ntimes     {cold}; median of {} interleaved rounds\nceilings  {}\nfloor     {}\n",
+        "device    {}\ntimes     {caches}; median of {} interleaved rounds\nceilings  {}\nfloor     {}\n",
         report.device,
         report.rounds,
         ceilings(&report.ceilings),
@@ -293,6 +295,7 @@ mod tests {
             device: "a device".to_owned(),
             rounds: 7,
             cold: true,
+            warm: false,
             ceilings: CeilingsReport {
                 given: false,
                 copy_bytes_per_s: Some(2.82e12),

@@ -84,7 +84,7 @@ pub fn prune(
 ) -> Vec<Pruned> {
     let mut entries = Vec::new();
     for decision in decisions.iter() {
-        let workloads = evidence.workloads(&decision.device, &decision.key);
+        let workloads = evidence.decisive_workloads(&decision.device, &decision.key);
         entries
             .extend(workloads.filter_map(|(entry, records)| Entry::new(&decision, entry, records)));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{DType, Direction, KernelSize};
+use voxtune::{CacheRegime, DType, Direction, KernelSize};
 use voxtune_cloud::{Crop, FileOptions};
 use voxtune_shape::grid::{ChannelPair, Configuration};
 use voxtune_shape::mode::AlgoModes;
@@ -25,6 +25,7 @@ pub(super) struct WireJob {
     /// Forward, dgrad, wgrad.
     modes: [String; 3],
     budget: Duration,
+    warm: bool,
     time_limit: Duration,
     flops_per_second: Option<f64>,
 }
@@ -90,6 +91,7 @@ impl From<&Job> for WireJob {
             directions: job.directions.clone(),
             modes: Direction::ALL.map(|direction| job.modes.of(direction).to_string()),
             budget: job.budget,
+            warm: job.regime == CacheRegime::Warm,
             time_limit: job.time_limit,
             flops_per_second: job.flops_per_second,
         }
@@ -133,6 +135,7 @@ impl TryFrom<WireJob> for Job {
             directions: wire.directions,
             modes: modes.map_err(|error| error.to_string())?,
             budget: wire.budget,
+            regime: if wire.warm { CacheRegime::Warm } else { CacheRegime::Cold },
             time_limit: wire.time_limit,
             flops_per_second: wire.flops_per_second,
         })
@@ -206,6 +209,7 @@ mod tests {
             directions: vec![Direction::Wgrad, Direction::Forward],
             modes: AlgoModes::resolve(None, variable).unwrap(),
             budget: Duration::from_millis(1_234),
+            regime: CacheRegime::Warm,
             extent: Extent::Whole,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
@@ -243,6 +247,7 @@ mod tests {
         assert_eq!(back.directions, job.directions);
         assert_eq!((back.batch_size, back.seed), (job.batch_size, job.seed));
         assert_eq!((back.budget, back.time_limit), (job.budget, job.time_limit));
+        assert_eq!(back.regime, CacheRegime::Warm);
         assert_eq!(back.flops_per_second, job.flops_per_second);
 
         std::fs::write(&path, points(20)).unwrap();

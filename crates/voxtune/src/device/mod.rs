@@ -55,6 +55,17 @@ pub enum DeviceError {
     },
 }
 
+/// What a GPU's second-level cache holds when a timed run begins. Between the layers of a network it is
+/// something of both: what the layer before wrote, and nothing of the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheRegime {
+    /// Nothing of use.
+    #[default]
+    Cold,
+    /// What a run of the same work has left there.
+    Warm,
+}
+
 /// One timed run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -271,13 +282,18 @@ impl Device {
     }
 
     /// Runs work on this device and says how long the device took for it. A GPU's second-level cache is
-    /// emptied before, outside the timed window, and the host's time for handing work over is hidden.
+    /// emptied before, outside the timed window, or the work is run once before, by the regime; and the
+    /// host's time for handing work over is hidden. On a CPU the regime changes nothing.
     ///
     /// # Errors
     /// If the work fails.
-    pub fn time(&self, work: impl FnOnce() -> Result<(), ConvError>) -> Result<Sample, ConvError> {
+    pub fn time(
+        &self,
+        regime: CacheRegime,
+        mut work: impl FnMut() -> Result<(), ConvError>,
+    ) -> Result<Sample, ConvError> {
         if let Some(cuda) = &self.inner.cuda {
-            return cuda.time(work);
+            return cuda.time(regime, work);
         }
         let start = Instant::now();
         work()?;

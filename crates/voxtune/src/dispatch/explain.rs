@@ -104,7 +104,7 @@ fn measured(folders: &[CacheDir], entry: DecisionRef<'_>) -> Vec<MeasuredWorkloa
 
 fn races(evidence: &Evidence, entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
     let key = entry.key();
-    let of_key = evidence.workloads(entry.device(), &key);
+    let of_key = evidence.decisive_workloads(entry.device(), &key);
     let races = of_key.map(|(measured, records)| {
         let records = records.preferred();
         let of = |id: &AlgoId| records.iter().find(|record| record.algo == *id);
