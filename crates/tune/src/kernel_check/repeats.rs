@@ -11,26 +11,70 @@ use super::{CheckError, Checker, Findings};
 /// Rows of the cloud: enough for several blocks on every multiprocessor.
 const ROWS: usize = 5_000;
 
+/// Rows of the cloud of [`long_sums`].
+const LONG_ROWS: usize = 900_000;
+
+/// Pairs from which on sums of [`long_sums`] are continued: `wgmma_wgrad` adds up at most 256 steps of 64
+/// pairs in registers, and shares all pairs among 396 units.
+const CONTINUED_PAIRS: usize = 396 * 256 * 64;
+
 /// The operations that are repeated.
 pub(super) fn operations() -> Vec<Operation> {
+    let mut operations = usual();
+    operations.push(long_sums());
+    operations
+}
+
+fn operation(direction: Direction, dtype: DType, c_in: u32, c_out: u32) -> Operation {
     let kernel = KernelSize::submanifold(3).expect("a submanifold extent");
+    Operation::submanifold(direction, dtype, c_in, c_out, kernel)
+}
+
+/// On [`ROWS`]: layers as all families compute them, and those whose few gathered channels share a
+/// product, four or eight an offset.
+fn usual() -> Vec<Operation> {
+    use DType::{Float16, Float32};
     let mut operations = Vec::new();
     for direction in Direction::ALL {
-        for (dtype, c_in, c_out) in
-            [(DType::Float16, 64, 64), (DType::Float16, 128, 128), (DType::Float32, 32, 32)]
-        {
-            operations.push(Operation::submanifold(direction, dtype, c_in, c_out, kernel));
+        for (dtype, channels) in [(Float16, 64), (Float16, 128), (Float32, 32)] {
+            operations.push(operation(direction, dtype, channels, channels));
         }
     }
+    for (few, many) in [(3, 32), (6, 48)] {
+        operations.push(operation(Direction::Forward, Float16, few, many));
+        operations.push(operation(Direction::Dgrad, Float16, many, few));
+    }
     operations
+}
+
+/// On [`LONG_ROWS`]: sums of so many pairs that they are continued in the partial result.
+fn long_sums() -> Operation {
+    operation(Direction::Wgrad, DType::Float16, 64, 64)
 }
 
 impl Checker<'_> {
     pub(super) fn repeats(&mut self) -> Result<Findings, CheckError> {
         let mut findings = Findings::default();
         let rows = if self.options.quick { 300 } else { ROWS };
+        self.repeat_all(rows, usual(), &mut findings)?;
+        if !self.options.quick {
+            let pairs = self.repeat_all(LONG_ROWS, vec![long_sums()], &mut findings)?;
+            if pairs < CONTINUED_PAIRS {
+                let text = format!("{pairs} pairs are too few for a continued sum");
+                findings.failures.push(text);
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Repeats operations on a cloud and returns its pairs.
+    fn repeat_all(
+        &mut self,
+        rows: usize,
+        operations: Vec<Operation>,
+        findings: &mut Findings,
+    ) -> Result<usize, CheckError> {
         let cells = Cells::Generated(Generator::Surface, rows).voxels();
-        let operations = operations();
         let map = self.map_of(&cells, operations[0].kernel, false)?;
         for op in operations {
             let device = self.kernels.device();
@@ -55,7 +99,7 @@ impl Checker<'_> {
                 }
             }
         }
-        Ok(findings)
+        Ok(map.counts()?.total_pairs())
     }
 
     fn is_repeatable(
@@ -74,5 +118,39 @@ impl Checker<'_> {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use voxtune_cuda::algorithms;
+
+    use super::*;
+
+    /// Of each family that promises the same bits, some algorithm is repeated.
+    #[test]
+    fn every_family_of_ours_is_repeated() {
+        let ours = || algorithms().iter().filter(|algorithm| !algorithm.requires_cublas());
+        let families: BTreeSet<&str> = ours().map(|algorithm| algorithm.id().family()).collect();
+        let repeated: BTreeSet<&str> = ours()
+            .filter(|one| usual().iter().any(|op| one.in_auto_pool(op, 100_000)))
+            .map(|algorithm| algorithm.id().family())
+            .collect();
+        assert_eq!(repeated, families);
+    }
+
+    /// With as many units as the longest sums may have: more would make them shorter.
+    #[test]
+    fn long_sums_are_those_that_are_continued() {
+        let op = long_sums();
+        let pool = algorithms().iter().filter(|one| one.in_auto_pool(&op, 100_000));
+        let ids: Vec<&str> = pool.map(|one| one.id().as_str()).collect();
+        let continued = |id: &&str| id.starts_with("wgmma_wgrad:") && id.ends_with(":split=396");
+        assert!(ids.iter().any(continued), "{ids:?}");
+        assert!(ids.iter().filter(|id| id.starts_with("wgmma_wgrad:")).all(continued));
+        // A surface has nine pairs a row, or a little less.
+        const { assert!(LONG_ROWS * 8 > CONTINUED_PAIRS) };
     }
 }
