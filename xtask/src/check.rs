@@ -6,6 +6,7 @@ use voxtune::DeviceChoice;
 use voxtune_cuda::{CudaError, algorithms};
 use voxtune_tune::cuda_kernels::CudaKernels;
 use voxtune_tune::kernel_check::{self, CheckEvent, CheckOptions, Step, WorstError};
+use voxtune_tune::partition::Partition;
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
@@ -29,9 +30,13 @@ pub struct CheckArguments {
     /// Only algorithms whose id contains this text
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
-    /// Steps to run: maps, float64, shapes, clouds, repeats, large [default: all; quick: all but large]
+    /// Steps to run: maps, float64, shapes, clouds, repeats, large, race [default: all but race; quick:
+    /// neither large]. Race runs every instance once and compares nothing: for race detectors
     #[arg(long, value_name = "STEP", num_args = 1..)]
     steps: Option<Vec<Step>>,
+    /// Of the step race only this part, such as slice:1/4
+    #[arg(long, value_name = "PART")]
+    partition: Option<Partition>,
     /// Runs of each algorithm that must agree to the bit [default: 100; quick: 3]
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
@@ -52,7 +57,9 @@ pub struct CheckArguments {
 impl CheckArguments {
     fn options(&self) -> Result<CheckOptions, Failure> {
         let steps = self.steps.clone().unwrap_or_else(|| {
-            Step::ALL.into_iter().filter(|step| !self.quick || *step != Step::Large).collect()
+            let is_default =
+                |step: &Step| *step != Step::Race && !(self.quick && *step == Step::Large);
+            Step::ALL.into_iter().filter(is_default).collect()
         });
         Ok(CheckOptions {
             quick: self.quick,
@@ -60,6 +67,7 @@ impl CheckArguments {
             steps,
             repeats: self.repeats.unwrap_or(if self.quick { 3 } else { 100 }),
             clouds: self.clouds.generated_and_named(TABLE_VOXELS)?,
+            part: self.partition,
         })
     }
 
@@ -171,6 +179,8 @@ mod tests {
     fn quick_leaves_out_what_sanitizers_cannot_bear() {
         let quick = arguments(&["--quick", "--clouds", "uniform", "uniform:70"]).options().unwrap();
         assert!(!quick.steps.contains(&Step::Large) && quick.repeats == 3);
+        let whole = arguments(&["--clouds", "uniform"]).options().unwrap();
+        assert!(whole.steps.contains(&Step::Large) && !whole.steps.contains(&Step::Race));
         let labels: Vec<&str> = quick.clouds.iter().map(|cloud| &*cloud.label).collect();
         assert_eq!(labels, ["uniform", "surface", "uniform:70"]);
         let named = arguments(&["--steps", "large", "maps", "--repeats", "7"]).options().unwrap();

@@ -8,6 +8,7 @@
 //! | [`Step::Clouds`] | float64 on the device, on clouds as users have them: the table of worst errors |
 //! | [`Step::Repeats`] | themselves, bit by bit |
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
+//! | [`Step::Race`] | nothing: every instance runs once, for a race detector that watches it |
 //!
 //! Results are poisoned before every product and workspaces hold garbage. The steps ask
 //! [`voxtune_cuda::algorithms`] what there is and know no family by name.
@@ -19,6 +20,7 @@ mod float64;
 mod large;
 mod maps;
 mod products;
+mod race;
 mod repeats;
 mod worst;
 
@@ -38,6 +40,7 @@ pub use worst::{WorstError, table};
 
 use crate::cuda_kernels::{Compilation, CudaKernels};
 use crate::named_cloud::NamedCloud;
+use crate::partition::Partition;
 
 /// A part of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,17 +58,26 @@ pub enum Step {
     Repeats,
     /// Two million rows.
     Large,
+    /// Every instance once, on a small cloud.
+    Race,
 }
 
 /// A text that names no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown step `{0}`: expected maps, float64, shapes, clouds, repeats or large")]
+#[error("unknown step `{0}`: expected maps, float64, shapes, clouds, repeats, large or race")]
 pub struct UnknownStep(String);
 
 impl Step {
     /// Every step, in the order in which they run.
-    pub const ALL: [Self; 6] =
-        [Self::Maps, Self::Float64, Self::Shapes, Self::Clouds, Self::Repeats, Self::Large];
+    pub const ALL: [Self; 7] = [
+        Self::Maps,
+        Self::Float64,
+        Self::Shapes,
+        Self::Clouds,
+        Self::Repeats,
+        Self::Large,
+        Self::Race,
+    ];
 
     /// The name on the command line.
     #[must_use]
@@ -77,6 +89,7 @@ impl Step {
             Self::Clouds => "clouds",
             Self::Repeats => "repeats",
             Self::Large => "large",
+            Self::Race => "race",
         }
     }
 }
@@ -111,6 +124,8 @@ pub struct CheckOptions {
     pub repeats: usize,
     /// The clouds of the table, and of maps.
     pub clouds: Vec<NamedCloud>,
+    /// The part of [`Step::Race`] that falls to this process; all of it without.
+    pub part: Option<Partition>,
 }
 
 impl CheckOptions {
@@ -244,6 +259,7 @@ pub fn check(
             Step::Clouds => checker.clouds(&options.clouds)?,
             Step::Repeats => checker.repeats()?,
             Step::Large => checker.large()?,
+            Step::Race => checker.race()?,
         };
         let Findings { checked, failures, worst } = findings;
         report.worst.extend(worst);
@@ -267,11 +283,15 @@ fn instances(
             Step::Clouds => operations.extend(products::table_operations(options.quick)),
             Step::Repeats => operations.extend(repeats::operations()),
             Step::Large => operations.extend(large::operations()),
-            Step::Maps | Step::Float64 => {}
+            Step::Maps | Step::Float64 | Step::Race => {}
         }
     }
     let mut instances = vec![Instance::kernel_map()];
     instances.extend(DType::ALL.map(Instance::reference));
+    if options.runs(Step::Race) {
+        let runs = race::runs(options, |algorithm, op| kernels.available(algorithm, op));
+        instances.extend(runs.iter().filter_map(|run| run.algorithm.instance(&run.op)));
+    }
     for op in operations {
         let wanted = algorithms().iter().filter(|algorithm| {
             options.names(algorithm)

@@ -129,6 +129,18 @@ impl Partition {
         if index < count { Some(Self { index, count }) } else { None }
     }
 
+    /// Which part, from 0.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index
+    }
+
+    /// How many parts there are.
+    #[must_use]
+    pub const fn count(self) -> usize {
+        self.count
+    }
+
     /// The part that a scheduler gave to this process. Asked in this order:
     ///
     /// | scheduler | part, from 0 | parts |
