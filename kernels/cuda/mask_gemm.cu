@@ -24,8 +24,15 @@
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS; MASK_WORDS;
 // VEC_A, VEC_B, VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
-// elementwise copies. MIN_BLOCKS: blocks a multiprocessor that the register budget is cut for.
+// elementwise copies. MIN_BLOCKS: blocks a multiprocessor that the register budget is cut for. SPLIT 1, or absent: whether blocks
+// are cut into parts, see splits.cuh; the grid's y is the part.
 #include "tile_gemm.cuh"
+
+#ifdef SPLIT
+#include "splits.cuh"
+#else
+#define SPLIT 0
+#endif
 
 using namespace voxtune;
 
@@ -67,7 +74,7 @@ struct Shared {
     uint32_t* mask;    // (ROWS, MASK_WORDS)
     uint32_t* group;   // (GROUPS, MASK_WORDS)
     uint32_t* united;  // (MASK_WORDS)
-    int* count;
+    int* count;        // of offsets; of a part's, then where they begin in the list
     uint8_t* list;     // (MAX_VOLUME), padded to 128
 };
 
@@ -109,7 +116,13 @@ __device__ __forceinline__ void gather_masks(const TileGemmParams& p, const Shar
         }
         __syncwarp();
         const int count = list_offsets<MASK_WORDS>(s.united, s.list);
+#if SPLIT
+        int begin, end;
+        range_of_part(count, blockIdx.y, gridDim.y, begin, end);
+        if (lane == 0) s.count[0] = end - begin, s.count[1] = begin;
+#else
         if (lane == 0) *s.count = count;
+#endif
     }
     __syncthreads();
 }
@@ -330,6 +343,34 @@ __device__ __forceinline__ void store(const TileGemmParams& p, float (&acc)[FRAG
     }
 }
 
+#if SPLIT
+// Accumulators as they are to where reduce_splits adds them up.
+__device__ __forceinline__ void store_partial(const TileGemmParams& p, const float (&acc)[FRAGS_M][FRAGS_N][4], float* partial, int first,
+                                              int column, int c_result, int warp_m, int warp_n) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < FRAGS_M; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int position = first + warp_m * WARP_ROWS + m * 16 + lane / 4 + half * 8;
+            if (position >= p.n) continue;
+            float* line = partial + int64_t(position) * c_result;
+#pragma unroll
+            for (int n = 0; n < FRAGS_N; ++n) {
+                const int col = column + warp_n * WARP_COLS + n * 8 + lane % 4 * 2;
+                const float low = acc[m][n][half * 2], high = acc[m][n][half * 2 + 1];
+                if (VEC_Y > 1) {
+                    if (col < c_result) *reinterpret_cast<float2*>(line + col) = make_float2(low, high);
+                } else {
+                    if (col < c_result) line[col] = low;
+                    if (col + 1 < c_result) line[col + 1] = high;
+                }
+            }
+        }
+    }
+}
+#endif
+
 // The walk over the flat list.
 template <bool FAST_A, bool FAST_B>
 __device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const TileGemmParams& p, const Shared& s, int first, int column,
@@ -376,9 +417,14 @@ __device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const Ti
     __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(const __grid_constant__ TileGemmParams p) {
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(const __grid_constant__ TileGemmParams p
+#if SPLIT
+                                                                              ,
+                                                                              const __grid_constant__ SplitParams split
+#endif
+) {
     extern __shared__ __align__(128) char shared_base[];
-    const Shared s = carve(shared_base);
+    Shared s = carve(shared_base);
     const int c_result = DGRAD ? p.c_in : p.c_out;
     // Blocks of the same rows are neighbours, so that their gathers meet in L2. The last rows start first: an order by masks puts
     // the rows with most offsets last, and long blocks at the end would leave multiprocessors idle.
@@ -389,8 +435,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(cons
     const int warp_m = warp / WARPS_N, warp_n = warp % WARPS_N;
 
     gather_masks(p, s, first);
+#if SPLIT
+    s.list += s.count[1];
+#endif
     float acc[FRAGS_M][FRAGS_N][4] = {};
     if (p.copies_aligned) walk<(VEC_A > 1), (VEC_B > 1)>(acc, p, s, first, column, warp_m, warp_n);
     else walk<false, false>(acc, p, s, first, column, warp_m, warp_n);
+#if SPLIT
+    store_partial(p, acc, split.partial + int64_t(blockIdx.y) * p.n * c_result, first, column, c_result, warp_m, warp_n);
+#else
     store(p, acc, s.ring, first, column, c_result, warp_m, warp_n);
+#endif
 }

@@ -31,9 +31,15 @@
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups; MIN_BLOCKS:
-// blocks a multiprocessor; MASK_WORDS.
+// blocks a multiprocessor; MASK_WORDS; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
 #include "tile_gemm.cuh"
 #include "wgmma.cuh"
+
+#ifdef SPLIT
+#include "splits.cuh"
+#else
+#define SPLIT 0
+#endif
 
 using namespace voxtune;
 
@@ -108,12 +114,15 @@ struct Ring {
 };
 
 // Tiles by number. Tiles of the same rows are neighbours, so that their gathers meet in L2. The last rows start first: an order by
-// masks puts the rows with most offsets last.
+// masks puts the rows with most offsets last. Parts of a tile are tiles, too.
 struct Tiles {
-    int total, columns;
-    __device__ __forceinline__ Tiles(int n, int c_result) : columns(ceil_div(c_result, COLS)) { total = ceil_div(n, ROWS) * columns; }
-    __device__ __forceinline__ int first_row(int tile) const { return (total - 1 - tile) / columns * ROWS; }
+    int total, columns, parts;
+    __device__ __forceinline__ Tiles(int n, int c_result, int parts) : columns(ceil_div(c_result, COLS)), parts(parts) {
+        total = ceil_div(n, ROWS) * columns * parts;
+    }
+    __device__ __forceinline__ int first_row(int tile) const { return (total - 1 - tile) / (columns * parts) * ROWS; }
     __device__ __forceinline__ int first_column(int tile) const { return tile % columns * COLS; }
+    __device__ __forceinline__ int part(int tile) const { return tile / columns % parts; }
 };
 
 // The masks of a tile's rows, a lane's share of them. Nothing waits for them before they are united.
@@ -130,9 +139,10 @@ struct Masks {
     }
 };
 
-// The offsets of a tile, in ascending order.
+// The offsets of a tile, or of a part of it, in ascending order.
 struct Offsets {
     uint32_t left[MASK_WORDS];
+    int count;  // of a part: how many of those left are its own
 
     __device__ __forceinline__ explicit Offsets(const Masks& masks) {
 #pragma unroll
@@ -143,8 +153,21 @@ struct Offsets {
             left[w] = __reduce_or_sync(0xffffffffu, any);
         }
     }
+#if SPLIT
+    __device__ __forceinline__ void keep(int part, int parts) {
+        int all = 0;
+#pragma unroll
+        for (int w = 0; w < MASK_WORDS; ++w) all += __popc(left[w]);
+        int begin, end;
+        range_of_part(all, part, parts, begin, end);
+        count = begin;
+        for (int i = 0; i < begin; ++i) pop();
+        count = end - begin;
+    }
+#endif
     // The next one, or -1.
     __device__ __forceinline__ int pop() {
+        if (SPLIT && --count < 0) return -1;
 #pragma unroll
         for (int w = 0; w < MASK_WORDS; ++w) {
             if (left[w]) {
@@ -327,7 +350,11 @@ struct Gatherer {
             Masks masks;
             masks.load(p, tiles.first_row(tile));
             taken = -1;
-            gather_tile(Offsets(masks), tile);
+            Offsets offsets(masks);
+#if SPLIT
+            offsets.keep(tiles.part(tile), tiles.parts);
+#endif
+            gather_tile(offsets, tile);
             const uint32_t next_at = ring.base + NEXT_TILE_AT + slot * 4;
             if (threadIdx.x == 0) store_word(next_at, taken);
             asm volatile("bar.sync 1, %0;\n" ::"n"(GATHER_THREADS) : "memory");
@@ -427,6 +454,7 @@ struct Multiplier {
         const int first = tiles.first_row(word >> 1) + group * FRAGS_M * 64 + warp * 16 + lane % 16;
 #pragma unroll
         for (int m = 0; m < FRAGS_M; ++m) {
+            if (SPLIT) break;  // parts are stored by position
             const int position = first + m * 64;
             rows[m] = position >= p.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
         }
@@ -484,6 +512,31 @@ struct Multiplier {
         }
     }
 
+    // A fragment's accumulators as they are: four lanes write 32 bytes of a line. `line`: the fragment's first line of the warp's.
+    __device__ __forceinline__ void store_partial(const float (&sums)[COLS / 2], float* partial, int line, int column) const {
+        const int c_result = DGRAD ? p.c_in : p.c_out;
+        const int upper = line + lane / 4, lower = upper + 8;
+        float* target = partial + int64_t(upper) * c_result + column + lane % 4 * 2;
+#pragma unroll
+        for (int f = 0; f < COLS / 8; ++f) {
+            if (column + f * 8 >= c_result) continue;
+            if (upper < p.n) *reinterpret_cast<float2*>(target + f * 8) = make_float2(sums[f * 4], sums[f * 4 + 1]);
+            if (lower < p.n) *reinterpret_cast<float2*>(target + f * 8 + int64_t(8) * c_result) = make_float2(sums[f * 4 + 2], sums[f * 4 + 3]);
+        }
+    }
+
+    // Parts of tiles to where reduce_splits adds them up.
+    __device__ __forceinline__ void run_parts(float* partial) {
+        int word, rows[FRAGS_M];
+        while ((word = wait_stage()) >= 0) {
+            const int column = multiply_tile(word, rows), tile = word >> 1;
+            float* own = partial + int64_t(tiles.part(tile)) * p.n * (DGRAD ? p.c_in : p.c_out);
+            const int line = tiles.first_row(tile) + group * FRAGS_M * 64 + warp * 16;
+            store_partial(acc[0], own, line, column);
+            if constexpr (FRAGS_M > 1) store_partial(acc[1], own, line + 64, column);
+        }
+    }
+
     __device__ __forceinline__ void run() {
         int word, rows[FRAGS_M];
         while ((word = wait_stage()) >= 0) {
@@ -495,7 +548,14 @@ struct Multiplier {
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
+#if SPLIT
+    wgmma_gemm(const __grid_constant__ TileGemmParams p, const __grid_constant__ TensorMap weights_map,
+               const __grid_constant__ SplitParams split) {
+    const int parts = split.parts;
+#else
     wgmma_gemm(const __grid_constant__ TileGemmParams p, const __grid_constant__ TensorMap weights_map) {
+    constexpr int parts = 1;
+#endif
     extern __shared__ __align__(1024) char shared[];
     if (threadIdx.x == 0) {
         for (Ring ring(shared); ring.parity == 0; ring.advance()) {
@@ -506,7 +566,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     }
     if (threadIdx.x < 32) store_word(shared_address(shared) + ZEROS_AT + threadIdx.x * 4, 0);
     __syncthreads();
-    const Tiles tiles(p.n, DGRAD ? p.c_in : p.c_out);
+    const Tiles tiles(p.n, DGRAD ? p.c_in : p.c_out, parts);
     if (threadIdx.x < GATHER_THREADS) {
         give_registers<GATHER_REGISTERS>();
         // A row of 256 bytes and more is all needed soon: its other blocks of channels are the next stages.
@@ -517,6 +577,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
         wait_copies<0>();
     } else {
         take_registers<MULTIPLY_REGISTERS>();
-        Multiplier(p, tiles, shared).run();
+        Multiplier multiplier(p, tiles, shared);
+#if SPLIT
+        multiplier.run_parts(split.partial);
+#else
+        multiplier.run();
+#endif
     }
 }

@@ -39,6 +39,7 @@ pub static SOURCES: &[Source] = sources![
     "resident.cuh",
     "resident_gemm.cu",
     "row_order.cuh",
+    "splits.cuh",
     "tile_gemm.cuh",
     "wgmma.cuh",
     "wgmma_gemm.cu",

@@ -99,6 +99,7 @@ impl ImplicitGemm {
             copies: self.copies(gathered, op.c_out),
             reads: [0, 0],
             keeps_weights: false,
+            splits: 1,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use voxtune_shape::{AlgoId, DType, Direction, Operation};
 
+use super::splits::{self, LEAST_CHANNELS};
 use super::{copies, copy_elements, line_bytes, min_blocks, resident_blocks};
 use crate::instance::{Instance, dtype_define};
 use crate::map::{RowOrder, mask_words};
@@ -20,6 +21,8 @@ pub(super) struct MaskGemm {
     stages: u32,
     /// Result rows a warp: 64 read shared memory less often, 32 skip more.
     warp: u32,
+    /// Parts into which each block's offsets are cut; 1 leaves them whole.
+    pub(super) splits: u32,
     pub(super) order: RowOrder,
 }
 
@@ -48,27 +51,51 @@ const TILES: [(u32, u32, u32, u32, u32); 20] = [
     (128, 256, 32, 4, 64),
 ];
 
+/// Parts that blocks are cut into, and the tiles that are. Few rows are one segment, so one order does.
+const SPLITS: [u32; 3] = [2, 4, 8];
+const SPLIT_TILES: [(u32, u32, u32, u32, u32); 4] =
+    [(128, 64, 32, 4, 32), (64, 128, 32, 4, 32), (128, 128, 32, 4, 32), (128, 128, 64, 3, 64)];
+
 impl MaskGemm {
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        TILES.into_iter().flat_map(|(rows, cols, depth, stages, warp)| {
-            RowOrder::ALL.map(|order| Self { rows, cols, depth, stages, warp, order })
+        let whole = TILES.into_iter().flat_map(|tile| RowOrder::ALL.map(|order| (tile, 1, order)));
+        let cut = SPLIT_TILES
+            .into_iter()
+            .flat_map(|tile| SPLITS.map(|splits| (tile, splits, RowOrder::Global)));
+        whole.chain(cut).map(|((rows, cols, depth, stages, warp), splits, order)| Self {
+            rows,
+            cols,
+            depth,
+            stages,
+            warp,
+            splits,
+            order,
         })
     }
 
     pub(super) fn id(self) -> AlgoId {
-        let params = [
-            ("rows", &*self.rows.to_string()),
-            ("cols", &self.cols.to_string()),
-            ("depth", &self.depth.to_string()),
-            ("stages", &self.stages.to_string()),
-            ("warp", &self.warp.to_string()),
-            ("order", self.order.as_str()),
-        ];
+        let numbers = [
+            ("rows", self.rows),
+            ("cols", self.cols),
+            ("depth", self.depth),
+            ("stages", self.stages),
+            ("warp", self.warp),
+        ]
+        .map(|(name, value)| (name, value.to_string()));
+        let splits = self.splits.to_string();
+        let mut params: Vec<_> = numbers.iter().map(|(name, value)| (*name, &**value)).collect();
+        params.push(("order", self.order.as_str()));
+        if self.splits > 1 {
+            params.push(("splits", &splits));
+        }
         AlgoId::new("mask_gemm", &params).expect("parameters are words and numbers")
     }
 
+    /// A single offset cannot be cut.
     pub(super) fn applies(self, op: &Operation) -> bool {
-        op.direction != Direction::Wgrad && op.dtype != DType::Float32
+        op.direction != Direction::Wgrad
+            && op.dtype != DType::Float32
+            && (self.splits == 1 || op.kernel.volume() > 1)
     }
 
     /// Tiles whose padded products stay within a quarter of the least possible.
@@ -91,6 +118,14 @@ impl MaskGemm {
         let least = usable.map(|(_, cols, depth, ..)| padded(*cols, *depth)).min().unwrap_or(0);
         wide_enough(self.rows, self.cols, self.depth)
             && padded(self.cols, self.depth) * 4 <= least * 5
+            && (self.splits == 1 || self.is_worth_cutting(op, n_out))
+    }
+
+    /// Whether chains are long, and too few to fill a device but for being cut.
+    fn is_worth_cutting(self, op: &Operation, n: usize) -> bool {
+        let (gathered, _) = channels(op);
+        let tiles = self.blocks(op, n) * self.splits as usize;
+        gathered >= LEAST_CHANNELS && splits::fill_a_wave(tiles, self.min_blocks(), self.splits)
     }
 
     pub(super) fn default_for(op: &Operation) -> Self {
@@ -104,7 +139,7 @@ impl MaskGemm {
             65..=96 => (128, 96, 32, 4),
             _ => (128, 128, 32, 4),
         };
-        let listed = |order| Self { rows, cols, depth, stages, warp: 32, order };
+        let listed = |order| Self { rows, cols, depth, stages, warp: 32, splits: 1, order };
         // Measured 1.5 to 2.7 times faster than the natural order, and made once a map.
         let chosen = listed(RowOrder::Sorted);
         let fits = |tile: &Self| tile.in_auto_pool(op, usize::MAX / 2048);
@@ -149,6 +184,7 @@ impl MaskGemm {
                 + copies(self.cols * self.depth, op.c_out, 8),
             reads: [self.cols / warp_cols, self.rows / warp_rows],
             keeps_weights: false,
+            splits: self.splits,
         }
     }
 
@@ -172,7 +208,7 @@ impl MaskGemm {
     pub(super) fn instance(self, op: &Operation) -> Instance {
         let (warp_rows, warp_cols) = self.warp_tile();
         let (gathered, result) = channels(op);
-        Instance::new(
+        let mut instance = Instance::new(
             "mask_gemm.cu",
             &[
                 dtype_define(op.dtype),
@@ -189,10 +225,15 @@ impl MaskGemm {
                 ("VEC_Y", copy_elements(result)),
                 ("MIN_BLOCKS", self.min_blocks()),
             ],
-        )
+        );
+        // One instance for any number of parts.
+        if self.splits > 1 {
+            instance.defines.push(("SPLIT", 1));
+        }
+        instance
     }
 
-    /// Blocks of a launch.
+    /// Blocks of a launch, of each part.
     pub(super) fn blocks(self, op: &Operation, n: usize) -> usize {
         let (_, result) = channels(op);
         n.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize

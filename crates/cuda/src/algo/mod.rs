@@ -10,6 +10,8 @@
 //! | `wgmma_wgrad` | wgrad | 16-bit | the same by Hopper's warpgroup instructions |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
 //! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
+//!
+//! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
 
 mod explicit_gemm;
 mod implicit_gemm;
@@ -20,6 +22,7 @@ mod pair_gemm;
 mod pair_units;
 mod prepared;
 mod resident_gemm;
+mod splits;
 mod tensor_map;
 mod wgmma_gemm;
 mod wgmma_wgrad;
@@ -191,7 +194,9 @@ impl Algorithm {
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
         match self.family {
-            Family::Mask(_) | Family::Wgmma(_) | Family::Resident(_) | Family::Packed(_) => 0,
+            Family::Resident(_) | Family::Packed(_) => 0,
+            Family::Mask(mask) => splits::workspace_bytes(op, counts, mask.splits),
+            Family::Wgmma(wgmma) => splits::workspace_bytes(op, counts, wgmma.splits),
             Family::Pair(pair) => pair.workspace_bytes(op, counts),
             Family::WgmmaPair(wgrad) => wgrad.workspace_bytes(op, counts),
             Family::Implicit(implicit) => implicit.workspace_bytes(op, counts),

@@ -87,6 +87,7 @@ impl PackedGemm {
             result_bytes: ROWS as f64 * cols * bytes,
             memory_bytes: rows as f64 * (volume * ROW_NUMBER_BYTES + f64::from(result) * bytes)
                 + size.n_in.max(size.n_out) as f64 * row_bytes,
+            reduce_ns: 0.0,
         })
     }
 

@@ -8,6 +8,7 @@ use super::explicit_gemm::{self, Cublas};
 use super::mask_gemm::channels;
 use super::operands::Operands;
 use super::pair_units::PairUnits;
+use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
 use super::tensor_map::TensorMap;
 use super::{Algorithm, Family, copy_elements};
 use crate::buffer::DeviceBuffer;
@@ -29,6 +30,7 @@ pub struct Prepared {
 #[derive(Debug)]
 enum Kernels {
     Rows(ShapedKernel),
+    Splits { product: ShapedKernel, reduce: Kernel },
     Pairs { product: ShapedKernel, reduce: Kernel },
     Explicit(explicit_gemm::Kernels),
 }
@@ -92,6 +94,14 @@ struct ReduceParams {
     units: PairUnits,
 }
 
+/// What a launch of split tiles has beside its product.
+#[derive(Clone, Copy)]
+struct Splits<'a> {
+    reduce: &'a Kernel,
+    /// Where sums of parts go.
+    partial: u64,
+}
+
 impl Prepared {
     /// Loads what an algorithm needs for an operation. `cublas` is needed where
     /// [`Algorithm::requires_cublas`] says so.
@@ -120,7 +130,15 @@ impl Prepared {
                 let cublas = cublas.ok_or(CudaError::NoCublas)?;
                 Kernels::Explicit(explicit_gemm::Kernels::new(&loaded, cublas)?)
             }
+            (Family::Mask(mask), _) if mask.splits > 1 => Kernels::Splits {
+                product: loaded.shaped_kernel("mask_gemm")?,
+                reduce: loaded.kernel("reduce_splits")?,
+            },
             (Family::Mask(_), _) => Kernels::Rows(loaded.shaped_kernel("mask_gemm")?),
+            (Family::Wgmma(wgmma), _) if wgmma.splits > 1 => Kernels::Splits {
+                product: loaded.shaped_kernel("wgmma_gemm")?,
+                reduce: loaded.kernel("reduce_splits")?,
+            },
             (Family::Wgmma(_), _) => Kernels::Rows(loaded.shaped_kernel("wgmma_gemm")?),
             (Family::Resident(_), _) => Kernels::Rows(loaded.shaped_kernel("resident_gemm")?),
             (Family::Packed(_), _) => Kernels::Rows(loaded.shaped_kernel("packed_gemm")?),
@@ -160,9 +178,9 @@ impl Prepared {
     #[must_use]
     pub const fn compiled_shared_bytes(&self) -> Option<u32> {
         match &self.kernels {
-            Kernels::Rows(kernel) | Kernels::Pairs { product: kernel, .. } => {
-                Some(kernel.shared_bytes)
-            }
+            Kernels::Rows(kernel)
+            | Kernels::Splits { product: kernel, .. }
+            | Kernels::Pairs { product: kernel, .. } => Some(kernel.shared_bytes),
             Kernels::Explicit(_) => None,
         }
     }
@@ -198,7 +216,11 @@ impl Prepared {
             });
         }
         match &self.kernels {
-            Kernels::Rows(kernel) => self.launch_rows(kernel, map, operands),
+            Kernels::Rows(kernel) => self.launch_rows(kernel, None, map, operands),
+            Kernels::Splits { product, reduce } => {
+                let partial = workspace.as_mut().address();
+                self.launch_rows(product, Some(Splits { reduce, partial }), map, operands)
+            }
             Kernels::Pairs { product, reduce } => {
                 self.launch_pairs(product, reduce, map, operands, workspace)
             }
@@ -209,6 +231,7 @@ impl Prepared {
     fn launch_rows(
         &self,
         kernel: &ShapedKernel,
+        splits: Option<Splits<'_>>,
         map: &DeviceKernelMap,
         operands: &Operands<'_>,
     ) -> Result<()> {
@@ -240,9 +263,15 @@ impl Prepared {
                 unreachable!("families without row kernels")
             }
         };
+        let (parts, layers) = match self.algorithm.family {
+            // A part is a layer of the grid.
+            Family::Mask(mask) => (mask.splits, mask.splits),
+            Family::Wgmma(wgmma) => (wgmma.splits, 1),
+            _ => (1, 1),
+        };
         let launch = |arguments: &mut [*mut std::ffi::c_void]| {
             let grid = Grid {
-                blocks: [block_count(blocks)?, 1],
+                blocks: [block_count(blocks)?, layers],
                 threads: kernel.threads,
                 shared_bytes: kernel.shared_bytes,
             };
@@ -271,16 +300,38 @@ impl Prepared {
                     copies_aligned: i32::from(copies_aligned),
                     result_aligned: i32::from(aligned(result, copy_elements(result_channels))),
                 };
-                match self.algorithm.family {
+                let weights_map = match self.algorithm.family {
                     Family::Wgmma(wgmma) if copies_aligned => {
                         let of = wgmma.weights_box(op.direction);
-                        let device = kernel.kernel.device();
-                        let map = TensorMap::weights(device, op, weights, of)?;
-                        launch(arguments![params, map])
+                        Some(TensorMap::weights(kernel.kernel.device(), op, weights, of)?)
                     }
-                    Family::Wgmma(_) => launch(arguments![params, TensorMap::none()]),
-                    _ => launch(arguments![params]),
-                }
+                    Family::Wgmma(_) => Some(TensorMap::none()),
+                    _ => None,
+                };
+                let Some(Splits { reduce, partial }) = splits else {
+                    return match weights_map {
+                        Some(map) => launch(arguments![params, map]),
+                        None => launch(arguments![params]),
+                    };
+                };
+                let parts = parts as i32;
+                let split = SplitParams { partial, parts };
+                match weights_map {
+                    Some(map) => launch(arguments![params, map, split]),
+                    None => launch(arguments![params, split]),
+                }?;
+                let reduction = ReduceSplitsParams {
+                    partial,
+                    result,
+                    row_of_position: params.row_of_position,
+                    n,
+                    c_result: result_channels as i32,
+                    parts,
+                    result_aligned: i32::from(aligned(result, reduce_width(result_channels))),
+                };
+                // SAFETY: the workspace holds sums of every part, which `launch` has compared; the
+                // result and its order are those of the product.
+                unsafe { reduction.launch(reduce) }
             }
             Family::Implicit(_) => {
                 let params = ImplicitGemmParams {

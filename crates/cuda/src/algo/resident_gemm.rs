@@ -88,6 +88,7 @@ impl ResidentGemm {
             copies: ROWS as u32 * SLICE / 8,
             reads: [1, 1],
             keeps_weights: true,
+            splits: 1,
         }
     }
 

@@ -3,6 +3,7 @@
 use voxtune_shape::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
 use super::mask_gemm::channels;
+use super::splits;
 use super::tensor_map::WeightsBox;
 use crate::instance::{Instance, dtype_define};
 use crate::map::{RowOrder, mask_words};
@@ -23,6 +24,8 @@ pub(super) struct WgmmaGemm {
     groups: u32,
     /// Blocks a multiprocessor.
     blocks: u32,
+    /// Parts into which each tile's offsets are cut; 1 leaves them whole.
+    pub(super) splits: u32,
     pub(super) order: RowOrder,
 }
 
@@ -44,32 +47,61 @@ const TILES: [(u32, u32, u32, u32, u32, u32); 11] = [
 /// Natural order multiplies several times as many absent rows as a sorted one; nothing here beats it there.
 const ORDERS: [RowOrder; 2] = [RowOrder::Sorted, RowOrder::Global];
 
+/// Parts that tiles are cut into, and the tiles that are: the widest at 256 channels and more were the fastest, two warpgroups at 64. Few rows
+/// are one segment, so one order does.
+const SPLITS: [u32; 4] = [2, 3, 4, 8];
+const SPLIT_TILES: [(u32, u32, u32, u32, u32, u32); 5] = [
+    (128, 64, 64, 3, 2, 2),
+    (128, 96, 32, 6, 1, 2),
+    (128, 128, 64, 3, 1, 2),
+    (128, 192, 64, 5, 2, 1),
+    (128, 256, 64, 4, 2, 1),
+];
+
 impl WgmmaGemm {
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        TILES.into_iter().flat_map(|(rows, cols, depth, stages, groups, blocks)| {
-            ORDERS.map(|order| Self { rows, cols, depth, stages, groups, blocks, order })
+        let whole = TILES.into_iter().flat_map(|tile| ORDERS.map(|order| (tile, 1, order)));
+        let cut = SPLIT_TILES
+            .into_iter()
+            .flat_map(|tile| SPLITS.map(|splits| (tile, splits, RowOrder::Global)));
+        whole.chain(cut).map(|((rows, cols, depth, stages, groups, blocks), splits, order)| Self {
+            rows,
+            cols,
+            depth,
+            stages,
+            groups,
+            blocks,
+            splits,
+            order,
         })
     }
 
     pub(super) fn id(self) -> AlgoId {
-        let params = [
-            ("rows", &*self.rows.to_string()),
-            ("cols", &self.cols.to_string()),
-            ("depth", &self.depth.to_string()),
-            ("stages", &self.stages.to_string()),
-            ("groups", &self.groups.to_string()),
-            ("blocks", &self.blocks.to_string()),
-            ("order", self.order.as_str()),
-        ];
+        let numbers = [
+            ("rows", self.rows),
+            ("cols", self.cols),
+            ("depth", self.depth),
+            ("stages", self.stages),
+            ("groups", self.groups),
+            ("blocks", self.blocks),
+        ]
+        .map(|(name, value)| (name, value.to_string()));
+        let splits = self.splits.to_string();
+        let mut params: Vec<_> = numbers.iter().map(|(name, value)| (*name, &**value)).collect();
+        params.push(("order", self.order.as_str()));
+        if self.splits > 1 {
+            params.push(("splits", &splits));
+        }
         AlgoId::new("wgmma_gemm", &params).expect("parameters are words and numbers")
     }
 
-    /// Copies are of eight elements.
+    /// Copies are of eight elements. A single offset cannot be cut.
     pub(super) fn applies(self, op: &Operation) -> bool {
         op.direction != Direction::Wgrad
             && op.dtype != DType::Float32
             && op.c_in.is_multiple_of(8)
             && op.c_out.is_multiple_of(8)
+            && (self.splits == 1 || op.kernel.volume() > 1)
     }
 
     /// Hopper alone has the instructions.
@@ -90,10 +122,16 @@ impl WgmmaGemm {
             .map(|(_, cols, depth, ..)| padded(*cols, *depth))
             .min()
             .unwrap_or(0);
-        let tiles = n_out.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize;
-        wide_enough(self.cols)
+        let tiles = self.tiles(op, n_out);
+        // While all are in work at a time, two narrow tiles are faster than a wide one.
+        let is_half =
+            self.cols * 2 == result && (self.splits > 1 || splits::fit_a_wave(tiles, self.blocks));
+        (wide_enough(self.cols) || is_half)
             && padded(self.cols, self.depth) * 4 <= least * 5
             && (self.rows <= 128 || tiles >= 64)
+            && (self.splits == 1
+                || gathered >= splits::LEAST_CHANNELS
+                    && splits::fill_a_wave(tiles, self.blocks, self.splits))
     }
 
     /// The geometry behind its cost. One warpgroup copies, a row of 16 bytes a copy.
@@ -110,6 +148,7 @@ impl WgmmaGemm {
             copies: self.rows * self.depth / 8,
             reads: [1, self.rows / 64],
             keeps_weights: false,
+            splits: self.splits,
         }
     }
 
@@ -169,21 +208,120 @@ impl WgmmaGemm {
                 ("MASK_WORDS", mask_words(op.kernel.volume()) as u32),
             ],
         );
+        // One instance for any number of parts; without, the source is as it would be if there were none.
+        if self.splits > 1 {
+            instance.defines.push(("SPLIT", 1));
+        }
         instance.hopper = true;
         instance
     }
 
+    /// Tiles of a launch; parts are tiles.
+    fn tiles(self, op: &Operation, n: usize) -> usize {
+        let (_, result) = channels(op);
+        let whole = n.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize;
+        whole * self.splits as usize
+    }
+
     /// Blocks of a launch: as many as stay on the device, each for many tiles.
     pub(super) fn resident_blocks(self, op: &Operation, n: usize, multiprocessors: usize) -> usize {
-        let (_, result) = channels(op);
-        let tiles = n.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize;
-        tiles.min(multiprocessors * self.blocks as usize)
+        self.tiles(op, n).min(multiprocessors * self.blocks as usize)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use voxtune_shape::KernelSize;
+
     use super::*;
+    use crate::map::MapCounts;
+
+    fn layer(channels: u32) -> Operation {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        Operation::submanifold(Direction::Forward, DType::Float16, channels, channels, kernel)
+    }
+
+    /// An uncut tile's id is what it was before there were splits, and so is its instance.
+    #[test]
+    fn uncut_tiles_are_named_as_ever() {
+        let [whole, cut]: [Vec<_>; 2] = [true, false]
+            .map(|uncut| WgmmaGemm::all().filter(|it| (it.splits == 1) == uncut).collect());
+        assert_eq!(whole.len(), TILES.len() * ORDERS.len());
+        for tile in whole {
+            assert_eq!(tile.id().number("splits"), None);
+            assert_eq!(tile.instance(&layer(64)).define("SPLIT"), None);
+        }
+        let id = "wgmma_gemm:rows=128:cols=256:depth=64:stages=4:groups=2:blocks=1:order=global";
+        assert!(WgmmaGemm::all().any(|tile| tile.id().as_str() == id));
+        assert!(!cut.is_empty());
+        for tile in cut {
+            assert_eq!(tile.id().number("splits"), Some(tile.splits));
+            assert!((2..=splits::MAX_PARTS).contains(&tile.splits));
+            assert_eq!(crate::algo::algorithm(&tile.id()).unwrap().id(), &tile.id());
+        }
+    }
+
+    /// The number of parts is a launch's, not an instance's.
+    #[test]
+    fn parts_share_an_instance() {
+        let of = |splits| {
+            let tile = WgmmaGemm::all().find(|it| it.splits == splits && it.cols == 256).unwrap();
+            tile.instance(&layer(256))
+        };
+        assert_eq!(of(2), of(splits::MAX_PARTS));
+        assert_ne!(of(1), of(2));
+        assert_eq!(of(2).define("SPLIT"), Some(1));
+    }
+
+    /// Splits meet the race where tiles are few, and nowhere else.
+    #[test]
+    fn splits_compete_where_tiles_leave_multiprocessors_idle() {
+        let pool = |channels, n| -> Vec<(u32, u32)> {
+            let cut = WgmmaGemm::all().filter(|tile| tile.splits > 1);
+            cut.filter(|tile| tile.in_auto_pool(&layer(channels), n))
+                .map(|tile| (tile.cols, tile.splits))
+                .collect()
+        };
+        assert_eq!(pool(256, 1_000), [(128, 8), (256, 8)]);
+        assert_eq!(pool(256, 5_000), [(128, 2), (128, 3), (128, 4), (256, 2), (256, 3), (256, 4)]);
+        assert_eq!(pool(256, 10_000), [(128, 2), (128, 3), (256, 2), (256, 3)]);
+        assert_eq!(pool(128, 4_000), [(64, 3), (64, 4), (64, 8), (128, 8)]);
+        for (channels, n) in [(256, 30_000), (256, 1_000_000), (32, 1_000), (64, 100_000)] {
+            assert!(pool(channels, n).is_empty(), "{channels} {n}");
+        }
+    }
+
+    #[test]
+    fn narrow_tiles_compete_where_one_wave_takes_them() {
+        let narrow = |n| {
+            let mut tiles = WgmmaGemm::all().filter(|it| it.splits == 1 && it.cols == 64);
+            tiles.any(|tile| tile.in_auto_pool(&layer(128), n))
+        };
+        assert!(narrow(16_000) && !narrow(17_000));
+    }
+
+    /// A part's sums for each part, of two million rows and more; an uncut tile needs nothing.
+    #[test]
+    fn the_workspace_holds_every_part() {
+        for direction in [Direction::Forward, Direction::Dgrad] {
+            let op = Operation { direction, c_in: 256, ..layer(512) };
+            let counts = MapCounts { n_in: 1_000_000, n_out: 2_000_000, pairs: Vec::new() };
+            let result =
+                if direction == Direction::Dgrad { 1_000_000 * 256 } else { 2_000_000 * 512 };
+            for tile in WgmmaGemm::all() {
+                let algorithm = crate::algo::algorithm(&tile.id()).unwrap();
+                let parts = if tile.splits > 1 { tile.splits as usize } else { 0 };
+                assert_eq!(algorithm.workspace_bytes(&op, &counts), parts * result * 4);
+            }
+        }
+    }
+
+    /// One offset has no parts.
+    #[test]
+    fn pointwise_layers_are_not_cut() {
+        let op = Operation { kernel: KernelSize::submanifold(1).unwrap(), ..layer(64) };
+        assert!(WgmmaGemm::all().all(|tile| tile.applies(&op) == (tile.splits == 1)));
+    }
 
     /// What nvcc is told, the kernel demands: whole warpgroups, rows that a lane can ask for, and shared memory for as many blocks as are
     /// promised a multiprocessor.

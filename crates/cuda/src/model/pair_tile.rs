@@ -67,6 +67,7 @@ impl PairTile {
             memory_bytes: both
                 + pairs * PAIR_BYTES
                 + reread * (1.0 - MET_REREADS * offsets_in_work / volume),
+            reduce_ns: 0.0,
         })
     }
 

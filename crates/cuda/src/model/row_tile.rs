@@ -34,10 +34,18 @@ pub(crate) struct RowTile {
     pub(crate) reads: [u32; 2],
     /// Whether weights stay in shared memory, so that steps bring none.
     pub(crate) keeps_weights: bool,
+    /// Parts into which each tile's offsets are cut: blocks of their own, whose sums a second kernel adds up.
+    pub(crate) splits: u32,
 }
 
 /// Every place of the table of row numbers is read once.
 const ROW_NUMBER_BYTES: f64 = 4.0;
+
+/// Partial results are float32.
+const SUM_BYTES: f64 = 4.0;
+
+/// A second kernel's beginning and end behind the first. Nanoseconds; estimated, not fitted.
+const REDUCE_NS: f64 = 2500.0;
 
 /// Neighbouring tiles gather some rows again before they are out of the cache, and some after.
 const NEAR_REREADS: f64 = 0.05;
@@ -65,11 +73,14 @@ impl RowTile {
         let unit_rate = self.unit.flops_clock(rates) * rates.clock_ghz;
         let shared_rate = rates.shared_bytes_clock * rates.clock_ghz;
         let useful_depth = f64::from(gathered.min(self.depth));
+        let parts = f64::from(self.splits);
+        let sum_bytes = if self.splits > 1 { SUM_BYTES } else { bytes };
         Work::Tiles(Tiles {
             blocks: rows.div_ceil(self.rows as usize) as f64
-                * f64::from(result.div_ceil(self.cols)),
+                * f64::from(result.div_ceil(self.cols))
+                * parts,
             resident: f64::from(self.resident),
-            steps: offsets * depth_steps,
+            steps: offsets * depth_steps / parts,
             multiply_ns: products * multiplied / unit_rate,
             shared_ns: (operands + copied * a_panel + b_panel) / shared_rate,
             cache_bytes: if self.keeps_weights { 0.0 } else { b_panel }
@@ -77,11 +88,25 @@ impl RowTile {
                 + ROW_NUMBER_BYTES * f64::from(self.rows) / depth_steps,
             copies: f64::from(self.copies),
             copies_a_thread: f64::from(self.copies) / f64::from(self.threads),
-            result_bytes: f64::from(self.rows * self.cols) * bytes,
+            result_bytes: f64::from(self.rows * self.cols) * sum_bytes,
             memory_bytes: self.gathered_bytes(op, gathered_rows, size.pairs, rates)
                 + rows as f64 * f64::from(result) * bytes
                 + (rows * op.kernel.volume()) as f64 * ROW_NUMBER_BYTES,
+            reduce_ns: self.reduce_ns(rows as f64 * f64::from(result), bytes, rates),
         })
+    }
+
+    /// Adding up so many results. Parts that the cache holds have not been to memory when they are read.
+    fn reduce_ns(&self, results: f64, bytes: f64, rates: &Rates) -> f64 {
+        if self.splits == 1 {
+            return 0.0;
+        }
+        let partial = results * f64::from(self.splits) * SUM_BYTES;
+        let cached = partial.min(rates.cache_bytes);
+        let passed = 2.0 * (partial - cached) + results * bytes;
+        REDUCE_NS
+            + cached / (rates.cache_bytes_ns * rates.multiprocessors)
+            + passed / rates.memory_bytes_ns
     }
 
     /// What gathering brings from memory. A global order finds a row again only if the features stay
@@ -98,5 +123,31 @@ impl RowTile {
             }
         };
         table + again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::{AlgoId, ComputeCapability, DType, KernelSize};
+
+    use super::*;
+    use crate::algo::algorithm;
+
+    /// The sweep of `kernels/BENCH.md`, where parts halve the time of 3,716 rows and lose from 27,855 on.
+    #[test]
+    fn parts_pay_for_few_rows_alone() {
+        let rates = Rates::of(ComputeCapability { major: 9, minor: 0 }, 132);
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float16, 256, 256, kernel);
+        let tile = "wgmma_gemm:rows=128:cols=256:depth=64:stages=4:groups=2:blocks=1:order=global";
+        let time_ns = |splits: &str, n: usize, pairs: usize| {
+            let id: AlgoId = format!("{tile}{splits}").parse().unwrap();
+            let size = MapSize { n_in: n, n_out: n, pairs };
+            algorithm(&id).unwrap().modelled_ns(&op, size, &rates).unwrap()
+        };
+        let gain = |n, pairs| time_ns("", n, pairs) / time_ns(":splits=4", n, pairs);
+        assert!(gain(3_716, 44_000) > 1.7, "{}", gain(3_716, 44_000));
+        assert!(gain(27_855, 277_399) < 1.0, "{}", gain(27_855, 277_399));
+        assert!(gain(125_565, 788_961) < 0.7, "{}", gain(125_565, 788_961));
     }
 }

@@ -56,6 +56,8 @@ pub struct Tiles {
     pub result_bytes: f64,
     /// What the launch moves between cache and memory. Bytes.
     pub memory_bytes: f64,
+    /// A second kernel that adds up parts of the result; 0 where there is none. Nanoseconds.
+    pub reduce_ns: f64,
 }
 
 /// A sequence of kernels for each offset.
@@ -114,7 +116,9 @@ impl Tiles {
         let waves = a_multiprocessor / self.resident;
         let waves = slowest([1.0, if waves > 1.0 { waves + TAIL_WAVES } else { waves }], 8);
         let memory_ns = self.memory_bytes / rates.memory_bytes_ns;
-        constants.launch_ns + slowest([block_ns * waves, constants.traffic * memory_ns], 3)
+        constants.launch_ns
+            + slowest([block_ns * waves, constants.traffic * memory_ns], 3)
+            + self.reduce_ns
     }
 }
 

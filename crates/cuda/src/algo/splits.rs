@@ -1,0 +1,93 @@
+//! Splits of an output-stationary product: each tile's offsets cut into parts, whose sums a second kernel adds up.
+//!
+//! `kernels/cuda/splits.cuh` says how. The workspace holds `(parts, rows, result channels)` float32.
+
+use voxtune_shape::{Direction, Operation};
+
+use super::copy_elements;
+use super::mask_gemm::channels;
+use crate::error::Result;
+use crate::map::MapCounts;
+use crate::module::{Grid, Kernel, arguments, block_count};
+
+/// Most parts of a tile: `MAX_PARTS` of the kernels.
+pub(super) const MAX_PARTS: u32 = 8;
+
+/// Gathered channels from which an offset is a chain of steps that is worth being cut.
+pub(super) const LEAST_CHANNELS: u32 = 64;
+
+/// Threads of the reduction along a row and a block, and rows a block.
+const LANES: u32 = 32;
+const THREADS: u32 = 256;
+const BLOCK_ROWS: usize = (THREADS / LANES) as usize;
+
+/// Of the device that splits were tuned on; others they fill a little more or less.
+const MULTIPROCESSORS: usize = 132;
+
+/// `SplitParams` of the kernels.
+#[repr(C)]
+pub(super) struct SplitParams {
+    /// `(parts, n, c_result)`
+    pub(super) partial: u64,
+    pub(super) parts: i32,
+}
+
+/// `ReduceSplitsParams` of the kernels.
+#[repr(C)]
+pub(super) struct ReduceSplitsParams {
+    pub(super) partial: u64,
+    pub(super) result: u64,
+    pub(super) row_of_position: u64,
+    pub(super) n: i32,
+    pub(super) c_result: i32,
+    pub(super) parts: i32,
+    pub(super) result_aligned: i32,
+}
+
+/// Elements that a thread of the reduction adds up, of so many result channels: `REDUCE_WIDTH` of the kernels.
+pub(super) fn reduce_width(result_channels: u32) -> u32 {
+    copy_elements(result_channels).min(4)
+}
+
+/// Whether so many tiles are in work at a time, so many blocks a multiprocessor.
+pub(super) const fn fit_a_wave(tiles: usize, blocks: u32) -> bool {
+    tiles <= MULTIPROCESSORS * blocks as usize
+}
+
+/// Whether so many tiles, parts counted as tiles, are about a wave of so many blocks a multiprocessor: between half of one and two.
+pub(super) const fn fill_a_wave(tiles: usize, blocks: u32, parts: u32) -> bool {
+    let wave = MULTIPROCESSORS * blocks as usize;
+    let enough = tiles * 2 >= wave || parts == MAX_PARTS;
+    enough && tiles <= 2 * wave
+}
+
+/// Partial results of a product: none where nothing is cut.
+///
+/// # Units
+/// Bytes.
+pub(super) const fn workspace_bytes(op: &Operation, counts: &MapCounts, parts: u32) -> usize {
+    let (_, result) = channels(op);
+    let rows = match op.direction {
+        Direction::Dgrad => counts.n_in,
+        Direction::Forward | Direction::Wgrad => counts.n_out,
+    };
+    if parts > 1 { parts as usize * rows * result as usize * 4 } else { 0 }
+}
+
+impl ReduceSplitsParams {
+    /// Queues the reduction.
+    ///
+    /// # Safety
+    /// The addresses are of as many elements as `splits.cuh` says, and valid until it has run.
+    pub(super) unsafe fn launch(self, reduce: &Kernel) -> Result<()> {
+        let (rows, channels) = (self.n as usize, self.c_result as u32);
+        let warp_channels = LANES * reduce_width(channels);
+        let grid = Grid {
+            blocks: [block_count(rows.div_ceil(BLOCK_ROWS))?, channels.div_ceil(warp_channels)],
+            threads: THREADS,
+            shared_bytes: 0,
+        };
+        // SAFETY: the structure mirrors the kernel's; the rest is the caller's promise.
+        unsafe { reduce.launch(grid, arguments![self]) }
+    }
+}
