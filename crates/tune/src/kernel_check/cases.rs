@@ -25,7 +25,12 @@ pub(super) struct Case {
 /// chance, since each combination of copy widths is an instance of its own.
 pub(super) fn admits(op: &Operation, algorithm: &Algorithm) -> bool {
     let even = op.c_in.is_multiple_of(8) && op.c_out.is_multiple_of(8) && op.kernel.volume() == 27;
-    if even { algorithm.applies(op) } else { algorithm.in_auto_pool(op, 100_000) }
+    if even { algorithm.applies(op) } else { has_a_chance(op, algorithm) }
+}
+
+/// Whether a race of few rows or of many has it: splits are for few.
+pub(super) fn has_a_chance(op: &Operation, algorithm: &Algorithm) -> bool {
+    [1_000, 5_000, 100_000].into_iter().any(|rows| algorithm.in_auto_pool(op, rows))
 }
 
 impl fmt::Display for Case {
@@ -132,6 +137,11 @@ fn odd_channels(direction: Direction, dtype: DType, cases: &mut Vec<Case>) {
         cases.push(Case { reverse: c % 2 == 0, ..both });
         cases.push(case(direction, dtype, (40, c), 3, surface(700), Fill::Random));
     }
+    // Channels that splits have a chance at, of every width of copies.
+    for pair in [(126, 127), (124, 116)] {
+        let wide = case(direction, dtype, pair, 3, surface(700), Fill::Exact);
+        cases.extend([wide, Case { shift: 1, reverse: true, ..wide }]);
+    }
 }
 
 fn hard_clouds(direction: Direction, dtype: DType, cases: &mut Vec<Case>) {
@@ -170,6 +180,25 @@ mod tests {
                 let met = cases.iter().any(|case| admits(&case.op, algorithm));
                 assert!(met, "{algorithm}, quick {quick}");
             }
+        }
+    }
+
+    /// Reductions of parts are compiled for one, two and four elements a thread, and each is checked.
+    #[test]
+    fn splits_meet_every_width() {
+        for width in [1, 2, 4] {
+            let any = cases(false).iter().any(|case| {
+                let result = if case.op.direction == Direction::Dgrad {
+                    case.op.c_in
+                } else {
+                    case.op.c_out
+                };
+                1 << result.trailing_zeros().min(2) == width
+                    && algorithms()
+                        .iter()
+                        .any(|one| one.id().number("splits").is_some() && admits(&case.op, one))
+            });
+            assert!(any, "{width}");
         }
     }
 

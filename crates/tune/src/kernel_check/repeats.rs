@@ -4,6 +4,7 @@ use voxtune_cloud::Generator;
 use voxtune_cuda::{Algorithm, DeviceKernelMap};
 use voxtune_shape::{DType, Direction, KernelSize, Operation};
 
+use super::cases::has_a_chance;
 use super::cells::Cells;
 use super::data::{Fill, Product};
 use super::{CheckError, Checker, Findings};
@@ -79,7 +80,7 @@ impl Checker<'_> {
         for op in operations {
             let device = self.kernels.device();
             let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 9)?;
-            let promising = |algorithm: &&Algorithm| algorithm.in_auto_pool(&op, 100_000);
+            let promising = |algorithm: &&Algorithm| has_a_chance(&op, algorithm);
             for algorithm in self.candidates(&op).into_iter().filter(|one| promising(one)) {
                 // A library of others promises nothing about the order of its sums.
                 if algorithm.requires_cublas() {
@@ -152,5 +153,19 @@ mod tests {
         assert!(ids.iter().filter(|id| id.starts_with("wgmma_wgrad:")).all(continued));
         // A surface has nine pairs a row, or a little less.
         const { assert!(LONG_ROWS * 8 > CONTINUED_PAIRS) };
+    }
+
+    /// Whoever adds up parts by a second kernel is repeated, too.
+    #[test]
+    fn splits_are_repeated() {
+        for family in ["mask_gemm", "wgmma_gemm"] {
+            let repeated = operations().iter().any(|op| {
+                voxtune_cuda::algorithms().iter().any(|one| {
+                    let is_cut = one.id().number("splits").is_some();
+                    one.id().family() == family && is_cut && has_a_chance(op, one)
+                })
+            });
+            assert!(repeated, "{family}");
+        }
     }
 }
