@@ -6,7 +6,7 @@
 // Architecture: any. 256 threads a block, one thread an element.
 //
 // Defines: VOXTUNE_DTYPE 0|1|2.
-#include "common.cuh"
+#include "epilogue.cuh"
 
 using namespace voxtune;
 
@@ -28,4 +28,11 @@ extern "C" __global__ void __launch_bounds__(256) scatter_add(const float* produ
 extern "C" __global__ void __launch_bounds__(256) round_rows(const float* sums, int64_t length, Element* result) {
     const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
     if (i < length) result[i] = Dtype::store(sums[i]);
+}
+
+// The same with an epilogue.
+extern "C" __global__ void __launch_bounds__(256) finish_rows(const float* sums, int64_t length, int channels,
+                                                              const __grid_constant__ Epilogue epilogue, Element* result) {
+    const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
+    if (i < length) result[i] = Dtype::store(epilogue.apply(sums[i], i / channels, static_cast<int>(i % channels), channels));
 }

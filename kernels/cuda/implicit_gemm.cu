@@ -11,6 +11,7 @@
 //
 // Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; ROWS, COLS, DEPTH, TM; MASK_WORDS (forward, dgrad);
 // VEC_A, VEC_B: elements of one load of the gathered rows (x in wgrad) and of the weights (g in wgrad): 4, 2 or 1.
+#include "epilogue.cuh"
 #include "pair_units.cuh"
 
 using namespace voxtune;
@@ -57,6 +58,7 @@ struct ImplicitGemmParams {
     int volume;
     int mirror;
     int copies_aligned;
+    Epilogue epilogue;  // of forward alone
 };
 
 constexpr int A_PITCH = DEPTH + 4;  // floats; distinct bank groups for the rows that a warp reads together
@@ -191,6 +193,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
         __syncthreads();
     }
 
+    if (!dgrad && p.epilogue.present) {
+        const int c = column + tx * TN;
+        Affine affine[TN];
+#pragma unroll
+        for (int j = 0; j < TN; ++j) affine[j] = c + j < c_result ? p.epilogue.affine(c + j) : Affine{};
+#pragma unroll
+        for (int i = 0; i < TM; ++i) {
+            const int row = first + i * ROW_THREADS + ty;
+            const Element* added = p.epilogue.residual + int64_t(row) * c_result + c;
+#pragma unroll
+            for (int j = 0; j < TN; ++j) {
+                const bool inside = p.epilogue.residual && row < p.n && c + j < c_result;
+                acc[i][j] = p.epilogue.apply(acc[i][j], affine[j], inside ? Dtype::load(added[j]) : 0.0f);
+            }
+        }
+    }
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
         const int row = first + i * ROW_THREADS + ty;

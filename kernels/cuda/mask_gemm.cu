@@ -18,7 +18,7 @@
 // * A warp skips a fragment of 16 rows in which no row has the offset.
 // * Channels past c_gathered are filled with zeros in both operands (0 * stale NaN is NaN). Channels past c_result are
 //   computed and never stored.
-// * Every row of the result is written, with zeros where a row has no pair. Sums run in a fixed order: bitwise repeatable.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise repeatable.
 //
 // Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
@@ -59,6 +59,8 @@ constexpr int A_BYTES = TileA::bytes(ROWS);
 constexpr int B_BYTES = TileB::bytes(B_LINES);
 constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
 constexpr int Y_PITCH = COLS + 8;  // elements; 16 bytes of padding keep the staged result free of conflicts
+constexpr int HALF_COLS = COLS / 2, HALF_WARP = WARP_COLS / 2;
+constexpr int SUM_PITCH = HALF_COLS + 4;  // floats; half the columns in float32 take no more than all of them in 16 bits
 constexpr int RING_BYTES = max_of(STAGES * STAGE_BYTES, ROWS * Y_PITCH * 2);
 constexpr int ZERO_BYTES = 256;  // a padded line may start anywhere in the first half
 constexpr int SHARED_BYTES = RING_BYTES + ZERO_BYTES + INDEX_SLOTS * ROWS * 4 + ROWS * MASK_WORDS * 4 + GROUPS * MASK_WORDS * 4 +
@@ -369,6 +371,41 @@ __device__ __forceinline__ void store_partial(const TileGemmParams& p, const flo
         }
     }
 }
+#else
+// The same with an epilogue, half of each warp's columns at a time: sums stay float32 until everything is added. One copy of the code
+// serves both halves, so that instances stay small; it costs two barriers and stores of eight bytes instead of sixteen.
+__device__ __forceinline__ void finish(const TileGemmParams& p, const float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
+                                       int column, int warp_m, int warp_n) {
+    constexpr int VEC = VEC_Y < 4 ? VEC_Y : 4;
+    const int lane = threadIdx.x % 32;
+    float* staged = reinterpret_cast<float*>(ring);
+    const auto row_of = [&](int line) {
+        const int position = first + line;
+        return position >= p.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
+    };
+#pragma unroll 1
+    for (int half = 0; half < 2; ++half) {
+        if (half > 0) __syncthreads();  // everyone has read the first half
+#pragma unroll
+        for (int n = 0; n < FRAGS_N; ++n) {
+            if (n / (FRAGS_N / 2) != half) continue;
+#pragma unroll
+            for (int m = 0; m < FRAGS_M; ++m) {
+                const int row = warp_m * WARP_ROWS + m * 16 + lane / 4;
+                const int col = warp_n * HALF_WARP + n % (FRAGS_N / 2) * 8 + lane % 4 * 2;
+                *reinterpret_cast<float2*>(staged + row * SUM_PITCH + col) = make_float2(acc[m][n][0], acc[m][n][1]);
+                *reinterpret_cast<float2*>(staged + (row + 8) * SUM_PITCH + col) = make_float2(acc[m][n][2], acc[m][n][3]);
+            }
+        }
+        __syncthreads();
+        const auto channel_of = [&](int col) { return column + col / HALF_WARP * WARP_COLS + half * HALF_WARP + col % HALF_WARP; };
+        if (VEC > 1 && p.result_aligned && p.epilogue.is_aligned<VEC>()) {
+            store_finished<VEC, 4, ROWS, HALF_COLS, SUM_PITCH, THREADS>(p.epilogue, staged, threadIdx.x, p.result, p.c_out, channel_of, row_of);
+        } else {
+            store_finished<1, 1, ROWS, HALF_COLS, SUM_PITCH, THREADS>(p.epilogue, staged, threadIdx.x, p.result, p.c_out, channel_of, row_of);
+        }
+    }
+}
 #endif
 
 // The walk over the flat list.
@@ -444,6 +481,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(cons
 #if SPLIT
     store_partial(p, acc, split.partial + int64_t(blockIdx.y) * p.n * c_result, first, column, c_result, warp_m, warp_n);
 #else
-    store(p, acc, s.ring, first, column, c_result, warp_m, warp_n);
+    if (!DGRAD && p.epilogue.present) finish(p, acc, s.ring, first, column, warp_m, warp_n);
+    else store(p, acc, s.ring, first, column, c_result, warp_m, warp_n);
 #endif
 }

@@ -16,7 +16,7 @@
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
 // * Channels past c_gathered and offsets past the volume are zeros in both operands (0 * stale NaN is NaN).
-// * Every row of the result is written, with zeros where a row has no pair. Sums run in a fixed order: bitwise repeatable.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise repeatable.
 //
 // Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
@@ -124,6 +124,9 @@ __device__ __forceinline__ void walk(const TileGemmParams& p, char* shared) {
         const int low = first + lane / 4, high = low + 8;
         Element* low_row = low < p.n ? p.result + int64_t(low) * c_result : nullptr;
         Element* high_row = high < p.n ? p.result + int64_t(high) * c_result : nullptr;
+        if (!DGRAD && p.epilogue.present) {
+            finish_rows<COLS, VEC_Y>(acc, p.epilogue, low < p.n ? low : -1, high < p.n ? high : -1, c_result);
+        }
         store_rows<COLS, VEC_Y>(acc, low_row, high_row, c_result, p.result_aligned);
     }
 }

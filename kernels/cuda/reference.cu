@@ -30,6 +30,19 @@ extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* 
     result[i] = sum;
 }
 
+// The epilogue of epilogue.cuh on a reference in place. Absent parts are null.
+extern "C" __global__ void __launch_bounds__(256) reference_epilogue(double* reference, int64_t length, int channels, const float* scale,
+                                                                     const float* bias, const Element* residual, int relu) {
+    const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
+    if (i >= length) return;
+    const int c = static_cast<int>(i % channels);
+    double value = reference[i];
+    if (scale) value *= double(scale[c]);
+    if (bias) value += double(bias[c]);
+    if (residual) value += double(Dtype::load(residual[i]));
+    reference[i] = relu && value < 0 ? 0 : value;
+}
+
 // Grid (elements, volume).
 extern "C" __global__ void __launch_bounds__(256) reference_wgrad(const Element* x, const Element* g, double* dw, const int* in_rows,
                                                                   const int* out_rows, const int* pair_offset, int c_in, int c_out) {

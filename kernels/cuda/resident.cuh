@@ -99,6 +99,45 @@ __device__ __forceinline__ void multiply_slice(float (&acc)[COLUMNS / 8][4], con
     }
 }
 
+// The epilogue on a warp's 16 rows in place, before they are rounded: row g is `low` of the result, row g + 8 `high`, each negative past
+// the end. Eight channels of a residual are one load where they can be, else eight.
+template <int COLUMNS, int VEC>
+__device__ __forceinline__ void finish_rows(float (&acc)[COLUMNS / 8][4], const Epilogue& epilogue, int low, int high, int c_result) {
+    using Groups = ColumnGroups<COLUMNS>;
+    const bool aligned = epilogue.is_aligned<8>();
+    int t = threadIdx.x % 4;
+    pin(t);  // here, or addresses would be held in registers throughout the loop over units
+#pragma unroll
+    for (int group = 0; group < Groups::COUNT; ++group) {
+        const int pairs = Groups::pairs(group), column = group * 32 + 2 * pairs * t;
+        Elements<8> added[2] = {};
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int row = half ? high : low;
+            if (!epilogue.residual || row < 0) continue;
+            const Element* source = epilogue.residual + int64_t(row) * c_result + column;
+            if (VEC == 8 && pairs == 4 && aligned) {
+                if (column < c_result) added[half] = *reinterpret_cast<const Elements<8>*>(source);
+            } else {
+#pragma unroll
+                for (int e = 0; e < 2 * pairs; ++e) {
+                    const unsigned short* bits = reinterpret_cast<const unsigned short*>(source) + e;
+                    if (column + e < c_result) added[half].words[e / 2] |= uint32_t(*bits) << e % 2 * 16;
+                }
+            }
+        }
+#pragma unroll
+        for (int e = 0; e < 2 * pairs; ++e) {
+            const Affine affine = epilogue.affine(min(column + e, c_result - 1));
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float& sum = acc[group * 4 + e / 2][2 * half + e % 2];
+                sum = epilogue.apply(sum, affine, added[half].at(e));
+            }
+        }
+    }
+}
+
 // A warp's 16 rows of the result: row g to `low`, row g + 8 to `high`, each null past the end.
 template <int COLUMNS, int VEC>
 __device__ __forceinline__ void store_rows(const float (&acc)[COLUMNS / 8][4], Element* low, Element* high, int c_result, bool aligned) {

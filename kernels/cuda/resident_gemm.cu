@@ -17,7 +17,7 @@
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
 // * Channels past c_gathered are zeros in both operands (0 * stale NaN is NaN). Channels past c_result are never stored.
-// * Every row of the result is written, with zeros where a row has no pair. Sums run in ascending order of offsets: bitwise
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in ascending order of offsets: bitwise
 //   repeatable.
 //
 // Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
@@ -192,12 +192,15 @@ struct Multiplier {
     __device__ __forceinline__ void store(int first) {
         const int c_result = DGRAD ? p.c_in : p.c_out;
         Element* rows[2];
+        int numbers[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int position = first + int(threadIdx.x % 32 / 4) + half * 8;
             const int row = position < p.n && p.row_of_position ? __ldg(p.row_of_position + position) : position;
+            numbers[half] = position < p.n ? row : -1;
             rows[half] = position < p.n ? p.result + int64_t(row) * c_result : nullptr;
         }
+        if (!DGRAD && p.epilogue.present) finish_rows<COLS, VEC_Y>(acc, p.epilogue, numbers[0], numbers[1], c_result);
         store_rows<COLS, VEC_Y>(acc, rows[0], rows[1], c_result, p.result_aligned);
 #pragma unroll
         for (int n = 0; n < COLS / 8; ++n) {

@@ -2,13 +2,14 @@
 //
 // A tile of few rows is a long chain of stages, and few tiles leave most of a device idle; parts shorten the chain and are as many more
 // tiles. Part s of a tile with u offsets takes those from s * u / parts to (s + 1) * u / parts of its ascending list, and writes its sums
-// in float32, by position, whether it has an offset or not. reduce_splits adds the parts in ascending order and rounds once, so the result
-// is bitwise repeatable.
+// in float32, by position, whether it has an offset or not. reduce_splits adds the parts in ascending order, applies the epilogue and
+// rounds once, so the result is bitwise repeatable.
 //
 // Architecture: sm_80 and later. Included by instances with SPLIT 1 alone: the others' machine code does not know of it.
 #pragma once
 
 #include "common.cuh"
+#include "epilogue.cuh"
 
 namespace voxtune {
 
@@ -38,6 +39,7 @@ struct ReduceSplitsParams {
     int c_result;  // a multiple of REDUCE_WIDTH
     int parts;
     int result_aligned;  // whether rows of the result take writes of REDUCE_WIDTH elements
+    Epilogue epilogue;
 };
 
 // The part of a list of so many offsets.
@@ -78,6 +80,10 @@ extern "C" __global__ void __launch_bounds__(256) reduce_splits(const __grid_con
         for (int e = 0; e < REDUCE_WIDTH; ++e) {
             if (s < p.parts) of[0][e] += of[s][e];
         }
+    }
+    if (!DGRAD && p.epilogue.present) {
+#pragma unroll
+        for (int e = 0; e < REDUCE_WIDTH; ++e) of[0][e] = p.epilogue.apply(of[0][e], row, column + e, p.c_result);
     }
     Element* target = p.result + int64_t(row) * p.c_result + column;
     if (REDUCE_WIDTH == 4 && p.result_aligned) {

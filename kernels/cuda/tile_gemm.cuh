@@ -1,9 +1,9 @@
-// What the output-stationary tensor-core families, mask_gemm and wgmma_gemm, are launched with.
+// What the output-stationary tensor-core families are launched with.
 //
 // Architecture: sm_80 and later. Mirrored by the host, field by field.
 #pragma once
 
-#include "common.cuh"
+#include "epilogue.cuh"
 
 namespace voxtune {
 
@@ -22,6 +22,7 @@ struct TileGemmParams {
     int mirror;          // whether weights are taken in mirrored order
     int copies_aligned;  // whether gathered and weights are aligned to their copies
     int result_aligned;
+    Epilogue epilogue;  // of forward alone
 };
 
 }  // namespace voxtune

@@ -25,8 +25,8 @@
 // * scheduler is {tiles taken past the first of each block, blocks done} and zero between launches: the last block resets it.
 //   Launches of one loaded instance must not overlap; a device's launches are all on one stream.
 // * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN is NaN).
-// * Every row of the result is written, with zeros where a row has no pair. Sums run in a fixed order, whichever block takes a tile:
-//   bitwise repeatable.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order, whichever block
+//   takes a tile: bitwise repeatable.
 //
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
@@ -74,6 +74,10 @@ constexpr int STRIP = COLS % 64 == 0 ? 64 : COLS % 48 == 0 ? 48 : COLS % 32 == 0
 constexpr int STRIP_PITCH = STRIP + 8;
 constexpr int STRIP_BYTES = 16 * STRIP_PITCH * 2;
 
+// The same in float32 for an epilogue: half a strip's columns take no more.
+constexpr int PART = STRIP / 2, PARTS = COLS / PART;
+constexpr int PART_PITCH = PART + 4;
+
 // A stage's words: its tile, then a bit a row.
 constexpr int STAGE_WORDS = 1 + ROWS / 32;
 
@@ -90,6 +94,8 @@ constexpr int EQUAL_SHARE = 65536 / (THREADS * MIN_BLOCKS) / 8 * 8;
 constexpr int GATHER_REGISTERS = EQUAL_SHARE < 72 ? EQUAL_SHARE : 72;
 constexpr int MULTIPLY_SHARE = (EQUAL_SHARE * (1 + GROUPS) - GATHER_REGISTERS) / GROUPS / 8 * 8;
 constexpr int MULTIPLY_REGISTERS = MULTIPLY_SHARE > 240 ? 240 : MULTIPLY_SHARE;
+// Lines of a part that an epilogue asks for at a time: what registers are left for beside the accumulators.
+constexpr int PART_AHEAD = MULTIPLY_REGISTERS < FRAGS_M * COLS / 2 + 64 ? 1 : 4;
 
 // What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
@@ -537,10 +543,41 @@ struct Multiplier {
         }
     }
 
+    // The same with an epilogue, of all fragments: sums stay float32 until everything is added. One copy of the code serves all parts, so
+    // that instances stay small; a residual is read in pieces of eight bytes, its latency met once a part.
+    __device__ __forceinline__ void finish(const int (&rows)[FRAGS_M], int column) const {
+        float* staged = reinterpret_cast<float*>(strip);
+        int lane = threadIdx.x % 32;
+        pin(lane);  // here, or addresses would be held in registers throughout the loop over tiles
+        const bool aligned = p.result_aligned && p.epilogue.is_aligned<4>();
+#pragma unroll 1
+        for (int part = 0; part < FRAGS_M * PARTS; ++part) {
+            __syncwarp();
+#pragma unroll
+            for (int f = 0; f < FRAGS_M * PARTS * (PART / 8); ++f) {
+                if (f / (PART / 8) != part) continue;
+                const float* sums = acc[f / (COLS / 8)] + f % (COLS / 8) * 4;
+                float* line = staged + lane / 4 * PART_PITCH + f % (PART / 8) * 8 + lane % 4 * 2;
+                *reinterpret_cast<float2*>(line) = make_float2(sums[0], sums[1]);
+                *reinterpret_cast<float2*>(line + 8 * PART_PITCH) = make_float2(sums[2], sums[3]);
+            }
+            __syncwarp();
+            const int own_row = part < PARTS ? rows[0] : rows[FRAGS_M - 1];
+            const auto row_of = [&](int line) { return __shfl_sync(0xffffffffu, own_row, line); };
+            const auto channel_of = [&](int along) { return column + part % PARTS * PART + along; };
+            if (aligned) store_finished<4, PART_AHEAD, 16, PART, PART_PITCH, 32>(p.epilogue, staged, lane, p.result, p.c_out, channel_of, row_of);
+            else store_finished<1, 1, 16, PART, PART_PITCH, 32>(p.epilogue, staged, lane, p.result, p.c_out, channel_of, row_of);
+        }
+    }
+
     __device__ __forceinline__ void run() {
         int word, rows[FRAGS_M];
         while ((word = wait_stage()) >= 0) {
             const int column = multiply_tile(word, rows);
+            if (!DGRAD && p.epilogue.present) {
+                finish(rows, column);
+                continue;
+            }
             store(acc[0], rows[0], column);
             if constexpr (FRAGS_M > 1) store(acc[1], rows[1], column);
         }

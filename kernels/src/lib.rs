@@ -25,6 +25,7 @@ macro_rules! sources {
 /// Every file, headers included, in order of name.
 pub static SOURCES: &[Source] = sources![
     "common.cuh",
+    "epilogue.cuh",
     "explicit_gemm.cu",
     "implicit_gemm.cu",
     "kernel_map.cu",

@@ -6,7 +6,7 @@ use cudarc::cublas::result::CublasError;
 use cudarc::cublas::sys::cublasStatus_t;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
-use voxtune_shape::{ComputeCapability, Voxel};
+use voxtune_shape::{ComputeCapability, Direction, Voxel};
 
 /// A failure of compilation, device or launch. Each text says what was found and what to do about
 /// it.
@@ -55,6 +55,12 @@ pub enum CudaError {
         what: &'static str,
         /// The library's answer.
         source: CublasError,
+    },
+    /// An epilogue where nothing is to follow.
+    #[error("an epilogue belongs to a forward product: found one with {direction}; apply it apart")]
+    EpilogueOfGradient {
+        /// The direction of the launch.
+        direction: Direction,
     },
     /// There is no compiler.
     #[error(

@@ -10,7 +10,7 @@
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | which rows meet | [`MapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
-//! | an algorithm ready to launch | [`Prepared`], [`Operands`] |
+//! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
 //! | whether a result is right | [`Verifier`] |
 //! | operands made on the device | [`NoiseFill`] |
 //!
@@ -36,7 +36,7 @@ mod toolchain;
 mod verify;
 
 pub use algo::{
-    Algorithm, Cublas, Operands, Prepared, algorithm, algorithms, default_algorithm,
+    Algorithm, Cublas, Epilogue, Operands, Prepared, algorithm, algorithms, default_algorithm,
     fallback_algorithm,
 };
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};

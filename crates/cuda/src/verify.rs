@@ -2,7 +2,7 @@
 
 use voxtune_shape::{DType, Direction, Operation};
 
-use crate::algo::Operands;
+use crate::algo::{Epilogue, Operands};
 use crate::buffer::{DeviceBuffer, DeviceSlice};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
@@ -15,6 +15,7 @@ use crate::toolchain::Compiled;
 pub struct Verifier {
     device: CudaDevice,
     rows: Kernel,
+    epilogue: Kernel,
     wgrad: Kernel,
     square_sum: Kernel,
     compare_rows: Kernel,
@@ -37,6 +38,7 @@ impl Verifier {
         Ok(Self {
             device: device.clone(),
             rows: loaded.kernel("reference_rows")?,
+            epilogue: loaded.kernel("reference_epilogue")?,
             wgrad: loaded.kernel("reference_wgrad")?,
             square_sum: loaded.kernel("square_sum")?,
             compare_rows: loaded.kernel("compare_rows")?,
@@ -117,6 +119,34 @@ impl Verifier {
             )?;
         }
         Ok(reference)
+    }
+
+    /// The epilogue of a forward product on its [`reference`](Self::reference), in float64.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] and [`CudaError::EpilogueOfGradient`] for parts that do not fit;
+    /// whatever the driver fails with.
+    pub fn finish(
+        &self,
+        op: &Operation,
+        reference: &mut DeviceBuffer,
+        epilogue: &Epilogue<'_>,
+    ) -> Result<()> {
+        let (length, channels) = (reference.len_bytes() / 8, op.c_out as usize);
+        epilogue.check(op, length / channels)?;
+        if length == 0 || epilogue.is_empty() {
+            return Ok(());
+        }
+        let [scale, bias, residual] = epilogue.addresses();
+        let (target, length_arg) = (reference.as_mut().address(), length as i64);
+        let (channels, relu) = (channels as i32, i32::from(epilogue.relu));
+        let grid = Grid::covering(length, 256)?;
+        // SAFETY: (double*, i64, int, float*, float*, Element*, int), of `length` elements, of as many
+        // as there are channels, and of `length`, compared above.
+        unsafe {
+            self.epilogue
+                .launch(grid, arguments![target, length_arg, channels, scale, bias, residual, relu])
+        }
     }
 
     /// A result that is known to be right, as the reference of others.

@@ -255,6 +255,7 @@ pub(super) struct Kernels {
     gather: Kernel,
     scatter_add: Kernel,
     round: Kernel,
+    finish: Kernel,
     cublas: Arc<Cublas>,
 }
 
@@ -264,6 +265,7 @@ impl Kernels {
             gather: loaded.kernel("gather_rows")?,
             scatter_add: loaded.kernel("scatter_add")?,
             round: loaded.kernel("round_rows")?,
+            finish: loaded.kernel("finish_rows")?,
             cublas: cublas.clone(),
         })
     }
@@ -347,9 +349,16 @@ impl Kernels {
             }
         }
         let (length_arg, target) = (length as i64, operands.result.address());
-        // SAFETY: (float*, i64, Element*), both of `length` elements.
+        let grid = Grid::covering(length, 256)?;
+        if operands.epilogue.is_empty() {
+            // SAFETY: (float*, i64, Element*), both of `length` elements.
+            return unsafe { self.round.launch(grid, arguments![sums, length_arg, target]) };
+        }
+        let (channels, epilogue) = (result as i32, operands.epilogue.params());
+        // SAFETY: (float*, i64, int, Epilogue, Element*), sums and result of `length` elements; the
+        // structure mirrors the kernel's, and `check` has compared the lengths of its parts.
         unsafe {
-            self.round.launch(Grid::covering(length, 256)?, arguments![sums, length_arg, target])
+            self.finish.launch(grid, arguments![sums, length_arg, channels, epilogue, target])
         }
     }
 

@@ -13,6 +13,7 @@
 //!
 //! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
 
+mod epilogue;
 mod explicit_gemm;
 mod implicit_gemm;
 mod mask_gemm;
@@ -32,6 +33,7 @@ use std::sync::LazyLock;
 
 use voxtune_shape::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
+pub use epilogue::Epilogue;
 pub use explicit_gemm::Cublas;
 pub(crate) use mask_gemm::channels;
 pub use operands::Operands;

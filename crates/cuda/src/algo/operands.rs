@@ -6,6 +6,8 @@ use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::error::{CudaError, Result};
 use crate::map::MapCounts;
 
+use super::epilogue::Epilogue;
+
 /// The tensors of one product.
 ///
 /// # Shapes
@@ -25,6 +27,8 @@ pub struct Operands<'a> {
     pub second: DeviceSlice<'a>,
     /// What is written, every element of it.
     pub result: DeviceSliceMut<'a>,
+    /// What a forward product does before it writes.
+    pub epilogue: Epilogue<'a>,
 }
 
 impl Operands<'_> {
@@ -57,6 +61,6 @@ impl Operands<'_> {
                 return Err(CudaError::Length { what, expected, found });
             }
         }
-        Ok(())
+        self.epilogue.check(op, n_out)
     }
 }

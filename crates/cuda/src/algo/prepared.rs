@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use voxtune_shape::{Direction, Operation};
 
+use super::epilogue::EpilogueParams;
 use super::explicit_gemm::{self, Cublas};
 use super::mask_gemm::channels;
 use super::operands::Operands;
@@ -52,6 +53,7 @@ struct TileGemmParams {
     mirror: i32,
     copies_aligned: i32,
     result_aligned: i32,
+    epilogue: EpilogueParams,
 }
 
 /// `ImplicitGemmParams` of the kernels.
@@ -69,6 +71,7 @@ struct ImplicitGemmParams {
     volume: i32,
     mirror: i32,
     copies_aligned: i32,
+    epilogue: EpilogueParams,
 }
 
 /// `PairGemmParams` of the kernels.
@@ -190,7 +193,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
-    /// [`Algorithm::workspace_bytes_for`]); [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a
+    /// [`Algorithm::workspace_bytes_for`]); [`CudaError::EpilogueOfGradient`]; [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a
     /// map that does not fit; [`CudaError::DuplicateVoxel`] from wgrad and cuBLAS, which need the
     /// map's counts; whatever the driver fails with.
     pub fn launch(
@@ -299,6 +302,7 @@ impl Prepared {
                     mirror,
                     copies_aligned: i32::from(copies_aligned),
                     result_aligned: i32::from(aligned(result, copy_elements(result_channels))),
+                    epilogue: operands.epilogue.params(),
                 };
                 let weights_map = match self.algorithm.family {
                     Family::Wgmma(wgmma) if copies_aligned => {
@@ -328,6 +332,7 @@ impl Prepared {
                     c_result: result_channels as i32,
                     parts,
                     result_aligned: i32::from(aligned(result, reduce_width(result_channels))),
+                    epilogue: params.epilogue,
                 };
                 // SAFETY: the workspace holds sums of every part, which `launch` has compared; the
                 // result and its order are those of the product.
@@ -350,6 +355,7 @@ impl Prepared {
                         aligned(gathered, copy_elements(gathered_channels).min(4))
                             && aligned(weights, copy_elements(op.c_out).min(4)),
                     ),
+                    epilogue: operands.epilogue.params(),
                 };
                 launch(arguments![params])
             }

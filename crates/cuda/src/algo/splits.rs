@@ -5,6 +5,7 @@
 use voxtune_shape::{Direction, Operation};
 
 use super::copy_elements;
+use super::epilogue::EpilogueParams;
 use super::mask_gemm::channels;
 use crate::error::Result;
 use crate::map::MapCounts;
@@ -42,6 +43,7 @@ pub(super) struct ReduceSplitsParams {
     pub(super) c_result: i32,
     pub(super) parts: i32,
     pub(super) result_aligned: i32,
+    pub(super) epilogue: EpilogueParams,
 }
 
 /// Elements that a thread of the reduction adds up, of so many result channels: `REDUCE_WIDTH` of the kernels.

@@ -4,7 +4,8 @@ use half::{bf16, f16};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use voxtune_cuda::{
-    CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, MapCounts, Operands, Result, result_dtype,
+    CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, Epilogue, MapCounts, Operands, Result,
+    result_dtype,
 };
 use voxtune_shape::{DType, Direction, Operation};
 
@@ -197,7 +198,7 @@ impl Product {
         let range = self.result.shift_bytes..self.result.shift_bytes + self.result.len_bytes;
         let mut whole = self.result.buffer.as_mut();
         let result = whole.get(range).expect("the tensor lies in its buffer");
-        run(&mut Operands { first, second, result })
+        run(&mut Operands { first, second, result, epilogue: Epilogue::default() })
     }
 
     /// The result.

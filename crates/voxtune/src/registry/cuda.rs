@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_cuda::model::{MapSize, Rates};
-use voxtune_cuda::{CudaError, Instance, Operands};
+use voxtune_cuda::{CudaError, Epilogue, Instance, Operands};
 use voxtune_shape::{AlgoId, ComputeCapability, Operation};
 
 use super::{Algorithm, Launch};
@@ -130,8 +130,12 @@ impl Algorithm for CudaAlgorithm {
         let Launch { operation, map, a, b, out } = launch;
         let backend = self.backend(device)?;
         let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };
-        let mut operands =
-            Operands { first: a.cuda()?, second: b.cuda()?, result: out.cuda_mut()? };
+        let mut operands = Operands {
+            first: a.cuda()?,
+            second: b.cuda()?,
+            result: out.cuda_mut()?,
+            epilogue: Epilogue::default(),
+        };
         let map = map.cuda().ok_or_else(elsewhere)?;
         Ok(backend.launch(self.algorithm, operation, map, &mut operands)?)
     }
