@@ -19,7 +19,9 @@ use std::time::Instant;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use voxtune_cpu::{HostBuffer, KernelMap, Operands, algorithms, default_algorithm, identity};
+use voxtune_cpu::{
+    Epilogue, HostBuffer, KernelMap, Operands, algorithms, default_algorithm, identity,
+};
 use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
 
 const RUNS: usize = 9;
@@ -61,8 +63,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let (timing, result) = time(|| {
-            let operands =
-                Operands { a: a.as_elements(), b: b.as_elements(), out: out.as_elements_mut() };
+            let (a, b, out) = (a.as_elements(), b.as_elements(), out.as_elements_mut());
+            let operands = Operands { a, b, out, epilogue: Epilogue::default() };
             algorithm.run(&op, &map, operands)
         });
         result?;

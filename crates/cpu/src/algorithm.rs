@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use voxtune_shape::{AlgoId, DType, Direction, Operation};
 
 use crate::elements::{Elements, ElementsMut};
+use crate::epilogue::Epilogue;
 use crate::explicit_gemm::ExplicitGemm;
 use crate::implicit_gemm::ImplicitGemm;
 use crate::kernel_map::KernelMap;
@@ -28,6 +29,8 @@ pub struct Operands<'a> {
     pub b: Elements<'a>,
     /// The output, which is overwritten.
     pub out: ElementsMut<'a>,
+    /// What the forward direction does before it writes.
+    pub epilogue: Epilogue<'a>,
 }
 
 /// Why a run was refused. Nothing has been written then.
@@ -63,6 +66,12 @@ pub enum RunError {
         expected: DType,
         /// Type that was given.
         found: DType,
+    },
+    /// An epilogue where nothing is to follow.
+    #[error("an epilogue belongs to a forward product: found one with {direction}; apply it apart")]
+    EpilogueOfGradient {
+        /// The direction of the run.
+        direction: Direction,
     },
     /// The map was built for another kernel.
     #[error("the kernel map has {found} offsets: expected the {expected} of `{operation}`")]
@@ -197,14 +206,23 @@ impl Algorithm {
             return Err(RunError::NotApplicable { algorithm: self.id.clone(), operation: *op });
         }
         check(op, map, &operands)?;
-        let Operands { a, b, out } = operands;
+        let Operands { a, b, out, epilogue } = operands;
         macro_rules! products {
-            ($a:expr, $b:expr, $out:expr) => {
+            ($dtype:ident, $a:expr, $b:expr, $out:expr) => {{
+                let residual = match epilogue.residual {
+                    Some(Elements::$dtype(residual)) => Some(residual),
+                    _ => None,
+                };
+                let epilogue = epilogue.typed(residual);
                 match self.family {
-                    Family::Explicit(explicit) => explicit.product(simd, op, map, $a, $b, $out),
-                    Family::Implicit(blocks) => blocks.product(simd, op, map, $a, $b, $out),
+                    Family::Explicit(explicit) => {
+                        explicit.product(simd, op, map, $a, $b, $out, epilogue)
+                    }
+                    Family::Implicit(blocks) => {
+                        blocks.product(simd, op, map, $a, $b, $out, epilogue)
+                    }
                 }
-            };
+            }};
         }
         macro_rules! wgrad {
             ($a:expr, $b:expr, $out:expr) => {
@@ -240,13 +258,13 @@ impl Algorithm {
                 wgrad!(a, b, out);
             }
             (_, Elements::Float16(a), Elements::Float16(b), ElementsMut::Float16(out)) => {
-                products!(a, b, out);
+                products!(Float16, a, b, out);
             }
             (_, Elements::BFloat16(a), Elements::BFloat16(b), ElementsMut::BFloat16(out)) => {
-                products!(a, b, out);
+                products!(BFloat16, a, b, out);
             }
             (_, Elements::Float32(a), Elements::Float32(b), ElementsMut::Float32(out)) => {
-                products!(a, b, out);
+                products!(Float32, a, b, out);
             }
             _ => unreachable!("storage types have been checked"),
         }
@@ -326,7 +344,8 @@ pub(crate) fn check_shapes(
 }
 
 fn check(op: &Operation, map: &KernelMap, operands: &Operands<'_>) -> Result<(), RunError> {
-    let Operands { a, b, out } = operands;
+    let Operands { a, b, out, epilogue } = operands;
     let found = [(a.dtype(), a.len()), (b.dtype(), b.len()), (out.dtype(), out.len())];
-    check_shapes(op, map, &found)
+    check_shapes(op, map, &found)?;
+    epilogue.check(op, map.n_out())
 }

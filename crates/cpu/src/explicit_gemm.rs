@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 use voxtune_shape::{DType, Direction, Operation};
 
+use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, Pair, SEGMENT_ROWS};
 use crate::simd::{DenseLhs, PREFETCH_ROWS, Simd, Storage, accumulate_dense, prefetch};
 use crate::wgrad_split;
@@ -25,8 +26,11 @@ pub(crate) struct ExplicitGemm;
 
 impl ExplicitGemm {
     pub(crate) const FAMILY: &str = "explicit_gemm";
-    pub(crate) const SOURCES: &[&str] =
-        &[include_str!("explicit_gemm.rs"), include_str!("wgrad_split.rs")];
+    pub(crate) const SOURCES: &[&str] = &[
+        include_str!("explicit_gemm.rs"),
+        include_str!("epilogue.rs"),
+        include_str!("wgrad_split.rs"),
+    ];
 
     /// A dense product pays off where the copies are small beside it.
     pub(crate) fn in_auto_pool(self, op: &Operation) -> bool {
@@ -54,6 +58,7 @@ impl ExplicitGemm {
     }
 
     /// Forward and dgrad.
+    #[expect(clippy::too_many_arguments, reason = "operands of three kinds, and how")]
     pub(crate) fn product<T: Storage>(
         self,
         simd: Simd,
@@ -62,12 +67,19 @@ impl ExplicitGemm {
         a: &[T],
         weights: &[T],
         out: &mut [T],
+        epilogue: Option<TypedEpilogue<'_, T>>,
     ) {
+        let product = |sums: &mut [f32]| {
+            self.product_f32(simd, op, map, a, weights, sums);
+            if let Some(epilogue) = epilogue {
+                epilogue.apply_to_rows(simd, sums, op.c_out as usize);
+            }
+        };
         if let Some(out) = T::as_f32_mut(out) {
-            return self.product_f32(simd, op, map, a, weights, out);
+            return product(out);
         }
         let mut acc = vec![0.0; out.len()];
-        self.product_f32(simd, op, map, a, weights, &mut acc);
+        product(&mut acc);
         let block = BLOCK_ROWS * SEGMENT_ROWS;
         out.par_chunks_mut(block)
             .zip(acc.par_chunks(block))

@@ -24,6 +24,7 @@
 
 pub mod algorithm;
 pub mod elements;
+mod epilogue;
 mod explicit_gemm;
 mod implicit_gemm;
 pub mod isa;
@@ -38,6 +39,7 @@ mod wgrad_split;
 
 pub use algorithm::{Algorithm, Operands, RunError, algorithms, default_algorithm};
 pub use elements::{Elements, ElementsMut, HostBuffer};
+pub use epilogue::Epilogue;
 pub use isa::{identity, isa};
 pub use kernel_map::{KernelMap, KernelMapError, MapView, Pair};
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use voxtune_shape::{DType, Direction, Operation};
 
 use crate::algorithm::{RunError, check_shapes};
+use crate::epilogue::Epilogue;
 use crate::kernel_map::{KernelMap, Pair};
 
 /// Output rows a task owns.
@@ -45,6 +46,26 @@ pub fn forward(
         }
     });
     Ok(out)
+}
+
+/// The epilogue on the result of [`forward`], in place.
+///
+/// # Errors
+/// If a part does not fit the operation.
+pub fn finish(op: &Operation, out: &mut [f64], epilogue: &Epilogue<'_>) -> Result<(), RunError> {
+    let channels = op.c_out as usize;
+    epilogue.check(op, out.len() / channels)?;
+    let residual = epilogue.residual.map(|elements| elements.to_f64());
+    for (index, value) in out.iter_mut().enumerate() {
+        let part = |of: Option<&[f32]>| of.map(|values| f64::from(values[index % channels]));
+        let added = residual.as_ref().map_or(0.0, |values| values[index]);
+        let sum = *value * part(epilogue.scale).unwrap_or(1.0) + part(epilogue.bias).unwrap_or(0.0);
+        *value = sum + added;
+        if epilogue.relu && *value < 0.0 {
+            *value = 0.0;
+        }
+    }
+    Ok(())
 }
 
 /// Gradient of the features: `dx[i] += g[o] · w[offset]ᵀ` for each pair.

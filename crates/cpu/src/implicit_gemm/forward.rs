@@ -5,6 +5,7 @@ use voxtune_shape::{Direction, Operation};
 
 use super::ImplicitGemm;
 use super::pack::{Panels, padded_cols};
+use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{MapView, Pair};
 use crate::simd::{PREFETCH_ROWS, RowProduct, Rows, Simd, Storage, prefetch};
 
@@ -61,6 +62,7 @@ pub(super) fn product<T: Storage>(
     a: &[T],
     panels: &Panels,
     out: &mut [T],
+    epilogue: Option<TypedEpilogue<'_, T>>,
 ) {
     let shape = panels.shape();
     let scratch = || Scratch { acc: Vec::new(), widened: Vec::new() };
@@ -72,6 +74,9 @@ pub(super) fn product<T: Storage>(
                 let end = (begin + blocks.cols).min(panels.padded_width());
                 let task = Task { simd, map, a, panels, first_row, begin, end };
                 task.sum(out.len() / shape.width, scratch);
+                if let Some(epilogue) = epilogue {
+                    task.finish(&epilogue, scratch);
+                }
                 task.store(&scratch.acc, out);
             }
         },
@@ -128,6 +133,16 @@ impl<T: Storage> Task<'_, T> {
                 acc_col: col - self.begin,
                 acc_first_row: self.first_row as u32,
             });
+        }
+    }
+
+    fn finish(&self, epilogue: &TypedEpilogue<'_, T>, scratch: &mut Scratch) {
+        let Shape { width, .. } = self.panels.shape();
+        let Scratch { acc, widened } = scratch;
+        let end = self.end.min(width);
+        for (row, sums) in acc.chunks_exact_mut(self.end - self.begin).enumerate() {
+            let at = (self.first_row + row) * width + self.begin;
+            epilogue.apply(self.simd, &mut sums[..end - self.begin], at, width, widened);
         }
     }
 

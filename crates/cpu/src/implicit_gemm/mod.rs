@@ -11,6 +11,7 @@ mod wgrad;
 
 use voxtune_shape::{DType, Direction, Operation};
 
+use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, SEGMENT_ROWS};
 use crate::simd::{Simd, Storage};
 use crate::wgrad_split;
@@ -40,6 +41,7 @@ impl ImplicitGemm {
         include_str!("forward.rs"),
         include_str!("pack.rs"),
         include_str!("wgrad.rs"),
+        include_str!("../epilogue.rs"),
         include_str!("../wgrad_split.rs"),
     ];
 
@@ -99,6 +101,7 @@ impl ImplicitGemm {
     }
 
     /// Forward and dgrad.
+    #[expect(clippy::too_many_arguments, reason = "operands of three kinds, and how")]
     pub(crate) fn product<T: Storage>(
         self,
         simd: Simd,
@@ -107,6 +110,7 @@ impl ImplicitGemm {
         a: &[T],
         weights: &[T],
         out: &mut [T],
+        epilogue: Option<TypedEpilogue<'_, T>>,
     ) {
         let shape = forward::Shape::of(op);
         let (view, order) = match op.direction {
@@ -114,7 +118,7 @@ impl ImplicitGemm {
             Direction::Forward | Direction::Wgrad => (map.view(), pack::Order::Stored),
         };
         let panels = pack::Panels::pack(simd, weights, op.kernel.volume(), shape, order);
-        forward::product(simd, self, view, a, &panels, out);
+        forward::product(simd, self, view, a, &panels, out, epilogue);
     }
 
     /// The weights' gradient.

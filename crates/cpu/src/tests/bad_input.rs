@@ -11,7 +11,8 @@ fn refusal(
     out: &mut HostBuffer,
 ) -> RunError {
     let before = out.clone();
-    let operands = Operands { a: a.as_elements(), b: b.as_elements(), out: out.as_elements_mut() };
+    let (a, b, out_elements) = (a.as_elements(), b.as_elements(), out.as_elements_mut());
+    let operands = Operands { a, b, out: out_elements, epilogue: Epilogue::default() };
     let error = default_algorithm(op).run(op, map, operands).unwrap_err();
     assert_eq!(*out, before, "{error}");
     error

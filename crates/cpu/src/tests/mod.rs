@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod exact;
+mod finished;
 mod parity;
 mod pools;
 
@@ -12,6 +13,7 @@ use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
 
 use crate::algorithm::{Algorithm, Operands, algorithms};
 use crate::elements::HostBuffer;
+use crate::epilogue::Epilogue;
 use crate::kernel_map::{KernelMap, Pair};
 use crate::reference;
 use crate::simd::Simd;
@@ -111,9 +113,20 @@ impl Inputs {
         op: &Operation,
         map: &KernelMap,
     ) -> HostBuffer {
+        self.run_finished(algorithm, simd, op, map, Epilogue::default())
+    }
+
+    fn run_finished(
+        &self,
+        algorithm: &Algorithm,
+        simd: Simd,
+        op: &Operation,
+        map: &KernelMap,
+        epilogue: Epilogue<'_>,
+    ) -> HostBuffer {
         let mut out = poisoned(out_dtype(op), lens(op, map)[2]);
         let (a, b) = (self.a.as_elements(), self.b.as_elements());
-        let operands = Operands { a, b, out: out.as_elements_mut() };
+        let operands = Operands { a, b, out: out.as_elements_mut(), epilogue };
         algorithm.run_with(simd, op, map, operands).unwrap();
         out
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use voxtune_cache::KernelHash;
-use voxtune_cpu::Operands;
+use voxtune_cpu::{Epilogue, Operands};
 use voxtune_shape::{AlgoId, Operation};
 
 use super::{Algorithm, Launch};
@@ -57,6 +57,7 @@ impl Algorithm for CpuAlgorithm {
             a: a.host().ok_or_else(elsewhere)?,
             b: b.host().ok_or_else(elsewhere)?,
             out: out.host_mut().ok_or_else(elsewhere)?,
+            epilogue: Epilogue::default(),
         };
         let map = map.host().ok_or_else(elsewhere)?;
         Ok(device.install(|| self.0.run(operation, map, operands))?)
