@@ -115,6 +115,17 @@ impl CheckTensor {
         Self::repeating(device, dtype, &random(dtype, len.min(PERIOD), seed), len, shift)
     }
 
+    /// -1, 0 or 1.
+    pub(super) fn integers(
+        device: &CudaDevice,
+        dtype: DType,
+        len: usize,
+        shift: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::repeating(device, dtype, &small_integers(len, seed), len, shift)
+    }
+
     /// Bytes of ones: not a number in every storage type.
     fn poisoned(device: &CudaDevice, dtype: DType, len: usize, shift: usize) -> Result<Self> {
         let (shift_bytes, len_bytes) = (shift * dtype.bytes(), len * dtype.bytes());
@@ -193,12 +204,21 @@ impl Product {
 
     /// Runs something on the operands, with a result in which a forgotten element shows.
     pub(super) fn run<R>(&mut self, run: impl FnOnce(&mut Operands<'_>) -> Result<R>) -> Result<R> {
+        self.run_finished(Epilogue::default(), run)
+    }
+
+    /// The same with an epilogue.
+    pub(super) fn run_finished<R>(
+        &mut self,
+        epilogue: Epilogue<'_>,
+        run: impl FnOnce(&mut Operands<'_>) -> Result<R>,
+    ) -> Result<R> {
         self.result.poison()?;
         let (first, second) = (self.first.get(), self.second.get());
         let range = self.result.shift_bytes..self.result.shift_bytes + self.result.len_bytes;
         let mut whole = self.result.buffer.as_mut();
         let result = whole.get(range).expect("the tensor lies in its buffer");
-        run(&mut Operands { first, second, result, epilogue: Epilogue::default() })
+        run(&mut Operands { first, second, result, epilogue })
     }
 
     /// The result.

@@ -9,7 +9,7 @@ use super::data::{Fill, Product, random};
 use super::{CheckError, Checker, Findings};
 
 /// Both add the same float64 products, in another order.
-const TOLERANCE: f64 = 1e-12;
+pub(super) const TOLERANCE: f64 = 1e-12;
 
 impl Checker<'_> {
     pub(super) fn float64(&mut self) -> Result<Findings, CheckError> {
@@ -59,7 +59,7 @@ fn on_host(op: &Operation, host: &KernelMap, [first, second, _]: [usize; 3]) -> 
     computed.expect("the lengths follow from the operation")
 }
 
-fn distance(found: &[f64], expected: &[f64]) -> f64 {
+pub(super) fn distance(found: &[f64], expected: &[f64]) -> f64 {
     if found.len() != expected.len() {
         return f64::NAN;
     }

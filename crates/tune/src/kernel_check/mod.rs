@@ -5,6 +5,7 @@
 //! | [`Step::Maps`] | the host's kernel maps, pair by pair |
 //! | [`Step::Float64`] | the host's float64 products |
 //! | [`Step::Shapes`] | float64 on the device: odd channels, edge row counts, hard clouds, exact integers, one-hot weights, misaligned operands |
+//! | [`Step::Epilogue`] | float64 on the device, itself compared with the host's: every combination of parts |
 //! | [`Step::Clouds`] | float64 on the device, on clouds as users have them: the table of worst errors |
 //! | [`Step::Repeats`] | themselves, bit by bit |
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
@@ -16,6 +17,7 @@
 mod cases;
 mod cells;
 mod data;
+mod epilogue;
 mod float64;
 mod large;
 mod maps;
@@ -52,6 +54,8 @@ pub enum Step {
     Float64,
     /// Adversarial shapes.
     Shapes,
+    /// Forward products with scale, bias, residual and ReLU.
+    Epilogue,
     /// The table of worst errors.
     Clouds,
     /// Bitwise repeats.
@@ -64,15 +68,18 @@ pub enum Step {
 
 /// A text that names no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown step `{0}`: expected maps, float64, shapes, clouds, repeats, large or race")]
+#[error(
+    "unknown step `{0}`: expected maps, float64, shapes, epilogue, clouds, repeats, large or race"
+)]
 pub struct UnknownStep(String);
 
 impl Step {
     /// Every step, in the order in which they run.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Maps,
         Self::Float64,
         Self::Shapes,
+        Self::Epilogue,
         Self::Clouds,
         Self::Repeats,
         Self::Large,
@@ -86,6 +93,7 @@ impl Step {
             Self::Maps => "maps",
             Self::Float64 => "float64",
             Self::Shapes => "shapes",
+            Self::Epilogue => "epilogue",
             Self::Clouds => "clouds",
             Self::Repeats => "repeats",
             Self::Large => "large",
@@ -256,6 +264,7 @@ pub fn check(
             Step::Maps => maps::check(&checker.builder, options.quick, &options.clouds)?,
             Step::Float64 => checker.float64()?,
             Step::Shapes => checker.shapes(&cases)?,
+            Step::Epilogue => checker.epilogues()?,
             Step::Clouds => checker.clouds(&options.clouds)?,
             Step::Repeats => checker.repeats()?,
             Step::Large => checker.large()?,
@@ -280,6 +289,7 @@ fn instances(
     for step in options.steps.iter() {
         match step {
             Step::Shapes => operations.extend(cases.iter().map(|case| case.op)),
+            Step::Epilogue => operations.extend(epilogue::operations(options.quick)),
             Step::Clouds => operations.extend(products::table_operations(options.quick)),
             Step::Repeats => operations.extend(repeats::operations()),
             Step::Large => operations.extend(large::operations()),

@@ -1,0 +1,236 @@
+//! Forward products with an epilogue: every combination of parts.
+
+use voxtune_cloud::Generator;
+use voxtune_cpu::{Epilogue as HostEpilogue, HostBuffer, KernelMap, reference};
+use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Epilogue};
+use voxtune_shape::{DType, Direction, KernelSize, Operation};
+
+use super::cells::Cells;
+use super::data::{Fill, Product, random};
+use super::float64::{TOLERANCE, distance};
+use super::{CheckError, CheckTensor, Checker, Findings};
+
+/// Channel pairs: whole copies, odd numbers, and those of the narrow families. The other steps have the
+/// same, so that instances are compiled once.
+const PAIRS: [(u32, u32); 10] = [
+    (40, 1),
+    (40, 7),
+    (96, 20),
+    (10, 33),
+    (3, 32),
+    (6, 48),
+    (32, 64),
+    (48, 96),
+    (128, 128),
+    (256, 192),
+];
+
+/// The same for sanitizers.
+const QUICK_PAIRS: [(u32, u32); 3] = [(3, 32), (13, 33), (32, 64)];
+
+/// Rows: no multiple of any tile.
+const ROWS: usize = 1_021;
+
+/// Combinations of scale, bias, residual and ReLU, by the bits of a number.
+const COMBINATIONS: u32 = 16;
+
+/// The operations that are finished.
+pub(super) fn operations(quick: bool) -> Vec<Operation> {
+    let kernel = KernelSize::submanifold(3).expect("a submanifold extent");
+    let pairs: &[(u32, u32)] = if quick { &QUICK_PAIRS } else { &PAIRS };
+    let of = |dtype, &(c_in, c_out): &(u32, u32)| {
+        Operation::submanifold(Direction::Forward, dtype, c_in, c_out, kernel)
+    };
+    DType::ALL.into_iter().flat_map(|dtype| pairs.iter().map(move |pair| of(dtype, pair))).collect()
+}
+
+/// Every part, in device memory, as far off its alignment as the operands.
+struct Parts {
+    scale: CheckTensor,
+    bias: CheckTensor,
+    residual: CheckTensor,
+}
+
+impl Parts {
+    fn some(&self, bits: u32) -> Epilogue<'_> {
+        Epilogue {
+            scale: (bits & 1 != 0).then(|| self.scale.get()),
+            bias: (bits & 2 != 0).then(|| self.bias.get()),
+            residual: (bits & 4 != 0).then(|| self.residual.get()),
+            relu: bits & 8 != 0,
+        }
+    }
+}
+
+/// Which parts a combination has, in words.
+fn named(bits: u32) -> String {
+    let parts = ["scale", "bias", "residual", "relu"];
+    let present = parts.into_iter().enumerate().filter(|(bit, _)| bits >> bit & 1 != 0);
+    present.map(|(_, part)| part).collect::<Vec<_>>().join("+")
+}
+
+/// A product that every algorithm is to compute and to finish.
+struct Question<'a> {
+    op: Operation,
+    map: &'a DeviceKernelMap,
+    fill: Fill,
+    shift: usize,
+}
+
+impl Checker<'_> {
+    pub(super) fn epilogues(&mut self) -> Result<Findings, CheckError> {
+        let mut findings = Findings::default();
+        self.compare_with_host(&mut findings)?;
+        let rows = if self.options.quick { 129 } else { ROWS };
+        for op in operations(self.options.quick) {
+            for (fill, shift, generator) in [
+                (Fill::Random, 0, Generator::Surface),
+                (Fill::Random, 1, Generator::Surface),
+                (Fill::Exact, 0, Generator::Uniform),
+            ] {
+                let cells = Cells::Generated(generator, rows).voxels();
+                let map = self.map_of(&cells, op.kernel, false)?;
+                let question = Question { op, map: &map, fill, shift };
+                self.finish_all(&question, &mut findings)?;
+            }
+        }
+        Ok(findings)
+    }
+
+    fn parts(&self, question: &Question<'_>) -> Result<Parts, CheckError> {
+        let Question { op, map, fill, shift } = question;
+        let (device, channels) = (self.kernels.device(), op.c_out as usize);
+        let part = |dtype, len, seed| match fill {
+            Fill::Exact => CheckTensor::integers(device, dtype, len, *shift, seed),
+            _ => CheckTensor::random(device, dtype, len, *shift, seed),
+        };
+        Ok(Parts {
+            scale: part(DType::Float32, channels, 101)?,
+            bias: part(DType::Float32, channels, 102)?,
+            residual: part(op.dtype, map.n_out() * channels, 103)?,
+        })
+    }
+
+    fn finish_all(
+        &mut self,
+        question: &Question<'_>,
+        findings: &mut Findings,
+    ) -> Result<(), CheckError> {
+        let Question { op, map, fill, shift } = question;
+        let parts = self.parts(question)?;
+        let device = self.kernels.device();
+        let mut product = Product::new(device, op, map.counts()?, *fill, *shift, 21)?;
+        for bits in 0..COMBINATIONS {
+            let epilogue = parts.some(bits);
+            let (first, second) = (product.first.get(), product.second.get());
+            let verifier = self.verifier(op.dtype)?;
+            let mut expected = verifier.reference(op, map, first, second)?;
+            verifier.finish(op, &mut expected, &epilogue)?;
+            for algorithm in self.candidates(op) {
+                findings.checked += 1;
+                let what = format!("{op}, {fill:?}, shifted by {shift}, with {}", named(bits));
+                match self.finished_error(algorithm, question, &mut product, epilogue, &expected) {
+                    Ok(error) => {
+                        findings.judge(algorithm, &what, error, fill.tolerance(op.dtype));
+                    }
+                    Err(error) => {
+                        findings.failures.push(format!("{algorithm} on {what}: {error}"));
+                        self.kernels.device().synchronize()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finished_error(
+        &mut self,
+        algorithm: &'static Algorithm,
+        question: &Question<'_>,
+        product: &mut Product,
+        epilogue: Epilogue<'_>,
+        expected: &DeviceBuffer,
+    ) -> Result<f64, CheckError> {
+        let Question { op, map, .. } = question;
+        let prepared = self.kernels.prepare(algorithm, op)?;
+        let bytes = algorithm.workspace_bytes(op, map.counts()?);
+        let mut workspace = DeviceBuffer::alloc(self.kernels.device(), bytes)?;
+        workspace.fill(0xff)?;
+        product
+            .run_finished(epilogue, |operands| prepared.launch(map, operands, &mut workspace))?;
+        Ok(self.verifier(op.dtype)?.worst_error(op, product.result(), expected)?)
+    }
+
+    /// The device's float64 epilogue against the host's.
+    fn compare_with_host(&mut self, findings: &mut Findings) -> Result<(), CheckError> {
+        let kernel = KernelSize::submanifold(3).expect("a submanifold extent");
+        let voxels = Cells::Generated(Generator::Surface, 300).voxels();
+        let host = KernelMap::submanifold(&voxels, kernel).expect("generated voxels are distinct");
+        let map = self.builder.submanifold(&voxels, kernel)?;
+        for dtype in DType::ALL {
+            let op = Operation::submanifold(Direction::Forward, dtype, 5, 7, kernel);
+            let question = Question { op, map: &map, fill: Fill::Random, shift: 0 };
+            let parts = self.parts(&question)?;
+            let device = self.kernels.device();
+            let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
+            let [first, second, result] = Product::lengths(&op, map.counts()?);
+            let (first, second) = (random(dtype, first, 10), random(dtype, second, 11));
+            let plain = reference::forward(&op, &host, &first, &second)
+                .expect("the lengths follow from the operation");
+            let values = |dtype, len, seed| -> Vec<f32> {
+                random(dtype, len, seed).into_iter().map(|value| value as f32).collect()
+            };
+            let [scale, bias] = [101, 102].map(|seed| values(DType::Float32, 7, seed));
+            let residual = HostBuffer::from_f32(dtype, &values(dtype, result, 103));
+            for bits in 0..COMBINATIONS {
+                let mut expected = plain.clone();
+                let epilogue = HostEpilogue {
+                    scale: (bits & 1 != 0).then_some(&*scale),
+                    bias: (bits & 2 != 0).then_some(&*bias),
+                    residual: (bits & 4 != 0).then(|| residual.as_elements()),
+                    relu: bits & 8 != 0,
+                };
+                reference::finish(&op, &mut expected, &epilogue)
+                    .expect("the lengths follow from the operation");
+                let verifier = self.verifier(dtype)?;
+                let (first, second) = (product.first.get(), product.second.get());
+                let mut found = verifier.reference(&op, &map, first, second)?;
+                verifier.finish(&op, &mut found, &parts.some(bits))?;
+                let worst = distance(&found.download(0, result)?, &expected);
+                findings.checked += 1;
+                if worst.is_nan() || worst > TOLERANCE {
+                    let with = named(bits);
+                    let text =
+                        format!("float64 of {op} with {with} is off the host's by {worst:e}");
+                    findings.failures.push(text);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_cuda::algorithms;
+
+    use super::super::cases::{admits, cases};
+    use super::*;
+
+    #[test]
+    fn every_forward_algorithm_is_finished() {
+        for algorithm in algorithms() {
+            let forward = operations(false).iter().any(|op| admits(op, algorithm));
+            let any = cases(false)
+                .iter()
+                .any(|case| case.op.direction == Direction::Forward && admits(&case.op, algorithm));
+            assert_eq!(forward, any, "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn combinations_are_told_in_words() {
+        assert_eq!(named(0), "");
+        assert_eq!(named(0b1101), "scale+residual+relu");
+    }
+}
