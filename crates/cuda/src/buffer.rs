@@ -44,8 +44,12 @@ impl DeviceBuffer {
     /// Bytes of any content. The base is aligned to 256 bytes.
     ///
     /// # Errors
-    /// If the device has not that much memory.
+    /// If the device has not that much memory. [`CudaError::AllocationInCapture`] inside a capture:
+    /// such memory would belong to the graph.
     pub fn alloc(device: &CudaDevice, len_bytes: usize) -> Result<Self> {
+        if device.is_capturing()? {
+            return Err(CudaError::AllocationInCapture { bytes: len_bytes });
+        }
         device.bind()?;
         // SAFETY: the stream belongs to the current context; the driver refuses an allocation of
         // nothing, so one byte is the least.

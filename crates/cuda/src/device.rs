@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
@@ -32,6 +33,7 @@ struct Inner {
     l2_bytes: usize,
     shared_bytes_a_block: usize,
     modules: Mutex<Modules>,
+    has_captured: AtomicBool,
 }
 
 /// Cubins that somebody holds, by instance and machine code.
@@ -183,6 +185,7 @@ impl CudaDevice {
                 l2_bytes,
                 shared_bytes_a_block,
                 modules: Mutex::default(),
+                has_captured: AtomicBool::new(false),
             }),
         })
     }
@@ -248,7 +251,6 @@ impl CudaDevice {
         &self.inner.stream
     }
 
-    /// Makes the device current in this thread.
     /// Whether work queued now becomes part of a graph instead of running.
     ///
     /// # Errors
@@ -259,6 +261,17 @@ impl CudaDevice {
         Ok(status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
     }
 
+    /// Whether a graph was captured at any time: graphs may then hold the addresses of buffers.
+    #[must_use]
+    pub fn has_captured(&self) -> bool {
+        self.inner.has_captured.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_captured(&self) {
+        self.inner.has_captured.store(true, Ordering::Release);
+    }
+
+    /// Makes the device current in this thread.
     pub(crate) fn bind(&self) -> Result<()> {
         self.inner.context.bind_to_thread().during("making the device current")
     }

@@ -56,6 +56,18 @@ pub enum CudaError {
         /// The library's answer.
         source: CublasError,
     },
+    /// An allocation among calls that are being recorded.
+    #[error(
+        "{bytes} bytes of device memory asked for inside a graph capture: make results before it (such \
+         as for `forward_into`), and run the captured calls once without it"
+    )]
+    AllocationInCapture {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// A capture that the driver has no graph of.
+    #[error("the graph capture gave no graph: begin and end it by one call of `capture` alone")]
+    NothingCaptured,
     /// An epilogue where nothing is to follow.
     #[error("an epilogue belongs to a forward product: found one with {direction}; apply it apart")]
     EpilogueOfGradient {

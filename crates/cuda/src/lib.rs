@@ -11,6 +11,7 @@
 //! | which rows meet | [`MapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
+//! | calls recorded once, launched often | [`Graph`] |
 //! | whether a result is right | [`Verifier`] |
 //! | operands made on the device | [`NoiseFill`] |
 //!
@@ -26,6 +27,7 @@ mod buffer;
 pub mod cuda_toolkit;
 mod device;
 mod error;
+mod graph;
 mod instance;
 mod map;
 pub mod model;
@@ -42,6 +44,7 @@ pub use algo::{
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
+pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder};
 pub use noise::{Noise, NoiseFill};

@@ -21,6 +21,8 @@ pub(crate) struct CudaBackend {
     map_builder: OnceLock<MapBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
     workspace: Mutex<DeviceBuffer>,
+    /// Workspaces that grew out of use, and that graphs may read and write.
+    retired: Mutex<Vec<DeviceBuffer>>,
     stopwatch: Mutex<Option<Stopwatch>>,
     verifiers: Mutex<HashMap<DType, Arc<Verifier>>>,
     noise_fill: OnceLock<NoiseFill>,
@@ -57,6 +59,7 @@ impl CudaBackend {
             map_builder: OnceLock::new(),
             prepared: RwLock::default(),
             workspace,
+            retired: Mutex::default(),
             stopwatch: Mutex::default(),
             verifiers: Mutex::default(),
             noise_fill: OnceLock::new(),
@@ -201,7 +204,11 @@ impl CudaBackend {
 
     fn reserve(&self, workspace: &mut DeviceBuffer, needed: usize) -> Result<(), CudaError> {
         if workspace.len_bytes() < needed {
-            *workspace = DeviceBuffer::alloc(&self.device, needed)?;
+            let larger = DeviceBuffer::alloc(&self.device, needed)?;
+            let former = std::mem::replace(workspace, larger);
+            if self.device.has_captured() {
+                locked(&self.retired).push(former);
+            }
         }
         Ok(())
     }

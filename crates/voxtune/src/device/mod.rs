@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune_cuda::CudaError;
+use voxtune_cuda::{CudaError, Graph};
 use voxtune_shape::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
@@ -306,6 +306,21 @@ impl Device {
     #[must_use]
     pub fn is_capturing(&self) -> bool {
         self.cuda().is_some_and(|cuda| cuda.device().is_capturing().unwrap_or(false))
+    }
+
+    /// Records what `work` hands to this device, a GPU, instead of running it, so that one call of
+    /// [`Graph::launch`] does all of it again. The work may only queue what has run before: results
+    /// go to tensors that are there, as in [`SubmConv3d::forward_into`](crate::SubmConv3d::forward_into).
+    /// Nothing is tuned inside.
+    ///
+    /// # Errors
+    /// What the work failed with; if this device is no GPU, or what was called cannot be recorded.
+    pub fn capture(
+        &self,
+        work: impl FnOnce() -> Result<(), ConvError>,
+    ) -> Result<Graph, ConvError> {
+        let cuda = self.cuda().ok_or(CudaError::NotOnDevice { what: "a graph" })?;
+        cuda.device().capture(work)
     }
 
     pub(crate) fn preparations(&self) -> &Preparations {

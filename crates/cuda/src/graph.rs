@@ -1,0 +1,98 @@
+//! Calls that are recorded once and launched again and again.
+
+use std::fmt;
+
+use cudarc::driver::CudaGraph;
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+
+use crate::device::CudaDevice;
+use crate::error::{CudaError, DriverContext as _, Result};
+
+/// Work of a device's stream as a CUDA graph: one launch by the host for all of it.
+pub struct Graph {
+    graph: CudaGraph,
+    device: CudaDevice,
+}
+
+// SAFETY: the driver takes a graph from any thread, one at a time; a graph is not `Sync`.
+unsafe impl Send for Graph {}
+
+/// A capture that ends however its work does.
+struct Capture<'a> {
+    device: &'a CudaDevice,
+    is_open: bool,
+}
+
+impl<'a> Capture<'a> {
+    fn begin(device: &'a CudaDevice) -> Result<Self> {
+        // Calls of this thread that cannot be recorded, such as waiting, then fail instead of
+        // spoiling the graph; other threads may do as they like with other streams.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        device.stream().begin_capture(mode).during("beginning a graph capture")?;
+        device.mark_captured();
+        Ok(Self { device, is_open: true })
+    }
+
+    fn end(mut self) -> Result<Graph> {
+        self.is_open = false;
+        let flags = CUgraphInstantiate_flags(0);
+        let graph = self.device.stream().end_capture(flags).during("ending a graph capture")?;
+        let graph = graph.ok_or(CudaError::NothingCaptured)?;
+        Ok(Graph { graph, device: self.device.clone() })
+    }
+}
+
+impl Drop for Capture<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            // What went wrong inside is what the caller hears of.
+            _ = self.device.stream().end_capture(CUgraphInstantiate_flags(0));
+        }
+    }
+}
+
+impl CudaDevice {
+    /// Records what `work` queues on the device's stream, instead of running it. The work may only
+    /// queue: it must not allocate or release memory, wait, or load code, so everything that it
+    /// needs has been made and has run before.
+    ///
+    /// # Errors
+    /// What the work failed with, [`CudaError::AllocationInCapture`] among it; whatever the driver
+    /// fails with.
+    pub fn capture<E: From<CudaError>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Graph, E> {
+        let capture = Capture::begin(self)?;
+        work()?;
+        Ok(capture.end()?)
+    }
+}
+
+impl Graph {
+    /// Queues all of the recorded work on the stream that it was recorded from, behind what was
+    /// queued before.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    ///
+    /// # Safety
+    /// What the recorded calls read and wrote is still there, at the same place: no tensor among
+    /// them has been dropped or reshaped, nor the kernel map, nor a layer's weights, nor the code.
+    /// Their values may have changed: the work reads those of the launch.
+    pub unsafe fn launch(&self) -> Result<()> {
+        self.graph.launch().during("launching a graph")
+    }
+
+    /// The device that the work runs on.
+    #[must_use]
+    pub const fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Graph").field("device", &self.device).finish_non_exhaustive()
+    }
+}
