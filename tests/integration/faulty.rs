@@ -240,8 +240,8 @@ impl Algorithm for Faulty {
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         self.before(run)?;
-        let Launch { operation, map, a, b, out } = launch;
-        self.inner.run(device, Launch { operation, map, a, b, out: &mut *out })?;
+        let Launch { operation, map, a, b, out, epilogue } = launch;
+        self.inner.run(device, Launch { operation, map, a, b, out: &mut *out, epilogue })?;
         if self.fault == Fault::GpuRacy && run % 3 == 1 {
             return out.poison(device);
         }

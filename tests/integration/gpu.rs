@@ -1,8 +1,8 @@
 //! What needs a CUDA device, with kernels from `VOXTUNE_KERNELS` or a compiler.
 
 use voxtune::{
-    DType, Device, DeviceChoice, DeviceError, Direction, KernelSize, KernelSource, Launch, Noise,
-    Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
+    DType, Device, DeviceChoice, DeviceError, Direction, Epilogue, KernelSize, KernelSource,
+    Launch, Noise, Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
 };
 use voxtune_cloud::{Generator, generate};
 
@@ -13,6 +13,9 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu::kernels_come_from_where_the_builder_says", kernels_of_the_builder);
     suite.gpu_test("gpu::layers_agree_with_the_host", layers_agree_with_the_host);
     suite.gpu_test("gpu::every_algorithm_agrees_with_the_host", every_algorithm_agrees);
+    suite.gpu_test("gpu::every_algorithm_finishes_alike", every_algorithm_finishes_alike);
+    suite.gpu_test("gpu::a_captured_layer_is_the_eager_one", a_captured_layer_is_the_eager_one);
+    suite.gpu_test("gpu::captures_allocate_nothing", captures_allocate_nothing);
     suite.gpu_test("gpu::duplicates_are_named", duplicates_are_named);
     suite.gpu_test("gpu::noise_is_the_same_everywhere", noise_is_the_same_everywhere);
 }
@@ -126,8 +129,14 @@ fn every_algorithm_agrees() {
                     Direction::Wgrad => (x, g, tensor(DType::Float32, 27 * 32, 64, 0)),
                 };
                 out.poison(device).unwrap();
-                let launch =
-                    Launch { operation: &operation, map: &map, a: &a, b: &b, out: &mut out };
+                let launch = Launch {
+                    operation: &operation,
+                    map: &map,
+                    a: &a,
+                    b: &b,
+                    out: &mut out,
+                    epilogue: None,
+                };
                 device.registry().run(algorithm, device, launch).unwrap();
                 out.to_f32().unwrap()
             };
@@ -142,6 +151,121 @@ fn every_algorithm_agrees() {
             assert!(tried >= 2, "{operation}");
         }
     }
+}
+
+/// Layers with an epilogue on every algorithm of the GPU, against the host, to the bit.
+fn every_algorithm_finishes_alike() {
+    let (host, gpu) = (Device::cpu().unwrap(), gpu());
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let cells = generate(Generator::Surface, 1_021, 1, 3).unwrap();
+    for dtype in DType::ALL {
+        let operation = Operation::submanifold(Direction::Forward, dtype, 32, 64, kernel);
+        let run = |device: &Device, algorithm: &dyn voxtune::Algorithm| {
+            let voxels = Voxels::new(device, cells.clone()).unwrap();
+            let map = voxels.kernel_map(kernel).unwrap();
+            let rows = voxels.len();
+            let tensor = |rows, channels, salt: usize| {
+                let value = move |index| small(index + salt);
+                Tensor::from_fn(device, dtype, rows, channels, value).unwrap()
+            };
+            let (a, b) = (tensor(rows, 32, 5), tensor(27 * 32, 64, 17));
+            let (residual, mut out) = (tensor(rows, 64, 29), tensor(rows, 64, 0));
+            let row =
+                |salt: usize| -> Vec<f32> { (0..64).map(|c| small(c + salt) + 1.0).collect() };
+            let epilogue = Epilogue::new().with_scale(device, &row(1)).unwrap();
+            let epilogue = epilogue.with_bias(device, &row(2)).unwrap().with_relu();
+            let epilogue = epilogue.with_residual(&residual);
+            out.poison(device).unwrap();
+            let (operation, map, out_ref) = (&operation, &map, &mut out);
+            let launch =
+                Launch { operation, map, a: &a, b: &b, out: out_ref, epilogue: Some(&epilogue) };
+            device.registry().run(algorithm, device, launch).unwrap();
+            out.to_f32().unwrap()
+        };
+        let expected = run(&host, &**host.registry().default_for(&operation).unwrap());
+        for algorithm in gpu.registry().algorithms() {
+            if algorithm.applies(&operation) && algorithm.is_available() {
+                assert!(run(&gpu, &**algorithm) == expected, "{operation}: {}", algorithm.id());
+            }
+        }
+    }
+}
+
+/// Two layers and an epilogue, launched three times over inputs that change, to the bit.
+#[expect(unsafe_code, reason = "whoever launches a graph keeps what it reads")]
+fn a_captured_layer_is_the_eager_one() {
+    let gpu = gpu();
+    let kernel = KernelSize::submanifold(3).unwrap();
+    for (dtype, channels) in [(DType::Float16, 64), (DType::Float16, 10), (DType::Float32, 20)] {
+        let cells = generate(Generator::Surface, 5_000, 1, 3).unwrap();
+        let voxels = Voxels::new(&gpu, cells).unwrap();
+        let rows = voxels.len();
+        let layer = |salt: usize| {
+            let weights: Vec<f32> =
+                (0..27 * channels * channels).map(|index| small(index + salt)).collect();
+            let c = channels as u32;
+            SubmConv3d::with_tuner(&gpu, Tuner::empty(), c, c, kernel, dtype, &weights).unwrap()
+        };
+        let (first, second) = (layer(1), layer(2));
+        let bias: Vec<f32> = (0..channels).map(|index| index as f32 / 8.0).collect();
+        let relu = Epilogue::new().with_bias(&gpu, &bias).unwrap().with_relu();
+        let noise =
+            |seed| Tensor::noise(&gpu, dtype, rows, channels, Noise::Uniform, seed).unwrap();
+        let mut input = SparseTensor::new(voxels.clone(), noise(0)).unwrap();
+        let eager = |input: &SparseTensor| {
+            let hidden = first.forward_with(input, &relu).unwrap();
+            let residual = relu.with_residual(input.features());
+            second.forward_with(&hidden, &residual).unwrap().into_features().to_f32().unwrap()
+        };
+        eager(&input);
+        let mut out = noise(9);
+        let mut hidden = SparseTensor::new(voxels.clone(), noise(8)).unwrap();
+        let graph = {
+            let mut between = hidden.into_features();
+            let mut graphs =
+                vec![gpu.capture(|| first.forward_into_with(&input, &relu, &mut between)).unwrap()];
+            hidden = SparseTensor::new(voxels.clone(), between).unwrap();
+            let residual = relu.with_residual(input.features());
+            graphs.push(
+                gpu.capture(|| second.forward_into_with(&hidden, &residual, &mut out)).unwrap(),
+            );
+            graphs
+        };
+        assert!(!gpu.is_capturing());
+        for seed in 1..=3 {
+            let mut features = input.into_features();
+            features.fill_noise(&gpu, Noise::Uniform, seed).unwrap();
+            input = SparseTensor::new(voxels.clone(), features).unwrap();
+            out.poison(&gpu).unwrap();
+            for part in &graph {
+                // SAFETY: layers, voxels, input, hidden and out are alive and where they were.
+                unsafe { part.launch() }.unwrap();
+            }
+            let found = out.to_f32().unwrap();
+            assert!(found == eager(&input), "{dtype} {channels}, launch {seed}");
+        }
+        drop(hidden);
+    }
+}
+
+/// What cannot be recorded is refused, and the device works on.
+fn captures_allocate_nothing() {
+    let gpu = gpu();
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let voxels = Voxels::new(&gpu, generate(Generator::Surface, 500, 1, 3).unwrap()).unwrap();
+    let features = Tensor::noise(&gpu, DType::Float16, 500, 8, Noise::Uniform, 1).unwrap();
+    let input = SparseTensor::new(voxels, features).unwrap();
+    let weights = vec![1.0; 27 * 64];
+    let layer =
+        SubmConv3d::with_tuner(&gpu, Tuner::empty(), 8, 8, kernel, DType::Float16, &weights)
+            .unwrap();
+    let expected = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
+    let refused = gpu.capture(|| layer.forward(&input).map(drop)).unwrap_err();
+    assert!(refused.to_string().contains("inside a graph capture"), "{refused}");
+    assert!(!gpu.is_capturing());
+    let again = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
+    assert!(again == expected);
+    assert!(Device::cpu().unwrap().capture(|| Ok(())).is_err());
 }
 
 fn duplicates_are_named() {

@@ -108,7 +108,7 @@ fn trial(
             monitor.running(0, limit);
             let start = Instant::now();
             let Operands { a, b, out } = &mut operands;
-            let launch = Launch { operation: &operation, map: &map, a, b, out };
+            let launch = Launch { operation: &operation, map: &map, a, b, out, epilogue: None };
             guarded(|| registry.run(&**algorithm, device, launch))?;
             guarded(|| device.synchronize())?;
             Ok::<f64, Rejection>(start.elapsed().as_secs_f64())

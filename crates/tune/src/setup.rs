@@ -198,7 +198,7 @@ impl Workbench {
     /// The call that the operands at hand are for.
     pub fn launch<'a>(&'a mut self, operation: &'a Operation, setup: &'a CloudSetup) -> Launch<'a> {
         let Operands { a, b, out } = &mut self.operands;
-        Launch { operation, map: &setup.map, a, b, out }
+        Launch { operation, map: &setup.map, a, b, out, epilogue: None }
     }
 
     /// Takes the result, and puts one of the same shape in its place, whose values nobody has chosen.

@@ -261,7 +261,7 @@ pub(crate) fn ask(
 ) -> Verdict {
     operands.out.poison(device).map_err(failed)?;
     let Operands { a, b, out } = operands;
-    let launch = Launch { operation, map: &setup.map, a, b, out };
+    let launch = Launch { operation, map: &setup.map, a, b, out, epilogue: None };
     guarded(|| device.registry().run(algorithm, device, launch))?;
     let worst = guarded(|| expected.worst_error(device, &operands.out))?;
     if worst <= tolerance {

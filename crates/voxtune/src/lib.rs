@@ -25,6 +25,8 @@
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
 //! | a submanifold convolution | [`SubmConv3d`] |
+//! | what follows it in the same kernel | [`Epilogue`] |
+//! | calls recorded once, launched often | [`Graph`] |
 //! | every algorithm of a device | [`Registry`] |
 //! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`], [`Explanation`] |
 //! | what to do where no cache knows | [`MissPolicy`], [`MissJournal`] |
@@ -32,6 +34,7 @@
 
 mod device;
 mod dispatch;
+mod epilogue;
 mod error;
 mod folder;
 mod journal;
@@ -56,6 +59,7 @@ pub use dispatch::{
     PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner, TunerBuilder, TunerError, Why,
     read_modes,
 };
+pub use epilogue::Epilogue;
 pub use error::ConvError;
 pub use folder::{NoUserFolder, user_folder};
 pub use journal::MissJournal;
@@ -71,7 +75,7 @@ pub use trust::Untrusted;
 pub use voxels::Voxels;
 pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;
-pub use voxtune_cuda::Noise;
+pub use voxtune_cuda::{Graph, Noise};
 pub use voxtune_shape::{
     AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, KernelSize, Operation,
     ShapeKey, Voxel, VoxelBucket,

@@ -173,7 +173,7 @@ impl Device {
                 zeros(DType::Float32, weight_rows, c_out)?,
             ),
         };
-        let launch = Launch { operation, map, a: &a, b: &b, out: &mut out };
+        let launch = Launch { operation, map, a: &a, b: &b, out: &mut out, epilogue: None };
         self.registry().run(algorithm, self, launch)
     }
 

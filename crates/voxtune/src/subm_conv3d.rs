@@ -6,7 +6,7 @@ use voxtune_shape::{DType, Direction, KernelSize, Operation};
 
 use crate::prepare::{LayerHint, Prepared};
 use crate::{
-    ConvError, Device, Launch, MapCounts, Resolution, SparseTensor, Tensor, Tuner, Voxels,
+    ConvError, Device, Epilogue, Launch, MapCounts, Resolution, SparseTensor, Tensor, Tuner, Voxels,
 };
 
 /// A submanifold convolution: outputs are exactly where inputs are.
@@ -128,11 +128,29 @@ impl SubmConv3d {
     /// # Errors
     /// If the input does not fit the layer, or the kernel fails.
     pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
-        let rows = input.voxels().len();
-        let mut out =
-            Tensor::zeros(&self.device, self.operation.dtype, rows, self.operation.c_out as usize)?;
+        let mut out = self.output_over(input.voxels())?;
         self.forward_into(input, &mut out)?;
         SparseTensor::new(input.voxels().clone(), out)
+    }
+
+    /// [`Self::forward`] with work on the output that costs no pass over memory of its own: a batch
+    /// normalisation, a bias, a residual, a ReLU.
+    ///
+    /// # Errors
+    /// If input or epilogue do not fit the layer, or the kernel fails.
+    pub fn forward_with(
+        &self,
+        input: &SparseTensor,
+        epilogue: &Epilogue<'_>,
+    ) -> Result<SparseTensor, ConvError> {
+        let mut out = self.output_over(input.voxels())?;
+        self.forward_into_with(input, epilogue, &mut out)?;
+        SparseTensor::new(input.voxels().clone(), out)
+    }
+
+    fn output_over(&self, voxels: &Voxels) -> Result<Tensor, ConvError> {
+        let Operation { c_out, dtype, .. } = self.operation;
+        Tensor::zeros(&self.device, dtype, voxels.len(), c_out as usize)
     }
 
     /// [`Self::forward`] into a tensor of the caller's: a steady call allocates no features.
@@ -140,11 +158,35 @@ impl SubmConv3d {
     /// # Errors
     /// If input or output do not fit the layer, or the kernel fails.
     pub fn forward_into(&self, input: &SparseTensor, out: &mut Tensor) -> Result<(), ConvError> {
+        self.forward_finished(input, None, out)
+    }
+
+    /// [`Self::forward_with`] into a tensor of the caller's.
+    ///
+    /// # Errors
+    /// If input, epilogue or output do not fit the layer, or the kernel fails.
+    pub fn forward_into_with(
+        &self,
+        input: &SparseTensor,
+        epilogue: &Epilogue<'_>,
+        out: &mut Tensor,
+    ) -> Result<(), ConvError> {
+        epilogue.check(&self.operation, input.voxels().len())?;
+        self.forward_finished(input, Some(epilogue), out)
+    }
+
+    fn forward_finished(
+        &self,
+        input: &SparseTensor,
+        epilogue: Option<&Epilogue<'_>>,
+        out: &mut Tensor,
+    ) -> Result<(), ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
         let rows = input.voxels().len();
-        expect("input", input.features(), rows, c_in, dtype)?;
-        expect("output", out, rows, c_out, dtype)?;
-        self.run(Direction::Forward, input.voxels(), input.features(), &self.weights, out)
+        input.features().expect("input", rows, c_in, dtype)?;
+        out.expect("output", rows, c_out, dtype)?;
+        let (voxels, a) = (input.voxels(), input.features());
+        self.run(Direction::Forward, voxels, a, &self.weights, out, epilogue)
     }
 
     /// The gradient of the input.
@@ -156,9 +198,9 @@ impl SubmConv3d {
     /// If the gradient does not fit the layer, or the kernel fails.
     pub fn dgrad(&self, voxels: &Voxels, grad_output: &Tensor) -> Result<Tensor, ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
-        expect("output gradient", grad_output, voxels.len(), c_out, dtype)?;
+        grad_output.expect("output gradient", voxels.len(), c_out, dtype)?;
         let mut out = Tensor::zeros(&self.device, dtype, voxels.len(), c_in as usize)?;
-        self.run(Direction::Dgrad, voxels, grad_output, &self.weights, &mut out)?;
+        self.run(Direction::Dgrad, voxels, grad_output, &self.weights, &mut out, None)?;
         Ok(out)
     }
 
@@ -173,11 +215,12 @@ impl SubmConv3d {
     pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, ConvError> {
         let Operation { c_in, c_out, dtype, kernel, .. } = self.operation;
         let rows = input.voxels().len();
-        expect("input", input.features(), rows, c_in, dtype)?;
-        expect("output gradient", grad_output, rows, c_out, dtype)?;
+        input.features().expect("input", rows, c_in, dtype)?;
+        grad_output.expect("output gradient", rows, c_out, dtype)?;
         let weight_rows = kernel.volume() * c_in as usize;
         let mut out = Tensor::zeros(&self.device, DType::Float32, weight_rows, c_out as usize)?;
-        self.run(Direction::Wgrad, input.voxels(), input.features(), grad_output, &mut out)?;
+        let (voxels, a) = (input.voxels(), input.features());
+        self.run(Direction::Wgrad, voxels, a, grad_output, &mut out, None)?;
         Ok(out)
     }
 
@@ -188,31 +231,12 @@ impl SubmConv3d {
         a: &Tensor,
         b: &Tensor,
         out: &mut Tensor,
+        epilogue: Option<&Epilogue<'_>>,
     ) -> Result<(), ConvError> {
         let operation = self.operation.with_direction(direction);
         let map = voxels.kernel_map(operation.kernel)?;
         let resolution = self.resolve_over(direction, map.counts(), voxels)?;
-        let launch = Launch { operation: &operation, map: &map, a, b, out };
+        let launch = Launch { operation: &operation, map: &map, a, b, out, epilogue };
         self.device.registry().run(resolution.algorithm(), &self.device, launch)
     }
-}
-
-fn expect(
-    what: &'static str,
-    tensor: &Tensor,
-    rows: usize,
-    channels: u32,
-    dtype: DType,
-) -> Result<(), ConvError> {
-    if tensor.rows() != rows {
-        return Err(ConvError::Rows { what, expected: rows, found: tensor.rows() });
-    }
-    if tensor.channels() != channels as usize {
-        let expected = channels as usize;
-        return Err(ConvError::Channels { what, expected, found: tensor.channels() });
-    }
-    if tensor.dtype() != dtype {
-        return Err(ConvError::DType { what, expected: dtype, found: tensor.dtype() });
-    }
-    Ok(())
 }

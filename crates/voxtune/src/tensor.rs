@@ -172,6 +172,52 @@ impl Tensor {
         Ok(backend.noise_fill()?.fill(noise, dtype, &mut self.cuda_mut()?, seed)?)
     }
 
+    /// Overwrites every element, rounded to the storage type, where the tensor lies: what holds its
+    /// place, such as a [`Graph`](crate::Graph), reads the new values.
+    ///
+    /// # Shapes
+    /// `values`: `(rows, channels)`.
+    ///
+    /// # Errors
+    /// If the length is not `rows · channels`, or the device fails.
+    pub fn write_f32(&mut self, values: &[f32]) -> Result<(), ConvError> {
+        let expected = self.rows * self.channels;
+        if values.len() != expected {
+            return Err(ConvError::Length { what: "tensor", expected, found: values.len() });
+        }
+        let host = HostBuffer::from_f32(self.dtype, values);
+        match &mut self.storage {
+            Storage::Host(buffer) => *buffer = host,
+            Storage::Cuda(buffer) => match &host {
+                HostBuffer::Float16(values) => buffer.upload(0, values)?,
+                HostBuffer::BFloat16(values) => buffer.upload(0, values)?,
+                HostBuffer::Float32(values) => buffer.upload(0, values)?,
+            },
+        }
+        Ok(())
+    }
+
+    /// Compares shape and storage type with what a call asks for.
+    pub(crate) fn expect(
+        &self,
+        what: &'static str,
+        rows: usize,
+        channels: u32,
+        dtype: DType,
+    ) -> Result<(), ConvError> {
+        if self.rows != rows {
+            return Err(ConvError::Rows { what, expected: rows, found: self.rows });
+        }
+        if self.channels != channels as usize {
+            let expected = channels as usize;
+            return Err(ConvError::Channels { what, expected, found: self.channels });
+        }
+        if self.dtype != dtype {
+            return Err(ConvError::DType { what, expected: dtype, found: self.dtype });
+        }
+        Ok(())
+    }
+
     /// Overwrites every element with a value that is not a number, so that one that a kernel forgets
     /// to write is seen.
     ///

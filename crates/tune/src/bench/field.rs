@@ -111,7 +111,8 @@ impl<'a> Field<'a> {
 
     fn run(&mut self, racer: &dyn Algorithm) -> Result<(), ConvError> {
         let Operands { a, b, out } = &mut self.operands;
-        let launch = Launch { operation: &self.operation, map: &self.setup.map, a, b, out };
+        let launch =
+            Launch { operation: &self.operation, map: &self.setup.map, a, b, out, epilogue: None };
         self.device.registry().run(racer, self.device, launch)
     }
 

@@ -48,7 +48,7 @@ impl Algorithm for CpuAlgorithm {
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
-        let Launch { operation, map, a, b, out } = launch;
+        let Launch { operation, map, a, b, out, epilogue } = launch;
         let elsewhere = || ConvError::WrongDevice {
             algorithm: self.0.id().to_string(),
             device: device.identity().clone(),
@@ -57,7 +57,10 @@ impl Algorithm for CpuAlgorithm {
             a: a.host().ok_or_else(elsewhere)?,
             b: b.host().ok_or_else(elsewhere)?,
             out: out.host_mut().ok_or_else(elsewhere)?,
-            epilogue: Epilogue::default(),
+            epilogue: match epilogue {
+                Some(epilogue) => epilogue.host().ok_or_else(elsewhere)?,
+                None => Epilogue::default(),
+            },
         };
         let map = map.host().ok_or_else(elsewhere)?;
         Ok(device.install(|| self.0.run(operation, map, operands))?)

@@ -127,14 +127,14 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
-        let Launch { operation, map, a, b, out } = launch;
+        let Launch { operation, map, a, b, out, epilogue } = launch;
         let backend = self.backend(device)?;
         let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };
         let mut operands = Operands {
             first: a.cuda()?,
             second: b.cuda()?,
             result: out.cuda_mut()?,
-            epilogue: Epilogue::default(),
+            epilogue: epilogue.map_or_else(|| Ok(Epilogue::default()), |one| one.cuda())?,
         };
         let map = map.cuda().ok_or_else(elsewhere)?;
         Ok(backend.launch(self.algorithm, operation, map, &mut operands)?)

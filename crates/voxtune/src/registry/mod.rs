@@ -17,7 +17,7 @@ use voxtune_shape::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 
 use crate::device::CudaBackend;
 use crate::model::{Contender, choose, worth_measuring};
-use crate::{ConvError, Device, Estimate, KernelMap, MapCounts, Tensor};
+use crate::{ConvError, Device, Epilogue, Estimate, KernelMap, MapCounts, Tensor};
 use decided::Decided;
 use memo::Memo;
 
@@ -41,6 +41,8 @@ pub struct Launch<'a> {
     pub b: &'a Tensor,
     /// Result, overwritten entirely.
     pub out: &'a mut Tensor,
+    /// What a forward product does before it writes.
+    pub epilogue: Option<&'a Epilogue<'a>>,
 }
 
 /// A kernel with its parameters.

@@ -1,0 +1,262 @@
+//! What a layer does to its sums before they are stored.
+
+use std::sync::Arc;
+
+use voxtune_cpu::Elements;
+use voxtune_shape::{DType, Operation};
+
+use crate::{ConvError, Device, Tensor};
+
+/// Work on a layer's output that costs no pass over memory of its own:
+///
+/// ```text
+/// y[row][c] = relu(sum · scale[c] + bias[c] + residual[row][c])
+/// ```
+///
+/// Each part may be absent. It is computed in float32 on the sums, and the output is rounded to its
+/// storage type once. Scale and bias are made once and shared by clones; a residual is that of a
+/// call.
+///
+/// ```
+/// use voxtune::{
+///     DType, Device, Epilogue, KernelSize, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
+/// };
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)])?;
+/// let features = Tensor::from_f32(&device, DType::Float32, 2, 1, &[1.0, 2.0])?;
+/// let kernel = KernelSize::submanifold(3)?;
+/// let layer = SubmConv3d::new(&device, 1, 2, kernel, DType::Float32, &[1.0; 27 * 2])?;
+///
+/// // A batch normalisation with its statistics, then a ReLU.
+/// let (gamma, beta, mean, variance) = ([2.0, 1.0], [0.0, 1.0], [1.0, 9.0], [4.0, 1.0]);
+/// let norm = Epilogue::batch_norm(&device, &gamma, &beta, &mean, &variance, 0.0)?.with_relu();
+/// let input = SparseTensor::new(voxels, features)?;
+/// // Every sum is 3: (3 - 1) / 2 · 2 and (3 - 9) / 1 + 1, which is negative.
+/// let output = layer.forward_with(&input, &norm)?;
+/// assert_eq!(output.features().to_f32()?, [2.0, 0.0, 2.0, 0.0]);
+///
+/// // The same with a residual.
+/// let added = Tensor::from_f32(&device, DType::Float32, 2, 2, &[1.0, 1.0, 0.0, 6.0])?;
+/// let output = layer.forward_with(&input, &norm.with_residual(&added))?;
+/// assert_eq!(output.features().to_f32()?, [3.0, 0.0, 2.0, 1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Epilogue<'a> {
+    scale: Option<Arc<Tensor>>,
+    bias: Option<Arc<Tensor>>,
+    residual: Option<&'a Tensor>,
+    relu: bool,
+}
+
+impl Epilogue<'static> {
+    /// Without any part.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A batch normalisation with fixed statistics, folded into a scale and a bias (Ioffe and
+    /// Szegedy, *Batch Normalization*, 2015, algorithm 2): `scale = gamma / sqrt(variance + epsilon)`,
+    /// `bias = beta - mean · scale`.
+    ///
+    /// # Shapes
+    /// `gamma`, `beta`, `mean`, `variance`: `(c_out)`.
+    ///
+    /// # Errors
+    /// If they differ in length, or the device cannot hold them.
+    pub fn batch_norm(
+        device: &Device,
+        gamma: &[f32],
+        beta: &[f32],
+        mean: &[f32],
+        variance: &[f32],
+        epsilon: f32,
+    ) -> Result<Self, ConvError> {
+        let expected = gamma.len();
+        for (what, found) in [
+            ("beta of a batch normalisation", beta.len()),
+            ("mean of a batch normalisation", mean.len()),
+            ("variance of a batch normalisation", variance.len()),
+        ] {
+            if found != expected {
+                return Err(ConvError::Length { what, expected, found });
+            }
+        }
+        let scale = |channel: usize| {
+            f64::from(gamma[channel]) / (f64::from(variance[channel]) + f64::from(epsilon)).sqrt()
+        };
+        let bias =
+            |channel: usize| f64::from(beta[channel]) - f64::from(mean[channel]) * scale(channel);
+        let rounded = |value: &dyn Fn(usize) -> f64| -> Vec<f32> {
+            (0..expected).map(|channel| value(channel) as f32).collect()
+        };
+        Self::new().with_scale(device, &rounded(&scale))?.with_bias(device, &rounded(&bias))
+    }
+}
+
+impl<'a> Epilogue<'a> {
+    /// The same with factors of the channels.
+    ///
+    /// # Shapes
+    /// `scale`: `(c_out)`.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn with_scale(self, device: &Device, scale: &[f32]) -> Result<Self, ConvError> {
+        Ok(Self { scale: Some(row(device, scale)?), ..self })
+    }
+
+    /// The same with what is added to the channels.
+    ///
+    /// # Shapes
+    /// `bias`: `(c_out)`.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn with_bias(self, device: &Device, bias: &[f32]) -> Result<Self, ConvError> {
+        Ok(Self { bias: Some(row(device, bias)?), ..self })
+    }
+
+    /// The same with negative outputs becoming zero. What is not a number stays so.
+    #[must_use]
+    pub fn with_relu(self) -> Self {
+        Self { relu: true, ..self }
+    }
+
+    /// The same with what is added to each element, before a ReLU: the input of a residual block,
+    /// say.
+    ///
+    /// # Shapes
+    /// `residual`: `(voxels, c_out)` of the layer's storage type.
+    #[must_use]
+    pub fn with_residual<'r>(&self, residual: &'r Tensor) -> Epilogue<'r> {
+        let Self { scale, bias, relu, .. } = self.clone();
+        Epilogue { scale, bias, residual: Some(residual), relu }
+    }
+
+    /// Compares rows, channels and types with what an operation's result has.
+    pub(crate) fn check(&self, operation: &Operation, rows: usize) -> Result<(), ConvError> {
+        let Operation { c_out, dtype, .. } = *operation;
+        let shape = |what, tensor: Option<&Tensor>, rows, dtype| match tensor {
+            Some(tensor) => tensor.expect(what, rows, c_out, dtype),
+            None => Ok(()),
+        };
+        shape("scale of the epilogue", self.scale.as_deref(), 1, DType::Float32)?;
+        shape("bias of the epilogue", self.bias.as_deref(), 1, DType::Float32)?;
+        shape("residual of the epilogue", self.residual, rows, dtype)
+    }
+
+    /// The parts in host memory; `None` if one is a GPU's.
+    pub(crate) fn host(&self) -> Option<voxtune_cpu::Epilogue<'_>> {
+        let residual = match self.residual {
+            Some(tensor) => Some(tensor.host()?),
+            None => None,
+        };
+        let (scale, bias) = (host_row(self.scale.as_deref())?, host_row(self.bias.as_deref())?);
+        Some(voxtune_cpu::Epilogue { scale, bias, residual, relu: self.relu })
+    }
+
+    /// The parts in a GPU's memory.
+    pub(crate) fn cuda(&self) -> Result<voxtune_cuda::Epilogue<'_>, ConvError> {
+        Ok(voxtune_cuda::Epilogue {
+            scale: self.scale.as_deref().map(Tensor::cuda).transpose()?,
+            bias: self.bias.as_deref().map(Tensor::cuda).transpose()?,
+            residual: self.residual.map(Tensor::cuda).transpose()?,
+            relu: self.relu,
+        })
+    }
+}
+
+/// Numbers of the channels in host memory, if there are any.
+fn host_row(part: Option<&Tensor>) -> Option<Option<&[f32]>> {
+    match part.map(Tensor::host) {
+        None => Some(None),
+        Some(Some(Elements::Float32(values))) => Some(Some(values)),
+        Some(_) => None,
+    }
+}
+
+fn row(device: &Device, values: &[f32]) -> Result<Arc<Tensor>, ConvError> {
+    Ok(Arc::new(Tensor::from_f32(device, DType::Float32, 1, values.len(), values)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_shape::{KernelSize, Voxel};
+
+    use super::*;
+    use crate::{SparseTensor, SubmConv3d, Tuner, Voxels};
+
+    fn layer(device: &Device, dtype: DType) -> (SubmConv3d, SparseTensor) {
+        let cells = (0..40).map(|index| Voxel::new(0, 0, index / 7, index % 7)).collect();
+        let voxels = Voxels::new(device, cells).unwrap();
+        let features =
+            Tensor::from_fn(device, dtype, 40, 3, |index| (index % 5) as f32 - 2.0).unwrap();
+        let weights: Vec<f32> = (0..27 * 3 * 6).map(|index| (index % 7) as f32 - 3.0).collect();
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let layer =
+            SubmConv3d::with_tuner(device, Tuner::empty(), 3, 6, kernel, dtype, &weights).unwrap();
+        (layer, SparseTensor::new(voxels, features).unwrap())
+    }
+
+    #[test]
+    fn a_layer_does_what_passes_over_its_output_would() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        for dtype in DType::ALL {
+            let (layer, input) = layer(&device, dtype);
+            let plain = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
+            let residual =
+                Tensor::from_fn(&device, dtype, 40, 6, |index| (index % 9) as f32).unwrap();
+            let (scale, bias) = ([1.0, -1.0, 2.0, 0.5, 0.0, 1.0], [0.0, 1.0, 2.0, 3.0, -4.0, 5.0]);
+            let epilogue = Epilogue::new().with_scale(&device, &scale).unwrap();
+            let epilogue = epilogue.with_bias(&device, &bias).unwrap().with_relu();
+            let epilogue = epilogue.with_residual(&residual);
+            let found = layer.forward_with(&input, &epilogue).unwrap().into_features();
+            let expected = plain.iter().enumerate().map(|(index, sum)| {
+                (sum * scale[index % 6] + bias[index % 6] + (index % 9) as f32).max(0.0)
+            });
+            // The results of the layer are small integers and halves of them, exact in every type.
+            assert_eq!(found.to_f32().unwrap(), expected.collect::<Vec<f32>>(), "{dtype}");
+            let nothing = layer.forward_with(&input, &Epilogue::new()).unwrap().into_features();
+            assert_eq!(nothing.to_f32().unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn parts_of_another_shape_are_refused() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let (layer, input) = layer(&device, DType::Float16);
+        let refused =
+            |epilogue: &Epilogue<'_>| layer.forward_with(&input, epilogue).unwrap_err().to_string();
+        let short = Epilogue::new().with_bias(&device, &[0.0; 5]).unwrap();
+        assert_eq!(refused(&short), "bias of the epilogue: expected 6 channels, found 5");
+        let rows = Tensor::zeros(&device, DType::Float16, 39, 6).unwrap();
+        assert!(refused(&Epilogue::new().with_residual(&rows)).contains("expected 40 rows"));
+        let wide = Tensor::zeros(&device, DType::Float32, 40, 6).unwrap();
+        assert!(refused(&Epilogue::new().with_residual(&wide)).contains("expected float16"));
+        let uneven =
+            Epilogue::batch_norm(&device, &[1.0; 6], &[0.0; 6], &[0.0; 5], &[1.0; 6], 1e-5);
+        assert!(matches!(uneven, Err(ConvError::Length { expected: 6, found: 5, .. })));
+    }
+
+    #[test]
+    fn a_batch_normalisation_is_its_formula() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let (gamma, beta, mean, variance) = ([1.5, -0.3], [0.1, 2.0], [-4.0, 0.7], [9.0, 1e-6]);
+        let folded = Epilogue::batch_norm(&device, &gamma, &beta, &mean, &variance, 1e-5).unwrap();
+        let values = |part: &Option<Arc<Tensor>>| part.as_ref().unwrap().to_f32().unwrap();
+        for (channel, (scale, bias)) in
+            values(&folded.scale).into_iter().zip(values(&folded.bias)).enumerate()
+        {
+            for x in [-3.0_f64, 0.0, 1.25] {
+                let [gamma, beta, mean, variance] =
+                    [gamma, beta, mean, variance].map(|of| f64::from(of[channel]));
+                let expected = (x - mean) / (variance + 1e-5).sqrt() * gamma + beta;
+                let found = x * f64::from(scale) + f64::from(bias);
+                assert!((found - expected).abs() <= 1e-6 * expected.abs().max(100.0));
+            }
+        }
+    }
+}
