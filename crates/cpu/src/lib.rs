@@ -41,7 +41,7 @@ pub use algorithm::{Algorithm, Operands, RunError, algorithms, default_algorithm
 pub use elements::{Elements, ElementsMut, HostBuffer};
 pub use epilogue::Epilogue;
 pub use isa::{identity, isa};
-pub use kernel_map::{KernelMap, KernelMapError, MapView, Pair};
+pub use kernel_map::{KernelMap, KernelMapError, MapView, Pair, downsampled, strided_outputs};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Construction of submanifold maps by merging sorted keys.
+//! Construction of maps by merging sorted keys.
 
 use rayon::prelude::*;
 use voxtune_shape::{KernelSize, Voxel};
@@ -18,17 +18,57 @@ pub(super) fn submanifold(
     voxels: &[Voxel],
     kernel: KernelSize,
 ) -> Result<PairLists, KernelMapError> {
-    let reach = kernel.extents().map(|extent| i32::from(extent / 2));
-    match Keys::of(voxels, reach) {
+    match Keys::of(voxels, reach(kernel)) {
         Keys::Linear(keys, grid) => {
             let sorted = Sorted::new(keys, |keys| sort_linear(keys, grid.bits));
-            build(voxels, kernel, sorted, |offset| grid.shift(offset))
+            sorted.check_distinct(voxels, Side::Input)?;
+            Ok(mirrored(voxels, kernel, &sorted, |offset| grid.shift(offset)))
         }
         Keys::Wide(keys) => {
             let sorted = Sorted::new(keys, sort_keyed);
-            build(voxels, kernel, sorted, |offset| offset)
+            sorted.check_distinct(voxels, Side::Input)?;
+            Ok(mirrored(voxels, kernel, &sorted, |offset| offset))
         }
     }
+}
+
+/// The lists of the map from inputs to outputs in which input `i` and output `o` meet at the offset
+/// `i - o * stride`.
+pub(super) fn strided(
+    inputs: &[Voxel],
+    outputs: &[Voxel],
+    kernel: KernelSize,
+    stride: [u8; 3],
+) -> Result<PairLists, KernelMapError> {
+    match Keys::of_both(inputs, outputs, stride, reach(kernel)) {
+        (Keys::Linear(inputs_at, grid), Keys::Linear(outputs_at, _)) => {
+            let sort = |keys: &[u64]| sort_linear(keys, grid.bits);
+            let (ins, outs) = (Sorted::new(inputs_at, sort), Sorted::new(outputs_at, sort));
+            ins.check_distinct(inputs, Side::Input)?;
+            outs.check_distinct(outputs, Side::Output)?;
+            Ok(all_columns(kernel, &ins, &outs, |offset| grid.shift(offset)))
+        }
+        (Keys::Wide(inputs_at), Keys::Wide(outputs_at)) => {
+            let (ins, outs) =
+                (Sorted::new(inputs_at, sort_keyed), Sorted::new(outputs_at, sort_keyed));
+            ins.check_distinct(inputs, Side::Input)?;
+            outs.check_distinct(outputs, Side::Output)?;
+            Ok(all_columns(kernel, &ins, &outs, |offset| offset))
+        }
+        _ => unreachable!("both clouds have keys in one grid"),
+    }
+}
+
+/// The largest step of a kernel's offsets along each axis.
+fn reach(kernel: KernelSize) -> [i32; 3] {
+    kernel.extents().map(|extent| i32::from(extent / 2))
+}
+
+/// Which of a map's clouds is meant.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Input,
+    Output,
 }
 
 /// Keys in ascending order.
@@ -51,7 +91,7 @@ impl<K: CellKey> Sorted<K> {
         self.rows.as_ref().map_or(position as u32, |rows| rows[position])
     }
 
-    fn check_distinct(&self, voxels: &[Voxel]) -> Result<(), KernelMapError> {
+    fn check_distinct(&self, voxels: &[Voxel], side: Side) -> Result<(), KernelMapError> {
         if self.rows.is_none() {
             return Ok(());
         }
@@ -59,10 +99,13 @@ impl<K: CellKey> Sorted<K> {
             None => Ok(()),
             Some(position) => {
                 let rows = [self.row(position) as usize, self.row(position + 1) as usize];
-                Err(KernelMapError::Duplicate {
-                    voxel: voxels[rows[0]],
-                    first_row: rows[0].min(rows[1]),
-                    second_row: rows[0].max(rows[1]),
+                let voxel = voxels[rows[0]];
+                let (first_row, second_row) = (rows[0].min(rows[1]), rows[0].max(rows[1]));
+                Err(match side {
+                    Side::Input => KernelMapError::Duplicate { voxel, first_row, second_row },
+                    Side::Output => {
+                        KernelMapError::DuplicateOutput { voxel, first_row, second_row }
+                    }
                 })
             }
         }
@@ -89,7 +132,7 @@ fn sort_keyed<K: CellKey>(keys: &[K]) -> (Vec<K>, Vec<u32>) {
     keyed.into_par_iter().unzip()
 }
 
-/// Offsets that differ along z only and come after the centre: one merge finds them all.
+/// Offsets that differ along z only: one merge finds them all.
 struct Column {
     /// The lowest of the offsets.
     low: [i32; 3],
@@ -97,10 +140,10 @@ struct Column {
     offsets: Vec<usize>,
 }
 
-/// The columns of the half of a centred kernel that comes after its centre.
-fn upper_half(offsets: &[[i32; 3]]) -> Vec<Column> {
+/// The columns of some of a kernel's offsets, which come with their index, z fastest.
+fn columns<'a>(offsets: impl Iterator<Item = (usize, &'a [i32; 3])>) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
-    for (index, &offset) in offsets.iter().enumerate().filter(|(_, offset)| **offset > [0; 3]) {
+    for (index, &offset) in offsets {
         match columns.last_mut() {
             Some(column) if column.low[..2] == offset[..2] => column.offsets.push(index),
             _ => columns.push(Column { low: offset, offsets: vec![index] }),
@@ -112,34 +155,60 @@ fn upper_half(offsets: &[[i32; 3]]) -> Vec<Column> {
 /// A meeting of two positions in sorted order: that of the output row, then that of the input row.
 type Meeting = (u32, u32);
 
-fn build<K: CellKey>(
+/// Meetings of all offsets of some columns, found in parallel by tasks of a stretch of the outputs
+/// each.
+struct Merged {
+    columns: Vec<Column>,
+    /// For each column, then each task, then each height: the meetings in ascending order.
+    found: Vec<Vec<Vec<Meeting>>>,
+}
+
+impl Merged {
+    fn new<K: CellKey>(
+        columns: Vec<Column>,
+        ins: &Sorted<K>,
+        outs: &Sorted<K>,
+        shift: impl Fn([i32; 3]) -> K::Shift + Sync,
+    ) -> Self {
+        let tasks = outs.keys.len().div_ceil(MERGE_POSITIONS);
+        let found = (0..columns.len() * tasks)
+            .into_par_iter()
+            .map(|task| {
+                let column = &columns[task / tasks];
+                let begin = task % tasks * MERGE_POSITIONS;
+                let end = (begin + MERGE_POSITIONS).min(outs.keys.len());
+                let positions = &outs.keys[begin..end];
+                merge(&ins.keys, positions, begin, shift(column.low), column.offsets.len())
+            })
+            .collect();
+        Self { columns, found }
+    }
+
+    /// For each offset: its chunks of meetings in ascending order.
+    fn chunks(&self, volume: usize) -> Vec<Vec<&[Meeting]>> {
+        let mut chunks: Vec<Vec<&[Meeting]>> = vec![Vec::new(); volume];
+        let tasks = self.found.len().checked_div(self.columns.len()).unwrap_or(0);
+        for (task, found) in self.found.iter().enumerate() {
+            for (meetings, &offset) in found.iter().zip(&self.columns[task / tasks].offsets) {
+                chunks[offset].push(meetings);
+            }
+        }
+        chunks
+    }
+}
+
+/// The lists of a cloud that meets itself: half of the offsets are found, the others mirror them.
+fn mirrored<K: CellKey>(
     voxels: &[Voxel],
     kernel: KernelSize,
-    sorted: Sorted<K>,
+    sorted: &Sorted<K>,
     shift: impl Fn([i32; 3]) -> K::Shift + Sync,
-) -> Result<PairLists, KernelMapError> {
-    sorted.check_distinct(voxels)?;
+) -> PairLists {
     let offsets = kernel.offsets();
     let volume = offsets.len();
-    let columns = upper_half(&offsets);
-    let tasks = sorted.keys.len().div_ceil(MERGE_POSITIONS);
-    let merged: Vec<Vec<Vec<Meeting>>> = (0..columns.len() * tasks)
-        .into_par_iter()
-        .map(|task| {
-            let column = &columns[task / tasks];
-            let begin = task % tasks * MERGE_POSITIONS;
-            let end = (begin + MERGE_POSITIONS).min(sorted.keys.len());
-            merge(&sorted.keys, begin..end, shift(column.low), column.offsets.len())
-        })
-        .collect();
-
-    // For each offset of the upper half: its chunks of meetings in ascending order.
-    let mut chunks: Vec<Vec<&[Meeting]>> = vec![Vec::new(); volume];
-    for (task, found) in merged.iter().enumerate() {
-        for (meetings, &offset) in found.iter().zip(&columns[task / tasks].offsets) {
-            chunks[offset].push(meetings);
-        }
-    }
+    let upper_half = offsets.iter().enumerate().filter(|(_, offset)| **offset > [0; 3]);
+    let merged = Merged::new(columns(upper_half), sorted, sorted, shift);
+    let chunks = merged.chunks(volume);
     let centre = volume / 2;
     let upper = |offset: usize| if offset > centre { offset } else { volume - 1 - offset };
     let lens: Vec<usize> = (0..volume)
@@ -148,7 +217,7 @@ fn build<K: CellKey>(
             false => chunks[upper(offset)].iter().map(|chunk| chunk.len()).sum(),
         })
         .collect();
-    Ok(PairLists::fill(voxels.len(), &lens, |offset, list| {
+    PairLists::fill(voxels.len(), &lens, |offset, list| {
         if offset == centre {
             for (row, pair) in (0..).zip(list) {
                 *pair = Pair { in_row: row, out_row: row };
@@ -157,29 +226,47 @@ fn build<K: CellKey>(
         }
         let meetings = chunks[upper(offset)].iter().copied().flatten().copied();
         if offset > centre {
-            place(meetings, &sorted, list);
+            place(meetings, sorted, sorted, list);
         } else {
-            place(meetings.map(|(out, input)| (input, out)), &sorted, list);
+            place(meetings.map(|(out, input)| (input, out)), sorted, sorted, list);
         }
-    }))
+    })
+}
+
+/// The lists of two clouds, every offset of which is found by itself.
+fn all_columns<K: CellKey>(
+    kernel: KernelSize,
+    ins: &Sorted<K>,
+    outs: &Sorted<K>,
+    shift: impl Fn([i32; 3]) -> K::Shift + Sync,
+) -> PairLists {
+    let offsets = kernel.offsets();
+    let merged = Merged::new(columns(offsets.iter().enumerate()), ins, outs, shift);
+    let chunks = merged.chunks(offsets.len());
+    let lens: Vec<usize> =
+        chunks.iter().map(|chunks| chunks.iter().map(|chunk| chunk.len()).sum()).collect();
+    PairLists::fill(outs.keys.len(), &lens, |offset, list| {
+        place(chunks[offset].iter().copied().flatten().copied(), ins, outs, list);
+    })
 }
 
 /// Pairs of meetings, sorted by output row.
 fn place<K: CellKey>(
     meetings: impl Iterator<Item = Meeting>,
-    sorted: &Sorted<K>,
+    ins: &Sorted<K>,
+    outs: &Sorted<K>,
     list: &mut [Pair],
 ) {
-    let Some(rows) = &sorted.rows else {
-        // Shifting keeps the order, so both positions ascend along the list.
-        for (pair, (out_row, in_row)) in list.iter_mut().zip(meetings) {
-            *pair = Pair { in_row, out_row };
+    if outs.rows.is_none() {
+        // Shifting keeps the order, so the outputs' positions ascend along the list.
+        for (pair, (out_row, input)) in list.iter_mut().zip(meetings) {
+            *pair = Pair { in_row: ins.row(input as usize), out_row };
         }
         return;
-    };
-    let mut in_row_of = vec![NO_ROW; rows.len()];
+    }
+    let mut in_row_of = vec![NO_ROW; outs.keys.len()];
     for (out, input) in meetings {
-        in_row_of[rows[out as usize] as usize] = rows[input as usize];
+        in_row_of[outs.row(out as usize) as usize] = ins.row(input as usize);
     }
     let found = (0..).zip(in_row_of).filter(|(_, in_row)| *in_row != NO_ROW);
     for (pair, (out_row, in_row)) in list.iter_mut().zip(found) {
@@ -187,24 +274,25 @@ fn place<K: CellKey>(
     }
 }
 
-/// For each of `heights` cells above the shifted cell of each position, the meetings in ascending
-/// order.
+/// For each of `heights` cells above the shifted cell of each output, the meetings in ascending
+/// order. The outputs' positions begin at `first`.
 fn merge<K: CellKey>(
-    keys: &[K],
-    positions: std::ops::Range<usize>,
+    ins: &[K],
+    outs: &[K],
+    first: usize,
     shift: K::Shift,
     heights: usize,
 ) -> Vec<Vec<Meeting>> {
-    let mut found: Vec<Vec<Meeting>> = vec![Vec::with_capacity(positions.len() / 2); heights];
-    let Some(&first) = keys.get(positions.start) else { return found };
-    let low = first.shifted(shift);
-    let mut cursor = keys.partition_point(|&key| key < low);
-    for out in positions {
-        let low = keys[out].shifted(shift);
-        while cursor < keys.len() && keys[cursor] < low {
+    let mut found: Vec<Vec<Meeting>> = vec![Vec::with_capacity(outs.len() / 2); heights];
+    let Some(&lowest) = outs.first() else { return found };
+    let low = lowest.shifted(shift);
+    let mut cursor = ins.partition_point(|&key| key < low);
+    for (out, key) in (first..).zip(outs) {
+        let low = key.shifted(shift);
+        while cursor < ins.len() && ins[cursor] < low {
             cursor += 1;
         }
-        for (input, key) in (cursor..).zip(&keys[cursor..]) {
+        for (input, key) in (cursor..).zip(&ins[cursor..]) {
             let steps = key.steps_above(low, heights);
             if steps >= heights {
                 break;

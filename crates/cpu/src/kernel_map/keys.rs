@@ -28,7 +28,7 @@ pub(super) enum Keys {
 /// is a sum and never that of a cell in another column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinearGrid {
-    low: Voxel,
+    low: WideKey,
     reach: [i32; 3],
     extent_x: u64,
     extent_y: u64,
@@ -38,29 +38,26 @@ pub(super) struct LinearGrid {
 }
 
 impl LinearGrid {
-    /// The box around these voxels; `None` if its cells outnumber 64-bit integers.
-    fn around(low: Voxel, high: Voxel, reach: [i32; 3]) -> Option<Self> {
-        let extent = |low: i32, high: i32, reach: i32| {
-            (i64::from(high) - i64::from(low) + 1 + 2 * i64::from(reach)) as u64
-        };
-        let extent_batch = extent(low.batch, high.batch, 0);
-        let extent_x = extent(low.x, high.x, reach[0]);
-        let extent_y = extent(low.y, high.y, reach[1]);
-        let extent_z = extent(low.z, high.z, reach[2]);
+    /// The box around these cells; `None` if its cells outnumber 64-bit integers.
+    fn around((low, high): (WideKey, WideKey), reach: [i32; 3]) -> Option<Self> {
+        let extent =
+            |low: i64, high: i64, reach: i32| (high - low + 1 + 2 * i64::from(reach)) as u64;
+        let extent_batch = extent(low.batch.into(), high.batch.into(), 0);
+        let [extent_x, extent_y, extent_z] = std::array::from_fn(|axis| {
+            extent(low.position[axis], high.position[axis], reach[axis])
+        });
         let cells =
             extent_batch.checked_mul(extent_x)?.checked_mul(extent_y)?.checked_mul(extent_z)?;
         let bits = u64::BITS - (cells - 1).leading_zeros();
         Some(Self { low, reach, extent_x, extent_y, extent_z, bits })
     }
 
-    fn key(&self, voxel: Voxel) -> u64 {
-        let above = |value: i32, low: i32, reach: i32| {
-            (i64::from(value) - i64::from(low)) as u64 + reach as u64
-        };
-        let batch = above(voxel.batch, self.low.batch, 0);
-        let x = above(voxel.x, self.low.x, self.reach[0]);
-        let y = above(voxel.y, self.low.y, self.reach[1]);
-        let z = above(voxel.z, self.low.z, self.reach[2]);
+    fn key(&self, cell: WideKey) -> u64 {
+        let above = |value: i64, low: i64, reach: i32| (value - low) as u64 + reach as u64;
+        let batch = above(cell.batch.into(), self.low.batch.into(), 0);
+        let [x, y, z] = std::array::from_fn(|axis| {
+            above(cell.position[axis], self.low.position[axis], self.reach[axis])
+        });
         ((batch * self.extent_x + x) * self.extent_y + y) * self.extent_z + z
     }
 
@@ -106,39 +103,64 @@ impl CellKey for WideKey {
     }
 }
 
+impl WideKey {
+    /// The first cell of the voxel's input window: the voxel itself if the stride is 1.
+    fn scaled(voxel: Voxel, stride: [u8; 3]) -> Self {
+        let at = [voxel.x, voxel.y, voxel.z];
+        let position = std::array::from_fn(|axis| i64::from(at[axis]) * i64::from(stride[axis]));
+        Self { batch: voxel.batch, position }
+    }
+
+    /// The least box around both.
+    fn united(a: (Self, Self), b: (Self, Self)) -> (Self, Self) {
+        let by = |a: Self, b: Self, pick: fn(i64, i64) -> i64| Self {
+            batch: pick(a.batch.into(), b.batch.into()) as i32,
+            position: std::array::from_fn(|axis| pick(a.position[axis], b.position[axis])),
+        };
+        (by(a.0, b.0, i64::min), by(a.1, b.1, i64::max))
+    }
+
+    /// The box around scaled voxels; `None` around none.
+    fn bounds(voxels: &[Voxel], stride: [u8; 3]) -> Option<(Self, Self)> {
+        let cells = voxels.par_iter().map(|&voxel| Self::scaled(voxel, stride));
+        cells.map(|cell| (cell, cell)).reduce_with(Self::united)
+    }
+
+    fn none() -> (Self, Self) {
+        let origin = Self { batch: 0, position: [0; 3] };
+        (origin, origin)
+    }
+}
+
+/// No step between cells.
+const UNIT: [u8; 3] = [1; 3];
+
 impl Keys {
     /// The keys of a cloud for a kernel that reaches this many cells along each axis.
     pub(super) fn of(voxels: &[Voxel], reach: [i32; 3]) -> Self {
-        let bounds = voxels.par_iter().map(|&voxel| (voxel, voxel)).reduce_with(|a, b| {
-            (
-                Voxel {
-                    batch: a.0.batch.min(b.0.batch),
-                    x: a.0.x.min(b.0.x),
-                    y: a.0.y.min(b.0.y),
-                    z: a.0.z.min(b.0.z),
-                },
-                Voxel {
-                    batch: a.1.batch.max(b.1.batch),
-                    x: a.1.x.max(b.1.x),
-                    y: a.1.y.max(b.1.y),
-                    z: a.1.z.max(b.1.z),
-                },
-            )
-        });
-        let (low, high) = bounds.unwrap_or_default();
-        match LinearGrid::around(low, high, reach) {
-            Some(grid) => {
-                Self::Linear(voxels.par_iter().map(|&voxel| grid.key(voxel)).collect(), grid)
-            }
-            None => Self::Wide(
-                voxels
-                    .iter()
-                    .map(|voxel| WideKey {
-                        batch: voxel.batch,
-                        position: [voxel.x, voxel.y, voxel.z].map(i64::from),
-                    })
-                    .collect(),
-            ),
+        let bounds = WideKey::bounds(voxels, UNIT).unwrap_or_else(WideKey::none);
+        Self::in_box(voxels, UNIT, LinearGrid::around(bounds, reach))
+    }
+
+    /// The keys of two clouds in one grid: of the inputs, and of the cells that the outputs'
+    /// windows begin at.
+    pub(super) fn of_both(
+        inputs: &[Voxel],
+        outputs: &[Voxel],
+        stride: [u8; 3],
+        reach: [i32; 3],
+    ) -> (Self, Self) {
+        let both = [WideKey::bounds(inputs, UNIT), WideKey::bounds(outputs, stride)];
+        let bounds = both.into_iter().flatten().reduce(WideKey::united);
+        let grid = LinearGrid::around(bounds.unwrap_or_else(WideKey::none), reach);
+        (Self::in_box(inputs, UNIT, grid), Self::in_box(outputs, stride, grid))
+    }
+
+    fn in_box(voxels: &[Voxel], stride: [u8; 3], grid: Option<LinearGrid>) -> Self {
+        let cells = voxels.par_iter().map(|&voxel| WideKey::scaled(voxel, stride));
+        match grid {
+            Some(grid) => Self::Linear(cells.map(|cell| grid.key(cell)).collect(), grid),
+            None => Self::Wide(cells.collect()),
         }
     }
 }

@@ -3,14 +3,16 @@
 mod build;
 mod keys;
 mod lists;
+mod outputs;
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use voxtune_shape::{KernelSize, Voxel};
 
 use lists::PairLists;
+pub use outputs::{downsampled, strided_outputs};
 
 /// One meeting of an input row and an output row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +49,22 @@ pub enum KernelMapError {
         /// The higher of the rows.
         second_row: usize,
     },
+    /// Two output rows are one cell, so an input meets both at one offset.
+    #[error(
+        "output rows {first_row} and {second_row} are both the voxel {voxel}: expected distinct \
+         output voxels"
+    )]
+    DuplicateOutput {
+        /// The cell.
+        voxel: Voxel,
+        /// The lower of the rows.
+        first_row: usize,
+        /// The higher of the rows.
+        second_row: usize,
+    },
+    /// Outputs have to be some way apart, or in the same place.
+    #[error("stride {0:?} is not one: expected at least 1 along each axis")]
+    ZeroStride([u8; 3]),
     /// Row numbers are 32-bit, and one of them is kept free.
     #[error("{rows} rows are too many: a kernel map holds at most {max}", max = u32::MAX - 1)]
     TooManyRows {
@@ -92,10 +110,10 @@ pub enum KernelMapError {
 pub struct KernelMap {
     n_in: usize,
     n_out: usize,
-    lists: PairLists,
+    lists: Arc<PairLists>,
     symmetric: bool,
     /// The lists seen from the input rows; symmetric maps never need them.
-    transposed: OnceLock<PairLists>,
+    transposed: OnceLock<Arc<PairLists>>,
 }
 
 impl KernelMap {
@@ -118,10 +136,35 @@ impl KernelMap {
         Ok(Self {
             n_in: voxels.len(),
             n_out: voxels.len(),
-            lists,
+            lists: Arc::new(lists),
             symmetric: true,
             transposed: OnceLock::new(),
         })
+    }
+
+    /// The map of a strided convolution: output row `o` meets the input row at `o · stride + offset`,
+    /// for each of [`KernelSize::offsets`].
+    ///
+    /// Any distinct output voxels will do: those of [`strided_outputs`], or [`downsampled`], or a
+    /// program's own, in any order. A cell of the outputs is as large as `stride` cells of the inputs;
+    /// a stride of 1 leaves its size, and has outputs where there are no inputs.
+    ///
+    /// Built as [`Self::submanifold`], of two clouds instead of one, and without a mirror image.
+    ///
+    /// # Errors
+    /// If two rows of a side are the same voxel, a stride is zero, or there are too many rows.
+    pub fn strided(
+        inputs: &[Voxel],
+        outputs: &[Voxel],
+        kernel: KernelSize,
+        stride: [u8; 3],
+    ) -> Result<Self, KernelMapError> {
+        check_stride(stride)?;
+        check_rows(inputs.len())?;
+        check_rows(outputs.len())?;
+        let lists = Arc::new(build::strided(inputs, outputs, kernel, stride)?);
+        let (n_in, n_out) = (inputs.len(), outputs.len());
+        Ok(Self { n_in, n_out, lists, symmetric: false, transposed: OnceLock::new() })
     }
 
     /// A map from its lists, one an offset, each sorted by output row.
@@ -154,7 +197,27 @@ impl KernelMap {
         let lists = PairLists::fill(n_out, &lens, |offset, pairs| {
             pairs.copy_from_slice(&lists[offset]);
         });
+        let lists = Arc::new(lists);
         Ok(Self { n_in, n_out, lists, symmetric: false, transposed: OnceLock::new() })
+    }
+
+    /// The map of the transposed convolution: for each offset the same pairs with the rows swapped. Of
+    /// the map of an encoder's strided layer it is that of the decoder's layer which undoes it. Both
+    /// share their lists.
+    #[must_use]
+    pub fn to_transposed(&self) -> Self {
+        Self {
+            n_in: self.n_out,
+            n_out: self.n_in,
+            lists: Arc::clone(self.swapped()),
+            symmetric: self.symmetric,
+            transposed: OnceLock::from(Arc::clone(&self.lists)),
+        }
+    }
+
+    /// The lists sorted by input row. Built by the first call and kept.
+    fn swapped(&self) -> &Arc<PairLists> {
+        self.transposed.get_or_init(|| Arc::new(self.lists.transposed(self.n_in)))
     }
 
     /// Input rows.
@@ -207,11 +270,7 @@ impl KernelMap {
     /// by the new output row. Free for symmetric maps; otherwise built by the first call and kept.
     #[must_use]
     pub fn transposed(&self) -> MapView<'_> {
-        let lists = if self.symmetric {
-            &self.lists
-        } else {
-            self.transposed.get_or_init(|| self.lists.transposed(self.n_in))
-        };
+        let lists = if self.symmetric { &self.lists } else { self.swapped() };
         MapView { n_in: self.n_out, n_out: self.n_in, lists, mirrored: self.symmetric }
     }
 
@@ -228,6 +287,10 @@ impl KernelMap {
 fn check_rows(rows: usize) -> Result<(), KernelMapError> {
     // The largest row number marks "none" while a map is built.
     if rows >= u32::MAX as usize { Err(KernelMapError::TooManyRows { rows }) } else { Ok(()) }
+}
+
+fn check_stride(stride: [u8; 3]) -> Result<(), KernelMapError> {
+    if stride.contains(&0) { Err(KernelMapError::ZeroStride(stride)) } else { Ok(()) }
 }
 
 /// A kernel map seen in one of its two directions.
@@ -281,5 +344,7 @@ impl<'a> MapView<'a> {
 
 pub(crate) use lists::SEGMENT_ROWS;
 
+#[cfg(test)]
+mod strided_tests;
 #[cfg(test)]
 mod tests;

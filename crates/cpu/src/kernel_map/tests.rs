@@ -28,7 +28,7 @@ fn assert_is_brute_force(voxels: &[Voxel], kernel: KernelSize) {
 }
 
 /// The transposed lists are the stored ones swapped and sorted, however they are kept.
-fn assert_is_transposed(map: &KernelMap) {
+pub(super) fn assert_is_transposed(map: &KernelMap) {
     let transposed = map.transposed();
     assert_eq!((transposed.n_in(), transposed.n_out()), (map.n_out(), map.n_in()));
     for offset in 0..map.kernel_volume() {
@@ -69,7 +69,7 @@ fn kernels() -> impl Strategy<Value = KernelSize> {
 }
 
 /// Distinct voxels in shuffled order, in a few small batches around an origin.
-fn clouds() -> impl Strategy<Value = Vec<Voxel>> {
+pub(super) fn clouds() -> impl Strategy<Value = Vec<Voxel>> {
     let voxel = (0..3_i32, -4..4_i32, -4..4_i32, -4..4_i32)
         .prop_map(|(batch, x, y, z)| Voxel::new(batch - 1, x, y, z));
     (proptest::collection::btree_set(voxel, 0..300), any::<[i32; 3]>(), 0..3_u8, any::<u64>())

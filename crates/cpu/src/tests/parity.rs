@@ -1,6 +1,7 @@
 //! Against float64, by the worst element.
 
 use super::*;
+use crate::kernel_map::strided_outputs;
 
 fn tolerance(op: &Operation) -> f64 {
     out_dtype(op).tolerance()
@@ -67,6 +68,24 @@ fn isolated_voxels_and_full_neighbourhoods() {
 fn maps_without_symmetry() {
     assert_parity_of_all(&strided_map(400, 170), 11, 21);
     assert_parity_of_all(&strided_map(90, 310), 11, 21);
+}
+
+#[test]
+fn strided_and_transposed_layers() {
+    let inputs = cloud(700);
+    for (extent, stride) in [([2; 3], [2; 3]), ([3; 3], [2; 3]), ([3, 1, 1], [2, 1, 1])] {
+        let kernel = KernelSize::try_from(extent).unwrap();
+        let outputs = strided_outputs(&inputs, kernel, stride).unwrap();
+        let map = KernelMap::strided(&inputs, &outputs, kernel, stride).unwrap();
+        for (map, transposed) in [(map.to_transposed(), true), (map, false)] {
+            for direction in Direction::ALL {
+                for dtype in DType::ALL {
+                    let op = op(direction, dtype, 11, 21);
+                    assert_parity(&Operation { kernel, stride, transposed, ..op }, &map);
+                }
+            }
+        }
+    }
 }
 
 #[test]
