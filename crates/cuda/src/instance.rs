@@ -29,6 +29,12 @@ impl Instance {
         Self::new("kernel_map.cu", &[])
     }
 
+    /// Building the maps of strided and transposed layers, beside [`Self::kernel_map`].
+    #[must_use]
+    pub fn strided_map() -> Self {
+        Self::new("strided_map.cu", &[])
+    }
+
     /// Clock and copy rate.
     #[must_use]
     pub fn probe() -> Self {

@@ -8,7 +8,7 @@
 //! | nvcc where there is none | [`cuda_toolkit`] |
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
-//! | which rows meet | [`MapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
+//! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
 //! | calls recorded once, launched often | [`Graph`] |
@@ -46,7 +46,7 @@ pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
 pub use graph::Graph;
 pub use instance::Instance;
-pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder};
+pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder, StridedMapBuilder};
 pub use noise::{Noise, NoiseFill};
 pub use timer::{CacheFlush, EventTimer, Probe};
 pub use toolchain::{Code, Compiled, Progress, Toolchain, find_compiled, source_hash};

@@ -22,7 +22,7 @@ pub struct Operation {
     pub kernel: KernelSize,
     /// Step between output cells along x, y and z.
     pub stride: [u8; 3],
-    /// Whether the layer inverts a strided one.
+    /// Whether the layer undoes a strided one, of this stride.
     pub transposed: bool,
     /// Channel groups.
     pub groups: u32,
@@ -39,6 +39,32 @@ impl Operation {
         kernel: KernelSize,
     ) -> Self {
         Self { direction, dtype, c_in, c_out, kernel, stride: [1; 3], transposed: false, groups: 1 }
+    }
+
+    /// A strided convolution: output `o` covers the inputs at `o · stride + offset`. One group.
+    #[must_use]
+    pub const fn strided(
+        direction: Direction,
+        dtype: DType,
+        c_in: u32,
+        c_out: u32,
+        kernel: KernelSize,
+        stride: [u8; 3],
+    ) -> Self {
+        Self { stride, ..Self::submanifold(direction, dtype, c_in, c_out, kernel) }
+    }
+
+    /// The layer that undoes a strided one: its inputs lie where that one's outputs do.
+    #[must_use]
+    pub const fn into_transposed(self) -> Self {
+        Self { transposed: true, ..self }
+    }
+
+    /// Whether outputs may lie just where inputs do, and every row meets itself: stride 1, not
+    /// transposed.
+    #[must_use]
+    pub const fn is_submanifold(&self) -> bool {
+        matches!(self.stride, [1, 1, 1]) && !self.transposed
     }
 
     /// The same layer in another direction.

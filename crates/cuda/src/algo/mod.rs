@@ -82,10 +82,8 @@ impl Algorithm {
     /// Whether the algorithm computes this operation at all.
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
-        let supported = op.groups == 1
-            && op.stride == [1; 3]
-            && !op.transposed
-            && op.kernel.volume() <= crate::map::MapBuilder::MAX_VOLUME;
+        // Kernels read row maps and pair lists, whatever layer these are of.
+        let supported = op.groups == 1 && op.kernel.volume() <= crate::map::MapBuilder::MAX_VOLUME;
         supported
             && match self.family {
                 Family::Mask(mask) => mask.applies(op),
@@ -471,15 +469,25 @@ mod tests {
     }
 
     #[test]
-    fn grouped_and_strided_layers_are_refused() {
+    fn grouped_layers_are_refused() {
         let kernel = KernelSize::submanifold(3).unwrap();
         let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
-        for op in [
-            Operation { groups: 2, ..op },
-            Operation { stride: [2; 3], ..op },
-            Operation { transposed: true, ..op },
-        ] {
-            assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
+        let op = Operation { groups: 2, ..op };
+        assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
+    }
+
+    /// Kernels know neither stride nor which side of a map is which: what a layer of the same
+    /// channels runs on inputs alone, it runs between two clouds.
+    #[test]
+    fn strided_and_transposed_layers_have_the_instances_of_submanifold_ones() {
+        for op in operations() {
+            for (stride, transposed) in [([2; 3], false), ([2, 1, 1], true), ([1; 3], true)] {
+                let across = Operation { stride, transposed, ..op };
+                for algorithm in algorithms() {
+                    assert_eq!(algorithm.instance(&across), algorithm.instance(&op));
+                }
+                assert_eq!(default_algorithm(&across).id(), default_algorithm(&op).id());
+            }
         }
     }
 

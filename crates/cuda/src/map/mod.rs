@@ -11,6 +11,7 @@
 //! | [`RowMap`] tables | `(volume, pitch)` int32: the row gathered at an offset, or -1 | for each [`RowOrder`] at its first launch |
 //! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
 
+mod across;
 mod counts;
 mod kernels;
 mod lazy;
@@ -18,10 +19,12 @@ mod order;
 mod pairs;
 mod rows;
 mod search;
+mod strided;
 
 pub use counts::MapCounts;
 pub(crate) use pairs::PairLists;
 pub(crate) use rows::{OrderedRows, RowMap};
+pub use strided::StridedMapBuilder;
 
 use std::sync::Arc;
 
@@ -31,9 +34,10 @@ use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::toolchain::Compiled;
-use counts::{Report, ReportPages};
+use counts::ReportPages;
 use kernels::{MapKernels, Window};
 use lazy::Lazy;
+use rows::Lookup;
 use search::Search;
 
 /// Most offsets that the kernels' tables hold.
@@ -110,47 +114,40 @@ impl MapBuilder {
         n: usize,
         kernel: KernelSize,
     ) -> Result<DeviceKernelMap> {
-        let volume = kernel.volume();
-        within("the number of offsets", volume, MAX_VOLUME)?;
-        within("the number of rows", n, MAX_ROWS)?;
-        within("the number of possible pairs", n.saturating_mul(volume), i32::MAX as usize)?;
-        let expected = n * size_of::<Voxel>();
-        if coords.len_bytes() < expected {
-            return Err(CudaError::Length {
-                what: "coordinates",
-                expected,
-                found: coords.len_bytes(),
-            });
-        }
-        let report = self.pages.take()?;
+        check_map(kernel, n)?;
+        check_cloud(coords, n)?;
         let window = Window::new(kernel);
-        let search = Search::insert(&self.kernels, coords, n)?;
+        let search = Arc::new(Search::insert(&self.kernels, &self.pages, coords, n)?);
         let masks = search.masks(&self.kernels, window, true)?;
-        search.rank(&self.kernels, volume, &report)?;
-        report.queued()?;
+        search.rank(&self.kernels, kernel.volume())?;
+        let lookup = Lookup::Within { search: Arc::clone(&search), window };
         Ok(DeviceKernelMap {
             kernels: Arc::clone(&self.kernels),
             kernel,
-            report,
+            inputs: Arc::clone(&search),
+            outputs: search,
             counts: Lazy::default(),
-            forward: RowMap::new(n, window, masks),
+            forward: Arc::new(RowMap::new(lookup, masks)),
             reverse: None,
             pairs: Lazy::default(),
-            search,
         })
     }
 
     /// Adds the map by input rows, which dgrad then reads instead of the mirror image of the
     /// forward map.
     ///
-    /// Correct for every map; needed where the map is not symmetric.
+    /// Correct for every map; needed where a submanifold map is not symmetric. A map between two clouds
+    /// has it already.
     ///
     /// # Errors
     /// Whatever the driver fails with.
     pub fn add_reverse(&self, map: &mut DeviceKernelMap) -> Result<()> {
-        let window = Window::new(map.kernel).reversed();
-        let masks = map.search.masks(&self.kernels, window, false)?;
-        map.reverse = Some(RowMap::new(map.n_in(), window, masks));
+        if let Lookup::Within { search, window } = map.forward.lookup() {
+            let window = window.reversed();
+            let masks = search.masks(&self.kernels, window, false)?;
+            let lookup = Lookup::Within { search: Arc::clone(search), window };
+            map.reverse = Some(Arc::new(RowMap::new(lookup, masks)));
+        }
         Ok(())
     }
 
@@ -160,10 +157,7 @@ impl MapBuilder {
     /// # Errors
     /// Whatever the driver fails with.
     pub fn add_order(&self, map: &DeviceKernelMap, order: RowOrder) -> Result<()> {
-        for rows in std::iter::once(&map.forward).chain(&map.reverse) {
-            map.ordered(rows, order)?;
-        }
-        Ok(())
+        map.row_maps().try_for_each(|rows| map.ordered(rows, order).map(|_| ()))
     }
 
     /// Makes the pair lists now, so that the first wgrad need not. Waits for the counts.
@@ -179,18 +173,37 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<()> {
     if found > limit { Err(CudaError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
 
+/// What the kernels' tables, row numbers and pair numbers hold: of a map in which so many rows have
+/// one pair an offset at most.
+fn check_map(kernel: KernelSize, rows: usize) -> Result<()> {
+    let volume = kernel.volume();
+    within("the number of offsets", volume, MAX_VOLUME)?;
+    within("the number of possible pairs", rows.saturating_mul(volume), i32::MAX as usize)
+}
+
+/// Whether rows can be numbered, and a buffer has the coordinates of all.
+fn check_cloud(coords: &DeviceBuffer, rows: usize) -> Result<()> {
+    within("the number of rows", rows, MAX_ROWS)?;
+    let (expected, found) = (rows * size_of::<Voxel>(), coords.len_bytes());
+    if found < expected {
+        return Err(CudaError::Length { what: "coordinates", expected, found });
+    }
+    Ok(())
+}
+
 /// Which input row meets which output row at which offset, in the device's memory.
 #[derive(Debug)]
 pub struct DeviceKernelMap {
     kernels: Arc<MapKernels>,
     pub(crate) kernel: KernelSize,
-    report: Report,
     counts: Lazy<MapCounts>,
-    search: Search,
+    inputs: Arc<Search>,
+    /// Those of a submanifold map are the inputs.
+    outputs: Arc<Search>,
     /// By output row.
-    pub(crate) forward: RowMap,
+    pub(crate) forward: Arc<RowMap>,
     /// By input row. A submanifold map needs none: it is its own mirror image.
-    pub(crate) reverse: Option<RowMap>,
+    pub(crate) reverse: Option<Arc<RowMap>>,
     pairs: Lazy<PairLists>,
 }
 
@@ -203,57 +216,78 @@ impl DeviceKernelMap {
 
     /// Input rows.
     #[must_use]
-    pub const fn n_in(&self) -> usize {
-        self.search.rows()
+    pub fn n_in(&self) -> usize {
+        self.inputs.rows()
     }
 
     /// Output rows.
     #[must_use]
-    pub const fn n_out(&self) -> usize {
-        self.search.rows()
+    pub fn n_out(&self) -> usize {
+        self.outputs.rows()
+    }
+
+    /// The map of the transposed convolution, which undoes the strided one that this map is of: for
+    /// each offset the same pairs, inputs as outputs. Both share what is by row, whoever makes it.
+    /// `None` of a submanifold map, whose layers undo each other.
+    #[must_use]
+    pub fn transposed(&self) -> Option<Self> {
+        let (Lookup::Across(_), Some(reverse)) = (self.forward.lookup(), &self.reverse) else {
+            return None;
+        };
+        Some(Self {
+            kernels: Arc::clone(&self.kernels),
+            kernel: self.kernel,
+            counts: Lazy::default(),
+            inputs: Arc::clone(&self.outputs),
+            outputs: Arc::clone(&self.inputs),
+            forward: Arc::clone(reverse),
+            reverse: Some(Arc::clone(&self.forward)),
+            pairs: Lazy::default(),
+        })
     }
 
     /// Rows and pairs. The first call waits until the map is built on the device.
     ///
     /// # Errors
-    /// [`CudaError::DuplicateVoxel`] if two voxels are equal; then no product over the map means
+    /// [`CudaError::DuplicateVoxel`] if two voxels of a side are equal; then no product over the map means
     /// anything. Whatever work queued before has failed with.
     pub fn counts(&self) -> Result<&MapCounts> {
         self.counts.get_or_try(|| {
-            let (n_in, n_out) = (self.n_in(), self.n_out());
-            if n_out == 0 {
-                return Ok(MapCounts { n_in, n_out, pairs: vec![0; self.kernel.volume()] });
+            let volume = self.kernel.volume();
+            if !Arc::ptr_eq(&self.inputs, &self.outputs) {
+                // Their pairs are the same from here; only whether they are distinct is asked.
+                self.inputs.wait(volume)?;
             }
-            let (has_duplicate, pairs) = self.report.wait(self.kernel.volume())?;
-            let duplicate = if has_duplicate { self.search.find_duplicate()? } else { None };
-            match duplicate {
-                Some((voxel, row)) => Err(CudaError::DuplicateVoxel { voxel, row }),
-                None => Ok(MapCounts { n_in, n_out, pairs }),
-            }
+            let pairs = self.outputs.wait(volume)?;
+            Ok(MapCounts { n_in: self.n_in(), n_out: self.n_out(), pairs })
         })
     }
 
     /// Whether dgrad can read the forward map mirrored.
-    pub(crate) const fn is_symmetric(&self) -> bool {
-        self.kernel.is_centred()
+    pub(crate) fn is_symmetric(&self) -> bool {
+        matches!(self.forward.lookup(), Lookup::Within { .. }) && self.kernel.is_centred()
+    }
+
+    fn row_maps(&self) -> impl Iterator<Item = &RowMap> {
+        std::iter::once(&*self.forward).chain(self.reverse.as_deref())
     }
 
     /// Whether every row map of it is held in this order.
     #[must_use]
     pub fn has_order(&self, order: RowOrder) -> bool {
-        std::iter::once(&self.forward).chain(&self.reverse).all(|rows| rows.has(order))
+        self.row_maps().all(|rows| rows.has(order))
     }
 
     /// One of its row maps in an order, made at the first call.
     pub(crate) fn ordered<'a>(&self, rows: &'a RowMap, order: RowOrder) -> Result<&'a OrderedRows> {
-        rows.in_order(&self.kernels, &self.search, order)
+        rows.in_order(&self.kernels, order)
     }
 
     /// The pair lists, made at the first call, which waits for the counts.
     pub(crate) fn pairs(&self) -> Result<&PairLists> {
         self.pairs.get_or_try(|| {
             let total = self.counts()?.total_pairs();
-            PairLists::new(&self.kernels, &self.search, &self.forward, total)
+            PairLists::new(&self.kernels, &self.forward, total)
         })
     }
 

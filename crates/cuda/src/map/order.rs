@@ -4,7 +4,6 @@
 use super::kernels::MapKernels;
 use super::mask_words;
 use super::rows::RowMap;
-use super::search::Search;
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::module::{Grid, arguments, block_count};
@@ -37,12 +36,8 @@ pub(super) const fn meeting_bytes(rows: usize) -> usize {
 
 /// The row of each position, sorted within segments. At most once for a row map: the words by which
 /// blocks meet are zeros only then.
-pub(super) fn sort_segments(
-    kernels: &MapKernels,
-    search: &Search,
-    map: &RowMap,
-) -> Result<DeviceBuffer> {
-    let (n, volume, device) = (map.rows, map.window().volume(), &kernels.device);
+pub(super) fn sort_segments(kernels: &MapKernels, map: &RowMap) -> Result<DeviceBuffer> {
+    let (n, volume, device) = (map.rows, map.volume(), &kernels.device);
     let mut rows = DeviceBuffer::alloc(device, n * 4)?;
     if n == 0 {
         return Ok(rows);
@@ -53,9 +48,9 @@ pub(super) fn sort_segments(
     let tile_counts = scratch.as_mut().address();
     let items = tile_counts + counts_bytes as u64;
     let (masks, counts, rows_at) =
-        (map.masks.as_ref().address(), search.counts(), rows.as_mut().address());
+        (map.masks.as_ref().address(), map.counts(), rows.as_mut().address());
     let (n, words, passes) = (n as i32, mask_words(volume) as i32, passes(volume) as i32);
-    let (volume, ticket) = (volume as i32, search.meeting_words(map.window()));
+    let (volume, ticket) = (volume as i32, map.meeting_words());
     let arrived = ticket + 4;
     // SAFETY: (u32*, int, int, int, int*, int, uint2*, int*, int*, int*, int*); `items` holds n items
     // twice, `tile_counts` every tile's digits; a segment's tiles place just what they have counted.
@@ -118,12 +113,8 @@ impl Layout {
 }
 
 /// The row of each position, sorted over all rows.
-pub(super) fn sort_all(
-    kernels: &MapKernels,
-    search: &Search,
-    map: &RowMap,
-) -> Result<DeviceBuffer> {
-    let (n, volume, device) = (map.rows, map.window().volume(), &kernels.device);
+pub(super) fn sort_all(kernels: &MapKernels, map: &RowMap) -> Result<DeviceBuffer> {
+    let (n, volume, device) = (map.rows, map.volume(), &kernels.device);
     let mut rows = DeviceBuffer::alloc(device, n * 4)?;
     if n == 0 {
         return Ok(rows);
@@ -136,7 +127,7 @@ pub(super) fn sort_all(
     let base = scratch.as_mut().address();
     let at = |byte: usize| base + byte as u64;
     let (masks, counts, rows_at) =
-        (map.masks.as_ref().address(), search.counts(), rows.as_mut().address());
+        (map.masks.as_ref().address(), map.counts(), rows.as_mut().address());
     let (n, words, passes) = (n as i32, mask_words(volume) as i32, layout.passes as i32);
     let (volume, keys, histogram) = (volume as i32, at(layout.keys()), at(layout.histogram(0)));
     // SAFETY: (u32*, int, int, int, int*, int, u32*, int*); masks and keys hold n rows, the histogram

@@ -2,8 +2,7 @@
 
 use super::kernels::{MapKernels, PAIR_ROWS};
 use super::mask_words;
-use super::rows::RowMap;
-use super::search::Search;
+use super::rows::{Lookup, RowMap};
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::module::{Grid, arguments};
@@ -19,14 +18,9 @@ pub(crate) struct PairLists {
 
 impl PairLists {
     /// Lists the `total` pairs of a map: counted by block, placed by prefix sums.
-    pub(super) fn new(
-        kernels: &MapKernels,
-        search: &Search,
-        forward: &RowMap,
-        total: usize,
-    ) -> Result<Self> {
-        let (n, window, device) = (forward.rows, forward.window(), &kernels.device);
-        let volume = window.volume();
+    pub(super) fn new(kernels: &MapKernels, forward: &RowMap, total: usize) -> Result<Self> {
+        let (n, device) = (forward.rows, &kernels.device);
+        let volume = forward.volume();
         let mut in_rows = DeviceBuffer::alloc(device, total * 4)?;
         let mut out_rows = DeviceBuffer::alloc(device, total * 4)?;
         if n == 0 {
@@ -36,28 +30,50 @@ impl PairLists {
         let mut pair_offset = DeviceBuffer::alloc(device, (volume + 1) * 4)?;
         let grid = Grid::covering(n, PAIR_ROWS)?;
         let mut blocks = DeviceBuffer::alloc(device, volume * grid.blocks[0] as usize * 4)?;
-        let (slots, capacity, places, ranks) = search.parts();
-        let (masks, counts) = (forward.masks.as_ref().address(), search.counts());
+        let (masks, counts) = (forward.masks.as_ref().address(), forward.counts());
         let (n, words, volume_arg) = (n as i32, mask_words(volume) as i32, volume as i32);
         let (blocks_at, length) = (blocks.as_mut().address(), grid.blocks[0] as i32);
         let offsets_at = pair_offset.as_mut().address();
         let (in_at, out_at) = (in_rows.as_mut().address(), out_rows.as_mut().address());
         let scan = Grid { blocks: [volume as u32, 1], threads: 1024, shared_bytes: 0 };
-        // SAFETY: (u32*, int, int, int, int*), (int*, int, int*, int, int*), (Slot*, u32, uint2*, int*,
-        // u32*, int, int, Window, int*, int*, int*); `blocks` holds volume × blocks counts, and the lists
-        // as many pairs as the masks have bits.
+        // SAFETY: (u32*, int, int, int, int*), (int*, int, int*, int, int*); `blocks` holds volume × blocks
+        // counts.
         unsafe {
             kernels.pair_count.launch(grid, arguments![masks, n, words, volume_arg, blocks_at])?;
             kernels
                 .pair_scan
                 .launch(scan, arguments![blocks_at, length, counts, volume_arg, offsets_at])?;
-            kernels.pair_lists.of(window).launch(
-                grid,
-                arguments![
-                    slots, capacity, places, ranks, masks, n, words, window, blocks_at, in_at,
-                    out_at
-                ],
-            )?;
+        }
+        match forward.lookup() {
+            Lookup::Within { search, window } => {
+                let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
+                // SAFETY: (Slot*, u32, uint2*, int*, u32*, int, int, Window, int*, int*, int*); the lists
+                // hold as many pairs as the masks have bits.
+                unsafe {
+                    kernels.pair_lists.of(window).launch(
+                        grid,
+                        arguments![
+                            slots, capacity, places, ranks, masks, n, words, window, blocks_at,
+                            in_at, out_at
+                        ],
+                    )?;
+                }
+            }
+            Lookup::Across(across) => {
+                let ((slots, capacity, ranks), (own_slots, places)) = across.parts();
+                let steps = across.steps;
+                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, int, int, Steps, int*, int*, int*); as
+                // above.
+                unsafe {
+                    across.kernels.pairs.launch(
+                        grid,
+                        arguments![
+                            slots, capacity, ranks, own_slots, places, masks, n, words, steps,
+                            blocks_at, in_at, out_at
+                        ],
+                    )?;
+                }
+            }
         }
         Ok(Self { in_rows, out_rows, pair_offset })
     }

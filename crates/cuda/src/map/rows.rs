@@ -1,5 +1,8 @@
 //! Tables and masks by position, in each order that is asked for.
 
+use std::sync::Arc;
+
+use super::across::Across;
 use super::kernels::{MapKernels, TABLE_THREADS, Window};
 use super::lazy::Lazy;
 use super::order::{sort_all, sort_segments};
@@ -15,10 +18,33 @@ pub(crate) struct RowMap {
     pub(crate) rows: usize,
     /// In natural order.
     pub(crate) masks: DeviceBuffer,
-    window: Window,
+    lookup: Lookup,
     natural: Lazy<OrderedRows>,
     sorted: Lazy<OrderedRows>,
     global: Lazy<OrderedRows>,
+}
+
+/// Where the rows that are gathered are found.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    /// Around the rows themselves.
+    Within {
+        /// The only cloud.
+        search: Arc<Search>,
+        window: Window,
+    },
+    /// In another cloud.
+    Across(Across),
+}
+
+impl Lookup {
+    /// The rows' own cloud.
+    fn own(&self) -> &Search {
+        match self {
+            Self::Within { search, .. } => search,
+            Self::Across(across) => &across.own,
+        }
+    }
 }
 
 /// A row map in one order.
@@ -39,9 +65,9 @@ impl OrderedRows {
 }
 
 impl RowMap {
-    pub(super) fn new(rows: usize, window: Window, masks: DeviceBuffer) -> Self {
+    pub(super) fn new(lookup: Lookup, masks: DeviceBuffer) -> Self {
         let (natural, sorted, global) = <_>::default();
-        Self { rows, masks, window, natural, sorted, global }
+        Self { rows: lookup.own().rows(), masks, lookup, natural, sorted, global }
     }
 
     const fn slot(&self, order: RowOrder) -> &Lazy<OrderedRows> {
@@ -52,27 +78,42 @@ impl RowMap {
         }
     }
 
-    pub(super) const fn window(&self) -> Window {
-        self.window
+    pub(super) const fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    pub(super) const fn volume(&self) -> usize {
+        match &self.lookup {
+            Lookup::Within { window, .. } => window.volume(),
+            Lookup::Across(across) => across.steps.volume(),
+        }
+    }
+
+    /// Address of the pairs of each offset, which are the same from either side.
+    pub(super) fn counts(&self) -> u64 {
+        self.lookup.own().counts()
+    }
+
+    /// Address of the words by which the blocks of its sort by segments meet.
+    pub(super) fn meeting_words(&self) -> u64 {
+        match &self.lookup {
+            Lookup::Within { search, window } => search.meeting_words(window.is_reversed()),
+            Lookup::Across(across) => across.own.meeting_words(false),
+        }
     }
 
     pub(super) fn has(&self, order: RowOrder) -> bool {
         self.slot(order).get().is_some()
     }
 
-    pub(super) fn in_order(
-        &self,
-        kernels: &MapKernels,
-        search: &Search,
-        order: RowOrder,
-    ) -> Result<&OrderedRows> {
+    pub(super) fn in_order(&self, kernels: &MapKernels, order: RowOrder) -> Result<&OrderedRows> {
         self.slot(order).get_or_try(|| {
             let rows = match order {
                 RowOrder::Natural => None,
-                RowOrder::Sorted => Some(sort_segments(kernels, search, self)?),
-                RowOrder::Global => Some(sort_all(kernels, search, self)?),
+                RowOrder::Sorted => Some(sort_segments(kernels, self)?),
+                RowOrder::Global => Some(sort_all(kernels, self)?),
             };
-            self.table(kernels, search, rows)
+            self.table(kernels, rows)
         })
     }
 
@@ -80,10 +121,9 @@ impl RowMap {
     fn table(
         &self,
         kernels: &MapKernels,
-        search: &Search,
         mut row_of_position: Option<DeviceBuffer>,
     ) -> Result<OrderedRows> {
-        let (n, volume) = (self.rows, self.window.volume());
+        let (n, volume) = (self.rows, self.volume());
         let (words, pitch) = (mask_words(volume), DeviceKernelMap::pitch(n));
         let mut table = DeviceBuffer::alloc(&kernels.device, volume * pitch * 4)?;
         let mut masks = match &row_of_position {
@@ -92,19 +132,40 @@ impl RowMap {
         };
         let rows_at = row_of_position.as_mut().map_or(0, |rows| rows.as_mut().address());
         let masks_at = masks.as_mut().map_or(0, |masks| masks.as_mut().address());
-        let (slots, capacity, places, ranks) = search.parts();
-        let (table_at, window) = (table.as_mut().address(), self.window);
+        let table_at = table.as_mut().address();
         let (n, words, pitch_arg) = (n as i32, words as i32, pitch as i64);
-        // SAFETY: (Slot*, u32, uint2*, int*, int, int, Window, int*, i64, int*, u32*); the order, where
-        // there is one, is a permutation of n rows; table and masks have the lengths allocated above.
-        unsafe {
-            kernels.table.of(window).launch(
-                Grid::covering(pitch, TABLE_THREADS)?,
-                arguments![
-                    slots, capacity, places, ranks, n, words, window, rows_at, pitch_arg, table_at,
-                    masks_at
-                ],
-            )?;
+        let grid = Grid::covering(pitch, TABLE_THREADS)?;
+        match &self.lookup {
+            Lookup::Within { search, window } => {
+                let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
+                // SAFETY: (Slot*, u32, uint2*, int*, int, int, Window, int*, i64, int*, u32*); the order,
+                // where there is one, is a permutation of n rows; table and masks have the lengths
+                // allocated above.
+                unsafe {
+                    kernels.table.of(window).launch(
+                        grid,
+                        arguments![
+                            slots, capacity, places, ranks, n, words, window, rows_at, pitch_arg,
+                            table_at, masks_at
+                        ],
+                    )?;
+                }
+            }
+            Lookup::Across(across) => {
+                let ((slots, capacity, ranks), (own_slots, places)) = across.parts();
+                let steps = across.steps;
+                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, int, int, Steps, int*, i64, int*, u32*); as
+                // above.
+                unsafe {
+                    across.kernels.table.launch(
+                        grid,
+                        arguments![
+                            slots, capacity, ranks, own_slots, places, n, words, steps, rows_at,
+                            pitch_arg, table_at, masks_at
+                        ],
+                    )?;
+                }
+            }
         }
         Ok(OrderedRows { row_of_position, table, masks })
     }

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use voxtune_shape::Voxel;
 
-use super::counts::Report;
+use super::counts::{Report, ReportPages};
 use super::kernels::{MapKernels, ROW_THREADS, Window};
 use super::mask_words;
 use super::order::meeting_bytes;
 use crate::buffer::DeviceBuffer;
-use crate::error::Result;
-use crate::module::{Grid, arguments};
+use crate::error::{CudaError, Result};
+use crate::module::{Grid, Kernel, arguments};
 
 /// `Slot` of the kernels.
 const SLOT_BYTES: usize = 32;
@@ -30,6 +30,8 @@ pub(super) struct Search {
     rows: usize,
     capacity: usize,
     buffer: DeviceBuffer,
+    /// What building it tells the host.
+    report: Report,
 }
 
 impl Search {
@@ -75,9 +77,9 @@ impl Search {
         (slots, self.capacity as u32, self.address(self.places()), self.address(self.ranks()))
     }
 
-    /// Zeros for one sort by segments.
-    pub(super) fn meeting_words(&self, window: Window) -> u64 {
-        self.address(self.meetings(window.is_reversed()))
+    /// Zeros for one sort by segments of the rows, and, `reverse`, for one more.
+    pub(super) fn meeting_words(&self, reverse: bool) -> u64 {
+        self.address(self.meetings(reverse))
     }
 
     /// Where the pairs of each offset are counted.
@@ -86,10 +88,15 @@ impl Search {
     }
 
     /// Hashes the voxels.
-    pub(super) fn insert(kernels: &MapKernels, coords: &DeviceBuffer, n: usize) -> Result<Self> {
+    pub(super) fn insert(
+        kernels: &MapKernels,
+        pages: &ReportPages,
+        coords: &DeviceBuffer,
+        n: usize,
+    ) -> Result<Self> {
         let device = &kernels.device;
-        let mut search =
-            Self { rows: n, capacity: Self::capacity(n), buffer: DeviceBuffer::alloc(device, 0)? };
+        let (capacity, buffer) = (Self::capacity(n), DeviceBuffer::alloc(device, 0)?);
+        let mut search = Self { rows: n, capacity, buffer, report: pages.take()? };
         search.buffer = DeviceBuffer::alloc(device, search.len_bytes())?;
         let zeros = 0..search.places();
         search.buffer.as_mut().get(zeros).expect("zeros lie in the buffer").fill(0)?;
@@ -126,9 +133,7 @@ impl Search {
         let (rows, words, masks_at) = (self.rows as i32, words as i32, masks.as_mut().address());
         let cursor = if counted { self.address(self.control()) } else { 0 };
         let counts = self.counts();
-        let most = kernels.device.identity().units * BLOCKS_A_UNIT;
-        let mut grid = Grid::covering(self.rows, ROW_THREADS)?;
-        grid.blocks[0] = grid.blocks[0].min(most);
+        let grid = looping_grid(kernels, self.rows)?;
         // SAFETY: (Slot*, u32, uint2*, int, int, Window, u32*, int*, int*); every row has its place,
         // and the control words hold a cursor and as many counts as a window has offsets.
         unsafe {
@@ -140,26 +145,59 @@ impl Search {
         Ok(masks)
     }
 
+    /// Gives every brick its place among the ranks, where no masks are made that do.
+    pub(super) fn place_bricks(&self, kernel: &Kernel) -> Result<()> {
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let (slots, _, places, _) = self.parts();
+        let (rows, cursor) = (self.rows as i32, self.address(self.control()));
+        // SAFETY: (Slot*, uint2*, int, int*); every row has its place, and the first control word is the
+        // cursor.
+        unsafe {
+            kernel.launch(
+                Grid::covering(self.rows, ROW_THREADS)?,
+                arguments![slots, places, rows, cursor],
+            )
+        }
+    }
+
     /// Lists the rows by brick, and reports duplicates and counts.
-    pub(super) fn rank(&self, kernels: &MapKernels, volume: usize, report: &Report) -> Result<()> {
+    pub(super) fn rank(&self, kernels: &MapKernels, volume: usize) -> Result<()> {
         if self.rows == 0 {
             return Ok(());
         }
         let (slots, _, places, ranks) = self.parts();
         let (rows, length) = (self.rows as i32, 1 + volume as i32);
-        let (counted, report) = (self.address(self.control()) + DUPLICATE, report.address());
+        let (counted, report) = (self.address(self.control()) + DUPLICATE, self.report.address());
         // SAFETY: (Slot*, uint2*, int, int*, int*, int, int*); the bricks' places among the ranks add
         // up to at most n; the report holds a flag and the counts.
         unsafe {
             kernels.ranks.launch(
                 Grid::covering(self.rows.max(1 + volume), ROW_THREADS)?,
                 arguments![slots, places, rows, ranks, counted, length, report],
-            )
+            )?;
+        }
+        self.report.queued()
+    }
+
+    /// Waits for the pairs of each offset that the rows were found to have.
+    ///
+    /// # Errors
+    /// [`CudaError::DuplicateVoxel`] if two rows share a cell.
+    pub(super) fn wait(&self, volume: usize) -> Result<Vec<usize>> {
+        if self.rows == 0 {
+            return Ok(vec![0; volume]);
+        }
+        let (has_duplicate, pairs) = self.report.wait(volume)?;
+        match if has_duplicate { self.find_duplicate()? } else { None } {
+            Some((voxel, row)) => Err(CudaError::DuplicateVoxel { voxel, row }),
+            None => Ok(pairs),
         }
     }
 
     /// The first row whose voxel an earlier row has. Slow: every place is read back.
-    pub(super) fn find_duplicate(&self) -> Result<Option<(Voxel, usize)>> {
+    fn find_duplicate(&self) -> Result<Option<(Voxel, usize)>> {
         let places: Vec<u64> = self.buffer.download(self.places(), self.rows)?;
         let mut seen = HashSet::with_capacity(self.rows);
         let (slot_of, cell_of) =
@@ -171,6 +209,14 @@ impl Search {
         let words: Vec<u32> = self.buffer.download(slot * SLOT_BYTES, SLOT_BYTES / 4)?;
         Ok(Some((voxel(&words, cell), row)))
     }
+}
+
+/// A grid of kernels that loop over the rows.
+pub(super) fn looping_grid(kernels: &MapKernels, rows: usize) -> Result<Grid> {
+    let most = kernels.device.identity().units * BLOCKS_A_UNIT;
+    let mut grid = Grid::covering(rows, ROW_THREADS)?;
+    grid.blocks[0] = grid.blocks[0].min(most);
+    Ok(grid)
 }
 
 /// The voxel in a cell of the brick that a slot's words describe: the key, the cells that have rows,

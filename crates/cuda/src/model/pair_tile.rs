@@ -71,13 +71,14 @@ impl PairTile {
         })
     }
 
-    /// Chunks of all offsets, at least one: the centre has as many pairs as rows, the others share
-    /// the rest.
+    /// Chunks of all offsets, at least one: the centre of a submanifold map has as many pairs as rows,
+    /// the others share the rest. No offset of another map stands out.
     fn units(&self, op: &Operation, size: MapSize) -> f64 {
         let depth = self.depth as usize;
         let chunk = size.pairs.div_ceil(self.split as usize).next_multiple_of(depth).max(depth);
-        let others = op.kernel.volume() - 1;
-        let centre = size.n_out.min(size.pairs);
+        let is_submanifold = op.is_submanifold();
+        let others = op.kernel.volume() - usize::from(is_submanifold);
+        let centre = if is_submanifold { size.n_out.min(size.pairs) } else { 0 };
         let of_another = (size.pairs - centre).checked_div(others).unwrap_or(0);
         (centre.div_ceil(chunk) + others * of_another.div_ceil(chunk)).max(1) as f64
     }
