@@ -26,6 +26,7 @@ mod listing;
 mod missing;
 mod populating;
 mod scan;
+mod strided;
 mod suite;
 mod verifying;
 mod worker;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     missing::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
+    strided::add(&mut suite);
     worker::add(&mut suite);
     verifying::add(&mut suite);
     let left_out = suite.left_out();

@@ -73,8 +73,12 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
 
 /// Every instance that a populate of the preset's layers may ask for.
 fn instances(preset: Preset, capability: ComputeCapability) -> Vec<Instance> {
-    let mut instances =
-        BTreeSet::from([Instance::kernel_map(), Instance::noise(), Instance::probe()]);
+    let mut instances = BTreeSet::from([
+        Instance::kernel_map(),
+        Instance::strided_map(),
+        Instance::noise(),
+        Instance::probe(),
+    ]);
     instances.extend(DType::ALL.map(Instance::reference));
     let grid = preset.grid();
     for &dtype in &grid.dtypes {

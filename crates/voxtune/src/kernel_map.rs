@@ -1,7 +1,7 @@
 //! Which input rows meet which output rows, on a device.
 
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_shape::{KernelSize, Operation, ShapeKey, VoxelBucket};
+use voxtune_shape::{Direction, KernelSize, Operation, ShapeKey, VoxelBucket};
 
 /// Row and pair counts of a kernel map: what a key follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,15 @@ impl MapCounts {
         ShapeKey::new(operation, self.n_in, self.n_out, self.pairs)
     }
 
+    /// Rows of what a direction computes; those of a weight's gradient are summed over outputs.
+    #[must_use]
+    pub const fn result_rows(self, direction: Direction) -> usize {
+        match direction {
+            Direction::Forward | Direction::Wgrad => self.n_out,
+            Direction::Dgrad => self.n_in,
+        }
+    }
+
     /// Counts in the middle of a key's classes, by ratio.
     #[must_use]
     pub fn typical(key: &ShapeKey) -> Self {
@@ -33,7 +42,8 @@ impl MapCounts {
     }
 }
 
-/// A kernel map where its device can read it. Built by [`crate::Voxels::kernel_map`].
+/// A kernel map where its device can read it. Built by [`crate::Voxels::kernel_map`], and between two
+/// sets of voxels by [`crate::Voxels::strided`] and [`crate::Voxels::map_to`].
 #[derive(Debug)]
 pub struct KernelMap {
     counts: MapCounts,
@@ -58,6 +68,20 @@ impl KernelMap {
         let cuda = map.counts()?;
         let counts = MapCounts { n_in: cuda.n_in, n_out: cuda.n_out, pairs: cuda.total_pairs() };
         Ok(Self { counts, place: Place::Cuda(Box::new(map)) })
+    }
+
+    /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
+    /// encoder's: for each offset the same pairs, inputs as outputs. Nothing is built anew. `None` of a
+    /// submanifold map, over which layers undo each other.
+    #[must_use]
+    pub fn transposed(&self) -> Option<Self> {
+        let MapCounts { n_in, n_out, pairs } = self.counts;
+        let place = match &self.place {
+            Place::Host(map) if map.is_symmetric() => return None,
+            Place::Host(map) => Place::Host(map.to_transposed()),
+            Place::Cuda(map) => Place::Cuda(Box::new(map.transposed()?)),
+        };
+        Some(Self { counts: MapCounts { n_in: n_out, n_out: n_in, pairs }, place })
     }
 
     /// The map in host memory; `None` if it is a GPU's.

@@ -74,4 +74,39 @@ impl Voxels {
         // Two threads may build the same map at once: both are equal, and the first is kept.
         Ok(Arc::clone(slot.get_or_init(|| map)))
     }
+
+    /// The outputs of a strided layer over these voxels, and the map to them: every voxel whose window
+    /// holds one of these, sorted ([`voxtune_cpu::strided_outputs`]). Its key is that of an
+    /// [`Operation::strided`](voxtune_shape::Operation::strided).
+    ///
+    /// The outputs are found on the host.
+    ///
+    /// # Errors
+    /// If two cells are equal, a stride is zero, or the device cannot hold the map.
+    pub fn strided(
+        &self,
+        kernel: KernelSize,
+        stride: [u8; 3],
+    ) -> Result<(Self, KernelMap), ConvError> {
+        let Inner { device, cells, .. } = &*self.inner;
+        let outputs = device.install(|| voxtune_cpu::strided_outputs(cells, kernel, stride))?;
+        let outputs = Self::new(device, outputs)?;
+        let map = self.map_to(&outputs, kernel, stride)?;
+        Ok((outputs, map))
+    }
+
+    /// The map of a strided layer from these voxels to outputs of the caller's: output `o` meets the
+    /// input at `o · stride + offset`, for each of [`KernelSize::offsets`]. Any distinct outputs will
+    /// do, with a stride of 1 also finer or other ones than a layer would make.
+    ///
+    /// # Errors
+    /// If two cells of a side are equal, a stride is zero, or the device cannot hold the map.
+    pub fn map_to(
+        &self,
+        outputs: &Self,
+        kernel: KernelSize,
+        stride: [u8; 3],
+    ) -> Result<KernelMap, ConvError> {
+        self.inner.device.build_strided_map(&self.inner.cells, outputs.cells(), kernel, stride)
+    }
 }

@@ -77,6 +77,7 @@ impl Contents {
 
     fn add_utilities(&mut self) {
         self.add(Some(Instance::kernel_map()), Role::Utility);
+        self.add(Some(Instance::strided_map()), Role::Utility);
         self.add(Some(Instance::probe()), Role::Utility);
         for dtype in DType::ALL {
             self.add(Some(Instance::reference(dtype)), Role::Utility);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use voxtune_cuda::{
     Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
-    EventTimer, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, Verifier,
+    EventTimer, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, StridedMapBuilder,
+    Verifier,
 };
 use voxtune_shape::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
 
@@ -19,6 +20,7 @@ pub(crate) struct CudaBackend {
     store: Arc<KernelStore>,
     cublas: Option<Arc<Cublas>>,
     map_builder: OnceLock<MapBuilder>,
+    strided_builder: OnceLock<StridedMapBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
     workspace: Mutex<DeviceBuffer>,
     /// Workspaces that grew out of use, and that graphs may read and write.
@@ -57,6 +59,7 @@ impl CudaBackend {
             store,
             cublas,
             map_builder: OnceLock::new(),
+            strided_builder: OnceLock::new(),
             prepared: RwLock::default(),
             workspace,
             retired: Mutex::default(),
@@ -112,6 +115,17 @@ impl CudaBackend {
         }
         let builder = MapBuilder::new(&self.device, &*self.store.get(&Instance::kernel_map())?)?;
         Ok(self.map_builder.get_or_init(|| builder))
+    }
+
+    /// The builder of maps between two clouds, loaded at the first use: most programs that need none
+    /// should not wait for it.
+    pub(super) fn strided_builder(&self) -> Result<&StridedMapBuilder, CudaError> {
+        if let Some(builder) = self.strided_builder.get() {
+            return Ok(builder);
+        }
+        let compiled = self.store.get(&Instance::strided_map())?;
+        let builder = StridedMapBuilder::new(self.builder()?, &compiled)?;
+        Ok(self.strided_builder.get_or_init(|| builder))
     }
 
     /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop` is set.

@@ -342,6 +342,21 @@ impl Device {
         let map = self.install(|| voxtune_cpu::KernelMap::submanifold(cells, kernel))?;
         Ok(KernelMap::from_host(map))
     }
+
+    pub(crate) fn build_strided_map(
+        &self,
+        inputs: &[Voxel],
+        outputs: &[Voxel],
+        kernel: KernelSize,
+        stride: [u8; 3],
+    ) -> Result<KernelMap, ConvError> {
+        if let Some(cuda) = &self.inner.cuda {
+            let map = cuda.strided_builder()?.build(inputs, outputs, kernel, stride)?;
+            return Ok(KernelMap::from_cuda(map)?);
+        }
+        let map = || voxtune_cpu::KernelMap::strided(inputs, outputs, kernel, stride);
+        Ok(KernelMap::from_host(self.install(map)?))
+    }
 }
 
 fn all_threads() -> usize {

@@ -28,7 +28,7 @@ impl Algorithm for CpuAlgorithm {
     }
 
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
-        self.0.in_auto_pool(operation, counts.n_out)
+        self.0.in_auto_pool(operation, counts.result_rows(operation.direction))
     }
 
     fn is_default(&self, operation: &Operation) -> bool {

@@ -52,7 +52,7 @@ fn listed(
         .collect()
 }
 
-/// Offsets of the kernels that constants were fitted to, 3×3×3.
+/// Offsets of the kernels that constants were fitted to, 3×3×3, in submanifold layers.
 const FITTED_VOLUME: usize = 27;
 
 impl CudaAlgorithm {
@@ -79,14 +79,16 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
-        self.algorithm.in_auto_pool(operation, counts.n_out)
+        self.algorithm.in_auto_pool(operation, counts.result_rows(operation.direction))
     }
 
     fn estimate(&self, operation: &Operation, counts: MapCounts) -> Option<Estimate> {
         let MapCounts { n_in, n_out, pairs } = counts;
         let size = MapSize { n_in, n_out, pairs };
         let time_ns = self.algorithm.modelled_ns(operation, size, &self.rates)?;
-        let is_fitted = self.rates.is_measured && operation.kernel.volume() == FITTED_VOLUME;
+        let is_fitted = self.rates.is_measured
+            && operation.kernel.volume() == FITTED_VOLUME
+            && operation.is_submanifold();
         Some(Estimate { time_ns, is_fitted })
     }
 
