@@ -30,7 +30,7 @@ pub struct CheckArguments {
     /// Only algorithms whose id contains this text
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     filter: String,
-    /// Steps to run: maps, float64, shapes, clouds, repeats, large, race [default: all but race; quick:
+    /// Steps to run: maps, float64, shapes, epilogue, strided, clouds, repeats, large, race [default: all but race; quick:
     /// neither large]. Race runs every instance once and compares nothing: for race detectors
     #[arg(long, value_name = "STEP", num_args = 1..)]
     steps: Option<Vec<Step>>,

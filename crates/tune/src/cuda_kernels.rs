@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use voxtune::{DType, Operation};
 use voxtune_cuda::{
     Algorithm, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder, Prepared, Probe,
-    Result, Toolchain, Verifier, find_compiled,
+    Result, StridedMapBuilder, Toolchain, Verifier, find_compiled,
 };
 
 /// A device with a folder of compiled instances, and a compiler for those that it lacks.
@@ -145,6 +145,14 @@ impl CudaKernels {
     pub fn map_builder(&mut self) -> Result<MapBuilder> {
         let device = self.device.clone();
         MapBuilder::new(&device, self.compiled(&Instance::kernel_map())?)
+    }
+
+    /// A builder of maps between two clouds.
+    ///
+    /// # Errors
+    /// If its kernels cannot be had.
+    pub fn strided_map_builder(&mut self, maps: &MapBuilder) -> Result<StridedMapBuilder> {
+        StridedMapBuilder::new(maps, self.compiled(&Instance::strided_map())?)
     }
 
     /// A probe of the device's rates.

@@ -48,8 +48,12 @@ impl Checker<'_> {
     }
 }
 
-/// The product of the values that [`Product::new`] draws.
-fn on_host(op: &Operation, host: &KernelMap, [first, second, _]: [usize; 3]) -> Vec<f64> {
+/// The product of the values that [`Product::new`] draws from the seed 5.
+pub(super) fn on_host(
+    op: &Operation,
+    host: &KernelMap,
+    [first, second, _]: [usize; 3],
+) -> Vec<f64> {
     let (first, second) = (random(op.dtype, first, 10), random(op.dtype, second, 11));
     let computed = match op.direction {
         Direction::Forward => reference::forward(op, host, &first, &second),

@@ -31,7 +31,7 @@ pub(super) fn check(builder: &MapBuilder, quick: bool, named: &[NamedCloud]) -> 
     Ok(findings)
 }
 
-fn clouds(quick: bool) -> Vec<(String, Vec<Voxel>)> {
+pub(super) fn clouds(quick: bool) -> Vec<(String, Vec<Voxel>)> {
     let mut clouds = vec![
         ("nothing".to_owned(), Vec::new()),
         ("one voxel".to_owned(), vec![Voxel::new(0, 7, -3, 0)]),
@@ -123,7 +123,7 @@ fn compare_pairs(map: &DeviceKernelMap, host: &KernelMap, n: usize) -> Result<Op
 }
 
 /// What is wrong with the rows of an order, its table or its masks, given the natural table.
-fn disorder(
+pub(super) fn disorder(
     rows: &[i32],
     table: &[i32],
     ordered: &[i32],

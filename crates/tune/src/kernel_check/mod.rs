@@ -6,6 +6,7 @@
 //! | [`Step::Float64`] | the host's float64 products |
 //! | [`Step::Shapes`] | float64 on the device: odd channels, edge row counts, hard clouds, exact integers, one-hot weights, misaligned operands |
 //! | [`Step::Epilogue`] | float64 on the device, itself compared with the host's: every combination of parts |
+//! | [`Step::Strided`] | the host's maps between two clouds; float64 on the device, of strided and transposed layers |
 //! | [`Step::Clouds`] | float64 on the device, on clouds as users have them: the table of worst errors |
 //! | [`Step::Repeats`] | themselves, bit by bit |
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
@@ -24,6 +25,7 @@ mod maps;
 mod products;
 mod race;
 mod repeats;
+mod strided;
 mod worst;
 
 use std::collections::BTreeMap;
@@ -56,6 +58,8 @@ pub enum Step {
     Shapes,
     /// Forward products with scale, bias, residual and ReLU.
     Epilogue,
+    /// Strided and transposed layers.
+    Strided,
     /// The table of worst errors.
     Clouds,
     /// Bitwise repeats.
@@ -69,17 +73,18 @@ pub enum Step {
 /// A text that names no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown step `{0}`: expected maps, float64, shapes, epilogue, clouds, repeats, large or race"
+    "unknown step `{0}`: expected maps, float64, shapes, epilogue, strided, clouds, repeats, large or race"
 )]
 pub struct UnknownStep(String);
 
 impl Step {
     /// Every step, in the order in which they run.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Maps,
         Self::Float64,
         Self::Shapes,
         Self::Epilogue,
+        Self::Strided,
         Self::Clouds,
         Self::Repeats,
         Self::Large,
@@ -94,6 +99,7 @@ impl Step {
             Self::Float64 => "float64",
             Self::Shapes => "shapes",
             Self::Epilogue => "epilogue",
+            Self::Strided => "strided",
             Self::Clouds => "clouds",
             Self::Repeats => "repeats",
             Self::Large => "large",
@@ -265,6 +271,7 @@ pub fn check(
             Step::Float64 => checker.float64()?,
             Step::Shapes => checker.shapes(&cases)?,
             Step::Epilogue => checker.epilogues()?,
+            Step::Strided => checker.strided()?,
             Step::Clouds => checker.clouds(&options.clouds)?,
             Step::Repeats => checker.repeats()?,
             Step::Large => checker.large()?,
@@ -290,13 +297,14 @@ fn instances(
         match step {
             Step::Shapes => operations.extend(cases.iter().map(|case| case.op)),
             Step::Epilogue => operations.extend(epilogue::operations(options.quick)),
+            Step::Strided => operations.extend(strided::operations(options.quick)),
             Step::Clouds => operations.extend(products::table_operations(options.quick)),
             Step::Repeats => operations.extend(repeats::operations()),
             Step::Large => operations.extend(large::operations()),
             Step::Maps | Step::Float64 | Step::Race => {}
         }
     }
-    let mut instances = vec![Instance::kernel_map()];
+    let mut instances = vec![Instance::kernel_map(), Instance::strided_map()];
     instances.extend(DType::ALL.map(Instance::reference));
     if options.runs(Step::Race) {
         let runs = race::runs(options, |algorithm, op| kernels.available(algorithm, op));
@@ -325,10 +333,15 @@ impl Checker<'_> {
         if reverse {
             self.builder.add_reverse(&mut map)?;
         }
-        for algorithm in algorithms().iter().filter(|algorithm| self.options.names(algorithm)) {
-            self.builder.add_order(&map, algorithm.row_order())?;
-        }
+        self.add_orders(&map)?;
         Ok(map)
+    }
+
+    fn add_orders(&self, map: &DeviceKernelMap) -> Result<(), CheckError> {
+        for algorithm in algorithms().iter().filter(|algorithm| self.options.names(algorithm)) {
+            self.builder.add_order(map, algorithm.row_order())?;
+        }
+        Ok(())
     }
 
     fn verifier(&mut self, dtype: DType) -> Result<&Verifier, CheckError> {

@@ -31,12 +31,12 @@ pub(super) fn table_operations(quick: bool) -> Vec<Operation> {
 }
 
 /// A product that every algorithm is to compute.
-struct Question<'a> {
-    op: Operation,
-    map: &'a DeviceKernelMap,
-    fill: Fill,
+pub(super) struct Question<'a> {
+    pub(super) op: Operation,
+    pub(super) map: &'a DeviceKernelMap,
+    pub(super) fill: Fill,
     /// How failures call it.
-    what: String,
+    pub(super) what: String,
 }
 
 impl Checker<'_> {
@@ -75,7 +75,7 @@ impl Checker<'_> {
         Ok(findings)
     }
 
-    fn compare_all(
+    pub(super) fn compare_all(
         &mut self,
         question: &Question<'_>,
         mut product: Product,

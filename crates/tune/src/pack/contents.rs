@@ -170,11 +170,12 @@ mod tests {
         for target in Target::ALL {
             let contents = Contents::of(target, None);
             assert!(contents.instances.contains_key(&Instance::kernel_map()));
+            assert!(contents.instances.contains_key(&Instance::strided_map()));
             for operation in shipped_operations() {
                 let default = default_algorithm(&operation).instance(&operation).unwrap();
                 assert!(contents.instances.contains_key(&default), "{operation}");
             }
-            assert_eq!(contents.count(Role::Utility), 5);
+            assert_eq!(contents.count(Role::Utility), 6);
         }
     }
 
