@@ -21,7 +21,8 @@ use crate::{GradeKind, MapCounts};
 ///
 /// A process writes each key once. A line is one append, so that lines of different processes never
 /// mix, and none is written past the limit. A journal that cannot be written is given up with a
-/// warning: no call fails for it.
+/// warning: no call fails for it. Only submanifold layers are written: a line is a layer over one cloud,
+/// as populate measures it.
 #[derive(Debug)]
 pub struct MissJournal {
     path: PathBuf,
@@ -64,6 +65,9 @@ impl MissJournal {
     }
 
     pub(crate) fn record(&self, missed: &Missed<'_>) {
+        if !missed.key.operation.is_submanifold() {
+            return;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.closed || !state.seen.insert(*missed.key) {
             return;
@@ -153,6 +157,19 @@ mod tests {
             )
         };
         assert_eq!(std::fs::read_to_string(&path).unwrap(), line(32) + &line(48));
+    }
+
+    #[test]
+    fn layers_between_two_clouds_are_not_taken_for_submanifold_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("misses");
+        let journal = MissJournal::new(&path);
+        let key = key(32);
+        for (stride, transposed) in [([2; 3], false), ([1; 3], true)] {
+            let operation = Operation { stride, transposed, ..key.operation };
+            record(&journal, &ShapeKey { operation, ..key });
+        }
+        assert!(!path.exists());
     }
 
     #[test]
