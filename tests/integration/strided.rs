@@ -65,7 +65,7 @@ fn assert_product(device: &Device, op: &Operation, map: &KernelMap) {
         }
         families.push(algorithm.id().family());
         out.poison(device).unwrap();
-        let launch = Launch { operation: op, map, a: &a, b: &b, out: &mut out };
+        let launch = Launch { operation: op, map, a: &a, b: &b, out: &mut out, epilogue: None };
         device.registry().run(&**algorithm, device, launch).unwrap();
         let error = reference.worst_error(device, &out).unwrap();
         let of_result = if op.direction == Direction::Wgrad { DType::Float32 } else { op.dtype };
