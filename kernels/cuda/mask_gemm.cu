@@ -18,7 +18,8 @@
 // * A warp skips a fragment of 16 rows in which no row has the offset.
 // * Channels past c_gathered are filled with zeros in both operands (0 * stale NaN is NaN). Channels past c_result are
 //   computed and never stored.
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise repeatable.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise
+//   repeatable.
 //
 // Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //

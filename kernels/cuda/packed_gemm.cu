@@ -16,7 +16,8 @@
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
 // * Channels past c_gathered and offsets past the volume are zeros in both operands (0 * stale NaN is NaN).
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise repeatable.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise
+//   repeatable.
 //
 // Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //

@@ -17,8 +17,8 @@
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
 // * Channels past c_gathered are zeros in both operands (0 * stale NaN is NaN). Channels past c_result are never stored.
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in ascending order of offsets: bitwise
-//   repeatable.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in ascending order of offsets:
+//   bitwise repeatable.
 //
 // Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
