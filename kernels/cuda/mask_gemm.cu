@@ -60,8 +60,6 @@ constexpr int A_BYTES = TileA::bytes(ROWS);
 constexpr int B_BYTES = TileB::bytes(B_LINES);
 constexpr int STAGE_BYTES = A_BYTES + B_BYTES;
 constexpr int Y_PITCH = COLS + 8;  // elements; 16 bytes of padding keep the staged result free of conflicts
-constexpr int HALF_COLS = COLS / 2, HALF_WARP = WARP_COLS / 2;
-constexpr int SUM_PITCH = HALF_COLS + 4;  // floats; half the columns in float32 take no more than all of them in 16 bits
 constexpr int RING_BYTES = max_of(STAGES * STAGE_BYTES, ROWS * Y_PITCH * 2);
 constexpr int ZERO_BYTES = 256;  // a padded line may start anywhere in the first half
 constexpr int SHARED_BYTES = RING_BYTES + ZERO_BYTES + INDEX_SLOTS * ROWS * 4 + ROWS * MASK_WORDS * 4 + GROUPS * MASK_WORDS * 4 +
@@ -378,6 +376,9 @@ __device__ __forceinline__ void store_partial(const TileGemmParams& p, const flo
 __device__ __forceinline__ void finish(const TileGemmParams& p, const float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
                                        int column, int warp_m, int warp_n) {
     constexpr int VEC = VEC_Y < 4 ? VEC_Y : 4;
+    constexpr int HALF_COLS = COLS / 2, HALF_WARP = WARP_COLS / 2;
+    constexpr int SUM_PITCH = HALF_COLS + 4;  // floats; half the columns in float32 take no more than all of them in 16 bits
+    static_assert(ROWS * SUM_PITCH * 4 <= RING_BYTES, "the ring holds the sums");
     const int lane = threadIdx.x % 32;
     float* staged = reinterpret_cast<float*>(ring);
     const auto row_of = [&](int line) {
