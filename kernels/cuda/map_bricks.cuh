@@ -150,8 +150,8 @@ struct Near {
         const int from_x = (cell >> 4) - 1, from_y = (cell >> 2 & 3) - 1, from_z = (cell & 3) - 1;
         x = from_x & 3, y = from_y & 3, z = from_z & 3;
         const int own = (from_x < 0 ? 1 : 0) | (from_y < 0 ? 2 : 0) | (from_z < 0 ? 4 : 0);
-        int unneeded = ~((x >= 2 ? 1 : 0) | (y >= 2 ? 2 : 0) | (z >= 2 ? 4 : 0));  // bits of no brick that the window touches
-        if (!active) unneeded = ~0;
+        // Bits of no brick that the window touches; the fourth is one that every brick has, and no row may.
+        const int unneeded = active ? 7 & ~((x >= 2 ? 1 : 0) | (y >= 2 ? 2 : 0) | (z >= 2 ? 4 : 0)) : 8;
         const uint4 mine = header(slots + place.x);
         // Neighbours of a brick with a packed key have one too, but at the edges of what can be packed.
         const uint32_t own_x = mine.y >> BATCH_BITS, own_y = mine.x >> Z_BITS, own_z = mine.x & (2 * Z_HALF - 1);
@@ -167,7 +167,7 @@ struct Near {
             at[b] = home(combined + (b & 1 ? FACTOR_X : 0) + (b & 2 ? FACTOR_Y : 0) + (b & 4 ? FACTOR_Z : 0), capacity);
             found[b] = make_uint4(0, 0, 0, 0);
             if (b == own) at[b] = place.x;
-            if ((b & unneeded) == 0) found[b] = header(slots + at[b]);
+            if (((b | 8) & unneeded) == 0) found[b] = header(slots + at[b]);
         }
         int pending = 0;  // bricks that are not in their first place, but may be elsewhere
 #pragma unroll
