@@ -20,8 +20,7 @@ const LEVEL: i32 = 22;
 /// same bytes.
 ///
 /// # Errors
-/// [`PackError::Unwritable`] if a kernel is empty, too large or there twice, or sources disagree
-/// about their defines' names.
+/// [`PackError::Unwritable`] if a kernel is empty, too large or there twice.
 pub fn encode(header: &Header, kernels: &[(Kernel, Vec<u8>)]) -> Result<Vec<u8>, PackError> {
     let name = format!("{}.{}", header.target, crate::EXTENSION);
     encode_index(header, kernels).map_err(|reason| PackError::Unwritable { name, reason })
@@ -34,9 +33,6 @@ fn encode_index(header: &Header, kernels: &[(Kernel, Vec<u8>)]) -> Result<Vec<u8
     };
     let families: BTreeSet<_> = kernels.iter().map(|(kernel, _)| names(kernel)).collect();
     let families: Vec<_> = families.into_iter().collect();
-    if families.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-        return Err("one source has two lists of defines".to_owned());
-    }
     let mut sorted: Vec<&(Kernel, Vec<u8>)> = kernels.iter().collect();
     sorted.sort_by_cached_key(|(kernel, _)| similarity(kernel));
     let key = |kernel: &Kernel| (kernel.source.clone(), kernel.defines.clone(), kernel.hopper);
@@ -50,7 +46,7 @@ fn encode_index(header: &Header, kernels: &[(Kernel, Vec<u8>)]) -> Result<Vec<u8
         if code.is_empty() || code.len() > MAX_BLOCK_BYTES as usize {
             return Err(format!("{} has {} bytes of code", kernel.source, code.len()));
         }
-        let family = families.partition_point(|(source, _)| *source < kernel.source);
+        let family = families.binary_search(&names(kernel)).expect("every kernel has a family");
         wire.push(WireKernel {
             family: family as u32,
             values: kernel.defines.iter().map(|(_, value)| *value).collect(),

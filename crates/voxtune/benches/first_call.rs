@@ -1,7 +1,8 @@
 //! What a network's first frame waits for on a GPU: `cargo bench -p voxtune --bench first_call`.
 //!
 //! Prints how long the context takes, how long preparing the layers of a MinkUNet takes once there is one, and
-//! for each layer the first call over a new kernel map beside the median of the steady ones. All three in
+//! for each layer its call in the first frame beside that in the median of later ones, each frame over a kernel
+//! map of its own, and the median of calls repeated back to back, whose operands lie in the cache. All of it in
 //! float16, over a generated surface. Kernels come from the packs in the program, or first from the
 //! folder that `VOXTUNE_KERNELS` names. Without a GPU it says so.
 #![expect(clippy::print_stdout, reason = "the output is the point")]
@@ -9,8 +10,8 @@
 use std::time::{Duration, Instant};
 
 use voxtune::{
-    ConvError, DType, Device, DeviceChoice, Direction, KernelSize, Operation, SparseTensor,
-    SubmConv3d, Tensor, Tuner, Voxel, Voxels,
+    ConvError, DType, Device, DeviceChoice, Direction, KernelSize, Operation, Resolution,
+    SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
 };
 use voxtune_cloud::{Generator, generate};
 
@@ -33,8 +34,8 @@ const MINK_UNET: [(u32, u32); 13] = [
 ];
 
 const ROWS: usize = 120_000;
-const FRAMES: usize = 3;
-const STEADY_CALLS: usize = 20;
+const FRAMES: usize = 8;
+const REPEATED_CALLS: usize = 10;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
@@ -65,10 +66,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
     let cells = generate(Generator::Surface, ROWS, 1, 7)?;
-    for frame in 1..=FRAMES {
-        println!("frame {frame}: {ROWS} voxels");
-        run_frame(&device, &layers, cells.clone())?;
+    let mut frames = Vec::new();
+    for _ in 0..FRAMES {
+        frames.push(run_frame(&device, &layers, cells.clone())?);
     }
+    print_frames(&layers, &frames);
     Ok(())
 }
 
@@ -93,38 +95,66 @@ fn prepare(device: &Device, tuner: &Tuner, directions: &[Direction]) {
     );
 }
 
-/// Every layer over a kernel map of this frame's own.
-fn run_frame(device: &Device, layers: &[SubmConv3d], cells: Vec<Voxel>) -> Result<(), ConvError> {
+/// How a layer ran in a frame.
+struct Call {
+    resolution: Resolution,
+    took: Duration,
+    /// The same again and again.
+    repeated: Duration,
+}
+
+/// A kernel map, complete for the layers, and every layer over it.
+struct Frame {
+    map: Duration,
+    calls: Vec<Call>,
+}
+
+fn print_frames(layers: &[SubmConv3d], frames: &[Frame]) {
+    let (first, later) = frames.split_first().expect("there are frames");
+    let map = median(later.iter().map(|frame| frame.map));
+    println!("map      first {:.3} ms, later {:.3} ms", millis(first.map), millis(map));
+    let mut worst: f64 = 0.0;
+    for (number, layer) in layers.iter().enumerate() {
+        let Operation { c_in, c_out, .. } = *layer.operation();
+        let call = &first.calls[number];
+        let steady = median(later.iter().map(|frame| frame.calls[number].took));
+        let repeated = median(later.iter().map(|frame| frame.calls[number].repeated));
+        let ratio = call.took.as_secs_f64() / steady.as_secs_f64();
+        worst = worst.max(ratio);
+        println!(
+            "  {c_in:>3}→{c_out:<3} first frame {:>7.3} ms, later ones {:>7.3} ms, ratio {ratio:>5.2}, repeated {:>7.3} ms  {} [{}]",
+            millis(call.took),
+            millis(steady),
+            millis(repeated),
+            call.resolution.algorithm().id(),
+            call.resolution.grade()
+        );
+    }
+    println!("largest ratio {worst:.2}");
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn run_frame(
+    device: &Device,
+    layers: &[SubmConv3d],
+    cells: Vec<Voxel>,
+) -> Result<Frame, ConvError> {
     let voxels = Voxels::new(device, cells)?;
     let start = Instant::now();
     voxels.kernel_map(KernelSize::submanifold(3).expect("3 is odd"))?;
     device.synchronize()?;
-    println!("  kernel map, complete for the layers: {:.3} ms", millis(start.elapsed()));
-    let mut worst: f64 = 0.0;
-    for layer in layers {
-        let Operation { c_in, c_out, .. } = *layer.operation();
-        let (first, steady) = first_and_steady(device, layer, &voxels)?;
-        let ratio = first.as_secs_f64() / steady.as_secs_f64();
-        worst = worst.max(ratio);
-        let resolution = layer.resolve(Direction::Forward, &voxels)?;
-        println!(
-            "  {c_in:>3}→{c_out:<3} first {:>7.3} ms, steady {:>7.3} ms, ratio {ratio:>5.2}  {} [{}]",
-            millis(first),
-            millis(steady),
-            resolution.algorithm().id(),
-            resolution.grade()
-        );
-    }
-    println!("  largest ratio {worst:.2}");
-    Ok(())
+    let map = start.elapsed();
+    let calls = layers.iter().map(|layer| run_layer(device, layer, &voxels));
+    Ok(Frame { map, calls: calls.collect::<Result<_, _>>()? })
 }
 
-/// The first call of a layer over these voxels and the median of later ones, each until the GPU is done.
-fn first_and_steady(
-    device: &Device,
-    layer: &SubmConv3d,
-    voxels: &Voxels,
-) -> Result<(Duration, Duration), ConvError> {
+/// A call of a layer over these voxels, until the GPU is done, and repetitions.
+fn run_layer(device: &Device, layer: &SubmConv3d, voxels: &Voxels) -> Result<Call, ConvError> {
     let Operation { c_in, c_out, .. } = *layer.operation();
     let features = Tensor::zeros(device, DType::Float16, ROWS, c_in as usize)?;
     let input = SparseTensor::new(voxels.clone(), features)?;
@@ -136,10 +166,10 @@ fn first_and_steady(
         device.synchronize()?;
         Ok(start.elapsed())
     };
-    let first = call()?;
-    let mut steady = (0..STEADY_CALLS).map(|_| call()).collect::<Result<Vec<_>, _>>()?;
-    steady.sort_unstable();
-    Ok((first, steady[STEADY_CALLS / 2]))
+    let took = call()?;
+    let repeated = (0..REPEATED_CALLS).map(|_| call()).collect::<Result<Vec<_>, _>>()?;
+    let resolution = layer.resolve(Direction::Forward, voxels)?;
+    Ok(Call { resolution, took, repeated: median(repeated.into_iter()) })
 }
 
 fn millis(duration: Duration) -> f64 {

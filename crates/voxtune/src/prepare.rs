@@ -64,6 +64,61 @@ impl LayerHint {
     }
 }
 
+/// An operation with algorithms that it may run.
+type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
+
+/// An operation over two neighbouring voxels, with operands.
+struct Trial<'a> {
+    map: &'a KernelMap,
+    first: Tensor,
+    second: Tensor,
+    result: Tensor,
+}
+
+impl<'a> Trial<'a> {
+    fn new(
+        device: &Device,
+        operation: &Operation,
+        maps: &'a mut BTreeMap<KernelSize, KernelMap>,
+    ) -> Result<Self, ConvError> {
+        let map = match maps.entry(operation.kernel) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => {
+                let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
+                place.insert(device.build_kernel_map(&cells, operation.kernel)?)
+            }
+        };
+        let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
+        let (rows, weight_rows) = (map.counts().n_out, kernel.volume() * c_in as usize);
+        let zeros =
+            |dtype, rows, channels: u32| Tensor::zeros(device, dtype, rows, channels as usize);
+        let weights = |dtype| zeros(dtype, weight_rows, c_out);
+        let (first, second, result) = match direction {
+            Direction::Forward => {
+                (zeros(dtype, rows, c_in)?, weights(dtype)?, zeros(dtype, rows, c_out)?)
+            }
+            Direction::Dgrad => {
+                (zeros(dtype, rows, c_out)?, weights(dtype)?, zeros(dtype, rows, c_in)?)
+            }
+            Direction::Wgrad => {
+                (zeros(dtype, rows, c_in)?, zeros(dtype, rows, c_out)?, weights(DType::Float32)?)
+            }
+        };
+        Ok(Self { map, first, second, result })
+    }
+
+    fn run(
+        &mut self,
+        device: &Device,
+        operation: &Operation,
+        algorithm: &dyn Algorithm,
+    ) -> Result<(), ConvError> {
+        let Self { map, first, second, result } = self;
+        let launch = Launch { operation, map, a: first, b: second, out: result, epilogue: None };
+        device.registry().run(algorithm, device, launch)
+    }
+}
+
 impl Preparations {
     /// Remembers a layer for as long as it lives.
     pub(crate) fn enlist(&self, tuner: &Tuner, operation: Operation) -> Arc<LayerHint> {
@@ -103,9 +158,18 @@ impl Device {
         let start = Instant::now();
         let mut prepared = Prepared::default();
         if self.cuda().is_some() && !self.is_capturing() {
+            let wanted: Vec<Wanted<'_>> = operations
+                .iter()
+                .map(|operation| self.wanted(tuner, operation, &mut prepared))
+                .collect();
+            // Reading and decompressing code takes processors and no GPU: all of it at once.
+            let code = wanted.iter().flat_map(|(operation, algorithms)| {
+                algorithms.iter().map(|algorithm| (algorithm.id().clone(), **operation))
+            });
+            self.compile(&code.collect::<Vec<_>>());
             let mut maps = BTreeMap::new();
-            for operation in operations {
-                self.prepare_operation(tuner, operation, &mut maps, &mut prepared);
+            for (operation, algorithms) in &wanted {
+                self.run_each_once(operation, algorithms, &mut maps, &mut prepared);
             }
             // What was queued is part of the preparation, and a failure of it is met again.
             _ = self.synchronize();
@@ -114,67 +178,49 @@ impl Device {
         prepared
     }
 
-    fn prepare_operation(
+    /// The algorithms that an operation may run and that have not run for it yet. Counts the others.
+    fn wanted<'a>(
         &self,
         tuner: &Tuner,
+        operation: &'a Operation,
+        prepared: &mut Prepared,
+    ) -> Wanted<'a> {
+        let mut algorithms = tuner.algorithms_for(self, operation);
+        let all = algorithms.len();
+        let done = locked(&self.preparations().done);
+        algorithms.retain(|one| !done.contains(&(one.id().clone(), *operation)));
+        prepared.algorithms += all - algorithms.len();
+        (operation, algorithms)
+    }
+
+    /// Queues algorithms over two neighbouring voxels: code is loaded at its first launch.
+    fn run_each_once(
+        &self,
         operation: &Operation,
+        algorithms: &[Arc<dyn Algorithm>],
         maps: &mut BTreeMap<KernelSize, KernelMap>,
         prepared: &mut Prepared,
     ) {
-        for algorithm in tuner.algorithms_for(self, operation) {
+        if algorithms.is_empty() {
+            return;
+        }
+        let mut trial = Trial::new(self, operation, maps).map_err(|error| error.to_string());
+        for algorithm in algorithms {
             let key = (algorithm.id().clone(), *operation);
-            let ready = locked(&self.preparations().done).contains(&key);
-            match if ready { Ok(()) } else { self.run_once(&*algorithm, operation, maps) } {
+            let ran = trial.as_mut().map_err(|error| error.clone()).and_then(|trial| {
+                trial.run(self, operation, &**algorithm).map_err(|error| error.to_string())
+            });
+            match ran {
                 Ok(()) => {
                     prepared.algorithms += 1;
                     locked(&self.preparations().done).insert(key);
                 }
                 Err(error) => {
-                    tracing::debug!(%operation, algorithm = %key.0, %error, "not prepared");
-                    prepared.failed.push((key.0, error.to_string()));
+                    tracing::debug!(%operation, algorithm = %key.0, error, "not prepared");
+                    prepared.failed.push((key.0, error));
                 }
             }
         }
-    }
-
-    /// Queues an algorithm over two neighbouring voxels: code is loaded at its first launch.
-    fn run_once(
-        &self,
-        algorithm: &dyn Algorithm,
-        operation: &Operation,
-        maps: &mut BTreeMap<KernelSize, KernelMap>,
-    ) -> Result<(), ConvError> {
-        let map = match maps.entry(operation.kernel) {
-            Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(place) => {
-                let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-                place.insert(self.build_kernel_map(&cells, operation.kernel)?)
-            }
-        };
-        let rows = map.counts().n_out;
-        let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
-        let zeros =
-            |dtype, rows, channels: u32| Tensor::zeros(self, dtype, rows, channels as usize);
-        let weight_rows = kernel.volume() * c_in as usize;
-        let (a, b, mut out) = match direction {
-            Direction::Forward => (
-                zeros(dtype, rows, c_in)?,
-                zeros(dtype, weight_rows, c_out)?,
-                zeros(dtype, rows, c_out)?,
-            ),
-            Direction::Dgrad => (
-                zeros(dtype, rows, c_out)?,
-                zeros(dtype, weight_rows, c_out)?,
-                zeros(dtype, rows, c_in)?,
-            ),
-            Direction::Wgrad => (
-                zeros(dtype, rows, c_in)?,
-                zeros(dtype, rows, c_out)?,
-                zeros(DType::Float32, weight_rows, c_out)?,
-            ),
-        };
-        let launch = Launch { operation, map, a: &a, b: &b, out: &mut out, epilogue: None };
-        self.registry().run(algorithm, self, launch)
     }
 
     /// Completes a new map with what the layers that are alive will read of it.
