@@ -87,7 +87,7 @@ fn own_pack() {
     let layer =
         SubmConv3d::with_tuner(&device, tuner, c_in, c_out, kernel, DType::Float16, &weights)
             .unwrap();
-    let cells = generate(Generator::Surface, rows, 1, 0).unwrap();
+    let cells = generate(Generator::Uniform, rows, 1, 0).unwrap();
     let voxels = Voxels::new(&device, cells).unwrap();
     let ones = Tensor::from_fn(&device, DType::Float16, rows, c_in as usize, |_| 1.0).unwrap();
     let output = layer.forward(&SparseTensor::new(voxels.clone(), ones).unwrap()).unwrap();

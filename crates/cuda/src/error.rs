@@ -277,7 +277,8 @@ fn list(paths: &[PathBuf]) -> String {
 
 fn describe_devices(names: &[String]) -> String {
     if names.is_empty() {
-        return "the driver sees no device".to_owned();
+        return "the driver sees no device; look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use the CPU"
+            .to_owned();
     }
     let named: Vec<String> =
         names.iter().enumerate().map(|(i, name)| format!("cuda:{i} {name}")).collect();

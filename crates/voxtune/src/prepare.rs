@@ -223,6 +223,16 @@ impl Device {
         }
     }
 
+    /// Loads an algorithm that a key turned out to run and that no cache had named: one that a model chose.
+    fn make_ready(&self, algorithm: &Arc<dyn Algorithm>, operation: &Operation) {
+        let key = (algorithm.id().clone(), *operation);
+        let ready = locked(&self.preparations().done).contains(&key);
+        if !ready && !self.is_capturing() {
+            let (mut maps, mut prepared) = (BTreeMap::new(), Prepared::default());
+            self.run_each_once(operation, &[Arc::clone(algorithm)], &mut maps, &mut prepared);
+        }
+    }
+
     /// Completes a new map with what the layers that are alive will read of it.
     pub(crate) fn prepare_map(&self, map: &KernelMap) {
         if self.cuda().is_none() || map.counts().n_out == 0 {
@@ -231,10 +241,10 @@ impl Device {
         for layer in self.preparations().layers_like(map) {
             for operation in layer.operations() {
                 let key = map.counts().key(operation);
-                let made = layer
-                    .tuner
-                    .peek(self, &key)
-                    .and_then(|algorithm| algorithm.prepare_map(self, &operation, map));
+                let made = layer.tuner.peek(self, &key).and_then(|algorithm| {
+                    self.make_ready(&algorithm, &operation);
+                    algorithm.prepare_map(self, &operation, map)
+                });
                 if let Err(error) = made {
                     // The call that needs it tries again, and tells.
                     tracing::debug!(%operation, %error, "a kernel map is not complete");
