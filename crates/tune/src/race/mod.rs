@@ -10,7 +10,7 @@
 //! lanes, proven ones, which may win, and others.
 //!
 //! Whoever came near the leader is owed more samples than others, late ones are taken again, and where the
-//! decision would fall on the edge of the band of noise, a [shoot-out](shoot_out) goes on until it does not.
+//! decision would fall on the edge of the band of noise, a shoot-out goes on until it does not.
 //!
 //! Nothing here knows devices or clocks: a [`Track`] provides both, so that policies are tested on
 //! made-up times.
