@@ -80,15 +80,8 @@ impl MaskGemm {
             ("depth", self.depth),
             ("stages", self.stages),
             ("warp", self.warp),
-        ]
-        .map(|(name, value)| (name, value.to_string()));
-        let splits = self.splits.to_string();
-        let mut params: Vec<_> = numbers.iter().map(|(name, value)| (*name, &**value)).collect();
-        params.push(("order", self.order.as_str()));
-        if self.splits > 1 {
-            params.push(("splits", &splits));
-        }
-        AlgoId::new("mask_gemm", &params).expect("parameters are words and numbers")
+        ];
+        splits::id("mask_gemm", &numbers, self.order, self.splits)
     }
 
     /// A single offset cannot be cut.

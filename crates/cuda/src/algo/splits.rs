@@ -2,13 +2,13 @@
 //!
 //! `kernels/cuda/splits.cuh` says how. The workspace holds `(parts, rows, result channels)` float32.
 
-use voxtune_shape::{Direction, Operation};
+use voxtune_shape::{AlgoId, Direction, Operation};
 
 use super::copy_elements;
 use super::epilogue::EpilogueParams;
 use super::mask_gemm::channels;
 use crate::error::Result;
-use crate::map::MapCounts;
+use crate::map::{MapCounts, RowOrder};
 use crate::module::{Grid, Kernel, arguments, block_count};
 
 /// Most parts of a tile: `MAX_PARTS` of the kernels.
@@ -44,6 +44,19 @@ pub(super) struct ReduceSplitsParams {
     pub(super) parts: i32,
     pub(super) result_aligned: i32,
     pub(super) epilogue: EpilogueParams,
+}
+
+/// The id of a family that can be cut: its numbers, its row order, then the parts if there are several.
+pub(super) fn id(family: &str, numbers: &[(&str, u32)], order: RowOrder, parts: u32) -> AlgoId {
+    let texts: Vec<String> = numbers.iter().map(|(_, value)| value.to_string()).collect();
+    let names = numbers.iter().map(|(name, _)| *name);
+    let mut params: Vec<(&str, &str)> = names.zip(texts.iter().map(String::as_str)).collect();
+    params.push(("order", order.as_str()));
+    let parts_text = parts.to_string();
+    if parts > 1 {
+        params.push(("splits", &parts_text));
+    }
+    AlgoId::new(family, &params).expect("parameters are words and numbers")
 }
 
 /// Elements that a thread of the reduction adds up, of so many result channels: `REDUCE_WIDTH` of the kernels.

@@ -84,15 +84,8 @@ impl WgmmaGemm {
             ("stages", self.stages),
             ("groups", self.groups),
             ("blocks", self.blocks),
-        ]
-        .map(|(name, value)| (name, value.to_string()));
-        let splits = self.splits.to_string();
-        let mut params: Vec<_> = numbers.iter().map(|(name, value)| (*name, &**value)).collect();
-        params.push(("order", self.order.as_str()));
-        if self.splits > 1 {
-            params.push(("splits", &splits));
-        }
-        AlgoId::new("wgmma_gemm", &params).expect("parameters are words and numbers")
+        ];
+        splits::id("wgmma_gemm", &numbers, self.order, self.splits)
     }
 
     /// Copies are of eight elements. A single offset cannot be cut.
