@@ -28,18 +28,15 @@
 // Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups, each with ROWS / GROUPS rows; MIN_BLOCKS:
 // blocks a multiprocessor.
 #include "pair_units.cuh"
-#include "wgmma.cuh"
+#include "warp_specialization.cuh"
 
 using namespace voxtune;
 
-constexpr int GATHER_WARPS = 4;
-constexpr int GATHER_THREADS = GATHER_WARPS * 32;
-constexpr int THREADS = GATHER_THREADS * (1 + GROUPS);
 constexpr int FRAGS_M = ROWS / 64 / GROUPS;      // of 64 rows, a warpgroup
 constexpr int LINES_A_WARP = DEPTH / GATHER_WARPS;  // that a gathering warp brings, of each operand
 
 static_assert(ROWS % (64 * GROUPS) == 0 && FRAGS_M <= 2 && COLS % 16 == 0, "block tile");
-static_assert(LINES_A_WARP == 16 && STAGES >= 2, "a gathering warp holds the row numbers of both operands, one a lane");
+static_assert(LINES_A_WARP == 16, "a gathering warp holds the row numbers of both operands, one a lane");
 
 // An operand's part of a stage: panels of WIDTH channels, a line a pair.
 template <int CHANNELS>
@@ -72,30 +69,10 @@ static_assert(A::BYTES % 1024 == 0 && B::PANEL_BYTES % 1024 == 0, "panels begin 
 constexpr int BARRIERS_AT = STAGES * STAGE_BYTES;
 constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * 8;
 
-// Registers a thread: an equal share by the launch bounds, then moved from gathering to multiplying.
-constexpr int EQUAL_SHARE = 65536 / (THREADS * MIN_BLOCKS) / 8 * 8;
-constexpr int GATHER_REGISTERS = EQUAL_SHARE < 72 ? EQUAL_SHARE : 72;
-constexpr int MULTIPLY_SHARE = (EQUAL_SHARE * (1 + GROUPS) - GATHER_REGISTERS) / GROUPS / 8 * 8;
-constexpr int MULTIPLY_REGISTERS = MULTIPLY_SHARE > 240 ? 240 : MULTIPLY_SHARE;
-
 // What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
-// The stage that one side of the ring is at.
-struct Ring {
-    uint32_t base;  // of shared memory
-    int stage = 0, parity = 0;
-    __device__ __forceinline__ explicit Ring(const char* shared) : base(shared_address(shared)) {}
-    __device__ __forceinline__ uint32_t tile() const { return base + stage * STAGE_BYTES; }
-    __device__ __forceinline__ uint32_t full() const { return base + BARRIERS_AT + stage * 8; }
-    __device__ __forceinline__ uint32_t empty() const { return base + BARRIERS_AT + (STAGES + stage) * 8; }
-    __device__ __forceinline__ void advance() {
-        if (++stage == STAGES) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-};
+using Ring = StageRing<STAGE_BYTES, BARRIERS_AT>;
 
 // A block's share of the work: a unit's steps, and its tile of the result.
 struct Share {

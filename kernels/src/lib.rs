@@ -44,8 +44,14 @@ pub static SOURCES: &[Source] = sources![
     "strided_map.cu",
     "tile_gemm.cuh",
     "warp_bits.cuh",
+    "warp_specialization.cuh",
     "wgmma.cuh",
     "wgmma_gemm.cu",
+    "wgmma_gemm_gather.cuh",
+    "wgmma_gemm_multiply.cuh",
+    "wgmma_gemm_stages.cuh",
+    "wgmma_gemm_store.cuh",
+    "wgmma_gemm_tiles.cuh",
     "wgmma_wgrad.cu",
 ];
 

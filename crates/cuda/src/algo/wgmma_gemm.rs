@@ -150,7 +150,7 @@ impl WgmmaGemm {
         (1 + self.groups) * 128
     }
 
-    /// Mirrors `SHARED_BYTES` of `wgmma_gemm.cu`.
+    /// Mirrors `SHARED_BYTES` of `wgmma_gemm_stages.cuh`.
     pub(super) const fn shared_bytes(self) -> usize {
         let stage = ((self.rows + self.cols) * self.depth * 2).next_multiple_of(1024);
         let strip = match self.cols {
@@ -167,7 +167,8 @@ impl WgmmaGemm {
         ((ring + zeros + words + next_tiles).next_multiple_of(8) + barriers) as usize
     }
 
-    /// The panel of weights that one call of the copy engine brings. Mirrors `WIDTH_B` and `LINES_B`.
+    /// The panel of weights that one call of the copy engine brings. Mirrors `WIDTH_B` and `LINES_B`
+    /// of `wgmma_gemm_stages.cuh`.
     pub(super) const fn weights_box(self, direction: Direction) -> WeightsBox {
         const fn panel_width(extent: u32) -> u32 {
             if extent.is_multiple_of(64) {

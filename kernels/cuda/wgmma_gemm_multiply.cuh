@@ -1,0 +1,166 @@
+// A multiplying warpgroup of wgmma_gemm: the products of the stages, tile after tile.
+//
+// A is multiplied out of registers: ldmatrix takes an absent row from a line of zeros, so that absent rows cost no copy, and a fragment
+// of 64 rows of which none is there costs nothing. B is multiplied where it lies.
+//
+// Layouts: stages as in wgmma_gemm_stages.cuh, registers as in wgmma.cuh.
+//
+// Invariants
+// * empty[stage]: each warp arrives once its products that read the stage are complete: while it multiplies the next, or at the tile's end.
+// * Where operands are not aligned to 16 bytes, weights come by ordinary writes; wgmma reads them through the asynchronous proxy, so
+//   each thread fences between waiting for a stage and reading it.
+// * A tile has at least one stage, be it without rows: every row of the result is written.
+//
+// Architecture: sm_90a.
+//
+// Expects the defines of wgmma_gemm.cu.
+#pragma once
+
+#include "wgmma_gemm_store.cuh"
+#include "wgmma_gemm_tiles.cuh"
+
+namespace voxtune {
+
+// A multiplying warpgroup: FRAGS_M fragments of 64 rows of each tile.
+struct Multiplier {
+    // B's descriptor without its address. Forward: lines of columns; the leading offset is to the next panel of columns, the stride to
+    // the next eight channels. dgrad: lines along the depth, eight of them a stride.
+    static constexpr uint64_t LAYOUT_B =
+        DGRAD ? descriptor<WIDTH_B>(16, 8 * WIDTH_B * 2) : descriptor<WIDTH_B>(PANEL_BYTES_B, 8 * WIDTH_B * 2);
+
+    // Products are queued in units, each with its own registers for A: a unit is loaded while the others are multiplied.
+    static constexpr int STEPS = DEPTH / 16;
+    static constexpr int HALVES = FRAGS_M == 1 && STEPS % 2 == 0 ? 2 : 1;
+    static constexpr int UNITS = FRAGS_M * HALVES, UNIT_STEPS = STEPS / HALVES;
+
+    const TileGemmParams& p;
+    const Tiles& tiles;
+    Ring ring;
+    Storer storer;
+    const int lane = threadIdx.x % 32, group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4;
+    uint32_t place;       // where this lane's ldmatrix reads its row in the first fragment of a stage
+    uint32_t before = 0;  // the barrier of the stage that may still be read, or 0
+    float acc[FRAGS_M][COLS / 2];
+    uint32_t a[UNITS][UNIT_STEPS][4];
+
+    __device__ __forceinline__ Multiplier(const TileGemmParams& p, const Tiles& tiles, char* shared)
+        : p(p), tiles(tiles), ring(shared), storer(p, shared) {
+        place = LinesA::at(group * FRAGS_M * 64 + warp * 16 + lane % 16, lane / 16);
+        pin(place);
+    }
+
+    // Whether the stage has any of a fragment's rows, and where this lane reads its own of it: a line of zeros if it is absent.
+    __device__ __forceinline__ bool find(int m, uint32_t& from, uint32_t& panel_bytes) const {
+        const uint32_t words = ring.words() + 4 + (group * FRAGS_M + m) * 8;
+        const uint32_t low = load_word(words), high = load_word(words + 4);
+        const bool present = (warp < 2 ? low : high) >> (warp % 2 * 16 + lane % 16) & 1;
+        from = present ? ring.tile() + place + m * 64 * WIDTH_A * 2 : ring.base + ZEROS_AT + (place & 0x70);
+        panel_bytes = present ? PANEL_BYTES_A : 0;
+        return __any_sync(0xffffffffu, (low | high) != 0);
+    }
+
+    // The products of one fragment in one stage, queued.
+    template <int M>
+    __device__ __forceinline__ void multiply_fragment() {
+        const uint32_t b = ring.tile() + A_BYTES;
+        uint32_t from, panel_bytes;
+        const bool any = find(M, from, panel_bytes);
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half) {
+            const int unit = M * HALVES + half;
+            warpgroup_wait<UNITS - 1>();  // what this unit's registers held has been multiplied
+            if (unit == UNITS - 1) release_before();
+            if (any) {
+#pragma unroll
+                for (int i = 0; i < UNIT_STEPS; ++i) {
+                    const int k = (half * UNIT_STEPS + i) * 16;
+                    ldmatrix(a[unit][i], (from ^ (k % WIDTH_A * 2)) + k / WIDTH_A * panel_bytes);
+                }
+                warpgroup_arrive();
+#pragma unroll
+                for (int i = 0; i < UNIT_STEPS; ++i) {
+                    const int k = (half * UNIT_STEPS + i) * 16;
+                    const uint32_t along = DGRAD ? k / WIDTH_B * PANEL_BYTES_B + k % WIDTH_B * 2 : k * WIDTH_B * 2;
+                    Wgmma<COLS>::template product<DGRAD>(acc[M], a[unit][i], described(LAYOUT_B, b + along));
+                }
+            }
+            warpgroup_commit();
+        }
+    }
+
+    __device__ __forceinline__ void multiply() {
+        multiply_fragment<0>();
+        if constexpr (FRAGS_M > 1) multiply_fragment<1>();
+    }
+
+    __device__ __forceinline__ void release_before() {
+        if (before != 0 && lane == 0) barrier_arrive(before);
+        before = ring.empty();
+    }
+
+    static __device__ __forceinline__ void clear(float (&of)[COLS / 2]) {
+#pragma unroll
+        for (int i = 0; i < COLS / 2; ++i) of[i] = 0.0f;
+        fence_accumulators(of);
+    }
+
+    // The stages of one tile, the first of which is here. Returns its columns' start and, a lane each, where the warp's sixteen rows of each
+    // fragment go; those are asked for long before they are needed.
+    __device__ __forceinline__ int multiply_tile(int word, int (&rows)[FRAGS_M]) {
+        const int first = tiles.first_row(word >> 1) + group * FRAGS_M * 64 + warp * 16 + lane % 16;
+#pragma unroll
+        for (int m = 0; m < FRAGS_M; ++m) {
+            if (SPLIT) break;  // parts are stored by position
+            const int position = first + m * 64;
+            rows[m] = position >= p.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
+        }
+        clear(acc[0]);
+        if constexpr (FRAGS_M > 1) clear(acc[1]);
+        while (true) {
+            if (!p.copies_aligned) fence_proxy_async();
+            multiply();
+            ring.advance();
+            if (word & 1) break;
+            word = wait_stage();
+        }
+        warpgroup_wait<0>();
+        fence_accumulators(acc[0]);
+        if constexpr (FRAGS_M > 1) fence_accumulators(acc[1]);
+        if (lane == 0) barrier_arrive(before);
+        before = 0;
+        return tiles.first_column(word >> 1);
+    }
+
+    // The word of the next stage, when it is here.
+    __device__ __forceinline__ int wait_stage() const {
+        barrier_wait(ring.full(), ring.parity);
+        return load_word(ring.words());
+    }
+
+    // Parts of tiles to where reduce_splits adds them up.
+    __device__ __forceinline__ void run_parts(float* partial) {
+        int word, rows[FRAGS_M];
+        while ((word = wait_stage()) >= 0) {
+            const int column = multiply_tile(word, rows), tile = word >> 1;
+            float* own = partial + int64_t(tiles.part(tile)) * p.n * (DGRAD ? p.c_in : p.c_out);
+            const int line = tiles.first_row(tile) + group * FRAGS_M * 64 + warp * 16;
+            storer.store_partial(acc[0], own, line, column);
+            if constexpr (FRAGS_M > 1) storer.store_partial(acc[1], own, line + 64, column);
+        }
+    }
+
+    __device__ __forceinline__ void run() {
+        int word, rows[FRAGS_M];
+        while ((word = wait_stage()) >= 0) {
+            const int column = multiply_tile(word, rows);
+            if (!DGRAD && p.epilogue.present) {
+                storer.finish(acc, rows, column);
+                continue;
+            }
+            storer.store(acc[0], rows[0], column);
+            if constexpr (FRAGS_M > 1) storer.store(acc[1], rows[1], column);
+        }
+    }
+};
+
+}  // namespace voxtune

@@ -1,0 +1,81 @@
+// The stages of wgmma_gemm's ring, and what else lies in shared memory.
+//
+// Layouts. A stage is DEPTH gathered channels of one offset: panels of A, then panels of B, in the swizzled layouts of wgmma.cuh.
+// A is a line a row of the tile, present or not; B a line a gathered channel (forward) or a line a result channel (dgrad).
+// Behind the stages lie
+//   strips     one each multiplying warp, see wgmma_gemm_store.cuh
+//   zeros      128 bytes, which stand for absent rows
+//   words      of each stage: its tile, then a bit a row that says which rows are there
+//   next tiles two, written and read in turn by the gathering warps
+//   barriers   of the ring, see warp_specialization.cuh
+//
+// Invariants
+// * Lines of absent rows hold anything and are never read.
+// * A stage's first word is tile * 2 + whether the tile ends there; a negative one ends the block.
+//
+// Architecture: sm_90a. The host mirrors SHARED_BYTES, and WIDTH_B and LINES_B as the box of the weights' tensor map.
+//
+// Expects the defines of wgmma_gemm.cu.
+#pragma once
+
+#include "warp_specialization.cuh"
+
+namespace voxtune {
+
+constexpr int FRAGS_M = ROWS / 64 / GROUPS;  // of 64 rows, a warpgroup
+static_assert(ROWS % (64 * GROUPS) == 0 && FRAGS_M <= 2 && DEPTH % 16 == 0 && COLS % 16 == 0, "block tile");
+
+// ---- operands -----------------------------------------------------------------------------------------------------
+
+// A: panels of rows. B forward: panels of columns, a line a gathered channel; dgrad: panels of the depth, a line a column.
+constexpr int WIDTH_A = panel_width(DEPTH);
+constexpr int WIDTH_B = DGRAD ? WIDTH_A : panel_width(COLS);
+constexpr int LINES_B = DGRAD ? COLS : DEPTH;
+constexpr int PANELS_A = DEPTH / WIDTH_A;
+constexpr int PANELS_B = (DGRAD ? DEPTH : COLS) / WIDTH_B;
+constexpr int PANEL_BYTES_A = ROWS * WIDTH_A * 2;
+constexpr int PANEL_BYTES_B = LINES_B * WIDTH_B * 2;
+using LinesA = Tile<WIDTH_A / 8>;
+using LinesB = Tile<WIDTH_B / 8>;
+
+constexpr int A_BYTES = PANELS_A * PANEL_BYTES_A;
+constexpr int B_BYTES = PANELS_B * PANEL_BYTES_B;
+constexpr int STAGE_BYTES = (A_BYTES + B_BYTES + 1023) / 1024 * 1024;
+static_assert(A_BYTES % 1024 == 0 && PANEL_BYTES_B % 256 == 0, "panels begin where their swizzle does");
+
+// ---- places in shared memory ----------------------------------------------------------------------------------------
+
+// Sixteen rows of a warp's results on their way out, a strip of columns at a time.
+constexpr int STRIP = COLS % 64 == 0 ? 64 : COLS % 48 == 0 ? 48 : COLS % 32 == 0 ? 32 : 16;
+constexpr int STRIP_PITCH = STRIP + 8;
+constexpr int STRIP_BYTES = 16 * STRIP_PITCH * 2;
+
+// A stage's words: its tile, then a bit a row.
+constexpr int STAGE_WORDS = 1 + ROWS / 32;
+
+constexpr int STRIPS_AT = STAGES * STAGE_BYTES;
+constexpr int ZEROS_AT = STRIPS_AT + GROUPS * 4 * STRIP_BYTES;
+constexpr int WORDS_AT = ZEROS_AT + 128;
+constexpr int NEXT_TILE_AT = WORDS_AT + STAGES * STAGE_WORDS * 4;
+constexpr int BARRIERS_AT = (NEXT_TILE_AT + 2 * 4 + 7) / 8 * 8;
+constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * 8;
+static_assert(ZEROS_AT % 128 == 0, "an exclusive-or of a place stays within the zeros");
+
+// ---- the ring -------------------------------------------------------------------------------------------------------
+
+// The stage that one side is at, with its words.
+struct Ring : StageRing<STAGE_BYTES, BARRIERS_AT> {
+    using StageRing::StageRing;
+    __device__ __forceinline__ uint32_t words() const { return base + WORDS_AT + stage * STAGE_WORDS * 4; }
+};
+
+__device__ __forceinline__ void store_word(uint32_t shared, int value) {
+    asm volatile("st.shared.s32 [%0], %1;\n" ::"r"(shared), "r"(value) : "memory");
+}
+__device__ __forceinline__ int load_word(uint32_t shared) {
+    int value;
+    asm volatile("ld.shared.s32 %0, [%1];\n" : "=r"(value) : "r"(shared) : "memory");
+    return value;
+}
+
+}  // namespace voxtune

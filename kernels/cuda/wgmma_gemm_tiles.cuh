@@ -1,0 +1,102 @@
+// The tiles of wgmma_gemm: which rows, columns and offsets each has, and how blocks share them out.
+//
+// A tile is ROWS positions x COLS result channels, or with SPLIT a part of its offsets (splits.cuh). A block begins with the tile of its
+// own number and takes further ones from a counter.
+//
+// Layouts: masks (n, MASK_WORDS) as in tile_gemm.cuh; offset k is bit k % 32 of word k / 32.
+//
+// Invariants
+// * `scheduler` is {tiles taken past the first of each block, blocks done} and zero between launches: the last block resets it.
+//   Launches of one loaded instance must not overlap; a device's launches are all on one stream.
+// * Offsets are taken in ascending order: sums run in a fixed order, whichever block takes a tile.
+//
+// Architecture: sm_80 and later.
+//
+// Expects the defines ROWS, COLS, MASK_WORDS and SPLIT 0|1, and splits.cuh before it where SPLIT is 1.
+#pragma once
+
+#include "tile_gemm.cuh"
+
+namespace voxtune {
+
+// Tiles by number. Tiles of the same rows are neighbours, so that their gathers meet in L2. The last rows start first: an order by
+// masks puts the rows with most offsets last. Parts of a tile are tiles, too.
+struct Tiles {
+    int total, columns, parts;
+    __device__ __forceinline__ Tiles(int n, int c_result, int parts) : columns(ceil_div(c_result, COLS)), parts(parts) {
+        total = ceil_div(n, ROWS) * columns * parts;
+    }
+    __device__ __forceinline__ int first_row(int tile) const { return (total - 1 - tile) / (columns * parts) * ROWS; }
+    __device__ __forceinline__ int first_column(int tile) const { return tile % columns * COLS; }
+    __device__ __forceinline__ int part(int tile) const { return tile / columns % parts; }
+};
+
+// ---- who takes which ------------------------------------------------------------------------------------------------
+
+__device__ int scheduler[2];
+
+// A tile that nobody has taken, or a number past the last. Called by one thread of a block, like the other.
+__device__ __forceinline__ int claim_tile() { return gridDim.x + atomicAdd(&scheduler[0], 1); }
+// The block's last word.
+__device__ __forceinline__ void claim_no_more() {
+    if (atomicAdd(&scheduler[1], 1) == int(gridDim.x) - 1) scheduler[0] = scheduler[1] = 0;
+}
+
+// ---- offsets --------------------------------------------------------------------------------------------------------
+
+// The masks of a tile's rows, a lane's share of them. Nothing waits for them before they are united.
+struct Masks {
+    uint32_t bits[MASK_WORDS][ROWS / 32];
+
+    __device__ __forceinline__ void load(const TileGemmParams& p, int first) {
+#pragma unroll
+        for (int i = 0; i < ROWS / 32; ++i) {
+            const int row = first + i * 32 + int(threadIdx.x % 32);
+#pragma unroll
+            for (int w = 0; w < MASK_WORDS; ++w) bits[w][i] = row < p.n ? __ldg(p.masks + int64_t(row) * MASK_WORDS + w) : 0;
+        }
+    }
+};
+
+// The offsets of a tile, or of a part of it, in ascending order.
+struct Offsets {
+    uint32_t left[MASK_WORDS];
+    int count;  // of a part: how many of those left are its own
+
+    __device__ __forceinline__ explicit Offsets(const Masks& masks) {
+#pragma unroll
+        for (int w = 0; w < MASK_WORDS; ++w) {
+            uint32_t any = 0;
+#pragma unroll
+            for (int i = 0; i < ROWS / 32; ++i) any |= masks.bits[w][i];
+            left[w] = __reduce_or_sync(0xffffffffu, any);
+        }
+    }
+#if SPLIT
+    __device__ __forceinline__ void keep(int part, int parts) {
+        int all = 0;
+#pragma unroll
+        for (int w = 0; w < MASK_WORDS; ++w) all += __popc(left[w]);
+        int begin, end;
+        range_of_part(all, part, parts, begin, end);
+        count = begin;
+        for (int i = 0; i < begin; ++i) pop();
+        count = end - begin;
+    }
+#endif
+    // The next one, or -1.
+    __device__ __forceinline__ int pop() {
+        if (SPLIT && --count < 0) return -1;
+#pragma unroll
+        for (int w = 0; w < MASK_WORDS; ++w) {
+            if (left[w]) {
+                const int bit = __ffs(left[w]) - 1;
+                left[w] &= left[w] - 1;
+                return w * 32 + bit;
+            }
+        }
+        return -1;
+    }
+};
+
+}  // namespace voxtune
