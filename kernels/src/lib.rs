@@ -1,10 +1,11 @@
 //! The CUDA sources of voxtune, embedded so that a tuner built far from this repository can compile
 //! them.
 //!
-//! A family of kernels is one `.cu` file; what families share lies in `.cuh` files. Each states its
-//! layouts, the architecture it needs and its invariants at its head. Parameters are preprocessor
-//! defines: an instance is a file with its defines, compiled to one cubin. This crate knows nothing
-//! else; `voxtune-cuda` compiles and launches.
+//! A family of kernels is one `.cu` file; what families share lies in `.cuh` files, and so do the
+//! parts of a long family, under its name. Each states its layouts, the architecture it needs and
+//! its invariants at its head. Parameters are preprocessor defines: an instance is a `.cu` file with
+//! its defines, compiled to one cubin. This crate knows nothing else; `voxtune-cuda` compiles and
+//! launches.
 #![forbid(unsafe_code)]
 
 /// One file.
@@ -31,6 +32,11 @@ pub static SOURCES: &[Source] = sources![
     "kernel_map.cu",
     "map_bricks.cuh",
     "mask_gemm.cu",
+    "mask_gemm_gather.cuh",
+    "mask_gemm_multiply.cuh",
+    "mask_gemm_offsets.cuh",
+    "mask_gemm_stages.cuh",
+    "mask_gemm_store.cuh",
     "noise.cu",
     "packed_gemm.cu",
     "pair_gemm.cu",

@@ -181,7 +181,7 @@ impl MaskGemm {
         }
     }
 
-    /// Mirrors `SHARED_BYTES` of `mask_gemm.cu`.
+    /// Mirrors `SHARED_BYTES` of `mask_gemm_stages.cuh`.
     pub(super) fn shared_bytes(self, op: &Operation) -> usize {
         let (rows, cols, depth, stages) =
             (self.rows as usize, self.cols as usize, self.depth as usize, self.stages as usize);
