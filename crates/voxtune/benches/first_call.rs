@@ -3,12 +3,16 @@
 //! Prints how long the context takes, how long preparing the layers of a MinkUNet takes once there is one, and
 //! for each layer its call in the first frame beside that in the median of later ones, each frame over a kernel
 //! map of its own, and the median of calls repeated back to back, whose operands lie in the cache. All of it in
-//! float16, over a generated surface. Kernels come from the packs in the program, or first from the
-//! folder that `VOXTUNE_KERNELS` names. Without a GPU it says so.
+//! float16, over a generated surface. A process has one first frame, so that these are medians over several
+//! processes. Kernels come from the packs in the program, or first from the folder that `VOXTUNE_KERNELS` names.
+//! Without a GPU it says so.
 #![expect(clippy::print_stdout, reason = "the output is the point")]
 
+use std::error::Error;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use voxtune::{
     ConvError, DType, Device, DeviceChoice, Direction, KernelSize, Operation, Resolution,
     SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
@@ -37,7 +41,51 @@ const ROWS: usize = 120_000;
 const FRAMES: usize = 8;
 const REPEATED_CALLS: usize = 10;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// What a first call may take, in steady calls.
+const ALLOWED: f64 = 1.5;
+
+/// What a network's first frame waits for on a GPU.
+#[derive(Parser)]
+struct Arguments {
+    /// Processes, one after the other: each has one first frame
+    #[arg(long, default_value_t = 9)]
+    processes: usize,
+    /// Be one of these processes
+    #[arg(long, hide = true)]
+    one: bool,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    if arguments.one {
+        return one_process();
+    }
+    let mut frames = Vec::new();
+    for number in 0..arguments.processes {
+        let output = Command::new(std::env::current_exe()?).arg("--one").output()?;
+        let text = String::from_utf8(output.stdout)?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        let (calls, remarks): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with(CALLS));
+        if number == 0 || calls.is_empty() {
+            println!("{}", remarks.join("\n"));
+        }
+        if calls.is_empty() {
+            return Ok(());
+        }
+        frames.push(calls.into_iter().map(Calls::parse).collect::<Result<Vec<_>, _>>()?);
+    }
+    print_summary(&frames);
+    Ok(())
+}
+
+/// A first frame and later ones.
+fn one_process() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let device = match Device::open(DeviceChoice::Cuda(0)) {
         Ok((device, _)) => device,
@@ -70,7 +118,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..FRAMES {
         frames.push(run_frame(&device, &layers, cells.clone())?);
     }
-    print_frames(&layers, &frames);
+    let (first, later) = frames.split_first().ok_or("there are no frames")?;
+    let map = median(later.iter().map(|frame| millis(frame.map)));
+    println!("map      first {:.3} ms, later {map:.3} ms", millis(first.map));
+    for number in 0..layers.len() {
+        let of_layer: Vec<&Call> = frames.iter().map(|frame| &frame.calls[number]).collect();
+        print_calls(&of_layer);
+    }
     Ok(())
 }
 
@@ -100,7 +154,7 @@ struct Call {
     resolution: Resolution,
     took: Duration,
     /// The same again and again.
-    repeated: Duration,
+    repeated_ms: f64,
 }
 
 /// A kernel map, complete for the layers, and every layer over it.
@@ -109,34 +163,78 @@ struct Frame {
     calls: Vec<Call>,
 }
 
-fn print_frames(layers: &[SubmConv3d], frames: &[Frame]) {
-    let (first, later) = frames.split_first().expect("there are frames");
-    let map = median(later.iter().map(|frame| frame.map));
-    println!("map      first {:.3} ms, later {:.3} ms", millis(first.map), millis(map));
-    let mut worst: f64 = 0.0;
-    for (number, layer) in layers.iter().enumerate() {
-        let Operation { c_in, c_out, .. } = *layer.operation();
-        let call = &first.calls[number];
-        let steady = median(later.iter().map(|frame| frame.calls[number].took));
-        let repeated = median(later.iter().map(|frame| frame.calls[number].repeated));
-        let ratio = call.took.as_secs_f64() / steady.as_secs_f64();
-        worst = worst.max(ratio);
-        println!(
-            "  {c_in:>3}→{c_out:<3} first frame {:>7.3} ms, later ones {:>7.3} ms, ratio {ratio:>5.2}, repeated {:>7.3} ms  {} [{}]",
-            millis(call.took),
-            millis(steady),
-            millis(repeated),
-            call.resolution.algorithm().id(),
-            call.resolution.grade()
-        );
-    }
-    println!("largest ratio {worst:.2}");
+/// What a line begins with that holds a layer's calls.
+const CALLS: &str = "calls ";
+
+/// A layer's calls in one process, as it tells them to the one that started it.
+struct Calls {
+    algorithm: String,
+    /// In the first frame and each later one.
+    frames_ms: Vec<f64>,
+    repeated_ms: f64,
 }
 
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    let mut times: Vec<Duration> = times.collect();
-    times.sort_unstable();
-    times[times.len() / 2]
+fn print_calls(calls: &[&Call]) {
+    let repeated = median(calls.iter().map(|call| call.repeated_ms));
+    let frames: Vec<String> = calls.iter().map(|call| millis(call.took).to_string()).collect();
+    let (id, grade) = (calls[0].resolution.algorithm().id(), calls[0].resolution.grade());
+    println!("{CALLS}{repeated} {} {id} [{grade}]", frames.join(","));
+}
+
+impl Calls {
+    fn parse(line: &str) -> Result<Self, Box<dyn Error>> {
+        let mut words = line[CALLS.len()..].splitn(3, ' ');
+        let mut word = || words.next().ok_or("a line of calls ends early");
+        let repeated_ms = word()?.parse()?;
+        let frames_ms = word()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { algorithm: word()?.to_owned(), frames_ms, repeated_ms })
+    }
+
+    fn first_ms(&self) -> f64 {
+        self.frames_ms[0]
+    }
+
+    /// The median of later frames.
+    fn later_ms(&self) -> f64 {
+        median(self.frames_ms[1..].iter().copied())
+    }
+}
+
+/// Medians over the processes, layer by layer; and how many single calls took longer than allowed, in
+/// first frames and in later ones: what delays both alike is not the first frame's.
+fn print_summary(processes: &[Vec<Calls>]) {
+    let mut worst: f64 = 0.0;
+    let (mut late_first, mut late_later) = (0, 0);
+    for (number, (c_in, c_out)) in MINK_UNET.iter().enumerate() {
+        let of_layer: Vec<&Calls> = processes.iter().map(|calls| &calls[number]).collect();
+        let over = |time: fn(&Calls) -> f64| median(of_layer.iter().map(|calls| time(calls)));
+        let [first, later] = [over(Calls::first_ms), over(Calls::later_ms)];
+        let repeated = over(|calls| calls.repeated_ms);
+        let ratios = of_layer.iter().map(|calls| calls.first_ms() / calls.later_ms());
+        let (ratio, largest) = (median(ratios.clone()), ratios.fold(0.0, f64::max));
+        worst = worst.max(ratio);
+        for calls in &of_layer {
+            let is_late = |ms: &&f64| **ms > calls.later_ms() * ALLOWED;
+            late_first += usize::from(is_late(&&calls.first_ms()));
+            late_later += calls.frames_ms[1..].iter().filter(is_late).count();
+        }
+        println!(
+            "  {c_in:>3}→{c_out:<3} first frame {first:>7.3} ms, later ones {later:>7.3} ms, ratio {ratio:>5.2} (largest {largest:.2}), repeated {repeated:>7.3} ms  {}",
+            of_layer[0].algorithm
+        );
+    }
+    let firsts = processes.len() * MINK_UNET.len();
+    let laters = firsts * (FRAMES - 1);
+    println!("largest ratio {worst:.2}, each the median of {} processes", processes.len());
+    println!(
+        "calls beyond {ALLOWED} times the median of later ones: {late_first} of {firsts} in first frames, {late_later} of {laters} in later ones"
+    );
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn run_frame(
@@ -169,7 +267,8 @@ fn run_layer(device: &Device, layer: &SubmConv3d, voxels: &Voxels) -> Result<Cal
     let took = call()?;
     let repeated = (0..REPEATED_CALLS).map(|_| call()).collect::<Result<Vec<_>, _>>()?;
     let resolution = layer.resolve(Direction::Forward, voxels)?;
-    Ok(Call { resolution, took, repeated: median(repeated.into_iter()) })
+    let repeated_ms = median(repeated.into_iter().map(millis));
+    Ok(Call { resolution, took, repeated_ms })
 }
 
 fn millis(duration: Duration) -> f64 {
