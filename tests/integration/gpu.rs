@@ -11,7 +11,8 @@ use crate::suite::{Suite, open_gpu};
 pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("gpu::the_first_device_opens", the_first_device_opens);
     suite.gpu_test("gpu::kernels_come_from_where_the_builder_says", kernels_of_the_builder);
-    suite.gpu_test("gpu::layers_agree_with_the_host", layers_agree_with_the_host);
+    suite.gpu_test("gpu::layers_agree_with_the_host", || layers_agree_with_the_host(&gpu()));
+    suite.gpu_test("gpu::the_pack_of_ptx_serves_a_gpu", the_pack_of_ptx_serves_a_gpu);
     suite.gpu_test("gpu::every_algorithm_agrees_with_the_host", every_algorithm_agrees);
     suite.gpu_test("gpu::every_algorithm_finishes_alike", every_algorithm_finishes_alike);
     suite.gpu_test("gpu::a_captured_layer_is_the_eager_one", a_captured_layer_is_the_eager_one);
@@ -48,8 +49,16 @@ fn small(index: usize) -> f32 {
     }
 }
 
-fn layers_agree_with_the_host() {
-    let (host, gpu) = (Device::cpu().unwrap(), gpu());
+/// As on a GPU newer than every pack of machine code.
+fn the_pack_of_ptx_serves_a_gpu() {
+    let ptx = voxtune_caches::PACKS.iter().find(|file| file.name == "ptx.kernels").unwrap();
+    let source = KernelSource::default().pack(ptx.name, ptx.bytes);
+    let (device, _) = Device::open_with(DeviceChoice::Cuda(0), &source).unwrap();
+    layers_agree_with_the_host(&device);
+}
+
+fn layers_agree_with_the_host(gpu: &Device) {
+    let host = Device::cpu().unwrap();
     for generator in Generator::ALL {
         for (dtype, c_in, c_out, extent) in [
             (DType::Float16, 32, 32, 3),
@@ -89,7 +98,7 @@ fn layers_agree_with_the_host() {
                 let results = [forward, dgrad, wgrad].map(|tensor| tensor.to_f32().unwrap());
                 (counts, results)
             };
-            let (expected, found) = (run(&host), run(&gpu));
+            let (expected, found) = (run(&host), run(gpu));
             assert_eq!(expected.0, found.0, "{generator} k{extent}");
             assert!(expected.1 == found.1, "{generator} {dtype} {c_in}→{c_out} k{extent}");
         }
