@@ -83,7 +83,7 @@ impl Populate<'_> {
             return self.run(crew.split().0, observer);
         }
         let Plan { configurations, .. } = self.plan;
-        let queue = Queue::dearest_first(configurations, &self.request.directions);
+        let queue = Queue::dearest_first(configurations, &self.request.directions, crew.size());
         let shared = Shared::new(queue);
         let (lead, others) = crew.split();
         self.run_lanes(&shared, lead, others, observer)

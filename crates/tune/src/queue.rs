@@ -1,17 +1,20 @@
 //! Which configuration is measured next, by one worker or by several.
 //!
-//! Configurations over the same clouds make a group: whoever measures one of them has set the clouds and
-//! their kernel maps up for the others. So a worker stays with its group, takes the dearest group that
-//! nobody has begun when it is done, and when there is none, helps with the group that has most left. The
-//! dearest come first within a group too, so that what is left for the end is small.
+//! A worker verifies a layer once for all sizes, so that layers are shared out among the workers: what two of
+//! them have to verify, both take the time for. Configurations of one share over the same clouds make a group:
+//! whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
+//! its group, then takes the dearest group of its share, then of a share that nobody has begun, then any that
+//! nobody has begun, and when there is none, helps with the group that has most left. The dearest come first within
+//! a group too, so that what is left for the end is small.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use voxtune::Direction;
+use voxtune_shape::Configuration;
 
-use crate::partition::costs;
+use crate::partition::{costs, divide};
 use crate::plan::PlannedConfiguration;
 
 /// Configurations that are still to be measured.
@@ -32,6 +35,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Group {
+    /// Of which share its layers are.
+    share: usize,
     /// Costs and numbers.
     waiting: VecDeque<(u128, usize)>,
     begun: bool,
@@ -85,23 +90,29 @@ impl Queue {
     /// For one worker: the plan's order, in which neighbours share clouds.
     pub(crate) fn in_order(count: usize) -> Self {
         let waiting = (0..count).map(|index| (0, index)).collect();
-        Self::new(vec![Group { waiting, begun: false }])
+        Self::new(vec![Group { waiting, ..Group::default() }])
     }
 
-    /// For several workers.
+    /// For so many workers.
     pub(crate) fn dearest_first(
         configurations: &[PlannedConfiguration],
         directions: &[Direction],
+        workers: usize,
     ) -> Self {
         let mut groups: Vec<Group> = Vec::new();
         let mut firsts: Vec<&PlannedConfiguration> = Vec::new();
-        for (index, (planned, cost)) in
-            configurations.iter().zip(costs(configurations, directions)).enumerate()
+        let costs = costs(configurations, directions);
+        let shares = shares(configurations, &costs, workers);
+        for (index, ((planned, cost), share)) in
+            configurations.iter().zip(costs).zip(shares).enumerate()
         {
-            let found = firsts.iter().position(|first| share_clouds(first, planned));
+            let found = firsts
+                .iter()
+                .zip(&groups)
+                .position(|(first, group)| group.share == share && share_clouds(first, planned));
             let number = found.unwrap_or_else(|| {
                 firsts.push(planned);
-                groups.push(Group::default());
+                groups.push(Group { share, ..Group::default() });
                 groups.len() - 1
             });
             groups[number].waiting.push_back((cost, index));
@@ -165,9 +176,37 @@ impl State {
         }
         let waiting = || (0..self.groups.len()).filter(has_some);
         let dearest = |number: &usize| (self.groups[*number].cost(), Reverse(*number));
-        let untouched = waiting().filter(|&number| !self.groups[number].begun);
-        untouched.max_by_key(dearest).or_else(|| waiting().max_by_key(dearest))
+        let untouched = || waiting().filter(|&number| !self.groups[number].begun);
+        let share = |number: usize| self.groups[number].share;
+        let is_own = |number: &usize| last.is_some_and(|last| share(last) == share(*number));
+        let is_nobodys = |number: &usize| {
+            self.groups.iter().all(|group| !group.begun || group.share != share(*number))
+        };
+        (untouched().filter(is_own).max_by_key(dearest))
+            .or_else(|| untouched().filter(is_nobodys).max_by_key(dearest))
+            .or_else(|| untouched().max_by_key(dearest))
+            .or_else(|| waiting().max_by_key(dearest))
     }
+}
+
+/// Which share each configuration belongs to: all sizes of a layer to one, the shares as even as may be.
+fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usize) -> Vec<usize> {
+    let mut layers = Vec::new();
+    let mut layer_costs: Vec<u128> = Vec::new();
+    let mut layer_of = Vec::with_capacity(configurations.len());
+    for (planned, cost) in configurations.iter().zip(costs) {
+        let Configuration { channels, kernel, dtype, .. } = planned.configuration;
+        let layer = (channels, kernel, dtype);
+        let number = layers.iter().position(|known| *known == layer).unwrap_or_else(|| {
+            layers.push(layer);
+            layer_costs.push(0);
+            layers.len() - 1
+        });
+        layer_costs[number] += cost;
+        layer_of.push(number);
+    }
+    let share_of = divide(&layer_costs, workers);
+    layer_of.into_iter().map(|layer| share_of[layer]).collect()
 }
 
 fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> bool {
@@ -189,7 +228,7 @@ mod tests {
     }
 
     fn queue(plan: &Plan) -> Queue {
-        Queue::dearest_first(&plan.configurations, &Direction::ALL)
+        Queue::dearest_first(&plan.configurations, &Direction::ALL, 1)
     }
 
     fn voxels(plan: &Plan, turn: &Turn<'_>) -> usize {
@@ -229,6 +268,26 @@ mod tests {
         // Done with its own, it helps the other.
         let helped = queue.next(Some(second.group())).unwrap();
         assert_eq!(voxels(&plan, &helped), 500_000);
+    }
+
+    /// Each of two verifies its layers alone, until one of them has nothing left.
+    #[test]
+    fn workers_keep_to_their_layers() {
+        let plan = quick();
+        let queue = Queue::dearest_first(&plan.configurations, &Direction::ALL, 2);
+        let layer = |turn: &Turn<'_>| plan.configurations[turn.index()].configuration.channels;
+        let mut seen: [Vec<_>; 2] = [Vec::new(), Vec::new()];
+        let mut last = [None, None];
+        for step in 0..6 {
+            let worker = step % 2;
+            let turn = queue.next(last[worker]).unwrap();
+            last[worker] = Some(turn.group());
+            seen[worker].push(layer(&turn));
+            turn.done();
+        }
+        // 128→256 outweighs the two others together: its two sizes are one share.
+        assert_eq!(seen[0][..2], [seen[0][0]; 2]);
+        assert!(seen[1].iter().all(|channels| *channels != seen[0][0]), "{seen:?}");
     }
 
     #[test]
