@@ -44,6 +44,7 @@
 
 #include "wgmma_gemm_gather.cuh"
 #include "wgmma_gemm_multiply.cuh"
+#include "wgmma_gemm_store.cuh"
 
 using namespace voxtune;
 

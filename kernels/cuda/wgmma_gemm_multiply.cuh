@@ -16,7 +16,8 @@
 // Expects the defines of wgmma_gemm.cu.
 #pragma once
 
-#include "wgmma_gemm_store.cuh"
+#include "tile_gemm.cuh"
+#include "wgmma_gemm_stages.cuh"
 #include "wgmma_gemm_tiles.cuh"
 
 namespace voxtune {
@@ -36,7 +37,7 @@ struct Multiplier {
     const TileGemmParams& p;
     const Tiles& tiles;
     Ring ring;
-    Storer storer;
+    char* strip;  // this warp's
     const int lane = threadIdx.x % 32, group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4;
     uint32_t place;       // where this lane's ldmatrix reads its row in the first fragment of a stage
     uint32_t before = 0;  // the barrier of the stage that may still be read, or 0
@@ -44,7 +45,7 @@ struct Multiplier {
     uint32_t a[UNITS][UNIT_STEPS][4];
 
     __device__ __forceinline__ Multiplier(const TileGemmParams& p, const Tiles& tiles, char* shared)
-        : p(p), tiles(tiles), ring(shared), storer(p, shared) {
+        : p(p), tiles(tiles), ring(shared), strip(shared + STRIPS_AT + (threadIdx.x / 32 - GATHER_WARPS) * STRIP_BYTES) {
         place = LinesA::at(group * FRAGS_M * 64 + warp * 16 + lane % 16, lane / 16);
         pin(place);
     }
@@ -137,6 +138,11 @@ struct Multiplier {
         return load_word(ring.words());
     }
 
+    // Where sums go: wgmma_gemm_store.cuh.
+    __device__ void store(const float (&sums)[COLS / 2], int own_row, int column) const;
+    __device__ void store_partial(const float (&sums)[COLS / 2], float* partial, int line, int column) const;
+    __device__ void finish(const int (&rows)[FRAGS_M], int column) const;
+
     // Parts of tiles to where reduce_splits adds them up.
     __device__ __forceinline__ void run_parts(float* partial) {
         int word, rows[FRAGS_M];
@@ -144,8 +150,8 @@ struct Multiplier {
             const int column = multiply_tile(word, rows), tile = word >> 1;
             float* own = partial + int64_t(tiles.part(tile)) * p.n * (DGRAD ? p.c_in : p.c_out);
             const int line = tiles.first_row(tile) + group * FRAGS_M * 64 + warp * 16;
-            storer.store_partial(acc[0], own, line, column);
-            if constexpr (FRAGS_M > 1) storer.store_partial(acc[1], own, line + 64, column);
+            store_partial(acc[0], own, line, column);
+            if constexpr (FRAGS_M > 1) store_partial(acc[1], own, line + 64, column);
         }
     }
 
@@ -154,11 +160,11 @@ struct Multiplier {
         while ((word = wait_stage()) >= 0) {
             const int column = multiply_tile(word, rows);
             if (!DGRAD && p.epilogue.present) {
-                storer.finish(acc, rows, column);
+                finish(rows, column);
                 continue;
             }
-            storer.store(acc[0], rows[0], column);
-            if constexpr (FRAGS_M > 1) storer.store(acc[1], rows[1], column);
+            store(acc[0], rows[0], column);
+            if constexpr (FRAGS_M > 1) store(acc[1], rows[1], column);
         }
     }
 };

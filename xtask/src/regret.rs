@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use voxtune_cache::{CacheDir, Decisions};
+use voxtune_cache::{CacheDir, Evidence};
 use voxtune_tune::distribution::Distribution;
-use voxtune_tune::regret::{Comparison, Flips, Report, assess, plot_svg};
+use voxtune_tune::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
 use voxtune_tune::samples::{RaceSamples, SamplesError, SamplesReader};
 
 use crate::exit::{Exit, Failure};
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         None => FolderArguments::default().resolve()?,
     };
     // Whoever waits for an hour of measuring must not hear then that a folder is missing.
-    let decisions = read(&cache)?;
+    let cache = read(&cache)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
     let mut exit = Exit::Success;
     let files = if arguments.samples.is_empty() {
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
             SamplesReader::open(file).and_then(|reader| reader.collect());
         oracle.extend(races.map_err(Failure::failed)?);
     }
-    let report = assess(&oracle, &decisions, against.as_ref());
+    let report = assess(&oracle, &cache, against.as_ref());
     output::results(&table(&report));
     if let Some(path) = &arguments.json {
         let json = serde_json::to_string_pretty(&report).map_err(Failure::failed)?;
@@ -80,18 +80,20 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The decisions of a folder, of all architectures.
-fn read(folder: &Path) -> Result<Decisions, Failure> {
+/// What a folder holds, of all architectures.
+fn read(folder: &Path) -> Result<Population, Failure> {
     let cache = CacheDir::new(folder);
     let mut all = Vec::new();
+    let mut evidence = Evidence::new();
     for arch in cache.archs().map_err(Failure::failed)? {
         let decisions = cache.read_decisions(arch).map_err(Failure::failed)?;
         all.extend(decisions.iter().flat_map(|decisions| decisions.iter().collect::<Vec<_>>()));
+        evidence.merge(cache.read_evidence(arch).map_err(Failure::failed)?.unwrap_or_default());
     }
     if all.is_empty() {
         return Err(Failure::failed(format!("{}: no decisions here", folder.display())));
     }
-    Ok(all.into_iter().collect())
+    Ok(Population { decisions: all.into_iter().collect(), evidence })
 }
 
 /// Samples every candidate alike, into a scratch folder of its own.
@@ -117,6 +119,9 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
+/// How many of the worst are named.
+const SHOWN: usize = 3;
+
 fn table(report: &Report) -> String {
     let mut text = format!(
         "{:<24}  {:>7}  {:>8}  {:>8}  {:>8}  {:>8}  {:>7}\n",
@@ -136,7 +141,7 @@ fn table(report: &Report) -> String {
             without_choice + not_measured
         ));
     }
-    for point in report.cached.points.iter().take(3).filter(|point| point.regret > 0.0) {
+    for point in report.cached.points.iter().take(SHOWN).filter(|point| point.regret > 0.0) {
         text.push_str(&format!(
             "  {:.2} %: {} on {} of {}: {}, best {}\n",
             point.regret * 100.0,
@@ -148,12 +153,25 @@ fn table(report: &Report) -> String {
         ));
     }
     if let Some(flips) = &report.flips {
-        let Flips { keys, flipped, cost } = flips;
-        let [mean, _, _, worst] = quantiles(*cost);
+        let [mean, _, _, worst] = quantiles(flips.cost);
+        let beyond = flips.beyond_noise();
         text.push_str(&format!(
-            "flips: {flipped} of {keys} keys ({:.2} %), between their winners mean {mean}, worst {worst}\n",
-            flips.rate() * 100.0
+            "flips: {} of {} keys ({:.2} %), {} of them beyond noise in both populations, between their winners mean {mean}, worst {worst}\n",
+            flips.flipped.len(),
+            flips.keys,
+            flips.rate() * 100.0,
+            beyond.len()
         ));
+        for flip in beyond.into_iter().take(SHOWN) {
+            let by = flip.slower_by.map(|by| {
+                by.map_or_else(|| "not measured".to_owned(), |by| format!("{:+.2} %", by * 100.0))
+            });
+            let Flip { key, ours, theirs, .. } = flip;
+            text.push_str(&format!(
+                "  {key}: {ours}, the other {}; {theirs}, the other {}\n",
+                by[0], by[1]
+            ));
+        }
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+use voxtune_shape::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::decision::{Decision, Decisions};
 use crate::evidence::{Evidence, Records};
@@ -36,12 +36,11 @@ pub const SAFE_MARGIN: f64 = 0.10;
 /// 2. an algorithm that is quarantined on any workload is out, and so is one that was beaten there
 ///    before it was verified at full size;
 /// 3. so is one that was measured on fewer workloads than another;
-/// 4. the score of each other one is the geometric mean over the workloads of its median time
-///    divided by the best median, and the least score leads;
+/// 4. the score of each other one is the geometric mean over the workloads of its time, as
+///    [`Timing::centre_ns`] gives it, divided by the best one's, and the least score leads;
 /// 5. the winner is, among those within the noise of the leader, the default algorithm, else the
 ///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
-///    the two relative spreads, each at least a [`TIMER_STEP_NS`], and in all at least
-///    [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
+///    both [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
 /// 6. only an algorithm that beat the default takes its place: on every workload the interval of their
 ///    ratio in the rounds in which both ran stays below 1, or its median is faster than the default ever
 ///    was by more than [`NOISE_CEILING`], since of three rounds one late sample widens the interval to
@@ -58,32 +57,90 @@ pub fn decide(evidence: &Evidence) -> Decisions {
     }
     workloads
         .into_iter()
-        .filter_map(|((device, key), workloads)| Ranking::over(&workloads).decision(device, key))
+        .filter_map(|((device, key), workloads)| {
+            Ranking::over(Timer::of(&device.arch), &workloads).decision(device, key)
+        })
         .collect()
 }
 
 /// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
 /// or slower than the leader by more than noise and [`INCUMBENT_MARGIN`]. Takes the records of workloads
-/// of one key whose times can be compared, such as [`Evidence::decisive_workloads`] gives.
+/// of one key and architecture whose times can be compared, such as [`Evidence::decisive_workloads`] gives.
 #[must_use]
 pub fn significantly_beaten<'a>(
     incumbent: &AlgoId,
+    arch: &Arch,
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
-    let ranking = Ranking::of(workloads, []);
+    let ranking = Ranking::of(Timer::of(arch), workloads, []);
     let stays = ranking.within(INCUMBENT_MARGIN).any(|standing| standing.algo == incumbent);
     !stays && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
 }
 
-/// How far a median may be off as a fraction of it: the spread of its samples, and at least a
-/// [`TIMER_STEP_NS`].
+/// How far apart two algorithms are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Distance {
+    /// By how much the second was slower, as a fraction of the first one's time; negative if it was faster.
+    pub slower_by: f64,
+    /// Whether noise explains it: it is within the band of ties, give or take two standard errors.
+    pub is_noise: bool,
+}
+
+/// How far apart two algorithms are in these records; `None` if either may not win. Takes records as
+/// [`significantly_beaten`] does.
 #[must_use]
-pub fn relative_noise(median_ns: f64, spread_ns: f64) -> f64 {
-    spread_ns.max(TIMER_STEP_NS) / median_ns.max(1.0)
+pub fn distance<'a>(
+    [first, second]: [&AlgoId; 2],
+    arch: &Arch,
+    workloads: impl IntoIterator<Item = &'a Records>,
+) -> Option<Distance> {
+    /// Ninety-five of a hundred lie within so many.
+    const STANDARD_ERRORS: f64 = 2.0;
+    let ranking = Ranking::of(Timer::of(arch), workloads, []);
+    let standing = |algo: &AlgoId| ranking.0.iter().find(|standing| standing.algo == algo);
+    let both = [standing(first)?, standing(second)?];
+    let band = tie_band(both.map(Standing::relative_noise));
+    let [own, other] = both.map(|standing| standing.score);
+    let [own_error, other_error] = both.map(Standing::relative_error);
+    let reach = band + STANDARD_ERRORS * own_error.hypot(other_error);
+    let apart = own.max(other) / own.min(other) - 1.0;
+    Some(Distance { slower_by: other / own - 1.0, is_noise: apart <= reach })
+}
+
+/// By whose clock a run is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// The host's, on a machine that does other things meanwhile.
+    Host,
+    /// That of a GPU, which does not.
+    Gpu,
+}
+
+impl Timer {
+    /// That of a device of this architecture.
+    #[must_use]
+    pub const fn of(arch: &Arch) -> Self {
+        if arch.is_cuda() { Self::Gpu } else { Self::Host }
+    }
+
+    /// How far a time may be off as a fraction of it: by a [`TIMER_STEP_NS`], and on a host by the spread
+    /// of its samples. On a GPU the spread of a few samples says less of the noise than of which samples they
+    /// happened to be, and two runs would draw the band of noise at two places.
+    ///
+    /// # Units
+    /// Both times in one.
+    #[must_use]
+    pub fn relative_noise(self, centre_ns: f64, spread_ns: f64) -> f64 {
+        let noise_ns = match self {
+            Self::Host => spread_ns.max(TIMER_STEP_NS),
+            Self::Gpu => TIMER_STEP_NS,
+        };
+        noise_ns / centre_ns.max(1.0)
+    }
 }
 
 /// The fraction up to which the longer of two times ties with the shorter one, from the
-/// [`relative_noise`] of both.
+/// [relative noise](Timer::relative_noise) of both.
 #[must_use]
 pub fn tie_band(relative_noise: [f64; 2]) -> f64 {
     relative_noise.iter().sum::<f64>().clamp(NOISE_FLOOR, NOISE_CEILING)
@@ -97,17 +154,24 @@ struct Standing<'a> {
     /// Whether it beat the default on every workload that knows their ratio.
     beats_default: bool,
     requires: Option<Requirement>,
-    /// Median time by index of the workload.
-    medians_ns: BTreeMap<usize, u64>,
+    /// Time by index of the workload.
+    times_ns: BTreeMap<usize, f64>,
     /// Sum over the workloads.
     relative_noises: f64,
+    /// Likewise, of their squares.
+    squared_errors: f64,
     /// Geometric mean of the ratios to the best; at least 1.
     score: f64,
 }
 
 impl Standing<'_> {
     fn relative_noise(&self) -> f64 {
-        self.relative_noises / self.medians_ns.len() as f64
+        self.relative_noises / self.times_ns.len() as f64
+    }
+
+    /// A standard error of the score as a fraction of it.
+    fn relative_error(&self) -> f64 {
+        self.squared_errors.sqrt() / self.times_ns.len() as f64
     }
 }
 
@@ -116,35 +180,34 @@ struct Ranking<'a>(Vec<Standing<'a>>);
 
 impl<'a> Ranking<'a> {
     /// Over the records of workloads that are cold or not.
-    fn over(workloads: &[(bool, &'a Records)]) -> Self {
+    fn over(timer: Timer, workloads: &[(bool, &'a Records)]) -> Self {
         let any_cold = workloads.iter().any(|(cold, _)| *cold);
         let of_regime = |wanted: bool| {
             let those = workloads.iter().filter(move |(cold, _)| *cold == wanted);
             those.map(|(_, records)| *records)
         };
-        Self::of(of_regime(any_cold), of_regime(!any_cold))
+        Self::of(timer, of_regime(any_cold), of_regime(!any_cold))
     }
 
     /// Over the records of workloads whose times decide, and of others, whose quarantine does.
     fn of(
+        timer: Timer,
         decisive: impl IntoIterator<Item = &'a Records>,
         others: impl IntoIterator<Item = &'a Records>,
     ) -> Self {
-        let mut standings = collect_standings(decisive, others);
-        let widest = standings.iter().map(|standing| standing.medians_ns.len()).max();
-        standings.retain(|standing| Some(standing.medians_ns.len()) == widest);
+        let mut standings = collect_standings(timer, decisive, others);
+        let widest = standings.iter().map(|standing| standing.times_ns.len()).max();
+        standings.retain(|standing| Some(standing.times_ns.len()) == widest);
 
-        let mut best_ns: BTreeMap<usize, u64> = BTreeMap::new();
-        for (&workload, &median_ns) in standings.iter().flat_map(|standing| &standing.medians_ns) {
-            let best = best_ns.entry(workload).or_insert(median_ns);
-            *best = median_ns.min(*best);
+        let mut best_ns: BTreeMap<usize, f64> = BTreeMap::new();
+        for (&workload, &time_ns) in standings.iter().flat_map(|standing| &standing.times_ns) {
+            let best = best_ns.entry(workload).or_insert(time_ns);
+            *best = time_ns.min(*best);
         }
         for standing in &mut standings {
-            let logs = standing
-                .medians_ns
-                .iter()
-                .map(|(workload, &median_ns)| (median_ns as f64 / best_ns[workload] as f64).ln());
-            standing.score = (logs.sum::<f64>() / standing.medians_ns.len() as f64).exp();
+            let times = standing.times_ns.iter();
+            let logs = times.map(|(workload, time_ns)| (time_ns / best_ns[workload]).ln());
+            standing.score = (logs.sum::<f64>() / standing.times_ns.len() as f64).exp();
         }
         standings.sort_by(|a, b| a.score.total_cmp(&b.score).then_with(|| a.algo.cmp(b.algo)));
         Self(standings)
@@ -189,6 +252,7 @@ impl<'a> Ranking<'a> {
 /// The algorithms, in the order of their ids, that may win: verified on every decisive workload that they
 /// met, and in quarantine on no other.
 fn collect_standings<'a>(
+    timer: Timer,
     decisive: impl IntoIterator<Item = &'a Records>,
     others: impl IntoIterator<Item = &'a Records>,
 ) -> Vec<Standing<'a>> {
@@ -212,16 +276,18 @@ fn collect_standings<'a>(
                 default: false,
                 beats_default: true,
                 requires: None,
-                medians_ns: BTreeMap::new(),
+                times_ns: BTreeMap::new(),
                 relative_noises: 0.0,
+                squared_errors: 0.0,
                 score: 1.0,
             });
             standing.default |= record.default;
             standing.beats_default &= beats_default(timing, default_min_ns);
             standing.requires = standing.requires.or(record.requires);
-            standing.medians_ns.insert(workload, timing.median_ns);
-            standing.relative_noises +=
-                relative_noise(timing.median_ns as f64, timing.spread_ns as f64);
+            let time_ns = timing.centre_ns();
+            standing.times_ns.insert(workload, time_ns);
+            standing.relative_noises += timer.relative_noise(time_ns, timing.spread_ns as f64);
+            standing.squared_errors += timing.relative_error().powi(2);
         }
     }
     standings.retain(|algo, _| !out.contains(algo));

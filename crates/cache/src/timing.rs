@@ -42,7 +42,44 @@ pub struct Timing {
     pub max_error: f64,
 }
 
+/// By what algorithms are compared: midway between the least sample and the median. What disturbs a run
+/// makes it longer, so that the median alone moves with how often that happened, and the least alone is a
+/// single sample.
+///
+/// # Units
+/// Those of both.
+#[must_use]
+pub const fn centre_ns(median_ns: f64, min_ns: f64) -> f64 {
+    f64::midpoint(median_ns, min_ns)
+}
+
+/// A standard error of the median of normal noise, by the median absolute deviation of so many samples; that
+/// of [`centre_ns`] is no larger.
+///
+/// # Units
+/// Those of the deviation.
+#[must_use]
+pub fn standard_error(spread_ns: f64, samples: usize) -> f64 {
+    /// Standard deviations in a median absolute deviation.
+    const NORMAL: f64 = 1.4826;
+    /// How much less certain a median is than a mean: the root of half of π.
+    const MEDIAN_TO_MEAN: f64 = 1.2533;
+    MEDIAN_TO_MEAN * NORMAL * spread_ns / (samples.max(1) as f64).sqrt()
+}
+
 impl Timing {
+    /// By what algorithms are compared, see [`centre_ns`].
+    #[must_use]
+    pub fn centre_ns(&self) -> f64 {
+        centre_ns(self.median_ns as f64, self.min_ns as f64)
+    }
+
+    /// A standard error as a fraction of the time, see [`standard_error`].
+    #[must_use]
+    pub fn relative_error(&self) -> f64 {
+        standard_error(self.spread_ns as f64, self.samples as usize) / self.centre_ns().max(1.0)
+    }
+
     /// The spread as a fraction of the median.
     #[must_use]
     pub fn relative_spread(&self) -> f64 {

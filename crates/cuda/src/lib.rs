@@ -27,6 +27,7 @@ mod buffer;
 pub mod cuda_toolkit;
 mod device;
 mod error;
+mod gate;
 mod graph;
 mod instance;
 mod map;
@@ -44,6 +45,7 @@ pub use algo::{
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
+pub use gate::{GATE_LIMIT, Gate};
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder, StridedMapBuilder};

@@ -5,6 +5,7 @@ use cudarc::driver::{result, sys};
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
+use crate::gate::Gate;
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 use crate::toolchain::Compiled;
 
@@ -148,24 +149,15 @@ impl Probe {
     /// # Errors
     /// If the driver fails.
     pub fn clock_mhz(&mut self) -> Result<f64> {
-        self.pause()?;
+        let target = self.elapsed.as_mut().address();
+        let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
+        // SAFETY: (u64, u64*); the kernel writes two u64 to a buffer of 16 bytes.
+        unsafe { self.clock_rate.launch(grid, arguments![WINDOW_NS, target]) }?;
         let counted: Vec<u64> = self.elapsed.download(0, 2)?;
         Ok(counted[0] as f64 * 1e3 / counted[1] as f64)
     }
 
-    /// Queues 20 µs in which the device is busy and touches next to no memory, so that the host can queue
-    /// what comes next meanwhile.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    pub fn pause(&mut self) -> Result<()> {
-        let target = self.elapsed.as_mut().address();
-        let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
-        // SAFETY: (u64, u64*); the kernel writes two u64 to a buffer of 16 bytes.
-        unsafe { self.clock_rate.launch(grid, arguments![WINDOW_NS, target]) }
-    }
-
-    /// Median time of a kernel that does nothing, queued behind a flush as measured work is: what every
+    /// Median time of a kernel that does nothing, queued behind a gate as measured work is: what every
     /// time between two events includes.
     ///
     /// # Units
@@ -173,16 +165,17 @@ impl Probe {
     ///
     /// # Errors
     /// If the driver fails.
-    pub fn empty_launch_ns(&self, flush: &mut CacheFlush) -> Result<f64> {
+    pub fn empty_launch_ns(&self, gate: &mut Gate) -> Result<f64> {
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
         let mut timer = EventTimer::new(&self.device)?;
         let mut times_ns = Vec::new();
         for _ in 0..11 {
-            flush.flush()?;
+            gate.close()?;
             timer.start()?;
             // SAFETY: the kernel takes no arguments and touches no memory.
             unsafe { self.empty.launch(grid, arguments![]) }?;
             timer.stop()?;
+            gate.open();
             times_ns.push(timer.elapsed_ns()?);
         }
         times_ns.sort_by(f64::total_cmp);

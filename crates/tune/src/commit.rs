@@ -78,7 +78,7 @@ fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
     let Some(records) = fresh.records(entry) else { return false };
     let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
     let Some(defender) = of(incumbent) else { return false };
-    if !significantly_beaten(incumbent, [records]) {
+    if !significantly_beaten(incumbent, &entry.device.arch, [records]) {
         return false;
     }
     let challenger = winner(fresh, entry).and_then(|algo| of(&algo)?.timing());
@@ -107,33 +107,15 @@ fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, Invali
 
 #[cfg(test)]
 mod tests {
-    use voxtune_cache::{Environment, Interval, KernelHash, Outcome, Reason, Timing};
+    use voxtune_cache::{Interval, KernelHash, Outcome, Reason};
 
     use super::*;
-    use crate::made_up::entry;
+    use crate::made_up::{self, entry};
     use crate::spent::Spent;
 
+    /// The one called `a` is the default.
     fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
-        Record {
-            algo: algo.parse().unwrap(),
-            kernel_hash: KernelHash::new(hash),
-            default: algo == "a",
-            requires: None,
-            environment: Environment {
-                tool: "test".to_owned(),
-                driver: String::new(),
-                toolkit: String::new(),
-            },
-            outcome: Outcome::Measured(Timing {
-                median_ns,
-                spread_ns: 0,
-                min_ns: median_ns,
-                samples: 3,
-                clock_mhz: None,
-                ratio_to_default: None,
-                max_error: 0.0,
-            }),
-        }
+        Record { default: algo == "a", ..made_up::record(algo, hash, median_ns) }
     }
 
     fn measured(records: &[(&str, u64, u64)]) -> Measured {

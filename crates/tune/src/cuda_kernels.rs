@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use voxtune::{DType, Operation};
 use voxtune_cuda::{
-    Algorithm, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder, Prepared, Probe,
-    Result, StridedMapBuilder, Toolchain, Verifier, find_compiled,
+    Algorithm, Compiled, Cublas, CudaDevice, CudaError, Gate, Instance, MapBuilder, Prepared,
+    Probe, Result, StridedMapBuilder, Toolchain, Verifier, find_compiled,
 };
 
 /// A device with a folder of compiled instances, and a compiler for those that it lacks.
@@ -162,6 +162,15 @@ impl CudaKernels {
     pub fn probe(&mut self) -> Result<Probe> {
         let device = self.device.clone();
         Probe::new(&device, self.compiled(&Instance::probe())?)
+    }
+
+    /// A gate for what is timed.
+    ///
+    /// # Errors
+    /// If its kernels cannot be had.
+    pub fn gate(&mut self) -> Result<Gate> {
+        let device = self.device.clone();
+        Gate::new(&device, self.compiled(&Instance::probe())?)
     }
 
     /// The float64 convolution of a storage type.

@@ -1,7 +1,7 @@
 //! One key, measured on one cloud.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{Algorithm, CacheRegime, Device, Noise, Operation};
@@ -14,11 +14,12 @@ use crate::estimate::human_bytes;
 use crate::job::Job;
 use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;
-use crate::race::{Grid, Lane, Policy, Track, race, ranks};
+use crate::race::{Grid, Lane, Policy, race, ranks};
 use crate::setup::{CloudSetup, SetupError, Workbench};
 use crate::spent::Spent;
 use crate::summary::summarize;
-use crate::verify::{Rejection, Stand, Verdict, Verifier, guarded};
+use crate::track::{DeviceTrack, Notes, Racer};
+use crate::verify::{Rejection, Stand, Verdict, Verifier};
 
 /// An entry whose measurement ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -198,21 +199,25 @@ impl Entry<'_> {
         let start = Instant::now();
         let mut track = DeviceTrack {
             entry: *self,
-            racers: racers.iter().map(|&index| (index, &*field.algorithms[index])).collect(),
+            racers: racers
+                .iter()
+                .map(|&index| Racer::new(index, &*field.algorithms[index]))
+                .collect(),
             bench: &mut *bench,
             at_scale: at_scale.as_ref(),
-            clock_mhz: None,
             start,
             limit: limits.of(operation.flops(counts.pairs) as f64),
             monitor: &mut *monitor,
+            notes: Notes::default(),
             device_lost: false,
         };
         let policy =
             if is_cuda { Policy::on_gpu(job.budget) } else { Policy::with_budget(job.budget) };
         let ranks = ranks(&field.names(&racers));
         let lanes = race(Grid { ranks: &ranks, default }, &policy, &mut track);
-        let clock_mhz = track.clock_mhz;
-        spent.race = start.elapsed();
+        let Notes { clock_mhz, throttled, proofs } = track.notes;
+        spent.race = start.elapsed().saturating_sub(throttled + proofs);
+        (spent.throttled, spent.proofs) = (throttled, proofs);
         if let Some(at_scale) = at_scale {
             at_scale.give_back(bench);
         }
@@ -348,78 +353,4 @@ impl Ended<'_> {
 /// The outcome of a candidate that did not fail: without all of its proofs it may not win.
 const fn verified(lane: &Lane<Rejection>, policy: &Policy, timing: Timing) -> Outcome {
     if lane.proofs >= policy.proofs { Outcome::Measured(timing) } else { Outcome::Beaten(timing) }
-}
-
-/// A sample taken below this share of the fastest clock of the race says more about the clock than about
-/// the candidate, and is dropped.
-const THROTTLED_BELOW: f64 = 0.9;
-
-/// How often a sample is tried before a throttled one is taken after all: a device that has slowed down for
-/// good is as fast as it will be.
-const ATTEMPTS: usize = 4;
-
-/// Pause after a throttled sample.
-const COOL_DOWN: Duration = Duration::from_millis(5);
-
-/// The real thing: candidates on a device, timed by the device's clock.
-struct DeviceTrack<'a> {
-    entry: Entry<'a>,
-    /// With their numbers in the field.
-    racers: Vec<(usize, &'a dyn Algorithm)>,
-    bench: &'a mut Workbench,
-    at_scale: Option<&'a AtScale>,
-    clock_mhz: Option<u32>,
-    start: Instant,
-    /// For one sample.
-    limit: Duration,
-    monitor: &'a mut dyn Monitor,
-    device_lost: bool,
-}
-
-impl Track for DeviceTrack<'_> {
-    type Failure = Rejection;
-
-    fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
-        let Entry { device, setup, operation, job, .. } = self.entry;
-        let (number, racer) = self.racers[lane];
-        let mut attempt = 0;
-        self.monitor.running(number, self.limit);
-        loop {
-            let bench = &mut *self.bench;
-            let run = || device.registry().run(racer, device, bench.launch(operation, setup));
-            let sample = guarded(|| device.time(job.regime, run))
-                .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
-            let fastest_mhz = self.clock_mhz.max(sample.clock_mhz);
-            self.clock_mhz = fastest_mhz;
-            let throttled = sample.clock_mhz.zip(fastest_mhz).is_some_and(|(now, fastest)| {
-                f64::from(now) < f64::from(fastest) * THROTTLED_BELOW
-            });
-            attempt += 1;
-            if !throttled || attempt == ATTEMPTS {
-                return Ok(sample.elapsed_ns.max(1));
-            }
-            std::thread::sleep(COOL_DOWN);
-        }
-    }
-
-    /// The result is poisoned before and compared behind, both outside of the timed window.
-    fn proven_sample(&mut self, lane: usize) -> Result<u64, Rejection> {
-        let device = self.entry.device;
-        let Some(at_scale) = self.at_scale else {
-            let reason = Reason::WrongResult;
-            return Err(Rejection::new(reason, "nothing at full size to compare with"));
-        };
-        guarded(|| self.bench.operands.out.poison(device))
-            .and_then(|()| self.sample(lane))
-            .and_then(|ns| at_scale.check(device, &self.bench.operands.out).map(|()| ns))
-            .inspect_err(|rejection| self.device_lost = rejection.device_lost)
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    fn interrupted(&self) -> bool {
-        self.device_lost || self.monitor.interrupted()
-    }
 }

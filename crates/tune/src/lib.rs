@@ -74,6 +74,7 @@ pub mod shapes;
 pub mod spent;
 pub mod statistics;
 pub mod summary;
+mod track;
 mod trial;
 pub mod verify;
 pub mod worker;

@@ -1,7 +1,7 @@
-//! An entry for tests to hang records on.
+//! An entry for tests to hang records on, and records.
 
 use voxtune::{DType, DeviceIdentity, Direction, KernelSize, ShapeKey};
-use voxtune_cache::{EntryKey, Workload};
+use voxtune_cache::{EntryKey, Environment, KernelHash, Outcome, Record, Timing, Workload};
 use voxtune_shape::{Arch, CpuIsa, Operation};
 
 /// 32→32 forward on a thousand rows, on a processor.
@@ -23,5 +23,34 @@ pub(crate) fn entry() -> EntryKey {
             batch: 1,
             cold: false,
         },
+    }
+}
+
+/// A candidate that took this long every time. The one called `default` is the default.
+pub(crate) fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
+    Record {
+        algo: algo.parse().unwrap(),
+        kernel_hash: KernelHash::new(hash),
+        default: algo == "default",
+        requires: None,
+        environment: Environment {
+            tool: "test".to_owned(),
+            driver: String::new(),
+            toolkit: String::new(),
+        },
+        outcome: Outcome::Measured(timing(median_ns)),
+    }
+}
+
+/// Of five samples without any noise.
+pub(crate) fn timing(median_ns: u64) -> Timing {
+    Timing {
+        median_ns,
+        spread_ns: 0,
+        min_ns: median_ns,
+        samples: 5,
+        clock_mhz: None,
+        ratio_to_default: None,
+        max_error: 0.0,
     }
 }

@@ -118,10 +118,10 @@ fn both_times(stored: &Records, today: &Record) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use voxtune::KernelHash;
-    use voxtune_cache::{Environment, Outcome, Reason};
+    use voxtune_cache::{Outcome, Reason};
 
     use super::*;
-    use crate::made_up::entry as key;
+    use crate::made_up::{self, entry as key, timing};
 
     const TIMES_NS: [(&str, u64); 5] = [
         ("default", 2_000_000),
@@ -141,21 +141,10 @@ mod tests {
     }
 
     fn record(name: &str, hash: u64, median_ns: Option<u64>) -> Record {
-        let environment =
-            Environment { tool: String::new(), driver: String::new(), toolkit: String::new() };
-        let outcome = match median_ns {
-            Some(median_ns) => Outcome::Measured(Timing {
-                median_ns,
-                spread_ns: 0,
-                min_ns: median_ns,
-                samples: 5,
-                clock_mhz: None,
-                ratio_to_default: None,
-                max_error: 0.0,
-            }),
-            None => Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() },
-        };
-        candidate(name, hash).record(&environment, outcome)
+        let quarantined =
+            || Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() };
+        let outcome = median_ns.map_or_else(quarantined, |ns| Outcome::Measured(timing(ns)));
+        Record { outcome, ..made_up::record(name, hash, 1) }
     }
 
     fn stored(changes: &[(&str, Option<u64>)]) -> Evidence {

@@ -19,8 +19,12 @@ pub struct Spent {
     pub operands: Duration,
     /// Verdicts by a smaller problem.
     pub verify: Duration,
-    /// Races, the proofs of their contenders included.
+    /// Races, but for what follows.
     pub race: Duration,
+    /// Samples of races that a lowered clock or the host spoiled, and the pauses behind them.
+    pub throttled: Duration,
+    /// Comparing results at full size in races.
+    pub proofs: Duration,
     /// Deciding and writing files.
     pub write: Duration,
 }
@@ -32,8 +36,9 @@ impl Spent {
         self.named().into_iter().map(|(_, time)| time).sum()
     }
 
-    const fn named(&self) -> [(&'static str, Duration); 7] {
-        let Self { compile, trial, clouds, operands, verify, race, write } = *self;
+    const fn named(&self) -> [(&'static str, Duration); 9] {
+        let Self { compile, trial, clouds, operands, verify, race, throttled, proofs, write } =
+            *self;
         [
             ("compile", compile),
             ("trial", trial),
@@ -41,6 +46,8 @@ impl Spent {
             ("operands", operands),
             ("verify", verify),
             ("race", race),
+            ("throttled", throttled),
+            ("proofs", proofs),
             ("write", write),
         ]
     }
@@ -54,6 +61,8 @@ impl AddAssign for Spent {
         self.operands += other.operands;
         self.verify += other.verify;
         self.race += other.race;
+        self.throttled += other.throttled;
+        self.proofs += other.proofs;
         self.write += other.write;
     }
 }
@@ -82,14 +91,16 @@ mod tests {
             operands: 4 * second,
             verify: 5 * second,
             race: 6 * second,
-            write: 7 * second,
+            throttled: 7 * second,
+            proofs: 8 * second,
+            write: 9 * second,
         };
         spent += spent;
-        assert_eq!(spent.total(), 56 * second);
+        assert_eq!(spent.total(), 90 * second);
         assert_eq!(
             spent.to_string(),
             "compile 2.00 s, trial 4.00 s, clouds 6.00 s, operands 8.00 s, verify 10.00 s, \
-             race 12.00 s, write 14.00 s"
+             race 12.00 s, throttled 14.00 s, proofs 16.00 s, write 18.00 s"
         );
     }
 }

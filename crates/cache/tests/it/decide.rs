@@ -3,10 +3,13 @@
 use proptest::prelude::*;
 use voxtune_cache::{
     Decision, EntryKey, Evidence, Interval, KernelHash, Outcome, Reason, Record, Requirement,
-    decide, significantly_beaten,
+    Timing, decide, significantly_beaten,
 };
+use voxtune_shape::{Arch, CpuIsa, DeviceIdentity};
 
-use crate::samples::{algo, device, entry, entry_on, measured, operation, quarantined, timing};
+use crate::samples::{
+    algo, device, device_of, entry, entry_on, measured, operation, quarantined, timing,
+};
 use crate::strategies::evidence;
 
 fn evidence_of(records: impl IntoIterator<Item = (EntryKey, Record)>) -> Evidence {
@@ -17,15 +20,26 @@ fn evidence_of(records: impl IntoIterator<Item = (EntryKey, Record)>) -> Evidenc
     evidence
 }
 
-/// The decision over these records of one entry.
+/// The decision over these records of one entry of a GPU.
 fn decision(records: impl IntoIterator<Item = Record>) -> Option<Decision> {
-    let entry = entry(&device(), operation(32, 64), 100_000);
+    decision_on(&device(), records)
+}
+
+fn decision_on(
+    device: &DeviceIdentity,
+    records: impl IntoIterator<Item = Record>,
+) -> Option<Decision> {
+    let entry = entry(device, operation(32, 64), 100_000);
     let evidence = evidence_of(records.into_iter().map(|record| (entry.clone(), record)));
     decide(&evidence).get(&entry.device, &entry.key)
 }
 
 fn winner(records: impl IntoIterator<Item = Record>) -> String {
-    decision(records).unwrap().winner.to_string()
+    winner_on(&device(), records)
+}
+
+fn winner_on(device: &DeviceIdentity, records: impl IntoIterator<Item = Record>) -> String {
+    decision_on(device, records).unwrap().winner.to_string()
 }
 
 fn default(record: Record) -> Record {
@@ -79,11 +93,33 @@ fn near_ties_fall_to_the_default_then_to_the_lesser_id() {
 }
 
 #[test]
-fn the_band_of_noise_grows_with_the_spread_up_to_its_ceiling() {
+fn the_band_of_noise_of_a_host_grows_with_the_spread_up_to_its_ceiling() {
+    let host = device_of(Arch::Cpu(CpuIsa::X86Avx2), "a host", 2);
+    let winner = |records| winner_on(&host, records);
     assert_eq!(winner([noisy("b", 10_000, 200), noisy("a", 10_400, 250)]), "a");
     assert_eq!(winner([noisy("b", 10_000, 200), noisy("a", 10_500, 200)]), "b");
     assert_eq!(winner([noisy("b", 10_000, 5_000), noisy("a", 10_900, 5_000)]), "a");
     assert_eq!(winner([noisy("b", 10_000, 5_000), noisy("a", 11_100, 5_000)]), "b");
+}
+
+#[test]
+fn the_band_of_noise_of_a_gpu_does_not_move_with_the_spread() {
+    for spread_us in [0, 200, 5_000] {
+        assert_eq!(winner([noisy("b", 10_000, spread_us), noisy("a", 10_090, spread_us)]), "a");
+        assert_eq!(winner([noisy("b", 10_000, spread_us), noisy("a", 10_110, spread_us)]), "b");
+    }
+}
+
+/// Midway between the least and the median.
+#[test]
+fn neither_a_few_late_samples_nor_one_early_one_decides() {
+    let of = |id, median_us: u64, min_us: u64| {
+        let timing = Timing { min_ns: min_us * 1_000, ..timing(median_us * 1_000) };
+        Record { outcome: Outcome::Measured(timing), ..measured(id, 1) }
+    };
+    assert_eq!(winner([of("a", 10_300, 9_980), of("b", 10_000, 9_990)]), "b");
+    assert_eq!(winner([of("a", 10_300, 9_880), of("b", 10_000, 9_990)]), "a");
+    assert_eq!(winner([of("a", 10_000, 9_990), of("b", 10_000, 9_700)]), "b");
 }
 
 #[test]
@@ -231,7 +267,7 @@ fn an_incumbent_stays_within_the_noise() {
     ]);
     let beaten = |id| {
         let workloads = evidence.workloads(&entry.device, &entry.key);
-        significantly_beaten(&algo(id), workloads.map(|(_, records)| records))
+        significantly_beaten(&algo(id), &entry.device.arch, workloads.map(|(_, records)| records))
     };
     assert!(!beaten("best"));
     assert!(!beaten("near"));
@@ -260,7 +296,8 @@ proptest! {
             prop_assert_ne!(Some(&decision.winner), decision.runner_up.as_ref());
             let workloads = evidence.decisive_workloads(&decision.device, &decision.key);
             let records = workloads.map(|(_, records)| records);
-            prop_assert!(!significantly_beaten(&decision.winner, records));
+            let arch = &decision.device.arch;
+            prop_assert!(!significantly_beaten(&decision.winner, arch, records));
         }
     }
 }

@@ -6,10 +6,11 @@ use tempfile::TempDir;
 use voxtune::{
     AlgoId, DType, DeviceIdentity, Direction, KernelHash, KernelSize, Operation, ShapeKey,
 };
-use voxtune_cache::{Environment, Interval, Outcome, Timing, Workload, decide};
+use voxtune_cache::{Interval, Outcome, Timing, Workload, decide};
 use voxtune_shape::Preset;
 
 use super::*;
+use crate::made_up;
 
 const ARCH: Arch = Arch::sm(9, 0);
 const HASH: KernelHash = KernelHash::new(7);
@@ -31,27 +32,19 @@ fn entry(direction: Direction, rows: usize, cloud: &str) -> EntryKey {
     }
 }
 
+/// The one called `slow` is the default.
 fn record(algo: &str, median_ns: u64) -> Record {
     let ratio = Interval { low: 0.4, median: 0.5, high: 0.6 };
+    let timing = Timing {
+        spread_ns: 10,
+        ratio_to_default: (algo != "slow").then_some(ratio),
+        ..made_up::timing(median_ns)
+    };
     Record {
-        algo: algo.parse().unwrap(),
         kernel_hash: HASH,
         default: algo == "slow",
-        requires: None,
-        environment: Environment {
-            tool: "test".to_owned(),
-            driver: String::new(),
-            toolkit: String::new(),
-        },
-        outcome: Outcome::Measured(Timing {
-            median_ns,
-            spread_ns: 10,
-            min_ns: median_ns,
-            samples: 5,
-            clock_mhz: None,
-            ratio_to_default: (algo != "slow").then_some(ratio),
-            max_error: 0.0,
-        }),
+        outcome: Outcome::Measured(timing),
+        ..made_up::record(algo, 0, median_ns)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use voxtune::DType;
-use voxtune_cuda::{CacheFlush, Result};
+use voxtune_cuda::Result;
 
 use super::report::CeilingsReport;
 use crate::cuda_kernels::CudaKernels;
@@ -30,7 +30,7 @@ pub(super) fn measure(kernels: &mut CudaKernels, dtypes: &[DType]) -> Result<Cei
             dense_flops_per_s.insert(dtype, rate);
         }
     }
-    let empty_launch_ns = probe.empty_launch_ns(&mut CacheFlush::new(&device)?)?;
+    let empty_launch_ns = probe.empty_launch_ns(&mut kernels.gate()?)?;
     Ok(CeilingsReport {
         given: false,
         copy_bytes_per_s,

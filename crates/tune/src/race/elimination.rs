@@ -14,7 +14,7 @@ pub(super) fn admit<F>(field: &mut [Lane<F>], policy: &Policy) {
         let [first, second] = [0, 1].map(|number| lane.samples().nth(number));
         // Whoever has had a second one was in already, and may have left again.
         if let (Some(first), None) = (first, second) {
-            lane.racing |= first as f64 <= best * policy.hopeless_ratio;
+            lane.racing |= !policy.is_hopeless(first as f64, best);
         }
     }
 }
@@ -28,12 +28,14 @@ pub(super) fn owed<F>(lane: &Lane<F>, best_ns: f64, policy: &Policy) -> usize {
 }
 
 /// Whoever has what it is owed, and at least three samples, and an interval wholly above the leader's
-/// leaves. The interval is the median with three standard errors, taken from the median absolute
+/// leaves. The interval is the median with 2.4 standard errors, taken from the median absolute
 /// deviation, and at least 1 %.
 pub(super) fn leave_out_beaten<F>(field: &mut [Lane<F>], policy: &Policy) {
+    const STANDARD_ERRORS: f64 = 2.4;
     const LEAST_RELATIVE_ERROR: f64 = 0.01;
-    let error_ns =
-        |centre: &Centre| (3.0 * centre.error_ns()).max(centre.median_ns * LEAST_RELATIVE_ERROR);
+    let error_ns = |centre: &Centre| {
+        (STANDARD_ERRORS * centre.error_ns()).max(centre.median_ns * LEAST_RELATIVE_ERROR)
+    };
     let Some((first, best_ns)) = leader(field) else { return };
     if field[first].samples().count() < policy.leader_samples {
         return;

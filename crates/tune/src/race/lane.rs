@@ -1,9 +1,8 @@
 //! What a candidate did in a race.
 
-use crate::statistics::{median, median_absolute_deviation};
+use voxtune_cache::timing::{centre_ns, standard_error};
 
-/// Standard deviations in a median absolute deviation of normal noise.
-const NORMAL: f64 = 1.4826;
+use crate::statistics::{median, median_absolute_deviation};
 
 /// What a candidate did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +58,7 @@ impl<F> Lane<F> {
         let values = self.values();
         let median_ns = median(&values)?;
         let spread_ns = median_absolute_deviation(&values)?;
-        Some(Centre { median_ns, spread_ns, samples: values.len() })
+        Some(Centre { median_ns, least_ns: self.least_ns()?, spread_ns, samples: values.len() })
     }
 }
 
@@ -67,14 +66,20 @@ impl<F> Lane<F> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Centre {
     pub(super) median_ns: f64,
+    pub(super) least_ns: u64,
     /// The median absolute deviation.
     pub(super) spread_ns: f64,
     pub(super) samples: usize,
 }
 
 impl Centre {
-    /// A standard error of the mean of normal noise.
+    /// By what decisions compare it.
+    pub(super) fn decisive_ns(&self) -> f64 {
+        centre_ns(self.median_ns, self.least_ns as f64)
+    }
+
+    /// A standard error of the median.
     pub(super) fn error_ns(&self) -> f64 {
-        self.spread_ns * NORMAL / (self.samples as f64).sqrt()
+        standard_error(self.spread_ns, self.samples)
     }
 }

@@ -97,7 +97,7 @@ pub fn race<T: Track>(grid: Grid<'_>, policy: &Policy, track: &mut T) -> Vec<Lan
     if let Some(rank) = default.and_then(|default| ranks.get_mut(default)) {
         *rank = 0;
     }
-    shoot_out(&mut field, &ranks, policy, track);
+    shoot_out(&mut field, &ranks, default, policy, track);
     field
 }
 

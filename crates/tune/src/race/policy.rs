@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use voxtune_cache::decide::NOISE_CEILING;
+
 use crate::statistics::median;
 
 use super::lane::Lane;
@@ -20,6 +22,9 @@ pub struct Policy {
     pub first_run_extra: Duration,
     /// A candidate whose first sample exceeds the leader's median this many times leaves at once.
     pub hopeless_ratio: f64,
+    /// The same of a candidate that takes longer than [`Self::steady_above`], and so differs from itself by no
+    /// more than the ceiling of the noise.
+    pub steady_hopeless_ratio: f64,
     /// Samples that the leader gets whatever the budget says.
     pub leader_samples: usize,
     /// Samples that everyone gets whose least is within the ceiling of the noise from the leader: of three,
@@ -60,6 +65,7 @@ impl Policy {
             warm_up_below: Duration::from_millis(50),
             first_run_extra: Duration::from_millis(50),
             hopeless_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
+            steady_hopeless_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
             // Intervals are looked at from so many samples of the leader on.
             leader_samples: if is_exhaustive { MAX_SAMPLES + 1 } else { 3 },
             near_samples: 0,
@@ -92,6 +98,11 @@ impl Policy {
             short_below: Duration::from_micros(100),
             steady_samples: if is_exhaustive { policy.max_samples } else { 5 },
             steady_above: Duration::from_millis(1),
+            steady_hopeless_ratio: if is_exhaustive {
+                f64::INFINITY
+            } else {
+                (1.0 + NOISE_CEILING) / (1.0 - NOISE_CEILING)
+            },
             proofs: 2,
             // A GPU that lowers its clock for want of power is up to a sixth slower.
             late_ratio: 1.25,
@@ -106,7 +117,19 @@ impl Policy {
     pub(super) fn repeats(&self, first_ns: u64, best_ns: f64, is_default: bool) -> bool {
         let least_ns = first_ns as f64 - self.first_run_extra.as_nanos() as f64;
         Duration::from_nanos(first_ns) < self.warm_up_below
-            && (is_default || least_ns <= best_ns * self.hopeless_ratio)
+            && (is_default || !self.is_hopeless(least_ns, best_ns))
+    }
+
+    /// Whether a candidate need not race on, by its first sample.
+    pub(super) fn is_hopeless(&self, first_ns: f64, best_ns: f64) -> bool {
+        let ratio =
+            if self.is_steady(first_ns) { self.steady_hopeless_ratio } else { self.hopeless_ratio };
+        first_ns > best_ns * ratio
+    }
+
+    /// Whether runs that take so long hardly differ from each other.
+    fn is_steady(&self, ns: f64) -> bool {
+        ns > self.steady_above.as_nanos() as f64
     }
 
     /// Whether a sample is a hiccup beside another of the same candidate.
@@ -116,8 +139,7 @@ impl Policy {
 
     /// Samples that are enough of a candidate with this median.
     pub(super) fn enough(&self, median_ns: f64) -> usize {
-        let is_steady = median_ns > self.steady_above.as_nanos() as f64;
-        if is_steady { self.steady_samples } else { self.max_samples }
+        if self.is_steady(median_ns) { self.steady_samples } else { self.max_samples }
     }
 
     /// Samples that are owed to whoever is near the leader.
@@ -132,7 +154,7 @@ impl Policy {
         /// power wanders by several percent.
         const LEAST: usize = 15;
         /// A median of so many is as good as the next process's.
-        const MOST: usize = 101;
+        const MOST: usize = 201;
         let median_ns = median(&lane.values()).unwrap_or(f64::INFINITY);
         if self.shoot_out.is_zero() {
             return 0;

@@ -17,21 +17,21 @@
 //! Transfers take the winner of the neighbouring key as it is, without the guard of the runtime,
 //! which offers only what both sides found safe: they ask what the key must tell apart.
 
+mod flips;
 mod plot;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
-use voxtune::{AlgoId, DeviceIdentity, ShapeKey};
-use voxtune_cache::{Decision, Decisions};
+use voxtune::{AlgoId, ShapeKey};
+use voxtune_cache::Decision;
 
 use crate::distribution::Distribution;
 use crate::samples::{LaneSamples, RaceSamples};
 use crate::statistics::median;
 
+pub use flips::{Flip, Flips, Population};
 pub use plot::{PlotError, plot_svg};
 
 /// The regret of stored choices.
@@ -83,25 +83,6 @@ pub struct Point {
     pub regret: f64,
 }
 
-/// Two populations against each other.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Flips {
-    /// Keys that both have decided.
-    pub keys: usize,
-    /// Of these, decided differently.
-    pub flipped: usize,
-    /// Where a race has both winners: how much slower the slower one is.
-    pub cost: Option<Distribution>,
-}
-
-impl Flips {
-    /// The share of the keys that are decided differently.
-    #[must_use]
-    pub fn rate(&self) -> f64 {
-        if self.keys == 0 { 0.0 } else { self.flipped as f64 / self.keys as f64 }
-    }
-}
-
 /// The median time of each candidate of a race, those that failed left out.
 struct Oracle<'r> {
     race: &'r RaceSamples,
@@ -142,9 +123,9 @@ impl<'r> Oracle<'r> {
 
 /// Compares a cache with an oracle, and with a second population of the same grid.
 #[must_use]
-pub fn assess(oracle: &[RaceSamples], cache: &Decisions, against: Option<&Decisions>) -> Report {
+pub fn assess(oracle: &[RaceSamples], cache: &Population, against: Option<&Population>) -> Report {
     let races: Vec<Oracle<'_>> = oracle.iter().filter_map(Oracle::of).collect();
-    let decisions: Vec<Decision> = cache.iter().collect();
+    let decisions: Vec<Decision> = cache.decisions.iter().collect();
     let compare = |choices: &dyn Fn(&RaceSamples) -> Vec<AlgoId>| {
         Comparison::of(races.iter().map(|race| (race, choices(race.race))))
     };
@@ -160,7 +141,7 @@ pub fn assess(oracle: &[RaceSamples], cache: &Decisions, against: Option<&Decisi
     Report {
         races: races.len(),
         cached: compare(&|race| {
-            let decision = cache.get(&race.entry.device, &race.entry.key);
+            let decision = cache.decisions.get(&race.entry.device, &race.entry.key);
             decision.map(|decision| decision.winner).into_iter().collect()
         }),
         default: compare(&|race| {
@@ -181,7 +162,7 @@ pub fn assess(oracle: &[RaceSamples], cache: &Decisions, against: Option<&Decisi
                     && near.bucket_out == key.bucket_out
             })
         }),
-        flips: against.map(|against| flips(&races, cache, against)),
+        flips: against.map(|against| Flips::between(&races, cache, against)),
     }
 }
 
@@ -201,26 +182,4 @@ impl Comparison {
         comparison.regret = Distribution::of(comparison.points.iter().map(|point| point.regret));
         comparison
     }
-}
-
-fn flips(races: &[Oracle<'_>], cache: &Decisions, against: &Decisions) -> Flips {
-    let both = cache.iter().filter_map(|ours| {
-        let theirs = against.get(&ours.device, &ours.key)?;
-        Some((ours, theirs.winner))
-    });
-    let both: Vec<(Decision, AlgoId)> = both.collect();
-    let flipped: Vec<&(Decision, AlgoId)> =
-        both.iter().filter(|(ours, theirs)| ours.winner != *theirs).collect();
-    let places: BTreeSet<(&DeviceIdentity, &ShapeKey)> =
-        flipped.iter().map(|(ours, _)| (&ours.device, &ours.key)).collect();
-    let at_stake = races
-        .iter()
-        .filter(|race| places.contains(&(&race.race.entry.device, &race.race.entry.key)));
-    let costs = at_stake.filter_map(|race| {
-        let entry = &race.race.entry;
-        let ours = race.time(&cache.get(&entry.device, &entry.key)?.winner)?;
-        let theirs = race.time(&against.get(&entry.device, &entry.key)?.winner)?;
-        Some(ours.max(theirs) / ours.min(theirs) - 1.0)
-    });
-    Flips { keys: both.len(), flipped: flipped.len(), cost: Distribution::of(costs) }
 }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use voxtune_cuda::{
-    Algorithm, CacheFlush, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
-    EventTimer, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, StridedMapBuilder,
-    Verifier,
+    Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
+    EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe,
+    StridedMapBuilder, Verifier,
 };
 use voxtune_shape::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
 
@@ -30,11 +30,23 @@ pub(crate) struct CudaBackend {
     noise_fill: OnceLock<NoiseFill>,
 }
 
-/// What timing a run takes: events, a cache to empty, a clock to read.
+/// What timing a run takes: events, a cache to empty, a gate to queue behind, a clock to read.
 struct Stopwatch {
     timer: EventTimer,
     flush: CacheFlush,
+    gate: Gate,
     probe: Probe,
+}
+
+impl Stopwatch {
+    fn new(device: &CudaDevice, compiled: &Compiled) -> Result<Self, CudaError> {
+        Ok(Self {
+            timer: EventTimer::new(device)?,
+            flush: CacheFlush::new(device)?,
+            gate: Gate::new(device, compiled)?,
+            probe: Probe::new(device, compiled)?,
+        })
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,9 +239,8 @@ impl CudaBackend {
         Ok(())
     }
 
-    /// Times queued work with events. What comes before, the flush of the second-level cache or a run of
-    /// the same work, keeps the device busy while the host queues it, so that the host's time for that is
-    /// hidden.
+    /// Times queued work with events, behind a gate that opens once all of it is queued, so that the host's time
+    /// for that is hidden.
     pub(super) fn time<E: From<CudaError>>(
         &self,
         regime: CacheRegime,
@@ -238,27 +249,25 @@ impl CudaBackend {
         let mut slot = locked(&self.stopwatch);
         let stopwatch = match &mut *slot {
             Some(stopwatch) => stopwatch,
-            empty => empty.insert(Stopwatch {
-                timer: EventTimer::new(&self.device)?,
-                flush: CacheFlush::new(&self.device)?,
-                probe: Probe::new(&self.device, &*self.store.get(&Instance::probe())?)?,
-            }),
+            empty => {
+                let compiled = self.store.get(&Instance::probe())?;
+                empty.insert(Stopwatch::new(&self.device, &compiled)?)
+            }
         };
         match regime {
             CacheRegime::Cold => stopwatch.flush.flush()?,
-            CacheRegime::Warm => {
-                work()?;
-                // The shortest kernels end before the host has queued them again.
-                stopwatch.probe.pause()?;
-            }
+            CacheRegime::Warm => work()?,
         }
+        stopwatch.gate.close()?;
         stopwatch.timer.start()?;
-        work()?;
+        let queued = work();
         stopwatch.timer.stop()?;
+        let unhindered = stopwatch.gate.open();
+        queued?;
         // The clock first: it is queued at once, and the wait for it is the only one.
         let clock_mhz = stopwatch.probe.clock_mhz()? as u32;
         let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
-        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz) })
+        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz), unhindered })
     }
 
     pub(crate) fn noise_fill(&self) -> Result<&NoiseFill, CudaError> {

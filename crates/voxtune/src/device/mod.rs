@@ -73,6 +73,9 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// The device's clock meanwhile, where it can be read.
     pub clock_mhz: Option<u32>,
+    /// Whether all work was handed over before the device began. If not, it may have waited for the host
+    /// in between, as in a first run that loads code.
+    pub unhindered: bool,
 }
 
 /// Code that is being compiled ahead of its use. Dropping this ends it after the kernels at hand.
@@ -298,7 +301,7 @@ impl Device {
         let start = Instant::now();
         work()?;
         let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Ok(Sample { elapsed_ns, clock_mhz: None })
+        Ok(Sample { elapsed_ns, clock_mhz: None, unhindered: true })
     }
 
     /// Whether work that is handed over now becomes part of a graph instead of running. What cannot

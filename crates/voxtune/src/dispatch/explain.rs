@@ -60,12 +60,12 @@ pub struct MeasuredWorkload {
 }
 
 impl MeasuredWorkload {
-    /// By which fraction of the winner's time the runner-up was slower; negative where it was
-    /// faster, since a decision weighs all races of its key.
+    /// By which fraction of the winner's time the runner-up was slower, as decisions compare times
+    /// ([`Timing::centre_ns`]); negative where it was faster, since a decision weighs all races of its key.
     #[must_use]
     pub fn margin(&self) -> Option<f64> {
         let (winner, runner_up) = (self.winner?, self.runner_up?);
-        Some(runner_up.median_ns as f64 / winner.median_ns as f64 - 1.0)
+        Some(runner_up.centre_ns() / winner.centre_ns() - 1.0)
     }
 }
 

@@ -1,0 +1,128 @@
+//! Holding the device up until the host has queued what is to be timed.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use cudarc::driver::{result, sys};
+
+use crate::device::CudaDevice;
+use crate::error::{DriverContext as _, Result};
+use crate::module::{Grid, Kernel, LoadedInstance, arguments};
+use crate::toolchain::Compiled;
+
+/// How long a gate stays closed at most. Work that waits for the device while it is queued, as a first run may,
+/// would else wait for ever.
+pub const GATE_LIMIT: Duration = Duration::from_millis(2);
+
+/// A place in the device's queue that nothing passes until the host says so.
+///
+/// Between the start of a timer and its stop lies what the device does, and what it waits for: a host that is slow
+/// to queue a kernel of 30 us makes 50 of it. Behind a closed gate everything is queued before the
+/// device begins.
+#[derive(Debug)]
+pub struct Gate {
+    device: CudaDevice,
+    wait_for_word: Kernel,
+    word: HostWord,
+    ticket: u32,
+    closed: Option<Instant>,
+}
+
+impl Gate {
+    /// An open gate. Takes the compiled [`crate::Instance::probe`].
+    ///
+    /// # Errors
+    /// If it cannot be loaded.
+    pub fn new(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
+        let loaded = LoadedInstance::load(device, compiled)?;
+        Ok(Self {
+            device: device.clone(),
+            wait_for_word: loaded.kernel("wait_for_word")?,
+            word: HostWord::new(device)?,
+            ticket: 0,
+            closed: None,
+        })
+    }
+
+    /// Queues the gate: what is queued behind it begins when it opens, or after [`GATE_LIMIT`].
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn close(&mut self) -> Result<()> {
+        self.ticket = self.ticket.wrapping_add(1);
+        let word = self.word.address(&self.device)?;
+        let limit_ns = GATE_LIMIT.as_nanos() as u64;
+        let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
+        self.closed = Some(Instant::now());
+        // SAFETY: (const u32*, u32, u64); the word lives as long as this value, which waits for the device
+        // before it goes.
+        unsafe { self.wait_for_word.launch(grid, arguments![word, self.ticket, limit_ns]) }
+    }
+
+    /// Opens the gate. Whether it was still closed: otherwise the device may have begun before everything was
+    /// queued.
+    pub fn open(&mut self) -> bool {
+        self.word.as_atomic().store(self.ticket, Ordering::Release);
+        self.closed.take().is_some_and(|since| since.elapsed() < GATE_LIMIT)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        // Opened, so that the kernel ends at once, and waited for, since it reads the word.
+        self.open();
+        let _ = self.device.synchronize();
+    }
+}
+
+/// A word of the host's memory that the device reads where it lies.
+#[derive(Debug)]
+struct HostWord {
+    device: CudaDevice,
+    word: NonNull<AtomicU32>,
+}
+
+// SAFETY: the word is an atomic that this value alone owns.
+unsafe impl Send for HostWord {}
+
+impl HostWord {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        device.bind()?;
+        // SAFETY: the driver checks size and flags.
+        let memory =
+            unsafe { result::malloc_host(size_of::<AtomicU32>(), sys::CU_MEMHOSTALLOC_DEVICEMAP) };
+        let memory = memory.during("allocating page-locked memory")?.cast::<AtomicU32>();
+        let word = NonNull::new(memory).expect("the driver allocates or fails");
+        // SAFETY: the memory is a page or more of the caller's own, aligned to it.
+        unsafe { word.write(AtomicU32::new(0)) };
+        Ok(Self { device: device.clone(), word })
+    }
+
+    fn as_atomic(&self) -> &AtomicU32 {
+        // SAFETY: written in `new` and freed in `drop` alone.
+        unsafe { self.word.as_ref() }
+    }
+
+    /// Where the device sees it.
+    fn address(&self, device: &CudaDevice) -> Result<u64> {
+        device.bind()?;
+        let mut address = 0;
+        // SAFETY: the memory was allocated for the device to map.
+        unsafe {
+            sys::cuMemHostGetDevicePointer_v2(&raw mut address, self.word.as_ptr().cast(), 0)
+        }
+        .result()
+        .during("mapping page-locked memory")?;
+        Ok(address)
+    }
+}
+
+impl Drop for HostWord {
+    fn drop(&mut self) {
+        if self.device.bind().is_ok() {
+            // SAFETY: allocated in `new`, freed here alone. An error has no reader.
+            let _ = unsafe { result::free_host(self.word.as_ptr().cast()) };
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A race's track on a real device: candidates run over one cloud, timed by the device's clock.
+
+use std::time::{Duration, Instant};
+
+use voxtune::Algorithm;
+use voxtune_cache::Reason;
+
+use crate::at_scale::AtScale;
+use crate::entry::Entry;
+use crate::monitor::Monitor;
+use crate::race::Track;
+use crate::setup::Workbench;
+use crate::verify::{Rejection, guarded};
+
+/// A sample taken below this share of the fastest clock of the race says more about the clock than about
+/// the candidate, and is dropped.
+const THROTTLED_BELOW: f64 = 0.9;
+
+/// How often a sample is tried before a throttled one is taken after all: a device that has slowed down for
+/// good is as fast as it will be.
+const ATTEMPTS: usize = 4;
+
+/// The same of runs longer than [`LONG_NS`]: it is by themselves that these lower the clock, so that the next is no
+/// faster.
+const LONG_ATTEMPTS: usize = 2;
+
+/// See [`LONG_ATTEMPTS`].
+const LONG_NS: u64 = 1_000_000;
+
+/// Pause after a throttled sample.
+const COOL_DOWN: Duration = Duration::from_millis(5);
+
+/// One that races.
+pub(crate) struct Racer<'a> {
+    /// In the field.
+    number: usize,
+    algorithm: &'a dyn Algorithm,
+    has_run: bool,
+}
+
+impl<'a> Racer<'a> {
+    /// The candidate of this number in the field.
+    pub(crate) fn new(number: usize, algorithm: &'a dyn Algorithm) -> Self {
+        Self { number, algorithm, has_run: false }
+    }
+}
+
+/// What a race notes by the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Notes {
+    /// The fastest clock of a sample.
+    pub(crate) clock_mhz: Option<u32>,
+    /// What samples cost that a lowered clock or the host spoiled.
+    pub(crate) throttled: Duration,
+    /// What comparing results cost.
+    pub(crate) proofs: Duration,
+}
+
+/// The real thing: candidates on a device.
+pub(crate) struct DeviceTrack<'a> {
+    pub(crate) entry: Entry<'a>,
+    pub(crate) racers: Vec<Racer<'a>>,
+    pub(crate) bench: &'a mut Workbench,
+    pub(crate) at_scale: Option<&'a AtScale>,
+    pub(crate) start: Instant,
+    /// For one sample.
+    pub(crate) limit: Duration,
+    pub(crate) monitor: &'a mut dyn Monitor,
+    pub(crate) notes: Notes,
+    pub(crate) device_lost: bool,
+}
+
+impl Track for DeviceTrack<'_> {
+    type Failure = Rejection;
+
+    fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
+        let Entry { device, setup, operation, job, .. } = self.entry;
+        let racer = &mut self.racers[lane];
+        let mut attempt = 0;
+        self.monitor.running(racer.number, self.limit);
+        if !std::mem::replace(&mut racer.has_run, true) {
+            guarded(|| racer.algorithm.prepare_map(device, operation, &setup.map))
+                .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
+        }
+        loop {
+            let start = Instant::now();
+            let bench = &mut *self.bench;
+            let run = || {
+                let launch = bench.launch(operation, setup);
+                device.registry().run(racer.algorithm, device, launch)
+            };
+            let sample = guarded(|| device.time(job.regime, run))
+                .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
+            let fastest_mhz = self.notes.clock_mhz.max(sample.clock_mhz);
+            self.notes.clock_mhz = fastest_mhz;
+            let throttled = sample.clock_mhz.zip(fastest_mhz).is_some_and(|(now, fastest)| {
+                f64::from(now) < f64::from(fastest) * THROTTLED_BELOW
+            });
+            attempt += 1;
+            let attempts = if sample.elapsed_ns > LONG_NS { LONG_ATTEMPTS } else { ATTEMPTS };
+            if sample.unhindered && !throttled || attempt >= attempts {
+                return Ok(sample.elapsed_ns.max(1));
+            }
+            if throttled {
+                std::thread::sleep(COOL_DOWN);
+            }
+            self.notes.throttled += start.elapsed();
+        }
+    }
+
+    /// The result is poisoned before and compared behind, both outside of the timed window.
+    fn proven_sample(&mut self, lane: usize) -> Result<u64, Rejection> {
+        let device = self.entry.device;
+        let Some(at_scale) = self.at_scale else {
+            let reason = Reason::WrongResult;
+            return Err(Rejection::new(reason, "nothing at full size to compare with"));
+        };
+        let sample =
+            guarded(|| self.bench.operands.out.poison(device)).and_then(|()| self.sample(lane));
+        let start = Instant::now();
+        let proven =
+            sample.and_then(|ns| at_scale.check(device, &self.bench.operands.out).map(|()| ns));
+        self.notes.proofs += start.elapsed();
+        proven.inspect_err(|rejection| self.device_lost = rejection.device_lost)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn interrupted(&self) -> bool {
+        self.device_lost || self.monitor.interrupted()
+    }
+}
