@@ -93,11 +93,11 @@ pub(crate) fn seal(version: u32, index: &[u8], frames: &[u8]) -> Vec<u8> {
 
 /// The order in which like code lies side by side: storage types of one tile differ least, then directions, so
 /// they are compared last. The order decides the size of a pack and nothing else.
-fn similarity(kernel: &Kernel) -> (String, bool, Vec<(String, u32)>, Vec<(String, u32)>) {
+fn similarity(kernel: &Kernel) -> (String, bool, [Vec<(String, u32)>; 2]) {
     const ALIKE: [&str; 2] = ["DGRAD", "VOXTUNE_DTYPE"];
     let (mut alike, mut apart): (Vec<_>, Vec<_>) =
         kernel.defines.iter().cloned().partition(|(name, _)| ALIKE.contains(&name.as_str()));
     alike.sort();
     apart.sort();
-    (kernel.source.clone(), kernel.hopper, apart, alike)
+    (kernel.source.clone(), kernel.hopper, [apart, alike])
 }
