@@ -36,8 +36,8 @@ pub const SAFE_MARGIN: f64 = 0.10;
 /// 2. an algorithm that is quarantined on any workload is out, and so is one that was beaten there
 ///    before it was verified at full size;
 /// 3. so is one that was measured on fewer workloads than another;
-/// 4. the score of each other one is the geometric mean over the workloads of its time, as
-///    [`Timing::centre_ns`] gives it, divided by the best one's, and the least score leads;
+/// 4. the score of each other one is the geometric mean over the workloads of its
+///    [time](Timer::time_ns) divided by the best one's, and the least score leads;
 /// 5. the winner is, among those within the noise of the leader, the default algorithm, else the
 ///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
 ///    both [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
@@ -121,6 +121,19 @@ impl Timer {
     #[must_use]
     pub const fn of(arch: &Arch) -> Self {
         if arch.is_cuda() { Self::Gpu } else { Self::Host }
+    }
+
+    /// By what algorithms are compared: the median on a host; on a GPU, whose least sample is no luck,
+    /// [`Timing::centre_ns`].
+    ///
+    /// # Units
+    /// Nanoseconds.
+    #[must_use]
+    pub fn time_ns(self, timing: &Timing) -> f64 {
+        match self {
+            Self::Host => timing.median_ns as f64,
+            Self::Gpu => timing.centre_ns(),
+        }
     }
 
     /// How far a time may be off as a fraction of it: by a [`TIMER_STEP_NS`], and on a host by the spread
@@ -284,7 +297,7 @@ fn collect_standings<'a>(
             standing.default |= record.default;
             standing.beats_default &= beats_default(timing, default_min_ns);
             standing.requires = standing.requires.or(record.requires);
-            let time_ns = timing.centre_ns();
+            let time_ns = timer.time_ns(timing);
             standing.times_ns.insert(workload, time_ns);
             standing.relative_noises += timer.relative_noise(time_ns, timing.spread_ns as f64);
             standing.squared_errors += timing.relative_error().powi(2);

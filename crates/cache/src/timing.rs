@@ -42,7 +42,7 @@ pub struct Timing {
     pub max_error: f64,
 }
 
-/// By what algorithms are compared: midway between the least sample and the median. What disturbs a run
+/// By what algorithms are compared on a GPU: midway between the least sample and the median. What disturbs a run
 /// makes it longer, so that the median alone moves with how often that happened, and the least alone is a
 /// single sample.
 ///
@@ -68,7 +68,7 @@ pub fn standard_error(spread_ns: f64, samples: usize) -> f64 {
 }
 
 impl Timing {
-    /// By what algorithms are compared, see [`centre_ns`].
+    /// By what algorithms are compared on a GPU, see [`centre_ns`].
     #[must_use]
     pub fn centre_ns(&self) -> f64 {
         centre_ns(self.median_ns as f64, self.min_ns as f64)

@@ -60,8 +60,7 @@ pub struct MeasuredWorkload {
 }
 
 impl MeasuredWorkload {
-    /// By which fraction of the winner's time the runner-up was slower, as decisions compare times
-    /// ([`Timing::centre_ns`]); negative where it was faster, since a decision weighs all races of its key.
+    /// By which fraction of the winner's time the runner-up was slower, by [`Timing::centre_ns`]; negative where it was faster, since a decision weighs all races of its key.
     #[must_use]
     pub fn margin(&self) -> Option<f64> {
         let (winner, runner_up) = (self.winner?, self.runner_up?);
