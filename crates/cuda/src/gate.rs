@@ -13,7 +13,7 @@ use crate::toolchain::Compiled;
 
 /// How long a gate stays closed at most. Work that waits for the device while it is queued, as a first run may,
 /// would else wait for ever.
-pub const GATE_LIMIT: Duration = Duration::from_millis(2);
+const LIMIT: Duration = Duration::from_millis(2);
 
 /// A place in the device's queue that nothing passes until the host says so.
 ///
@@ -45,14 +45,14 @@ impl Gate {
         })
     }
 
-    /// Queues the gate: what is queued behind it begins when it opens, or after [`GATE_LIMIT`].
+    /// Queues the gate: what is queued behind it begins when it opens, or after two milliseconds.
     ///
     /// # Errors
     /// If the driver fails.
     pub fn close(&mut self) -> Result<()> {
         self.ticket = self.ticket.wrapping_add(1);
         let word = self.word.address(&self.device)?;
-        let limit_ns = GATE_LIMIT.as_nanos() as u64;
+        let limit_ns = LIMIT.as_nanos() as u64;
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
         self.closed = Some(Instant::now());
         // SAFETY: (const u32*, u32, u64); the word lives as long as this value, which waits for the device
@@ -64,7 +64,7 @@ impl Gate {
     /// queued.
     pub fn open(&mut self) -> bool {
         self.word.as_atomic().store(self.ticket, Ordering::Release);
-        self.closed.take().is_some_and(|since| since.elapsed() < GATE_LIMIT)
+        self.closed.take().is_some_and(|since| since.elapsed() < LIMIT)
     }
 }
 

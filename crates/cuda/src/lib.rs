@@ -45,7 +45,7 @@ pub use algo::{
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
-pub use gate::{GATE_LIMIT, Gate};
+pub use gate::Gate;
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder, StridedMapBuilder};
