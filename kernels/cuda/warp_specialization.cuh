@@ -8,13 +8,14 @@
 //
 // Invariants
 // * Both sides take the stages in turn. full[stage] completes when a stage may be read, empty[stage] when it may be written; each
-//   multiplying warp arrives at empty[stage] once.
+//   multiplying warp releases a stage once, by its first lane, behind a wait for products that every lane has read for.
 // * The multiplying side waits for its own parity, the gathering side for the other: all stages are empty at first.
 // * The multiplying warps take the registers that the gathering ones give up, and wait for them: both sides switch first of all.
 //
 // Architecture: sm_90a.
 //
-// Expects the defines STAGES, GROUPS and MIN_BLOCKS.
+// Expects the defines STAGES, GROUPS and MIN_BLOCKS. EVERY_LANE_RELEASES has all lanes of a warp arrive instead of the first: a race
+// detector takes an arrival for that of its own lane alone.
 #pragma once
 
 #include "wgmma.cuh"
@@ -25,6 +26,14 @@ constexpr int GATHER_WARPS = 4;
 constexpr int GATHER_THREADS = GATHER_WARPS * 32;
 constexpr int THREADS = GATHER_THREADS * (1 + GROUPS);
 static_assert(STAGES >= 2, "a stage is written while another is read");
+
+#ifdef EVERY_LANE_RELEASES
+constexpr int RELEASING_LANES = 32;
+#else
+constexpr int RELEASING_LANES = 1;
+#endif
+// Arrivals that release a stage: of every multiplying warp's releasing lanes.
+constexpr int EMPTY_ARRIVALS = GROUPS * 4 * RELEASING_LANES;
 
 // Registers a thread: an equal share by the launch bounds, then moved from gathering to multiplying.
 constexpr int EQUAL_SHARE = 65536 / (THREADS * MIN_BLOCKS) / 8 * 8;

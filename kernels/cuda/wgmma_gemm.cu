@@ -64,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     if (threadIdx.x == 0) {
         for (Ring ring(shared); ring.parity == 0; ring.advance()) {
             barrier_init(ring.full(), FULL_ARRIVALS);
-            barrier_init(ring.empty(), GROUPS * 4);
+            barrier_init(ring.empty(), EMPTY_ARRIVALS);
         }
         asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
     }

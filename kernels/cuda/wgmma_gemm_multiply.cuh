@@ -95,7 +95,7 @@ struct Multiplier {
     }
 
     __device__ __forceinline__ void release_before() {
-        if (before != 0 && lane == 0) barrier_arrive(before);
+        if (before != 0 && lane < RELEASING_LANES) barrier_arrive(before);
         before = ring.empty();
     }
 
@@ -127,7 +127,7 @@ struct Multiplier {
         warpgroup_wait<0>();
         fence_accumulators(acc[0]);
         if constexpr (FRAGS_M > 1) fence_accumulators(acc[1]);
-        if (lane == 0) barrier_arrive(before);
+        if (lane < RELEASING_LANES) barrier_arrive(before);
         before = 0;
         return tiles.first_column(word >> 1);
     }

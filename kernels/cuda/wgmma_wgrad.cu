@@ -269,14 +269,14 @@ struct Multiplier {
             fence_proxy_async();
             multiply();
             warpgroup_wait<1>();
-            if (before != 0 && lane == 0) barrier_arrive(before);
+            if (before != 0 && lane < RELEASING_LANES) barrier_arrive(before);
             before = ring.empty();
             ring.advance();
         }
         warpgroup_wait<0>();
 #pragma unroll
         for (int m = 0; m < FRAGS_M; ++m) fence_accumulators(acc[m]);
-        if (lane == 0) barrier_arrive(before);
+        if (lane < RELEASING_LANES) barrier_arrive(before);
     }
 
     __device__ __forceinline__ void run() {
@@ -295,7 +295,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) wgmma_wgrad(co
     if (threadIdx.x == 0) {
         for (Ring ring(shared); ring.parity == 0; ring.advance()) {
             barrier_init(ring.full(), GATHER_THREADS);
-            barrier_init(ring.empty(), GROUPS * 4);
+            barrier_init(ring.empty(), EMPTY_ARRIVALS);
         }
         asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
     }

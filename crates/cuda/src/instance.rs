@@ -71,6 +71,18 @@ impl Instance {
             .then(|| Self { defines: self.defines.iter().map(narrow).collect(), ..self.clone() })
     }
 
+    /// The instance as a race detector can follow it: one that takes an arrival at a barrier for that of its own lane alone
+    /// reports every other lane that an arrival stands for, so all of them arrive. It computes the same, more slowly.
+    /// Families whose warps meet at no such barrier are as ever.
+    #[must_use]
+    pub fn for_race_detector(&self) -> Self {
+        let mut watched = self.clone();
+        if self.hopper {
+            watched.defines.push(("EVERY_LANE_RELEASES", 1));
+        }
+        watched
+    }
+
     /// The value of a define.
     #[must_use]
     pub fn define(&self, name: &str) -> Option<u32> {

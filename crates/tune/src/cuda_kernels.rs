@@ -23,6 +23,8 @@ pub struct CudaKernels {
     held: BTreeMap<Instance, Compiled>,
     failed: BTreeMap<Instance, String>,
     cublas: Option<Arc<Cublas>>,
+    /// Whether instances are those that a race detector can follow.
+    watched: bool,
 }
 
 /// What a compilation did.
@@ -50,7 +52,8 @@ impl CudaKernels {
         let cublas = Cublas::new(&device).ok().map(Arc::new);
         let toolchain = Toolchain::find(Some(toolkit)).map_err(|error| error.to_string());
         let (held, failed) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { device, toolchain, folder: folder.to_owned(), held, failed, cublas })
+        let folder = folder.to_owned();
+        Ok(Self { device, toolchain, folder, held, failed, cublas, watched: false })
     }
 
     /// The device.
@@ -189,6 +192,12 @@ impl CudaKernels {
             && algorithm.fits(operation, self.device.capability())
     }
 
+    /// Whether algorithms are prepared as a race detector can follow them from now on, see
+    /// [`Instance::for_race_detector`].
+    pub const fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
     /// An algorithm ready to launch.
     ///
     /// # Errors
@@ -202,6 +211,7 @@ impl CudaKernels {
             algorithm: algorithm.to_string(),
             operation: operation.to_string(),
         })?;
+        let instance = if self.watched { instance.for_race_detector() } else { instance };
         let (device, cublas) = (self.device.clone(), self.cublas.clone());
         Prepared::new(&device, algorithm, operation, self.compiled(&instance)?, cublas.as_ref())
     }

@@ -121,7 +121,8 @@ impl Prepared {
     ) -> Result<Self> {
         let own = algorithm.instance(operation);
         let stand_in = own.as_ref().and_then(Instance::for_any_channels);
-        if ![own, stand_in].iter().flatten().any(|one| *one == compiled.instance) {
+        let watched = own.as_ref().map(Instance::for_race_detector);
+        if ![own, stand_in, watched].iter().flatten().any(|one| *one == compiled.instance) {
             return Err(CudaError::NotApplicable {
                 algorithm: algorithm.to_string(),
                 operation: operation.to_string(),

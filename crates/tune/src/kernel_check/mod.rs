@@ -308,7 +308,7 @@ fn instances(
     instances.extend(DType::ALL.map(Instance::reference));
     if options.runs(Step::Race) {
         let runs = race::runs(options, |algorithm, op| kernels.available(algorithm, op));
-        instances.extend(runs.iter().filter_map(|run| run.algorithm.instance(&run.op)));
+        instances.extend(runs.iter().filter_map(race::Run::instance));
     }
     for op in operations {
         let wanted = algorithms().iter().filter(|algorithm| {

@@ -1,6 +1,7 @@
 //! Every instance once, on one small cloud: what a race detector bears.
 //!
-//! Nothing is compared: whoever watches the launches, such as compute-sanitizer's racecheck, judges them.
+//! Nothing is compared: whoever watches the launches, such as compute-sanitizer's racecheck, judges them. Instances are those
+//! that it can follow ([`Instance::for_race_detector`]).
 //! The float64 products, which take a sanitizer longer than all that they are compared with, are left out,
 //! and instances that other algorithms have run already.
 
@@ -22,6 +23,13 @@ const ROWS: usize = 257;
 pub(super) struct Run {
     pub(super) op: Operation,
     pub(super) algorithm: &'static Algorithm,
+}
+
+impl Run {
+    /// What is launched; none if the algorithm does not apply.
+    pub(super) fn instance(&self) -> Option<Instance> {
+        Some(self.algorithm.instance(&self.op)?.for_race_detector())
+    }
 }
 
 /// The runs of this process's part, each of an instance of its own, in the order of the few cases.
@@ -54,6 +62,7 @@ impl Checker<'_> {
         let kernels = &self.kernels;
         let runs = runs(self.options, |algorithm, op| kernels.available(algorithm, op));
         let mut maps: Vec<(KernelSize, DeviceKernelMap)> = Vec::new();
+        self.kernels.watch(true);
         for Run { op, algorithm } in runs {
             let known = maps.iter().position(|(kernel, _)| *kernel == op.kernel);
             let number = match known {
@@ -75,6 +84,7 @@ impl Checker<'_> {
                 self.kernels.device().synchronize()?;
             }
         }
+        self.kernels.watch(false);
         Ok(findings)
     }
 }
@@ -97,7 +107,7 @@ mod tests {
     }
 
     fn instances(runs: &[Run]) -> Vec<Instance> {
-        runs.iter().map(|run| run.algorithm.instance(&run.op).unwrap()).collect()
+        runs.iter().map(|run| run.instance().unwrap()).collect()
     }
 
     #[test]
@@ -108,7 +118,8 @@ mod tests {
         for algorithm in algorithms().iter().filter(|algorithm| !algorithm.requires_cublas()) {
             for case in cases::cases(true) {
                 if cases::admits(&case.op, algorithm) {
-                    let instance = algorithm.instance(&case.op).unwrap();
+                    let instance = algorithm.instance(&case.op).unwrap().for_race_detector();
+                    assert_eq!(instance.hopper, instance.define("EVERY_LANE_RELEASES").is_some());
                     assert!(distinct.contains(&instance), "{algorithm} on {}", case.op);
                 }
             }
