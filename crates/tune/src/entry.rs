@@ -215,9 +215,10 @@ impl Entry<'_> {
             if is_cuda { Policy::on_gpu(job.budget) } else { Policy::with_budget(job.budget) };
         let ranks = ranks(&field.names(&racers));
         let lanes = race(Grid { ranks: &ranks, default }, &policy, &mut track);
-        let Notes { clock_mhz, throttled, proofs } = track.notes;
-        spent.race = start.elapsed().saturating_sub(throttled + proofs);
-        (spent.throttled, spent.proofs) = (throttled, proofs);
+        let Notes { steady, proofs } = track.notes;
+        spent.race = start.elapsed().saturating_sub(steady.spoiled + proofs);
+        (spent.throttled, spent.proofs) = (steady.spoiled, proofs);
+        let clock_mhz = steady.fastest_mhz;
         if let Some(at_scale) = at_scale {
             at_scale.give_back(bench);
         }

@@ -73,6 +73,7 @@ pub mod setup;
 pub mod shapes;
 pub mod spent;
 pub mod statistics;
+mod steady;
 pub mod summary;
 mod track;
 mod trial;

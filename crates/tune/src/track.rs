@@ -10,25 +10,8 @@ use crate::entry::Entry;
 use crate::monitor::Monitor;
 use crate::race::Track;
 use crate::setup::Workbench;
+use crate::steady::Steady;
 use crate::verify::{Rejection, guarded};
-
-/// A sample taken below this share of the fastest clock of the race says more about the clock than about
-/// the candidate, and is dropped.
-const THROTTLED_BELOW: f64 = 0.9;
-
-/// How often a sample is tried before a throttled one is taken after all: a device that has slowed down for
-/// good is as fast as it will be.
-const ATTEMPTS: usize = 4;
-
-/// The same of runs longer than [`LONG_NS`]: it is by themselves that these lower the clock, so that the next is no
-/// faster.
-const LONG_ATTEMPTS: usize = 2;
-
-/// See [`LONG_ATTEMPTS`].
-const LONG_NS: u64 = 1_000_000;
-
-/// Pause after a throttled sample.
-const COOL_DOWN: Duration = Duration::from_millis(5);
 
 /// One that races.
 pub(crate) struct Racer<'a> {
@@ -48,10 +31,8 @@ impl<'a> Racer<'a> {
 /// What a race notes by the way.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Notes {
-    /// The fastest clock of a sample.
-    pub(crate) clock_mhz: Option<u32>,
-    /// What samples cost that a lowered clock or the host spoiled.
-    pub(crate) throttled: Duration,
+    /// Takes the samples.
+    pub(crate) steady: Steady,
     /// What comparing results cost.
     pub(crate) proofs: Duration,
 }
@@ -76,36 +57,21 @@ impl Track for DeviceTrack<'_> {
     fn sample(&mut self, lane: usize) -> Result<u64, Rejection> {
         let Entry { device, setup, operation, job, .. } = self.entry;
         let racer = &mut self.racers[lane];
-        let mut attempt = 0;
         self.monitor.running(racer.number, self.limit);
         if !std::mem::replace(&mut racer.has_run, true) {
             guarded(|| racer.algorithm.prepare_map(device, operation, &setup.map))
                 .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
         }
-        loop {
-            let start = Instant::now();
-            let bench = &mut *self.bench;
+        let bench = &mut *self.bench;
+        let taken = self.notes.steady.take(|| {
             let run = || {
                 let launch = bench.launch(operation, setup);
                 device.registry().run(racer.algorithm, device, launch)
             };
-            let sample = guarded(|| device.time(job.regime, run))
-                .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
-            let fastest_mhz = self.notes.clock_mhz.max(sample.clock_mhz);
-            self.notes.clock_mhz = fastest_mhz;
-            let throttled = sample.clock_mhz.zip(fastest_mhz).is_some_and(|(now, fastest)| {
-                f64::from(now) < f64::from(fastest) * THROTTLED_BELOW
-            });
-            attempt += 1;
-            let attempts = if sample.elapsed_ns > LONG_NS { LONG_ATTEMPTS } else { ATTEMPTS };
-            if sample.unhindered && !throttled || attempt >= attempts {
-                return Ok(sample.elapsed_ns.max(1));
-            }
-            if throttled {
-                std::thread::sleep(COOL_DOWN);
-            }
-            self.notes.throttled += start.elapsed();
-        }
+            guarded(|| device.time(job.regime, run))
+        });
+        let sample = taken.inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
+        Ok(sample.elapsed_ns.max(1))
     }
 
     /// The result is poisoned before and compared behind, both outside of the timed window.

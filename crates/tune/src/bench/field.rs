@@ -1,7 +1,7 @@
 //! The candidates of an operation, timed in interleaved rounds.
 //!
-//! Every candidate runs in every round, so that a drifting clock strikes all of them alike. A first
-//! round is not counted; who takes more than twice the leader's time in it is not timed again, unless
+//! Every candidate runs in every round, so that a drifting clock strikes all of them alike, and a sample that a lowered clock
+//! or the host has spoiled is taken again, as in races. A first round is not counted; who takes more than twice the leader's time in it is not timed again, unless
 //! it is the default.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use voxtune::{Algorithm, CacheRegime, ConvError, Device, Direction, Launch, Oper
 use super::report::Ranked;
 use crate::setup::{CloudSetup, Operands};
 use crate::statistics::{median, median_absolute_deviation};
+use crate::steady::Steady;
 
 /// A candidate whose first time exceeds the leader's this many times is not timed again.
 const HOPELESS_RATIO: f64 = 2.0;
@@ -117,7 +118,12 @@ impl<'a> Field<'a> {
     }
 
     /// Times everyone who is left.
-    pub(super) fn time(mut self, rounds: usize, regime: CacheRegime) -> Result<Timed, ConvError> {
+    pub(super) fn time(
+        mut self,
+        rounds: usize,
+        regime: CacheRegime,
+        steady: &mut Steady,
+    ) -> Result<Timed, ConvError> {
         let racers = std::mem::take(&mut self.racers);
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); racers.len()];
         let mut racing = vec![true; racers.len()];
@@ -132,7 +138,7 @@ impl<'a> Field<'a> {
                     continue;
                 }
                 let device = self.device;
-                match device.time(regime, || self.run(&*racers[lane])) {
+                match steady.take(|| device.time(regime, || self.run(&*racers[lane]))) {
                     Ok(sample) => {
                         samples[lane].push(sample.elapsed_ns as f64 / 1e6);
                         clocks.extend(sample.clock_mhz);
@@ -252,7 +258,7 @@ mod tests {
             let failures = field.leave_out_wrong().unwrap();
             assert_eq!(failures.len(), 1, "{failures:?}");
             assert!(failures[0].starts_with("idle on "), "{failures:?}");
-            let timed = field.time(3, CacheRegime::Cold).unwrap();
+            let timed = field.time(3, CacheRegime::Cold, &mut Steady::default()).unwrap();
             assert_eq!(timed.ranking.len(), right);
             assert!(timed.ranking.is_sorted_by(|a, b| a.median_ms <= b.median_ms));
             let default = timed.ranking.iter().find(|ranked| ranked.default).unwrap();

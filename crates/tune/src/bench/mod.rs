@@ -39,6 +39,7 @@ use crate::cuda_kernels::CudaKernels;
 use crate::estimate::human_bytes;
 use crate::named_cloud::NamedCloud;
 use crate::setup::CloudSetup;
+use crate::steady::Steady;
 use field::{Field, Timed};
 use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
@@ -116,6 +117,8 @@ impl Bench<'_> {
         self.device.compile(&wanted);
         report.ceilings = self.ceilings()?;
         observer(&BenchEvent::Ceilings(&report.ceilings));
+        // One for the whole run: what a large layer has done to the clock, the next one shows.
+        let mut steady = Steady::default();
         for cloud in &self.options.clouds {
             let setup = match self.set_up(cloud, report) {
                 Ok(setup) => setup,
@@ -127,7 +130,8 @@ impl Bench<'_> {
             };
             observer(&BenchEvent::Cloud(report.clouds.last().expect("one was just added")));
             for operation in self.options.operations(&cloud.label) {
-                if let Some(row) = self.row(cloud, &setup, operation, report, observer)? {
+                let row = self.row(cloud, &setup, operation, &mut steady, report, observer)?;
+                if let Some(row) = row {
                     observer(&BenchEvent::Row(&row));
                     report.rows.push(row);
                 }
@@ -192,6 +196,7 @@ impl Bench<'_> {
         cloud: &NamedCloud,
         setup: &CloudSetup,
         operation: Operation,
+        steady: &mut Steady,
         report: &mut BenchReport,
         observer: &mut dyn FnMut(&BenchEvent<'_>),
     ) -> Result<Option<RowReport>, Ended> {
@@ -206,7 +211,7 @@ impl Bench<'_> {
             fail(report, observer, format!("{}: {failure}", cloud.label));
         }
         let Timed { ranking, clock_mhz, failures } =
-            field.time(self.options.rounds, self.options.regime)?;
+            field.time(self.options.rounds, self.options.regime, steady)?;
         for failure in failures {
             fail(report, observer, format!("{}: {failure}", cloud.label));
         }

@@ -1,0 +1,123 @@
+//! Samples that tell of a candidate, and not of the clock or the host.
+//!
+//! A GPU that was busy for long lowers its clock, and a host that is late leaves it waiting. Such a sample is taken again,
+//! a few times: a device that has slowed down for good is as fast as it will be.
+
+use std::time::{Duration, Instant};
+
+use voxtune::Sample;
+
+/// A sample taken below this share of the fastest clock seen says more about the clock than about the candidate.
+const THROTTLED_BELOW: f64 = 0.9;
+
+/// How often a sample is tried before a spoiled one is taken after all.
+const ATTEMPTS: usize = 4;
+
+/// The same of runs longer than [`LONG_NS`]: it is by themselves that these lower the clock, so that the next is no
+/// faster.
+const LONG_ATTEMPTS: usize = 2;
+
+/// See [`LONG_ATTEMPTS`].
+const LONG_NS: u64 = 1_000_000;
+
+/// Pause after a throttled sample.
+const COOL_DOWN: Duration = Duration::from_millis(5);
+
+/// Takes samples, and knows the fastest clock of those it has taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Steady {
+    /// The fastest clock of a sample.
+    pub(crate) fastest_mhz: Option<u32>,
+    /// What samples cost that a lowered clock or the host spoiled.
+    pub(crate) spoiled: Duration,
+}
+
+impl Steady {
+    /// The first sample that nothing has spoiled, or the last that is tried.
+    ///
+    /// # Errors
+    /// Whatever sampling fails with.
+    pub(crate) fn take<E>(
+        &mut self,
+        mut sample: impl FnMut() -> Result<Sample, E>,
+    ) -> Result<Sample, E> {
+        let mut attempt = 0;
+        loop {
+            let start = Instant::now();
+            let taken = sample()?;
+            self.fastest_mhz = self.fastest_mhz.max(taken.clock_mhz);
+            let throttled = self.is_throttled(taken);
+            attempt += 1;
+            let attempts = if taken.elapsed_ns > LONG_NS { LONG_ATTEMPTS } else { ATTEMPTS };
+            if taken.unhindered && !throttled || attempt >= attempts {
+                return Ok(taken);
+            }
+            if throttled {
+                std::thread::sleep(COOL_DOWN);
+            }
+            self.spoiled += start.elapsed();
+        }
+    }
+
+    fn is_throttled(&self, sample: Sample) -> bool {
+        sample
+            .clock_mhz
+            .zip(self.fastest_mhz)
+            .is_some_and(|(now, fastest)| f64::from(now) < f64::from(fastest) * THROTTLED_BELOW)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: Sample = Sample { elapsed_ns: 1_000, clock_mhz: Some(1_980), unhindered: true };
+
+    /// What is taken of these, one after another, and how many of them were tried.
+    fn taken(steady: &mut Steady, samples: &[Sample]) -> (Sample, usize) {
+        let mut tried = 0;
+        let taken = steady.take(|| {
+            tried += 1;
+            Ok::<_, ()>(samples[tried - 1])
+        });
+        (taken.unwrap(), tried)
+    }
+
+    #[test]
+    fn what_the_clock_or_the_host_has_spoiled_is_taken_again() {
+        let mut steady = Steady::default();
+        assert_eq!(taken(&mut steady, &[FAST]), (FAST, 1));
+        let slow = Sample { elapsed_ns: 1_400, clock_mhz: Some(1_455), ..FAST };
+        let late = Sample { elapsed_ns: 1_700, unhindered: false, ..FAST };
+        let near = Sample { clock_mhz: Some(1_790), ..FAST };
+        assert_eq!(taken(&mut steady, &[slow, late, near]), (near, 3));
+        assert_eq!(steady.fastest_mhz, Some(1_980));
+        assert!(steady.spoiled >= COOL_DOWN);
+    }
+
+    #[test]
+    fn a_device_that_stays_slow_is_measured_as_it_is() {
+        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let slow = Sample { clock_mhz: Some(1_455), ..FAST };
+        assert_eq!(taken(&mut steady, &[slow; 9]), (slow, ATTEMPTS));
+        let long = Sample { elapsed_ns: 2 * LONG_NS, ..slow };
+        assert_eq!(taken(&mut steady, &[long; 9]), (long, LONG_ATTEMPTS));
+    }
+
+    #[test]
+    fn without_a_clock_to_read_nothing_is_throttled() {
+        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let plain = Sample { clock_mhz: None, ..FAST };
+        assert_eq!(taken(&mut steady, &[plain]), (plain, 1));
+    }
+
+    #[test]
+    fn a_failure_ends_it() {
+        let mut tried = 0;
+        let failed = Steady::default().take(|| {
+            tried += 1;
+            Err::<Sample, _>(7)
+        });
+        assert_eq!((failed, tried), (Err(7), 1));
+    }
+}
