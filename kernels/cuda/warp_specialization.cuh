@@ -14,8 +14,8 @@
 //
 // Architecture: sm_90a.
 //
-// Expects the defines STAGES, GROUPS and MIN_BLOCKS. EVERY_LANE_RELEASES has all lanes of a warp arrive instead of the first: a race
-// detector takes an arrival for that of its own lane alone.
+// Expects MOST_GATHER_REGISTERS, what a gathering thread has use for, and the defines STAGES, GROUPS and MIN_BLOCKS. With
+// EVERY_LANE_RELEASES all lanes of a warp arrive instead of the first: a race detector takes an arrival for that of its own lane alone.
 #pragma once
 
 #include "wgmma.cuh"
@@ -37,7 +37,7 @@ constexpr int EMPTY_ARRIVALS = GROUPS * 4 * RELEASING_LANES;
 
 // Registers a thread: an equal share by the launch bounds, then moved from gathering to multiplying.
 constexpr int EQUAL_SHARE = 65536 / (THREADS * MIN_BLOCKS) / 8 * 8;
-constexpr int GATHER_REGISTERS = EQUAL_SHARE < 72 ? EQUAL_SHARE : 72;
+constexpr int GATHER_REGISTERS = EQUAL_SHARE < MOST_GATHER_REGISTERS ? EQUAL_SHARE : MOST_GATHER_REGISTERS;
 constexpr int MULTIPLY_SHARE = (EQUAL_SHARE * (1 + GROUPS) - GATHER_REGISTERS) / GROUPS / 8 * 8;
 constexpr int MULTIPLY_REGISTERS = MULTIPLY_SHARE > 240 ? 240 : MULTIPLY_SHARE;
 

@@ -12,6 +12,10 @@
 
 namespace voxtune {
 
+// Keeps a value in a register. The assembler, unlike the compiler, looks through `pin`, and would compute the value again wherever it is
+// needed; what a shuffle gave it cannot. For whole warps.
+__device__ __forceinline__ void hold(uint32_t& value) { value = __shfl_sync(0xffffffffu, value, threadIdx.x % 32); }
+
 // ---- matrix descriptors -------------------------------------------------------------------------------------------
 
 // The widest panel, in elements, that divides a tile's contiguous extent.

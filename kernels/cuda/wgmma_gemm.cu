@@ -32,10 +32,14 @@
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups; MIN_BLOCKS:
-// blocks a multiprocessor; MASK_WORDS; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
+// blocks a multiprocessor; MASK_WORDS; OFFSETS: offsets a stage, 2 or absent for 1; SPLIT 1, or absent: whether tiles are cut into
+// parts, see splits.cuh.
 #include "tile_gemm.cuh"
 #include "wgmma.cuh"
 
+#ifndef OFFSETS
+#define OFFSETS 1
+#endif
 #ifdef SPLIT
 #include "splits.cuh"
 #else

@@ -29,10 +29,11 @@ struct Multiplier {
     static constexpr uint64_t LAYOUT_B =
         DGRAD ? descriptor<WIDTH_B>(16, 8 * WIDTH_B * 2) : descriptor<WIDTH_B>(PANEL_BYTES_B, 8 * WIDTH_B * 2);
 
-    // Products are queued in units, each with its own registers for A: a unit is loaded while the others are multiplied.
+    // Products are queued in units of at most four steps. Two units have registers for A, in turn: one is loaded while the other is multiplied.
     static constexpr int STEPS = DEPTH / 16;
-    static constexpr int HALVES = FRAGS_M == 1 && STEPS % 2 == 0 ? 2 : 1;
-    static constexpr int UNITS = FRAGS_M * HALVES, UNIT_STEPS = STEPS / HALVES;
+    static constexpr int HALVES = STEPS % 2 == 0 && (FRAGS_M == 1 || STEPS > 4) ? 2 : 1;
+    static constexpr int UNITS = OFFSETS * FRAGS_M * HALVES, UNIT_STEPS = STEPS / HALVES;
+    static constexpr int BUFFERS = UNITS > 1 ? 2 : 1;
 
     const TileGemmParams& p;
     const Tiles& tiles;
@@ -40,58 +41,72 @@ struct Multiplier {
     char* strip;  // this warp's
     const int lane = threadIdx.x % 32, group = threadIdx.x / 128 - 1, warp = threadIdx.x / 32 % 4;
     uint32_t place;       // where this lane's ldmatrix reads its row in the first fragment of a stage
+    uint32_t own_bit;     // of that row, in one of a fragment's two words
+    uint32_t absent;      // where it reads zeros instead
     uint32_t before = 0;  // the barrier of the stage that may still be read, or 0
     float acc[FRAGS_M][COLS / 2];
-    uint32_t a[UNITS][UNIT_STEPS][4];
+    uint32_t a[BUFFERS][UNIT_STEPS][4];
 
     __device__ __forceinline__ Multiplier(const TileGemmParams& p, const Tiles& tiles, char* shared)
         : p(p), tiles(tiles), ring(shared), strip(shared + STRIPS_AT + (threadIdx.x / 32 - GATHER_WARPS) * STRIP_BYTES) {
         place = LinesA::at(group * FRAGS_M * 64 + warp * 16 + lane % 16, lane / 16);
-        pin(place);
+        own_bit = 1u << (warp % 2 * 16 + lane % 16);
+        absent = ring.base + ZEROS_AT + (place & 0x70);
+        hold(place);
+        hold(own_bit);
+        hold(absent);
     }
 
-    // Whether the stage has any of a fragment's rows, and where this lane reads its own of it: a line of zeros if it is absent.
-    __device__ __forceinline__ bool find(int m, uint32_t& from, uint32_t& panel_bytes) const {
-        const uint32_t words = ring.words() + 4 + (group * FRAGS_M + m) * 8;
-        const uint32_t low = load_word(words), high = load_word(words + 4);
-        const bool present = (warp < 2 ? low : high) >> (warp % 2 * 16 + lane % 16) & 1;
-        from = present ? ring.tile() + place + m * 64 * WIDTH_A * 2 : ring.base + ZEROS_AT + (place & 0x70);
+    // Whether a slot has any of a fragment's rows, and where this lane reads its own of it: a line of zeros if it is absent.
+    __device__ __forceinline__ bool find(uint32_t slot, int m, const uint32_t (&words)[FRAGS_M * 2], uint32_t& from,
+                                         uint32_t& panel_bytes) const {
+        const uint32_t low = words[m * 2], high = words[m * 2 + 1];
+        const bool present = ((warp < 2 ? low : high) & own_bit) != 0;
+        from = present ? slot + place + m * 64 * WIDTH_A * 2 : absent;
         panel_bytes = present ? PANEL_BYTES_A : 0;
         return __any_sync(0xffffffffu, (low | high) != 0);
     }
 
-    // The products of one fragment in one stage, queued.
-    template <int M>
-    __device__ __forceinline__ void multiply_fragment() {
-        const uint32_t b = ring.tile() + A_BYTES;
+    // The products of one fragment in one slot, queued.
+    template <int SLOT, int M>
+    __device__ __forceinline__ void multiply_fragment(const uint32_t (&words)[FRAGS_M * 2]) {
+        const uint32_t b = ring.slot(SLOT) + A_BYTES;
         uint32_t from, panel_bytes;
-        const bool any = find(M, from, panel_bytes);
+        const bool any = find(ring.slot(SLOT), M, words, from, panel_bytes);
 #pragma unroll
         for (int half = 0; half < HALVES; ++half) {
-            const int unit = M * HALVES + half;
-            warpgroup_wait<UNITS - 1>();  // what this unit's registers held has been multiplied
-            if (unit == UNITS - 1) release_before();
+            const int unit = (SLOT * FRAGS_M + M) * HALVES + half, buffer = unit % BUFFERS;
+            warpgroup_wait<BUFFERS - 1>();  // what this unit's registers held has been multiplied, and so has the stage before
+            if (unit == BUFFERS - 1) release_before();
             if (any) {
 #pragma unroll
                 for (int i = 0; i < UNIT_STEPS; ++i) {
                     const int k = (half * UNIT_STEPS + i) * 16;
-                    ldmatrix(a[unit][i], (from ^ (k % WIDTH_A * 2)) + k / WIDTH_A * panel_bytes);
+                    ldmatrix(a[buffer][i], (from ^ (k % WIDTH_A * 2)) + k / WIDTH_A * panel_bytes);
                 }
                 warpgroup_arrive();
 #pragma unroll
                 for (int i = 0; i < UNIT_STEPS; ++i) {
                     const int k = (half * UNIT_STEPS + i) * 16;
                     const uint32_t along = DGRAD ? k / WIDTH_B * PANEL_BYTES_B + k % WIDTH_B * 2 : k * WIDTH_B * 2;
-                    Wgmma<COLS>::template product<DGRAD>(acc[M], a[unit][i], described(LAYOUT_B, b + along));
+                    Wgmma<COLS>::template product<DGRAD>(acc[M], a[buffer][i], described(LAYOUT_B, b + along));
                 }
             }
             warpgroup_commit();
         }
     }
 
+    template <int SLOT>
+    __device__ __forceinline__ void multiply_slot() {
+        uint32_t words[FRAGS_M * 2];
+        load_words(ring.words(SLOT) + group * FRAGS_M * 8, words);
+        multiply_fragment<SLOT, 0>(words);
+        if constexpr (FRAGS_M > 1) multiply_fragment<SLOT, 1>(words);
+    }
+
     __device__ __forceinline__ void multiply() {
-        multiply_fragment<0>();
-        if constexpr (FRAGS_M > 1) multiply_fragment<1>();
+        multiply_slot<0>();
+        if constexpr (OFFSETS > 1) multiply_slot<1>();
     }
 
     __device__ __forceinline__ void release_before() {
@@ -135,7 +150,7 @@ struct Multiplier {
     // The word of the next stage, when it is here.
     __device__ __forceinline__ int wait_stage() const {
         barrier_wait(ring.full(), ring.parity);
-        return load_word(ring.words());
+        return load_word(ring.tile_word());
     }
 
     // Where sums go: wgmma_gemm_store.cuh.

@@ -35,9 +35,18 @@ struct Tiles {
 
 __device__ int scheduler[2];
 
-// A tile that nobody has taken, or a number past the last. Called by one thread of a block, like the other.
-__device__ __forceinline__ int claim_tile() { return gridDim.x + atomicAdd(&scheduler[0], 1); }
-// The block's last word.
+// Asks for a tile that nobody has taken: `claimed` becomes its number less the number of blocks, where `mine` says so. A predicate and not a
+// branch, behind which the compiler would no longer know that a warp's lanes are together.
+__device__ __forceinline__ void claim_tile(bool mine, int& claimed) {
+    asm volatile(
+        "{\n.reg .pred mine;\nsetp.ne.s32 mine, %2, 0;\n"
+        "@mine atom.relaxed.gpu.global.add.s32 %0, [%1], 1;\n}\n"
+        : "+r"(claimed)
+        : "l"(&scheduler[0]), "r"(int(mine))
+        : "memory");
+}
+__device__ __forceinline__ int claimed_tile(int claimed) { return gridDim.x + claimed; }
+// The block's last word, by one thread.
 __device__ __forceinline__ void claim_no_more() {
     if (atomicAdd(&scheduler[1], 1) == int(gridDim.x) - 1) scheduler[0] = scheduler[1] = 0;
 }
@@ -84,6 +93,20 @@ struct Offsets {
         count = end - begin;
     }
 #endif
+    __device__ __forceinline__ bool empty() const {
+        if (SPLIT) return count <= 0;
+        uint32_t any = 0;
+#pragma unroll
+        for (int w = 0; w < MASK_WORDS; ++w) any |= left[w];
+        return any == 0;
+    }
+    // How many there are, at most `most`.
+    __device__ __forceinline__ int at_most(int most) const {
+        int all = SPLIT ? max(count, 0) : 0;
+#pragma unroll
+        for (int w = 0; w < MASK_WORDS && !SPLIT; ++w) all += __popc(left[w]);
+        return min(all, most);
+    }
     // The next one, or -1.
     __device__ __forceinline__ int pop() {
         if (SPLIT && --count < 0) return -1;

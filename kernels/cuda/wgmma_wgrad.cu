@@ -28,6 +28,11 @@
 // Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups, each with ROWS / GROUPS rows; MIN_BLOCKS:
 // blocks a multiprocessor.
 #include "pair_units.cuh"
+
+namespace voxtune {
+constexpr int MOST_GATHER_REGISTERS = 72;
+}  // namespace voxtune
+
 #include "warp_specialization.cuh"
 
 using namespace voxtune;

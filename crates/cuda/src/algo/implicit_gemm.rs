@@ -91,6 +91,7 @@ impl ImplicitGemm {
             rows: self.rows,
             cols: self.cols,
             depth: self.depth,
+            offsets: 1,
             skipped_rows: self.rows,
             order: RowOrder::Natural,
             unit: Unit::Fma,

@@ -168,6 +168,7 @@ impl MaskGemm {
             rows: self.rows,
             cols: self.cols,
             depth: self.depth,
+            offsets: 1,
             skipped_rows: warp_rows,
             order: self.order,
             unit: Unit::Mma,

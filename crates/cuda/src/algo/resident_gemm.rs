@@ -80,6 +80,7 @@ impl ResidentGemm {
             rows: ROWS as u32,
             cols: channels(op).1.next_multiple_of(8),
             depth: SLICE,
+            offsets: 1,
             skipped_rows: ROWS as u32,
             order: self.order,
             unit: Unit::Mma,

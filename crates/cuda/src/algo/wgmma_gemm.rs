@@ -18,6 +18,8 @@ pub(super) struct WgmmaGemm {
     cols: u32,
     /// Gathered channels a stage.
     depth: u32,
+    /// Offsets a stage.
+    offsets: u32,
     /// Stages in shared memory.
     stages: u32,
     /// Multiplying warpgroups.
@@ -29,19 +31,26 @@ pub(super) struct WgmmaGemm {
     pub(super) order: RowOrder,
 }
 
-/// (rows, cols, depth, stages, groups, blocks). What was never near the best in a ranking is not listed.
-const TILES: [(u32, u32, u32, u32, u32, u32); 11] = [
-    (128, 32, 32, 4, 1, 3),
-    (256, 48, 48, 4, 2, 1),
-    (128, 48, 48, 4, 1, 2),
-    (128, 64, 64, 4, 1, 2),
-    (128, 64, 64, 3, 2, 2),
-    (256, 96, 32, 8, 2, 1),
-    (128, 96, 32, 6, 1, 2),
-    (256, 128, 64, 4, 2, 1),
-    (128, 128, 64, 3, 1, 2),
-    (128, 192, 64, 5, 2, 1),
-    (128, 256, 64, 4, 2, 1),
+/// (rows, cols, depth, offsets, stages, groups, blocks). What was never near the best in a ranking is not listed.
+type Tile = (u32, u32, u32, u32, u32, u32, u32);
+const TILES: [Tile; 17] = [
+    (128, 32, 32, 1, 4, 1, 3),
+    (256, 32, 32, 1, 5, 2, 2),
+    (256, 32, 32, 2, 2, 2, 2),
+    (256, 48, 48, 1, 4, 2, 1),
+    (128, 48, 48, 1, 4, 1, 2),
+    (256, 48, 48, 2, 3, 2, 1),
+    (128, 64, 64, 1, 4, 1, 2),
+    (128, 64, 64, 1, 3, 2, 2),
+    (256, 96, 32, 1, 8, 2, 1),
+    (128, 96, 32, 1, 6, 1, 2),
+    (256, 96, 96, 1, 3, 2, 1),
+    (128, 96, 96, 1, 4, 2, 1),
+    (256, 128, 64, 1, 4, 2, 1),
+    (128, 128, 64, 1, 3, 1, 2),
+    (128, 128, 128, 1, 3, 2, 1),
+    (128, 192, 64, 1, 5, 2, 1),
+    (128, 256, 64, 1, 4, 2, 1),
 ];
 
 /// Natural order multiplies several times as many absent rows as a sorted one; nothing here beats it there.
@@ -50,12 +59,12 @@ const ORDERS: [RowOrder; 2] = [RowOrder::Sorted, RowOrder::Global];
 /// Parts that tiles are cut into, and the tiles that are: the widest at 256 channels and more were the fastest, two warpgroups at 64. Few rows
 /// are one segment, so one order does.
 const SPLITS: [u32; 4] = [2, 3, 4, 8];
-const SPLIT_TILES: [(u32, u32, u32, u32, u32, u32); 5] = [
-    (128, 64, 64, 3, 2, 2),
-    (128, 96, 32, 6, 1, 2),
-    (128, 128, 64, 3, 1, 2),
-    (128, 192, 64, 5, 2, 1),
-    (128, 256, 64, 4, 2, 1),
+const SPLIT_TILES: [Tile; 5] = [
+    (128, 64, 64, 1, 3, 2, 2),
+    (128, 96, 32, 1, 6, 1, 2),
+    (128, 128, 64, 1, 3, 1, 2),
+    (128, 192, 64, 1, 5, 2, 1),
+    (128, 256, 64, 1, 4, 2, 1),
 ];
 
 impl WgmmaGemm {
@@ -64,20 +73,14 @@ impl WgmmaGemm {
         let cut = SPLIT_TILES
             .into_iter()
             .flat_map(|tile| SPLITS.map(|splits| (tile, splits, RowOrder::Global)));
-        whole.chain(cut).map(|((rows, cols, depth, stages, groups, blocks), splits, order)| Self {
-            rows,
-            cols,
-            depth,
-            stages,
-            groups,
-            blocks,
-            splits,
-            order,
+        whole.chain(cut).map(|(tile, splits, order)| {
+            let (rows, cols, depth, offsets, stages, groups, blocks) = tile;
+            Self { rows, cols, depth, offsets, stages, groups, blocks, splits, order }
         })
     }
 
     pub(super) fn id(self) -> AlgoId {
-        let numbers = [
+        let mut numbers = vec![
             ("rows", self.rows),
             ("cols", self.cols),
             ("depth", self.depth),
@@ -85,6 +88,9 @@ impl WgmmaGemm {
             ("groups", self.groups),
             ("blocks", self.blocks),
         ];
+        if self.offsets > 1 {
+            numbers.push(("offsets", self.offsets));
+        }
         splits::id("wgmma_gemm", &numbers, self.order, self.splits)
     }
 
@@ -133,6 +139,7 @@ impl WgmmaGemm {
             rows: self.rows,
             cols: self.cols,
             depth: self.depth,
+            offsets: self.offsets,
             skipped_rows: 64,
             order: self.order,
             unit: Unit::Wgmma,
@@ -152,7 +159,7 @@ impl WgmmaGemm {
 
     /// Mirrors `SHARED_BYTES` of `wgmma_gemm_stages.cuh`.
     pub(super) const fn shared_bytes(self) -> usize {
-        let stage = ((self.rows + self.cols) * self.depth * 2).next_multiple_of(1024);
+        let slot = ((self.rows + self.cols) * self.depth * 2).next_multiple_of(1024);
         let strip = match self.cols {
             cols if cols.is_multiple_of(64) => 64,
             cols if cols.is_multiple_of(48) => 48,
@@ -160,8 +167,8 @@ impl WgmmaGemm {
             _ => 16,
         };
         let zeros = 128;
-        let words = self.stages * (1 + self.rows / 32) * 4;
-        let ring = self.stages * stage + self.groups * 4 * 16 * (strip + 8) * 2;
+        let words = self.stages * (self.offsets * self.rows / 32 + 1).next_multiple_of(4) * 4;
+        let ring = self.stages * self.offsets * slot + self.groups * 4 * 16 * (strip + 8) * 2;
         let next_tiles = 2 * 4;
         let barriers = 2 * self.stages * 8;
         ((ring + zeros + words + next_tiles).next_multiple_of(8) + barriers) as usize
@@ -202,6 +209,9 @@ impl WgmmaGemm {
                 ("MASK_WORDS", mask_words(op.kernel.volume()) as u32),
             ],
         );
+        if self.offsets > 1 {
+            instance.defines.push(("OFFSETS", self.offsets));
+        }
         // One instance for any number of parts; without, the source is as it would be if there were none.
         if self.splits > 1 {
             instance.defines.push(("SPLIT", 1));
@@ -252,6 +262,17 @@ mod tests {
             assert_eq!(tile.id().number("splits"), Some(tile.splits));
             assert!((2..=splits::MAX_PARTS).contains(&tile.splits));
             assert_eq!(crate::algo::algorithm(&tile.id()).unwrap().id(), &tile.id());
+        }
+    }
+
+    /// A stage of one offset is named as it was before there were others, and so is its instance.
+    #[test]
+    fn stages_of_several_offsets_say_so() {
+        assert!(WgmmaGemm::all().any(|tile| tile.offsets > 1));
+        for tile in WgmmaGemm::all() {
+            let said = (tile.offsets > 1).then_some(tile.offsets);
+            assert_eq!(tile.id().number("offsets"), said);
+            assert_eq!(tile.instance(&layer(64)).define("OFFSETS"), said);
         }
     }
 

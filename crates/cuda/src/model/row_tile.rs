@@ -18,6 +18,8 @@ pub(crate) struct RowTile {
     pub(crate) cols: u32,
     /// Gathered channels a step.
     pub(crate) depth: u32,
+    /// Offsets a step.
+    pub(crate) offsets: u32,
     /// Rows of which none having an offset spares its products.
     pub(crate) skipped_rows: u32,
     pub(crate) order: RowOrder,
@@ -74,20 +76,22 @@ impl RowTile {
         let shared_rate = rates.shared_bytes_clock * rates.clock_ghz;
         let useful_depth = f64::from(gathered.min(self.depth));
         let parts = f64::from(self.splits);
+        let a_step = f64::from(self.offsets);
         let sum_bytes = if self.splits > 1 { SUM_BYTES } else { bytes };
         Work::Tiles(Tiles {
             blocks: rows.div_ceil(self.rows as usize) as f64
                 * f64::from(result.div_ceil(self.cols))
                 * parts,
             resident: f64::from(self.resident),
-            steps: offsets * depth_steps / parts,
-            multiply_ns: products * multiplied / unit_rate,
-            shared_ns: (operands + copied * a_panel + b_panel) / shared_rate,
-            cache_bytes: if self.keeps_weights { 0.0 } else { b_panel }
-                + useful_depth * f64::from(self.rows) * copied * bytes
-                + ROW_NUMBER_BYTES * f64::from(self.rows) / depth_steps,
-            copies: f64::from(self.copies),
-            copies_a_thread: f64::from(self.copies) / f64::from(self.threads),
+            steps: offsets * depth_steps / (parts * a_step),
+            multiply_ns: a_step * products * multiplied / unit_rate,
+            shared_ns: a_step * (operands + copied * a_panel + b_panel) / shared_rate,
+            cache_bytes: a_step
+                * (if self.keeps_weights { 0.0 } else { b_panel }
+                    + useful_depth * f64::from(self.rows) * copied * bytes
+                    + ROW_NUMBER_BYTES * f64::from(self.rows) / depth_steps),
+            copies: a_step * f64::from(self.copies),
+            copies_a_thread: a_step * f64::from(self.copies) / f64::from(self.threads),
             result_bytes: f64::from(self.rows * self.cols) * sum_bytes,
             memory_bytes: self.gathered_bytes(op, gathered_rows, size.pairs, rates)
                 + rows as f64 * f64::from(result) * bytes
@@ -132,6 +136,43 @@ mod tests {
 
     use super::*;
     use crate::algo::algorithm;
+
+    #[test]
+    fn two_offsets_a_step_are_the_same_work_in_half_the_steps() {
+        let one = RowTile {
+            rows: 256,
+            cols: 32,
+            depth: 32,
+            offsets: 1,
+            skipped_rows: 64,
+            order: RowOrder::Global,
+            unit: Unit::Wgmma,
+            threads: 128,
+            resident: 2,
+            copies: 1024,
+            reads: [1, 4],
+            keeps_weights: false,
+            splits: 1,
+        };
+        let rates = Rates::of(ComputeCapability { major: 9, minor: 0 }, 132);
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
+        let size = MapSize { n_in: 100_000, n_out: 100_000, pairs: 600_000 };
+        let steps_of = |tile: RowTile| match tile.work(&op, size, &rates) {
+            Work::Tiles(tiles) => tiles,
+            other => panic!("{other:?}"),
+        };
+        let (one, two) = (steps_of(one), steps_of(RowTile { offsets: 2, ..one }));
+        assert_eq!(two.steps, one.steps / 2.0);
+        assert_eq!(
+            (two.copies, two.copies_a_thread),
+            (2.0 * one.copies, 2.0 * one.copies_a_thread)
+        );
+        assert_eq!(two.multiply_ns, 2.0 * one.multiply_ns);
+        assert_eq!(two.shared_ns, 2.0 * one.shared_ns);
+        assert_eq!(two.cache_bytes, 2.0 * one.cache_bytes);
+        assert_eq!(two.memory_bytes, one.memory_bytes);
+    }
 
     /// The sweep of `kernels/BENCH.md`, where parts halve the time of 3,716 rows and lose from 27,855 on.
     #[test]
