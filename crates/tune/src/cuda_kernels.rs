@@ -23,8 +23,6 @@ pub struct CudaKernels {
     held: BTreeMap<Instance, Compiled>,
     failed: BTreeMap<Instance, String>,
     cublas: Option<Arc<Cublas>>,
-    /// Whether instances are those that a race detector can follow.
-    watched: bool,
 }
 
 /// What a compilation did.
@@ -52,8 +50,7 @@ impl CudaKernels {
         let cublas = Cublas::new(&device).ok().map(Arc::new);
         let toolchain = Toolchain::find(Some(toolkit)).map_err(|error| error.to_string());
         let (held, failed) = (BTreeMap::new(), BTreeMap::new());
-        let folder = folder.to_owned();
-        Ok(Self { device, toolchain, folder, held, failed, cublas, watched: false })
+        Ok(Self { device, toolchain, folder: folder.to_owned(), held, failed, cublas })
     }
 
     /// The device.
@@ -192,12 +189,6 @@ impl CudaKernels {
             && algorithm.fits(operation, self.device.capability())
     }
 
-    /// Whether algorithms are prepared as a race detector can follow them from now on, see
-    /// [`Instance::for_race_detector`].
-    pub const fn watch(&mut self, watched: bool) {
-        self.watched = watched;
-    }
-
     /// An algorithm ready to launch.
     ///
     /// # Errors
@@ -207,12 +198,33 @@ impl CudaKernels {
         algorithm: &'static Algorithm,
         operation: &Operation,
     ) -> Result<Prepared> {
+        self.prepare_as(algorithm, operation, |instance| instance)
+    }
+
+    /// The same as a race detector can follow it, see [`Instance::for_race_detector`].
+    ///
+    /// # Errors
+    /// As [`CudaKernels::prepare`].
+    pub fn prepare_for_race_detector(
+        &mut self,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+    ) -> Result<Prepared> {
+        self.prepare_as(algorithm, operation, |instance| instance.for_race_detector())
+    }
+
+    fn prepare_as(
+        &mut self,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+        form: impl FnOnce(Instance) -> Instance,
+    ) -> Result<Prepared> {
         let instance = algorithm.instance(operation).ok_or_else(|| CudaError::NotApplicable {
             algorithm: algorithm.to_string(),
             operation: operation.to_string(),
         })?;
-        let instance = if self.watched { instance.for_race_detector() } else { instance };
         let (device, cublas) = (self.device.clone(), self.cublas.clone());
-        Prepared::new(&device, algorithm, operation, self.compiled(&instance)?, cublas.as_ref())
+        let compiled = self.compiled(&form(instance))?;
+        Prepared::new(&device, algorithm, operation, compiled, cublas.as_ref())
     }
 }

@@ -1,6 +1,6 @@
 //! Every algorithm against float64: on adversarial shapes, and on clouds as users have them.
 
-use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, algorithms};
+use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Prepared, algorithms};
 use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
 
 use super::cases::{Case, admits};
@@ -141,6 +141,18 @@ impl Checker<'_> {
         product: &mut Product,
     ) -> Result<(), CheckError> {
         let prepared = self.kernels.prepare(algorithm, op)?;
+        self.launch_prepared(algorithm, &prepared, op, map, product)
+    }
+
+    /// The same of what is prepared.
+    pub(super) fn launch_prepared(
+        &self,
+        algorithm: &Algorithm,
+        prepared: &Prepared,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        product: &mut Product,
+    ) -> Result<(), CheckError> {
         let promised = algorithm.shared_bytes(op);
         if let Some(compiled) = prepared.compiled_shared_bytes()
             && compiled as usize != promised

@@ -62,7 +62,6 @@ impl Checker<'_> {
         let kernels = &self.kernels;
         let runs = runs(self.options, |algorithm, op| kernels.available(algorithm, op));
         let mut maps: Vec<(KernelSize, DeviceKernelMap)> = Vec::new();
-        self.kernels.watch(true);
         for Run { op, algorithm } in runs {
             let known = maps.iter().position(|(kernel, _)| *kernel == op.kernel);
             let number = match known {
@@ -76,16 +75,25 @@ impl Checker<'_> {
             let device = self.kernels.device();
             let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
             findings.checked += 1;
-            let run = self.launch(algorithm, &op, map, &mut product);
-            let ended = run.and_then(|()| Ok(self.kernels.device().synchronize()?));
-            if let Err(error) = ended {
+            if let Err(error) = self.launch_once(algorithm, &op, map, &mut product) {
                 findings.failures.push(format!("{algorithm} on {op}: {error}"));
                 // Whether the device still works: without it nothing else can be checked.
                 self.kernels.device().synchronize()?;
             }
         }
-        self.kernels.watch(false);
         Ok(findings)
+    }
+
+    fn launch_once(
+        &mut self,
+        algorithm: &'static Algorithm,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        product: &mut Product,
+    ) -> Result<(), CheckError> {
+        let prepared = self.kernels.prepare_for_race_detector(algorithm, op)?;
+        self.launch_prepared(algorithm, &prepared, op, map, product)?;
+        Ok(self.kernels.device().synchronize()?)
     }
 }
 
