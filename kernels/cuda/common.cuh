@@ -1,45 +1,16 @@
-// Vocabulary of every kernel: storage types, asynchronous copies, tensor-core fragments, shared-memory layouts.
+// Vocabulary of every kernel: asynchronous copies, tensor-core fragments, shared-memory layouts.
 //
 // Architecture: sm_80 and later. Nothing here is specific to one generation after that.
 //
-// Storage types are chosen by VOXTUNE_DTYPE: 0 float16, 1 bfloat16, 2 float32. Accumulation is always float32.
 // Row numbers are int32 (a kernel map has fewer than 2^31 rows); element offsets are 64-bit, since 2 M rows of 512
 // float32 channels are past 2^31 bytes.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 #include <stdint.h>
 
+#include "storage.cuh"
+
 namespace voxtune {
-
-#ifndef VOXTUNE_DTYPE
-#define VOXTUNE_DTYPE 0
-#endif
-
-template <int DTYPE>
-struct Storage;
-template <>
-struct Storage<0> {
-    using type = __half;
-    static __device__ __forceinline__ float load(type value) { return __half2float(value); }
-    static __device__ __forceinline__ type store(float value) { return __float2half_rn(value); }
-};
-template <>
-struct Storage<1> {
-    using type = __nv_bfloat16;
-    static __device__ __forceinline__ float load(type value) { return __bfloat162float(value); }
-    static __device__ __forceinline__ type store(float value) { return __float2bfloat16_rn(value); }
-};
-template <>
-struct Storage<2> {
-    using type = float;
-    static __device__ __forceinline__ float load(type value) { return value; }
-    static __device__ __forceinline__ type store(float value) { return value; }
-};
-
-using Dtype = Storage<VOXTUNE_DTYPE>;
-using Element = Dtype::type;
 
 // Most offsets that a kernel may have (5 x 5 x 5), and the words of a row's pair mask.
 constexpr int MAX_VOLUME = 125;
@@ -222,16 +193,6 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint3
 #endif
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Two accumulators rounded to the storage type, the first in the lower half.
-__device__ __forceinline__ uint32_t pack(float low, float high) {
-#if VOXTUNE_DTYPE == 1
-    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
-#else
-    const __half2 both = __floats2half2_rn(low, high);
-#endif
-    return *reinterpret_cast<const uint32_t*>(&both);
 }
 
 // ---- active offsets -----------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ pub static SOURCES: &[Source] = sources![
     "resident_gemm.cu",
     "row_order.cuh",
     "splits.cuh",
+    "storage.cuh",
     "strided_map.cu",
     "tile_gemm.cuh",
     "warp_bits.cuh",
