@@ -3,10 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use voxtune::{Arch, Direction};
-use voxtune_cuda::{Instance, Toolchain, algorithms};
-use voxtune_shape::{ComputeCapability, DType, Operation, Preset};
+use voxtune::{Arch, DeviceIdentity, Registry};
+use voxtune_cloud::Source;
+use voxtune_cuda::model::Rates;
+use voxtune_cuda::{Instance, Toolchain, algorithm};
+use voxtune_shape::mode::AlgoModes;
+use voxtune_shape::{AlgoMode, ComputeCapability, Preset};
+use voxtune_tune::audit::coverage::preset_clouds;
+use voxtune_tune::estimate::wanted_kernels;
+use voxtune_tune::job::Job;
+use voxtune_tune::{Plan, Request};
 
+use crate::algo_modes::algo_modes;
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;
@@ -21,6 +29,10 @@ pub struct KernelsArguments {
     /// Grid whose layers are compiled for: default or quick
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
     preset: Preset,
+    /// Algorithms that are to compete, as populate takes them [default: auto, or what
+    /// WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
+    #[arg(long, value_name = "MODE")]
+    algo_mode: Option<AlgoMode>,
     /// How many compilers run at a time [default: all processors]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -36,6 +48,7 @@ fn capability(text: &str) -> Result<ComputeCapability, String> {
 }
 
 pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
+    let modes = algo_modes(arguments.algo_mode.as_ref())?;
     let kernels = arguments.folders.kernels();
     let toolchain = Toolchain::find(Some(&arguments.folders.toolkit())).map_err(Failure::failed)?;
     let all = std::thread::available_parallelism().map_or(1, usize::from);
@@ -43,7 +56,7 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
     let mut failed = 0;
     for &capability in &arguments.archs {
         let start = Instant::now();
-        let instances = instances(arguments.preset, capability);
+        let instances = instances(arguments.preset, modes.clone(), capability)?;
         let results = toolchain.compile(&instances, capability, &kernels, jobs, &|_| ());
         let (mut bytes, mut cached) = (0, 0);
         for result in results {
@@ -71,30 +84,24 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
     Ok(if failed == 0 { Exit::Success } else { Exit::Failure })
 }
 
-/// Every instance that a populate of the preset's layers may ask for.
-fn instances(preset: Preset, capability: ComputeCapability) -> Vec<Instance> {
-    let mut instances = BTreeSet::from([
-        Instance::kernel_map(),
-        Instance::strided_map(),
-        Instance::noise(),
-        Instance::probe(),
-    ]);
-    instances.extend(DType::ALL.map(Instance::reference));
-    let grid = preset.grid();
-    for &dtype in &grid.dtypes {
-        for &kernel in &grid.kernels {
-            for pair in &grid.channels {
-                for direction in Direction::ALL {
-                    let operation =
-                        Operation::submanifold(direction, dtype, pair.c_in, pair.c_out, kernel);
-                    let fitting =
-                        algorithms().iter().filter(|one| one.fits(&operation, capability));
-                    instances.extend(fitting.filter_map(|one| one.instance(&operation)));
-                }
-            }
-        }
-    }
-    instances.into_iter().collect()
+/// Every instance that a populate of the preset will ask for, as far as that can be said before there are
+/// clouds.
+fn instances(
+    preset: Preset,
+    modes: AlgoModes,
+    capability: ComputeCapability,
+) -> Result<Vec<Instance>, Failure> {
+    let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
+    let request = Request { clouds, modes, ..Request::new(preset.grid()) };
+    let plan = Plan::new(&request).map_err(Failure::usage)?;
+    let units = Rates::usual_multiprocessors(capability);
+    let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
+    let registry = Registry::of_device(&device);
+    let order = 0..plan.configurations.len();
+    let wanted = wanted_kernels(&registry, &Job::new(&plan, &request), order);
+    let candidates = wanted.iter().filter_map(|(id, op)| algorithm(id)?.instance(op));
+    let utilities = Instance::utilities().chain([Instance::noise()]);
+    Ok(utilities.chain(candidates).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 #[cfg(test)]
@@ -109,12 +116,24 @@ mod tests {
         }
     }
 
+    /// A mode names instances that the pool leaves out, and no others are compiled for a smaller preset.
     #[test]
-    fn a_preset_needs_map_probe_references_and_candidates() {
+    fn a_preset_needs_utilities_and_its_candidates() {
         let capability = ComputeCapability { major: 9, minor: 0 };
-        let quick = instances(Preset::Quick, capability);
-        let default = instances(Preset::Default, capability);
-        assert!(quick.len() > 5 && default.len() > quick.len());
-        assert!(quick.contains(&Instance::kernel_map()));
+        let of = |preset, mode: &str| {
+            let modes = AlgoModes::uniform(mode.parse().unwrap());
+            let instances = instances(preset, modes, capability).unwrap();
+            instances.into_iter().collect::<BTreeSet<_>>()
+        };
+        let (quick, default) = (of(Preset::Quick, "auto"), of(Preset::Default, "auto"));
+        let all = of(Preset::Default, "all");
+        for utility in Instance::utilities() {
+            assert!(quick.contains(&utility), "{utility}");
+        }
+        assert!(quick.len() > 5 && default.is_superset(&quick) && all.is_superset(&default));
+        assert!(default.len() * 10 < all.len() * 9, "{} of {}", default.len(), all.len());
+        let one = of(Preset::Default, "wgmma_gemm");
+        assert!(one.iter().any(|instance| instance.family() == "wgmma_gemm"));
+        assert!(one.iter().all(|instance| instance.family() != "packed_gemm"));
     }
 }

@@ -8,6 +8,7 @@
 pub mod cli;
 pub mod exit;
 
+mod algo_modes;
 mod bench;
 mod check;
 mod cuda_toolkit;

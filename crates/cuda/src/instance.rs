@@ -53,6 +53,12 @@ impl Instance {
         Self::new("reference.cu", &[dtype_define(dtype)])
     }
 
+    /// What layers on every device need beside the algorithms: maps, the clock, and comparing results.
+    pub fn utilities() -> impl Iterator<Item = Self> {
+        let references = DType::ALL.map(Self::reference);
+        [Self::kernel_map(), Self::strided_map(), Self::probe()].into_iter().chain(references)
+    }
+
     /// The family's name.
     #[must_use]
     pub fn family(&self) -> &'static str {

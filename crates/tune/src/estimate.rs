@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use voxtune::{
-    Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Voxel, Voxels,
+    Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Registry, Voxel,
+    Voxels,
 };
 use voxtune_cloud::{Generator, generate};
 use voxtune_shape::grid::Configuration;
@@ -222,10 +223,10 @@ fn host_time(
 }
 
 /// The candidates of every operation of a job whose configurations are measured in this order, those
-/// first that are needed first.
+/// first that are needed first. The registry may be that of a device that is not there.
 #[must_use]
 pub fn wanted_kernels(
-    device: &Device,
+    registry: &Registry,
     job: &Job,
     order: impl IntoIterator<Item = usize>,
 ) -> Vec<(AlgoId, Operation)> {
@@ -242,16 +243,11 @@ pub fn wanted_kernels(
             let operation = operation_of(&planned.configuration, direction);
             for cloud in &planned.clouds {
                 let counts = expected_counts(cloud, operation.kernel);
-                let mode = job.modes.of(direction);
-                let pool = device.registry().pool(mode, &operation, counts);
+                let pool = registry.pool(job.modes.of(direction), &operation, counts);
                 pool.iter().for_each(|one| want(one, operation));
             }
             // Winners are compared with the default even where it is not asked for.
-            device
-                .registry()
-                .default_for(&operation)
-                .into_iter()
-                .for_each(|one| want(one, operation));
+            registry.default_for(&operation).into_iter().for_each(|one| want(one, operation));
         }
     }
     wanted

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune::{DeviceError, is_known_algorithm, known_algorithms};
+use voxtune::DeviceError;
 use voxtune_cache::CacheDir;
 use voxtune_shape::grid::Configuration;
 use voxtune_shape::mode::AlgoModes;
-use voxtune_shape::{AlgoId, AlgoMode, Density, Direction};
+use voxtune_shape::{Density, Direction};
 use voxtune_tune::estimate::{configuration_bytes, human_bytes};
 use voxtune_tune::plan::PlannedCloud;
 use voxtune_tune::samples::SamplesWriter;
@@ -24,6 +24,7 @@ use voxtune_tune::{Crew, Executor, Gpus, Plan, Populate, Request, Summary, Worke
 
 pub(crate) use arguments::PopulateArguments;
 
+use crate::algo_modes::{algo_modes, alternatives, variable};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::regime::regime;
@@ -35,10 +36,7 @@ use recorder::Recorder;
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
-    // What is not Unicode is no mode either: it is to be refused, not passed over.
-    let variable = |name: &str| Some(std::env::var_os(name)?.to_string_lossy().into_owned());
-    let modes = AlgoModes::resolve(arguments.algo_mode(), variable).map_err(Failure::usage)?;
-    check_names(&modes)?;
+    let modes = algo_modes(arguments.algo_mode())?;
     let mut request = arguments.request(modes);
     let mut plan = match arguments.shapes().map_err(Failure::usage)? {
         Some(shapes) => plan_shapes(&shapes, &mut request)?,
@@ -165,20 +163,6 @@ fn dry_run(plan: &Plan, directions: &[Direction]) -> Exit {
     Exit::Success
 }
 
-/// Names that no backend knows are refused before anything is opened.
-fn check_names(modes: &AlgoModes) -> Result<(), Failure> {
-    for direction in Direction::ALL {
-        let AlgoMode::Named(names) = modes.of(direction) else { continue };
-        if let Some(unknown) = names.iter().find(|name| !is_known_algorithm(name)) {
-            let known = alternatives(unknown, &known_algorithms());
-            return Err(Failure::usage(format!(
-                "unknown algorithm `{unknown}` for {direction}: known are {known}"
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// Names that this device lacks are refused before anything is measured.
 fn check_available(
     executor: &Executor,
@@ -196,18 +180,6 @@ fn check_available(
         }
     }
     Ok(())
-}
-
-/// What could have been meant: every family, and the ids of the family that was named.
-fn alternatives(name: &AlgoId, ids: &[AlgoId]) -> String {
-    let families: BTreeSet<&str> = ids.iter().map(AlgoId::family).collect();
-    let mut text = families.into_iter().collect::<Vec<_>>().join(", ");
-    let kin: Vec<&str> =
-        ids.iter().filter(|id| id.family() == name.family()).map(AlgoId::as_str).collect();
-    if !kin.is_empty() {
-        text.push_str(&format!("; of {}:\n  {}", name.family(), kin.join("\n  ")));
-    }
-    text
 }
 
 /// Opens the device, in a worker unless told otherwise, or several GPUs.

@@ -76,11 +76,8 @@ impl Contents {
     }
 
     fn add_utilities(&mut self) {
-        self.add(Some(Instance::kernel_map()), Role::Utility);
-        self.add(Some(Instance::strided_map()), Role::Utility);
-        self.add(Some(Instance::probe()), Role::Utility);
-        for dtype in DType::ALL {
-            self.add(Some(Instance::reference(dtype)), Role::Utility);
+        for instance in Instance::utilities() {
+            self.add(Some(instance), Role::Utility);
         }
     }
 
