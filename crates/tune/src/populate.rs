@@ -193,11 +193,11 @@ impl Desk<'_> {
         }
     }
 
-    /// Lets the lanes run. One alone runs in this very thread: on a CPU, writing and measuring at the same
-    /// time would disturb each other.
+    /// Lets the lanes run, and writes meanwhile. A CPU's runs in this very thread: writing and measuring at
+    /// the same time would disturb each other.
     fn run(&mut self, estimate: &Estimate, lead: &mut Executor, others: &mut [Executor]) {
         let (populate, shared) = (self.populate, self.shared);
-        if others.is_empty() {
+        if others.is_empty() && !self.arch.is_cuda() {
             let known = self.worker;
             Lane::new(populate, shared, lead, &mut |note| self.take(note)).run(known);
             return;

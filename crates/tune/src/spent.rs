@@ -25,7 +25,7 @@ pub struct Spent {
     pub throttled: Duration,
     /// Comparing results at full size in races.
     pub proofs: Duration,
-    /// Deciding and writing files.
+    /// Deciding and writing files, on a GPU while it measures on.
     pub write: Duration,
 }
 

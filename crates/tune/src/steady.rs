@@ -10,17 +10,17 @@ use voxtune::Sample;
 /// A sample taken below this share of the fastest clock seen says more about the clock than about the candidate.
 const THROTTLED_BELOW: f64 = 0.9;
 
-/// How often a sample is tried before a spoiled one is taken after all.
-const ATTEMPTS: usize = 4;
+/// How often a sample is tried before a spoiled one is taken after all, by the time that it took. It is by
+/// themselves that long runs lower the clock, so that the next is no faster.
+const fn attempts(elapsed_ns: u64) -> usize {
+    match elapsed_ns {
+        0..=1_000_000 => 4,
+        1_000_001..=3_000_000 => 2,
+        _ => 1,
+    }
+}
 
-/// The same of runs longer than [`LONG_NS`]: it is by themselves that these lower the clock, so that the next is no
-/// faster.
-const LONG_ATTEMPTS: usize = 2;
-
-/// See [`LONG_ATTEMPTS`].
-const LONG_NS: u64 = 1_000_000;
-
-/// Pause after a throttled sample.
+/// Pause after a throttled sample, also after one that is taken: the next starts cool.
 const COOL_DOWN: Duration = Duration::from_millis(5);
 
 /// Takes samples, and knows the fastest clock of those it has taken.
@@ -48,14 +48,16 @@ impl Steady {
             self.fastest_mhz = self.fastest_mhz.max(taken.clock_mhz);
             let throttled = self.is_throttled(taken);
             attempt += 1;
-            let attempts = if taken.elapsed_ns > LONG_NS { LONG_ATTEMPTS } else { ATTEMPTS };
-            if taken.unhindered && !throttled || attempt >= attempts {
-                return Ok(taken);
-            }
+            let is_last = attempt >= attempts(taken.elapsed_ns);
+            let spoiled = start.elapsed();
             if throttled {
                 std::thread::sleep(COOL_DOWN);
+                self.spoiled += COOL_DOWN;
             }
-            self.spoiled += start.elapsed();
+            if taken.unhindered && !throttled || is_last {
+                return Ok(taken);
+            }
+            self.spoiled += spoiled;
         }
     }
 
@@ -99,9 +101,21 @@ mod tests {
     fn a_device_that_stays_slow_is_measured_as_it_is() {
         let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
         let slow = Sample { clock_mhz: Some(1_455), ..FAST };
-        assert_eq!(taken(&mut steady, &[slow; 9]), (slow, ATTEMPTS));
-        let long = Sample { elapsed_ns: 2 * LONG_NS, ..slow };
-        assert_eq!(taken(&mut steady, &[long; 9]), (long, LONG_ATTEMPTS));
+        for (elapsed_ns, tried) in [(500_000, 4), (2_000_000, 2), (4_000_000, 1)] {
+            let slow = Sample { elapsed_ns, ..slow };
+            assert_eq!(taken(&mut steady, &[slow; 9]), (slow, tried));
+        }
+    }
+
+    /// A run that lowers the clock by itself is taken as it is, and the next one still starts cool.
+    #[test]
+    fn a_pause_follows_a_throttled_sample_that_is_taken() {
+        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let slow = Sample { elapsed_ns: 9_000_000, clock_mhz: Some(1_455), ..FAST };
+        let start = Instant::now();
+        assert_eq!(taken(&mut steady, &[slow]), (slow, 1));
+        assert!(start.elapsed() >= COOL_DOWN);
+        assert_eq!(steady.spoiled, COOL_DOWN);
     }
 
     #[test]
