@@ -211,8 +211,7 @@ impl Entry<'_> {
             notes: Notes::default(),
             device_lost: false,
         };
-        let policy =
-            if is_cuda { Policy::on_gpu(job.budget) } else { Policy::with_budget(job.budget) };
+        let policy = Policy::of(device.identity().arch, job.budget);
         let ranks = ranks(&field.names(&racers));
         let lanes = race(Grid { ranks: &ranks, default }, &policy, &mut track);
         let Notes { steady, proofs } = track.notes;

@@ -10,7 +10,7 @@ use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoMode, Direction, Preset};
 use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::partition::PartitionChoice;
-use voxtune_tune::race::GPU_BUDGET;
+use voxtune_tune::race::Policy;
 use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
 
@@ -190,8 +190,7 @@ impl PopulateArguments {
         if self.exhaustive {
             return Duration::MAX;
         }
-        const HOST_BUDGET: Duration = Duration::from_secs(6);
-        self.budget.unwrap_or(if arch.is_cuda() { GPU_BUDGET } else { HOST_BUDGET })
+        self.budget.unwrap_or_else(|| Policy::usual_budget(arch))
     }
 
     pub(super) const fn is_warm(&self) -> bool {

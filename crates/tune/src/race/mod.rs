@@ -26,7 +26,7 @@ mod tests;
 use std::time::Duration;
 
 pub use lane::Lane;
-pub use policy::{GPU_BUDGET, Policy};
+pub use policy::Policy;
 
 use crate::statistics::median;
 use elimination::{admit, leave_out_beaten, owed};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use voxtune_cache::decide::NOISE_CEILING;
+use voxtune_shape::Arch;
 
 use crate::statistics::median;
 
@@ -50,10 +51,20 @@ pub struct Policy {
     pub shoot_out: Duration,
 }
 
-/// Time for an entry on a GPU beyond what is owed: a hundred runs of a layer of middling size.
-pub const GPU_BUDGET: Duration = Duration::from_millis(100);
-
 impl Policy {
+    /// Time for an entry on a device beyond what is owed, unless told otherwise: a hundred runs of a layer of
+    /// middling size on a GPU, some ten on a CPU.
+    #[must_use]
+    pub const fn usual_budget(arch: Arch) -> Duration {
+        if arch.is_cuda() { Duration::from_millis(100) } else { Duration::from_secs(6) }
+    }
+
+    /// The tuner's own on a device, for a budget.
+    #[must_use]
+    pub const fn of(arch: Arch, budget: Duration) -> Self {
+        if arch.is_cuda() { Self::on_gpu(budget) } else { Self::with_budget(budget) }
+    }
+
     /// The policy for a budget on the host. Without an end to it, [`Duration::MAX`], nobody leaves and
     /// everybody gets [`Self::max_samples`]: the oracle of [`crate::regret`].
     #[must_use]

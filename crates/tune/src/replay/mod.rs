@@ -20,7 +20,7 @@ use serde::Serialize;
 use voxtune::AlgoId;
 use voxtune_cache::{Evidence, Outcome, Record};
 
-pub use policy::{MalformedPolicy, Pick, Search, SearchPolicy};
+pub use policy::{Changes, MalformedPolicy, Pick, Search, SearchPolicy};
 
 use crate::commit::winner;
 use crate::distribution::Distribution;

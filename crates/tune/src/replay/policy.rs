@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::race::{GPU_BUDGET, Policy};
+use voxtune_shape::Arch;
+
+use crate::race::Policy;
 
 /// How a set of candidates is searched, and how the winner is picked from the samples.
 ///
@@ -12,8 +14,8 @@ use crate::race::{GPU_BUDGET, Policy};
 ///
 /// | text | search |
 /// |---|---|
-/// | `race` | the tuner's race |
-/// | `race:budget=0.5:hopeless=1.5:leader=3:samples=11:shootout=0` | the same with other figures, see [`Policy`] |
+/// | `race` | the race of the tuner on the device that the samples are of |
+/// | `race:budget=0.5:hopeless=1.5:leader=3:samples=11:shootout=0` | the same with other figures, any of these, see [`Policy`] |
 /// | `rounds:samples=3` | so many samples of everybody, as tuners without elimination do |
 /// | `exhaustive` | every recorded sample |
 ///
@@ -30,11 +32,41 @@ pub struct SearchPolicy {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Search {
     /// Interleaved rounds with elimination.
-    Race(Policy),
+    Race(Changes),
     /// This many samples of every candidate.
     Rounds(usize),
     /// Every recorded sample.
     Exhaustive,
+}
+
+/// What a race does otherwise than the tuner's own: the fields of [`Policy`] that are not as there.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// See [`Policy::budget`].
+    pub budget: Option<Duration>,
+    /// See [`Policy::hopeless_ratio`].
+    pub hopeless_ratio: Option<f64>,
+    /// See [`Policy::leader_samples`].
+    pub leader_samples: Option<usize>,
+    /// See [`Policy::max_samples`].
+    pub max_samples: Option<usize>,
+    /// See [`Policy::shoot_out`].
+    pub shoot_out: Option<Duration>,
+}
+
+impl Changes {
+    /// The policy on a device.
+    #[must_use]
+    pub fn on(self, arch: Arch) -> Policy {
+        let own = Policy::of(arch, self.budget.unwrap_or_else(|| Policy::usual_budget(arch)));
+        Policy {
+            hopeless_ratio: self.hopeless_ratio.unwrap_or(own.hopeless_ratio),
+            leader_samples: self.leader_samples.unwrap_or(own.leader_samples),
+            max_samples: self.max_samples.unwrap_or(own.max_samples),
+            shoot_out: self.shoot_out.unwrap_or(own.shoot_out),
+            ..own
+        }
+    }
 }
 
 /// How the winner is picked from the samples.
@@ -61,11 +93,10 @@ pub struct MalformedPolicy {
 }
 
 impl SearchPolicy {
-    /// The tuner's own: its race, for a GPU's budget, and its decision.
+    /// The tuner's own: its race and its decision.
     #[must_use]
-    pub const fn tuner() -> Self {
-        let race = Policy::on_gpu(GPU_BUDGET);
-        Self { search: Search::Race(race), pick: Pick::Decide }
+    pub fn tuner() -> Self {
+        Self { search: Search::Race(Changes::default()), pick: Pick::Decide }
     }
 }
 
@@ -103,6 +134,9 @@ impl SearchPolicy {
                 true
             })
         }
+        fn change<T>(place: &mut Option<T>, value: Option<T>) -> bool {
+            value.is_some_and(|value| put(place, Some(Some(value))))
+        }
         let count = || value.parse::<usize>().ok().filter(|&count| count > 0);
         let number = || value.parse::<f64>().ok().filter(|number| number.is_finite());
         let seconds = || number().and_then(|s| Duration::try_from_secs_f64(s).ok());
@@ -113,13 +147,13 @@ impl SearchPolicy {
                 _ => false,
             },
             (Search::Rounds(samples), "samples") => put(samples, count()),
-            (Search::Race(race), "samples") => put(&mut race.max_samples, count()),
-            (Search::Race(race), "leader") => put(&mut race.leader_samples, count()),
+            (Search::Race(race), "samples") => change(&mut race.max_samples, count()),
+            (Search::Race(race), "leader") => change(&mut race.leader_samples, count()),
             (Search::Race(race), "hopeless") => {
-                put(&mut race.hopeless_ratio, number().filter(|&ratio| ratio >= 1.0))
+                change(&mut race.hopeless_ratio, number().filter(|&ratio| ratio >= 1.0))
             }
-            (Search::Race(race), "budget") => put(&mut race.budget, seconds()),
-            (Search::Race(race), "shootout") => put(&mut race.shoot_out, seconds()),
+            (Search::Race(race), "budget") => change(&mut race.budget, seconds()),
+            (Search::Race(race), "shootout") => change(&mut race.shoot_out, seconds()),
             _ => false,
         }
     }
@@ -128,15 +162,7 @@ impl SearchPolicy {
 impl fmt::Display for SearchPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.search {
-            Search::Race(race) => write!(
-                f,
-                "race:budget={}:hopeless={}:leader={}:samples={}:shootout={}",
-                race.budget.as_secs_f64(),
-                race.hopeless_ratio,
-                race.leader_samples,
-                race.max_samples,
-                race.shoot_out.as_secs_f64()
-            )?,
+            Search::Race(race) => write!(f, "race{race}")?,
             Search::Rounds(samples) => write!(f, "rounds:samples={samples}")?,
             Search::Exhaustive => f.write_str("exhaustive")?,
         }
@@ -144,6 +170,26 @@ impl fmt::Display for SearchPolicy {
             Pick::Decide => Ok(()),
             Pick::Fastest => f.write_str(":pick=fastest"),
         }
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |of: Option<Duration>| of.map(|time| time.as_secs_f64());
+        let count = |of: Option<usize>| of.map(|count| count as f64);
+        let named = [
+            ("budget", seconds(self.budget)),
+            ("hopeless", self.hopeless_ratio),
+            ("leader", count(self.leader_samples)),
+            ("samples", count(self.max_samples)),
+            ("shootout", seconds(self.shoot_out)),
+        ];
+        for (name, value) in named {
+            if let Some(value) = value {
+                write!(f, ":{name}={value}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -155,13 +201,26 @@ mod tests {
     fn texts_round_trip() {
         for text in [
             "race:budget=0.5:hopeless=1.5:leader=2:samples=7:shootout=0.06",
-            "race:budget=1:hopeless=2:leader=3:samples=11:shootout=0:pick=fastest",
+            "race:samples=11:shootout=0:pick=fastest",
+            "race",
             "rounds:samples=3",
             "exhaustive:pick=fastest",
         ] {
             assert_eq!(text.parse::<SearchPolicy>().unwrap().to_string(), text);
         }
         assert_eq!("race".parse(), Ok(SearchPolicy::tuner()));
+    }
+
+    /// What is not changed is as the tuner has it on the device at hand.
+    #[test]
+    fn a_race_is_that_of_its_device() {
+        let search = "race:samples=5".parse::<SearchPolicy>().unwrap().search;
+        let Search::Race(changes) = search else { panic!("{search:?}") };
+        for arch in ["sm_90", "cpu-x86_64-avx512"] {
+            let arch = arch.parse::<Arch>().unwrap();
+            let own = Policy::of(arch, Policy::usual_budget(arch));
+            assert_eq!(changes.on(arch), Policy { max_samples: 5, ..own }, "{arch}");
+        }
     }
 
     #[test]

@@ -19,10 +19,11 @@ impl Replayed {
     pub(super) fn run(recorded: &RaceSamples, policy: &SearchPolicy) -> Self {
         let mut track = Recorded::new(recorded);
         let rounds_ns = match policy.search {
-            Search::Race(race_policy) => {
+            Search::Race(changes) => {
                 let default = recorded.lanes.iter().position(|lane| lane.default);
                 let names: Vec<_> = recorded.lanes.iter().map(|lane| &lane.algo).collect();
-                track.race(&race_policy, Grid { ranks: &ranks(&names), default })
+                let policy = changes.on(recorded.entry.device.arch);
+                track.race(&policy, Grid { ranks: &ranks(&names), default })
             }
             Search::Rounds(samples) => track.rounds(|_| samples),
             Search::Exhaustive => track.rounds(<[u64]>::len),
