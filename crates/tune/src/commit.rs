@@ -3,7 +3,8 @@
 //! Repeating a run must not stir a file up: where the stored winner still holds its own among the
 //! new measurements, the stored evidence stays as it is, to the byte. Only a winner that is
 //! significantly beaten, a candidate that was not measured before, a kernel that has changed, or one
-//! that went into quarantine or came out of it brings the new measurements in.
+//! that went into quarantine or came out of it brings the new measurements in. Where only some candidates
+//! raced, their times stand beside the stored ones of the others, and nobody wins by having stayed away.
 
 use std::collections::BTreeSet;
 
@@ -66,6 +67,19 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     }
     // Older versions of their code go too.
     let renewed: BTreeSet<&AlgoId> = records.iter().map(|record| &record.algo).collect();
+    let absent = stored.iter().filter(|record| !renewed.contains(&record.algo)).cloned();
+    let mut next = of_one_entry(entry, &absent.collect::<Vec<_>>())?;
+    next.merge(fresh.clone());
+    let incumbent = winner(evidence, entry);
+    let is_out = |id: &AlgoId| records.iter().any(|one| one.algo == *id && is_quarantine(one));
+    // Where the incumbent is out, somebody has to follow.
+    if !incumbent.as_ref().is_some_and(is_out)
+        && winner(&next, entry).is_some_and(|id| !renewed.contains(&id) && incumbent != Some(id))
+    {
+        // It was not measured: its stored time is of another hour than the times of those who were, and a
+        // machine that is slower today is no merit.
+        return Ok(Committed::Kept);
+    }
     evidence.retain(|stored, record| stored != entry || !renewed.contains(&record.algo));
     evidence.merge(fresh);
     Ok(Committed::Replaced)
@@ -196,10 +210,36 @@ mod tests {
         assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
     }
 
+    /// A machine that is slower today makes the default and a newcomer slower than what a rival took yesterday.
+    #[test]
+    fn nobody_wins_by_staying_away() {
+        let first: &[_] = &[("a", 1, 1000), ("b", 1, 1080)];
+        let (outcomes, evidence) = committed(&[first, &[("a", 1, 1500), ("c", 1, 1800)]]);
+        assert_eq!(outcomes, [Committed::Added, Committed::Kept]);
+        assert_eq!(evidence, committed(&[first]).1);
+        // One that is as fast as ever takes newcomers in.
+        let (outcomes, evidence) = committed(&[first, &[("a", 1, 1010), ("c", 1, 1200)]]);
+        assert_eq!(outcomes, [Committed::Added, Committed::Replaced]);
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "a");
+        assert_eq!(evidence.records(&entry()).unwrap().len(), 3);
+    }
+
     fn crashed(algo: &str, hash: u64) -> Record {
         let detail = "killed".to_owned();
         let outcome = Outcome::Quarantined { reason: Reason::Crash, detail };
         Record { outcome, ..record(algo, hash, 1) }
+    }
+
+    #[test]
+    fn who_stayed_away_follows_a_winner_that_crashes() {
+        let mut evidence = Evidence::new();
+        let first = measured(&[("a", 1, 1000), ("b", 1, 800), ("c", 1, 790)]);
+        commit(&mut evidence, &first).unwrap();
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
+        let mut second = measured(&[("a", 1, 1000)]);
+        second.records.push(crashed("b", 1));
+        assert_eq!(commit(&mut evidence, &second).unwrap(), Committed::Replaced);
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "c");
     }
 
     #[test]
