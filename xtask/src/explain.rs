@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use voxtune::{
     Arch, DType, Device, DeviceChoice, DeviceIdentity, Direction, KernelSize, Operation, Registry,
-    ShapeKey, Tuner,
+    ShapeKey, Tuner, modes_of_process, user_folder,
 };
 use voxtune_shape::grid::ChannelPair;
 
@@ -56,7 +56,9 @@ pub struct ExplainArguments {
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit, Failure> {
     let keys = arguments.keys()?;
     let folder = arguments.folder()?;
-    let mut builder = Tuner::builder();
+    let user = user_folder(|name| std::env::var_os(name)).ok();
+    let modes = modes_of_process(user.as_deref()).map_err(Failure::usage)?;
+    let mut builder = Tuner::builder().modes(modes);
     if let Some(folder) = &folder {
         builder = builder.folder(folder);
     }

@@ -57,7 +57,7 @@ pub use device::{
 pub use dispatch::{
     Answer, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissPolicy, PassedGrade,
     PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner, TunerBuilder, TunerError, Why,
-    read_modes,
+    modes_of_process, read_modes,
 };
 pub use epilogue::Epilogue;
 pub use error::ConvError;

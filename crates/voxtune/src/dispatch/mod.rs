@@ -31,7 +31,7 @@ mod why;
 pub use builder::TunerBuilder;
 pub use explain::{Answer, Explanation, MeasuredWorkload, PassedGrade};
 pub use grade::{Grade, GradeKind, Resolution, Source};
-pub use pins::{PinError, read_modes};
+pub use pins::{PinError, modes_of_process, read_modes};
 pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
 pub use tuner::Tuner;
 pub use tuner_error::TunerError;

@@ -36,9 +36,12 @@ pub enum PinError {
     },
 }
 
-/// The modes that the `WARPCONVNET_*_ALGO_MODE` variables name, over those of the file in this
-/// folder.
-pub(super) fn modes_of_process(folder: Option<&Path>) -> Result<AlgoModes, PinError> {
+/// The modes that the `WARPCONVNET_*_ALGO_MODE` variables name, over those of the file `algo-modes` in this
+/// folder, the user's: what [`Tuner::global`](crate::Tuner::global) obeys.
+///
+/// # Errors
+/// If a variable holds no mode, or the file is malformed or cannot be read.
+pub fn modes_of_process(folder: Option<&Path>) -> Result<AlgoModes, PinError> {
     let of_file = folder.map_or_else(
         || Ok(AlgoModes::default()),
         |folder| {
