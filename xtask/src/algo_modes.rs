@@ -11,7 +11,7 @@ use crate::exit::Failure;
 /// The modes that a flag and the environment ask for, all of whose names are known.
 pub(crate) fn algo_modes(flag: Option<&AlgoMode>) -> Result<AlgoModes, Failure> {
     let modes = AlgoModes::resolve(flag, variable).map_err(Failure::usage)?;
-    check_names(&modes)?;
+    check_names(&modes, flag.is_some())?;
     Ok(modes)
 }
 
@@ -22,13 +22,14 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// Names that no backend knows are refused before anything is opened.
-fn check_names(modes: &AlgoModes) -> Result<(), Failure> {
+fn check_names(modes: &AlgoModes, by_flag: bool) -> Result<(), Failure> {
+    let source = if by_flag { "--algo-mode" } else { "a WARPCONVNET_*_ALGO_MODE variable" };
     for direction in Direction::ALL {
         let AlgoMode::Named(names) = modes.of(direction) else { continue };
         if let Some(unknown) = names.iter().find(|name| !is_known_algorithm(name)) {
             let known = alternatives(unknown, &known_algorithms());
             return Err(Failure::usage(format!(
-                "unknown algorithm `{unknown}` for {direction}: known are {known}"
+                "{source}: unknown algorithm `{unknown}` for {direction}: known are {known}"
             )));
         }
     }

@@ -13,6 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::measured_clouds::CloudArguments;
+use crate::numbers::positive;
 use crate::output;
 use crate::regime::regime;
 
@@ -150,13 +151,6 @@ fn read_peers(path: &Path) -> Result<Peers, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
     Peers::parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
-        Ok(number) => Ok(number),
-    }
 }
 
 fn kernel_size(text: &str) -> Result<KernelSize, String> {

@@ -42,7 +42,8 @@ impl FolderArguments {
         // Cargo says where the tool's package is; a program that was copied away looks around.
         let manifest = variable("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let start = manifest.as_deref().unwrap_or(current);
-        workspace_above(start).or_else(|| workspace_above(current)).ok_or_else(|| {
+        let found = workspace_above(start).or_else(|| workspace_above(current));
+        found.map(|workspace| workspace.join("caches")).ok_or_else(|| {
             Failure::usage(
                 "no workspace of voxtune here whose caches/ could be meant: name a folder with \
                  --out DIR, or take the user's with --user",
@@ -51,13 +52,13 @@ impl FolderArguments {
     }
 }
 
-/// The `caches` folder of the workspace that holds a folder.
-fn workspace_above(start: &Path) -> Option<PathBuf> {
-    start
-        .ancestors()
-        .filter(|folder| folder.join("xtask").join("Cargo.toml").is_file())
-        .map(|folder| folder.join("caches"))
-        .find(|caches| caches.join("Cargo.toml").is_file())
+/// The workspace that holds a folder.
+pub(crate) fn workspace_above(start: &Path) -> Option<PathBuf> {
+    let is_workspace = |folder: &&Path| {
+        folder.join("xtask").join("Cargo.toml").is_file()
+            && folder.join("caches").join("Cargo.toml").is_file()
+    };
+    start.ancestors().find(is_workspace).map(Path::to_owned)
 }
 
 #[cfg(test)]

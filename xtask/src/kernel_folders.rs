@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use voxtune::KernelSource;
 
+use crate::folder::workspace_above;
+
 /// Folders of compiled kernels and of the toolkit.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct KernelFolders {
@@ -30,10 +32,12 @@ impl KernelFolders {
     }
 }
 
-/// A folder in the build folder, which cargo keeps at the workspace unless told otherwise.
+/// A folder in the build folder, which cargo keeps at the workspace unless told otherwise. A program that cargo has not
+/// started looks for a workspace above the current folder.
 pub(crate) fn in_target(name: &str) -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let beside_manifest = || Some(set("CARGO_MANIFEST_DIR")?.parent()?.join("target"));
-    let target = set("CARGO_TARGET_DIR").or_else(beside_manifest);
+    let in_sight = || Some(workspace_above(&std::env::current_dir().ok()?)?.join("target"));
+    let target = set("CARGO_TARGET_DIR").or_else(beside_manifest).or_else(in_sight);
     target.unwrap_or_else(|| PathBuf::from("target")).join(name)
 }

@@ -18,6 +18,7 @@ use crate::algo_modes::algo_modes;
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;
+use crate::numbers::positive;
 use crate::output;
 
 /// Arguments of `kernels`.
@@ -34,7 +35,7 @@ pub struct KernelsArguments {
     #[arg(long, value_name = "MODE")]
     algo_mode: Option<AlgoMode>,
     /// How many compilers run at a time [default: all processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     jobs: Option<usize>,
     #[command(flatten)]
     folders: KernelFolders,

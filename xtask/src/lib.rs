@@ -23,12 +23,14 @@ mod kernels;
 mod measured_clouds;
 mod merge;
 mod migrate;
+mod numbers;
 mod output;
 mod pack;
 mod populate;
 mod regime;
 mod regret;
 mod replay;
+mod samples_file;
 mod selection;
 mod verify;
 

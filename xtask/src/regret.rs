@@ -7,13 +7,14 @@ use clap::Parser;
 use voxtune_cache::{CacheDir, Evidence};
 use voxtune_tune::distribution::Distribution;
 use voxtune_tune::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
-use voxtune_tune::samples::{RaceSamples, SamplesError, SamplesReader};
+use voxtune_tune::samples::RaceSamples;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
 use crate::kernel_folders::in_target;
 use crate::output;
 use crate::populate::{self, PopulateArguments};
+use crate::samples_file::sound_races;
 
 /// Arguments of `regret`.
 #[derive(Debug, clap::Args)]
@@ -64,9 +65,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     };
     let mut oracle: Vec<RaceSamples> = Vec::new();
     for file in &files {
-        let races: Result<Vec<RaceSamples>, SamplesError> =
-            SamplesReader::open(file).and_then(|reader| reader.collect());
-        oracle.extend(races.map_err(Failure::failed)?);
+        oracle.extend(sound_races(file)?);
     }
     let report = assess(&oracle, &cache, against.as_ref());
     output::results(&table(&report));

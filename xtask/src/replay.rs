@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use voxtune_tune::replay::{PolicyReport, SearchPolicy, replay};
-use voxtune_tune::samples::SamplesReader;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::samples_file::sound_races;
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]
@@ -35,11 +35,9 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<Exit, Failure> {
             POLICIES.iter().map(|text| text.parse()).collect();
         policies = parsed.map_err(Failure::failed)?;
     }
-    let mut readers = Vec::new();
-    for file in &arguments.files {
-        readers.push(SamplesReader::open(file).map_err(Failure::failed)?);
-    }
-    let reports = replay(readers.into_iter().flatten(), &policies).map_err(Failure::failed)?;
+    let races = arguments.files.iter().map(|file| sound_races(file));
+    let races = races.collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten();
+    let reports = replay(races.map(Ok::<_, Failure>), &policies)?;
     if arguments.json {
         let json = serde_json::to_string_pretty(&reports)
             .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;

@@ -16,6 +16,7 @@ use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
 
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
+use crate::numbers::positive;
 
 /// The flags that make up a grid.
 const GRID: [&str; 5] = ["preset", "num_voxels", "channels", "kernel_sizes", "dtypes"];
@@ -27,7 +28,7 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
     preset: Preset,
     /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
-    #[arg(long, value_name = "N", num_args = 1.., value_parser = voxel_count)]
+    #[arg(long, value_name = "N", num_args = 1.., value_parser = voxel_count, allow_negative_numbers = true)]
     num_voxels: Option<Vec<usize>>,
     /// Channel pairs instead of the preset's
     #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
@@ -95,7 +96,7 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "CLOUD", num_args = 1..)]
     clouds: Option<Vec<Source>>,
     /// Edge of a voxel for scan files, in their unit
-    #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size)]
+    #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size, allow_negative_numbers = true)]
     voxel_size: f32,
     /// Part of scan files to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
@@ -103,7 +104,7 @@ pub struct PopulateArguments {
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
     /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many as
     /// a near tie takes [default: 6 on a CPU, 0.1 on a GPU]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is
     /// measured against
@@ -121,7 +122,7 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
     /// Seed of clouds and values
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    #[arg(long, value_name = "SEED", default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
     folder: FolderArguments,
@@ -241,13 +242,6 @@ impl PopulateArguments {
         } else {
             Direction::ALL.to_vec()
         }
-    }
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a whole number of at least 1".to_owned()),
-        Ok(number) => Ok(number),
     }
 }
 

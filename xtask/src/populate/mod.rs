@@ -110,6 +110,15 @@ fn plan_shapes(shapes: &Shapes, request: &mut Request) -> Result<Plan, Failure> 
     output::status("Shapes", format_args!("{named}, in {distinct} configurations"));
     let asked = shapes.directions();
     request.directions.retain(|direction| asked.contains(direction));
+    if shapes.shapes.iter().any(|shape| request.directions.iter().any(|&one| !shape.asks_for(one)))
+    {
+        let names: Vec<_> = request.directions.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "every layer is measured in all directions that some shape asks for: {}",
+            names.join(", ")
+        );
+        output::status("Note", text);
+    }
     if request.directions.is_empty() {
         return Err(Failure::usage("no shape of the file asks for a direction that is requested"));
     }

@@ -93,7 +93,11 @@ pub enum SamplesError {
         found: u32,
     },
     /// A race that is cut off or damaged.
-    #[error("{}: damaged behind race {races}: {reason}; the races before it can be used", path.display())]
+    #[error(
+        "{}: damaged behind race {races}: {reason}; the races before it are sound and can be read; \
+         name another file to add races to",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,

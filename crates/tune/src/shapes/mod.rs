@@ -40,6 +40,14 @@ pub struct Shape {
     pub density: Option<Density>,
 }
 
+impl Shape {
+    /// Whether it is to be measured in a direction.
+    #[must_use]
+    pub fn asks_for(&self, direction: Direction) -> bool {
+        self.direction.is_none_or(|one| one == direction)
+    }
+}
+
 /// The shapes of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shapes {
@@ -151,9 +159,8 @@ impl Shapes {
     /// The directions that any shape asks for.
     #[must_use]
     pub fn directions(&self) -> Vec<Direction> {
-        let asked = |direction: &Direction| {
-            self.shapes.iter().any(|shape| shape.direction.is_none_or(|one| one == *direction))
-        };
+        let asked =
+            |direction: &Direction| self.shapes.iter().any(|shape| shape.asks_for(*direction));
         Direction::ALL.into_iter().filter(asked).collect()
     }
 }

@@ -1,12 +1,18 @@
 //! Shapes as lines.
 
+use std::collections::BTreeSet;
+
 use voxtune_shape::grid::ChannelPair;
 use voxtune_shape::{DType, Direction, KernelSize};
 
 use super::{Raw, Shapes, Tolerance};
 
+/// What some editors put before UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 pub(super) fn parse(bytes: &[u8], tolerance: Tolerance) -> Result<Shapes, String> {
     let mut shapes = Shapes::default();
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
         let parsed = std::str::from_utf8(line)
             .map_err(|_| "expected UTF-8 text".to_owned())
@@ -31,12 +37,14 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
     let line = line.split('#').next().unwrap_or_default();
     let (mut voxels, mut channels, mut pairs) = (None, None, None);
     let (mut kernel, mut dtype, mut direction) = (None, None, None);
-    let mut fields = 0;
+    let mut seen = BTreeSet::new();
     for field in line.split_ascii_whitespace() {
         let (name, value) = field.split_once('=').ok_or_else(|| {
             format!("`{field}`: expected fields such as voxels=126000 channels=32,64")
         })?;
-        fields += 1;
+        if !seen.insert(name) {
+            return Err(format!("`{field}`: there is a {name} before it"));
+        }
         let count = || value.parse::<usize>().map_err(|_| format!("`{field}`: expected a count"));
         match name {
             "voxels" => voxels = Some(count()?),
@@ -47,10 +55,16 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
             "direction" => direction = Some(value.parse::<Direction>().map_err(text)?),
             // The last field: its value may hold blanks.
             "device" => break,
-            _ => {}
+            // How good the answer was that a program found: of no use here.
+            "grade" => {}
+            _ => {
+                return Err(format!(
+                    "`{field}`: expected one of voxels, channels, kernel, dtype, direction, pairs, grade, device"
+                ));
+            }
         }
     }
-    if fields == 0 {
+    if seen.is_empty() {
         return Ok(None);
     }
     let lacks = |name: &str| format!("expected voxels=N and channels=C_in,C_out, found no {name}");
@@ -102,6 +116,20 @@ mod tests {
         assert_eq!(shape.configuration.dtype, DType::BFloat16);
         assert_eq!(shape.direction, Some(Direction::Dgrad));
         assert_eq!(shape.density, Some(Density::of(914_200, 126_314)));
+    }
+
+    #[test]
+    fn a_field_that_means_nothing_or_stands_twice_is_refused() {
+        for (line, expected) in [
+            ("voxels=5 channels=3,4 dtyp=float32", "`dtyp=float32`: expected one of"),
+            ("voxels=5 channels=3,4 stride=2", "`stride=2`: expected one of"),
+            ("voxels=5 channels=3,4 voxels=6", "`voxels=6`: there is a voxels before it"),
+        ] {
+            let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let marked = b"\xef\xbb\xbfvoxels=5 channels=3,4";
+        assert_eq!(parse(marked, Tolerance::None).unwrap().shapes.len(), 1);
     }
 
     #[test]
