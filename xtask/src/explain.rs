@@ -9,7 +9,7 @@ use voxtune::{
 use voxtune_shape::grid::ChannelPair;
 
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, must_exist};
 use crate::output;
 
 /// Arguments of `explain`.
@@ -82,7 +82,10 @@ impl ExplainArguments {
     fn folder(&self) -> Result<Option<PathBuf>, Failure> {
         let named = self.folder.out.is_some() || self.folder.user;
         match self.folder.resolve() {
-            Ok(folder) => Ok(Some(folder)),
+            Ok(folder) => {
+                self.folder.out.as_deref().map_or(Ok(()), must_exist)?;
+                Ok(Some(folder))
+            }
             Err(failure) if named => Err(failure),
             Err(_) => Ok(None),
         }

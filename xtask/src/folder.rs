@@ -52,6 +52,15 @@ impl FolderArguments {
     }
 }
 
+/// Refuses a folder that is to be read and is not there.
+pub(crate) fn must_exist(folder: &Path) -> Result<(), Failure> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let path = folder.display();
+    Err(Failure::usage(format!("{path}: expected a folder of cache files, found none")))
+}
+
 /// The workspace that holds a folder.
 pub(crate) fn workspace_above(start: &Path) -> Option<PathBuf> {
     let is_workspace = |folder: &&Path| {

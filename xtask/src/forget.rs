@@ -5,7 +5,7 @@ use std::time::Duration;
 use voxtune_cache::CacheDir;
 
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, must_exist};
 use crate::output;
 use crate::selection::Selection;
 
@@ -28,12 +28,7 @@ pub(crate) fn run(arguments: &ForgetArguments) -> Result<Exit, Failure> {
         ));
     }
     let cache = CacheDir::new(arguments.folder.resolve()?);
-    if !cache.path().is_dir() {
-        let path = cache.path().display();
-        return Err(Failure::usage(format!(
-            "{path}: expected a folder of cache files, found none"
-        )));
-    }
+    must_exist(cache.path())?;
     let (mut removed, mut staying) = (0, 0);
     for arch in cache.archs().map_err(Failure::failed)? {
         let update = cache.update(arch, Duration::from_secs(30), |evidence| {

@@ -99,6 +99,14 @@ pub enum CloudError {
         /// The cell size, in the same units.
         cell_size: f32,
     },
+    /// Points of a file that make no cloud.
+    #[error("{}: {source}", path.display())]
+    InScan {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: Box<Self>,
+    },
     /// A file that names a voxel twice.
     #[error(
         "{}: expected distinct voxels, found batch {}, ({}, {}, {}) more than once",

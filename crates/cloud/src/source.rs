@@ -81,7 +81,14 @@ pub fn load_file(path: impl AsRef<Path>, options: &FileOptions) -> Result<Vec<Vo
     let empty = |points, dropped| CloudError::EmptyCloud { path: path.to_owned(), points, dropped };
     let cloud = match read(path)? {
         Contents::Points(points) => {
-            let cloud = voxelize(&points.xyz, options.cell_size, options.crop)?;
+            let cloud = voxelize(&points.xyz, options.cell_size, options.crop);
+            let cloud = cloud.map_err(|error| match error {
+                CloudError::CellOutOfRange { .. } => {
+                    CloudError::InScan { path: path.to_owned(), source: Box::new(error) }
+                }
+                // The options are at fault.
+                other => other,
+            })?;
             if cloud.is_empty() {
                 return Err(empty(points.xyz.len(), points.dropped));
             }
@@ -159,5 +166,7 @@ mod tests {
         insta::assert_snapshot!(message(&twice, &whole), @"FOLDER/a.npy: expected distinct voxels, found batch 0, (1, 2, 3) more than once");
         insta::assert_snapshot!(message(&twice, &cropped), @"FOLDER/a.npy: a crop applies to points, but this file holds integer voxel coordinates: leave it out");
         insta::assert_snapshot!(message(&points, &FileOptions { cell_size: 0.0, crop: None }), @"a cell size must be finite and above 0, found 0");
+        let far = scans::npy_points(&[[0.0; 3], [1e30, 1.0, 2.0]]);
+        insta::assert_snapshot!(message(&far, &whole), @"FOLDER/a.npy: point 1 (1000000000000000000000000000000, 1, 2) has no 32-bit cell at a cell size of 0.1: use a larger cell size or a crop");
     }
 }

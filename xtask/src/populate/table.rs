@@ -22,10 +22,12 @@ pub(super) fn row(configuration: &Configuration, report: &EntryReport) -> String
         .iter()
         .find(|record| Some(&record.algo) == winner)
         .and_then(|record| record.timing());
-    let time = timing.map_or_else(String::new, |timing| fine(timing.median_ns));
+    // A stored winner need not have been among those measured.
+    let none = || "-".to_owned();
+    let time = timing.map_or_else(none, |timing| fine(timing.median_ns));
     let ratio = timing
         .and_then(|timing| timing.ratio_to_default)
-        .map_or_else(String::new, |ratio| format!("{:.3}", ratio.median));
+        .map_or_else(none, |ratio| format!("{:.3}", ratio.median));
     let committed = match report.committed {
         Committed::Added => "added",
         Committed::Kept => "kept",

@@ -129,7 +129,7 @@ impl fmt::Display for Explanation {
                 answer.entry.as_ref().map_or(Ok(()), |entry| write_entry(f, entry))?;
                 answer.measured.iter().try_for_each(|race| write_race(f, race))?;
                 if answer.entry.is_some() && answer.measured.is_empty() {
-                    writeln!(f, "  measured   no evidence lies beside the decision")?;
+                    writeln!(f, "  measured   no evidence of it can be read beside the decision")?;
                 }
             }
             Err(error) => writeln!(f, "  fails      {error}")?,
