@@ -60,8 +60,8 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
         let before = stored.get(&record.algo, record.kernel_hash);
         before.is_some_and(|before| is_quarantine(before) == is_quarantine(record))
     });
-    let beaten =
-        winner(evidence, entry).is_none_or(|incumbent| is_beaten(&incumbent, &fresh, entry));
+    let incumbent = winner(evidence, entry);
+    let beaten = incumbent.as_ref().is_none_or(|incumbent| is_beaten(incumbent, &fresh, entry));
     if nothing_new && !beaten {
         return Ok(Committed::Kept);
     }
@@ -70,7 +70,6 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     let absent = stored.iter().filter(|record| !renewed.contains(&record.algo)).cloned();
     let mut next = of_one_entry(entry, &absent.collect::<Vec<_>>())?;
     next.merge(fresh.clone());
-    let incumbent = winner(evidence, entry);
     let is_out = |id: &AlgoId| records.iter().any(|one| one.algo == *id && is_quarantine(one));
     // Where the incumbent is out, somebody has to follow.
     if !incumbent.as_ref().is_some_and(is_out)

@@ -1,8 +1,8 @@
 //! Which configuration is measured next, by one worker or by several.
 //!
 //! A worker verifies a layer once for all sizes and loads a kernel once for all layers, so that layers are shared out
-//! among the workers by storage type: what two of them have to verify or load, both take the time for. Configurations of one share over the same clouds make a group:
-//! whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
+//! among the workers by storage type: what two of them have to verify or load, both take the time for. Configurations of
+//! one share over the same clouds make a group: whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
 //! its group, then takes the dearest group of its share, then of a share that nobody has begun, then any that
 //! nobody has begun, and when there is none, helps with the group that has most left. The dearest come first within
 //! a group too, so that what is left for the end is small.

@@ -12,6 +12,9 @@ const THROTTLED_BELOW: f64 = 0.9;
 
 /// How often a sample is tried before a spoiled one is taken after all, by the time that it took. It is by
 /// themselves that long runs lower the clock, so that the next is no faster.
+///
+/// # Units
+/// Nanoseconds.
 const fn attempts(elapsed_ns: u64) -> usize {
     match elapsed_ns {
         0..=1_000_000 => 4,

@@ -1,8 +1,8 @@
 //! The candidates of an operation, timed in interleaved rounds.
 //!
-//! Every candidate runs in every round, so that a drifting clock strikes all of them alike, and a sample that a lowered clock
-//! or the host has spoiled is taken again, as in races. A first round is not counted; who takes more than twice the leader's time in it is not timed again, unless
-//! it is the default.
+//! Every candidate runs in every round, so that a drifting clock strikes all of them alike, and a sample that a lowered
+//! clock or the host has spoiled is taken again, as in races. A first round is not counted; who takes more than twice the
+//! leader's time in it is not timed again, unless it is the default.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use voxtune::{ConvError, Device, KernelSize, Voxel, Voxels};
-use voxtune_cuda::{CacheFlush, CudaDevice, DeviceBuffer, EventTimer, MapBuilder, RowOrder};
+use voxtune_cuda::{CudaDevice, DeviceBuffer, EventTimer, MapBuilder, RowOrder};
 
 use crate::statistics::median;
 
@@ -37,33 +37,26 @@ pub(super) fn on_gpu(
     rounds: usize,
 ) -> Result<MapTimes, ConvError> {
     let coords = DeviceBuffer::from_host(device, cells)?;
-    let (mut flush, mut timer) = (CacheFlush::new(device)?, EventTimer::new(device)?);
     let mut samples = Samples::default();
     // What the first round takes for loading and for growing the device's pool is nobody's.
     for round in 0..=rounds {
         if round == 1 {
             samples = Samples::default();
         }
+        let mut timer = EventTimer::new(device)?;
         device.synchronize()?;
         let start = Instant::now();
+        timer.start()?;
         let map = builder.submanifold_on_device(&coords, cells.len(), kernel)?;
+        timer.stop()?;
         map.counts()?;
         samples.map_ms.push(since_ms(start));
+        samples.map_event_ms.push(timer.elapsed_ns()? / 1e6);
         for order in RowOrder::ALL {
             let part = format!("{} order", order.as_str());
             samples.part(device, part, || Ok(builder.add_order(&map, order)?))?;
         }
         samples.part(device, "pair lists".to_owned(), || Ok(builder.add_pairs(&map)?))?;
-
-        // A device that waits for the host lowers its clock: this keeps it busy until all is queued.
-        for _ in 0..3 {
-            flush.flush()?;
-        }
-        timer.start()?;
-        let map = builder.submanifold_on_device(&coords, cells.len(), kernel)?;
-        timer.stop()?;
-        samples.map_event_ms.push(timer.elapsed_ns()? / 1e6);
-        drop(map);
 
         let start = Instant::now();
         let map = builder.submanifold_on_device(&coords, cells.len(), kernel)?;
