@@ -1,20 +1,30 @@
 // The convolution in float64, and the worst error of a result against it. For verification; plain on purpose.
 //
-// Layouts as in mask_gemm.cu and pair_gemm.cu; the reference is float64. One thread an element of the result; products and sums
-// in float64 of the stored (already rounded) inputs.
+// Layouts as in mask_gemm.cu and pair_gemm.cu; the reference is float64. Products and sums in float64 of the stored (already
+// rounded) inputs, each sum in an order that depends on the shape alone.
 //
-// Architecture: any. 256 threads a block.
+// Architecture: any. 256 threads a block but where a kernel says otherwise.
 //
 // Defines: VOXTUNE_DTYPE 0|1|2.
 #include "common.cuh"
 
 using namespace voxtune;
 
-// direction 0 forward, 1 dgrad. `table` and `mirror` as in mask_gemm.cu, natural order.
+// The product in float64. That of two 16-bit numbers has at most 22 binary digits, so that float32 holds it as it is (bfloat16's within
+// float32's range), and one conversion does for two: on a GPU made for float64 they have a quarter of its sums' rate.
+__device__ __forceinline__ double product(float x, float w) {
+    if constexpr (sizeof(Element) == 2) {
+        return double(x * w);
+    } else {
+        return double(x) * double(w);
+    }
+}
+
+// One thread an element. Forward: rows of x, weights (volume, c_in, c_out). Dgrad: rows of the gradient, weights transposed to (volume,
+// c_out, c_in). `table` and `mirror` as in mask_gemm.cu, natural order.
 extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* gathered, const Element* weights, double* result,
-                                                                 const int* table, int64_t pitch, int n, int c_in, int c_out, int volume,
-                                                                 int dgrad, int mirror) {
-    const int c_gathered = dgrad ? c_out : c_in, c_result = dgrad ? c_in : c_out;
+                                                                 const int* table, int64_t pitch, int n, int c_gathered, int c_result,
+                                                                 int volume, int mirror) {
     const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
     if (i >= int64_t(n) * c_result) return;
     const int row = static_cast<int>(i / c_result), c = static_cast<int>(i % c_result);
@@ -23,11 +33,20 @@ extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* 
         const int source = __ldg(table + k * pitch + row);
         if (source < 0) continue;
         const Element* x = gathered + int64_t(source) * c_gathered;
-        const Element* w = weights + int64_t(mirror ? volume - 1 - k : k) * c_in * c_out + (dgrad ? int64_t(c) * c_out : c);
-        const int step = dgrad ? 1 : c_out;
-        for (int d = 0; d < c_gathered; ++d) sum += double(Dtype::load(x[d])) * double(Dtype::load(w[int64_t(d) * step]));
+        const Element* w = weights + int64_t(mirror ? volume - 1 - k : k) * c_gathered * c_result + c;
+        for (int d = 0; d < c_gathered; ++d) sum += product(Dtype::load(x[d]), Dtype::load(w[int64_t(d) * c_result]));
     }
     result[i] = sum;
+}
+
+// Weights (volume, c_in, c_out) to (volume, c_out, c_in), `length` elements in all.
+extern "C" __global__ void __launch_bounds__(256) transpose_weights(const Element* weights, Element* transposed, int64_t length, int c_in,
+                                                                    int c_out) {
+    const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
+    if (i >= length) return;
+    const int64_t k = i / (c_in * c_out);
+    const int out = static_cast<int>(i / c_in % c_out), in = static_cast<int>(i % c_in);
+    transposed[i] = weights[(k * c_in + in) * c_out + out];
 }
 
 // The epilogue of epilogue.cuh on a reference in place. Absent parts are null.
@@ -43,19 +62,35 @@ extern "C" __global__ void __launch_bounds__(256) reference_epilogue(double* ref
     reference[i] = relu && value < 0 ? 0 : value;
 }
 
-// Grid (elements, volume).
-extern "C" __global__ void __launch_bounds__(256) reference_wgrad(const Element* x, const Element* g, double* dw, const int* in_rows,
-                                                                  const int* out_rows, const int* pair_offset, int c_in, int c_out) {
-    const int element = blockIdx.x * 256 + threadIdx.x, k = blockIdx.y;
-    if (element >= c_in * c_out) return;
-    const int in = element / c_out, out = element % c_out;
-    double sum = 0;
+// Grid (tiles, volume), a tile INS x OUTS elements of an offset. Each of PARTS warps adds the products of every PARTS-th pair for a whole
+// tile, for a small layer has few elements and many pairs; then the parts are added in their order.
+constexpr int INS = 8, OUTS = 32, PARTS = 16;
+static_assert(INS <= PARTS, "a warp adds the parts of one row of a tile");
+
+extern "C" __global__ void __launch_bounds__(PARTS * OUTS) reference_wgrad(const Element* x, const Element* g, double* dw, const int* in_rows,
+                                                                           const int* out_rows, const int* pair_offset, int c_in, int c_out) {
+    __shared__ double sums[PARTS][INS][OUTS];
+    const int lane = threadIdx.x % OUTS, part = threadIdx.x / OUTS, k = blockIdx.y;
+    const int across = ceil_div(c_out, OUTS);
+    const int in = static_cast<int>(blockIdx.x) / across * INS, out = static_cast<int>(blockIdx.x) % across * OUTS + lane;
+    const int begin = pair_offset[k], end = pair_offset[k + 1];
+    double sum[INS] = {};
 #pragma unroll 4
-    for (int pair = pair_offset[k]; pair < pair_offset[k + 1]; ++pair) {
-        sum += double(Dtype::load(x[int64_t(__ldg(in_rows + pair)) * c_in + in])) *
-               double(Dtype::load(g[int64_t(__ldg(out_rows + pair)) * c_out + out]));
+    for (int pair = begin + part; pair < end; pair += PARTS) {
+        // The first lanes read a row for all.
+        const int64_t row = int64_t(__ldg(in_rows + pair)) * c_in + in, gradient_row = int64_t(__ldg(out_rows + pair)) * c_out;
+        const float own = lane < INS && in + lane < c_in ? Dtype::load(x[row + lane]) : 0;
+        const float gradient = out < c_out ? Dtype::load(g[gradient_row + out]) : 0;
+#pragma unroll
+        for (int i = 0; i < INS; ++i) sum[i] += product(__shfl_sync(0xffffffffu, own, i), gradient);
     }
-    dw[int64_t(k) * c_in * c_out + element] = sum;
+#pragma unroll
+    for (int i = 0; i < INS; ++i) sums[part][i][lane] = sum[i];
+    __syncthreads();
+    if (part >= INS || in + part >= c_in || out >= c_out) return;
+    double total = 0;
+    for (int other = 0; other < PARTS; ++other) total += sums[other][part][lane];
+    dw[(int64_t(k) * c_in + in + part) * c_out + out] = total;
 }
 
 // found {sum of squares, bits of the worst error as a double}. Run square_sum over the reference, then a comparison.

@@ -7,14 +7,18 @@ use crate::buffer::{DeviceBuffer, DeviceSlice};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::map::{DeviceKernelMap, RowOrder};
-use crate::module::{Grid, Kernel, LoadedInstance, arguments};
+use crate::module::{Grid, Kernel, LoadedInstance, arguments, block_count};
 use crate::toolchain::Compiled;
+
+/// Of a block of every kernel but wgrad's.
+const THREADS: u32 = 256;
 
 /// The float64 convolution of one storage type, and the comparison against it.
 #[derive(Debug)]
 pub struct Verifier {
     device: CudaDevice,
     rows: Kernel,
+    transpose: Kernel,
     epilogue: Kernel,
     wgrad: Kernel,
     square_sum: Kernel,
@@ -38,6 +42,7 @@ impl Verifier {
         Ok(Self {
             device: device.clone(),
             rows: loaded.kernel("reference_rows")?,
+            transpose: loaded.kernel("transpose_weights")?,
             epilogue: loaded.kernel("reference_epilogue")?,
             wgrad: loaded.kernel("reference_wgrad")?,
             square_sum: loaded.kernel("square_sum")?,
@@ -82,43 +87,91 @@ impl Verifier {
         if length == 0 {
             return Ok(reference);
         }
-        let (first, second, target) =
-            (first.address(), second.address(), reference.as_mut().address());
-        let (c_in, c_out, volume) = (op.c_in as i32, op.c_out as i32, op.kernel.volume() as i32);
-        if op.direction == Direction::Wgrad {
-            let lists = map.pairs()?;
-            let (in_rows, out_rows) =
-                (lists.in_rows.as_ref().address(), lists.out_rows.as_ref().address());
-            let offsets = lists.pair_offset.as_ref().address();
-            let grid = Grid::covering(op.c_in as usize * op.c_out as usize, 256)?
-                .layers(op.kernel.volume());
-            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths
-            // compared above.
-            unsafe {
-                self.wgrad.launch(
-                    grid,
-                    arguments![first, second, target, in_rows, out_rows, offsets, c_in, c_out],
-                )?;
+        let target = reference.as_mut().address();
+        match op.direction {
+            Direction::Forward => self.rows(op, map, [first, second], target)?,
+            Direction::Dgrad => {
+                let transposed = self.transposed(op, second)?;
+                self.rows(op, map, [first, transposed.as_ref()], target)?;
             }
-            return Ok(reference);
+            Direction::Wgrad => self.wgrad(op, map, [first, second], target)?,
         }
+        Ok(reference)
+    }
+
+    /// Forward or dgrad, the latter with [`transposed`](Self::transposed) weights.
+    fn rows(
+        &self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        [gathered, weights]: [DeviceSlice<'_>; 2],
+        target: u64,
+    ) -> Result<()> {
+        let (c_gathered, c_result) = match op.direction {
+            Direction::Dgrad => (op.c_out, op.c_in),
+            Direction::Forward | Direction::Wgrad => (op.c_in, op.c_out),
+        };
         let (rows, mirror) = crate::algo::row_map(op.direction, map)?;
         let natural = map.ordered(rows, RowOrder::Natural)?;
         let (table, pitch) =
             (natural.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
-        let (n, dgrad, mirror) =
-            (rows.rows as i32, i32::from(op.direction == Direction::Dgrad), i32::from(mirror));
-        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int) with the
-        // lengths compared above.
+        let (gathered, weights) = (gathered.address(), weights.address());
+        let (n, mirror) = (rows.rows as i32, i32::from(mirror));
+        let grid = Grid::covering(rows.rows * c_result as usize, THREADS)?;
+        let (c_gathered, c_result) = (c_gathered as i32, c_result as i32);
+        let volume = op.kernel.volume() as i32;
+        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int) with the lengths that
+        // `reference` compared and gave the result.
         unsafe {
             self.rows.launch(
-                Grid::covering(length, 256)?,
+                grid,
                 arguments![
-                    first, second, target, table, pitch, n, c_in, c_out, volume, dgrad, mirror
+                    gathered, weights, target, table, pitch, n, c_gathered, c_result, volume,
+                    mirror
                 ],
-            )?;
+            )
         }
-        Ok(reference)
+    }
+
+    /// Weights with the channels of their offsets swapped, so that neighbouring threads of dgrad read neighbours.
+    fn transposed(&self, op: &Operation, weights: DeviceSlice<'_>) -> Result<DeviceBuffer> {
+        let length = op.weight_len();
+        let mut transposed = DeviceBuffer::alloc(&self.device, weights.len_bytes())?;
+        let grid = Grid::covering(length, THREADS)?;
+        let (source, target) = (weights.address(), transposed.as_mut().address());
+        let (length, c_in, c_out) = (length as i64, op.c_in as i32, op.c_out as i32);
+        // SAFETY: (Element*, Element*, i64, int, int), both of `length` elements.
+        unsafe { self.transpose.launch(grid, arguments![source, target, length, c_in, c_out]) }?;
+        Ok(transposed)
+    }
+
+    fn wgrad(
+        &self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        [x, gradient]: [DeviceSlice<'_>; 2],
+        target: u64,
+    ) -> Result<()> {
+        // INS, OUTS and PARTS of the kernel.
+        const TILE: [usize; 2] = [8, 32];
+        const TILE_THREADS: u32 = 16 * 32;
+        let lists = map.pairs()?;
+        let (in_rows, out_rows) =
+            (lists.in_rows.as_ref().address(), lists.out_rows.as_ref().address());
+        let offsets = lists.pair_offset.as_ref().address();
+        let tiles = (op.c_in as usize).div_ceil(TILE[0]) * (op.c_out as usize).div_ceil(TILE[1]);
+        let blocks = [block_count(tiles)?, op.kernel.volume() as u32];
+        let grid = Grid { blocks, threads: TILE_THREADS, shared_bytes: 0 };
+        let (x, gradient) = (x.address(), gradient.address());
+        let (c_in, c_out) = (op.c_in as i32, op.c_out as i32);
+        // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths that `reference`
+        // compared and gave the result; a block for each tile of each offset.
+        unsafe {
+            self.wgrad.launch(
+                grid,
+                arguments![x, gradient, target, in_rows, out_rows, offsets, c_in, c_out],
+            )
+        }
     }
 
     /// The epilogue of a forward product on its [`reference`](Self::reference), in float64.
@@ -140,7 +193,7 @@ impl Verifier {
         let [scale, bias, residual] = epilogue.addresses();
         let (target, length_arg) = (reference.as_mut().address(), length as i64);
         let (channels, relu) = (channels as i32, i32::from(epilogue.relu));
-        let grid = Grid::covering(length, 256)?;
+        let grid = Grid::covering(length, THREADS)?;
         // SAFETY: (double*, i64, int, float*, float*, Element*, int), of `length` elements, of as many
         // as there are channels, and of `length`, compared above.
         unsafe {
@@ -162,7 +215,7 @@ impl Verifier {
             (result.address(), reference.as_mut().address(), length as i64);
         // SAFETY: (Element* or float*, i64, double*), both of `length` elements.
         unsafe {
-            kernel.launch(Grid::covering(length, 256)?, arguments![source, length_arg, target])
+            kernel.launch(Grid::covering(length, THREADS)?, arguments![source, length_arg, target])
         }?;
         Ok(reference)
     }
@@ -220,7 +273,7 @@ impl Verifier {
 
     /// Blocks that go over any number of elements.
     fn sweep(&self) -> Grid {
-        Grid { blocks: [self.device.identity().units * 8, 1], threads: 256, shared_bytes: 0 }
+        Grid { blocks: [self.device.identity().units * 8, 1], threads: THREADS, shared_bytes: 0 }
     }
 
     /// The worst error of any element: its distance from the reference over the larger of the

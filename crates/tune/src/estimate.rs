@@ -150,8 +150,8 @@ fn gpu_time<'j>(
     flops_per_second: f64,
     seen: &mut Seen<'j>,
 ) -> Duration {
-    const ENTRY_SECONDS: f64 = 0.025;
-    const VERIFY_SECONDS: f64 = 0.06;
+    const ENTRY_SECONDS: f64 = 0.02;
+    const VERIFY_SECONDS: f64 = 0.02;
     const RUNS: f64 = 3.0;
     let mut seconds = 0.0;
     for cloud in &planned.clouds {
