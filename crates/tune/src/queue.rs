@@ -1,8 +1,8 @@
 //! Which configuration is measured next, by one worker or by several.
 //!
-//! A worker verifies a layer once for all sizes and loads a kernel once for all layers, so that layers are shared out
-//! among the workers by storage type: what two of them have to verify or load, both take the time for. Configurations of
-//! one share over the same clouds make a group: whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
+//! A worker verifies a layer once for all sizes, so that layers are shared out among the workers: what two of
+//! them have to verify, both take the time for. Configurations of one share over the same clouds make a group:
+//! whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
 //! its group, then takes the dearest group of its share, then of a share that nobody has begun, then any that
 //! nobody has begun, and when there is none, helps with the group that has most left. The dearest come first within
 //! a group too, so that what is left for the end is small.
@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use voxtune::Direction;
 use voxtune_shape::Configuration;
 
-use crate::partition::costs;
+use crate::partition::{costs, divide};
 use crate::plan::PlannedConfiguration;
 
 /// Configurations that are still to be measured.
@@ -189,15 +189,14 @@ impl State {
     }
 }
 
-/// Which share each configuration belongs to: all sizes of a layer to one, the shares as even as that allows. Layers
-/// of one storage type lie next to each other, for they share kernels, which each worker that runs them has to load.
+/// Which share each configuration belongs to: all sizes of a layer to one, the shares as even as may be.
 fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usize) -> Vec<usize> {
     let mut layers = Vec::new();
     let mut layer_costs: Vec<u128> = Vec::new();
     let mut layer_of = Vec::with_capacity(configurations.len());
     for (planned, cost) in configurations.iter().zip(costs) {
         let Configuration { channels, kernel, dtype, .. } = planned.configuration;
-        let layer = (dtype, channels, kernel);
+        let layer = (channels, kernel, dtype);
         let number = layers.iter().position(|known| *known == layer).unwrap_or_else(|| {
             layers.push(layer);
             layer_costs.push(0);
@@ -206,25 +205,8 @@ fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usiz
         layer_costs[number] += cost;
         layer_of.push(number);
     }
-    let mut by_dtype: Vec<usize> = (0..layers.len()).collect();
-    by_dtype.sort_by_key(|&layer| layers[layer].0);
-    let share_of = cut_evenly(&by_dtype, &layer_costs, workers);
+    let share_of = divide(&layer_costs, workers);
     layer_of.into_iter().map(|layer| share_of[layer]).collect()
-}
-
-/// Cuts a row of jobs into parts of equal cost, each job in the part that its middle lies in. Returns the part of each
-/// job, by its number.
-fn cut_evenly(row: &[usize], costs: &[u128], parts: usize) -> Vec<usize> {
-    let all: u128 = costs.iter().sum();
-    let mut part_of = vec![0; costs.len()];
-    let mut before = 0;
-    for &job in row {
-        let middle = 2 * before + costs[job];
-        let part = (middle * parts as u128).checked_div(2 * all).unwrap_or(0) as usize;
-        part_of[job] = part.min(parts.saturating_sub(1));
-        before += costs[job];
-    }
-    part_of
 }
 
 fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> bool {
@@ -235,8 +217,6 @@ fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> boo
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::plan::{Plan, Request};
     use voxtune_shape::Preset;
@@ -308,34 +288,6 @@ mod tests {
         // 128→256 outweighs the two others together: its two sizes are one share.
         assert_eq!(seen[0][..2], [seen[0][0]; 2]);
         assert!(seen[1].iter().all(|channels| *channels != seen[0][0]), "{seen:?}");
-    }
-
-    /// Each of two loads the kernels of one storage type; of three, two types at most.
-    #[test]
-    fn workers_keep_to_their_storage_types() {
-        let plan = Plan::new(&Request::new(Preset::Default.grid())).unwrap();
-        let costs = costs(&plan.configurations, &Direction::ALL);
-        for (workers, types) in [(2, [1, 1, 0]), (3, [1, 2, 1])] {
-            let shares = shares(&plan.configurations, &costs, workers);
-            for (share, types) in types.into_iter().enumerate().take(workers) {
-                let own = || shares.iter().zip(&costs).zip(&plan.configurations);
-                let own = || own().filter(|((of, _), _)| **of == share);
-                let seen: BTreeSet<_> = own().map(|(_, one)| one.configuration.dtype).collect();
-                assert_eq!(seen.len(), types, "{workers} workers");
-                let cost: u128 = own().map(|((_, cost), _)| cost).sum();
-                let even = costs.iter().sum::<u128>() / workers as u128;
-                assert!(cost.abs_diff(even) * 15 <= even, "{cost} instead of {even}");
-            }
-        }
-    }
-
-    #[test]
-    fn jobs_lie_where_their_middle_does() {
-        assert_eq!(cut_evenly(&[2, 0, 1], &[1, 5, 2], 2), [0, 1, 0]);
-        assert_eq!(cut_evenly(&[0, 1, 2], &[1, 1, 1], 1), [0, 0, 0]);
-        assert_eq!(cut_evenly(&[0, 1], &[0, 0], 2), [0, 0]);
-        assert_eq!(cut_evenly(&[0], &[7], 9), [4]);
-        assert!(cut_evenly(&[], &[], 3).is_empty());
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Partition {
 /// least so far. So two parts differ by at most the dearest job, and the largest is at most a third
 /// above the best possible one (Graham 1969, "Bounds on multiprocessing timing anomalies"). Ties go
 /// to the earlier job and the lower part, so every machine comes to the same answer.
-fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
+pub(crate) fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
     let mut dearest_first: Vec<usize> = (0..costs.len()).collect();
     dearest_first.sort_by_key(|&job| (Reverse(costs[job]), job));
     let mut loads = vec![0_u128; parts.max(1)];
