@@ -137,35 +137,33 @@ impl Executor {
         &self.environment
     }
 
-    /// Takes up a job and says how many candidates its operations have.
-    pub(crate) fn begin(&mut self, job: Job, interrupt: &AtomicBool) -> Result<usize, Trouble> {
-        let kernels = match &mut self.place {
+    /// Takes up a job.
+    pub(crate) fn begin(&mut self, job: Job, interrupt: &AtomicBool) -> Result<(), Trouble> {
+        match &mut self.place {
             Place::Here { device, session } => {
-                session.insert(Box::new(Session::new(device.clone(), job.clone()))).kernels()
+                *session = Some(Box::new(Session::new(device.clone(), job.clone())));
             }
             Place::Worker(worker) => {
                 if !worker.is_running() {
                     worker.restart()?;
                 }
-                worker.begin(&job, interrupt)?
+                worker.begin(&job, interrupt)?;
             }
-        };
+        }
         self.job = Some(job);
-        Ok(kernels)
+        Ok(())
     }
 
-    /// Begins to compile ahead what configurations will need in this order.
+    /// Begins to compile ahead what configurations will need in this order, and says how many candidates
+    /// these are.
     pub(crate) fn compile(
         &mut self,
         order: Vec<usize>,
         interrupt: &AtomicBool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<usize, Trouble> {
         self.ahead.clone_from(&order);
         match self.ready(interrupt)? {
-            Ready::Here(session) => {
-                session.compile(&order);
-                Ok(())
-            }
+            Ready::Here(session) => Ok(session.compile(&order)),
             Ready::Worker(worker) => worker.compile(&order, interrupt),
         }
     }

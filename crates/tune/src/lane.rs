@@ -101,7 +101,7 @@ impl<'a> Lane<'a> {
     /// Takes a job up and measures until there is nothing left.
     pub(crate) fn begin_and_run(&mut self, job: Job) {
         match self.executor.begin(job, self.populate.interrupt).map_err(Failure::from) {
-            Ok(_) => self.run(None),
+            Ok(()) => self.run(None),
             Err(Failure::Interrupted) => {}
             Err(Failure::Lane(error)) => self.give_up(error, None),
             Err(Failure::Configuration(why)) => self.give_up(PopulateError::SetUp(why), None),

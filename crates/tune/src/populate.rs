@@ -153,10 +153,10 @@ impl Desk<'_> {
     /// others find them in the folder, and whoever needs one sooner compiles it.
     fn prepare_run(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
         let Populate { plan, request, interrupt, .. } = self.populate;
-        let kernels = lead.begin(Job::new(plan, request), interrupt)?;
+        lead.begin(Job::new(plan, request), interrupt)?;
         self.tell_of_worker(lead);
+        let kernels = lead.compile(self.shared.queue.order(), interrupt)?;
         self.observer.event(&Event::Compiling { kernels });
-        lead.compile(self.shared.queue.order(), interrupt)?;
         let start = Instant::now();
         let estimate = self.estimate(lead)?;
         self.summary.spent.trial = start.elapsed();

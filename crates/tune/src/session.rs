@@ -97,17 +97,14 @@ impl Session {
         }
     }
 
-    /// How many candidates all operations have together.
-    #[must_use]
-    pub fn kernels(&self) -> usize {
-        wanted_kernels(self.device.registry(), &self.job, 0..self.job.configurations.len()).len()
-    }
-
     /// Begins to have the code of all candidates compiled, in the order in which configurations will need
-    /// it, where it is not part of the program. What is needed sooner is waited for.
-    pub fn compile(&mut self, order: &[usize]) {
+    /// it, where it is not part of the program. What is needed sooner is waited for. Returns how many
+    /// candidates all operations have together.
+    pub fn compile(&mut self, order: &[usize]) -> usize {
         let wanted = wanted_kernels(self.device.registry(), &self.job, order.iter().copied());
+        let candidates = wanted.len();
         self.ahead = Some(self.device.compile_ahead(wanted));
+        candidates
     }
 
     /// What the job will need, after a trial of the device that leaves some algorithms out.

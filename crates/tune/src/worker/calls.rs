@@ -14,9 +14,9 @@ use crate::job::Job;
 use crate::session::{PreparedEntry, Task};
 
 impl Worker {
-    pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<usize, Trouble> {
+    pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), Trouble> {
         match self.call(&Command::Begin(Box::new(WireJob::from(job))), interrupt)? {
-            Answer::Begun { kernels } => Ok(kernels),
+            Answer::Begun => Ok(()),
             other => Err(other.unexpected()),
         }
     }
@@ -25,9 +25,9 @@ impl Worker {
         &mut self,
         order: &[usize],
         interrupt: &AtomicBool,
-    ) -> Result<(), Trouble> {
+    ) -> Result<usize, Trouble> {
         match self.call(&Command::Compile { order: order.to_vec() }, interrupt)? {
-            Answer::Compiled => Ok(()),
+            Answer::Compiling { kernels } => Ok(kernels),
             other => Err(other.unexpected()),
         }
     }

@@ -65,9 +65,9 @@ pub(super) enum Answer {
     /// It cannot be opened.
     Refused { not_found: bool, message: String },
     /// The job is taken up.
-    Begun { kernels: usize },
-    /// It has begun.
-    Compiled,
+    Begun,
+    /// Code is being compiled, for so many candidates.
+    Compiling { kernels: usize },
     /// What the job will need.
     Estimated(Estimate),
     /// The entries of a configuration.

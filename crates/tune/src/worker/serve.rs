@@ -42,8 +42,8 @@ pub(super) fn serve(
             },
             Command::Begin(job) => match (&device, Job::try_from(*job)) {
                 (Some(device), Ok(job)) => {
-                    let begun = session.insert(Session::new(device.clone(), job));
-                    Answer::Begun { kernels: begun.kernels() }
+                    session = Some(Session::new(device.clone(), job));
+                    Answer::Begun
                 }
                 (None, _) => Answer::Failed("no device is open".to_owned()),
                 (_, Err(why)) => Answer::Failed(why),
@@ -71,10 +71,7 @@ fn describe(device: &Device, note: Option<String>) -> OpenedDevice {
 fn work(session: &mut Session, command: Command) -> Answer {
     let monitor = &mut Announcer::default();
     let result = match command {
-        Command::Compile { order } => {
-            session.compile(&order);
-            Ok(Answer::Compiled)
-        }
+        Command::Compile { order } => Ok(Answer::Compiling { kernels: session.compile(&order) }),
         Command::Estimate { avoid } => session.estimate(&avoid, monitor).map(Answer::Estimated),
         Command::Prepare { configuration } => {
             session.prepare(configuration, monitor).map(Answer::Prepared)

@@ -284,10 +284,11 @@ impl Registry {
         operation: &Operation,
         counts: MapCounts,
     ) -> Vec<Arc<dyn Algorithm>> {
+        let is_default = self.tells_default(operation);
         let admitted = |algorithm: &&Arc<dyn Algorithm>| {
             let admitted = match mode {
                 AlgoMode::Auto => {
-                    algorithm.in_auto_pool(operation, counts) || algorithm.is_default(operation)
+                    algorithm.in_auto_pool(operation, counts) || is_default(&***algorithm)
                 }
                 AlgoMode::All => true,
                 AlgoMode::Named(_) => mode.admits(algorithm.id()),
@@ -295,7 +296,23 @@ impl Registry {
             algorithm.applies(operation) && algorithm.is_available() && admitted
         };
         let pool = self.algorithms.iter().filter(admitted).cloned().collect();
-        if *mode == AlgoMode::Auto { without_hopeless(pool, operation, counts) } else { pool }
+        if *mode != AlgoMode::Auto {
+            return pool;
+        }
+        without_hopeless(pool, |algorithm| Contender {
+            family: algorithm.id().family(),
+            is_default: is_default(algorithm),
+            estimate: algorithm.estimate(operation, counts),
+        })
+    }
+
+    /// Says whether an algorithm is the default of an operation. To ask each for itself has each compare
+    /// all tiles of a family.
+    fn tells_default(&self, operation: &Operation) -> impl Fn(&dyn Algorithm) -> bool {
+        let named = self.default.map(|default| default(operation));
+        move |algorithm| {
+            named.map_or_else(|| algorithm.is_default(operation), |id| algorithm.id() == id)
+        }
     }
 
     /// Runs an algorithm: what layers call and what the tuner measures.
@@ -315,17 +332,9 @@ impl Registry {
 /// A pool without those that take too long by a model of cost.
 fn without_hopeless(
     mut pool: Vec<Arc<dyn Algorithm>>,
-    operation: &Operation,
-    counts: MapCounts,
+    contender: impl for<'a> Fn(&'a dyn Algorithm) -> Contender<'a>,
 ) -> Vec<Arc<dyn Algorithm>> {
-    let contenders: Vec<Contender<'_>> = pool
-        .iter()
-        .map(|algorithm| Contender {
-            family: algorithm.id().family(),
-            is_default: algorithm.is_default(operation),
-            estimate: algorithm.estimate(operation, counts),
-        })
-        .collect();
+    let contenders: Vec<Contender<'_>> = pool.iter().map(|one| contender(&**one)).collect();
     let mut stays = worth_measuring(&contenders).into_iter();
     pool.retain(|_| stays.next().unwrap_or(true));
     pool
