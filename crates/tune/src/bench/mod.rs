@@ -170,10 +170,8 @@ impl Bench<'_> {
         let (kernel, rounds) = (self.options.kernel, self.options.rounds);
         let times = match &mut self.kernels {
             Some(kernels) => {
-                let builder = kernels.map_builder()?;
                 let order = default_order(&self.options.operations(&cloud.label));
-                let (device, cells) = (kernels.device(), &cloud.cells);
-                map_times::on_gpu(device, &builder, cells, kernel, order, rounds)?
+                map_times::on_gpu(kernels, &cloud.cells, kernel, order, rounds)?
             }
             None => map_times::on_host(self.device, &cloud.cells, kernel, rounds)?,
         };
