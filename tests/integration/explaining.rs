@@ -13,6 +13,7 @@ use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("explaining::each_grade", each_grade);
+    suite.test("explaining::evidence_of_others", evidence_of_others);
     suite.test("explaining::on_the_command_line", on_the_command_line);
     suite.test("explaining::bad_arguments", bad_arguments);
 }
@@ -113,6 +114,23 @@ fn each_grade() {
     assert_eq!(exact.measured.len(), 1);
     let margin = exact.measured[0].margin().unwrap();
     assert!((margin - 0.25).abs() < 1e-9, "{margin}");
+}
+
+/// A decision of the program's own is not explained by what a folder measured that decided nothing.
+fn evidence_of_others() {
+    let folder = folder();
+    let cache = CacheDir::new(folder.path());
+    let decisions = cache.read_decisions(ARCH).unwrap().unwrap();
+    let explain = || {
+        let tuner = Tuner::builder().folder(folder.path()).decisions(decisions.clone()).build();
+        let registry = Registry::of_device(&device("H100"));
+        let key = key(Direction::Forward, 1 << 17);
+        tuner.explain_at(&device("A GPU"), &registry, &key).answer.unwrap()
+    };
+    assert_eq!(explain().measured.len(), 1);
+    std::fs::remove_file(folder.path().join("sm_90.msgpack")).unwrap();
+    let answer = explain();
+    assert!(answer.entry.is_some() && answer.measured.is_empty(), "{answer:?}");
 }
 
 fn on_the_command_line() {

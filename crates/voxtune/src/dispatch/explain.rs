@@ -91,10 +91,17 @@ impl Explanation {
     }
 }
 
-/// The races behind a decision, from the first folder whose evidence has any.
+/// The races behind a decision, from the first folder that decided so and whose evidence has any: what another
+/// folder measured is not why.
 fn measured(folders: &[CacheDir], entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
+    let arch = entry.device().arch;
     let from = |folder: &CacheDir| {
-        let evidence = folder.read_evidence(entry.device().arch).ok()??;
+        let decisions = folder.read_decisions(arch).ok()??;
+        let beside = decisions.get(entry.device(), &entry.key())?;
+        if beside != entry.to_decision() {
+            return None;
+        }
+        let evidence = folder.read_evidence(arch).ok()??;
         let races = races(&evidence, entry);
         (!races.is_empty()).then_some(races)
     };
