@@ -123,13 +123,23 @@ impl Checker<'_> {
         });
         match run {
             Ok(error) => Ok(Some(error)),
-            Err(error) => {
-                findings.failures.push(format!("{algorithm} on {op}: {error}"));
-                // Whether the device still works: without it nothing else can be checked.
-                self.kernels.device().synchronize()?;
-                Ok(None)
-            }
+            Err(error) => self.note_failure(algorithm, op, &error, findings).map(|()| None),
         }
+    }
+
+    /// Adds a failed run to the findings.
+    ///
+    /// # Errors
+    /// If the device does not work any more: nothing else can be checked then.
+    pub(super) fn note_failure(
+        &self,
+        algorithm: &Algorithm,
+        op: &Operation,
+        error: &CheckError,
+        findings: &mut Findings,
+    ) -> Result<(), CheckError> {
+        findings.failures.push(format!("{algorithm} on {op}: {error}"));
+        Ok(self.kernels.device().synchronize()?)
     }
 
     /// Runs an algorithm once, in a workspace of garbage.

@@ -76,9 +76,7 @@ impl Checker<'_> {
             let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
             findings.checked += 1;
             if let Err(error) = self.launch_once(algorithm, &op, map, &mut product) {
-                findings.failures.push(format!("{algorithm} on {op}: {error}"));
-                // Whether the device still works: without it nothing else can be checked.
-                self.kernels.device().synchronize()?;
+                self.note_failure(algorithm, &op, &error, &mut findings)?;
             }
         }
         Ok(findings)

@@ -93,10 +93,7 @@ impl Checker<'_> {
                         let text = format!("{algorithm} on {op}: bits change between runs");
                         findings.failures.push(text);
                     }
-                    Err(error) => {
-                        findings.failures.push(format!("{algorithm} on {op}: {error}"));
-                        self.kernels.device().synchronize()?;
-                    }
+                    Err(error) => self.note_failure(algorithm, &op, &error, findings)?,
                 }
             }
         }
