@@ -72,6 +72,7 @@ fn a_nanosecond_is_wrong() {
     let finished = verify(folder.path(), &[]);
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert!(finished.stdout.contains("took 1 ns"), "{finished:?}");
+    assert!(finished.stdout.contains("mend  `cargo xtask forget --out "), "{finished:?}");
     assert!(finished.last_line().starts_with("1 wrong, "), "{finished:?}");
 }
 
@@ -97,6 +98,13 @@ fn other_decisions_are_wrong() {
     let finished = verify(folder.path(), &[]);
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert_eq!(finished.stdout.matches("not decided").count(), 9, "{finished:?}");
+
+    // It says what mends that, once.
+    let place = folder.path().to_str().unwrap();
+    let mend = format!("mend  `cargo xtask merge {place} -o {place}` decides");
+    assert_eq!(finished.stdout.matches(&mend).count(), 1, "{finished:?}");
+    run(&["merge", place, "-o", place]).success();
+    verify(folder.path(), &["--strict"]).success();
 }
 
 fn damage_is_wrong() {
@@ -130,6 +138,7 @@ fn other_code_is_stale() {
     assert!(finished.last_line().contains(" 1 stale, "), "{finished:?}");
     let line = finished.stdout.lines().find(|line| line.contains("stale  ")).unwrap();
     assert!(line.contains(&name), "{finished:?}");
+    assert!(finished.stdout.contains("mend  `cargo xtask populate --top-up"), "{finished:?}");
     assert_eq!(verify(folder.path(), &["--strict"]).status, Some(1));
 }
 

@@ -1,10 +1,10 @@
 //! A report as text: a block an architecture, a line a finding, the counts last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use voxtune::AlgoId;
-use voxtune_tune::audit::{ArchAudit, Coverage, Finding};
+use voxtune_tune::audit::{ArchAudit, Coverage, Finding, Remedy};
 
 use super::{Report, Totals};
 
@@ -58,6 +58,23 @@ fn write_audit(text: &mut String, audit: &ArchAudit, kernels: &str) -> std::fmt:
             " unchecked  {count} timings whose kernels are not compiled in {kernels}: staleness \
              unknown (--compile makes them)"
         )?;
+    }
+    let remedies: BTreeSet<Remedy> = audit.findings.iter().filter_map(Finding::remedy).collect();
+    for remedy in remedies {
+        let (command, effect) = match remedy {
+            Remedy::Decide => {
+                (format!("merge {folder} -o {folder}"), "decides by the evidence again")
+            }
+            Remedy::Forget => (
+                format!("forget --out {folder} --channels C,C"),
+                "drops what cannot be, and populate measures it again",
+            ),
+            Remedy::TopUp => (
+                format!("populate --top-up --out {folder}"),
+                "measures what is stale of its grid again",
+            ),
+        };
+        writeln!(text, "{:>10}  `cargo xtask {command}` {effect}", "mend")?;
     }
     Ok(())
 }

@@ -92,7 +92,37 @@ pub enum Finding {
     },
 }
 
+/// What mends a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remedy {
+    /// To decide by the evidence again, as merging does.
+    Decide,
+    /// To forget what cannot be, and measure it again.
+    Forget,
+    /// To measure what has changed, beside the stored leaders.
+    TopUp,
+}
+
 impl Finding {
+    /// What mends it, where a command does that says so of a whole folder.
+    #[must_use]
+    pub const fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::OtherBytes { .. }
+            | Self::Inconsistent(
+                Inconsistency::Underived { .. }
+                | Inconsistency::Undecided { .. }
+                | Inconsistency::Unfounded { .. },
+            ) => Some(Remedy::Decide),
+            Self::FasterThanRoofline { .. }
+            | Self::Inconsistent(
+                Inconsistency::Misfiled { .. } | Inconsistency::ImpossiblePairs { .. },
+            ) => Some(Remedy::Forget),
+            Self::Stale { .. } => Some(Remedy::TopUp),
+            _ => None,
+        }
+    }
+
     pub(super) fn unreadable(error: &CacheError) -> Self {
         let path = error.path().display().to_string();
         let text = error.to_string();

@@ -30,7 +30,7 @@ use voxtune_cache::{
 
 pub use code::{BuiltCode, Code, CurrentCode};
 pub use coverage::{Coverage, Gap, coverage};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Remedy, Severity};
 
 /// What an audit of one architecture saw.
 #[derive(Clone, Debug, Serialize)]
