@@ -238,6 +238,17 @@ fn regret_is_measured() {
     assert_eq!(replayed[0]["repeated_samples"], 0, "{replayed}");
     assert_eq!(replayed[0]["kernel_seconds"], replayed[0]["recorded_kernel_seconds"]);
 
+    // What cannot be measured leaves them alone, and is told without flags that nobody gave.
+    let before = fs::read(&samples).unwrap();
+    for flags in [["--nonesuch", "1"], ["--device", "cuda:99"]] {
+        let mut command = xtask();
+        command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
+        let refused = Finished::of(command.arg("--").args(flags).output().unwrap());
+        assert_ne!(refused.status, Some(0), "{refused:?}");
+        assert!(!refused.stderr.contains("--exhaustive"), "{refused:?}");
+        assert_eq!(fs::read(&samples).unwrap(), before);
+    }
+
     let (a, b) = (at("a"), at("b"));
     let again = run(&[
         "regret",

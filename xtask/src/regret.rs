@@ -41,7 +41,10 @@ pub struct RegretArguments {
 
 /// Populate's flags by themselves.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask regret --")]
+#[command(
+    name = "cargo xtask regret --",
+    override_usage = "cargo xtask regret -- [POPULATE FLAGS]"
+)]
 struct Measure {
     #[command(flatten)]
     arguments: PopulateArguments,
@@ -95,22 +98,28 @@ fn read(folder: &Path) -> Result<Population, Failure> {
     Ok(Population { decisions: all.into_iter().collect(), evidence })
 }
 
-/// Samples every candidate alike, into a scratch folder of its own.
+/// Samples every candidate alike, into a scratch folder of its own. Samples of before, maybe of an hour, make room
+/// for those that there are.
 fn measure(flags: &[String]) -> Result<(Exit, PathBuf), Failure> {
-    let scratch = in_target("regret");
-    let samples = scratch.join("oracle.samples");
-    let failed = |error| Failure::failed(format!("{}: {error}", scratch.display()));
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch).map_err(failed)?;
-    }
-    fs::create_dir_all(&scratch).map_err(failed)?;
+    const SAMPLES: &str = "oracle.samples";
+    let folder = in_target("regret");
+    let under_way = folder.join("under-way");
+    let fresh = under_way.join(SAMPLES);
     let text = |path: &Path| path.display().to_string();
     let own =
-        ["--exhaustive", "--samples", &text(&samples), "--out", &text(&scratch.join("caches"))]
+        ["--exhaustive", "--samples", &text(&fresh), "--out", &text(&under_way.join("caches"))]
             .map(str::to_owned);
     let line = std::iter::once("regret".to_owned()).chain(own).chain(flags.iter().cloned());
     let Measure { arguments } = Measure::try_parse_from(line).map_err(Failure::usage)?;
+    let failed = |error| Failure::failed(format!("{}: {error}", under_way.display()));
+    if under_way.exists() {
+        fs::remove_dir_all(&under_way).map_err(failed)?;
+    }
+    fs::create_dir_all(&under_way).map_err(failed)?;
     let exit = populate::run(&arguments)?;
+    let samples = folder.join(SAMPLES);
+    fs::rename(&fresh, &samples).map_err(failed)?;
+    fs::remove_dir_all(&under_way).map_err(failed)?;
     Ok((exit, samples))
 }
 
