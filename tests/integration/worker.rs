@@ -193,22 +193,23 @@ fn quarantine_is_kept() {
 fn topping_up() {
     let candidates = |near: Injected, far_fault| {
         spec(&[
-            Injected::new("default", Fault::Takes(36)).default(),
-            Injected::new("first", Fault::Takes(24)),
+            Injected::new("default", Fault::Takes(72)).default(),
+            Injected::new("first", Fault::Takes(48)),
             near,
             Injected::new("far", far_fault),
         ])
     };
     let near = |milliseconds| Injected::new("near", Fault::Takes(milliseconds));
     let mut run = Run::small();
-    run.request.budget = Duration::from_secs(1);
-    run.here(&candidates(near(30), Fault::Takes(31)));
+    // Long enough that a loud machine makes no tenth of difference.
+    run.request.budget = Duration::from_secs(2);
+    run.here(&candidates(near(60), Fault::Takes(80)));
     let before = record(run.folder(), "far");
 
     // A candidate with another code meets the first and the default; whoever is far behind,
     // and would crash, is not run.
     run.request.extent = Extent::New;
-    let topped_up = run.in_worker(&candidates(near(12).with_hash(8), Fault::Aborts));
+    let topped_up = run.in_worker(&candidates(near(24).with_hash(8), Fault::Aborts));
     assert_eq!((topped_up.summary.measured, topped_up.entries), (1, 1));
     assert_eq!(record(run.folder(), "near").kernel_hash, KernelHash::new(8));
     assert_eq!(record(run.folder(), "far"), before);
@@ -217,7 +218,7 @@ fn topping_up() {
 
     // With nothing new there is nothing to do, to the byte.
     let bytes = files(run.folder());
-    let nothing = run.here(&candidates(near(12).with_hash(8), Fault::Aborts));
+    let nothing = run.here(&candidates(near(24).with_hash(8), Fault::Aborts));
     assert_eq!((nothing.summary.skipped, nothing.entries), (1, 0));
     assert_eq!(files(run.folder()), bytes);
 }
