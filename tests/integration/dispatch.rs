@@ -16,6 +16,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("dispatch::retired_ids_are_passed_over", retired_ids_are_passed_over);
     suite.test("dispatch::policy_forbids_guesses", policy_forbids_guesses);
     suite.test("dispatch::pins", pins);
+    suite.test("dispatch::a_pinned_family_runs_its_best", a_pinned_family_runs_its_best);
     suite.test("dispatch::no_cache_changes_results", no_cache_changes_results);
     suite.test("dispatch::bad_calls_are_errors", bad_calls_are_errors);
 }
@@ -151,10 +152,44 @@ fn pins() {
     assert_eq!(found("auto"), Ok(answer(WIDE, "exact (user)")));
     assert_eq!(found(EXPLICIT), Ok(answer(EXPLICIT, "pinned")));
     assert_eq!(found(NARROW), Ok(answer(NARROW, "pinned")));
-    // The cached winner, if it is one of those named; else the first of them.
+    // The cached winner, if it is one of those named.
     assert_eq!(found("[explicit_gemm,implicit_gemm]"), Ok(answer(WIDE, "pinned")));
     let refused = found("nonesuch").unwrap_err();
     assert!(refused.contains("nonesuch") && refused.contains("ALGO_MODE"), "{refused}");
+}
+
+/// What was measured of it: for the key, on another device, for neighbouring keys; else the default.
+fn a_pinned_family_runs_its_best() {
+    use Direction::Forward;
+    let device = device();
+    let own = device.identity().clone();
+    let sibling = DeviceIdentity { name: "a sibling".to_owned(), units: 64, ..own.clone() };
+    let decisions = vec![
+        decision(&own, key(Forward, 1 << 10, 5), EXPLICIT, &[WIDE]),
+        decision(&sibling, key(Forward, 1 << 20, 5), EXPLICIT, &[WIDE]),
+    ];
+    let tuner = |name: &str| {
+        Tuner::builder()
+            .decisions(decisions.iter().cloned().collect())
+            .pin(Forward, name.parse().unwrap())
+            .build()
+    };
+    let resolve = |tuner: Tuner, key: &ShapeKey| {
+        let resolution = tuner.resolve(&device, key).unwrap();
+        assert_eq!(resolution.grade().to_string(), "pinned");
+        resolution.algorithm().id().to_string()
+    };
+    for rows in [1 << 10, 1 << 20, 1 << 12] {
+        assert_eq!(resolve(tuner("implicit_gemm"), &key(Forward, rows, 5)), WIDE, "{rows}");
+        assert_eq!(resolve(tuner(NARROW), &key(Forward, rows, 5)), NARROW, "{rows}");
+        assert_eq!(resolve(tuner("explicit_gemm"), &key(Forward, rows, 5)), EXPLICIT, "{rows}");
+    }
+    // Nothing was measured of such rows.
+    let unknown = key(Forward, 1 << 10, 27);
+    let default = Tuner::empty().resolve(&device, &unknown).unwrap();
+    assert_eq!(default.grade().to_string(), "default");
+    let pinned = resolve(tuner("implicit_gemm"), &unknown);
+    assert_eq!(pinned, default.algorithm().id().to_string());
 }
 
 /// A cache changes speed, never results: whatever it says, the layer computes the same.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use voxtune_cache::{DecisionRef, Decisions, Table};
+use voxtune_cache::{DecisionId, DecisionRef, Decisions, Table};
 use voxtune_shape::{DeviceIdentity, ShapeKey};
 
 use super::why::Why;
@@ -22,16 +22,29 @@ impl Layer {
         Self { number: NEXT.fetch_add(1, Ordering::Relaxed), table: Table::new(sets) }
     }
 
-    /// What the decision for a key on this very device comes to.
+    /// The decision for a key on this very device.
+    pub(super) fn decision(
+        &self,
+        device: &DeviceIdentity,
+        key: &ShapeKey,
+    ) -> Result<DecisionRef<'_>, Why> {
+        Ok(self.table.decision(self.find(device, key)?))
+    }
+
+    fn find(&self, device: &DeviceIdentity, key: &ShapeKey) -> Result<DecisionId, Why> {
+        let device = self.table.device_id(device).ok_or(Why::DeviceUnknown)?;
+        self.table.find(device, key).ok_or(Why::KeyUnknown)
+    }
+
+    /// What that decision comes to.
     pub(super) fn exact<'r>(
         &self,
         registry: &'r Registry,
         device: &DeviceIdentity,
         key: &ShapeKey,
     ) -> Result<(&'r Arc<dyn Algorithm>, DecisionRef<'_>), Why> {
+        let id = self.find(device, key)?;
         let Self { number, table } = self;
-        let device = table.device_id(device).ok_or(Why::DeviceUnknown)?;
-        let id = table.find(device, key).ok_or(Why::KeyUnknown)?;
         let entry = table.decision(id);
         let names = || entry.preferred();
         let table = (*number, table.len());

@@ -25,7 +25,7 @@ pub(super) struct Guess<'a> {
 ///
 /// With a measured key on either side of the row count, only names that both found safe are
 /// offered: one that wins at 100 K rows and loses at 1 M is no answer for 400 K. With one side
-/// only, its winner is offered.
+/// only, its winner is offered, then what was safe beside it.
 pub(super) fn guess<'a>(
     table: &'a Table,
     device: &DeviceIdentity,
@@ -75,7 +75,7 @@ impl<'a> Guess<'a> {
             let both = move |id: &&AlgoId| from.is_safe(id) && other.is_safe(id);
             [from.winner(), other.winner()].into_iter().chain(from.safe()).filter(both)
         });
-        let alone = other.is_none().then(|| from.preferred());
+        let alone = other.is_none().then(|| from.preferred().chain(from.safe()));
         shared.into_iter().flatten().chain(alone.into_iter().flatten())
     }
 }

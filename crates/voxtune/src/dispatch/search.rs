@@ -101,19 +101,31 @@ where
         })
     }
 
-    /// Among the named algorithms: the cached winner if it is one of them, else the first usable.
+    /// Among the named algorithms, the way of a walk without names: the best that caches know for the key, for
+    /// another device, for neighbouring keys, else of the first name that has one what suits the key.
     fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
-        let Self { site, key, mode, .. } = *self;
-        let cached = (self.layers)()
-            .find_map(|(source, layer)| self.exact(source, layer).ok())
-            .filter(|found| mode.admits(found.algorithm.id()));
-        if let Some(found) = cached {
-            return Some(Found { grade: Grade::Pinned, ..found });
-        }
-        names.iter().find_map(|name| {
-            let algorithm = site.registry.usable_named(name, &key.operation)?;
-            Some(Found { algorithm: Arc::clone(algorithm), grade: Grade::Pinned, entry: None })
-        })
+        let Self { site: Site { device, registry }, key, mode, .. } = *self;
+        let admitted = |id: &&AlgoId| mode.admits(id);
+        let by_decision = |entry: DecisionRef<'t>| {
+            let names = entry.preferred().chain(entry.safe()).filter(admitted);
+            self.usable(names, Some(entry), || Grade::Pinned).ok()
+        };
+        let layers = || (self.layers)().map(|(_, layer)| layer);
+        let exact = |layer: &'t Layer| by_decision(layer.decision(device, key).ok()?);
+        let sibling = |layer: &'t Layer| by_decision(layer.table.same_arch(device, key)?.1);
+        let near = |layer: &'t Layer| {
+            let guess = guess(&layer.table, device, key).ok()?;
+            let names = guess.names().filter(admitted);
+            self.usable(names, Some(guess.from), || Grade::Pinned).ok()
+        };
+        layers()
+            .find_map(exact)
+            .or_else(|| layers().find_map(sibling))
+            .or_else(|| layers().find_map(near))
+            .or_else(|| {
+                let algorithm = names.iter().find_map(|name| registry.suited(name, key))?;
+                Some(Found { algorithm: Arc::clone(algorithm), grade: Grade::Pinned, entry: None })
+            })
     }
 
     fn exact(&self, source: Source, layer: &'t Layer) -> Answer<'t> {

@@ -30,6 +30,30 @@ pub(crate) fn choose<'a>(
     faster.into_iter().map(|(algorithm, _)| algorithm).find(|algorithm| has_code(&***algorithm))
 }
 
+/// What suits an operation best of algorithms that somebody has named and that can run it: as [`choose`] has it
+/// where the default is one of them, which stands otherwise; else the fastest by the model of those whose
+/// geometry suits the operation, the first of them where there is no model, and the first of all where there are
+/// none.
+pub(crate) fn choose_named<'a>(
+    usable: &[&'a Arc<dyn Algorithm>],
+    operation: &Operation,
+    counts: MapCounts,
+) -> Option<&'a Arc<dyn Algorithm>> {
+    if let Some(default) = usable.iter().find(|algorithm| algorithm.is_default(operation)) {
+        let faster = choose(usable.iter().copied(), operation, counts, |_| true);
+        return Some(faster.unwrap_or(default));
+    }
+    let suited = || {
+        let usable = usable.iter().copied();
+        usable.filter(|algorithm| {
+            algorithm.in_auto_pool(operation, counts) && algorithm.is_safe_unverified(operation)
+        })
+    };
+    let modelled = suited().filter_map(|one| Some((one, one.estimate(operation, counts)?.time_ns)));
+    let fastest = modelled.min_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(one, _)| one);
+    fastest.or_else(|| suited().next()).or_else(|| usable.first().copied())
+}
+
 fn is_clearly_faster(estimate: Estimate, default: Estimate) -> bool {
     estimate.time_ns * estimate.trust().clear_gain < default.time_ns
 }
@@ -78,6 +102,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The default or what is clearly faster, where the default is of the family; else what suits the layer.
+    #[test]
+    fn of_a_family_that_was_named_what_suits_is_chosen() {
+        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        let chosen = |family: &str, op: &Operation| {
+            let of_family = |one: &&Arc<dyn Algorithm>| one.id().family() == family;
+            let usable: Vec<_> =
+                h100.iter().filter(of_family).filter(|one| one.applies(op)).collect();
+            choose_named(&usable, op, MILLION).map(Arc::clone)
+        };
+        for channels in [32, 64, 96, 128, 256] {
+            let wgrad = operation(Direction::Wgrad, DType::Float16, channels);
+            let pair = chosen("pair_gemm", &wgrad).unwrap();
+            assert!(pair.is_safe_unverified(&wgrad), "{pair:?}");
+            let forward = operation(Direction::Forward, DType::Float16, channels);
+            for family in ["mask_gemm", "wgmma_gemm"] {
+                let found = chosen(family, &forward).unwrap();
+                assert!(found.in_auto_pool(&forward, MILLION), "{found:?}");
+            }
+        }
+        let float32 = operation(Direction::Forward, DType::Float32, 64);
+        let implicit = chosen("implicit_gemm", &float32).unwrap();
+        assert!(implicit.is_default(&float32), "{implicit:?}");
+        assert!(chosen("mask_gemm", &float32).is_none());
     }
 
     #[test]

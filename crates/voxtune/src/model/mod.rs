@@ -9,5 +9,5 @@ mod prune;
 
 pub use estimate::Estimate;
 
-pub(crate) use choose::choose;
+pub(crate) use choose::{choose, choose_named};
 pub(crate) use prune::{Contender, worth_measuring};

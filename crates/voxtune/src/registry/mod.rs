@@ -16,7 +16,7 @@ use voxtune_cache::{KernelHash, Requirement};
 use voxtune_shape::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
 
 use crate::device::CudaBackend;
-use crate::model::{Contender, choose, worth_measuring};
+use crate::model::{Contender, choose, choose_named, worth_measuring};
 use crate::{ConvError, Device, Epilogue, Estimate, KernelMap, MapCounts, Tensor};
 use decided::Decided;
 use memo::Memo;
@@ -128,6 +128,8 @@ struct Known {
     usable: Memo<(Operation, usize), bool>,
     /// What the model chose: places.
     chosen: Memo<ShapeKey, Option<usize>>,
+    /// What suits a key of a name whose first algorithm is at a place: places.
+    suited: Memo<(ShapeKey, usize), Option<usize>>,
     /// What the decisions of tables come to: places.
     decided: Decided,
 }
@@ -219,16 +221,24 @@ impl Registry {
         self.algorithms.get(place)
     }
 
-    /// The first algorithm of this name or family that can run the operation here and now.
-    pub(crate) fn usable_named(
-        &self,
-        name: &AlgoId,
-        operation: &Operation,
-    ) -> Option<&Arc<dyn Algorithm>> {
+    /// Of the algorithms of this name or family that can run a key's operation here and now, what suits
+    /// the key where nothing was measured: what the model finds clearly faster than the default, else the
+    /// default, where that is one of them; else the fastest by the model, or the first, of those whose
+    /// geometry suits the operation; else the first. Remembered by key.
+    pub(crate) fn suited(&self, name: &AlgoId, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
         let named = |id: &AlgoId| id == name || id.family() == name.as_str();
-        let mut all = self.algorithms.iter().enumerate();
-        let found = all.find(|(place, one)| named(one.id()) && self.is_usable(*place, operation));
-        found.map(|(_, algorithm)| algorithm)
+        let first = self.algorithms.iter().position(|one| named(one.id()))?;
+        let place = self.known.suited.get_or((*key, first), |(key, _)| {
+            let (operation, counts) = (&key.operation, MapCounts::typical(key));
+            let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
+                .filter(|place| named(self.algorithms[*place].id()))
+                .filter(|place| self.is_usable(*place, operation))
+                .map(|place| &self.algorithms[place])
+                .collect();
+            let suited = choose_named(&usable, operation, counts)?;
+            self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, suited))
+        });
+        place.map(|place| &self.algorithms[place])
     }
 
     /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
