@@ -7,7 +7,7 @@ use voxtune_shape::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 use crate::decision::{Decision, Decisions};
 use crate::evidence::{Evidence, Records};
 use crate::record::{Outcome, Requirement};
-use crate::timing::Timing;
+use crate::timing::{Interval, Timing};
 
 /// Differences below this fraction are noise, however small the spread of the samples.
 pub const NOISE_FLOOR: f64 = 0.01;
@@ -41,10 +41,7 @@ pub const SAFE_MARGIN: f64 = 0.10;
 /// 5. the winner is, among those within the noise of the leader, the default algorithm, else the
 ///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
 ///    both [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`];
-/// 6. only an algorithm that beat the default takes its place: on every workload the interval of their
-///    ratio in the rounds in which both ran stays below 1, or its median is faster than the default ever
-///    was by more than [`NOISE_CEILING`], since of three rounds one late sample widens the interval to
-///    anything.
+/// 6. only an algorithm that [beat the default](beats_default) on every workload takes its place.
 ///
 /// A key none of whose algorithms is left has no decision.
 #[must_use]
@@ -278,7 +275,7 @@ fn collect_standings<'a>(
         let default_min_ns = preferred
             .iter()
             .filter(|record| record.default)
-            .find_map(|record| Some(record.timing()?.min_ns));
+            .find_map(|record| Some(record.timing()?.min_ns as f64));
         for record in preferred {
             let Outcome::Measured(timing) = &record.outcome else {
                 out.insert(&record.algo);
@@ -295,7 +292,9 @@ fn collect_standings<'a>(
                 score: 1.0,
             });
             standing.default |= record.default;
-            standing.beats_default &= beats_default(timing, default_min_ns);
+            standing.beats_default &= timing
+                .ratio_to_default
+                .is_none_or(|ratio| beats_default(ratio, timing.median_ns as f64, default_min_ns));
             standing.requires = standing.requires.or(record.requires);
             let time_ns = timer.time_ns(timing);
             standing.times_ns.insert(workload, time_ns);
@@ -307,10 +306,17 @@ fn collect_standings<'a>(
     standings.into_values().collect()
 }
 
-fn beats_default(timing: &Timing, default_min_ns: Option<u64>) -> bool {
-    let always_slower = default_min_ns
-        .is_some_and(|min_ns| timing.median_ns as f64 * (1.0 + NOISE_CEILING) < min_ns as f64);
-    always_slower || timing.ratio_to_default.is_none_or(|ratio| ratio.high < 1.0)
+/// Whether an algorithm beat the default, by the interval of their ratio in the rounds in which both ran: it
+/// stays below 1; or its median does, and the algorithm's median is faster than the default ever was by more
+/// than [`NOISE_CEILING`], since of three rounds one late sample widens the interval to anything. The default's
+/// time may be of another day, when the machine was slower: by itself it says nothing.
+///
+/// # Units
+/// Both times in one.
+#[must_use]
+pub fn beats_default(ratio: Interval, median_ns: f64, default_min_ns: Option<f64>) -> bool {
+    let by_far = default_min_ns.is_some_and(|min_ns| median_ns * (1.0 + NOISE_CEILING) < min_ns);
+    ratio.high < 1.0 || by_far && ratio.median < 1.0
 }
 
 /// Of a ranking, those within the noise of its first.

@@ -135,10 +135,14 @@ fn the_step_of_the_timer_is_noise() {
 
 #[test]
 fn the_default_stays_unless_it_was_beaten_in_the_same_rounds() {
-    let with_ratio = |id: &str, median_us: u64, low: f64, high: f64| {
+    let with_interval = |id: &str, median_us: u64, interval: Interval| {
         let mut timing = timing(median_us * 1_000);
-        timing.ratio_to_default = Some(Interval { low, median: f64::midpoint(low, high), high });
+        timing.ratio_to_default = Some(interval);
         Record { outcome: Outcome::Measured(timing), ..measured(id, 1) }
+    };
+    let with_ratio = |id: &str, median_us: u64, low: f64, high: f64| {
+        let median = f64::midpoint(low, high);
+        with_interval(id, median_us, Interval { low, median, high })
     };
     let default = || default(noisy("d", 10_000, 0));
     assert_eq!(winner([default(), with_ratio("a", 8_000, 0.7, 0.9)]), "a");
@@ -148,7 +152,12 @@ fn the_default_stays_unless_it_was_beaten_in_the_same_rounds() {
     assert_eq!(winner([default(), unproven(), with_ratio("z", 9_350, 0.9, 0.99)]), "z");
     assert_eq!(winner([unproven()]), "a");
     // One late sample of three does not keep a default that never was nearly as fast.
-    assert_eq!(winner([default(), with_ratio("a", 3_000, 0.29, 9.3)]), "a");
+    let late = Interval { low: 0.29, median: 0.31, high: 9.3 };
+    assert_eq!(winner([default(), with_interval("a", 3_000, late)]), "a");
+    // A default of a day on which the machine was slow does not lose to what it beat in their race.
+    assert_eq!(winner([default(), with_ratio("a", 3_000, 1.16, 1.31)]), "d");
+    let unclear = Interval { low: 0.4, median: 1.02, high: 1.03 };
+    assert_eq!(winner([default(), with_interval("a", 3_000, unclear)]), "d");
     assert!(decision([default(), unproven()]).unwrap().safe.contains(&algo("d")));
 }
 

@@ -6,7 +6,7 @@
 //! was measured as a policy allows. So do a winner and the default that it has not yet beaten in the rounds in
 //! which both ran: of a few rounds, one late sample says otherwise.
 
-use voxtune_cache::decide::{NOISE_CEILING, Timer, tie_band};
+use voxtune_cache::decide::{Timer, beats_default, tie_band};
 use voxtune_cache::timing::standard_error;
 
 use super::lane::{Centre, Lane};
@@ -95,12 +95,12 @@ fn undecided<F>(
     due
 }
 
-/// Whether a candidate beat the default as decisions ask for: in the rounds in which both ran, or by far.
+/// Whether a candidate beat the default as decisions ask for.
 fn beats<F>(lane: &Lane<F>, default: &Lane<F>) -> bool {
-    let by_far = lane.centre().zip(default.least_ns()).is_some_and(|(centre, least_ns)| {
-        centre.median_ns * (1.0 + NOISE_CEILING) < least_ns as f64
-    });
-    by_far || median_interval(&lane.ratios_to(default)).is_some_and(|ratio| ratio.high < 1.0)
+    let default_min_ns = default.least_ns().map(|least_ns| least_ns as f64);
+    median_interval(&lane.ratios_to(default))
+        .zip(lane.centre())
+        .is_some_and(|(ratio, centre)| beats_default(ratio, centre.median_ns, default_min_ns))
 }
 
 /// Where a candidate lies beside the band of noise around the leader.
