@@ -164,7 +164,7 @@ fn a_pinned_family_runs_its_best() {
     let device = device();
     let own = device.identity().clone();
     let sibling = DeviceIdentity { name: "a sibling".to_owned(), units: 64, ..own.clone() };
-    let decisions = vec![
+    let decisions = [
         decision(&own, key(Forward, 1 << 10, 5), EXPLICIT, &[WIDE]),
         decision(&sibling, key(Forward, 1 << 20, 5), EXPLICIT, &[WIDE]),
     ];
@@ -237,6 +237,7 @@ fn bad_calls_are_errors() {
         )
     };
     assert!(matches!(layer(0, 4, &[]), Err(ConvError::NoChannels { .. })));
+    assert!(matches!(device.capture(|| Ok(())), Err(ConvError::NoGraphs { .. })));
     assert!(matches!(
         layer(2, 4, &[0.0; 5]),
         Err(ConvError::Length { expected: 216, found: 5, .. })

@@ -105,6 +105,15 @@ fn schedulers_name_the_part() {
     }
     let finished = run(&["populate", "--dry-run", "--partition", "slice:5/4"]);
     assert_eq!(finished.status, Some(2), "{finished:?}");
+
+    // Without the flag the variables change nothing, and that is said.
+    let mut command = xtask();
+    command
+        .args(["populate", "--dry-run", "--preset", "quick"])
+        .env("VOXTUNE_PARTITION_INDEX", "1");
+    let whole = Finished::of(command.output().unwrap()).success();
+    assert_eq!(whole.last_line(), "6 configurations");
+    assert!(whole.stderr.contains("without --partition env"), "{whole:?}");
 }
 
 fn merging_tells_who_won() {
@@ -238,14 +247,20 @@ fn regret_is_measured() {
     assert_eq!(replayed[0]["repeated_samples"], 0, "{replayed}");
     assert_eq!(replayed[0]["kernel_seconds"], replayed[0]["recorded_kernel_seconds"]);
 
-    // What cannot be measured leaves them alone, and is told without flags that nobody gave.
+    // What measures nothing leaves them alone, and is told without flags that nobody gave.
     let before = fs::read(&samples).unwrap();
-    for flags in [["--nonesuch", "1"], ["--device", "cuda:99"]] {
+    for (flags, status) in [
+        (&["--nonesuch"][..], 2),
+        (&["--device", "cuda:99"], 3),
+        (&["--dry-run", "--num-voxels", "60", "--channels", "4,4"], 0),
+        (&["--help"], 0),
+    ] {
         let mut command = xtask();
         command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
-        let refused = Finished::of(command.arg("--").args(flags).output().unwrap());
-        assert_ne!(refused.status, Some(0), "{refused:?}");
-        assert!(!refused.stderr.contains("--exhaustive"), "{refused:?}");
+        let finished = Finished::of(command.arg("--").args(flags).output().unwrap());
+        assert_eq!(finished.status, Some(status), "{finished:?}");
+        assert!(!finished.stderr.contains("--exhaustive"), "{finished:?}");
+        assert!(!finished.stderr.contains("error: error"), "{finished:?}");
         assert_eq!(fs::read(&samples).unwrap(), before);
     }
 

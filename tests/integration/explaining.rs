@@ -16,6 +16,8 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("explaining::evidence_of_others", evidence_of_others);
     suite.test("explaining::on_the_command_line", on_the_command_line);
     suite.test("explaining::bad_arguments", bad_arguments);
+    #[cfg(unix)]
+    suite.test("explaining::what_others_can_write_to", what_others_can_write_to);
 }
 
 const DEFAULT: &str = "implicit_gemm:rows=128:cols=64:depth=16";
@@ -155,6 +157,28 @@ fn on_the_command_line() {
     assert!(dense.contains("2^17 density 16-32"), "{dense}");
 }
 
+/// A user's folder counts here as it does in a program.
+#[cfg(unix)]
+fn what_others_can_write_to() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = folder();
+    let explain = || {
+        let mut command = xtask();
+        command.args(["explain", "--no-embedded", "--arch", "sm_90", "--channels", "32,64"]);
+        command.args(["--dtypes", "float32", "--directions", "forward"]);
+        command.args(["--num-voxels", "131072", "--device-name", "A GPU", "--units", "132"]);
+        command.env("VOXTUNE_CACHE_DIR", folder.path());
+        Finished::of(command.output().unwrap()).success()
+    };
+    assert!(explain().stdout.contains("grade      exact (user)"));
+    set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let open = explain();
+    assert!(open.stdout.contains("grade      default"), "{open:?}");
+    assert!(open.stderr.contains("mode 777"), "{open:?}");
+}
+
 fn bad_arguments() {
     for (arguments, mention) in [
         (&["explain", "--channels", "32,64"][..], "--num-voxels"),
@@ -164,6 +188,7 @@ fn bad_arguments() {
             "1, 3 or 5",
         ),
         (&["explain", "--num-voxels", "9", "--channels", "3,4", "--arch", "sm9"], "sm_90"),
+        (&["pack", "--dry-run", "--caches", "no/such/folder"], "no/such/folder"),
     ] {
         let finished = crate::command::run(arguments);
         assert_eq!(finished.status, Some(2), "{finished:?}");

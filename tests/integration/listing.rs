@@ -10,6 +10,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("listing::presets_count", presets_count);
     suite.test("listing::overrides_and_merging", overrides_and_merging);
     suite.test("listing::a_dry_run_writes_nothing", a_dry_run_writes_nothing);
+    suite.test("listing::no_file_is_named_that_is_not_there", no_file_is_named_that_is_not_there);
     suite.test("listing::help_goes_to_stdout", help_goes_to_stdout);
     suite.test("listing::a_closed_pipe_ends_nothing", a_closed_pipe_ends_nothing);
     #[cfg(target_os = "linux")]
@@ -61,6 +62,20 @@ fn a_dry_run_writes_nothing() {
     let out = folder.path().join("caches");
     small_populate(&out).arg("--dry-run").output().unwrap();
     assert!(!out.exists());
+    let resumed = run(&["populate", "--preset", "quick", "--dry-run", "--resume"]).success();
+    assert_eq!(resumed.last_line(), "6 configurations");
+    assert!(resumed.stderr.contains("does not look at evidence"), "{resumed:?}");
+}
+
+/// A part of a small plan may be empty: then there is no file to name.
+fn no_file_is_named_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let populate = |part: &str| {
+        let mut command = small_populate(folder.path());
+        Finished::of(command.args(["--partition", part]).output().unwrap()).success().stdout
+    };
+    assert!(!populate("slice:9/9").contains("cache "));
+    assert!(populate("slice:1/9").contains("cache "));
 }
 
 fn help_goes_to_stdout() {

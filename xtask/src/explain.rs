@@ -59,8 +59,10 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit, Failure> {
     let user = user_folder(|name| std::env::var_os(name)).ok();
     let modes = modes_of_process(user.as_deref()).map_err(Failure::usage)?;
     let mut builder = Tuner::builder().modes(modes);
-    if let Some(folder) = &folder {
-        builder = builder.folder(folder);
+    if let Some(folder) = folder {
+        // As a program looks at it: what others can write to does not count.
+        let is_users = user.as_ref() == Some(&folder);
+        builder = if is_users { builder.user_folder(folder) } else { builder.folder(folder) };
     }
     if !arguments.no_embedded {
         builder = builder.embedded();

@@ -10,7 +10,7 @@ use voxtune_tune::pack::{Made, PackPlan, Target};
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, must_exist};
 use crate::kernel_folders::KernelFolders;
 use crate::output;
 
@@ -47,7 +47,10 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
     let out = arguments.folder.resolve()?;
-    let caches = CacheDir::new(arguments.caches.as_deref().unwrap_or(&out));
+    let caches = arguments.caches.as_deref().unwrap_or(&out);
+    // Without winners a pack is made all the same, and nobody would see that they were meant to be in it.
+    must_exist(caches)?;
+    let caches = CacheDir::new(caches);
     let targets = if arguments.archs.is_empty() { &Target::ALL[..] } else { &arguments.archs };
     let toolchain = match arguments.dry_run {
         true => None,

@@ -39,7 +39,7 @@ pub struct RegretArguments {
     populate: Vec<String>,
 }
 
-/// Populate's flags by themselves.
+/// Races that take samples of every candidate alike, for `regret`, by flags of populate
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask regret --",
@@ -60,7 +60,9 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     let against = arguments.against.as_deref().map(read).transpose()?;
     let mut exit = Exit::Success;
     let files = if arguments.samples.is_empty() {
-        let (measured, file) = measure(&arguments.populate)?;
+        let Some((measured, file)) = measure(&arguments.populate)? else {
+            return Ok(Exit::Success);
+        };
         exit = measured;
         vec![file]
     } else {
@@ -99,8 +101,8 @@ fn read(folder: &Path) -> Result<Population, Failure> {
 }
 
 /// Samples every candidate alike, into a scratch folder of its own. Samples of before, maybe of an hour, make room
-/// for those that there are.
-fn measure(flags: &[String]) -> Result<(Exit, PathBuf), Failure> {
+/// for those of a run that was completed alone. `None` after a dry run.
+fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
     const SAMPLES: &str = "oracle.samples";
     let folder = in_target("regret");
     let under_way = folder.join("under-way");
@@ -110,17 +112,24 @@ fn measure(flags: &[String]) -> Result<(Exit, PathBuf), Failure> {
         ["--exhaustive", "--samples", &text(&fresh), "--out", &text(&under_way.join("caches"))]
             .map(str::to_owned);
     let line = std::iter::once("regret".to_owned()).chain(own).chain(flags.iter().cloned());
-    let Measure { arguments } = Measure::try_parse_from(line).map_err(Failure::usage)?;
+    // Help is no failure, and clap tells both apart.
+    let Measure { arguments } = Measure::try_parse_from(line).unwrap_or_else(|error| error.exit());
+    if arguments.is_dry_run() {
+        return populate::run(&arguments).map(|_| None);
+    }
     let failed = |error| Failure::failed(format!("{}: {error}", under_way.display()));
     if under_way.exists() {
         fs::remove_dir_all(&under_way).map_err(failed)?;
     }
     fs::create_dir_all(&under_way).map_err(failed)?;
     let exit = populate::run(&arguments)?;
+    if exit != Exit::Success {
+        return Ok(Some((exit, fresh)));
+    }
     let samples = folder.join(SAMPLES);
     fs::rename(&fresh, &samples).map_err(failed)?;
     fs::remove_dir_all(&under_way).map_err(failed)?;
-    Ok((exit, samples))
+    Ok(Some((exit, samples)))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

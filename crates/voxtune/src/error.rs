@@ -106,6 +106,12 @@ pub enum ConvError {
         /// Where it was to run.
         device: DeviceIdentity,
     },
+    /// A graph was to be recorded where there are none.
+    #[error("graphs are recorded on GPUs, and {device} is none: run the work itself there")]
+    NoGraphs {
+        /// Where it was to be recorded.
+        device: DeviceIdentity,
+    },
     /// The device could not be opened.
     #[error(transparent)]
     Device(#[from] crate::DeviceError),

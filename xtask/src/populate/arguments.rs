@@ -135,7 +135,7 @@ impl PopulateArguments {
         self.algo_mode.as_ref()
     }
 
-    pub(super) const fn is_dry_run(&self) -> bool {
+    pub(crate) const fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 
@@ -222,6 +222,11 @@ impl PopulateArguments {
             retry_quarantined: self.retry_quarantined,
             time_limit: self.time_limit,
         }
+    }
+
+    /// Whether what has valid evidence is passed over.
+    pub(super) fn skips_evidence(&self) -> bool {
+        self.extent() != Extent::Whole
     }
 
     const fn extent(&self) -> Extent {

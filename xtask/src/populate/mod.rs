@@ -16,6 +16,7 @@ use voxtune_shape::grid::Configuration;
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{Density, Direction};
 use voxtune_tune::estimate::{configuration_bytes, human_bytes};
+use voxtune_tune::partition::PART_VARIABLES;
 use voxtune_tune::plan::PlannedCloud;
 use voxtune_tune::samples::SamplesWriter;
 use voxtune_tune::shapes::{Shape, Shapes};
@@ -52,15 +53,18 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         partition.keep(&mut plan, &request.directions);
         let part = plan.configurations.len();
         output::status("Partition", format_args!("{partition}: {part} of {whole} configurations"));
+    } else if let Some(name) = PART_VARIABLES.into_iter().find(|name| variable(name).is_some()) {
+        let text = format!("{name} is set; without --partition env this run takes the whole");
+        output::status("Note", text);
     }
     if arguments.is_dry_run() && !arguments.demands_a_device() {
-        return Ok(dry_run(&plan, &request.directions));
+        return Ok(dry_run(arguments, &plan, &request.directions));
     }
     let start = Instant::now();
     let mut crew = open(arguments)?;
     check_available(crew.lead(), &request.modes, &request.directions)?;
     if arguments.is_dry_run() {
-        return Ok(dry_run(&plan, &request.directions));
+        return Ok(dry_run(arguments, &plan, &request.directions));
     }
     let identity = crew.lead().identity();
     let arch = identity.arch;
@@ -95,7 +99,11 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         output::complain("error", format_args!("samples are not complete: {error}"));
     }
     let decisions = cache.decisions_path(arch);
-    output::result(format_args!("cache {}", decisions.display()));
+    if decisions.exists() {
+        output::result(format_args!("cache {}", decisions.display()));
+    } else {
+        output::status("Note", "nothing was decided, so that there is no cache");
+    }
     output::result(last_line(&summary));
     Ok(if summary.failed == 0 && unsaved.is_none() { Exit::Success } else { Exit::Failure })
 }
@@ -161,10 +169,13 @@ fn last_line(summary: &Summary) -> String {
     )
 }
 
-fn dry_run(plan: &Plan, directions: &[Direction]) -> Exit {
+fn dry_run(arguments: &PopulateArguments, plan: &Plan, directions: &[Direction]) -> Exit {
     for planned in &plan.configurations {
         let clouds: Vec<&str> = planned.clouds.iter().map(|cloud| cloud.label()).collect();
         output::result(format_args!("{}  {}", planned.configuration, clouds.join(", ")));
+    }
+    if arguments.skips_evidence() {
+        output::status("Note", "a dry run does not look at evidence: some of these may be skipped");
     }
     let peak = plan.configurations.iter().map(|planned| configuration_bytes(planned, directions));
     output::status("Peak memory", human_bytes(peak.max().unwrap_or(0)));

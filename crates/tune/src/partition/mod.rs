@@ -71,12 +71,14 @@ pub enum PartitionError {
     )]
     NotInEnvironment,
     /// A variable is set, and one that belongs to it is not.
-    #[error("{given} is set and {lacking} is not: set it to the number of parts")]
+    #[error("{given} is set and {lacking} is not: set it to {what}")]
     Lacks {
         /// The variable that is set.
         given: &'static str,
         /// The one that is not.
         lacking: &'static str,
+        /// What it is.
+        what: &'static str,
     },
     /// A variable is no number.
     #[error("{variable} is `{found}`: expected a whole number")]
@@ -118,6 +120,10 @@ pub enum PartitionError {
 /// `strategy.job-index`.
 const INDEX: &str = "VOXTUNE_PARTITION_INDEX";
 
+/// The variables by which a scheduler may say which part a process is, those of voxtune itself and of
+/// Kubernetes: a Slurm array may have been made for something else.
+pub const PART_VARIABLES: [&str; 2] = [INDEX, "JOB_COMPLETION_INDEX"];
+
 /// The number of parts, for schedulers that do not tell: GitHub's `strategy.job-total`, the
 /// `completions` of a Kubernetes job.
 const TOTAL: &str = "VOXTUNE_PARTITION_TOTAL";
@@ -155,6 +161,7 @@ impl Partition {
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, PartitionError> {
+        const PARTS: &str = "the number of parts";
         let number = |name: &'static str| -> Result<Option<usize>, PartitionError> {
             let Some(text) = variable(name).filter(|text| !text.is_empty()) else {
                 return Ok(None);
@@ -162,20 +169,20 @@ impl Partition {
             let parsed = text.trim().parse();
             parsed.map(Some).map_err(|_| PartitionError::NotANumber { variable: name, found: text })
         };
-        for given in [INDEX, "JOB_COMPLETION_INDEX"] {
+        for given in PART_VARIABLES {
             if let Some(index) = number(given)? {
-                let lacking = PartitionError::Lacks { given, lacking: TOTAL };
-                let count = number(TOTAL)?.ok_or(lacking)?;
+                let lacks = PartitionError::Lacks { given, lacking: TOTAL, what: PARTS };
+                let count = number(TOTAL)?.ok_or(lacks)?;
                 return Self::checked(given, index, count);
             }
         }
         const TASK: &str = "SLURM_ARRAY_TASK_ID";
         let Some(task) = number(TASK)? else { return Err(PartitionError::NotInEnvironment) };
-        let of_array = |lacking: &'static str| {
-            number(lacking)?.ok_or(PartitionError::Lacks { given: TASK, lacking })
+        let of_array = |lacking: &'static str, what| {
+            number(lacking)?.ok_or(PartitionError::Lacks { given: TASK, lacking, what })
         };
-        let count = of_array("SLURM_ARRAY_TASK_COUNT")?;
-        let min = of_array("SLURM_ARRAY_TASK_MIN")?;
+        let count = of_array("SLURM_ARRAY_TASK_COUNT", PARTS)?;
+        let min = of_array("SLURM_ARRAY_TASK_MIN", "the least number of the array")?;
         let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1);
         let max = number("SLURM_ARRAY_TASK_MAX")?.unwrap_or(task);
         let offset = task.checked_sub(min).filter(|offset| step > 0 && offset % step == 0);

@@ -148,7 +148,11 @@ fn half_a_scheduler_is_refused() {
         (vec![("JOB_COMPLETION_INDEX", "0")], TOTAL),
         (vec![(INDEX, "2"), (TOTAL, "2")], "part 2"),
         (vec![(INDEX, "x"), (TOTAL, "2")], "`x`"),
-        (vec![("SLURM_ARRAY_TASK_ID", "1")], "SLURM_ARRAY_TASK_COUNT"),
+        (vec![("SLURM_ARRAY_TASK_ID", "1")], "SLURM_ARRAY_TASK_COUNT is not: set it to the number"),
+        (
+            vec![("SLURM_ARRAY_TASK_ID", "1"), ("SLURM_ARRAY_TASK_COUNT", "2")],
+            "SLURM_ARRAY_TASK_MIN is not: set it to the least number",
+        ),
     ] {
         let error = from(&variables).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

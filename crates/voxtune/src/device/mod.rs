@@ -322,7 +322,8 @@ impl Device {
         &self,
         work: impl FnOnce() -> Result<(), ConvError>,
     ) -> Result<Graph, ConvError> {
-        let cuda = self.cuda().ok_or(CudaError::NotOnDevice { what: "a graph" })?;
+        let no_graphs = || ConvError::NoGraphs { device: self.identity().clone() };
+        let cuda = self.cuda().ok_or_else(no_graphs)?;
         cuda.device().capture(work)
     }
 
