@@ -309,8 +309,8 @@ impl PlannedCloud {
         }
     }
 
-    /// Fewer voxels that lie in the same way: a smaller generated cloud, or a contiguous part of a
-    /// file's.
+    /// So many voxels that lie in the same way: a generated cloud, or a contiguous part of a file's, of which
+    /// there are as many as the [file has](Self::sample_rows).
     ///
     /// # Errors
     /// If the generator refuses the count.
@@ -320,13 +320,23 @@ impl PlannedCloud {
         batch_size: usize,
         seed: u64,
     ) -> Result<Vec<Voxel>, CloudError> {
-        let rows = rows.min(self.voxels());
+        let rows = self.sample_rows(rows);
         match self {
             Self::Generated { generator, .. } => generate(*generator, rows, batch_size, seed),
             Self::File(file) => {
                 let start = (file.cells.len() - rows) / 2;
                 Ok(file.cells[start..start + rows].to_vec())
             }
+        }
+    }
+
+    /// How many voxels a [sample](Self::sample) of so many has. A generated cloud has as many as are wanted,
+    /// however few are measured: what is verified on a cloud of one voxel is verified for none larger.
+    #[must_use]
+    pub fn sample_rows(&self, wanted: usize) -> usize {
+        match self {
+            Self::Generated { .. } => wanted,
+            Self::File(file) => wanted.min(file.cells.len()),
         }
     }
 
@@ -426,6 +436,17 @@ mod tests {
         let plan = Plan::new(&request).unwrap();
         let clouds: Vec<usize> = plan.configurations.iter().map(|c| c.clouds.len()).collect();
         assert_eq!(clouds, [2, 2, 2, 1, 1, 1]);
+    }
+
+    /// Verdicts are asked for once, whichever size comes first.
+    #[test]
+    fn a_small_cloud_is_verified_on_a_large_one() {
+        let small = PlannedCloud::Generated { generator: Generator::Uniform, voxels: 1 };
+        assert_eq!(small.sample(600, 1, 0).unwrap().len(), 600);
+        let cells = small.sample(40, 1, 0).unwrap();
+        let file = PlannedCloud::File(Arc::new(FileCloud::given("scan", cells)));
+        assert_eq!((file.sample_rows(600), file.sample_rows(7)), (40, 7));
+        assert_eq!(file.sample(600, 1, 0).unwrap().len(), 40);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Right or wrong, by the worst element.
 //!
-//! Every candidate computes a smaller problem of the same layer twice into a poisoned result, and
-//! every element is compared with float64 computed from the same rounded inputs. Then it computes
+//! Every candidate computes a problem of the same layer twice into a poisoned result, as large as float64
+//! allows whatever the size that is measured, and every element is compared with float64 computed from the
+//! same rounded inputs. Then it computes
 //! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU, whoever is
 //! to win is compared with the verified default on the problem of the race, too: see [`crate::at_scale`].
 
@@ -68,7 +69,7 @@ pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
 pub fn problem_flops(device: &Device, operation: &Operation, cloud: &PlannedCloud) -> f64 {
     let row_flops =
         operation.flops(1) as f64 * cloud.expected_pairs_per_row(operation.kernel.volume());
-    Effort::on(device).rows(row_flops).min(cloud.voxels()) as f64 * row_flops
+    cloud.sample_rows(Effort::on(device).rows(row_flops)) as f64 * row_flops
 }
 
 /// Why a candidate may not compete.
