@@ -221,12 +221,15 @@ impl Executor {
             Place::Worker(worker) => {
                 if !worker.is_running() {
                     worker.restart()?;
-                    if let Some(job) = job {
+                    let begun = job.map_or(Ok(()), |job| {
                         worker.begin(job, interrupt)?;
-                        if !self.ahead.is_empty() {
-                            worker.compile(&self.ahead, interrupt)?;
+                        if self.ahead.is_empty() {
+                            return Ok(());
                         }
-                    }
+                        worker.compile(&self.ahead, interrupt).map(|_| ())
+                    });
+                    // One without its job would be asked for what it does not know.
+                    begun.inspect_err(|_| worker.end())?;
                 }
                 Ok(Ready::Worker(worker))
             }

@@ -1,6 +1,6 @@
 //! What a worker is doing, by its own words, and who is to blame when it stops.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use voxtune_cache::Reason;
 use voxtune_shape::AlgoId;
@@ -10,16 +10,24 @@ use super::protocol::Message;
 use crate::candidate::Candidate;
 use crate::executor::Loss;
 
+/// How long a look takes at most on a busy host.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
 /// What runs in the worker, by its own words.
-#[derive(Default)]
 pub(super) struct Scene {
     field: Vec<Candidate>,
     running: Option<usize>,
-    since: Option<Instant>,
-    limit: Option<Duration>,
+    limit: Duration,
+    /// For how long it was listened to in vain.
+    silent: Duration,
 }
 
 impl Scene {
+    /// Before the worker has said anything, for which it has so long.
+    pub(super) const fn new(limit: Duration) -> Self {
+        Self { field: Vec::new(), running: None, limit, silent: Duration::ZERO }
+    }
+
     pub(super) fn turn(&mut self, message: Message) {
         match message {
             Message::Field(candidates) => self.field = candidates,
@@ -30,11 +38,17 @@ impl Scene {
     }
 
     fn begin(&mut self, running: Option<usize>, limit: Duration) {
-        (self.running, self.since, self.limit) = (running, Some(Instant::now()), Some(limit));
+        (self.running, self.limit, self.silent) = (running, limit, Duration::ZERO);
     }
 
-    pub(super) fn time_left(&self) -> Option<Duration> {
-        Some(self.limit?.saturating_sub(self.since?.elapsed()))
+    pub(super) fn time_left(&self) -> Duration {
+        self.limit.saturating_sub(self.silent)
+    }
+
+    /// Nothing was heard while this process listened for so long. Time in which it did not, since somebody
+    /// stopped it, is nobody's fault: a look that took long counts as one of [`LONGEST_LOOK`].
+    pub(super) fn heard_nothing_for(&mut self, time: Duration) {
+        self.silent += time.min(LONGEST_LOOK);
     }
 
     fn candidate(&self) -> Option<Candidate> {
@@ -43,10 +57,10 @@ impl Scene {
 
     /// The loss of what runs, if it has overrun its limit.
     pub(super) fn hung(&self) -> Option<Loss> {
-        if !self.time_left()?.is_zero() {
+        if !self.time_left().is_zero() {
             return None;
         }
-        let seconds = self.limit?.as_secs_f64();
+        let seconds = self.limit.as_secs_f64();
         Some(Loss {
             candidate: self.candidate(),
             reason: Reason::Timeout,
@@ -72,8 +86,13 @@ mod tests {
 
     #[test]
     fn whoever_overruns_its_limit_is_named() {
-        let mut scene = Scene::default();
-        assert_eq!(scene.hung(), None, "nothing was said yet, so nothing can be late");
+        let mut scene = Scene::new(Duration::from_secs(2));
+        assert_eq!(scene.hung(), None);
+        // Stopped for a minute, and at work again.
+        scene.heard_nothing_for(Duration::from_secs(60));
+        assert_eq!(scene.hung(), None);
+        scene.heard_nothing_for(Duration::from_secs(1));
+        assert_eq!(scene.hung().unwrap().candidate, None, "it never said what it does");
         let candidate = |name: &str| Candidate {
             id: name.parse().unwrap(),
             kernel_hash: voxtune::KernelHash::new(1),

@@ -29,6 +29,9 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// kernel of the kernel map may have to be compiled.
 const OPEN_WITHIN: Duration = Duration::from_secs(300);
 
+/// How long a worker gets to say what it does at a command: before it does, it may read scans again.
+const BEGIN_WITHIN: Duration = Duration::from_secs(600);
+
 /// How long a worker that has fallen silent gets to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -108,6 +111,11 @@ impl Worker {
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.child.id())
+    }
+
+    /// Ends the process, until it is needed again.
+    pub(crate) fn end(&mut self) {
+        self.running = None;
     }
 
     /// Starts the process again.
@@ -226,7 +234,7 @@ impl Running {
     }
 
     fn call(&mut self, command: &Command, interrupt: &AtomicBool) -> Result<Answer, Trouble> {
-        let mut scene = Scene::default();
+        let mut scene = Scene::new(BEGIN_WITHIN);
         if self.send(command).is_err() {
             return Err(Trouble::Lost(scene.ended(self.ending())));
         }
@@ -234,14 +242,15 @@ impl Running {
             if interrupt.load(Ordering::Relaxed) {
                 return Err(Trouble::Interrupted);
             }
-            let wait = scene.time_left().map_or(GLANCE, |left| left.min(GLANCE));
-            match self.messages.recv_timeout(wait) {
+            let start = Instant::now();
+            match self.messages.recv_timeout(scene.time_left().min(GLANCE)) {
                 Ok(Message::Answer(answer)) => return Ok(answer),
                 Ok(Message::Lost { candidate, reason, detail }) => {
                     return Err(Trouble::Lost(scene.lost(candidate.as_ref(), reason, detail)));
                 }
                 Ok(message) => scene.turn(message),
                 Err(RecvTimeoutError::Timeout) => {
+                    scene.heard_nothing_for(start.elapsed());
                     if let Some(loss) = scene.hung() {
                         return Err(Trouble::Lost(loss));
                     }
