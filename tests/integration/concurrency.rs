@@ -1,13 +1,43 @@
 //! Several processes that write into one file at once.
 
+use std::fs::File;
 use std::process::Stdio;
 
+use voxtune_tune::report::Event;
+
 use crate::command::xtask;
+use crate::faulty::{Fault, Injected, spec};
+use crate::injected::Run;
 use crate::populating::evidence;
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("concurrency::eight_processes_lose_nothing", eight_processes_lose_nothing);
+    suite.test("concurrency::a_long_writer_costs_nothing", a_long_writer_costs_nothing);
+}
+
+/// Somebody holds the lock for longer than a run waits for it, and lets it go before the end.
+fn a_long_writer_costs_nothing() {
+    let mut run = Run::small();
+    run.request.grid.voxels = vec![500, 1_000, 2_000];
+    let lock = || {
+        let files = std::fs::read_dir(run.folder()).unwrap().map(|file| file.unwrap().path());
+        let mut locks = files.filter(|path| path.extension().is_some_and(|end| end == "lock"));
+        let file = File::open(locks.next().unwrap()).unwrap();
+        file.lock().unwrap();
+        file
+    };
+    let mut held = None;
+    let ended = run.watched_in_worker(
+        &spec(&[Injected::new("plain", Fault::None).default()]),
+        &mut |event| match event {
+            Event::ConfigurationStarted { index: 0, .. } => held = Some(lock()),
+            Event::ConfigurationStarted { index: 2, .. } => held = None,
+            _ => {}
+        },
+    );
+    assert_eq!((ended.summary.measured, ended.summary.failed), (3, 0));
+    assert_eq!(evidence(run.folder()).len(), 3);
 }
 
 fn eight_processes_lose_nothing() {

@@ -54,7 +54,12 @@ impl Ledger {
         std::mem::take(&mut self.unsaved)
     }
 
-    /// It was saved, and that took so long.
+    /// It could not be saved, and waits again, before what has come since.
+    pub(crate) fn put_back(&mut self, unsaved: Vec<Unsaved>) {
+        self.unsaved.splice(..0, unsaved);
+    }
+
+    /// It was saved, or that was tried, and that took so long.
     pub(crate) fn saved(&mut self, cost: Duration) {
         (self.saved_at, self.cost) = (Instant::now(), cost);
     }

@@ -248,10 +248,12 @@ impl Desk<'_> {
             }
             Note::ConfigurationEnded { index, ended } => {
                 self.ended(index, ended);
-                if self.ledger.is_due()
-                    && let Err(error) = self.save()
-                {
-                    self.fail(error);
+                if self.ledger.is_due() {
+                    match self.save() {
+                        // Whoever writes now ends some time; what waits is saved then, or at the end.
+                        Ok(()) | Err(PopulateError::Cache(CacheError::Locked { .. })) => {}
+                        Err(error) => self.fail(error),
+                    }
                 }
             }
             Note::GivenUp { error, unfinished } => {
@@ -289,12 +291,20 @@ impl Desk<'_> {
     fn save(&mut self) -> Result<(), PopulateError> {
         let unsaved = self.ledger.take();
         let start = Instant::now();
-        let reports: Vec<Vec<EntryReport>> = if unsaved.iter().any(|one| !one.measured.is_empty()) {
-            self.update(&unsaved)?
+        let updated = if unsaved.iter().any(|one| !one.measured.is_empty()) {
+            self.update(&unsaved)
         } else {
-            unsaved.iter().map(|_| Vec::new()).collect()
+            Ok(unsaved.iter().map(|_| Vec::new()).collect())
         };
         let cost = start.elapsed();
+        let reports: Vec<Vec<EntryReport>> = match updated {
+            Ok(reports) => reports,
+            Err(error) => {
+                self.ledger.put_back(unsaved);
+                self.ledger.saved(cost);
+                return Err(error);
+            }
+        };
         self.summary.spent.write += cost;
         self.ledger.saved(cost);
         for (one, reports) in unsaved.iter().zip(&reports) {
