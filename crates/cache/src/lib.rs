@@ -61,6 +61,6 @@ pub use invalid::InvalidRecord;
 pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
 pub use replace::replace;
-pub use store::{CacheDir, SetAside, Update};
+pub use store::{CacheDir, SetAside, Update, create_folder};
 pub use table::{DecisionId, DeviceId, Table};
 pub use timing::{Interval, Timing};

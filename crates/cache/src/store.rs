@@ -186,7 +186,10 @@ impl CacheDir {
 
 /// Creates a folder that is not there, with those above it. Nobody else may write to it, whatever the
 /// process's mask is: a runtime trusts a user's own folder alone.
-fn create_folder(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// If the system refuses.
+pub fn create_folder(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use voxtune::{CacheRegime, Miss, TuneError, TuneOnMiss};
-use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update};
+use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update, create_folder};
 use voxtune_shape::grid::{ChannelPair, Configuration};
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoId, Arch, DeviceIdentity, ShapeKey};
@@ -202,7 +202,7 @@ impl TuningLock {
         let path = folder.join(format!("{arch}.tuning.lock"));
         let failed =
             |detail: String| TuneNowError::Lock { path: path.display().to_string(), detail };
-        std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
+        create_folder(folder).map_err(|error| failed(error.to_string()))?;
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(|error| failed(error.to_string()))?;
