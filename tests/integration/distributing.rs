@@ -167,6 +167,17 @@ fn merging_tells_who_won() {
     }
     let inspected = run(&["inspect", &out]).success();
     assert!(inspected.stdout.contains(&format!("from {}", file(&a))), "{inspected:?}");
+
+    // Damaged names are set aside, and keep nobody from merging.
+    let path = CacheDir::new(&far).provenance_path(arch);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    run(&["merge", &a, "-o", &far]).success();
+    let aside = format!("{}.corrupt-1", path.display());
+    assert_eq!(fs::read(aside).unwrap(), bytes);
+    assert!(CacheDir::new(&far).read_provenance(arch).is_ok());
 }
 
 fn a_bad_input_changes_nothing() {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use voxtune::Arch;
-use voxtune_cache::{CacheDir, Conflict, Evidence, Outcome, Provenance, Record, conflicts};
+use voxtune_cache::{
+    CacheDir, CacheError, Conflict, Evidence, Outcome, Provenance, Record, conflicts,
+};
 
 use crate::duration::fine;
 use crate::exit::{Exit, Failure};
@@ -117,7 +119,11 @@ fn is_same(left: &Path, right: &Path) -> bool {
 
 fn merge(target: &CacheDir, input: Input) -> Result<Merged, Failure> {
     let Input { arch, folder, evidence, provenance } = input;
-    let ours = target.read_provenance(arch).map_err(Failure::failed)?;
+    let ours = match target.read_provenance(arch) {
+        // It only names origins, and is set aside when the next ones are added.
+        Err(CacheError::Corrupt { .. }) => Provenance::default(),
+        other => other.map_err(Failure::failed)?,
+    };
     let update = target.update(arch, LOCK_WAIT, |stored| {
         let conflicts = conflicts(stored, &evidence);
         let (entries_before, entries_added) = (stored.len(), evidence.len());

@@ -63,16 +63,17 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, CacheError> {
 }
 
 /// Deletes what writers that were killed left of their temporary files. Only for the holder of the
-/// lock that all writers of these names take.
+/// lock that all writers of these names take; those of kernel packs, which lie in the same folder, take none.
 pub(crate) fn sweep_temporaries(folder: &Path, stem: &str) {
-    let prefix = format!(".{stem}.");
+    let (prefix, packs) = (format!(".{stem}."), format!(".{stem}.kernels."));
     let Ok(files) = fs::read_dir(folder) else { return };
     for file in files.flatten() {
         let name = file.file_name();
         let ours = name
             .to_str()
             .is_some_and(|name| name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX));
-        if ours {
+        let of_pack = name.to_str().is_some_and(|name| name.starts_with(&packs));
+        if ours && !of_pack {
             // Residue harms nothing, so a file that cannot be deleted is no failure.
             _ = fs::remove_file(file.path());
         }
@@ -118,6 +119,20 @@ mod tests {
         assert!(matches!(error, CacheError::Io { action: "replace the file", .. }), "{error}");
         assert_eq!(fs::read(path.join("inside")).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn residue_is_swept_and_no_pack_that_is_being_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [".sm_90.msgpack.a.tmp", ".sm_90.evidence.msgpack.b.tmp"];
+        let others = [".sm_90.kernels.c.tmp", ".sm_80.msgpack.d.tmp", "sm_90.msgpack"];
+        for name in names.iter().chain(&others) {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        sweep_temporaries(folder.path(), "sm_90");
+        let left = |name: &&&str| folder.path().join(name).exists();
+        assert_eq!(names.iter().filter(left).count(), 0);
+        assert_eq!(others.iter().filter(left).count(), others.len());
     }
 
     #[test]

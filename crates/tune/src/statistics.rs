@@ -38,6 +38,14 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
 /// How many of the smallest values may be left out so that a fair coin shows at most that many
 /// heads with a probability of at most 2.5 %.
 fn order_statistic_rank(len: usize) -> usize {
+    /// Beyond so many the tail of the binomial is that of a normal distribution, and the least probability is none
+    /// that a number can hold.
+    const MANY: usize = 500;
+    const NORMAL_QUANTILE: f64 = 1.959_964;
+    if len > MANY {
+        let len = len as f64;
+        return (NORMAL_QUANTILE.mul_add(-len.sqrt(), len) / 2.0).floor() as usize;
+    }
     let mut probability = 0.5_f64.powi(i32::try_from(len).unwrap_or(i32::MAX));
     let mut tail = probability;
     let mut rank = 0;
@@ -75,5 +83,17 @@ mod tests {
             assert_eq!(interval.low, f64::from(dropped), "{len}");
             assert_eq!(interval.high, f64::from(len - 1 - dropped), "{len}");
         }
+    }
+
+    /// The probability of nothing but tails is less than any number from 1,075 on.
+    #[test]
+    fn intervals_of_many_go_on_where_the_table_ends() {
+        let dropped = |len: usize| {
+            let values: Vec<f64> = (0..len).map(|value| value as f64).collect();
+            median_interval(&values).unwrap().low
+        };
+        assert!((dropped(500) - dropped(501)).abs() <= 1.0);
+        assert_eq!(dropped(1_080), 507.0);
+        assert_eq!(dropped(10_000), 4_902.0);
     }
 }

@@ -214,7 +214,8 @@ impl Partition {
 pub(crate) fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
     let mut dearest_first: Vec<usize> = (0..costs.len()).collect();
     dearest_first.sort_by_key(|&job| (Reverse(costs[job]), job));
-    let mut loads = vec![0_u128; parts.max(1)];
+    // More parts than jobs stay empty, and take no memory.
+    let mut loads = vec![0_u128; parts.min(costs.len()).max(1)];
     let mut part_of = vec![0; costs.len()];
     for job in dearest_first {
         let lightest = (0..loads.len()).min_by_key(|&part| (loads[part], part)).unwrap_or(0);

@@ -141,6 +141,13 @@ fn schedulers() {
 }
 
 #[test]
+fn more_parts_than_jobs_stay_empty() {
+    assert_eq!(divide(&[5, 7, 6], usize::MAX), [2, 0, 1]);
+    assert_eq!(divide(&[5, 7, 6], 3), [2, 0, 1]);
+    assert!(divide(&[], usize::MAX).is_empty());
+}
+
+#[test]
 fn half_a_scheduler_is_refused() {
     assert_eq!(from(&[]), Err(PartitionError::NotInEnvironment));
     assert_eq!(from(&[(INDEX, "")]), Err(PartitionError::NotInEnvironment));

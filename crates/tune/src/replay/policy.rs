@@ -100,6 +100,9 @@ impl SearchPolicy {
     }
 }
 
+/// More samples than anybody has recorded.
+const MOST_ROUNDS: usize = 100_000;
+
 impl FromStr for SearchPolicy {
     type Err = MalformedPolicy;
 
@@ -118,8 +121,10 @@ impl FromStr for SearchPolicy {
                 return Err(malformed(format!("`{part}` does not fit")));
             }
         }
-        if policy.search == Search::Rounds(0) {
-            return Err(malformed("it needs :samples=N of at least 1".to_owned()));
+        if let Search::Rounds(samples) = policy.search
+            && !(1..=MOST_ROUNDS).contains(&samples)
+        {
+            return Err(malformed(format!("it needs :samples=N of 1 to {MOST_ROUNDS}")));
         }
         Ok(policy)
     }
@@ -230,6 +235,7 @@ mod tests {
             "anneal",
             "rounds",
             "rounds:samples=0",
+            "rounds:samples=1000000000000000000",
             "race:samples=x",
             "race:hopeless=0.5",
             "race:hopeless=NaN",

@@ -15,8 +15,8 @@
 //! | `direction` | `forward`, `dgrad` or `wgrad` | all three |
 //! | `pairs` | pairs of the kernel map | the clouds decide |
 //!
-//! Other fields of a line are what a journal notes beside, and are passed over; `device`, which may
-//! hold blanks, ends a line.
+//! What a journal notes beside is passed over; `device`, which may hold blanks, ends a line. Other fields are
+//! refused.
 
 mod json;
 mod text;
