@@ -152,6 +152,27 @@ mod tests {
         assert_eq!(evidence, committed(&[first]).1);
     }
 
+    /// Other code of the winner was measured, and today's is in quarantine: who meets the default again without it
+    /// takes its place.
+    #[test]
+    fn code_of_before_does_not_outlive_the_quarantine_of_todays() {
+        let quarantine = |hash| Record {
+            outcome: Outcome::Quarantined {
+                reason: Reason::WrongResult,
+                detail: "wrong".to_owned(),
+            },
+            ..record("b", hash, 1)
+        };
+        let (_, mut evidence) = committed(&[&[("a", 1, 1000), ("b", 1, 800)]]);
+        evidence.insert(entry(), quarantine(2)).unwrap();
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
+        let mut today = measured(&[("a", 1, 1000)]);
+        today.records.push(quarantine(2));
+        assert_eq!(commit(&mut evidence, &today).unwrap(), Committed::Replaced);
+        assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "a");
+        assert_eq!(evidence.records(&entry()).unwrap().len(), 2);
+    }
+
     #[test]
     fn a_busy_machine_does_not_unseat_a_winner() {
         let with_ratio = |algo: &str, median_us: u64, low, high| {

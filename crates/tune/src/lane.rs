@@ -1,5 +1,6 @@
 //! One worker's way through a run: configuration after configuration, as they are handed out.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -16,7 +17,7 @@ use crate::plan::Request;
 use crate::populate::{Populate, PopulateError};
 use crate::queue::Queue;
 use crate::report::Outcome;
-use crate::select::{Selection, Wish, is_comparable, select};
+use crate::select::{Selection, Wish, disproved, is_comparable, select};
 use crate::session::PreparedEntry;
 use crate::spent::Spent;
 use crate::trial::{Losses, Trial};
@@ -235,7 +236,11 @@ impl<'a> Lane<'a> {
             trial.avoid_quarantined(stored);
         }
         let (losses, interrupt) = (&self.shared.losses, self.populate.interrupt);
-        let measured = trial.run(self.executor, losses, interrupt, self.tell)?;
+        let mut measured = trial.run(self.executor, losses, interrupt, self.tell)?;
+        // Said again, so that other code of theirs does not outlive it.
+        let raced: BTreeSet<AlgoId> = measured.records.iter().map(|one| one.algo.clone()).collect();
+        let said_again = disproved(stored, entry).filter(|record| !raced.contains(&record.algo));
+        measured.records.extend(said_again.cloned());
         // Whoever needs a kernel that is not there yet waits for it while an entry is prepared.
         spent.clouds = spent.clouds.saturating_sub(measured.spent.compile);
         *spent += measured.spent;

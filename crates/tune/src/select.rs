@@ -61,10 +61,11 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
         candidates.into_iter().map(|one| one.id.clone()).collect()
     };
     let new = names(entry.pool.iter().filter(lacking).collect());
-    if wish.extent != Extent::Whole && new.is_empty() {
+    let incumbent = winner(stored, &entry.key);
+    let disproved = disproved(stored, entry).any(|record| incumbent.as_ref() == Some(&record.algo));
+    if wish.extent != Extent::Whole && new.is_empty() && !disproved {
         return Selection::Nothing;
     }
-    let incumbent = winner(stored, &entry.key);
     let mut all = names(entry.pool.iter().filter(allowed).collect());
     if all.is_empty() {
         return Selection::Nothing;
@@ -82,6 +83,20 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
     let due = |id: &&AlgoId| new.contains(id) || leaders.contains(id);
     let some: Vec<AlgoId> = all.iter().filter(due).cloned().collect();
     if some.len() == all.len() { Selection::Race(all) } else { Selection::TopUp { some, all } }
+}
+
+/// The quarantines of today's code beside measurements of other code of the same algorithm, as a merge with a
+/// machine of another release brings them together. What is stored would let it win.
+pub(crate) fn disproved<'s>(
+    stored: &'s Evidence,
+    entry: &PreparedEntry,
+) -> impl Iterator<Item = &'s Record> {
+    let records = stored.records(&entry.key);
+    let of_today = entry.pool.iter().filter_map(move |one| records?.get(&one.id, one.kernel_hash));
+    of_today.filter(|record| is_quarantine(record)).filter(move |record| {
+        let versions = records.into_iter().flat_map(Records::iter);
+        versions.into_iter().any(|other| other.algo == record.algo && !is_quarantine(other))
+    })
 }
 
 /// The stored winner, whoever is near enough to have been one, and the default. Everyone else was so
@@ -210,6 +225,26 @@ mod tests {
             let Selection::TopUp { some, .. } = selection else { panic!("{selection:?}") };
             assert_eq!(names(&some), ["default", "first", "near", "far"]);
         }
+    }
+
+    /// The winner of a merge is of other code than today's, which is known to be wrong.
+    #[test]
+    fn a_winner_whose_code_of_today_is_wrong_has_to_be_followed() {
+        let mut stored = stored(&[]);
+        stored.insert(key(), record("first", 2, None)).unwrap();
+        let today = entry(&["first"]);
+        let disproved: Vec<_> = disproved(&stored, &today).map(|one| one.algo.as_str()).collect();
+        assert_eq!(disproved, ["first"]);
+        for extent in [Extent::Missing, Extent::New, Extent::Whole] {
+            let (Selection::Race(some) | Selection::TopUp { some, .. }) =
+                select(wish(extent, false), &stored, &today)
+            else {
+                panic!("{extent:?} leaves it")
+            };
+            assert!(!names(&some).contains(&"first"), "{some:?}");
+        }
+        // It says nothing of another's entry, nor of the code that was measured.
+        assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
     }
 
     #[test]
