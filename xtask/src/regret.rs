@@ -101,11 +101,12 @@ fn read(folder: &Path) -> Result<Population, Failure> {
 }
 
 /// Samples every candidate alike, into a scratch folder of its own. Samples of before, maybe of an hour, make room
-/// for those of a run that was completed alone. `None` after a dry run.
+/// for those of a run that was completed alone; others lie beside them. `None` after a dry run.
 fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
     const SAMPLES: &str = "oracle.samples";
     let folder = in_target("regret");
-    let under_way = folder.join("under-way");
+    // Two runs at a time measure badly, and lose nothing.
+    let under_way = folder.join(format!("under-way-{}", std::process::id()));
     let fresh = under_way.join(SAMPLES);
     let text = |path: &Path| path.display().to_string();
     let own =
@@ -118,18 +119,15 @@ fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
         return populate::run(&arguments).map(|_| None);
     }
     let failed = |error| Failure::failed(format!("{}: {error}", under_way.display()));
-    if under_way.exists() {
-        fs::remove_dir_all(&under_way).map_err(failed)?;
-    }
     fs::create_dir_all(&under_way).map_err(failed)?;
-    let exit = populate::run(&arguments)?;
-    if exit != Exit::Success {
-        return Ok(Some((exit, fresh)));
-    }
-    let samples = folder.join(SAMPLES);
-    fs::rename(&fresh, &samples).map_err(failed)?;
+    let measured = populate::run(&arguments).and_then(|exit| {
+        let complete = exit == Exit::Success;
+        let samples = folder.join(if complete { SAMPLES } else { "incomplete.samples" });
+        fs::rename(&fresh, &samples).map_err(failed)?;
+        Ok((exit, samples))
+    });
     fs::remove_dir_all(&under_way).map_err(failed)?;
-    Ok(Some((exit, samples)))
+    measured.map(Some)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
