@@ -22,6 +22,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("crew::two_do_what_one_does_in_about_half_the_time", half_the_time);
     suite.test("crew::a_crash_costs_its_candidate_alone", a_crash_costs_its_candidate_alone);
     suite.test("crew::a_lost_device_leaves_its_work_to_the_others", a_lost_device);
+    suite.test("crew::a_device_that_is_lost_in_the_trial_costs_itself", a_lost_lead);
     suite.test("crew::the_last_lost_device_ends_the_run", the_last_lost_device);
     suite.test("crew::an_interrupt_ends_all", an_interrupt_ends_all);
     suite.test("crew::devices_of_two_kinds_are_refused", two_kinds);
@@ -107,6 +108,22 @@ fn a_lost_device() {
     assert!(ended.given_up[0].contains("fallen off the bus"), "{:?}", ended.given_up);
     // Elsewhere the candidate that ran last is as good as any.
     assert_eq!(keys(run.folder()).len(), 8);
+    assert_eq!(evidence(run.folder()).quarantine().count(), 0);
+}
+
+/// The first device goes in the trial before the first configuration.
+fn a_lost_lead() {
+    let folder = tempfile::tempdir().unwrap();
+    let healthy = spec(&[
+        Injected::new("plain", Fault::TakesDeviceAway).default(),
+        Injected::new("other", Fault::None),
+    ]);
+    let run = sizes(4);
+    let specs = [with_folder(healthy.clone(), folder.path()), healthy];
+    let ended = run.in_workers(&specs, &mut |_| ());
+    assert_eq!((ended.summary.measured, ended.summary.failed), (4, 0), "{:?}", ended.outcomes);
+    assert_eq!((ended.entries, ended.given_up.len()), (4, 1));
+    assert!(ended.given_up[0].contains("fallen off the bus"), "{:?}", ended.given_up);
     assert_eq!(evidence(run.folder()).quarantine().count(), 0);
 }
 

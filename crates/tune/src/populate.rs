@@ -113,11 +113,23 @@ impl Populate<'_> {
         let start = Instant::now();
         desk.update(&[])?;
         desk.ledger.saved(start.elapsed());
-        match desk.prepare_run(lead) {
-            Ok(estimate) => desk.run(&estimate, lead, others),
-            Err(Failure::Interrupted) => {}
-            Err(Failure::Lane(error)) => return Err(error),
-            Err(Failure::Configuration(why)) => return Err(PopulateError::SetUp(why)),
+        let (mut lead, mut others) = (lead, others);
+        loop {
+            let error = match desk.prepare_run(lead) {
+                Ok(estimate) => {
+                    desk.run(&estimate, lead, others);
+                    break;
+                }
+                Err(Failure::Interrupted) => break,
+                Err(Failure::Lane(error)) => error,
+                Err(Failure::Configuration(why)) => PopulateError::SetUp(why),
+            };
+            // What the first cannot do, another may.
+            let Some((next, rest)) = std::mem::take(&mut others).split_first_mut() else {
+                return Err(error);
+            };
+            (lead, others) = (next, rest);
+            desk.lane_gives_up(&error);
         }
         // Whatever ended the run: what was measured before is worth keeping.
         desk.save()?;
@@ -257,9 +269,8 @@ impl Desk<'_> {
                 }
             }
             Note::GivenUp { error, unfinished } => {
-                self.lanes -= 1;
-                if self.lanes > 0 {
-                    self.observer.event(&Event::LaneGivenUp { why: &error.to_string() });
+                if self.lanes > 1 {
+                    self.lane_gives_up(&error);
                     return;
                 }
                 if let Some((index, ended)) = unfinished {
@@ -268,6 +279,12 @@ impl Desk<'_> {
                 self.fail(error);
             }
         }
+    }
+
+    /// One of several ends, and leaves what it had to the others.
+    fn lane_gives_up(&mut self, error: &PopulateError) {
+        self.lanes -= 1;
+        self.observer.event(&Event::LaneGivenUp { why: &error.to_string() });
     }
 
     fn fail(&mut self, error: PopulateError) {
