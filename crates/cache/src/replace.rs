@@ -69,11 +69,11 @@ pub(crate) fn sweep_temporaries(folder: &Path, stem: &str) {
     let Ok(files) = fs::read_dir(folder) else { return };
     for file in files.flatten() {
         let name = file.file_name();
-        let ours = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX));
-        let of_pack = name.to_str().is_some_and(|name| name.starts_with(&packs));
-        if ours && !of_pack {
+        let ours = name.to_str().is_some_and(|name| {
+            let is_temporary = name.starts_with(&prefix) && name.ends_with(TEMPORARY_SUFFIX);
+            is_temporary && !name.starts_with(&packs)
+        });
+        if ours {
             // Residue harms nothing, so a file that cannot be deleted is no failure.
             _ = fs::remove_file(file.path());
         }

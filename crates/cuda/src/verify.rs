@@ -89,28 +89,27 @@ impl Verifier {
         }
         let target = reference.as_mut().address();
         match op.direction {
-            Direction::Forward => self.rows(op, map, [first, second], target)?,
+            Direction::Forward => {
+                self.rows(op, map, [first, second], (op.c_in, op.c_out), target)?;
+            }
             Direction::Dgrad => {
                 let transposed = self.transposed(op, second)?;
-                self.rows(op, map, [first, transposed.as_ref()], target)?;
+                self.rows(op, map, [first, transposed.as_ref()], (op.c_out, op.c_in), target)?;
             }
             Direction::Wgrad => self.wgrad(op, map, [first, second], target)?,
         }
         Ok(reference)
     }
 
-    /// Forward or dgrad, the latter with [`transposed`](Self::transposed) weights.
+    /// Forward, or dgrad with [`transposed`](Self::transposed) weights and the channels likewise.
     fn rows(
         &self,
         op: &Operation,
         map: &DeviceKernelMap,
         [gathered, weights]: [DeviceSlice<'_>; 2],
+        (c_gathered, c_result): (u32, u32),
         target: u64,
     ) -> Result<()> {
-        let (c_gathered, c_result) = match op.direction {
-            Direction::Dgrad => (op.c_out, op.c_in),
-            Direction::Forward | Direction::Wgrad => (op.c_in, op.c_out),
-        };
         let (rows, mirror) = crate::algo::row_map(op.direction, map)?;
         let natural = map.ordered(rows, RowOrder::Natural)?;
         let (table, pitch) =
