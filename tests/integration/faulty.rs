@@ -58,6 +58,8 @@ pub(crate) enum Fault {
     TakesDeviceAway,
     /// The first run of the race takes 30 ms more, as if something were loaded.
     SlowFirst,
+    /// Every run takes 30 ms more until it has lost a race, as beside a neighbour that is busy for a while.
+    LosesItsRace,
     /// Takes this many milliseconds more, and with each run of anybody a hundredth of that on top, as on
     /// a device whose clock falls.
     Drifts(u64),
@@ -149,6 +151,10 @@ struct Faulty {
 /// Runs that verification on the host makes of each candidate before it races.
 const VERIFICATION_RUNS: usize = 3;
 
+/// Runs of a race after which whoever takes more than twice as long as another leaves: one that does not count,
+/// and one that does.
+const HOPELESS_RUNS: usize = 2;
+
 static DRIFT: AtomicUsize = AtomicUsize::new(0);
 
 impl Faulty {
@@ -192,6 +198,7 @@ impl Faulty {
                 }
             }
             Fault::SlowFirst if run == VERIFICATION_RUNS => pause(30),
+            Fault::LosesItsRace if run < VERIFICATION_RUNS + HOPELESS_RUNS => pause(30),
             Fault::Drifts(milliseconds) => {
                 let drift = DRIFT.fetch_add(1, Ordering::Relaxed) as u64;
                 std::thread::sleep(Duration::from_micros(milliseconds * (1_000 + 10 * drift)));

@@ -26,6 +26,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("injected::a_configuration_without_survivors_fails", without_survivors);
     suite.test("injected::a_slow_first_sample_is_forgiven", a_slow_first_sample_is_forgiven);
     suite.test("injected::a_falling_clock_changes_no_ratio", a_falling_clock_changes_no_ratio);
+    suite.test("injected::a_stored_winner_defends_its_place", a_stored_winner_defends_its_place);
 }
 
 /// One entry to be measured, and where its results go.
@@ -248,4 +249,28 @@ fn a_falling_clock_changes_no_ratio() {
     assert!(quick.samples >= 3 && quick.median_ns > quick.min_ns * 101 / 100, "{quick:?}");
     let ratio = quick.ratio_to_default.unwrap();
     assert!((0.6..0.9).contains(&ratio.median), "{ratio:?}");
+}
+
+fn a_stored_winner_defends_its_place() {
+    let with = |fault| {
+        spec(&[Injected::new("plain", Fault::Takes(5)).default(), Injected::new("quick", fault)])
+    };
+    let run = Run::small();
+    let of_file = |ended: &Ended| timing(ended, "quick").median_ns;
+    let first = of_file(&run.here(&with(Fault::None)));
+    let bytes = |name: &str| std::fs::read(run.folder().join(name)).unwrap();
+    let files = || {
+        let names =
+            std::fs::read_dir(run.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names.retain(|name| name.ends_with(".msgpack"));
+        names.into_iter().map(|name| (bytes(&name), name)).collect::<Vec<_>>()
+    };
+    let stored = files();
+    assert!(!stored.is_empty());
+    let unlucky = run.here(&with(Fault::LosesItsRace));
+    assert_eq!((of_file(&unlucky), files() == stored), (first, true), "it only was unlucky");
+    let slower = run.here(&with(Fault::Takes(30)));
+    assert!(of_file(&slower) > 30_000_000 && files() != stored, "it has become slow");
 }

@@ -2,8 +2,9 @@
 //!
 //! Repeating a run must not stir a file up: where the stored winner still holds its own among the
 //! new measurements, the stored evidence stays as it is, to the byte. Only a winner that is
-//! significantly beaten, a candidate that was not measured before, a kernel that has changed, or one
-//! that went into quarantine or came out of it brings the new measurements in. Where only some candidates
+//! significantly beaten and did not [defend its place](crate::race::holds_its_place), a candidate that was not
+//! measured before, a kernel that has changed, or one that went into quarantine or came out of it brings the
+//! new measurements in. Where only some candidates
 //! raced, their times stand beside the stored ones of the others, and nobody wins by having stayed away.
 
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ use crate::select::is_quarantine;
 pub enum Committed {
     /// There were none before.
     Added,
-    /// The stored ones stay: their winner was not significantly beaten.
+    /// The stored ones stay: their winner was not significantly beaten, or defended its place.
     Kept,
     /// They took the place of the stored ones.
     Replaced,
@@ -61,7 +62,9 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
         before.is_some_and(|before| is_quarantine(before) == is_quarantine(record))
     });
     let incumbent = winner(evidence, entry);
-    let beaten = incumbent.as_ref().is_none_or(|incumbent| is_beaten(incumbent, &fresh, entry));
+    let beaten = incumbent.as_ref().is_none_or(|incumbent| {
+        measured.defended.as_ref() != Some(incumbent) && is_beaten(incumbent, &fresh, entry)
+    });
     if nothing_new && !beaten {
         return Ok(Committed::Kept);
     }
@@ -82,6 +85,19 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     evidence.retain(|stored, record| stored != entry || !renewed.contains(&record.algo));
     evidence.merge(fresh);
     Ok(Committed::Replaced)
+}
+
+/// Who is about to take a stored winner's place, by these records of an entry.
+///
+/// # Errors
+/// If a record is malformed.
+pub(crate) fn challenger(
+    incumbent: &AlgoId,
+    entry: &EntryKey,
+    records: &[Record],
+) -> Result<Option<AlgoId>, InvalidRecord> {
+    let fresh = of_one_entry(entry, records)?;
+    Ok(if is_beaten(incumbent, &fresh, entry) { winner(&fresh, entry) } else { None })
 }
 
 /// Whether a stored winner lost to the new one: by its median, beyond noise, and in the rounds in which
@@ -133,7 +149,13 @@ mod tests {
 
     fn measured(records: &[(&str, u64, u64)]) -> Measured {
         let records = records.iter().map(|&(algo, hash, ns)| record(algo, hash, ns)).collect();
-        Measured { entry: entry(), records, rounds: Vec::new(), spent: Spent::default() }
+        Measured {
+            entry: entry(),
+            records,
+            rounds: Vec::new(),
+            defended: None,
+            spent: Spent::default(),
+        }
     }
 
     fn committed(runs: &[&[(&str, u64, u64)]]) -> (Vec<Committed>, Evidence) {
@@ -187,6 +209,7 @@ mod tests {
             entry: entry(),
             records: vec![with_ratio("a", 1000, 1.0, 1.0), b, c],
             rounds: Vec::new(),
+            defended: None,
             spent: Spent::default(),
         };
         let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
@@ -205,6 +228,22 @@ mod tests {
             committed(&[&[("a", 1, 1000), ("b", 1, 800)], &[("a", 1, 800), ("b", 1, 1000)]]);
         assert_eq!(outcomes[1], Committed::Replaced);
         assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "a");
+    }
+
+    #[test]
+    fn a_winner_that_defended_its_place_keeps_it() {
+        let (_, mut evidence) = committed(&[&[("a", 1, 1000), ("b", 1, 800)]]);
+        let before = evidence.clone();
+        let mut run = measured(&[("a", 1, 800), ("b", 1, 1000)]);
+        let by = |name: &str| Some(name.parse().unwrap());
+        assert_eq!(challenger(&by("b").unwrap(), &entry(), &run.records).unwrap(), by("a"));
+        run.defended = by("b");
+        assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Kept);
+        assert_eq!(evidence, before);
+        // What another held elsewhere is nothing to this one.
+        run.defended = by("c");
+        assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Replaced);
+        assert_eq!(winner(&evidence, &entry()), by("a"));
     }
 
     #[test]

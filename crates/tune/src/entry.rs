@@ -10,11 +10,12 @@ use voxtune_shape::AlgoId;
 
 use crate::at_scale::AtScale;
 use crate::candidate::{Candidate, environment};
+use crate::commit::challenger;
 use crate::estimate::human_bytes;
 use crate::job::Job;
 use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;
-use crate::race::{Grid, Lane, Policy, race, ranks};
+use crate::race::{Grid, Lane, Policy, holds_its_place, race, ranks};
 use crate::setup::{CloudSetup, SetupError, Workbench};
 use crate::spent::Spent;
 use crate::summary::summarize;
@@ -30,6 +31,8 @@ pub struct Measured {
     pub records: Vec<Record>,
     /// The samples behind the records, of those that raced.
     pub rounds: Vec<Rounds>,
+    /// The winner by stored evidence, if it lost the race and held its place in rounds against the new one.
+    pub defended: Option<AlgoId>,
     /// Where the time went.
     pub spent: Spent,
 }
@@ -154,6 +157,8 @@ pub struct Entry<'a> {
     pub operation: &'a Operation,
     /// How long they may take.
     pub limits: Limits,
+    /// The winner by stored evidence.
+    pub incumbent: Option<&'a AlgoId>,
 }
 
 impl Entry<'_> {
@@ -214,15 +219,17 @@ impl Entry<'_> {
         let policy = Policy::of(device.identity().arch, job.budget);
         let ranks = ranks(&field.names(&racers));
         let lanes = race(Grid { ranks: &ranks, default }, &policy, &mut track);
+        let clock_mhz = track.notes.steady.fastest_mhz;
+        let mut ended = Ended { field, verdicts, racers, default, lanes, policy, clock_mhz, spent };
+        let defended = self.defend(&mut ended, &mut track);
         let Notes { steady, proofs } = track.notes;
-        spent.race = start.elapsed().saturating_sub(steady.spoiled + proofs);
-        (spent.throttled, spent.proofs) = (steady.spoiled, proofs);
-        let clock_mhz = steady.fastest_mhz;
+        ended.spent.race = start.elapsed().saturating_sub(steady.spoiled + proofs);
+        (ended.spent.throttled, ended.spent.proofs) = (steady.spoiled, proofs);
         if let Some(at_scale) = at_scale {
             at_scale.give_back(bench);
         }
         monitor.working(limits.of_set_up(0.0));
-        for (lane, &index) in lanes.iter().zip(&racers) {
+        for (lane, &index) in ended.lanes.iter().zip(&ended.racers) {
             if let Some(rejection) = lane.failure.clone().filter(|one| one.device_lost) {
                 return Err(field.device_lost(index, rejection));
             }
@@ -230,8 +237,20 @@ impl Entry<'_> {
         if monitor.interrupted() {
             return Ok(None);
         }
-        let ended = Ended { field, verdicts, racers, default, lanes, policy, clock_mhz, spent };
-        Ok(Some(self.measured(&ended)))
+        Ok(Some(Measured { defended, ..self.measured(&ended) }))
+    }
+
+    /// The stored winner, if it raced, is about to lose its place by what it did there, and holds it.
+    fn defend(&self, ended: &mut Ended<'_>, track: &mut DeviceTrack<'_>) -> Option<AlgoId> {
+        let incumbent = self.incumbent?;
+        let Measured { entry, records, .. } = self.measured(ended);
+        // What a device says of itself is never malformed, or committing it will tell.
+        let challenger = challenger(incumbent, &entry, &records).ok()??;
+        let lane_of = |id: &AlgoId| {
+            ended.racers.iter().position(|&index| ended.field.candidates[index].id == *id)
+        };
+        let two = [lane_of(incumbent)?, lane_of(&challenger)?];
+        holds_its_place(&mut ended.lanes, two, track).then(|| incumbent.clone())
     }
 
     fn stand(&self) -> Stand<'_> {
@@ -281,6 +300,7 @@ impl Entry<'_> {
                 .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
                 .collect(),
             rounds: rounds.collect(),
+            defended: None,
             spent: ended.spent,
         }
     }

@@ -230,7 +230,7 @@ impl<'a> Lane<'a> {
         spent: &mut Spent,
     ) -> Result<Measured, Failure> {
         let retry = self.populate.request.retry_quarantined;
-        let mut trial = Trial::new(index, entry, candidates);
+        let mut trial = Trial::new(index, entry, candidates, winner(stored, &entry.key));
         if !retry {
             trial.avoid_quarantined(stored);
         }

@@ -126,6 +126,7 @@ impl TuneNow {
             direction: miss.key.operation.direction,
             candidates: candidates.filter(|id| !refused.contains(id)).collect(),
             avoid: refused.clone(),
+            incumbent: None,
         };
         let measured = session.measure(&task, &mut monitor)?;
         measured.ok_or_else(|| TuneNowError::Measure("it was interrupted".to_owned()))

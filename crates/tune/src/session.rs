@@ -45,6 +45,8 @@ pub struct Task {
     pub candidates: Vec<AlgoId>,
     /// Who must not run, even to be compared with.
     pub avoid: Vec<AlgoId>,
+    /// The winner by stored evidence, which defends its place if it races.
+    pub incumbent: Option<AlgoId>,
 }
 
 /// Work that has no result.
@@ -167,6 +169,7 @@ impl Session {
             setup: &setup,
             operation: &operation,
             limits: self.limits,
+            incumbent: task.incumbent.as_ref(),
         };
         let mut bench = match self.bench.take() {
             Some(bench) => bench,

@@ -62,10 +62,12 @@ impl<'a> Trial<'a> {
         configuration: usize,
         entry: &'a PreparedEntry,
         candidates: Vec<AlgoId>,
+        incumbent: Option<AlgoId>,
     ) -> Self {
         let direction = entry.key.key.operation.direction;
         let cloud = entry.cloud;
-        let task = Task { configuration, cloud, direction, candidates, avoid: Vec::new() };
+        let avoid = Vec::new();
+        let task = Task { configuration, cloud, direction, candidates, avoid, incumbent };
         Self { entry, task, quarantine: Vec::new(), suspect: None, mishap: false }
     }
 
@@ -103,6 +105,7 @@ impl<'a> Trial<'a> {
                     entry: self.entry.key.clone(),
                     records: Vec::new(),
                     rounds: Vec::new(),
+                    defended: None,
                     spent: Spent::default(),
                 };
                 return Ok(self.with_quarantine(nothing, executor));

@@ -12,9 +12,12 @@
 //! Whoever came near the leader is owed more samples than others, late ones are taken again, and where the
 //! decision would fall on the edge of the band of noise, a shoot-out goes on until it does not.
 //!
+//! Whoever won before, by what is stored, and has lost this race [defends its place](holds_its_place) against the winner.
+//!
 //! Nothing here knows devices or clocks: a [`Track`] provides both, so that policies are tested on
 //! made-up times.
 
+mod defence;
 mod elimination;
 mod lane;
 mod policy;
@@ -25,6 +28,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub use defence::holds_its_place;
 pub use lane::Lane;
 pub use policy::Policy;
 

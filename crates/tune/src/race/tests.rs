@@ -328,6 +328,38 @@ fn whoever_fails_in_a_shoot_out_is_out() {
     assert!(field[0].samples().count() < 25);
 }
 
+/// Whether the first of two lanes holds its place where each takes these times, run after run.
+fn holds(times: impl FnMut(usize, usize) -> Result<u64, &'static str>) -> (bool, Vec<usize>) {
+    let mut field = vec![Lane::new(), Lane::new()];
+    let mut track = Fake { times, runs: vec![0; 2], clock: Duration::ZERO };
+    let holds = holds_its_place(&mut field, [0, 1], &mut track);
+    (holds, track.runs)
+}
+
+#[test]
+fn one_round_that_is_not_lost_defends_a_place() {
+    // Five percent slower, but for one round in which it is as good as the challenger.
+    let unlucky = |lane, run| Ok(if lane == 0 && run != 5 { 105 } else { 100 } * MS);
+    assert_eq!(holds(unlucky), (true, vec![6, 6]));
+    let within_margin = |lane, _| Ok([102, 100][lane] * MS);
+    assert_eq!(holds(within_margin), (true, vec![1, 1]));
+}
+
+#[test]
+fn whoever_is_slower_round_after_round_gives_way() {
+    assert_eq!(holds(|lane, _| Ok([104, 100][lane] * MS)), (false, vec![8, 8]));
+}
+
+#[test]
+fn whoever_fails_in_its_defence_gives_way() {
+    let fails = |who: usize| {
+        move |lane, run| if lane == who && run == 1 { Err("lost") } else { Ok([200, 100][lane]) }
+    };
+    assert_eq!(holds(fails(0)), (false, vec![2, 2]));
+    // The second round begins with the challenger.
+    assert_eq!(holds(fails(1)), (true, vec![1, 2]));
+}
+
 #[test]
 fn names_rank_by_their_order() {
     assert_eq!(ranks(&["c", "a", "b"]), [3, 1, 2]);

@@ -1,0 +1,42 @@
+//! The defence: whether a stored winner that has lost a race gives way.
+//!
+//! On a machine that others use, a race may be lost by bad luck, and a run that is repeated would stir its
+//! file up for nothing. So whoever is to take a stored winner's place beats it once more, in rounds of the
+//! two alone. Those of the race do not count: the challenger is who looked best in them.
+
+use voxtune_cache::decide::INCUMBENT_MARGIN;
+
+use super::{Lane, Track};
+
+/// Rounds on end that a challenger wins. Of two that are alike, one does so one time in 256.
+const ROUNDS: usize = 8;
+
+/// Whether the first of two lanes holds its place against the second: it does unless it is slower in each of
+/// eight rounds, by more than [`INCUMBENT_MARGIN`]. Whoever fails is out of the race, and has lost.
+pub fn holds_its_place<T: Track>(
+    field: &mut [Lane<T::Failure>],
+    [incumbent, challenger]: [usize; 2],
+    track: &mut T,
+) -> bool {
+    for round in 0..ROUNDS {
+        let order = if round % 2 == 0 { [incumbent, challenger] } else { [challenger, incumbent] };
+        let mut took_ns = [0.0; 2];
+        for lane in order {
+            if track.interrupted() {
+                return true;
+            }
+            match track.sample(lane) {
+                Ok(ns) => took_ns[usize::from(lane == challenger)] = ns as f64,
+                Err(failure) => {
+                    field[lane].fail(failure);
+                    return lane == challenger;
+                }
+            }
+        }
+        let [incumbent_ns, challenger_ns] = took_ns;
+        if incumbent_ns <= challenger_ns * (1.0 + INCUMBENT_MARGIN) {
+            return true;
+        }
+    }
+    false
+}
