@@ -188,8 +188,18 @@ fn a_pinned_family_runs_its_best() {
     let unknown = key(Forward, 1 << 10, 27);
     let default = Tuner::empty().resolve(&device, &unknown).unwrap();
     assert_eq!(default.grade().to_string(), "default");
-    let pinned = resolve(tuner("implicit_gemm"), &unknown);
-    assert_eq!(pinned, default.algorithm().id().to_string());
+    let default = default.algorithm().id().to_string();
+    assert_eq!(resolve(tuner("implicit_gemm"), &unknown), default);
+    // A member is itself, whether its family was asked for before or will be.
+    let asked_last = key(Forward, 1 << 11, 27);
+    let all = device.registry().algorithms();
+    let members = all.filter(|one| one.applies(&operation(Forward)));
+    let members = members.map(|one| one.id().to_string());
+    for member in members.filter(|id| id.starts_with("implicit_gemm")) {
+        assert_eq!(resolve(tuner(&member), &unknown), member);
+        assert_eq!(resolve(tuner(&member), &asked_last), member);
+    }
+    assert_eq!(resolve(tuner("implicit_gemm"), &asked_last), default);
 }
 
 /// A cache changes speed, never results: whatever it says, the layer computes the same.

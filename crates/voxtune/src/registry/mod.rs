@@ -128,7 +128,7 @@ struct Known {
     usable: Memo<(Operation, usize), bool>,
     /// What the model chose: places.
     chosen: Memo<ShapeKey, Option<usize>>,
-    /// What suits a key of a name whose first algorithm is at a place: places.
+    /// What suits a key of a family whose first algorithm is at a place: places.
     suited: Memo<(ShapeKey, usize), Option<usize>>,
     /// What the decisions of tables come to: places.
     decided: Decided,
@@ -221,17 +221,20 @@ impl Registry {
         self.algorithms.get(place)
     }
 
-    /// Of the algorithms of this name or family that can run a key's operation here and now, what suits
-    /// the key where nothing was measured: what the model finds clearly faster than the default, else the
+    /// The algorithm of this name, if it can run a key's operation here and now; of a family's that can, what
+    /// suits the key where nothing was measured: what the model finds clearly faster than the default, else the
     /// default, where that is one of them; else the fastest by the model, or the first, of those whose
     /// geometry suits the operation; else the first. Remembered by key.
     pub(crate) fn suited(&self, name: &AlgoId, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let named = |id: &AlgoId| id == name || id.family() == name.as_str();
-        let first = self.algorithms.iter().position(|one| named(one.id()))?;
+        if self.places.contains_key(name) {
+            return self.usable(name, &key.operation);
+        }
+        let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
+        let first = self.algorithms.iter().position(of_family)?;
         let place = self.known.suited.get_or((*key, first), |(key, _)| {
             let (operation, counts) = (&key.operation, MapCounts::typical(key));
             let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
-                .filter(|place| named(self.algorithms[*place].id()))
+                .filter(|place| of_family(&self.algorithms[*place]))
                 .filter(|place| self.is_usable(*place, operation))
                 .map(|place| &self.algorithms[place])
                 .collect();
