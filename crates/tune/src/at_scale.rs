@@ -1,7 +1,7 @@
 //! Right or wrong at full size, where float64 would take too long: by comparison among candidates.
 //!
 //! The first candidate whose verdict is good, the default before others, computes the very problem of
-//! the race. It has been compared with float64 on a smaller problem; in the race, others are compared
+//! the race. It has been compared with float64 on another cloud; in the race, others are compared
 //! with it, every element, and so is it itself. What only goes wrong at size or now and then shows there.
 
 use std::sync::Arc;

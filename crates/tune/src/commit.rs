@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use voxtune_cache::decide::INCUMBENT_MARGIN;
 use voxtune_cache::{
-    Decision, EntryKey, Evidence, InvalidRecord, Record, decide, significantly_beaten,
+    Decision, EntryKey, Evidence, InvalidRecord, Record, Records, decide, significantly_beaten,
 };
 use voxtune_shape::AlgoId;
 
@@ -56,35 +56,47 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
         evidence.merge(fresh);
         return Ok(Committed::Added);
     };
-    // The same kernels, in quarantine or out of it as before.
-    let nothing_new = records.iter().all(|record| {
+    // Kernels that were not measured before, or have gone into quarantine or come out of it.
+    let is_new = |record: &&Record| {
         let before = stored.get(&record.algo, record.kernel_hash);
-        before.is_some_and(|before| is_quarantine(before) == is_quarantine(record))
-    });
+        before.is_none_or(|before| is_quarantine(before) != is_quarantine(record))
+    };
+    let new: Vec<Record> = records.iter().filter(is_new).cloned().collect();
     let incumbent = winner(evidence, entry);
-    let beaten = incumbent.as_ref().is_none_or(|incumbent| {
-        measured.defended.as_ref() != Some(incumbent) && is_beaten(incumbent, &fresh, entry)
-    });
-    if nothing_new && !beaten {
+    let held = incumbent.is_some() && measured.defended == incumbent;
+    let beaten =
+        !held && incumbent.as_ref().is_none_or(|incumbent| is_beaten(incumbent, &fresh, entry));
+    if new.is_empty() && !beaten {
         return Ok(Committed::Kept);
     }
-    // Older versions of their code go too.
-    let renewed: BTreeSet<&AlgoId> = records.iter().map(|record| &record.algo).collect();
-    let absent = stored.iter().filter(|record| !renewed.contains(&record.algo)).cloned();
-    let mut next = of_one_entry(entry, &absent.collect::<Vec<_>>())?;
-    next.merge(fresh.clone());
+    // A winner that held its place holds it beside what is new, whose times are of a race that it lost.
+    let beside = held.then(|| replaced(stored, entry, &new)).transpose()?;
+    let beside = beside.filter(|next| winner(next, entry) == incumbent);
+    let next = beside.map_or_else(|| replaced(stored, entry, records), Ok)?;
+    let is_renewed = |id: &AlgoId| records.iter().any(|record| record.algo == *id);
     let is_out = |id: &AlgoId| records.iter().any(|one| one.algo == *id && is_quarantine(one));
     // Where the incumbent is out, somebody has to follow.
     if !incumbent.as_ref().is_some_and(is_out)
-        && winner(&next, entry).is_some_and(|id| !renewed.contains(&id) && incumbent != Some(id))
+        && winner(&next, entry).is_some_and(|id| !is_renewed(&id) && incumbent != Some(id))
     {
         // It was not measured: its stored time is of another hour than the times of those who were, and a
         // machine that is slower today is no merit.
         return Ok(Committed::Kept);
     }
-    evidence.retain(|stored, record| stored != entry || !renewed.contains(&record.algo));
-    evidence.merge(fresh);
+    evidence.retain(|stored, _| stored != entry);
+    evidence.merge(next);
     Ok(Committed::Replaced)
+}
+
+/// An entry's stored records with these in the place of all versions of the same algorithms.
+fn replaced(
+    stored: &Records,
+    entry: &EntryKey,
+    records: &[Record],
+) -> Result<Evidence, InvalidRecord> {
+    let renewed: BTreeSet<&AlgoId> = records.iter().map(|record| &record.algo).collect();
+    let absent = stored.iter().filter(|record| !renewed.contains(&record.algo));
+    of_one_entry(entry, absent.chain(records))
 }
 
 /// Who is about to take a stored winner's place, by these records of an entry.
@@ -126,7 +138,10 @@ fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
     }
 }
 
-fn of_one_entry(entry: &EntryKey, records: &[Record]) -> Result<Evidence, InvalidRecord> {
+fn of_one_entry<'r>(
+    entry: &EntryKey,
+    records: impl IntoIterator<Item = &'r Record>,
+) -> Result<Evidence, InvalidRecord> {
     let mut evidence = Evidence::new();
     for record in records {
         evidence.insert(entry.clone(), record.clone())?;
@@ -244,6 +259,35 @@ mod tests {
         run.defended = by("c");
         assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Replaced);
         assert_eq!(winner(&evidence, &entry()), by("a"));
+    }
+
+    /// What is new is stored beside it, unless that would beat it by the times that are stored.
+    #[test]
+    fn a_defended_place_is_held_beside_what_is_new() {
+        let times = |evidence: &Evidence| -> Vec<(String, Option<u64>)> {
+            let records = evidence.records(&entry()).unwrap();
+            let time = |one: &Record| one.timing().map(|timing| timing.median_ns);
+            records.iter().map(|one| (one.algo.to_string(), time(one))).collect()
+        };
+        let stored = |name: &str, ns: u64| (name.to_owned(), Some(ns));
+        let by = |name: &str| Some(name.parse().unwrap());
+        let first: &[_] = &[("a", 1, 1000), ("b", 1, 800)];
+        let after = |mut run: Measured| {
+            run.defended = by("b");
+            let (_, mut evidence) = committed(&[first]);
+            assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Replaced);
+            (winner(&evidence, &entry()), times(&evidence))
+        };
+        let slow = after(measured(&[("a", 1, 800), ("b", 1, 1000), ("n", 1, 2000)]));
+        assert_eq!(slow, (by("b"), vec![stored("a", 1000), stored("b", 800), stored("n", 2000)]));
+        let quick = after(measured(&[("a", 1, 800), ("b", 1, 1000), ("n", 1, 600)]));
+        assert_eq!(quick, (by("n"), vec![stored("a", 800), stored("b", 1000), stored("n", 600)]));
+        // The challenger failed in the rounds of the defence.
+        let mut failed = measured(&[("b", 1, 1000), ("c", 1, 900)]);
+        failed.records.push(crashed("a", 1));
+        let (winner, times) = after(failed);
+        assert_eq!((winner, times[0].1), (by("b"), None));
+        assert_eq!(times[1], stored("b", 800));
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub struct Entry<'a> {
     pub device: &'a Device,
     /// Budget, batch size and seed.
     pub job: &'a Job,
-    /// The cloud, for smaller samples of it.
+    /// The cloud, for samples of it of another size.
     pub cloud: &'a PlannedCloud,
     /// The cloud on the device.
     pub setup: &'a CloudSetup,
@@ -258,7 +258,7 @@ impl Entry<'_> {
         Stand { device, operation, cloud, seed: job.seed, limits }
     }
 
-    /// The verdict on everybody by a smaller problem. `None` if interrupted.
+    /// The verdict on everybody by a problem of the size of verification. `None` if interrupted.
     fn verify(
         &self,
         verifier: &mut Verifier,

@@ -17,7 +17,7 @@ pub struct Spent {
     pub clouds: Duration,
     /// Operands, and the first result at full size.
     pub operands: Duration,
-    /// Verdicts by a smaller problem.
+    /// Verdicts by float64.
     pub verify: Duration,
     /// Races, but for what follows.
     pub race: Duration,

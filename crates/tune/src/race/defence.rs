@@ -8,16 +8,21 @@ use voxtune_cache::decide::INCUMBENT_MARGIN;
 
 use super::{Lane, Track};
 
-/// Rounds on end that a challenger wins. Of two that are alike, one does so one time in 256.
-const ROUNDS: usize = 8;
+/// Rounds of a defence, of which the challenger wins all but [`LOST`]: of two that are alike, one does so one
+/// time in 315.
+const ROUNDS: usize = 12;
 
-/// Whether the first of two lanes holds its place against the second: it does unless it is slower in each of
-/// eight rounds, by more than [`INCUMBENT_MARGIN`]. Whoever fails is out of the race, and has lost.
+/// Rounds that a challenger may lose: one late sample of its own is no defence of the other's.
+const LOST: usize = 1;
+
+/// Whether the first of two lanes holds its place against the second: it does unless it is slower in eleven of
+/// twelve rounds, by more than [`INCUMBENT_MARGIN`]. Whoever fails is out of the race, and has lost.
 pub fn holds_its_place<T: Track>(
     field: &mut [Lane<T::Failure>],
     [incumbent, challenger]: [usize; 2],
     track: &mut T,
 ) -> bool {
+    let mut held = 0;
     for round in 0..ROUNDS {
         let order = if round % 2 == 0 { [incumbent, challenger] } else { [challenger, incumbent] };
         let mut took_ns = [0.0; 2];
@@ -35,6 +40,9 @@ pub fn holds_its_place<T: Track>(
         }
         let [incumbent_ns, challenger_ns] = took_ns;
         if incumbent_ns <= challenger_ns * (1.0 + INCUMBENT_MARGIN) {
+            held += 1;
+        }
+        if held > LOST {
             return true;
         }
     }
