@@ -7,7 +7,7 @@ use voxtune_tune::report::Event;
 
 use crate::command::xtask;
 use crate::faulty::{Fault, Injected, spec};
-use crate::injected::Run;
+use crate::injected::{LOCK_WAIT, Run};
 use crate::populating::evidence;
 use crate::suite::Suite;
 
@@ -16,7 +16,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("concurrency::a_long_writer_costs_nothing", a_long_writer_costs_nothing);
 }
 
-/// Somebody holds the lock for longer than a run waits for it, and lets it go before the end.
+/// Somebody holds the lock for longer than a run waits for it, and lets it go long after the last measurement.
 fn a_long_writer_costs_nothing() {
     let mut run = Run::small();
     run.request.grid.voxels = vec![500, 1_000, 2_000];
@@ -27,16 +27,24 @@ fn a_long_writer_costs_nothing() {
         file.lock().unwrap();
         file
     };
-    let mut held = None;
+    let (mut held, mut waits) = (None, 0);
     let ended = run.watched_in_worker(
         &spec(&[Injected::new("plain", Fault::None).default()]),
         &mut |event| match event {
             Event::ConfigurationStarted { index: 0, .. } => held = Some(lock()),
-            Event::ConfigurationStarted { index: 2, .. } => held = None,
+            Event::SavingWaits { lock, unsaved } => {
+                waits += 1;
+                assert!(lock.extension().is_some_and(|end| end == "lock") && *unsaved > 0);
+                let held = held.take();
+                std::thread::spawn(move || {
+                    std::thread::sleep(3 * LOCK_WAIT);
+                    drop(held);
+                });
+            }
             _ => {}
         },
     );
-    assert_eq!((ended.summary.measured, ended.summary.failed), (3, 0));
+    assert_eq!((ended.summary.measured, ended.summary.failed, waits), (3, 0, 1));
     assert_eq!(evidence(run.folder()).len(), 3);
 }
 

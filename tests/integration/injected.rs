@@ -29,6 +29,9 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("injected::a_stored_winner_defends_its_place", a_stored_winner_defends_its_place);
 }
 
+/// How long runs wait for other writers.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(1);
+
 /// One entry to be measured, and where its results go.
 pub(crate) struct Run {
     pub(crate) request: Request,
@@ -137,7 +140,7 @@ impl Run {
             plan: &plan,
             request: &self.request,
             cache: &CacheDir::new(self.folder()),
-            lock_wait: Duration::from_secs(1),
+            lock_wait: LOCK_WAIT,
             interrupt: &self.interrupt,
         };
         let (workers, lost, given_up) = (Vec::new(), Vec::new(), Vec::new());

@@ -44,6 +44,11 @@ impl Ledger {
         self.unsaved.push(unsaved);
     }
 
+    /// How many wait.
+    pub(crate) const fn len(&self) -> usize {
+        self.unsaved.len()
+    }
+
     /// Whether what waits has waited long enough.
     pub(crate) fn is_due(&self) -> bool {
         self.saved_at.elapsed() >= (self.cost * PATIENCE).min(LONGEST)

@@ -1,5 +1,6 @@
 //! The whole run: every configuration of a plan, saved as it goes.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ pub struct Populate<'a> {
     pub request: &'a Request,
     /// Where results go.
     pub cache: &'a CacheDir,
-    /// How long to wait for another writer of the same file.
+    /// How long to wait for another writer of the same file before the run; what was measured waits longer.
     pub lock_wait: Duration,
     /// Set by anyone to end the run: what is complete is saved, the rest is given up.
     pub interrupt: &'a AtomicBool,
@@ -53,6 +54,9 @@ pub enum PopulateError {
     #[error("{0}")]
     SetUp(String),
 }
+
+/// How long to wait for another writer while there is something to measure.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
 
 impl Populate<'_> {
     /// Measures every configuration, in the order of the plan, and saves as it goes.
@@ -107,11 +111,12 @@ impl Populate<'_> {
             pace: Pace::default(),
             lanes: 1 + others.len(),
             worker: None,
+            saving_waits: false,
             failure: None,
         };
         // Nobody wants to hear after an hour that the folder cannot be written.
         let start = Instant::now();
-        desk.update(&[])?;
+        desk.update(&[], self.lock_wait)?;
         desk.ledger.saved(start.elapsed());
         let (mut lead, mut others) = (lead, others);
         loop {
@@ -132,10 +137,11 @@ impl Populate<'_> {
             desk.lane_gives_up(&error);
         }
         // Whatever ended the run: what was measured before is worth keeping.
-        desk.save()?;
+        let saved = desk.save_last();
         if let Some(error) = desk.failure {
             return Err(error);
         }
+        saved?;
         let mut summary = desk.summary;
         summary.failed = summary.requested - summary.measured - summary.skipped;
         summary.interrupted = self.interrupt.load(Ordering::Relaxed);
@@ -156,6 +162,8 @@ struct Desk<'a> {
     lanes: usize,
     /// The lead's process that was told of last.
     worker: Option<u32>,
+    /// Whether another process writes, as was told.
+    saving_waits: bool,
     /// Why the run cannot go on.
     failure: Option<PopulateError>,
 }
@@ -261,10 +269,12 @@ impl Desk<'_> {
             Note::ConfigurationEnded { index, ended } => {
                 self.ended(index, ended);
                 if self.ledger.is_due() {
-                    match self.save() {
+                    match self.save(SHORT_WAIT) {
                         // Whoever writes now ends some time; what waits is saved then, or at the end.
-                        Ok(()) | Err(PopulateError::Cache(CacheError::Locked { .. })) => {}
-                        Err(error) => self.fail(error),
+                        Err(PopulateError::Cache(CacheError::Locked { path, .. })) => {
+                            self.tell_of_writer(&path);
+                        }
+                        other => other.unwrap_or_else(|error| self.fail(error)),
                     }
                 }
             }
@@ -304,12 +314,35 @@ impl Desk<'_> {
         self.ledger.push(Unsaved { index, outcome, measured, remaining });
     }
 
-    /// Saves what waits for it, and tells of it.
-    fn save(&mut self) -> Result<(), PopulateError> {
+    fn tell_of_writer(&mut self, lock: &Path) {
+        if !std::mem::replace(&mut self.saving_waits, true) {
+            let unsaved = self.ledger.len();
+            self.observer.event(&Event::SavingWaits { lock, unsaved });
+        }
+    }
+
+    /// Saves what is left: as long as somebody else writes it waits, unless the run is ended from outside.
+    fn save_last(&mut self) -> Result<(), PopulateError> {
+        let Populate { lock_wait, interrupt, .. } = self.populate;
+        let mut wait = SHORT_WAIT;
+        loop {
+            let goes_on = wait == SHORT_WAIT || !interrupt.load(Ordering::Relaxed);
+            match self.save(wait) {
+                Err(PopulateError::Cache(CacheError::Locked { path, .. })) if goes_on => {
+                    self.tell_of_writer(&path);
+                    wait = lock_wait.max(10 * SHORT_WAIT);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Saves what waits for it, and tells of it. Waits so long for others who write.
+    fn save(&mut self, lock_wait: Duration) -> Result<(), PopulateError> {
         let unsaved = self.ledger.take();
         let start = Instant::now();
         let updated = if unsaved.iter().any(|one| !one.measured.is_empty()) {
-            self.update(&unsaved)
+            self.update(&unsaved, lock_wait)
         } else {
             Ok(unsaved.iter().map(|_| Vec::new()).collect())
         };
@@ -322,6 +355,7 @@ impl Desk<'_> {
                 return Err(error);
             }
         };
+        self.saving_waits = false;
         self.summary.spent.write += cost;
         self.ledger.saved(cost);
         for (one, reports) in unsaved.iter().zip(&reports) {
@@ -339,8 +373,12 @@ impl Desk<'_> {
     }
 
     /// Brings results into the files, and reads what else is in them.
-    fn update(&mut self, unsaved: &[Unsaved]) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
-        let Populate { cache, lock_wait, .. } = self.populate;
+    fn update(
+        &mut self,
+        unsaved: &[Unsaved],
+        lock_wait: Duration,
+    ) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
+        let cache = self.populate.cache;
         let change = |evidence: &mut Evidence| -> Result<_, InvalidRecord> {
             let report = |measured: &Measured, evidence: &mut Evidence| {
                 let committed = commit(evidence, measured)?;

@@ -1,5 +1,6 @@
 //! What a run tells whoever watches it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use voxtune::Operation;
@@ -78,6 +79,14 @@ pub enum Event<'a> {
     LaneGivenUp {
         /// What was seen.
         why: &'a str,
+    },
+    /// Another process writes the same files: what ended meanwhile is saved when it is done. Told once for each such
+    /// time.
+    SavingWaits {
+        /// The file that it has locked.
+        lock: &'a Path,
+        /// Configurations that ended and are not saved.
+        unsaved: usize,
     },
     /// A candidate took its process down: it is quarantined, and the others are measured without it.
     CandidateLost {

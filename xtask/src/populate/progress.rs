@@ -136,6 +136,13 @@ impl Observer for Progress {
             Event::LaneGivenUp { why } => {
                 self.status("Warning", &format!("{why}: the other GPUs go on without this one"));
             }
+            Event::SavingWaits { lock, unsaved } => {
+                let lock = lock.display();
+                self.status(
+                    "Warning",
+                    &format!("another process has locked {lock}: {unsaved} configurations are not saved yet, and will be when it is done"),
+                );
+            }
             Event::EntryStarted { operation, cloud } => {
                 self.bar.set_message(format!("{operation} on {cloud}"));
             }
