@@ -62,8 +62,9 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
     };
     let new = names(entry.pool.iter().filter(lacking).collect());
     let incumbent = winner(stored, &entry.key);
-    let disproved = disproved(stored, entry).any(|record| incumbent.as_ref() == Some(&record.algo));
-    if wish.extent != Extent::Whole && new.is_empty() && !disproved {
+    let mut disproved = disproved(stored, entry);
+    let is_disproved = disproved.any(|record| incumbent.as_ref() == Some(&record.algo));
+    if wish.extent != Extent::Whole && new.is_empty() && !is_disproved {
         return Selection::Nothing;
     }
     let mut all = names(entry.pool.iter().filter(allowed).collect());
@@ -72,11 +73,13 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
     }
     // Whoever is to take the place of a stored winner must beat it in the same race.
     if matches!(wish.mode, AlgoMode::Named(_))
-        && let Some(incumbent) = incumbent.filter(|id| !all.contains(id))
+        && let Some(incumbent) = incumbent.filter(|id| !is_disproved && !all.contains(id))
     {
         all.push(incumbent);
     }
-    if wish.extent != Extent::New || new.len() == all.len() || records.is_none() {
+    // Whoever follows a winner that is out need not have been near it.
+    let is_whole = wish.extent != Extent::New || records.is_none() || is_disproved;
+    if is_whole || new.len() == all.len() {
         return Selection::Race(all);
     }
     let leaders = leaders(stored, entry);
@@ -236,13 +239,18 @@ mod tests {
         let disproved: Vec<_> = disproved(&stored, &today).map(|one| one.algo.as_str()).collect();
         assert_eq!(disproved, ["first"]);
         for extent in [Extent::Missing, Extent::New, Extent::Whole] {
-            let (Selection::Race(some) | Selection::TopUp { some, .. }) =
-                select(wish(extent, false), &stored, &today)
-            else {
-                panic!("{extent:?} leaves it")
+            let Selection::Race(all) = select(wish(extent, false), &stored, &today) else {
+                panic!("{extent:?} leaves it, or some of those who may follow it")
             };
-            assert!(!names(&some).contains(&"first"), "{some:?}");
+            assert_eq!(names(&all), ["default", "near", "far", "farther"]);
         }
+        // Nor is it tried as somebody's rival.
+        let mode: AlgoMode = "far".parse().unwrap();
+        let mut named = entry(&["first"]);
+        named.pool.retain(|one| ["far", "first"].contains(&one.id.as_str()));
+        let of_one = Wish { mode: &mode, ..wish(Extent::Whole, false) };
+        let Selection::Race(all) = select(of_one, &stored, &named) else { panic!() };
+        assert_eq!(names(&all), ["far"]);
         // It says nothing of another's entry, nor of the code that was measured.
         assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
     }

@@ -1,11 +1,11 @@
 //! One entry, measured however many of its candidates take their process down.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use voxtune::KernelHash;
-use voxtune_cache::{Evidence, Outcome, Reason, Record};
+use voxtune_cache::{Evidence, Outcome, Reason, Record, Records};
 use voxtune_shape::AlgoId;
 
 use crate::candidate::Candidate;
@@ -71,14 +71,19 @@ impl<'a> Trial<'a> {
         Self { entry, task, quarantine: Vec::new(), suspect: None, mishap: false }
     }
 
-    /// Leaves those out of everything who are in quarantine.
+    /// Leaves those out of everything who are in quarantine by their code of today; of those who are not in the
+    /// pool, whose code is not known, by any code.
     pub(crate) fn avoid_quarantined(&mut self, stored: &Evidence) {
-        let records = stored.records(&self.entry.key);
-        let preferred = records.map(|records| records.preferred()).unwrap_or_default();
-        let out = preferred.into_iter().filter(|record| is_quarantine(record));
+        let of_today = |record: &Record| {
+            let known = self.entry.pool.iter().find(|one| one.id == record.algo);
+            known.is_none_or(|one| one.kernel_hash == record.kernel_hash)
+        };
         let racing = &self.task.candidates;
-        let out = out.map(|record| record.algo.clone()).filter(|id| !racing.contains(id));
-        self.task.avoid.extend(out);
+        let records = stored.records(&self.entry.key).into_iter().flat_map(Records::iter);
+        let out = records.filter(|record| is_quarantine(record) && of_today(record));
+        let out: BTreeSet<&AlgoId> =
+            out.map(|record| &record.algo).filter(|id| !racing.contains(id)).collect();
+        self.task.avoid.extend(out.into_iter().cloned());
     }
 
     /// Measures whoever survives it.
