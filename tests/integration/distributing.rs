@@ -178,6 +178,11 @@ fn merging_tells_who_won() {
     let aside = format!("{}.corrupt-1", path.display());
     assert_eq!(fs::read(aside).unwrap(), bytes);
     assert!(CacheDir::new(&far).read_provenance(arch).is_ok());
+
+    // Nor do those of an input, such as the folder that is to be mended itself.
+    fs::write(&path, &bytes).unwrap();
+    let onto_itself = run(&["merge", &far, "-o", &far]).success();
+    assert!(onto_itself.stderr.contains("merged without the names in it"), "{onto_itself:?}");
 }
 
 fn a_bad_input_changes_nothing() {
@@ -272,6 +277,21 @@ fn regret_is_measured() {
         assert_eq!(finished.status, Some(status), "{finished:?}");
         assert!(!finished.stderr.contains("--exhaustive"), "{finished:?}");
         assert!(!finished.stderr.contains("error: error"), "{finished:?}");
+        assert_eq!(fs::read(&samples).unwrap(), before);
+    }
+    let grid = ["--device", "cpu", "--channels", "4,4", "--num-voxels", "60"];
+    for (flags, status, says) in [
+        (["--budget", "1"], 2, "`--budget 1` does not go with what regret asks of populate itself"),
+        (["--samples", "mine"], 2, "does not go with what regret asks of populate itself"),
+        (["--partition", "slice:9/9"], 1, "nothing was measured"),
+    ] {
+        let mut command = xtask();
+        command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
+        command.arg("--").args(flags);
+        let given = if status == 1 { &grid[..] } else { &[] };
+        let finished = Finished::of(command.args(given).output().unwrap());
+        assert_eq!(finished.status, Some(status), "{finished:?}");
+        assert!(finished.stderr.contains(says), "{finished:?}");
         assert_eq!(fs::read(&samples).unwrap(), before);
     }
 

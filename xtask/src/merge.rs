@@ -100,7 +100,15 @@ fn read(folder: &Path, target: &CacheDir) -> Result<Vec<Input>, Failure> {
             output::complain("warning", format_args!("{} {why}", name.display()));
             continue;
         };
-        let mut provenance = source.read_provenance(arch).map_err(Failure::failed)?;
+        let mut provenance = match source.read_provenance(arch) {
+            Err(CacheError::Corrupt { path, reason }) => {
+                let path = path.display();
+                let text = format!("{path} is damaged ({reason}): merged without the names in it");
+                output::complain("warning", text);
+                Provenance::default()
+            }
+            other => other.map_err(Failure::failed)?,
+        };
         // Merging a folder into itself is no way to get a name.
         if !is_same(folder, target.path()) {
             provenance.add_where_missing(&evidence, &path.display().to_string());

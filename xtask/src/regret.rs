@@ -1,7 +1,7 @@
 //! `regret`: how much slower stored choices are than the best that there is.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Parser;
 use voxtune_cache::{CacheDir, Evidence};
@@ -101,7 +101,7 @@ fn read(folder: &Path) -> Result<Population, Failure> {
 }
 
 /// Samples every candidate alike, into a scratch folder of its own. Samples of before, maybe of an hour, make room
-/// for those of a run that was completed alone; others lie beside them. `None` after a dry run.
+/// for those of a run that measured something and was completed alone; others lie beside them. `None` after a dry run.
 fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
     const SAMPLES: &str = "oracle.samples";
     let folder = in_target("regret");
@@ -112,15 +112,36 @@ fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
     let own =
         ["--exhaustive", "--samples", &text(&fresh), "--out", &text(&under_way.join("caches"))]
             .map(str::to_owned);
-    let line = std::iter::once("regret".to_owned()).chain(own).chain(flags.iter().cloned());
-    // Help is no failure, and clap tells both apart.
-    let Measure { arguments } = Measure::try_parse_from(line).unwrap_or_else(|error| error.exit());
+    let line = |own: &[String]| {
+        let name = std::iter::once("regret".to_owned());
+        Measure::try_parse_from(name.chain(own.iter().cloned()).chain(flags.iter().cloned()))
+    };
+    // By themselves first, so that nobody reads of flags that they did not give. Help is no failure, and clap
+    // tells both apart.
+    line(&[]).unwrap_or_else(|error| error.exit());
+    let Measure { arguments } = line(&own).map_err(|_| {
+        let own = "--exhaustive, --samples and --out";
+        let given = flags.join(" ");
+        Failure::usage(format!(
+            "`{given}` does not go with what regret asks of populate itself: {own}"
+        ))
+    })?;
     if arguments.is_dry_run() {
         return populate::run(&arguments).map(|_| None);
     }
     let failed = |error| Failure::failed(format!("{}: {error}", under_way.display()));
+    // Of a process that was killed and had the same number.
+    match fs::remove_dir_all(&under_way) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     fs::create_dir_all(&under_way).map_err(failed)?;
     let measured = populate::run(&arguments).and_then(|exit| {
+        if sound_races(&fresh)?.is_empty() {
+            return Err(Failure::failed(
+                "nothing was measured, so that there is nothing to judge by",
+            ));
+        }
         let complete = exit == Exit::Success;
         let samples = folder.join(if complete { SAMPLES } else { "incomplete.samples" });
         fs::rename(&fresh, &samples).map_err(failed)?;

@@ -47,13 +47,14 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
         output::status("Merged", format_args!("{text}, which share a bucket"));
     }
+    let is_set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
     if let Some(partition) = arguments.partition() {
         let partition = partition.resolve(variable).map_err(Failure::usage)?;
         let whole = plan.configurations.len();
         partition.keep(&mut plan, &request.directions);
         let part = plan.configurations.len();
         output::status("Partition", format_args!("{partition}: {part} of {whole} configurations"));
-    } else if let Some(name) = PART_VARIABLES.into_iter().find(|name| variable(name).is_some()) {
+    } else if let Some(name) = PART_VARIABLES.into_iter().find(|name| is_set(name)) {
         let text = format!("{name} is set; without --partition env this run takes the whole");
         output::status("Note", text);
     }

@@ -67,7 +67,7 @@ fn write_audit(text: &mut String, audit: &ArchAudit, kernels: &str) -> std::fmt:
             }
             Remedy::Forget => (
                 format!("forget --out {folder} --channels C,C"),
-                "drops what cannot be, and populate measures it again",
+                "drops what cannot be or is gone, and populate measures it again",
             ),
             Remedy::TopUp => (
                 format!("populate --top-up --out {folder}"),

@@ -97,7 +97,7 @@ pub enum Finding {
 pub enum Remedy {
     /// To decide by the evidence again, as merging does.
     Decide,
-    /// To forget what cannot be, and measure it again.
+    /// To forget what cannot be, or is of an algorithm that is gone, and measure the entry again.
     Forget,
     /// To measure what has changed, beside the stored leaders.
     TopUp,
@@ -118,7 +118,9 @@ impl Finding {
             | Self::Inconsistent(
                 Inconsistency::Misfiled { .. } | Inconsistency::ImpossiblePairs { .. },
             ) => Some(Remedy::Forget),
-            Self::Stale { .. } => Some(Remedy::TopUp),
+            Self::Stale { current: Some(_), .. } => Some(Remedy::TopUp),
+            // A top-up races who is there.
+            Self::Stale { current: None, .. } => Some(Remedy::Forget),
             _ => None,
         }
     }

@@ -125,6 +125,8 @@ fn changed_code_is_stale_and_unknown_code_is_counted() {
     };
     let found: Vec<_> = audit.findings.iter().map(decides).collect();
     assert_eq!(found, [("gone".to_owned(), false, false), ("quick".to_owned(), true, true)]);
+    let remedies: Vec<_> = audit.findings.iter().map(Finding::remedy).collect();
+    assert_eq!(remedies, [Some(Remedy::Forget), Some(Remedy::TopUp)]);
 }
 
 #[test]
