@@ -18,11 +18,6 @@ pub const NOISE_CEILING: f64 = 0.10;
 /// How far a time may be off by the step of the timer alone: half a microsecond for the events of a GPU.
 pub const TIMER_STEP_NS: f64 = 500.0;
 
-/// How much slower than the leader a stored winner may be found, however small the spread of the samples,
-/// and still stay: the same kernels differ by a few percent from one process to the next, by where
-/// their buffers lie.
-pub const INCUMBENT_MARGIN: f64 = 0.03;
-
 /// How far from the best score an algorithm is still safe to use for a neighbouring key.
 pub const SAFE_MARGIN: f64 = 0.10;
 
@@ -61,7 +56,7 @@ pub fn decide(evidence: &Evidence) -> Decisions {
 }
 
 /// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
-/// or slower than the leader by more than noise and [`INCUMBENT_MARGIN`]. Takes the records of workloads
+/// or slower than the leader by more than noise and its [margin](Timer::incumbent_margin). Takes the records of workloads
 /// of one key and architecture whose times can be compared, such as [`Evidence::decisive_workloads`] gives.
 #[must_use]
 pub fn significantly_beaten<'a>(
@@ -69,8 +64,9 @@ pub fn significantly_beaten<'a>(
     arch: &Arch,
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
-    let ranking = Ranking::of(Timer::of(arch), workloads, []);
-    let stays = ranking.within(INCUMBENT_MARGIN).any(|standing| standing.algo == incumbent);
+    let timer = Timer::of(arch);
+    let ranking = Ranking::of(timer, workloads, []);
+    let stays = ranking.within(timer.incumbent_margin()).any(|standing| standing.algo == incumbent);
     !stays && choose(ranking.0.iter()).is_none_or(|winner| winner.algo != incumbent)
 }
 
@@ -130,6 +126,17 @@ impl Timer {
         match self {
             Self::Host => timing.median_ns as f64,
             Self::Gpu => timing.centre_ns(),
+        }
+    }
+
+    /// How much slower than the leader a stored winner may be found, however small the spread of the samples,
+    /// and still stay, as a fraction: on a GPU the same kernels differ by a few percent from one process to the
+    /// next, by where their buffers lie; on a host, by what others do there.
+    #[must_use]
+    pub const fn incumbent_margin(self) -> f64 {
+        match self {
+            Self::Host => NOISE_CEILING,
+            Self::Gpu => 0.03,
         }
     }
 

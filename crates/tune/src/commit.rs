@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use voxtune_cache::decide::INCUMBENT_MARGIN;
+use voxtune_cache::decide::Timer;
 use voxtune_cache::{
     Decision, EntryKey, Evidence, InvalidRecord, Record, Records, decide, significantly_beaten,
 };
@@ -113,7 +113,7 @@ pub(crate) fn challenger(
 }
 
 /// Whether a stored winner lost to the new one: by its median, beyond noise, and in the rounds in which
-/// both met the default, by [`INCUMBENT_MARGIN`]. Medians alone are fooled by a machine that is busy
+/// both met the default, by its [margin](Timer::incumbent_margin). Medians alone are fooled by a machine that is busy
 /// for half a race, and three rounds agree by chance one time in eight.
 fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
     let Some(records) = fresh.records(entry) else { return false };
@@ -123,11 +123,12 @@ fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
         return false;
     }
     let challenger = winner(fresh, entry).and_then(|algo| of(&algo)?.timing());
+    let margin = Timer::of(&entry.device.arch).incumbent_margin();
     match (defender.timing(), challenger) {
         (Some(defender), Some(challenger)) => {
             match (defender.ratio_to_default, challenger.ratio_to_default) {
                 (Some(defender), Some(challenger)) => {
-                    challenger.high * (1.0 + INCUMBENT_MARGIN) < defender.low
+                    challenger.high * (1.0 + margin) < defender.low
                 }
                 _ => true,
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{Algorithm, CacheRegime, Device, Noise, Operation};
+use voxtune_cache::decide::Timer;
 use voxtune_cache::{EntryKey, Outcome, Reason, Record, Timing, Workload};
 use voxtune_shape::AlgoId;
 
@@ -250,7 +251,8 @@ impl Entry<'_> {
             ended.racers.iter().position(|&index| ended.field.candidates[index].id == *id)
         };
         let two = [lane_of(incumbent)?, lane_of(&challenger)?];
-        holds_its_place(&mut ended.lanes, two, track).then(|| incumbent.clone())
+        let margin = Timer::of(&entry.device.arch).incumbent_margin();
+        holds_its_place(&mut ended.lanes, two, margin, track).then(|| incumbent.clone())
     }
 
     fn stand(&self) -> Stand<'_> {

@@ -167,3 +167,40 @@ impl<'a> Trial<'a> {
         measured
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made_up::{entry as key, record};
+
+    /// Other code of it was measured, as a merge with a machine of another release brings it in.
+    #[test]
+    fn code_of_today_in_quarantine_is_not_compared_with() {
+        let mut stored = Evidence::new();
+        let quarantined = |name: &str, hash| Record {
+            outcome: Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() },
+            ..record(name, hash, 1)
+        };
+        for record in [
+            record("default", 1, 100),
+            quarantined("default", 2),
+            quarantined("mended", 1),
+            quarantined("unknown", 1),
+        ] {
+            stored.insert(key(), record).unwrap();
+        }
+        let candidate = |name: &str| Candidate {
+            id: name.parse().unwrap(),
+            kernel_hash: KernelHash::new(2),
+            default: name == "default",
+            requires: None,
+        };
+        let pool = ["default", "mended", "racing"].map(candidate).to_vec();
+        let entry = PreparedEntry { key: key(), cloud: 0, pool };
+        let racing = vec!["racing".parse().unwrap()];
+        let mut trial = Trial::new(0, &entry, racing, None);
+        trial.avoid_quarantined(&stored);
+        let avoided: Vec<&str> = trial.task.avoid.iter().map(AlgoId::as_str).collect();
+        assert_eq!(avoided, ["default", "unknown"]);
+    }
+}

@@ -4,8 +4,6 @@
 //! file up for nothing. So whoever is to take a stored winner's place beats it once more, in rounds of the
 //! two alone. Those of the race do not count: the challenger is who looked best in them.
 
-use voxtune_cache::decide::INCUMBENT_MARGIN;
-
 use super::{Lane, Track};
 
 /// Rounds of a defence, of which the challenger wins all but [`LOST`]: of two that are alike, one does so one
@@ -16,10 +14,11 @@ const ROUNDS: usize = 12;
 const LOST: usize = 1;
 
 /// Whether the first of two lanes holds its place against the second: it does unless it is slower in eleven of
-/// twelve rounds, by more than [`INCUMBENT_MARGIN`]. Whoever fails is out of the race, and has lost.
+/// twelve rounds, by more than this fraction. Whoever fails is out of the race, and has lost.
 pub fn holds_its_place<T: Track>(
     field: &mut [Lane<T::Failure>],
     [incumbent, challenger]: [usize; 2],
+    margin: f64,
     track: &mut T,
 ) -> bool {
     let mut held = 0;
@@ -39,7 +38,7 @@ pub fn holds_its_place<T: Track>(
             }
         }
         let [incumbent_ns, challenger_ns] = took_ns;
-        if incumbent_ns <= challenger_ns * (1.0 + INCUMBENT_MARGIN) {
+        if incumbent_ns <= challenger_ns * (1.0 + margin) {
             held += 1;
         }
         if held > LOST {

@@ -332,7 +332,7 @@ fn whoever_fails_in_a_shoot_out_is_out() {
 fn holds(times: impl FnMut(usize, usize) -> Result<u64, &'static str>) -> (bool, Vec<usize>) {
     let mut field = vec![Lane::new(), Lane::new()];
     let mut track = Fake { times, runs: vec![0; 2], clock: Duration::ZERO };
-    let holds = holds_its_place(&mut field, [0, 1], &mut track);
+    let holds = holds_its_place(&mut field, [0, 1], 0.03, &mut track);
     (holds, track.runs)
 }
 
