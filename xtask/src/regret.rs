@@ -1,7 +1,7 @@
 //! `regret`: how much slower stored choices are than the best that there is.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use clap::Parser;
 use voxtune_cache::{CacheDir, Evidence};
@@ -104,38 +104,32 @@ fn read(folder: &Path) -> Result<Population, Failure> {
 /// for those of a run that measured something and was completed alone; others lie beside them. `None` after a dry run.
 fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
     const SAMPLES: &str = "oracle.samples";
-    let folder = in_target("regret");
-    // Two runs at a time measure badly, and lose nothing.
-    let under_way = folder.join(format!("under-way-{}", std::process::id()));
-    let fresh = under_way.join(SAMPLES);
-    let text = |path: &Path| path.display().to_string();
-    let own =
-        ["--exhaustive", "--samples", &text(&fresh), "--out", &text(&under_way.join("caches"))]
-            .map(str::to_owned);
     let line = |own: &[String]| {
         let name = std::iter::once("regret".to_owned());
         Measure::try_parse_from(name.chain(own.iter().cloned()).chain(flags.iter().cloned()))
     };
     // By themselves first, so that nobody reads of flags that they did not give. Help is no failure, and clap
     // tells both apart.
-    line(&[]).unwrap_or_else(|error| error.exit());
-    let Measure { arguments } = line(&own).map_err(|_| {
-        let own = "--exhaustive, --samples and --out";
+    let Measure { arguments } = line(&[]).unwrap_or_else(|error| error.exit());
+    if arguments.is_dry_run() {
+        return populate::run(&arguments).map(|_| None);
+    }
+    let folder = in_target("regret");
+    let failed = |error| Failure::failed(format!("{}: {error}", folder.display()));
+    fs::create_dir_all(&folder).map_err(failed)?;
+    // Two runs at a time measure badly, and lose nothing.
+    let under_way = tempfile::Builder::new().prefix("under-way-").tempdir_in(&folder);
+    let under_way = under_way.map_err(failed)?;
+    let text = |name: &str| under_way.path().join(name).display().to_string();
+    let own = ["--exhaustive", "--samples", &text(SAMPLES), "--out", &text("caches")];
+    let Measure { arguments } = line(&own.map(str::to_owned)).map_err(|_| {
         let given = flags.join(" ");
+        let own = "--exhaustive, --samples and --out";
         Failure::usage(format!(
             "`{given}` does not go with what regret asks of populate itself: {own}"
         ))
     })?;
-    if arguments.is_dry_run() {
-        return populate::run(&arguments).map(|_| None);
-    }
-    let failed = |error| Failure::failed(format!("{}: {error}", under_way.display()));
-    // Of a process that was killed and had the same number.
-    match fs::remove_dir_all(&under_way) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    fs::create_dir_all(&under_way).map_err(failed)?;
+    let fresh = under_way.path().join(SAMPLES);
     let measured = populate::run(&arguments).and_then(|exit| {
         if sound_races(&fresh)?.is_empty() {
             return Err(Failure::failed(
@@ -147,7 +141,7 @@ fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
         fs::rename(&fresh, &samples).map_err(failed)?;
         Ok((exit, samples))
     });
-    fs::remove_dir_all(&under_way).map_err(failed)?;
+    under_way.close().map_err(failed)?;
     measured.map(Some)
 }
 
