@@ -53,6 +53,16 @@ pub enum PopulateError {
     /// The device does not work at all.
     #[error("{0}")]
     SetUp(String),
+    /// What ended the run, and why what was measured before is lost.
+    #[error("{ended}; and {unsaved} configurations that were measured are not saved: {why}")]
+    Unsaved {
+        /// What ended it.
+        ended: String,
+        /// How many.
+        unsaved: usize,
+        /// Why they cannot be saved.
+        why: Box<PopulateError>,
+    },
 }
 
 /// How long to wait for another writer while there is something to measure.
@@ -137,11 +147,19 @@ impl Populate<'_> {
             desk.lane_gives_up(&error);
         }
         // Whatever ended the run: what was measured before is worth keeping.
-        let saved = desk.save_last();
-        if let Some(error) = desk.failure {
-            return Err(error);
+        match (desk.save_last(), desk.failure) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(error)) => return Err(error),
+            (Err(why), failure) => {
+                let ended =
+                    failure.map_or_else(|| "the run is over".to_owned(), |one| one.to_string());
+                return Err(PopulateError::Unsaved {
+                    ended,
+                    unsaved: desk.ledger.len(),
+                    why: Box::new(why),
+                });
+            }
         }
-        saved?;
         let mut summary = desk.summary;
         summary.failed = summary.requested - summary.measured - summary.skipped;
         summary.interrupted = self.interrupt.load(Ordering::Relaxed);
@@ -321,18 +339,23 @@ impl Desk<'_> {
         }
     }
 
-    /// Saves what is left: as long as somebody else writes it waits, unless the run is ended from outside.
+    /// Saves what is left: as long as somebody else writes it waits, and once the run is ended from outside, as long
+    /// as anybody waits for a lock.
     fn save_last(&mut self) -> Result<(), PopulateError> {
         let Populate { lock_wait, interrupt, .. } = self.populate;
-        let mut wait = SHORT_WAIT;
+        // Some have ended since it was told.
+        self.saving_waits = false;
+        let (start, mut ended_at) = (Instant::now(), None);
         loop {
-            let goes_on = wait == SHORT_WAIT || !interrupt.load(Ordering::Relaxed);
-            match self.save(wait) {
-                Err(PopulateError::Cache(CacheError::Locked { path, .. })) if goes_on => {
-                    self.tell_of_writer(&path);
-                    wait = lock_wait.max(10 * SHORT_WAIT);
-                }
+            let path = match self.save(SHORT_WAIT) {
+                Err(PopulateError::Cache(CacheError::Locked { path, .. })) => path,
                 other => return other,
+            };
+            self.tell_of_writer(&path);
+            if interrupt.load(Ordering::Relaxed)
+                && ended_at.get_or_insert_with(Instant::now).elapsed() >= lock_wait
+            {
+                return Err(CacheError::Locked { path, waited: start.elapsed() }.into());
             }
         }
     }

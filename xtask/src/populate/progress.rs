@@ -137,11 +137,9 @@ impl Observer for Progress {
                 self.status("Warning", &format!("{why}: the other GPUs go on without this one"));
             }
             Event::SavingWaits { lock, unsaved } => {
+                let waiting = format!("configurations that wait to be saved: {unsaved}");
                 let lock = lock.display();
-                self.status(
-                    "Warning",
-                    &format!("another process has locked {lock}: {unsaved} configurations are not saved yet, and will be when it is done"),
-                );
+                self.status("Warning", &format!("another process has locked {lock}; {waiting}"));
             }
             Event::EntryStarted { operation, cloud } => {
                 self.bar.set_message(format!("{operation} on {cloud}"));
