@@ -181,7 +181,10 @@ fn merging_tells_who_won() {
 
     // Nor do those of an input, such as the folder that is to be mended itself.
     fs::write(&path, &bytes).unwrap();
+    let audited = run(&["verify", &far]);
+    assert!(audited.stdout.contains("merge the folder into itself"), "{audited:?}");
     let onto_itself = run(&["merge", &far, "-o", &far]).success();
+    assert!(CacheDir::new(&far).read_provenance(arch).is_ok());
     assert!(onto_itself.stderr.contains("merged without the names in it"), "{onto_itself:?}");
 }
 
