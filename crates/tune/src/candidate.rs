@@ -33,6 +33,12 @@ impl Candidate {
         }
     }
 
+    /// Whether it is this code of this algorithm.
+    #[must_use]
+    pub fn is_version(&self, id: &AlgoId, kernel_hash: KernelHash) -> bool {
+        self.id == *id && self.kernel_hash == kernel_hash
+    }
+
     /// What evidence keeps of its trial.
     #[must_use]
     pub fn record(&self, environment: &Environment, outcome: Outcome) -> Record {

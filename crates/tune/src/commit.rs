@@ -63,7 +63,10 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     };
     let new: Vec<Record> = records.iter().filter(is_new).cloned().collect();
     let incumbent = winner(evidence, entry);
-    let held = incumbent.is_some() && measured.defended == incumbent;
+    // Its own code of another hash has no place to hold.
+    let held = incumbent.is_some()
+        && measured.defended == incumbent
+        && !new.iter().any(|record| Some(&record.algo) == incumbent.as_ref());
     let beaten =
         !held && incumbent.as_ref().is_none_or(|incumbent| is_beaten(incumbent, &fresh, entry));
     if new.is_empty() && !beaten {
@@ -283,6 +286,9 @@ mod tests {
         assert_eq!(slow, (by("b"), vec![stored("a", 1000), stored("b", 800), stored("n", 2000)]));
         let quick = after(measured(&[("a", 1, 800), ("b", 1, 1000), ("n", 1, 600)]));
         assert_eq!(quick, (by("n"), vec![stored("a", 800), stored("b", 1000), stored("n", 600)]));
+        // Its own code is another now: what held is not what is stored.
+        let changed = after(measured(&[("a", 1, 800), ("b", 2, 1000)]));
+        assert_eq!(changed, (by("a"), vec![stored("a", 800), stored("b", 1000)]));
         // The challenger failed in the rounds of the defence.
         let mut failed = measured(&[("b", 1, 1000), ("c", 1, 900)]);
         failed.records.push(crashed("a", 1));

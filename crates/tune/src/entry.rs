@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Algorithm, CacheRegime, Device, Noise, Operation};
+use voxtune::{Algorithm, CacheRegime, Device, KernelHash, Noise, Operation};
 use voxtune_cache::decide::Timer;
 use voxtune_cache::{EntryKey, Outcome, Reason, Record, Timing, Workload};
 use voxtune_shape::AlgoId;
@@ -105,22 +105,32 @@ pub struct Field {
 }
 
 impl Field {
-    /// The candidates of these names that can run here, and the default unless it is to be avoided.
+    /// The candidates of these names that can run here, and the default, without code that is to be avoided.
     #[must_use]
-    pub fn new(device: &Device, operation: &Operation, names: &[AlgoId], avoid: &[AlgoId]) -> Self {
-        let usable = |id: &AlgoId| device.registry().usable(id, operation).cloned();
-        let mut algorithms: Vec<Arc<dyn Algorithm>> = names.iter().filter_map(usable).collect();
-        let racers = algorithms.len();
+    pub fn new(
+        device: &Device,
+        operation: &Operation,
+        names: &[AlgoId],
+        avoid: &[(AlgoId, KernelHash)],
+    ) -> Self {
+        let registry = device.registry();
+        let candidate = |algorithm: &Arc<dyn Algorithm>| {
+            let candidate = Candidate::new(device, operation, &**algorithm);
+            let is_avoided = avoid.iter().any(|(id, hash)| candidate.is_version(id, *hash));
+            (!is_avoided).then(|| (Arc::clone(algorithm), candidate))
+        };
+        let usable = names.iter().filter_map(|id| registry.usable(id, operation));
+        let mut field: Vec<(Arc<dyn Algorithm>, Candidate)> =
+            usable.filter_map(candidate).collect();
+        let racers = field.len();
         // Only GPUs are fast enough to compare everybody at full size.
         if device.identity().arch.is_cuda()
-            && let Some(default) = device.registry().default_for(operation)
+            && let Some(default) = registry.default_for(operation)
             && !names.contains(default.id())
-            && !avoid.contains(default.id())
         {
-            algorithms.push(Arc::clone(default));
+            field.extend(candidate(default));
         }
-        let candidate = |one: &Arc<dyn Algorithm>| Candidate::new(device, operation, &**one);
-        let candidates = algorithms.iter().map(candidate).collect();
+        let (algorithms, candidates) = field.into_iter().unzip();
         Self { algorithms, candidates, racers }
     }
 
@@ -251,6 +261,10 @@ impl Entry<'_> {
             ended.racers.iter().position(|&index| ended.field.candidates[index].id == *id)
         };
         let two = [lane_of(incumbent)?, lane_of(&challenger)?];
+        // Whoever failed has no place to hold.
+        if two.iter().any(|&lane| ended.lanes[lane].failure.is_some()) {
+            return None;
+        }
         let margin = Timer::of(&entry.device.arch).incumbent_margin();
         holds_its_place(&mut ended.lanes, two, margin, track).then(|| incumbent.clone())
     }

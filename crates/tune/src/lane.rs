@@ -16,7 +16,7 @@ use crate::plan::Request;
 use crate::populate::{Populate, PopulateError};
 use crate::queue::Queue;
 use crate::report::Outcome;
-use crate::select::{Selection, Wish, disproved, is_comparable, select};
+use crate::select::{Selection, Wish, disproved, incumbent, is_comparable, select};
 use crate::session::PreparedEntry;
 use crate::spent::Spent;
 use crate::trial::{Losses, Trial};
@@ -230,7 +230,7 @@ impl<'a> Lane<'a> {
         spent: &mut Spent,
     ) -> Result<Measured, Failure> {
         let retry = self.populate.request.retry_quarantined;
-        let mut trial = Trial::new(index, entry, candidates, winner(stored, &entry.key));
+        let mut trial = Trial::new(index, entry, candidates, incumbent(stored, entry));
         if !retry {
             trial.avoid_quarantined(stored);
         }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{CacheRegime, Miss, TuneError, TuneOnMiss};
+use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update, create_folder};
 use voxtune_shape::grid::{ChannelPair, Configuration};
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
+use crate::candidate::Candidate;
 use crate::commit::commit;
 use crate::entry::Measured;
 use crate::job::Job;
@@ -119,12 +120,14 @@ impl TuneNow {
             .pop()
             .ok_or_else(|| TuneNowError::Measure("there is nothing to measure".to_owned()))?;
         let refused = self.refused(miss)?;
-        let candidates = entry.pool.into_iter().map(|candidate| candidate.id);
+        let is_refused =
+            |one: &Candidate| refused.iter().any(|(id, hash)| one.is_version(id, *hash));
+        let candidates = entry.pool.into_iter().filter(|one| !is_refused(one)).map(|one| one.id);
         let task = Task {
             configuration: 0,
             cloud: 0,
             direction: miss.key.operation.direction,
-            candidates: candidates.filter(|id| !refused.contains(id)).collect(),
+            candidates: candidates.collect(),
             avoid: refused.clone(),
             incumbent: None,
         };
@@ -132,8 +135,8 @@ impl TuneNow {
         measured.ok_or_else(|| TuneNowError::Measure("it was interrupted".to_owned()))
     }
 
-    /// The algorithms that are in quarantine for this key.
-    fn refused(&self, miss: &Miss<'_>) -> Result<Vec<AlgoId>, TuneNowError> {
+    /// The code that is in quarantine for this key, by name and hash.
+    fn refused(&self, miss: &Miss<'_>) -> Result<Vec<(AlgoId, KernelHash)>, TuneNowError> {
         let device = miss.device.identity();
         let stored = match self.cache.read_evidence(device.arch) {
             Err(CacheError::Corrupt { .. }) => None,
@@ -143,7 +146,7 @@ impl TuneNow {
         let of_key = evidence
             .quarantine()
             .filter(|(entry, _)| entry.device == *device && entry.key == *miss.key);
-        Ok(of_key.map(|(_, record)| record.algo.clone()).collect())
+        Ok(of_key.map(|(_, record)| (record.algo.clone(), record.kernel_hash)).collect())
     }
 
     fn job(&self, miss: &Miss<'_>) -> Job {

@@ -88,6 +88,15 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
     if some.len() == all.len() { Selection::Race(all) } else { Selection::TopUp { some, all } }
 }
 
+/// Who has a place to defend in a race: the stored winner, unless its code is another today.
+pub(crate) fn incumbent(stored: &Evidence, entry: &PreparedEntry) -> Option<AlgoId> {
+    let winner = winner(stored, &entry.key)?;
+    let records = stored.records(&entry.key)?;
+    let today = entry.pool.iter().find(|one| one.id == winner);
+    let is_same = today.is_none_or(|one| records.get(&one.id, one.kernel_hash).is_some());
+    is_same.then_some(winner)
+}
+
 /// The quarantines of today's code beside measurements of other code of the same algorithm, as a merge with a
 /// machine of another release brings them together. What is stored would let it win.
 pub(crate) fn disproved<'s>(
@@ -253,6 +262,14 @@ mod tests {
         assert_eq!(names(&all), ["far"]);
         // It says nothing of another's entry, nor of the code that was measured.
         assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
+    }
+
+    #[test]
+    fn code_that_has_changed_has_no_place_to_defend() {
+        let known = |changed: &[&str]| incumbent(&stored(&[]), &entry(changed));
+        assert_eq!(known(&["near"]).unwrap().as_str(), "first");
+        assert_eq!(known(&["first"]), None);
+        assert_eq!(incumbent(&Evidence::new(), &entry(&[])), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Ahead, Device, Direction, MapCounts, Operation};
+use voxtune::{Ahead, Device, Direction, KernelHash, MapCounts, Operation};
 use voxtune_cache::{EntryKey, Reason};
 use voxtune_shape::{AlgoId, AlgoMode};
 
@@ -43,8 +43,8 @@ pub struct Task {
     pub direction: Direction,
     /// Who races. Names that cannot run here are passed over.
     pub candidates: Vec<AlgoId>,
-    /// Who must not run, even to be compared with.
-    pub avoid: Vec<AlgoId>,
+    /// Who must not run, even to be compared with: names, and the code of theirs that is in quarantine.
+    pub avoid: Vec<(AlgoId, KernelHash)>,
     /// The winner by stored evidence, which defends its place if it races.
     pub incumbent: Option<AlgoId>,
 }

@@ -1,6 +1,6 @@
 //! One entry, measured however many of its candidates take their process down.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -71,19 +71,11 @@ impl<'a> Trial<'a> {
         Self { entry, task, quarantine: Vec::new(), suspect: None, mishap: false }
     }
 
-    /// Leaves those out of everything who are in quarantine by their code of today; of those who are not in the
-    /// pool, whose code is not known, by any code.
+    /// Leaves code that is in quarantine out of everything.
     pub(crate) fn avoid_quarantined(&mut self, stored: &Evidence) {
-        let of_today = |record: &Record| {
-            let known = self.entry.pool.iter().find(|one| one.id == record.algo);
-            known.is_none_or(|one| one.kernel_hash == record.kernel_hash)
-        };
-        let racing = &self.task.candidates;
         let records = stored.records(&self.entry.key).into_iter().flat_map(Records::iter);
-        let out = records.filter(|record| is_quarantine(record) && of_today(record));
-        let out: BTreeSet<&AlgoId> =
-            out.map(|record| &record.algo).filter(|id| !racing.contains(id)).collect();
-        self.task.avoid.extend(out.into_iter().cloned());
+        let out = records.filter(|record| is_quarantine(record));
+        self.task.avoid.extend(out.map(|record| (record.algo.clone(), record.kernel_hash)));
     }
 
     /// Measures whoever survives it.
@@ -155,7 +147,7 @@ impl<'a> Trial<'a> {
 
     fn leave_out(&mut self, candidate: &Candidate) {
         self.task.candidates.retain(|id| *id != candidate.id);
-        self.task.avoid.push(candidate.id.clone());
+        self.task.avoid.push((candidate.id.clone(), candidate.kernel_hash));
     }
 
     fn with_quarantine(self, mut measured: Measured, executor: &Executor) -> Measured {
@@ -175,32 +167,19 @@ mod tests {
 
     /// Other code of it was measured, as a merge with a machine of another release brings it in.
     #[test]
-    fn code_of_today_in_quarantine_is_not_compared_with() {
+    fn code_in_quarantine_is_avoided_and_no_other_code() {
         let mut stored = Evidence::new();
         let quarantined = |name: &str, hash| Record {
             outcome: Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() },
             ..record(name, hash, 1)
         };
-        for record in [
-            record("default", 1, 100),
-            quarantined("default", 2),
-            quarantined("mended", 1),
-            quarantined("unknown", 1),
-        ] {
+        for record in [record("default", 1, 100), quarantined("default", 2), record("sound", 1, 90)]
+        {
             stored.insert(key(), record).unwrap();
         }
-        let candidate = |name: &str| Candidate {
-            id: name.parse().unwrap(),
-            kernel_hash: KernelHash::new(2),
-            default: name == "default",
-            requires: None,
-        };
-        let pool = ["default", "mended", "racing"].map(candidate).to_vec();
-        let entry = PreparedEntry { key: key(), cloud: 0, pool };
-        let racing = vec!["racing".parse().unwrap()];
-        let mut trial = Trial::new(0, &entry, racing, None);
+        let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
+        let mut trial = Trial::new(0, &entry, vec!["sound".parse().unwrap()], None);
         trial.avoid_quarantined(&stored);
-        let avoided: Vec<&str> = trial.task.avoid.iter().map(AlgoId::as_str).collect();
-        assert_eq!(avoided, ["default", "unknown"]);
+        assert_eq!(trial.task.avoid, [("default".parse().unwrap(), KernelHash::new(2))]);
     }
 }

@@ -103,7 +103,8 @@ pub struct PopulateArguments {
     crop: Option<Crop>,
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
     /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many as
-    /// a near tie takes [default: 6 on a CPU, 0.1 on a GPU]
+    /// a near tie takes, and twelve rounds in which a stored winner defends its place [default: 6 on
+    /// a CPU, 0.1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is

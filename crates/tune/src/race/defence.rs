@@ -44,6 +44,10 @@ pub fn holds_its_place<T: Track>(
         if held > LOST {
             return true;
         }
+        // Nothing to come could change that.
+        if round + 1 - held == ROUNDS - LOST {
+            return false;
+        }
     }
     false
 }

@@ -14,7 +14,7 @@ use super::lane::Lane;
 pub struct Policy {
     /// Time after which only what is owed is still measured: a sample of each candidate, the proofs of
     /// those that are not hopeless, [`Self::leader_samples`] of the leader, [`Self::near_samples`] of
-    /// those near it, and the shoot-out.
+    /// those near it, and the shoot-out. A [defence](super::holds_its_place) comes behind it.
     pub budget: Duration,
     /// First runs shorter than this are repeated once before they count, unless they are hopeless even so:
     /// caches and branch predictors are cold the first time, and tables may have to be made.

@@ -347,7 +347,7 @@ fn two_rounds_that_are_not_lost_defend_a_place() {
 
 #[test]
 fn whoever_is_slower_round_after_round_gives_way() {
-    assert_eq!(holds(|lane, _| Ok([104, 100][lane] * MS)), (false, vec![12, 12]));
+    assert_eq!(holds(|lane, _| Ok([104, 100][lane] * MS)), (false, vec![11, 11]));
     let hiccup = |lane, run| Ok(if lane == 1 && run == 7 { 500 } else { [104, 100][lane] } * MS);
     assert_eq!(holds(hiccup), (false, vec![12, 12]));
 }
