@@ -13,7 +13,7 @@ use voxtune_tune::crew::CrewError;
 use voxtune_tune::{Crew, DeviceSpec, Event, Gpus};
 
 use crate::command::run;
-use crate::faulty::{Fault, Injected, spec};
+use crate::faulty::{Fault, Injected, spec, with_folder};
 use crate::injected::{Run, reason};
 use crate::populating::evidence;
 use crate::suite::{Suite, TOOLKIT, kernels_folder};
@@ -44,10 +44,6 @@ fn keys(folder: &Path) -> BTreeSet<String> {
         records.iter().map(move |one| format!("{key:?} {} {}", one.algo, one.kernel_hash))
     });
     each.collect()
-}
-
-fn with_folder(spec: DeviceSpec, folder: &Path) -> DeviceSpec {
-    DeviceSpec { kernels: Some(folder.to_owned()), ..spec }
 }
 
 fn half_the_time() {

@@ -2,7 +2,7 @@
 //!
 //! A worker of this program learns by the note of its [`DeviceSpec`] which faults to inject.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -101,6 +101,11 @@ const GONE: &str = "gone";
 pub(crate) fn spec(injected: &[Injected]) -> DeviceSpec {
     let note = serde_json::to_string(injected).unwrap();
     DeviceSpec { choice: DeviceChoice::Cpu, threads: Some(1), note, ..DeviceSpec::default() }
+}
+
+/// The same with a folder of the device, in which candidates leave their marks.
+pub(crate) fn with_folder(spec: DeviceSpec, folder: &Path) -> DeviceSpec {
+    DeviceSpec { kernels: Some(folder.to_owned()), ..spec }
 }
 
 /// The device of a specification: on the host with the injected candidates alone, on a GPU with them

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{AlgoId, CacheRegime, DType, Direction};
-use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Timing};
+use voxtune::{AlgoId, CacheRegime, DType, Direction, KernelHash};
+use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Record, Timing};
 use voxtune_cloud::{FileOptions, Generator, Source};
 use voxtune_shape::mode::AlgoModes;
 use voxtune_shape::{AlgoMode, Preset};
@@ -17,7 +17,7 @@ use voxtune_tune::{
     Crew, DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,
 };
 
-use crate::faulty::{Fault, Injected, open, spec};
+use crate::faulty::{Fault, Injected, open, spec, with_folder};
 use crate::populating::evidence;
 use crate::suite::Suite;
 
@@ -27,6 +27,8 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("injected::a_slow_first_sample_is_forgiven", a_slow_first_sample_is_forgiven);
     suite.test("injected::a_falling_clock_changes_no_ratio", a_falling_clock_changes_no_ratio);
     suite.test("injected::a_stored_winner_defends_its_place", a_stored_winner_defends_its_place);
+    suite
+        .test("injected::code_in_quarantine_is_nobodys_rival", code_in_quarantine_is_nobodys_rival);
 }
 
 /// How long runs wait for other writers.
@@ -276,4 +278,42 @@ fn a_stored_winner_defends_its_place() {
     assert_eq!((of_file(&unlucky), files() == stored), (first, true), "it only was unlucky");
     let slower = run.here(&with(Fault::Takes(30)));
     assert!(of_file(&slower) > 30_000_000 && files() != stored, "it has become slow");
+}
+
+/// A winner whose code of today is known to crash, and of whose other code a time is stored, as after a merge with
+/// another release: whoever is measured by name does not meet it.
+fn code_in_quarantine_is_nobodys_rival() {
+    let signatures = tempfile::tempdir().unwrap();
+    let with = |hash| {
+        let spec = spec(&[
+            Injected::new("plain", Fault::Takes(5)).default(),
+            Injected::new("quick", Fault::Signs(0)).with_hash(hash),
+        ]);
+        with_folder(spec, signatures.path())
+    };
+    let signed = || std::fs::read_dir(signatures.path()).unwrap().count();
+    let mut run = Run::small();
+    run.here(&with(1));
+    assert_eq!(signed(), 1);
+    std::fs::remove_file(signatures.path().join(std::process::id().to_string())).unwrap();
+
+    let known = evidence(run.folder());
+    let (entry, records) = known.entries().next().unwrap();
+    let quick = records.iter().find(|record| record.algo.as_str() == "quick").unwrap();
+    let (reason, detail) = (Reason::Crash, "boom".to_owned());
+    let today = KernelHash::new(2);
+    let outcome = Recorded::Quarantined { reason, detail };
+    let crashed = Record { kernel_hash: today, outcome, ..quick.clone() };
+    CacheDir::new(run.folder())
+        .update(entry.device.arch, LOCK_WAIT, |stored| stored.insert(entry.clone(), crashed))
+        .unwrap()
+        .value
+        .unwrap();
+
+    run.request.modes = AlgoModes::uniform("plain".parse().unwrap());
+    run.here(&with(2));
+    assert_eq!(signed(), 0, "it ran");
+    // Other code of it is not known to crash.
+    run.here(&with(3));
+    assert_eq!(signed(), 1);
 }
