@@ -47,6 +47,13 @@ fn keys(folder: &Path) -> BTreeSet<String> {
 }
 
 fn half_the_time() {
+    // A machine that is busy with other things may be so for one of two runs.
+    let is_about_half = (0..3).any(|_| time_of_two() < 0.75);
+    assert!(is_about_half, "two take more than three quarters of the time of one, three times");
+}
+
+/// The time that two devices take, as a fraction of what one takes for the same.
+fn time_of_two() -> f64 {
     let signatures = tempfile::tempdir().unwrap();
     let plain = || Injected::new("plain", Fault::Takes(25)).default();
     let alone = spec(&[plain(), Injected::new("signs", Fault::Takes(20))]);
@@ -67,8 +74,7 @@ fn half_the_time() {
     let workers = second.workers.iter().map(u32::to_string).collect();
     assert_eq!(signed, workers, "both have measured something");
     // Candidates sleep most of the time, so that two cores are not needed for it.
-    let ratio = second.took.as_secs_f64() / first.took.as_secs_f64();
-    assert!(ratio < 0.75, "{:?} alone, {:?} together", first.took, second.took);
+    second.took.as_secs_f64() / first.took.as_secs_f64()
 }
 
 fn a_crash_costs_its_candidate_alone() {
