@@ -16,8 +16,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use voxtune::Arch;
 use voxtune_cache::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
-use voxtune_cloud::{FileOptions, load_file};
 use voxtune_pack::{Header, Kernel, Pack};
+use voxtune_pointcloud::{FileOptions, load_file};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A decoder with the files that its inputs are made from.

@@ -50,7 +50,7 @@ pub(crate) fn add(suite: &mut Suite) {
 
 fn refuses(arguments: &str, status: i32, mentions: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = xtask();
+    let mut command = voxtune();
     command.current_dir(folder.path()).arg("populate").args(arguments.split(' '));
     if !arguments.contains("--out") {
         command.arg("--out").arg(folder.path().join("caches"));
@@ -70,7 +70,7 @@ fn refuses(arguments: &str, status: i32, mentions: &[&str]) {
 
 fn a_malformed_variable_is_refused() {
     let command = |value| {
-        let mut command = xtask();
+        let mut command = voxtune();
         command.args(["populate", "--dry-run"]).env("WARPCONVNET_BWD_ALGO_MODE", value);
         Finished::of(command.output().unwrap())
     };
@@ -81,7 +81,7 @@ fn a_malformed_variable_is_refused() {
 }
 
 fn an_unknown_pin_is_refused() {
-    let mut command = xtask();
+    let mut command = voxtune();
     command.args(["populate", "--dry-run"]).env("WARPCONVNET_FWD_ALGO_MODE", "nonesuch");
     let finished = Finished::of(command.output().unwrap());
     assert_eq!(finished.status, Some(2));

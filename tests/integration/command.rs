@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The command line under test, cut off from the caller's caches and settings.
-pub(crate) fn xtask() -> Command {
+pub(crate) fn voxtune() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxtune-under-test"));
     for variable in [
         "VOXTUNE_CACHE_DIR",
@@ -51,13 +51,13 @@ impl Finished {
 
 /// Runs the command line with these arguments.
 pub(crate) fn run(arguments: &[&str]) -> Finished {
-    Finished::of(xtask().args(arguments).output().expect("the program starts"))
+    Finished::of(voxtune().args(arguments).output().expect("the program starts"))
 }
 
 /// Arguments of a small populate on the CPU with one thread: three configurations, a fraction of a
 /// second.
 pub(crate) fn small_populate(out: &Path) -> Command {
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
         .args(["--dtypes", "float32", "--channels", "4,4", "--num-voxels", "60", "250", "1000"])

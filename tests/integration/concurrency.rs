@@ -53,7 +53,7 @@ fn eight_processes_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let children: Vec<_> = (1..=8)
         .map(|channels| {
-            let mut command = xtask();
+            let mut command = voxtune();
             command
                 .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
                 .args(["--dtypes", "float32", "--kernel-sizes", "1", "--budget", "0"])

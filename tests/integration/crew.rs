@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use voxtune::DeviceChoice;
 use voxtune_cache::Reason;
-use voxtune_shape::AlgoMode;
-use voxtune_shape::mode::AlgoModes;
 use voxtune_tune::crew::CrewError;
 use voxtune_tune::{Crew, DeviceSpec, Event, Gpus};
+use voxtune_types::AlgoMode;
+use voxtune_types::mode::AlgoModes;
 
 use crate::command::run;
 use crate::faulty::{Fault, Injected, spec, with_folder};

@@ -7,7 +7,7 @@ use voxtune::{
     ShapeKey, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
 };
 use voxtune_cache::{Decision, Decisions};
-use voxtune_shape::mode::AlgoModes;
+use voxtune_types::mode::AlgoModes;
 
 use crate::suite::Suite;
 

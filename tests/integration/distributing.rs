@@ -58,7 +58,7 @@ fn machines_populate_their_parts() {
         configurations += measured.parse::<usize>().unwrap();
     }
     assert_eq!(configurations, 3);
-    let mut merge = xtask();
+    let mut merge = voxtune();
     merge.arg("merge").arg("--out").arg(at("merged"));
     for part in 1..=4 {
         let part = at(&format!("part{part}"));
@@ -75,7 +75,7 @@ fn machines_populate_their_parts() {
 
 fn schedulers_name_the_part() {
     let with = |variables: &[(&str, &str)]| {
-        let mut command = xtask();
+        let mut command = voxtune();
         for name in ["VOXTUNE_PARTITION_INDEX", "VOXTUNE_PARTITION_TOTAL", "JOB_COMPLETION_INDEX"] {
             command.env_remove(name);
         }
@@ -107,7 +107,7 @@ fn schedulers_name_the_part() {
     assert_eq!(finished.status, Some(2), "{finished:?}");
 
     // Without the flag the variables change nothing, and that is said.
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--dry-run", "--preset", "quick"])
         .env("VOXTUNE_PARTITION_INDEX", "1");
@@ -197,7 +197,7 @@ fn a_bad_input_changes_nothing() {
     let cache = CacheDir::new(at("b"));
     let path = cache.evidence_path(cache.archs().unwrap()[0]);
     fs::write(&path, &fs::read(&path).unwrap()[..200]).unwrap();
-    let mut merge = xtask();
+    let mut merge = voxtune();
     merge.arg("merge").args([at("a"), at("b")]).arg("-o").arg(at("out"));
     let finished = Finished::of(merge.output().unwrap());
     assert_eq!(finished.status, Some(1), "{finished:?}");
@@ -241,7 +241,7 @@ fn regret_is_measured() {
     for name in ["a", "b"] {
         assert!(small_populate(&at(name)).output().unwrap().status.success());
     }
-    let mut command = xtask();
+    let mut command = voxtune();
     command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
     command.arg("--json").arg(at("regret.json")).arg("--svg").arg(at("regret.svg"));
     command.args(["--", "--device", "cpu", "--threads", "1", "--clouds", "uniform"]);
@@ -274,7 +274,7 @@ fn regret_is_measured() {
         (&["--dry-run", "--num-voxels", "60", "--channels", "4,4"], 0),
         (&["--help"], 0),
     ] {
-        let mut command = xtask();
+        let mut command = voxtune();
         command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
         let finished = Finished::of(command.arg("--").args(flags).output().unwrap());
         assert_eq!(finished.status, Some(status), "{finished:?}");
@@ -288,7 +288,7 @@ fn regret_is_measured() {
         (["--samples", "mine"], 2, "does not go with what regret asks of populate itself"),
         (["--partition", "slice:9/9"], 1, "nothing was measured"),
     ] {
-        let mut command = xtask();
+        let mut command = voxtune();
         command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
         command.arg("--").args(flags);
         let given = if status == 1 { &grid[..] } else { &[] };

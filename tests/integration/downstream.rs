@@ -5,10 +5,10 @@ use voxtune::{
     DType, Device, DeviceChoice, Direction, EmbeddedFile, Grade, KernelSize, KernelSource,
     Operation, ShapeKey, Source, SparseTensor, SubmConv3d, Tensor, Tuner, TunerError, Voxels,
 };
-use voxtune_cloud::{Generator, generate};
 use voxtune_embed::{Kind, Listing};
-use voxtune_shape::Grid;
-use voxtune_shape::grid::ChannelPair;
+use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::Grid;
+use voxtune_types::grid::ChannelPair;
 
 use crate::suite::Suite;
 

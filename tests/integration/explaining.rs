@@ -138,7 +138,7 @@ fn evidence_of_others() {
 fn on_the_command_line() {
     let folder = folder();
     let explain = |more: &[&str]| {
-        let mut command = xtask();
+        let mut command = voxtune();
         command.args(["explain", "--no-embedded", "--arch", "sm_90", "--channels", "32,64"]);
         command.args(["--dtypes", "float32", "--directions", "forward"]).args(more);
         command.arg("--out").arg(folder.path());
@@ -165,7 +165,7 @@ fn what_others_can_write_to() {
 
     let folder = folder();
     let explain = || {
-        let mut command = xtask();
+        let mut command = voxtune();
         command.args(["explain", "--no-embedded", "--arch", "sm_90", "--channels", "32,64"]);
         command.args(["--dtypes", "float32", "--directions", "forward"]);
         command.args(["--num-voxels", "131072", "--device-name", "A GPU", "--units", "132"]);

@@ -4,7 +4,7 @@ use voxtune::{
     DType, Device, DeviceChoice, DeviceError, Direction, Epilogue, KernelSize, KernelSource,
     Launch, Noise, Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
 };
-use voxtune_cloud::{Generator, generate};
+use voxtune_pointcloud::{Generator, generate};
 
 use crate::suite::{Suite, open_gpu};
 

@@ -10,9 +10,9 @@
 use cudarc::driver::{CudaContext, result, sys};
 use voxtune::{AlgoId, DType, DeviceChoice};
 use voxtune_cache::Reason;
-use voxtune_shape::AlgoMode;
-use voxtune_shape::mode::AlgoModes;
 use voxtune_tune::DeviceSpec;
+use voxtune_types::AlgoMode;
+use voxtune_types::mode::AlgoModes;
 
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{Run, reason};

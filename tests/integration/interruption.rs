@@ -20,7 +20,7 @@ pub(crate) fn add(suite: &mut Suite) {
 
 /// Sixty configurations of one entry each.
 fn many(folder: &std::path::Path) -> Command {
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
         .args(["--dtypes", "float32", "--kernel-sizes", "1", "--budget", "0", "--forward-only"])
@@ -82,7 +82,7 @@ fn evidence_if_any(folder: &std::path::Path) -> usize {
 #[cfg(unix)]
 fn ctrl_c_ends_cleanly() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
         .args(["--preset", "default", "--out"])

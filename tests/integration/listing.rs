@@ -98,7 +98,7 @@ fn a_closed_pipe_ends_nothing() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_a_failure() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut command = xtask();
+    let mut command = voxtune();
     command.args(["populate", "--dry-run"]).stdout(full);
     let finished = Finished::of(command.output().unwrap());
     assert_eq!(finished.status, Some(1), "{finished:?}");

@@ -74,7 +74,7 @@ fn a_journal_is_populated() {
     // A writer that was killed left half a line.
     std::fs::write(&path, text.clone() + "voxels=8").unwrap();
     let out = folder.path().join("caches");
-    let mut command = xtask();
+    let mut command = voxtune();
     command.args(["populate", "--device", "cpu", "--threads", "1", "--budget", "0"]);
     command.args(["--clouds", "uniform", "--from-misses"]).arg(&path).arg("--out").arg(&out);
     let finished = Finished::of(command.output().unwrap()).success();

@@ -124,7 +124,7 @@ fn batches_and_directions() {
 fn variables_choose_folder_and_pool() {
     let folder = tempfile::tempdir().unwrap();
     let user = folder.path().join("user");
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
         .args(["--dtypes", "float32", "--channels", "4,4", "--num-voxels", "60"])
@@ -157,7 +157,7 @@ fn unwritable_folder_fails_first() {
 
 fn too_large_is_failed_with_its_size() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--device", "cpu", "--channels", "8192,8192", "--out"])
         .arg(folder.path())
@@ -184,7 +184,7 @@ fn merging_brings_folders_together() {
     populate(first, &["--forward-only"]).success();
     populate(second, &["--backward-only"]).success();
     let merge = |inputs: &[&Path]| {
-        let mut command = xtask();
+        let mut command = voxtune();
         command.arg("merge").args(inputs).arg("--out").arg(target);
         Finished::of(command.output().unwrap())
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use voxtune::{Device, KernelSize, Voxels};
-use voxtune_cloud::{FileOptions, load_file};
+use voxtune_pointcloud::{FileOptions, load_file};
 
 use crate::command::{Finished, small_populate};
 use crate::populating::evidence;

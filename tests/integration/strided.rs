@@ -4,7 +4,7 @@ use voxtune::{
     DType, Device, Direction, KernelMap, KernelSize, Launch, Operation, Reference, Tensor, Voxel,
     VoxelBucket, Voxels,
 };
-use voxtune_cloud::{Generator, generate};
+use voxtune_pointcloud::{Generator, generate};
 
 use crate::suite::{Suite, open_gpu};
 

@@ -286,7 +286,7 @@ fn it_does_not_outlive() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut command = xtask();
+    let mut command = voxtune();
     command
         .args(["populate", "--device", "cpu", "--preset", "default", "--out"])
         .arg(folder.path());

@@ -1,8 +1,8 @@
-//! The command line of voxtune. Everything it can do is in the library beside it.
+//! `cargo xtask`: the command line of voxtune, built from this repository.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    xtask::run(std::env::args_os())
+    voxtune_cli::run(std::env::args_os())
 }

@@ -9,7 +9,7 @@ use voxtune_cache::{
     encode_evidence,
 };
 
-use voxtune_shape::{Direction, Operation, Preset, ShapeKey};
+use voxtune_types::{Direction, Operation, Preset, ShapeKey};
 
 #[expect(dead_code, reason = "shared with the tests")]
 #[path = "../tests/it/samples.rs"]

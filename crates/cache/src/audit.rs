@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use voxtune_shape::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use crate::decide::decide;
 use crate::decision::{Decision, Decisions};

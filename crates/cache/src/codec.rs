@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use voxtune_shape::{Arch, DeviceIdentity};
+use voxtune_types::{Arch, DeviceIdentity};
 
 use crate::decision::Decisions;
 use crate::envelope::{self, Defect, Opened};

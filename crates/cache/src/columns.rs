@@ -1,7 +1,7 @@
 //! Decisions as a file holds them: column by column.
 
 use serde::{Deserialize, Serialize};
-use voxtune_shape::{Density, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Density, Operation, ShapeKey, VoxelBucket};
 
 /// The fields of all decisions, each field by itself, in the order of the decisions. Devices,
 /// operations and algorithms are numbers into the tables of their set.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use voxtune_shape::{AlgoId, Arch, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::decision::{Decision, Decisions};
 use crate::evidence::{Evidence, Records};

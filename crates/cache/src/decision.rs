@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use voxtune_shape::{AlgoId, DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::{AlgoId, DeviceIdentity, Operation, ShapeKey};
 
 use crate::columns::Columns;
 use crate::intern::Interner;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use voxtune_shape::{AlgoId, Arch, DeviceIdentity, Operation};
+use voxtune_types::{AlgoId, Arch, DeviceIdentity, Operation};
 
 use crate::columns::Columns;
 use crate::decision::Decisions;

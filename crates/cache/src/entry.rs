@@ -1,7 +1,7 @@
 //! What was measured: a layer on a cloud, on a device.
 
 use serde::{Deserialize, Serialize};
-use voxtune_shape::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use crate::invalid::{InvalidRecord, check_key};
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune_shape::{Arch, DeviceIdentity};
+use voxtune_types::{Arch, DeviceIdentity};
 
 use crate::file_name::{FileKind, FileName};
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey};
 
 use crate::entry::EntryKey;
 use crate::invalid::InvalidRecord;

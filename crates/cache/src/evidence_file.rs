@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use voxtune_shape::{AlgoId, Arch, Density, DeviceIdentity, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{AlgoId, Arch, Density, DeviceIdentity, Operation, ShapeKey, VoxelBucket};
 
 use crate::decision_file::Device;
 use crate::entry::{EntryKey, Workload};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 /// Which of an architecture's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

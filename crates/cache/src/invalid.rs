@@ -1,6 +1,6 @@
 //! What no cache may hold.
 
-use voxtune_shape::{Density, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Density, Operation, ShapeKey, VoxelBucket};
 
 /// A measurement that cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]

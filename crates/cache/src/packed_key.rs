@@ -1,6 +1,6 @@
 //! A key in three machine words.
 
-use voxtune_shape::{Density, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Density, Operation, ShapeKey, VoxelBucket};
 
 /// A [`ShapeKey`] without loss in 192 bits, quick to compare and to hash, in the same order:
 ///
@@ -54,7 +54,7 @@ const _: () = assert!(size_of::<VoxelBucket>() == 1 && size_of::<Density>() == 1
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use voxtune_shape::{DType, Direction, KernelSize};
+    use voxtune_types::{DType, Direction, KernelSize};
 
     use super::*;
 

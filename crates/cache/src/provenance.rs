@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::EntryKey;

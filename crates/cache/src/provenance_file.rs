@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 use crate::codec;
 use crate::envelope::{Defect, Opened, seal};

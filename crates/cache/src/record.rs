@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::invalid::InvalidRecord;
 use crate::timing::Timing;

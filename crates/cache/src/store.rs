@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 use crate::codec::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
 use crate::decide::decide;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
-use voxtune_shape::{Arch, DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::{Arch, DeviceIdentity, Operation, ShapeKey};
 
 use crate::decision::{DecisionRef, Decisions};
 use crate::packed_key::PackedKey;

@@ -38,7 +38,7 @@ pub struct Timing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratio_to_default: Option<Interval>,
     /// Worst error of an element in verification, in the unit of
-    /// [`DType::tolerance`](voxtune_shape::DType::tolerance).
+    /// [`DType::tolerance`](voxtune_types::DType::tolerance).
     pub max_error: f64,
 }
 

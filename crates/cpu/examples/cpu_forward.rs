@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use voxtune_cpu::{
     Epilogue, HostBuffer, KernelMap, Operands, algorithms, default_algorithm, identity,
 };
-use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 const RUNS: usize = 9;
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use crate::elements::{Elements, ElementsMut};
 use crate::epilogue::Epilogue;

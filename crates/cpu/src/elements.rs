@@ -1,7 +1,7 @@
 //! Buffers in host memory and their storage types.
 
 use half::{bf16, f16};
-use voxtune_shape::DType;
+use voxtune_types::DType;
 
 /// Elements of one storage type, borrowed.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! What a forward product does to its sums before they are stored.
 
 use rayon::prelude::*;
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use crate::algorithm::RunError;
 use crate::elements::Elements;

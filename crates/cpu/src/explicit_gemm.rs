@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use voxtune_shape::{DType, Direction, Operation};
+use voxtune_types::{DType, Direction, Operation};
 
 use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, Pair, SEGMENT_ROWS};

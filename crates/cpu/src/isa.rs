@@ -1,6 +1,6 @@
 //! What processor this is.
 
-use voxtune_shape::{Arch, CpuIsa, DeviceIdentity};
+use voxtune_types::{Arch, CpuIsa, DeviceIdentity};
 
 use crate::simd::Simd;
 

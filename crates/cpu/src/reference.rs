@@ -4,7 +4,7 @@
 //! share a fault. Multi-threaded, and slow all the same.
 
 use rayon::prelude::*;
-use voxtune_shape::{DType, Direction, Operation};
+use voxtune_types::{DType, Direction, Operation};
 
 use crate::algorithm::{RunError, check_shapes};
 use crate::epilogue::Epilogue;

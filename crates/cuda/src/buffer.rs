@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use cudarc::driver::result;
 use half::{bf16, f16};
-use voxtune_shape::Voxel;
+use voxtune_types::Voxel;
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};

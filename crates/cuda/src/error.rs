@@ -6,7 +6,7 @@ use cudarc::cublas::result::CublasError;
 use cudarc::cublas::sys::cublasStatus_t;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
-use voxtune_shape::{ComputeCapability, Direction, Voxel};
+use voxtune_types::{ComputeCapability, Direction, Voxel};
 
 /// A failure of compilation, device or launch. Each text says what was found and what to do about
 /// it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use voxtune_shape::DType;
+use voxtune_types::DType;
 
 /// What one nvcc call compiles: a source with its parameters as preprocessor defines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,6 +1,6 @@
 //! Filling device memory with values that depend on a seed and an element's place alone.
 
-use voxtune_shape::DType;
+use voxtune_types::DType;
 
 use crate::buffer::DeviceSliceMut;
 use crate::device::CudaDevice;

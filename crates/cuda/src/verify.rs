@@ -1,6 +1,6 @@
 //! Checking a result on the device, element by element.
 
-use voxtune_shape::{DType, Direction, Operation};
+use voxtune_types::{DType, Direction, Operation};
 
 use crate::algo::{Epilogue, Operands};
 use crate::buffer::{DeviceBuffer, DeviceSlice};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use voxtune::{Algorithm, ConvError, Device, Reference, Tensor};
 use voxtune_cache::Reason;
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::monitor::Monitor;
 use crate::setup::{CloudSetup, Workbench};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use voxtune::{Algorithm, Device, KernelHash, Operation, Requirement};
 use voxtune_cache::{Environment, Outcome, Record};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 /// Stands for the code of a candidate that could not be compiled: no code has this hash.
 pub const NOT_COMPILED: KernelHash = KernelHash::new(0);

@@ -13,7 +13,7 @@ use voxtune_cache::decide::Timer;
 use voxtune_cache::{
     Decision, EntryKey, Evidence, InvalidRecord, Record, Records, decide, significantly_beaten,
 };
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::entry::Measured;
 use crate::select::is_quarantine;

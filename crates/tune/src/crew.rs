@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_was_found_is_said() {
         let identity = |name: &str| DeviceIdentity {
-            arch: voxtune_shape::Arch::sm(9, 0),
+            arch: voxtune_types::Arch::sm(9, 0),
             name: name.to_owned(),
             units: 132,
         };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use voxtune::{Algorithm, CacheRegime, Device, KernelHash, Noise, Operation};
 use voxtune_cache::decide::Timer;
 use voxtune_cache::{EntryKey, Outcome, Reason, Record, Timing, Workload};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::at_scale::AtScale;
 use crate::candidate::{Candidate, environment};

@@ -9,9 +9,9 @@ use voxtune::{
     Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Registry, Voxel,
     Voxels,
 };
-use voxtune_cloud::{Generator, generate};
-use voxtune_shape::grid::Configuration;
-use voxtune_shape::{AlgoId, Preset};
+use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::grid::Configuration;
+use voxtune_types::{AlgoId, Preset};
 
 use crate::candidate::Candidate;
 use crate::entry::EntryError;

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use voxtune::{Device, DeviceIdentity};
 use voxtune_cache::{Environment, Reason};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::candidate::{Candidate, environment};
 use crate::entry::Measured;

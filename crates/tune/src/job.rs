@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use voxtune::CacheRegime;
-use voxtune_shape::Direction;
-use voxtune_shape::mode::AlgoModes;
+use voxtune_types::Direction;
+use voxtune_types::mode::AlgoModes;
 
 use crate::plan::{Plan, PlannedConfiguration, Request};
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use voxtune_cache::{EntryKey, Evidence};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::commit::winner;
 use crate::entry::Measured;

@@ -2,7 +2,7 @@
 
 use voxtune::{DType, DeviceIdentity, Direction, KernelSize, ShapeKey};
 use voxtune_cache::{EntryKey, Environment, KernelHash, Outcome, Record, Timing, Workload};
-use voxtune_shape::{Arch, CpuIsa, Operation};
+use voxtune_types::{Arch, CpuIsa, Operation};
 
 /// 32→32 forward on a thousand rows, on a processor.
 pub(crate) fn entry() -> EntryKey {

@@ -8,14 +8,14 @@
 //! | `folder` | every cloud file in it, by name |
 //! | `street=scan.npz` | the same under another name |
 //!
-//! Scan files are those that [`voxtune_cloud::load_file`] reads. A `.i32` file is nothing but
+//! Scan files are those that [`voxtune_pointcloud::load_file`] reads. A `.i32` file is nothing but
 //! little-endian int32 triples (x, y, z), one a voxel, taken in their order.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use voxtune_cloud::{CloudError, FileOptions, Generator, MAX_VOXELS, generate, load_file};
-use voxtune_shape::Voxel;
+use voxtune_pointcloud::{CloudError, FileOptions, Generator, MAX_VOXELS, generate, load_file};
+use voxtune_types::Voxel;
 
 /// Extensions that are looked for in a folder.
 const EXTENSIONS: [&str; 6] = ["bin", "i32", "npy", "npz", "pcd", "ply"];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use voxtune::Operation;
 use voxtune_cache::Reason;
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::entry::Measured;
 use crate::executor::Loss;

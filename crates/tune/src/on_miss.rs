@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update, create_folder};
-use voxtune_shape::grid::{ChannelPair, Configuration};
-use voxtune_shape::mode::AlgoModes;
-use voxtune_shape::{AlgoId, Arch, DeviceIdentity, ShapeKey};
+use voxtune_types::grid::{ChannelPair, Configuration};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::candidate::Candidate;
 use crate::commit::commit;

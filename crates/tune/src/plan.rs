@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtune::CacheRegime;
-use voxtune_cloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
-use voxtune_shape::grid::{Configuration, Expansion, MergedCount};
-use voxtune_shape::mode::AlgoModes;
-use voxtune_shape::{Direction, Grid, Voxel, VoxelBucket};
+use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
+use voxtune_types::grid::{Configuration, Expansion, MergedCount};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{Direction, Grid, Voxel, VoxelBucket};
 
 /// What to populate.
 #[derive(Clone, Debug)]
@@ -382,7 +382,7 @@ impl PlannedCloud {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::Preset;
+    use voxtune_types::Preset;
 
     use super::*;
 

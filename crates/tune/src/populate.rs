@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use voxtune_cache::{CacheDir, CacheError, Evidence, InvalidRecord, Update};
-use voxtune_shape::{AlgoId, Arch};
+use voxtune_types::{AlgoId, Arch};
 
 use crate::commit::{commit, winner};
 use crate::crew::Crew;

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use voxtune::Direction;
-use voxtune_shape::Configuration;
+use voxtune_types::Configuration;
 
 use crate::partition::{costs, divide};
 use crate::plan::PlannedConfiguration;
@@ -219,7 +219,7 @@ fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> boo
 mod tests {
     use super::*;
     use crate::plan::{Plan, Request};
-    use voxtune_shape::Preset;
+    use voxtune_types::Preset;
 
     fn quick() -> Plan {
         let plan = Plan::new(&Request::new(Preset::Quick.grid())).unwrap();

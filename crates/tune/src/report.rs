@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use voxtune::Operation;
 use voxtune_cache::{Reason, SetAside};
-use voxtune_shape::AlgoId;
-use voxtune_shape::grid::Configuration;
+use voxtune_types::AlgoId;
+use voxtune_types::grid::Configuration;
 
 use crate::commit::Committed;
 use crate::entry::Measured;

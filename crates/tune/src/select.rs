@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use voxtune_cache::decide::NOISE_CEILING;
 use voxtune_cache::{EntryKey, Evidence, Record, Records, Timing};
-use voxtune_shape::{AlgoId, AlgoMode};
+use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::candidate::Candidate;
 use crate::commit::{decision, winner};

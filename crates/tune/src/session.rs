@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use voxtune::{Ahead, Device, Direction, KernelHash, MapCounts, Operation};
 use voxtune_cache::{EntryKey, Reason};
-use voxtune_shape::{AlgoId, AlgoMode};
+use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::candidate::Candidate;
 use crate::entry::{Entry, EntryError, Field, Measured, entry_key};

@@ -6,7 +6,7 @@ use voxtune::{
     ConvError, DType, Device, Direction, KernelMap, KernelSize, Launch, MapCounts, Noise,
     Operation, Tensor, Voxels,
 };
-use voxtune_cloud::CloudError;
+use voxtune_pointcloud::CloudError;
 
 use crate::plan::PlannedCloud;
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use voxtune::KernelHash;
 use voxtune_cache::{Evidence, Outcome, Reason, Record, Records};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::candidate::Candidate;
 use crate::entry::Measured;

@@ -14,7 +14,7 @@ use voxtune::{
     Reference, Voxels,
 };
 use voxtune_cache::{Outcome, Reason};
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use crate::monitor::{Limits, Monitor};
 use crate::plan::PlannedCloud;

@@ -17,7 +17,7 @@ use voxtune::{
     ConvError, DType, Device, DeviceChoice, Direction, KernelSize, Operation, Resolution,
     SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
 };
-use voxtune_cloud::{Generator, generate};
+use voxtune_pointcloud::{Generator, generate};
 
 /// The distinct submanifold layers of a MinkUNet34C on three channels with 20 classes, joined inputs of the
 /// decoder included: Choy et al. 2019, arXiv 1904.08755.

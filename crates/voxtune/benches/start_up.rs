@@ -11,7 +11,7 @@ use voxtune::{
     Arch, Device, DeviceIdentity, Direction, EmbeddedFile, Operation, Registry, ShapeKey, Tuner,
 };
 use voxtune_cache::{Decision, Decisions, encode_decisions};
-use voxtune_shape::Preset;
+use voxtune_types::Preset;
 
 fn main() {
     // The first load of a process, with whatever it meets for the first time.

@@ -22,7 +22,7 @@ use voxtune::{
     DType, Device, DeviceChoice, Direction, KernelSize, Operation, Resolution, SparseTensor,
     SubmConv3d, Tensor, Tuner, Voxel, Voxels,
 };
-use voxtune_cloud::{Crop, FileOptions, load_file};
+use voxtune_pointcloud::{Crop, FileOptions, load_file};
 
 /// A scan through a four-layer network.
 #[derive(Parser)]

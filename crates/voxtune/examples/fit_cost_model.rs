@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use voxtune_cache::decode_evidence;
 use voxtune_cuda::model::{Constants, MapSize, Rates, Work};
-use voxtune_shape::{Arch, DType, Direction};
+use voxtune_types::{Arch, DType, Direction};
 
 #[derive(Parser)]
 struct Options {

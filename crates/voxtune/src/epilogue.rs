@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use voxtune_cpu::Elements;
-use voxtune_shape::{DType, Operation};
+use voxtune_types::{DType, Operation};
 
 use crate::{ConvError, Device, Tensor};
 
@@ -184,7 +184,7 @@ fn row(device: &Device, values: &[f32]) -> Result<Arc<Tensor>, ConvError> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{KernelSize, Voxel};
+    use voxtune_types::{KernelSize, Voxel};
 
     use super::*;
     use crate::{SparseTensor, SubmConv3d, Tuner, Voxels};

@@ -1,7 +1,7 @@
 //! What can go wrong in a call.
 
 use voxtune_cuda::CudaError;
-use voxtune_shape::{DType, DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::{DType, DeviceIdentity, Operation, ShapeKey};
 
 /// A call that could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_shape::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use crate::{GradeKind, MapCounts};
 
@@ -124,7 +124,7 @@ impl Missed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{Arch, DType, Direction, KernelSize, Operation};
+    use voxtune_types::{Arch, DType, Direction, KernelSize, Operation};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Which input rows meet which output rows, on a device.
 
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_shape::{Direction, KernelSize, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Direction, KernelSize, Operation, ShapeKey, VoxelBucket};
 
 /// Row and pair counts of a kernel map: what a key follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -76,7 +76,7 @@ pub use voxels::Voxels;
 pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;
 pub use voxtune_cuda::{Graph, Noise};
-pub use voxtune_shape::{
+pub use voxtune_types::{
     AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, KernelSize, Operation,
     ShapeKey, Voxel, VoxelBucket,
 };

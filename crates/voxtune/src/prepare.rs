@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_shape::{AlgoId, DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{AlgoId, DType, Direction, KernelSize, Operation, Voxel};
 
 use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner};
 

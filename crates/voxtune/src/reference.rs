@@ -2,7 +2,7 @@
 
 use voxtune_cpu::reference as host;
 use voxtune_cuda::DeviceBuffer;
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use crate::{ConvError, Device, KernelMap, Tensor};
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use crate::prepare::{LayerHint, Prepared};
 use crate::{

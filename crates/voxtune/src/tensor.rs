@@ -4,7 +4,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
 use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut};
-use voxtune_shape::DType;
+use voxtune_types::DType;
 
 use crate::noise::value;
 use crate::{ConvError, Device, Noise};

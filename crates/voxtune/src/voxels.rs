@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use crate::{ConvError, Device, KernelMap};
 
@@ -77,7 +77,7 @@ impl Voxels {
 
     /// The outputs of a strided layer over these voxels, and the map to them: every voxel whose window
     /// holds one of these, sorted ([`voxtune_cpu::strided_outputs`]). Its key is that of an
-    /// [`Operation::strided`](voxtune_shape::Operation::strided).
+    /// [`Operation::strided`](voxtune_types::Operation::strided).
     ///
     /// The outputs are found on the host.
     ///

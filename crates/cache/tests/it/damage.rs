@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use voxtune_cache::{
     CacheError, decode_decisions, decode_evidence, encode_decisions, encode_evidence,
 };
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 use crate::format::sealed;
 use crate::samples::ARCH;

@@ -5,7 +5,7 @@ use voxtune_cache::{
     Decision, EntryKey, Evidence, Interval, KernelHash, Outcome, Reason, Record, Requirement,
     Timing, decide, significantly_beaten,
 };
-use voxtune_shape::{Arch, CpuIsa, DeviceIdentity};
+use voxtune_types::{Arch, CpuIsa, DeviceIdentity};
 
 use crate::samples::{
     algo, device, device_of, entry, entry_on, measured, operation, quarantined, timing,

@@ -6,7 +6,7 @@ use voxtune_cache::{
     CacheError, Decisions, Evidence, decide, decode_decisions, decode_evidence, encode_decisions,
     encode_evidence,
 };
-use voxtune_shape::{AlgoId, Arch, Operation};
+use voxtune_types::{AlgoId, Arch, Operation};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::samples::{ARCH, algo, device, device_of, entry, measured, operation, small};

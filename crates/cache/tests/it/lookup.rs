@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use voxtune_cache::{Decision, DecisionRef, Decisions, Table, decide};
-use voxtune_shape::{Arch, DeviceIdentity, ShapeKey};
+use voxtune_types::{Arch, DeviceIdentity, ShapeKey};
 
 use crate::samples::{ARCH, algo, device_of, operation};
 use crate::strategies::evidence;

@@ -140,6 +140,6 @@ fn damage_is_found_and_set_aside() {
 
     let elsewhere = path.with_file_name("sm_80.provenance.msgpack");
     std::fs::copy(&path, elsewhere).unwrap();
-    let error = folder.read_provenance(voxtune_shape::Arch::sm(8, 0)).unwrap_err();
+    let error = folder.read_provenance(voxtune_types::Arch::sm(8, 0)).unwrap_err();
     assert!(matches!(error, CacheError::Misnamed { .. }), "{error}");
 }

@@ -3,7 +3,7 @@
 use voxtune_cache::{
     EntryKey, Environment, Evidence, KernelHash, Outcome, Reason, Record, Timing, Workload,
 };
-use voxtune_shape::{
+use voxtune_types::{
     AlgoId, Arch, DType, DeviceIdentity, Direction, KernelSize, Operation, ShapeKey,
 };
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use voxtune_cache::{CacheDir, CacheError, Evidence, decide, encode_decisions};
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 use crate::samples::{ARCH, algo, device, entry, measured, operation, small};
 

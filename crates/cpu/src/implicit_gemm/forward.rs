@@ -1,7 +1,7 @@
 //! Forward, and dgrad as the forward of the transposed map and weights.
 
 use rayon::prelude::*;
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use super::ImplicitGemm;
 use super::pack::{Panels, padded_cols};

@@ -9,7 +9,7 @@ mod forward;
 mod pack;
 mod wgrad;
 
-use voxtune_shape::{DType, Direction, Operation};
+use voxtune_types::{DType, Direction, Operation};
 
 use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, SEGMENT_ROWS};

@@ -1,6 +1,6 @@
 //! wgrad: sums of outer products, kept in the cache while pairs stream past.
 
-use voxtune_shape::Operation;
+use voxtune_types::Operation;
 
 use super::ImplicitGemm;
 use super::pack::{padded_cols, place_strips};

@@ -1,7 +1,7 @@
 //! Construction of maps by merging sorted keys.
 
 use rayon::prelude::*;
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use super::keys::{CellKey, Keys};
 use super::lists::PairLists;

@@ -1,7 +1,7 @@
 //! Cells as sortable keys.
 
 use rayon::prelude::*;
-use voxtune_shape::Voxel;
+use voxtune_types::Voxel;
 
 /// A cell that can be compared and shifted. Order is that of [`Voxel`].
 pub(super) trait CellKey: Copy + Ord + Send + Sync {

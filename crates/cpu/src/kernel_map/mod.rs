@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use lists::PairLists;
 pub use outputs::{downsampled, strided_outputs};

@@ -1,7 +1,7 @@
 //! Where a strided convolution has outputs.
 
 use rayon::prelude::*;
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use super::{KernelMapError, check_stride};
 

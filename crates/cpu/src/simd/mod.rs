@@ -21,7 +21,7 @@ mod vector;
 
 use std::sync::LazyLock;
 
-use voxtune_shape::CpuIsa;
+use voxtune_types::CpuIsa;
 
 use crate::kernel_map::Pair;
 

@@ -9,7 +9,7 @@ mod pools;
 use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 use crate::algorithm::{Algorithm, Operands, algorithms};
 use crate::elements::HostBuffer;

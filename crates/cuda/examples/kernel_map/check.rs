@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use voxtune_cloud::{Generator, generate};
 use voxtune_cuda::{CudaError, DeviceKernelMap, MapBuilder, RowOrder};
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::{KernelSize, Voxel};
 
 use crate::Error;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use voxtune_cuda::{CacheFlush, CudaDevice, DeviceBuffer, EventTimer, MapBuilder, RowOrder};
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use crate::Error;
 

@@ -1,6 +1,6 @@
 //! What a forward product does to its sums before they are stored.
 
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use crate::buffer::DeviceSlice;
 use crate::error::{CudaError, Result};
@@ -80,7 +80,7 @@ impl Epilogue<'_> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{DType, KernelSize};
+    use voxtune_types::{DType, KernelSize};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::cublas::{result, sys};
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::mask_gemm::channels;
 use super::operands::Operands;

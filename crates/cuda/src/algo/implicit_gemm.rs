@@ -1,6 +1,6 @@
 //! `implicit_gemm`: any dtype and any channels on the plain float32 units.
 
-use voxtune_shape::{AlgoId, Direction, Operation};
+use voxtune_types::{AlgoId, Direction, Operation};
 
 use super::mask_gemm::channels;
 use super::pair_units::PairUnits;

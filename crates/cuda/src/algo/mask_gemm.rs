@@ -1,6 +1,6 @@
 //! `mask_gemm`: output-stationary implicit GEMM on tensor cores.
 
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::splits::{self, LEAST_CHANNELS};
 use super::{copies, copy_elements, line_bytes, min_blocks, resident_blocks};

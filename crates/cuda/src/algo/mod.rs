@@ -31,7 +31,7 @@ mod wgmma_wgrad;
 use std::fmt;
 use std::sync::LazyLock;
 
-use voxtune_shape::{AlgoId, ComputeCapability, DType, Direction, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
 pub use epilogue::Epilogue;
 pub use explicit_gemm::Cublas;
@@ -377,7 +377,7 @@ const fn min_blocks(threads: u32, accumulators: u32) -> u32 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What a launch reads and writes.
 
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::error::{CudaError, Result};

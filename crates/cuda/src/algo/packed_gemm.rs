@@ -1,7 +1,7 @@
 //! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets packed along
 //! the inner dimension.
 
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::copy_elements;
 use super::mask_gemm::channels;
@@ -118,7 +118,7 @@ impl PackedGemm {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! `pair_gemm`: wgrad over pair lists on tensor cores.
 
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::pair_units::PairUnits;
 use super::{copies, copy_elements, line_bytes, min_blocks, resident_blocks};

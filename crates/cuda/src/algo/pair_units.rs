@@ -1,6 +1,6 @@
 //! Work units of a wgrad that is split along the pairs.
 
-use voxtune_shape::Operation;
+use voxtune_types::Operation;
 
 use crate::map::{MapBuilder, MapCounts};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use super::epilogue::EpilogueParams;
 use super::explicit_gemm::{self, Cublas};

@@ -1,6 +1,6 @@
 //! `resident_gemm`: output-stationary implicit GEMM of few channels, all weights in shared memory.
 
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::copy_elements;
 use super::mask_gemm::channels;
@@ -146,7 +146,7 @@ impl ResidentGemm {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! `kernels/cuda/splits.cuh` says how. The workspace holds `(parts, rows, result channels)` float32.
 
-use voxtune_shape::{AlgoId, Direction, Operation};
+use voxtune_types::{AlgoId, Direction, Operation};
 
 use super::copy_elements;
 use super::epilogue::EpilogueParams;

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use cudarc::driver::sys;
-use voxtune_shape::{DType, Operation};
+use voxtune_types::{DType, Operation};
 
 use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};

@@ -1,6 +1,6 @@
 //! `wgmma_gemm`: output-stationary implicit GEMM by Hopper's warpgroup instructions.
 
-use voxtune_shape::{AlgoId, ComputeCapability, DType, Direction, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
 use super::mask_gemm::channels;
 use super::splits;
@@ -235,7 +235,7 @@ impl WgmmaGemm {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
     use crate::map::MapCounts;

@@ -1,6 +1,6 @@
 //! `wgmma_wgrad`: wgrad over pair lists by Hopper's warpgroup instructions.
 
-use voxtune_shape::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::pair_units::PairUnits;
 use crate::instance::{Instance, dtype_define};
@@ -165,7 +165,7 @@ impl WgmmaWgrad {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
 

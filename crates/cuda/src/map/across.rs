@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_shape::KernelSize;
+use voxtune_types::KernelSize;
 
 use super::kernels::MapKernels;
 use super::search::{Search, looping_grid};

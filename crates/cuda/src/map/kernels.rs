@@ -1,6 +1,6 @@
 //! The kernels that build maps, loaded, and what their launches share.
 
-use voxtune_shape::KernelSize;
+use voxtune_types::KernelSize;
 
 use super::MAX_VOLUME;
 use crate::device::CudaDevice;

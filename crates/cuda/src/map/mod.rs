@@ -28,7 +28,7 @@ pub use strided::StridedMapBuilder;
 
 use std::sync::Arc;
 
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;

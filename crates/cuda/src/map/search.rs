@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use voxtune_shape::Voxel;
+use voxtune_types::Voxel;
 
 use super::counts::{Report, ReportPages};
 use super::kernels::{MapKernels, ROW_THREADS, Window};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_types::{KernelSize, Voxel};
 
 use super::across::{Across, AcrossKernels, Steps};
 use super::counts::ReportPages;

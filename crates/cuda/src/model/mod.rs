@@ -26,7 +26,7 @@ mod rates;
 mod row_tile;
 mod work;
 
-use voxtune_shape::{DType, Operation};
+use voxtune_types::{DType, Operation};
 
 pub use constants::Constants;
 pub use rates::Rates;

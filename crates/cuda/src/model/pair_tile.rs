@@ -1,6 +1,6 @@
 //! Pair-stationary tiles: wgrad split along the pairs.
 
-use voxtune_shape::Operation;
+use voxtune_types::Operation;
 
 use super::work::{Tiles, Unit, Work};
 use super::{MapSize, Rates};

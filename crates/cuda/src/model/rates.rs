@@ -1,6 +1,6 @@
 //! What a device delivers.
 
-use voxtune_shape::ComputeCapability;
+use voxtune_types::ComputeCapability;
 
 /// Rates of a device, those of a multiprocessor unless something else is said.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Output-stationary tiles: forward and dgrad.
 
-use voxtune_shape::{Direction, Operation};
+use voxtune_types::{Direction, Operation};
 
 use super::offsets::Masks;
 use super::work::{Tiles, Unit, Work};
@@ -132,7 +132,7 @@ impl RowTile {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{AlgoId, ComputeCapability, DType, KernelSize};
+    use voxtune_types::{AlgoId, ComputeCapability, DType, KernelSize};
 
     use super::*;
     use crate::algo::algorithm;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 use voxtune_kernels::SOURCES;
-use voxtune_shape::ComputeCapability;
+use voxtune_types::ComputeCapability;
 
 use super::content::{self, compiler_hash};
 use super::cubin::{machine_code_hash, ptx_hash};

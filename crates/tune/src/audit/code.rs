@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use voxtune::{AlgoId, Arch, Operation};
 use voxtune_cache::{Evidence, KernelHash};
 use voxtune_cuda::{Instance, Toolchain, find_compiled};
-use voxtune_shape::ComputeCapability;
+use voxtune_types::ComputeCapability;
 
 /// The code of an algorithm for an operation, as of this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn host_code(algo: &AlgoId, operation: &Operation) -> Code {
 #[cfg(test)]
 mod tests {
     use voxtune::{DType, Device, Direction, KernelSize};
-    use voxtune_shape::CpuIsa;
+    use voxtune_types::CpuIsa;
 
     use super::*;
 

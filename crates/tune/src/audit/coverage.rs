@@ -6,9 +6,9 @@ use std::fmt;
 use serde::Serialize;
 use voxtune::{DeviceIdentity, Direction, Operation, VoxelBucket};
 use voxtune_cache::{Decisions, Evidence};
-use voxtune_cloud::Generator;
-use voxtune_shape::Preset;
-use voxtune_shape::grid::{ChannelPair, Configuration};
+use voxtune_pointcloud::Generator;
+use voxtune_types::Preset;
+use voxtune_types::grid::{ChannelPair, Configuration};
 
 /// The clouds that populate measures a preset on.
 #[must_use]

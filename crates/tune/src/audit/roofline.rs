@@ -11,7 +11,7 @@ use serde::Serialize;
 use voxtune::{Arch, DType, DeviceIdentity, Direction, Operation};
 use voxtune_cache::decide::TIMER_STEP_NS;
 use voxtune_cache::{EntryKey, Workload};
-use voxtune_shape::CpuIsa;
+use voxtune_types::CpuIsa;
 
 /// How much faster than its vendor's figures a device may be: factory overclocking, boost beyond
 /// the stated clock, rounding.

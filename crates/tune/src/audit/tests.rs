@@ -7,7 +7,7 @@ use voxtune::{
     AlgoId, DType, DeviceIdentity, Direction, KernelHash, KernelSize, Operation, ShapeKey,
 };
 use voxtune_cache::{Interval, Outcome, Timing, Workload, decide};
-use voxtune_shape::Preset;
+use voxtune_types::Preset;
 
 use super::*;
 use crate::made_up;

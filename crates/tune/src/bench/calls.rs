@@ -5,7 +5,7 @@ use std::time::Instant;
 use voxtune::{
     AlgoId, AlgoMode, ConvError, Device, Operation, SparseTensor, SubmConv3d, Tensor, Tuner,
 };
-use voxtune_shape::mode::AlgoModes;
+use voxtune_types::mode::AlgoModes;
 
 use super::report::CallReport;
 use crate::setup::CloudSetup;
@@ -57,7 +57,7 @@ fn mean_ms(
 #[cfg(test)]
 mod tests {
     use voxtune::{DType, Direction, KernelSize, Voxels};
-    use voxtune_cloud::{Generator, generate};
+    use voxtune_pointcloud::{Generator, generate};
 
     use super::*;
 

@@ -197,7 +197,7 @@ fn ranked(racers: &[Arc<dyn Algorithm>], samples: &[Vec<f64>], is_default: &[boo
 #[cfg(test)]
 mod tests {
     use voxtune::{DType, KernelSize, Registry};
-    use voxtune_cloud::{Generator, generate};
+    use voxtune_pointcloud::{Generator, generate};
 
     use super::*;
 

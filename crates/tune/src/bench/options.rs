@@ -1,7 +1,7 @@
 //! What to measure.
 
 use voxtune::{AlgoMode, CacheRegime, DType, Direction, KernelSize, Operation};
-use voxtune_shape::grid::ChannelPair;
+use voxtune_types::grid::ChannelPair;
 
 use super::peers::Peers;
 use super::roofline::Rates;

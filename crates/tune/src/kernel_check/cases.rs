@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use voxtune_cloud::Generator;
 use voxtune_cuda::Algorithm;
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::Fill;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use voxtune_cloud::{Generator, generate};
-use voxtune_shape::Voxel;
+use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::Voxel;
 
 /// How the voxels of a small cloud lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn full_cube(edge: i32) -> Vec<Voxel> {
 #[cfg(test)]
 mod tests {
     use voxtune_cpu::KernelMap;
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use voxtune_cuda::{
     CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, Epilogue, MapCounts, Operands, Result,
     result_dtype,
 };
-use voxtune_shape::{DType, Direction, Operation};
+use voxtune_types::{DType, Direction, Operation};
 
 /// What the elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +234,7 @@ impl Product {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::KernelSize;
+    use voxtune_types::KernelSize;
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! Forward products with an epilogue: every combination of parts.
 
-use voxtune_cloud::Generator;
 use voxtune_cpu::{Epilogue as HostEpilogue, HostBuffer, KernelMap, reference};
 use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Epilogue};
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::{Fill, Product, random};

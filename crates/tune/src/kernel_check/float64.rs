@@ -1,8 +1,8 @@
 //! The device's float64 convolution against the host's: what everything else is compared with.
 
-use voxtune_cloud::Generator;
 use voxtune_cpu::{KernelMap, reference};
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::{Fill, Product, random};

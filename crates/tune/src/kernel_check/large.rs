@@ -1,7 +1,7 @@
 //! Two million rows: byte offsets past 2³².
 
-use voxtune_cloud::Generator;
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::{Fill, Product};

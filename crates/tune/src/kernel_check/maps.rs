@@ -1,9 +1,9 @@
 //! Kernel maps against the host's.
 
-use voxtune_cloud::{Generator, generate};
 use voxtune_cpu::KernelMap;
 use voxtune_cuda::{CudaError, DeviceKernelMap, MapBuilder, Result, RowOrder};
-use voxtune_shape::{KernelSize, Voxel};
+use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::{KernelSize, Voxel};
 
 use super::Findings;
 use super::cells::{Cells, corners};

@@ -37,7 +37,7 @@ use serde::Serialize;
 use voxtune_cuda::{
     Algorithm, CudaError, DeviceKernelMap, Instance, MapBuilder, Verifier, algorithms,
 };
-use voxtune_shape::{DType, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, KernelSize, Operation, Voxel};
 
 pub(crate) use data::CheckTensor;
 pub use worst::{WorstError, table};

@@ -1,7 +1,7 @@
 //! Every algorithm against float64: on adversarial shapes, and on clouds as users have them.
 
 use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Prepared, algorithms};
-use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 use super::cases::{Case, admits};
 use super::data::{Fill, Product};

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use voxtune_cloud::Generator;
 use voxtune_cuda::{Algorithm, DeviceKernelMap, Instance, algorithms};
-use voxtune_shape::{KernelSize, Operation};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::{Fill, Product};

@@ -1,8 +1,8 @@
 //! Bitwise repeats of what claims to be deterministic.
 
-use voxtune_cloud::Generator;
 use voxtune_cuda::{Algorithm, DeviceKernelMap};
-use voxtune_shape::{DType, Direction, KernelSize, Operation};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cases::has_a_chance;
 use super::cells::Cells;

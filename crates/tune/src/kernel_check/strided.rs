@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use voxtune_cloud::Generator;
 use voxtune_cpu::{KernelMap, MapView, strided_outputs};
 use voxtune_cuda::{CudaError, DeviceKernelMap, RowOrder, StridedMapBuilder};
-use voxtune_shape::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 use super::cells::Cells;
 use super::data::{Fill, Product};

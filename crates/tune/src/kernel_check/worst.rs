@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use voxtune_shape::{DType, Direction};
+use voxtune_types::{DType, Direction};
 
 /// The worst error of an algorithm family in one direction and storage type on one cloud.
 #[derive(Clone, Debug, PartialEq, Serialize)]

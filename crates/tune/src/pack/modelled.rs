@@ -6,7 +6,7 @@ use voxtune::{
     Algorithm, Arch, DeviceIdentity, Direction, MapCounts, Operation, Registry, ShapeKey,
 };
 use voxtune_cuda::{Instance, algorithm, model::Rates};
-use voxtune_shape::{ComputeCapability, Preset};
+use voxtune_types::{ComputeCapability, Preset};
 
 /// Pairs a row of the maps that keys stand for: a surface's, and those of crowded voxels.
 const PAIRS_A_ROW: [usize; 2] = [5, 12];
@@ -56,7 +56,7 @@ fn choice(registry: &Registry, key: &ShapeKey) -> Option<(Instance, f64)> {
 
 /// The keys of the default grid's layers over its clouds.
 fn grid_keys() -> impl Iterator<Item = ShapeKey> {
-    let keys = |of: voxtune_shape::grid::Configuration| {
+    let keys = |of: voxtune_types::grid::Configuration| {
         let key = move |direction: Direction, pairs: usize| {
             let (dtype, c_in, c_out) = (of.dtype, of.channels.c_in, of.channels.c_out);
             let op = Operation::submanifold(direction, dtype, c_in, c_out, of.kernel);

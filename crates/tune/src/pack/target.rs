@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use voxtune::Arch;
 use voxtune_cuda::Code;
-use voxtune_shape::ComputeCapability;
+use voxtune_types::ComputeCapability;
 
 /// An architecture, or all later ones by way of PTX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

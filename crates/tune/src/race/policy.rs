@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use voxtune_cache::decide::NOISE_CEILING;
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 use crate::statistics::median;
 

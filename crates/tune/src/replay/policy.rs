@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use voxtune_shape::Arch;
+use voxtune_types::Arch;
 
 use crate::race::Policy;
 

@@ -1,8 +1,8 @@
 //! Shapes as JSON.
 
 use serde::Deserialize;
-use voxtune_shape::grid::ChannelPair;
-use voxtune_shape::{DType, Direction, KernelSize};
+use voxtune_types::grid::ChannelPair;
+use voxtune_types::{DType, Direction, KernelSize};
 
 use super::text::default_kernel;
 use super::{Raw, Shapes};

@@ -25,9 +25,9 @@ mod warpconvnet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use voxtune_cloud::MAX_VOXELS;
-use voxtune_shape::grid::{ChannelPair, Configuration};
-use voxtune_shape::{DType, Density, Direction, KernelSize, VoxelBucket};
+use voxtune_pointcloud::MAX_VOXELS;
+use voxtune_types::grid::{ChannelPair, Configuration};
+use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
 
 /// A layer over a cloud of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

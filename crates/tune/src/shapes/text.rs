@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use voxtune_shape::grid::ChannelPair;
-use voxtune_shape::{DType, Direction, KernelSize};
+use voxtune_types::grid::ChannelPair;
+use voxtune_types::{DType, Direction, KernelSize};
 
 use super::{Raw, Shapes, Tolerance};
 
@@ -102,7 +102,7 @@ fn parse_kernel(value: &str) -> Result<KernelSize, String> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::Density;
+    use voxtune_types::Density;
 
     use super::*;
 

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use voxtune_cloud::MAX_VOXELS;
-use voxtune_shape::grid::ChannelPair;
-use voxtune_shape::{DType, KernelSize};
+use voxtune_pointcloud::MAX_VOXELS;
+use voxtune_types::grid::ChannelPair;
+use voxtune_types::{DType, KernelSize};
 
 use super::{Raw, Shapes};
 

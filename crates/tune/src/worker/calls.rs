@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use super::Worker;
 use super::protocol::{Answer, Command};

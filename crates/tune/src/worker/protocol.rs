@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use voxtune_cache::{Environment, Reason};
-use voxtune_shape::{AlgoId, DeviceIdentity};
+use voxtune_types::{AlgoId, DeviceIdentity};
 
 use super::spec::WireSpec;
 use super::wire::WireJob;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use voxtune_cache::Reason;
-use voxtune_shape::AlgoId;
+use voxtune_types::AlgoId;
 
 use super::exit::Ending;
 use super::protocol::Message;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use voxtune_cache::Environment;
-use voxtune_shape::{AlgoId, DeviceIdentity};
+use voxtune_types::{AlgoId, DeviceIdentity};
 
 use super::exit::{Ending, LastWords};
 use super::protocol::{Answer, Command, Message, NEW_WORDS, OpenedDevice, read, write};

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{CacheRegime, DType, Direction, KernelSize};
-use voxtune_cloud::{Crop, FileOptions};
-use voxtune_shape::grid::{ChannelPair, Configuration};
-use voxtune_shape::mode::AlgoModes;
+use voxtune_pointcloud::{Crop, FileOptions};
+use voxtune_types::grid::{ChannelPair, Configuration};
+use voxtune_types::mode::AlgoModes;
 
 use crate::job::Job;
 use crate::plan::{FileCloud, PlannedCloud, PlannedConfiguration};
@@ -188,8 +188,8 @@ impl WireConfiguration {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_cloud::{Generator, Source};
-    use voxtune_shape::{AlgoMode, Preset};
+    use voxtune_pointcloud::{Generator, Source};
+    use voxtune_types::{AlgoMode, Preset};
 
     use super::*;
     use crate::plan::{Extent, Plan, Request, TIME_LIMIT};

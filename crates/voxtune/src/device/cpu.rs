@@ -2,7 +2,7 @@
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-use voxtune_shape::DeviceIdentity;
+use voxtune_types::DeviceIdentity;
 
 use super::DeviceError;
 

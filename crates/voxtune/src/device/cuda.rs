@@ -10,7 +10,7 @@ use voxtune_cuda::{
     EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe,
     StridedMapBuilder, Verifier,
 };
-use voxtune_shape::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
 
 use super::kernels::{KernelSource, KernelStore};
 use super::{CacheRegime, Sample};

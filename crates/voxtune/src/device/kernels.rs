@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use voxtune_cuda::{Code, Compiled, CudaError, Instance, Toolchain, find_compiled};
-use voxtune_shape::ComputeCapability;
+use voxtune_types::ComputeCapability;
 
 use super::packs::Packs;
 
@@ -261,7 +261,7 @@ impl KernelStore {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{DType, Direction, Operation};
+    use voxtune_types::{DType, Direction, Operation};
 
     use super::*;
     use crate::KernelSize;

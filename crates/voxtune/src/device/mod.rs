@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use voxtune_cuda::{CudaError, Graph};
-use voxtune_shape::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
+use voxtune_types::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
 pub(crate) use cuda::CudaBackend;

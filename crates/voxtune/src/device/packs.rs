@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use voxtune_cuda::{Code, Compiled, CudaError, Instance, source_hash};
 use voxtune_pack::{Header, Pack};
-use voxtune_shape::ComputeCapability;
+use voxtune_types::ComputeCapability;
 
 /// Packs whose code the device runs, in the order in which they are looked at.
 #[derive(Debug, Default)]
@@ -203,8 +203,8 @@ mod tests {
         }
     }
 
-    fn operations() -> Vec<voxtune_shape::Operation> {
-        use voxtune_shape::{DType, Direction, KernelSize, Operation};
+    fn operations() -> Vec<voxtune_types::Operation> {
+        use voxtune_types::{DType, Direction, KernelSize, Operation};
         let mut operations = Vec::new();
         for direction in Direction::ALL {
             for dtype in DType::ALL {

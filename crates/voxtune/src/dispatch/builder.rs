@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use voxtune_cache::{CacheDir, CacheError, Decisions, decode_decisions};
 use voxtune_caches::EmbeddedFile;
-use voxtune_shape::mode::AlgoModes;
-use voxtune_shape::{AlgoMode, Direction};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{AlgoMode, Direction};
 
 use super::layer::Layer;
 use super::policy::MissPolicy;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use voxtune_cache::{CacheDir, Decision, DecisionRef, Environment, Evidence, Timing, Workload};
-use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey};
 
 use super::search::{Found, Passed};
 use super::{Grade, GradeKind, Source, Why};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use voxtune_shape::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use crate::Algorithm;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use voxtune_cache::{DecisionId, DecisionRef, Decisions, Table};
-use voxtune_shape::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use super::why::Why;
 use crate::{Algorithm, Registry};

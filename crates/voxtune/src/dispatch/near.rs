@@ -1,7 +1,7 @@
 //! Guesses from neighbouring keys, guarded by evidence on both sides.
 
 use voxtune_cache::{DecisionRef, Table};
-use voxtune_shape::{AlgoId, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey};
 
 use super::why::Why;
 

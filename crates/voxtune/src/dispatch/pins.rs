@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use voxtune_shape::mode::{AlgoModes, MalformedAlgoModeVariable, MalformedAlgoModes};
+use voxtune_types::mode::{AlgoModes, MalformedAlgoModeVariable, MalformedAlgoModes};
 
 use crate::trust::check_file;
 
@@ -78,7 +78,7 @@ pub fn read_modes(path: &Path) -> Result<AlgoModes, PinError> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::Direction;
+    use voxtune_types::Direction;
 
     use super::*;
 

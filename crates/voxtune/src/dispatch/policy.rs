@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use voxtune_cache::Decisions;
-use voxtune_shape::ShapeKey;
+use voxtune_types::ShapeKey;
 
 use crate::{Device, MapCounts, Voxels};
 

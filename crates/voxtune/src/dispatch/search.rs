@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use voxtune_cache::DecisionRef;
-use voxtune_shape::{AlgoId, AlgoMode, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, AlgoMode, DeviceIdentity, ShapeKey};
 
 use super::layer::Layer;
 use super::near::guess;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_shape::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use super::layer::Layer;
 use super::policy::{Miss, TuneOnMiss};

@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use voxtune_cache::CacheDir;
-use voxtune_shape::mode::AlgoModes;
-use voxtune_shape::{DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{DeviceIdentity, Operation, ShapeKey};
 
 use super::explain::Explanation;
 use super::layer::Layer;

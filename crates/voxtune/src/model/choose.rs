@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_shape::Operation;
+use voxtune_types::Operation;
 
 use super::Estimate;
 use crate::{Algorithm, MapCounts};
@@ -60,7 +60,7 @@ fn is_clearly_faster(estimate: Estimate, default: Estimate) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{ComputeCapability, DType, Direction, KernelSize};
+    use voxtune_types::{ComputeCapability, DType, Direction, KernelSize};
 
     use super::*;
     use crate::registry::cuda::algorithms_of;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use voxtune_cache::{EntryKey, Evidence, Records, decode_evidence};
-use voxtune_shape::{AlgoId, AlgoMode, ComputeCapability, Direction, Operation, presets::Preset};
+use voxtune_types::{AlgoId, AlgoMode, ComputeCapability, Direction, Operation, presets::Preset};
 
 use super::choose;
 use crate::registry::cuda::algorithms_of;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use voxtune_cache::KernelHash;
 use voxtune_cpu::{Epilogue, Operands};
-use voxtune_shape::{AlgoId, Operation};
+use voxtune_types::{AlgoId, Operation};
 
 use super::{Algorithm, Launch};
 use crate::{ConvError, Device, KernelMap, MapCounts};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_cuda::model::{MapSize, Rates};
 use voxtune_cuda::{CudaError, Epilogue, Instance, Operands};
-use voxtune_shape::{AlgoId, ComputeCapability, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, Operation};
 
 use super::{Algorithm, Launch};
 use crate::device::{CudaBackend, KernelStore};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_shape::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
 
 use crate::device::CudaBackend;
 use crate::model::{Contender, choose, choose_named, worth_measuring};
@@ -372,7 +372,7 @@ pub fn is_known_algorithm(name: &AlgoId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_shape::{DType, Direction, KernelSize};
+    use voxtune_types::{DType, Direction, KernelSize};
 
     use super::*;
     use crate::{Grade, MissPolicy, Tuner};

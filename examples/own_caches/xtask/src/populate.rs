@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use voxtune::DeviceChoice;
 use voxtune_cache::CacheDir;
-use voxtune_shape::Grid;
 use voxtune_tune::{
     DeviceSpec, Event, Executor, Observer, Plan, Populate, Request, Summary, Worker,
 };
+use voxtune_types::Grid;
 
 /// Measures a grid on a device and writes evidence and decisions into a folder.
 pub(crate) fn populate(

@@ -1,0 +1,140 @@
+//! `kernels`: compiles candidates for architectures, without a GPU.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use voxtune::{Arch, DeviceIdentity, Registry};
+use voxtune_cuda::model::Rates;
+use voxtune_cuda::{Instance, Toolchain, algorithm};
+use voxtune_pointcloud::Source;
+use voxtune_tune::audit::coverage::preset_clouds;
+use voxtune_tune::estimate::wanted_kernels;
+use voxtune_tune::job::Job;
+use voxtune_tune::{Plan, Request};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{AlgoMode, ComputeCapability, Preset};
+
+use crate::algo_modes::algo_modes;
+use crate::duration::coarse;
+use crate::exit::{Exit, Failure};
+use crate::kernel_folders::KernelFolders;
+use crate::numbers::positive;
+use crate::output;
+
+/// Arguments of `kernels`.
+#[derive(Debug, clap::Args)]
+pub struct KernelsArguments {
+    /// Architectures to compile for, sm_80 to sm_120
+    #[arg(long = "arch", value_name = "ARCH", required = true, num_args = 1.., value_parser = capability)]
+    archs: Vec<ComputeCapability>,
+    /// Grid whose layers are compiled for: default or quick
+    #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
+    preset: Preset,
+    /// Algorithms that are to compete, as populate takes them [default: auto, or what
+    /// WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
+    #[arg(long, value_name = "MODE")]
+    algo_mode: Option<AlgoMode>,
+    /// How many compilers run at a time [default: all processors]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    jobs: Option<usize>,
+    #[command(flatten)]
+    folders: KernelFolders,
+}
+
+fn capability(text: &str) -> Result<ComputeCapability, String> {
+    match text.parse() {
+        Ok(Arch::Cuda(capability)) if capability.major >= 8 => Ok(capability),
+        _ => Err("expected sm_80, sm_86, sm_89, sm_90, sm_100 or sm_120".to_owned()),
+    }
+}
+
+pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
+    let modes = algo_modes(arguments.algo_mode.as_ref())?;
+    let kernels = arguments.folders.kernels();
+    let toolchain = Toolchain::find(Some(&arguments.folders.toolkit())).map_err(Failure::failed)?;
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = arguments.jobs.unwrap_or(all);
+    let mut failed = 0;
+    for &capability in &arguments.archs {
+        let start = Instant::now();
+        let instances = instances(arguments.preset, modes.clone(), capability)?;
+        let results = toolchain.compile(&instances, capability, &kernels, jobs, &|_| ());
+        let (mut bytes, mut cached) = (0, 0);
+        for result in results {
+            match result {
+                Ok(compiled) => {
+                    bytes += compiled.bytes.len();
+                    cached += usize::from(compiled.cached);
+                }
+                Err(error) => {
+                    failed += 1;
+                    output::complain("error", error);
+                }
+            }
+        }
+        output::result(format_args!(
+            "sm_{}{}: {} instances, {cached} of them there already, {} KiB, {}",
+            capability.major,
+            capability.minor,
+            instances.len(),
+            bytes / 1024,
+            coarse(start.elapsed())
+        ));
+    }
+    output::result(format_args!("kernels {}", kernels.display()));
+    Ok(if failed == 0 { Exit::Success } else { Exit::Failure })
+}
+
+/// Every instance that a populate of the preset will ask for, as far as that can be said before there are
+/// clouds.
+fn instances(
+    preset: Preset,
+    modes: AlgoModes,
+    capability: ComputeCapability,
+) -> Result<Vec<Instance>, Failure> {
+    let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
+    let request = Request { clouds, modes, ..Request::new(preset.grid()) };
+    let plan = Plan::new(&request).map_err(Failure::usage)?;
+    let units = Rates::usual_multiprocessors(capability);
+    let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
+    let registry = Registry::of_device(&device);
+    let order = 0..plan.configurations.len();
+    let wanted = wanted_kernels(&registry, &Job::new(&plan, &request), order);
+    let candidates = wanted.iter().filter_map(|(id, op)| algorithm(id)?.instance(op));
+    let utilities = Instance::utilities().chain([Instance::noise()]);
+    Ok(utilities.chain(candidates).collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_architectures_are_taken() {
+        assert_eq!(capability("sm_90"), Ok(ComputeCapability { major: 9, minor: 0 }));
+        for text in ["sm_75", "90", "cpu-x86_64-avx2", "sm_90a"] {
+            assert!(capability(text).is_err(), "{text}");
+        }
+    }
+
+    /// A mode names instances that the pool leaves out, and no others are compiled for a smaller preset.
+    #[test]
+    fn a_preset_needs_utilities_and_its_candidates() {
+        let capability = ComputeCapability { major: 9, minor: 0 };
+        let of = |preset, mode: &str| {
+            let modes = AlgoModes::uniform(mode.parse().unwrap());
+            let instances = instances(preset, modes, capability).unwrap();
+            instances.into_iter().collect::<BTreeSet<_>>()
+        };
+        let (quick, default) = (of(Preset::Quick, "auto"), of(Preset::Default, "auto"));
+        let all = of(Preset::Default, "all");
+        for utility in Instance::utilities() {
+            assert!(quick.contains(&utility), "{utility}");
+        }
+        assert!(quick.len() > 5 && default.is_superset(&quick) && all.is_superset(&default));
+        assert!(default.len() * 10 < all.len() * 9, "{} of {}", default.len(), all.len());
+        let one = of(Preset::Default, "wgmma_gemm");
+        assert!(one.iter().any(|instance| instance.family() == "wgmma_gemm"));
+        assert!(one.iter().all(|instance| instance.family() != "packed_gemm"));
+    }
+}

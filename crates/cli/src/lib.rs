@@ -1,0 +1,82 @@
+//! The command line of voxtune: `cargo xtask <command>` in its repository, `voxtune <command>` elsewhere.
+//!
+//! Thin on purpose: arguments become requests to [`voxtune_tune`] and [`voxtune_cache`], and what
+//! they answer becomes text. Results go to stdout, progress and status to stderr. Exit statuses are
+//! those of [`exit`].
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod exit;
+
+mod algo_modes;
+mod bench;
+mod check;
+mod cuda_toolkit;
+mod duration;
+mod explain;
+mod folder;
+mod forget;
+mod inspect;
+mod json_file;
+mod kernel_folders;
+mod kernels;
+mod measured_clouds;
+mod merge;
+mod migrate;
+mod numbers;
+mod output;
+mod pack;
+mod populate;
+mod regime;
+mod regret;
+mod replay;
+mod samples_file;
+mod selection;
+mod verify;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use exit::Exit;
+
+/// Runs a command line, the program's name first, and returns its exit status.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    voxtune_tune::worker::serve_if_asked();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout with status 0, complaints to stderr with status 2. Whoever
+            // closed the pipe does not want either.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
+        }
+    };
+    let result = match cli.command {
+        Command::Populate(arguments) => populate::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Forget(arguments) => forget::run(&arguments),
+        Command::Merge(arguments) => merge::run(&arguments),
+        Command::Migrate(arguments) => migrate::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Regret(arguments) => regret::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Kernels(arguments) => kernels::run(&arguments),
+        Command::Pack(arguments) => pack::run(&arguments),
+        Command::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
+    };
+    match result {
+        Ok(Exit::Success) if output::has_failed() => Exit::Failure.into(),
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output::complain("error", &failure.message);
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The clouds of `check` and `bench`.
+
+use voxtune_pointcloud::{Crop, FileOptions, Generator};
+use voxtune_tune::named_cloud::{CloudSpec, NamedCloud, load_clouds};
+
+use crate::exit::Failure;
+
+/// Clouds, each of a size of its own.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CloudArguments {
+    /// Clouds: uniform, surface, either with a count (uniform:130000), scan files (.npy, .npz, .bin,
+    /// .ply, .pcd), .i32 files (little-endian int32 x, y, z triples), folders of such files, or
+    /// NAME=FILE. `check` takes uniform and surface whatever else is named; `bench` where nothing is
+    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud)]
+    clouds: Vec<CloudSpec>,
+    /// Edge of a voxel for scan files, in their unit
+    #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size)]
+    voxel_size: f32,
+    /// Part of scan files of points to keep, half open
+    #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
+    crop: Option<Crop>,
+    /// Seed of generated clouds and of operands
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+impl CloudArguments {
+    /// The clouds named, or both generators.
+    pub(crate) fn named_or_generated(&self, voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
+        if self.clouds.is_empty() {
+            self.generated_and_named(voxels)
+        } else {
+            self.load(&self.clouds, voxels)
+        }
+    }
+
+    /// Both generators and the clouds named.
+    pub(crate) fn generated_and_named(&self, voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
+        let mut specs: Vec<CloudSpec> = Generator::ALL.map(CloudSpec::generated).to_vec();
+        specs.extend(
+            self.clouds.iter().filter(|spec| !specs.contains(spec)).cloned().collect::<Vec<_>>(),
+        );
+        self.load(&specs, voxels)
+    }
+
+    fn load(&self, specs: &[CloudSpec], voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
+        let options = FileOptions { cell_size: self.voxel_size, crop: self.crop };
+        load_clouds(specs, &options, voxels, self.seed).map_err(Failure::usage)
+    }
+}
+
+fn cloud(text: &str) -> Result<CloudSpec, String> {
+    text.parse().map_err(|error: voxtune_tune::named_cloud::NamedCloudError| error.to_string())
+}
+
+fn cell_size(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(size) if size > 0.0 && f32::is_finite(size) => Ok(size),
+        _ => Err("expected a size above 0".to_owned()),
+    }
+}

@@ -1,0 +1,294 @@
+//! The flags of populate.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
+use voxtune_pointcloud::{Crop, FileOptions, MAX_VOXELS, Source};
+use voxtune_tune::audit::coverage::preset_clouds;
+use voxtune_tune::partition::PartitionChoice;
+use voxtune_tune::race::Policy;
+use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};
+use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
+use voxtune_types::grid::{ChannelPair, GridOverrides};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{AlgoMode, Direction, Preset};
+
+use crate::folder::FolderArguments;
+use crate::kernel_folders::KernelFolders;
+use crate::numbers::positive;
+
+/// The flags that make up a grid.
+const GRID: [&str; 5] = ["preset", "num_voxels", "channels", "kernel_sizes", "dtypes"];
+
+/// Arguments of `populate`.
+#[derive(Debug, clap::Args)]
+pub struct PopulateArguments {
+    /// Grid to start from: default (364 configurations) or quick (6)
+    #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
+    preset: Preset,
+    /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
+    #[arg(long, value_name = "N", num_args = 1.., value_parser = voxel_count, allow_negative_numbers = true)]
+    num_voxels: Option<Vec<usize>>,
+    /// Channel pairs instead of the preset's
+    #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
+    channels: Option<Vec<ChannelPair>>,
+    /// Kernel sizes instead of the preset's: 1, 3 or 5
+    #[arg(long, value_name = "K", num_args = 1.., value_parser = kernel_size)]
+    kernel_sizes: Option<Vec<KernelSize>>,
+    /// Storage types instead of the preset's: float16, bfloat16, float32
+    #[arg(long, value_name = "DTYPE", num_args = 1..)]
+    dtypes: Option<Vec<DType>>,
+    /// Measure the shapes that a file names instead of a grid: lines such as
+    /// `voxels=126000 channels=32,64 kernel=3 dtype=float16 direction=forward`, a JSON array of objects
+    /// with these fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
+    #[arg(long, value_name = "FILE", conflicts_with_all = GRID)]
+    shapes: Option<PathBuf>,
+    /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
+    #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
+    from_misses: Option<PathBuf>,
+    /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default: auto,
+    /// or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
+    #[arg(long, value_name = "MODE")]
+    algo_mode: Option<AlgoMode>,
+    /// Measure the forward pass only
+    #[arg(long, conflicts_with = "backward_only")]
+    forward_only: bool,
+    /// Measure the gradients of features and weights only
+    #[arg(long)]
+    backward_only: bool,
+    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it, instead of
+    /// emptying it before every sample. What is measured so is kept apart, and decides only where
+    /// nothing was measured cold
+    #[arg(long)]
+    warm: bool,
+    /// Samples in each generated cloud
+    #[arg(long, value_name = "B", default_value_t = 1, value_parser = positive)]
+    batch_size: usize,
+    /// List the configurations without running them
+    #[arg(long)]
+    dry_run: bool,
+    /// Skip what has valid evidence for every algorithm asked for
+    #[arg(long)]
+    resume: bool,
+    /// Measure only algorithms without valid evidence, such as those whose kernels have changed, in one
+    /// race with the stored leaders
+    #[arg(long, conflicts_with = "resume")]
+    top_up: bool,
+    /// Give quarantined algorithms another chance
+    #[arg(long)]
+    retry_quarantined: bool,
+    /// Run algorithms in this process: one that crashes or hangs ends the run
+    #[arg(long)]
+    no_isolation: bool,
+    /// Seconds that an algorithm gets at least before it counts as hung; large layers get more
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = time_limit)]
+    time_limit: Duration,
+    /// Device to measure: auto (the first GPU, else the CPU), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+    /// GPUs of this host that share the work, each with a process of its own: all, or numbers such as
+    /// 0,1. They must be of one kind
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "no_isolation"])]
+    gpus: Option<Gpus>,
+    /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
+    /// voxel counts take the place of the grid's [default: uniform and surface; quick: uniform]
+    #[arg(long, value_name = "CLOUD", num_args = 1..)]
+    clouds: Option<Vec<Source>>,
+    /// Edge of a voxel for scan files, in their unit
+    #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size, allow_negative_numbers = true)]
+    voxel_size: f32,
+    /// Part of scan files to keep, half open
+    #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
+    crop: Option<Crop>,
+    /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
+    /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many as
+    /// a near tie takes, and twelve rounds in which a stored winner defends its place [default: 6 on
+    /// a CPU, 0.1 on a GPU]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
+    budget: Option<Duration>,
+    /// Give every algorithm the same number of samples, however slow: the oracle that regret is
+    /// measured against
+    #[arg(long, conflicts_with = "budget")]
+    exhaustive: bool,
+    /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]
+    #[arg(long, value_name = "N", value_parser = thread_count)]
+    threads: Option<usize>,
+    /// The part of the work that falls to this machine, such as slice:1/4, or env to ask the
+    /// scheduler: VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX (Kubernetes) and
+    /// VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
+    #[arg(long, value_name = "PART")]
+    partition: Option<PartitionChoice>,
+    /// Add the raw samples of every race to a file, for replay
+    #[arg(long, value_name = "FILE")]
+    samples: Option<PathBuf>,
+    /// Seed of clouds and values
+    #[arg(long, value_name = "SEED", default_value_t = 0, allow_negative_numbers = true)]
+    seed: u64,
+    #[command(flatten)]
+    folder: FolderArguments,
+    #[command(flatten)]
+    kernels: KernelFolders,
+}
+
+impl PopulateArguments {
+    pub(super) const fn algo_mode(&self) -> Option<&AlgoMode> {
+        self.algo_mode.as_ref()
+    }
+
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// Whether a device is named, so that even a dry run must find it.
+    pub(super) fn demands_a_device(&self) -> bool {
+        self.device != DeviceChoice::Auto || self.gpus.is_some()
+    }
+
+    pub(super) const fn folder(&self) -> &FolderArguments {
+        &self.folder
+    }
+
+    pub(super) const fn partition(&self) -> Option<PartitionChoice> {
+        self.partition
+    }
+
+    /// The shapes that a file names, if one is given.
+    pub(super) fn shapes(&self) -> Result<Option<Shapes>, ShapesError> {
+        let file = match (&self.shapes, &self.from_misses) {
+            (Some(shapes), _) => Some((shapes, Tolerance::None)),
+            (None, misses) => misses.as_ref().map(|misses| (misses, Tolerance::Lines)),
+        };
+        file.map(|(path, tolerance)| Shapes::read(path, tolerance)).transpose()
+    }
+
+    pub(super) fn samples(&self) -> Option<&Path> {
+        self.samples.as_deref()
+    }
+
+    pub(super) const fn is_isolated(&self) -> bool {
+        !self.no_isolation
+    }
+
+    pub(super) const fn gpus(&self) -> Option<&Gpus> {
+        self.gpus.as_ref()
+    }
+
+    pub(super) fn device(&self) -> DeviceSpec {
+        self.spec(self.device)
+    }
+
+    pub(super) fn spec(&self, choice: DeviceChoice) -> DeviceSpec {
+        DeviceSpec {
+            choice,
+            threads: self.threads,
+            kernels: Some(self.kernels.kernels()),
+            toolkit: Some(self.kernels.toolkit()),
+            note: String::new(),
+        }
+    }
+
+    pub(super) fn budget(&self, arch: Arch) -> Duration {
+        if self.exhaustive {
+            return Duration::MAX;
+        }
+        self.budget.unwrap_or_else(|| Policy::usual_budget(arch))
+    }
+
+    pub(super) const fn is_warm(&self) -> bool {
+        self.warm
+    }
+
+    pub(super) fn request(&self, modes: AlgoModes) -> Request {
+        let overrides = GridOverrides {
+            voxels: self.num_voxels.clone(),
+            channels: self.channels.clone(),
+            kernels: self.kernel_sizes.clone(),
+            dtypes: self.dtypes.clone(),
+        };
+        let generators = preset_clouds(self.preset);
+        let clouds = self.clouds.clone();
+        Request {
+            grid: self.preset.grid().with(overrides),
+            clouds: clouds
+                .unwrap_or_else(|| generators.iter().copied().map(Source::Generated).collect()),
+            file_options: FileOptions { cell_size: self.voxel_size, crop: self.crop },
+            batch_size: self.batch_size,
+            seed: self.seed,
+            directions: self.directions(),
+            modes,
+            budget: Duration::ZERO,
+            regime: CacheRegime::Cold,
+            extent: self.extent(),
+            retry_quarantined: self.retry_quarantined,
+            time_limit: self.time_limit,
+        }
+    }
+
+    /// Whether what has valid evidence is passed over.
+    pub(super) fn skips_evidence(&self) -> bool {
+        self.extent() != Extent::Whole
+    }
+
+    const fn extent(&self) -> Extent {
+        if self.resume {
+            Extent::Missing
+        } else if self.top_up {
+            Extent::New
+        } else {
+            Extent::Whole
+        }
+    }
+
+    fn directions(&self) -> Vec<Direction> {
+        if self.forward_only {
+            vec![Direction::Forward]
+        } else if self.backward_only {
+            vec![Direction::Dgrad, Direction::Wgrad]
+        } else {
+            Direction::ALL.to_vec()
+        }
+    }
+}
+
+fn thread_count(text: &str) -> Result<usize, String> {
+    /// More than any machine has, and few enough to start.
+    const MAX: usize = 1024;
+    match text.parse() {
+        Ok(count) if (1..=MAX).contains(&count) => Ok(count),
+        _ => Err(format!("expected a number of threads between 1 and {MAX}")),
+    }
+}
+
+fn voxel_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_VOXELS).contains(&count) => Ok(count),
+        _ => Err(format!("expected a voxel count between 1 and {MAX_VOXELS}")),
+    }
+}
+
+fn kernel_size(text: &str) -> Result<KernelSize, String> {
+    let extent = text.parse().map_err(|_| "expected 1, 3 or 5".to_owned())?;
+    KernelSize::submanifold(extent).map_err(|error| error.to_string())
+}
+
+fn cell_size(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(size) if size > 0.0 && f32::is_finite(size) => Ok(size),
+        _ => Err("expected a size above 0".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse::<f64>().ok();
+    number
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds of at least 0".to_owned())
+}
+
+fn time_limit(text: &str) -> Result<Duration, String> {
+    match seconds(text) {
+        Ok(limit) if !limit.is_zero() => Ok(limit),
+        _ => Err("expected a number of seconds above 0".to_owned()),
+    }
+}

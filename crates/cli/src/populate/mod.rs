@@ -1,0 +1,262 @@
+//! `populate`: measures a grid and writes the winners.
+
+mod arguments;
+mod progress;
+mod recorder;
+mod table;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use voxtune::DeviceError;
+use voxtune_cache::CacheDir;
+use voxtune_tune::estimate::{configuration_bytes, human_bytes};
+use voxtune_tune::partition::PART_VARIABLES;
+use voxtune_tune::plan::PlannedCloud;
+use voxtune_tune::samples::SamplesWriter;
+use voxtune_tune::shapes::{Shape, Shapes};
+use voxtune_tune::worker::WorkerError;
+use voxtune_tune::{Crew, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
+use voxtune_types::grid::Configuration;
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{Density, Direction};
+
+pub(crate) use arguments::PopulateArguments;
+
+use crate::algo_modes::{algo_modes, alternatives, variable};
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::regime::regime;
+use progress::Progress;
+use recorder::Recorder;
+
+/// How long to wait for another populate that is writing the same file: each write takes
+/// milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
+    let modes = algo_modes(arguments.algo_mode())?;
+    let mut request = arguments.request(modes);
+    let mut plan = match arguments.shapes().map_err(Failure::usage)? {
+        Some(shapes) => plan_shapes(&shapes, &mut request)?,
+        None => Plan::new(&request).map_err(Failure::usage)?,
+    };
+    for merged in &plan.merged {
+        let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
+        output::status("Merged", format_args!("{text}, which share a bucket"));
+    }
+    let is_set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
+    if let Some(partition) = arguments.partition() {
+        let partition = partition.resolve(variable).map_err(Failure::usage)?;
+        let whole = plan.configurations.len();
+        partition.keep(&mut plan, &request.directions);
+        let part = plan.configurations.len();
+        output::status("Partition", format_args!("{partition}: {part} of {whole} configurations"));
+    } else if let Some(name) = PART_VARIABLES.into_iter().find(|name| is_set(name)) {
+        let text = format!("{name} is set; without --partition env this run takes the whole");
+        output::status("Note", text);
+    }
+    if arguments.is_dry_run() && !arguments.demands_a_device() {
+        return Ok(dry_run(arguments, &plan, &request.directions));
+    }
+    let start = Instant::now();
+    let mut crew = open(arguments)?;
+    check_available(crew.lead(), &request.modes, &request.directions)?;
+    if arguments.is_dry_run() {
+        return Ok(dry_run(arguments, &plan, &request.directions));
+    }
+    let identity = crew.lead().identity();
+    let arch = identity.arch;
+    request.budget = arguments.budget(arch);
+    request.regime = regime(arguments.is_warm(), arch.is_cuda());
+    let cache = CacheDir::new(arguments.folder().resolve()?);
+    let interrupt = Arc::new(AtomicBool::new(false));
+    watch_for_ctrl_c(&interrupt)?;
+    match crew.size() {
+        1 => output::status("Device", identity),
+        count => output::status("Devices", format_args!("{count} × {identity}")),
+    }
+    output::status("Cache", cache.decisions_path(arch).display());
+    let populate = Populate {
+        plan: &plan,
+        request: &request,
+        cache: &cache,
+        lock_wait: LOCK_WAIT,
+        interrupt: &interrupt,
+    };
+    let samples = arguments.samples().map(SamplesWriter::append_to).transpose();
+    let samples = samples.map_err(Failure::failed)?;
+    let mut progress = Progress::new(plan.configurations.len());
+    let mut recorder = Recorder { progress: &mut progress, samples, failure: None };
+    let result = populate.run_crew(&mut crew, &mut recorder);
+    let unsaved = recorder.failure;
+    progress.finish();
+    output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
+    let summary = result.map_err(Failure::failed)?;
+    output::status("Spent", summary.spent);
+    if let Some(error) = &unsaved {
+        output::complain("error", format_args!("samples are not complete: {error}"));
+    }
+    let decisions = cache.decisions_path(arch);
+    if decisions.exists() {
+        output::result(format_args!("cache {}", decisions.display()));
+    } else {
+        output::status("Note", "nothing was decided, so that there is no cache");
+    }
+    output::result(last_line(&summary));
+    Ok(if summary.failed == 0 && unsaved.is_none() { Exit::Success } else { Exit::Failure })
+}
+
+/// The plan of shapes out of a file, in those of the requested directions that they ask for.
+fn plan_shapes(shapes: &Shapes, request: &mut Request) -> Result<Plan, Failure> {
+    for reason in &shapes.passed_over {
+        output::status("Passed over", reason);
+    }
+    let wanted = shapes.wanted();
+    let (named, distinct) = (shapes.shapes.len(), wanted.len());
+    output::status("Shapes", format_args!("{named}, in {distinct} configurations"));
+    let asked = shapes.directions();
+    request.directions.retain(|direction| asked.contains(direction));
+    if shapes.shapes.iter().any(|shape| request.directions.iter().any(|&one| !shape.asks_for(one)))
+    {
+        let names: Vec<_> = request.directions.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "every layer is measured in all directions that some shape asks for: {}",
+            names.join(", ")
+        );
+        output::status("Note", text);
+    }
+    if request.directions.is_empty() {
+        return Err(Failure::usage("no shape of the file asks for a direction that is requested"));
+    }
+    let list: Vec<_> = wanted.iter().map(|wanted| wanted.configuration).collect();
+    let plan = Plan::of_list(request, &list).map_err(Failure::usage)?;
+    if let Some(text) = uncovered(shapes, &plan) {
+        output::status("Note", text);
+    }
+    Ok(plan)
+}
+
+/// Which classes of density the shapes have met and no generated cloud of the plan has.
+fn uncovered(shapes: &Shapes, plan: &Plan) -> Option<String> {
+    let met = |shape: &Shape| {
+        let density = shape.density?;
+        let Configuration { kernel, .. } = shape.configuration;
+        let clouds = plan.configurations.iter().flat_map(|planned| &planned.clouds);
+        let covered = clouds.clone().any(|cloud| {
+            let pairs = cloud.expected_pairs_per_row(kernel.volume());
+            matches!(cloud, PlannedCloud::File(_)) || Density::of(pairs as usize, 1) == density
+        });
+        (!covered).then_some(density)
+    };
+    let missing: BTreeSet<Density> = shapes.shapes.iter().filter_map(met).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let classes: Vec<String> = missing.iter().map(Density::to_string).collect();
+    Some(format!(
+        "some shapes met {} pairs a row, which no generated cloud has: add scans with --clouds",
+        classes.join(", ")
+    ))
+}
+
+fn last_line(summary: &Summary) -> String {
+    let Summary { requested, measured, skipped, failed, interrupted, .. } = summary;
+    let note = if *interrupted { " (interrupted)" } else { "" };
+    format!(
+        "requested {requested} = measured {measured} + skipped {skipped} + failed {failed}{note}"
+    )
+}
+
+fn dry_run(arguments: &PopulateArguments, plan: &Plan, directions: &[Direction]) -> Exit {
+    for planned in &plan.configurations {
+        let clouds: Vec<&str> = planned.clouds.iter().map(|cloud| cloud.label()).collect();
+        output::result(format_args!("{}  {}", planned.configuration, clouds.join(", ")));
+    }
+    if arguments.skips_evidence() {
+        output::status("Note", "a dry run does not look at evidence: some of these may be skipped");
+    }
+    let peak = plan.configurations.iter().map(|planned| configuration_bytes(planned, directions));
+    output::status("Peak memory", human_bytes(peak.max().unwrap_or(0)));
+    output::result(format_args!("{} configurations", plan.configurations.len()));
+    Exit::Success
+}
+
+/// Names that this device lacks are refused before anything is measured.
+fn check_available(
+    executor: &Executor,
+    modes: &AlgoModes,
+    directions: &[Direction],
+) -> Result<(), Failure> {
+    for &direction in directions {
+        let present = executor.algorithms();
+        if let Some(lacking) = modes.of(direction).unknown(present).first() {
+            return Err(Failure::usage(format!(
+                "{} has no algorithm `{lacking}`: it has {}",
+                executor.identity().arch,
+                alternatives(lacking, present)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Opens the device, in a worker unless told otherwise, or several GPUs.
+fn open(arguments: &PopulateArguments) -> Result<Crew, Failure> {
+    match arguments.gpus() {
+        Some(gpus) => open_gpus(arguments, gpus),
+        None => open_device(arguments).map(Crew::from),
+    }
+}
+
+fn open_gpus(arguments: &PopulateArguments, gpus: &Gpus) -> Result<Crew, Failure> {
+    let start = || {
+        let devices = gpus.devices()?.into_iter();
+        Crew::start(&devices.map(|device| arguments.spec(device)).collect::<Vec<_>>())
+    };
+    start().map_err(|error| match error {
+        error if error.is_not_found() => Failure::no_device(error),
+        other => Failure::failed(other),
+    })
+}
+
+fn open_device(arguments: &PopulateArguments) -> Result<Executor, Failure> {
+    let spec = arguments.device();
+    let (executor, why_no_gpu) = if arguments.is_isolated() && !arguments.is_dry_run() {
+        let worker = Worker::start(&spec).map_err(|error| match error {
+            WorkerError::Refused { not_found: true, .. } => Failure::no_device(error),
+            other => Failure::failed(other),
+        })?;
+        let note = worker.opened().note.clone();
+        (Executor::from(worker), note)
+    } else {
+        let (device, note) = spec.open().map_err(|error| match error {
+            DeviceError::NotFound { .. } => Failure::no_device(error),
+            other => Failure::failed(other),
+        })?;
+        (Executor::from(device), note)
+    };
+    if let Some(why) = why_no_gpu {
+        output::status("Note", why);
+    }
+    Ok(executor)
+}
+
+/// The first Ctrl-C ends the run, and a worker with it, or else after the sample at hand; the second
+/// ends the process.
+fn watch_for_ctrl_c(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let flag = Arc::clone(interrupt);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            #[expect(
+                clippy::exit,
+                reason = "a second Ctrl-C is asked for in order to end at once"
+            )]
+            std::process::exit(130);
+        }
+        output::status("Stopping", "and keeping what is measured; again to end at once");
+    })
+    .map_err(|error| Failure::failed(format!("failed to listen for Ctrl-C: {error}")))
+}

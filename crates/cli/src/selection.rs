@@ -1,0 +1,52 @@
+//! Which entries of a cache a command means.
+
+use voxtune::{DType, Direction};
+use voxtune_cache::EntryKey;
+use voxtune_types::grid::ChannelPair;
+use voxtune_types::{DeviceIdentity, ShapeKey};
+
+/// Filters over entries; an absent one admits all.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Selection {
+    /// Only these directions: forward, dgrad, wgrad
+    #[arg(long = "direction", value_name = "DIRECTION", num_args = 1..)]
+    directions: Vec<Direction>,
+    /// Only these channel pairs
+    #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
+    channels: Vec<ChannelPair>,
+    /// Only these storage types: float16, bfloat16, float32
+    #[arg(long = "dtype", value_name = "DTYPE", num_args = 1..)]
+    dtypes: Vec<DType>,
+    /// Only devices whose name or architecture contains this text, in any case
+    #[arg(long, value_name = "TEXT")]
+    device: Option<String>,
+}
+
+impl Selection {
+    /// Whether any filter was given.
+    pub(crate) const fn is_everything(&self) -> bool {
+        self.directions.is_empty()
+            && self.channels.is_empty()
+            && self.dtypes.is_empty()
+            && self.device.is_none()
+    }
+
+    /// Whether an entry is meant.
+    pub(crate) fn admits_entry(&self, entry: &EntryKey) -> bool {
+        self.admits(&entry.device, &entry.key)
+    }
+
+    /// Whether a key on a device is meant.
+    pub(crate) fn admits(&self, device: &DeviceIdentity, key: &ShapeKey) -> bool {
+        fn one_of<T: PartialEq>(wanted: &[T], found: &T) -> bool {
+            wanted.is_empty() || wanted.contains(found)
+        }
+        let operation = &key.operation;
+        let channels = ChannelPair { c_in: operation.c_in, c_out: operation.c_out };
+        let text = device.to_string().to_lowercase();
+        one_of(&self.directions, &operation.direction)
+            && one_of(&self.channels, &channels)
+            && one_of(&self.dtypes, &operation.dtype)
+            && self.device.as_ref().is_none_or(|wanted| text.contains(&wanted.to_lowercase()))
+    }
+}

@@ -1,0 +1,167 @@
+//! Which reader a scan file needs, and what it yields.
+
+use std::path::Path;
+
+use voxtune_types::Voxel;
+
+use crate::error::{InFile, excerpt};
+use crate::{CloudError, Points, bin, npy, npz, pcd, ply};
+
+/// What a scan file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Contents {
+    /// Coordinates in a length unit.
+    Points(Points),
+    /// Cells, in the order of the file.
+    Voxels(Vec<Voxel>),
+}
+
+/// The points of a scan file.
+///
+/// | extension | contents |
+/// |---|---|
+/// | `.npy` | NumPy array `[N, 3 or more]` of float32 or float64: x, y, z, then what is ignored |
+/// | `.npz` | NumPy archive: its only array, or the one named pc, points, xyz or coords |
+/// | `.bin` | KITTI: float32 x, y, z, intensity |
+/// | `.pcd.bin` | nuScenes: float32 x, y, z, intensity, ring |
+/// | `.ply` | ASCII or binary of both byte orders: x, y, z of the element `vertex` |
+/// | `.pcd` | ASCII, binary or binary_compressed: fields x, y, z |
+///
+/// A file of another extension is recognised by its first bytes, unless it is a `.bin`, which has
+/// no mark. Coordinates are rounded to f32. Integer arrays `[N, 3]` (x, y, z) or `[N, 4]` (batch,
+/// x, y, z) hold voxels, for which [`crate::load_file`] is the exact way; here their x, y, z count
+/// as points.
+///
+/// # Errors
+/// [`CloudError::Io`], [`CloudError::UnknownFormat`], [`CloudError::AmbiguousArray`], and
+/// [`CloudError::Malformed`] where a file contradicts its format or ends before its header says.
+/// Memory use is bounded by the length of the file, or of what a compressed one really unpacks to,
+/// whatever the header says.
+pub fn read_points(path: impl AsRef<Path>) -> Result<Points, CloudError> {
+    match read(path.as_ref())? {
+        Contents::Points(points) => Ok(points),
+        Contents::Voxels(voxels) => {
+            let point = |voxel: Voxel| [voxel.x, voxel.y, voxel.z].map(|cell| cell as f32);
+            Ok(Points { xyz: voxels.into_iter().map(point).collect(), dropped: 0 })
+        }
+    }
+}
+
+pub(crate) fn read(path: &Path) -> Result<Contents, CloudError> {
+    let io = |source| CloudError::Io { path: path.to_owned(), source };
+    // A pipe or a device would never end.
+    if std::fs::metadata(path).map_err(io)?.is_file() {
+        let bytes = std::fs::read(path).map_err(io)?;
+        parse(InFile(path), &bytes)
+    } else {
+        Err(InFile(path).malformed("a regular file", "a folder, a device or a pipe"))
+    }
+}
+
+pub(crate) fn parse(file: InFile<'_>, bytes: &[u8]) -> Result<Contents, CloudError> {
+    match Format::of(file, bytes)? {
+        Format::Npy => npy::read(file, bytes),
+        Format::Npz => npz::read(file, bytes),
+        Format::Bin { columns } => bin::read(file, bytes, columns).map(Contents::Points),
+        Format::Ply => ply::read(file, bytes).map(Contents::Points),
+        Format::Pcd => pcd::read(file, bytes).map(Contents::Points),
+    }
+}
+
+enum Format {
+    Npy,
+    Npz,
+    Bin { columns: usize },
+    Ply,
+    Pcd,
+}
+
+impl Format {
+    fn of(file: InFile<'_>, bytes: &[u8]) -> Result<Self, CloudError> {
+        let name = file.0.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        if name.ends_with(".pcd.bin") {
+            return Ok(Self::Bin { columns: bin::NUSCENES_COLUMNS });
+        }
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        match extension {
+            "npy" => Ok(Self::Npy),
+            "npz" => Ok(Self::Npz),
+            "bin" => Ok(Self::Bin { columns: bin::KITTI_COLUMNS }),
+            "ply" => Ok(Self::Ply),
+            "pcd" => Ok(Self::Pcd),
+            _ => Self::of_contents(bytes).ok_or_else(|| CloudError::UnknownFormat {
+                path: file.0.to_owned(),
+                found: format!(
+                    "a file that starts with {}",
+                    excerpt(&bytes[..bytes.len().min(16)])
+                ),
+            }),
+        }
+    }
+
+    fn of_contents(bytes: &[u8]) -> Option<Self> {
+        let starts = |magic: &[u8]| bytes.starts_with(magic);
+        if starts(npy::MAGIC) {
+            Some(Self::Npy)
+        } else if starts(b"PK\x03\x04") {
+            Some(Self::Npz)
+        } else if starts(b"ply\n") || starts(b"ply\r") {
+            Some(Self::Ply)
+        } else if starts(b"# .PCD") || starts(b"VERSION ") {
+            Some(Self::Pcd)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scans;
+
+    #[test]
+    fn a_file_without_a_known_extension_is_known_by_its_contents() {
+        let points = vec![[1.0, 2.0, 3.0], [-4.0, 5.5, 6.0]];
+        let expected = Contents::Points(Points { xyz: points.clone(), dropped: 0 });
+        for (name, bytes) in scans::one_of_each_format(&points) {
+            let marked = !name.ends_with(".bin");
+            let read = scans::read_as("scan.dat", &bytes);
+            assert_eq!(read.ok(), marked.then(|| expected.clone()), "{name}");
+            let upper = name.to_ascii_uppercase();
+            assert_eq!(scans::read_as(&upper, &bytes).unwrap(), expected, "{upper}");
+        }
+    }
+
+    #[test]
+    fn points_that_are_not_finite_are_dropped_and_counted() {
+        let finite = [1.0, 2.0, 3.0];
+        let points = vec![[f32::NAN, 0.0, 0.0], finite, [0.0, f32::INFINITY, 0.0]];
+        for (name, bytes) in scans::one_of_each_format(&points) {
+            let expected = Points { xyz: vec![finite], dropped: 2 };
+            assert_eq!(scans::points_as(&name, &bytes), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: &Path| {
+            let text = read_points(path).unwrap_err().to_string();
+            text.replace(&*folder.path().to_string_lossy(), "FOLDER")
+        };
+        insta::assert_snapshot!(message(&folder.path().join("none.ply")), @"cannot read FOLDER/none.ply: No such file or directory (os error 2)");
+        insta::assert_snapshot!(message(folder.path()), @"FOLDER: expected a regular file, found a folder, a device or a pipe");
+        let unknown = folder.path().join("scan.las");
+        std::fs::write(&unknown, "LASF, a format of its own").unwrap();
+        insta::assert_snapshot!(message(&unknown), @"FOLDER/scan.las: expected a .npy, .npz, .bin, .ply or .pcd file, found a file that starts with `LASF, a format o`");
+    }
+
+    #[test]
+    fn voxels_count_as_points_where_points_are_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("voxels.npy");
+        std::fs::write(&path, scans::npy_voxels(&[[1, -2, 3, 4]])).unwrap();
+        assert_eq!(read_points(&path).unwrap().xyz, [[-2.0, 3.0, 4.0]]);
+    }
+}

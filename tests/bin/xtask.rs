@@ -1,8 +1,0 @@
-//! `cargo xtask`, built as a program of the test package.
-#![forbid(unsafe_code)]
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    xtask::run(std::env::args_os())
-}
