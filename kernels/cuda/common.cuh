@@ -2,8 +2,8 @@
 //
 // Architecture: sm_80 and later. Nothing here is specific to one generation after that.
 //
-// Row numbers are int32 (a kernel map has fewer than 2^31 rows); element offsets are 64-bit, since 2 M rows of 512
-// float32 channels are past 2^31 bytes.
+// Row numbers are int32 (a kernel map has fewer than 2^31 rows); element offsets are 64-bit, since
+// 2 M rows of 512 float32 channels are past 2^31 bytes.
 #pragma once
 
 #include <stdint.h>
@@ -20,11 +20,11 @@ constexpr __host__ __device__ int ceil_div(int a, int b) { return (a + b - 1) / 
 constexpr __host__ __device__ bool is_pow2(int a) { return (a & (a - 1)) == 0; }
 constexpr __host__ __device__ int max_of(int a, int b) { return a > b ? a : b; }
 
-// ---- shared-memory tiles ------------------------------------------------------------------------------------------
+// ---- shared-memory tiles ------------------------------------------------------------------------
 //
-// A tile is LINES lines of CHUNKS 16-byte chunks. ldmatrix reads the same chunk of eight consecutive lines, which must
-// lie in eight different groups of four banks. A power-of-two line is XOR-swizzled; any other is padded to an odd number
-// of chunks, which has the same effect.
+// A tile is LINES lines of CHUNKS 16-byte chunks. ldmatrix reads the same chunk of eight
+// consecutive lines, which must lie in eight different groups of four banks. A power-of-two line is
+// XOR-swizzled; any other is padded to an odd number of chunks, which has the same effect.
 template <int CHUNKS>
 struct Tile {
     static constexpr bool SWIZZLED = is_pow2(CHUNKS);
@@ -48,16 +48,18 @@ __device__ __forceinline__ void pin(uint32_t& value) { asm volatile("" : "+r"(va
 __device__ __forceinline__ void pin(int& value) { asm volatile("" : "+r"(value)); }
 __device__ __forceinline__ void pin(const char*& value) { asm volatile("" : "+l"(value)); }
 
-// The place `sixteens` x 16 elements further along a line. The start must be a multiple of the fragments read through it, so that a
-// swizzled place differs by an exclusive-or; a tile begins at a multiple of 128 bytes.
+// The place `sixteens` x 16 elements further along a line. The start must be a multiple of the
+// fragments read through it, so that a swizzled place differs by an exclusive-or; a tile begins at
+// a multiple of 128 bytes.
 template <typename Lines>
 __device__ __forceinline__ uint32_t along(uint32_t place, int sixteens) {
     return Lines::SWIZZLED ? place ^ (sixteens * 32) : place + sixteens * 32;
 }
 
-// Which chunks of a tile a thread copies: LINES lines of LENGTH elements, VEC elements a copy, spread over THREADS threads.
-// Where the shape allows, a thread's copies lie in one column, a fixed number of lines apart, so that line, place and address are
-// computed once a kernel and not once a copy.
+// Which chunks of a tile a thread copies: LINES lines of LENGTH elements, VEC elements a copy,
+// spread over THREADS threads. Where the shape allows, a thread's copies lie in one column, a fixed
+// number of lines apart, so that line, place and address are computed once a kernel and not once a
+// copy.
 template <typename Lines, int LINES, int LENGTH, int VEC, int THREADS>
 struct CopyPlan {
     static constexpr int PER_LINE = LENGTH / VEC;
@@ -79,7 +81,8 @@ struct CopyPlan {
         shared = place(line, element);
         if (REGULAR) pin(shared);
     }
-    // Calls copy(lines past the first, elements past the first, byte offset) for each of the thread's copies.
+    // Calls copy(lines past the first, elements past the first, byte offset) for each of the
+    // thread's copies.
     template <typename Copy>
     __device__ __forceinline__ void each(Copy copy) const {
 #pragma unroll
@@ -100,9 +103,10 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// ---- asynchronous copies ------------------------------------------------------------------------------------------
+// ---- asynchronous copies ------------------------------------------------------------------------
 
-// Copies BYTES (4, 8 or 16) from global to shared memory; writes zeros where `valid` is false, without reading.
+// Copies BYTES (4, 8 or 16) from global to shared memory; writes zeros where `valid` is false,
+// without reading.
 template <int BYTES>
 __device__ __forceinline__ void copy_async(uint32_t shared, const void* global, bool valid) {
     const int size = valid ? BYTES : 0;
@@ -110,8 +114,8 @@ __device__ __forceinline__ void copy_async(uint32_t shared, const void* global, 
                  : "memory");
 }
 
-// The same, and nothing at all where `row` is negative. A predicate and not a branch: branches between copies cost more than the
-// copies.
+// The same, and nothing at all where `row` is negative. A predicate and not a branch: branches
+// between copies cost more than the copies.
 template <int BYTES>
 __device__ __forceinline__ void copy_async_row(uint32_t shared, const void* global, int row, bool valid) {
     const int size = valid ? BYTES : 0;
@@ -122,7 +126,8 @@ __device__ __forceinline__ void copy_async_row(uint32_t shared, const void* glob
         : "memory");
 }
 
-// The same of 16 bytes past L1, for rows that are read once a block. L2_LINE: bytes that a miss brings into L2, 128 or 256.
+// The same of 16 bytes past L1, for rows that are read once a block. L2_LINE: bytes that a miss
+// brings into L2, 128 or 256.
 template <int L2_LINE>
 __device__ __forceinline__ void copy_async_row_l2(uint32_t shared, const void* global, int row, int bytes) {
     if constexpr (L2_LINE == 256) {
@@ -140,7 +145,7 @@ __device__ __forceinline__ void copy_async_row_l2(uint32_t shared, const void* g
     }
 }
 
-// The same past L1, for operands that the next block on this multiprocessor does not need.
+// The same past L1, for operands that the next block on this SM does not need.
 __device__ __forceinline__ void copy_async_l2(uint32_t shared, const void* global, bool valid) {
     const int size = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared), "l"(global), "r"(size) : "memory");
@@ -168,7 +173,7 @@ __device__ __forceinline__ void copy_elements(char* shared, const Element* globa
     }
 }
 
-// ---- tensor cores -------------------------------------------------------------------------------------------------
+// ---- tensor cores -------------------------------------------------------------------------------
 
 __device__ __forceinline__ void ldmatrix(uint32_t (&r)[4], uint32_t address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
@@ -195,10 +200,10 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint3
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// ---- active offsets -----------------------------------------------------------------------------------------------
+// ---- active offsets -----------------------------------------------------------------------------
 
-// Lists the set bits of a block's union mask in ascending order. Called by one whole warp; `words` lies in shared memory.
-// Returns their number in every lane.
+// Lists the set bits of a block's union mask in ascending order. Called by one whole warp; `words`
+// lies in shared memory. Returns their number in every lane.
 template <int WORDS>
 __device__ __forceinline__ int list_offsets(const uint32_t* words, uint8_t* list) {
     const int lane = threadIdx.x % 32;

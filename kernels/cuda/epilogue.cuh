@@ -2,13 +2,15 @@
 //
 //   y[row][c] = relu(sum * scale[c] + bias[c] + residual[row][c])
 //
-// Each part may be absent. A batch normalisation with fixed statistics is a scale and a bias. Everything is float32 on the
-// accumulators, and the only rounding to the storage type is that of the store behind it. Families branch once on `present`: a
-// plain product executes what it would without any of this.
+// Each part may be absent. A batch normalisation with fixed statistics is a scale and a bias.
+// Everything is float32 on the accumulators, and the only rounding to the storage type is that of
+// the store behind it. Families branch once on `present`: a plain product executes what it would
+// without any of this.
 //
-// Layouts: scale and bias (channels) float32; residual (n, channels), row-major and densely packed, of the storage type, any base
-// address that fits one element. The residual may be the result itself, at the same address: the thread that writes an element is
-// the one that reads it before. So residuals are read by ordinary loads, not by those for what nobody writes.
+// Layouts: scale and bias (channels) float32; residual (n, channels), row-major and densely packed,
+// of the storage type, any base address that fits one element. The residual may be the result
+// itself, at the same address: the thread that writes an element is the one that reads it before.
+// So residuals are read by ordinary loads, not by those for what nobody writes.
 //
 // Architecture: sm_80 and later. Mirrored by the host, field by field.
 #pragma once
@@ -41,7 +43,8 @@ struct Epilogue {
         return value;
     }
 
-    // The result of one sum, for who has no channel's numbers at hand. Row and channel are those of the result.
+    // The result of one sum, for who has no channel's numbers at hand. Row and channel are those of
+    // the result.
     __device__ __forceinline__ float apply(float sum, int64_t row, int channel, int channels) const {
         return apply(sum, affine(channel), residual ? Dtype::load(residual[row * channels + channel]) : 0.0f);
     }
@@ -70,9 +73,10 @@ struct Elements<1> {
     __device__ __forceinline__ float at(int) const { return Dtype::load(*reinterpret_cast<const Element*>(&bits)); }
 };
 
-// Stores LINES lines of WIDTH sums that lie in shared memory, PITCH floats apart, V channels a copy by each of THREADS threads. All of
-// them call it; `channel_of` names the channel of a column, `row_of` the result row of a line, negative for none, and is called by
-// whole warps. The rows and residuals of AHEAD lines are asked for before the first is needed.
+// Stores LINES lines of WIDTH sums that lie in shared memory, PITCH floats apart, V channels a copy
+// by each of THREADS threads. All of them call it; `channel_of` names the channel of a column,
+// `row_of` the result row of a line, negative for none, and is called by whole warps. The rows and
+// residuals of AHEAD lines are asked for before the first is needed.
 template <int V, int AHEAD, int LINES, int WIDTH, int PITCH, int THREADS, typename ChannelOf, typename RowOf>
 __device__ __forceinline__ void store_finished(const Epilogue& epilogue, const float* staged, int thread, Element* result, int channels,
                                                ChannelOf channel_of, RowOf row_of) {

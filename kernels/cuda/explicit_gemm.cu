@@ -1,7 +1,8 @@
 // explicit_gemm: what surrounds the dense products of gather-GEMM-scatter.
 //
-// Layouts: features (rows, channels) row-major and densely packed, any base address; gathered rows (padded, channels), zero from
-// `count` to `padded`; sums (rows, channels) float32. The rows of one offset are distinct, so adding needs no atomics.
+// Layouts: features (rows, channels) row-major and densely packed, any base address; gathered rows
+// (padded, channels), zero from `count` to `padded`; sums (rows, channels) float32. The rows of one
+// offset are distinct, so adding needs no atomics.
 //
 // Architecture: any. 256 threads a block, one thread an element.
 //

@@ -1,16 +1,19 @@
-// implicit_gemm: output-stationary (forward, dgrad) and pair-list (wgrad) products on the plain float32 units.
+// implicit_gemm: output-stationary (forward, dgrad) and pair-list (wgrad) products on the plain
+// float32 units.
 //
-// Takes any storage type, any channels and any base address: the default for float32 and for odd channels. Layouts as in
-// mask_gemm.cu (forward, dgrad; natural row order only) and pair_gemm.cu (wgrad).
+// Takes any storage type, any channels and any base address: the default for float32 and for odd
+// channels. Layouts as in mask_gemm.cu (forward, dgrad; natural row order only) and pair_gemm.cu
+// (wgrad).
 //
-// A block owns ROWS x COLS results; each of its THREADS owns TM x 4 of them. Operands are widened to float32 on their way into
-// shared memory, double-buffered through registers, one barrier a step. The flat list of (offset, DEPTH channels) is walked
-// as in mask_gemm.cu.
+// A block owns ROWS x COLS results; each of its THREADS owns TM x 4 of them. Operands are widened
+// to float32 on their way into shared memory, double-buffered through registers, one barrier a
+// step. The flat list of (offset, DEPTH channels) is walked as in mask_gemm.cu.
 //
 // Architecture: any. Static shared memory.
 //
-// Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; ROWS, COLS, DEPTH, TM; MASK_WORDS (forward, dgrad);
-// VEC_A, VEC_B: elements of one load of the gathered rows (x in wgrad) and of the weights (g in wgrad): 4, 2 or 1.
+// Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; ROWS, COLS, DEPTH, TM;
+// MASK_WORDS (forward, dgrad); VEC_A, VEC_B: elements of one load of the gathered rows (x in wgrad)
+// and of the weights (g in wgrad): 4, 2 or 1.
 #include "epilogue.cuh"
 #include "pair_units.cuh"
 
@@ -150,7 +153,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
     };
 
     const int tx = threadIdx.x % COL_THREADS, ty = threadIdx.x / COL_THREADS;
-    // Each offset is summed by itself and then added: one running sum of volume * c_gathered terms would lose a float32 result's last digits.
+    // Each offset is summed by itself and then added: one running sum of volume * c_gathered terms
+    // would lose a float32 result's last digits.
     float acc[TM][TN] = {}, of_offset[TM][TN] = {};
     if (total > 0) {
         fetch();
@@ -289,7 +293,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
             float x[TM], g[TN];
 #pragma unroll
             for (int i = 0; i < TM; i += 4) {
-                // Four consecutive channels of each group of ROWS / (TM / 4), so that a warp's reads are contiguous.
+                // Four consecutive channels of each group of ROWS / (TM / 4), so that a warp's
+                // reads are contiguous.
                 *reinterpret_cast<float4*>(x + i) =
                     *reinterpret_cast<const float4*>(&x_tile[buffer][d][i / 4 * (ROW_THREADS * 4) + ty * 4]);
             }

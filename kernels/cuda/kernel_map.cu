@@ -1,14 +1,16 @@
 // Kernel map of a submanifold convolution: which input row an output row meets at each offset.
 //
-// Layouts: coords (n) of {batch, x, y, z} int32; places (n) of {slot, cell}; ranks (n) int32; masks (n, words) of 32 offsets each;
-// table (volume, pitch) int32, the input row of position p at offset k or -1, also past the rows up to `pitch`; pair lists in_rows,
-// out_rows (pairs) int32, sorted by offset, then by output row.
+// Layouts: coords (n) of {batch, x, y, z} int32; places (n) of {slot, cell}; ranks (n) int32; masks
+// (n, words) of 32 offsets each; table (volume, pitch) int32, the input row of position p at offset
+// k or -1, also past the rows up to `pitch`; pair lists in_rows, out_rows (pairs) int32, sorted by
+// offset, then by output row.
 //
-// Rows are found by bricks of cells (map_bricks.cuh): one kernel inserts them, the next makes masks and gives each brick its place in
-// `ranks`, a third lists the rows there. Tables and pair lists look rows up again, in whatever order they are to have.
+// Rows are found by bricks of cells (map_bricks.cuh): one kernel inserts them, the next makes masks
+// and gives each brick its place in `ranks`, a third lists the rows there. Tables and pair lists
+// look rows up again, in whatever order they are to have.
 //
-// Where a brick's rows lie in `ranks` depends on the schedule; nothing that leaves this file does. Tables are written by position, pair
-// lists at places from prefix sums: bitwise repeatable.
+// Where a brick's rows lie in `ranks` depends on the schedule; nothing that leaves this file does.
+// Tables are written by position, pair lists at places from prefix sums: bitwise repeatable.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 #include "common.cuh"
@@ -22,7 +24,7 @@ constexpr int TABLE_THREADS = 128;  // threads of map_table
 constexpr int PAIR_ROWS = 256;      // rows and threads of a block that counts or writes pairs
 constexpr unsigned CLAIMED = 64;    // bit of a place: this row made the slot
 
-// ---- building -----------------------------------------------------------------------------------------------------
+// ---- building -----------------------------------------------------------------------------------
 
 // The slot of a brick, made if there is none.
 __device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick brick, bool& made) {
@@ -54,10 +56,12 @@ __device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick 
     }
 }
 
-// Gives every row its place. `slots` starts as zeros; *duplicate is set where two rows share a cell.
+// Gives every row its place. `slots` starts as zeros; *duplicate is set where two rows share a
+// cell.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4* coords, int n, Slot* slots, uint32_t capacity,
                                                                      uint2* places, int* duplicate) {
-    // Rows of a warp that lie in one brick send one of them: scans hold neighbours in neighbouring rows.
+    // Rows of a warp that lie in one brick send one of them: scans hold neighbours in neighbouring
+    // rows.
     __shared__ uint32_t together[ROW_THREADS][2];
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x, lane = threadIdx.x % 32;
     const bool active = row < n;
@@ -90,8 +94,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4*
     if (active) places[row] = make_uint2(at, cell | (made ? CLAIMED : 0));
 }
 
-// Masks of all rows. Where `cursor` is given also the rows' pairs by offset, added to `counts`, and every brick's place in `ranks`,
-// taken from the cursor.
+// Masks of all rows. Where `cursor` is given also the rows' pairs by offset, added to `counts`, and
+// every brick's place in `ranks`, taken from the cursor.
 template <class Surroundings>
 __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, const uint2* places, int n, int words, Window window,
                                               uint32_t* masks, int* cursor, int* counts) {
@@ -142,7 +146,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks(Slot* slots,
     masks_of_rows<Far<false>>(slots, capacity, places, n, words, window, masks, cursor, counts);
 }
 
-// Lists the rows by brick and cell, and tells the host what was counted: `report` is page-locked memory.
+// Lists the rows by brick and cell, and tells the host what was counted: `report` is page-locked
+// memory.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* slots, const uint2* places, int n, int* ranks,
                                                                     const int* counted, int length, int* report) {
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
@@ -163,9 +168,10 @@ __device__ __forceinline__ int load_if(bool present, const int* address) {
     return value;
 }
 
-// ---- tables -------------------------------------------------------------------------------------------------------
+// ---- tables -------------------------------------------------------------------------------------
 
-// The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is null; masks_out may be null.
+// The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is
+// null; masks_out may be null.
 template <class Surroundings>
 __device__ __forceinline__ void table_of_rows(const Slot* slots, uint32_t capacity, const uint2* __restrict__ places,
                                               const int* __restrict__ ranks, int n, int words, Window window,
@@ -184,7 +190,8 @@ __device__ __forceinline__ void table_of_rows(const Slot* slots, uint32_t capaci
     around.columns([&](int k, int extent, int from, auto column) {
         mask.put(k, extent, column.cells >> from & ((1u << extent) - 1));
         walk(column, from, extent, [&](int z, bool present, int rank) {
-            // Written once and far larger than what is read here: it should not push that out of the cache.
+            // Written once and far larger than what is read here: it should not push that out of
+            // the cache.
             __stcs(reinterpret_cast<int*>(line + (k + z) * step), load_if(present, ranks + rank));
         });
     });
@@ -208,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table(const Slot
     table_of_rows<Far<true>>(slots, capacity, places, ranks, n, words, window, rows, pitch, table, masks_out);
 }
 
-// ---- pair lists ---------------------------------------------------------------------------------------------------
+// ---- pair lists ---------------------------------------------------------------------------------
 
 // Pairs of each offset in each block of PAIR_ROWS rows: (volume, blocks).
 extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_count(const uint32_t* masks, int n, int words, int volume, int* blocks) {
@@ -224,7 +231,8 @@ extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_count(const uint32_
     for (int k = threadIdx.x; k < volume; k += PAIR_ROWS) blocks[int64_t(k) * gridDim.x + blockIdx.x] = counts[k];
 }
 
-// Turns those counts into places, and the counts of whole offsets into pair_offset (volume + 1). A block of 1024 threads an offset.
+// Turns those counts into places, and the counts of whole offsets into pair_offset (volume + 1). A
+// block of 1024 threads an offset.
 extern "C" __global__ void __launch_bounds__(1024) pair_scan(int* blocks, int length, const int* counts, int volume, int* pair_offset) {
     __shared__ int warp_sums[32];
     const int k = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;

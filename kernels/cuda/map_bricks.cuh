@@ -1,9 +1,10 @@
 // Rows by their coordinates: bricks of 4 x 4 x 4 cells in a hash table, and what surrounds a row.
 //
-// A brick's slot of an open-addressing table is one sector of 32 bytes: its whole coordinates (so any int32 coordinates work, and
-// nothing depends on the hash but time), which of its 64 cells have rows, and where its rows begin in `ranks`, which lists rows by
-// brick and, within one, by cell. So a window of 3 x 3 x 3 cells costs 3.4 look-ups on average instead of 26, whatever the order of the
-// rows, and each neighbour a test of a bit.
+// A brick's slot of an open-addressing table is one sector of 32 bytes: its whole coordinates (so
+// any int32 coordinates work, and nothing depends on the hash but time), which of its 64 cells have
+// rows, and where its rows begin in `ranks`, which lists rows by brick and, within one, by cell. So
+// a window of 3 x 3 x 3 cells costs 3.4 look-ups on average instead of 26, whatever the order of
+// the rows, and each neighbour a test of a bit.
 //
 // Architecture: any.
 #pragma once
@@ -12,8 +13,8 @@
 
 namespace voxtune {
 
-// A brick's key is its coordinates packed into 63 bits, if they fit; else the batch and 31 bits of a hash, with the top bit set, and
-// the coordinates decide.
+// A brick's key is its coordinates packed into 63 bits, if they fit; else the batch and 31 bits of
+// a hash, with the top bit set, and the coordinates decide.
 struct alignas(32) Slot {
     uint32_t key_low, key_high;  // zeros: empty
     uint32_t low, high;          // which cells have rows: bit 16 x + 4 y + z
@@ -22,7 +23,8 @@ struct alignas(32) Slot {
 };
 static_assert(sizeof(Slot) == 32, "a slot is a sector");
 
-// A box of offsets around a row: the first one, how many along each axis. z is fastest, as in the weights.
+// A box of offsets around a row: the first one, how many along each axis. z is fastest, as in the
+// weights.
 struct Window {
     signed char low[3];
     unsigned char extent[3];
@@ -30,7 +32,7 @@ struct Window {
     unsigned char flip;  // whether offset k is written as volume - 1 - k
 };
 
-// ---- bricks -------------------------------------------------------------------------------------------------------
+// ---- bricks -------------------------------------------------------------------------------------
 
 struct Brick {
     int batch, x, y, z;
@@ -105,7 +107,8 @@ __device__ __forceinline__ Cells find(const Slot* slots, uint32_t capacity, Bric
     }
 }
 
-// Cells along z of the bricks that a window touches, with the place in `ranks` of each brick's first cell among them.
+// Cells along z of the bricks that a window touches, with the place in `ranks` of each brick's
+// first cell among them.
 template <int BRICKS>
 struct Column {
     uint32_t cells;
@@ -139,7 +142,8 @@ __device__ __forceinline__ Half half_of(Cells brick, bool upper) {
 __device__ __forceinline__ uint32_t column_cells(Half half, int shift) { return half.cells >> shift & 15; }
 __device__ __forceinline__ int column_base(Half half, int shift) { return half.base + __popc(half.cells & ((1u << shift) - 1)); }
 
-// The surroundings of a row, windows of 3 x 3 x 3: they touch two bricks along an axis at most. All in registers.
+// The surroundings of a row, windows of 3 x 3 x 3: they touch two bricks along an axis at most. All
+// in registers.
 template <bool RANKS>
 struct Near {
     Cells brick[8];
@@ -150,10 +154,12 @@ struct Near {
         const int from_x = (cell >> 4) - 1, from_y = (cell >> 2 & 3) - 1, from_z = (cell & 3) - 1;
         x = from_x & 3, y = from_y & 3, z = from_z & 3;
         const int own = (from_x < 0 ? 1 : 0) | (from_y < 0 ? 2 : 0) | (from_z < 0 ? 4 : 0);
-        // Bits of no brick that the window touches; the fourth is one that every brick has, and no row may.
+        // Bits of no brick that the window touches; the fourth is one that every brick has, and no
+        // row may.
         const int unneeded = active ? 7 & ~((x >= 2 ? 1 : 0) | (y >= 2 ? 2 : 0) | (z >= 2 ? 4 : 0)) : 8;
         const uint4 mine = header(slots + place.x);
-        // Neighbours of a brick with a packed key have one too, but at the edges of what can be packed.
+        // Neighbours of a brick with a packed key have one too, but at the edges of what can be
+        // packed.
         const uint32_t own_x = mine.y >> BATCH_BITS, own_y = mine.x >> Z_BITS, own_z = mine.x & (2 * Z_HALF - 1);
         const bool inner = own_x - 1 < 2 * X_HALF - 2 && own_y - 1 < 2 * Y_HALF - 2 && own_z - 1 < 2 * Z_HALF - 2;
         const uint32_t corner_low = mine.x - (from_y < 0 ? STEP_Y : 0) - (from_z < 0 ? 1 : 0);
@@ -230,7 +236,8 @@ struct Near {
     }
 };
 
-// The same for any window of up to 7 cells along an axis: three bricks at most, looked up column by column.
+// The same for any window of up to 7 cells along an axis: three bricks at most, looked up column by
+// column.
 template <bool RANKS>
 struct Far {
     const Slot* slots;

@@ -4,14 +4,16 @@
 //   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
-// Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all row-major and densely
-// packed, any base address. table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from n
-// to table_pitch, a multiple of 256, hold -1. masks (n, MASK_WORDS) the offsets that position p has; row_of_position (n),
-// or null, the result row of position p.
+// Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
+// row-major and densely packed, any base address. table (volume, table_pitch) holds, for launch
+// position p, the gathered row or -1; positions from n to table_pitch, a multiple of 256, hold -1.
+// masks (n, MASK_WORDS) the offsets that position p has; row_of_position (n), or null, the result
+// row of position p.
 //
-// A block owns ROWS positions x COLS result channels. It ORs its rows' masks, lists the offsets present, and walks the flat
-// list of (offset, block of DEPTH gathered channels) with a ring of STAGES shared-memory stages filled by cp.async, so
-// that the pipeline never drains between offsets. Row numbers travel through the same ring, STAGES-1 offsets ahead.
+// A block owns ROWS positions x COLS result channels. It ORs its rows' masks, lists the offsets
+// present, and walks the flat list of (offset, block of DEPTH gathered channels) with a ring of
+// STAGES shared-memory stages filled by cp.async, so that the pipeline never drains between
+// offsets. Row numbers travel through the same ring, STAGES-1 offsets ahead.
 //
 //   mask_gemm_stages.cuh      a block's tile, its stages, and all places in shared memory
 //   mask_gemm_offsets.cuh     the masks of a block's rows and the list of its offsets
@@ -20,20 +22,24 @@
 //   mask_gemm_store.cuh       sums to the result, through the epilogue, or to parts
 //
 // Invariants
-// * Exactly one commit group a step, empty ones included, so wait<STAGES-2> always means "this step's data is here".
-// * An absent row is never loaded: the lane's ldmatrix address points at a line of zeros in its own bank group instead.
+// * Exactly one commit group a step, empty ones included, so wait<STAGES-2> always means "this
+//   step's data is here".
+// * An absent row is never loaded: the lane's ldmatrix address points at a line of zeros in its own
+//   bank group instead.
 // * A warp skips a fragment of 16 rows in which no row has the offset.
-// * Channels past c_gathered are filled with zeros in both operands (0 * stale NaN is NaN). Channels past c_result are
-//   computed and never stored.
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise
-//   repeatable.
+// * Channels past c_gathered are filled with zeros in both operands (0 * stale NaN is NaN).
+//   Channels past c_result are computed and never stored.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums
+//   run in a fixed order: bitwise repeatable.
 //
-// Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
+// Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from
+// voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS; MASK_WORDS;
-// VEC_A, VEC_B, VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
-// elementwise copies. MIN_BLOCKS: blocks a multiprocessor that the register budget is cut for. SPLIT 1, or absent: whether blocks
-// are cut into parts, see splits.cuh; the grid's y is the part.
+// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS;
+// MASK_WORDS; VEC_A, VEC_B, VEC_Y: elements of one copy of the gathered rows, the weights and the
+// result: 8, 4, 2, or 1 for elementwise copies. MIN_BLOCKS: blocks per SM that the register budget
+// is cut for. SPLIT 1, or absent: whether blocks are cut into parts, see splits.cuh; the grid's y
+// is the part.
 #include "tile_gemm.cuh"
 
 #ifdef SPLIT
@@ -107,8 +113,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(cons
     extern __shared__ __align__(128) char shared_base[];
     Shared s = carve(shared_base);
     const int c_result = DGRAD ? p.c_in : p.c_out;
-    // Blocks of the same rows are neighbours, so that their gathers meet in L2. The last rows start first: an order by masks puts
-    // the rows with most offsets last, and long blocks at the end would leave multiprocessors idle.
+    // Blocks of the same rows are neighbours, so that their gathers meet in L2. The last rows start
+    // first: an order by masks puts the rows with most offsets last, and long blocks at the end
+    // would leave SMs idle.
     const int col_tiles = ceil_div(c_result, COLS);
     const int first = (gridDim.x - 1 - blockIdx.x) / col_tiles * ROWS;
     const int column = blockIdx.x % col_tiles * COLS;

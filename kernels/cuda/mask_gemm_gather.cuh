@@ -1,9 +1,11 @@
-// The copying side of mask_gemm: row numbers, gathered rows and weights into the ring, STAGES - 1 steps ahead of the products.
+// The copying side of mask_gemm: row numbers, gathered rows and weights into the ring, STAGES - 1
+// steps ahead of the products.
 //
-// A step is one block of DEPTH gathered channels of one offset. Its rows and weights go to the next stage, and with an offset's first
-// step go the row numbers of the offset STAGES - 1 later.
+// A step is one block of DEPTH gathered channels of one offset. Its rows and weights go to the next
+// stage, and with an offset's first step go the row numbers of the offset STAGES - 1 later.
 //
-// Layouts: table (volume, table_pitch), padded with -1 to whole blocks; in shared memory row numbers are (INDEX_SLOTS, ROWS).
+// Layouts: table (volume, table_pitch), padded with -1 to whole blocks; in shared memory row
+// numbers are (INDEX_SLOTS, ROWS).
 //
 // Invariants
 // * An absent row is not copied.
@@ -22,7 +24,8 @@ namespace voxtune {
 using PlanA = CopyPlan<TileA, ROWS, DEPTH, VEC_A, THREADS>;
 using PlanB = CopyPlan<TileB, B_LINES, B_LENGTH, VEC_B, THREADS>;
 
-// The copying side: its place in the flat list of (offset, block of channels), and the addresses that advance with it.
+// The copying side: its place in the flat list of (offset, block of channels), and the addresses
+// that advance with it.
 template <bool FAST_A, bool FAST_B>
 struct Producer {
     const TileGemmParams& p;

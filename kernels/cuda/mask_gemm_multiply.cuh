@@ -1,10 +1,11 @@
 // The multiplying side of mask_gemm: the products of one stage.
 //
-// Layouts: stages as in mask_gemm_stages.cuh. A warp owns WARP_ROWS x WARP_COLS of the block's tile: acc[m][n] is the fragment of
-// 16 rows m and eight columns n, as mma of common.cuh holds it.
+// Layouts: stages as in mask_gemm_stages.cuh. A warp owns WARP_ROWS x WARP_COLS of the block's
+// tile: acc[m][n] is the fragment of 16 rows m and eight columns n, as mma of common.cuh holds it.
 //
 // Invariants
-// * An absent row is never loaded: the lane's ldmatrix address points at a line of zeros in its own bank group instead.
+// * An absent row is never loaded: the lane's ldmatrix address points at a line of zeros in its own
+//   bank group instead.
 // * A warp skips a fragment of 16 rows in which no row has the offset.
 //
 // Architecture: sm_80 and later.
@@ -16,8 +17,9 @@
 
 namespace voxtune {
 
-// Where a lane's ldmatrix reads in a stage: the first fragment's place; others lie a fixed step or a fixed exclusive-or away, because
-// a swizzle repeats every eight lines and fragments start at multiples of sixteen.
+// Where a lane's ldmatrix reads in a stage: the first fragment's place; others lie a fixed step or
+// a fixed exclusive-or away, because a swizzle repeats every eight lines and fragments start at
+// multiples of sixteen.
 struct LanePlaces {
     uint32_t a, b;
     __device__ __forceinline__ LanePlaces(int warp_m, int warp_n) {
@@ -63,7 +65,8 @@ __device__ __forceinline__ void multiply(float (&acc)[FRAGS_M][FRAGS_N][4], cons
             if (DGRAD) ldmatrix(b[n], along<TileB>(stage + places.b, step) + n * 16 * TileB::PITCH * 16);
             else ldmatrix_trans(b[n], along<TileB>(stage + places.b, n) + step * 16 * TileB::PITCH * 16);
         }
-        // All loads first, those of skipped fragments included (they read zeros): one wait instead of one a fragment.
+        // All loads first, those of skipped fragments included (they read zeros): one wait instead
+        // of one a fragment.
         uint32_t a[FRAGS_M][4];
 #pragma unroll
         for (int m = 0; m < FRAGS_M; ++m) ldmatrix(a[m], along<TileA>(a_base[m], step));

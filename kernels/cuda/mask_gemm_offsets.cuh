@@ -1,10 +1,11 @@
 // Which offsets a block of mask_gemm has: the masks of its rows, and the list that it walks.
 //
-// Layouts: masks (n, MASK_WORDS) as in tile_gemm.cuh; offset k is bit k % 32 of word k / 32. In shared memory they stay a row, and are
-// united for each group of 16 rows and for the block.
+// Layouts: masks (n, MASK_WORDS) as in tile_gemm.cuh; offset k is bit k % 32 of word k / 32. In
+// shared memory they stay a row, and are united for each group of 16 rows and for the block.
 //
 // Invariants
-// * The list ascends: sums run in a fixed order. With SPLIT the block walks its own part of it alone, see splits.cuh.
+// * The list ascends: sums run in a fixed order. With SPLIT the block walks its own part of it
+//   alone, see splits.cuh.
 //
 // Architecture: sm_80 and later.
 //

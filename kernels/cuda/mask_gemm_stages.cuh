@@ -1,8 +1,9 @@
 // A block of mask_gemm, and what lies in its shared memory.
 //
-// Layouts. A stage of the ring is a tile of A, then a tile of B, in the layouts of common.cuh. A is a line a row of the block, DEPTH
-// gathered channels; B a line a gathered channel (forward) or a line a result channel (dgrad). The result takes the ring's place when
-// all stages have been multiplied. `Shared` says what follows the ring.
+// Layouts. A stage of the ring is a tile of A, then a tile of B, in the layouts of common.cuh. A is
+// a line a row of the block, DEPTH gathered channels; B a line a gathered channel (forward) or a
+// line a result channel (dgrad). The result takes the ring's place when all stages have been
+// multiplied. `Shared` says what follows the ring.
 //
 // Invariants
 // * Lines of absent rows hold anything and are never read.
@@ -28,8 +29,9 @@ constexpr int INDEX_SLOTS = 2 * STAGES;
 static_assert(ROWS % WARP_ROWS == 0 && COLS % WARP_COLS == 0 && WARP_ROWS % 16 == 0 && WARP_COLS % 16 == 0, "warp tile");
 static_assert(DEPTH % 16 == 0 && STAGES >= 2 && ROWS % 32 == 0 && GROUPS <= 32, "block tile");
 
-// A: a line a row, DEPTH channels. B forward: a line a gathered channel, COLS result channels. B dgrad: a line a result
-// channel, DEPTH gathered channels (a row of w is contiguous in c_out in both).
+// A: a line a row, DEPTH channels. B forward: a line a gathered channel, COLS result channels. B
+// dgrad: a line a result channel, DEPTH gathered channels (a row of w is contiguous in c_out in
+// both).
 using TileA = Tile<DEPTH / 8>;
 constexpr int B_LINES = DGRAD ? COLS : DEPTH;
 constexpr int B_LENGTH = DGRAD ? DEPTH : COLS;

@@ -1,7 +1,9 @@
-// Where mask_gemm's sums go: to rows of the result as they are, through the epilogue, or to parts that are added up later.
+// Where mask_gemm's sums go: to rows of the result as they are, through the epilogue, or to parts
+// that are added up later.
 //
-// Layouts: accumulators as in mask_gemm_multiply.cuh. The block's results pass through the ring's memory, ROWS lines padded so that
-// neither side meets conflicts, so that rows are written in pieces of VEC_Y elements. partial (parts, n, c_result) float32, see splits.cuh.
+// Layouts: accumulators as in mask_gemm_multiply.cuh. The block's results pass through the ring's
+// memory, ROWS lines padded so that neither side meets conflicts, so that rows are written in
+// pieces of VEC_Y elements. partial (parts, n, c_result) float32, see splits.cuh.
 //
 // Invariants
 // * Nobody reads the ring any more when a block stores.
@@ -18,7 +20,8 @@
 
 namespace voxtune {
 
-// Accumulators through shared memory to the result rows, in 16-byte stores where channels and base allow.
+// Accumulators through shared memory to the result rows, in 16-byte stores where channels and base
+// allow.
 __device__ __forceinline__ void store(const TileGemmParams& p, float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
                                       int column, int c_result, int warp_m, int warp_n) {
     const int lane = threadIdx.x % 32;
@@ -83,8 +86,9 @@ __device__ __forceinline__ void store_partial(const TileGemmParams& p, const flo
     }
 }
 #else
-// The same with an epilogue, half of each warp's columns at a time: sums stay float32 until everything is added. One copy of the code
-// serves both halves, so that instances stay small; it costs two barriers and stores of eight bytes instead of sixteen.
+// The same with an epilogue, half of each warp's columns at a time: sums stay float32 until
+// everything is added. One copy of the code serves both halves, so that instances stay small; it
+// costs two barriers and stores of eight bytes instead of sixteen.
 __device__ __forceinline__ void finish(const TileGemmParams& p, const float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
                                        int column, int warp_m, int warp_n) {
     constexpr int VEC = VEC_Y < 4 ? VEC_Y : 4;

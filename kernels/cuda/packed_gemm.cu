@@ -1,29 +1,33 @@
-// packed_gemm: output-stationary implicit GEMM of at most eight gathered channels, offsets packed along the inner dimension;
-// forward and dgrad.
+// packed_gemm: output-stationary implicit GEMM of at most eight gathered channels, offsets packed
+// along the inner dimension; forward and dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
 //   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
-// Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all row-major and densely
-// packed, any base address. table (volume, table_pitch) holds, for position p, the gathered row or -1; positions from n
-// to table_pitch, a multiple of 256, hold -1. Natural order: position p is result row p. masks are not read.
+// Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
+// row-major and densely packed, any base address. table (volume, table_pitch) holds, for position
+// p, the gathered row or -1; positions from n to table_pitch, a multiple of 256, hold -1. Natural
+// order: position p is result row p. masks are not read.
 //
-// Three channels padded to a product's depth of 16 would multiply zeros four times out of five. Here the inner dimension is
-// (offset, PACK channels), PACK 4 or 8: 108 of 128 elements for 27 offsets of 3 channels. A row of the operand is then all
-// neighbours of a voxel, absent ones as zeros, so rows need no order, no mask and no list of offsets.
+// Three channels padded to a product's depth of 16 would multiply zeros four times out of five.
+// Here the inner dimension is (offset, PACK channels), PACK 4 or 8: 108 of 128 elements for 27
+// offsets of 3 channels. A row of the operand is then all neighbours of a voxel, absent ones as
+// zeros, so rows need no order, no mask and no list of offsets.
 //
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
-// * Channels past c_gathered and offsets past the volume are zeros in both operands (0 * stale NaN is NaN).
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order: bitwise
-//   repeatable.
+// * Channels past c_gathered and offsets past the volume are zeros in both operands (0 * stale NaN
+//   is NaN).
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums
+//   run in a fixed order: bitwise repeatable.
 //
-// Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
+// Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from
+// voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME; PACK 4|8: gathered channels padded; COLS: result channels padded to 8; WARPS a
-// block; MIN_BLOCKS: blocks a multiprocessor; VEC_A, VEC_Y: elements of one copy of the gathered rows and the result: 8, 4, 2, or
-// 1 for elementwise copies.
+// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME; PACK 4|8: gathered channels padded; COLS: result
+// channels padded to 8; WARPS a block; MIN_BLOCKS: blocks per SM; VEC_A, VEC_Y: elements of one
+// copy of the gathered rows and the result: 8, 4, 2, or 1 for elementwise copies.
 #include "resident.cuh"
 
 using namespace voxtune;
@@ -58,7 +62,8 @@ __device__ __forceinline__ void bring_weights(const TileGemmParams& p, char* sha
     }
 }
 
-// The rows that a lane gathers for a slice: of positions first + g and first + g + 8, -1 where there is none.
+// The rows that a lane gathers for a slice: of positions first + g and first + g + 8, -1 where
+// there is none.
 struct Rows {
     int row[2][OFFSETS_A_LANE];
     __device__ __forceinline__ void ask(const TileGemmParams& p, int first, int slice) {

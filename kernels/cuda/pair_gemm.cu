@@ -1,23 +1,30 @@
-// pair_gemm: wgrad as a grouped GEMM over compact pair lists on tensor cores, split along the pairs.
+// pair_gemm: wgrad as a grouped GEMM over compact pair lists on tensor cores, split along the
+// pairs.
 //
 //   dw[k] = sum over the pairs (i, o) of offset k of  x[i]^T * g[o]
 //
-// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major and densely packed, any base address; partial
-// (units, c_in, c_out) float32. See pair_units.cuh for units and for the deterministic reduction that follows.
+// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major and densely packed, any base address;
+// partial (units, c_in, c_out) float32. See pair_units.cuh for units and for the deterministic
+// reduction that follows.
 //
-// A block owns one unit's ROWS x COLS tile of (c_in, c_out). The inner dimension is the list of pairs: no padding but the tail of
-// a unit. Both operands are gathered row by row into (DEPTH pairs, channels) tiles by cp.async and read transposed by ldmatrix.
-// Row numbers travel through a ring of their own, STAGES-1 steps ahead. WARPS_K warps share a tile by taking turns along the
-// pairs, which keeps warp tiles large where the channels are few; their sums meet in shared memory in a fixed order.
+// A block owns one unit's ROWS x COLS tile of (c_in, c_out). The inner dimension is the list of
+// pairs: no padding but the tail of a unit. Both operands are gathered row by row into (DEPTH
+// pairs, channels) tiles by cp.async and read transposed by ldmatrix. Row numbers travel through a
+// ring of their own, STAGES-1 steps ahead. WARPS_K warps share a tile by taking turns along the
+// pairs, which keeps warp tiles large where the channels are few; their sums meet in shared memory
+// in a fixed order.
 //
 // Invariants
 // * Exactly one commit group a step, empty ones included.
-// * Pairs past the end of a unit are zeros in both operands. Channels past c_in or c_out hold anything and are never stored.
+// * Pairs past the end of a unit are zeros in both operands. Channels past c_in or c_out hold
+//   anything and are never stored.
 //
-// Architecture: sm_80 and later. Dynamic shared memory; the host reads its size from voxtune_launch.
+// Architecture: sm_80 and later. Dynamic shared memory; the host reads its size from
+// voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS, WARPS_K; VEC_A, VEC_B: elements of one copy
-// of x and g: 8, 4, 2, or 1 for elementwise copies. MIN_BLOCKS as in mask_gemm.cu.
+// Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS, WARPS_K; VEC_A,
+// VEC_B: elements of one copy of x and g: 8, 4, 2, or 1 for elementwise copies. MIN_BLOCKS as in
+// mask_gemm.cu.
 #include "pair_units.cuh"
 
 using namespace voxtune;
@@ -48,8 +55,8 @@ extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 using PlanA = CopyPlan<TileA, DEPTH, ROWS, VEC_A, THREADS>;
 using PlanB = CopyPlan<TileB, DEPTH, COLS, VEC_B, THREADS>;
 
-// Rows of one operand for a step: channels [first, first + CHANNELS). `count`: pairs of this step that exist. `corner`: this thread's
-// first channel of row 0; `left`: channels from there on.
+// Rows of one operand for a step: channels [first, first + CHANNELS). `count`: pairs of this step
+// that exist. `corner`: this thread's first channel of row 0; `left`: channels from there on.
 template <typename Lines, int CHANNELS, int VEC, bool FAST, typename Plan>
 __device__ __forceinline__ void copy_rows(const Plan& plan, char* stage, const Element* base, const char* corner, const int* index,
                                           int count, int first, int channels) {

@@ -1,8 +1,9 @@
 // Work units of a split-K wgrad: each offset's pair list cut into chunks, one unit a chunk.
 //
 // The list of pairs is sorted by offset, then by output row. Unit u of offset k covers the pairs
-// [pair_offset[k] + (u - unit_offset[k]) * chunk, ...) up to `chunk` of them. Each unit writes one partial (c_in, c_out) float32
-// matrix; reduce_partials adds an offset's partials in ascending order, so the result is bitwise repeatable.
+// [pair_offset[k] + (u - unit_offset[k]) * chunk, ...) up to `chunk` of them. Each unit writes one
+// partial (c_in, c_out) float32 matrix; reduce_partials adds an offset's partials in ascending
+// order, so the result is bitwise repeatable.
 #pragma once
 
 #include "common.cuh"

@@ -1,9 +1,11 @@
-// What the device itself gives: its clock, the rate of a copy, what a launch costs; and what holds it up.
+// What the device itself gives: its clock, the rate of a copy, what a launch costs; and what holds
+// it up.
 //
 // Architecture: any.
 #include <stdint.h>
 
-// Runs for `nanoseconds` on one thread and writes {clocks, nanoseconds} that went by: their ratio is the clock in GHz.
+// Runs for `nanoseconds` on one thread and writes {clocks, nanoseconds} that went by: their ratio
+// is the clock in GHz.
 extern "C" __global__ void clock_rate(uint64_t nanoseconds, uint64_t* elapsed) {
     uint64_t start, now;
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(start)::"memory");
@@ -15,8 +17,9 @@ extern "C" __global__ void clock_rate(uint64_t nanoseconds, uint64_t* elapsed) {
     elapsed[1] = now - start;
 }
 
-// Ends when the word is `ticket`, or after `nanoseconds`. The word lies in the host's memory, and the host writes it once it has
-// queued what comes behind this. An end by time comes even if the host waits for the device meanwhile.
+// Ends when the word is `ticket`, or after `nanoseconds`. The word lies in the host's memory, and
+// the host writes it once it has queued what comes behind this. An end by time comes even if the
+// host waits for the device meanwhile.
 extern "C" __global__ void wait_for_word(const uint32_t* word, uint32_t ticket, uint64_t nanoseconds) {
     uint64_t start, now;
     uint32_t found;

@@ -1,7 +1,9 @@
-// The convolution in float64, and the worst error of a result against it. For verification; plain on purpose.
+// The convolution in float64, and the worst error of a result against it. For verification; plain
+// on purpose.
 //
-// Layouts as in mask_gemm.cu and pair_gemm.cu; the reference is float64. Products and sums in float64 of the stored (already
-// rounded) inputs, each sum in an order that depends on the shape alone.
+// Layouts as in mask_gemm.cu and pair_gemm.cu; the reference is float64. Products and sums in
+// float64 of the stored (already rounded) inputs, each sum in an order that depends on the shape
+// alone.
 //
 // Architecture: any. 256 threads a block but where a kernel says otherwise.
 //
@@ -10,8 +12,9 @@
 
 using namespace voxtune;
 
-// The product in float64. That of two 16-bit numbers has at most 22 binary digits, so that float32 holds it as it is (bfloat16's within
-// float32's range), and one conversion does for two: on a GPU made for float64 they have a quarter of its sums' rate.
+// The product in float64. That of two 16-bit numbers has at most 22 binary digits, so that float32
+// holds it as it is (bfloat16's within float32's range), and one conversion does for two: on a GPU
+// made for float64 they have a quarter of its sums' rate.
 __device__ __forceinline__ double product(float x, float w) {
     if constexpr (sizeof(Element) == 2) {
         return double(x * w);
@@ -20,8 +23,9 @@ __device__ __forceinline__ double product(float x, float w) {
     }
 }
 
-// One thread an element. Forward: rows of x, weights (volume, c_in, c_out). Dgrad: rows of the gradient, weights transposed to (volume,
-// c_out, c_in). `table` and `mirror` as in mask_gemm.cu, natural order.
+// One thread an element. Forward: rows of x, weights (volume, c_in, c_out). Dgrad: rows of the
+// gradient, weights transposed to (volume, c_out, c_in). `table` and `mirror` as in mask_gemm.cu,
+// natural order.
 extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* gathered, const Element* weights, double* result,
                                                                  const int* table, int64_t pitch, int n, int c_gathered, int c_result,
                                                                  int volume, int mirror) {
@@ -62,8 +66,9 @@ extern "C" __global__ void __launch_bounds__(256) reference_epilogue(double* ref
     reference[i] = relu && value < 0 ? 0 : value;
 }
 
-// Grid (tiles, volume), a tile INS x OUTS elements of an offset. Each of PARTS warps adds the products of every PARTS-th pair for a whole
-// tile, for a small layer has few elements and many pairs; then the parts are added in their order.
+// Grid (tiles, volume), a tile INS x OUTS elements of an offset. Each of PARTS warps adds the
+// products of every PARTS-th pair for a whole tile, for a small layer has few elements and many
+// pairs; then the parts are added in their order.
 constexpr int INS = 8, OUTS = 32, PARTS = 16;
 static_assert(INS <= PARTS, "a warp adds the parts of one row of a tile");
 
@@ -93,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(PARTS * OUTS) reference_wgrad(const
     dw[(int64_t(k) * c_in + in + part) * c_out + out] = total;
 }
 
-// found {sum of squares, bits of the worst error as a double}. Run square_sum over the reference, then a comparison.
+// found {sum of squares, bits of the worst error as a double}. Run square_sum over the reference,
+// then a comparison.
 extern "C" __global__ void __launch_bounds__(256) square_sum(const double* reference, int64_t length, double* found) {
     double sum = 0;
     for (int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x; i < length; i += int64_t(gridDim.x) * 256) sum += reference[i] * reference[i];
@@ -124,7 +130,7 @@ extern "C" __global__ void __launch_bounds__(256) compare_float32(const float* r
     worst_error(reference, length, found, [=](int64_t i) { return double(result[i]); });
 }
 
-// ---- a stored result as the reference of others: no float64 copy of it ----------------------------------------------
+// ---- a stored result as the reference of others: no float64 copy of it --------------------------
 
 template <typename Load>
 __device__ __forceinline__ void add_squares(int64_t length, double* sum, Load load) {
@@ -138,8 +144,8 @@ __device__ __forceinline__ void add_squares(int64_t length, double* sum, Load lo
     if (threadIdx.x % 32 == 0) atomicAdd(sum, own);
 }
 
-// As worst_error, of two results of one storage type. `squares` is what add_squares made of the expected one. Most elements are
-// equal or as near as others before them, so the division is rare.
+// As worst_error, of two results of one storage type. `squares` is what add_squares made of the
+// expected one. Most elements are equal or as near as others before them, so the division is rare.
 template <typename Load>
 __device__ __forceinline__ void worst_difference(int64_t length, const double* squares, double* found, Load load_found, Load load_expected) {
     const double rms = sqrt(squares[0] / double(length));

@@ -1,17 +1,17 @@
-// Weights of few channels, all of them in shared memory, and products of a warp with them: what resident_gemm and
-// packed_gemm share.
+// Weights of few channels, all of them in shared memory, and products of a warp with them: what
+// resident_gemm and packed_gemm share.
 //
-// A warp multiplies rows that its lanes hold in registers, straight from global memory: no ring, no barrier. The order of a
-// product's inner dimension is free as long as both operands agree, and so is that of its columns. Both are chosen so that
-// what a lane needs is contiguous:
+// A warp multiplies rows that its lanes hold in registers, straight from global memory: no ring, no
+// barrier. The order of a product's inner dimension is free as long as both operands agree, and so
+// is that of its columns. Both are chosen so that what a lane needs is contiguous:
 //
 //   inner    of 32 elements, lane (g, t) = (lane / 4, lane % 4) holds 8t .. 8t+7 of row g: one 16-byte load. Two products of
 //            depth 16 take elements 8t + {0,1 | 2,3} and 8t + {4,5 | 6,7}.
 //   columns  of 32, accumulator pair b of a lane is columns 8t + 2b and 8t + 2b + 1: one 16-byte store. A narrower group of
 //            8q columns has 2qt + 2b and 2qt + 2b + 1.
 //
-// Weights lie as (slices, COLS, 32): a slice is 32 elements of the inner dimension, a line of 64 bytes a column. Eight lanes
-// read two adjacent lines, which is free of bank conflicts.
+// Weights lie as (slices, COLS, 32): a slice is 32 elements of the inner dimension, a line of 64
+// bytes a column. Eight lanes read two adjacent lines, which is free of bank conflicts.
 //
 // Architecture: sm_80 and later.
 #pragma once
@@ -23,7 +23,8 @@ namespace voxtune {
 // Elements of the inner dimension that a warp multiplies at a time.
 constexpr int SLICE = 32;
 
-// Up to eight elements, in copies of VEC where ALIGNED, zeros past `count`. Reads nothing beyond `count`.
+// Up to eight elements, in copies of VEC where ALIGNED, zeros past `count`. Reads nothing beyond
+// `count`.
 template <int VEC, bool ALIGNED>
 __device__ __forceinline__ uint4 load_eight(const Element* source, int count) {
     uint32_t words[4] = {};
@@ -53,7 +54,8 @@ __device__ __forceinline__ uint4 load_eight(const Element* source, int count) {
     return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// Where a lane's columns lie in the weights: of a whole group of 32 columns, and of the narrower last one.
+// Where a lane's columns lie in the weights: of a whole group of 32 columns, and of the narrower
+// last one.
 template <int COLUMNS>
 struct ColumnGroups {
     static constexpr int WHOLE = COLUMNS / 32;
@@ -81,7 +83,8 @@ __device__ __forceinline__ uint4 load_shared(uint32_t address) {
     return value;
 }
 
-// acc += a slice of 16 rows * a slice of weights. a[0] is a lane's eight elements of row g, a[1] of row g + 8.
+// acc += a slice of 16 rows * a slice of weights. a[0] is a lane's eight elements of row g, a[1] of
+// row g + 8.
 template <int COLUMNS>
 __device__ __forceinline__ void multiply_slice(float (&acc)[COLUMNS / 8][4], const uint4 (&a)[2], uint32_t slice,
                                                const ColumnGroups<COLUMNS>& columns) {
@@ -99,8 +102,9 @@ __device__ __forceinline__ void multiply_slice(float (&acc)[COLUMNS / 8][4], con
     }
 }
 
-// The epilogue on a warp's 16 rows in place, before they are rounded: row g is `low` of the result, row g + 8 `high`, each negative past
-// the end. Eight channels of a residual are one load where they can be, else eight.
+// The epilogue on a warp's 16 rows in place, before they are rounded: row g is `low` of the result,
+// row g + 8 `high`, each negative past the end. Eight channels of a residual are one load where
+// they can be, else eight.
 template <int COLUMNS, int VEC>
 __device__ __forceinline__ void finish_rows(float (&acc)[COLUMNS / 8][4], const Epilogue& epilogue, int low, int high, int c_result) {
     using Groups = ColumnGroups<COLUMNS>;

@@ -1,30 +1,36 @@
-// resident_gemm: output-stationary implicit GEMM of few channels, its weights resident in shared memory; forward and dgrad.
+// resident_gemm: output-stationary implicit GEMM of few channels, its weights resident in shared
+// memory; forward and dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
 //   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
-// Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all row-major and densely
-// packed, any base address. table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from n
-// to table_pitch, a multiple of 256, hold -1. masks (n) the offsets that position p has; row_of_position (n), or null, the
-// result row of position p.
+// Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
+// row-major and densely packed, any base address. table (volume, table_pitch) holds, for launch
+// position p, the gathered row or -1; positions from n to table_pitch, a multiple of 256, hold -1.
+// masks (n) the offsets that position p has; row_of_position (n), or null, the result row of
+// position p.
 //
-// One block a multiprocessor brings all weights into shared memory once, transposed to (volume, DEPTH / 32, COLS, 32). From
-// then on its warps are on their own: each takes 16 positions at a time, asks for the row numbers of the offsets that any of
-// them has, gathers their rows into a ring of its own, and multiplies them with resident weights. What bounds the kernel is
-// bytes in flight, so the ring runs ahead across the ends of units, and what is left of shared memory is all rings.
+// One block per SM brings all weights into shared memory once, transposed to (volume, DEPTH / 32,
+// COLS, 32). From then on its warps are on their own: each takes 16 positions at a time, asks for
+// the row numbers of the offsets that any of them has, gathers their rows into a ring of its own,
+// and multiplies them with resident weights. What bounds the kernel is bytes in flight, so the ring
+// runs ahead across the ends of units, and what is left of shared memory is all rings.
 //
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
-// * Channels past c_gathered are zeros in both operands (0 * stale NaN is NaN). Channels past c_result are never stored.
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in ascending order of offsets:
-//   bitwise repeatable.
+// * Channels past c_gathered are zeros in both operands (0 * stale NaN is NaN). Channels past
+//   c_result are never stored.
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums
+//   run in ascending order of offsets: bitwise repeatable.
 //
-// Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from voxtune_launch.
+// Architecture: sm_80 and later. Shared memory is dynamic; the host reads its size from
+// voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME, at most 32; DEPTH: gathered channels padded to 32; COLS: result channels padded
-// to 8; WARPS a block; STAGES: steps of a warp's ring; VEC_A, VEC_B, VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1
-// for elementwise copies.
+// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME, at most 32; DEPTH: gathered channels padded to 32;
+// COLS: result channels padded to 8; WARPS a block; STAGES: steps of a warp's ring; VEC_A, VEC_B,
+// VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
+// elementwise copies.
 #include "resident.cuh"
 
 using namespace voxtune;
@@ -93,7 +99,8 @@ struct Asker {
     uint32_t left;  // offsets of the unit not yet asked for
     uint32_t bits;  // of this lane's position in the unit after it
 
-    // Neighbouring units go to different multiprocessors, the last first: an order by masks puts the rows with most offsets last.
+    // Neighbouring units go to different SMs, the last first: an order by masks puts the rows with
+    // most offsets last.
     __device__ __forceinline__ explicit Asker(const TileGemmParams& p)
         : p(p), units(ceil_div(p.n, ROWS)), stride(gridDim.x * WARPS), unit(threadIdx.x / 32 * gridDim.x + blockIdx.x) {
         left = __reduce_or_sync(0xffffffffu, masks(unit));
@@ -125,7 +132,8 @@ struct Asker {
     }
 };
 
-// A warp's ring. A lane copies, and later reads, the eight channels of two rows that fragments of eight channels want of it.
+// A warp's ring. A lane copies, and later reads, the eight channels of two rows that fragments of
+// eight channels want of it.
 struct Ring {
     uint32_t steps, words;  // of the first stage: this lane's first copy, the words
     __device__ __forceinline__ explicit Ring(char* shared) {

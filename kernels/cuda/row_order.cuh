@@ -1,11 +1,15 @@
-// Row orders: positions sorted by a Gray code of the rows' masks, so that neighbours differ in few offsets.
+// Row orders: positions sorted by a Gray code of the rows' masks, so that neighbours differ in few
+// offsets.
 //
-// A stable radix sort by digits of 9 bits, so that 27 offsets take three passes. A segment of 16 tiles is sorted by 16 blocks in one
-// kernel: in each pass they count their digits, wait for each other, place their items and wait again. All rows are sorted by a kernel
-// that makes the keys and counts their digits, and one more a pass, whose tiles learn from their predecessors where their digits go
-// (decoupled look-back, Merrill and Garland 2016, as in Adinets and Merrill's onesweep 2022).
+// A stable radix sort by digits of 9 bits, so that 27 offsets take three passes. A segment of 16
+// tiles is sorted by 16 blocks in one kernel: in each pass they count their digits, wait for each
+// other, place their items and wait again. All rows are sorted by a kernel that makes the keys and
+// counts their digits, and one more a pass, whose tiles learn from their predecessors where their
+// digits go (decoupled look-back, Merrill and Garland 2016, as in Adinets and Merrill's onesweep
+// 2022).
 //
-// Equal keys keep the order of the rows, and sums of integers do not depend on the schedule: bitwise repeatable.
+// Equal keys keep the order of the rows, and sums of integers do not depend on the schedule:
+// bitwise repeatable.
 #pragma once
 
 #include "common.cuh"
@@ -27,10 +31,11 @@ static_assert(DIGITS == SORT_THREADS, "each thread looks after one digit");
 // What a tile has said about a digit: its own count, or that of the segment up to and with it.
 constexpr uint32_t OWN = 1u << 30, THROUGH = 2u << 30, COUNT = OWN - 1;
 
-// ---- keys ---------------------------------------------------------------------------------------------------------
+// ---- keys ---------------------------------------------------------------------------------------
 
-// The offset whose bit is a key's bit `lane`, in every warp; -1 for none. The most frequent offset is bit 0, the earlier one among
-// equals. Past KEY_BITS offsets, the most frequent count. For a whole block; `scratch` holds KEY_BITS values.
+// The offset whose bit is a key's bit `lane`, in every warp; -1 for none. The most frequent offset
+// is bit 0, the earlier one among equals. Past KEY_BITS offsets, the most frequent count. For a
+// whole block; `scratch` holds KEY_BITS values.
 __device__ __forceinline__ int offset_of_bit(const int* counts, int volume, int* scratch) {
     if (threadIdx.x < KEY_BITS) scratch[threadIdx.x] = -1;
     __syncthreads();
@@ -48,7 +53,8 @@ __device__ __forceinline__ int offset_of_bit(const int* counts, int volume, int*
     return scratch[threadIdx.x % 32];
 }
 
-// Keys of a warp's rows: the place of the permuted mask in a Gray code. `offset` is offset_of_bit's.
+// Keys of a warp's rows: the place of the permuted mask in a Gray code. `offset` is
+// offset_of_bit's.
 __device__ __forceinline__ uint32_t key_of(const uint32_t* masks, int64_t row, bool inside, int words, int offset) {
     uint32_t rows_with = 0;  // the rows that have the offset
     for (int w = 0; w < words; ++w) {
@@ -62,12 +68,13 @@ __device__ __forceinline__ uint32_t key_of(const uint32_t* masks, int64_t row, b
     return code;
 }
 
-// ---- tiles --------------------------------------------------------------------------------------------------------
+// ---- tiles --------------------------------------------------------------------------------------
 
 // The lanes inside that hold the same digit.
 __device__ __forceinline__ uint32_t peers_of(int digit, bool inside) { return __match_any_sync(ALL_LANES, inside ? digit : DIGITS); }
 
-// A tile's items. A warp owns consecutive ones and takes 32 at a time, so that ranks follow the order of the items.
+// A tile's items. A warp owns consecutive ones and takes 32 at a time, so that ranks follow the
+// order of the items.
 struct Tile2048 {
     uint32_t key[SORT_ITEMS];
     int row[SORT_ITEMS];
@@ -77,7 +84,8 @@ struct Tile2048 {
         return int64_t(tile) * SORT_TILE + threadIdx.x / 32 * (SORT_ITEMS * 32) + i * 32 + threadIdx.x % 32;
     }
 
-    // Ranks by digit. `next` becomes the tile's items of a digit in earlier warps; returns those of digit threadIdx.x in all.
+    // Ranks by digit. `next` becomes the tile's items of a digit in earlier warps; returns those of
+    // digit threadIdx.x in all.
     __device__ __forceinline__ int count(int tile, int n, int shift, int (*next)[DIGITS]) {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -105,7 +113,8 @@ struct Tile2048 {
         return running;
     }
 
-    // Writes the items: to `rows` their rows alone, else to `items`. place[d] is where the tile's first item of digit d goes.
+    // Writes the items: to `rows` their rows alone, else to `items`. place[d] is where the tile's
+    // first item of digit d goes.
     __device__ __forceinline__ void scatter(int tile, int n, int shift, const int (*next)[DIGITS], const int* place, uint2* items,
                                             int* rows) const {
 #pragma unroll
@@ -132,7 +141,7 @@ __device__ __forceinline__ int sum_before(int value, int* warp_sums) {
     return through - value + __reduce_add_sync(ALL_LANES, lane < warp ? sum : 0);
 }
 
-// ---- sorting segments ---------------------------------------------------------------------------------------------
+// ---- sorting segments ---------------------------------------------------------------------------
 
 // Waits until `target` blocks have come here; what they wrote before is visible after.
 __device__ __forceinline__ void meet(int* arrived, int target) {
@@ -147,8 +156,9 @@ __device__ __forceinline__ void meet(int* arrived, int target) {
     __syncthreads();
 }
 
-// The row of each position, sorted by key within segments. A tile a block; items (2, n) and tile_counts (tiles, DIGITS) of any content;
-// ticket and arrived (segments, 2 MAX_PASSES) start as zeros.
+// The row of each position, sorted by key within segments. A tile a block; items (2, n) and
+// tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2 MAX_PASSES) start as
+// zeros.
 extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, int n, int words, int volume,
                                                                           const int* counts, int passes, uint2* items, int* tile_counts,
                                                                           int* ticket, int* arrived, int* rows) {
@@ -157,7 +167,8 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const 
     __shared__ int warp_sums[SORT_WARPS];
     __shared__ int scratch[KEY_BITS];
     __shared__ int taken;
-    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished segment all run or will.
+    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished
+    // segment all run or will.
     if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
     const int offset = offset_of_bit(counts, volume, scratch);
     const int tile = taken, segment = tile / SEGMENT_TILES, first_tile = segment * SEGMENT_TILES;
@@ -198,9 +209,10 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const 
     }
 }
 
-// ---- sorting all rows ---------------------------------------------------------------------------------------------
+// ---- sorting all rows ---------------------------------------------------------------------------
 
-// Keys of all rows, a tile a block, and how often each digit occurs: histogram (passes, DIGITS), from zero.
+// Keys of all rows, a tile a block, and how often each digit occurs: histogram (passes, DIGITS),
+// from zero.
 extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_keys(const uint32_t* masks, int n, int words, int volume,
                                                                       const int* counts, int passes, uint32_t* keys, int* histogram) {
     __shared__ int seen[MAX_PASSES][DIGITS];
@@ -250,8 +262,9 @@ __device__ __forceinline__ int look_back(const volatile uint32_t* status, int ti
     return sum;
 }
 
-// One pass over all rows. The first reads `keys`, later ones `items` of {key, row}; the last writes `rows`, earlier ones `items_out`.
-// `histogram` is that of this pass; status (tiles, DIGITS) and *ticket start as zeros.
+// One pass over all rows. The first reads `keys`, later ones `items` of {key, row}; the last writes
+// `rows`, earlier ones `items_out`. `histogram` is that of this pass; status (tiles, DIGITS) and
+// *ticket start as zeros.
 extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint32_t* keys, const uint2* items, int n, int shift,
                                                                       const int* histogram, uint32_t* status, int* ticket,
                                                                       uint2* items_out, int* rows) {

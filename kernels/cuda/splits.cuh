@@ -1,11 +1,14 @@
-// Splits of an output-stationary product: each tile's list of offsets cut into parts, one work item a part.
+// Splits of an output-stationary product: each tile's list of offsets cut into parts, one work item
+// a part.
 //
-// A tile of few rows is a long chain of stages, and few tiles leave most of a device idle; parts shorten the chain and are as many more
-// tiles. Part s of a tile with u offsets takes those from s * u / parts to (s + 1) * u / parts of its ascending list, and writes its sums
-// in float32, by position, whether it has an offset or not. reduce_splits adds the parts in ascending order, applies the epilogue and
-// rounds once, so the result is bitwise repeatable.
+// A tile of few rows is a long chain of stages, and few tiles leave most of a device idle; parts
+// shorten the chain and are as many more tiles. Part s of a tile with u offsets takes those from s
+// * u / parts to (s + 1) * u / parts of its ascending list, and writes its sums in float32, by
+// position, whether it has an offset or not. reduce_splits adds the parts in ascending order,
+// applies the epilogue and rounds once, so the result is bitwise repeatable.
 //
-// Architecture: sm_80 and later. Included by instances with SPLIT 1 alone: the others' machine code does not know of it.
+// Architecture: sm_80 and later. Included by instances with SPLIT 1 alone: the others' machine code
+// does not know of it.
 #pragma once
 
 #include "common.cuh"
@@ -16,7 +19,8 @@ namespace voxtune {
 // Most parts of a tile. Mirrored by the host.
 constexpr int MAX_PARTS = 8;
 
-// Elements of a row that a thread adds up: as many as results are stored at a time, four at most. Threads along a row.
+// Elements of a row that a thread adds up: as many as results are stored at a time, four at most.
+// Threads along a row.
 #ifdef VEC_Y
 constexpr int REDUCE_WIDTH = VEC_Y < 4 ? VEC_Y : 4;
 #else

@@ -1,9 +1,10 @@
-// Storage types, chosen by VOXTUNE_DTYPE: 0 float16, 1 bfloat16, 2 float32. Accumulation is always float32.
+// Storage types, chosen by VOXTUNE_DTYPE: 0 float16, 1 bfloat16, 2 float32. Accumulation is always
+// float32.
 //
 // Architecture: sm_80 and later.
 //
-// The toolkit's own headers of these types (cuda_fp16.h, cuda_bf16.h) are a quarter of what compiling an instance takes, for five
-// conversions, which are one instruction each.
+// The toolkit's own headers of these types (cuda_fp16.h, cuda_bf16.h) are a quarter of what
+// compiling an instance takes, for five conversions, which are one instruction each.
 #pragma once
 
 #include <stdint.h>

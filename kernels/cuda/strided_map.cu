@@ -3,11 +3,13 @@
 //   multiplied  the gathered row lies at  own * stride + offset         outputs of a strided layer, inputs of a transposed one
 //   divided     the gathered row lies at (own - offset) / stride,       the other side: where the division leaves nothing
 //
-// Layouts: as in kernel_map.cu. Both clouds are in brick tables (map_bricks.cuh) that map_insert made and map_ranks completes; between
-// the two, map_bases gives every brick its place in `ranks`. A row's coordinates are those of its place in its own cloud's table.
+// Layouts: as in kernel_map.cu. Both clouds are in brick tables (map_bricks.cuh) that map_insert
+// made and map_ranks completes; between the two, map_bases gives every brick its place in `ranks`.
+// A row's coordinates are those of its place in its own cloud's table.
 //
-// A row is a thread. It walks the offsets in the order of the weights; consecutive ones lie in one brick mostly, which is then looked
-// up once. Coordinates are 64-bit: products past the ends of int32 are cells that no row has.
+// A row is a thread. It walks the offsets in the order of the weights; consecutive ones lie in one
+// brick mostly, which is then looked up once. Coordinates are 64-bit: products past the ends of
+// int32 are cells that no row has.
 //
 // Tables are written by position, pair lists at places from prefix sums: bitwise repeatable.
 //
@@ -21,7 +23,7 @@ using namespace voxtune;
 constexpr int ROW_THREADS = 256;    // threads of kernels that take a row each
 constexpr int TABLE_THREADS = 128;  // threads of across_table
 constexpr int PAIR_ROWS = 256;      // rows and threads of a block that writes pairs
-constexpr int RESIDENT = 1024;      // threads a multiprocessor: registers enough that nothing is spilled
+constexpr int RESIDENT = 1024;      // threads per SM: registers enough that nothing is spilled
 constexpr unsigned CLAIMED = 64;    // bit of a place: this row made the slot
 
 // The cells that a row gathers from.
@@ -56,7 +58,8 @@ struct Axis {
     }
 };
 
-// Calls visit(offset, whether there is a row, its place in `ranks`) for all offsets, also for a row that is not `active`.
+// Calls visit(offset, whether there is a row, its place in `ranks`) for all offsets, also for a row
+// that is not `active`.
 template <class Visit>
 __device__ __forceinline__ void across(const Slot* slots, uint32_t capacity, const Slot* own_slots, uint2 place, bool active, Steps steps,
                                        Visit visit) {
@@ -136,7 +139,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS
     if (k < steps.volume && block_counts[k] > 0) atomicAdd(counts + k, block_counts[k]);
 }
 
-// The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is null; masks_out may be null.
+// The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is
+// null; masks_out may be null.
 extern "C" __global__ void __launch_bounds__(TABLE_THREADS, RESIDENT / TABLE_THREADS) across_table(const Slot* slots, uint32_t capacity, const int* __restrict__ ranks,
                                                                          const Slot* own_slots, const uint2* __restrict__ places, int n,
                                                                          int words, const __grid_constant__ Steps steps,
@@ -150,7 +154,8 @@ extern "C" __global__ void __launch_bounds__(TABLE_THREADS, RESIDENT / TABLE_THR
     across(slots, capacity, own_slots, active ? __ldg(places + row) : make_uint2(0, 0), active, steps,
            [&](int k, bool present, int rank) {
                mask.put(k, 1, present);
-               // Written once and far larger than what is read here: it should not push that out of the cache.
+               // Written once and far larger than what is read here: it should not push that out of
+               // the cache.
                __stcs(table + k * pitch + position, present ? __ldg(ranks + rank) : -1);
            });
     if (masks_out && active) {

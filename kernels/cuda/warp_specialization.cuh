@@ -1,21 +1,27 @@
-// Warp specialisation: a block in which one warpgroup gathers, GROUPS warpgroups multiply, and a ring of stages lies between them.
+// Warp specialisation: a block in which one warpgroup gathers, GROUPS warpgroups multiply, and a
+// ring of stages lies between them.
 //
-// What wgmma_gemm and wgmma_wgrad share. What a stage holds, who arrives how often at its `full`, and the two roles are each
-// family's own.
+// What wgmma_gemm and wgmma_wgrad share. What a stage holds, who arrives how often at its `full`,
+// and the two roles are each family's own.
 //
-// Layouts: stages of STAGE_BYTES follow each other from the start of shared memory, which is aligned to 1,024 bytes; at BARRIERS_AT, a
-// multiple of eight, the barriers: full[STAGES], then empty[STAGES].
+// Layouts: stages of STAGE_BYTES follow each other from the start of shared memory, which is
+// aligned to 1,024 bytes; at BARRIERS_AT, a multiple of eight, the barriers: full[STAGES], then
+// empty[STAGES].
 //
 // Invariants
-// * Both sides take the stages in turn. full[stage] completes when a stage may be read, empty[stage] when it may be written; each
-//   multiplying warp releases a stage once, by its first lane, behind a wait for products that every lane has read for.
-// * The multiplying side waits for its own parity, the gathering side for the other: all stages are empty at first.
-// * The multiplying warps take the registers that the gathering ones give up, and wait for them: both sides switch first of all.
+// * Both sides take the stages in turn. full[stage] completes when a stage may be read,
+//   empty[stage] when it may be written; each multiplying warp releases a stage once, by its first
+//   lane, behind a wait for products that every lane has read for.
+// * The multiplying side waits for its own parity, the gathering side for the other: all stages are
+//   empty at first.
+// * The multiplying warps take the registers that the gathering ones give up, and wait for them:
+//   both sides switch first of all.
 //
 // Architecture: sm_90a.
 //
-// Expects MOST_GATHER_REGISTERS, what a gathering thread has use for, and the defines STAGES, GROUPS and MIN_BLOCKS. With
-// EVERY_LANE_RELEASES all lanes of a warp arrive instead of the first: a race detector takes an arrival for that of its own lane alone.
+// Expects MOST_GATHER_REGISTERS, what a gathering thread has use for, and the defines STAGES,
+// GROUPS and MIN_BLOCKS. With EVERY_LANE_RELEASES all lanes of a warp arrive instead of the first:
+// a race detector takes an arrival for that of its own lane alone.
 #pragma once
 
 #include "wgmma.cuh"
@@ -35,7 +41,8 @@ constexpr int RELEASING_LANES = 1;
 // Arrivals that release a stage: of every multiplying warp's releasing lanes.
 constexpr int EMPTY_ARRIVALS = GROUPS * 4 * RELEASING_LANES;
 
-// Registers a thread: an equal share by the launch bounds, then moved from gathering to multiplying.
+// Registers a thread: an equal share by the launch bounds, then moved from gathering to
+// multiplying.
 constexpr int EQUAL_SHARE = 65536 / (THREADS * MIN_BLOCKS) / 8 * 8;
 constexpr int GATHER_REGISTERS = EQUAL_SHARE < MOST_GATHER_REGISTERS ? EQUAL_SHARE : MOST_GATHER_REGISTERS;
 constexpr int MULTIPLY_SHARE = (EQUAL_SHARE * (1 + GROUPS) - GATHER_REGISTERS) / GROUPS / 8 * 8;

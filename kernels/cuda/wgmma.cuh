@@ -1,27 +1,30 @@
-// Hopper's warpgroup tensor-core instructions, the barriers that feed them, and the shared-memory layouts that they read.
+// Hopper's warpgroup tensor-core instructions, the barriers that feed them, and the shared-memory
+// layouts that they read.
 //
 // Architecture: sm_90a only.
 //
-// Layouts. A tile for wgmma is cut into panels of WIDTH elements (64, 32 or 16: 128, 64 or 32 bytes), each of which is stored
-// line after line with the 16-byte chunks of a line exclusive-ored by the line's number, as the instruction's swizzle modes of
-// the same sizes expect (PTX ISA, "Strides" and "Shared memory matrix layout" of wgmma). Tile<WIDTH / 8> of common.cuh is that
-// very exclusive-or. A panel begins at a multiple of eight lines' bytes.
+// Layouts. A tile for wgmma is cut into panels of WIDTH elements (64, 32 or 16: 128, 64 or 32
+// bytes), each of which is stored line after line with the 16-byte chunks of a line exclusive-ored
+// by the line's number, as the instruction's swizzle modes of the same sizes expect (PTX ISA,
+// "Strides" and "Shared memory matrix layout" of wgmma). Tile<WIDTH / 8> of common.cuh is that very
+// exclusive-or. A panel begins at a multiple of eight lines' bytes.
 #pragma once
 
 #include "common.cuh"
 
 namespace voxtune {
 
-// Keeps a value in a register. The assembler, unlike the compiler, looks through `pin`, and would compute the value again wherever it is
-// needed; what a shuffle gave it cannot. For whole warps.
+// Keeps a value in a register. The assembler, unlike the compiler, looks through `pin`, and would
+// compute the value again wherever it is needed; what a shuffle gave it cannot. For whole warps.
 __device__ __forceinline__ void hold(uint32_t& value) { value = __shfl_sync(0xffffffffu, value, threadIdx.x % 32); }
 
-// ---- matrix descriptors -------------------------------------------------------------------------------------------
+// ---- matrix descriptors -------------------------------------------------------------------------
 
 // The widest panel, in elements, that divides a tile's contiguous extent.
 constexpr __host__ __device__ int panel_width(int extent) { return extent % 64 == 0 ? 64 : extent % 32 == 0 ? 32 : 16; }
 
-// All of a descriptor but its address: leading and stride byte offsets, and the swizzle of panels of WIDTH elements.
+// All of a descriptor but its address: leading and stride byte offsets, and the swizzle of panels
+// of WIDTH elements.
 template <int WIDTH>
 constexpr __host__ __device__ uint64_t descriptor(uint32_t leading_bytes, uint32_t stride_bytes) {
     constexpr uint64_t SWIZZLE = WIDTH == 64 ? 1 : WIDTH == 32 ? 2 : 3;
@@ -31,7 +34,7 @@ constexpr __host__ __device__ uint64_t descriptor(uint32_t leading_bytes, uint32
 // The same with the address of the first element.
 __device__ __forceinline__ uint64_t described(uint64_t layout, uint32_t shared) { return layout | (shared & 0x3ffff) >> 4; }
 
-// ---- warpgroup matrix products --------------------------------------------------------------------------------------
+// ---- warpgroup matrix products ------------------------------------------------------------------
 
 __device__ __forceinline__ void warpgroup_arrive() { asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory"); }
 __device__ __forceinline__ void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory"); }
@@ -39,7 +42,8 @@ template <int PENDING>
 __device__ __forceinline__ void warpgroup_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(PENDING) : "memory");
 }
-// Keeps the compiler from moving uses of accumulators across the asynchronous products that write them.
+// Keeps the compiler from moving uses of accumulators across the asynchronous products that write
+// them.
 template <int COUNT>
 __device__ __forceinline__ void fence_accumulators(float (&acc)[COUNT]) {
 #pragma unroll
@@ -88,9 +92,10 @@ __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.
 #define VOXTUNE_WGMMA_TYPES "f32.f16.f16"
 #endif
 
-// d += A (64, 16) * B (16, WIDE). A in registers as mma.m16n8k16 takes it, warp w of the group holding rows 16 w to 16 w + 15; B in
-// lines of the depth or, B_BY_COLUMNS, in lines of columns with the depth along them. d[4 f] to d[4 f + 3] are fragment f
-// of eight columns as in mma.m16n8k16.
+// d += A (64, 16) * B (16, WIDE). A in registers as mma.m16n8k16 takes it, warp w of the group
+// holding rows 16 w to 16 w + 15; B in lines of the depth or, B_BY_COLUMNS, in lines of columns
+// with the depth along them. d[4 f] to d[4 f + 3] are fragment f of eight columns as in
+// mma.m16n8k16.
 template <int WIDE>
 struct Wgmma;
 
@@ -116,8 +121,8 @@ VOXTUNE_WGMMA(192, 96, "%96,%97,%98,%99", "%100", "%101")
 VOXTUNE_WGMMA(256, 128, "%128,%129,%130,%131", "%132", "%133")
 #undef VOXTUNE_WGMMA
 
-// d += A^T (64, 16) * B (16, WIDE), both in shared memory in lines of the depth: a line of A holds the 64 rows' elements at one depth, a line
-// of B the columns'. d as above.
+// d += A^T (64, 16) * B (16, WIDE), both in shared memory in lines of the depth: a line of A holds
+// the 64 rows' elements at one depth, a line of B the columns'. d as above.
 template <int WIDE>
 struct WgmmaOfLines;
 
@@ -139,7 +144,7 @@ VOXTUNE_WGMMA_OF_LINES(192, 96, "%96", "%97")
 VOXTUNE_WGMMA_OF_LINES(256, 128, "%128", "%129")
 #undef VOXTUNE_WGMMA_OF_LINES
 
-// ---- barriers in shared memory --------------------------------------------------------------------------------------
+// ---- barriers in shared memory ------------------------------------------------------------------
 
 __device__ __forceinline__ void barrier_init(uint32_t barrier, int count) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(barrier), "r"(count) : "memory");
@@ -147,11 +152,12 @@ __device__ __forceinline__ void barrier_init(uint32_t barrier, int count) {
 __device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(barrier) : "memory");
 }
-// An arrival that happens when this thread's asynchronous copies so far have landed; it is one of the expected arrivals.
+// An arrival that happens when this thread's asynchronous copies so far have landed; it is one of
+// the expected arrivals.
 __device__ __forceinline__ void barrier_arrive_after_copies(uint32_t barrier) {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];\n" ::"r"(barrier) : "memory");
 }
-// An arrival that also announces bytes, which the copy engine counts off as they land.
+// An arrival that also announces bytes, which the TMA counts off as they land.
 __device__ __forceinline__ void barrier_arrive_expecting(uint32_t barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier), "r"(bytes) : "memory");
 }
@@ -168,14 +174,15 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, int parity) {
         : "memory");
 }
 
-// ---- the copy engine --------------------------------------------------------------------------------------------------
+// ---- the Tensor Memory Accelerator (TMA) -------------------------------------------------------
 
 // CUtensorMap of the driver.
 struct alignas(64) TensorMap {
     uint64_t words[16];
 };
 
-// A box of a three-dimensional tensor into shared memory, swizzled as the map says, zeros outside the tensor; `barrier` counts its bytes.
+// A box of a three-dimensional tensor into shared memory, swizzled as the map says, zeros outside
+// the tensor; `barrier` counts its bytes.
 __device__ __forceinline__ void copy_box(uint32_t shared, const TensorMap& map, int x, int y, int z, uint32_t barrier) {
     asm volatile(
         "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];\n" ::"r"(shared),
@@ -183,14 +190,14 @@ __device__ __forceinline__ void copy_box(uint32_t shared, const TensorMap& map, 
         : "memory");
 }
 
-// ---- registers ------------------------------------------------------------------------------------------------------
+// ---- registers ----------------------------------------------------------------------------------
 
 template <int REGISTERS>
-__device__ __forceinline__ void give_registers() {
+__device__ __forceinline__ void warpgroup_reg_dealloc() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(REGISTERS));
 }
 template <int REGISTERS>
-__device__ __forceinline__ void take_registers() {
+__device__ __forceinline__ void warpgroup_reg_alloc() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(REGISTERS));
 }
 

@@ -1,17 +1,20 @@
-// wgmma_gemm: output-stationary implicit GEMM by Hopper's warpgroup instructions, forward and dgrad.
+// wgmma_gemm: output-stationary implicit GEMM by Hopper's warpgroup instructions, forward and
+// dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
 //   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
-// Layouts: as in mask_gemm.cu. gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), row-major and
-// densely packed, channels in multiples of eight, any base address. table (volume, table_pitch), padded with -1 to a multiple
-// of 256 positions; masks (n, MASK_WORDS); row_of_position (n) or null. weights_map describes weights as (c_out, c_in, volume), a box of it
-// being a panel of B.
+// Layouts: as in mask_gemm.cu. gathered (rows, c_gathered), weights (volume, c_in, c_out), result
+// (n, c_result), row-major and densely packed, channels in multiples of eight, any base address.
+// table (volume, table_pitch), padded with -1 to a multiple of 256 positions; masks (n,
+// MASK_WORDS); row_of_position (n) or null. weights_map describes weights as (c_out, c_in, volume),
+// a box of it being a panel of B.
 //
-// A block stays on its multiprocessor and takes tiles of ROWS positions x COLS result channels from a counter. One warpgroup
-// gathers, GROUPS warpgroups multiply; they meet only at the barriers of a ring of STAGES stages, so that the next tile's
-// gathers run while the last one is still multiplied and stored.
+// A block stays on its SM and takes tiles of ROWS positions x COLS result channels from a counter.
+// One warpgroup gathers, GROUPS warpgroups multiply; they meet only at the barriers of a ring of
+// STAGES stages, so that the next tile's gathers run while the last one is still multiplied and
+// stored.
 //
 //   warp_specialization.cuh    the roles of a block's warpgroups, their registers and the ring between them
 //   wgmma_gemm_stages.cuh      what a stage holds, and all places in shared memory
@@ -21,19 +24,21 @@
 //   wgmma_gemm_store.cuh       sums to the result, through the epilogue, or to parts
 //
 // Invariants
-// * full[stage] completes when all copies of a stage have landed and its words are written, empty[stage] when all products that read it
-//   are complete.
-// * A stage's first word names its tile and says whether the tile ends there; a negative one ends the block.
+// * full[stage] completes when all copies of a stage have landed and its words are written,
+//   empty[stage] when all products that read it are complete.
+// * A stage's first word names its tile and says whether the tile ends there; a negative one ends
+//   the block.
 // * `scheduler` is zero between launches; launches of one loaded instance must not overlap.
-// * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN is NaN).
-// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums run in a fixed order, whichever block
-//   takes a tile: bitwise repeatable.
+// * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN
+//   is NaN).
+// * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums
+//   run in a fixed order, whichever block takes a tile: bitwise repeatable.
 //
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups; MIN_BLOCKS:
-// blocks a multiprocessor; MASK_WORDS; OFFSETS: offsets a stage, 2 or absent for 1; SPLIT 1, or absent: whether tiles are cut into
-// parts, see splits.cuh.
+// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS:
+// multiplying warpgroups; MIN_BLOCKS: blocks per SM; MASK_WORDS; OFFSETS: offsets a stage, 2 or
+// absent for 1; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
 #include "tile_gemm.cuh"
 #include "wgmma.cuh"
 
@@ -76,15 +81,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     __syncthreads();
     const Tiles tiles(p.n, DGRAD ? p.c_in : p.c_out, parts);
     if (threadIdx.x < GATHER_THREADS) {
-        give_registers<GATHER_REGISTERS>();
-        // A row of 256 bytes and more is all needed soon: its other blocks of channels are the next stages.
+        warpgroup_reg_dealloc<GATHER_REGISTERS>();
+        // A row of 256 bytes and more is all needed soon: its other blocks of channels are the next
+        // stages.
         const bool wide = (DGRAD ? p.c_out : p.c_in) >= 128;
         if (!p.copies_aligned) Gatherer<false, 128>(p, weights_map, tiles, shared).run();
         else if (DEPTH < 64 || !wide) Gatherer<true, 128>(p, weights_map, tiles, shared).run();
         else Gatherer<true, 256>(p, weights_map, tiles, shared).run();
         wait_copies<0>();
     } else {
-        take_registers<MULTIPLY_REGISTERS>();
+        warpgroup_reg_alloc<MULTIPLY_REGISTERS>();
         Multiplier multiplier(p, tiles, shared);
 #if SPLIT
         multiplier.run_parts(split.partial);

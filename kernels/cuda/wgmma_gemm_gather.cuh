@@ -1,16 +1,19 @@
-// The gathering warpgroup of wgmma_gemm: rows, weights and words into the stages of the ring, tile after tile.
+// The gathering warpgroup of wgmma_gemm: rows, weights and words into the stages of the ring, tile
+// after tile.
 //
-// Rows come by cp.async, weights by the copy engine, which a lane a warp calls; where operands are not aligned to 16 bytes, both come
-// by ordinary writes. The gathering runs ahead across the ends of tiles as far as the ring goes, and row numbers are asked for
-// a batch of offsets before that.
+// Rows come by cp.async, weights by the TMA, which a lane a warp calls; where operands are not
+// aligned to 16 bytes, both come by ordinary writes. The gathering runs ahead across the ends of
+// tiles as far as the ring goes, and row numbers are asked for a batch of offsets before that.
 //
-// Layouts: table (volume, table_pitch), padded with -1 to a multiple of 256 positions; stages as in wgmma_gemm_stages.cuh.
+// Layouts: table (volume, table_pitch), padded with -1 to a multiple of 256 positions; stages as in
+// wgmma_gemm_stages.cuh.
 //
 // Invariants
 // * An absent row is not copied; the stage's words say so.
-// * full[stage] takes FULL_ARRIVALS: each thread arrives once when its copies have landed, one lane of each warp after writing the
-//   stage's words, and thread 0 for the weights.
-// * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN is NaN).
+// * full[stage] takes FULL_ARRIVALS: each thread arrives once when its copies have landed, one lane
+//   of each warp after writing the stage's words, and thread 0 for the weights.
+// * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN
+//   is NaN).
 //
 // Architecture: sm_90a.
 //
@@ -29,7 +32,8 @@ constexpr int BATCH = 4;                       // most offsets whose row numbers
 static_assert(ROWS_A_WARP % 32 == 0, "a lane holds whole row numbers");
 static_assert(BATCH % OFFSETS == 0, "a stage's offsets are of one batch");
 
-// The gathering warpgroup. Each warp takes a quarter of the rows, and waits for another only between tiles.
+// The gathering warpgroup. Each warp takes a quarter of the rows, and waits for another only
+// between tiles.
 template <bool ALIGNED, int L2_LINE>
 struct Gatherer {
     static constexpr int CHUNKS_A = WIDTH_A / 8, LINES_A_PASS = 32 / CHUNKS_A, PASSES_A = ROWS_A_WARP / LINES_A_PASS;
@@ -54,8 +58,9 @@ struct Gatherer {
         hold(place);
     }
 
-    // Offsets of a tile whose row numbers are asked for together, while the batch before them is gathered. A warp has six scoreboards, and loads
-    // that share one are waited for together: asked for one by one, the numbers needed next would wait for those asked for last.
+    // Offsets of a tile whose row numbers are asked for together, while the batch before them is
+    // gathered. A warp has six scoreboards, and loads that share one are waited for together: asked
+    // for one by one, the numbers needed next would wait for those asked for last.
     struct Batch {
         uint32_t offsets = 0;  // a byte each, the next one lowest
         int count = 0;
@@ -87,7 +92,8 @@ struct Gatherer {
 
     static __device__ __forceinline__ char* generic(uint32_t shared) { return static_cast<char*>(__cvta_shared_to_generic(shared)); }
 
-    // This warp's panels of the weights of one block of channels, by the copy engine. A call takes some 50 cycles, so that warps share them.
+    // This warp's panels of the weights of one block of channels, by the TMA. A call takes some 50
+    // cycles, so that warps share them.
     __device__ __forceinline__ void copy_weights(int offset, uint32_t slot, int channel, int column) const {
 #pragma unroll
         for (int i = 0; i < PANELS_B; i += GATHER_WARPS) {
@@ -118,7 +124,8 @@ struct Gatherer {
         for (int block = 0; block < blocks_k; ++block) {
             barrier_wait(ring.empty(), ring.parity ^ 1);
             const int channel = block * DEPTH;
-            // The engine may count bytes off before they are announced: the stage is not full before thread 0 arrives.
+            // The engine may count bytes off before they are announced: the stage is not full
+            // before thread 0 arrives.
             if (ALIGNED && threadIdx.x == 0) {
                 barrier_arrive_expecting(ring.full(), (OFFSETS == 1 ? 1 : min(batch.count, OFFSETS)) * B_BYTES);
             }
@@ -143,7 +150,8 @@ struct Gatherer {
         finish(rows, word, false);
     }
 
-    // Writes the stage's words and arrives. `expecting`: whether the copy engine has been called, which has thread 0 arrive.
+    // Writes the stage's words and arrives. `expecting`: whether the TMA has been called, which has
+    // thread 0 arrive.
     __device__ __forceinline__ void finish(const int (&rows)[BATCH][ROW_NUMBERS], int word, bool expecting) {
 #pragma unroll
         for (int i = 0; i < OFFSETS * ROW_NUMBERS; ++i) {
@@ -178,8 +186,9 @@ struct Gatherer {
 #pragma unroll
             for (int j = 0; j < ROW_NUMBERS; ++j) batch.rows[i][j] = __ldg(line + j * 32);
         }
-        // The next tile is claimed when the last batch of this one is asked for, so that nobody waits for it, and no earlier, since a tile
-        // claimed early is one that an idle block does not get.
+        // The next tile is claimed when the last batch of this one is asked for, so that nobody
+        // waits for it, and no earlier, since a tile claimed early is one that an idle block does
+        // not get.
         claim_tile(threadIdx.x == 0 && offsets.empty() && tile < tiles.total && are_more, claimed);
     }
 
@@ -213,8 +222,8 @@ struct Gatherer {
         return __reduce_max_sync(0xffffffffu, load_word(at));  // the same in every lane, and known to be
     }
 
-    // Tile after tile. What is asked for while a batch is gathered: the tile's next batch, or the next tile's masks and, before the last stage,
-    // its first batch.
+    // Tile after tile. What is asked for while a batch is gathered: the tile's next batch, or the
+    // next tile's masks and, before the last stage, its first batch.
     __device__ __forceinline__ void run() {
         int tile = blockIdx.x;
         Masks masks;

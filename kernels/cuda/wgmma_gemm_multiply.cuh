@@ -1,14 +1,17 @@
 // A multiplying warpgroup of wgmma_gemm: the products of the stages, tile after tile.
 //
-// A is multiplied out of registers: ldmatrix takes an absent row from a line of zeros, so that absent rows cost no copy, and a fragment
-// of 64 rows of which none is there costs nothing. B is multiplied where it lies.
+// A is multiplied out of registers: ldmatrix takes an absent row from a line of zeros, so that
+// absent rows cost no copy, and a fragment of 64 rows of which none is there costs nothing. B is
+// multiplied where it lies.
 //
 // Layouts: stages as in wgmma_gemm_stages.cuh, registers as in wgmma.cuh.
 //
 // Invariants
-// * empty[stage]: each warp arrives once its products that read the stage are complete: while it multiplies the next, or at the tile's end.
-// * Where operands are not aligned to 16 bytes, weights come by ordinary writes; wgmma reads them through the asynchronous proxy, so
-//   each thread fences between waiting for a stage and reading it.
+// * empty[stage]: each warp arrives once its products that read the stage are complete: while it
+//   multiplies the next, or at the tile's end.
+// * Where operands are not aligned to 16 bytes, weights come by ordinary writes; wgmma reads them
+//   through the asynchronous proxy, so each thread fences between waiting for a stage and reading
+//   it.
 // * A tile has at least one stage, be it without rows: every row of the result is written.
 //
 // Architecture: sm_90a.
@@ -24,12 +27,14 @@ namespace voxtune {
 
 // A multiplying warpgroup: FRAGS_M fragments of 64 rows of each tile.
 struct Multiplier {
-    // B's descriptor without its address. Forward: lines of columns; the leading offset is to the next panel of columns, the stride to
-    // the next eight channels. dgrad: lines along the depth, eight of them a stride.
+    // B's descriptor without its address. Forward: lines of columns; the leading offset is to the
+    // next panel of columns, the stride to the next eight channels. dgrad: lines along the depth,
+    // eight of them a stride.
     static constexpr uint64_t LAYOUT_B =
         DGRAD ? descriptor<WIDTH_B>(16, 8 * WIDTH_B * 2) : descriptor<WIDTH_B>(PANEL_BYTES_B, 8 * WIDTH_B * 2);
 
-    // Products are queued in units of at most four steps. Two units have registers for A, in turn: one is loaded while the other is multiplied.
+    // Products are queued in units of at most four steps. Two units have registers for A, in turn:
+    // one is loaded while the other is multiplied.
     static constexpr int STEPS = DEPTH / 16;
     static constexpr int HALVES = STEPS % 2 == 0 && (FRAGS_M == 1 || STEPS > 4) ? 2 : 1;
     static constexpr int UNITS = OFFSETS * FRAGS_M * HALVES, UNIT_STEPS = STEPS / HALVES;
@@ -57,7 +62,8 @@ struct Multiplier {
         hold(absent);
     }
 
-    // Whether a slot has any of a fragment's rows, and where this lane reads its own of it: a line of zeros if it is absent.
+    // Whether a slot has any of a fragment's rows, and where this lane reads its own of it: a line
+    // of zeros if it is absent.
     __device__ __forceinline__ bool find(uint32_t slot, int m, const uint32_t (&words)[FRAGS_M * 2], uint32_t& from,
                                          uint32_t& panel_bytes) const {
         const uint32_t low = words[m * 2], high = words[m * 2 + 1];
@@ -120,8 +126,9 @@ struct Multiplier {
         fence_accumulators(of);
     }
 
-    // The stages of one tile, the first of which is here. Returns its columns' start and, a lane each, where the warp's sixteen rows of each
-    // fragment go; those are asked for long before they are needed.
+    // The stages of one tile, the first of which is here. Returns its columns' start and, a lane
+    // each, where the warp's sixteen rows of each fragment go; those are asked for long before they
+    // are needed.
     __device__ __forceinline__ int multiply_tile(int word, int (&rows)[FRAGS_M]) {
         const int first = tiles.first_row(word >> 1) + group * FRAGS_M * 64 + warp * 16 + lane % 16;
 #pragma unroll

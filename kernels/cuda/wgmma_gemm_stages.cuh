@@ -1,9 +1,9 @@
 // The stages of wgmma_gemm's ring, and what else lies in shared memory.
 //
-// Layouts. A stage has a slot for each of OFFSETS offsets. A slot is DEPTH gathered channels of one offset: panels of A, then panels of B, in
-// the swizzled layouts of wgmma.cuh.
-// A is a line a row of the tile, present or not; B a line a gathered channel (forward) or a line a result channel (dgrad).
-// Behind the stages lie
+// Layouts. A stage has a slot for each of OFFSETS offsets. A slot is DEPTH gathered channels of one
+// offset: panels of A, then panels of B, in the swizzled layouts of wgmma.cuh. A is a line a row of
+// the tile, present or not; B a line a gathered channel (forward) or a line a result channel
+// (dgrad). Behind the stages lie
 //   strips     one each multiplying warp, see wgmma_gemm_store.cuh
 //   zeros      128 bytes, which stand for absent rows
 //   words      of each stage: for each slot a bit a row that says which rows are there, then the stage's tile
@@ -11,16 +11,19 @@
 //   barriers   of the ring, see warp_specialization.cuh
 //
 // Invariants
-// * Lines of absent rows hold anything and are never read; nor is a slot without rows, as a tile's last one may be.
+// * Lines of absent rows hold anything and are never read; nor is a slot without rows, as a tile's
+//   last one may be.
 // * A stage's tile word is tile * 2 + whether the tile ends there; a negative one ends the block.
 //
-// Architecture: sm_90a. The host mirrors SHARED_BYTES, and WIDTH_B and LINES_B as the box of the weights' tensor map.
+// Architecture: sm_90a. The host mirrors SHARED_BYTES, and WIDTH_B and LINES_B as the box of the
+// weights' tensor map.
 //
 // Expects the defines of wgmma_gemm.cu.
 #pragma once
 
 namespace voxtune {
-// Addresses of copies stay in registers until the copies have read them: fewer registers, and copies wait for each other.
+// Addresses of copies stay in registers until the copies have read them: fewer registers, and
+// copies wait for each other.
 constexpr int MOST_GATHER_REGISTERS = MIN_BLOCKS == 1 ? 104 : 72;
 }  // namespace voxtune
 
@@ -31,9 +34,10 @@ namespace voxtune {
 constexpr int FRAGS_M = ROWS / 64 / GROUPS;  // of 64 rows, a warpgroup
 static_assert(ROWS % (64 * GROUPS) == 0 && FRAGS_M <= 2 && DEPTH % 16 == 0 && COLS % 16 == 0, "block tile");
 
-// ---- operands -----------------------------------------------------------------------------------------------------
+// ---- operands -----------------------------------------------------------------------------------
 
-// A: panels of rows. B forward: panels of columns, a line a gathered channel; dgrad: panels of the depth, a line a column.
+// A: panels of rows. B forward: panels of columns, a line a gathered channel; dgrad: panels of the
+// depth, a line a column.
 constexpr int WIDTH_A = panel_width(DEPTH);
 constexpr int WIDTH_B = DGRAD ? WIDTH_A : panel_width(COLS);
 constexpr int LINES_B = DGRAD ? COLS : DEPTH;
@@ -50,15 +54,15 @@ constexpr int SLOT_BYTES = (A_BYTES + B_BYTES + 1023) / 1024 * 1024;
 constexpr int STAGE_BYTES = OFFSETS * SLOT_BYTES;
 static_assert(A_BYTES % 1024 == 0 && PANEL_BYTES_B % 256 == 0, "panels begin where their swizzle does");
 
-// ---- places in shared memory ----------------------------------------------------------------------------------------
+// ---- places in shared memory --------------------------------------------------------------------
 
 // Sixteen rows of a warp's results on their way out, a strip of columns at a time.
 constexpr int STRIP = COLS % 64 == 0 ? 64 : COLS % 48 == 0 ? 48 : COLS % 32 == 0 ? 32 : 16;
 constexpr int STRIP_PITCH = STRIP + 8;
 constexpr int STRIP_BYTES = 16 * STRIP_PITCH * 2;
 
-// A stage's words: a bit a row of each slot, then its tile. Stages are 16 bytes apart, or a multiple, so that what a warpgroup wants of a slot
-// is one load.
+// A stage's words: a bit a row of each slot, then its tile. Stages are 16 bytes apart, or a
+// multiple, so that what a warpgroup wants of a slot is one load.
 constexpr int SLOT_WORDS = ROWS / 32;
 constexpr int TILE_WORD = OFFSETS * SLOT_WORDS;
 constexpr int STAGE_WORDS = (TILE_WORD + 1 + 3) / 4 * 4;
@@ -72,7 +76,7 @@ constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * 8;
 static_assert(WORDS_AT % 16 == 0, "words are loaded by four");
 static_assert(ZEROS_AT % 128 == 0, "an exclusive-or of a place stays within the zeros");
 
-// ---- the ring -------------------------------------------------------------------------------------------------------
+// ---- the ring -----------------------------------------------------------------------------------
 
 // The stage that one side is at, with its words.
 struct Ring : StageRing<STAGE_BYTES, BARRIERS_AT> {

@@ -1,8 +1,10 @@
-// Where wgmma_gemm's sums go: to rows of the result as they are, through the epilogue, or to parts that are added up later.
+// Where wgmma_gemm's sums go: to rows of the result as they are, through the epilogue, or to parts
+// that are added up later.
 //
-// Layouts. A multiplying warp holds sixteen rows of each fragment: acc[4 f] to acc[4 f + 3] of a lane are fragment f of eight columns, as
-// in wgmma.cuh. Its strip in shared memory holds those rows, STRIP columns at a time in the storage type or PART columns in float32,
-// padded so that neither side meets conflicts. partial (parts, n, c_result) float32, see splits.cuh.
+// Layouts. A multiplying warp holds sixteen rows of each fragment: acc[4 f] to acc[4 f + 3] of a
+// lane are fragment f of eight columns, as in wgmma.cuh. Its strip in shared memory holds those
+// rows, STRIP columns at a time in the storage type or PART columns in float32, padded so that
+// neither side meets conflicts. partial (parts, n, c_result) float32, see splits.cuh.
 //
 // Invariants
 // * A strip belongs to one warp: no barrier but the warp's own.
@@ -21,11 +23,13 @@ namespace voxtune {
 // Half a strip's columns in float32, for an epilogue: they take no more.
 constexpr int PART = STRIP / 2, PARTS = COLS / PART;
 constexpr int PART_PITCH = PART + 4;
-// Lines of a part that an epilogue asks for at a time: what registers are left for beside the accumulators.
+// Lines of a part that an epilogue asks for at a time: what registers are left for beside the
+// accumulators.
 constexpr int PART_AHEAD = MULTIPLY_REGISTERS < FRAGS_M * COLS / 2 + 64 ? 1 : 4;
 
-// A fragment's accumulators to the rows of the result, through this warp's strip so that rows are written in pieces of 16 bytes.
-// `own_row`: where a lane's row of the sixteen goes, negative for nowhere.
+// A fragment's accumulators to the rows of the result, through this warp's strip so that rows are
+// written in pieces of 16 bytes. `own_row`: where a lane's row of the sixteen goes, negative for
+// nowhere.
 __device__ __forceinline__ void Multiplier::store(const float (&sums)[COLS / 2], int own_row, int column) const {
     const int c_result = DGRAD ? p.c_in : p.c_out;
     Element* staged = reinterpret_cast<Element*>(strip);
@@ -56,7 +60,8 @@ __device__ __forceinline__ void Multiplier::store(const float (&sums)[COLS / 2],
     }
 }
 
-// A fragment's accumulators as they are: four lanes write 32 bytes of a line. `line`: the fragment's first line of the warp's.
+// A fragment's accumulators as they are: four lanes write 32 bytes of a line. `line`: the
+// fragment's first line of the warp's.
 __device__ __forceinline__ void Multiplier::store_partial(const float (&sums)[COLS / 2], float* partial, int line, int column) const {
     const int c_result = DGRAD ? p.c_in : p.c_out;
     const int upper = line + lane / 4, lower = upper + 8;
@@ -69,8 +74,9 @@ __device__ __forceinline__ void Multiplier::store_partial(const float (&sums)[CO
     }
 }
 
-// The rows of all fragments, with an epilogue: sums stay float32 until everything is added. One copy of the code serves all parts, so
-// that instances stay small; a residual is read in pieces of eight bytes, its latency met once a part.
+// The rows of all fragments, with an epilogue: sums stay float32 until everything is added. One
+// copy of the code serves all parts, so that instances stay small; a residual is read in pieces of
+// eight bytes, its latency met once a part.
 __device__ __forceinline__ void Multiplier::finish(const int (&rows)[FRAGS_M], int column) const {
     float* staged = reinterpret_cast<float*>(strip);
     int lane = threadIdx.x % 32;

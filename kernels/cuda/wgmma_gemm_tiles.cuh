@@ -1,26 +1,30 @@
 // The tiles of wgmma_gemm: which rows, columns and offsets each has, and how blocks share them out.
 //
-// A tile is ROWS positions x COLS result channels, or with SPLIT a part of its offsets (splits.cuh). A block begins with the tile of its
-// own number and takes further ones from a counter.
+// A tile is ROWS positions x COLS result channels, or with SPLIT a part of its offsets
+// (splits.cuh). A block begins with the tile of its own number and takes further ones from a
+// counter.
 //
 // Layouts: masks (n, MASK_WORDS) as in tile_gemm.cuh; offset k is bit k % 32 of word k / 32.
 //
 // Invariants
-// * `scheduler` is {tiles taken past the first of each block, blocks done} and zero between launches: the last block resets it.
-//   Launches of one loaded instance must not overlap; a device's launches are all on one stream.
+// * `scheduler` is {tiles taken past the first of each block, blocks done} and zero between
+//   launches: the last block resets it. Launches of one loaded instance must not overlap; a
+//   device's launches are all on one stream.
 // * Offsets are taken in ascending order: sums run in a fixed order, whichever block takes a tile.
 //
 // Architecture: sm_80 and later.
 //
-// Expects the defines ROWS, COLS, MASK_WORDS and SPLIT 0|1, and splits.cuh before it where SPLIT is 1.
+// Expects the defines ROWS, COLS, MASK_WORDS and SPLIT 0|1, and splits.cuh before it where SPLIT is
+// 1.
 #pragma once
 
 #include "tile_gemm.cuh"
 
 namespace voxtune {
 
-// Tiles by number. Tiles of the same rows are neighbours, so that their gathers meet in L2. The last rows start first: an order by
-// masks puts the rows with most offsets last. Parts of a tile are tiles, too.
+// Tiles by number. Tiles of the same rows are neighbours, so that their gathers meet in L2. The
+// last rows start first: an order by masks puts the rows with most offsets last. Parts of a tile
+// are tiles, too.
 struct Tiles {
     int total, columns, parts;
     __device__ __forceinline__ Tiles(int n, int c_result, int parts) : columns(ceil_div(c_result, COLS)), parts(parts) {
@@ -31,12 +35,13 @@ struct Tiles {
     __device__ __forceinline__ int part(int tile) const { return tile / columns % parts; }
 };
 
-// ---- who takes which ------------------------------------------------------------------------------------------------
+// ---- who takes which ----------------------------------------------------------------------------
 
 __device__ int scheduler[2];
 
-// Asks for a tile that nobody has taken: `claimed` becomes its number less the number of blocks, where `mine` says so. A predicate and not a
-// branch, behind which the compiler would no longer know that a warp's lanes are together.
+// Asks for a tile that nobody has taken: `claimed` becomes its number less the number of blocks,
+// where `mine` says so. A predicate and not a branch, behind which the compiler would no longer
+// know that a warp's lanes are together.
 __device__ __forceinline__ void claim_tile(bool mine, int& claimed) {
     asm volatile(
         "{\n.reg .pred mine;\nsetp.ne.s32 mine, %2, 0;\n"
@@ -51,9 +56,10 @@ __device__ __forceinline__ void claim_no_more() {
     if (atomicAdd(&scheduler[1], 1) == int(gridDim.x) - 1) scheduler[0] = scheduler[1] = 0;
 }
 
-// ---- offsets --------------------------------------------------------------------------------------------------------
+// ---- offsets ------------------------------------------------------------------------------------
 
-// The masks of a tile's rows, a lane's share of them. Nothing waits for them before they are united.
+// The masks of a tile's rows, a lane's share of them. Nothing waits for them before they are
+// united.
 struct Masks {
     uint32_t bits[MASK_WORDS][ROWS / 32];
 

@@ -2,31 +2,36 @@
 //
 //   dw[k] = sum over the pairs (i, o) of offset k of  x[i]^T * g[o]
 //
-// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major and densely packed, channels in multiples of eight, any base address;
-// partial (units, c_in, c_out) float32, added up by reduce_partials of pair_units.cuh in a fixed order.
+// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major and densely packed, channels in
+// multiples of eight, any base address; partial (units, c_in, c_out) float32, added up by
+// reduce_partials of pair_units.cuh in a fixed order.
 //
-// Units are interleaved: an offset's list is cut into steps of DEPTH pairs, and unit s of the offset's S takes the steps s, s + S,
-// s + 2 S and so on. Lists ascend in the output row, so all units of all offsets, each on its own multiprocessor, walk through the
-// rows side by side: a row comes from memory once and is found in L2 by the other offsets that need it, and no unit has to be
-// short for that, which keeps the partial results few. Whoever is ahead waits for memory and whoever follows does not.
+// Units are interleaved: an offset's list is cut into steps of DEPTH pairs, and unit s of the
+// offset's S takes the steps s, s + S, s + 2 S and so on. Lists ascend in the output row, so all
+// units of all offsets, each on its own SM, walk through the rows side by side: a row comes from
+// memory once and is found in L2 by the other offsets that need it, and no unit has to be short for
+// that, which keeps the partial results few. Whoever is ahead waits for memory and whoever follows
+// does not.
 //
-// A block owns one unit's ROWS x COLS tile of (c_in, c_out). One warpgroup gathers rows by cp.async into a ring of STAGES stages of
-// DEPTH pairs, GROUPS warpgroups multiply; they meet only at the ring's barriers. A gathered row is a line of 128-byte pieces
-// with the pairs across, which is what wgmma takes as a transposed operand: neither operand is ever moved again.
+// A block owns one unit's ROWS x COLS tile of (c_in, c_out). One warpgroup gathers rows by cp.async
+// into a ring of STAGES stages of DEPTH pairs, GROUPS warpgroups multiply; they meet only at the
+// ring's barriers. A gathered row is a line of 128-byte pieces with the pairs across, which is what
+// wgmma takes as a transposed operand: neither operand is ever moved again.
 //
 // Invariants
-// * full[stage]: each gathering thread arrives once when its copies have landed. empty[stage]: each multiplying warp arrives once its
-//   products that read the stage are complete.
-// * Rows come by cp.async or by ordinary writes and wgmma reads them through the asynchronous proxy, so each multiplying thread fences
-//   between waiting for a stage and reading it.
+// * full[stage]: each gathering thread arrives once when its copies have landed. empty[stage]: each
+//   multiplying warp arrives once its products that read the stage are complete.
+// * Rows come by cp.async or by ordinary writes and wgmma reads them through the asynchronous
+//   proxy, so each multiplying thread fences between waiting for a stage and reading it.
 // * A unit has at least one step, and writes all of its tile.
-// * Pairs past the end of a list are zeros in both operands. Channels past c_in or c_out hold anything (a channel's products meet only
-//   its own row or column of the result) and are never stored.
+// * Pairs past the end of a list are zeros in both operands. Channels past c_in or c_out hold
+//   anything (a channel's products meet only its own row or column of the result) and are never
+//   stored.
 //
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups, each with ROWS / GROUPS rows; MIN_BLOCKS:
-// blocks a multiprocessor.
+// Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; GROUPS: multiplying warpgroups, each with
+// ROWS / GROUPS rows; MIN_BLOCKS: blocks per SM.
 #include "pair_units.cuh"
 
 namespace voxtune {
@@ -54,14 +59,16 @@ struct Panels {
     static constexpr int LINES_A_PASS = 32 / CHUNKS;  // that a warp copies at once
     static constexpr int PASSES = LINES_A_WARP / LINES_A_PASS;
     using Lines = Tile<CHUNKS>;
-    // A descriptor without its address. Channels are contiguous: the leading offset is to the next panel, the stride to the
-    // next eight pairs. A product of sixteen pairs begins sixteen lines after the one before, a whole number of swizzle patterns.
+    // A descriptor without its address. Channels are contiguous: the leading offset is to the next
+    // panel, the stride to the next eight pairs. A product of sixteen pairs begins sixteen lines
+    // after the one before, a whole number of swizzle patterns.
     static constexpr uint64_t LAYOUT = descriptor<WIDTH>(PANEL_BYTES, 8 * WIDTH * 2);
     static constexpr int STEP_BYTES = 16 * WIDTH * 2;
 };
-// Most steps of one sum in registers. The tensor cores cut their sums off where float32 would round: each sixteen pairs take up to 2^-23 off the
-// magnitude of a sum, and always downwards, so that 900,000 pairs in one sum were measured to lose 6e-3. Sums of more steps are
-// continued in the partial result, which only this block touches.
+// Most steps of one sum in registers. The tensor cores cut their sums off where float32 would
+// round: each sixteen pairs take up to 2^-23 off the magnitude of a sum, and always downwards, so
+// that 900,000 pairs in one sum were measured to lose 6e-3. Sums of more steps are continued in the
+// partial result, which only this block touches.
 constexpr int RUN = 256;
 
 using A = Panels<ROWS>;
@@ -108,7 +115,8 @@ struct Share {
 // The gathering warpgroup. Each warp brings a quarter of a stage's lines, of both operands.
 template <bool ALIGNED>
 struct Gatherer {
-    // Steps from asking for row numbers to needing them, each with a register of its own: moving a number on would wait for it.
+    // Steps from asking for row numbers to needing them, each with a register of its own: moving a
+    // number on would wait for it.
     static constexpr int AHEAD = ALIGNED ? 3 : 1;
 
     // What a lane needs to copy rows of one operand.
@@ -129,7 +137,8 @@ struct Gatherer {
             pin(place);
         }
 
-        // This warp's lines of a stage. `number`: lane source + i holds the row of line i, or -1 past the end of the list.
+        // This warp's lines of a stage. `number`: lane source + i holds the row of line i, or -1
+        // past the end of the list.
         __device__ __forceinline__ void copy(uint32_t stage, int number, int source) const {
 #pragma unroll
             for (int pass = 0; pass < Operand::PASSES; ++pass) {
@@ -237,8 +246,9 @@ struct Multiplier {
         warpgroup_commit();
     }
 
-    // The fragments' accumulators to the unit's partial result, or onto it. Additions are left to L2, so that nobody waits for what
-    // was there; an element belongs to one thread, whose additions to it keep their order.
+    // The fragments' accumulators to the unit's partial result, or onto it. Additions are left to
+    // L2, so that nobody waits for what was there; an element belongs to one thread, whose
+    // additions to it keep their order.
     template <bool ONTO>
     __device__ __forceinline__ void store() const {
         float* partial = p.partial + int64_t(share.unit) * p.c_in * p.c_out;
@@ -307,12 +317,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) wgmma_wgrad(co
     __syncthreads();
     const Share share(p);
     if (threadIdx.x < GATHER_THREADS) {
-        give_registers<GATHER_REGISTERS>();
+        warpgroup_reg_dealloc<GATHER_REGISTERS>();
         if (p.copies_aligned) Gatherer<true>(p, share, shared).run();
         else Gatherer<false>(p, share, shared).run();
         wait_copies<0>();
     } else {
-        take_registers<MULTIPLY_REGISTERS>();
+        warpgroup_reg_alloc<MULTIPLY_REGISTERS>();
         Multiplier(p, share, shared).run();
     }
 }
