@@ -7,10 +7,11 @@
 // the store behind it. Families branch once on `present`: a plain product executes what it would
 // without any of this.
 //
-// Layouts: scale and bias (channels) float32; residual (n, channels), row-major and densely packed,
-// of the storage type, any base address that fits one element. The residual may be the result
-// itself, at the same address: the thread that writes an element is the one that reads it before.
-// So residuals are read by ordinary loads, not by those for what nobody writes.
+// Layouts: scale and bias (channels) float32; residual (n, channels), row-major, rows
+// `residual_pitch` elements apart, of the storage type, any base address that fits one element. The
+// residual may be the result itself, at the same address: the thread that writes an element is the
+// one that reads it before. So residuals are read by ordinary loads, not by those for what nobody
+// writes.
 //
 // Architecture: sm_80 and later. Mirrored by the host, field by field.
 #pragma once
@@ -28,6 +29,7 @@ struct Epilogue {
     const float* scale;       // (channels), or null
     const float* bias;        // (channels), or null
     const Element* residual;  // (n, channels), or null
+    int residual_pitch;       // elements
     int relu;                 // whether negative results become zero
     int present;              // whether there is any part at all
 
@@ -45,14 +47,14 @@ struct Epilogue {
 
     // The result of one sum, for who has no channel's numbers at hand. Row and channel are those of
     // the result.
-    __device__ __forceinline__ float apply(float sum, int64_t row, int channel, int channels) const {
-        return apply(sum, affine(channel), residual ? Dtype::load(residual[row * channels + channel]) : 0.0f);
+    __device__ __forceinline__ float apply(float sum, int64_t row, int channel) const {
+        return apply(sum, affine(channel), residual ? Dtype::load(residual[row * residual_pitch + channel]) : 0.0f);
     }
 
-    // Whether V elements of the residual are one load, in rows of a multiple of V.
+    // Whether V elements of the residual are one load, in every row.
     template <int V>
     __device__ __forceinline__ bool is_aligned() const {
-        return reinterpret_cast<uintptr_t>(residual) % (V * sizeof(Element)) == 0;
+        return reinterpret_cast<uintptr_t>(residual) % (V * sizeof(Element)) == 0 && residual_pitch % V == 0;
     }
 };
 
@@ -78,8 +80,8 @@ struct Elements<1> {
 // `row_of` the result row of a line, negative for none, and is called by whole warps. The rows and
 // residuals of AHEAD lines are asked for before the first is needed.
 template <int V, int AHEAD, int LINES, int WIDTH, int PITCH, int THREADS, typename ChannelOf, typename RowOf>
-__device__ __forceinline__ void store_finished(const Epilogue& epilogue, const float* staged, int thread, Element* result, int channels,
-                                               ChannelOf channel_of, RowOf row_of) {
+__device__ __forceinline__ void store_finished(const Epilogue& epilogue, const float* staged, int thread, Element* result,
+                                               int result_pitch, int channels, ChannelOf channel_of, RowOf row_of) {
     constexpr int PER_LINE = WIDTH / V, STEP = THREADS / PER_LINE;
     static_assert(WIDTH % V == 0 && STEP >= 1 && PITCH % 4 == 0, "a copy a thread");
     const int column = thread % PER_LINE * V, channel = channel_of(column);
@@ -99,14 +101,14 @@ __device__ __forceinline__ void store_finished(const Epilogue& epilogue, const f
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
             if (epilogue.residual && rows[i] >= 0) {
-                values[i] = *reinterpret_cast<const Elements<V>*>(epilogue.residual + int64_t(rows[i]) * channels + channel);
+                values[i] = *reinterpret_cast<const Elements<V>*>(epilogue.residual + int64_t(rows[i]) * epilogue.residual_pitch + channel);
             }
         }
 #pragma unroll
         for (int i = 0; i < AHEAD; ++i) {
             if (rows[i] < 0) continue;
             const float* sums = staged + (line + i * STEP) * PITCH + column;
-            Element* target = result + int64_t(rows[i]) * channels + channel;
+            Element* target = result + int64_t(rows[i]) * result_pitch + channel;
             if constexpr (V == 1) {
                 *target = Dtype::store(epilogue.apply(sums[0], affine[0], values[i].at(0)));
             } else {

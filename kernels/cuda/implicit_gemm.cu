@@ -55,7 +55,9 @@ struct ImplicitGemmParams {
     const int* table;
     const uint32_t* masks;
     int64_t table_pitch;
-    int n;
+    RowCount rows;  // n
+    int gathered_pitch;
+    int result_pitch;
     int c_in;
     int c_out;
     int volume;
@@ -82,11 +84,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
     const int first = blockIdx.x / col_tiles * ROWS;
     const int column = blockIdx.x % col_tiles * COLS;
 
+    const int n = p.rows.load();
+    if (first >= n) return;
+
     if (threadIdx.x < MASK_WORDS) united[threadIdx.x] = 0;
     __syncthreads();
     for (int i = threadIdx.x; i < ROWS * MASK_WORDS; i += THREADS) {
         const int64_t at = int64_t(first) * MASK_WORDS + i;
-        if (at < int64_t(p.n) * MASK_WORDS) atomicOr(united + i % MASK_WORDS, __ldg(p.masks + at));
+        if (at < int64_t(n) * MASK_WORDS) atomicOr(united + i % MASK_WORDS, __ldg(p.masks + at));
     }
     __syncthreads();
     if (threadIdx.x < 32) {
@@ -107,9 +112,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
         for (int l = 0; l < A_LOADS; ++l) {
             const int i = l * THREADS + threadIdx.x;
             const int row = i / (DEPTH / VEC_A), c = channel + i % (DEPTH / VEC_A) * VEC_A;
-            const bool inside = row < ROWS && first + row < p.n && c < c_gathered;
+            const bool inside = row < ROWS && first + row < n && c < c_gathered;
             const int source = inside ? __ldg(index + row) : -1;
-            load<VEC_A>(a_next[l], p.gathered + int64_t(max(source, 0)) * c_gathered + c, source >= 0, p.copies_aligned);
+            load<VEC_A>(a_next[l], p.gathered + int64_t(max(source, 0)) * p.gathered_pitch + c, source >= 0, p.copies_aligned);
         }
         const Element* w = p.weights + int64_t(p.mirror ? p.volume - 1 - offset : offset) * p.c_in * p.c_out;
 #pragma unroll
@@ -205,10 +210,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
 #pragma unroll
         for (int i = 0; i < TM; ++i) {
             const int row = first + i * ROW_THREADS + ty;
-            const Element* added = p.epilogue.residual + int64_t(row) * c_result + c;
+            const Element* added = p.epilogue.residual + int64_t(row) * p.epilogue.residual_pitch + c;
 #pragma unroll
             for (int j = 0; j < TN; ++j) {
-                const bool inside = p.epilogue.residual && row < p.n && c + j < c_result;
+                const bool inside = p.epilogue.residual && row < n && c + j < c_result;
                 acc[i][j] = p.epilogue.apply(acc[i][j], affine[j], inside ? Dtype::load(added[j]) : 0.0f);
             }
         }
@@ -216,8 +221,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
 #pragma unroll
     for (int i = 0; i < TM; ++i) {
         const int row = first + i * ROW_THREADS + ty;
-        if (row >= p.n) continue;
-        Element* target = p.result + int64_t(row) * c_result;
+        if (row >= n) continue;
+        Element* target = p.result + int64_t(row) * p.result_pitch;
 #pragma unroll
         for (int j = 0; j < TN; ++j) {
             const int c = column + tx * TN + j;
@@ -250,7 +255,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
             const int line = i / (ROWS / VEC_A), c = first_in + i % (ROWS / VEC_A) * VEC_A;
             const bool inside = line < DEPTH && pair + line < end && c < p.c_in;
             const int row = inside ? __ldg(p.in_rows + pair + line) : 0;
-            load<VEC_A>(x_next[l], p.x + int64_t(row) * p.c_in + c, inside, p.copies_aligned);
+            load<VEC_A>(x_next[l], p.x + int64_t(row) * p.x_pitch + c, inside, p.copies_aligned);
         }
 #pragma unroll
         for (int l = 0; l < G_LOADS; ++l) {
@@ -258,7 +263,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid
             const int line = i / (COLS / VEC_B), c = first_out + i % (COLS / VEC_B) * VEC_B;
             const bool inside = line < DEPTH && pair + line < end && c < p.c_out;
             const int row = inside ? __ldg(p.out_rows + pair + line) : 0;
-            load<VEC_B>(g_next[l], p.g + int64_t(row) * p.c_out + c, inside, p.copies_aligned);
+            load<VEC_B>(g_next[l], p.g + int64_t(row) * p.g_pitch + c, inside, p.copies_aligned);
         }
     };
     auto deposit = [&](int buffer) {

@@ -5,10 +5,10 @@
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major and densely packed, any base address. table (volume, table_pitch) holds, for launch
-// position p, the gathered row or -1; positions from n to table_pitch, a multiple of 256, hold -1.
-// masks (n, MASK_WORDS) the offsets that position p has; row_of_position (n), or null, the result
-// row of position p.
+// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from
+// n to table_pitch, a multiple of 256, hold -1. masks (n, MASK_WORDS) the offsets that position p
+// has; row_of_position (n), or null, the result row of position p.
 //
 // A block owns ROWS positions x COLS result channels. It ORs its rows' masks, lists the offsets
 // present, and walks the flat list of (offset, block of DEPTH gathered channels) with a ring of
@@ -122,7 +122,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(cons
     const int warp = threadIdx.x / 32;
     const int warp_m = warp / WARPS_N, warp_n = warp % WARPS_N;
 
-    gather_masks(p, s, first);
+    const int n = p.rows.load();
+    if (first >= n) return;
+    gather_masks(p, s, first, n);
 #if SPLIT
     s.list += s.count[1];
 #endif
@@ -130,9 +132,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS) mask_gemm(cons
     if (p.copies_aligned) walk<(VEC_A > 1), (VEC_B > 1)>(acc, p, s, first, column, warp_m, warp_n);
     else walk<false, false>(acc, p, s, first, column, warp_m, warp_n);
 #if SPLIT
-    store_partial(p, acc, split.partial + int64_t(blockIdx.y) * p.n * c_result, first, column, c_result, warp_m, warp_n);
+    store_partial(acc, split.partial + int64_t(blockIdx.y) * p.rows.capacity * c_result, first, n, column, c_result, warp_m, warp_n);
 #else
-    if (!DGRAD && p.epilogue.present) finish(p, acc, s.ring, first, column, warp_m, warp_n);
-    else store(p, acc, s.ring, first, column, c_result, warp_m, warp_n);
+    if (!DGRAD && p.epilogue.present) finish(p, acc, s.ring, first, n, column, warp_m, warp_n);
+    else store(p, acc, s.ring, first, n, column, c_result, warp_m, warp_n);
 #endif
 }

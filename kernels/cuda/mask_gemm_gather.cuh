@@ -95,7 +95,7 @@ struct Producer {
         char* tile = s.ring + stage * STAGE_BYTES;
         if constexpr (FAST_A) {
             const uint32_t target = shared_address(tile);
-            const uint32_t row_bytes = c_gathered * 2;
+            const uint32_t row_bytes = p.gathered_pitch * 2;
             plan_a.each([&](int line, int element, uint32_t place) {
                 int row;
                 asm volatile("ld.shared.s32 %0, [%1];" : "=r"(row) : "r"(index + line * 4));
@@ -107,7 +107,7 @@ struct Producer {
             for (int i = threadIdx.x; i < ROWS * (DEPTH / 8); i += THREADS) {
                 const int line = i / (DEPTH / 8), chunk = i % (DEPTH / 8);
                 const int c = block * DEPTH + chunk * 8, row = numbers[line];
-                if (row >= 0) copy_elements(tile + TileA::at(line, chunk), p.gathered + int64_t(row) * c_gathered + c, c_gathered - c);
+                if (row >= 0) copy_elements(tile + TileA::at(line, chunk), p.gathered + int64_t(row) * p.gathered_pitch + c, c_gathered - c);
             }
         }
     }

@@ -18,13 +18,13 @@
 namespace voxtune {
 
 // Masks of the block's rows, of their groups of 16 and of the block; the list of offsets present.
-__device__ __forceinline__ void gather_masks(const TileGemmParams& p, const Shared& s, int first) {
+__device__ __forceinline__ void gather_masks(const TileGemmParams& p, const Shared& s, int first, int n) {
     const int lane = threadIdx.x % 32;
     for (int row = threadIdx.x; row < ROWS; row += THREADS) {
         const int position = first + row;
 #pragma unroll
         for (int w = 0; w < MASK_WORDS; ++w) {
-            const uint32_t bits = position < p.n ? __ldg(p.masks + int64_t(position) * MASK_WORDS + w) : 0;
+            const uint32_t bits = position < n ? __ldg(p.masks + int64_t(position) * MASK_WORDS + w) : 0;
             s.mask[row * MASK_WORDS + w] = bits;
             const uint32_t half = lane < 16 ? 0x0000ffffu : 0xffff0000u;
             const uint32_t any = __reduce_or_sync(half, bits);

@@ -23,7 +23,7 @@ namespace voxtune {
 // Accumulators through shared memory to the result rows, in 16-byte stores where channels and base
 // allow.
 __device__ __forceinline__ void store(const TileGemmParams& p, float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
-                                      int column, int c_result, int warp_m, int warp_n) {
+                                      int n, int column, int c_result, int warp_m, int warp_n) {
     const int lane = threadIdx.x % 32;
     Element* staged = reinterpret_cast<Element*>(ring);
 #pragma unroll
@@ -42,9 +42,9 @@ __device__ __forceinline__ void store(const TileGemmParams& p, float (&acc)[FRAG
     for (int i = threadIdx.x; i < ROWS * PER_ROW; i += THREADS) {
         const int row = i / PER_ROW, col = i % PER_ROW * VEC_Y;
         const int position = first + row;
-        if (position >= p.n || column + col >= c_result) continue;
+        if (position >= n || column + col >= c_result) continue;
         const int target_row = p.row_of_position ? __ldg(p.row_of_position + position) : position;
-        Element* target = p.result + int64_t(target_row) * c_result + column + col;
+        Element* target = p.result + int64_t(target_row) * p.result_pitch + column + col;
         const Element* source = staged + row * Y_PITCH + col;
         if (VEC_Y == 8 && p.result_aligned) {
             *reinterpret_cast<uint4*>(target) = *reinterpret_cast<const uint4*>(source);
@@ -61,15 +61,15 @@ __device__ __forceinline__ void store(const TileGemmParams& p, float (&acc)[FRAG
 
 #if SPLIT
 // Accumulators as they are to where reduce_splits adds them up.
-__device__ __forceinline__ void store_partial(const TileGemmParams& p, const float (&acc)[FRAGS_M][FRAGS_N][4], float* partial, int first,
-                                              int column, int c_result, int warp_m, int warp_n) {
+__device__ __forceinline__ void store_partial(const float (&acc)[FRAGS_M][FRAGS_N][4], float* partial, int first,
+                                              int n, int column, int c_result, int warp_m, int warp_n) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int m = 0; m < FRAGS_M; ++m) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int position = first + warp_m * WARP_ROWS + m * 16 + lane / 4 + half * 8;
-            if (position >= p.n) continue;
+            if (position >= n) continue;
             float* line = partial + int64_t(position) * c_result;
 #pragma unroll
             for (int n = 0; n < FRAGS_N; ++n) {
@@ -90,7 +90,7 @@ __device__ __forceinline__ void store_partial(const TileGemmParams& p, const flo
 // everything is added. One copy of the code serves both halves, so that instances stay small; it
 // costs two barriers and stores of eight bytes instead of sixteen.
 __device__ __forceinline__ void finish(const TileGemmParams& p, const float (&acc)[FRAGS_M][FRAGS_N][4], char* ring, int first,
-                                       int column, int warp_m, int warp_n) {
+                                       int n, int column, int warp_m, int warp_n) {
     constexpr int VEC = VEC_Y < 4 ? VEC_Y : 4;
     constexpr int HALF_COLS = COLS / 2, HALF_WARP = WARP_COLS / 2;
     constexpr int SUM_PITCH = HALF_COLS + 4;  // floats; half the columns in float32 take no more than all of them in 16 bits
@@ -99,7 +99,7 @@ __device__ __forceinline__ void finish(const TileGemmParams& p, const float (&ac
     float* staged = reinterpret_cast<float*>(ring);
     const auto row_of = [&](int line) {
         const int position = first + line;
-        return position >= p.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
+        return position >= n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
     };
 #pragma unroll 1
     for (int half = 0; half < 2; ++half) {
@@ -118,9 +118,9 @@ __device__ __forceinline__ void finish(const TileGemmParams& p, const float (&ac
         __syncthreads();
         const auto channel_of = [&](int col) { return column + col / HALF_WARP * WARP_COLS + half * HALF_WARP + col % HALF_WARP; };
         if (VEC > 1 && p.result_aligned && p.epilogue.is_aligned<VEC>()) {
-            store_finished<VEC, 4, ROWS, HALF_COLS, SUM_PITCH, THREADS>(p.epilogue, staged, threadIdx.x, p.result, p.c_out, channel_of, row_of);
+            store_finished<VEC, 4, ROWS, HALF_COLS, SUM_PITCH, THREADS>(p.epilogue, staged, threadIdx.x, p.result, p.result_pitch, p.c_out, channel_of, row_of);
         } else {
-            store_finished<1, 1, ROWS, HALF_COLS, SUM_PITCH, THREADS>(p.epilogue, staged, threadIdx.x, p.result, p.c_out, channel_of, row_of);
+            store_finished<1, 1, ROWS, HALF_COLS, SUM_PITCH, THREADS>(p.epilogue, staged, threadIdx.x, p.result, p.result_pitch, p.c_out, channel_of, row_of);
         }
     }
 }

@@ -6,9 +6,10 @@
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major and densely packed, any base address. table (volume, table_pitch) holds, for position
-// p, the gathered row or -1; positions from n to table_pitch, a multiple of 256, hold -1. Natural
-// order: position p is result row p. masks are not read.
+// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// table (volume, table_pitch) holds, for position p, the gathered row or -1; positions from n to
+// table_pitch, a multiple of 256, hold -1. Natural order: position p is result row p. masks are not
+// read.
 //
 // Three channels padded to a product's depth of 16 would multiply zeros four times out of five.
 // Here the inner dimension is (offset, PACK channels), PACK 4 or 8: 108 of 128 elements for 27
@@ -85,7 +86,7 @@ __device__ __forceinline__ uint4 gather(const TileGemmParams& p, const int (&row
     uint4 value = {};
 #pragma unroll
     for (int i = 0; i < OFFSETS_A_LANE; ++i) {
-        const Element* source = p.gathered + uint64_t(uint32_t(row[i])) * uint32_t(c_gathered);
+        const Element* source = p.gathered + uint64_t(uint32_t(row[i])) * uint32_t(p.gathered_pitch);
         const uint4 eight = load_eight<VEC_A, ALIGNED>(source, row[i] >= 0 ? min(c_gathered, PACK) : 0);
         if (PACK == 8) {
             value = eight;
@@ -107,7 +108,7 @@ __device__ __forceinline__ void walk(const TileGemmParams& p, char* shared) {
     const ColumnGroups<COLS> columns;
     bring_weights(p, shared);
     __syncthreads();
-    const int units = ceil_div(p.n, ROWS);
+    const int n = p.rows.load(), units = ceil_div(n, ROWS);
     for (int unit = blockIdx.x * WARPS + warp; unit < units; unit += gridDim.x * WARPS) {
         const int first = unit * ROWS;
         float acc[COLS / 8][4] = {};
@@ -128,10 +129,10 @@ __device__ __forceinline__ void walk(const TileGemmParams& p, char* shared) {
             }
         }
         const int low = first + lane / 4, high = low + 8;
-        Element* low_row = low < p.n ? p.result + int64_t(low) * c_result : nullptr;
-        Element* high_row = high < p.n ? p.result + int64_t(high) * c_result : nullptr;
+        Element* low_row = low < n ? p.result + int64_t(low) * p.result_pitch : nullptr;
+        Element* high_row = high < n ? p.result + int64_t(high) * p.result_pitch : nullptr;
         if (!DGRAD && p.epilogue.present) {
-            finish_rows<COLS, VEC_Y>(acc, p.epilogue, low < p.n ? low : -1, high < p.n ? high : -1, c_result);
+            finish_rows<COLS, VEC_Y>(acc, p.epilogue, low < n ? low : -1, high < n ? high : -1, c_result);
         }
         store_rows<COLS, VEC_Y>(acc, low_row, high_row, c_result, p.result_aligned);
     }

@@ -3,7 +3,7 @@
 //
 //   dw[k] = sum over the pairs (i, o) of offset k of  x[i]^T * g[o]
 //
-// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major and densely packed, any base address;
+// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major, rows a pitch apart, any base address;
 // partial (units, c_in, c_out) float32. See pair_units.cuh for units and for the deterministic
 // reduction that follows.
 //
@@ -59,10 +59,10 @@ using PlanB = CopyPlan<TileB, DEPTH, COLS, VEC_B, THREADS>;
 // that exist. `corner`: this thread's first channel of row 0; `left`: channels from there on.
 template <typename Lines, int CHANNELS, int VEC, bool FAST, typename Plan>
 __device__ __forceinline__ void copy_rows(const Plan& plan, char* stage, const Element* base, const char* corner, const int* index,
-                                          int count, int first, int channels) {
+                                          int count, int first, int channels, int pitch) {
     if constexpr (FAST) {
         const uint32_t tile = shared_address(stage), numbers = shared_address(index) + plan.line * 4;
-        const uint32_t row_bytes = channels * 2;
+        const uint32_t row_bytes = pitch * 2;
         const int left = channels - first - plan.element, lines = count - plan.line;
         plan.each([&](int line, int element, uint32_t place) {
             int row;
@@ -77,7 +77,7 @@ __device__ __forceinline__ void copy_rows(const Plan& plan, char* stage, const E
             const int line = i / (CHANNELS / 8), chunk = i % (CHANNELS / 8);
             const int c = first + chunk * 8;
             const bool valid = line < count && c < channels;
-            copy_elements(stage + Lines::at(line, chunk), base + (valid ? int64_t(index[line]) * channels + c : 0),
+            copy_elements(stage + Lines::at(line, chunk), base + (valid ? int64_t(index[line]) * pitch + c : 0),
                           valid ? channels - c : 0);
         }
     }
@@ -130,8 +130,8 @@ __device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const Pa
             char* target = ring + in_stage * STAGE_BYTES;
             const int count = end - begin - next * DEPTH;
             const int* rows = index + in_slot * 2 * DEPTH;
-            copy_rows<TileA, ROWS, VEC_A, FAST_A>(plan_a, target, p.x, x_corner, rows, count, first_in, p.c_in);
-            copy_rows<TileB, COLS, VEC_B, FAST_B>(plan_b, target + A_BYTES, p.g, g_corner, rows + DEPTH, count, first_out, p.c_out);
+            copy_rows<TileA, ROWS, VEC_A, FAST_A>(plan_a, target, p.x, x_corner, rows, count, first_in, p.c_in, p.x_pitch);
+            copy_rows<TileB, COLS, VEC_B, FAST_B>(plan_b, target + A_BYTES, p.g, g_corner, rows + DEPTH, count, first_out, p.c_out, p.g_pitch);
             if (++in_stage == STAGES) in_stage = 0;
             if (++in_slot == INDEX_SLOTS) in_slot = 0;
         }

@@ -24,13 +24,15 @@ struct PairUnits {
 };
 
 struct PairGemmParams {
-    const Element* x;       // (rows_in, c_in)
-    const Element* g;       // (rows_out, c_out)
+    const Element* x;       // (rows_in, c_in), rows x_pitch elements apart
+    const Element* g;       // (rows_out, c_out), rows g_pitch elements apart
     float* partial;         // (units, c_in, c_out), 16-byte aligned
     const int* in_rows;     // (pairs)
     const int* out_rows;    // (pairs)
     int c_in;
     int c_out;
+    int x_pitch;
+    int g_pitch;
     int copies_aligned;
     PairUnits units;
 };

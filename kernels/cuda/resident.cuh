@@ -119,7 +119,7 @@ __device__ __forceinline__ void finish_rows(float (&acc)[COLUMNS / 8][4], const 
         for (int half = 0; half < 2; ++half) {
             const int row = half ? high : low;
             if (!epilogue.residual || row < 0) continue;
-            const Element* source = epilogue.residual + int64_t(row) * c_result + column;
+            const Element* source = epilogue.residual + int64_t(row) * epilogue.residual_pitch + column;
             if (VEC == 8 && pairs == 4 && aligned) {
                 if (column < c_result) added[half] = *reinterpret_cast<const Elements<8>*>(source);
             } else {

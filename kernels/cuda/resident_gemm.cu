@@ -6,10 +6,10 @@
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major and densely packed, any base address. table (volume, table_pitch) holds, for launch
-// position p, the gathered row or -1; positions from n to table_pitch, a multiple of 256, hold -1.
-// masks (n) the offsets that position p has; row_of_position (n), or null, the result row of
-// position p.
+// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from
+// n to table_pitch, a multiple of 256, hold -1. masks (n) the offsets that position p has;
+// row_of_position (n), or null, the result row of position p.
 //
 // One block per SM brings all weights into shared memory once, transposed to (volume, DEPTH / 32,
 // COLS, 32). From then on its warps are on their own: each takes 16 positions at a time, asks for
@@ -94,7 +94,7 @@ struct Asked {
 // The side of a warp that runs ahead: which rows of which units it needs.
 struct Asker {
     const TileGemmParams& p;
-    const int units, stride;
+    const int n, units, stride;
     int unit;
     uint32_t left;  // offsets of the unit not yet asked for
     uint32_t bits;  // of this lane's position in the unit after it
@@ -102,14 +102,14 @@ struct Asker {
     // Neighbouring units go to different SMs, the last first: an order by masks puts the rows with
     // most offsets last.
     __device__ __forceinline__ explicit Asker(const TileGemmParams& p)
-        : p(p), units(ceil_div(p.n, ROWS)), stride(gridDim.x * WARPS), unit(threadIdx.x / 32 * gridDim.x + blockIdx.x) {
+        : p(p), n(p.rows.load()), units(ceil_div(n, ROWS)), stride(gridDim.x * WARPS), unit(threadIdx.x / 32 * gridDim.x + blockIdx.x) {
         left = __reduce_or_sync(0xffffffffu, masks(unit));
         bits = masks(unit + stride);
     }
     __device__ __forceinline__ int first(int of) const { return (units - 1 - of) * ROWS; }
     __device__ __forceinline__ uint32_t masks(int of) const {
         const int position = first(of) + int(threadIdx.x % ROWS);
-        return of < units && position < p.n ? __ldg(p.masks + position) : 0;
+        return of < units && position < n ? __ldg(p.masks + position) : 0;
     }
 
     __device__ __forceinline__ Asked ask() {
@@ -162,7 +162,7 @@ __device__ __forceinline__ void fill(const TileGemmParams& p, const Ring& ring, 
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int row = __shfl_sync(0xffffffffu, asked.row, i * ROWS + half * 8 + lane / 4);
-            const Element* source = p.gathered + uint64_t(uint32_t(max(row, 0))) * uint32_t(c_gathered) + channel;
+            const Element* source = p.gathered + uint64_t(uint32_t(max(row, 0))) * uint32_t(p.gathered_pitch) + channel;
 #pragma unroll
             for (int slice = 0; slice < SLICES; ++slice) {
                 const int count = row >= 0 ? c_gathered - channel - slice * SLICE : 0;
@@ -197,16 +197,16 @@ struct Multiplier {
         }
     }
 
-    __device__ __forceinline__ void store(int first) {
+    __device__ __forceinline__ void store(int first, int n) {
         const int c_result = DGRAD ? p.c_in : p.c_out;
         Element* rows[2];
         int numbers[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const int position = first + int(threadIdx.x % 32 / 4) + half * 8;
-            const int row = position < p.n && p.row_of_position ? __ldg(p.row_of_position + position) : position;
-            numbers[half] = position < p.n ? row : -1;
-            rows[half] = position < p.n ? p.result + int64_t(row) * c_result : nullptr;
+            const int row = position < n && p.row_of_position ? __ldg(p.row_of_position + position) : position;
+            numbers[half] = position < n ? row : -1;
+            rows[half] = position < n ? p.result + int64_t(row) * p.result_pitch : nullptr;
         }
         if (!DGRAD && p.epilogue.present) finish_rows<COLS, VEC_Y>(acc, p.epilogue, numbers[0], numbers[1], c_result);
         store_rows<COLS, VEC_Y>(acc, rows[0], rows[1], c_result, p.result_aligned);
@@ -244,7 +244,7 @@ __device__ __forceinline__ void walk(const TileGemmParams& p, char* shared) {
         if (int(words.z) >= asker.units) break;
         if (int(words.x) >= 0) multiplier.multiply(ring, stage, 0, words.x);
         if (OFFSETS > 1 && int(words.y) >= 0) multiplier.multiply(ring, stage, 1, words.y);
-        if (words.w) multiplier.store(asker.first(words.z));
+        if (words.w) multiplier.store(asker.first(words.z), asker.n);
         filling = stage;
         if (++stage == STAGES) stage = 0;
     }

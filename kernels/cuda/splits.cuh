@@ -30,7 +30,7 @@ constexpr int REDUCE_LANES = 32;
 
 // Mirrored by the host.
 struct SplitParams {
-    float* partial;  // (parts, n, c_result), 16-byte aligned
+    float* partial;  // (parts, capacity of n, c_result), 16-byte aligned
     int parts;       // at most MAX_PARTS
 };
 
@@ -39,8 +39,9 @@ struct ReduceSplitsParams {
     const float* partial;        // as above
     Element* result;             // (n, c_result)
     const int* row_of_position;  // (n): where a position's result goes; null: to its own row
-    int n;
-    int c_result;  // a multiple of REDUCE_WIDTH
+    RowCount rows;  // n
+    int c_result;   // a multiple of REDUCE_WIDTH
+    int result_pitch;
     int parts;
     int result_aligned;  // whether rows of the result take writes of REDUCE_WIDTH elements
     Epilogue epilogue;
@@ -69,10 +70,10 @@ extern "C" __global__ void __launch_bounds__(256) reduce_splits(const __grid_con
     using namespace voxtune;
     const int position = blockIdx.x * (256 / REDUCE_LANES) + threadIdx.x / REDUCE_LANES;
     const int column = (blockIdx.y * REDUCE_LANES + threadIdx.x % REDUCE_LANES) * REDUCE_WIDTH;
-    if (position >= p.n || column >= p.c_result) return;
+    if (position >= p.rows.load() || column >= p.c_result) return;
     const int row = p.row_of_position ? __ldg(p.row_of_position + position) : position;
     const float* source = p.partial + int64_t(position) * p.c_result + column;
-    const int64_t a_part = int64_t(p.n) * p.c_result;
+    const int64_t a_part = int64_t(p.rows.capacity) * p.c_result;
     float of[MAX_PARTS][REDUCE_WIDTH];  // all asked for before one is needed
 #pragma unroll
     for (int s = 0; s < MAX_PARTS; ++s) {
@@ -87,9 +88,9 @@ extern "C" __global__ void __launch_bounds__(256) reduce_splits(const __grid_con
     }
     if (!DGRAD && p.epilogue.present) {
 #pragma unroll
-        for (int e = 0; e < REDUCE_WIDTH; ++e) of[0][e] = p.epilogue.apply(of[0][e], row, column + e, p.c_result);
+        for (int e = 0; e < REDUCE_WIDTH; ++e) of[0][e] = p.epilogue.apply(of[0][e], row, column + e);
     }
-    Element* target = p.result + int64_t(row) * p.c_result + column;
+    Element* target = p.result + int64_t(row) * p.result_pitch + column;
     if (REDUCE_WIDTH == 4 && p.result_aligned) {
         *reinterpret_cast<uint2*>(target) = make_uint2(pack(of[0][0], of[0][1 % REDUCE_WIDTH]), pack(of[0][2 % REDUCE_WIDTH], of[0][3 % REDUCE_WIDTH]));
     } else {

@@ -6,10 +6,10 @@
 //                                                              a submanifold convolution read backwards (`mirror`)
 //
 // Layouts: as in mask_gemm.cu. gathered (rows, c_gathered), weights (volume, c_in, c_out), result
-// (n, c_result), row-major and densely packed, channels in multiples of eight, any base address.
-// table (volume, table_pitch), padded with -1 to a multiple of 256 positions; masks (n,
-// MASK_WORDS); row_of_position (n) or null. weights_map describes weights as (c_out, c_in, volume),
-// a box of it being a panel of B.
+// (n, c_result), row-major, channels in multiples of eight, any base address; rows of gathered and
+// result lie a pitch apart, weights are dense. table (volume, table_pitch), padded with -1 to a
+// multiple of 256 positions; masks (n, MASK_WORDS); row_of_position (n) or null. weights_map
+// describes weights as (c_out, c_in, volume), a box of it being a panel of B.
 //
 // A block stays on its SM and takes tiles of ROWS positions x COLS result channels from a counter.
 // One warpgroup gathers, GROUPS warpgroups multiply; they meet only at the barriers of a ring of
@@ -28,7 +28,7 @@
 //   empty[stage] when all products that read it are complete.
 // * A stage's first word names its tile and says whether the tile ends there; a negative one ends
 //   the block.
-// * `scheduler` is zero between launches; launches of one loaded instance must not overlap.
+// * The scheduler's counters are zero between launches; launches that share them must not overlap.
 // * Channels past c_gathered meet weights that are zeros, and are zeros themselves (0 * stale NaN
 //   is NaN).
 // * Every row of the result is written, with the epilogue of zeros where a row has no pair. Sums
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     }
     if (threadIdx.x < 32) store_word(shared_address(shared) + ZEROS_AT + threadIdx.x * 4, 0);
     __syncthreads();
-    const Tiles tiles(p.n, DGRAD ? p.c_in : p.c_out, parts);
+    const Tiles tiles(p.rows.load(), DGRAD ? p.c_in : p.c_out, parts);
     if (threadIdx.x < GATHER_THREADS) {
         warpgroup_reg_dealloc<GATHER_REGISTERS>();
         // A row of 256 bytes and more is all needed soon: its other blocks of channels are the next

@@ -70,7 +70,7 @@ struct Gatherer {
     // This warp's present rows of one block of channels.
     __device__ __forceinline__ void copy_rows(const int (&rows)[ROW_NUMBERS], uint32_t slot, int channel) const {
         const int first = channel + lane % CHUNKS_A * 8;
-        const uint32_t row_bytes = c_gathered * 2;
+        const uint32_t row_bytes = p.gathered_pitch * 2;
         const char* source = reinterpret_cast<const char*>(p.gathered + first);
 #pragma unroll
         for (int pass = 0; pass < PASSES_A; ++pass) {
@@ -189,7 +189,7 @@ struct Gatherer {
         // The next tile is claimed when the last batch of this one is asked for, so that nobody
         // waits for it, and no earlier, since a tile claimed early is one that an idle block does
         // not get.
-        claim_tile(threadIdx.x == 0 && offsets.empty() && tile < tiles.total && are_more, claimed);
+        claim_tile(p.scheduler, threadIdx.x == 0 && offsets.empty() && tile < tiles.total && are_more, claimed);
     }
 
     // Gathers a stage's offsets of a batch and moves the others up.
@@ -227,7 +227,7 @@ struct Gatherer {
     __device__ __forceinline__ void run() {
         int tile = blockIdx.x;
         Masks masks;
-        masks.load(p, tiles.first_row(tile));
+        masks.load(p, tiles.n, tile < tiles.total ? tiles.first_row(tile) : tiles.n);
         Offsets offsets = offsets_of(masks, tile);
         Batch next;
         ask(next, offsets, tile);
@@ -238,7 +238,7 @@ struct Gatherer {
             int following = tile;
             if (last) {
                 following = next_tile();
-                masks.load(p, following < tiles.total ? tiles.first_row(following) : p.n);
+                masks.load(p, tiles.n, following < tiles.total ? tiles.first_row(following) : tiles.n);
             } else {
                 ask(next, offsets, tile);
             }
@@ -253,7 +253,7 @@ struct Gatherer {
             tile = following;
         }
         gather_nothing(-1);
-        if (threadIdx.x == 0) claim_no_more();
+        if (threadIdx.x == 0) claim_no_more(p.scheduler);
     }
 };
 

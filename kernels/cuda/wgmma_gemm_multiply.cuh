@@ -135,7 +135,7 @@ struct Multiplier {
         for (int m = 0; m < FRAGS_M; ++m) {
             if (SPLIT) break;  // parts are stored by position
             const int position = first + m * 64;
-            rows[m] = position >= p.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
+            rows[m] = position >= tiles.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
         }
         clear(acc[0]);
         if constexpr (FRAGS_M > 1) clear(acc[1]);
@@ -170,7 +170,7 @@ struct Multiplier {
         int word, rows[FRAGS_M];
         while ((word = wait_stage()) >= 0) {
             const int column = multiply_tile(word, rows), tile = word >> 1;
-            float* own = partial + int64_t(tiles.part(tile)) * p.n * (DGRAD ? p.c_in : p.c_out);
+            float* own = partial + int64_t(tiles.part(tile)) * p.rows.capacity * (DGRAD ? p.c_in : p.c_out);
             const int line = tiles.first_row(tile) + group * FRAGS_M * 64 + warp * 16;
             store_partial(acc[0], own, line, column);
             if constexpr (FRAGS_M > 1) store_partial(acc[1], own, line + 64, column);

@@ -48,7 +48,7 @@ __device__ __forceinline__ void Multiplier::store(const float (&sums)[COLS / 2],
             const int item = i * 32 + lane, line = item / (STRIP / 8), along = item % (STRIP / 8) * 8;
             const int row = __shfl_sync(0xffffffffu, own_row, line), c = column + first + along;
             if (row < 0 || c >= c_result) continue;
-            Element* target = p.result + int64_t(row) * c_result + c;
+            Element* target = p.result + int64_t(row) * p.result_pitch + c;
             const Element* source = staged + line * STRIP_PITCH + along;
             if (p.result_aligned) {
                 *reinterpret_cast<uint4*>(target) = *reinterpret_cast<const uint4*>(source);
@@ -69,8 +69,8 @@ __device__ __forceinline__ void Multiplier::store_partial(const float (&sums)[CO
 #pragma unroll
     for (int f = 0; f < COLS / 8; ++f) {
         if (column + f * 8 >= c_result) continue;
-        if (upper < p.n) *reinterpret_cast<float2*>(target + f * 8) = make_float2(sums[f * 4], sums[f * 4 + 1]);
-        if (lower < p.n) *reinterpret_cast<float2*>(target + f * 8 + int64_t(8) * c_result) = make_float2(sums[f * 4 + 2], sums[f * 4 + 3]);
+        if (upper < tiles.n) *reinterpret_cast<float2*>(target + f * 8) = make_float2(sums[f * 4], sums[f * 4 + 1]);
+        if (lower < tiles.n) *reinterpret_cast<float2*>(target + f * 8 + int64_t(8) * c_result) = make_float2(sums[f * 4 + 2], sums[f * 4 + 3]);
     }
 }
 
@@ -97,8 +97,8 @@ __device__ __forceinline__ void Multiplier::finish(const int (&rows)[FRAGS_M], i
         const int own_row = part < PARTS ? rows[0] : rows[FRAGS_M - 1];
         const auto row_of = [&](int line) { return __shfl_sync(0xffffffffu, own_row, line); };
         const auto channel_of = [&](int along) { return column + part % PARTS * PART + along; };
-        if (aligned) store_finished<4, PART_AHEAD, 16, PART, PART_PITCH, 32>(p.epilogue, staged, lane, p.result, p.c_out, channel_of, row_of);
-        else store_finished<1, 1, 16, PART, PART_PITCH, 32>(p.epilogue, staged, lane, p.result, p.c_out, channel_of, row_of);
+        if (aligned) store_finished<4, PART_AHEAD, 16, PART, PART_PITCH, 32>(p.epilogue, staged, lane, p.result, p.result_pitch, p.c_out, channel_of, row_of);
+        else store_finished<1, 1, 16, PART, PART_PITCH, 32>(p.epilogue, staged, lane, p.result, p.result_pitch, p.c_out, channel_of, row_of);
     }
 }
 

@@ -8,8 +8,8 @@
 //
 // Invariants
 // * `scheduler` is {tiles taken past the first of each block, blocks done} and zero between
-//   launches: the last block resets it. Launches of one loaded instance must not overlap; a
-//   device's launches are all on one stream.
+//   launches: the last block resets it. Launches that share a scheduler must not overlap: it
+//   belongs to the execution context, whose launches are in one stream.
 // * Offsets are taken in ascending order: sums run in a fixed order, whichever block takes a tile.
 //
 // Architecture: sm_80 and later.
@@ -26,8 +26,8 @@ namespace voxtune {
 // last rows start first: an order by masks puts the rows with most offsets last. Parts of a tile
 // are tiles, too.
 struct Tiles {
-    int total, columns, parts;
-    __device__ __forceinline__ Tiles(int n, int c_result, int parts) : columns(ceil_div(c_result, COLS)), parts(parts) {
+    int n, total, columns, parts;
+    __device__ __forceinline__ Tiles(int n, int c_result, int parts) : n(n), columns(ceil_div(c_result, COLS)), parts(parts) {
         total = ceil_div(n, ROWS) * columns * parts;
     }
     __device__ __forceinline__ int first_row(int tile) const { return (total - 1 - tile) / (columns * parts) * ROWS; }
@@ -37,22 +37,20 @@ struct Tiles {
 
 // ---- who takes which ----------------------------------------------------------------------------
 
-__device__ int scheduler[2];
-
 // Asks for a tile that nobody has taken: `claimed` becomes its number less the number of blocks,
 // where `mine` says so. A predicate and not a branch, behind which the compiler would no longer
 // know that a warp's lanes are together.
-__device__ __forceinline__ void claim_tile(bool mine, int& claimed) {
+__device__ __forceinline__ void claim_tile(int* scheduler, bool mine, int& claimed) {
     asm volatile(
         "{\n.reg .pred mine;\nsetp.ne.s32 mine, %2, 0;\n"
         "@mine atom.relaxed.gpu.global.add.s32 %0, [%1], 1;\n}\n"
         : "+r"(claimed)
-        : "l"(&scheduler[0]), "r"(int(mine))
+        : "l"(scheduler), "r"(int(mine))
         : "memory");
 }
 __device__ __forceinline__ int claimed_tile(int claimed) { return gridDim.x + claimed; }
 // The block's last word, by one thread.
-__device__ __forceinline__ void claim_no_more() {
+__device__ __forceinline__ void claim_no_more(int* scheduler) {
     if (atomicAdd(&scheduler[1], 1) == int(gridDim.x) - 1) scheduler[0] = scheduler[1] = 0;
 }
 
@@ -63,12 +61,12 @@ __device__ __forceinline__ void claim_no_more() {
 struct Masks {
     uint32_t bits[MASK_WORDS][ROWS / 32];
 
-    __device__ __forceinline__ void load(const TileGemmParams& p, int first) {
+    __device__ __forceinline__ void load(const TileGemmParams& p, int n, int first) {
 #pragma unroll
         for (int i = 0; i < ROWS / 32; ++i) {
             const int row = first + i * 32 + int(threadIdx.x % 32);
 #pragma unroll
-            for (int w = 0; w < MASK_WORDS; ++w) bits[w][i] = row < p.n ? __ldg(p.masks + int64_t(row) * MASK_WORDS + w) : 0;
+            for (int w = 0; w < MASK_WORDS; ++w) bits[w][i] = row < n ? __ldg(p.masks + int64_t(row) * MASK_WORDS + w) : 0;
         }
     }
 };

@@ -2,7 +2,7 @@
 //
 //   dw[k] = sum over the pairs (i, o) of offset k of  x[i]^T * g[o]
 //
-// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major and densely packed, channels in
+// Layouts: x (rows_in, c_in), g (rows_out, c_out), row-major, rows a pitch apart, channels in
 // multiples of eight, any base address; partial (units, c_in, c_out) float32, added up by
 // reduce_partials of pair_units.cuh in a fixed order.
 //
@@ -127,10 +127,10 @@ struct Gatherer {
         uint32_t place;  // of this lane's first copy, in the operand's part of a stage
         int left;        // channels of the tensor from this lane's chunk on
 
-        __device__ __forceinline__ Rows(const Element* base, int channels, int first, uint32_t part) {
+        __device__ __forceinline__ Rows(const Element* base, int channels, int pitch, int first, uint32_t part) {
             const int lane = threadIdx.x % 32, chunk = lane % Operand::CHUNKS;
             corner = reinterpret_cast<const char*>(base + first + chunk * 8);
-            row_bytes = channels * 2;
+            row_bytes = pitch * 2;
             place = part + Operand::Lines::at(threadIdx.x / 32 * LINES_A_WARP + lane / Operand::CHUNKS, chunk);
             left = channels - first - chunk * 8;
             pin(corner);
@@ -172,7 +172,8 @@ struct Gatherer {
     int asked[AHEAD];    // row numbers of the next steps
 
     __device__ __forceinline__ Gatherer(const PairGemmParams& p, const Share& share, const char* shared)
-        : share(share), ring(shared), x(p.x, p.c_in, share.first_in, 0), g(p.g, p.c_out, share.first_out, A::BYTES) {
+        : share(share), ring(shared), x(p.x, p.c_in, p.x_pitch, share.first_in, 0),
+          g(p.g, p.c_out, p.g_pitch, share.first_out, A::BYTES) {
         const int lane = threadIdx.x % 32;
         const int pair = share.first + threadIdx.x / 32 * LINES_A_WARP + lane % LINES_A_WARP;
         numbers = (lane < LINES_A_WARP ? p.in_rows : p.out_rows) + pair;
