@@ -14,8 +14,8 @@
 // Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; ROWS, COLS, DEPTH, TM;
 // MASK_WORDS (forward, dgrad); VEC_A, VEC_B: elements of one load of the gathered rows (x in wgrad)
 // and of the weights (g in wgrad): 4, 2 or 1.
-#include "epilogue.cuh"
 #include "pair_units.cuh"
+#include "tile_gemm.cuh"
 
 using namespace voxtune;
 
@@ -48,29 +48,11 @@ __device__ __forceinline__ void load(float (&out)[VEC], const Element* source, b
 
 #if DIRECTION != 2
 
-struct ImplicitGemmParams {
-    const Element* gathered;
-    const Element* weights;
-    Element* result;
-    const int* table;
-    const uint32_t* masks;
-    int64_t table_pitch;
-    RowCount rows;  // n
-    int gathered_pitch;
-    int result_pitch;
-    int c_in;
-    int c_out;
-    int volume;
-    int mirror;
-    int copies_aligned;
-    Epilogue epilogue;  // of forward alone
-};
-
 constexpr int A_PITCH = DEPTH + 4;  // floats; distinct bank groups for the rows that a warp reads together
 constexpr int A_LOADS = ceil_div(ROWS * DEPTH / VEC_A, THREADS);
 constexpr int B_LOADS = ceil_div(DEPTH * COLS / VEC_B, THREADS);
 
-extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid_constant__ ImplicitGemmParams p) {
+extern "C" __global__ void __launch_bounds__(THREADS) implicit_gemm(const __grid_constant__ TileGemmParams p) {
     __shared__ alignas(16) float a_tile[2][ROWS][A_PITCH];
     __shared__ alignas(16) float b_tile[2][DEPTH][COLS];
     __shared__ uint32_t united[MASK_WORDS];

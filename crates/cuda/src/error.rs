@@ -68,6 +68,31 @@ pub enum CudaError {
     /// A capture that the driver has no graph of.
     #[error("the graph capture gave no graph: begin and end it by one call of `capture` alone")]
     NothingCaptured,
+    /// Code that takes other parameters than this program passes.
+    #[error(
+        "{kernel} takes parameters of {found:?} bytes, this program passes {expected:?}: its code is \
+         of another version; compile it again, or remove the folder that VOXTUNE_KERNELS names"
+    )]
+    ParameterSize {
+        /// The kernel.
+        kernel: &'static str,
+        /// Bytes of each parameter that the host passes.
+        expected: Vec<usize>,
+        /// Bytes of each parameter that the kernel takes.
+        found: Vec<usize>,
+    },
+    /// Rows that lie closer than they are long, or a pitch where rows must be dense.
+    #[error(
+        "{what}: expected rows at least {channels} elements apart, or dense, found a pitch of {found}"
+    )]
+    Pitch {
+        /// Which operand.
+        what: &'static str,
+        /// Elements of a row.
+        channels: usize,
+        /// Elements from one row's start to the next.
+        found: usize,
+    },
     /// An epilogue where nothing is to follow.
     #[error("an epilogue belongs to a forward product: found one with {direction}; apply it apart")]
     EpilogueOfGradient {

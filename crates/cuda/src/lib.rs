@@ -22,11 +22,11 @@
 //! This is one of two crates with `unsafe` code: calls of the driver, of cuBLAS, and launches,
 //! whose arguments no compiler checks. Each such place says why it holds.
 
-mod algo;
 mod buffer;
 pub mod cuda_toolkit;
 mod device;
 mod error;
+mod families;
 mod gate;
 mod graph;
 mod instance;
@@ -37,14 +37,15 @@ mod noise;
 mod timer;
 mod toolchain;
 mod verify;
+mod workspace;
 
-pub use algo::{
-    Algorithm, Cublas, Epilogue, Operands, Prepared, algorithm, algorithms, default_algorithm,
-    fallback_algorithm,
-};
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
+pub use families::{
+    Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
+    default_algorithm, fallback_algorithm,
+};
 pub use gate::Gate;
 pub use graph::Graph;
 pub use instance::Instance;
@@ -53,3 +54,4 @@ pub use noise::{Noise, NoiseFill};
 pub use timer::{CacheFlush, EventTimer, Probe};
 pub use toolchain::{Code, Compiled, Progress, Toolchain, find_compiled, source_hash};
 pub use verify::{Verifier, result_dtype};
+pub use workspace::Workspace;

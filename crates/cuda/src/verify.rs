@@ -2,10 +2,10 @@
 
 use voxtune_types::{DType, Direction, Operation};
 
-use crate::algo::{Epilogue, Operands};
 use crate::buffer::{DeviceBuffer, DeviceSlice};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
+use crate::families::{Epilogue, Matrix, Operands};
 use crate::map::{DeviceKernelMap, RowOrder};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments, block_count};
 use crate::toolchain::Compiled;
@@ -73,7 +73,7 @@ impl Verifier {
         second: DeviceSlice<'_>,
     ) -> Result<DeviceBuffer> {
         let [first_bytes, second_bytes, result_bytes] =
-            Operands::bytes(op, map.n_in(), map.n_out());
+            Operands::dense_bytes(op, map.n_in(), map.n_out());
         for (what, expected, slice) in [
             ("the first operand", first_bytes, first),
             ("the second operand", second_bytes, second),
@@ -110,7 +110,7 @@ impl Verifier {
         (c_gathered, c_result): (u32, u32),
         target: u64,
     ) -> Result<()> {
-        let (rows, mirror) = crate::algo::row_map(op.direction, map)?;
+        let (rows, mirror) = crate::families::row_map(op.direction, map)?;
         let natural = map.ordered(rows, RowOrder::Natural)?;
         let (table, pitch) =
             (natural.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
@@ -186,6 +186,9 @@ impl Verifier {
     ) -> Result<()> {
         let (length, channels) = (reference.len_bytes() / 8, op.c_out as usize);
         epilogue.check(op, length / channels)?;
+        if let Some(pitch) = epilogue.residual.map(Matrix::pitch).filter(|it| *it != channels) {
+            return Err(CudaError::Pitch { what: "the residual", channels, found: pitch });
+        }
         if length == 0 || epilogue.is_empty() {
             return Ok(());
         }

@@ -163,7 +163,7 @@ impl<'a> Epilogue<'a> {
         Ok(voxtune_cuda::Epilogue {
             scale: self.scale.as_deref().map(Tensor::cuda).transpose()?,
             bias: self.bias.as_deref().map(Tensor::cuda).transpose()?,
-            residual: self.residual.map(Tensor::cuda).transpose()?,
+            residual: self.residual.map(Tensor::cuda_matrix).transpose()?,
             relu: self.relu,
         })
     }

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
-use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut};
+use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut, Matrix, MatrixMut};
 use voxtune_types::DType;
 
 use crate::noise::value;
@@ -309,6 +309,15 @@ impl Tensor {
             Storage::Host(_) => Err(absent),
             Storage::Cuda(buffer) => buffer.as_ref().get(0..self.len_bytes()).ok_or(absent),
         }
+    }
+
+    pub(crate) fn cuda_matrix(&self) -> Result<Matrix<'_>, CudaError> {
+        Ok(Matrix::new(self.cuda()?, self.channels))
+    }
+
+    pub(crate) fn cuda_matrix_mut(&mut self) -> Result<MatrixMut<'_>, CudaError> {
+        let pitch = self.channels;
+        Ok(MatrixMut::new(self.cuda_mut()?, pitch))
     }
 
     pub(crate) fn cuda_mut(&mut self) -> Result<DeviceSliceMut<'_>, CudaError> {

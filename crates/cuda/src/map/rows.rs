@@ -15,7 +15,10 @@ use crate::module::{Grid, arguments};
 /// Rows with, for each offset, the row that they gather.
 #[derive(Debug)]
 pub(crate) struct RowMap {
+    /// How many there are, or as many as there may be where `counted` says how many there are.
     pub(crate) rows: usize,
+    /// One int32 in device memory: the number of rows.
+    counted: Option<Arc<DeviceBuffer>>,
     /// In natural order.
     pub(crate) masks: DeviceBuffer,
     lookup: Lookup,
@@ -67,7 +70,8 @@ impl OrderedRows {
 impl RowMap {
     pub(super) fn new(lookup: Lookup, masks: DeviceBuffer) -> Self {
         let (natural, sorted, global) = <_>::default();
-        Self { rows: lookup.own().rows(), masks, lookup, natural, sorted, global }
+        let (rows, counted) = (lookup.own().rows(), None);
+        Self { rows, counted, masks, lookup, natural, sorted, global }
     }
 
     const fn slot(&self, order: RowOrder) -> &Lazy<OrderedRows> {
@@ -87,6 +91,11 @@ impl RowMap {
             Lookup::Within { window, .. } => window.volume(),
             Lookup::Across(across) => across.steps.volume(),
         }
+    }
+
+    /// Address of the number of rows in device memory; 0 where the host knows it.
+    pub(crate) fn counted_address(&self) -> u64 {
+        self.counted.as_deref().map_or(0, |count| count.as_ref().address())
     }
 
     /// Address of the pairs of each offset, which are the same from either side.

@@ -16,8 +16,8 @@
 //!
 //! Rates are measured and documented in [`Rates`]; each family adds the few [`Constants`] that
 //! arithmetic does not give. A new family describes its tile as a `RowTile` or a `PairTile` and is
-//! listed in [`Algorithm::work`] and [`Algorithm::cost_constants`]; until then it has no modelled
-//! time, and is never left out for its cost.
+//! named by its variants with the constants; without, it has no modelled time, and is never left
+//! out for its cost.
 
 mod constants;
 mod offsets;
@@ -40,7 +40,7 @@ pub(crate) use pair_tile::PairTile;
 pub(crate) use row_tile::RowTile;
 pub(crate) use work::Unit;
 
-use crate::algo::Algorithm;
+use crate::families::Algorithm;
 
 /// Rows and pairs of a kernel map: what a cost follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

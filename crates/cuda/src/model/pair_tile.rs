@@ -48,7 +48,7 @@ impl PairTile {
         let gathered = pairs * f64::from(op.c_in + op.c_out) * bytes;
         let missed = (1.0 - rates.cache_bytes / both.max(1.0)).max(0.0);
         let volume = op.kernel.volume() as f64;
-        let in_work = f64::from(self.resident) * rates.multiprocessors / tiles;
+        let in_work = f64::from(self.resident) * rates.sms / tiles;
         let offsets_in_work = (in_work / (units / volume)).clamp(1.0, volume);
         let reread = missed * (gathered - both).max(0.0);
         let products = 2.0 * f64::from(self.rows * self.depth) * f64::from(self.cols);

@@ -2,19 +2,18 @@
 
 use voxtune_types::ComputeCapability;
 
-/// Rates of a device, those of a multiprocessor unless something else is said.
+/// Rates of a device, per SM unless something else is said.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Multiprocessors.
-    pub multiprocessors: f64,
+    /// Streaming multiprocessors (SMs).
+    pub sms: f64,
     /// Clock under load, in cycles a nanosecond.
     pub clock_ghz: f64,
     /// What the whole device reads and writes in its memory. Bytes a nanosecond.
     pub memory_bytes_ns: f64,
-    /// What a multiprocessor gets from the second-level cache while all others read too. Bytes a
-    /// nanosecond.
+    /// What an SM gets from L2 while all others read too. Bytes a nanosecond.
     pub cache_bytes_ns: f64,
-    /// Working set that the second-level cache holds without losing rate. Bytes.
+    /// Working set that L2 holds without losing rate. Bytes.
     pub cache_bytes: f64,
     /// Shared memory's bytes a cycle.
     pub shared_bytes_clock: f64,
@@ -34,10 +33,10 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Multiprocessors of the part of a compute capability that rates are those of, for where no
-    /// device is at hand: A100, A40, L40, H100 (SXM), B200, RTX PRO 6000. From NVIDIA's data sheets.
+    /// SMs of the part of a compute capability that rates are those of, for where no device is at
+    /// hand: A100, A40, L40, H100 (SXM), B200, RTX PRO 6000. From NVIDIA's data sheets.
     #[must_use]
-    pub const fn usual_multiprocessors(capability: ComputeCapability) -> u32 {
+    pub const fn usual_sms(capability: ComputeCapability) -> u32 {
         match (capability.major, capability.minor) {
             (8, 0) => 108,
             (8, 9) => 142,
@@ -48,16 +47,16 @@ impl Rates {
         }
     }
 
-    /// The rates of a compute capability with so many multiprocessors.
+    /// The rates of a compute capability with so many SMs.
     ///
-    /// Those of 9.0 were measured on an H100 (SXM, 132 multiprocessors): copies at 3.01 TB/s, reads
-    /// of the second-level cache at 7.4 TB/s until 40 MB, 2,600 operations a cycle by `mma.sync`
+    /// Those of 9.0 were measured on an H100 (SXM, 132 SMs): copies at 3.01 TB/s, reads
+    /// of L2 at 7.4 TB/s until 40 MB, 2,600 operations a cycle by `mma.sync`
     /// with operands from shared memory and 4,096 by `wgmma`, 128 bytes a cycle of shared memory.
     /// Others: NVIDIA's architecture whitepapers, of the largest part of each.
     #[must_use]
-    pub fn of(capability: ComputeCapability, multiprocessors: u32) -> Self {
+    pub fn of(capability: ComputeCapability, sms: u32) -> Self {
         let h100 = Self {
-            multiprocessors: f64::from(multiprocessors.max(1)),
+            sms: f64::from(sms.max(1)),
             clock_ghz: 1.9,
             memory_bytes_ns: 3000.0,
             cache_bytes_ns: 56.0,

@@ -5,7 +5,7 @@ use voxtune_types::{Direction, Operation};
 use super::offsets::Masks;
 use super::work::{Tiles, Unit, Work};
 use super::{MapSize, Rates};
-use crate::algo::channels;
+use crate::families::channels;
 use crate::map::RowOrder;
 
 /// Geometry of a family whose blocks own result rows × result channels, and step over the offsets that
@@ -108,9 +108,7 @@ impl RowTile {
         let partial = results * f64::from(self.splits) * SUM_BYTES;
         let cached = partial.min(rates.cache_bytes);
         let passed = 2.0 * (partial - cached) + results * bytes;
-        REDUCE_NS
-            + cached / (rates.cache_bytes_ns * rates.multiprocessors)
-            + passed / rates.memory_bytes_ns
+        REDUCE_NS + cached / (rates.cache_bytes_ns * rates.sms) + passed / rates.memory_bytes_ns
     }
 
     /// What gathering brings from memory. A global order finds a row again only if the features stay
@@ -135,7 +133,7 @@ mod tests {
     use voxtune_types::{AlgoId, ComputeCapability, DType, KernelSize};
 
     use super::*;
-    use crate::algo::algorithm;
+    use crate::families::algorithm;
 
     #[test]
     fn two_offsets_a_step_are_the_same_work_in_half_the_steps() {

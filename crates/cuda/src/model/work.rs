@@ -102,7 +102,7 @@ impl Work {
 
 impl Tiles {
     fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
-        let a_multiprocessor = self.blocks / rates.multiprocessors;
+        let a_multiprocessor = self.blocks / rates.sms;
         let together = a_multiprocessor.clamp(1.0, self.resident);
         let warp_copies = self.copies / 32.0;
         let busiest_ns =

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use voxtune_cuda::Algorithm;
+use voxtune_cuda::model::Rates;
 use voxtune_pointcloud::Generator;
-use voxtune_types::{DType, Direction, KernelSize, Operation};
+use voxtune_types::{ComputeCapability, DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::Fill;
@@ -28,9 +29,12 @@ pub(super) fn admits(op: &Operation, algorithm: &Algorithm) -> bool {
     if even { algorithm.applies(op) } else { has_a_chance(op, algorithm) }
 }
 
-/// Whether a race of few rows or of many has it: splits are for few.
+/// Whether a race of few rows or of many on the usual Hopper has it: splits are for few. What is
+/// checked does not depend on the device at hand.
 pub(super) fn has_a_chance(op: &Operation, algorithm: &Algorithm) -> bool {
-    [1_000, 5_000, 100_000].into_iter().any(|rows| algorithm.in_auto_pool(op, rows))
+    let capability = ComputeCapability { major: 9, minor: 0 };
+    let rates = Rates::of(capability, Rates::usual_sms(capability));
+    [1_000, 5_000, 100_000].into_iter().any(|rows| algorithm.in_auto_pool(op, rows, &rates))
 }
 
 impl fmt::Display for Case {

@@ -4,8 +4,8 @@ use half::{bf16, f16};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use voxtune_cuda::{
-    CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, Epilogue, MapCounts, Operands, Result,
-    result_dtype,
+    CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, Epilogue, MapCounts, Matrix, MatrixMut,
+    Operands, Result, result_dtype,
 };
 use voxtune_types::{DType, Direction, Operation};
 
@@ -164,12 +164,14 @@ pub(super) struct Product {
     pub(super) first: CheckTensor,
     pub(super) second: CheckTensor,
     result: CheckTensor,
+    /// Channels of first, second and result.
+    pitches: [usize; 3],
 }
 
 impl Product {
     /// Elements of first, second and result.
     pub(super) fn lengths(op: &Operation, counts: &MapCounts) -> [usize; 3] {
-        let [first, second, result] = Operands::expected_bytes(op, counts);
+        let [first, second, result] = Operands::dense_bytes(op, counts.n_in, counts.n_out);
         let element = op.dtype.bytes();
         [first / element, second / element, result / result_dtype(op).bytes()]
     }
@@ -199,7 +201,13 @@ impl Product {
             }
         };
         let result = CheckTensor::poisoned(device, result_dtype(op), result, shift)?;
-        Ok(Self { first, second, result })
+        let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+        let pitches = match op.direction {
+            Direction::Forward => [c_in, c_out, c_out],
+            Direction::Dgrad => [c_out, c_out, c_in],
+            Direction::Wgrad => [c_in, c_out, c_out],
+        };
+        Ok(Self { first, second, result, pitches })
     }
 
     /// Runs something on the operands, with a result in which a forgotten element shows.
@@ -218,7 +226,13 @@ impl Product {
         let range = self.result.shift_bytes..self.result.shift_bytes + self.result.len_bytes;
         let mut whole = self.result.buffer.as_mut();
         let result = whole.get(range).expect("the tensor lies in its buffer");
-        run(&mut Operands { first, second, result, epilogue })
+        let [first_pitch, second_pitch, result_pitch] = self.pitches;
+        run(&mut Operands {
+            first: Matrix::new(first, first_pitch),
+            second: Matrix::new(second, second_pitch),
+            result: MatrixMut::new(result, result_pitch),
+            epilogue,
+        })
     }
 
     /// The result.

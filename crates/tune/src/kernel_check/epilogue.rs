@@ -1,7 +1,7 @@
 //! Forward products with an epilogue: every combination of parts.
 
 use voxtune_cpu::{Epilogue as HostEpilogue, HostBuffer, KernelMap, reference};
-use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Epilogue};
+use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Epilogue, Matrix, Workspace};
 use voxtune_pointcloud::Generator;
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
@@ -52,11 +52,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn some(&self, bits: u32) -> Epilogue<'_> {
+    fn some(&self, bits: u32, channels: usize) -> Epilogue<'_> {
         Epilogue {
             scale: (bits & 1 != 0).then(|| self.scale.get()),
             bias: (bits & 2 != 0).then(|| self.bias.get()),
-            residual: (bits & 4 != 0).then(|| self.residual.get()),
+            residual: (bits & 4 != 0).then(|| Matrix::new(self.residual.get(), channels)),
             relu: bits & 8 != 0,
         }
     }
@@ -121,7 +121,7 @@ impl Checker<'_> {
         let device = self.kernels.device();
         let mut product = Product::new(device, op, map.counts()?, *fill, *shift, 21)?;
         for bits in 0..COMBINATIONS {
-            let epilogue = parts.some(bits);
+            let epilogue = parts.some(bits, op.c_out as usize);
             let (first, second) = (product.first.get(), product.second.get());
             let verifier = self.verifier(op.dtype)?;
             let mut expected = verifier.reference(op, map, first, second)?;
@@ -154,8 +154,9 @@ impl Checker<'_> {
         let Question { op, map, .. } = question;
         let prepared = self.kernels.prepare(algorithm, op)?;
         let bytes = algorithm.workspace_bytes(op, map.counts()?);
-        let mut workspace = DeviceBuffer::alloc(self.kernels.device(), bytes)?;
-        workspace.fill(0xff)?;
+        let mut workspace = Workspace::new(self.kernels.device())?;
+        workspace.reserve(bytes)?;
+        workspace.fill_scratch(0xff)?;
         product
             .run_finished(epilogue, |operands| prepared.launch(map, operands, &mut workspace))?;
         Ok(self.verifier(op.dtype)?.worst_error(op, product.result(), expected)?)
@@ -195,7 +196,7 @@ impl Checker<'_> {
                 let verifier = self.verifier(dtype)?;
                 let (first, second) = (product.first.get(), product.second.get());
                 let mut found = verifier.reference(&op, &map, first, second)?;
-                verifier.finish(&op, &mut found, &parts.some(bits))?;
+                verifier.finish(&op, &mut found, &parts.some(bits, op.c_out as usize))?;
                 let worst = distance(&found.download(0, result)?, &expected);
                 findings.checked += 1;
                 if worst.is_nan() || worst > TOLERANCE {

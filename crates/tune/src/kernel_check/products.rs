@@ -1,6 +1,6 @@
 //! Every algorithm against float64: on adversarial shapes, and on clouds as users have them.
 
-use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Prepared, algorithms};
+use voxtune_cuda::{Algorithm, DeviceKernelMap, Prepared, Workspace, algorithms};
 use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 use super::cases::{Case, admits};
@@ -170,8 +170,9 @@ impl Checker<'_> {
             return Err(CheckError::SharedMemory { promised, compiled: compiled as usize });
         }
         let bytes = algorithm.workspace_bytes(op, map.counts()?);
-        let mut workspace = DeviceBuffer::alloc(self.kernels.device(), bytes)?;
-        workspace.fill(0xff)?;
+        let mut workspace = Workspace::new(self.kernels.device())?;
+        workspace.reserve(bytes)?;
+        workspace.fill_scratch(0xff)?;
         product.run(|operands| prepared.launch(map, operands, &mut workspace))?;
         Ok(())
     }

@@ -133,7 +133,7 @@ mod tests {
         let ours = || algorithms().iter().filter(|algorithm| !algorithm.requires_cublas());
         let families: BTreeSet<&str> = ours().map(|algorithm| algorithm.id().family()).collect();
         let repeated: BTreeSet<&str> = ours()
-            .filter(|one| usual().iter().any(|op| one.in_auto_pool(op, 100_000)))
+            .filter(|one| usual().iter().any(|op| has_a_chance(op, one)))
             .map(|algorithm| algorithm.id().family())
             .collect();
         assert_eq!(repeated, families);
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn long_sums_are_those_that_are_continued() {
         let op = long_sums();
-        let pool = algorithms().iter().filter(|one| one.in_auto_pool(&op, 100_000));
+        let pool = algorithms().iter().filter(|one| has_a_chance(&op, one));
         let ids: Vec<&str> = pool.map(|one| one.id().as_str()).collect();
         let continued = |id: &&str| id.starts_with("wgmma_wgrad:") && id.ends_with(":split=396");
         assert!(ids.iter().any(continued), "{ids:?}");

@@ -26,7 +26,7 @@ pub struct Modelled {
 /// the usual device of an architecture, those first that save most.
 #[must_use]
 pub fn modelled(capability: ComputeCapability) -> Vec<Modelled> {
-    let units = Rates::usual_multiprocessors(capability);
+    let units = Rates::usual_sms(capability);
     let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
     let registry = Registry::of_device(&device);
     let mut kernels: BTreeMap<Instance, (usize, f64)> = BTreeMap::new();

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use voxtune_cuda::{
-    Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
-    EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe,
-    StridedMapBuilder, Verifier,
+    Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceKernelMap, EventTimer,
+    Gate, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, StridedMapBuilder, Verifier,
+    Workspace,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
 
@@ -22,9 +22,7 @@ pub(crate) struct CudaBackend {
     map_builder: OnceLock<MapBuilder>,
     strided_builder: OnceLock<StridedMapBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
-    workspace: Mutex<DeviceBuffer>,
-    /// Workspaces that grew out of use, and that graphs may read and write.
-    retired: Mutex<Vec<DeviceBuffer>>,
+    workspace: Mutex<Workspace>,
     stopwatch: Mutex<Option<Stopwatch>>,
     verifiers: Mutex<HashMap<DType, Arc<Verifier>>>,
     noise_fill: OnceLock<NoiseFill>,
@@ -65,7 +63,7 @@ impl CudaBackend {
             return Err(CudaError::DriverTooOld { found, needed });
         }
         let cublas = Cublas::new(&device).ok().map(Arc::new);
-        let workspace = Mutex::new(DeviceBuffer::alloc(&device, 0)?);
+        let workspace = Mutex::new(Workspace::new(&device)?);
         Ok(Self {
             device,
             store,
@@ -74,7 +72,6 @@ impl CudaBackend {
             strided_builder: OnceLock::new(),
             prepared: RwLock::default(),
             workspace,
-            retired: Mutex::default(),
             stopwatch: Mutex::default(),
             verifiers: Mutex::default(),
             noise_fill: OnceLock::new(),
@@ -207,7 +204,7 @@ impl CudaBackend {
         let prepared = self.prepare(algorithm, operation)?;
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         let mut workspace = locked(&self.workspace);
-        self.reserve(&mut workspace, needed)?;
+        workspace.reserve(needed)?;
         prepared.launch(map, operands, &mut workspace)
     }
 
@@ -225,18 +222,7 @@ impl CudaBackend {
             builder.add_order(map, algorithm.row_order())?;
         }
         let needed = algorithm.workspace_bytes_for(operation, map)?;
-        self.reserve(&mut locked(&self.workspace), needed)
-    }
-
-    fn reserve(&self, workspace: &mut DeviceBuffer, needed: usize) -> Result<(), CudaError> {
-        if workspace.len_bytes() < needed {
-            let larger = DeviceBuffer::alloc(&self.device, needed)?;
-            let former = std::mem::replace(workspace, larger);
-            if self.device.has_captured() {
-                locked(&self.retired).push(former);
-            }
-        }
-        Ok(())
+        locked(&self.workspace).reserve(needed)
     }
 
     /// Times queued work with events, behind a gate that opens once all of it is queued, so that the host's time

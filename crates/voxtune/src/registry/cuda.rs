@@ -79,7 +79,7 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
-        self.algorithm.in_auto_pool(operation, counts.result_rows(operation.direction))
+        self.algorithm.in_auto_pool(operation, counts.result_rows(operation.direction), &self.rates)
     }
 
     fn estimate(&self, operation: &Operation, counts: MapCounts) -> Option<Estimate> {
@@ -133,9 +133,9 @@ impl Algorithm for CudaAlgorithm {
         let backend = self.backend(device)?;
         let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };
         let mut operands = Operands {
-            first: a.cuda()?,
-            second: b.cuda()?,
-            result: out.cuda_mut()?,
+            first: a.cuda_matrix()?,
+            second: b.cuda_matrix()?,
+            result: out.cuda_matrix_mut()?,
             epilogue: epilogue.map_or_else(|| Ok(Epilogue::default()), |one| one.cuda())?,
         };
         let map = map.cuda().ok_or_else(elsewhere)?;

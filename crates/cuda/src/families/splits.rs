@@ -4,11 +4,12 @@
 
 use voxtune_types::{AlgoId, Direction, Operation};
 
-use super::copy_elements;
 use super::epilogue::EpilogueParams;
-use super::mask_gemm::channels;
+use super::geometry::{channels, copy_elements};
+use super::tile_gemm::RowCount;
 use crate::error::Result;
 use crate::map::{MapCounts, RowOrder};
+use crate::model::Rates;
 use crate::module::{Grid, Kernel, arguments, block_count};
 
 /// Most parts of a tile: `MAX_PARTS` of the kernels.
@@ -21,9 +22,6 @@ pub(super) const LEAST_CHANNELS: u32 = 64;
 const LANES: u32 = 32;
 const THREADS: u32 = 256;
 const BLOCK_ROWS: usize = (THREADS / LANES) as usize;
-
-/// Of the device that splits were tuned on; others they fill a little more or less.
-const MULTIPROCESSORS: usize = 132;
 
 /// `SplitParams` of the kernels.
 #[repr(C)]
@@ -39,8 +37,9 @@ pub(super) struct ReduceSplitsParams {
     pub(super) partial: u64,
     pub(super) result: u64,
     pub(super) row_of_position: u64,
-    pub(super) n: i32,
+    pub(super) rows: RowCount,
     pub(super) c_result: i32,
+    pub(super) result_pitch: i32,
     pub(super) parts: i32,
     pub(super) result_aligned: i32,
     pub(super) epilogue: EpilogueParams,
@@ -64,14 +63,15 @@ pub(super) fn reduce_width(result_channels: u32) -> u32 {
     copy_elements(result_channels).min(4)
 }
 
-/// Whether so many tiles are in work at a time, so many blocks a multiprocessor.
-pub(super) const fn fit_a_wave(tiles: usize, blocks: u32) -> bool {
-    tiles <= MULTIPROCESSORS * blocks as usize
+/// Whether so many tiles are in work at a time, so many blocks per SM.
+pub(super) fn fit_a_wave(tiles: usize, blocks: u32, rates: &Rates) -> bool {
+    tiles <= rates.sms as usize * blocks as usize
 }
 
-/// Whether so many tiles, parts counted as tiles, are about a wave of so many blocks a multiprocessor: between half of one and two.
-pub(super) const fn fill_a_wave(tiles: usize, blocks: u32, parts: u32) -> bool {
-    let wave = MULTIPROCESSORS * blocks as usize;
+/// Whether so many tiles, parts counted as tiles, are between half and two waves of so many blocks
+/// per SM.
+pub(super) fn fill_a_wave(tiles: usize, blocks: u32, parts: u32, rates: &Rates) -> bool {
+    let wave = rates.sms as usize * blocks as usize;
     let enough = tiles * 2 >= wave || parts == MAX_PARTS;
     enough && tiles <= 2 * wave
 }
@@ -95,7 +95,7 @@ impl ReduceSplitsParams {
     /// # Safety
     /// The addresses are of as many elements as `splits.cuh` says, and valid until it has run.
     pub(super) unsafe fn launch(self, reduce: &Kernel) -> Result<()> {
-        let (rows, channels) = (self.n as usize, self.c_result as u32);
+        let (rows, channels) = (self.rows.capacity(), self.c_result as u32);
         let warp_channels = LANES * reduce_width(channels);
         let grid = Grid {
             blocks: [block_count(rows.div_ceil(BLOCK_ROWS))?, channels.div_ceil(warp_channels)],

@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::cublas::{result, sys};
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
-use super::mask_gemm::channels;
+use super::family::{Bound, KernelFamily, Launch, Variant, boxed};
+use super::geometry::channels;
 use super::operands::Operands;
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::instance::{Instance, dtype_define};
 use crate::map::{DeviceKernelMap, MapCounts};
-use crate::model::{MapSize, Passes, Work};
+use crate::model::{
+    Constants, EXPLICIT as COST, EXPLICIT_WGRAD as WGRAD_COST, MapSize, Passes, Rates, Work,
+};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
 /// Gathered rows are padded with zero rows to a multiple of this, and wgrad's dense products take
@@ -218,18 +221,43 @@ impl Layout {
     }
 }
 
-impl ExplicitGemm {
-    pub(super) fn id() -> AlgoId {
+impl Variant for ExplicitGemm {
+    fn id(&self) -> AlgoId {
         AlgoId::new("explicit_gemm", &[]).expect("the family is a word")
     }
 
-    pub(super) fn workspace_bytes(self, op: &Operation, counts: &MapCounts) -> usize {
+    fn applies(&self, _op: &Operation) -> bool {
+        true
+    }
+
+    fn in_auto_pool(&self, _op: &Operation, _rows: usize, _rates: &Rates) -> bool {
+        true
+    }
+
+    /// cuBLAS was seen to give wrong results for some sizes.
+    fn is_safe_unverified(&self, _op: &Operation) -> bool {
+        false
+    }
+
+    fn requires_cublas(&self) -> bool {
+        true
+    }
+
+    fn needs_pair_counts(&self, _op: &Operation) -> bool {
+        true
+    }
+
+    fn instance(&self, op: &Operation) -> Instance {
+        Instance::new("explicit_gemm.cu", &[dtype_define(op.dtype)])
+    }
+
+    fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
         Layout::new(op, counts).end
     }
 
     /// What all kernels read and write: a gathered element is read, written and read by the product;
     /// a product is written and read in float32 and added to a float32 sum.
-    pub(super) fn work(self, op: &Operation, size: MapSize) -> Work {
+    fn work(&self, op: &Operation, size: MapSize, _rates: &Rates) -> Option<Work> {
         const SUM_BYTES: f64 = 4.0;
         let pairs = size.pairs as f64;
         let gathered_bytes = 3.0 * op.dtype.bytes() as f64;
@@ -241,11 +269,30 @@ impl ExplicitGemm {
             let product_bytes = 4.0 * SUM_BYTES;
             pairs * (gathered_bytes * f64::from(gathered) + product_bytes * f64::from(result))
         };
-        Work::Passes(Passes { passes: op.kernel.volume() as f64, bytes })
+        Some(Work::Passes(Passes { passes: op.kernel.volume() as f64, bytes }))
     }
 
-    pub(super) fn instance(self, op: &Operation) -> Instance {
-        Instance::new("explicit_gemm.cu", &[dtype_define(op.dtype)])
+    fn cost_constants(&self, op: &Operation) -> Option<Constants> {
+        Some(if op.direction == Direction::Wgrad { WGRAD_COST } else { COST })
+    }
+
+    fn bind(
+        &self,
+        _op: &Operation,
+        loaded: &LoadedInstance,
+        cublas: Option<&Arc<Cublas>>,
+    ) -> Result<Box<dyn Bound>> {
+        let cublas = cublas.ok_or(CudaError::NoCublas)?;
+        Ok(Box::new(Kernels::new(loaded, cublas)?))
+    }
+}
+
+/// The family.
+pub(super) struct Family;
+
+impl KernelFamily for Family {
+    fn variants(&self) -> Vec<Box<dyn Variant>> {
+        boxed(std::iter::once(ExplicitGemm))
     }
 }
 
@@ -260,7 +307,7 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    pub(super) fn new(loaded: &LoadedInstance, cublas: &Arc<Cublas>) -> Result<Self> {
+    fn new(loaded: &LoadedInstance, cublas: &Arc<Cublas>) -> Result<Self> {
         Ok(Self {
             gather: loaded.kernel("gather_rows")?,
             scatter_add: loaded.kernel("scatter_add")?,
@@ -268,22 +315,6 @@ impl Kernels {
             finish: loaded.kernel("finish_rows")?,
             cublas: cublas.clone(),
         })
-    }
-
-    pub(super) fn launch(
-        &self,
-        op: &Operation,
-        map: &DeviceKernelMap,
-        operands: &mut Operands<'_>,
-        workspace: &mut DeviceBuffer,
-    ) -> Result<()> {
-        let layout = Layout::new(op, map.counts()?);
-        match op.direction {
-            Direction::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
-            Direction::Forward | Direction::Dgrad => {
-                self.launch_rows(op, map, operands, workspace, &layout)
-            }
-        }
     }
 
     fn launch_rows(
@@ -302,7 +333,8 @@ impl Kernels {
         } else {
             (&lists.in_rows, &lists.out_rows)
         };
-        let length = operands.result.len_bytes() / op.dtype.bytes();
+        let rows = if dgrad { map.n_in() } else { map.n_out() };
+        let length = rows * result as usize;
         if length == 0 {
             return Ok(());
         }
@@ -317,15 +349,15 @@ impl Kernels {
             let (rows, products) = (base + layout.first as u64, base + layout.second as u64);
             let (count, gathered_arg, result_arg) = (pairs as i32, gathered as i32, result as i32);
             let padded = count;
-            let features = operands.first.address();
-            // SAFETY: (Element*, int*, int, int, int, Element*), then (float*, int*, int, int,
+            let (features, pitch) = (operands.first.address(), operands.first.pitch() as i32);
+            // SAFETY: (Element*, int*, int, int, int, int, Element*), then (float*, int*, int, int,
             // float*): the workspace holds the rows and the products of the largest offset and the
             // sums of all rows.
             unsafe {
                 let blocks = Grid::covering(pairs * gathered as usize, 256)?;
                 self.gather.launch(
                     blocks,
-                    arguments![features, from, count, padded, gathered_arg, rows],
+                    arguments![features, from, count, padded, gathered_arg, pitch, rows],
                 )?;
                 let weights = operands.second.address()
                     + (offset * op.c_in as usize * op.c_out as usize * op.dtype.bytes()) as u64;
@@ -349,16 +381,20 @@ impl Kernels {
             }
         }
         let (length_arg, target) = (length as i64, operands.result.address());
+        let (channels, pitch) = (result as i32, operands.result.pitch() as i32);
         let grid = Grid::covering(length, 256)?;
         if operands.epilogue.is_empty() {
-            // SAFETY: (float*, i64, Element*), both of `length` elements.
-            return unsafe { self.round.launch(grid, arguments![sums, length_arg, target]) };
+            // SAFETY: (float*, i64, int, int, Element*), both of `length` elements.
+            return unsafe {
+                self.round.launch(grid, arguments![sums, length_arg, channels, pitch, target])
+            };
         }
-        let (channels, epilogue) = (result as i32, operands.epilogue.params());
-        // SAFETY: (float*, i64, int, Epilogue, Element*), sums and result of `length` elements; the
+        let epilogue = operands.epilogue.params();
+        // SAFETY: (float*, i64, int, int, Epilogue, Element*), sums and result of `length` elements; the
         // structure mirrors the kernel's, and `check` has compared the lengths of its parts.
         unsafe {
-            self.finish.launch(grid, arguments![sums, length_arg, channels, epilogue, target])
+            let parts = arguments![sums, length_arg, channels, pitch, epilogue, target];
+            self.finish.launch(grid, parts)
         }
     }
 
@@ -373,7 +409,7 @@ impl Kernels {
         let (counts, lists) = (map.counts()?, map.pairs()?);
         let base = workspace.as_mut().address();
         let elements = op.c_in as usize * op.c_out as usize;
-        operands.result.fill(0)?;
+        operands.result.fill_zero()?;
         for (offset, first, pairs) in counts.lists() {
             let list = first as u64 * 4;
             let (in_rows, out_rows) =
@@ -383,14 +419,17 @@ impl Kernels {
             let rows = pairs.next_multiple_of(ROW_PADDING);
             let padded = rows as i32;
             let (x, g) = (operands.first.address(), operands.second.address());
-            // SAFETY: (Element*, int*, int, int, int, Element*); the workspace holds both gathered
+            let (x_pitch, g_pitch) =
+                (operands.first.pitch() as i32, operands.second.pitch() as i32);
+            // SAFETY: (Element*, int*, int, int, int, int, Element*); the workspace holds both gathered
             // operands of the largest offset.
             unsafe {
                 let blocks = Grid::covering(rows * op.c_in as usize, 256)?;
-                self.gather.launch(blocks, arguments![x, in_rows, count, padded, c_in, x_rows])?;
+                let parts = arguments![x, in_rows, count, padded, c_in, x_pitch, x_rows];
+                self.gather.launch(blocks, parts)?;
                 let blocks = Grid::covering(rows * op.c_out as usize, 256)?;
-                self.gather
-                    .launch(blocks, arguments![g, out_rows, count, padded, c_out, g_rows])?;
+                let parts = arguments![g, out_rows, count, padded, c_out, g_pitch, g_rows];
+                self.gather.launch(blocks, parts)?;
                 for first in (0..rows).step_by(PRODUCT_ROWS) {
                     let row_bytes = |channels: u32| channels as usize * op.dtype.bytes();
                     let shape = Product {
@@ -411,5 +450,22 @@ impl Kernels {
             }
         }
         Ok(())
+    }
+}
+
+impl Bound for Kernels {
+    fn launch(&self, launch: Launch<'_, '_>) -> Result<()> {
+        let Launch { op, map, operands, workspace, .. } = launch;
+        let layout = Layout::new(op, map.counts()?);
+        match op.direction {
+            Direction::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
+            Direction::Forward | Direction::Dgrad => {
+                self.launch_rows(op, map, operands, workspace, &layout)
+            }
+        }
+    }
+
+    fn compiled_shared_bytes(&self) -> Option<u32> {
+        None
     }
 }

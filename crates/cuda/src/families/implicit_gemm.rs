@@ -1,13 +1,23 @@
 //! `implicit_gemm`: any dtype and any channels on the plain float32 units.
 
-use voxtune_types::{AlgoId, Direction, Operation};
+use std::sync::Arc;
 
-use super::mask_gemm::channels;
+use voxtune_types::{AlgoId, DType, Direction, Operation};
+
+use super::explicit_gemm::Cublas;
+use super::family::{Bound, KernelFamily, Variant, boxed};
+use super::geometry::{channels, copies, copy_elements};
+use super::pair_lists::{PairLists, Units};
 use super::pair_units::PairUnits;
-use super::{copies, copy_elements};
+use super::tile_gemm::{TileGemm, Tiles};
+use crate::error::Result;
 use crate::instance::{Instance, dtype_define};
 use crate::map::{MapCounts, RowOrder, mask_words};
-use crate::model::{PairTile, RowTile, Unit};
+use crate::model::{
+    Constants, IMPLICIT as COST, IMPLICIT_WGRAD as WGRAD_COST, MapSize, PairTile, Rates, RowTile,
+    Unit, Work,
+};
+use crate::module::LoadedInstance;
 
 /// Parameters of an instance: result rows, result channels and gathered channels a block. In wgrad
 /// they are input channels, output channels and pairs.
@@ -22,8 +32,11 @@ pub(super) struct ImplicitGemm {
 /// short enough for float32 sums.
 const WGRAD_SPLIT: u32 = 1024;
 
+/// Most elements that one load brings.
+const MOST_COPIED: u32 = 4;
+
 impl ImplicitGemm {
-    pub(super) const ALL: [Self; 5] = [
+    const ALL: [Self; 5] = [
         Self { rows: 32, cols: 32, depth: 16 },
         Self { rows: 128, cols: 32, depth: 4 },
         Self { rows: 64, cols: 64, depth: 16 },
@@ -31,19 +44,14 @@ impl ImplicitGemm {
         Self { rows: 128, cols: 64, depth: 16 },
     ];
 
-    /// Neither wasteful for many channels nor for few rows.
-    pub(super) const FALLBACK: Self = Self::ALL[2];
-
-    pub(super) fn id(self) -> AlgoId {
-        let params = [
-            ("rows", &*self.rows.to_string()),
-            ("cols", &self.cols.to_string()),
-            ("depth", &self.depth.to_string()),
-        ];
-        AlgoId::new("implicit_gemm", &params).expect("parameters are words and numbers")
+    fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter()
     }
 
-    pub(super) fn in_auto_pool(self, op: &Operation) -> bool {
+    /// Neither wasteful for many channels nor for few rows.
+    const FALLBACK: Self = Self::ALL[2];
+
+    fn is_well_filled(self, op: &Operation) -> bool {
         let (gathered, result) = channels(op);
         if op.direction == Direction::Wgrad {
             let padded = |tile: Self| {
@@ -57,10 +65,10 @@ impl ImplicitGemm {
         (self.depth == 4) == shallow && (narrow == (self.cols == 32) || shallow) && (self.rows > 32)
     }
 
-    pub(super) fn default_for(op: &Operation) -> Self {
+    fn default_for(op: &Operation) -> Self {
         Self::ALL
             .into_iter()
-            .find(|tile| tile.in_auto_pool(op))
+            .find(|tile| tile.is_well_filled(op))
             .expect("every operation has an implicit_gemm in its pool")
     }
 
@@ -72,7 +80,7 @@ impl ImplicitGemm {
         self.rows * self.cols / (self.thread_rows() * 4)
     }
 
-    /// Blocks a multiprocessor: an estimate, since the launch bounds promise none.
+    /// Blocks per SM: an estimate, since the launch bounds promise none.
     const fn resident(self) -> u32 {
         let by_threads = 2048 / self.threads();
         if by_threads > 4 { 4 } else { by_threads }
@@ -85,7 +93,7 @@ impl ImplicitGemm {
     }
 
     /// The geometry behind its cost, forward and dgrad.
-    pub(super) fn row_tile(self, op: &Operation) -> RowTile {
+    fn row_tile(self, op: &Operation) -> RowTile {
         let (gathered, _) = channels(op);
         RowTile {
             rows: self.rows,
@@ -105,7 +113,7 @@ impl ImplicitGemm {
     }
 
     /// The geometry behind its cost, wgrad.
-    pub(super) fn pair_tile(self, op: &Operation) -> PairTile {
+    fn pair_tile(self, op: &Operation) -> PairTile {
         PairTile {
             rows: self.rows,
             cols: self.cols,
@@ -117,12 +125,23 @@ impl ImplicitGemm {
             copies: self.copies(op.c_in, op.c_out),
         }
     }
+}
 
-    pub(super) fn units(self, counts: &MapCounts) -> PairUnits {
-        PairUnits::new(counts, WGRAD_SPLIT, self.depth)
+impl Variant for ImplicitGemm {
+    fn id(&self) -> AlgoId {
+        let params = [
+            ("rows", &*self.rows.to_string()),
+            ("cols", &self.cols.to_string()),
+            ("depth", &self.depth.to_string()),
+        ];
+        AlgoId::new("implicit_gemm", &params).expect("parameters are words and numbers")
     }
 
-    pub(super) fn workspace_bytes(self, op: &Operation, counts: &MapCounts) -> usize {
+    fn in_auto_pool(&self, op: &Operation, _rows: usize, _rates: &Rates) -> bool {
+        self.is_well_filled(op)
+    }
+
+    fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
         if op.direction == Direction::Wgrad {
             PairUnits::workspace_bytes(op, counts, WGRAD_SPLIT, self.depth)
         } else {
@@ -130,18 +149,7 @@ impl ImplicitGemm {
         }
     }
 
-    /// Tiles of a unit of wgrad.
-    pub(super) fn tiles(self, op: &Operation) -> usize {
-        (op.c_in.div_ceil(self.rows) * op.c_out.div_ceil(self.cols)) as usize
-    }
-
-    /// Blocks of a forward or dgrad launch.
-    pub(super) fn blocks(self, op: &Operation, n: usize) -> usize {
-        let (_, result) = channels(op);
-        n.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize
-    }
-
-    pub(super) fn instance(self, op: &Operation) -> Instance {
+    fn instance(&self, op: &Operation) -> Instance {
         let (gathered, _) = channels(op);
         let direction = match op.direction {
             Direction::Forward => 0,
@@ -162,5 +170,79 @@ impl ImplicitGemm {
                 ("VEC_B", copy_elements(op.c_out).min(4)),
             ],
         )
+    }
+
+    fn applies(&self, _op: &Operation) -> bool {
+        true
+    }
+
+    fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        Some(match op.direction {
+            Direction::Wgrad => self.pair_tile(op).work(op, size, rates),
+            Direction::Forward | Direction::Dgrad => self.row_tile(op).work(op, size, rates),
+        })
+    }
+
+    fn cost_constants(&self, op: &Operation) -> Option<Constants> {
+        Some(if op.direction == Direction::Wgrad { WGRAD_COST } else { COST })
+    }
+
+    fn bind(
+        &self,
+        op: &Operation,
+        loaded: &LoadedInstance,
+        _cublas: Option<&Arc<Cublas>>,
+    ) -> Result<Box<dyn Bound>> {
+        match op.direction {
+            Direction::Wgrad => PairLists::bind(*self, loaded, "implicit_gemm"),
+            Direction::Forward | Direction::Dgrad => TileGemm::bind(*self, loaded, "implicit_gemm"),
+        }
+    }
+}
+
+impl Units for ImplicitGemm {
+    const MOST_COPIED: u32 = MOST_COPIED;
+
+    fn units(self, _op: &Operation, counts: &MapCounts) -> PairUnits {
+        PairUnits::new(counts, WGRAD_SPLIT, self.depth)
+    }
+
+    fn tiles(self, op: &Operation) -> usize {
+        (op.c_in.div_ceil(self.rows) * op.c_out.div_ceil(self.cols)) as usize
+    }
+}
+
+impl Tiles for ImplicitGemm {
+    const MOST_COPIED: u32 = MOST_COPIED;
+
+    fn order(self) -> RowOrder {
+        RowOrder::Natural
+    }
+
+    fn grid(self, op: &Operation, rows: usize, _sms: usize) -> (usize, u32) {
+        let (_, result) = channels(op);
+        (rows.div_ceil(self.rows as usize) * result.div_ceil(self.cols) as usize, 1)
+    }
+}
+
+/// The family.
+pub(super) struct Family;
+
+impl KernelFamily for Family {
+    fn variants(&self) -> Vec<Box<dyn Variant>> {
+        boxed(ImplicitGemm::all())
+    }
+
+    fn default_variant(&self, op: &Operation) -> Option<usize> {
+        let odd = !op.c_in.is_multiple_of(2) || !op.c_out.is_multiple_of(2);
+        if op.dtype != DType::Float32 && !odd {
+            return None;
+        }
+        let default = ImplicitGemm::default_for(op);
+        ImplicitGemm::all().position(|one| one == default)
+    }
+
+    fn fallback_variant(&self) -> Option<usize> {
+        ImplicitGemm::all().position(|one| one == ImplicitGemm::FALLBACK)
     }
 }

@@ -1,5 +1,7 @@
 //! Loaded cubins and their kernels.
 
+mod parameters;
+
 use std::ffi::{CString, c_void};
 use std::sync::{Arc, Weak};
 
@@ -8,6 +10,7 @@ use cudarc::driver::{result, sys};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::toolchain::{Code, Compiled};
+use parameters::Parameters;
 
 /// A cubin on a device. Kernels keep it loaded.
 #[derive(Debug)]
@@ -99,7 +102,8 @@ impl LoadedInstance {
         // SAFETY: the module is loaded.
         let raw = unsafe { result::module::get_function(self.module.raw, text) }
             .during("finding a kernel")?;
-        Ok(Kernel { module: self.module.clone(), raw })
+        let parameters = Parameters::of(raw)?;
+        Ok(Kernel { module: self.module.clone(), raw, name, parameters })
     }
 
     /// The family's main kernel with its block size and dynamic shared memory, which the cubin
@@ -150,6 +154,8 @@ pub(crate) struct ShapedKernel {
 pub(crate) struct Kernel {
     module: Arc<Module>,
     raw: sys::CUfunction,
+    name: &'static str,
+    parameters: Parameters,
 }
 
 // SAFETY: a function handle is a name that the driver takes from any thread, valid while its module
@@ -197,10 +203,19 @@ impl Kernel {
     /// Queues the kernel on its device's stream.
     ///
     /// # Safety
-    /// `arguments` are, in number, order and type, those of the kernel; addresses among them are valid for what it reads and writes with this
-    /// grid until it has run.
-    pub(crate) unsafe fn launch(&self, grid: Grid, arguments: &mut [*mut c_void]) -> Result<()> {
+    /// `arguments` are, in order and type, those of the kernel, whose number and sizes are compared;
+    /// addresses among them are valid for what it reads and writes with this grid until it has run.
+    ///
+    /// # Errors
+    /// [`CudaError::ParameterSize`] if the kernel takes parameters of other sizes; whatever the
+    /// driver fails with.
+    pub(crate) unsafe fn launch<const N: usize>(
+        &self,
+        grid: Grid,
+        mut arguments: Arguments<N>,
+    ) -> Result<()> {
         let device = &self.module.device;
+        self.parameters.expect(self.name, &arguments.sizes)?;
         device.bind()?;
         let [x, y] = grid.blocks;
         // SAFETY: the function is loaded; the rest is the caller's promise.
@@ -211,17 +226,28 @@ impl Kernel {
                 (grid.threads, 1, 1),
                 grid.shared_bytes,
                 device.raw_stream(),
-                arguments,
+                &mut arguments.pointers,
             )
         }
         .during("launching a kernel")
     }
 }
 
-/// Pointers to the arguments of a launch. Each must be a place that outlives the call.
+/// The arguments of a launch: where they lie, and how many bytes each has.
+pub(crate) struct Arguments<const N: usize> {
+    pub(crate) pointers: [*mut c_void; N],
+    pub(crate) sizes: [usize; N],
+}
+
+/// The arguments of a launch. Each must be a place that outlives the call.
 macro_rules! arguments {
     ($($argument:expr),* $(,)?) => {
-        &mut [$(std::ptr::from_ref(&$argument).cast_mut().cast::<std::ffi::c_void>()),*]
+        $crate::module::Arguments {
+            pointers: [
+                $(std::ptr::from_ref(&$argument).cast_mut().cast::<std::ffi::c_void>()),*
+            ],
+            sizes: [$(std::mem::size_of_val(&$argument)),*],
+        }
     };
 }
 pub(crate) use arguments;

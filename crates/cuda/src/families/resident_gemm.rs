@@ -1,26 +1,44 @@
 //! `resident_gemm`: output-stationary implicit GEMM of few channels, all weights in shared memory.
 
-use voxtune_types::{AlgoId, DType, Direction, Operation};
+use std::sync::Arc;
 
-use super::copy_elements;
-use super::mask_gemm::channels;
+use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
+
+use super::explicit_gemm::Cublas;
+use super::family::{Bound, KernelFamily, Variant, boxed};
+use super::geometry::{channels, copy_elements, shared_bytes_per_block};
+use super::tile_gemm::{TileGemm, Tiles};
+use crate::error::Result;
 use crate::instance::{Instance, dtype_define};
 use crate::map::RowOrder;
-use crate::model::{RowTile, Unit};
+use crate::model::{Constants, MapSize, RESIDENT as COST, Rates, RowTile, Unit, Work};
+use crate::module::LoadedInstance;
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ResidentGemm {
-    /// Warps a block, which has a multiprocessor for itself.
+    /// Warps a block, which has an SM for itself.
     warps: u32,
     /// Shared memory of a block, for the weights and the rings: what the architecture has.
     kib: u32,
-    pub(super) order: RowOrder,
+    order: RowOrder,
 }
 
-/// (warps, KiB): Hopper's shared memory with two numbers of warps, the A100's, and the least there is. More warps
+/// A block's warps, and the shared memory for its weights and rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    warps: u32,
+    kib: u32,
+}
+
+/// Hopper's shared memory with two numbers of warps, the A100's, and the least there is. More warps
 /// were always faster than longer rings.
-const SHAPES: [(u32, u32); 4] = [(24, 224), (16, 224), (16, 160), (8, 96)];
+const SHAPES: [Shape; 4] = [
+    Shape { warps: 24, kib: 224 },
+    Shape { warps: 16, kib: 224 },
+    Shape { warps: 16, kib: 160 },
+    Shape { warps: 8, kib: 96 },
+];
 
 /// Natural order multiplies several times as many absent rows as a sorted one; it never came near.
 const ORDERS: [RowOrder; 2] = [RowOrder::Sorted, RowOrder::Global];
@@ -38,44 +56,23 @@ const SLICE: u32 = 32;
 const STAGES: std::ops::RangeInclusive<u32> = 2..=8;
 
 impl ResidentGemm {
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        SHAPES.into_iter().flat_map(|(warps, kib)| ORDERS.map(|order| Self { warps, kib, order }))
-    }
-
-    pub(super) fn id(self) -> AlgoId {
-        let params = [
-            ("warps", &*self.warps.to_string()),
-            ("kib", &self.kib.to_string()),
-            ("order", self.order.as_str()),
-        ];
-        AlgoId::new("resident_gemm", &params).expect("parameters are words and numbers")
-    }
-
-    /// Offsets are the bits of one word, and weights fit beside nothing else.
-    pub(super) fn applies(self, op: &Operation) -> bool {
-        let (_, result) = channels(op);
-        op.direction != Direction::Wgrad
-            && op.dtype != DType::Float32
-            && op.kernel.volume() <= 32
-            && result <= MOST_RESULT
-            && self.stages(op) >= *STAGES.start()
-    }
-
-    /// Rows too few for a block on each multiprocessor do not repay bringing the weights, and one offset's weights
-    /// are read once whoever has them.
-    pub(super) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
-        self.applies(op) && n_out >= 4_096 && op.kernel.volume() > 1
+    fn all() -> impl Iterator<Item = Self> {
+        SHAPES
+            .into_iter()
+            .flat_map(|Shape { warps, kib }| ORDERS.map(|order| Self { warps, kib, order }))
     }
 
     /// Whether no listed shape makes more of so much shared memory.
-    pub(super) fn is_cut_for(self, shared_bytes: usize) -> bool {
-        let fitting =
-            SHAPES.iter().map(|(_, kib)| *kib).filter(|kib| (kib * 1024) as usize <= shared_bytes);
+    fn is_cut_for(self, shared_bytes: usize) -> bool {
+        let fitting = SHAPES
+            .iter()
+            .map(|shape| shape.kib)
+            .filter(|kib| (kib * 1024) as usize <= shared_bytes);
         fitting.max() == Some(self.kib)
     }
 
     /// The geometry behind its cost: each warp is a block of its own.
-    pub(super) fn tile(self, op: &Operation) -> RowTile {
+    fn row_tile(self, op: &Operation) -> RowTile {
         RowTile {
             rows: ROWS as u32,
             cols: channels(op).1.next_multiple_of(8),
@@ -112,14 +109,41 @@ impl ResidentGemm {
         let left = (self.kib * 1024).saturating_sub(Self::weight_bytes(op));
         (left / (self.warps * Self::step_bytes(op))).min(*STAGES.end())
     }
+}
+
+impl Variant for ResidentGemm {
+    fn id(&self) -> AlgoId {
+        let params = [
+            ("warps", &*self.warps.to_string()),
+            ("kib", &self.kib.to_string()),
+            ("order", self.order.as_str()),
+        ];
+        AlgoId::new("resident_gemm", &params).expect("parameters are words and numbers")
+    }
+
+    /// Offsets are the bits of one word, and weights fit beside nothing else.
+    fn applies(&self, op: &Operation) -> bool {
+        let (_, result) = channels(op);
+        op.direction != Direction::Wgrad
+            && op.dtype != DType::Float32
+            && op.kernel.volume() <= 32
+            && result <= MOST_RESULT
+            && self.stages(op) >= *STAGES.start()
+    }
+
+    /// Rows too few for a block on each SM do not repay bringing the weights, and one offset's weights
+    /// are read once whoever has them.
+    fn in_auto_pool(&self, op: &Operation, rows: usize, _rates: &Rates) -> bool {
+        self.applies(op) && rows >= 4_096 && op.kernel.volume() > 1
+    }
 
     /// Mirrors `SHARED_BYTES` of `resident_gemm.cu`.
-    pub(super) fn shared_bytes(self, op: &Operation) -> usize {
+    fn shared_bytes(&self, op: &Operation) -> usize {
         let rings = self.warps * self.stages(op) * Self::step_bytes(op);
         (Self::weight_bytes(op) + rings) as usize
     }
 
-    pub(super) fn instance(self, op: &Operation) -> Instance {
+    fn instance(&self, op: &Operation) -> Instance {
         let (gathered, result) = channels(op);
         Instance::new(
             "resident_gemm.cu",
@@ -138,9 +162,49 @@ impl ResidentGemm {
         )
     }
 
-    /// Blocks of a launch: as many as stay on the device, each for many units of rows.
-    pub(super) fn resident_blocks(self, n: usize, multiprocessors: usize) -> usize {
-        n.div_ceil(ROWS).div_ceil(self.warps as usize).min(multiprocessors)
+    fn suits(&self, capability: ComputeCapability) -> bool {
+        self.is_cut_for(shared_bytes_per_block(capability))
+    }
+
+    fn row_order(&self) -> RowOrder {
+        self.order
+    }
+
+    fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        Some(self.row_tile(op).work(op, size, rates))
+    }
+
+    fn cost_constants(&self, _op: &Operation) -> Option<Constants> {
+        Some(COST)
+    }
+
+    fn bind(
+        &self,
+        _op: &Operation,
+        loaded: &LoadedInstance,
+        _cublas: Option<&Arc<Cublas>>,
+    ) -> Result<Box<dyn Bound>> {
+        TileGemm::bind(*self, loaded, "resident_gemm")
+    }
+}
+
+impl Tiles for ResidentGemm {
+    fn order(self) -> RowOrder {
+        self.order
+    }
+
+    /// As many blocks as stay on the device, each for many units of rows.
+    fn grid(self, _op: &Operation, rows: usize, sms: usize) -> (usize, u32) {
+        (rows.div_ceil(ROWS).div_ceil(self.warps as usize).min(sms), 1)
+    }
+}
+
+/// The family.
+pub(super) struct Family;
+
+impl KernelFamily for Family {
+    fn variants(&self) -> Vec<Box<dyn Variant>> {
+        boxed(ResidentGemm::all())
     }
 }
 

@@ -1,24 +1,31 @@
-//! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets packed along
-//! the inner dimension.
+//! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets packed
+//! along the inner dimension.
+
+use std::sync::Arc;
 
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
-use super::copy_elements;
-use super::mask_gemm::channels;
+use super::explicit_gemm::Cublas;
+use super::family::{Bound, KernelFamily, Variant, boxed};
+use super::geometry::{channels, copy_elements};
+use super::tile_gemm::{TileGemm, Tiles};
+use crate::error::Result;
 use crate::instance::{Instance, dtype_define};
-use crate::model::{MapSize, Rates, Tiles, Unit, Work};
+use crate::map::RowOrder;
+use crate::model::{Constants, MapSize, PACKED as COST, Rates, Tiles as TileWork, Unit, Work};
+use crate::module::LoadedInstance;
 
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PackedGemm {
     /// Warps a block, each for sixteen positions at a time.
     warps: u32,
-    /// Blocks a multiprocessor.
+    /// Blocks per SM.
     blocks: u32,
 }
 
-/// (warps, blocks).
-const SHAPES: [(u32, u32); 2] = [(8, 2), (8, 3)];
+const SHAPES: [PackedGemm; 2] =
+    [PackedGemm { warps: 8, blocks: 2 }, PackedGemm { warps: 8, blocks: 3 }];
 
 /// Positions a warp.
 const ROWS: usize = 16;
@@ -33,16 +40,23 @@ const ROW_NUMBER_BYTES: f64 = 4.0;
 const MOST_RESULT: u32 = 64;
 
 impl PackedGemm {
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        SHAPES.into_iter().map(|(warps, blocks)| Self { warps, blocks })
+    fn all() -> impl Iterator<Item = Self> {
+        SHAPES.into_iter()
     }
 
-    pub(super) fn id(self) -> AlgoId {
+    /// Mirrors `PACK` of `packed_gemm.cu`: channels that an offset takes.
+    const fn pack(gathered: u32) -> usize {
+        if gathered <= 4 { 4 } else { 8 }
+    }
+}
+
+impl Variant for PackedGemm {
+    fn id(&self) -> AlgoId {
         let params = [("warps", &*self.warps.to_string()), ("blocks", &self.blocks.to_string())];
         AlgoId::new("packed_gemm", &params).expect("parameters are words and numbers")
     }
 
-    pub(super) fn applies(self, op: &Operation) -> bool {
+    fn applies(&self, op: &Operation) -> bool {
         let (gathered, result) = channels(op);
         let most_result = if self.blocks > 2 { MOST_RESULT / 2 } else { MOST_RESULT };
         op.direction != Direction::Wgrad
@@ -51,20 +65,15 @@ impl PackedGemm {
             && result <= most_result
     }
 
-    /// Mirrors `PACK` of `packed_gemm.cu`: channels that an offset takes.
-    const fn pack(gathered: u32) -> usize {
-        if gathered <= 4 { 4 } else { 8 }
-    }
-
     /// Mirrors `SHARED_BYTES` of `packed_gemm.cu`.
-    pub(super) fn shared_bytes(self, op: &Operation) -> usize {
+    fn shared_bytes(&self, op: &Operation) -> usize {
         let (gathered, result) = channels(op);
         let slices = (op.kernel.volume() * Self::pack(gathered)).div_ceil(SLICE);
         slices * result.next_multiple_of(8) as usize * SLICE * 2
     }
 
     /// What a launch asks of a device: each warp is a block of its own, and reads the table of all offsets.
-    pub(super) fn work(self, op: &Operation, size: MapSize, rates: &Rates) -> Work {
+    fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
         let (gathered, result) = channels(op);
         let bytes = op.dtype.bytes() as f64;
         let rows = if op.direction == Direction::Dgrad { size.n_in } else { size.n_out };
@@ -74,7 +83,7 @@ impl PackedGemm {
         let present = size.pairs as f64 / (rows.max(1) as f64 * volume);
         let numbers = ROWS as f64 * volume / slices;
         let row_bytes = f64::from(gathered) * bytes;
-        Work::Tiles(Tiles {
+        Some(Work::Tiles(TileWork {
             blocks: rows.div_ceil(ROWS) as f64,
             resident: f64::from(self.warps * self.blocks),
             steps: slices,
@@ -88,10 +97,10 @@ impl PackedGemm {
             memory_bytes: rows as f64 * (volume * ROW_NUMBER_BYTES + f64::from(result) * bytes)
                 + size.n_in.max(size.n_out) as f64 * row_bytes,
             reduce_ns: 0.0,
-        })
+        }))
     }
 
-    pub(super) fn instance(self, op: &Operation) -> Instance {
+    fn instance(&self, op: &Operation) -> Instance {
         let (gathered, result) = channels(op);
         Instance::new(
             "packed_gemm.cu",
@@ -109,10 +118,42 @@ impl PackedGemm {
         )
     }
 
-    /// Blocks of a launch: as many as stay on the device, each for many units of rows.
-    pub(super) fn resident_blocks(self, n: usize, multiprocessors: usize) -> usize {
-        let units = n.div_ceil(ROWS).div_ceil(self.warps as usize);
-        units.min(multiprocessors * self.blocks as usize)
+    fn in_auto_pool(&self, _op: &Operation, _rows: usize, _rates: &Rates) -> bool {
+        true
+    }
+
+    fn cost_constants(&self, _op: &Operation) -> Option<Constants> {
+        Some(COST)
+    }
+
+    fn bind(
+        &self,
+        _op: &Operation,
+        loaded: &LoadedInstance,
+        _cublas: Option<&Arc<Cublas>>,
+    ) -> Result<Box<dyn Bound>> {
+        TileGemm::bind(*self, loaded, "packed_gemm")
+    }
+}
+
+impl Tiles for PackedGemm {
+    fn order(self) -> RowOrder {
+        RowOrder::Natural
+    }
+
+    /// As many blocks as stay on the device, each for many units of rows.
+    fn grid(self, _op: &Operation, rows: usize, sms: usize) -> (usize, u32) {
+        let units = rows.div_ceil(ROWS).div_ceil(self.warps as usize);
+        (units.min(sms * self.blocks as usize), 1)
+    }
+}
+
+/// The family.
+pub(super) struct Family;
+
+impl KernelFamily for Family {
+    fn variants(&self) -> Vec<Box<dyn Variant>> {
+        boxed(PackedGemm::all())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use voxtune_types::{Direction, Operation};
 
+use super::operands::{Matrix, check_length};
 use crate::buffer::DeviceSlice;
 use crate::error::{CudaError, Result};
 
@@ -11,7 +12,7 @@ use crate::error::{CudaError, Result};
 ///
 /// # Shapes
 /// `scale`, `bias`: `(c_out)` float32. `residual`: `(n_out, c_out)` of the operation's storage type.
-/// All densely packed, at any address that fits one element. The kernels read each element of a
+/// At any address that fits one element; rows of the residual may lie any pitch apart. The kernels read each element of a
 /// residual before, and in the thread that, writes the result there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
@@ -20,7 +21,7 @@ pub struct Epilogue<'a> {
     /// What is added to the channels.
     pub bias: Option<DeviceSlice<'a>>,
     /// What is added to each element.
-    pub residual: Option<DeviceSlice<'a>>,
+    pub residual: Option<Matrix<'a>>,
     /// Whether negative results become zero.
     pub relu: bool,
 }
@@ -32,6 +33,7 @@ pub(super) struct EpilogueParams {
     scale: u64,
     bias: u64,
     residual: u64,
+    residual_pitch: i32,
     relu: i32,
     present: i32,
 }
@@ -53,7 +55,6 @@ impl Epilogue<'_> {
         for (what, part, expected) in [
             ("the epilogue's scale", self.scale, channels * 4),
             ("the epilogue's bias", self.bias, channels * 4),
-            ("the epilogue's residual", self.residual, n_out * channels * op.dtype.bytes()),
         ] {
             match part {
                 Some(slice) if slice.len_bytes() != expected => {
@@ -62,19 +63,28 @@ impl Epilogue<'_> {
                 _ => {}
             }
         }
-        Ok(())
+        let Some(residual) = self.residual else { return Ok(()) };
+        let what = "the epilogue's residual";
+        if residual.pitch() < channels {
+            return Err(CudaError::Pitch { what, channels, found: residual.pitch() });
+        }
+        let shape = (n_out, channels, op.dtype.bytes());
+        check_length(what, shape, residual.pitch(), residual.data().len_bytes())
     }
 
     /// The addresses, zero where a part is absent.
     pub(crate) fn addresses(&self) -> [u64; 3] {
         let address = |part: Option<DeviceSlice<'_>>| part.map_or(0, DeviceSlice::address);
-        [address(self.scale), address(self.bias), address(self.residual)]
+        let residual = self.residual.map_or(0, Matrix::address);
+        [address(self.scale), address(self.bias), residual]
     }
 
     pub(super) fn params(&self) -> EpilogueParams {
         let [scale, bias, residual] = self.addresses();
         let present = i32::from(!self.is_empty());
-        EpilogueParams { scale, bias, residual, relu: i32::from(self.relu), present }
+        let residual_pitch = self.residual.map_or(0, Matrix::pitch) as i32;
+        let relu = i32::from(self.relu);
+        EpilogueParams { scale, bias, residual, residual_pitch, relu, present }
     }
 }
 
@@ -86,7 +96,14 @@ mod tests {
 
     #[test]
     fn nothing_is_nothing_to_the_kernels() {
-        let none = EpilogueParams { scale: 0, bias: 0, residual: 0, relu: 0, present: 0 };
+        let none = EpilogueParams {
+            scale: 0,
+            bias: 0,
+            residual: 0,
+            residual_pitch: 0,
+            relu: 0,
+            present: 0,
+        };
         assert_eq!(Epilogue::default().params(), none);
         let relu = Epilogue { relu: true, ..Epilogue::default() };
         assert_eq!(relu.params(), EpilogueParams { relu: 1, present: 1, ..none });
@@ -95,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_structure_is_that_of_the_kernels() {
-        assert_eq!((size_of::<EpilogueParams>(), align_of::<EpilogueParams>()), (32, 8));
+        assert_eq!((size_of::<EpilogueParams>(), align_of::<EpilogueParams>()), (40, 8));
     }
 
     #[test]

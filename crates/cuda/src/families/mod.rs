@@ -1,0 +1,381 @@
+//! The algorithms: what each computes, which instance it needs, how it is launched.
+//!
+//! | family | directions | dtypes | |
+//! |---|---|---|---|
+//! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
+//! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
+//! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
+//! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed along the inner dimension |
+//! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
+//! | `wgmma_wgrad` | wgrad | 16-bit | the same by Hopper's warpgroup instructions |
+//! | `implicit_gemm` | all | all | plain float32 units; any channels |
+//! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
+//!
+//! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
+
+mod epilogue;
+mod explicit_gemm;
+mod family;
+mod geometry;
+mod implicit_gemm;
+mod mask_gemm;
+mod operands;
+mod packed_gemm;
+mod pair_gemm;
+mod pair_lists;
+mod pair_units;
+mod prepared;
+mod resident_gemm;
+mod splits;
+mod tensor_map;
+mod tile_gemm;
+mod wgmma_gemm;
+mod wgmma_wgrad;
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use voxtune_types::{AlgoId, ComputeCapability, Operation};
+
+pub use epilogue::Epilogue;
+pub use explicit_gemm::Cublas;
+pub(crate) use geometry::channels;
+pub use operands::{Matrix, MatrixMut, Operands};
+pub use prepared::Prepared;
+pub(crate) use tile_gemm::row_map;
+
+use crate::error::Result;
+use crate::instance::Instance;
+use crate::map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder};
+use crate::model::{Constants, MapSize, Rates, Work};
+use family::{KernelFamily, Variant};
+use geometry::shared_bytes_per_block;
+
+/// Every family. A new one is a source in `kernels/cuda`, a file beside this one, and a line here.
+static FAMILIES: [&dyn KernelFamily; 8] = [
+    &explicit_gemm::Family,
+    &implicit_gemm::Family,
+    &mask_gemm::Family,
+    &wgmma_gemm::Family,
+    &resident_gemm::Family,
+    &packed_gemm::Family,
+    &pair_gemm::Family,
+    &wgmma_wgrad::Family,
+];
+
+/// A kernel family with its parameters, under its permanent id.
+#[derive(Debug)]
+pub struct Algorithm {
+    id: AlgoId,
+    /// The family's place in [`FAMILIES`], and the variant's in the family.
+    place: (usize, usize),
+    variant: Box<dyn Variant>,
+}
+
+impl Algorithm {
+    /// The permanent id.
+    #[must_use]
+    pub const fn id(&self) -> &AlgoId {
+        &self.id
+    }
+
+    pub(crate) fn variant(&self) -> &dyn Variant {
+        &*self.variant
+    }
+
+    /// Whether the algorithm computes this operation at all.
+    #[must_use]
+    pub fn applies(&self, op: &Operation) -> bool {
+        // Kernels read row maps and pair lists, whatever layer these are of.
+        let supported = op.groups == 1 && op.kernel.volume() <= MapBuilder::MAX_VOLUME;
+        supported && self.variant.applies(op)
+    }
+
+    /// Whether it has a chance on this operation at this size, by its share of wasted products and
+    /// of idle SMs.
+    #[must_use]
+    pub fn in_auto_pool(&self, op: &Operation, rows: usize, rates: &Rates) -> bool {
+        self.applies(op) && self.variant.in_auto_pool(op, rows, rates)
+    }
+
+    /// Whether it may be chosen where nothing was measured, and so nothing verified.
+    #[must_use]
+    pub fn is_safe_unverified(&self, op: &Operation) -> bool {
+        self.variant.is_safe_unverified(op)
+    }
+
+    /// Whether it needs cuBLAS, which a machine with only a driver lacks.
+    #[must_use]
+    pub fn requires_cublas(&self) -> bool {
+        self.variant.requires_cublas()
+    }
+
+    /// Whether this architecture has its instructions, and shared memory for a block and, where an
+    /// instance is cut for all that there is, not for more.
+    #[must_use]
+    pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
+        self.variant.suits(capability)
+            && self.shared_bytes(op) <= shared_bytes_per_block(capability)
+    }
+
+    /// Dynamic shared memory of a block.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn shared_bytes(&self, op: &Operation) -> usize {
+        self.variant.shared_bytes(op)
+    }
+
+    /// The row order that a launch of forward or dgrad reads.
+    #[must_use]
+    pub fn row_order(&self) -> RowOrder {
+        self.variant.row_order()
+    }
+
+    /// Whether launches are sized by the pairs of each offset, which the host then has to know.
+    #[must_use]
+    pub fn needs_pair_counts(&self, op: &Operation) -> bool {
+        self.variant.needs_pair_counts(op)
+    }
+
+    /// Scratch memory that a launch over this map needs. Waits for the map's counts only if they
+    /// matter.
+    ///
+    /// # Units
+    /// Bytes.
+    ///
+    /// # Errors
+    /// As [`DeviceKernelMap::counts`].
+    pub fn workspace_bytes_for(&self, op: &Operation, map: &DeviceKernelMap) -> Result<usize> {
+        if self.needs_pair_counts(op) {
+            return Ok(self.workspace_bytes(op, map.counts()?));
+        }
+        let rows = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: Vec::new() };
+        Ok(self.workspace_bytes(op, &rows))
+    }
+
+    /// Scratch memory that a launch needs. Forward and dgrad without cuBLAS depend on rows alone.
+    ///
+    /// # Units
+    /// Bytes.
+    #[must_use]
+    pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
+        self.variant.workspace_bytes(op, counts)
+    }
+
+    /// What a launch asks of a device; `None` for a family whose geometry is not described.
+    #[must_use]
+    pub fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        self.variant.work(op, size, rates)
+    }
+
+    /// What the family's [`Work`] is timed by; `None` for a family that nothing was fitted for.
+    #[must_use]
+    pub fn cost_constants(&self, op: &Operation) -> Option<Constants> {
+        self.variant.cost_constants(op)
+    }
+
+    /// Whether it is the [`default_algorithm`] of this operation.
+    #[must_use]
+    pub fn is_default(&self, op: &Operation) -> bool {
+        let (family, variant) = self.place;
+        FAMILIES[family].default_variant(op) == Some(variant)
+    }
+
+    /// The instance that computes this operation; `None` if the algorithm does not apply.
+    #[must_use]
+    pub fn instance(&self, op: &Operation) -> Option<Instance> {
+        self.applies(op).then(|| self.variant.instance(op))
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+/// Every algorithm, the same on every device.
+#[must_use]
+pub fn algorithms() -> &'static [Algorithm] {
+    static ALL: LazyLock<Vec<Algorithm>> = LazyLock::new(|| {
+        let families = FAMILIES.iter().enumerate();
+        let listed = families.flat_map(|(family, of)| {
+            of.variants().into_iter().enumerate().map(move |(place, variant)| Algorithm {
+                id: variant.id(),
+                place: (family, place),
+                variant,
+            })
+        });
+        listed.collect()
+    });
+    &ALL
+}
+
+/// The algorithm of an id.
+#[must_use]
+pub fn algorithm(id: &AlgoId) -> Option<&'static Algorithm> {
+    algorithms().iter().find(|algorithm| algorithm.id == *id)
+}
+
+/// What runs where nothing is known: right for every size, never cuBLAS, no more shared memory than
+/// every architecture has, and at most the row order that keeps gathers near.
+///
+/// # Panics
+/// Never: one family names a variant for each operation, which a test checks.
+#[must_use]
+pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
+    find(|family| family.default_variant(op))
+}
+
+/// What computes an operation where neither a measurement nor the default can run: it takes any
+/// channels, by an instance of its own at worst.
+///
+/// # Panics
+/// Never: it is listed, which a test checks.
+#[must_use]
+pub fn fallback_algorithm() -> &'static Algorithm {
+    find(|family| family.fallback_variant())
+}
+
+/// The variant that the first family which names one names.
+fn find(name: impl Fn(&'static dyn KernelFamily) -> Option<usize>) -> &'static Algorithm {
+    let mut families = FAMILIES.iter().enumerate();
+    let place = families.find_map(|(place, family)| Some((place, name(*family)?)));
+    let mut all = algorithms().iter();
+    all.find(|algorithm| Some(algorithm.place) == place)
+        .expect("one family names a listed variant, which a test checks")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use voxtune_types::{DType, Direction, KernelSize};
+
+    use super::*;
+
+    fn h100() -> Rates {
+        Rates::of(ComputeCapability { major: 9, minor: 0 }, 132)
+    }
+
+    fn operations() -> impl Iterator<Item = Operation> {
+        let channels = [
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 16, 20, 32, 33, 48, 64, 96, 128, 192, 256, 384, 512,
+        ];
+        Direction::ALL.into_iter().flat_map(move |direction| {
+            DType::ALL.into_iter().flat_map(move |dtype| {
+                channels.into_iter().flat_map(move |c_in| {
+                    channels.into_iter().flat_map(move |c_out| {
+                        [1, 3, 5].into_iter().map(move |extent| {
+                            let kernel = KernelSize::submanifold(extent).unwrap();
+                            Operation::submanifold(direction, dtype, c_in, c_out, kernel)
+                        })
+                    })
+                })
+            })
+        })
+    }
+
+    #[test]
+    fn ids_are_unique() {
+        let ids: BTreeSet<&AlgoId> = algorithms().iter().map(Algorithm::id).collect();
+        assert_eq!(ids.len(), algorithms().len());
+    }
+
+    #[test]
+    fn every_operation_has_a_default_without_cublas() {
+        for op in operations() {
+            let default = default_algorithm(&op);
+            assert!(default.applies(&op) && !default.requires_cublas(), "{op}: {default}");
+            assert!(default.fits(&op, ComputeCapability { major: 8, minor: 6 }), "{op}: {default}");
+            assert_ne!(default.row_order(), RowOrder::Global, "{op}: {default}");
+            assert!(default.in_auto_pool(&op, 100_000, &h100()), "{op}: {default}");
+        }
+    }
+
+    #[test]
+    fn one_family_names_the_default_of_an_operation() {
+        for op in operations() {
+            let named = FAMILIES.iter().filter(|family| family.default_variant(&op).is_some());
+            assert_eq!(named.count(), 1, "{op}");
+            assert!(default_algorithm(&op).is_default(&op));
+        }
+    }
+
+    /// One instance a direction, dtype and width of masks stands in for all channels.
+    #[test]
+    fn the_fallback_computes_everything_with_few_instances() {
+        let mut instances = BTreeSet::new();
+        for op in operations() {
+            let own = fallback_algorithm().instance(&op).unwrap();
+            assert!(fallback_algorithm().fits(&op, ComputeCapability { major: 8, minor: 6 }));
+            instances.insert(own.for_any_channels().unwrap());
+        }
+        assert_eq!(instances.len(), 3 * 3 * 2);
+    }
+
+    #[test]
+    fn sixteen_bit_operations_have_at_least_three_algorithms() {
+        for op in operations().filter(|op| op.dtype != DType::Float32) {
+            let families: BTreeSet<&str> = algorithms()
+                .iter()
+                .filter(|algorithm| algorithm.in_auto_pool(&op, 100_000, &h100()))
+                .map(|algorithm| algorithm.id().family())
+                .collect();
+            assert!(families.len() >= 3, "{op}: {families:?}");
+        }
+    }
+
+    #[test]
+    fn the_auto_pool_is_small() {
+        for op in operations() {
+            let pool = algorithms()
+                .iter()
+                .filter(|algorithm| algorithm.in_auto_pool(&op, 500_000, &h100()))
+                .count();
+            assert!((2..=60).contains(&pool), "{op}: {pool}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_a_source_of_the_kernels() {
+        for op in operations() {
+            for algorithm in algorithms() {
+                let instance = algorithm.instance(&op);
+                assert_eq!(instance.is_some(), algorithm.applies(&op));
+                if let Some(instance) = instance {
+                    assert!(
+                        voxtune_kernels::SOURCES
+                            .iter()
+                            .any(|source| source.name == instance.source)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn grouped_layers_are_refused() {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
+        let op = Operation { groups: 2, ..op };
+        assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
+    }
+
+    /// Kernels know neither stride nor which side of a map is which: what a layer of the same
+    /// channels runs on inputs alone, it runs between two clouds.
+    #[test]
+    fn strided_and_transposed_layers_have_the_instances_of_submanifold_ones() {
+        for op in operations() {
+            for (stride, transposed) in [([2; 3], false), ([2, 1, 1], true), ([1; 3], true)] {
+                let across = Operation { stride, transposed, ..op };
+                for algorithm in algorithms() {
+                    assert_eq!(algorithm.instance(&across), algorithm.instance(&op));
+                }
+                assert_eq!(default_algorithm(&across).id(), default_algorithm(&op).id());
+            }
+        }
+    }
+}

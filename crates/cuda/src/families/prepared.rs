@@ -1,0 +1,106 @@
+//! An algorithm ready to run: its kernels loaded, its launches known.
+
+use std::sync::Arc;
+
+use voxtune_types::Operation;
+
+use super::Algorithm;
+use super::explicit_gemm::Cublas;
+use super::family::{Bound, Launch};
+use super::operands::Operands;
+use crate::device::CudaDevice;
+use crate::error::{CudaError, Result};
+use crate::instance::Instance;
+use crate::map::DeviceKernelMap;
+use crate::module::LoadedInstance;
+use crate::toolchain::Compiled;
+use crate::workspace::Workspace;
+
+/// An algorithm with its kernels loaded for one operation.
+#[derive(Debug)]
+pub struct Prepared {
+    algorithm: &'static Algorithm,
+    operation: Operation,
+    bound: Box<dyn Bound>,
+}
+
+impl Prepared {
+    /// Loads what an algorithm needs for an operation. `cublas` is needed where
+    /// [`Algorithm::requires_cublas`] says so.
+    ///
+    /// # Errors
+    /// [`CudaError::NotApplicable`] if the algorithm does not compute the operation or the instance
+    /// is another; [`CudaError::NoCublas`]; [`CudaError::ParameterSize`] if the code takes other
+    /// parameters than this program passes; whatever loading fails with.
+    pub fn new(
+        device: &CudaDevice,
+        algorithm: &'static Algorithm,
+        operation: &Operation,
+        compiled: &Compiled,
+        cublas: Option<&Arc<Cublas>>,
+    ) -> Result<Self> {
+        let own = algorithm.instance(operation);
+        let stand_in = own.as_ref().and_then(Instance::for_any_channels);
+        let watched = own.as_ref().map(Instance::for_race_detector);
+        if ![own, stand_in, watched].iter().flatten().any(|one| *one == compiled.instance) {
+            return Err(CudaError::NotApplicable {
+                algorithm: algorithm.to_string(),
+                operation: operation.to_string(),
+            });
+        }
+        let loaded = LoadedInstance::load(device, compiled)?;
+        let bound = algorithm.variant().bind(operation, &loaded, cublas)?;
+        Ok(Self { algorithm, operation: *operation, bound })
+    }
+
+    /// The algorithm.
+    #[must_use]
+    pub const fn algorithm(&self) -> &'static Algorithm {
+        self.algorithm
+    }
+
+    /// The operation.
+    #[must_use]
+    pub const fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// Dynamic shared memory of a block, as the compiled instance says. Bytes; `None` for
+    /// `explicit_gemm`.
+    #[must_use]
+    pub fn compiled_shared_bytes(&self) -> Option<u32> {
+        self.bound.compiled_shared_bytes()
+    }
+
+    /// Queues the product on the device's stream: no allocation, no waiting, but for the first
+    /// launch that reads a row order or the pair lists of a map, which makes them.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
+    /// [`Algorithm::workspace_bytes_for`]); [`CudaError::EpilogueOfGradient`];
+    /// [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map that does not fit;
+    /// [`CudaError::DuplicateVoxel`] from wgrad and cuBLAS, which need the map's counts; whatever
+    /// the driver fails with.
+    pub fn launch(
+        &self,
+        map: &DeviceKernelMap,
+        operands: &mut Operands<'_>,
+        workspace: &mut Workspace,
+    ) -> Result<()> {
+        let op = &self.operation;
+        if map.kernel != op.kernel {
+            return Err(CudaError::MapVolume {
+                expected: op.kernel.volume(),
+                found: map.kernel.volume(),
+            });
+        }
+        operands.check(op, map.n_in(), map.n_out())?;
+        let expected = self.algorithm.workspace_bytes_for(op, map)?;
+        let found = workspace.scratch_bytes();
+        if found < expected {
+            return Err(CudaError::Length { what: "the workspace", expected, found });
+        }
+        let scheduler = workspace.counters();
+        self.bound.launch(Launch { op, map, operands, workspace: workspace.scratch(), scheduler })
+    }
+}

@@ -1,0 +1,213 @@
+//! Launches of output-stationary products: a block computes a tile of result rows and channels.
+
+use std::fmt;
+
+use voxtune_types::{Direction, Operation};
+
+use super::epilogue::EpilogueParams;
+use super::family::{Bound, Launch};
+use super::geometry::{channels, copy_elements};
+use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
+use super::tensor_map::{TensorMap, WeightsBox};
+use crate::error::{CudaError, Result};
+use crate::map::{DeviceKernelMap, RowMap, RowOrder};
+use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
+
+/// `RowCount` of the kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowCount {
+    /// Address of the count in device memory; zero where the host knows it.
+    counted: u64,
+    /// What launches and buffers are sized by.
+    capacity: i32,
+}
+
+impl RowCount {
+    /// The rows of a map's side.
+    pub(super) fn of(rows: &RowMap) -> Self {
+        Self { counted: rows.counted_address(), capacity: rows.rows as i32 }
+    }
+
+    /// The capacity, which is the count where the host knows it.
+    pub(super) const fn capacity(self) -> usize {
+        self.capacity as usize
+    }
+}
+
+/// `TileGemmParams` of the kernels.
+#[repr(C)]
+struct TileGemmParams {
+    gathered: u64,
+    weights: u64,
+    result: u64,
+    table: u64,
+    masks: u64,
+    row_of_position: u64,
+    scheduler: u64,
+    table_pitch: i64,
+    rows: RowCount,
+    gathered_pitch: i32,
+    result_pitch: i32,
+    c_in: i32,
+    c_out: i32,
+    volume: i32,
+    mirror: i32,
+    copies_aligned: i32,
+    result_aligned: i32,
+    epilogue: EpilogueParams,
+}
+
+/// What the launch of a variant asks of it.
+pub(super) trait Tiles: Copy + fmt::Debug + Send + Sync + 'static {
+    /// Most elements that one copy brings.
+    const MOST_COPIED: u32 = 8;
+
+    /// The row order that it reads.
+    fn order(self) -> RowOrder;
+
+    /// Blocks of a launch over so many rows, and layers of the grid, on a device of so many SMs.
+    fn grid(self, op: &Operation, rows: usize, sms: usize) -> (usize, u32);
+
+    /// Parts that each tile's offsets are cut into.
+    fn parts(self) -> u32 {
+        1
+    }
+
+    /// Extents of the weights that one call of the TMA brings, if it brings them.
+    fn weights_box(self, _direction: Direction) -> Option<WeightsBox> {
+        None
+    }
+}
+
+/// The kernel of a variant, with the one that adds up parts of tiles.
+#[derive(Debug)]
+pub(super) struct TileGemm<V> {
+    variant: V,
+    product: ShapedKernel,
+    reduce: Option<Kernel>,
+}
+
+impl<V: Tiles> TileGemm<V> {
+    /// Finds the kernels, by the name of the product's.
+    pub(super) fn bind(
+        variant: V,
+        loaded: &LoadedInstance,
+        name: &'static str,
+    ) -> Result<Box<dyn Bound>> {
+        let product = loaded.shaped_kernel(name)?;
+        let is_cut = variant.parts() > 1;
+        let reduce = is_cut.then(|| loaded.kernel("reduce_splits")).transpose()?;
+        Ok(Box::new(Self { variant, product, reduce }))
+    }
+
+    fn params(
+        &self,
+        launch: &Launch<'_, '_>,
+        rows: &RowMap,
+        mirror: bool,
+    ) -> Result<TileGemmParams> {
+        let Launch { op, map, operands, scheduler, .. } = launch;
+        let (gathered_channels, result_channels) = channels(op);
+        let ordered = map.ordered(rows, self.variant.order())?;
+        let masks = ordered.masks.as_ref().unwrap_or(&rows.masks);
+        let width = |channels| copy_elements(channels).min(V::MOST_COPIED);
+        let copies_aligned = operands.first.is_aligned(width(gathered_channels), op.dtype)
+            && operands.second.is_aligned(width(op.c_out), op.dtype);
+        let result_aligned = operands.result.is_aligned(copy_elements(result_channels), op.dtype);
+        Ok(TileGemmParams {
+            gathered: operands.first.address(),
+            weights: operands.second.address(),
+            result: operands.result.address(),
+            table: ordered.table.as_ref().address(),
+            masks: masks.as_ref().address(),
+            row_of_position: ordered.row_of_position(),
+            scheduler: *scheduler,
+            table_pitch: DeviceKernelMap::pitch(rows.rows) as i64,
+            rows: RowCount::of(rows),
+            gathered_pitch: operands.first.pitch() as i32,
+            result_pitch: operands.result.pitch() as i32,
+            c_in: op.c_in as i32,
+            c_out: op.c_out as i32,
+            volume: op.kernel.volume() as i32,
+            mirror: i32::from(mirror),
+            copies_aligned: i32::from(copies_aligned),
+            result_aligned: i32::from(result_aligned),
+            epilogue: operands.epilogue.params(),
+        })
+    }
+
+    fn weights_map(&self, op: &Operation, params: &TileGemmParams) -> Result<Option<TensorMap>> {
+        let Some(of) = self.variant.weights_box(op.direction) else { return Ok(None) };
+        if params.copies_aligned == 0 {
+            return Ok(Some(TensorMap::none()));
+        }
+        let device = self.product.kernel.device();
+        TensorMap::weights(device, op, params.weights, of).map(Some)
+    }
+}
+
+impl<V: Tiles> Bound for TileGemm<V> {
+    fn launch(&self, launch: Launch<'_, '_>) -> Result<()> {
+        let (rows, mirror) = row_map(launch.op.direction, launch.map)?;
+        if rows.rows == 0 {
+            return Ok(());
+        }
+        let params = self.params(&launch, rows, mirror)?;
+        let weights_map = self.weights_map(launch.op, &params)?;
+        let sms = self.product.kernel.device().identity().units as usize;
+        let (blocks, layers) = self.variant.grid(launch.op, rows.rows, sms);
+        let grid = Grid {
+            blocks: [block_count(blocks)?, layers],
+            threads: self.product.threads,
+            shared_bytes: self.product.shared_bytes,
+        };
+        let kernel = &self.product.kernel;
+        let parts = self.variant.parts() as i32;
+        let split = SplitParams { partial: launch.workspace.as_mut().address(), parts };
+        // SAFETY: the parameter structures mirror the kernel's; the caller compared every operand's
+        // length with what the kernel reads and writes; the map's row numbers are below those
+        // lengths; the workspace holds the sums of every part.
+        unsafe {
+            match (&weights_map, &self.reduce) {
+                (Some(map), None) => kernel.launch(grid, arguments![params, *map]),
+                (None, None) => kernel.launch(grid, arguments![params]),
+                (Some(map), Some(_)) => kernel.launch(grid, arguments![params, *map, split]),
+                (None, Some(_)) => kernel.launch(grid, arguments![params, split]),
+            }
+        }?;
+        let Some(reduce) = &self.reduce else { return Ok(()) };
+        let (_, result_channels) = channels(launch.op);
+        let width = reduce_width(result_channels);
+        let reduction = ReduceSplitsParams {
+            partial: split.partial,
+            result: params.result,
+            row_of_position: params.row_of_position,
+            rows: params.rows,
+            c_result: result_channels as i32,
+            result_pitch: params.result_pitch,
+            parts,
+            result_aligned: i32::from(launch.operands.result.is_aligned(width, launch.op.dtype)),
+            epilogue: params.epilogue,
+        };
+        // SAFETY: the workspace holds the sums of every part, which the caller compared; the result
+        // and its order are those of the product.
+        unsafe { reduction.launch(reduce) }
+    }
+
+    fn compiled_shared_bytes(&self) -> Option<u32> {
+        Some(self.product.shared_bytes)
+    }
+}
+
+/// The rows that a direction writes, and whether weights are taken in mirrored order.
+pub(crate) fn row_map(direction: Direction, map: &DeviceKernelMap) -> Result<(&RowMap, bool)> {
+    if direction != Direction::Dgrad {
+        return Ok((&map.forward, false));
+    }
+    match &map.reverse {
+        Some(reverse) => Ok((reverse, false)),
+        None if map.is_symmetric() => Ok((&map.forward, true)),
+        None => Err(CudaError::MapLacks { what: "reverse table" }),
+    }
+}
