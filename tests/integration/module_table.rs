@@ -125,7 +125,10 @@ fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        if line.starts_with("#[cfg(test") || line.starts_with("#[cfg(all(test") {
+        if ["test", "all(test", "any(test"]
+            .iter()
+            .any(|on| line.starts_with(&format!("#[cfg({on}")))
+        {
             let is_last =
                 |line: &&str| *line == "}" || line.ends_with(';') && !line.starts_with(' ');
             lines.find(is_last);

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use voxtune::{AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, KernelSize};
-use voxtune_tune::bench::peers::Peers;
-use voxtune_tune::bench::roofline::Rates;
-use voxtune_tune::bench::{Bench, BenchEvent, BenchOptions, text};
-use voxtune_tune::cuda_kernels::CudaKernels;
+use voxtune_bench::bench::peers::Peers;
+use voxtune_bench::bench::roofline::Rates;
+use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text};
+use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_types::grid::ChannelPair;
 
 use crate::exit::{Exit, Failure};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use voxtune::DeviceChoice;
+use voxtune_bench::check::{self as kernel_check, CheckEvent, CheckOptions, Step, WorstError};
+use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_cuda::{CudaError, algorithms};
-use voxtune_tune::cuda_kernels::CudaKernels;
-use voxtune_tune::kernel_check::{self, CheckEvent, CheckOptions, Step, WorstError};
 use voxtune_tune::partition::Partition;
 
 use crate::duration::coarse;

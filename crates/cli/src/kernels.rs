@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use voxtune::{Arch, DeviceIdentity, Registry};
+use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_cuda::model::Rates;
 use voxtune_cuda::{Instance, Toolchain, algorithm};
 use voxtune_pointcloud::Source;
-use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::estimate::wanted_kernels;
 use voxtune_tune::job::Job;
 use voxtune_tune::{Plan, Request};

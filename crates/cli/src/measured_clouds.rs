@@ -1,7 +1,7 @@
 //! The clouds of `check` and `bench`.
 
+use voxtune_bench::named_cloud::{CloudSpec, NamedCloud, load_clouds};
 use voxtune_pointcloud::{Crop, FileOptions, Generator};
-use voxtune_tune::named_cloud::{CloudSpec, NamedCloud, load_clouds};
 
 use crate::exit::Failure;
 
@@ -50,7 +50,7 @@ impl CloudArguments {
 }
 
 fn cloud(text: &str) -> Result<CloudSpec, String> {
-    text.parse().map_err(|error: voxtune_tune::named_cloud::NamedCloudError| error.to_string())
+    text.parse().map_err(|error: voxtune_bench::named_cloud::NamedCloudError| error.to_string())
 }
 
 fn cell_size(text: &str) -> Result<f32, String> {

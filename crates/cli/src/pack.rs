@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
 use voxtune_cuda::Toolchain;
-use voxtune_tune::pack::{Made, PackPlan, Target};
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};

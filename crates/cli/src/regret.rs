@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use voxtune_analyze::distribution::Distribution;
+use voxtune_analyze::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
+use voxtune_analyze::samples::RaceSamples;
 use voxtune_cache::{CacheDir, Evidence};
-use voxtune_tune::distribution::Distribution;
-use voxtune_tune::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
-use voxtune_tune::samples::RaceSamples;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use voxtune_tune::replay::{PolicyReport, SearchPolicy, replay};
+use voxtune_analyze::replay::{PolicyReport, SearchPolicy, replay};
 
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -89,7 +89,7 @@ fn table(reports: &[PolicyReport]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_tune::distribution::Distribution;
+    use voxtune_analyze::distribution::Distribution;
 
     use super::*;
 

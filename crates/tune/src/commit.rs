@@ -158,12 +158,12 @@ mod tests {
     use voxtune_cache::{Interval, KernelHash, Outcome, Reason};
 
     use super::*;
-    use crate::made_up::{self, entry};
     use crate::spent::Spent;
+    use crate::testing::{self, entry};
 
     /// The one called `a` is the default.
     fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
-        Record { default: algo == "a", ..made_up::record(algo, hash, median_ns) }
+        Record { default: algo == "a", ..testing::record(algo, hash, median_ns) }
     }
 
     fn measured(records: &[(&str, u64, u64)]) -> Measured {

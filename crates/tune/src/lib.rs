@@ -23,58 +23,41 @@
 //! | what new measurements do to stored ones | [`commit`] |
 //! | the whole run, what it tells and where its time goes | [`populate`], [`report`], [`spent`] |
 //! | a key measured while a program runs | [`on_miss`] |
-//! | raw samples in a file, and search policies tried on them | [`samples`], [`replay`] |
-//! | how much slower stored choices are than the best | [`regret`] |
-//! | whether stored results can be right, and still are | [`audit`] |
-//!
-//! Two commands beside it look at kernels without tuning: [`kernel_check`] compares every one of a GPU
-//! with what is known to be right, and [`mod@bench`] times layers beside what the device could do. They share
-//! [`named_cloud`] and [`cuda_kernels`].
 //!
 //! The tuner calls the runtime's registry and nothing else, on a device that it is given; it reads
 //! no cache to decide what to run, so a bad cache cannot stop it.
 #![forbid(unsafe_code)]
 
 pub mod at_scale;
-pub mod audit;
-pub mod bench;
 pub mod candidate;
 pub mod commit;
 pub mod crew;
-pub mod cuda_kernels;
-pub mod distribution;
 pub mod entry;
 pub mod estimate;
 pub mod executor;
 pub mod job;
-pub mod kernel_check;
 mod lane;
 mod ledger;
-#[cfg(test)]
-mod made_up;
 pub mod monitor;
-pub mod named_cloud;
 mod note;
 pub mod on_miss;
 mod pace;
-pub mod pack;
 pub mod partition;
 pub mod plan;
 pub mod populate;
 mod queue;
 pub mod race;
-pub mod regret;
-pub mod replay;
 pub mod report;
-pub mod samples;
 pub mod select;
 pub mod session;
 pub mod setup;
 pub mod shapes;
 pub mod spent;
 pub mod statistics;
-mod steady;
+pub mod steady;
 pub mod summary;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod track;
 mod trial;
 pub mod verify;

@@ -148,7 +148,7 @@ mod tests {
     use voxtune_cache::{Outcome, Reason};
 
     use super::*;
-    use crate::made_up::{self, entry as key, timing};
+    use crate::testing::{self, entry as key, timing};
 
     const TIMES_NS: [(&str, u64); 5] = [
         ("default", 2_000_000),
@@ -171,7 +171,7 @@ mod tests {
         let quarantined =
             || Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() };
         let outcome = median_ns.map_or_else(quarantined, |ns| Outcome::Measured(timing(ns)));
-        Record { outcome, ..made_up::record(name, hash, 1) }
+        Record { outcome, ..testing::record(name, hash, 1) }
     }
 
     fn stored(changes: &[(&str, Option<u64>)]) -> Evidence {

@@ -28,11 +28,11 @@ const COOL_DOWN: Duration = Duration::from_millis(5);
 
 /// Takes samples, and knows the fastest clock of those it has taken.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Steady {
+pub struct Steady {
     /// The fastest clock of a sample.
-    pub(crate) fastest_mhz: Option<u32>,
+    pub fastest_mhz: Option<u32>,
     /// What samples cost that a lowered clock or the host spoiled.
-    pub(crate) spoiled: Duration,
+    pub spoiled: Duration,
 }
 
 impl Steady {
@@ -40,10 +40,7 @@ impl Steady {
     ///
     /// # Errors
     /// Whatever sampling fails with.
-    pub(crate) fn take<E>(
-        &mut self,
-        mut sample: impl FnMut() -> Result<Sample, E>,
-    ) -> Result<Sample, E> {
+    pub fn take<E>(&mut self, mut sample: impl FnMut() -> Result<Sample, E>) -> Result<Sample, E> {
         let mut attempt = 0;
         loop {
             let start = Instant::now();

@@ -163,7 +163,7 @@ impl<'a> Trial<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::made_up::{entry as key, record};
+    use crate::testing::{entry as key, record};
 
     /// Other code of it was measured, as a merge with a machine of another release brings it in.
     #[test]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
+use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_pointcloud::{Crop, FileOptions, MAX_VOXELS, Source};
-use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::partition::PartitionChoice;
 use voxtune_tune::race::Policy;
 use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use voxtune::Arch;
-use voxtune_cache::{CacheDir, FileName};
-use voxtune_cuda::Toolchain;
-use voxtune_tune::audit::{
+use voxtune_analyze::audit::{
     ArchAudit, BuiltCode, Coverage, Finding, Severity, audit_arch, audit_names, coverage,
 };
-use voxtune_tune::pack::{self, Target};
+use voxtune_analyze::pack::{self, Target};
+use voxtune_cache::{CacheDir, FileName};
+use voxtune_cuda::Toolchain;
 use voxtune_types::Preset;
 
 use crate::exit::{Exit, Failure};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use voxtune::AlgoId;
-use voxtune_tune::audit::{ArchAudit, Coverage, Finding, Remedy};
+use voxtune_analyze::audit::{ArchAudit, Coverage, Finding, Remedy};
 
 use super::{Report, Totals};
 

@@ -66,7 +66,7 @@ impl Policy {
     }
 
     /// The policy for a budget on the host. Without an end to it, [`Duration::MAX`], nobody leaves and
-    /// everybody gets [`Self::max_samples`]: the oracle of [`crate::regret`].
+    /// everybody gets [`Self::max_samples`]: the oracle of a regret.
     #[must_use]
     pub const fn with_budget(budget: Duration) -> Self {
         const MAX_SAMPLES: usize = 11;

@@ -36,13 +36,13 @@ use voxtune_cuda::{CudaError, RowOrder, default_algorithm};
 pub use options::{BenchOptions, DEFAULT_CHANNELS};
 
 use crate::cuda_kernels::CudaKernels;
-use crate::estimate::human_bytes;
 use crate::named_cloud::NamedCloud;
-use crate::setup::CloudSetup;
-use crate::steady::Steady;
 use field::{Field, Timed};
 use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
+use voxtune_tune::estimate::human_bytes;
+use voxtune_tune::setup::CloudSetup;
+use voxtune_tune::steady::Steady;
 
 /// What happens during a run.
 #[derive(Debug)]

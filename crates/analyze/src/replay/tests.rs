@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
-use super::made_up::{lane, race};
 use super::*;
+use crate::testing::{lane, race};
 
 /// SplitMix64, as numbers in [-1, 1).
 struct Noise(u64);

@@ -5,8 +5,8 @@ use voxtune::VoxelBucket;
 use voxtune_cache::{Evidence, decide};
 
 use super::*;
-use crate::made_up::record;
-use crate::replay::made_up::{lane, race};
+use crate::testing::{lane, race};
+use voxtune_tune::testing::record;
 
 /// A race at so many rows and pairs a row in which `algo` is best and the default takes twice as
 /// long.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::policy::{Search, SearchPolicy};
-use crate::race::{Grid, Lane, Policy, Track, race, ranks};
 use crate::samples::RaceSamples;
+use voxtune_tune::race::{Grid, Lane, Policy, Track, race, ranks};
 
 /// What a policy's search saw.
 pub(super) struct Replayed {

@@ -5,7 +5,7 @@ use voxtune_cache::{EntryKey, Environment, KernelHash, Outcome, Record, Timing, 
 use voxtune_types::{Arch, CpuIsa, Operation};
 
 /// 32→32 forward on a thousand rows, on a processor.
-pub(crate) fn entry() -> EntryKey {
+pub fn entry() -> EntryKey {
     let kernel = KernelSize::submanifold(3).unwrap();
     let operation = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
     EntryKey {
@@ -27,7 +27,7 @@ pub(crate) fn entry() -> EntryKey {
 }
 
 /// A candidate that took this long every time. The one called `default` is the default.
-pub(crate) fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
+pub fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
     Record {
         algo: algo.parse().unwrap(),
         kernel_hash: KernelHash::new(hash),
@@ -43,7 +43,7 @@ pub(crate) fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
 }
 
 /// Of five samples without any noise.
-pub(crate) fn timing(median_ns: u64) -> Timing {
+pub fn timing(median_ns: u64) -> Timing {
     Timing {
         median_ns,
         spread_ns: 0,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::replay::made_up::{lane, race};
+use crate::testing::{lane, race};
 
 fn read(path: &Path) -> Result<Vec<RaceSamples>, SamplesError> {
     SamplesReader::open(path)?.collect()

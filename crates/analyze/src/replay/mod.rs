@@ -12,8 +12,6 @@ mod policy;
 mod track;
 
 #[cfg(test)]
-pub(crate) mod made_up;
-#[cfg(test)]
 mod tests;
 
 use serde::Serialize;
@@ -22,12 +20,12 @@ use voxtune_cache::{Evidence, Outcome, Record};
 
 pub use policy::{Changes, MalformedPolicy, Pick, Search, SearchPolicy};
 
-use crate::commit::winner;
 use crate::distribution::Distribution;
 use crate::samples::{LaneSamples, RaceSamples};
-use crate::statistics::median;
-use crate::summary::summarize;
 use track::Replayed;
+use voxtune_tune::commit::winner;
+use voxtune_tune::statistics::median;
+use voxtune_tune::summary::summarize;
 
 /// What a policy did on a set of recorded races.
 #[derive(Clone, Debug, PartialEq, Serialize)]

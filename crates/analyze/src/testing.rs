@@ -1,9 +1,9 @@
-//! Made-up records.
+//! Races for tests.
 
 use voxtune::KernelHash;
 
-use crate::made_up::entry;
 use crate::samples::{LaneSamples, RaceSamples};
+use voxtune_tune::testing::entry;
 
 pub(crate) fn race(lanes: Vec<LaneSamples>) -> RaceSamples {
     RaceSamples { entry: entry(), lanes }

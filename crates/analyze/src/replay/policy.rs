@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use voxtune_types::Arch;
 
-use crate::race::Policy;
+use voxtune_tune::race::Policy;
 
 /// How a set of candidates is searched, and how the winner is picked from the samples.
 ///

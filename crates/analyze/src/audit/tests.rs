@@ -10,7 +10,7 @@ use voxtune_cache::{Interval, Outcome, Timing, Workload, decide};
 use voxtune_types::Preset;
 
 use super::*;
-use crate::made_up;
+use voxtune_tune::testing;
 
 const ARCH: Arch = Arch::sm(9, 0);
 const HASH: KernelHash = KernelHash::new(7);
@@ -38,13 +38,13 @@ fn record(algo: &str, median_ns: u64) -> Record {
     let timing = Timing {
         spread_ns: 10,
         ratio_to_default: (algo != "slow").then_some(ratio),
-        ..made_up::timing(median_ns)
+        ..testing::timing(median_ns)
     };
     Record {
         kernel_hash: HASH,
         default: algo == "slow",
         outcome: Outcome::Measured(timing),
-        ..made_up::record(algo, 0, median_ns)
+        ..testing::record(algo, 0, median_ns)
     }
 }
 

@@ -99,7 +99,7 @@ impl Checker<'_> {
 mod tests {
     use super::super::Step;
     use super::*;
-    use crate::partition::Partition;
+    use voxtune_tune::partition::Partition;
 
     fn options(filter: &str, part: Option<Partition>) -> CheckOptions {
         CheckOptions {

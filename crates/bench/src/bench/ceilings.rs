@@ -6,8 +6,8 @@ use voxtune::DType;
 use voxtune_cuda::Result;
 
 use super::report::CeilingsReport;
+use crate::check::CheckTensor;
 use crate::cuda_kernels::CudaKernels;
-use crate::kernel_check::CheckTensor;
 
 /// Bytes of the copy that is timed: far more than any cache holds.
 const COPY_BYTES: usize = 1 << 30;
