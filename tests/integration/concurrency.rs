@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use voxtune_tune::report::Event;
+use voxtune_tune::run::event::Event;
 
 use crate::command::voxtune;
 use crate::faulty::{Fault, Injected, spec};

@@ -6,7 +6,7 @@ use voxtune::DeviceChoice;
 use voxtune_bench::check::{self as kernel_check, CheckEvent, CheckOptions, Step, WorstError};
 use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_cuda::{CudaError, algorithms};
-use voxtune_tune::partition::Partition;
+use voxtune_tune::plan::partition::Partition;
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};

@@ -29,7 +29,7 @@ use voxtune_cache::Decision;
 
 use crate::distribution::Distribution;
 use crate::samples::{LaneSamples, RaceSamples};
-use voxtune_tune::statistics::median;
+use voxtune_tune::race::statistics::median;
 
 pub use flips::{Flip, Flips, Population};
 pub use plot::{PlotError, plot_svg};

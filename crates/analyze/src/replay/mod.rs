@@ -23,9 +23,9 @@ pub use policy::{Changes, MalformedPolicy, Pick, Search, SearchPolicy};
 use crate::distribution::Distribution;
 use crate::samples::{LaneSamples, RaceSamples};
 use track::Replayed;
-use voxtune_tune::commit::winner;
-use voxtune_tune::statistics::median;
-use voxtune_tune::summary::summarize;
+use voxtune_tune::evidence::commit::winner;
+use voxtune_tune::race::statistics::median;
+use voxtune_tune::race::summarize::summarize;
 
 /// What a policy did on a set of recorded races.
 #[derive(Clone, Debug, PartialEq, Serialize)]

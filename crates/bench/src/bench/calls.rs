@@ -8,7 +8,7 @@ use voxtune::{
 use voxtune_types::mode::AlgoModes;
 
 use super::report::CallReport;
-use voxtune_tune::setup::CloudSetup;
+use voxtune_tune::inputs::operands::CloudSetup;
 
 /// Calls before those that count.
 const WARM_UP_CALLS: usize = 10;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use voxtune::{Algorithm, CacheRegime, ConvError, Device, Direction, Launch, Operation, Reference};
 
 use super::report::Ranked;
-use voxtune_tune::setup::{CloudSetup, Operands};
-use voxtune_tune::statistics::{median, median_absolute_deviation};
-use voxtune_tune::steady::Steady;
+use voxtune_tune::inputs::operands::{CloudSetup, Operands};
+use voxtune_tune::measure::throttle::Steady;
+use voxtune_tune::race::statistics::{median, median_absolute_deviation};
 
 /// A candidate whose first time exceeds the leader's this many times is not timed again.
 const HOPELESS_RATIO: f64 = 2.0;

@@ -7,7 +7,7 @@ use voxtune::{ConvError, Device, KernelSize, Voxel, Voxels};
 use voxtune_cuda::{CacheFlush, CudaDevice, DeviceBuffer, EventTimer, RowOrder};
 
 use crate::cuda_kernels::CudaKernels;
-use voxtune_tune::statistics::median;
+use voxtune_tune::race::statistics::median;
 
 /// Medians of building a map and its parts.
 #[derive(Debug, Default)]

@@ -44,7 +44,7 @@ pub use worst::{WorstError, table};
 
 use crate::cuda_kernels::{Compilation, CudaKernels};
 use crate::named_cloud::NamedCloud;
-use voxtune_tune::partition::Partition;
+use voxtune_tune::plan::partition::Partition;
 
 /// A part of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -99,7 +99,7 @@ impl Checker<'_> {
 mod tests {
     use super::super::Step;
     use super::*;
-    use voxtune_tune::partition::Partition;
+    use voxtune_tune::plan::partition::Partition;
 
     fn options(filter: &str, part: Option<Partition>) -> CheckOptions {
         CheckOptions {

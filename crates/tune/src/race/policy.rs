@@ -5,9 +5,9 @@ use std::time::Duration;
 use voxtune_cache::decide::NOISE_CEILING;
 use voxtune_types::Arch;
 
-use crate::statistics::median;
+use crate::race::statistics::median;
 
-use super::lane::Lane;
+use super::samples::Lane;
 
 /// When to sample, when to leave and when to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -24,18 +24,19 @@
 //! has them too.
 
 mod calls;
-mod exit;
+pub mod executor;
+mod exit_status;
+mod process;
 mod protocol;
-mod scene;
-mod serve;
+mod server;
 mod spec;
-mod supervise;
+mod watchdog;
 mod wire;
 
 use voxtune::{Device, DeviceError};
 
+pub use process::{Opened, Worker, WorkerError};
 pub use spec::DeviceSpec;
-pub use supervise::{Opened, Worker, WorkerError};
 
 /// The variable that asks a program to be a worker.
 const ASKED: &str = "VOXTUNE_TUNE_WORKER";
@@ -52,6 +53,6 @@ pub fn serve_if_asked_with(
     open: impl FnOnce(&DeviceSpec) -> Result<(Device, Option<String>), DeviceError>,
 ) {
     if std::env::var_os(ASKED).is_some() {
-        serve::serve(open);
+        server::serve(open);
     }
 }

@@ -11,8 +11,8 @@ use voxtune_pointcloud::{Crop, FileOptions};
 use voxtune_types::grid::{ChannelPair, Configuration};
 use voxtune_types::mode::AlgoModes;
 
-use crate::job::Job;
-use crate::plan::{FileCloud, PlannedCloud, PlannedConfiguration};
+use crate::plan::expand::{FileCloud, PlannedCloud, PlannedConfiguration};
+use crate::plan::job::Job;
 
 /// A job. Files go by their names: the worker reads them again.
 #[derive(Serialize, Deserialize)]
@@ -192,7 +192,7 @@ mod tests {
     use voxtune_types::{AlgoMode, Preset};
 
     use super::*;
-    use crate::plan::{Extent, Plan, Request, TIME_LIMIT};
+    use crate::plan::expand::{Extent, Plan, Request, TIME_LIMIT};
 
     fn job(path: PathBuf, crop: Option<Crop>) -> Job {
         let modes = [("FWD", "all"), ("DGRAD", "explicit_gemm"), ("WGRAD", "[a,b:c=1]")];

@@ -1,0 +1,6 @@
+//! What a run measures: which configurations, over which clouds.
+
+pub mod expand;
+pub mod job;
+pub mod partition;
+pub mod shape_file;
