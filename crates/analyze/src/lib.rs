@@ -9,7 +9,7 @@
 //! | which kernels does an architecture ship? | [`pack`] |
 //!
 //! No module opens a device. Races of the tuner are the input: [`samples`] turns a
-//! [`voxtune_tune::measure::entry::Measured`] into a line of a file, which the others read.
+//! [`voxtune_tune::evidence::entry::Measured`] into one race of a file, which the others read.
 #![forbid(unsafe_code)]
 
 pub mod audit;

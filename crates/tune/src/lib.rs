@@ -34,9 +34,9 @@ pub mod verify;
 pub mod worker;
 
 pub use plan::expand::{Extent, Plan, PlanError, Request};
-pub use run::coordinator::Populate;
 pub use run::device_pool::{Crew, Gpus};
 pub use run::event::{Event, Observer, Outcome, Summary};
 pub use run::on_miss::TuneNow;
+pub use run::populate::Populate;
 pub use worker::executor::Executor;
 pub use worker::{DeviceSpec, Worker};

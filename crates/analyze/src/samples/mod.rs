@@ -22,7 +22,7 @@ use voxtune::{AlgoId, KernelHash};
 use voxtune_cache::EntryKey;
 use xxhash_rust::xxh3::xxh3_64;
 
-use voxtune_tune::measure::entry::Measured;
+use voxtune_tune::evidence::entry::Measured;
 
 /// How every file begins, in front of its version.
 const MAGIC: &[u8] = b"voxtune samples ";

@@ -8,7 +8,7 @@ use voxtune::{
 use voxtune_types::mode::AlgoModes;
 
 use super::report::CallReport;
-use voxtune_tune::inputs::operands::CloudSetup;
+use voxtune_tune::inputs::cloud_setup::CloudSetup;
 
 /// Calls before those that count.
 const WARM_UP_CALLS: usize = 10;

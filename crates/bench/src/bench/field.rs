@@ -9,7 +9,8 @@ use std::sync::Arc;
 use voxtune::{Algorithm, CacheRegime, ConvError, Device, Direction, Launch, Operation, Reference};
 
 use super::report::Ranked;
-use voxtune_tune::inputs::operands::{CloudSetup, Operands};
+use voxtune_tune::inputs::cloud_setup::CloudSetup;
+use voxtune_tune::inputs::operands::Operands;
 use voxtune_tune::measure::throttle::Steady;
 use voxtune_tune::race::statistics::{median, median_absolute_deviation};
 

@@ -40,8 +40,8 @@ use crate::named_cloud::NamedCloud;
 use field::{Field, Timed};
 use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
-use voxtune_tune::inputs::operands::CloudSetup;
-use voxtune_tune::measure::estimate::human_bytes;
+use voxtune_tune::inputs::bytes::human_bytes;
+use voxtune_tune::inputs::cloud_setup::CloudSetup;
 use voxtune_tune::measure::throttle::Steady;
 
 /// What happens during a run.

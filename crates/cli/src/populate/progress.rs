@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use voxtune_tune::measure::estimate::human_bytes;
+use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::{Event, Observer, Outcome};
 
 use super::table;

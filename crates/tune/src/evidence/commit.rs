@@ -15,8 +15,8 @@ use voxtune_cache::{
 };
 use voxtune_types::AlgoId;
 
-use crate::evidence::select::is_quarantine;
-use crate::measure::entry::Measured;
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::is_quarantine;
 
 /// What became of an entry's new measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

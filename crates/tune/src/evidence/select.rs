@@ -10,8 +10,9 @@ use voxtune_cache::{EntryKey, Evidence, Record, Records, Timing};
 use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::evidence::commit::{decision, winner};
+use crate::evidence::entry::PreparedEntry;
+use crate::evidence::entry::is_quarantine;
 use crate::inputs::candidate::Candidate;
-use crate::measure::session::PreparedEntry;
 use crate::plan::expand::Extent;
 
 /// What is asked of stored evidence.
@@ -40,12 +41,6 @@ pub enum Selection {
         /// Every candidate.
         all: Vec<AlgoId>,
     },
-}
-
-/// Whether a record is a quarantine.
-#[must_use]
-pub(crate) const fn is_quarantine(record: &Record) -> bool {
-    record.timing().is_none()
 }
 
 /// What of an entry is to be measured.

@@ -7,11 +7,11 @@ use voxtune_cache::Reason;
 
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::Workbench;
-use crate::measure::entry::Entry;
+use crate::measure::context::Entry;
 use crate::measure::throttle::Steady;
 use crate::race::Track;
-use crate::verify::float64::{Rejection, guarded};
 use crate::verify::full_size::AtScale;
+use crate::verify::rejection::{Rejection, guarded};
 
 /// One that races.
 pub(crate) struct Racer<'a> {

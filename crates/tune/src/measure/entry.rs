@@ -3,95 +3,28 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-use voxtune::{Algorithm, CacheRegime, Device, KernelHash, Noise, Operation};
+use voxtune::{Algorithm, Device, KernelHash, Noise, Operation};
 use voxtune_cache::decide::Timer;
-use voxtune_cache::{EntryKey, Outcome, Reason, Record, Timing, Workload};
+use voxtune_cache::{Outcome, Reason, Timing};
 use voxtune_types::AlgoId;
 
 use crate::evidence::commit::challenger;
+use crate::evidence::entry::{Measured, Rounds};
 use crate::evidence::phase_times::Spent;
+use crate::inputs::bytes::human_bytes;
 use crate::inputs::candidate::{Candidate, environment};
-use crate::inputs::monitor::{Limits, Monitor};
-use crate::inputs::operands::{CloudSetup, SetupError, Workbench};
+use crate::inputs::cloud_setup::SetupError;
+use crate::inputs::monitor::Monitor;
+use crate::inputs::operands::Workbench;
+use crate::measure::context::{Entry, entry_key};
 use crate::measure::device_sampler::{DeviceTrack, Notes, Racer};
-use crate::measure::estimate::human_bytes;
-use crate::plan::expand::PlannedCloud;
-use crate::plan::job::Job;
+use crate::measure::error::EntryError;
 use crate::race::summarize::summarize;
 use crate::race::{Grid, Lane, Policy, holds_its_place, race, ranks};
-use crate::verify::float64::{Rejection, Stand, Verdict, Verifier};
+use crate::verify::context::Stand;
+use crate::verify::float64::Verifier;
 use crate::verify::full_size::AtScale;
-
-/// An entry whose measurement ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// What was measured.
-    pub entry: EntryKey,
-    /// What each candidate did, in the order of the registry.
-    pub records: Vec<Record>,
-    /// The samples behind the records, of those that raced.
-    pub rounds: Vec<Rounds>,
-    /// The winner by stored evidence, if it lost the race and held its place in rounds against the new one.
-    pub defended: Option<AlgoId>,
-    /// Where the time went.
-    pub spent: Spent,
-}
-
-/// The samples of one candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rounds {
-    /// Which algorithm.
-    pub algo: AlgoId,
-    /// Its time in each round of the race; nothing where it sat a round out.
-    ///
-    /// # Units
-    /// Nanoseconds.
-    pub rounds_ns: Vec<Option<u64>>,
-}
-
-/// An entry that could not be measured, through no fault of a candidate or by that of one that took the
-/// device with it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EntryError {
-    /// Clouds or operands cannot be set up.
-    #[error(transparent)]
-    SetUp(#[from] SetupError),
-    /// The device cannot be used any more by this process.
-    #[error("{candidate} took the device down: {}", rejection.detail)]
-    DeviceLost {
-        /// By whom.
-        candidate: AlgoId,
-        /// What it did.
-        rejection: Rejection,
-    },
-}
-
-/// The name of an entry.
-#[must_use]
-pub fn entry_key(
-    device: &Device,
-    operation: &Operation,
-    cloud: &PlannedCloud,
-    setup: &CloudSetup,
-    job: &Job,
-) -> EntryKey {
-    let counts = setup.map.counts();
-    EntryKey {
-        device: device.identity().clone(),
-        key: counts.key(*operation),
-        workload: Workload {
-            cloud: cloud.label().to_owned(),
-            rows_in: counts.n_in as u64,
-            rows_out: counts.n_out as u64,
-            pairs: counts.pairs as u64,
-            batch: cloud.batches(job.batch_size),
-            // Host caches are far smaller than any cloud that is worth tuning for.
-            cold: device.identity().arch.is_cuda() && job.regime == CacheRegime::Cold,
-        },
-    }
-}
+use crate::verify::rejection::{Rejection, Verdict};
 
 /// Who takes part in an entry's measurement.
 #[derive(Clone, Debug)]
@@ -151,25 +84,6 @@ impl Field {
         numbers.sort_by_key(|&number| !self.candidates[number].default);
         numbers
     }
-}
-
-/// Everything that an entry's measurement needs beside its candidates.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// Where candidates run.
-    pub device: &'a Device,
-    /// Budget, batch size and seed.
-    pub job: &'a Job,
-    /// The cloud, for samples of it of another size.
-    pub cloud: &'a PlannedCloud,
-    /// The cloud on the device.
-    pub setup: &'a CloudSetup,
-    /// What candidates compute.
-    pub operation: &'a Operation,
-    /// How long they may take.
-    pub limits: Limits,
-    /// The winner by stored evidence.
-    pub incumbent: Option<&'a AlgoId>,
 }
 
 impl Entry<'_> {

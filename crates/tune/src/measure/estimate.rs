@@ -1,25 +1,19 @@
 //! How long and how much memory, before a run starts.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{
-    Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Registry, Voxel,
-    Voxels,
-};
-use voxtune_pointcloud::{Generator, generate};
-use voxtune_types::grid::Configuration;
-use voxtune_types::{AlgoId, Preset};
+use voxtune::{Device, Direction, KernelSize, MapCounts, Operation};
+use voxtune_types::AlgoId;
 
-use crate::inputs::candidate::Candidate;
-use crate::inputs::monitor::{Limits, Monitor};
-use crate::inputs::operands::{Operands, SetupError};
-use crate::measure::entry::EntryError;
-use crate::plan::expand::{PlannedCloud, PlannedConfiguration};
+use crate::inputs::monitor::Monitor;
+use crate::measure::calibrate::trial;
+use crate::measure::error::EntryError;
+use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
-use crate::verify::float64::{Rejection, guarded, problem_bytes, problem_flops};
+use crate::plan::kernels::{expected_counts, operation_of};
+use crate::verify::float64::{problem_bytes, problem_flops};
 
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,59 +72,6 @@ pub fn estimate(
         .max()
         .unwrap_or(0);
     Ok(Estimate { configurations, peak_bytes, flops_per_second })
-}
-
-/// Floating-point operations per second on a layer of middling size, of the default algorithm or
-/// else of the first that works. Candidates that fail here are judged later, each by itself.
-fn trial(
-    device: &Device,
-    limit: Duration,
-    avoid: &[AlgoId],
-    monitor: &mut dyn Monitor,
-) -> Result<f64, EntryError> {
-    const ROWS: usize = 16_384;
-    const RUNS: usize = 3;
-    let preset = Preset::Quick.grid();
-    let operation =
-        Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, preset.kernels[0]);
-    let cells: Vec<Voxel> =
-        device.install(|| generate(Generator::Uniform, ROWS, 1, 0)).map_err(SetupError::from)?;
-    let map = Voxels::new(device, cells)
-        .and_then(|voxels| voxels.kernel_map(operation.kernel))
-        .map_err(SetupError::from)?;
-    let counts = map.counts();
-    let mut operands = Operands::random(device, &operation, counts, 0).map_err(SetupError::from)?;
-    let registry = device.registry();
-    let applicable = registry.algorithms().filter(|algorithm| algorithm.applies(&operation));
-    for algorithm in registry.default_for(&operation).into_iter().chain(applicable) {
-        if avoid.contains(algorithm.id()) {
-            continue;
-        }
-        monitor.field(&[Candidate::new(device, &operation, &**algorithm)]);
-        let mut run = || {
-            monitor.running(0, limit);
-            let start = Instant::now();
-            let Operands { a, b, out } = &mut operands;
-            let launch = Launch { operation: &operation, map: &map, a, b, out, epilogue: None };
-            guarded(|| registry.run(&**algorithm, device, launch))?;
-            guarded(|| device.synchronize())?;
-            Ok::<f64, Rejection>(start.elapsed().as_secs_f64())
-        };
-        let runs: Result<Vec<f64>, Rejection> = (0..RUNS).map(|_| run()).collect();
-        match runs {
-            Ok(seconds) => {
-                let best = seconds.into_iter().fold(f64::INFINITY, f64::min);
-                return Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9));
-            }
-            Err(rejection) if rejection.device_lost => {
-                let candidate = algorithm.id().clone();
-                return Err(EntryError::DeviceLost { candidate, rejection });
-            }
-            Err(_) => {}
-        }
-    }
-    // Where nothing works, whatever fails, fails soon.
-    Ok(Limits::SLOW_FLOPS_PER_SECOND)
 }
 
 /// What a GPU has done once and need not do again.
@@ -222,50 +163,6 @@ fn host_time(
     Duration::from_secs_f64(seconds)
 }
 
-/// The candidates of every operation of a job whose configurations are measured in this order, those
-/// first that are needed first. The registry may be that of a device that is not there.
-#[must_use]
-pub fn wanted_kernels(
-    registry: &Registry,
-    job: &Job,
-    order: impl IntoIterator<Item = usize>,
-) -> Vec<(AlgoId, Operation)> {
-    let mut seen = HashSet::new();
-    let mut wanted = Vec::new();
-    let mut want = |one: &Arc<dyn Algorithm>, operation| {
-        let key = (one.id().clone(), operation);
-        if seen.insert(key.clone()) {
-            wanted.push(key);
-        }
-    };
-    for planned in order.into_iter().filter_map(|index| job.configurations.get(index)) {
-        for &direction in &job.directions {
-            let operation = operation_of(&planned.configuration, direction);
-            for cloud in &planned.clouds {
-                let counts = expected_counts(cloud, operation.kernel);
-                let pool = registry.pool(job.modes.of(direction), &operation, counts);
-                pool.iter().for_each(|one| want(one, operation));
-            }
-            // Winners are compared with the default even where it is not asked for.
-            registry.default_for(&operation).into_iter().for_each(|one| want(one, operation));
-        }
-    }
-    wanted
-}
-
-/// One direction of a configuration's layer.
-#[must_use]
-pub const fn operation_of(configuration: &Configuration, direction: Direction) -> Operation {
-    let Configuration { channels, kernel, dtype, .. } = *configuration;
-    Operation::submanifold(direction, dtype, channels.c_in, channels.c_out, kernel)
-}
-
-fn expected_counts(cloud: &PlannedCloud, kernel: KernelSize) -> MapCounts {
-    let rows = cloud.voxels();
-    let pairs = rows as f64 * cloud.expected_pairs_per_row(kernel.volume());
-    MapCounts { n_in: rows, n_out: rows, pairs: pairs as usize }
-}
-
 /// Memory that a configuration needs on its device: all its clouds with their maps, and the more of
 /// what verifying and racing its largest direction takes. A race holds the operands, and a float32 copy
 /// of features and weights for workspaces.
@@ -306,22 +203,15 @@ fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
     (features + weights + workspace) as u64
 }
 
-/// Bytes as a person reads them.
-#[must_use]
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
+    use voxtune::DType;
+    use voxtune_pointcloud::Generator;
+    use voxtune_types::Preset;
+    use voxtune_types::grid::Configuration;
+
     use super::*;
+    use crate::inputs::planned_cloud::PlannedCloud;
 
     fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {
         let grid = Preset::Quick.grid();
@@ -353,11 +243,5 @@ mod tests {
         assert_eq!(seconds(&[Some(1.0), Some(2.0), None, None]), 6.0);
         assert_eq!(seconds(&[None, None]), 14.0);
         assert_eq!(seconds(&[]), 0.0);
-    }
-
-    #[test]
-    fn bytes_are_readable() {
-        assert_eq!(human_bytes(512), "512 B");
-        assert_eq!(human_bytes(8 << 30), "8.0 GiB");
     }
 }

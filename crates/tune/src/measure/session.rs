@@ -7,30 +7,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{Ahead, Device, Direction, KernelHash, MapCounts, Operation};
-use voxtune_cache::{EntryKey, Reason};
+use voxtune_cache::Reason;
 use voxtune_types::{AlgoId, AlgoMode};
 
+use crate::evidence::entry::{Measured, PreparedEntry};
+use crate::inputs::bytes::human_bytes;
 use crate::inputs::candidate::Candidate;
+use crate::inputs::cloud_setup::{CloudSetup, SetupCache, SetupError};
 use crate::inputs::monitor::{Limits, Monitor};
-use crate::inputs::operands::{CloudSetup, SetupCache, SetupError, Workbench};
-use crate::measure::entry::{Entry, EntryError, Field, Measured, entry_key};
-use crate::measure::estimate::{
-    Estimate, configuration_bytes, estimate, human_bytes, operation_of, wanted_kernels,
-};
+use crate::inputs::operands::Workbench;
+use crate::measure::context::{Entry, entry_key};
+use crate::measure::entry::Field;
+use crate::measure::error::EntryError;
+use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
+use crate::plan::kernels::{operation_of, wanted_kernels};
 use crate::verify::float64::Verifier;
-
-/// One of a configuration's clouds in one direction, ready to be measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PreparedEntry {
-    /// The name that its results are stored under.
-    pub key: EntryKey,
-    /// Number of the cloud in the configuration.
-    pub cloud: usize,
-    /// The candidates that the job asks for, in the order of the registry.
-    pub pool: Vec<Candidate>,
-}
 
 /// What is to be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

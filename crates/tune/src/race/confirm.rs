@@ -4,7 +4,7 @@
 //! file up for nothing. So whoever is to take a stored winner's place beats it once more, in rounds of the
 //! two alone. Those of the race do not count: the challenger is who looked best in them.
 
-use super::rounds::Track;
+use super::sampler::Track;
 use super::samples::Lane;
 
 /// Rounds of a defence, of which the challenger wins all but [`LOST`]: of two that are alike, one does so one

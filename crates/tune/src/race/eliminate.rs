@@ -3,8 +3,7 @@
 use voxtune_cache::decide::NOISE_CEILING;
 
 use super::policy::Policy;
-use super::rounds::leader;
-use super::samples::{Centre, Lane};
+use super::samples::{Centre, Lane, leader};
 
 /// Lets everyone race whose first sample is within reach of the leader. Again after each round, since a
 /// leader may fail: whoever looked hopeless beside a wrong result need not be.

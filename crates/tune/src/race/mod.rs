@@ -21,6 +21,7 @@ mod confirm;
 mod eliminate;
 mod policy;
 mod rounds;
+mod sampler;
 mod samples;
 pub mod statistics;
 pub mod summarize;
@@ -30,5 +31,6 @@ mod tie_break;
 
 pub use confirm::holds_its_place;
 pub use policy::Policy;
-pub use rounds::{Grid, Track, race, ranks};
+pub use rounds::{Grid, race, ranks};
+pub use sampler::Track;
 pub use samples::Lane;

@@ -4,43 +4,10 @@ use std::time::Duration;
 
 use super::eliminate::{admit, leave_out_beaten, owed};
 use super::policy::Policy;
-use super::samples::Lane;
+use super::sampler::Track;
+use super::samples::{Lane, leader, record};
 use super::statistics::median;
 use super::tie_break::shoot_out;
-
-/// What the racers run on.
-pub trait Track {
-    /// Why a run failed.
-    type Failure;
-
-    /// Runs one candidate once.
-    ///
-    /// # Units
-    /// Nanoseconds.
-    ///
-    /// # Errors
-    /// If the candidate fails: it leaves the race.
-    fn sample(&mut self, lane: usize) -> Result<u64, Self::Failure>;
-
-    /// The same, of a run whose result is proven right.
-    ///
-    /// # Units
-    /// Nanoseconds.
-    ///
-    /// # Errors
-    /// If the candidate fails or its result is wrong: it leaves the race.
-    fn proven_sample(&mut self, lane: usize) -> Result<u64, Self::Failure> {
-        self.sample(lane)
-    }
-
-    /// Time spent on this entry so far.
-    fn elapsed(&self) -> Duration;
-
-    /// Whether to stop at once.
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
 
 /// Who starts in a race.
 #[derive(Clone, Copy, Debug)]
@@ -176,22 +143,4 @@ fn retake_late<T: Track>(field: &mut [Lane<T::Failure>], policy: &Policy, track:
             }
         }
     }
-}
-
-pub(super) fn record<F>(lane: &mut Lane<F>, sample: Result<u64, F>) {
-    match sample {
-        Ok(ns) => lane.rounds.push(Some(ns)),
-        Err(failure) => {
-            lane.fail(failure);
-            lane.rounds.push(None);
-        }
-    }
-}
-
-/// The candidate with the lowest median that has not failed, and that median.
-pub(super) fn leader<F>(field: &[Lane<F>]) -> Option<(usize, f64)> {
-    let alive = field.iter().enumerate().filter(|(_, lane)| lane.failure.is_none());
-    alive
-        .filter_map(|(index, lane)| Some((index, median(&lane.values())?)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
 }

@@ -83,3 +83,21 @@ impl Centre {
         standard_error(self.spread_ns, self.samples)
     }
 }
+
+pub(super) fn record<F>(lane: &mut Lane<F>, sample: Result<u64, F>) {
+    match sample {
+        Ok(ns) => lane.rounds.push(Some(ns)),
+        Err(failure) => {
+            lane.fail(failure);
+            lane.rounds.push(None);
+        }
+    }
+}
+
+/// The candidate with the lowest median that has not failed, and that median.
+pub(super) fn leader<F>(field: &[Lane<F>]) -> Option<(usize, f64)> {
+    let alive = field.iter().enumerate().filter(|(_, lane)| lane.failure.is_none());
+    alive
+        .filter_map(|(index, lane)| Some((index, median(&lane.values())?)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+}

@@ -10,8 +10,8 @@ use voxtune_cache::decide::{Timer, beats_default, tie_band};
 use voxtune_cache::timing::standard_error;
 
 use super::policy::Policy;
-use super::rounds::{Track, record};
-use super::samples::{Centre, Lane};
+use super::sampler::Track;
+use super::samples::{Centre, Lane, record};
 use crate::race::statistics::median_interval;
 
 /// Standard errors by which a distance must be off the edge of the band.

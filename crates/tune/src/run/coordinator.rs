@@ -1,69 +1,28 @@
 //! The whole run: every configuration of a plan, saved as it goes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use voxtune_cache::{CacheDir, CacheError, Evidence, InvalidRecord, Update};
+use voxtune_cache::{CacheError, Evidence, InvalidRecord, Update};
 use voxtune_types::{AlgoId, Arch};
 
 use crate::evidence::commit::{commit, winner};
-use crate::measure::entry::Measured;
+use crate::evidence::entry::Measured;
 use crate::measure::estimate::Estimate;
-use crate::plan::expand::{Plan, Request};
+use crate::plan::expand::Plan;
 use crate::plan::job::Job;
 use crate::run::device_pool::Crew;
 use crate::run::eta::Pace;
 use crate::run::event::{EntryReport, Event, Observer, Outcome, Summary};
+use crate::run::populate::{Populate, PopulateError};
 use crate::run::queue::Queue;
 use crate::run::worker_event::{Ended, Note};
 use crate::run::worker_loop::{Failure, Lane, Shared};
 use crate::run::write_buffer::{Ledger, Unsaved};
-use crate::worker::executor::{Executor, ExecutorError, Trouble};
-
-/// Everything that a run needs beside whoever runs its candidates.
-#[derive(Clone, Copy, Debug)]
-pub struct Populate<'a> {
-    /// What is measured.
-    pub plan: &'a Plan,
-    /// How it is measured.
-    pub request: &'a Request,
-    /// Where results go.
-    pub cache: &'a CacheDir,
-    /// How long to wait for another writer of the same file before the run; what was measured waits longer.
-    pub lock_wait: Duration,
-    /// Set by anyone to end the run: what is complete is saved, the rest is given up.
-    pub interrupt: &'a AtomicBool,
-}
-
-/// A run that cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PopulateError {
-    /// Results cannot be saved.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// A result is malformed: a defect of the tuner.
-    #[error("a measurement is malformed: {0}")]
-    Record(#[from] InvalidRecord),
-    /// No candidate can run.
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    /// The device does not work at all.
-    #[error("{0}")]
-    SetUp(String),
-    /// What ended the run, and why what was measured before is lost.
-    #[error("{ended}; and {unsaved} configurations that were measured are not saved: {why}")]
-    Unsaved {
-        /// What ended it.
-        ended: String,
-        /// How many.
-        unsaved: usize,
-        /// Why they cannot be saved.
-        why: Box<PopulateError>,
-    },
-}
+use crate::worker::executor::Executor;
+use crate::worker::failure::Trouble;
 
 /// How long to wait for another writer while there is something to measure.
 const SHORT_WAIT: Duration = Duration::from_millis(100);

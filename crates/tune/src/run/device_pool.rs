@@ -10,7 +10,8 @@ use std::str::FromStr;
 use voxtune::{DeviceChoice, DeviceIdentity};
 
 use crate::worker::executor::Executor;
-use crate::worker::{DeviceSpec, Worker, WorkerError};
+use crate::worker::failure::WorkerError;
+use crate::worker::{DeviceSpec, Worker};
 
 /// The argument of `--gpus`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use voxtune_types::AlgoId;
 use voxtune_types::grid::Configuration;
 
 use crate::evidence::commit::Committed;
+use crate::evidence::entry::Measured;
 use crate::evidence::phase_times::Spent;
-use crate::measure::entry::Measured;
 use crate::measure::estimate::Estimate;
 
 /// How a configuration ended.

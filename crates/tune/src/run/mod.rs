@@ -1,10 +1,25 @@
-//! The whole run: one coordinator, a worker loop for each device.
+//! A whole run: one coordinator, and a worker loop for each device.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`populate`] | what a run needs, and what ends it |
+//! | [`coordinator`] | the one that writes files and tells of progress |
+//! | `worker_loop` | one device: takes a configuration, measures it, reports |
+//! | `worker_event` | messages from a worker loop to the coordinator |
+//! | `retry` | one entry, measured again after each candidate that took its process down |
+//! | [`device_pool`] | the GPUs of one host |
+//! | `queue` | which configuration is next |
+//! | `write_buffer` | results that wait to be written |
+//! | `eta` | the time that is left |
+//! | [`event`] | what a run tells who watches it |
+//! | [`on_miss`] | one key, measured while a program runs |
 
 pub mod coordinator;
 pub mod device_pool;
 mod eta;
 pub mod event;
 pub mod on_miss;
+pub mod populate;
 mod queue;
 mod retry;
 mod worker_event;

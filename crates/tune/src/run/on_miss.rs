@@ -13,11 +13,12 @@ use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::evidence::commit::commit;
+use crate::evidence::entry::Measured;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::monitor::Unwatched;
-use crate::measure::entry::Measured;
+use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 use crate::measure::session::{Session, SessionError, Task};
-use crate::plan::expand::{FileCloud, PlannedCloud, PlannedConfiguration, TIME_LIMIT};
+use crate::plan::expand::{PlannedConfiguration, TIME_LIMIT};
 use crate::plan::job::Job;
 
 /// Measures keys on the voxels of the call that misses them, in the process that calls, and keeps

@@ -8,13 +8,15 @@ use voxtune::KernelHash;
 use voxtune_cache::{Evidence, Outcome, Reason, Record, Records};
 use voxtune_types::AlgoId;
 
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::PreparedEntry;
+use crate::evidence::entry::is_quarantine;
 use crate::evidence::phase_times::Spent;
-use crate::evidence::select::is_quarantine;
 use crate::inputs::candidate::Candidate;
-use crate::measure::entry::Measured;
-use crate::measure::session::{PreparedEntry, Task};
+use crate::measure::session::Task;
 use crate::run::worker_event::Note;
-use crate::worker::executor::{Executor, Loss, Trouble};
+use crate::worker::executor::Executor;
+use crate::worker::failure::{Loss, Trouble};
 
 /// Entries in which a candidate takes its process down before it is not tried any more in this run:
 /// each costs a start of the worker, and a hung one its whole time limit.

@@ -6,11 +6,11 @@ use voxtune::Operation;
 use voxtune_cache::Reason;
 use voxtune_types::AlgoId;
 
+use crate::evidence::entry::Measured;
 use crate::evidence::phase_times::Spent;
-use crate::measure::entry::Measured;
-use crate::run::coordinator::PopulateError;
 use crate::run::event::Outcome;
-use crate::worker::executor::Loss;
+use crate::run::populate::PopulateError;
+use crate::worker::failure::Loss;
 
 /// A message of a lane. Unlike an [`Event`](crate::Event) it belongs to whoever hears it, in another
 /// thread maybe.

@@ -8,18 +8,19 @@ use voxtune_cache::{EntryKey, Evidence};
 use voxtune_types::AlgoId;
 
 use crate::evidence::commit::winner;
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::PreparedEntry;
 use crate::evidence::phase_times::Spent;
 use crate::evidence::select::{Selection, Wish, disproved, incumbent, is_comparable, select};
-use crate::measure::entry::Measured;
-use crate::measure::session::PreparedEntry;
 use crate::plan::expand::Request;
 use crate::plan::job::Job;
-use crate::run::coordinator::{Populate, PopulateError};
 use crate::run::event::Outcome;
+use crate::run::populate::{Populate, PopulateError};
 use crate::run::queue::Queue;
 use crate::run::retry::{Losses, Trial};
 use crate::run::worker_event::{Ended, Note};
-use crate::worker::executor::{Executor, Trouble};
+use crate::worker::executor::Executor;
+use crate::worker::failure::Trouble;
 
 /// What the lanes of a run share.
 #[derive(Debug)]

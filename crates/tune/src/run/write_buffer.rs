@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::measure::entry::Measured;
+use crate::evidence::entry::Measured;
 use crate::run::event::Outcome;
 
 /// Results wait at most this long.

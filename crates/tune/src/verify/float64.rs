@@ -7,18 +7,18 @@
 //! to win is compared with the verified default on the problem of the race, too: see [`crate::verify::full_size`].
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use voxtune::{
-    Algorithm, ConvError, DType, Device, Direction, KernelHash, Launch, MapCounts, Operation,
-    Reference, Voxels,
-};
-use voxtune_cache::{Outcome, Reason};
+use voxtune::{Algorithm, Device, KernelHash, Launch, Operation, Reference, Voxels};
+use voxtune_cache::Reason;
 use voxtune_types::AlgoId;
 
-use crate::inputs::monitor::{Limits, Monitor};
-use crate::inputs::operands::{CloudSetup, Operands, SetupError};
-use crate::plan::expand::PlannedCloud;
+use crate::inputs::cloud_setup::{CloudSetup, SetupError};
+use crate::inputs::monitor::Monitor;
+use crate::inputs::operands::Operands;
+use crate::inputs::planned_cloud::PlannedCloud;
+use crate::verify::context::Stand;
+use crate::verify::rejection::{Rejection, Verdict, failed, guarded};
+use crate::verify::tolerance::tolerance;
 
 /// How large a problem the float64 reference computes: rows, and floating-point operations.
 #[derive(Clone, Copy, Debug)]
@@ -70,49 +70,6 @@ pub fn problem_flops(device: &Device, operation: &Operation, cloud: &PlannedClou
     let row_flops =
         operation.flops(1) as f64 * cloud.expected_pairs_per_row(operation.kernel.volume());
     cloud.sample_rows(Effort::on(device).rows(row_flops)) as f64 * row_flops
-}
-
-/// Why a candidate may not compete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// The class of the failure.
-    pub reason: Reason,
-    /// What was seen.
-    pub detail: String,
-    /// Whether it took the device with it: nothing that runs there afterwards says anything.
-    pub device_lost: bool,
-}
-
-impl Rejection {
-    /// A rejection that leaves the device as it was.
-    #[must_use]
-    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), device_lost: false }
-    }
-
-    /// What evidence keeps of it.
-    #[must_use]
-    pub fn into_outcome(self) -> Outcome {
-        Outcome::Quarantined { reason: self.reason, detail: self.detail }
-    }
-}
-
-/// The worst normalised error of a right candidate, or why it is out.
-pub type Verdict = Result<f64, Rejection>;
-
-/// What candidates are verified at.
-#[derive(Clone, Copy, Debug)]
-pub struct Stand<'a> {
-    /// Where they run.
-    pub device: &'a Device,
-    /// What they compute.
-    pub operation: &'a Operation,
-    /// The cloud of which they get a part.
-    pub cloud: &'a PlannedCloud,
-    /// Seed of the measurement; verification takes another.
-    pub seed: u64,
-    /// How long they may take.
-    pub limits: Limits,
 }
 
 /// Verifies candidates, each once for an operation and a cloud however many sizes are measured.
@@ -273,61 +230,9 @@ pub(crate) fn ask(
     Err(Rejection::new(reason, detail))
 }
 
-/// The largest error that is rounding: that of the result's storage type, or of summing as many
-/// products in float32 as an element has, if that is more. Rounding errors of a sum of `n` terms grow
-/// with `√n` (Higham, Accuracy and Stability of Numerical Algorithms, §4.2).
-///
-/// Weight gradients leave in float32 whatever the storage type of the inputs, but tensor cores truncate
-/// where they add, so that the error of 16-bit inputs' sums grows with their length itself: some 2⁻²⁴ for
-/// each 16 products. They may lose what storing them in float16 would.
-pub(crate) fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
-    const ROUNDOFF_OF_FLOAT16: f64 = 1.0 / 2048.0;
-    let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
-    let (stored, terms) = match (direction, dtype) {
-        (Direction::Forward, _) => (dtype.tolerance(), kernel.volume() * c_in as usize),
-        (Direction::Dgrad, _) => (dtype.tolerance(), kernel.volume() * c_out as usize),
-        (Direction::Wgrad, DType::Float32) => (dtype.tolerance(), counts.n_out),
-        (Direction::Wgrad, _) => (ROUNDOFF_OF_FLOAT16, counts.n_out),
-    };
-    let unit_roundoff = f64::from(f32::EPSILON) / 2.0;
-    stored.max(unit_roundoff * (terms as f64).sqrt())
-}
-
-/// Runs a candidate; a panic is its own failure and nobody else's.
-pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, ConvError>) -> Result<T, Rejection> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(failed),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            let detail = format!("panicked: {}", text.unwrap_or("no message"));
-            Err(Rejection::new(Reason::Crash, detail))
-        }
-    }
-}
-
-fn failed(error: ConvError) -> Rejection {
-    let reason = if error.is_compilation() {
-        Reason::CompileError
-    } else if error.is_out_of_memory() {
-        Reason::OutOfMemory
-    } else {
-        Reason::LaunchFailure
-    };
-    Rejection { reason, detail: error.to_string(), device_lost: error.is_device_lost() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn panics_are_verdicts() {
-        let verdict = guarded::<()>(|| panic!("boom {}", 1));
-        assert_eq!(verdict.unwrap_err().reason, Reason::Crash);
-    }
 
     #[test]
     fn problems_keep_to_their_effort() {

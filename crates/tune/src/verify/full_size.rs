@@ -10,9 +10,12 @@ use voxtune::{Algorithm, ConvError, Device, Reference, Tensor};
 use voxtune_cache::Reason;
 use voxtune_types::AlgoId;
 
+use crate::inputs::cloud_setup::CloudSetup;
 use crate::inputs::monitor::Monitor;
-use crate::inputs::operands::{CloudSetup, Workbench};
-use crate::verify::float64::{Rejection, Stand, Verdict, guarded, tolerance};
+use crate::inputs::operands::Workbench;
+use crate::verify::context::Stand;
+use crate::verify::rejection::{Rejection, Verdict, guarded};
+use crate::verify::tolerance::tolerance;
 
 /// A result at full size that others must agree with.
 #[derive(Debug)]

@@ -7,11 +7,12 @@ use voxtune_types::AlgoId;
 use super::Worker;
 use super::protocol::{Answer, Command};
 use super::wire::WireJob;
-use crate::measure::entry::Measured;
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::PreparedEntry;
 use crate::measure::estimate::Estimate;
-use crate::measure::session::{PreparedEntry, Task};
+use crate::measure::session::Task;
 use crate::plan::job::Job;
-use crate::worker::executor::{Loss, Trouble};
+use crate::worker::failure::{Loss, Trouble};
 
 impl Worker {
     pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), Trouble> {

@@ -3,16 +3,17 @@
 use std::sync::atomic::AtomicBool;
 
 use voxtune::{Device, DeviceIdentity};
-use voxtune_cache::{Environment, Reason};
+use voxtune_cache::Environment;
 use voxtune_types::AlgoId;
 
-use crate::inputs::candidate::{Candidate, environment};
+use crate::evidence::entry::{Measured, PreparedEntry};
+use crate::inputs::candidate::environment;
 use crate::inputs::monitor::Unwatched;
-use crate::measure::entry::Measured;
 use crate::measure::estimate::Estimate;
-use crate::measure::session::{PreparedEntry, Session, SessionError, Task};
+use crate::measure::session::{Session, Task};
 use crate::plan::job::Job;
-use crate::worker::{Worker, WorkerError};
+use crate::worker::Worker;
+use crate::worker::failure::Trouble;
 
 /// Where candidates run.
 #[derive(Debug)]
@@ -31,55 +32,6 @@ pub struct Executor {
 enum Place {
     Here { device: Device, session: Option<Box<Session>> },
     Worker(Box<Worker>),
-}
-
-/// A candidate, or something else, that took the process down in which it ran.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
-    pub(crate) candidate: Option<Candidate>,
-    pub(crate) reason: Reason,
-    pub(crate) detail: String,
-    /// Whether somebody else may have ended the process.
-    pub(crate) from_outside: bool,
-}
-
-impl Loss {
-    pub(crate) fn of_nobody(detail: &str) -> Self {
-        let detail = detail.to_owned();
-        Self { candidate: None, reason: Reason::Crash, detail, from_outside: false }
-    }
-}
-
-/// Work that has no result.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// This configuration cannot be measured; others may.
-    Configuration(String),
-    /// What ran is gone with its process; there will be another.
-    Lost(Loss),
-    /// The run was ended from outside.
-    Interrupted,
-    /// No candidate can run any more.
-    Over(ExecutorError),
-}
-
-/// Candidates that cannot be run at all.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExecutorError {
-    /// There is no worker.
-    #[error(transparent)]
-    Worker(#[from] WorkerError),
-    /// A candidate made the device unusable for this process.
-    #[error(
-        "{who} took the device down: {detail}; with isolation, that would have cost nobody else"
-    )]
-    DeviceLost {
-        /// Which candidate, or what else.
-        who: String,
-        /// What was seen.
-        detail: String,
-    },
 }
 
 impl From<Device> for Executor {
@@ -240,23 +192,4 @@ impl Executor {
 enum Ready<'a> {
     Here(&'a mut Session),
     Worker(&'a mut Worker),
-}
-
-impl From<WorkerError> for Trouble {
-    fn from(error: WorkerError) -> Self {
-        Self::Over(error.into())
-    }
-}
-
-/// In this process, a lost device is the end.
-impl From<SessionError> for Trouble {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Configuration(why) => Self::Configuration(why),
-            SessionError::DeviceLost { candidate, detail, .. } => {
-                let who = candidate.map_or_else(|| "setting up".to_owned(), |id| id.to_string());
-                Self::Over(ExecutorError::DeviceLost { who, detail })
-            }
-        }
-    }
 }

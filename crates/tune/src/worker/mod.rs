@@ -26,6 +26,7 @@
 mod calls;
 pub mod executor;
 mod exit_status;
+pub mod failure;
 mod process;
 mod protocol;
 mod server;
@@ -35,7 +36,8 @@ mod wire;
 
 use voxtune::{Device, DeviceError};
 
-pub use process::{Opened, Worker, WorkerError};
+pub use failure::WorkerError;
+pub use process::{Opened, Worker};
 pub use spec::DeviceSpec;
 
 /// The variable that asks a program to be a worker.

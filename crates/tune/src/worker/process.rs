@@ -17,7 +17,8 @@ use super::exit_status::{Ending, LastWords};
 use super::protocol::{Answer, Command, Message, NEW_WORDS, OpenedDevice, read, write};
 use super::watchdog::Scene;
 use super::{ASKED, DeviceSpec};
-use crate::worker::executor::{Loss, Trouble};
+use crate::worker::failure::WorkerError;
+use crate::worker::failure::{Loss, Trouble};
 
 /// How often a waiting supervisor looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -34,34 +35,6 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long a worker that has fallen silent gets to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(2);
-
-/// A worker that cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WorkerError {
-    /// The system refused to start it.
-    #[error(
-        "cannot start a worker process: {0}; candidates can run in this process, unprotected, without isolation"
-    )]
-    Start(#[source] io::Error),
-    /// What was started is no worker.
-    #[error(
-        "the worker process did not say that it is one ({0}): `main` must call \
-         `voxtune_tune::worker::serve_if_asked()` first"
-    )]
-    NoHook(String),
-    /// It cannot have its device.
-    #[error("{message}")]
-    Refused {
-        /// Whether the device does not exist, rather than not work.
-        not_found: bool,
-        /// What is missing, and what mends it.
-        message: String,
-    },
-    /// It ended or fell silent while it opened its device.
-    #[error("the worker process ended while it opened its device: {0}")]
-    Ended(String),
-}
 
 /// What a worker says of its device.
 #[derive(Clone, Debug, PartialEq, Eq)]

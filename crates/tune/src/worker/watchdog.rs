@@ -8,7 +8,7 @@ use voxtune_types::AlgoId;
 use super::exit_status::Ending;
 use super::protocol::Message;
 use crate::inputs::candidate::Candidate;
-use crate::worker::executor::Loss;
+use crate::worker::failure::Loss;
 
 /// How long a look takes at most on a busy host.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);

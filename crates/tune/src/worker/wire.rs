@@ -11,7 +11,8 @@ use voxtune_pointcloud::{Crop, FileOptions};
 use voxtune_types::grid::{ChannelPair, Configuration};
 use voxtune_types::mode::AlgoModes;
 
-use crate::plan::expand::{FileCloud, PlannedCloud, PlannedConfiguration};
+use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
+use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
 
 /// A job. Files go by their names: the worker reads them again.

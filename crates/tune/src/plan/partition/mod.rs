@@ -12,7 +12,8 @@ use std::str::FromStr;
 
 use voxtune::Direction;
 
-use crate::plan::expand::{Plan, PlannedCloud, PlannedConfiguration};
+use crate::inputs::planned_cloud::PlannedCloud;
+use crate::plan::expand::{Plan, PlannedConfiguration};
 
 /// One of several parts of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
