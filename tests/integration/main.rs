@@ -25,6 +25,7 @@ mod interruption;
 mod listing;
 mod missing;
 mod module_table;
+mod outside;
 mod populating;
 mod scan;
 mod strided;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     listing::add(&mut suite);
     missing::add(&mut suite);
     module_table::add(&mut suite);
+    outside::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
     strided::add(&mut suite);

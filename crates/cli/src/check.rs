@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use voxtune::DeviceChoice;
-use voxtune_bench::check::{self as kernel_check, CheckEvent, CheckOptions, Step, WorstError};
+use voxtune_bench::check::{self, CheckEvent, CheckOptions, Step, WorstError};
 use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_cuda::{CudaError, algorithms};
 use voxtune_tune::plan::partition::Partition;
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     let kernels = arguments.open()?;
     let options = arguments.options()?;
     output::status("Device", kernels.describe());
-    let report = kernel_check::check(kernels, &options, &mut progress).map_err(Failure::failed)?;
+    let report = check::check(kernels, &options, &mut progress).map_err(Failure::failed)?;
     for step in &report.steps {
         output::result(format_args!(
             "{:8} {:6} checked, {} wrong, {:.1} s",
@@ -111,7 +111,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         output::result(
             "\nworst error of any element, over the larger of its magnitude and the root mean square",
         );
-        output::results(&kernel_check::table(&report.worst));
+        output::results(&check::table(&report.worst));
     }
     let failures: Vec<&str> = report.failures().collect();
     for failure in failures.iter().take(SHOWN_FAILURES) {

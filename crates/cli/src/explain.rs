@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit, Failure> {
 }
 
 impl ExplainArguments {
-    /// The folder that stands above the embedded decisions; none where no workspace is in sight.
+    /// The folder that stands above the embedded decisions; none where there is neither a workspace nor a user folder.
     fn folder(&self) -> Result<Option<PathBuf>, Failure> {
         let named = self.folder.out.is_some() || self.folder.user;
         match self.folder.resolve() {

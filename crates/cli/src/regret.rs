@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use voxtune_analyze::distribution::Distribution;
 use voxtune_analyze::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
 use voxtune_analyze::samples::RaceSamples;
@@ -14,6 +14,7 @@ use crate::folder::FolderArguments;
 use crate::kernel_folders::in_target;
 use crate::output;
 use crate::populate::{self, PopulateArguments};
+use crate::program;
 use crate::samples_file::sound_races;
 
 /// Arguments of `regret`.
@@ -41,13 +42,20 @@ pub struct RegretArguments {
 
 /// Races that take samples of every candidate alike, for `regret`, by flags of populate
 #[derive(Debug, Parser)]
-#[command(
-    name = "cargo xtask regret --",
-    override_usage = "cargo xtask regret -- [POPULATE FLAGS]"
-)]
 struct Measure {
     #[command(flatten)]
     arguments: PopulateArguments,
+}
+
+impl Measure {
+    /// Parses flags, a name first. Help and complaints show what the user typed before them.
+    fn parse_line(line: impl IntoIterator<Item = String>) -> clap::error::Result<Self> {
+        let typed = format!("{} regret --", program::name());
+        let mut command = Self::command().override_usage(format!("{typed} [POPULATE FLAGS]"));
+        command = command.bin_name(typed);
+        let matches = command.try_get_matches_from_mut(line)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
@@ -106,7 +114,7 @@ fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
     const SAMPLES: &str = "oracle.samples";
     let line = |own: &[String]| {
         let name = std::iter::once("regret".to_owned());
-        Measure::try_parse_from(name.chain(own.iter().cloned()).chain(flags.iter().cloned()))
+        Measure::parse_line(name.chain(own.iter().cloned()).chain(flags.iter().cloned()))
     };
     // By themselves first, so that nobody reads of flags that they did not give. Help is no failure, and clap
     // tells both apart.

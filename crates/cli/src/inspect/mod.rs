@@ -10,6 +10,7 @@ use voxtune_cache::CacheDir;
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
 use crate::output;
+use crate::program;
 use crate::selection::Selection;
 use view::View;
 
@@ -78,8 +79,9 @@ fn open(path: &Path) -> Result<Vec<Result<View, String>>, Failure> {
     }
     if !path.exists() {
         return Err(Failure::failed(format!(
-            "{}: no such file or folder: `cargo xtask populate` writes one",
-            path.display()
+            "{}: no such file or folder: {} writes one",
+            path.display(),
+            program::command("populate")
         )));
     }
     let cache = CacheDir::new(path);

@@ -19,6 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
 use crate::output;
+use crate::program;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]
@@ -125,7 +126,8 @@ fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
         return Ok((archs.into_iter().map(|arch| (path.to_owned(), arch)).collect(), strange));
     }
     if !path.exists() {
-        return Err(failed(&"no such file or folder: `cargo xtask populate` writes one"));
+        let writer = program::command("populate");
+        return Err(failed(&format!("no such file or folder: {writer} writes one")));
     }
     let Some(name) = FileName::of(path) else {
         return Err(failed(

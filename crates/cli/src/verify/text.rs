@@ -7,6 +7,7 @@ use voxtune::AlgoId;
 use voxtune_analyze::audit::{ArchAudit, Coverage, Finding, Remedy};
 
 use super::{Report, Totals};
+use crate::program;
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
@@ -74,7 +75,7 @@ fn write_audit(text: &mut String, audit: &ArchAudit, kernels: &str) -> std::fmt:
                 "measures what is stale of its grid again",
             ),
         };
-        writeln!(text, "{:>10}  `cargo xtask {command}` {effect}", "mend")?;
+        writeln!(text, "{:>10}  {} {effect}", "mend", program::command(&command))?;
     }
     Ok(())
 }
