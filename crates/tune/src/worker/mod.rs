@@ -30,6 +30,7 @@ mod scene;
 mod serve;
 mod spec;
 mod supervise;
+mod vitals;
 mod wire;
 
 use voxtune::{Device, DeviceError};
