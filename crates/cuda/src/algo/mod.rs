@@ -140,7 +140,9 @@ impl Algorithm {
             Family::Resident(resident) => resident.is_cut_for(shared_bytes_a_block(capability)),
             _ => true,
         };
-        suits && self.shared_bytes(op) <= shared_bytes_a_block(capability)
+        capability.is_supported()
+            && suits
+            && self.shared_bytes(op) <= shared_bytes_a_block(capability)
     }
 
     /// Dynamic shared memory of a block.
@@ -403,6 +405,16 @@ mod tests {
     fn ids_are_unique() {
         let ids: BTreeSet<&AlgoId> = algorithms().iter().map(Algorithm::id).collect();
         assert_eq!(ids.len(), algorithms().len());
+    }
+
+    #[test]
+    fn f15_nothing_fits_a_gpu_below_the_least() {
+        let capability = ComputeCapability { major: 7, minor: 5 };
+        for op in operations().filter(|op| op.c_in == op.c_out) {
+            for algorithm in algorithms() {
+                assert!(!algorithm.fits(&op, capability), "{op}: {algorithm}");
+            }
+        }
     }
 
     #[test]
