@@ -93,7 +93,9 @@ impl Arch {
     /// For GPUs below [`ComputeCapability::LEAST`].
     pub fn supported(self) -> Result<Self, UnsupportedArch> {
         match self {
-            Self::Cuda(capability) if !capability.is_supported() => Err(UnsupportedArch(capability)),
+            Self::Cuda(capability) if !capability.is_supported() => {
+                Err(UnsupportedArch(capability))
+            }
             other => Ok(other),
         }
     }
@@ -182,7 +184,8 @@ mod tests {
 
     #[test]
     fn f15_what_no_kernel_runs_on_is_told_with_the_least_that_is() {
-        for (arch, runs) in [("sm_70", false), ("sm_75", false), ("sm_80", true), ("sm_121", true)] {
+        for (arch, runs) in [("sm_70", false), ("sm_75", false), ("sm_80", true), ("sm_121", true)]
+        {
             let arch: Arch = arch.parse().unwrap();
             assert_eq!(arch.supported().is_ok(), runs, "{arch}");
         }

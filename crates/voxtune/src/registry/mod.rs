@@ -466,6 +466,7 @@ mod tests {
         let device = |arch| DeviceIdentity { arch, name: "Tesla V100".to_owned(), units: 80 };
         let old = device(Arch::sm(7, 0));
         let registry = Registry::of_device(&old);
+        assert!(registry.algorithms().all(|one| !one.applies(&key().operation)));
         assert!(registry.default_for(&key().operation).is_none());
         let answer = Tuner::empty().explain_at(&old, &registry, &key()).answer.unwrap_err();
         assert!(answer.contains("sm_70") && answer.contains("sm_80 or later"), "{answer}");
