@@ -13,7 +13,7 @@ use voxtune_tune::audit::{
     ArchAudit, BuiltCode, Coverage, Finding, Severity, audit_arch, audit_names, coverage,
 };
 use voxtune_tune::pack::{self, Target};
-use voxtune_types::Preset;
+use voxtune_types::{Preset, printable_path};
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
@@ -100,9 +100,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Exit, Failure> {
     }
     report.totals = Totals::of(&report);
     if arguments.json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&report)?;
     } else {
         output::results(&text::render(&report));
     }
@@ -113,8 +111,9 @@ type Place = (PathBuf, Arch);
 
 /// The architectures that a path stands for, and what in it is no cache.
 fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::failed(format!("{}: {error}", printable_path(path)))
+    };
     if path.is_dir() {
         let mut strange = audit_names(path).map_err(|error| failed(&error))?;
         strange.extend(Target::ALL.into_iter().filter_map(|target| pack::check(path, target)));
