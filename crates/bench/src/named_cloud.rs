@@ -11,6 +11,7 @@
 //! Scan files are those that [`voxtune_pointcloud::load_file`] reads. A `.i32` file is nothing but
 //! little-endian int32 triples (x, y, z), one a voxel, taken in their order.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -92,6 +93,39 @@ pub enum NamedCloudError {
     /// Two clouds of one name.
     #[error("two clouds are called {0}: name one of them otherwise, as in NAME=FILE")]
     SameLabel(String),
+}
+
+impl TryFrom<&OsStr> for CloudSpec {
+    type Error = NamedCloudError;
+
+    /// Reads a text as [`Self::from_str`] does. What is not Unicode can only be a path, under a name or not.
+    fn try_from(text: &OsStr) -> Result<Self, NamedCloudError> {
+        if let Some(text) = text.to_str() {
+            return text.parse();
+        }
+        let (label, path) = split_label(text);
+        if path.is_empty() || label.is_some_and(str::is_empty) {
+            return Err(NamedCloudError::Malformed(text.to_string_lossy().into_owned()));
+        }
+        Ok(Self { label: label.map(str::to_owned), place: Place::Path(path.into()) })
+    }
+}
+
+/// The name before the first `=` of a text that is not Unicode, where that can be one, and the rest.
+#[cfg(unix)]
+fn split_label(text: &OsStr) -> (Option<&str>, &OsStr) {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = text.as_bytes();
+    let split = bytes.iter().position(|byte| *byte == b'=').and_then(|at| {
+        let label = std::str::from_utf8(&bytes[..at]).ok()?;
+        (!label.contains('/')).then(|| (Some(label), OsStr::from_bytes(&bytes[at + 1..])))
+    });
+    split.unwrap_or((None, text))
+}
+
+#[cfg(not(unix))]
+const fn split_label(text: &OsStr) -> (Option<&str>, &OsStr) {
+    (None, text)
 }
 
 impl FromStr for CloudSpec {
@@ -263,6 +297,22 @@ mod tests {
         }
         let path = "./a=b.npy".parse::<CloudSpec>().unwrap();
         assert_eq!(path, CloudSpec { label: None, place: Place::Path("./a=b.npy".into()) });
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f19_paths_need_not_be_unicode() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let spec = |bytes: &[u8]| CloudSpec::try_from(OsStr::from_bytes(bytes));
+        let path = |bytes: &[u8]| Place::Path(OsStr::from_bytes(bytes).into());
+        let unnamed = CloudSpec { label: None, place: path(b"a\xff.npy") };
+        assert_eq!(spec(b"a\xff.npy").unwrap(), unnamed);
+        let named = CloudSpec { label: Some("street".to_owned()), ..unnamed };
+        assert_eq!(spec(b"street=a\xff.npy").unwrap(), named);
+        assert_eq!(spec(b"./b=\xff").unwrap(), CloudSpec { label: None, place: path(b"./b=\xff") });
+        assert_eq!(spec(b"\xff=b").unwrap(), CloudSpec { label: None, place: path(b"\xff=b") });
+        assert!(matches!(spec(b"=\xff"), Err(NamedCloudError::Malformed(_))));
+        assert_eq!(spec(b"uniform:9").unwrap(), "uniform:9".parse().unwrap());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use voxtune::user_folder;
+use voxtune_types::printable_path;
 
 use crate::exit::Failure;
 use crate::output;
@@ -86,7 +87,7 @@ pub(crate) fn must_exist(folder: &Path) -> Result<(), Failure> {
     if folder.is_dir() {
         return Ok(());
     }
-    let path = folder.display();
+    let path = printable_path(folder);
     Err(Failure::usage(format!("{path}: expected a folder of cache files, found none")))
 }
 

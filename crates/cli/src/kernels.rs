@@ -12,7 +12,7 @@ use voxtune_tune::plan::job::Job;
 use voxtune_tune::plan::kernels::wanted_kernels;
 use voxtune_tune::{Plan, Request};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, ComputeCapability, Preset};
+use voxtune_types::{AlgoMode, ComputeCapability, Preset, printable_path};
 
 use crate::algo_modes::algo_modes;
 use crate::duration::coarse;
@@ -42,8 +42,9 @@ pub struct KernelsArguments {
 }
 
 fn capability(text: &str) -> Result<ComputeCapability, String> {
-    match text.parse() {
-        Ok(Arch::Cuda(capability)) if capability.major >= 8 => Ok(capability),
+    match text.parse().map(Arch::supported) {
+        Ok(Ok(Arch::Cuda(capability))) => Ok(capability),
+        Ok(Err(unsupported)) => Err(unsupported.to_string()),
         _ => Err("expected sm_80, sm_86, sm_89, sm_90, sm_100 or sm_120".to_owned()),
     }
 }
@@ -73,15 +74,13 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
             }
         }
         output::result(format_args!(
-            "sm_{}{}: {} instances, {cached} of them there already, {} KiB, {}",
-            capability.major,
-            capability.minor,
+            "{capability}: {} instances, {cached} of them there already, {} KiB, {}",
             instances.len(),
             bytes / 1024,
             coarse(start.elapsed())
         ));
     }
-    output::result(format_args!("kernels {}", kernels.display()));
+    output::result(format_args!("kernels {}", printable_path(&kernels)));
     Ok(if failed == 0 { Exit::Success } else { Exit::Failure })
 }
 
@@ -115,6 +114,12 @@ mod tests {
         for text in ["sm_75", "90", "cpu-x86_64-avx2", "sm_90a"] {
             assert!(capability(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn f15_the_least_architecture_is_named() {
+        let error = capability("sm_70").unwrap_err();
+        assert!(error.contains("sm_70") && error.contains("sm_80 or later"), "{error}");
     }
 
     /// A mode names instances that the pool leaves out, and no others are compiled for a smaller preset.

@@ -4,6 +4,7 @@ use voxtune_bench::named_cloud::{CloudSpec, NamedCloud, load_clouds};
 use voxtune_pointcloud::{Crop, FileOptions, Generator};
 
 use crate::exit::Failure;
+use crate::texts::cloud;
 
 /// Clouds, each of a size of its own.
 #[derive(Clone, Debug, clap::Args)]
@@ -11,7 +12,7 @@ pub(crate) struct CloudArguments {
     /// Clouds: uniform, surface, either with a count (uniform:130000), scan files (.npy, .npz, .bin,
     /// .ply, .pcd), .i32 files (little-endian int32 x, y, z triples), folders of such files, or
     /// NAME=FILE. `check` takes uniform and surface whatever else is named; `bench` where nothing is
-    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud)]
+    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud())]
     clouds: Vec<CloudSpec>,
     /// Edge of a voxel for scan files, in their unit
     #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size)]
@@ -47,10 +48,6 @@ impl CloudArguments {
         let options = FileOptions { cell_size: self.voxel_size, crop: self.crop };
         load_clouds(specs, &options, voxels, self.seed).map_err(Failure::usage)
     }
-}
-
-fn cloud(text: &str) -> Result<CloudSpec, String> {
-    text.parse().map_err(|error: voxtune_bench::named_cloud::NamedCloudError| error.to_string())
 }
 
 fn cell_size(text: &str) -> Result<f32, String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use voxtune::Arch;
 use voxtune_cache::{CacheDir, CacheError, FileKind, FileName, file_version};
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
@@ -36,7 +37,7 @@ pub(crate) fn run(arguments: &MigrateArguments) -> Result<Exit, Failure> {
     let mut exit = Exit::Success;
     for folder in &folders {
         if !folder.is_dir() {
-            return Err(Failure::usage(format!("{}: expected a folder", folder.display())));
+            return Err(Failure::usage(format!("{}: expected a folder", printable_path(folder))));
         }
         let cache = CacheDir::new(folder);
         for arch in cache.archs().map_err(Failure::failed)? {
@@ -55,7 +56,7 @@ fn migrate(cache: &CacheDir, arch: Arch, dry_run: bool) -> Result<(), CacheError
     for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
         let path = cache.path().join(FileName { arch, kind }.to_string());
         let Some(version) = version_at(&path)? else { continue };
-        let (path, current) = (path.display(), kind.version());
+        let (path, current) = (printable_path(&path), kind.version());
         if version == current {
             output::result(format_args!("{path}: version {version}, current"));
         } else {

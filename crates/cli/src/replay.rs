@@ -39,9 +39,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<Exit, Failure> {
     let races = races.collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten();
     let reports = replay(races.map(Ok::<_, Failure>), &policies)?;
     if arguments.json {
-        let json = serde_json::to_string_pretty(&reports)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&reports)?;
     } else {
         output::results(&table(&reports));
     }

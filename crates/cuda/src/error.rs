@@ -6,6 +6,7 @@ use cudarc::cublas::result::CublasError;
 use cudarc::cublas::sys::cublasStatus_t;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
+use voxtune_types::arch::UnsupportedArch;
 use voxtune_types::{ComputeCapability, Direction, Voxel};
 
 /// A failure of compilation, device or launch. Each text says what was found and what to do about
@@ -25,6 +26,14 @@ pub enum CudaError {
         ordinal: usize,
         /// Names of the devices that exist, by ordinal.
         found: Vec<String>,
+    },
+    /// The device is there, and no kernel runs on its architecture.
+    #[error("{name}: {source}")]
+    UnsupportedArch {
+        /// The device's name.
+        name: String,
+        /// What it is, and what is needed.
+        source: UnsupportedArch,
     },
     /// The driver cannot load what the compiler made.
     #[error(

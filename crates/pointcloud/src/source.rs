@@ -1,5 +1,6 @@
 //! The clouds that a command line names.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -28,23 +29,33 @@ impl Source {
             Self::Generated(generator) => return generator.as_str().to_owned(),
             Self::File(path) => path,
         };
-        let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+        let text = |part: &OsStr| part.to_string_lossy().into_owned();
         let whole = path.file_name().unwrap_or(path.as_os_str());
         let stem = text(path.file_stem().unwrap_or(whole));
         if stem.parse::<Generator>().is_ok() { text(whole) } else { stem }
     }
 }
 
-impl FromStr for Source {
-    type Err = CloudError;
+impl TryFrom<&OsStr> for Source {
+    type Error = CloudError;
 
-    /// Reads the name of a generator; any other text is a path. A file called `uniform` is written
-    /// `./uniform`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    /// Reads the name of a generator; any other text is a path, which need not be Unicode. A file called
+    /// `uniform` is written `./uniform`.
+    fn try_from(text: &OsStr) -> Result<Self, Self::Error> {
         if text.is_empty() {
             return Err(CloudError::EmptySource);
         }
-        Ok(text.parse().map_or_else(|_| Self::File(text.into()), Self::Generated))
+        let generator = text.to_str().and_then(|text| text.parse().ok());
+        Ok(generator.map_or_else(|| Self::File(text.into()), Self::Generated))
+    }
+}
+
+impl FromStr for Source {
+    type Err = CloudError;
+
+    /// [`Self::try_from`] for texts.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(OsStr::new(text))
     }
 }
 
@@ -128,6 +139,19 @@ mod tests {
         assert_eq!(label("scans/uniform.npy"), "uniform.npy");
         assert_eq!(label(".."), "..");
         insta::assert_snapshot!("".parse::<Source>().unwrap_err(), @"an empty text names no cloud: expected uniform, surface or the path of a scan file");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f19_a_path_need_not_be_unicode() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(OsStr::from_bytes(b"a\xff.npy"));
+        std::fs::write(&path, scans::npy_points(&[[1.0; 3]])).unwrap();
+        let source = Source::try_from(path.as_os_str()).unwrap();
+        assert_eq!(source, Source::File(path.clone()));
+        assert_eq!(source.label(), "a\u{fffd}");
+        assert_eq!(load_file(&path, &FileOptions::default()).unwrap().len(), 1);
     }
 
     /// What `load_file` makes of a file with these bytes; its path reads `FOLDER/name` in errors.

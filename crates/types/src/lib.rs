@@ -16,6 +16,7 @@
 //! | which kernel, with which parameters | [`AlgoId`] |
 //! | which kernels may compete | [`AlgoMode`] |
 //! | one cell of a sparse tensor | [`Voxel`] |
+//! | a name that somebody else chose, fit to be printed | [`printable()`] |
 #![forbid(unsafe_code)]
 
 pub mod algo;
@@ -30,6 +31,7 @@ pub mod key;
 pub mod mode;
 pub mod operation;
 pub mod presets;
+pub mod printable;
 pub mod voxel;
 
 pub use algo::AlgoId;
@@ -44,4 +46,5 @@ pub use key::ShapeKey;
 pub use mode::AlgoMode;
 pub use operation::Operation;
 pub use presets::Preset;
+pub use printable::{printable, printable_path};
 pub use voxel::Voxel;

@@ -56,7 +56,7 @@ pub enum ConvError {
         c_out: u32,
     },
     /// No kernel of the device can compute the operation.
-    #[error("{device} has no algorithm for {operation}")]
+    #[error("{device} has no algorithm for {operation}{}", why_none(device))]
     NoAlgorithm {
         /// Where it was to run.
         device: DeviceIdentity,
@@ -154,4 +154,9 @@ impl ConvError {
     pub const fn is_device_lost(&self) -> bool {
         matches!(self, Self::Cuda(error) if error.is_context_lost())
     }
+}
+
+/// Why a device has no algorithm at all, where that is so.
+fn why_none(device: &DeviceIdentity) -> String {
+    device.arch.supported().err().map_or_else(String::new, |why| format!(": {why}"))
 }

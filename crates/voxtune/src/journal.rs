@@ -108,8 +108,8 @@ impl Missed<'_> {
         };
         let grade = self.grade.map_or_else(|| "none".to_owned(), |grade| format!("{grade:?}"));
         let [x, y, z] = operation.kernel.extents();
-        // The name may hold blanks, so it goes last, and no end of line may break the line.
-        let device = self.device.to_string().replace(char::is_control, " ");
+        // The name may hold blanks, so it goes last; as text it has escapes for ends of line.
+        let device = self.device;
         format!(
             "voxels={voxels} channels={},{} kernel={x}x{y}x{z} dtype={} direction={} pairs={pairs} \
              grade={} device={device}\n",
@@ -153,7 +153,7 @@ mod tests {
         let line = |c_in| {
             format!(
                 "voxels=100000 channels={c_in},64 kernel=3x3x3 dtype=float16 direction=forward \
-                 pairs=480000 grade=near device=a GPU (sm_90, 132 SMs)\n"
+                 pairs=480000 grade=near device=a\\nGPU (sm_90, 132 SMs)\n"
             )
         };
         assert_eq!(std::fs::read_to_string(&path).unwrap(), line(32) + &line(48));

@@ -18,8 +18,17 @@ pub enum Target {
 
 /// A text that names no target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown target `{0}`: expected sm_80, sm_86, sm_89, sm_90, sm_100, sm_120 or ptx")]
+#[error(
+    "{why}unknown target `{0}`: expected sm_80, sm_86, sm_89, sm_90, sm_100, sm_120 or ptx",
+    why = unsupported(&self.0)
+)]
 pub struct UnknownTarget(pub String);
+
+/// What is to be said of an architecture that no kernel runs on.
+fn unsupported(text: &str) -> String {
+    let why = text.parse().ok().and_then(|arch: Arch| arch.supported().err());
+    why.map_or_else(String::new, |why| format!("{why}; "))
+}
 
 impl Target {
     /// Everything that ships.
@@ -51,7 +60,7 @@ impl Target {
     pub const fn capability(self) -> ComputeCapability {
         match self {
             Self::Cubin(capability) => capability,
-            Self::Ptx => ComputeCapability { major: 8, minor: 0 },
+            Self::Ptx => ComputeCapability::LEAST,
         }
     }
 
@@ -92,6 +101,15 @@ impl FromStr for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f15_packs_begin_at_the_least_architecture() {
+        let least = Target::ALL.into_iter().map(Target::capability).min();
+        assert_eq!(least, Some(ComputeCapability::LEAST));
+        assert_eq!(Target::Ptx.capability(), ComputeCapability::LEAST);
+        let error = "sm_70".parse::<Target>().unwrap_err().to_string();
+        assert!(error.starts_with("no kernel runs on sm_70: expected sm_80"), "{error}");
+    }
 
     #[test]
     fn text_round_trips() {

@@ -1,5 +1,7 @@
 //! The report as a person reads it.
 
+use voxtune_types::printable;
+
 use super::comparison::{Comparison, Ratio, Summary};
 use super::report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 
@@ -47,7 +49,7 @@ pub fn report(report: &BenchReport, with_ranking: bool) -> String {
         text.push_str(&peers(comparison));
     }
     for failure in &report.failures {
-        text.push_str(&format!("\nFAILED {failure}"));
+        text.push_str(&format!("\nFAILED {}", printable(failure)));
     }
     text.push_str(&format!("\nrows {}, failures {}\n", report.rows.len(), report.failures.len()));
     text
@@ -119,7 +121,8 @@ pub fn cloud_line(cloud: &CloudReport) -> String {
     let map = ms(cloud.map_ms);
     format!(
         "{}: {} voxels, {pairs_per_row:.2} pairs a row, map {map} ms",
-        cloud.cloud, cloud.voxels
+        printable(&cloud.cloud),
+        cloud.voxels
     )
 }
 
@@ -152,7 +155,7 @@ fn row_cells(row: &RowReport) -> Vec<String> {
 }
 
 fn row_name(row: &RowReport) -> String {
-    format!("{} {} {} {}→{}", row.cloud, row.direction, row.dtype, row.c_in, row.c_out)
+    format!("{} {} {} {}→{}", printable(&row.cloud), row.direction, row.dtype, row.c_in, row.c_out)
 }
 
 /// A row in one line.
@@ -232,9 +235,12 @@ fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Columns as wide as their widest cell: the first and texts to the left, numbers to the right.
+/// Columns as wide as their widest cell: the first and texts to the left, numbers to the right. Clouds and
+/// peers may be called anything, so every cell is made printable.
 fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = rows.collect();
+    let printable = |cell: String| printable(&cell).into_owned();
+    let rows: Vec<Vec<String>> =
+        rows.map(|cells| cells.into_iter().map(printable).collect()).collect();
     let is_number =
         |cell: &String| cell == NONE || cell.starts_with(|first: char| first.is_ascii_digit());
     let columns: Vec<(usize, bool)> = titles
@@ -267,6 +273,15 @@ mod tests {
     use crate::bench::peers::Peers;
     use crate::bench::report::{CallReport, Ranked, tests::row};
     use crate::bench::roofline::Floor;
+
+    #[test]
+    fn f19_names_in_cells_cannot_forge_rows() {
+        let rows = [vec!["ev\u{1b}[31mil\nforged".to_owned(), "1".to_owned()]];
+        let text = table(&["cloud", "ms"], rows.into_iter());
+        assert_eq!(text.lines().nth(1), Some(r"ev\u{1b}[31mil\nforged  1"), "{text}");
+        let line = row_line(&row("a\rb", 32, 64, Direction::Forward, 0.25));
+        assert!(line.starts_with(r"a\rb forward"), "{line}");
+    }
 
     #[test]
     fn a_report_reads_as_tables() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use voxtune_types::{DType, Direction};
+use voxtune_types::{DType, Direction, printable};
 
 /// The worst error of an algorithm family in one direction and storage type on one cloud.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -84,7 +84,7 @@ pub fn table(errors: &[WorstError]) -> String {
         errors.iter().map(name).max().unwrap_or(0).max(least)
     };
     let family_width = width(&|worst| worst.family.len(), "family".len());
-    let cloud_width = width(&|worst| worst.cloud.chars().count(), "cloud".len());
+    let cloud_width = width(&|worst| printable(&worst.cloud).chars().count(), "cloud".len());
     let mut text =
         format!("{:family_width$}  {:9}  {:cloud_width$}", "family", "direction", "cloud");
     for dtype in &dtypes {
@@ -98,6 +98,7 @@ pub fn table(errors: &[WorstError]) -> String {
         line.insert(worst.dtype, worst);
     }
     for ((family, direction, cloud), line) in lines {
+        let cloud = printable(cloud);
         text.push_str(&format!("{family:family_width$}  {direction:9}  {cloud:cloud_width$}"));
         for dtype in &dtypes {
             let cell = line.get(dtype).map_or_else(

@@ -6,6 +6,7 @@ mod view;
 use std::path::{Path, PathBuf};
 
 use voxtune_cache::CacheDir;
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
@@ -62,9 +63,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
         }
     }
     if arguments.json {
-        let json = serde_json::to_string_pretty(&views)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&views)?;
     } else {
         output::results(&text::render(&views));
     }
@@ -80,7 +79,7 @@ fn open(path: &Path) -> Result<Vec<Result<View, String>>, Failure> {
     if !path.exists() {
         return Err(Failure::failed(format!(
             "{}: no such file or folder: {} writes one",
-            path.display(),
+            printable_path(path),
             program::command("populate")
         )));
     }

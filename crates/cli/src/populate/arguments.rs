@@ -17,6 +17,7 @@ use voxtune_types::{AlgoMode, Direction, Preset};
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
 use crate::numbers::positive;
+use crate::texts::source;
 
 /// The flags that make up a grid.
 const GRID: [&str; 5] = ["preset", "num_voxels", "channels", "kernel_sizes", "dtypes"];
@@ -93,7 +94,7 @@ pub struct PopulateArguments {
     gpus: Option<Gpus>,
     /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
     /// voxel counts take the place of the grid's [default: uniform and surface; quick: uniform]
-    #[arg(long, value_name = "CLOUD", num_args = 1..)]
+    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = source())]
     clouds: Option<Vec<Source>>,
     /// Edge of a voxel for scan files, in their unit
     #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size, allow_negative_numbers = true)]

@@ -14,6 +14,7 @@ use voxtune_analyze::pack::{self, Target};
 use voxtune_cache::{CacheDir, FileName};
 use voxtune_cuda::Toolchain;
 use voxtune_types::Preset;
+use voxtune_types::{Preset, printable_path};
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
@@ -101,9 +102,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Exit, Failure> {
     }
     report.totals = Totals::of(&report);
     if arguments.json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&report)?;
     } else {
         output::results(&text::render(&report));
     }
@@ -114,8 +113,9 @@ type Place = (PathBuf, Arch);
 
 /// The architectures that a path stands for, and what in it is no cache.
 fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::failed(format!("{}: {error}", printable_path(path)))
+    };
     if path.is_dir() {
         let mut strange = audit_names(path).map_err(|error| failed(&error))?;
         strange.extend(Target::ALL.into_iter().filter_map(|target| pack::check(path, target)));

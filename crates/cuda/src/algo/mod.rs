@@ -140,7 +140,9 @@ impl Algorithm {
             Family::Resident(resident) => resident.is_cut_for(shared_bytes_a_block(capability)),
             _ => true,
         };
-        suits && self.shared_bytes(op) <= shared_bytes_a_block(capability)
+        capability.is_supported()
+            && suits
+            && self.shared_bytes(op) <= shared_bytes_a_block(capability)
     }
 
     /// Dynamic shared memory of a block.

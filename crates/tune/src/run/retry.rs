@@ -37,6 +37,13 @@ impl Losses {
         Some(Outcome::Quarantined { reason: *reasons.last()?, detail })
     }
 
+    /// Whether a candidate was found to hang before. Another try of each entry would cost its whole time
+    /// limit again.
+    fn is_known_to_hang(&self, candidate: &Candidate) -> bool {
+        let key = (candidate.id.clone(), candidate.kernel_hash);
+        self.known().get(&key).is_some_and(|reasons| reasons.contains(&Reason::Timeout))
+    }
+
     fn add(&self, candidate: &Candidate, reason: Reason) {
         let key = (candidate.id.clone(), candidate.kernel_hash);
         self.known().entry(key).or_default().push(reason);
@@ -53,8 +60,9 @@ pub(crate) struct Trial<'a> {
     task: Task,
     /// Those who are out.
     quarantine: Vec<(Candidate, Outcome)>,
-    /// Whom a process was running when somebody ended it, so that it gets another chance.
-    suspect: Option<AlgoId>,
+    /// Whom a process was running when it ended or fell silent for what somebody else may have done. Each has
+    /// had its second try.
+    suspects: Vec<AlgoId>,
     /// Whether a process has ended in which no candidate ran.
     mishap: bool,
 }
@@ -70,7 +78,7 @@ impl<'a> Trial<'a> {
         let cloud = entry.cloud;
         let avoid = Vec::new();
         let task = Task { configuration, cloud, direction, candidates, avoid, incumbent };
-        Self { entry, task, quarantine: Vec::new(), suspect: None, mishap: false }
+        Self { entry, task, quarantine: Vec::new(), suspects: Vec::new(), mishap: false }
     }
 
     /// Leaves code that is in quarantine out of everything.
@@ -130,8 +138,9 @@ impl<'a> Trial<'a> {
             }
             return Ok(());
         };
-        if loss.from_outside && self.suspect.as_ref() != Some(&candidate.id) {
-            self.suspect = Some(candidate.id.clone());
+        let hangs = loss.reason == Reason::Timeout && losses.is_known_to_hang(candidate);
+        if loss.from_outside && !hangs && !self.suspects.contains(&candidate.id) {
+            self.suspects.push(candidate.id.clone());
             return Ok(());
         }
         losses.add(candidate, loss.reason);
@@ -166,6 +175,50 @@ impl<'a> Trial<'a> {
 mod tests {
     use super::*;
     use crate::testing::{entry as key, record};
+
+    fn candidate(name: &str) -> Candidate {
+        let (id, kernel_hash) = (name.parse().unwrap(), KernelHash::new(1));
+        Candidate { id, kernel_hash, default: false, requires: None }
+    }
+
+    fn lost(name: &str, reason: Reason, from_outside: bool) -> Loss {
+        let candidate = Some(candidate(name));
+        Loss { candidate, reason, detail: "in words".to_owned(), from_outside }
+    }
+
+    /// Whom a trial of two has put into quarantine after these losses.
+    fn quarantined(losses: &Losses, lost: &[Loss]) -> Vec<String> {
+        let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
+        let both = ["a", "b"].map(|name| name.parse().unwrap()).to_vec();
+        let mut trial = Trial::new(0, &entry, both, None);
+        for loss in lost {
+            trial.after(loss.clone(), losses, &mut |_| ()).unwrap();
+        }
+        trial.quarantine.iter().map(|(candidate, _)| candidate.id.to_string()).collect()
+    }
+
+    #[test]
+    fn f18_silence_gets_a_second_try_and_a_crash_does_not() {
+        let hung = |name| lost(name, Reason::Timeout, true);
+        let none: [&str; 0] = [];
+        assert_eq!(quarantined(&Losses::default(), &[hung("a")]), none);
+        assert_eq!(quarantined(&Losses::default(), &[hung("a"), hung("a")]), ["a"]);
+        // One silence each, in whatever order, is no verdict; the next one is.
+        let each = [hung("a"), hung("b"), hung("a")];
+        assert_eq!(quarantined(&Losses::default(), &each[..2]), none);
+        assert_eq!(quarantined(&Losses::default(), &each), ["a"]);
+        let crash = lost("a", Reason::Crash, false);
+        assert_eq!(quarantined(&Losses::default(), &[crash]), ["a"]);
+    }
+
+    #[test]
+    fn f18_whoever_is_known_to_hang_costs_its_limit_once_an_entry() {
+        let (losses, hung) = (Losses::default(), lost("a", Reason::Timeout, true));
+        assert_eq!(quarantined(&losses, &[hung.clone(), hung.clone()]), ["a"]);
+        assert_eq!(quarantined(&losses, &[hung]), ["a"], "in the next entry");
+        let killed = lost("a", Reason::OutOfMemory, true);
+        assert!(quarantined(&losses, &[killed]).is_empty(), "somebody else may have done that");
+    }
 
     /// Other code of it was measured, as a merge with a machine of another release brings it in.
     #[test]

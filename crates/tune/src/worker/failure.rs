@@ -13,7 +13,7 @@ pub(crate) struct Loss {
     pub(crate) candidate: Option<Candidate>,
     pub(crate) reason: Reason,
     pub(crate) detail: String,
-    /// Whether somebody else may have ended the process.
+    /// Whether somebody else may have ended the process, or kept it from going on.
     pub(crate) from_outside: bool,
 }
 

@@ -31,6 +31,7 @@ mod process;
 mod protocol;
 mod server;
 mod spec;
+mod vitals;
 mod watchdog;
 mod wire;
 

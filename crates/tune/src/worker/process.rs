@@ -8,20 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use voxtune_cache::Environment;
 use voxtune_types::{AlgoId, DeviceIdentity};
 
 use super::exit_status::{Ending, LastWords};
 use super::protocol::{Answer, Command, Message, NEW_WORDS, OpenedDevice, read, write};
+use super::vitals::Vitals;
 use super::watchdog::Scene;
 use super::{ASKED, DeviceSpec};
 use crate::worker::failure::WorkerError;
 use crate::worker::failure::{Loss, Trouble};
-
-/// How often a waiting supervisor looks whether it is to stop.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// How long a program gets to say that it is a worker.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -35,6 +33,12 @@ const BEGIN_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long a worker that has fallen silent gets to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long its last words are waited for after its end.
+const WORDS_WITHIN: Duration = Duration::from_millis(200);
+
+/// How long to sleep between two looks at a process that is about to end.
+const NAP: Duration = Duration::from_millis(1);
 
 /// What a worker says of its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +133,17 @@ struct Running {
     listener: Option<JoinHandle<()>>,
 }
 
+/// What a look at a worker comes to.
+enum Heard {
+    Message(Message),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing for longer than it may take, in words.
+    Hung(String),
+    /// It will not say anything any more.
+    End,
+}
+
 impl Running {
     fn start(spec: &DeviceSpec) -> Result<(Self, OpenedDevice), WorkerError> {
         if std::env::var_os(ASKED).is_some() {
@@ -136,30 +151,28 @@ impl Running {
             return Err(WorkerError::NoHook(format!("{ASKED} is set")));
         }
         let mut running = Self::spawn().map_err(WorkerError::Start)?;
-        match running.messages.recv_timeout(READY_WITHIN) {
-            Ok(Message::Ready) => {}
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {
+        match running.hear_within(READY_WITHIN) {
+            Heard::Message(Message::Ready) => {}
+            Heard::Message(_) | Heard::Nothing => {
                 return Err(WorkerError::NoHook("it said something else".to_owned()));
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(WorkerError::NoHook(running.ending().detail));
-            }
+            Heard::Hung(silence) => return Err(WorkerError::NoHook(silence)),
+            Heard::End => return Err(WorkerError::NoHook(running.ending().detail)),
         }
         let open = Command::Open(spec.into());
         if running.send(&open).is_err() {
             return Err(WorkerError::Ended(running.ending().detail));
         }
-        match running.messages.recv_timeout(OPEN_WITHIN) {
-            Ok(Message::Answer(Answer::Opened(device))) => Ok((running, device)),
-            Ok(Message::Answer(Answer::Refused { not_found, message })) => {
+        match running.hear_within(OPEN_WITHIN) {
+            Heard::Message(Message::Answer(Answer::Opened(device))) => Ok((running, device)),
+            Heard::Message(Message::Answer(Answer::Refused { not_found, message })) => {
                 Err(WorkerError::Refused { not_found, message })
             }
-            Ok(_) => Err(WorkerError::Ended("it said something else".to_owned())),
-            Err(RecvTimeoutError::Timeout) => {
-                let seconds = OPEN_WITHIN.as_secs();
-                Err(WorkerError::Ended(format!("nothing was heard of it for {seconds} s")))
+            Heard::Message(_) | Heard::Nothing => {
+                Err(WorkerError::Ended("it said something else".to_owned()))
             }
-            Err(RecvTimeoutError::Disconnected) => Err(WorkerError::Ended(running.ending().detail)),
+            Heard::Hung(silence) => Err(WorkerError::Ended(silence)),
+            Heard::End => Err(WorkerError::Ended(running.ending().detail)),
         }
     }
 
@@ -215,22 +228,39 @@ impl Running {
             if interrupt.load(Ordering::Relaxed) {
                 return Err(Trouble::Interrupted);
             }
-            let start = Instant::now();
-            match self.messages.recv_timeout(scene.time_left().min(GLANCE)) {
-                Ok(Message::Answer(answer)) => return Ok(answer),
-                Ok(Message::Lost { candidate, reason, detail }) => {
+            match self.look(&mut scene) {
+                Heard::Message(Message::Answer(answer)) => return Ok(answer),
+                Heard::Message(Message::Lost { candidate, reason, detail }) => {
                     return Err(Trouble::Lost(scene.lost(candidate.as_ref(), reason, detail)));
                 }
-                Ok(message) => scene.turn(message),
-                Err(RecvTimeoutError::Timeout) => {
-                    scene.heard_nothing_for(start.elapsed());
-                    if let Some(loss) = scene.hung() {
-                        return Err(Trouble::Lost(loss));
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Trouble::Lost(scene.ended(self.ending())));
-                }
+                Heard::Message(message) => scene.turn(message),
+                Heard::Nothing => {}
+                Heard::Hung(_) => return Err(Trouble::Lost(scene.hung())),
+                Heard::End => return Err(Trouble::Lost(scene.ended(self.ending()))),
+            }
+        }
+    }
+
+    /// Listens for as long as a look takes.
+    fn look(&mut self, scene: &mut Scene) -> Heard {
+        let look = scene.next_look();
+        match self.messages.recv_timeout(look) {
+            Ok(message) => Heard::Message(message),
+            Err(RecvTimeoutError::Disconnected) => Heard::End,
+            Err(RecvTimeoutError::Timeout) => {
+                scene.heard_nothing(look, Vitals::of(self.child.id()));
+                if scene.is_hung() { Heard::Hung(scene.silence()) } else { Heard::Nothing }
+            }
+        }
+    }
+
+    /// The next message, or none within such a time.
+    fn hear_within(&mut self, limit: Duration) -> Heard {
+        let mut scene = Scene::new(limit);
+        loop {
+            match self.look(&mut scene) {
+                Heard::Nothing => {}
+                heard => return heard,
             }
         }
     }
@@ -238,13 +268,14 @@ impl Running {
     /// How the process ended, which does not speak any more.
     fn ending(&mut self) -> Ending {
         self.commands = None;
-        let deadline = Instant::now() + END_WITHIN;
         let mut status = None;
-        while status.is_none() && Instant::now() < deadline {
+        // Naps are counted, and no time: this process may be stopped meanwhile.
+        for _ in 0..END_WITHIN.as_millis() {
             status = self.child.try_wait().ok().flatten();
-            if status.is_none() {
-                std::thread::sleep(Duration::from_millis(1));
+            if status.is_some() {
+                break;
             }
+            std::thread::sleep(NAP);
         }
         self.hear_last_words();
         Ending::new(status, &locked(&self.last_words))
@@ -252,11 +283,11 @@ impl Running {
 
     /// Waits for what the process wrote before its end. A child of its own may hold the pipe open.
     fn hear_last_words(&mut self) {
-        let deadline = Instant::now() + Duration::from_millis(200);
-        while self.listener.as_ref().is_some_and(|listener| !listener.is_finished())
-            && Instant::now() < deadline
-        {
-            std::thread::sleep(Duration::from_millis(1));
+        for _ in 0..WORDS_WITHIN.as_millis() {
+            if self.listener.as_ref().is_none_or(JoinHandle::is_finished) {
+                break;
+            }
+            std::thread::sleep(NAP);
         }
     }
 

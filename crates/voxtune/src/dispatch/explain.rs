@@ -3,7 +3,7 @@
 use std::fmt;
 
 use voxtune_cache::{CacheDir, Decision, DecisionRef, Environment, Evidence, Timing, Workload};
-use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey, printable};
 
 use super::search::{Found, Passed};
 use super::{Grade, GradeKind, Source, Why};
@@ -165,6 +165,7 @@ fn write_entry(f: &mut fmt::Formatter<'_>, entry: &Decision) -> fmt::Result {
 fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Result {
     let Workload { cloud, rows_out, pairs, .. } = &race.workload;
     let density = *pairs as f64 / (*rows_out).max(1) as f64;
+    let cloud = printable(cloud);
     write!(f, "  measured   {cloud} of {rows_out} voxels, {density:.2} pairs a row: ")?;
     if let Some(winner) = race.winner {
         let spread = winner.relative_spread() * 100.0;
@@ -180,7 +181,8 @@ fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Resul
     let Some(Environment { tool, driver, toolkit }) = &race.environment else { return Ok(()) };
     let named = |label: &str, text: &str| match text {
         "" => String::new(),
-        text => format!(", {label} {text}"),
+        text => format!(", {label} {}", printable(text)),
     };
+    let tool = printable(tool);
     writeln!(f, "  with       {tool}{}{}", named("driver", driver), named("toolkit", toolkit))
 }

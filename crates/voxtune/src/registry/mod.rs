@@ -170,7 +170,8 @@ impl Registry {
     }
 
     /// What a device of this identity would have with every optional library and every kernel, whether or
-    /// not there is one: for looking at caches, not for running.
+    /// not there is one: for looking at caches, not for running. On a GPU below
+    /// [`ComputeCapability::LEAST`](voxtune_types::ComputeCapability::LEAST) none of them applies.
     #[must_use]
     pub fn of_device(device: &DeviceIdentity) -> Self {
         match device.arch {
@@ -458,6 +459,20 @@ mod tests {
             answer("b", Grade::Model)
         );
         assert_eq!(resolved(&[("a", None, true)]), answer("default", Grade::Default));
+    }
+
+    #[test]
+    fn f15_a_gpu_below_the_least_gets_a_reason_and_no_default() {
+        let device = |arch| DeviceIdentity { arch, name: "Tesla V100".to_owned(), units: 80 };
+        let old = device(Arch::sm(7, 0));
+        let registry = Registry::of_device(&old);
+        assert!(registry.algorithms().all(|one| !one.applies(&key().operation)));
+        assert!(registry.default_for(&key().operation).is_none());
+        let answer = Tuner::empty().explain_at(&old, &registry, &key()).answer.unwrap_err();
+        assert!(answer.contains("sm_70") && answer.contains("sm_80 or later"), "{answer}");
+        let least = device(Arch::sm(8, 0));
+        let registry = Registry::of_device(&least);
+        assert!(Tuner::empty().explain_at(&least, &registry, &key()).answer.is_ok());
     }
 
     #[test]

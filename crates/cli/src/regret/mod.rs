@@ -1,21 +1,27 @@
 //! `regret`: how much slower stored choices are than the best that there is.
 
-use std::fs;
+mod measure;
+mod under_way;
+
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
 use voxtune_analyze::distribution::Distribution;
 use voxtune_analyze::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
 use voxtune_analyze::samples::RaceSamples;
 use voxtune_cache::{CacheDir, Evidence};
+use voxtune_types::{printable, printable_path};
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;
-use crate::kernel_folders::in_target;
+use crate::json_file::JsonFile;
 use crate::output;
+use crate::output_file::OutputFile;
 use crate::populate::{self, PopulateArguments};
 use crate::program;
 use crate::samples_file::sound_races;
+use crate::texts::os_text;
+use measure::measure;
 
 /// Arguments of `regret`.
 #[derive(Debug, clap::Args)]
@@ -29,33 +35,14 @@ pub struct RegretArguments {
     /// Cache folder of a second population, to count choices that differ
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Write everything to a JSON file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonFile,
     /// Draw the distributions into an SVG file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// What to measure, as flags of populate behind `--`: `-- --clouds sweep.pcd --partition slice:1/20`
-    #[arg(last = true, value_name = "POPULATE FLAGS", conflicts_with = "samples")]
-    populate: Vec<String>,
-}
-
-/// Races that take samples of every candidate alike, for `regret`, by flags of populate
-#[derive(Debug, Parser)]
-struct Measure {
-    #[command(flatten)]
-    arguments: PopulateArguments,
-}
-
-impl Measure {
-    /// Parses flags, a name first. Help and complaints show what the user typed before them.
-    fn parse_line(line: impl IntoIterator<Item = String>) -> clap::error::Result<Self> {
-        let typed = format!("{} regret --", program::name());
-        let mut command = Self::command().override_usage(format!("{typed} [POPULATE FLAGS]"));
-        command = command.bin_name(typed);
-        let matches = command.try_get_matches_from_mut(line)?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
-    }
+    #[arg(last = true, value_name = "POPULATE FLAGS", conflicts_with = "samples", value_parser = os_text())]
+    populate: Vec<OsString>,
 }
 
 pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
@@ -63,7 +50,11 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         Some(folder) => folder.clone(),
         None => FolderArguments::default().resolve()?,
     };
-    // Whoever waits for an hour of measuring must not hear then that a folder is missing.
+    // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a file
+    // cannot be written.
+    let json = arguments.json.checked()?;
+    let svg =
+        arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
     let cache = read(&cache)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
     let mut exit = Exit::Success;
@@ -82,13 +73,12 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     }
     let report = assess(&oracle, &cache, against.as_ref());
     output::results(&table(&report));
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::failed)?;
-        write(path, &json)?;
+    // One that fails does not take the other with it.
+    let written = json.write(&report);
+    if let Some(file) = &svg {
+        file.write(&plot_svg(&report).map_err(Failure::failed)?)?;
     }
-    if let Some(path) = &arguments.svg {
-        write(path, &plot_svg(&report).map_err(Failure::failed)?)?;
-    }
+    written?;
     Ok(exit)
 }
 
@@ -103,58 +93,9 @@ fn read(folder: &Path) -> Result<Population, Failure> {
         evidence.merge(cache.read_evidence(arch).map_err(Failure::failed)?.unwrap_or_default());
     }
     if all.is_empty() {
-        return Err(Failure::failed(format!("{}: no decisions here", folder.display())));
+        return Err(Failure::failed(format!("{}: no decisions here", printable_path(folder))));
     }
     Ok(Population { decisions: all.into_iter().collect(), evidence })
-}
-
-/// Samples every candidate alike, into a scratch folder of its own. Samples of before, maybe of an hour, make room
-/// for those of a run that measured something and was completed alone; others lie beside them. `None` after a dry run.
-fn measure(flags: &[String]) -> Result<Option<(Exit, PathBuf)>, Failure> {
-    const SAMPLES: &str = "oracle.samples";
-    let line = |own: &[String]| {
-        let name = std::iter::once("regret".to_owned());
-        Measure::parse_line(name.chain(own.iter().cloned()).chain(flags.iter().cloned()))
-    };
-    // By themselves first, so that nobody reads of flags that they did not give. Help is no failure, and clap
-    // tells both apart.
-    let Measure { arguments } = line(&[]).unwrap_or_else(|error| error.exit());
-    if arguments.is_dry_run() {
-        return populate::run(&arguments).map(|_| None);
-    }
-    let folder = in_target("regret");
-    let failed = |error| Failure::failed(format!("{}: {error}", folder.display()));
-    fs::create_dir_all(&folder).map_err(failed)?;
-    // Two runs at a time measure badly, and lose nothing.
-    let under_way = tempfile::Builder::new().prefix("under-way-").tempdir_in(&folder);
-    let under_way = under_way.map_err(failed)?;
-    let text = |name: &str| under_way.path().join(name).display().to_string();
-    let own = ["--exhaustive", "--samples", &text(SAMPLES), "--out", &text("caches")];
-    let Measure { arguments } = line(&own.map(str::to_owned)).map_err(|_| {
-        let given = flags.join(" ");
-        let own = "--exhaustive, --samples and --out";
-        Failure::usage(format!(
-            "`{given}` does not go with what regret asks of populate itself: {own}"
-        ))
-    })?;
-    let fresh = under_way.path().join(SAMPLES);
-    let measured = populate::run(&arguments).and_then(|exit| {
-        if sound_races(&fresh)?.is_empty() {
-            return Err(Failure::failed(
-                "nothing was measured, so that there is nothing to judge by",
-            ));
-        }
-        let complete = exit == Exit::Success;
-        let samples = folder.join(if complete { SAMPLES } else { "incomplete.samples" });
-        fs::rename(&fresh, &samples).map_err(failed)?;
-        Ok((exit, samples))
-    });
-    under_way.close().map_err(failed)?;
-    measured.map(Some)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
 /// How many of the worst are named.
@@ -185,7 +126,7 @@ fn table(report: &Report) -> String {
             point.regret * 100.0,
             point.key,
             point.rows_out,
-            point.cloud,
+            printable(&point.cloud),
             point.choice,
             point.best
         ));
