@@ -30,6 +30,7 @@ pub mod key;
 pub mod mode;
 pub mod operation;
 pub mod presets;
+pub mod text;
 pub mod voxel;
 
 pub use algo::AlgoId;
