@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtune::CacheRegime;
-use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
+use voxtune_pointcloud::{
+    CloudError, FileOptions, Generator, Scan, ScanWarning, Source, generate, load_scan,
+};
 use voxtune_types::grid::{Configuration, Expansion, MergedCount};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{Direction, Grid, Voxel, VoxelBucket};
@@ -76,18 +78,20 @@ pub struct FileCloud {
     path: PathBuf,
     options: FileOptions,
     cells: Vec<Voxel>,
+    warnings: Vec<ScanWarning>,
 }
 
 impl FileCloud {
     pub(crate) fn load(path: PathBuf, options: FileOptions) -> Result<Self, CloudError> {
-        let cells = load_file(&path, &options)?;
-        Ok(Self { label: Source::File(path.clone()).label(), path, options, cells })
+        let Scan { voxels, warnings, .. } = load_scan(&path, &options)?;
+        let label = Source::File(path.clone()).label();
+        Ok(Self { label, path, options, cells: voxels, warnings })
     }
 
     /// Voxels that are there already, under a name of the caller's.
     pub(crate) fn given(label: &str, cells: Vec<Voxel>) -> Self {
         let (path, options) = (PathBuf::new(), FileOptions::default());
-        Self { label: label.to_owned(), path, options, cells }
+        Self { label: label.to_owned(), path, options, cells, warnings: Vec::new() }
     }
 
     pub(crate) const fn path(&self) -> &PathBuf {
@@ -244,6 +248,20 @@ impl Plan {
             })
             .collect();
         Ok(Self { configurations, merged })
+    }
+
+    /// What is doubtful about the files of the plan, each time once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&ScanWarning> {
+        let clouds = self.configurations.iter().flat_map(|planned| &planned.clouds);
+        let mut warnings = Vec::new();
+        for cloud in clouds {
+            let PlannedCloud::File(file) = cloud else { continue };
+            warnings.extend(
+                file.warnings.iter().filter(|one| !warnings.contains(one)).collect::<Vec<_>>(),
+            );
+        }
+        warnings
     }
 
     /// Number of keys that will be measured.
