@@ -15,7 +15,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use voxtune_pointcloud::{CloudError, FileOptions, Generator, MAX_VOXELS, generate, load_file};
+use voxtune_pointcloud::{
+    CloudError, FileOptions, Generator, MAX_VOXELS, Scan, ScanWarning, generate, load_scan,
+};
 use voxtune_types::Voxel;
 
 /// Extensions that are looked for in a folder.
@@ -38,12 +40,14 @@ enum Place {
 }
 
 /// A cloud with its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NamedCloud {
     /// What tables call it.
     pub label: String,
     /// Its voxels, distinct.
     pub cells: Vec<Voxel>,
+    /// What is doubtful about its file.
+    pub warnings: Vec<ScanWarning>,
 }
 
 /// A cloud that cannot be had.
@@ -83,6 +87,18 @@ pub enum NamedCloudError {
         path: PathBuf,
         /// Its length.
         len_bytes: usize,
+    },
+    /// A `.i32` file of numbers that no cell has.
+    #[error(
+        "{}: expected cells as int32 triples, found {found}, as float32 numbers look when they are \
+         taken for int32: name a scan of points .bin",
+        path.display()
+    )]
+    NoCells {
+        /// Which file.
+        path: PathBuf,
+        /// One of its numbers.
+        found: i32,
     },
     /// A folder without a cloud.
     #[error("{}: expected cloud files (.{}), found none", path.display(), EXTENSIONS.join(", ."))]
@@ -174,27 +190,29 @@ impl CloudSpec {
         default_voxels: usize,
         seed: u64,
     ) -> Result<Vec<NamedCloud>, NamedCloudError> {
-        let named = |own: String, cells| {
-            vec![NamedCloud { label: self.label.clone().unwrap_or(own), cells }]
+        let named = |own: String, cells, warnings| {
+            vec![NamedCloud { label: self.label.clone().unwrap_or(own), cells, warnings }]
+        };
+        let loaded = |file: &Path| {
+            let (cells, warnings) = load_one(file, options)?;
+            Ok::<_, NamedCloudError>(named(stem(file), cells, warnings))
         };
         match &self.place {
             Place::Generated { generator, voxels } => {
                 let count = voxels.unwrap_or(default_voxels);
                 let label =
                     voxels.map_or_else(|| generator.to_string(), |n| format!("{generator}:{n}"));
-                Ok(named(label, generate(*generator, count, 1, seed)?))
+                Ok(named(label, generate(*generator, count, 1, seed)?, Vec::new()))
             }
             Place::Path(path) if path.is_dir() => {
                 let files = files_of(path)?;
                 if self.label.is_some() && files.len() > 1 {
                     return Err(NamedCloudError::SameLabel(self.label.clone().unwrap_or_default()));
                 }
-                let each = files.iter().map(|file| Ok((stem(file), load_one(file, options)?)));
-                let clouds: Vec<(String, Vec<Voxel>)> =
-                    each.collect::<Result<_, NamedCloudError>>()?;
-                Ok(clouds.into_iter().flat_map(|(own, cells)| named(own, cells)).collect())
+                let clouds = files.iter().map(|file| loaded(file));
+                Ok(clouds.collect::<Result<Vec<_>, _>>()?.concat())
             }
-            Place::Path(path) => Ok(named(stem(path), load_one(path, options)?)),
+            Place::Path(path) => loaded(path),
         }
     }
 }
@@ -247,16 +265,21 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NamedCloudError> {
     Ok(files)
 }
 
-fn load_one(path: &Path, options: &FileOptions) -> Result<Vec<Voxel>, NamedCloudError> {
+fn load_one(
+    path: &Path,
+    options: &FileOptions,
+) -> Result<(Vec<Voxel>, Vec<ScanWarning>), NamedCloudError> {
     if has_extension(path, &["i32"]) {
-        return read_raw(path);
+        return Ok((read_raw(path)?, Vec::new()));
     }
-    match load_file(path, options) {
+    let loaded = match load_scan(path, options) {
         Err(CloudError::CropOfVoxels { .. }) => {
-            Ok(load_file(path, &FileOptions { crop: None, ..*options })?)
+            load_scan(path, &FileOptions { crop: None, ..*options })
         }
-        other => Ok(other?),
-    }
+        other => other,
+    };
+    let Scan { voxels, warnings, .. } = loaded?;
+    Ok((voxels, warnings))
 }
 
 fn read_raw(path: &Path) -> Result<Vec<Voxel>, NamedCloudError> {
@@ -267,6 +290,13 @@ fn read_raw(path: &Path) -> Result<Vec<Voxel>, NamedCloudError> {
     let (triples, left) = values.as_chunks::<3>();
     if triples.is_empty() || !left.is_empty() || !rest.is_empty() {
         return Err(NamedCloudError::Raw { path: path.to_owned(), len_bytes: bytes.len() });
+    }
+    // Cells of a millimetre reach so far over 60 km; float32 numbers of usual scans lie beyond.
+    const FAR: u32 = 1 << 26;
+    let is_far = |value: &&i32| value.unsigned_abs() > FAR;
+    if 4 * values.iter().filter(is_far).count() > values.len() {
+        let found = values.iter().find(is_far).copied().unwrap_or_default();
+        return Err(NamedCloudError::NoCells { path: path.to_owned(), found });
     }
     Ok(triples.iter().map(|&[x, y, z]| Voxel::new(0, x, y, z)).collect())
 }
@@ -327,12 +357,41 @@ mod tests {
         let expected = vec![Voxel::new(0, 5, -6, 7), Voxel::new(0, 1, 2, 3)];
         for text in [path.to_str().unwrap(), folder.path().to_str().unwrap()] {
             let clouds = load(&[text]).unwrap();
-            let street = NamedCloud { label: "street".to_owned(), cells: expected.clone() };
+            let street = NamedCloud {
+                label: "street".to_owned(),
+                cells: expected.clone(),
+                warnings: Vec::new(),
+            };
             assert_eq!(clouds, [street], "{text}");
         }
         std::fs::write(&path, &bytes[..23]).unwrap();
         let error = load(&[path.to_str().unwrap()]).unwrap_err();
         assert!(error.contains("found 23 bytes"), "{error}");
+    }
+
+    #[test]
+    fn f14_points_are_not_taken_for_cells() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("street.i32");
+        let points = [[10.5_f32, -3.25, 0.0], [0.1, 2.0, -1.5]];
+        let bytes: Vec<u8> = points.as_flattened().iter().flat_map(|n| n.to_le_bytes()).collect();
+        std::fs::write(&path, bytes).unwrap();
+        let error = load(&[path.to_str().unwrap()]).unwrap_err();
+        assert!(error.contains("int32 triples") && error.contains("float32"), "{error}");
+    }
+
+    #[test]
+    fn f03_what_is_doubtful_about_a_file_comes_with_its_cloud() {
+        let folder = tempfile::tempdir().unwrap();
+        let row = |x: f32| [x, 0.0, 0.0, 1.0].map(f32::to_le_bytes).concat();
+        for (name, x) in [("near.bin", 0.0), ("utm.bin", 388_096.0)] {
+            let rows: Vec<u8> = (0..9_u8).flat_map(|n| row(x + f32::from(n))).collect();
+            std::fs::write(folder.path().join(name), rows).unwrap();
+        }
+        let clouds = load(&[folder.path().to_str().unwrap()]).unwrap();
+        let doubts: Vec<usize> = clouds.iter().map(|cloud| cloud.warnings.len()).collect();
+        assert_eq!(doubts, [0, 1]);
+        assert!(clouds[1].warnings[0].to_string().contains("utm.bin: x reaches 388104"));
     }
 
     #[test]

@@ -153,9 +153,9 @@ fn progress(event: &BenchEvent<'_>) {
 
 fn read_peers(path: &Path) -> Result<Peers, Failure> {
     let name = printable_path(path);
-    let text = std::fs::read_to_string(path)
+    let bytes = std::fs::read(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
-    Peers::parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
+    Peers::parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }
 
 fn kernel_size(text: &str) -> Result<KernelSize, String> {

@@ -1,9 +1,10 @@
 //! The clouds of `check` and `bench`.
 
 use voxtune_bench::named_cloud::{CloudSpec, NamedCloud, load_clouds};
-use voxtune_pointcloud::{Crop, FileOptions, Generator};
+use voxtune_pointcloud::{Columns, Crop, FileOptions, Generator};
 
 use crate::exit::Failure;
+use crate::output;
 use crate::texts::cloud;
 
 /// Clouds, each of a size of its own.
@@ -20,6 +21,10 @@ pub(crate) struct CloudArguments {
     /// Part of scan files of points to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
+    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin files
+    /// 5 as in nuScenes]
+    #[arg(long, value_name = "N")]
+    columns: Option<Columns>,
     /// Seed of generated clouds and of operands
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -45,8 +50,13 @@ impl CloudArguments {
     }
 
     fn load(&self, specs: &[CloudSpec], voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
-        let options = FileOptions { cell_size: self.voxel_size, crop: self.crop };
-        load_clouds(specs, &options, voxels, self.seed).map_err(Failure::usage)
+        let Self { voxel_size: cell_size, crop, columns, seed, .. } = *self;
+        let options = FileOptions { cell_size, crop, columns };
+        let clouds = load_clouds(specs, &options, voxels, seed).map_err(Failure::usage)?;
+        for warning in clouds.iter().flat_map(|cloud| &cloud.warnings) {
+            output::complain("warning", warning);
+        }
+        Ok(clouds)
     }
 }
 

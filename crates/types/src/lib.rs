@@ -32,6 +32,7 @@ pub mod mode;
 pub mod operation;
 pub mod presets;
 pub mod printable;
+pub mod text;
 pub mod voxel;
 
 pub use algo::AlgoId;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use voxtune::DType;
 use voxtune_types::grid::ChannelPair;
+use voxtune_types::text::{lines, without_mark};
 
 /// A layer on a cloud.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,12 +76,15 @@ impl Peers {
     ///
     /// # Errors
     /// If a line is no measurement, or there is none.
-    pub fn parse(text: &str) -> Result<Self, MalformedPeers> {
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, MalformedPeers> {
         let mut peers = Self::default();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let malformed = |why: String| MalformedPeers { line: index + 1, why };
+        let text = without_mark(text.as_ref())
+            .map_err(|error| MalformedPeers { line: 1, why: error.to_string() })?;
+        let numbered = (1..).zip(lines(text));
+        for (number, line) in numbered.filter(|(_, line)| !line.trim_ascii().is_empty()) {
+            let malformed = |why: String| MalformedPeers { line: number, why };
             let line: Line =
-                serde_json::from_str(line).map_err(|error| malformed(error.to_string()))?;
+                serde_json::from_slice(line).map_err(|error| malformed(error.to_string()))?;
             let dtype = line.dtype.parse().map_err(|error| malformed(format!("dtype: {error}")))?;
             let backward_ms = line.train_kernel_ms.map(|train_ms| train_ms - line.fwd_kernel_ms);
             for ms in [Some(line.fwd_kernel_ms), backward_ms].into_iter().flatten() {
@@ -150,6 +154,10 @@ mod tests {
     #[test]
     fn the_best_of_peers_and_runs_counts() {
         let peers = Peers::parse(TEXT).unwrap();
+        for end in ["\r\n", "\r"] {
+            let other = format!("\u{feff}{}", TEXT.replace('\n', end));
+            assert_eq!(Peers::parse(other).unwrap(), peers);
+        }
         let time = |peer: &str, ms| Some(PeerTime { peer: peer.to_owned(), ms });
         let street = peers.best(&layer("street", 32, 64)).unwrap();
         assert_eq!((&street.forward, &street.backward), (&time("one", 0.25), &time("two", 1.0)));

@@ -11,6 +11,7 @@ fn options() -> BenchOptions {
     let cloud = |label: &str, voxels| NamedCloud {
         label: label.to_owned(),
         cells: generate(Generator::Surface, voxels, 1, 0).unwrap(),
+        warnings: Vec::new(),
     };
     BenchOptions {
         clouds: vec![cloud("street", 300), cloud("field", 100)],

@@ -45,6 +45,9 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         Some(shapes) => plan_shapes(&shapes, &mut request)?,
         None => Plan::new(&request).map_err(Failure::usage)?,
     };
+    for warning in plan.warnings() {
+        output::complain("warning", warning);
+    }
     for merged in &plan.merged {
         let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
         output::status("Merged", format_args!("{text}, which share a bucket"));

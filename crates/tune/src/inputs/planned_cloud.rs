@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
+use voxtune_pointcloud::{
+    CloudError, FileOptions, Generator, Scan, ScanWarning, Source, generate, load_scan,
+};
 use voxtune_types::Voxel;
 
 /// A cloud of known size.
@@ -130,22 +132,29 @@ pub struct FileCloud {
     path: PathBuf,
     options: FileOptions,
     cells: Vec<Voxel>,
+    warnings: Vec<ScanWarning>,
 }
 
 impl FileCloud {
     pub(crate) fn load(path: PathBuf, options: FileOptions) -> Result<Self, CloudError> {
-        let cells = load_file(&path, &options)?;
-        Ok(Self { label: Source::File(path.clone()).label(), path, options, cells })
+        let Scan { voxels, warnings, .. } = load_scan(&path, &options)?;
+        let label = Source::File(path.clone()).label();
+        Ok(Self { label, path, options, cells: voxels, warnings })
     }
 
     /// Voxels that are there already, under a name of the caller's.
     pub(crate) fn given(label: &str, cells: Vec<Voxel>) -> Self {
         let (path, options) = (PathBuf::new(), FileOptions::default());
-        Self { label: label.to_owned(), path, options, cells }
+        Self { label: label.to_owned(), path, options, cells, warnings: Vec::new() }
     }
 
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// What is doubtful about the file.
+    pub(crate) fn warnings(&self) -> &[ScanWarning] {
+        &self.warnings
     }
 
     pub(crate) const fn path(&self) -> &PathBuf {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use voxtune::CacheRegime;
-use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source};
+use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
 use voxtune_types::grid::{Configuration, Expansion, MergedCount};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{Direction, Grid, VoxelBucket};
@@ -198,6 +198,20 @@ impl Plan {
             })
             .collect();
         Ok(Self { configurations, merged })
+    }
+
+    /// What is doubtful about the files of the plan, each time once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&ScanWarning> {
+        let clouds = self.configurations.iter().flat_map(|planned| &planned.clouds);
+        let mut warnings = Vec::new();
+        for cloud in clouds {
+            let PlannedCloud::File(file) = cloud else { continue };
+            warnings.extend(
+                file.warnings().iter().filter(|one| !warnings.contains(one)).collect::<Vec<_>>(),
+            );
+        }
+        warnings
     }
 
     /// Number of keys that will be measured.

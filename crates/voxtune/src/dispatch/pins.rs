@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use voxtune_types::mode::{AlgoModes, MalformedAlgoModeVariable, MalformedAlgoModes};
+use voxtune_types::text::without_mark;
 
 use crate::trust::check_file;
 
@@ -61,19 +62,19 @@ pub fn modes_of_process(folder: Option<&Path>) -> Result<AlgoModes, PinError> {
 }
 
 /// The modes that a file pins: lines such as `forward = mask_gemm` or `wgrad = [a,b]`, and comments
-/// after `#`. A file that does not exist pins nothing.
+/// after `#`, in any encoding. A file that does not exist pins nothing.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is none.
 pub fn read_modes(path: &Path) -> Result<AlgoModes, PinError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let unreadable = |detail: String| PinError::Unreadable { path: path.to_owned(), detail };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AlgoModes::default()),
-        Err(error) => {
-            return Err(PinError::Unreadable { path: path.to_owned(), detail: error.to_string() });
-        }
+        Err(error) => return Err(unreadable(error.to_string())),
     };
-    text.parse().map_err(|source| PinError::File { path: path.to_owned(), source })
+    let text = without_mark(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    AlgoModes::parse(text).map_err(|source| PinError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -94,5 +95,36 @@ mod tests {
         std::fs::write(&path, "forward = a\nsideways = b\n").unwrap();
         let error = read_modes(&path).unwrap_err().to_string();
         assert!(error.contains("algo-modes") && error.contains("line 2"), "{error}");
+    }
+
+    fn read(bytes: &[u8]) -> Result<[String; 3], String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(MODES_FILE);
+        std::fs::write(&path, bytes).unwrap();
+        let modes = read_modes(&path).map_err(|error| error.to_string())?;
+        Ok(Direction::ALL.map(|direction| modes.of(direction).to_string()))
+    }
+
+    #[test]
+    fn f10_a_comment_may_be_in_any_encoding() {
+        let expected = Ok(["[a,b]", "auto", "all"].map(str::to_owned));
+        let file = b"# caf\xe9 \xff\x00\r\x80\nforward = [a,b] # \xe9t\xe9\nwgrad=all\n";
+        assert_eq!(read(file), expected);
+        let error = read(b"forward = caf\xe9\n").unwrap_err();
+        assert!(error.contains("line 1") && error.contains("expected a direction"), "{error}");
+    }
+
+    #[test]
+    fn f11_marks_and_line_ends_of_any_editor_are_read() {
+        let expected = Ok(["[a,b]", "auto", "all"].map(str::to_owned));
+        for end in ["\n", "\r\n", "\r"] {
+            for mark in ["", "\u{feff}"] {
+                let text = format!("{mark}forward = [a,b]{end}# mine{end}wgrad=all");
+                assert_eq!(read(text.as_bytes()), expected, "{text:?}");
+            }
+        }
+        let units = "\u{feff}forward = a".encode_utf16();
+        let error = read(&units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>()).unwrap_err();
+        assert!(error.contains("UTF-16") && error.contains("algo-modes"), "{error}");
     }
 }

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use voxtune_pointcloud::MAX_VOXELS;
 use voxtune_types::grid::{ChannelPair, Configuration};
+use voxtune_types::text::without_mark;
 use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
 
 /// A layer over a cloud of a size.
@@ -129,6 +130,7 @@ impl Shapes {
     fn parse(bytes: &[u8], tolerance: Tolerance) -> Result<Self, String> {
         /// What MessagePack maps begin with: fixmap, map 16 and map 32.
         const MAPS: [std::ops::RangeInclusive<u8>; 2] = [0x80..=0x8f, 0xde..=0xdf];
+        let bytes = without_mark(bytes).map_err(|error| error.to_string())?;
         match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'[' | b'{') => json::parse(bytes),
             Some(first) if MAPS.iter().any(|map| map.contains(first)) => warpconvnet::parse(bytes),
@@ -224,12 +226,45 @@ mod tests {
     }
 
     #[test]
+    fn f10_a_comment_may_be_in_any_encoding() {
+        let text = b"# caf\xe9 \xff\x00\nvoxels=5 channels=3,4 # \xe9t\xe9\n";
+        let shapes = Shapes::parse(text, Tolerance::None).unwrap();
+        assert_eq!(shapes, parse("voxels=5 channels=3,4"));
+        // So may a device's name, the last of what a journal says.
+        let text = b"voxels=5 channels=3,4 grade=near device=caf\xe9 (sm_90, 132 SMs)\n";
+        assert_eq!(Shapes::parse(text, Tolerance::Lines).unwrap(), shapes);
+        let error = Shapes::parse(b"voxels=5 channels=3,4 dtype=\xe9", Tolerance::None);
+        assert!(error.unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn f11_marks_and_line_ends_of_any_editor_are_read() {
+        let lines = "voxels=5 channels=3,4\n# more\nvoxels=900 channels=3,4\n";
+        let json =
+            "[{\"voxels\": 5, \"channels\": [3, 4]},\n{\"voxels\": 900, \"channels\": [3, 4]}]";
+        let expected = parse(lines);
+        for text in [lines, json] {
+            for end in ["\n", "\r\n", "\r"] {
+                for mark in ["", "\u{feff}"] {
+                    let text = format!("{mark}{}", text.replace('\n', end));
+                    for tolerance in [Tolerance::None, Tolerance::Lines] {
+                        let shapes = Shapes::parse(text.as_bytes(), tolerance);
+                        assert_eq!(shapes.as_ref(), Ok(&expected), "{text:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn files_are_told_apart() {
         let line = parse("voxels=5 channels=3,4\n");
         let json = parse(" [{\"voxels\": 5, \"channels\": [3, 4]}]");
         assert_eq!(line, json);
         for (bytes, expected) in [
             (&b"[1]"[..], "JSON"),
+            (b"\xef\xbb\xbf[1]", "JSON"),
+            (b"[\0{\0", "UTF-16"),
             (b"\x81\xa1a\x01", "namespaces"),
             (b"\xff\xfe", "UTF-8"),
             (b"hello", "line 1"),

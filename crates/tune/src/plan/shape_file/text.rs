@@ -3,18 +3,15 @@
 use std::collections::BTreeSet;
 
 use voxtune_types::grid::ChannelPair;
+use voxtune_types::text::{lines, without_comment};
 use voxtune_types::{DType, Direction, KernelSize};
 
 use super::{Raw, Shapes, Tolerance};
 
-/// What some editors put before UTF-8 text.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 pub(super) fn parse(bytes: &[u8], tolerance: Tolerance) -> Result<Shapes, String> {
     let mut shapes = Shapes::default();
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
-        let parsed = std::str::from_utf8(line)
+    for (number, line) in (1..).zip(lines(bytes)) {
+        let parsed = std::str::from_utf8(read_part(line))
             .map_err(|_| "expected UTF-8 text".to_owned())
             .and_then(parse_line);
         match parsed {
@@ -32,9 +29,16 @@ pub(super) fn parse(bytes: &[u8], tolerance: Tolerance) -> Result<Shapes, String
     Ok(shapes)
 }
 
+/// What of a line is read: neither its comment nor a device's name, which ends it.
+fn read_part(line: &[u8]) -> &[u8] {
+    const DEVICE: &[u8] = b" device=";
+    let line = without_comment(line);
+    let device = line.windows(DEVICE.len()).position(|bytes| bytes == DEVICE);
+    &line[..device.unwrap_or(line.len())]
+}
+
 /// A shape; `None` for a line without one.
 fn parse_line(line: &str) -> Result<Option<Raw>, String> {
-    let line = line.split('#').next().unwrap_or_default();
     let (mut voxels, mut channels, mut pairs) = (None, None, None);
     let (mut kernel, mut dtype, mut direction) = (None, None, None);
     let mut seen = BTreeSet::new();
@@ -128,8 +132,6 @@ mod tests {
             let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
-        let marked = b"\xef\xbb\xbfvoxels=5 channels=3,4";
-        assert_eq!(parse(marked, Tolerance::None).unwrap().shapes.len(), 1);
     }
 
     #[test]
