@@ -36,6 +36,7 @@ mod evidence_file;
 pub mod file_name;
 mod intern;
 pub mod invalid;
+mod link;
 mod lock;
 mod packed_key;
 pub mod provenance;
@@ -45,6 +46,7 @@ mod replace;
 pub mod store;
 pub mod table;
 pub mod timing;
+mod together;
 
 pub use audit::{Inconsistency, audit, rederive};
 pub use codec::{
@@ -61,6 +63,6 @@ pub use invalid::InvalidRecord;
 pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
 pub use replace::replace;
-pub use store::{CacheDir, SetAside, Update, create_folder};
+pub use store::{CacheDir, SetAside, Update, create_folder, read_file};
 pub use table::{DecisionId, DeviceId, Table};
 pub use timing::{Interval, Timing};

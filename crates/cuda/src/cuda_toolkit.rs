@@ -83,7 +83,7 @@ pub enum Installed {
 /// match; [`CudaError::Io`] where the folder cannot be written.
 pub fn install(into: &Path) -> Result<Installed> {
     let pinned = requirements();
-    match fs::read_to_string(into.join(MARKER)) {
+    match voxtune_files::read_to_string(&into.join(MARKER)) {
         Ok(marker) if marker == pinned => return Ok(Installed::Already),
         Ok(_) => {}
         Err(_) if into.exists() => {
@@ -155,7 +155,8 @@ fn unpack(wheel: &Path, into: &Path) -> Result<()> {
     let damaged = |error: zip::result::ZipError| CudaError::ToolkitInstall {
         reason: format!("{} is damaged: {error}", wheel.display()),
     };
-    let mut archive = zip::ZipArchive::new(File::open(wheel).at(wheel)?).map_err(damaged)?;
+    let mut archive =
+        zip::ZipArchive::new(voxtune_files::open(wheel).at(wheel)?).map_err(damaged)?;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(damaged)?;
         // A name that leads out of the folder is skipped: no wheel of the table has one.

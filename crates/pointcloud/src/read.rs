@@ -62,14 +62,10 @@ pub fn read_points_in(
 }
 
 pub(crate) fn read(path: &Path, columns: Option<Columns>) -> Result<Contents, CloudError> {
-    let io = |source| CloudError::Io { path: path.to_owned(), source };
     // A pipe or a device would never end.
-    if std::fs::metadata(path).map_err(io)?.is_file() {
-        let bytes = std::fs::read(path).map_err(io)?;
-        parse(InFile(path), &bytes, columns)
-    } else {
-        Err(InFile(path).malformed("a regular file", "a folder, a device or a pipe"))
-    }
+    let bytes = voxtune_files::read(path)
+        .map_err(|source| CloudError::Io { path: path.to_owned(), source })?;
+    parse(InFile(path), &bytes, columns)
 }
 
 pub(crate) fn parse(
@@ -203,7 +199,7 @@ mod tests {
             text.replace(&*folder.path().to_string_lossy(), "FOLDER")
         };
         insta::assert_snapshot!(message(&folder.path().join("none.ply")), @"cannot read FOLDER/none.ply: No such file or directory (os error 2)");
-        insta::assert_snapshot!(message(folder.path()), @"FOLDER: expected a regular file, found a folder, a device or a pipe");
+        insta::assert_snapshot!(message(folder.path()), @"cannot read FOLDER: expected a regular file, found a folder");
         let unknown = folder.path().join("scan.las");
         std::fs::write(&unknown, "LASF, a format of its own").unwrap();
         insta::assert_snapshot!(message(&unknown), @"FOLDER/scan.las: expected a .npy, .npz, .bin, .ply or .pcd file, found a file that starts with `LASF, a format o`");

@@ -8,6 +8,7 @@ mod fixtures;
 mod format;
 mod lookup;
 mod merge;
+mod places;
 mod provenance;
 mod samples;
 mod store;

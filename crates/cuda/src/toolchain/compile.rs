@@ -130,12 +130,12 @@ impl Toolchain {
         let prefix = name_prefix(code, instance, arch);
         let name = format!("{prefix}cuda{major}.{minor}-{compiler:016x}.{}", code.extension());
         let path = cache_dir.join(name);
-        let (bytes, cached) = match fs::read(&path) {
+        let (bytes, cached) = match voxtune_files::read(&path) {
             Ok(bytes) => (bytes, true),
             Err(_) => {
                 fs::create_dir_all(cache_dir).at(cache_dir)?;
                 let _turn = Turn::wait_for(&path);
-                match fs::read(&path) {
+                match voxtune_files::read(&path) {
                     // Somebody else was faster.
                     Ok(bytes) => (bytes, true),
                     Err(_) => (self.run_nvcc(instance, &own_args, &path, cache_dir)?, false),
@@ -307,7 +307,7 @@ pub fn find_compiled(
         .max();
     let Some((release, name)) = found else { return Ok(None) };
     let path = folder.join(name);
-    let bytes = fs::read(&path).at(&path)?;
+    let bytes = voxtune_files::read(&path).at(&path)?;
     let version = version_number(release.0, release.1);
     Compiled::new(Code::Cubin, instance, arch, version, path, bytes, true).map(Some)
 }
