@@ -15,7 +15,9 @@
 //! | the layer with its rows: what a cache is keyed by | [`ShapeKey`] |
 //! | which kernel, with which parameters | [`AlgoId`] |
 //! | which kernels may compete | [`AlgoMode`] |
+//! | where its rows meet: what a kernel map is built for | [`Geometry`] |
 //! | one cell of a sparse tensor | [`Voxel`] |
+//! | how many elements a matrix has | [`matrix_len`] |
 #![forbid(unsafe_code)]
 
 pub mod algo;
@@ -30,6 +32,7 @@ pub mod key;
 pub mod mode;
 pub mod operation;
 pub mod presets;
+pub mod size;
 pub mod voxel;
 
 pub use algo::AlgoId;
@@ -42,6 +45,7 @@ pub use grid::{Configuration, Grid, GridOverrides};
 pub use kernel_size::KernelSize;
 pub use key::ShapeKey;
 pub use mode::AlgoMode;
-pub use operation::Operation;
+pub use operation::{Geometry, Operation};
 pub use presets::Preset;
+pub use size::{TooLarge, matrix_len};
 pub use voxel::Voxel;
