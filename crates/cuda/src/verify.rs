@@ -185,7 +185,7 @@ impl Verifier {
         epilogue: &Epilogue<'_>,
     ) -> Result<()> {
         let (length, channels) = (reference.len_bytes() / 8, op.c_out as usize);
-        epilogue.check(op, length / channels)?;
+        epilogue.check(op, length.checked_div(channels).unwrap_or(0))?;
         if length == 0 || epilogue.is_empty() {
             return Ok(());
         }

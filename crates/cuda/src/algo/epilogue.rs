@@ -53,7 +53,11 @@ impl Epilogue<'_> {
         for (what, part, expected) in [
             ("the epilogue's scale", self.scale, channels * 4),
             ("the epilogue's bias", self.bias, channels * 4),
-            ("the epilogue's residual", self.residual, n_out * channels * op.dtype.bytes()),
+            (
+                "the epilogue's residual",
+                self.residual,
+                n_out.saturating_mul(channels).saturating_mul(op.dtype.bytes()),
+            ),
         ] {
             match part {
                 Some(slice) if slice.len_bytes() != expected => {

@@ -72,6 +72,20 @@ enum Family {
     Explicit(ExplicitGemm),
 }
 
+/// Most channels of a side, and most weights of an offset: kernels count both, and bytes of a row, in
+/// signed 32 bits.
+const MAX_CHANNELS: u32 = 1 << 20;
+const MAX_OFFSET_WEIGHTS: u64 = 1 << 30;
+
+/// Whether kernels can count the channels and offsets of an operation.
+fn is_countable(op: &Operation) -> bool {
+    let channels = 1..=MAX_CHANNELS;
+    channels.contains(&op.c_in)
+        && channels.contains(&op.c_out)
+        && u64::from(op.c_in) * u64::from(op.c_out) <= MAX_OFFSET_WEIGHTS
+        && op.kernel.volume() <= crate::map::MapBuilder::MAX_VOLUME
+}
+
 impl Algorithm {
     /// The permanent id.
     #[must_use]
@@ -83,8 +97,8 @@ impl Algorithm {
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
         // Kernels read row maps and pair lists, whatever layer these are of.
-        let supported = op.groups == 1 && op.kernel.volume() <= crate::map::MapBuilder::MAX_VOLUME;
-        supported
+        op.groups == 1
+            && is_countable(op)
             && match self.family {
                 Family::Mask(mask) => mask.applies(op),
                 Family::Wgmma(wgmma) => wgmma.applies(op),
@@ -142,6 +156,7 @@ impl Algorithm {
         };
         capability.is_supported()
             && suits
+            && is_countable(op)
             && self.shared_bytes(op) <= shared_bytes_a_block(capability)
     }
 
@@ -190,11 +205,15 @@ impl Algorithm {
     }
 
     /// Scratch memory that a launch needs. Forward and dgrad without cuBLAS depend on rows alone.
+    /// [`usize::MAX`] of channels that no algorithm computes.
     ///
     /// # Units
     /// Bytes.
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
+        if !is_countable(op) {
+            return usize::MAX;
+        }
         match self.family {
             Family::Resident(_) | Family::Packed(_) => 0,
             Family::Mask(mask) => splits::workspace_bytes(op, counts, mask.splits),
@@ -206,9 +225,13 @@ impl Algorithm {
         }
     }
 
-    /// What a launch asks of a device; `None` for a family whose geometry is not described.
+    /// What a launch asks of a device; `None` for a family whose geometry is not described, and of
+    /// channels that no algorithm computes.
     #[must_use]
     pub fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        if !is_countable(op) {
+            return None;
+        }
         match self.family {
             Family::Mask(mask) => Some(mask.tile(op, rates).work(op, size, rates)),
             Family::Wgmma(wgmma) => Some(wgmma.tile().work(op, size, rates)),
@@ -466,6 +489,37 @@ mod tests {
                             .any(|source| source.name == instance.source)
                     );
                 }
+            }
+        }
+    }
+
+    /// Kernels count in signed 32 bits: what they cannot count is refused before it wraps.
+    #[test]
+    fn n07_channels_that_kernels_cannot_count_are_refused() {
+        let op = |c_in, c_out, extent| {
+            let kernel = KernelSize::cubic(extent).unwrap();
+            Operation::submanifold(Direction::Wgrad, DType::Float32, c_in, c_out, kernel)
+        };
+        let fallback = fallback_algorithm();
+        for fits in [op(1 << 20, 1, 1), op(1 << 15, 1 << 15, 5), op(1, 1, 3)] {
+            assert!(fallback.applies(&fits), "{fits}");
+        }
+        let counts = MapCounts { n_in: 1 << 30, n_out: 1 << 30, pairs: vec![1 << 30; 1] };
+        let size = MapSize { n_in: 1 << 30, n_out: 1 << 30, pairs: 1 << 30 };
+        let rates = Rates::of(ComputeCapability { major: 9, minor: 0 }, 132);
+        for absurd in [
+            op(0, 8, 3),
+            op(8, 0, 3),
+            op((1 << 20) + 1, 1, 1),
+            op(1, u32::MAX, 1),
+            op(u32::MAX, u32::MAX, 1),
+            op(1 << 16, 1 << 15, 1),
+            op(8, 8, 6),
+        ] {
+            for algorithm in algorithms() {
+                assert!(!algorithm.applies(&absurd), "{algorithm}: {absurd}");
+                assert_eq!(algorithm.workspace_bytes(&absurd, &counts), usize::MAX);
+                assert!(algorithm.work(&absurd, size, &rates).is_none());
             }
         }
     }

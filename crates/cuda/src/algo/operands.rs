@@ -1,6 +1,6 @@
 //! What a launch reads and writes.
 
-use voxtune_types::{Direction, Operation};
+use voxtune_types::{DType, Direction, Operation, matrix_len};
 
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::error::{CudaError, Result};
@@ -39,14 +39,17 @@ impl Operands<'_> {
     }
 
     pub(crate) fn bytes(op: &Operation, n_in: usize, n_out: usize) -> [usize; 3] {
-        let element = op.dtype.bytes();
-        let x = n_in * op.c_in as usize * element;
-        let g = n_out * op.c_out as usize * element;
-        let w = op.weight_len();
+        // What no allocation holds counts as the largest number, which no operand has.
+        let bytes = |dtype, rows, channels: u32| match matrix_len(dtype, rows, channels as usize) {
+            Ok(len) => len * dtype.bytes(),
+            Err(_) => usize::MAX,
+        };
+        let (x, g) = (bytes(op.dtype, n_in, op.c_in), bytes(op.dtype, n_out, op.c_out));
+        let w = |dtype| bytes(dtype, op.weight_len(), 1);
         match op.direction {
-            Direction::Forward => [x, w * element, g],
-            Direction::Dgrad => [g, w * element, x],
-            Direction::Wgrad => [x, g, w * 4],
+            Direction::Forward => [x, w(op.dtype), g],
+            Direction::Dgrad => [g, w(op.dtype), x],
+            Direction::Wgrad => [x, g, w(DType::Float32)],
         }
     }
 
@@ -62,5 +65,24 @@ impl Operands<'_> {
             }
         }
         self.epilogue.check(op, n_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::KernelSize;
+
+    use super::*;
+
+    #[test]
+    fn n07_bytes_of_operands_do_not_wrap() {
+        let kernel = KernelSize::cubic(5).unwrap();
+        for direction in Direction::ALL {
+            let op = |c| Operation::submanifold(direction, DType::Float32, c, c, kernel);
+            assert_eq!(Operands::bytes(&op(u32::MAX), 1 << 30, 1 << 30), [usize::MAX; 3]);
+            let [x, w] = [10 * 8 * 4, 125 * 64 * 4];
+            let expected = if direction == Direction::Wgrad { [x, x, w] } else { [x, w, x] };
+            assert_eq!(Operands::bytes(&op(8), 10, 10), expected);
+        }
     }
 }

@@ -204,13 +204,7 @@ impl Prepared {
         workspace: &mut DeviceBuffer,
     ) -> Result<()> {
         let op = &self.operation;
-        if map.kernel != op.kernel {
-            return Err(CudaError::MapVolume {
-                expected: op.kernel.volume(),
-                found: map.kernel.volume(),
-            });
-        }
-        operands.check(op, map.n_in(), map.n_out())?;
+        self.check(map, operands)?;
         let needed = self.algorithm.workspace_bytes_for(op, map)?;
         if workspace.len_bytes() < needed {
             return Err(CudaError::Length {
@@ -230,6 +224,22 @@ impl Prepared {
             }
             Kernels::Explicit(kernels) => kernels.launch(op, map, operands, workspace),
         }
+    }
+
+    /// Compares map and operands with the operation, as [`Self::launch`] does: to be asked before memory
+    /// for a launch is made.
+    ///
+    /// # Errors
+    /// [`CudaError::MapVolume`], [`CudaError::Length`], [`CudaError::EpilogueOfGradient`].
+    pub fn check(&self, map: &DeviceKernelMap, operands: &Operands<'_>) -> Result<()> {
+        let op = &self.operation;
+        if map.kernel != op.kernel {
+            return Err(CudaError::MapVolume {
+                expected: op.kernel.volume(),
+                found: map.kernel.volume(),
+            });
+        }
+        operands.check(op, map.n_in(), map.n_out())
     }
 
     fn launch_rows(

@@ -205,6 +205,7 @@ impl CudaBackend {
         operands: &mut Operands<'_>,
     ) -> Result<(), CudaError> {
         let prepared = self.prepare(algorithm, operation)?;
+        prepared.check(map, operands)?;
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         let mut workspace = locked(&self.workspace);
         self.reserve(&mut workspace, needed)?;

@@ -129,6 +129,7 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
+        launch.check()?;
         let Launch { operation, map, a, b, out, epilogue } = launch;
         let backend = self.backend(device)?;
         let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };
