@@ -15,9 +15,10 @@ struct Wheel {
     sha256: [&'static str; 2],
 }
 
-/// What nvcc needs to make cubins. Version and hashes change here and nowhere else. Hashes: x86-64,
-/// 64-bit Arm.
-const WHEELS: [Wheel; 5] = [
+/// What nvcc needs to make cubins, and the disassembler that inspects them, whose wheels begin with a
+/// later release than that; it reads code of every earlier one. Version and hashes change here and
+/// nowhere else. Hashes: x86-64, 64-bit Arm.
+const WHEELS: [Wheel; 6] = [
     Wheel {
         name: "nvidia-cuda-nvcc",
         version: "13.0.88",
@@ -56,6 +57,14 @@ const WHEELS: [Wheel; 5] = [
         sha256: [
             "e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649",
             "6f0203e29fed809ee2b7fe9b1344df66ecab990c37d6a2e0e189b26d6c97ed7c",
+        ],
+    },
+    Wheel {
+        name: "nvidia-cuda-nvdisasm",
+        version: "13.2.51",
+        sha256: [
+            "5a7acf77c55d6d2911ed6155d4d5bc156ffadf9df7a68a89b0c1155f4b13688c",
+            "483c8f652c1ca006135584b4faf7ea1d2bafe4c40ec1c9ef57a04c6acfbdd57f",
         ],
     },
 ];
@@ -183,9 +192,9 @@ mod tests {
     #[test]
     fn the_table_is_pinned() {
         let text = requirements();
-        assert_eq!(text.lines().count(), 5);
+        assert_eq!(text.lines().count(), WHEELS.len());
         for line in text.lines() {
-            assert!(line.contains("==13.0."), "{line}");
+            assert!(line.contains("==13."), "{line}");
             assert_eq!(line.matches("--hash=sha256:").count(), 2, "{line}");
         }
         for hash in WHEELS.iter().flat_map(|wheel| wheel.sha256) {

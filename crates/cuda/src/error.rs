@@ -152,6 +152,33 @@ pub enum CudaError {
         /// Everything that nvcc printed.
         output: String,
     },
+    /// There is no disassembler.
+    #[error(
+        "nvdisasm was not found in {}; run `voxtune cuda-toolkit`, or set NVDISASM or CUDA_HOME",
+        list(.looked)
+    )]
+    NvdisasmNotFound {
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// Machine code cannot be inspected, so nobody knows whether it is right.
+    #[error("the code of {instance} cannot be inspected: {reason}")]
+    Uninspected {
+        /// The instance's name.
+        instance: String,
+        /// What failed, and what to do.
+        reason: String,
+    },
+    /// The compiler has made code that must not run or ship, or a source declares what is not so.
+    #[error("refused {instance} for sm_{}{}: {}", .capability.major, .capability.minor, .defects.join("; "))]
+    RefusedCode {
+        /// The instance's name.
+        instance: String,
+        /// The architecture that it was compiled for.
+        capability: ComputeCapability,
+        /// What is wrong with it, and what to do about each.
+        defects: Vec<String>,
+    },
     /// A file is not the cubin that it should be.
     #[error("{what} is not a usable cubin ({reason}): delete it and compile again")]
     MalformedCubin {

@@ -35,17 +35,27 @@ pub enum MakeError {
         /// The first one's error.
         first: CudaError,
     },
+    /// Some kernels must not ship: the first one's error.
+    #[error("{refused} of {total} kernels are refused, the first because of: {first}")]
+    Refused {
+        /// How many are.
+        refused: usize,
+        /// Of how many.
+        total: usize,
+        /// The first one's error.
+        first: CudaError,
+    },
     /// The kernels make no pack.
     #[error(transparent)]
     Pack(#[from] PackError),
 }
 
-/// Compiles the kernels of a pack, `jobs` at a time, those that `folder` lacks into it, and
-/// encodes them. `decisions` is the hash of the decision file that named them, `pruned` how many of
+/// Compiles the kernels of a pack, `jobs` at a time, those that `folder` lacks into it, inspects
+/// and encodes them. `decisions` is the hash of the decision file that named them, `pruned` how many of
 /// its winners are left out.
 ///
 /// # Errors
-/// If a kernel does not compile.
+/// If a kernel does not compile, or its code is refused.
 pub fn make(
     target: Target,
     contents: &Contents,
@@ -69,6 +79,11 @@ pub fn make(
     let failed = errors.len();
     if let Some(first) = errors.into_iter().next() {
         return Err(MakeError::Compile { failed, total, first });
+    }
+    let inspected = toolchain.inspect(&compiled.iter().collect::<Vec<_>>(), jobs);
+    let mut refused = inspected.into_iter().filter_map(Result::err);
+    if let Some(first) = refused.next() {
+        return Err(MakeError::Refused { refused: 1 + refused.count(), total, first });
     }
     let cuda_version = compiled.first().map_or(0, |one| one.cuda_version);
     let header = Header {
