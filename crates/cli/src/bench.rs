@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use voxtune::{AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, KernelSize};
 use voxtune_bench::bench::peers::Peers;
 use voxtune_bench::bench::roofline::Rates;
-use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text};
 use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
 use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_types::grid::ChannelPair;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use voxtune_analyze::pack::{Made, PackPlan, Target};
-use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
 use voxtune_cuda::Toolchain;
 use voxtune_types::printable_path;

@@ -34,8 +34,8 @@ pub mod mode;
 pub mod operation;
 pub mod presets;
 pub mod printable;
-pub mod text;
 pub mod size;
+pub mod text;
 pub mod voxel;
 
 pub use algo::AlgoId;

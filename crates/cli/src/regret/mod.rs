@@ -17,8 +17,6 @@ use crate::folder::FolderArguments;
 use crate::json_file::JsonFile;
 use crate::output;
 use crate::output_file::OutputFile;
-use crate::populate::{self, PopulateArguments};
-use crate::program;
 use crate::samples_file::sound_races;
 use crate::texts::os_text;
 use measure::measure;
