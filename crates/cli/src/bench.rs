@@ -152,7 +152,7 @@ fn progress(event: &BenchEvent<'_>) {
 
 fn read_peers(path: &Path) -> Result<Peers, Failure> {
     let name = printable_path(path);
-    let bytes = std::fs::read(path)
+    let bytes = voxtune_files::read_argument(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
     Peers::parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }

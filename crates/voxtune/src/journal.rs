@@ -7,7 +7,6 @@
 //! ```
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -84,7 +83,7 @@ impl MissJournal {
     /// Appends a line, unless the file would grow past the limit. Processes that look at once may
     /// pass it by a line each.
     fn append(&self, line: &str) -> io::Result<bool> {
-        let mut file: File = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        let mut file = voxtune_files::append(&self.path)?;
         if file.metadata()?.len() + line.len() as u64 > self.limit_bytes {
             tracing::warn!(path = %self.path.display(), "the journal of misses is full");
             return Ok(false);
@@ -199,6 +198,23 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 200);
         assert!(text.lines().all(|line| line.starts_with("voxels=") && line.ends_with("SMs)")));
+    }
+
+    /// A pipe would wait for its reader, in the middle of a forward pass.
+    #[test]
+    #[cfg(unix)]
+    fn f16_a_journal_that_is_no_file_disturbs_nobody() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        mknodat(CWD, at("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for path in [at("fifo"), at("socket"), folder.path().to_owned(), "/dev/full".into()] {
+            let journal = MissJournal::new(&path);
+            record(&journal, &key(32));
+            assert!(journal.state.lock().unwrap().closed, "{}", path.display());
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::run::eta::Pace;
 use crate::run::event::{EntryReport, Event, Observer, Outcome, Summary};
 use crate::run::populate::{Populate, PopulateError};
 use crate::run::queue::Queue;
+use crate::run::save_beside::save_beside;
 use crate::run::worker_event::{Ended, Note};
 use crate::run::worker_loop::{Failure, Lane, Shared};
 use crate::run::write_buffer::{Ledger, Unsaved};
@@ -112,11 +113,10 @@ impl Populate<'_> {
             (Err(why), failure) => {
                 let ended =
                     failure.map_or_else(|| "the run is over".to_owned(), |one| one.to_string());
-                return Err(PopulateError::Unsaved {
-                    ended,
-                    unsaved: desk.ledger.len(),
-                    why: Box::new(why),
-                });
+                let unsaved = desk.ledger.len();
+                let beside = save_beside(self.cache, desk.arch, &desk.ledger.take());
+                let beside = beside.map(|beside| (beside, self.cache.path().to_owned()));
+                return Err(PopulateError::Unsaved { ended, unsaved, why: Box::new(why), beside });
             }
         }
         let mut summary = desk.summary;

@@ -10,6 +10,7 @@
 //! | [`device_pool`] | the GPUs of one host |
 //! | `queue` | which configuration is next |
 //! | `write_buffer` | results that wait to be written |
+//! | `save_beside` | results that cannot be written where they belong |
 //! | `eta` | the time that is left |
 //! | [`event`] | what a run tells who watches it |
 //! | [`on_miss`] | one key, measured while a program runs |
@@ -22,6 +23,7 @@ pub mod on_miss;
 pub mod populate;
 mod queue;
 mod retry;
+mod save_beside;
 mod worker_event;
 mod worker_loop;
 mod write_buffer;

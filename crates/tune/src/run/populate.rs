@@ -1,5 +1,6 @@
 //! A run, and what ends it.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -40,7 +41,10 @@ pub enum PopulateError {
     #[error("{0}")]
     SetUp(String),
     /// What ended the run, and why what was measured before is lost.
-    #[error("{ended}; and {unsaved} configurations that were measured are not saved: {why}")]
+    #[error(
+        "{ended}; and {unsaved} configurations that were measured are not saved: {why}{}",
+        rescue(beside)
+    )]
     Unsaved {
         /// What ended it.
         ended: String,
@@ -48,5 +52,15 @@ pub enum PopulateError {
         unsaved: usize,
         /// Why they cannot be saved.
         why: Box<PopulateError>,
+        /// A folder of their own that holds them instead, and the one that they were meant for.
+        beside: Option<(PathBuf, PathBuf)>,
     },
+}
+
+/// How what lies beside gets in.
+fn rescue(beside: &Option<(PathBuf, PathBuf)>) -> String {
+    beside.as_ref().map_or_else(String::new, |(beside, folder)| {
+        let (beside, folder) = (beside.display(), folder.display());
+        format!("; they are in {beside}: bring them in by `voxtune merge {beside} --out {folder}`")
+    })
 }

@@ -96,12 +96,14 @@ impl Explanation {
 fn measured(folders: &[CacheDir], entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
     let arch = entry.device().arch;
     let from = |folder: &CacheDir| {
-        let decisions = folder.read_decisions(arch).ok()??;
+        let both = folder.read_together(arch, |folder| {
+            Some((folder.read_decisions(arch).ok()??, folder.read_evidence(arch).ok()??))
+        });
+        let (decisions, evidence) = both?;
         let beside = decisions.get(entry.device(), &entry.key())?;
         if beside != entry.to_decision() {
             return None;
         }
-        let evidence = folder.read_evidence(arch).ok()??;
         let races = races(&evidence, entry);
         (!races.is_empty()).then_some(races)
     };
