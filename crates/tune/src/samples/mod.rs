@@ -13,13 +13,15 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{AlgoId, KernelHash};
 use voxtune_cache::EntryKey;
+use voxtune_files::{HeldLock, LockError, lock_open_file};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::Measured;
@@ -32,6 +34,9 @@ const VERSION: u32 = 1;
 
 /// The longest payload that is read: a hundred candidates of a hundred thousand samples.
 const MAX_PAYLOAD_BYTES: u32 = 64 << 20;
+
+/// How long to wait for another process that writes the same file, or looks through it.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// The samples of every candidate of one entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -155,7 +160,8 @@ impl LaneSamples {
     }
 }
 
-/// A file of samples that grows.
+/// A file of samples that grows, by several processes if they name the same: each locks it while it looks at
+/// what is there, and while it writes.
 #[derive(Debug)]
 pub struct SamplesWriter {
     path: PathBuf,
@@ -169,18 +175,19 @@ impl SamplesWriter {
     /// If the file cannot be opened, or is not a sound file of samples.
     pub fn append_to(path: &Path) -> Result<Self, SamplesError> {
         let error = |action, source| SamplesError::Io { path: path.to_owned(), action, source };
-        let open = OpenOptions::new().read(true).append(true).create(true).open(path);
-        let mut file = open.map_err(|source| error("open it", source))?;
+        let file = voxtune_files::append(path).map_err(|source| error("open it", source))?;
+        let lock = locked(&file).map_err(|source| error("lock it", source))?;
         let len = file.metadata().map_err(|source| error("look at it", source))?.len();
         if len == 0 {
             let head = [MAGIC, format!("{VERSION}\n").as_bytes()].concat();
-            file.write_all(&head).map_err(|source| error("write to it", source))?;
+            (&file).write_all(&head).map_err(|source| error("write to it", source))?;
         } else {
             // A race behind a damaged one would never be found.
             for race in SamplesReader::open(path)? {
                 race?;
             }
         }
+        drop(lock);
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -194,12 +201,22 @@ impl SamplesWriter {
         let mut frame = len.to_le_bytes().to_vec();
         frame.extend(xxh3_64(&payload).to_le_bytes());
         frame.extend(payload);
+        let path = &self.path;
+        let error = |action| move |source| SamplesError::Io { path: path.clone(), action, source };
+        // Whoever looks through the file shall see whole races.
+        let _lock = locked(&self.file).map_err(error("lock it"))?;
         // In one piece, so that a killed process leaves all of it or nothing.
-        self.file.write_all(&frame).map_err(|source| SamplesError::Io {
-            path: self.path.clone(),
-            action: "write to it",
-            source,
-        })
+        (&self.file).write_all(&frame).map_err(error("write to it"))
+    }
+}
+
+/// The lock of a file of samples; none on a file system without locks, where it is up to the user that one
+/// process alone writes.
+fn locked(file: &File) -> io::Result<Option<HeldLock<'_>>> {
+    match lock_open_file(file, LOCK_WAIT) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Lock(_)) => Ok(None),
+        Err(held) => Err(io::Error::new(ErrorKind::WouldBlock, held)),
     }
 }
 
@@ -218,7 +235,7 @@ impl SamplesReader<BufReader<File>> {
     /// # Errors
     /// If it cannot be read, or is no file of samples.
     pub fn open(path: &Path) -> Result<Self, SamplesError> {
-        let file = File::open(path).map_err(|source| SamplesError::Io {
+        let file = voxtune_files::open(path).map_err(|source| SamplesError::Io {
             path: path.to_owned(),
             action: "open it",
             source,

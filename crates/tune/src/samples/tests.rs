@@ -106,3 +106,52 @@ proptest! {
         prop_assert!(reader.collect::<Result<Vec<_>, _>>().is_err());
     }
 }
+
+/// Of two that start at once the second looks while the first has not written yet.
+#[test]
+fn f06_writers_that_start_at_once_write_one_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.samples");
+    let first = voxtune_files::append(&path).unwrap();
+    let lock = lock_open_file(&first, LOCK_WAIT).unwrap();
+    let second = {
+        let path = path.clone();
+        let one = race(vec![lane("a", true, &[100])]);
+        std::thread::spawn(move || SamplesWriter::append_to(&path)?.write(&one))
+    };
+    // Time for one that does not wait to write a head of its own.
+    std::thread::sleep(Duration::from_millis(30));
+    (&first).write_all(b"voxtune samples 1\n").unwrap();
+    drop(lock);
+    second.join().unwrap().unwrap();
+    assert_eq!(read(&path).unwrap().len(), 1);
+}
+
+#[test]
+fn f06_many_writers_of_a_new_file_keep_all_races() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.samples");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let one = race(vec![lane("a", true, &[100])]);
+                SamplesWriter::append_to(&path).unwrap().write(&one).unwrap();
+            });
+        }
+    });
+    assert_eq!(read(&path).unwrap().len(), 8);
+}
+
+#[test]
+#[cfg(unix)]
+fn f16_samples_are_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.samples");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    for path in [&*path, folder.path()] {
+        let errors = [read(path).map(drop), SamplesWriter::append_to(path).map(drop)];
+        for error in errors.map(Result::unwrap_err) {
+            assert!(error.to_string().contains("expected a regular file"), "{error}");
+        }
+    }
+}
