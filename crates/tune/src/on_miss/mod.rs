@@ -1,13 +1,16 @@
 //! Tuning while a program runs: what [`MissPolicy::TuneNow`](voxtune::MissPolicy::TuneNow) calls.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
+mod patience;
+
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
-use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update, create_folder};
+use voxtune_cache::{
+    CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
+};
+use voxtune_files::{FileLock, LockError};
 use voxtune_types::grid::{ChannelPair, Configuration};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
@@ -17,20 +20,30 @@ use crate::commit::commit;
 use crate::entry::Measured;
 use crate::job::Job;
 use crate::monitor::Unwatched;
+use crate::on_miss::patience::Patience;
 use crate::plan::{FileCloud, PlannedCloud, PlannedConfiguration, TIME_LIMIT};
 use crate::session::{Session, SessionError, Task};
 
 /// Measures keys on the voxels of the call that misses them, in the process that calls, and keeps
-/// the results in a folder.
+/// the results in a folder. Where that cannot be written, they hold for the process, with one warning in the log.
 ///
 /// Of several processes that miss at once one measures; the others wait for it and take what it
-/// found. A candidate that crashes takes the program with it: where that matters, record the misses
+/// found. Whoever has waited in vain does not wait again for a while. A candidate that crashes takes the program with it: where that matters, record the misses
 /// and measure them offline.
 #[derive(Clone, Debug)]
 pub struct TuneNow {
     cache: CacheDir,
     budget: Duration,
     wait: Duration,
+    state: Arc<State>,
+}
+
+/// What one key teaches for the next.
+#[derive(Debug, Default)]
+struct State {
+    patience: Patience,
+    /// Whether it was said that nothing can be kept.
+    warned: AtomicBool,
 }
 
 /// A key that could not be tuned.
@@ -43,13 +56,13 @@ pub enum TuneNowError {
     /// A measurement is malformed: a defect of the tuner.
     #[error("a measurement is malformed: {0}")]
     Record(#[from] InvalidRecord),
-    /// The lock that keeps processes apart cannot be had.
-    #[error("{path}: {detail}")]
-    Lock {
+    /// Another process tunes.
+    #[error("{path}: another process still tunes {since}")]
+    Busy {
         /// The lock's file.
         path: String,
-        /// What is wrong.
-        detail: String,
+        /// How long it was waited for.
+        since: String,
     },
     /// The key cannot be measured here.
     #[error("{0}")]
@@ -60,7 +73,8 @@ impl TuneNow {
     /// Results go to this folder, such as [`voxtune::user_folder`] names.
     #[must_use]
     pub fn new(cache: CacheDir) -> Self {
-        Self { cache, budget: Duration::from_secs(1), wait: Duration::from_secs(60) }
+        let (budget, wait) = (Duration::from_secs(1), Duration::from_secs(60));
+        Self { cache, budget, wait, state: Arc::default() }
     }
 
     /// Time for one key, beyond a few samples of each candidate. A second, unless told otherwise.
@@ -70,7 +84,8 @@ impl TuneNow {
         self
     }
 
-    /// How long to wait for another process that tunes. A minute, unless told otherwise.
+    /// How long to wait for another process that tunes. A minute, unless told otherwise. After one wait in vain a
+    /// key that somebody else is in the way of runs the best grade at once, for ten minutes.
     #[must_use]
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -79,20 +94,80 @@ impl TuneNow {
 
     fn tuned(&self, miss: &Miss<'_>) -> Result<Decisions, TuneNowError> {
         let (device, key) = (miss.device.identity(), miss.key);
-        let _lock = TuningLock::acquire(self.cache.path(), device.arch, self.wait)?;
-        // Whoever had the lock before may have measured this very key.
-        if let Some(found) = self.stored(device, key)? {
-            return Ok(found);
+        let lock = self.lock(device.arch);
+        // Whoever has the lock, or had it before, may have measured this very key.
+        match self.stored(device, key) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) => self.warn(&error),
         }
+        let _lock = lock?;
         let measured = self.measure(miss)?;
-        let update = self.cache.update(device.arch, self.wait, |all| commit(all, &measured))?;
-        let Update { value, set_aside, .. } = update;
+        let decided =
+            match self.keep(device.arch, &measured).and_then(|()| self.stored(device, key)) {
+                Ok(decided) => decided,
+                Err(TuneNowError::Cache(error)) => {
+                    self.warn(&error);
+                    decided_alone(&measured)?
+                }
+                Err(error) => return Err(error),
+            };
+        decided.ok_or_else(|| TuneNowError::Measure(format!("every candidate failed for {key}")))
+    }
+
+    /// The right to tune for an architecture; nothing in a folder that has no room for a lock, where there is nobody
+    /// to wait for either. Another file than the lock of the caches, which is held for the milliseconds of a
+    /// write.
+    fn lock(&self, arch: Arch) -> Result<Option<FileLock>, TuneNowError> {
+        let path = self.cache.path().join(format!("{arch}.tuning.lock"));
+        if let Err(error) = create_folder(self.cache.path()) {
+            self.warn(&format_args!("{}: {error}", self.cache.path().display()));
+            return Ok(None);
+        }
+        let (wait, path_text) = (self.state.patience.for_now(self.wait), path.display());
+        match FileLock::acquire(&path, wait) {
+            Ok(lock) => {
+                self.state.patience.restored();
+                Ok(Some(lock))
+            }
+            Err(LockError::Held { waited }) => {
+                let since = if wait < self.wait {
+                    "and was waited for in vain before".to_owned()
+                } else {
+                    self.state.patience.lost();
+                    format!("after {:.1} s", waited.as_secs_f64())
+                };
+                Err(TuneNowError::Busy { path: path_text.to_string(), since })
+            }
+            Err(error) => {
+                self.warn(&format_args!("{path_text}: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Brings a measurement into the folder.
+    fn keep(&self, arch: Arch, measured: &Measured) -> Result<(), TuneNowError> {
+        let wait = self.state.patience.for_now(self.wait);
+        let update = self.cache.update(arch, wait, |all| commit(all, measured));
+        if matches!(update, Err(CacheError::Locked { .. })) {
+            self.state.patience.lost();
+        }
+        let Update { value, set_aside, .. } = update?;
         for file in &set_aside {
             tracing::warn!(from = %file.from.display(), to = %file.to.display(), "a damaged cache is set aside");
         }
         value?;
-        let nobody = || TuneNowError::Measure(format!("every candidate failed for {key}"));
-        self.stored(device, key)?.ok_or_else(nobody)
+        Ok(())
+    }
+
+    /// Says once that the folder cannot be used, and why.
+    fn warn(&self, error: &dyn std::fmt::Display) {
+        if self.state.warned.swap(true, Ordering::Relaxed) {
+            tracing::debug!(%error, "what is tuned is not kept");
+        } else {
+            tracing::warn!(%error, "what is tuned holds for this process and is not kept");
+        }
     }
 
     /// What the folder decides for a key.
@@ -119,7 +194,7 @@ impl TuneNow {
         let entry = entries
             .pop()
             .ok_or_else(|| TuneNowError::Measure("there is nothing to measure".to_owned()))?;
-        let refused = self.refused(miss)?;
+        let refused = self.refused(miss);
         let is_refused =
             |one: &Candidate| refused.iter().any(|(id, hash)| one.is_version(id, *hash));
         let candidates = entry.pool.into_iter().filter(|one| !is_refused(one)).map(|one| one.id);
@@ -135,18 +210,22 @@ impl TuneNow {
         measured.ok_or_else(|| TuneNowError::Measure("it was interrupted".to_owned()))
     }
 
-    /// The code that is in quarantine for this key, by name and hash.
-    fn refused(&self, miss: &Miss<'_>) -> Result<Vec<(AlgoId, KernelHash)>, TuneNowError> {
+    /// The code that is in quarantine for this key, by name and hash, as far as can be read.
+    fn refused(&self, miss: &Miss<'_>) -> Vec<(AlgoId, KernelHash)> {
         let device = miss.device.identity();
         let stored = match self.cache.read_evidence(device.arch) {
             Err(CacheError::Corrupt { .. }) => None,
-            other => other?,
+            Ok(stored) => stored,
+            Err(error) => {
+                self.warn(&error);
+                None
+            }
         };
         let evidence = stored.unwrap_or_default();
         let of_key = evidence
             .quarantine()
             .filter(|(entry, _)| entry.device == *device && entry.key == *miss.key);
-        Ok(of_key.map(|(_, record)| (record.algo.clone(), record.kernel_hash)).collect())
+        of_key.map(|(_, record)| (record.algo.clone(), record.kernel_hash)).collect()
     }
 
     fn job(&self, miss: &Miss<'_>) -> Job {
@@ -175,6 +254,14 @@ impl TuneNow {
     }
 }
 
+/// What a measurement decides by itself.
+fn decided_alone(measured: &Measured) -> Result<Option<Decisions>, TuneNowError> {
+    let mut evidence = Evidence::new();
+    commit(&mut evidence, measured)?;
+    let decision = decide(&evidence).get(&measured.entry.device, &measured.entry.key);
+    Ok(decision.map(|decision| std::iter::once(decision).collect()))
+}
+
 impl TuneOnMiss for TuneNow {
     fn tune(&self, miss: &Miss<'_>) -> Result<Decisions, TuneError> {
         self.tuned(miss).map_err(|error| TuneError(Box::new(error)))
@@ -188,38 +275,6 @@ impl From<SessionError> for TuneNowError {
             SessionError::DeviceLost { candidate, detail, .. } => {
                 let who = candidate.map_or_else(String::new, |id| format!("{id}: "));
                 Self::Measure(format!("the device is lost: {who}{detail}"))
-            }
-        }
-    }
-}
-
-/// Held by the one process that tunes for an architecture. Another file than the lock of the caches,
-/// which is held for the milliseconds of a write.
-#[derive(Debug)]
-struct TuningLock {
-    _file: File,
-}
-
-impl TuningLock {
-    fn acquire(folder: &Path, arch: Arch, wait: Duration) -> Result<Self, TuneNowError> {
-        const SLEEP: Duration = Duration::from_millis(10);
-        let path = folder.join(format!("{arch}.tuning.lock"));
-        let failed =
-            |detail: String| TuneNowError::Lock { path: path.display().to_string(), detail };
-        create_folder(folder).map_err(|error| failed(error.to_string()))?;
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(|error| failed(error.to_string()))?;
-        let start = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(error)) => return Err(failed(error.to_string())),
-                Err(TryLockError::WouldBlock) if start.elapsed() >= wait => {
-                    let waited = start.elapsed().as_secs_f64();
-                    return Err(failed(format!("another process still tunes after {waited:.1} s")));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(SLEEP),
             }
         }
     }
