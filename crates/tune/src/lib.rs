@@ -38,6 +38,7 @@
 pub mod at_scale;
 pub mod audit;
 pub mod bench;
+mod beside;
 pub mod candidate;
 pub mod commit;
 pub mod crew;

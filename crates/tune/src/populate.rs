@@ -1,6 +1,6 @@
 //! The whole run: every configuration of a plan, saved as it goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use voxtune_cache::{CacheDir, CacheError, Evidence, InvalidRecord, Update};
 use voxtune_types::{AlgoId, Arch};
 
+use crate::beside::save_beside;
 use crate::commit::{commit, winner};
 use crate::crew::Crew;
 use crate::entry::Measured;
@@ -54,7 +55,10 @@ pub enum PopulateError {
     #[error("{0}")]
     SetUp(String),
     /// What ended the run, and why what was measured before is lost.
-    #[error("{ended}; and {unsaved} configurations that were measured are not saved: {why}")]
+    #[error(
+        "{ended}; and {unsaved} configurations that were measured are not saved: {why}{}",
+        rescue(beside)
+    )]
     Unsaved {
         /// What ended it.
         ended: String,
@@ -62,7 +66,19 @@ pub enum PopulateError {
         unsaved: usize,
         /// Why they cannot be saved.
         why: Box<PopulateError>,
+        /// A folder of their own that holds them instead, and the one that they were meant for.
+        beside: Option<(PathBuf, PathBuf)>,
     },
+}
+
+/// How what lies beside gets in.
+fn rescue(beside: &Option<(PathBuf, PathBuf)>) -> String {
+    beside.as_ref().map_or_else(String::new, |(beside, folder)| {
+        let (beside, folder) = (beside.display(), folder.display());
+        format!(
+            "; they are in {beside}: bring them in by `cargo xtask merge {beside} --out {folder}`"
+        )
+    })
 }
 
 /// How long to wait for another writer while there is something to measure.
@@ -153,11 +169,10 @@ impl Populate<'_> {
             (Err(why), failure) => {
                 let ended =
                     failure.map_or_else(|| "the run is over".to_owned(), |one| one.to_string());
-                return Err(PopulateError::Unsaved {
-                    ended,
-                    unsaved: desk.ledger.len(),
-                    why: Box::new(why),
-                });
+                let unsaved = desk.ledger.len();
+                let beside = save_beside(self.cache, desk.arch, &desk.ledger.take());
+                let beside = beside.map(|beside| (beside, self.cache.path().to_owned()));
+                return Err(PopulateError::Unsaved { ended, unsaved, why: Box::new(why), beside });
             }
         }
         let mut summary = desk.summary;
