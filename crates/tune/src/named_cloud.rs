@@ -226,7 +226,7 @@ fn load_one(path: &Path, options: &FileOptions) -> Result<Vec<Voxel>, NamedCloud
 }
 
 fn read_raw(path: &Path) -> Result<Vec<Voxel>, NamedCloudError> {
-    let bytes = std::fs::read(path)
+    let bytes = voxtune_files::read(path)
         .map_err(|source| NamedCloudError::Io { path: path.to_owned(), source })?;
     let (words, rest) = bytes.as_chunks::<4>();
     let values: Vec<i32> = words.iter().map(|word| i32::from_le_bytes(*word)).collect();

@@ -17,7 +17,6 @@ mod finding;
 #[cfg(test)]
 mod tests;
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
@@ -25,7 +24,7 @@ use voxtune::Arch;
 use voxtune_cache::decide::TIMER_STEP_NS;
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, EntryKey, Evidence, FileName, Inconsistency, Record, Records,
-    audit, decode_decisions, decode_evidence, encode_decisions, rederive,
+    audit, decode_decisions, decode_evidence, encode_decisions, read_file, rederive,
 };
 
 pub use code::{BuiltCode, Code, CurrentCode};
@@ -60,16 +59,19 @@ pub struct ArchAudit {
 /// Audits the files of an architecture in a folder.
 #[must_use]
 pub fn audit_arch(folder: &CacheDir, arch: Arch, code: &mut dyn CurrentCode) -> ArchAudit {
-    let mut findings = Vec::new();
-    let decisions = read(&folder.decisions_path(arch), &mut findings, |bytes, path| {
-        decode_decisions(bytes, path).map(|decisions| (bytes.to_vec(), decisions))
+    let Files { decisions, evidence, mut findings } = folder.read_together(arch, |folder| {
+        let mut findings = Vec::new();
+        let decisions = read(&folder.decisions_path(arch), &mut findings, |bytes, path| {
+            decode_decisions(bytes, path).map(|decisions| (bytes.to_vec(), decisions))
+        });
+        let evidence = read(&folder.evidence_path(arch), &mut findings, |bytes, path| {
+            decode_evidence(bytes, path)
+        });
+        if let Err(error) = folder.read_provenance(arch) {
+            findings.push(Finding::unreadable(&error));
+        }
+        Files { decisions, evidence, findings }
     });
-    let evidence = read(&folder.evidence_path(arch), &mut findings, |bytes, path| {
-        decode_evidence(bytes, path)
-    });
-    if let Err(error) = folder.read_provenance(arch) {
-        findings.push(Finding::unreadable(&error));
-    }
     // Of two files one of which cannot be read, nothing more is known.
     let both_readable = findings.is_empty();
     let (bytes, decisions) = decisions.unwrap_or_default();
@@ -95,20 +97,23 @@ pub fn audit_arch(folder: &CacheDir, arch: Arch, code: &mut dyn CurrentCode) -> 
     audit
 }
 
+/// What lies in a folder at one moment.
+struct Files {
+    /// The bytes, and what they say.
+    decisions: Option<(Vec<u8>, Decisions)>,
+    evidence: Option<Evidence>,
+    /// What cannot be read.
+    findings: Vec<Finding>,
+}
+
 fn read<T>(
     path: &Path,
     findings: &mut Vec<Finding>,
     decode: impl FnOnce(&[u8], &Path) -> Result<T, CacheError>,
 ) -> Option<T> {
-    let decoded = match std::fs::read(path) {
-        Ok(bytes) => decode(&bytes, path).map_err(|error| Finding::unreadable(&error)),
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => Err(Finding::Unreadable {
-            path: path.display().to_string(),
-            reason: format!("cannot be read: {error}"),
-        }),
-    };
-    decoded.map_err(|finding| findings.push(finding)).ok()
+    let decoded =
+        read_file(path).and_then(|bytes| bytes.map(|bytes| decode(&bytes, path)).transpose());
+    decoded.map_err(|error| findings.push(Finding::unreadable(&error))).ok().flatten()
 }
 
 /// Whether the bytes of the decision file are those that follow from the evidence; if not, why.

@@ -202,3 +202,24 @@ fn coverage_counts_what_a_device_lacks() {
     let decisions_only = coverage(Preset::Quick, &audit.decisions, &Evidence::new()).remove(0);
     assert_eq!((decisions_only.wanted, decisions_only.missing.len()), (18, 12));
 }
+
+/// A writer between its two files: neither is damaged, and together they contradict each other.
+#[test]
+fn f07_a_save_between_two_reads_is_not_wrong() {
+    let (_guard, cache) = folder(&sound());
+    let other = entry(Direction::Dgrad, 100_000, "uniform");
+    let more = [(other.clone(), record("slow", 100_000)), (other, record("quick", 50_000))];
+    let (_later_guard, later) = folder(&[sound(), more.to_vec()].concat());
+    let lock = voxtune_files::FileLock::acquire(&cache.lock_path(ARCH), Duration::ZERO).unwrap();
+    std::fs::copy(later.evidence_path(ARCH), cache.evidence_path(ARCH)).unwrap();
+    let auditing = {
+        let cache = cache.clone();
+        std::thread::spawn(move || audited(&cache))
+    };
+    // Time for an audit that does not wait to find fault.
+    std::thread::sleep(Duration::from_millis(30));
+    std::fs::copy(later.decisions_path(ARCH), cache.decisions_path(ARCH)).unwrap();
+    drop(lock);
+    let audit = auditing.join().unwrap();
+    assert_eq!((audit.count(Severity::Wrong), audit.entry_count), (0, 2), "{:?}", audit.findings);
+}

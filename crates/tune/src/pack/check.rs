@@ -17,7 +17,7 @@ use crate::audit::Finding;
 #[must_use]
 pub fn check(folder: &Path, target: Target) -> Option<Finding> {
     let path = folder.join(target.file_name());
-    let reason = match std::fs::read(&path) {
+    let reason = match voxtune_files::read(&path) {
         Ok(bytes) => defect(folder, target, bytes)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             // A folder with packs ships; one without is somebody's measurements.
@@ -49,8 +49,8 @@ fn defect(folder: &Path, target: Target, bytes: Vec<u8>) -> Option<String> {
     if header.capability != (capability.major, capability.minor) {
         return Some("its kernels are for another compute capability".to_owned());
     }
-    let decisions =
-        decision_file(folder, target).and_then(|file| Some((std::fs::read(&file).ok()?, file)));
+    let decisions = decision_file(folder, target)
+        .and_then(|file| Some((voxtune_files::read(&file).ok()?, file)));
     if header.decisions != decisions.as_ref().map(|(bytes, _)| xxh3_64(bytes)) {
         return Some("it was not made from the decisions beside it".to_owned());
     }

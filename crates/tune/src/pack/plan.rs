@@ -1,10 +1,9 @@
 //! What a pack is to hold, by the decisions of a folder, and its file.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 
-use voxtune_cache::{CacheDir, CacheError, decode_decisions, replace};
+use voxtune_cache::{CacheDir, CacheError, decode_decisions, read_file, replace};
 use voxtune_cuda::{Progress, Toolchain};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -61,16 +60,15 @@ impl PackPlan {
             return Ok(Self { target, contents, pruned: Vec::new(), decisions: None });
         };
         let path = caches.decisions_path(arch);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(CacheError::Io { action: "read the file", path, source }),
-        };
+        let (bytes, evidence) = caches.read_together(arch, |caches| {
+            (read_file(&path), limit.map(|_| caches.read_evidence(arch)))
+        });
+        let bytes = bytes?;
         let decisions = bytes.as_ref().map(|bytes| decode_decisions(bytes, &path)).transpose()?;
         let mut contents = contents(target, decisions.as_ref());
         let mut pruned = Vec::new();
         if let (Some(decisions), Some(limit)) = (&decisions, limit) {
-            let evidence = caches.read_evidence(arch)?.unwrap_or_default();
+            let evidence = evidence.transpose()?.flatten().unwrap_or_default();
             pruned = prune(&mut contents, decisions, &evidence, limit);
         }
         let decisions = bytes.map(|bytes| xxh3_64(&bytes));
@@ -98,7 +96,7 @@ impl Made {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), CacheError> {
-        if std::fs::read(path).is_ok_and(|there| there == self.bytes) {
+        if voxtune_files::read(path).is_ok_and(|there| there == self.bytes) {
             return Ok(());
         }
         replace(path, &self.bytes)

@@ -115,7 +115,7 @@ impl Shapes {
     /// # Errors
     /// If it cannot be read or understood, or nothing in it can be measured.
     pub fn read(path: &Path, tolerance: Tolerance) -> Result<Self, ShapesError> {
-        let bytes = std::fs::read(path)
+        let bytes = voxtune_files::read_argument(path)
             .map_err(|source| ShapesError::Io { path: path.to_owned(), source })?;
         let shapes = Self::parse(&bytes, tolerance)
             .map_err(|reason| ShapesError::Malformed { path: path.to_owned(), reason })?;
