@@ -148,7 +148,7 @@ fn progress(event: &BenchEvent<'_>) {
 
 fn read_peers(path: &Path) -> Result<Peers, Failure> {
     let name = path.display();
-    let text = std::fs::read_to_string(path)
+    let text = voxtune_files::read_argument_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
     Peers::parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }

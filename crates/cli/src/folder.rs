@@ -1,6 +1,7 @@
 //! Which cache folder a command means.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use voxtune::user_folder;
@@ -54,11 +55,28 @@ impl FolderArguments {
 
 /// Refuses a folder that is to be read and is not there.
 pub(crate) fn must_exist(folder: &Path) -> Result<(), Failure> {
-    if folder.is_dir() {
-        return Ok(());
-    }
     let path = folder.display();
-    Err(Failure::usage(format!("{path}: expected a folder of cache files, found none")))
+    match std::fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::usage(format!("{path}: expected a folder of cache files"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Failure::usage(format!("{path}: expected a folder of cache files, found none")))
+        }
+        // It may well be there, behind what cannot be entered.
+        Err(error) => Err(Failure::usage(format!("{path}: cannot look at it: {error}"))),
+    }
+}
+
+/// Whether a path that is to be read is a file, else it is a folder; whoever reads it says what else it may be.
+pub(crate) fn is_file(path: &Path) -> Result<bool, Failure> {
+    let name = path.display();
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(!metadata.is_dir()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::failed(format!(
+            "{name}: no such file or folder: `cargo xtask populate` writes one"
+        ))),
+        Err(error) => Err(Failure::failed(format!("{name}: cannot look at it: {error}"))),
+    }
 }
 
 /// The workspace that holds a folder.

@@ -94,13 +94,16 @@ fn read(folder: &Path, target: &CacheDir) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
     for arch in archs {
         let path = source.evidence_path(arch);
-        let Some(evidence) = source.read_evidence(arch).map_err(Failure::failed)? else {
+        let (evidence, provenance) = source.read_together(arch, |source| {
+            (source.read_evidence(arch), source.read_provenance(arch))
+        });
+        let Some(evidence) = evidence.map_err(Failure::failed)? else {
             let name = source.decisions_path(arch);
             let why = "has no evidence and is left out";
             output::complain("warning", format_args!("{} {why}", name.display()));
             continue;
         };
-        let mut provenance = match source.read_provenance(arch) {
+        let mut provenance = match provenance {
             Err(CacheError::Corrupt { path, reason }) => {
                 let path = path.display();
                 let text = format!("{path} is damaged ({reason}): merged without the names in it");

@@ -90,9 +90,11 @@ fn read(folder: &Path) -> Result<Population, Failure> {
     let mut all = Vec::new();
     let mut evidence = Evidence::new();
     for arch in cache.archs().map_err(Failure::failed)? {
-        let decisions = cache.read_decisions(arch).map_err(Failure::failed)?;
+        let (decisions, measured) = cache
+            .read_together(arch, |cache| (cache.read_decisions(arch), cache.read_evidence(arch)));
+        let decisions = decisions.map_err(Failure::failed)?;
         all.extend(decisions.iter().flat_map(|decisions| decisions.iter().collect::<Vec<_>>()));
-        evidence.merge(cache.read_evidence(arch).map_err(Failure::failed)?.unwrap_or_default());
+        evidence.merge(measured.map_err(Failure::failed)?.unwrap_or_default());
     }
     if all.is_empty() {
         return Err(Failure::failed(format!("{}: no decisions here", folder.display())));

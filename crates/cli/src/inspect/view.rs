@@ -84,7 +84,7 @@ impl CandidateView {
 impl View {
     /// What a decision or evidence file holds.
     pub(super) fn of_file(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path)
+        let bytes = voxtune_files::read(path)
             .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
         let text = |error: CacheError| error.to_string();
         let Some(name) = FileName::of(path) else {
@@ -116,15 +116,19 @@ impl View {
     pub(super) fn of_arch(cache: &CacheDir, arch: Arch) -> Vec<Result<Self, String>> {
         let mut views = Vec::new();
         let mut readable = |error: CacheError| views.push(Err(error.to_string()));
-        let decisions = cache.read_decisions(arch).unwrap_or_else(|error| {
+        let (decisions, evidence, provenance) = cache.read_together(arch, |cache| {
+            let (decisions, evidence) = (cache.read_decisions(arch), cache.read_evidence(arch));
+            (decisions, evidence, cache.read_provenance(arch))
+        });
+        let decisions = decisions.unwrap_or_else(|error| {
             readable(error);
             None
         });
-        let evidence = cache.read_evidence(arch).unwrap_or_else(|error| {
+        let evidence = evidence.unwrap_or_else(|error| {
             readable(error);
             None
         });
-        let provenance = cache.read_provenance(arch).unwrap_or_else(|error| {
+        let provenance = provenance.unwrap_or_else(|error| {
             readable(error);
             Provenance::new()
         });

@@ -16,7 +16,7 @@ use voxtune_tune::pack::{self, Target};
 use voxtune_types::Preset;
 
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, is_file};
 use crate::kernel_folders::KernelFolders;
 use crate::output;
 
@@ -115,7 +115,7 @@ type Place = (PathBuf, Arch);
 fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
-    if path.is_dir() {
+    if !is_file(path)? {
         let mut strange = audit_names(path).map_err(|error| failed(&error))?;
         strange.extend(Target::ALL.into_iter().filter_map(|target| pack::check(path, target)));
         let archs = CacheDir::new(path).archs().map_err(Failure::failed)?;
@@ -123,9 +123,6 @@ fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
             return Err(failed(&"no caches here: name a folder that populate has written"));
         }
         return Ok((archs.into_iter().map(|arch| (path.to_owned(), arch)).collect(), strange));
-    }
-    if !path.exists() {
-        return Err(failed(&"no such file or folder: `cargo xtask populate` writes one"));
     }
     let Some(name) = FileName::of(path) else {
         return Err(failed(
