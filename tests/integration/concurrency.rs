@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use voxtune_tune::report::Event;
 
-use crate::command::xtask;
+use crate::command::voxtune;
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{LOCK_WAIT, Run};
 use crate::populating::evidence;

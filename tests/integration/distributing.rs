@@ -6,7 +6,7 @@ use std::path::Path;
 
 use voxtune_cache::CacheDir;
 
-use crate::command::{Finished, run, small_populate, xtask};
+use crate::command::{Finished, run, small_populate, voxtune};
 use crate::populating::evidence;
 use crate::suite::Suite;
 
