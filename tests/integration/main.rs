@@ -24,6 +24,7 @@ mod injected;
 mod interruption;
 mod listing;
 mod missing;
+mod partial_runs;
 mod populating;
 mod scan;
 mod strided;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     interruption::add(&mut suite);
     listing::add(&mut suite);
     missing::add(&mut suite);
+    partial_runs::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
     strided::add(&mut suite);

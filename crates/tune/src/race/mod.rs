@@ -9,6 +9,8 @@
 //! are of runs whose results are compared, whatever the budget says. So a race ends with two kinds of
 //! lanes, proven ones, which may win, and others.
 //!
+//! The leader and the default are owed as many rounds together as prove something, whatever the budget says.
+//!
 //! Whoever came near the leader is owed more samples than others, late ones are taken again, and where the
 //! decision would fall on the edge of the band of noise, a shoot-out goes on until it does not.
 //!
@@ -21,6 +23,7 @@ mod defence;
 mod elimination;
 mod lane;
 mod policy;
+mod proof;
 mod shoot_out;
 
 #[cfg(test)]
@@ -34,6 +37,7 @@ pub use policy::Policy;
 
 use crate::statistics::median;
 use elimination::{admit, leave_out_beaten, owed};
+use proof::share_rounds;
 use shoot_out::shoot_out;
 
 /// What the racers run on.
@@ -97,6 +101,7 @@ pub fn race<T: Track>(grid: Grid<'_>, policy: &Policy, track: &mut T) -> Vec<Lan
         retake_late(&mut field, policy, track);
         leave_out_beaten(&mut field, policy);
     }
+    share_rounds(&mut field, default, policy, track);
     let mut ranks = ranks.to_vec();
     if let Some(rank) = default.and_then(|default| ranks.get_mut(default)) {
         *rank = 0;
