@@ -130,7 +130,7 @@ fn merging_tells_who_won() {
     assert_eq!(merged.stdout.matches("\n    dropped ").count(), conflicts);
     assert!(merged.stdout.contains(&format!(", {conflicts} measured twice")), "{merged:?}");
     assert!(
-        ["more samples", "smaller spread", "smaller encoding"]
+        ["raced beside the default", "more samples", "smaller spread", "smaller encoding"]
             .iter()
             .any(|rule| merged.stdout.contains(rule)),
         "{merged:?}"

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use voxtune::{DType, Device, Direction, GradeKind, KernelSize, MissPolicy, SparseTensor};
 use voxtune::{SubmConv3d, Tensor, Tuner, Voxel, Voxels};
 use voxtune_cache::CacheDir;
-use voxtune_tune::populate::PopulateError;
+use voxtune_tune::run::populate::PopulateError;
 use voxtune_tune::{Event, TuneNow};
 
-use crate::command::{Finished, run, small_populate, xtask};
+use crate::command::{Finished, run, small_populate, voxtune};
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::Run;
 use crate::populating::evidence;

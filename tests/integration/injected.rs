@@ -96,6 +96,14 @@ impl Run {
         self.on(open(spec).unwrap().0.into(), &mut |_| ())
     }
 
+    pub(crate) fn watched_here(
+        &self,
+        spec: &DeviceSpec,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> Ended {
+        self.on(open(spec).unwrap().0.into(), watch)
+    }
+
     /// Why a run in this process cannot go on.
     pub(crate) fn failing_here(&self, spec: &DeviceSpec) -> PopulateError {
         let executor: Executor = open(spec).unwrap().0.into();
@@ -130,7 +138,8 @@ impl Run {
         spec: &DeviceSpec,
         watch: &mut dyn FnMut(&Event<'_>),
     ) -> PopulateError {
-        self.result(Worker::start(spec).unwrap().into(), watch).err().unwrap()
+        let executor: Executor = Worker::start(spec).unwrap().into();
+        self.result(executor.into(), watch).err().unwrap()
     }
 
     /// Why a run on several devices cannot go on.

@@ -29,6 +29,7 @@ mod missing;
 mod module_table;
 mod outputs;
 mod outside;
+mod partial_runs;
 mod populating;
 mod scan;
 mod stopped;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     module_table::add(&mut suite);
     outside::add(&mut suite);
     outputs::add(&mut suite);
+    partial_runs::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
     stopped::add(&mut suite);

@@ -53,7 +53,7 @@ pub use codec::{
     decode_decisions, decode_evidence, encode_decisions, encode_evidence, file_version,
 };
 pub use conflict::{Conflict, Rule, conflicts};
-pub use decide::{Distance, decide, distance, significantly_beaten};
+pub use decide::{Distance, decide, decide_key, distance, significantly_beaten};
 pub use decision::{Decision, DecisionRef, Decisions};
 pub use entry::{EntryKey, Workload};
 pub use error::CacheError;

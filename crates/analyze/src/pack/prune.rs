@@ -47,6 +47,8 @@ impl Entry {
             decision.without_libraries.as_ref(),
             Some(default),
         ];
+        // Where the winner was not measured nobody knows what is lost against it.
+        median_ns(records, &decision.winner)?;
         let timed = |id: &AlgoId| Some((instance(id, operation)?, median_ns(records, id)?));
         let tried: Vec<_> = named.into_iter().flatten().filter_map(timed).collect();
         (!tried.is_empty()).then_some(Self { tried })

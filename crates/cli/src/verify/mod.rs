@@ -19,7 +19,6 @@ use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, is_file};
 use crate::kernel_folders::KernelFolders;
 use crate::output;
-use crate::program;
 
 /// Arguments of `verify`.
 #[derive(Debug, clap::Args)]

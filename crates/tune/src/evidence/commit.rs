@@ -6,12 +6,14 @@
 //! measured before, a kernel that has changed, or one that went into quarantine or came out of it brings the
 //! new measurements in. Where only some candidates
 //! raced, their times stand beside the stored ones of the others, and nobody wins by having stayed away.
+//!
+//! A winner is that of a key, over all workloads that it was measured on: what the file decides.
 
 use std::collections::BTreeSet;
 
 use voxtune_cache::decide::Timer;
 use voxtune_cache::{
-    Decision, EntryKey, Evidence, InvalidRecord, Record, Records, decide, significantly_beaten,
+    Decision, EntryKey, Evidence, InvalidRecord, Record, Records, decide_key, significantly_beaten,
 };
 use voxtune_types::AlgoId;
 
@@ -29,20 +31,16 @@ pub enum Committed {
     Replaced,
 }
 
-/// The winner of an entry by its own evidence alone.
+/// The winner of an entry's key, over all workloads that it was measured on.
 #[must_use]
 pub fn winner(evidence: &Evidence, entry: &EntryKey) -> Option<AlgoId> {
     decision(evidence, entry).map(|decision| decision.winner)
 }
 
-/// The decision over an entry by its own evidence alone.
+/// The decision over an entry's key, likewise.
 #[must_use]
 pub(crate) fn decision(evidence: &Evidence, entry: &EntryKey) -> Option<Decision> {
-    let mut alone = Evidence::new();
-    for record in evidence.records(entry)?.iter() {
-        alone.insert(entry.clone(), record.clone()).ok()?;
-    }
-    decide(&alone).get(&entry.device, &entry.key)
+    decide_key(evidence, &entry.device, &entry.key)
 }
 
 /// Brings new measurements of an entry into stored evidence.
@@ -67,20 +65,22 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     let held = incumbent.is_some()
         && measured.defended == incumbent
         && !new.iter().any(|record| Some(&record.algo) == incumbent.as_ref());
-    let beaten =
-        !held && incumbent.as_ref().is_none_or(|incumbent| is_beaten(incumbent, &fresh, entry));
+    let with_fresh = key_with(evidence, entry, &fresh);
+    let beaten = !held
+        && incumbent.as_ref().is_none_or(|incumbent| is_beaten(incumbent, &with_fresh, entry));
     if new.is_empty() && !beaten {
         return Ok(Committed::Kept);
     }
     // A winner that held its place holds it beside what is new, whose times are of a race that it lost.
     let beside = held.then(|| replaced(stored, entry, &new)).transpose()?;
-    let beside = beside.filter(|next| winner(next, entry) == incumbent);
+    let winner_with = |next: &Evidence| winner(&key_with(evidence, entry, next), entry);
+    let beside = beside.filter(|next| winner_with(next) == incumbent);
     let next = beside.map_or_else(|| replaced(stored, entry, records), Ok)?;
     let is_renewed = |id: &AlgoId| records.iter().any(|record| record.algo == *id);
     let is_out = |id: &AlgoId| records.iter().any(|one| one.algo == *id && is_quarantine(one));
     // Where the incumbent is out, somebody has to follow.
     if !incumbent.as_ref().is_some_and(is_out)
-        && winner(&next, entry).is_some_and(|id| !is_renewed(&id) && incumbent != Some(id))
+        && winner_with(&next).is_some_and(|id| !is_renewed(&id) && incumbent != Some(id))
     {
         // It was not measured: its stored time is of another hour than the times of those who were, and a
         // machine that is slower today is no merit.
@@ -102,7 +102,21 @@ fn replaced(
     of_one_entry(entry, absent.chain(records))
 }
 
-/// Who is about to take a stored winner's place, by these records of an entry.
+/// The evidence of an entry's key, with that of the entry itself in the place of what is stored of it.
+fn key_with(evidence: &Evidence, entry: &EntryKey, of_entry: &Evidence) -> Evidence {
+    let mut of_key = of_entry.clone();
+    for (other, records) in evidence.workloads(&entry.device, &entry.key) {
+        if other != entry {
+            for record in records.iter() {
+                // What is stored is valid.
+                let _ = of_key.insert(other.clone(), record.clone());
+            }
+        }
+    }
+    of_key
+}
+
+/// Who is about to take a stored winner's place, by these records of an entry alone.
 ///
 /// # Errors
 /// If a record is malformed.
@@ -115,17 +129,20 @@ pub(crate) fn challenger(
     Ok(if is_beaten(incumbent, &fresh, entry) { winner(&fresh, entry) } else { None })
 }
 
-/// Whether a stored winner lost to the new one: by its median, beyond noise, and in the rounds in which
+/// Whether a stored winner lost to the new one: by its median, over the workloads of its key, beyond noise, and
+/// in the rounds of this entry in which
 /// both met the default, by its [margin](Timer::incumbent_margin). Medians alone are fooled by a machine that is busy
 /// for half a race, and three rounds agree by chance one time in eight.
-fn is_beaten(incumbent: &AlgoId, fresh: &Evidence, entry: &EntryKey) -> bool {
-    let Some(records) = fresh.records(entry) else { return false };
+fn is_beaten(incumbent: &AlgoId, of_key: &Evidence, entry: &EntryKey) -> bool {
+    let Some(records) = of_key.records(entry) else { return false };
     let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
     let Some(defender) = of(incumbent) else { return false };
-    if !significantly_beaten(incumbent, &entry.device.arch, [records]) {
+    let workloads = of_key.decisive_workloads(&entry.device, &entry.key);
+    let workloads = workloads.map(|(_, records)| records);
+    if !significantly_beaten(incumbent, &entry.device.arch, workloads) {
         return false;
     }
-    let challenger = winner(fresh, entry).and_then(|algo| of(&algo)?.timing());
+    let challenger = winner(of_key, entry).and_then(|algo| of(&algo)?.timing());
     let margin = Timer::of(&entry.device.arch).incumbent_margin();
     match (defender.timing(), challenger) {
         (Some(defender), Some(challenger)) => {

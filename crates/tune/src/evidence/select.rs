@@ -66,11 +66,14 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
     if all.is_empty() {
         return Selection::Nothing;
     }
-    // Whoever is to take the place of a stored winner must beat it in the same race.
-    if matches!(wish.mode, AlgoMode::Named(_))
-        && let Some(incumbent) = incumbent.filter(|id| !is_disproved && !all.contains(id))
-    {
-        all.push(incumbent);
+    if matches!(wish.mode, AlgoMode::Named(_)) {
+        // Whoever is to take the place of a stored winner must beat it in the same race, and the default, too.
+        let incumbent = incumbent.filter(|_| !is_disproved);
+        for rival in incumbent.into_iter().chain(stored_defaults(stored, entry)) {
+            if !all.contains(&rival) {
+                all.push(rival);
+            }
+        }
     }
     // Whoever follows a winner that is out need not have been near it.
     let is_whole = wish.extent != Extent::New || records.is_none() || is_disproved;
@@ -83,13 +86,30 @@ pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selec
     if some.len() == all.len() { Selection::Race(all) } else { Selection::TopUp { some, all } }
 }
 
-/// Who has a place to defend in a race: the stored winner, unless its code is another today.
+/// Who has a place to defend in a race: the stored winner of the key, unless its code is another today. A
+/// workload that is new has one, too, where its key was measured on others.
 pub(crate) fn incumbent(stored: &Evidence, entry: &PreparedEntry) -> Option<AlgoId> {
+    let EntryKey { device, key, .. } = &entry.key;
     let winner = winner(stored, &entry.key)?;
-    let records = stored.records(&entry.key)?;
     let today = entry.pool.iter().find(|one| one.id == winner);
-    let is_same = today.is_none_or(|one| records.get(&one.id, one.kernel_hash).is_some());
+    let is_same = today.is_none_or(|one| {
+        let mut workloads = stored.workloads(device, key);
+        workloads.any(|(_, records)| records.get(&one.id, one.kernel_hash).is_some())
+    });
     is_same.then_some(winner)
+}
+
+/// The defaults of a key by what was measured of it on any workload, without those in quarantine on this one.
+fn stored_defaults(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
+    let EntryKey { device, key, .. } = &entry.key;
+    let records = stored.workloads(device, key).flat_map(|(_, records)| records.iter());
+    let defaults = records.filter(|record| record.default && !is_quarantine(record));
+    let here = stored.records(&entry.key);
+    let is_out = |algo: &AlgoId| {
+        let versions = here.into_iter().flat_map(Records::iter);
+        versions.into_iter().any(|one| one.algo == *algo && is_quarantine(one))
+    };
+    defaults.map(|record| record.algo.clone()).filter(|algo| !is_out(algo)).collect()
 }
 
 /// The quarantines of today's code beside measurements of other code of the same algorithm, as a merge with a
@@ -106,7 +126,7 @@ pub(crate) fn disproved<'s>(
     })
 }
 
-/// The stored winner, whoever is near enough to have been one, and the default. Everyone else was so
+/// The stored winner of the key, whoever is near enough to have been one, and the default. Everyone else was so
 /// far behind that the noise between two runs does not bring it to the front.
 fn leaders(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
     let decision = decision(stored, &entry.key);
@@ -255,7 +275,7 @@ mod tests {
         named.pool.retain(|one| ["far", "first"].contains(&one.id.as_str()));
         let of_one = Wish { mode: &mode, ..wish(Extent::Whole, false) };
         let Selection::Race(all) = select(of_one, &stored, &named) else { panic!() };
-        assert_eq!(names(&all), ["far"]);
+        assert_eq!(names(&all), ["far", "default"]);
         // It says nothing of another's entry, nor of the code that was measured.
         assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
     }
@@ -285,7 +305,7 @@ mod tests {
         entry.pool.retain(|one| one.id.as_str() == "far");
         let wish = Wish { extent: Extent::Whole, retry_quarantined: false, mode: &mode };
         let Selection::Race(all) = select(wish, &stored(&[]), &entry) else { panic!() };
-        assert_eq!(names(&all), ["far", "first"]);
+        assert_eq!(names(&all), ["far", "first", "default"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! are of runs whose results are compared, whatever the budget says. So a race ends with two kinds of
 //! lanes, proven ones, which may win, and others.
 //!
+//! The leader and the default are owed as many rounds together as prove something, whatever the budget says.
+//!
 //! Whoever came near the leader is owed more samples than others, late ones are taken again, and where the
 //! decision would fall on the edge of the band of noise, a shoot-out goes on until it does not.
 //!
@@ -20,11 +22,13 @@
 mod confirm;
 mod eliminate;
 mod policy;
+mod proof;
 mod rounds;
 mod sampler;
 mod samples;
 pub mod statistics;
 pub mod summarize;
+
 #[cfg(test)]
 mod tests;
 mod tie_break;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::eliminate::{admit, leave_out_beaten, owed};
 use super::policy::Policy;
+use super::proof::share_rounds;
 use super::sampler::Track;
 use super::samples::{Lane, leader, record};
 use super::statistics::median;
@@ -36,6 +37,7 @@ pub fn race<T: Track>(grid: Grid<'_>, policy: &Policy, track: &mut T) -> Vec<Lan
         retake_late(&mut field, policy, track);
         leave_out_beaten(&mut field, policy);
     }
+    share_rounds(&mut field, default, policy, track);
     let mut ranks = ranks.to_vec();
     if let Some(rank) = default.and_then(|default| ranks.get_mut(default)) {
         *rank = 0;

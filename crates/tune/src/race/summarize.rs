@@ -1,11 +1,12 @@
 //! From the samples of a race to what evidence keeps of them.
 
-use voxtune_cache::Timing;
+use voxtune_cache::decide::PROOF_ROUNDS;
+use voxtune_cache::{Interval, Timing};
 
 use crate::race::statistics::{median, median_absolute_deviation, median_interval};
 
 /// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's time
-/// in the rounds in which both ran. `None` without a sample.
+/// in the rounds in which both ran, if there are [`PROOF_ROUNDS`] of them. `None` without a sample.
 ///
 /// # Units
 /// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].
@@ -24,9 +25,19 @@ pub fn summarize(
         min_ns: rounds_ns.iter().flatten().copied().min()?,
         samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
         clock_mhz,
-        ratio_to_default: ratios.and_then(|ratios| median_interval(&ratios)),
+        ratio_to_default: ratios.and_then(|ratios| ratio_interval(&ratios)),
         max_error,
     })
+}
+
+/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: they
+/// would be as narrow as they are few.
+#[must_use]
+pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
+    if ratios.len() < PROOF_ROUNDS as usize {
+        return None;
+    }
+    median_interval(ratios)
 }
 
 fn ratios(own: &[Option<u64>], other: &[Option<u64>]) -> Vec<f64> {

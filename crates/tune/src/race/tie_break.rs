@@ -12,7 +12,7 @@ use voxtune_cache::timing::standard_error;
 use super::policy::Policy;
 use super::sampler::Track;
 use super::samples::{Centre, Lane, record};
-use crate::race::statistics::median_interval;
+use super::summarize::ratio_interval;
 
 /// Standard errors by which a distance must be off the edge of the band.
 const CLEAR_BY: f64 = 3.0;
@@ -98,7 +98,7 @@ fn undecided<F>(
 /// Whether a candidate beat the default as decisions ask for.
 fn beats<F>(lane: &Lane<F>, default: &Lane<F>) -> bool {
     let default_min_ns = default.least_ns().map(|least_ns| least_ns as f64);
-    median_interval(&lane.ratios_to(default))
+    ratio_interval(&lane.ratios_to(default))
         .zip(lane.centre())
         .is_some_and(|(ratio, centre)| beats_default(ratio, centre.median_ns, default_min_ns))
 }

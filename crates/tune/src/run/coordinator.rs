@@ -362,16 +362,18 @@ impl Desk<'_> {
     ) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
         let cache = self.populate.cache;
         let change = |evidence: &mut Evidence| -> Result<_, InvalidRecord> {
-            let report = |measured: &Measured, evidence: &mut Evidence| {
+            let mut commit = |measured: &Measured| {
                 let committed = commit(evidence, measured)?;
-                let winner = winner(evidence, &measured.entry);
-                Ok(EntryReport { measured: measured.clone(), committed, winner })
+                Ok(EntryReport { measured: measured.clone(), committed, winner: None })
             };
-            let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> = unsaved
-                .iter()
-                .map(|one| one.measured.iter().map(|measured| report(measured, evidence)).collect())
-                .collect();
-            Ok((reports?, evidence.clone()))
+            let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> =
+                unsaved.iter().map(|one| one.measured.iter().map(&mut commit).collect()).collect();
+            let mut reports = reports?;
+            // A key may have been measured on several workloads: its winner is known behind the last of them.
+            for report in reports.iter_mut().flatten() {
+                report.winner = winner(evidence, &report.measured.entry);
+            }
+            Ok((reports, evidence.clone()))
         };
         let Update { value, set_aside, .. } = cache.update(self.arch, lock_wait, change)?;
         for file in &set_aside {

@@ -33,7 +33,7 @@ pub struct EntryReport {
     pub measured: Measured,
     /// What became of the measurements.
     pub committed: Committed,
-    /// The winner by the stored evidence.
+    /// The winner of the entry's key by the stored evidence: what the file decides.
     pub winner: Option<AlgoId>,
 }
 
