@@ -161,8 +161,8 @@ impl Algorithm {
             }
     }
 
-    /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current pool;
-    /// [`usize::MAX`] where no memory holds the operands themselves.
+    /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current
+    /// pool; [`usize::MAX`] where no memory holds the operands themselves.
     ///
     /// # Units
     /// Bytes.

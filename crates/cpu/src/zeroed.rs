@@ -20,9 +20,9 @@ unsafe impl ZeroBits for f32 {}
 // SAFETY: its bits are those of a `u64`.
 unsafe impl ZeroBits for AtomicU64 {}
 
-/// Zeros; `None` where there is no such memory, or could not be any. `vec![0; len]` would end the program
-/// then, and `try_reserve` has no zeros: the system's own come page by page, at the first touch, to
-/// whichever thread that is.
+/// Zeros; `None` where there is no such memory, or could not be any. `vec![0; len]` would end the
+/// program then, and `try_reserve` has no zeros: the system's own come page by page, at the first
+/// touch, to whichever thread that is.
 pub(crate) fn zeroed<T: ZeroBits>(len: usize) -> Option<Vec<T>> {
     let layout = Layout::array::<T>(len).ok()?;
     if layout.size() == 0 {

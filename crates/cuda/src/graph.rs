@@ -11,8 +11,8 @@ use crate::error::{CudaError, DriverContext as _, Result};
 /// Work of a device's stream as a CUDA graph: one launch by the host for all of it.
 ///
 /// # Threads
-/// A graph can be moved to another thread, such as one that infers, and be launched and dropped there. No
-/// two threads can use one at once: a graph is `Send` and not `Sync`.
+/// A graph can be moved to another thread, such as one that infers, and be launched and dropped
+/// there. No two threads can use one at once: a graph is `Send` and not `Sync`.
 ///
 /// ```
 /// fn is_send<T: Send>() {}
@@ -28,20 +28,22 @@ pub struct Graph {
 }
 
 // SAFETY: what keeps `CudaGraph` from being `Send` are its two raw handles.
-// - The driver keeps no state of a graph by thread. "Graph objects are not internally synchronized and must
-//   not be accessed concurrently from multiple threads" (CUDA driver API, "Graph object thread safety"): used
-//   by one thread after the other they are sound, and moving a value orders the two.
-// - Nobody else has the handles: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and is not
-//   `Sync`, so `&self` of `launch` stays in the owner's thread.
+// - The driver keeps no state of a graph by thread. "Graph objects are not internally synchronized
+//   and must not be accessed concurrently from multiple threads" (CUDA driver API, "Graph object
+//   thread safety"): used by one thread after the other they are sound, and moving a value orders
+//   the two.
+// - Nobody else has the handles: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
+//   is not `Sync`, so `&self` of `launch` stays in the owner's thread.
 // - The thread that uses it needs the device's context: `launch` binds it, and so does `drop`.
-// - The stream that a launch is queued on is used by other threads too, which the driver synchronises, and
-//   the context and the stream live as long as the graph, which owns shares of both.
+// - The stream that a launch is queued on is used by other threads too, which the driver
+//   synchronises, and the context and the stream live as long as the graph, which owns shares of
+//   both.
 unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // The thread that a graph ends in may never have used the device. A context that is gone has taken
-        // the graph along: nothing is left to report to.
+        // The thread that a graph ends in may never have used the device. A context that is gone
+        // has taken the graph along: nothing is left to report to.
         _ = self.device.bind();
     }
 }

@@ -79,8 +79,8 @@ impl Operation {
         Geometry { kernel: self.kernel, stride: self.stride, transposed: self.transposed }
     }
 
-    /// Number of weights, `volume · c_in · c_out / groups`; [`usize::MAX`], which no slice has, where
-    /// [`Self::checked_weight_len`] has no answer.
+    /// Number of weights, `volume · c_in · c_out / groups`; [`usize::MAX`], which no slice has,
+    /// where [`Self::checked_weight_len`] has no answer.
     #[must_use]
     pub const fn weight_len(&self) -> usize {
         match self.checked_weight_len() {
@@ -89,8 +89,8 @@ impl Operation {
         }
     }
 
-    /// Number of weights; `None` where there are no groups, or a float32 gradient of so many weights
-    /// takes more bytes than an allocation can have.
+    /// Number of weights; `None` where there are no groups, or a float32 gradient of so many
+    /// weights takes more bytes than an allocation can have.
     #[must_use]
     pub const fn checked_weight_len(&self) -> Option<usize> {
         // Extents are at most 7, so the product fits.

@@ -5,8 +5,8 @@ use crate::DType;
 /// A matrix that no allocation can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{rows} rows of {channels} channels in {dtype} take more bytes than an allocation can have ({max}): \
-     look for a count that has wrapped, or split the rows",
+    "{rows} rows of {channels} channels in {dtype} take more bytes than an allocation can have \
+     ({max}): look for a count that has wrapped, or split the rows",
     max = isize::MAX
 )]
 pub struct TooLarge {
@@ -18,8 +18,8 @@ pub struct TooLarge {
     pub channels: usize,
 }
 
-/// Elements of a dense matrix. Every length of a tensor comes from here, so that none wraps, and their
-/// bytes do not either.
+/// Elements of a dense matrix. Every length of a tensor comes from here, so that none wraps, and
+/// their bytes do not either.
 ///
 /// # Errors
 /// If the matrix takes more than [`isize::MAX`] bytes, which no allocation has.

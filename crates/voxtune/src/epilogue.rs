@@ -65,8 +65,8 @@ impl Epilogue<'static> {
     /// `gamma`, `beta`, `mean`, `variance`: `(c_out)`.
     ///
     /// # Errors
-    /// If they differ in length, one is not a finite number, a variance or `epsilon` is negative or both
-    /// are 0, or the device cannot hold them.
+    /// If they differ in length, one is not a finite number, a variance or `epsilon` is negative or
+    /// both are 0, or the device cannot hold them.
     pub fn batch_norm(
         device: &Device,
         gamma: &[f32],

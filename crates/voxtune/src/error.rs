@@ -57,8 +57,8 @@ pub enum ConvError {
     TooLarge(#[from] TooLarge),
     /// A tensor that the host has no memory for.
     #[error(
-        "the host has no memory for {rows} rows of {channels} channels in {dtype}: make the tensor smaller, \
-         or free some"
+        "the host has no memory for {rows} rows of {channels} channels in {dtype}: make the tensor \
+         smaller, or free some"
     )]
     NoMemory {
         /// Storage type.
@@ -70,8 +70,8 @@ pub enum ConvError {
     },
     /// A layer with more weights than an allocation can have.
     #[error(
-        "the weights of {operation} are more than memory can hold: found {} in and {} out channels; look for \
-         a count that has wrapped",
+        "the weights of {operation} are more than memory can hold: found {} in and {} out \
+         channels; look for a count that has wrapped",
         operation.c_in, operation.c_out
     )]
     TooManyWeights {
@@ -103,8 +103,8 @@ pub enum ConvError {
     /// A kernel map of another kind of layer than the operation.
     #[error(
         "the kernel map is one of layers `{map}`, and {operation} needs one of `{}`: take that of \
-         `Voxels::kernel_map` for a submanifold layer, of `Voxels::strided` for a strided one, and its \
-         `transposed` for the layer that undoes that",
+         `Voxels::kernel_map` for a submanifold layer, of `Voxels::strided` for a strided one, and \
+         its `transposed` for the layer that undoes that",
         operation.geometry()
     )]
     WrongMap {
@@ -242,8 +242,9 @@ fn why_none(device: &DeviceIdentity, operation: &Operation) -> Cow<'static, str>
             "kernels of a GPU take at most 125 offsets; use extents of at most 5, or the CPU"
         }
         _ if on_gpu => {
-            "none of its kernels can be had, or the channels are more than 2^20 or their product more than \
-             2^30; build with the feature of this architecture, or name a folder in VOXTUNE_KERNELS"
+            "none of its kernels can be had, or the channels are more than 2^20 or their product \
+             more than 2^30; build with the feature of this architecture, or name a folder in \
+             VOXTUNE_KERNELS"
         }
         _ => "use a registry that has one",
     };

@@ -47,8 +47,8 @@ impl MapCounts {
 }
 
 /// A kernel map where its device can read it. Built by [`crate::Voxels::kernel_map`], and between two
-/// sets of voxels by [`crate::Voxels::strided`] and [`crate::Voxels::map_to`]. It knows which layers it is of:
-/// an operation of others over it is refused.
+/// sets of voxels by [`crate::Voxels::strided`] and [`crate::Voxels::map_to`]. It knows which
+/// layers it is of: an operation of others over it is refused.
 pub struct KernelMap {
     geometry: Geometry,
     counts: MapCounts,
@@ -68,7 +68,8 @@ impl KernelMap {
         Self { geometry, counts, place: Place::Host(map) }
     }
 
-    /// A map that was built for layers of this geometry. Waits for its counts, which every key needs.
+    /// A map that was built for layers of this geometry. Waits for its counts, which every key
+    /// needs.
     pub(crate) fn from_cuda(geometry: Geometry, map: DeviceKernelMap) -> Result<Self, CudaError> {
         let cuda = map.counts()?;
         let counts = MapCounts { n_in: cuda.n_in, n_out: cuda.n_out, pairs: cuda.total_pairs() };
@@ -97,8 +98,8 @@ impl KernelMap {
         self.geometry
     }
 
-    /// Refuses an operation of layers that the map is not of: rows would meet whose offsets mean something
-    /// else, and the result would look like one.
+    /// Refuses an operation of layers that the map is not of: rows would meet whose offsets mean
+    /// something else, and the result would look like one.
     pub(crate) fn check(&self, operation: &Operation) -> Result<(), ConvError> {
         if self.geometry == operation.geometry() {
             return Ok(());

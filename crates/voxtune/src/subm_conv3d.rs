@@ -33,9 +33,9 @@ impl SubmConv3d {
     /// `weights`: `(volume, c_in, c_out)`, offsets in the order of [`KernelSize::offsets`].
     ///
     /// # Errors
-    /// If the layer cannot run: a channel count is zero, an extent of the kernel is even, or no algorithm
-    /// of the device computes it. If the weights have another length, or are more than memory holds. If
-    /// an environment variable that decides on algorithms is malformed.
+    /// If the layer cannot run: a channel count is zero, an extent of the kernel is even, or no
+    /// algorithm of the device computes it. If the weights have another length, or are more than
+    /// memory holds. If an environment variable that decides on algorithms is malformed.
     pub fn new(
         device: &Device,
         c_in: u32,
@@ -50,8 +50,9 @@ impl SubmConv3d {
     /// [`Self::new`] with a tuner of the caller's.
     ///
     /// # Errors
-    /// If the layer cannot run: a channel count is zero, an extent of the kernel is even, or no algorithm
-    /// of the device computes it. If the weights have another length, or are more than memory holds.
+    /// If the layer cannot run: a channel count is zero, an extent of the kernel is even, or no
+    /// algorithm of the device computes it. If the weights have another length, or are more than
+    /// memory holds.
     pub fn with_tuner(
         device: &Device,
         tuner: Tuner,

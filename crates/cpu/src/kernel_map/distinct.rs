@@ -10,13 +10,14 @@ use super::keys::{Keys, NO_REACH};
 use super::{KernelMapError, check_rows};
 use crate::zeroed::zeroed;
 
-/// Cells of the bounding box a voxel up to which each cell has a bit: as much memory as twice the voxels'.
+/// Cells of the bounding box a voxel up to which each cell has a bit: as much memory as twice the
+/// voxels'.
 const CELLS_A_VOXEL: u64 = 256;
 
 /// Checks that no two rows are one voxel.
 ///
-/// Where the cloud's bounding box is small enough, each cell of it has a bit, which its first row sets;
-/// elsewhere the cells are sorted, unless they already are. Runs on rayon's current pool.
+/// Where the cloud's bounding box is small enough, each cell of it has a bit, which its first row
+/// sets; elsewhere the cells are sorted, unless they already are. Runs on rayon's current pool.
 ///
 /// # Errors
 /// If two rows are the same voxel, or there are too many rows.
@@ -66,7 +67,8 @@ mod tests {
     }
 
     proptest! {
-        /// Boxes with a bit for each cell, boxes that are sorted, and coordinates that no box holds.
+        /// Boxes with a bit for each cell, boxes that are sorted, and coordinates that no box
+        /// holds.
         #[test]
         fn duplicates_are_found_wherever_they_lie(
             cells in prop::collection::vec((0..3_i32, 0..6_i32, -3..3_i32, 0..4_i32), 0..60),

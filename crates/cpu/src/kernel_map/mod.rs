@@ -75,8 +75,8 @@ pub enum KernelMapError {
     },
     /// Submanifold kernels are centred.
     #[error(
-        "kernel size {0} has no centre: a submanifold convolution needs odd extents, such as 1, 3 or 5; \
-         even ones are those of strided layers"
+        "kernel size {0} has no centre: a submanifold convolution needs odd extents, such as 1, 3 \
+         or 5; even ones are those of strided layers"
     )]
     NotCentred(KernelSize),
     /// A pair points past the rows.

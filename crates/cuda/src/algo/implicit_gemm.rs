@@ -2,6 +2,7 @@
 
 use voxtune_types::{AlgoId, Direction, Operation};
 
+use super::countable::is_countable;
 use super::mask_gemm::channels;
 use super::pair_units::PairUnits;
 use super::{copies, copy_elements};
@@ -58,6 +59,10 @@ impl ImplicitGemm {
     }
 
     pub(super) fn default_for(op: &Operation) -> Self {
+        // No geometry suits what no algorithm computes.
+        if !is_countable(op) {
+            return Self::FALLBACK;
+        }
         Self::ALL
             .into_iter()
             .find(|tile| tile.in_auto_pool(op))

@@ -226,8 +226,8 @@ impl Prepared {
         }
     }
 
-    /// Compares map and operands with the operation, as [`Self::launch`] does: to be asked before memory
-    /// for a launch is made.
+    /// Compares map and operands with the operation, as [`Self::launch`] does: to be asked before
+    /// memory for a launch is made.
     ///
     /// # Errors
     /// [`CudaError::MapVolume`], [`CudaError::Length`], [`CudaError::EpilogueOfGradient`].

@@ -47,7 +47,8 @@ pub enum DeviceError {
     },
     /// A number of threads that no host has.
     #[error(
-        "{threads} worker threads: expected 1 to {max}; `Device::cpu` takes as many as the machine has processors",
+        "{threads} worker threads: expected 1 to {max}; `Device::cpu` takes as many as the machine \
+         has processors",
         max = Device::MAX_THREADS
     )]
     ThreadCount {

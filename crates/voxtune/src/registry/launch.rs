@@ -29,8 +29,8 @@ pub struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Whether the map is one of the operation's layers. What else does not fit, an algorithm refuses itself.
-    /// Allocates nothing.
+    /// Whether the map is one of the operation's layers. What else does not fit, an algorithm
+    /// refuses itself. Allocates nothing.
     pub(super) fn check(&self) -> Result<(), ConvError> {
         self.map.check(self.operation)
     }
