@@ -72,6 +72,14 @@ const WHEELS: [Wheel; 6] = [
 /// The file that says which wheels a folder holds.
 const MARKER: &str = "voxtune-wheels.txt";
 
+/// Whether this is what the pinned compiler says of its version.
+pub(crate) fn is_pinned(version: &str) -> bool {
+    let pinned = WHEELS.iter().find(|wheel| wheel.name == "nvidia-cuda-nvcc");
+    pinned.is_some_and(|wheel| {
+        version.lines().any(|line| line.ends_with(&format!("V{}", wheel.version)))
+    })
+}
+
 /// What an installation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Installed {
@@ -203,6 +211,14 @@ mod tests {
                 "{hash}"
             );
         }
+    }
+
+    #[test]
+    fn another_compiler_is_told_apart() {
+        assert!(is_pinned("Cuda compilation tools, release 13.0, V13.0.88\nBuild cuda_13.0.r13.0"));
+        assert!(!is_pinned(
+            "Cuda compilation tools, release 13.0, V13.0.48\nBuild cuda_13.0.r13.0"
+        ));
     }
 
     #[test]

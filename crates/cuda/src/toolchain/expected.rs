@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A line of a family's `.cu` file declares a finding of each instance that has these values. A define
-//! that an instance lacks has the value 0. The reason is not optional.
+//! that an instance lacks has the value 0. Several architectures may be named; a family without defines
+//! has no `where`. The reason is not optional. Declarations are about the pinned compiler of [`crate::cuda_toolkit`].
 
 use voxtune_kernels::SOURCES;
 use voxtune_types::{Arch, ComputeCapability};
@@ -37,7 +38,7 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Declaration<'a> {
     finding: Finding,
-    arch: ComputeCapability,
+    archs: Vec<ComputeCapability>,
     defines: Vec<(&'a str, u32)>,
 }
 
@@ -51,8 +52,22 @@ impl Declaration<'_> {
         on: ComputeCapability,
     ) -> bool {
         let has = |&(name, value): &(&str, u32)| instance.define(name).unwrap_or(0) == value;
-        self.finding == finding && self.arch == on && self.defines.iter().all(has)
+        self.finding == finding && self.archs.contains(&on) && self.defines.iter().all(has)
     }
+}
+
+/// The line that declares a finding of one instance, without its reason.
+pub(super) fn declaration(finding: Finding, instance: &Instance, on: ComputeCapability) -> String {
+    let defines = instance.defines.iter().map(|(name, value)| format!(" {name}={value}"));
+    let defines: String = defines.collect();
+    let place = if defines.is_empty() { "" } else { " where" };
+    let (finding, ComputeCapability { major, minor }) = (finding.name(), on);
+    format!("{START} {finding} on sm_{major}{minor}{place}{defines}: REASON")
+}
+
+/// Whether a line of a source declares something, or means to.
+pub(super) fn is_declaration(line: &str) -> bool {
+    line.trim().starts_with(START)
 }
 
 /// The declarations of the source of an instance.
@@ -82,15 +97,20 @@ pub(super) fn declarations(text: &str) -> Result<Vec<Declaration<'_>>, String> {
 fn parse(text: &str) -> Option<Declaration<'_>> {
     let (head, reason) = text.split_once(':')?;
     let (finding, rest) = head.trim().split_once(" on ")?;
-    let (arch, defines) = rest.split_once(" where ")?;
-    let Ok(Arch::Cuda(arch)) = arch.trim().parse() else { return None };
+    let (archs, defines) = rest.split_once(" where ").unwrap_or((rest, ""));
+    let archs = archs.split_whitespace().map(capability).collect::<Option<Vec<_>>>()?;
     let defines = defines.split_whitespace().map(define).collect::<Option<Vec<_>>>()?;
     let finding = Finding::ALL.into_iter().find(|one| one.name() == finding.trim())?;
-    (!reason.trim().is_empty() && !defines.is_empty()).then_some(Declaration {
-        finding,
-        arch,
-        defines,
-    })
+    let whole = !reason.trim().is_empty() && !archs.is_empty();
+    whole.then_some(Declaration { finding, archs, defines })
+}
+
+/// `sm_90`
+fn capability(text: &str) -> Option<ComputeCapability> {
+    match text.parse() {
+        Ok(Arch::Cuda(capability)) => Some(capability),
+        _ => None,
+    }
 }
 
 /// `ROWS=256`
@@ -126,13 +146,16 @@ mod tests {
         assert_eq!(declarations("// Nothing is expected: here.\n"), Ok(Vec::new()));
         let good = "// expected: serialised on sm_90 where ROWS=256: it is faster";
         assert_eq!(declarations(good).unwrap().len(), 1);
+        let two =
+            declarations("// expected: spills on sm_80 sm_90 where ROWS=256: reason").unwrap();
+        let wide = Instance::new("wgmma_gemm.cu", &[("ROWS", 256)]);
+        assert!([HOPPER, AMPERE].iter().all(|&on| two[0].covers(Finding::Spills, &wide, on)));
         let changes = [
             (": it is faster", ""),
             (": it is faster", ": "),
             ("serialised", "slow"),
             ("ROWS=256", "ROWS"),
             ("ROWS=256", "ROWS=many"),
-            ("ROWS=256", ""),
             ("sm_90", "90"),
             (" where", ""),
         ];
@@ -149,7 +172,7 @@ mod tests {
         for source in SOURCES {
             let declared = declarations(source.text).unwrap();
             assert!(declared.is_empty() || source.name.ends_with(".cu"), "{}", source.name);
-            let code = source.text.lines().filter(|line| !line.trim().starts_with(START));
+            let code = source.text.lines().filter(|line| !is_declaration(line));
             let code = code.collect::<Vec<_>>().join("\n");
             let names = declared.iter().flat_map(|one| &one.defines);
             for (name, _) in names {

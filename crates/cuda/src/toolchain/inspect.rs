@@ -7,18 +7,21 @@ use std::process::Command;
 use rayon::prelude::*;
 
 use super::compile::{Code, Compiled, notes_path};
-use super::expected::{Declaration, Finding, declarations_of};
+use super::expected::{Declaration, Finding, declaration, declarations_of};
 use super::find::Toolchain;
 use super::ptxas::{self, Notes};
+use crate::cuda_toolkit::is_pinned;
 use crate::error::{CudaError, IoContext as _, Result};
 use crate::sass::{Hazard, NVDISASM_ARGS, hazards};
 
 impl Toolchain {
     /// Inspects compiled instances, `jobs` at a time; results are in their order.
     ///
-    /// What the assembler said about a cubin is compared with what its source declares. The machine
-    /// code of families with Hopper's own instructions is disassembled as well. PTX is passed: the
-    /// driver makes code of it, elsewhere.
+    /// The machine code of families with Hopper's own instructions is disassembled: no instruction
+    /// may touch registers of a product in flight. What the assembler said about a cubin is compared
+    /// with what its source declares, where the compiler is the pinned one: declarations are about
+    /// its code, and what another spills costs time that races see. PTX is passed: the driver makes
+    /// code of it, elsewhere.
     ///
     /// # Errors
     /// Each instance has its own: [`CudaError::RefusedCode`] with all that is wrong,
@@ -45,7 +48,10 @@ impl Toolchain {
             uninspected(format!("{} says nothing about it: delete it", path.display()))
         })?;
         let declared = declarations_of(instance).map_err(uninspected)?;
-        let mut defects = undeclared(compiled, notes, &declared);
+        let mut defects = match is_pinned(self.version()) {
+            true => undeclared(compiled, notes, &declared),
+            false => Vec::new(),
+        };
         if instance.hopper {
             defects.extend(self.hazards(compiled)?.iter().map(describe));
         }
@@ -86,8 +92,9 @@ fn undeclared(compiled: &Compiled, notes: Notes, declared: &[Declaration<'_>]) -
         match (finding.is_in(notes), expected) {
             (true, true) | (false, false) => None,
             (true, false) => Some(format!(
-                "{}: change it, or declare `{name}` in {source} with the reason",
-                finding.describe(notes)
+                "{}: change it, or declare in {source} `{}`",
+                finding.describe(notes),
+                declaration(finding, instance, arch)
             )),
             (false, true) => {
                 Some(format!("{source} declares `{name}` of it, which is not so: correct the line"))
@@ -151,8 +158,17 @@ mod tests {
         assert!(defects(&narrow, notes(0, false)).is_empty());
         let of_narrow = defects(&narrow, notes(8, true));
         let [spills, serialised] = of_narrow.as_slice() else { panic!("{of_narrow:?}") };
-        assert!(spills.contains("8 bytes") && spills.contains("declare `spills`"), "{spills}");
-        assert!(serialised.contains("C7512") && serialised.contains("`serialised`"));
+        assert!(
+            spills.contains("8 bytes") && spills.contains("on sm_90 where ROWS=128: REASON`"),
+            "{spills}"
+        );
+        assert!(serialised.contains("C7512") && serialised.contains("`// expected: serialised on"));
+        // What is proposed declares it.
+        let proposed = declaration(Finding::Spills, &narrow.instance, ARCH);
+        let proposed = declarations(&proposed).unwrap();
+        assert!(undeclared(&narrow, notes(8, false), &proposed).is_empty());
+        let plain = declaration(Finding::Spills, &Instance::kernel_map(), ARCH);
+        assert_eq!(declarations(&plain).unwrap().len(), 1, "{plain}");
         let outdated = defects(&wide, notes(0, false));
         assert!(outdated[0].contains("which is not so"), "{outdated:?}");
         assert_eq!(outdated.len(), 1);
