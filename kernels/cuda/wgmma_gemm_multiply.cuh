@@ -13,6 +13,7 @@
 //   through the asynchronous proxy, so each thread fences between waiting for a stage and reading
 //   it.
 // * A tile has at least one stage, be it without rows: every row of the result is written.
+// * Registers of A are loaded only behind a wait for all products that read them; see the commit in multiply_fragment.
 //
 // Architecture: sm_90a.
 //
@@ -98,6 +99,12 @@ struct Multiplier {
                     Wgmma<COLS>::template product<DGRAD>(acc[M], a[buffer][i], described(LAYOUT_B, b + along));
                 }
             }
+            // One commit for both paths, and no other in this loop: it makes the wait above total, and the kernel is right by that alone.
+            // For it nvcc ends the products' group within `if (any)` and issues a product of nothing here, a group of its own. A wait for all
+            // but one group then leaves that dummy, and is a wait for every product that reads registers.
+            // nvcc gives both buffers of A the same registers. With a commit in each path there is no dummy, the wait leaves a unit of products
+            // in flight, and ldmatrix overwrites what they still read: results are NaN. No constraint on an asm operand prevents it.
+            // `cargo xtask kernels` refuses such machine code. Run it on every change here.
             warpgroup_commit();
         }
     }

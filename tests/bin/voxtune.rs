@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    voxtune_cli::run(std::env::args_os())
+    voxtune_cli::run(voxtune_cli::program::IN_REPOSITORY, std::env::args_os())
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::command::{Finished, xtask};
+use crate::command::{Finished, voxtune};
 use crate::suite::Suite;
 
 /// Arguments, status, and what the complaint must mention.

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use voxtune_tune::report::Event;
+use voxtune_tune::run::event::Event;
 
-use crate::command::xtask;
+use crate::command::voxtune;
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{LOCK_WAIT, Run};
 use crate::populating::evidence;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use voxtune::DeviceChoice;
 use voxtune_cache::Reason;
-use voxtune_tune::crew::CrewError;
+use voxtune_tune::run::device_pool::CrewError;
 use voxtune_tune::{Crew, DeviceSpec, Event, Gpus};
 use voxtune_types::AlgoMode;
 use voxtune_types::mode::AlgoModes;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use voxtune_cache::CacheDir;
 
-use crate::command::{Finished, run, small_populate, xtask};
+use crate::command::{Finished, run, small_populate, voxtune};
 use crate::populating::evidence;
 use crate::suite::Suite;
 
@@ -130,7 +130,7 @@ fn merging_tells_who_won() {
     assert_eq!(merged.stdout.matches("\n    dropped ").count(), conflicts);
     assert!(merged.stdout.contains(&format!(", {conflicts} measured twice")), "{merged:?}");
     assert!(
-        ["more samples", "smaller spread", "smaller encoding"]
+        ["raced beside the default", "more samples", "smaller spread", "smaller encoding"]
             .iter()
             .any(|rule| merged.stdout.contains(rule)),
         "{merged:?}"

@@ -8,7 +8,7 @@ use voxtune::{
 };
 use voxtune_cache::{CacheDir, EntryKey, Environment, Interval, Outcome, Record, Timing, Workload};
 
-use crate::command::{Finished, xtask};
+use crate::command::{Finished, voxtune};
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use voxtune::{AlgoId, CacheRegime, DType, Direction, KernelHash};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Record, Timing};
 use voxtune_pointcloud::{FileOptions, Generator, Source};
-use voxtune_tune::plan::TIME_LIMIT;
-use voxtune_tune::populate::PopulateError;
+use voxtune_tune::plan::expand::TIME_LIMIT;
+use voxtune_tune::run::populate::PopulateError;
 use voxtune_tune::{
     Crew, DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,
 };
@@ -96,6 +96,14 @@ impl Run {
         self.on(open(spec).unwrap().0.into(), &mut |_| ())
     }
 
+    pub(crate) fn watched_here(
+        &self,
+        spec: &DeviceSpec,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> Ended {
+        self.on(open(spec).unwrap().0.into(), watch)
+    }
+
     /// Why a run in this process cannot go on.
     pub(crate) fn failing_here(&self, spec: &DeviceSpec) -> PopulateError {
         let executor: Executor = open(spec).unwrap().0.into();
@@ -121,6 +129,17 @@ impl Run {
         watch: &mut dyn FnMut(&Event<'_>),
     ) -> Ended {
         self.result(Crew::start(specs).unwrap(), watch).unwrap()
+    }
+
+    /// Why a watched run in a worker cannot go on.
+    #[cfg(unix)]
+    pub(crate) fn failing_when_watched(
+        &self,
+        spec: &DeviceSpec,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> PopulateError {
+        let executor: Executor = Worker::start(spec).unwrap().into();
+        self.result(executor.into(), watch).err().unwrap()
     }
 
     /// Why a run on several devices cannot go on.

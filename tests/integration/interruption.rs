@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use voxtune_cache::CacheDir;
 
-use crate::command::{Finished, xtask};
+use crate::command::{Finished, voxtune};
 use crate::populating::evidence;
 use crate::suite::Suite;
 

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::command::{Finished, run, small_populate, xtask};
+use crate::command::{Finished, run, small_populate, voxtune};
 use crate::populating::evidence;
 use crate::suite::Suite;
 

@@ -13,7 +13,7 @@ use voxtune::{
 use voxtune_cache::{CacheDir, Decisions};
 use voxtune_tune::TuneNow;
 
-use crate::command::{Finished, run, xtask};
+use crate::command::{Finished, run, voxtune};
 use crate::populating::evidence;
 use crate::suite::Suite;
 

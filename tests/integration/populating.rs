@@ -6,7 +6,7 @@ use std::path::Path;
 
 use voxtune_cache::{CacheDir, EntryKey, Evidence, Records};
 
-use crate::command::{Finished, run, small_populate, xtask};
+use crate::command::{Finished, run, small_populate, voxtune};
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {

@@ -18,7 +18,7 @@ const CROP: &str = "-80,-80,-2,80,80,6";
 
 /// The sweep that peers are measured on: 125,565 voxels with 6.28 mean neighbours.
 fn voxels_and_neighbours(path: PathBuf) {
-    let options = FileOptions { cell_size: 0.1, crop: Some(CROP.parse().unwrap()) };
+    let options = FileOptions { crop: Some(CROP.parse().unwrap()), ..FileOptions::default() };
     let cells = load_file(&path, &options).unwrap();
     assert_eq!(cells.len(), 125_565);
     let voxels = Voxels::new(&Device::cpu().unwrap(), cells).unwrap();

@@ -120,15 +120,9 @@ fn an_encoder_and_its_decoder() {
 
 fn assert_bad_input(device: &Device) {
     let once = Voxels::new(device, vec![Voxel::new(0, 1, 2, 3)]).unwrap();
-    let twice = Voxels::new(device, vec![Voxel::new(0, 1, 2, 3); 2]).unwrap();
+    let error = Voxels::new(device, vec![Voxel::new(0, 1, 2, 3); 2]).unwrap_err().to_string();
+    assert!(error.contains("(batch 0, x 1, y 2, z 3)"), "{error}");
     let kernel = KernelSize::cubic(2).unwrap();
-    for error in [
-        twice.strided(kernel, [2; 3]).unwrap_err(),
-        twice.map_to(&once, kernel, [2; 3]).unwrap_err(),
-        once.map_to(&twice, kernel, [2; 3]).unwrap_err(),
-    ] {
-        assert!(error.to_string().contains("(batch 0, x 1, y 2, z 3)"), "{error}");
-    }
     let error = once.strided(kernel, [2, 0, 2]).unwrap_err().to_string();
     assert!(error.contains("stride [2, 0, 2]"), "{error}");
 }

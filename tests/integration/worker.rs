@@ -9,7 +9,7 @@ use voxtune::{AlgoId, KernelHash};
 use voxtune_cache::{Outcome as Recorded, Reason, Record};
 use voxtune_tune::{Event, Extent};
 
-use crate::command::{run, small_populate, xtask};
+use crate::command::{run, small_populate, voxtune};
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{Run, reason, timing};
 use crate::populating::evidence;

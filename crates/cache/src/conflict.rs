@@ -16,6 +16,8 @@ use crate::record::Record;
 pub enum Rule {
     /// It is a quarantine, and the other one is not: what fails now and then has failed.
     Quarantined,
+    /// It raced beside the default, and the other one did not.
+    MetDefault,
     /// It has more samples.
     MoreSamples,
     /// It has as many samples and a smaller spread.
@@ -28,6 +30,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Quarantined => "a quarantine goes before a measurement",
+            Self::MetDefault => "raced beside the default",
             Self::MoreSamples => "more samples",
             Self::SmallerSpread => "smaller spread",
             Self::SmallerEncoding => "smaller encoding",
@@ -84,6 +87,9 @@ fn conflict(entry: &EntryKey, our: &Record, their: &Record) -> Option<Conflict> 
 fn rule(kept: &Record, dropped: &Record) -> Rule {
     match (kept.timing(), dropped.timing()) {
         (None, Some(_)) => Rule::Quarantined,
+        (Some(kept), Some(dropped)) if kept.met_default() != dropped.met_default() => {
+            Rule::MetDefault
+        }
         (Some(kept), Some(dropped)) if kept.samples != dropped.samples => Rule::MoreSamples,
         (Some(kept), Some(dropped)) if kept.spread_ns != dropped.spread_ns => Rule::SmallerSpread,
         _ => Rule::SmallerEncoding,

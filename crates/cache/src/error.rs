@@ -85,6 +85,14 @@ pub enum CacheError {
         /// How long this process tried.
         waited: Duration,
     },
+    /// The lock file is there and this process may not open or lock it.
+    #[error("{}: {reason}, or write to another folder", path.display())]
+    LockRefused {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The operating system refused. A file that was there before is intact.
     #[error(
         "{}: cannot {action}: {source}; check that the folder exists, is writable and has room, \
@@ -126,6 +134,7 @@ impl CacheError {
             | Self::Misnamed { path, .. }
             | Self::ForeignDevice { path, .. }
             | Self::Locked { path, .. }
+            | Self::LockRefused { path, .. }
             | Self::Io { path, .. } => path,
         }
     }

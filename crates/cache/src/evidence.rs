@@ -77,8 +77,8 @@ impl Records {
 /// What was measured: a set of [`Record`]s under (entry, algorithm, kernel hash).
 ///
 /// Sets merge by union, and of two records in one place the more trusted one stays: a quarantine
-/// before a measurement, then the larger number of samples, the smaller spread and the smaller
-/// encoding. So merging is associative, commutative and idempotent: machines may populate apart and
+/// before a measurement, then what raced beside the default, the larger number of samples, the smaller
+/// spread and the smaller encoding. So merging is associative, commutative and idempotent: machines may populate apart and
 /// in any order. Every record in a set is valid, see [`Evidence::insert`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence(BTreeMap<EntryKey, Records>);

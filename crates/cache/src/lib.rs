@@ -36,6 +36,7 @@ mod evidence_file;
 pub mod file_name;
 mod intern;
 pub mod invalid;
+mod link;
 mod lock;
 mod packed_key;
 pub mod provenance;
@@ -45,13 +46,14 @@ mod replace;
 pub mod store;
 pub mod table;
 pub mod timing;
+mod together;
 
 pub use audit::{Inconsistency, audit, rederive};
 pub use codec::{
     decode_decisions, decode_evidence, encode_decisions, encode_evidence, file_version,
 };
 pub use conflict::{Conflict, Rule, conflicts};
-pub use decide::{Distance, decide, distance, significantly_beaten};
+pub use decide::{Distance, decide, decide_key, distance, significantly_beaten};
 pub use decision::{Decision, DecisionRef, Decisions};
 pub use entry::{EntryKey, Workload};
 pub use error::CacheError;
@@ -61,6 +63,6 @@ pub use invalid::InvalidRecord;
 pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
 pub use replace::replace;
-pub use store::{CacheDir, SetAside, Update, create_folder};
+pub use store::{CacheDir, SetAside, Update, create_folder, read_file};
 pub use table::{DecisionId, DeviceId, Table};
 pub use timing::{Interval, Timing};

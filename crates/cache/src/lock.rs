@@ -1,52 +1,81 @@
-//! The lock under which an architecture's files are written.
+//! The locks under which an architecture's files are written, and read together.
+//!
+//! A lock is a file of its own that is never deleted: a lock on the cache itself would be lost
+//! when the cache is replaced, and a lock file that comes and goes can be locked by two at once.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use voxtune_files::{FileLock, LockError};
+use voxtune_types::Arch;
+
 use crate::error::CacheError;
+use crate::file_name::{FileKind, FileName};
+use crate::link;
+use crate::store::CacheDir;
 
-/// How long to sleep before the second try; doubled after every further one.
-const FIRST_SLEEP: Duration = Duration::from_millis(1);
-
-/// The longest sleep between two tries.
-const LONGEST_SLEEP: Duration = Duration::from_millis(32);
-
-/// An exclusive lock, held until dropped or until the process ends, however it ends.
-///
-/// It lies on a file of its own that is never deleted: a lock on the cache itself would be lost
-/// when the cache is replaced, and a lock file that comes and goes can be locked by two at once.
+/// Held by whoever writes an architecture's files of a folder.
 #[derive(Debug)]
-pub(crate) struct Lock {
-    _file: File,
+pub(crate) struct Locks {
+    _locks: Vec<FileLock>,
 }
 
-impl Lock {
-    /// Waits for the lock, at most this long.
-    pub(crate) fn acquire(path: &Path, wait: Duration) -> Result<Self, CacheError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(CacheError::io("open the lock file", path))?;
+impl Locks {
+    /// Waits for the right to write, at most this long.
+    pub(crate) fn acquire(
+        folder: &CacheDir,
+        arch: Arch,
+        wait: Duration,
+    ) -> Result<Self, CacheError> {
         let start = Instant::now();
-        let mut sleep = FIRST_SLEEP;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(source)) => {
-                    return Err(CacheError::io("lock the file", path)(source));
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
-            let waited = start.elapsed();
-            let Some(left) = wait.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                return Err(CacheError::Locked { path: path.to_owned(), waited });
-            };
-            std::thread::sleep(sleep.min(left));
-            sleep = (sleep * 2).min(LONGEST_SLEEP);
+        let take = |path: &PathBuf| {
+            let left = wait.saturating_sub(start.elapsed());
+            FileLock::acquire(path, left).map_err(|error| in_words(error, path))
+        };
+        let locks = lock_files(folder, arch).iter().map(take).collect::<Result<_, _>>()?;
+        Ok(Self { _locks: locks })
+    }
+
+    /// Waits until nobody writes, and keeps writers out. Nothing where that cannot be had: a reader may lack
+    /// the permission, and one that waits for ever is of no use.
+    pub(crate) fn share(folder: &CacheDir, arch: Arch, wait: Duration) -> Self {
+        let start = Instant::now();
+        let take =
+            |path: &PathBuf| FileLock::share(path, wait.saturating_sub(start.elapsed())).ok();
+        Self { _locks: lock_files(folder, arch).iter().filter_map(take).collect() }
+    }
+}
+
+/// The folder's own lock, and those of the folders that its files are links into, whose writers take theirs:
+/// in an order of all processes, so that no two wait for each other.
+fn lock_files(folder: &CacheDir, arch: Arch) -> Vec<PathBuf> {
+    let own = folder.lock_path(arch);
+    let mut files = BTreeMap::from([(canonical_folder(&own), own)]);
+    for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
+        let path = folder.path().join(FileName { arch, kind }.to_string());
+        // A link that leads nowhere is an error of whoever reads or writes the file.
+        if let Ok(target) = link::target(&path) {
+            let lock = target.with_file_name(format!("{arch}.lock"));
+            files.entry(canonical_folder(&lock)).or_insert(lock);
         }
+    }
+    files.into_values().collect()
+}
+
+fn canonical_folder(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+fn in_words(error: LockError, path: &Path) -> CacheError {
+    let path = path.to_owned();
+    match error {
+        LockError::Held { waited } => CacheError::Locked { path, waited },
+        LockError::Open(source) => CacheError::Io { path, action: "open the lock file", source },
+        LockError::Lock(source) => CacheError::Io { path, action: "lock the file", source },
+        other => CacheError::LockRefused { path, reason: other.to_string() },
     }
 }

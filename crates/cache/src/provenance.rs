@@ -15,10 +15,10 @@ use crate::entry::EntryKey;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
 use crate::file_name::{FileKind, FileName};
-use crate::lock::Lock;
+use crate::lock::Locks;
 use crate::provenance_file;
 use crate::record::Record;
-use crate::store::{CacheDir, SetAside, Slot, read};
+use crate::store::{CacheDir, SetAside, Slot, read_file};
 
 /// The sources of records: texts such as the name of the file that a record was merged from.
 ///
@@ -105,7 +105,7 @@ impl CacheDir {
     /// If the file cannot be read, or is damaged, of a later version, misnamed or no cache.
     pub fn read_provenance(&self, arch: Arch) -> Result<Provenance, CacheError> {
         let path = self.provenance_path(arch);
-        let bytes = read(&path)?;
+        let bytes = read_file(&path)?;
         let decoded = bytes.map(|bytes| provenance_file::decode(&bytes, &path)).transpose()?;
         Ok(decoded.unwrap_or_default())
     }
@@ -123,7 +123,7 @@ impl CacheDir {
         wait: Duration,
         added: Provenance,
     ) -> Result<Option<SetAside>, CacheError> {
-        let _lock = Lock::acquire(&self.lock_path(arch), wait)?;
+        let _locks = Locks::acquire(self, arch, wait)?;
         let evidence = self.read_evidence(arch)?.unwrap_or_default();
         let mut slot = Slot::load(self.provenance_path(arch), provenance_file::decode)?;
         let mut provenance = slot.value.take().unwrap_or_default();

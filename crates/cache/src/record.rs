@@ -199,14 +199,16 @@ impl Record {
     /// The order of trust between two records of one version of an algorithm on one entry: the lesser
     /// is kept.
     ///
-    /// A quarantine goes before a measurement, since what fails now and then has failed; then the
+    /// A quarantine goes before a measurement, since what fails now and then has failed; then what raced beside the
+    /// default, since its time alone is of an hour that the default's is not of; then the
     /// larger number of samples, the smaller spread and the smaller encoding. The last makes the order
     /// total, and so merging associative, commutative and idempotent.
     pub(crate) fn trust_order(&self, other: &Self) -> Ordering {
         let by_outcome = match (self.timing(), other.timing()) {
             (Some(ours), Some(theirs)) => theirs
-                .samples
-                .cmp(&ours.samples)
+                .met_default()
+                .cmp(&ours.met_default())
+                .then_with(|| theirs.samples.cmp(&ours.samples))
                 .then_with(|| ours.spread_ns.cmp(&theirs.spread_ns)),
             (Some(_), None) => Ordering::Greater,
             (None, Some(_)) => Ordering::Less,

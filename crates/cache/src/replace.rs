@@ -1,23 +1,28 @@
 //! Replacing a file in one step, and putting one aside.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::Builder;
+use voxtune_files::{NotRegular, sync_folder};
 
 use crate::error::CacheError;
+use crate::link;
 
 /// How the names of temporary files end.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Gives a file these bytes: at any moment, power loss included, it holds either the old ones or
-/// the new ones. Where this fails the old ones stay and no temporary file is left.
+/// the new ones. Where this fails the old ones stay and no temporary file is left. A link stays, and
+/// what it leads to is replaced.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If the file cannot be written, something else than a file lies in its place, or it is a link that leads
+/// nowhere.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    let path = &*link::target(path).map_err(CacheError::io("replace the file", path))?;
     let folder = parent(path);
     let mut prefix = OsString::from(".");
     prefix.push(path.file_name().unwrap_or_default());
@@ -39,6 +44,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
         .map_err(CacheError::io("write the new contents of the file", path))?;
     let synced = temporary.as_file().sync_all();
     synced.map_err(CacheError::io("sync the new contents of the file", path))?;
+    refuse_special(path).map_err(CacheError::io("replace the file", path))?;
     temporary
         .persist(path)
         .map_err(|error| CacheError::io("replace the file", path)(error.error))?;
@@ -87,9 +93,12 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Makes renames in a folder durable. Windows has no such call and needs none.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+/// A pipe, a socket or a device is somebody's, and a rename would take it away.
+fn refuse_special(path: &Path) -> io::Result<()> {
+    match voxtune_files::open(path) {
+        Err(error) if error.get_ref().is_some_and(|inner| inner.is::<NotRegular>()) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use crate::decision::Decisions;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
 use crate::file_name::{FileKind, FileName};
-use crate::lock::Lock;
+use crate::link;
+use crate::lock::Locks;
 use crate::replace::{replace, set_aside, sweep_temporaries};
 
 /// A folder with two or three cache files and a lock an architecture.
@@ -24,7 +25,7 @@ use crate::replace::{replace, set_aside, sweep_temporaries};
 /// | `<arch>.msgpack` | decisions | every reader, without a lock; the holder of the lock |
 /// | `<arch>.evidence.msgpack` | evidence | tools, without a lock; the holder of the lock |
 /// | `<arch>.provenance.msgpack` | where records came from | tools, without a lock; the holder of the lock |
-/// | `<arch>.lock` | empty and permanent | writers |
+/// | `<arch>.lock` | empty and permanent | writers; tools that read files together |
 /// | `<name>.corrupt-N` | a damaged file, set aside | nobody |
 /// | `.<name>.….tmp` | a file being written | the holder of the lock |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,13 +108,14 @@ impl CacheDir {
         Ok(archs.into_iter().collect())
     }
 
-    /// Reads an architecture's decisions, without a lock; `None` where there is no file.
+    /// Reads an architecture's decisions, without a lock; `None` where there is no file. What
+    /// belongs together is read by [`Self::read_together`].
     ///
     /// # Errors
     /// If the file cannot be read, or is damaged, of a later version, misnamed or no cache.
     pub fn read_decisions(&self, arch: Arch) -> Result<Option<Decisions>, CacheError> {
         let path = self.decisions_path(arch);
-        read(&path)?.map(|bytes| decode_decisions(&bytes, &path)).transpose()
+        read_file(&path)?.map(|bytes| decode_decisions(&bytes, &path)).transpose()
     }
 
     /// Reads an architecture's evidence, without a lock; `None` where there is no file.
@@ -122,7 +124,7 @@ impl CacheDir {
     /// If the file cannot be read, or is damaged, of a later version, misnamed or no cache.
     pub fn read_evidence(&self, arch: Arch) -> Result<Option<Evidence>, CacheError> {
         let path = self.evidence_path(arch);
-        read(&path)?.map(|bytes| decode_evidence(&bytes, &path)).transpose()
+        read_file(&path)?.map(|bytes| decode_evidence(&bytes, &path)).transpose()
     }
 
     /// Changes an architecture's evidence by `change`, and its decisions with it: the only way to
@@ -147,7 +149,7 @@ impl CacheDir {
         change: impl FnOnce(&mut Evidence) -> R,
     ) -> Result<Update<R>, CacheError> {
         create_folder(&self.path).map_err(CacheError::io("create the folder", &self.path))?;
-        let _lock = Lock::acquire(&self.lock_path(arch), wait)?;
+        let _locks = Locks::acquire(self, arch, wait)?;
         sweep_temporaries(&self.path, &arch.to_string());
 
         let mut evidence_file =
@@ -202,7 +204,8 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 
 /// One file in the course of an update.
 pub(crate) struct Slot<T> {
-    path: PathBuf,
+    /// Where it lies: a link stays, and what it leads to is replaced.
+    target: PathBuf,
     /// The bytes in place; `None` where no file is.
     bytes: Option<Vec<u8>>,
     pub(crate) value: Option<T>,
@@ -215,11 +218,12 @@ impl<T> Slot<T> {
         path: PathBuf,
         decode: impl FnOnce(&[u8], &Path) -> Result<T, CacheError>,
     ) -> Result<Self, CacheError> {
-        let bytes = read(&path)?;
+        let bytes = read_file(&path)?;
+        let target = link::target(&path).map_err(CacheError::io("read the file", &path))?;
         match bytes.as_deref().map(|bytes| decode(bytes, &path)).transpose() {
-            Ok(value) => Ok(Self { path, bytes, value, damage: None }),
+            Ok(value) => Ok(Self { target, bytes, value, damage: None }),
             Err(CacheError::Corrupt { reason, .. }) => {
-                Ok(Self { path, bytes, value: None, damage: Some(reason) })
+                Ok(Self { target, bytes, value: None, damage: Some(reason) })
             }
             Err(error) => Err(error),
         }
@@ -228,9 +232,9 @@ impl<T> Slot<T> {
     /// Sets the file aside if it is damaged.
     pub(crate) fn make_room(&mut self) -> Result<Option<SetAside>, CacheError> {
         let Some(reason) = self.damage.take() else { return Ok(None) };
-        let to = set_aside(&self.path)?;
+        let to = set_aside(&self.target)?;
         self.bytes = None;
-        Ok(Some(SetAside { from: self.path.clone(), to, reason }))
+        Ok(Some(SetAside { from: self.target.clone(), to, reason }))
     }
 
     /// Puts these bytes in place if they are new; where no file is, only if they are `worth` one.
@@ -241,7 +245,7 @@ impl<T> Slot<T> {
             None => worth,
         };
         if write {
-            replace(&self.path, &bytes)?;
+            replace(&self.target, &bytes)?;
             self.bytes = Some(bytes);
         }
         Ok(write)
@@ -249,10 +253,16 @@ impl<T> Slot<T> {
 }
 
 /// The bytes of a file; `None` where there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
-    match fs::read(path) {
+///
+/// # Errors
+/// If it cannot be read, is no regular file, such as a pipe, or a link that leads nowhere.
+pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+    match voxtune_files::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !link::is_link(path) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(CacheError::io("read the file", path)(link::leads_nowhere(path)))
+        }
         Err(error) => Err(CacheError::io("read the file", path)(error)),
     }
 }

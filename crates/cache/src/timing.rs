@@ -80,6 +80,11 @@ impl Timing {
         standard_error(self.spread_ns as f64, self.samples as usize) / self.centre_ns().max(1.0)
     }
 
+    /// Whether it raced beside the default in rounds enough for a ratio.
+    pub(crate) const fn met_default(&self) -> bool {
+        self.ratio_to_default.is_some()
+    }
+
     /// The spread as a fraction of the median.
     #[must_use]
     pub fn relative_spread(&self) -> f64 {

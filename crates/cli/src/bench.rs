@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use voxtune::{AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, KernelSize};
-use voxtune_tune::bench::peers::Peers;
-use voxtune_tune::bench::roofline::Rates;
-use voxtune_tune::bench::{Bench, BenchEvent, BenchOptions, text};
-use voxtune_tune::cuda_kernels::CudaKernels;
+use voxtune_bench::bench::peers::Peers;
+use voxtune_bench::bench::roofline::Rates;
+use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
+use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_types::grid::ChannelPair;
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;
@@ -16,6 +17,7 @@ use crate::measured_clouds::CloudArguments;
 use crate::numbers::positive;
 use crate::output;
 use crate::regime::regime;
+use crate::texts::text;
 
 /// Voxels of a generated cloud that names no count.
 const DEFAULT_VOXELS: usize = 130_000;
@@ -41,7 +43,7 @@ pub struct BenchArguments {
     #[arg(long, value_name = "MODE", default_value_t = AlgoMode::Auto)]
     algo_mode: AlgoMode,
     /// Of these, only those whose id contains one of these texts
-    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    #[arg(long, value_name = "TEXT", num_args = 1.., value_parser = text)]
     filter: Vec<String>,
     /// Interleaved rounds that each median is of
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = positive)]
@@ -123,13 +125,13 @@ impl BenchArguments {
 }
 
 pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
-    arguments.json.check()?;
+    let json = arguments.json.checked()?;
     let (device, kernels) = arguments.open()?;
     let options = arguments.options(kernels.is_some())?;
     output::status("Device", device.identity());
     let report = Bench { device: &device, kernels, options: &options }.run(&mut progress);
-    output::results(&text::report(&report, arguments.all));
-    arguments.json.write(&report)?;
+    output::results(&report_text::report(&report, arguments.all));
+    json.write(&report)?;
     Ok(if report.failures.is_empty() { Exit::Success } else { Exit::Failure })
 }
 
@@ -138,19 +140,21 @@ fn progress(event: &BenchEvent<'_>) {
         BenchEvent::Compiling { kernels } => {
             output::status("Compiling", format_args!("for {kernels} candidates"));
         }
-        BenchEvent::Ceilings(ceilings) => output::status("Ceilings", text::ceilings(ceilings)),
-        BenchEvent::Cloud(cloud) => output::status("Cloud", text::cloud_line(cloud)),
-        BenchEvent::Row(row) => output::status("Timed", text::row_line(row)),
+        BenchEvent::Ceilings(ceilings) => {
+            output::status("Ceilings", report_text::ceilings(ceilings))
+        }
+        BenchEvent::Cloud(cloud) => output::status("Cloud", report_text::cloud_line(cloud)),
+        BenchEvent::Row(row) => output::status("Timed", report_text::row_line(row)),
         BenchEvent::Failed(why) => output::status("Failed", why),
         _ => {}
     }
 }
 
 fn read_peers(path: &Path) -> Result<Peers, Failure> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path)
+    let name = printable_path(path);
+    let bytes = voxtune_files::read_argument(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
-    Peers::parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
+    Peers::parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }
 
 fn kernel_size(text: &str) -> Result<KernelSize, String> {

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use voxtune::DeviceChoice;
+use voxtune_bench::check::{self, CheckEvent, CheckOptions, Step, WorstError};
+use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_cuda::{CudaError, algorithms};
-use voxtune_tune::cuda_kernels::CudaKernels;
-use voxtune_tune::kernel_check::{self, CheckEvent, CheckOptions, Step, WorstError};
-use voxtune_tune::partition::Partition;
+use voxtune_tune::plan::partition::Partition;
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
@@ -14,6 +14,7 @@ use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::measured_clouds::CloudArguments;
 use crate::output;
+use crate::texts::text;
 
 /// Voxels of a generated cloud in the table of errors.
 const TABLE_VOXELS: usize = 30_000;
@@ -28,8 +29,8 @@ pub struct CheckArguments {
     #[arg(long)]
     quick: bool,
     /// Only algorithms whose id contains this text
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    filter: String,
+    #[arg(long, value_name = "TEXT", value_parser = text)]
+    filter: Option<String>,
     /// Steps to run: maps, float64, shapes, epilogue, strided, clouds, repeats, large, race [default: all but race; quick:
     /// neither large]. Race runs every instance once and compares nothing: for race detectors
     #[arg(long, value_name = "STEP", num_args = 1..)]
@@ -63,7 +64,7 @@ impl CheckArguments {
         });
         Ok(CheckOptions {
             quick: self.quick,
-            filter: self.filter.clone(),
+            filter: self.filter.clone().unwrap_or_default(),
             steps,
             repeats: self.repeats.unwrap_or(if self.quick { 3 } else { 100 }),
             clouds: self.clouds.generated_and_named(TABLE_VOXELS)?,
@@ -93,11 +94,11 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         families().into_iter().for_each(output::result);
         return Ok(Exit::Success);
     }
-    arguments.json.check()?;
+    let json = arguments.json.checked()?;
     let kernels = arguments.open()?;
     let options = arguments.options()?;
     output::status("Device", kernels.describe());
-    let report = kernel_check::check(kernels, &options, &mut progress).map_err(Failure::failed)?;
+    let report = check::check(kernels, &options, &mut progress).map_err(Failure::failed)?;
     for step in &report.steps {
         output::result(format_args!(
             "{:8} {:6} checked, {} wrong, {:.1} s",
@@ -111,13 +112,13 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         output::result(
             "\nworst error of any element, over the larger of its magnitude and the root mean square",
         );
-        output::results(&kernel_check::table(&report.worst));
+        output::results(&check::table(&report.worst));
     }
     let failures: Vec<&str> = report.failures().collect();
     for failure in failures.iter().take(SHOWN_FAILURES) {
         output::result(format_args!("FAILED {failure}"));
     }
-    arguments.json.write(&report)?;
+    json.write(&report)?;
     let past = report.worst.iter().filter(|worst| WorstError::exceeds(worst)).count();
     let checked: usize = report.steps.iter().map(|step| step.checked).sum();
     output::result(format_args!(

@@ -1,6 +1,8 @@
 //! The commands.
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::BenchArguments;
 use crate::check::CheckArguments;
@@ -20,8 +22,6 @@ use crate::verify::VerifyArguments;
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
     about = "Measures sparse convolution kernels and keeps what won",
     help_expected = true,
     max_term_width = 100,
@@ -31,6 +31,23 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The description of the command line of a program of this name.
+    fn command_of(program: &'static str) -> clap::Command {
+        Self::command().name(program).bin_name(program)
+    }
+
+    /// Parses a command line, the program's name first.
+    pub(crate) fn parse_as(
+        program: &'static str,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> clap::error::Result<Self> {
+        let mut command = Self::command_of(program);
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// What to do.
@@ -68,13 +85,27 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+    use crate::program::{IN_REPOSITORY, INSTALLED};
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_complaints_name_the_program() {
+        for program in [INSTALLED, IN_REPOSITORY] {
+            let parse = |arguments: &[&str]| {
+                let all = std::iter::once(&program).chain(arguments).map(OsString::from);
+                Cli::parse_as(program, all).unwrap_err().to_string()
+            };
+            let help = parse(&["populate", "--help"]);
+            assert!(help.contains(&format!("Usage: {program} populate ")), "{help}");
+            let complaint = parse(&["populate", "--no-such-flag"]);
+            assert!(complaint.contains(&format!("Usage: {program} populate ")), "{complaint}");
+            assert!(parse(&["--version"]).starts_with(&format!("{program} ")));
+        }
     }
 
     #[test]
@@ -95,7 +126,7 @@ mod tests {
             "pack",
             "cuda-toolkit",
         ] {
-            let mut command = Cli::command().term_width(100);
+            let mut command = Cli::command_of(IN_REPOSITORY).term_width(100);
             command.build();
             let sub = command.find_subcommand_mut(name).unwrap();
             insta::assert_snapshot!(name, sub.render_long_help().to_string());

@@ -1,6 +1,7 @@
 //! `cuda-toolkit`: puts nvcc where none is.
 
 use voxtune_cuda::cuda_toolkit::{Installed, install};
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;
@@ -20,6 +21,6 @@ pub(crate) fn run(arguments: &CudaToolkitArguments) -> Result<Exit, Failure> {
         Installed::Now => "installed in",
         Installed::Already => "was already in",
     };
-    output::result(format_args!("CUDA toolkit {what} {}", into.display()));
+    output::result(format_args!("CUDA toolkit {what} {}", printable_path(&into)));
     Ok(Exit::Success)
 }

@@ -11,6 +11,7 @@ use voxtune_types::grid::ChannelPair;
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
 use crate::output;
+use crate::texts::text;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -36,12 +37,13 @@ pub struct ExplainArguments {
     /// Device to explain for, if it is here: auto (the first GPU, else the CPU), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, conflicts_with = "arch")]
     device: DeviceChoice,
-    /// Architecture to explain for instead, such as sm_90, whether or not such a device is here
+    /// Architecture to explain for instead, such as sm_90, whether or not such a device is here: a CPU's, or
+    /// a GPU's from sm_80 on
     #[arg(long, value_name = "ARCH")]
     arch: Option<Arch>,
     /// Name of the device of that architecture, or a part of the name of one in the caches [default:
     /// the first in the caches]
-    #[arg(long, value_name = "TEXT", requires = "arch")]
+    #[arg(long, value_name = "TEXT", requires = "arch", value_parser = text)]
     device_name: Option<String>,
     /// Multiprocessors or threads of a device that the caches do not hold
     #[arg(long, value_name = "N", requires = "arch", default_value_t = 0)]
@@ -80,7 +82,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit, Failure> {
 }
 
 impl ExplainArguments {
-    /// The folder that stands above the embedded decisions; none where no workspace is in sight.
+    /// The folder that stands above the embedded decisions; none where there is neither a workspace nor a user folder.
     fn folder(&self) -> Result<Option<PathBuf>, Failure> {
         let named = self.folder.out.is_some() || self.folder.user;
         match self.folder.resolve() {
@@ -124,6 +126,7 @@ impl ExplainArguments {
             }
             return Ok((device.identity().clone(), device.registry().clone()));
         };
+        let arch = arch.supported().map_err(Failure::usage)?;
         let text = self.device_name.as_deref().unwrap_or_default().to_lowercase();
         let known = tuner
             .devices()

@@ -1,17 +1,21 @@
 //! Which cache folder a command means.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use voxtune::user_folder;
+use voxtune_types::printable_path;
 
 use crate::exit::Failure;
+use crate::output;
+use crate::program;
 
 /// Where populate writes, and where the other commands look.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FolderArguments {
     /// Folder of the cache files; populate and merge create it if missing [default: the user folder if --user or
-    /// one of its variables is given, else the workspace's caches/]
+    /// one of its variables is given, else the workspace's caches/, and outside a workspace the user folder]
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) out: Option<PathBuf>,
     /// Use the user's cache folder: $VOXTUNE_CACHE_DIR, else $WARPCONVNET_BENCHMARK_CACHE_DIR, else
@@ -21,44 +25,90 @@ pub(crate) struct FolderArguments {
 }
 
 impl FolderArguments {
-    /// The folder.
+    /// The folder. Says so where it is the user's although nobody asked for that.
     pub(crate) fn resolve(&self) -> Result<PathBuf, Failure> {
-        self.resolve_in(|name| std::env::var_os(name), &std::env::current_dir().unwrap_or_default())
+        let current = std::env::current_dir().unwrap_or_default();
+        let resolved = self.resolve_in(|name| std::env::var_os(name), &current)?;
+        if let Resolved::Fallback(folder) = &resolved {
+            let folder = folder.display();
+            output::status(
+                "Folder",
+                format_args!("{folder}, the user's: no workspace here, and no --out DIR"),
+            );
+        }
+        Ok(resolved.into_path())
     }
 
     fn resolve_in(
         &self,
         variable: impl Fn(&str) -> Option<OsString>,
         current: &Path,
-    ) -> Result<PathBuf, Failure> {
+    ) -> Result<Resolved, Failure> {
         if let Some(out) = &self.out {
-            return Ok(out.clone());
+            return Ok(Resolved::Asked(out.clone()));
         }
         let given = ["VOXTUNE_CACHE_DIR", "WARPCONVNET_BENCHMARK_CACHE_DIR"];
         let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
         if self.user || given.iter().any(set) {
-            return user_folder(variable).map_err(Failure::usage);
+            return user_folder(variable).map(Resolved::Asked).map_err(Failure::usage);
         }
         // Cargo says where the tool's package is; a program that was copied away looks around.
         let manifest = variable("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let start = manifest.as_deref().unwrap_or(current);
         let found = workspace_above(start).or_else(|| workspace_above(current));
-        found.map(|workspace| workspace.join("caches")).ok_or_else(|| {
-            Failure::usage(
-                "no workspace of voxtune here whose caches/ could be meant: name a folder with \
-                 --out DIR, or take the user's with --user",
-            )
+        if let Some(workspace) = found {
+            return Ok(Resolved::Asked(workspace.join("caches")));
+        }
+        user_folder(variable).map(Resolved::Fallback).map_err(|error| {
+            Failure::usage(format!(
+                "no workspace of voxtune here whose caches/ could be meant, and {error}; or name a \
+                 folder with --out DIR"
+            ))
         })
+    }
+}
+
+/// A folder, and whether the command line, a variable or the workspace names it.
+#[derive(Debug, PartialEq, Eq)]
+enum Resolved {
+    Asked(PathBuf),
+    /// The user's, for want of a workspace.
+    Fallback(PathBuf),
+}
+
+impl Resolved {
+    fn into_path(self) -> PathBuf {
+        match self {
+            Self::Asked(path) | Self::Fallback(path) => path,
+        }
     }
 }
 
 /// Refuses a folder that is to be read and is not there.
 pub(crate) fn must_exist(folder: &Path) -> Result<(), Failure> {
-    if folder.is_dir() {
-        return Ok(());
+    let path = printable_path(folder);
+    match std::fs::metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::usage(format!("{path}: expected a folder of cache files"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(Failure::usage(format!("{path}: expected a folder of cache files, found none")))
+        }
+        // It may well be there, behind what cannot be entered.
+        Err(error) => Err(Failure::usage(format!("{path}: cannot look at it: {error}"))),
     }
-    let path = folder.display();
-    Err(Failure::usage(format!("{path}: expected a folder of cache files, found none")))
+}
+
+/// Whether a path that is to be read is a file, else it is a folder; whoever reads it says what else it may be.
+pub(crate) fn is_file(path: &Path) -> Result<bool, Failure> {
+    let name = printable_path(path);
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(!metadata.is_dir()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::failed(format!(
+            "{name}: no such file or folder: {} writes one",
+            program::command("populate")
+        ))),
+        Err(error) => Err(Failure::failed(format!("{name}: cannot look at it: {error}"))),
+    }
 }
 
 /// The workspace that holds a folder.
@@ -78,7 +128,8 @@ mod tests {
         let variable = |name: &str| {
             vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
-        arguments.resolve_in(variable, Path::new(env!("CARGO_MANIFEST_DIR")))
+        let current = Path::new(env!("CARGO_MANIFEST_DIR"));
+        arguments.resolve_in(variable, current).map(Resolved::into_path)
     }
 
     #[test]
@@ -91,6 +142,17 @@ mod tests {
         assert_eq!(resolve(&none, &vars).unwrap(), PathBuf::from("/v"));
         assert_eq!(resolve(&user, &vars[1..]).unwrap(), PathBuf::from("/h/.cache/voxtune"));
         assert!(resolve(&none, &vars[1..]).unwrap().ends_with("caches"));
+    }
+
+    #[test]
+    fn outside_a_workspace_it_is_the_users() {
+        let none = FolderArguments::default();
+        let home = |name: &str| (name == "HOME").then(|| OsString::from("/h"));
+        let resolved = none.resolve_in(home, Path::new("/")).unwrap();
+        assert_eq!(resolved, Resolved::Fallback("/h/.cache/voxtune".into()));
+        // Whoever has named a folder or a workspace is told nothing.
+        let inside = none.resolve_in(home, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        assert!(matches!(inside, Resolved::Asked(_)), "{inside:?}");
     }
 
     #[test]

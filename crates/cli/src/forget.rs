@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use voxtune_cache::CacheDir;
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
@@ -43,7 +44,7 @@ pub(crate) fn run(arguments: &ForgetArguments) -> Result<Exit, Failure> {
         let left = decisions.iter().filter(|one| arguments.selection.admits(&one.device, &one.key));
         staying += left.count();
     }
-    output::result(format_args!("{removed} entries removed from {}", cache.path().display()));
+    output::result(format_args!("{removed} entries removed from {}", printable_path(cache.path())));
     if staying > 0 {
         let why = "came without evidence and stay: delete the decision file to be rid of them";
         output::complain("warning", format_args!("{staying} decisions {why}"));

@@ -1,18 +1,18 @@
-//! `kernels`: compiles candidates for architectures, without a GPU.
+//! `kernels`: compiles candidates for architectures and inspects their machine code, without a GPU.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use voxtune::{Arch, DeviceIdentity, Registry};
+use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_cuda::model::Rates;
-use voxtune_cuda::{Instance, Toolchain, algorithm};
+use voxtune_cuda::{Compiled, CudaError, Instance, Toolchain, algorithm};
 use voxtune_pointcloud::Source;
-use voxtune_tune::audit::coverage::preset_clouds;
-use voxtune_tune::estimate::wanted_kernels;
-use voxtune_tune::job::Job;
+use voxtune_tune::plan::job::Job;
+use voxtune_tune::plan::kernels::wanted_kernels;
 use voxtune_tune::{Plan, Request};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, ComputeCapability, Preset};
+use voxtune_types::{AlgoMode, ComputeCapability, Preset, printable_path};
 
 use crate::algo_modes::algo_modes;
 use crate::duration::coarse;
@@ -42,8 +42,9 @@ pub struct KernelsArguments {
 }
 
 fn capability(text: &str) -> Result<ComputeCapability, String> {
-    match text.parse() {
-        Ok(Arch::Cuda(capability)) if capability.major >= 8 => Ok(capability),
+    match text.parse().map(Arch::supported) {
+        Ok(Ok(Arch::Cuda(capability))) => Ok(capability),
+        Ok(Err(unsupported)) => Err(unsupported.to_string()),
         _ => Err("expected sm_80, sm_86, sm_89, sm_90, sm_100 or sm_120".to_owned()),
     }
 }
@@ -59,30 +60,40 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
         let start = Instant::now();
         let instances = instances(arguments.preset, modes.clone(), capability)?;
         let results = toolchain.compile(&instances, capability, &kernels, jobs, &|_| ());
-        let (mut bytes, mut cached) = (0, 0);
-        for result in results {
-            match result {
-                Ok(compiled) => {
-                    bytes += compiled.bytes.len();
-                    cached += usize::from(compiled.cached);
-                }
-                Err(error) => {
-                    failed += 1;
-                    output::complain("error", error);
-                }
-            }
+        let compiled_in = start.elapsed();
+        let (compiled, errors) = parted(results);
+        let inspecting = Instant::now();
+        let refused = toolchain.inspect(&compiled.iter().collect::<Vec<_>>(), jobs);
+        let refused: Vec<_> = refused.into_iter().filter_map(Result::err).collect();
+        failed += errors.len() + refused.len();
+        for error in errors.iter().chain(&refused) {
+            output::complain("error", error);
         }
         output::result(format_args!(
-            "sm_{}{}: {} instances, {cached} of them there already, {} KiB, {}",
-            capability.major,
-            capability.minor,
+            "{capability}: {} instances, {} of them there already, {} KiB, {}; {} inspected, {} refused, {}",
             instances.len(),
-            bytes / 1024,
-            coarse(start.elapsed())
+            compiled.iter().filter(|one| one.cached).count(),
+            compiled.iter().map(|one| one.bytes.len()).sum::<usize>() / 1024,
+            coarse(compiled_in),
+            compiled.len(),
+            refused.len(),
+            coarse(inspecting.elapsed())
         ));
     }
-    output::result(format_args!("kernels {}", kernels.display()));
+    output::result(format_args!("kernels {}", printable_path(&kernels)));
     Ok(if failed == 0 { Exit::Success } else { Exit::Failure })
+}
+
+/// What has been compiled, and why the rest has not.
+fn parted(results: Vec<Result<Compiled, CudaError>>) -> (Vec<Compiled>, Vec<CudaError>) {
+    let (mut compiled, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(one) => compiled.push(one),
+            Err(error) => errors.push(error),
+        }
+    }
+    (compiled, errors)
 }
 
 /// Every instance that a populate of the preset will ask for, as far as that can be said before there are
@@ -115,6 +126,12 @@ mod tests {
         for text in ["sm_75", "90", "cpu-x86_64-avx2", "sm_90a"] {
             assert!(capability(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn f15_the_least_architecture_is_named() {
+        let error = capability("sm_70").unwrap_err();
+        assert!(error.contains("sm_70") && error.contains("sm_80 or later"), "{error}");
     }
 
     /// A mode names instances that the pool leaves out, and no others are compiled for a smaller preset.

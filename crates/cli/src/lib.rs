@@ -17,6 +17,7 @@ mod explain;
 mod folder;
 mod forget;
 mod inspect;
+mod interrupt;
 mod json_file;
 mod kernel_folders;
 mod kernels;
@@ -25,33 +26,36 @@ mod merge;
 mod migrate;
 mod numbers;
 mod output;
+mod output_file;
 mod pack;
 mod populate;
+pub mod program;
 mod regime;
 mod regret;
 mod replay;
 mod samples_file;
 mod selection;
+mod texts;
 mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use cli::{Cli, Command};
 use exit::Exit;
 
-/// Runs a command line, the program's name first, and returns its exit status.
+/// Runs a command line, the program's name first, and returns its exit status. Help and messages call the
+/// program `name`: [`program::INSTALLED`] or [`program::IN_REPOSITORY`].
 #[must_use]
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn run(name: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     voxtune_tune::worker::serve_if_asked();
-    let cli = match Cli::try_parse_from(arguments) {
+    interrupt::keep_ignored_hangups();
+    program::set_name(name);
+    let cli = match Cli::parse_as(name, arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to stdout with status 0, complaints to stderr with status 2. Whoever
-            // closed the pipe does not want either.
-            let _ = error.print();
+            // Help goes to stdout with status 0, complaints to stderr with status 2.
+            output::of_parser(&error);
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
         }
     };

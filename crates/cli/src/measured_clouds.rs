@@ -1,9 +1,11 @@
 //! The clouds of `check` and `bench`.
 
-use voxtune_pointcloud::{Crop, FileOptions, Generator};
-use voxtune_tune::named_cloud::{CloudSpec, NamedCloud, load_clouds};
+use voxtune_bench::named_cloud::{CloudSpec, NamedCloud, load_clouds};
+use voxtune_pointcloud::{Columns, Crop, FileOptions, Generator};
 
 use crate::exit::Failure;
+use crate::output;
+use crate::texts::cloud;
 
 /// Clouds, each of a size of its own.
 #[derive(Clone, Debug, clap::Args)]
@@ -11,7 +13,7 @@ pub(crate) struct CloudArguments {
     /// Clouds: uniform, surface, either with a count (uniform:130000), scan files (.npy, .npz, .bin,
     /// .ply, .pcd), .i32 files (little-endian int32 x, y, z triples), folders of such files, or
     /// NAME=FILE. `check` takes uniform and surface whatever else is named; `bench` where nothing is
-    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud)]
+    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud())]
     clouds: Vec<CloudSpec>,
     /// Edge of a voxel for scan files, in their unit
     #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size)]
@@ -19,6 +21,10 @@ pub(crate) struct CloudArguments {
     /// Part of scan files of points to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
+    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin files
+    /// 5 as in nuScenes]
+    #[arg(long, value_name = "N")]
+    columns: Option<Columns>,
     /// Seed of generated clouds and of operands
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -44,13 +50,14 @@ impl CloudArguments {
     }
 
     fn load(&self, specs: &[CloudSpec], voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
-        let options = FileOptions { cell_size: self.voxel_size, crop: self.crop };
-        load_clouds(specs, &options, voxels, self.seed).map_err(Failure::usage)
+        let Self { voxel_size: cell_size, crop, columns, seed, .. } = *self;
+        let options = FileOptions { cell_size, crop, columns };
+        let clouds = load_clouds(specs, &options, voxels, seed).map_err(Failure::usage)?;
+        for warning in clouds.iter().flat_map(|cloud| &cloud.warnings) {
+            output::complain("warning", warning);
+        }
+        Ok(clouds)
     }
-}
-
-fn cloud(text: &str) -> Result<CloudSpec, String> {
-    text.parse().map_err(|error: voxtune_tune::named_cloud::NamedCloudError| error.to_string())
 }
 
 fn cell_size(text: &str) -> Result<f32, String> {

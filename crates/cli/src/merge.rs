@@ -9,6 +9,7 @@ use voxtune::Arch;
 use voxtune_cache::{
     CacheDir, CacheError, Conflict, Evidence, Outcome, Provenance, Record, conflicts,
 };
+use voxtune_types::{printable, printable_path};
 
 use crate::duration::fine;
 use crate::exit::{Exit, Failure};
@@ -23,7 +24,7 @@ pub struct MergeArguments {
     /// Cache folder to add them to; it may hold a cache, which stays
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// JSON instead of text
+    /// JSON instead of text; a folder that is not UTF-8 has its bytes beside it, as input_bytes
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +44,11 @@ struct Input {
 #[derive(Debug, Serialize)]
 struct Merged {
     arch: Arch,
-    input: PathBuf,
+    /// The folder; bytes that are not UTF-8 are replaced.
+    input: String,
+    /// The folder's bytes, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_bytes: Option<Vec<u8>>,
     entries_before: usize,
     entries_added: usize,
     entries_after: usize,
@@ -76,9 +81,7 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
         all.push(merged);
     }
     if arguments.json {
-        let json = serde_json::to_string_pretty(&all)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&all)?;
     }
     Ok(Exit::Success)
 }
@@ -89,20 +92,23 @@ fn read(folder: &Path, target: &CacheDir) -> Result<Vec<Input>, Failure> {
     let source = CacheDir::new(folder);
     let archs = source.archs().map_err(Failure::failed)?;
     if archs.is_empty() {
-        return Err(Failure::failed(format!("{}: no caches here", folder.display())));
+        return Err(Failure::failed(format!("{}: no caches here", printable_path(folder))));
     }
     let mut inputs = Vec::new();
     for arch in archs {
         let path = source.evidence_path(arch);
-        let Some(evidence) = source.read_evidence(arch).map_err(Failure::failed)? else {
+        let (evidence, provenance) = source.read_together(arch, |source| {
+            (source.read_evidence(arch), source.read_provenance(arch))
+        });
+        let Some(evidence) = evidence.map_err(Failure::failed)? else {
             let name = source.decisions_path(arch);
             let why = "has no evidence and is left out";
-            output::complain("warning", format_args!("{} {why}", name.display()));
+            output::complain("warning", format_args!("{} {why}", printable_path(&name)));
             continue;
         };
-        let mut provenance = match source.read_provenance(arch) {
+        let mut provenance = match provenance {
             Err(CacheError::Corrupt { path, reason }) => {
-                let path = path.display();
+                let path = printable_path(&path);
                 let text = format!("{path} is damaged ({reason}): merged without the names in it");
                 output::complain("warning", text);
                 Provenance::default()
@@ -154,13 +160,19 @@ fn merge(target: &CacheDir, input: Input) -> Result<Merged, Failure> {
     output::set_aside(aside.as_slice());
     Ok(Merged {
         arch,
-        input: folder,
+        input: folder.to_string_lossy().into_owned(),
+        input_bytes: bytes_beside_text(&folder),
         entries_before,
         entries_added,
         entries_after,
         changed,
         conflicts,
     })
+}
+
+/// The bytes of a path that no text can be: what reads JSON can open the folder by them.
+fn bytes_beside_text(path: &Path) -> Option<Vec<u8>> {
+    path.to_str().is_none().then(|| path.as_os_str().as_encoded_bytes().to_vec())
 }
 
 /// The sources of a record; a record without any is called after the file that it lies in.
@@ -183,15 +195,16 @@ fn text(merged: &Merged) -> String {
     let mut text = format!(
         "{arch} of {}: {entries_added} entries into {entries_before} make \
          {entries_after}{unchanged}{collisions}\n",
-        input.display()
+        printable(input)
     );
     for NamedConflict { conflict, kept_from, dropped_from } in &merged.conflicts {
         let Conflict { entry, kept, dropped, rule, .. } = conflict;
-        let (algo, cloud) = (&kept.algo, &entry.workload.cloud);
+        let (algo, cloud) = (&kept.algo, printable(&entry.workload.cloud));
         text.push_str(&format!("  {} on {cloud}: {algo} {}\n", entry.key, kept.kernel_hash));
         let mut side = |verb: &str, record: &Record, names: &[String], why: &dyn Display| {
             let what = what(record);
-            text.push_str(&format!("    {verb} {what} of {}{why}\n", names.join(", ")));
+            let names = printable(&names.join(", ")).into_owned();
+            text.push_str(&format!("    {verb} {what} of {names}{why}\n"));
         };
         side("kept   ", kept, kept_from, &format_args!(": {rule}"));
         side("dropped", dropped, dropped_from, &"");
@@ -207,5 +220,37 @@ fn what(record: &Record) -> String {
             format!("{median} ±{spread} n={}", timing.samples)
         }
         Outcome::Quarantined { reason, .. } => format!("quarantine ({reason})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn f19_a_folder_that_is_not_utf8_has_its_bytes_in_json() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
+        let merged = |folder: &[u8]| {
+            let folder = Path::new(OsStr::from_bytes(folder));
+            let merged = Merged {
+                arch: Arch::sm(9, 0),
+                input: folder.to_string_lossy().into_owned(),
+                input_bytes: bytes_beside_text(folder),
+                entries_before: 0,
+                entries_added: 1,
+                entries_after: 1,
+                changed: true,
+                conflicts: Vec::new(),
+            };
+            serde_json::to_value(merged).unwrap()
+        };
+        let odd = merged(b"a\xff");
+        assert_eq!(
+            (&odd["input"], &odd["input_bytes"]),
+            (&"a\u{fffd}".into(), &vec![97, 255].into())
+        );
+        assert!(merged(b"a").get("input_bytes").is_none());
     }
 }

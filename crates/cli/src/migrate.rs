@@ -1,14 +1,14 @@
 //! `migrate`: brings cache files to the current version of their formats.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voxtune::Arch;
-use voxtune_cache::{CacheDir, CacheError, FileKind, FileName, file_version};
+use voxtune_cache::{CacheDir, CacheError, FileKind, FileName, file_version, read_file};
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, must_exist};
 use crate::output;
 
 /// How long to wait for a populate that is writing the same file.
@@ -35,9 +35,7 @@ pub(crate) fn run(arguments: &MigrateArguments) -> Result<Exit, Failure> {
     };
     let mut exit = Exit::Success;
     for folder in &folders {
-        if !folder.is_dir() {
-            return Err(Failure::usage(format!("{}: expected a folder", folder.display())));
-        }
+        must_exist(folder)?;
         let cache = CacheDir::new(folder);
         for arch in cache.archs().map_err(Failure::failed)? {
             if let Err(error) = migrate(&cache, arch, arguments.dry_run) {
@@ -55,7 +53,7 @@ fn migrate(cache: &CacheDir, arch: Arch, dry_run: bool) -> Result<(), CacheError
     for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
         let path = cache.path().join(FileName { arch, kind }.to_string());
         let Some(version) = version_at(&path)? else { continue };
-        let (path, current) = (path.display(), kind.version());
+        let (path, current) = (printable_path(&path), kind.version());
         if version == current {
             output::result(format_args!("{path}: version {version}, current"));
         } else {
@@ -74,11 +72,6 @@ fn migrate(cache: &CacheDir, arch: Arch, dry_run: bool) -> Result<(), CacheError
 
 /// The version of a file; `None` where there is none.
 fn version_at(path: &Path) -> Result<Option<u32>, CacheError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(file_version(&bytes, path)?.1)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(source) => {
-            Err(CacheError::Io { path: path.to_owned(), action: "read the file", source })
-        }
-    }
+    let version = |bytes: Vec<u8>| file_version(&bytes, path).map(|(_, version)| version);
+    read_file(path)?.map(version).transpose()
 }

@@ -1,47 +1,128 @@
-//! Writing to stdout and stderr without dying of it.
+//! Writing to stdout and stderr without dying of it, and without being steered by what is written.
 //!
 //! Whoever closes the pipe has seen enough: the work goes on in silence. Any other error, such as a
 //! full disk, is a failure of the command, which is told once and ends up in the exit status.
+//!
+//! Everything that a person reads passes through here, so that no name that a file or a caller chose reaches
+//! the terminal with its escape sequences. Lines are the writer's to make: a name that goes into one is
+//! [made printable](voxtune_types::printable()) there, or its ends of line would make more of them.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
 use voxtune_cache::SetAside;
+use voxtune_types::printable::steers_a_terminal;
+use voxtune_types::{printable, printable_path};
+
+use crate::exit::Failure;
 
 static FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Writes a line of results.
 pub(crate) fn result(line: impl Display) {
-    write(&mut io::stdout().lock(), &format!("{line}\n"));
+    write(&mut io::stdout().lock(), &safe(&format!("{line}\n")));
 }
 
 /// Writes results that bring their own ends of line.
 pub(crate) fn results(text: &str) {
-    write(&mut io::stdout().lock(), text);
+    write(&mut io::stdout().lock(), &safe(text));
+}
+
+/// Writes results as JSON.
+pub(crate) fn json(results: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(results)
+        .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
+    write(&mut io::stdout().lock(), &format!("{}\n", safe_json(&text)));
+    Ok(())
 }
 
 /// Writes a line of status: a verb, as cargo does, and what it is about.
 pub(crate) fn status(verb: &str, text: impl Display) {
-    write(&mut io::stderr().lock(), &format!("{verb:>12} {text}\n"));
+    let text = text.to_string();
+    write(&mut io::stderr().lock(), &safe(&format!("{verb:>12} {}\n", indented(&text))));
 }
 
 /// Writes a complaint.
 pub(crate) fn complain(kind: &str, text: impl Display) {
-    write(&mut io::stderr().lock(), &format!("{kind}: {text}\n"));
+    let text = text.to_string();
+    write(&mut io::stderr().lock(), &safe(&format!("{kind}: {}\n", indented(&text))));
+}
+
+/// Writes what the parser of the command line says, in its colours unless something steers the terminal in it.
+pub(crate) fn of_parser(error: &clap::Error) {
+    let plain = error.render().to_string();
+    if safe(&plain) == plain {
+        // Whoever closed the pipe does not want it.
+        let _ = error.print();
+    } else {
+        write(&mut io::stderr().lock(), &safe(&plain));
+    }
 }
 
 /// Says which damaged files were moved out of the way.
 pub(crate) fn set_aside(files: &[SetAside]) {
     for file in files {
-        let (from, to) = (file.from.display(), file.to.display());
-        complain("warning", format_args!("{from} is corrupt ({}): kept as {to}", file.reason));
+        complain("warning", set_aside_line(file));
     }
+}
+
+/// Which damaged file was moved out of the way, and where it is.
+pub(crate) fn set_aside_line(file: &SetAside) -> String {
+    let (from, to) = (printable_path(&file.from), printable_path(&file.to));
+    format!("{from} is corrupt ({}): kept as {to}", file.reason)
 }
 
 /// Whether something that was to be written is lost.
 pub(crate) fn has_failed() -> bool {
     FAILED.load(Ordering::Relaxed)
+}
+
+/// A text whose lines and tabs stay, and in which nothing else steers a terminal.
+fn safe(text: &str) -> Cow<'_, str> {
+    let is_layout = |char| matches!(char, '\n' | '\t');
+    if !text.contains(|char| steers_a_terminal(char) && !is_layout(char)) {
+        return Cow::Borrowed(text);
+    }
+    text.split_inclusive(is_layout)
+        .map(|piece| {
+            let end = piece.chars().next_back().filter(|&char| is_layout(char));
+            let inner = piece.strip_suffix(is_layout).unwrap_or(piece);
+            printable(inner).into_owned()
+                + end.map_or("", |end| if end == '\n' { "\n" } else { "\t" })
+        })
+        .collect::<String>()
+        .into()
+}
+
+/// JSON whose strings have escapes for what steers a terminal and JSON itself would let pass, such as the
+/// one-byte introducer of control sequences. All of it lies in strings.
+fn safe_json(text: &str) -> Cow<'_, str> {
+    let steers = |char| steers_a_terminal(char) && char != '\n';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |char: char| match char {
+        char if steers(char) => format!("\\u{:04x}", u32::from(char)),
+        char => char.to_string(),
+    };
+    text.chars().map(escaped).collect::<String>().into()
+}
+
+/// A text whose further lines begin with blanks: what begins at the margin is this program's own.
+fn indented(text: &str) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return Cow::Borrowed(text);
+    }
+    let mut lines = text.split('\n');
+    let first = lines.next().unwrap_or_default().to_owned();
+    let add = |all: String, line: &str| {
+        let indent = if line.is_empty() || line.starts_with(' ') { "" } else { "  " };
+        all + "\n" + indent + line
+    };
+    lines.fold(first, add).into()
 }
 
 fn write(stream: &mut impl Write, text: &str) {
@@ -51,5 +132,32 @@ fn write(stream: &mut impl Write, text: &str) {
     if error.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) {
         // If stderr is what fails, nobody is left to tell.
         let _ = writeln!(io::stderr(), "error: failed to write the output: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f19_nothing_written_steers_the_terminal() {
+        let text = "a\tb\n  c \u{1b}[2Jd\re\u{9b}\n";
+        assert_eq!(safe(text), "a\tb\n  c \\u{1b}[2Jd\\re\\u{9b}\n");
+        assert!(matches!(safe("plain\n\tlines ±\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn f19_a_message_cannot_forge_a_line_at_the_margin() {
+        let text = "no/such\nerror: forged.npy: not found\n  listed\n";
+        assert_eq!(indented(text), "no/such\n  error: forged.npy: not found\n  listed\n");
+    }
+
+    #[test]
+    fn f19_json_keeps_names_behind_escapes() {
+        let name = "ev\u{1b}[31mil\n\u{7f}\u{9b}\u{202e}";
+        let json = serde_json::to_string_pretty(&[name]).unwrap();
+        let safe = safe_json(&json);
+        assert!(!safe.contains(|char| steers_a_terminal(char) && char != '\n'), "{safe}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&safe).unwrap(), [name]);
     }
 }

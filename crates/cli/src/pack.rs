@@ -4,15 +4,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
 use voxtune_cuda::Toolchain;
-use voxtune_tune::pack::{Made, PackPlan, Target};
+use voxtune_types::printable_path;
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
 use crate::kernel_folders::KernelFolders;
 use crate::output;
+use crate::output_file::OutputFile;
 
 /// Arguments of `pack`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +61,14 @@ pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
             Some(Toolchain::find(Some(&toolkit)).map_err(Failure::failed)?)
         }
     };
+    if !arguments.dry_run {
+        // Compiling takes minutes, and a folder that cannot be written is seen at once.
+        std::fs::create_dir_all(&out)
+            .map_err(|error| Failure::failed(format!("{}: {error}", printable_path(&out))))?;
+        for target in targets {
+            OutputFile::checked("--out", &out.join(target.file_name()))?;
+        }
+    }
     for &target in targets {
         let plan = PackPlan::shipped(target, &caches, arguments.prune).map_err(Failure::failed)?;
         for one in &plan.pruned {
@@ -69,12 +79,10 @@ pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
             let start = Instant::now();
             let made = make(&plan, toolchain, arguments)?;
             let path = out.join(target.file_name());
-            std::fs::create_dir_all(&out)
-                .map_err(|error| Failure::failed(format!("{}: {error}", out.display())))?;
             made.write(&path).map_err(Failure::failed)?;
             output::result(format_args!(
                 "{}: {} KiB, {} KiB uncompressed; {} of {} kernels were compiled already; {}",
-                path.display(),
+                printable_path(&path),
                 made.bytes.len().div_ceil(1024),
                 made.raw_bytes / 1024,
                 made.cached,

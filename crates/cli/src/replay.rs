@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use voxtune_tune::replay::{PolicyReport, SearchPolicy, replay};
+use voxtune_analyze::replay::{PolicyReport, SearchPolicy, replay};
 
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -39,9 +39,7 @@ pub(crate) fn run(arguments: &ReplayArguments) -> Result<Exit, Failure> {
     let races = races.collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten();
     let reports = replay(races.map(Ok::<_, Failure>), &policies)?;
     if arguments.json {
-        let json = serde_json::to_string_pretty(&reports)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&reports)?;
     } else {
         output::results(&table(&reports));
     }
@@ -89,7 +87,7 @@ fn table(reports: &[PolicyReport]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_tune::distribution::Distribution;
+    use voxtune_analyze::distribution::Distribution;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use voxtune_tune::samples::{RaceSamples, SamplesError, SamplesReader};
+use voxtune_analyze::samples::{RaceSamples, SamplesError, SamplesReader};
 
 use crate::exit::Failure;
 use crate::output;

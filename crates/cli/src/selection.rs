@@ -5,6 +5,8 @@ use voxtune_cache::EntryKey;
 use voxtune_types::grid::ChannelPair;
 use voxtune_types::{DeviceIdentity, ShapeKey};
 
+use crate::texts::text;
+
 /// Filters over entries; an absent one admits all.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Selection {
@@ -18,7 +20,7 @@ pub(crate) struct Selection {
     #[arg(long = "dtype", value_name = "DTYPE", num_args = 1..)]
     dtypes: Vec<DType>,
     /// Only devices whose name or architecture contains this text, in any case
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = text)]
     device: Option<String>,
 }
 
@@ -43,10 +45,10 @@ impl Selection {
         }
         let operation = &key.operation;
         let channels = ChannelPair { c_in: operation.c_in, c_out: operation.c_out };
-        let text = device.to_string().to_lowercase();
+        let name = device.to_string().to_lowercase();
         one_of(&self.directions, &operation.direction)
             && one_of(&self.channels, &channels)
             && one_of(&self.dtypes, &operation.dtype)
-            && self.device.as_ref().is_none_or(|wanted| text.contains(&wanted.to_lowercase()))
+            && self.device.as_ref().is_none_or(|wanted| name.contains(&wanted.to_lowercase()))
     }
 }

@@ -141,6 +141,7 @@ impl Algorithm {
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
         op.groups == 1
+            && op.checked_weight_len().is_some()
             && op.c_in > 0
             && op.c_out > 0
             && match self.family {
@@ -160,12 +161,18 @@ impl Algorithm {
             }
     }
 
-    /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current pool.
+    /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current
+    /// pool; [`usize::MAX`] where no memory holds the operands themselves.
     ///
     /// # Units
     /// Bytes.
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, map: &KernelMap) -> usize {
+        // Eight times as many bytes have no address, so no sum of a few of these wraps.
+        let holds = |len: u128| len <= (isize::MAX >> 5) as u128;
+        if !expected(op, map).iter().all(|(_, _, len, _)| holds(*len)) {
+            return usize::MAX;
+        }
         let transposed_bytes = match op.direction {
             Direction::Dgrad => map.unbuilt_transposed_bytes(),
             Direction::Forward | Direction::Wgrad => 0,

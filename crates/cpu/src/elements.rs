@@ -1,10 +1,14 @@
 //! Buffers in host memory and their storage types.
 
+use std::fmt;
+
 use half::{bf16, f16};
 use voxtune_types::DType;
 
+use crate::zeroed::zeroed;
+
 /// Elements of one storage type, borrowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Elements<'a> {
     /// IEEE 754 binary16.
     Float16(&'a [f16]),
@@ -15,7 +19,6 @@ pub enum Elements<'a> {
 }
 
 /// Elements of one storage type, to be written.
-#[derive(Debug)]
 pub enum ElementsMut<'a> {
     /// IEEE 754 binary16.
     Float16(&'a mut [f16]),
@@ -26,7 +29,7 @@ pub enum ElementsMut<'a> {
 }
 
 /// A buffer of one storage type in host memory.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum HostBuffer {
     /// IEEE 754 binary16.
     Float16(Vec<f16>),
@@ -34,6 +37,16 @@ pub enum HostBuffer {
     BFloat16(Vec<bf16>),
     /// IEEE 754 binary32.
     Float32(Vec<f32>),
+}
+
+/// The host has no memory for a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host has no memory for {len} elements of {dtype}")]
+pub struct NoMemory {
+    /// Storage type.
+    pub dtype: DType,
+    /// Elements asked for.
+    pub len: usize,
 }
 
 /// The same expression for each storage type: `$elements` is bound within.
@@ -73,6 +86,20 @@ macro_rules! dtype_and_len {
     };
 }
 
+/// Type and length: values would fill the screen.
+macro_rules! short_debug {
+    ($kind:ty) => {
+        impl fmt::Debug for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} of {}", self.len(), self.dtype())
+            }
+        }
+    };
+}
+short_debug!(Elements<'_>);
+short_debug!(ElementsMut<'_>);
+short_debug!(HostBuffer);
+
 impl Elements<'_> {
     dtype_and_len!(Elements);
 
@@ -95,6 +122,19 @@ impl HostBuffer {
     dtype_and_len!(HostBuffer);
 
     /// Zeros.
+    ///
+    /// # Errors
+    /// If the host has no memory for them.
+    pub fn try_zeros(dtype: DType, len: usize) -> Result<Self, NoMemory> {
+        let zeros = match dtype {
+            DType::Float16 => zeroed(len).map(Self::Float16),
+            DType::BFloat16 => zeroed(len).map(Self::BFloat16),
+            DType::Float32 => zeroed(len).map(Self::Float32),
+        };
+        zeros.ok_or(NoMemory { dtype, len })
+    }
+
+    /// Zeros, of a length that the host has memory for.
     #[must_use]
     pub fn zeros(dtype: DType, len: usize) -> Self {
         match dtype {
@@ -169,6 +209,15 @@ mod tests {
             assert_eq!(buffer.to_f32(), [1.0, 1.0 + 4.0 * half_way, -2.5]);
             assert_eq!(buffer.dtype(), dtype);
         }
+    }
+
+    #[test]
+    fn n07_debug_tells_type_and_length() {
+        let mut buffer = HostBuffer::zeros(DType::BFloat16, 100_000);
+        let text = "100000 of bfloat16";
+        assert_eq!(format!("{buffer:?}"), text);
+        assert_eq!(format!("{:?}", buffer.as_elements()), text);
+        assert_eq!(format!("{:?}", buffer.as_elements_mut()), text);
     }
 
     #[test]

@@ -36,12 +36,16 @@ pub mod reference;
 )]
 mod simd;
 mod wgrad_split;
+#[expect(unsafe_code, reason = "no safe allocation is zeroed by the system and can fail")]
+mod zeroed;
 
 pub use algorithm::{Algorithm, Operands, RunError, algorithms, default_algorithm};
-pub use elements::{Elements, ElementsMut, HostBuffer};
+pub use elements::{Elements, ElementsMut, HostBuffer, NoMemory};
 pub use epilogue::Epilogue;
 pub use isa::{identity, isa};
-pub use kernel_map::{KernelMap, KernelMapError, MapView, Pair, downsampled, strided_outputs};
+pub use kernel_map::{
+    KernelMap, KernelMapError, MapView, Pair, check_distinct, downsampled, strided_outputs,
+};
 
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,7 @@ pub fn forward(
 /// If a part does not fit the operation.
 pub fn finish(op: &Operation, out: &mut [f64], epilogue: &Epilogue<'_>) -> Result<(), RunError> {
     let channels = op.c_out as usize;
-    epilogue.check(op, out.len() / channels)?;
+    epilogue.check(op, out.len().checked_div(channels).unwrap_or(0))?;
     let residual = epilogue.residual.map(|elements| elements.to_f64());
     for (index, value) in out.iter_mut().enumerate() {
         let part = |of: Option<&[f32]>| of.map(|values| f64::from(values[index % channels]));

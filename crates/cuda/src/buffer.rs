@@ -92,7 +92,7 @@ impl DeviceBuffer {
     /// # Errors
     /// [`CudaError::Length`] if they do not fit.
     pub fn upload<T: DeviceElement>(&mut self, at_byte: usize, values: &[T]) -> Result<()> {
-        let expected = at_byte + size_of_val(values);
+        let expected = at_byte.saturating_add(size_of_val(values));
         if expected > self.len_bytes {
             return Err(CudaError::Length { what: "upload", expected, found: self.len_bytes });
         }
@@ -117,7 +117,7 @@ impl DeviceBuffer {
     /// # Errors
     /// [`CudaError::Length`] if the buffer is shorter; whatever earlier work failed with.
     pub fn download<T: DeviceElement>(&self, at_byte: usize, len: usize) -> Result<Vec<T>> {
-        let expected = at_byte + len * size_of::<T>();
+        let expected = at_byte.saturating_add(len.saturating_mul(size_of::<T>()));
         if expected > self.len_bytes {
             return Err(CudaError::Length { what: "download", expected, found: self.len_bytes });
         }

@@ -15,9 +15,10 @@ struct Wheel {
     sha256: [&'static str; 2],
 }
 
-/// What nvcc needs to make cubins. Version and hashes change here and nowhere else. Hashes: x86-64,
-/// 64-bit Arm.
-const WHEELS: [Wheel; 5] = [
+/// What nvcc needs to make cubins, and the disassembler that inspects them, whose wheels begin with a
+/// later release than that; it reads code of every earlier one. Version and hashes change here and
+/// nowhere else. Hashes: x86-64, 64-bit Arm.
+const WHEELS: [Wheel; 6] = [
     Wheel {
         name: "nvidia-cuda-nvcc",
         version: "13.0.88",
@@ -58,10 +59,26 @@ const WHEELS: [Wheel; 5] = [
             "6f0203e29fed809ee2b7fe9b1344df66ecab990c37d6a2e0e189b26d6c97ed7c",
         ],
     },
+    Wheel {
+        name: "nvidia-cuda-nvdisasm",
+        version: "13.2.51",
+        sha256: [
+            "5a7acf77c55d6d2911ed6155d4d5bc156ffadf9df7a68a89b0c1155f4b13688c",
+            "483c8f652c1ca006135584b4faf7ea1d2bafe4c40ec1c9ef57a04c6acfbdd57f",
+        ],
+    },
 ];
 
 /// The file that says which wheels a folder holds.
 const MARKER: &str = "voxtune-wheels.txt";
+
+/// Whether this is what the pinned compiler says of its version.
+pub(crate) fn is_pinned(version: &str) -> bool {
+    let pinned = WHEELS.iter().find(|wheel| wheel.name == "nvidia-cuda-nvcc");
+    pinned.is_some_and(|wheel| {
+        version.lines().any(|line| line.ends_with(&format!("V{}", wheel.version)))
+    })
+}
 
 /// What an installation did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +100,7 @@ pub enum Installed {
 /// match; [`CudaError::Io`] where the folder cannot be written.
 pub fn install(into: &Path) -> Result<Installed> {
     let pinned = requirements();
-    match fs::read_to_string(into.join(MARKER)) {
+    match voxtune_files::read_to_string(&into.join(MARKER)) {
         Ok(marker) if marker == pinned => return Ok(Installed::Already),
         Ok(_) => {}
         Err(_) if into.exists() => {
@@ -155,7 +172,8 @@ fn unpack(wheel: &Path, into: &Path) -> Result<()> {
     let damaged = |error: zip::result::ZipError| CudaError::ToolkitInstall {
         reason: format!("{} is damaged: {error}", wheel.display()),
     };
-    let mut archive = zip::ZipArchive::new(File::open(wheel).at(wheel)?).map_err(damaged)?;
+    let mut archive =
+        zip::ZipArchive::new(voxtune_files::open(wheel).at(wheel)?).map_err(damaged)?;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(damaged)?;
         // A name that leads out of the folder is skipped: no wheel of the table has one.
@@ -182,9 +200,9 @@ mod tests {
     #[test]
     fn the_table_is_pinned() {
         let text = requirements();
-        assert_eq!(text.lines().count(), 5);
+        assert_eq!(text.lines().count(), WHEELS.len());
         for line in text.lines() {
-            assert!(line.contains("==13.0."), "{line}");
+            assert!(line.contains("==13."), "{line}");
             assert_eq!(line.matches("--hash=sha256:").count(), 2, "{line}");
         }
         for hash in WHEELS.iter().flat_map(|wheel| wheel.sha256) {
@@ -193,6 +211,14 @@ mod tests {
                 "{hash}"
             );
         }
+    }
+
+    #[test]
+    fn another_compiler_is_told_apart() {
+        assert!(is_pinned("Cuda compilation tools, release 13.0, V13.0.88\nBuild cuda_13.0.r13.0"));
+        assert!(!is_pinned(
+            "Cuda compilation tools, release 13.0, V13.0.48\nBuild cuda_13.0.r13.0"
+        ));
     }
 
     #[test]

@@ -110,6 +110,12 @@ fn describe(ordinal: usize) -> Result<(DeviceIdentity, ComputeCapability)> {
     Ok((DeviceIdentity { arch: Arch::Cuda(capability), name, units }, capability))
 }
 
+/// Refuses a device that no kernel runs on, before anything is compiled for it.
+fn check_arch(identity: &DeviceIdentity) -> Result<()> {
+    let unsupported = |source| CudaError::UnsupportedArch { name: identity.name.clone(), source };
+    identity.arch.supported().map(|_| ()).map_err(unsupported)
+}
+
 /// Lets the driver's pool keep memory that was freed. By default it is returned to the system
 /// whenever someone waits for the device, and the next allocation takes as long as a kernel map.
 fn keep_freed_memory(ordinal: usize) -> Result<()> {
@@ -152,18 +158,19 @@ impl CudaDevice {
     ///
     /// # Errors
     /// [`CudaError::NoDriver`], [`CudaError::NoDevice`] with the devices that exist,
-    /// [`CudaError::DriverTooOld`].
+    /// [`CudaError::UnsupportedArch`], [`CudaError::DriverTooOld`].
     pub fn open(ordinal: usize) -> Result<Self> {
         let existing = devices()?;
         if ordinal >= existing.len() {
             let found = existing.into_iter().map(|device| device.name).collect();
             return Err(CudaError::NoDevice { ordinal, found });
         }
+        let (identity, capability) = describe(ordinal)?;
+        check_arch(&identity)?;
         let driver_version = driver_version()?;
         if driver_version < NEEDED_DRIVER {
             return Err(CudaError::DriverTooOld { found: driver_version, needed: NEEDED_DRIVER });
         }
-        let (identity, capability) = describe(ordinal)?;
         let context = CudaContext::new(ordinal).during("creating a context")?;
         // SAFETY: buffers of this crate carry no events; all of a device's work goes to its one
         // stream, in order.
@@ -290,5 +297,20 @@ impl CudaDevice {
 impl fmt::Debug for CudaDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CudaDevice({})", self.inner.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f15_a_device_below_the_least_is_refused_by_name() {
+        let device = |arch| DeviceIdentity { arch, name: "Tesla V100".to_owned(), units: 80 };
+        assert!(check_arch(&device(Arch::sm(8, 0))).is_ok());
+        let error = check_arch(&device(Arch::sm(7, 0))).unwrap_err().to_string();
+        for part in ["Tesla V100", "sm_70", "sm_80"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

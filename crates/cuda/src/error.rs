@@ -6,6 +6,7 @@ use cudarc::cublas::result::CublasError;
 use cudarc::cublas::sys::cublasStatus_t;
 use cudarc::driver::DriverError;
 use cudarc::driver::sys::CUresult;
+use voxtune_types::arch::UnsupportedArch;
 use voxtune_types::{ComputeCapability, Direction, Voxel};
 
 /// A failure of compilation, device or launch. Each text says what was found and what to do about
@@ -25,6 +26,14 @@ pub enum CudaError {
         ordinal: usize,
         /// Names of the devices that exist, by ordinal.
         found: Vec<String>,
+    },
+    /// The device is there, and no kernel runs on its architecture.
+    #[error("{name}: {source}")]
+    UnsupportedArch {
+        /// The device's name.
+        name: String,
+        /// What it is, and what is needed.
+        source: UnsupportedArch,
     },
     /// The driver cannot load what the compiler made.
     #[error(
@@ -101,7 +110,8 @@ pub enum CudaError {
     },
     /// There is no compiler.
     #[error(
-        "nvcc was not found in {}; run `cargo xtask cuda-toolkit`, or set NVCC or CUDA_HOME",
+        "nvcc was not found in {}; run `voxtune cuda-toolkit` (from `cargo install voxtune-cli`), or set \
+         NVCC or CUDA_HOME",
         list(.looked)
     )]
     NvccNotFound {
@@ -109,7 +119,7 @@ pub enum CudaError {
         looked: Vec<PathBuf>,
     },
     /// The compiler is there and does not say its version.
-    #[error("{} --version failed: {output}; reinstall it with `cargo xtask cuda-toolkit`", .path.display())]
+    #[error("{} --version failed: {output}; reinstall it with `voxtune cuda-toolkit`", .path.display())]
     NvccUnusable {
         /// The program.
         path: PathBuf,
@@ -118,7 +128,7 @@ pub enum CudaError {
     },
     /// An instance is in no folder, and there is no compiler to make it.
     #[error(
-        "no compiled {instance} for sm_{}{} in {}: make it with `cargo xtask kernels --arch sm_{}{}` \
+        "no compiled {instance} for sm_{}{} in {}: make it with `voxtune kernels --arch sm_{}{}` \
          and name the folder in VOXTUNE_KERNELS",
         .capability.major, .capability.minor, .folder.display(), .capability.major, .capability.minor
     )]
@@ -133,7 +143,7 @@ pub enum CudaError {
     /// An instance is in no pack of the program, and in no folder that was named.
     #[error(
         "{instance} for sm_{}{} is not in {packs}: choose another algorithm, build with the feature \
-         of this architecture, or make it with `cargo xtask kernels --arch sm_{}{}` and name the \
+         of this architecture, or make it with `voxtune kernels --arch sm_{}{}` and name the \
          folder in VOXTUNE_KERNELS",
         .capability.major, .capability.minor, .capability.major, .capability.minor
     )]
@@ -166,6 +176,33 @@ pub enum CudaError {
         instance: String,
         /// Everything that nvcc printed.
         output: String,
+    },
+    /// There is no disassembler.
+    #[error(
+        "nvdisasm was not found in {}; run `voxtune cuda-toolkit`, or set NVDISASM or CUDA_HOME",
+        list(.looked)
+    )]
+    NvdisasmNotFound {
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// Machine code cannot be inspected, so nobody knows whether it is right.
+    #[error("the code of {instance} cannot be inspected: {reason}")]
+    Uninspected {
+        /// The instance's name.
+        instance: String,
+        /// What failed, and what to do.
+        reason: String,
+    },
+    /// The compiler has made code that must not run or ship, or a source declares what is not so.
+    #[error("refused {instance} for sm_{}{}: {}", .capability.major, .capability.minor, .defects.join("; "))]
+    RefusedCode {
+        /// The instance's name.
+        instance: String,
+        /// The architecture that it was compiled for.
+        capability: ComputeCapability,
+        /// What is wrong with it, and what to do about each.
+        defects: Vec<String>,
     },
     /// A file is not the cubin that it should be.
     #[error("{what} is not a usable cubin ({reason}): delete it and compile again")]

@@ -9,13 +9,44 @@ use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 
 /// Work of a device's stream as a CUDA graph: one launch by the host for all of it.
+///
+/// # Threads
+/// A graph can be moved to another thread, such as one that infers, and be launched and dropped
+/// there. No two threads can use one at once: a graph is `Send` and not `Sync`.
+///
+/// ```
+/// fn is_send<T: Send>() {}
+/// is_send::<voxtune_cuda::Graph>();
+/// ```
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<voxtune_cuda::Graph>();
+/// ```
 pub struct Graph {
     graph: CudaGraph,
     device: CudaDevice,
 }
 
-// SAFETY: the driver takes a graph from any thread, one at a time; a graph is not `Sync`.
+// SAFETY: what keeps `CudaGraph` from being `Send` are its two raw handles.
+// - The driver keeps no state of a graph by thread. "Graph objects are not internally synchronized
+//   and must not be accessed concurrently from multiple threads" (CUDA driver API, "Graph object
+//   thread safety"): used by one thread after the other they are sound, and moving a value orders
+//   the two.
+// - Nobody else has the handles: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
+//   is not `Sync`, so `&self` of `launch` stays in the owner's thread.
+// - The thread that uses it needs the device's context: `launch` binds it, and so does `drop`.
+// - The stream that a launch is queued on is used by other threads too, which the driver
+//   synchronises, and the context and the stream live as long as the graph, which owns shares of
+//   both.
 unsafe impl Send for Graph {}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // The thread that a graph ends in may never have used the device. A context that is gone
+        // has taken the graph along: nothing is left to report to.
+        _ = self.device.bind();
+    }
+}
 
 /// A capture that ends however its work does.
 struct Capture<'a> {

@@ -6,6 +6,7 @@
 //! | a kernel family with its parameters | [`Instance`] |
 //! | nvcc, found and probed; instances become cubins | [`Toolchain`], [`Compiled`] |
 //! | nvcc where there is none | [`cuda_toolkit`] |
+//! | whether its code is what it should be | [`Toolchain::inspect`] |
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
@@ -34,6 +35,7 @@ mod map;
 pub mod model;
 mod module;
 mod noise;
+mod sass;
 mod timer;
 mod toolchain;
 mod verify;

@@ -185,7 +185,7 @@ impl Verifier {
         epilogue: &Epilogue<'_>,
     ) -> Result<()> {
         let (length, channels) = (reference.len_bytes() / 8, op.c_out as usize);
-        epilogue.check(op, length / channels)?;
+        epilogue.check(op, length.checked_div(channels).unwrap_or(0))?;
         if let Some(pitch) = epilogue.residual.map(Matrix::pitch).filter(|it| *it != channels) {
             return Err(CudaError::Pitch { what: "the residual", channels, found: pitch });
         }

@@ -71,6 +71,11 @@ impl Listing {
             if !kind.names(&path) {
                 continue;
             }
+            // A pipe would hang the build.
+            if !fs::metadata(&path)?.is_file() {
+                listing.left_out.push((path, "it is no regular file"));
+                continue;
+            }
             match defect(&fs::read(&path)?, kind) {
                 None => listing.files.push(path),
                 Some(defect) => listing.left_out.push((path, defect)),

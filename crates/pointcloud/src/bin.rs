@@ -1,36 +1,58 @@
 //! Scans without a header: rows of little-endian float32, of which the first three are x, y, z.
 
+use crate::bin_doubt::{doubt, other_columns};
 use crate::error::InFile;
 use crate::scalar::{Endian, Scalar};
-use crate::{CloudError, Points};
+use crate::{CloudError, Columns, Points};
 
-/// KITTI's velodyne scans: x, y, z, intensity.
-pub(crate) const KITTI_COLUMNS: usize = 4;
+/// How many columns a scan has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rows {
+    /// Somebody said so.
+    Told(Columns),
+    /// The name of the file makes it likely, and the numbers may contradict it.
+    Usual(Columns),
+}
 
-/// nuScenes' LIDAR_TOP sweeps: x, y, z, intensity, ring.
-pub(crate) const NUSCENES_COLUMNS: usize = 5;
-
-pub(crate) fn read(file: InFile<'_>, bytes: &[u8], columns: usize) -> Result<Points, CloudError> {
-    let row_bytes = columns * Scalar::F32.bytes();
-    let rows = bytes.chunks_exact(row_bytes);
-    let remainder = rows.remainder().len();
+pub(crate) fn read(file: InFile<'_>, bytes: &[u8], rows: Rows) -> Result<Points, CloudError> {
+    let (Rows::Told(columns) | Rows::Usual(columns)) = rows;
+    let row_bytes = columns.get() * Scalar::F32.bytes();
+    let (whole, remainder) = (bytes.len() / row_bytes, bytes.len() % row_bytes);
     if remainder != 0 {
         return Err(file.malformed(
             format!("rows of {columns} float32, {row_bytes} bytes each"),
-            format!("{} bytes, which leaves a remainder of {remainder}", bytes.len()),
+            format!(
+                "{} bytes, which leaves a remainder of {remainder}{}",
+                bytes.len(),
+                remedy(bytes, columns)
+            ),
         ));
     }
-    let mut points = Points::default();
-    points.xyz.reserve_exact(rows.len());
-    for row in rows {
-        points.push([0, 4, 8].map(|start| Scalar::F32.to_f32(&row[start..], Endian::Little)));
+    if let Some(found) = doubt(bytes, rows) {
+        let expected = format!("rows of {columns} float32, the first three x, y, z");
+        return Err(file.malformed(expected, found));
+    }
+    let mut points = Points::of_types([Some(Scalar::F32)], whole);
+    for row in bytes.chunks_exact(row_bytes) {
+        points.push([0, 4, 8].map(|start| Scalar::F32.to_f64(&row[start..], Endian::Little)));
     }
     Ok(points)
 }
 
+/// What to do about a file whose length does not fit.
+fn remedy(bytes: &[u8], columns: Columns) -> String {
+    match &other_columns(bytes, columns)[..] {
+        [] => String::new(),
+        others => {
+            let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+            format!("; rows of {} would fit: name theirs with --columns", others.join(" or "))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::scans::{message_as, points_as};
+    use crate::scans::{message_as, points_as, points_in_columns};
 
     #[test]
     fn columns_depend_on_the_name() {
@@ -46,6 +68,18 @@ mod tests {
     #[test]
     fn a_remainder_is_named() {
         insta::assert_snapshot!(message_as("a.bin", &[0; 35]), @"a.bin: expected rows of 4 float32, 16 bytes each, found 35 bytes, which leaves a remainder of 3");
-        insta::assert_snapshot!(message_as("a.pcd.bin", &[0; 36]), @"a.pcd.bin: expected rows of 5 float32, 20 bytes each, found 36 bytes, which leaves a remainder of 16");
+        insta::assert_snapshot!(message_as("a.pcd.bin", &[0; 36]), @"a.pcd.bin: expected rows of 5 float32, 20 bytes each, found 36 bytes, which leaves a remainder of 16; rows of 3 would fit: name theirs with --columns");
+    }
+
+    #[test]
+    fn f14_columns_that_are_told_beat_the_name() {
+        let bytes: Vec<u8> = (0..60_u8).flat_map(|n| f32::from(n).to_le_bytes()).collect();
+        for name in ["000000.bin", "n015.pcd.bin"] {
+            for columns in [3, 4, 5, 6] {
+                let xyz = points_in_columns(name, &bytes, columns).xyz;
+                assert_eq!(xyz.len(), 60 / columns, "{name}");
+                assert_eq!(xyz[1][0], columns as f64, "{name}");
+            }
+        }
     }
 }

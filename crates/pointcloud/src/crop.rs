@@ -11,16 +11,27 @@ use crate::CloudError;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Crop {
     /// The least x, y, z inside.
-    pub min: [f32; 3],
+    pub min: [f64; 3],
     /// The least x, y, z above the box.
-    pub max: [f32; 3],
+    pub max: [f64; 3],
 }
 
 impl Crop {
     /// Whether a point lies in the box.
     #[must_use]
-    pub fn contains(&self, point: [f32; 3]) -> bool {
+    pub fn contains(&self, point: [f64; 3]) -> bool {
         (0..3).all(|axis| self.min[axis] <= point[axis] && point[axis] < self.max[axis])
+    }
+
+    /// The box with the bounds of some axes rounded to float32.
+    ///
+    /// A file of float32 has no other numbers, so its points on a bound stay there.
+    pub(crate) fn rounded(mut self, axes: [bool; 3]) -> Self {
+        for axis in (0..3).filter(|&axis| axes[axis]) {
+            let bounds = [self.min[axis], self.max[axis]];
+            [self.min[axis], self.max[axis]] = bounds.map(|bound| f64::from(bound as f32));
+        }
+        self
     }
 }
 
@@ -33,11 +44,11 @@ impl FromStr for Crop {
             |reason: String| CloudError::MalformedCrop { text: text.to_owned(), reason };
         let bounds = text
             .split(',')
-            .map(|part| match part.trim().parse::<f32>() {
+            .map(|part| match part.trim().parse::<f64>() {
                 Ok(bound) if !bound.is_nan() => Ok(bound),
                 _ => Err(malformed(format!("`{}` is not a number", part.trim()))),
             })
-            .collect::<Result<Vec<f32>, _>>()?;
+            .collect::<Result<Vec<f64>, _>>()?;
         let [x0, y0, z0, x1, y1, z1] = bounds[..] else {
             return Err(malformed(format!("it has {} numbers", bounds.len())));
         };
@@ -62,7 +73,7 @@ mod tests {
         assert_eq!(crop, Crop { min: [-80.0, -80.0, -2.0], max: [80.0, 80.0, 6.0] });
         assert!(crop.contains([-80.0, -80.0, -2.0]));
         assert!(crop.contains([79.999, 0.0, 5.999]));
-        for outside in [[80.0, 0.0, 0.0], [0.0, 80.0, 0.0], [0.0, 0.0, 6.0], [f32::NAN, 0.0, 0.0]] {
+        for outside in [[80.0, 0.0, 0.0], [0.0, 80.0, 0.0], [0.0, 0.0, 6.0], [f64::NAN, 0.0, 0.0]] {
             assert!(!crop.contains(outside), "{outside:?}");
         }
         let open: Crop = "-inf,0,0,inf,1,1".parse().unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use voxtune_types::Voxel;
 
-use crate::MAX_VOXELS;
+use crate::{Columns, MAX_VOXELS};
 
 /// Why there is no cloud.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,16 @@ pub enum CloudError {
         /// The names of its arrays.
         names: Vec<String>,
     },
+    /// A count of columns that no `.bin` scan has.
+    #[error(
+        "a row of a .bin scan has {} to {} float32 numbers, found `{found}`",
+        Columns::MIN,
+        Columns::MAX
+    )]
+    BadColumns {
+        /// The count, or a text that is none.
+        found: String,
+    },
     /// A cell size that is not a positive number.
     #[error("a cell size must be finite and above 0, found {cell_size}")]
     BadCellSize {
@@ -89,13 +99,13 @@ pub enum CloudError {
     /// A point whose cell no 32-bit coordinate can name.
     #[error(
         "point {index} ({}, {}, {}) has no 32-bit cell at a cell size of {cell_size}: \
-         use a larger cell size or a crop", point[0], point[1], point[2]
+         use a larger cell size or a crop", shortest(point[0]), shortest(point[1]), shortest(point[2])
     )]
     CellOutOfRange {
         /// Its place among the points given, from 0.
         index: usize,
         /// The point, in the units of the scan.
-        point: [f32; 3],
+        point: [f64; 3],
         /// The cell size, in the same units.
         cell_size: f32,
     },
@@ -160,10 +170,21 @@ impl InFile<'_> {
         }
     }
 
+    /// A text of two bytes a character.
+    pub(crate) fn utf16(self) -> CloudError {
+        self.malformed("ASCII or UTF-8 text", "UTF-16: save the file as UTF-8")
+    }
+
     /// A header promises more bytes than the file has.
     pub(crate) fn too_short(self, what: impl Into<String>, found_bytes: usize) -> CloudError {
         self.malformed(what, format!("{found_bytes} bytes"))
     }
+}
+
+/// The fewest digits that tell a number from others of its type, which is f32 if that holds it.
+fn shortest(number: f64) -> String {
+    let single = number as f32;
+    if f64::from(single) == number { single.to_string() } else { number.to_string() }
 }
 
 /// Text of a file for an error message: short and printable, whatever the file holds.

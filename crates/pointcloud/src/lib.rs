@@ -6,12 +6,13 @@
 //! | the cloud that a command line names | [`Source`] |
 //! | the points of a scan file | [`read_points`] |
 //! | cells of points | [`voxelize()`] with an optional [`Crop`] |
-//! | voxels of a scan file, in one step | [`load_file`] |
+//! | voxels of a scan file, in one step | [`load_file`]; [`load_scan`] with what is doubtful |
 //!
 //! Every cloud comes out distinct and sorted by batch, x, y, z, and is the same on every platform
 //! and with every number of threads.
 #![forbid(unsafe_code)]
 
+pub mod columns;
 pub mod crop;
 pub mod error;
 pub mod generate;
@@ -19,15 +20,20 @@ pub mod points;
 pub mod read;
 pub mod source;
 pub mod voxelize;
+pub mod warning;
 
 mod bin;
+mod bin_doubt;
+mod header_lines;
 mod lzf;
 mod npy;
 mod npz;
+mod number;
 mod pcd;
 mod pcd_header;
 mod ply;
 mod ply_header;
+mod precision;
 mod random;
 mod scalar;
 mod surface;
@@ -41,10 +47,12 @@ mod neighbours;
 #[cfg(test)]
 mod scans;
 
+pub use columns::Columns;
 pub use crop::Crop;
 pub use error::CloudError;
 pub use generate::{Generator, MAX_VOXELS, generate};
 pub use points::Points;
-pub use read::read_points;
-pub use source::{FileOptions, Source, load_file};
+pub use read::{read_points, read_points_in};
+pub use source::{FileOptions, Scan, Source, load_file, load_scan};
 pub use voxelize::voxelize;
+pub use warning::ScanWarning;

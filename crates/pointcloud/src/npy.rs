@@ -13,6 +13,12 @@ use crate::read::Contents;
 use crate::scalar::{Endian, Scalar};
 use crate::{CloudError, Points};
 
+/// Scans have fewer numbers a point: more columns are features, or the array is transposed.
+const MOST_COLUMNS: u64 = 64;
+
+/// Rows that look like the numbers of a point, where there are more columns than these.
+const FEWEST_POINTS: u64 = 8;
+
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Longer headers describe records of many fields, which hold no points.
@@ -126,9 +132,16 @@ impl Header {
         let shape: [u64; 2] = shape[..].try_into().map_err(|_| {
             file.malformed("an array of shape [N, 3 or more]", format!("{shape:?}"))
         })?;
-        let columns = if scalar.is_float() { 3..=u64::MAX } else { 3..=4 };
+        if (3..=FEWEST_POINTS).contains(&shape[0]) && shape[1] > FEWEST_POINTS {
+            let expected = "an array of shape [N, 3 or more], a point a row";
+            let found = format!("{shape:?}, which looks transposed: save its transpose, array.T");
+            return Err(file.malformed(expected, found));
+        }
+        let columns = if scalar.is_float() { 3..=MOST_COLUMNS } else { 3..=4 };
         if !columns.contains(&shape[1]) {
-            let expected = if scalar.is_float() {
+            let expected = if shape[1] > MOST_COLUMNS {
+                "an array of shape [N, 3 to 64], of which x, y, z are the first columns"
+            } else if scalar.is_float() {
                 "an array of shape [N, 3 or more]"
             } else {
                 "an array of voxels of shape [N, 3] (x, y, z) or [N, 4] (batch, x, y, z)"
@@ -154,12 +167,11 @@ impl Header {
 
     fn points(&self, data: &[u8]) -> Result<Contents, CloudError> {
         let rows = self.shape[0] as usize;
-        let mut points = Points::default();
-        points.xyz.reserve_exact(rows);
+        let mut points = Points::of_types([Some(self.scalar)], rows);
         for row in 0..rows {
             points
                 .push([0, 1, 2].map(|column| {
-                    self.scalar.to_f32(self.element(data, row, column), self.endian)
+                    self.scalar.to_f64(self.element(data, row, column), self.endian)
                 }));
         }
         Ok(Contents::Points(points))
@@ -289,6 +301,27 @@ mod tests {
         for case in &cases {
             assert_eq!(points_as("scan.npy", case).xyz, xyz);
         }
+    }
+
+    #[test]
+    fn f14_a_transposed_array_is_refused_and_told() {
+        let shaped = |descr: &str, rows: usize, columns: usize| {
+            let header = format!(
+                "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns})}}"
+            );
+            read_as("a.npy", &npy(1, &header, &vec![0; rows * columns * 4]))
+        };
+        for descr in ["<f4", "<i4"] {
+            for (rows, columns) in [(3, 50), (4, 50_000), (3, 9), (6, 65)] {
+                let message = shaped(descr, rows, columns).unwrap_err().to_string();
+                assert!(message.contains("transposed"), "{message}");
+            }
+        }
+        for (rows, columns) in [(3, 3), (3, 4), (4, 8), (2, 50), (9, 64), (50, 3), (50, 9)] {
+            assert!(shaped("<f4", rows, columns).is_ok(), "{rows}, {columns}");
+        }
+        let message = shaped("<f4", 50, 65).unwrap_err().to_string();
+        assert!(message.contains("[N, 3 to 64]") && message.contains("[50, 65]"), "{message}");
     }
 
     #[test]

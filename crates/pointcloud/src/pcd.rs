@@ -7,7 +7,7 @@ use crate::error::{InFile, excerpt};
 use crate::lzf;
 use crate::pcd_header::{Encoding, Field, Header};
 use crate::scalar::{Endian, Scalar};
-use crate::{CloudError, Points};
+use crate::{CloudError, Points, number};
 
 pub(crate) fn read(file: InFile<'_>, bytes: &[u8]) -> Result<Points, CloudError> {
     let header = Header::parse(file, bytes)?;
@@ -127,14 +127,13 @@ struct Column {
 
 /// The points of data that have been checked to hold all columns.
 fn gather(data: &[u8], points: usize, columns: [Column; 3]) -> Points {
-    let mut found = Points::default();
-    found.xyz.reserve_exact(points);
+    let mut found = Points::of_types(columns.iter().map(|column| column.scalar), points);
     for point in 0..points {
         found.push([0, 1, 2].map(|axis| {
             let Column { scalar, start, stride } = columns[axis];
             // Only padding has no type, and no axis is padding.
-            scalar.map_or(f32::NAN, |scalar| {
-                scalar.to_f32(&data[start + point * stride..], Endian::Little)
+            scalar.map_or(f64::NAN, |scalar| {
+                scalar.to_f64(&data[start + point * stride..], Endian::Little)
             })
         }));
     }
@@ -156,8 +155,8 @@ fn read_ascii(
     let columns: [u64; 3] = axes.map(start);
     let row_numbers: u64 = header.fields.iter().map(|field| field.count).sum();
     let mut words = header.data.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let mut points = Points::default();
-    points.xyz.reserve_exact(header.points as usize);
+    let types = axes.map(|place| header.fields[place].scalar);
+    let mut points = Points::of_types(types, header.points as usize);
     for row in 0..header.points {
         let mut point = [0.0; 3];
         for column in 0..row_numbers {
@@ -166,8 +165,9 @@ fn read_ascii(
                 file.malformed(expected, format!("the end of the file in point {row}"))
             })?;
             if let Some(axis) = columns.iter().position(|&axis| axis == column) {
-                let number = std::str::from_utf8(word).ok().and_then(|word| word.parse().ok());
-                point[axis] = number.ok_or_else(|| file.malformed("a number", excerpt(word)))?;
+                let number = number::parse(word);
+                point[axis] =
+                    number.ok_or_else(|| file.malformed(number::expected(word), excerpt(word)))?;
             }
         }
         points.push(point);
@@ -197,7 +197,7 @@ HEIGHT 1
 VIEWPOINT 0 0 0 1 0 0 0
 POINTS 2
 DATA ";
-    const XYZ: [[f32; 3]; 2] = [[7.0, 2.5, -3.25], [-8.0, 0.1, 4.0]];
+    const XYZ: [[f64; 3]; 2] = [[7.0, 2.5, -3.25], [-8.0, 0.1, 4.0]];
     const ASCII: &str = "200 -3.25 0 2.5 1 1 7\r\n200 4 0 0.1 nan 1 -8\n";
 
     fn file(encoding: &str, data: &[u8]) -> Vec<u8> {
@@ -205,11 +205,10 @@ DATA ";
     }
 
     /// The fields of a point, one after the other.
-    fn fields([x, y, z]: [f32; 3]) -> [Vec<u8>; 6] {
-        let y: f64 = y.to_string().parse().unwrap();
+    fn fields([x, y, z]: [f64; 3]) -> [Vec<u8>; 6] {
         [
             vec![200],
-            z.to_le_bytes().to_vec(),
+            (z as f32).to_le_bytes().to_vec(),
             vec![0; 3],
             y.to_le_bytes().to_vec(),
             vec![1; 8],

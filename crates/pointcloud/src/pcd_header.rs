@@ -4,6 +4,7 @@
 
 use crate::CloudError;
 use crate::error::{InFile, excerpt};
+use crate::header_lines::HeaderLines;
 use crate::scalar::Scalar;
 
 /// How the data are written.
@@ -42,11 +43,11 @@ pub(crate) struct Header<'a> {
 
 /// The header's lines as they stand.
 #[derive(Default)]
-struct Lines<'a> {
-    names: Vec<&'a str>,
-    sizes: Vec<&'a str>,
-    types: Vec<&'a str>,
-    counts: Option<Vec<&'a str>>,
+struct Lines {
+    names: Vec<String>,
+    sizes: Vec<String>,
+    types: Vec<String>,
+    counts: Option<Vec<String>>,
     width: Option<u64>,
     height: Option<u64>,
     points: Option<u64>,
@@ -55,26 +56,25 @@ struct Lines<'a> {
 impl<'a> Header<'a> {
     pub(crate) fn parse(file: InFile<'_>, bytes: &'a [u8]) -> Result<Self, CloudError> {
         let mut lines = Lines::default();
-        let mut rest = bytes;
+        let mut header = HeaderLines::of_pcd(file, bytes)?;
         let encoding = loop {
-            let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-                return Err(file.malformed("a PCD header with a line `DATA`", excerpt(rest)));
+            let Some(line) = header.next() else {
+                let rest = excerpt(header.rest());
+                return Err(file.malformed("a PCD header with a line `DATA`", rest));
             };
-            let text = &rest[..end];
-            rest = &rest[end + 1..];
-            let unknown = |expected: &str| file.malformed(expected, excerpt(text));
-            let words: Vec<&str> = std::str::from_utf8(text)
-                .map_err(|_| unknown("a PCD header line in UTF-8"))?
-                .split_ascii_whitespace()
-                .collect();
+            let unknown = |expected: &str| file.malformed(expected, excerpt(line));
+            // No word that is read has other bytes than ASCII.
+            let text = String::from_utf8_lossy(line);
+            let words: Vec<&str> = text.split_ascii_whitespace().collect();
+            let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
             let count = |word: &str| word.parse().map(Some).map_err(|_| unknown("a count"));
             match words[..] {
                 [] | ["VERSION" | "VIEWPOINT", ..] => {}
                 [first, ..] if first.starts_with('#') => {}
-                ["FIELDS" | "COLUMNS", ref names @ ..] => lines.names = names.to_vec(),
-                ["SIZE", ref sizes @ ..] => lines.sizes = sizes.to_vec(),
-                ["TYPE", ref types @ ..] => lines.types = types.to_vec(),
-                ["COUNT", ref counts @ ..] => lines.counts = Some(counts.to_vec()),
+                ["FIELDS" | "COLUMNS", ref names @ ..] => lines.names = owned(names),
+                ["SIZE", ref sizes @ ..] => lines.sizes = owned(sizes),
+                ["TYPE", ref types @ ..] => lines.types = owned(types),
+                ["COUNT", ref counts @ ..] => lines.counts = Some(owned(counts)),
                 ["WIDTH", width] => lines.width = count(width)?,
                 ["HEIGHT", height] => lines.height = count(height)?,
                 ["POINTS", points] => lines.points = count(points)?,
@@ -89,11 +89,12 @@ impl<'a> Header<'a> {
                 }
             }
         };
-        Ok(Self { fields: lines.fields(file)?, points: lines.points(file)?, encoding, data: rest })
+        let (fields, points) = (lines.fields(file)?, lines.points(file)?);
+        Ok(Self { fields, points, encoding, data: header.rest() })
     }
 }
 
-impl Lines<'_> {
+impl Lines {
     fn points(&self, file: InFile<'_>) -> Result<u64, CloudError> {
         let area = match (self.width, self.height) {
             (Some(width), Some(height)) => {
@@ -123,8 +124,8 @@ impl Lines<'_> {
             }
         }
         let field = |place: usize| {
-            let (name, kind, size) = (self.names[place], self.types[place], self.sizes[place]);
-            let count = self.counts.as_ref().map_or("1", |counts| counts[place]);
+            let (name, kind, size) = (&self.names[place], &self.types[place], &self.sizes[place]);
+            let count = self.counts.as_ref().map_or("1", |counts| &counts[place]);
             let malformed = || {
                 let found = format!("SIZE {size}, TYPE {kind}, COUNT {count}");
                 file.malformed(format!("a number type and a count for the field `{name}`"), found)

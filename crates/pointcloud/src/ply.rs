@@ -3,7 +3,7 @@
 use crate::error::{InFile, excerpt};
 use crate::ply_header::{Element, Encoding, Header, Property};
 use crate::scalar::{Endian, Scalar};
-use crate::{CloudError, Points};
+use crate::{CloudError, Points, number};
 
 pub(crate) fn read(file: InFile<'_>, bytes: &[u8]) -> Result<Points, CloudError> {
     let header = Header::parse(file, bytes)?;
@@ -29,23 +29,29 @@ fn around(elements: &[Element], place: usize) -> (&[Element], &Element, &[Elemen
 }
 
 /// The places of x, y, z among the properties of a vertex.
-struct Axes([usize; 3]);
+struct Axes {
+    places: [usize; 3],
+    types: [Option<Scalar>; 3],
+}
 
 impl Axes {
     fn of(file: InFile<'_>, vertex: &Element) -> Result<Self, CloudError> {
-        let mut places = [0; 3];
-        for (place, axis) in places.iter_mut().zip(["x", "y", "z"]) {
-            let is_axis = |property: &Property| matches!(property, Property::Scalar { name, .. } if name == axis);
-            *place = vertex.properties.iter().position(is_axis).ok_or_else(|| {
-                file.malformed(format!("a number `{axis}` in the element `vertex`"), "none")
+        let (mut places, mut types) = ([0; 3], [None; 3]);
+        for (axis, name) in ["x", "y", "z"].into_iter().enumerate() {
+            let found = vertex.properties.iter().enumerate().find_map(|(place, property)| {
+                let Property::Scalar { name: found, scalar } = property else { return None };
+                (found == name).then_some((place, Some(*scalar)))
+            });
+            (places[axis], types[axis]) = found.ok_or_else(|| {
+                file.malformed(format!("a number `{name}` in the element `vertex`"), "none")
             })?;
         }
-        Ok(Self(places))
+        Ok(Self { places, types })
     }
 
     /// Keeps a value of a row if it is one of the coordinates.
-    fn keep(&self, point: &mut [f32; 3], place: usize, value: impl FnOnce() -> f32) {
-        if let Some(axis) = self.0.iter().position(|&axis| axis == place) {
+    fn keep(&self, point: &mut [f64; 3], place: usize, value: impl FnOnce() -> f64) {
+        if let Some(axis) = self.places.iter().position(|&axis| axis == place) {
             point[axis] = value();
         }
     }
@@ -68,12 +74,11 @@ impl Binary<'_> {
         self.skip(before)?;
         let rows = self.check_rows(vertex)?;
         let endian = self.endian;
-        let mut points = Points::default();
-        points.xyz.reserve_exact(rows);
+        let mut points = Points::of_types(axes.types, rows);
         for _ in 0..rows {
             let mut point = [0.0; 3];
             self.row(vertex, |place, scalar, bytes| {
-                axes.keep(&mut point, place, || scalar.to_f32(bytes, endian));
+                axes.keep(&mut point, place, || scalar.to_f64(bytes, endian));
             })?;
             points.push(point);
         }
@@ -165,12 +170,11 @@ impl Ascii<'_> {
         let mut words = self.data.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         self.skip(before, &mut words)?;
         let rows = self.check_rows(vertex)?;
-        let mut points = Points::default();
-        points.xyz.reserve_exact(rows);
+        let mut points = Points::of_types(axes.types, rows);
         for _ in 0..rows {
             let mut point = [0.0; 3];
             self.row(vertex, &mut words, |place, word| {
-                if axes.0.contains(&place) {
+                if axes.places.contains(&place) {
                     let value = self.number(word)?;
                     axes.keep(&mut point, place, || value);
                 }
@@ -239,9 +243,9 @@ impl Ascii<'_> {
         Ok(())
     }
 
-    fn number(&self, word: &[u8]) -> Result<f32, CloudError> {
-        let number = std::str::from_utf8(word).ok().and_then(|word| word.parse().ok());
-        number.ok_or_else(|| self.file.malformed("a number", excerpt(word)))
+    fn number(&self, word: &[u8]) -> Result<f64, CloudError> {
+        number::parse(word)
+            .ok_or_else(|| self.file.malformed(number::expected(word), excerpt(word)))
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::CloudError;
 use crate::error::{InFile, excerpt};
+use crate::header_lines::HeaderLines;
 use crate::scalar::{Endian, Scalar};
 
 /// How the data are written.
@@ -52,22 +53,21 @@ pub(crate) struct Header<'a> {
 
 impl<'a> Header<'a> {
     pub(crate) fn parse(file: InFile<'_>, bytes: &'a [u8]) -> Result<Self, CloudError> {
-        let (magic, mut rest) = line(bytes).unwrap_or((bytes, &[]));
+        let mut lines = HeaderLines::of_ply(file, bytes)?;
+        let magic = lines.next().unwrap_or(bytes);
         if magic != b"ply" {
             return Err(file.malformed("the PLY magic `ply`", excerpt(magic)));
         }
         let mut encoding = None;
         let mut elements: Vec<Element> = Vec::new();
         loop {
-            let Some((text, after)) = line(rest) else {
+            let Some(line) = lines.next() else {
                 return Err(file.malformed("`end_header`", "the end of the file"));
             };
-            rest = after;
-            let unknown = |expected: &str| file.malformed(expected, excerpt(text));
-            let words: Vec<&str> = std::str::from_utf8(text)
-                .map_err(|_| unknown("a header line in UTF-8"))?
-                .split_ascii_whitespace()
-                .collect();
+            let unknown = |expected: &str| file.malformed(expected, excerpt(line));
+            // No word that is read has other bytes than ASCII.
+            let text = String::from_utf8_lossy(line);
+            let words: Vec<&str> = text.split_ascii_whitespace().collect();
             match words[..] {
                 ["end_header"] => break,
                 [] | ["comment" | "obj_info", ..] => {}
@@ -97,15 +97,8 @@ impl<'a> Header<'a> {
             }
         }
         let encoding = encoding.ok_or_else(|| file.malformed("a line `format`", "none"))?;
-        Ok(Self { encoding, elements, data: rest })
+        Ok(Self { encoding, elements, data: lines.rest() })
     }
-}
-
-/// The first line without its end, and what follows; `None` where no line ends.
-fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|&byte| byte == b'\n')?;
-    let text = &bytes[..end];
-    Some((text.strip_suffix(b"\r").unwrap_or(text), &bytes[end + 1..]))
 }
 
 fn parse_property(words: &[&str]) -> Option<Property> {

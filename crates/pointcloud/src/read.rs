@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use voxtune_types::Voxel;
+use voxtune_types::text::without_mark;
 
 use crate::error::{InFile, excerpt};
-use crate::{CloudError, Points, bin, npy, npz, pcd, ply};
+use crate::{CloudError, Columns, Points, bin, npy, npz, pcd, ply};
 
 /// What a scan file holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +29,7 @@ pub(crate) enum Contents {
 /// | `.pcd` | ASCII, binary or binary_compressed: fields x, y, z |
 ///
 /// A file of another extension is recognised by its first bytes, unless it is a `.bin`, which has
-/// no mark. Coordinates are rounded to f32. Integer arrays `[N, 3]` (x, y, z) or `[N, 4]` (batch,
+/// no mark. Coordinates are as precise as the file has them. Integer arrays `[N, 3]` (x, y, z) or `[N, 4]` (batch,
 /// x, y, z) hold voxels, for which [`crate::load_file`] is the exact way; here their x, y, z count
 /// as points.
 ///
@@ -38,31 +39,47 @@ pub(crate) enum Contents {
 /// Memory use is bounded by the length of the file, or of what a compressed one really unpacks to,
 /// whatever the header says.
 pub fn read_points(path: impl AsRef<Path>) -> Result<Points, CloudError> {
-    match read(path.as_ref())? {
+    read_points_in(path, None)
+}
+
+/// The points of a scan file, as [`read_points`] reads them, whose rows have so many columns if it is
+/// a `.bin`. Without a count the file's name decides, unless its numbers contradict that.
+///
+/// # Errors
+/// As [`read_points`].
+pub fn read_points_in(
+    path: impl AsRef<Path>,
+    columns: Option<Columns>,
+) -> Result<Points, CloudError> {
+    match read(path.as_ref(), columns)? {
         Contents::Points(points) => Ok(points),
         Contents::Voxels(voxels) => {
-            let point = |voxel: Voxel| [voxel.x, voxel.y, voxel.z].map(|cell| cell as f32);
-            Ok(Points { xyz: voxels.into_iter().map(point).collect(), dropped: 0 })
+            let point = |voxel: Voxel| [voxel.x, voxel.y, voxel.z].map(f64::from);
+            let xyz = voxels.into_iter().map(point).collect();
+            Ok(Points { xyz, ..Points::default() })
         }
     }
 }
 
-pub(crate) fn read(path: &Path) -> Result<Contents, CloudError> {
-    let io = |source| CloudError::Io { path: path.to_owned(), source };
+pub(crate) fn read(path: &Path, columns: Option<Columns>) -> Result<Contents, CloudError> {
     // A pipe or a device would never end.
-    if std::fs::metadata(path).map_err(io)?.is_file() {
-        let bytes = std::fs::read(path).map_err(io)?;
-        parse(InFile(path), &bytes)
-    } else {
-        Err(InFile(path).malformed("a regular file", "a folder, a device or a pipe"))
-    }
+    let bytes = voxtune_files::read(path)
+        .map_err(|source| CloudError::Io { path: path.to_owned(), source })?;
+    parse(InFile(path), &bytes, columns)
 }
 
-pub(crate) fn parse(file: InFile<'_>, bytes: &[u8]) -> Result<Contents, CloudError> {
+pub(crate) fn parse(
+    file: InFile<'_>,
+    bytes: &[u8],
+    columns: Option<Columns>,
+) -> Result<Contents, CloudError> {
     match Format::of(file, bytes)? {
         Format::Npy => npy::read(file, bytes),
         Format::Npz => npz::read(file, bytes),
-        Format::Bin { columns } => bin::read(file, bytes, columns).map(Contents::Points),
+        Format::Bin { usual } => {
+            let rows = columns.map_or(bin::Rows::Usual(usual), bin::Rows::Told);
+            bin::read(file, bytes, rows).map(Contents::Points)
+        }
         Format::Ply => ply::read(file, bytes).map(Contents::Points),
         Format::Pcd => pcd::read(file, bytes).map(Contents::Points),
     }
@@ -71,7 +88,7 @@ pub(crate) fn parse(file: InFile<'_>, bytes: &[u8]) -> Result<Contents, CloudErr
 enum Format {
     Npy,
     Npz,
-    Bin { columns: usize },
+    Bin { usual: Columns },
     Ply,
     Pcd,
 }
@@ -79,23 +96,41 @@ enum Format {
 impl Format {
     fn of(file: InFile<'_>, bytes: &[u8]) -> Result<Self, CloudError> {
         let name = file.0.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        if name.ends_with(".pcd.bin") {
-            return Ok(Self::Bin { columns: bin::NUSCENES_COLUMNS });
+        if name.ends_with(".bin") {
+            if let Some(format) = Self::of_contents(bytes) {
+                let found = format!("a {} file: name it so", format.extension());
+                return Err(file.malformed("rows of float32 in a .bin file", found));
+            }
+            let is_nuscenes = name.ends_with(".pcd.bin");
+            let usual = if is_nuscenes { Columns::NUSCENES } else { Columns::KITTI };
+            return Ok(Self::Bin { usual });
         }
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
         match extension {
             "npy" => Ok(Self::Npy),
             "npz" => Ok(Self::Npz),
-            "bin" => Ok(Self::Bin { columns: bin::KITTI_COLUMNS }),
             "ply" => Ok(Self::Ply),
             "pcd" => Ok(Self::Pcd),
-            _ => Self::of_contents(bytes).ok_or_else(|| CloudError::UnknownFormat {
-                path: file.0.to_owned(),
-                found: format!(
-                    "a file that starts with {}",
-                    excerpt(&bytes[..bytes.len().min(16)])
-                ),
-            }),
+            _ => {
+                let text = without_mark(bytes).map_err(|_| file.utf16())?;
+                Self::of_contents(text).ok_or_else(|| CloudError::UnknownFormat {
+                    path: file.0.to_owned(),
+                    found: format!(
+                        "a file that starts with {}",
+                        excerpt(&bytes[..bytes.len().min(16)])
+                    ),
+                })
+            }
+        }
+    }
+
+    const fn extension(&self) -> &'static str {
+        match self {
+            Self::Npy => ".npy",
+            Self::Npz => ".npz",
+            Self::Bin { .. } => ".bin",
+            Self::Ply => ".ply",
+            Self::Pcd => ".pcd",
         }
     }
 
@@ -123,7 +158,8 @@ mod tests {
     #[test]
     fn a_file_without_a_known_extension_is_known_by_its_contents() {
         let points = vec![[1.0, 2.0, 3.0], [-4.0, 5.5, 6.0]];
-        let expected = Contents::Points(Points { xyz: points.clone(), dropped: 0 });
+        let xyz = points.iter().map(|point: &[f32; 3]| point.map(f64::from)).collect();
+        let expected = Contents::Points(Points { xyz, dropped: 0, stored_as_float32: true });
         for (name, bytes) in scans::one_of_each_format(&points) {
             let marked = !name.ends_with(".bin");
             let read = scans::read_as("scan.dat", &bytes);
@@ -134,11 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn f14_a_bin_file_of_another_format_is_told_from_rows() {
+        for (name, bytes) in scans::one_of_each_format(&[[1.0, 2.0, 3.0]]) {
+            if !name.ends_with(".bin") {
+                let message = scans::message_as("a.bin", &bytes);
+                let extension = &name[name.rfind('.').unwrap()..];
+                assert!(message.contains(&format!("found a {extension} file")), "{message}");
+            }
+        }
+    }
+
+    #[test]
     fn points_that_are_not_finite_are_dropped_and_counted() {
         let finite = [1.0, 2.0, 3.0];
         let points = vec![[f32::NAN, 0.0, 0.0], finite, [0.0, f32::INFINITY, 0.0]];
         for (name, bytes) in scans::one_of_each_format(&points) {
-            let expected = Points { xyz: vec![finite], dropped: 2 };
+            let xyz = vec![finite.map(f64::from)];
+            let expected = Points { xyz, dropped: 2, stored_as_float32: true };
             assert_eq!(scans::points_as(&name, &bytes), expected, "{name}");
         }
     }
@@ -151,7 +199,7 @@ mod tests {
             text.replace(&*folder.path().to_string_lossy(), "FOLDER")
         };
         insta::assert_snapshot!(message(&folder.path().join("none.ply")), @"cannot read FOLDER/none.ply: No such file or directory (os error 2)");
-        insta::assert_snapshot!(message(folder.path()), @"FOLDER: expected a regular file, found a folder, a device or a pipe");
+        insta::assert_snapshot!(message(folder.path()), @"cannot read FOLDER: expected a regular file, found a folder");
         let unknown = folder.path().join("scan.las");
         std::fs::write(&unknown, "LASF, a format of its own").unwrap();
         insta::assert_snapshot!(message(&unknown), @"FOLDER/scan.las: expected a .npy, .npz, .bin, .ply or .pcd file, found a file that starts with `LASF, a format o`");

@@ -36,23 +36,23 @@ impl Scalar {
         matches!(self, Self::F32 | Self::F64)
     }
 
-    /// The number at the start of `bytes`, rounded to f32.
+    /// The number at the start of `bytes`; of 64-bit integers the nearest one that f64 holds.
     ///
     /// # Panics
     /// Where `bytes` is shorter than the type: callers have checked the length of the whole data.
-    pub(crate) fn to_f32(self, bytes: &[u8], endian: Endian) -> f32 {
+    pub(crate) fn to_f64(self, bytes: &[u8], endian: Endian) -> f64 {
         match self {
-            Self::F32 => f32::from_bits(self.word(bytes, endian) as u32),
-            Self::F64 => f64::from_bits(self.word(bytes, endian)) as f32,
-            Self::U64 => self.word(bytes, endian) as f32,
-            _ => self.signed(bytes, endian) as f32,
+            Self::F32 => f64::from(f32::from_bits(self.word(bytes, endian) as u32)),
+            Self::F64 => f64::from_bits(self.word(bytes, endian)),
+            Self::U64 => self.word(bytes, endian) as f64,
+            _ => self.signed(bytes, endian) as f64,
         }
     }
 
     /// The integer at the start of `bytes`; `None` for a float type and for what only u64 holds.
     ///
     /// # Panics
-    /// As [`Self::to_f32`] does.
+    /// As [`Self::to_f64`] does.
     pub(crate) fn to_i64(self, bytes: &[u8], endian: Endian) -> Option<i64> {
         match self {
             Self::F32 | Self::F64 => None,
@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(scalar.bytes(), little.len());
             let [a, b] =
                 [(little, Endian::Little), (&big[..], Endian::Big)].map(|(bytes, endian)| {
-                    (scalar.to_f32(bytes, endian), scalar.to_i64(bytes, endian))
+                    (scalar.to_f64(bytes, endian), scalar.to_i64(bytes, endian))
                 });
             assert_eq!(a, b, "{scalar:?}");
             a
@@ -109,9 +109,12 @@ mod tests {
         assert_eq!(both(Scalar::I16, &(-300_i16).to_le_bytes()), (-300.0, Some(-300)));
         assert_eq!(both(Scalar::U16, &65_000_u16.to_le_bytes()), (65_000.0, Some(65_000)));
         assert_eq!(both(Scalar::I32, &(-70_000_i32).to_le_bytes()), (-70_000.0, Some(-70_000)));
-        assert_eq!(both(Scalar::U32, &u32::MAX.to_le_bytes()), (u32::MAX as f32, Some(4294967295)));
+        assert_eq!(
+            both(Scalar::U32, &u32::MAX.to_le_bytes()),
+            (f64::from(u32::MAX), Some(4294967295))
+        );
         assert_eq!(both(Scalar::I64, &(-5_i64).to_le_bytes()), (-5.0, Some(-5)));
-        assert_eq!(both(Scalar::U64, &u64::MAX.to_le_bytes()), (u64::MAX as f32, None));
+        assert_eq!(both(Scalar::U64, &u64::MAX.to_le_bytes()), (u64::MAX as f64, None));
         assert_eq!(both(Scalar::F32, &1.25_f32.to_le_bytes()), (1.25, None));
         assert_eq!(both(Scalar::F64, &0.1_f64.to_le_bytes()), (0.1, None));
     }

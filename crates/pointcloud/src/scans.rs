@@ -8,14 +8,22 @@ use zip::{CompressionMethod, ZipWriter};
 
 use crate::error::InFile;
 use crate::read::{Contents, parse};
-use crate::{CloudError, Points, lzf};
+use crate::{CloudError, Columns, Points, lzf};
 
 pub(crate) fn read_as(name: &str, bytes: &[u8]) -> Result<Contents, CloudError> {
-    parse(InFile(Path::new(name)), bytes)
+    parse(InFile(Path::new(name)), bytes, None)
 }
 
 pub(crate) fn points_as(name: &str, bytes: &[u8]) -> Points {
     match read_as(name, bytes) {
+        Ok(Contents::Points(points)) => points,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+pub(crate) fn points_in_columns(name: &str, bytes: &[u8], columns: usize) -> Points {
+    let columns = Some(Columns::new(columns).unwrap());
+    match parse(InFile(Path::new(name)), bytes, columns) {
         Ok(Contents::Points(points)) => points,
         other => panic!("{name}: {other:?}"),
     }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use voxtune_types::Voxel;
 
+use crate::precision::Extents;
 use crate::{CloudError, Crop};
 
 /// The cells that points occupy, each once, in batch 0.
@@ -10,6 +11,12 @@ use crate::{CloudError, Crop};
 /// The cell of a point is `floor(p / cell_size)`, divided and rounded in f32 as NumPy does for
 /// arrays of float32; the least coordinate of each axis becomes 0. Without a point (inside the
 /// crop) the cloud is empty.
+///
+/// An axis is divided in f64 instead, from its least coordinate, where f32 holds its coordinates
+/// badly: some of them are not f32 numbers, and the step of f32 at the largest is more than a
+/// 1024th of a cell. So points keep their cells far from the origin. There a coordinate within a
+/// 65536th of a cell below a border lies on the border, and the cell size is the decimal number that
+/// prints as `cell_size`. Bounds of the crop are rounded to f32 on an axis of f32 numbers alone.
 ///
 /// # Shapes
 /// `[points, 3]` to at most as many voxels, sorted by x, y, z.
@@ -20,35 +27,42 @@ use crate::{CloudError, Crop};
 /// # Errors
 /// [`CloudError::BadCellSize`]; [`CloudError::CellOutOfRange`] for a point of the crop whose cell
 /// is no `i32`, a NaN or an infinity among them, or too far from the least one to be shifted.
-pub fn voxelize(
-    points: &[[f32; 3]],
+pub fn voxelize<T: Copy + Into<f64>>(
+    points: &[[T; 3]],
     cell_size: f32,
     crop: Option<Crop>,
 ) -> Result<Vec<Voxel>, CloudError> {
     if !(cell_size.is_finite() && cell_size > 0.0) {
         return Err(CloudError::BadCellSize { cell_size });
     }
-    let inside = |point: [f32; 3]| crop.is_none_or(|crop| crop.contains(point));
-    let mut cells = Vec::with_capacity(points.len());
-    for (index, &point) in points.iter().enumerate() {
-        if inside(point) {
-            let cell = cell_of(point, cell_size);
-            cells.push(cell.ok_or(CloudError::CellOutOfRange { index, point, cell_size })?);
+    let all = || points.iter().map(|point| point.map(Into::into));
+    let float32 = float32_axes(all());
+    let crop = crop.map(|crop| crop.rounded(float32));
+    let inside = |point: [f64; 3]| crop.is_none_or(|crop| crop.contains(point));
+    let kept = || all().enumerate().filter(|&(_, point)| inside(point));
+    let extents = Extents::of(kept().map(|(_, point)| point));
+    let divisions = [0, 1, 2].map(|axis| {
+        if float32[axis] || !extents.is_coarse(axis, cell_size, EXACT_STEPS_OF_A_CELL) {
+            Division::Float32 { cell_size }
+        } else {
+            Division::Float64 { least: extents.least[axis], cell_size: decimal(cell_size) }
         }
+    });
+    let out_of_range = |(index, point)| CloudError::CellOutOfRange { index, point, cell_size };
+    let mut cells = Vec::with_capacity(points.len());
+    for (index, point) in kept() {
+        let [x, y, z] = [0, 1, 2].map(|axis| divisions[axis].cell(point[axis]));
+        let (Some(x), Some(y), Some(z)) = (x, y, z) else {
+            return Err(out_of_range((index, point)));
+        };
+        cells.push([x, y, z]);
     }
     let least = cells.iter().fold([i32::MAX; 3], |least, cell| {
         [least[0].min(cell[0]), least[1].min(cell[1]), least[2].min(cell[2])]
     });
     let fits = |cell: [i32; 3]| (0..3).all(|axis| cell[axis].checked_sub(least[axis]).is_some());
-    if !cells.iter().all(|&cell| fits(cell)) {
-        let (index, &point) = points
-            .iter()
-            .enumerate()
-            .filter(|(_, point)| inside(**point))
-            .zip(&cells)
-            .find_map(|(point, &cell)| (!fits(cell)).then_some(point))
-            .expect("a cell that does not fit has its point");
-        return Err(CloudError::CellOutOfRange { index, point, cell_size });
+    if let Some((far, _)) = kept().zip(&cells).find(|(_, cell)| !fits(**cell)) {
+        return Err(out_of_range(far));
     }
     cells.par_sort_unstable();
     cells.dedup();
@@ -56,12 +70,44 @@ pub fn voxelize(
     Ok(cells.into_iter().map(shift).collect())
 }
 
-fn cell_of(point: [f32; 3], cell_size: f32) -> Option<[i32; 3]> {
-    // The largest f32 below 2^31 is 2^31 - 128, so the bounds are exact and exclude NaN.
-    const LIMIT: f32 = 2_147_483_648.0;
-    let cell = point.map(|coordinate| (coordinate / cell_size).floor());
-    let fits = cell.iter().all(|coordinate| (-LIMIT..LIMIT).contains(coordinate));
-    fits.then(|| cell.map(|coordinate| coordinate as i32))
+/// Steps of f32 in a cell from which on f32 divides coordinates that it does not hold.
+///
+/// With the usual cells of 0.1 it does so up to 1024, further than the scans of one place reach.
+const EXACT_STEPS_OF_A_CELL: f64 = 1024.0;
+
+/// How the cell of a coordinate is found.
+#[derive(Clone, Copy)]
+enum Division {
+    Float32 { cell_size: f32 },
+    Float64 { least: f64, cell_size: f64 },
+}
+
+impl Division {
+    /// The cell, if 32 bits hold it.
+    fn cell(self, coordinate: f64) -> Option<i32> {
+        // The largest f32 below 2^31 is 2^31 - 128, so the bounds are exact and exclude NaN.
+        const LIMIT: f64 = 2_147_483_648.0;
+        /// Part of a cell by which f64 may miss a border: 2^-16.
+        const MISSED: f64 = 1.0 / 65_536.0;
+        let cell = match self {
+            Self::Float32 { cell_size } => f64::from((coordinate as f32 / cell_size).floor()),
+            Self::Float64 { least, cell_size } => {
+                ((coordinate - least) / cell_size + MISSED).floor()
+            }
+        };
+        (-LIMIT..LIMIT).contains(&cell).then_some(cell as i32)
+    }
+}
+
+/// The axes on which f32 holds every coordinate.
+fn float32_axes(points: impl Iterator<Item = [f64; 3]>) -> [bool; 3] {
+    let is_float32 = |value: f64| value.is_nan() || f64::from(value as f32) == value;
+    points.fold([true; 3], |all, point| [0, 1, 2].map(|axis| all[axis] && is_float32(point[axis])))
+}
+
+/// The f64 that prints like an f32: what somebody meant who wrote 0.1.
+fn decimal(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
 
 /// Moves the voxels of one sample so that the least coordinate of each axis is 0.
@@ -98,6 +144,37 @@ mod tests {
     fn division_is_that_of_float32() {
         let cloud = voxelize(&[[0.0; 3], [0.7, 0.9, 1.4]], 0.1, None).unwrap();
         assert_eq!(coordinates(&cloud), [[0, 0, 0], [7, 9, 14]]);
+    }
+
+    /// Cells of any size in any place: float64 holds them all, and so no cell is lost.
+    #[test]
+    fn f03_a_grid_of_float64_keeps_its_cells_anywhere() {
+        for origin in [12_000.0, -70_000.0, 388_096.3, 3_948_996.7, -15_550_408.05, 1e8] {
+            for cell_size in [0.05_f32, 0.1, 0.3] {
+                let at = |cell: u32| {
+                    let text = format!("{:.6}", origin + f64::from(cell) * decimal(cell_size));
+                    text.parse::<f64>().unwrap()
+                };
+                let points: Vec<[f64; 3]> =
+                    (0..500).map(|cell| [at(cell), -at(cell), 0.0]).collect();
+                let cloud = voxelize(&points, cell_size, None).unwrap();
+                let expected: Vec<[i32; 3]> = (0..500).map(|cell| [cell, 499 - cell, 0]).collect();
+                assert!(coordinates(&cloud) == expected, "{origin}, {cell_size}");
+            }
+        }
+    }
+
+    /// A bound that float32 does not hold, as 0.1, is where float32 has it.
+    #[test]
+    fn f03_points_of_float32_stay_on_the_bounds_of_a_crop() {
+        let crop: Crop = "0.1,-1,-1,0.7,1,1".parse().unwrap();
+        let points = [[0.1_f32, 0.0, 0.0], [0.7, 0.0, 0.0], [0.4, 0.0, 0.0]];
+        assert_eq!(voxelize(&points, 0.1, Some(crop)).unwrap().len(), 2);
+        let points = points.map(|point| point.map(|value| decimal(value)));
+        assert_eq!(voxelize(&points, 0.1, Some(crop)).unwrap().len(), 2);
+        let far: Crop = "388096.31,-1,-1,388096.33,1,1".parse().unwrap();
+        let points = [[388_096.3125, 0.0, 0.0], [388_096.3, 0.0, 0.0], [388_096.33, 0.0, 0.0]];
+        assert_eq!(voxelize(&points, 0.1, Some(far)).unwrap().len(), 1);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::printable::printable;
+
 /// CUDA compute capability, such as 9.0 for an H100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ComputeCapability {
@@ -12,6 +14,24 @@ pub struct ComputeCapability {
     pub major: u8,
     /// The digit after the point.
     pub minor: u8,
+}
+
+impl ComputeCapability {
+    /// The least that kernels run on: they copy to shared memory asynchronously and multiply
+    /// bfloat16 on tensor cores, which Ampere was the first to do.
+    pub const LEAST: Self = Self { major: 8, minor: 0 };
+
+    /// Whether kernels run on such a GPU.
+    #[must_use]
+    pub fn is_supported(self) -> bool {
+        self >= Self::LEAST
+    }
+}
+
+impl fmt::Display for ComputeCapability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("sm_{}{}", self.major, self.minor))
+    }
 }
 
 /// The widest vector instructions that the host kernels use.
@@ -66,12 +86,30 @@ impl Arch {
     pub const fn is_cuda(self) -> bool {
         matches!(self, Self::Cuda(_))
     }
+
+    /// The architecture itself, if kernels run on it.
+    ///
+    /// # Errors
+    /// For GPUs below [`ComputeCapability::LEAST`].
+    pub fn supported(self) -> Result<Self, UnsupportedArch> {
+        match self {
+            Self::Cuda(capability) if !capability.is_supported() => {
+                Err(UnsupportedArch(capability))
+            }
+            other => Ok(other),
+        }
+    }
 }
+
+/// A GPU that no kernel runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no kernel runs on {0}: expected {least} or later, or the CPU", least = ComputeCapability::LEAST)]
+pub struct UnsupportedArch(pub ComputeCapability);
 
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Cuda(cc) => f.pad(&format!("sm_{}{}", cc.major, cc.minor)),
+            Self::Cuda(capability) => capability.fmt(f),
             Self::Cpu(isa) => f.pad(isa.as_str()),
         }
     }
@@ -127,7 +165,8 @@ pub struct DeviceIdentity {
 impl fmt::Display for DeviceIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = if self.arch.is_cuda() { "SMs" } else { "threads" };
-        write!(f, "{} ({}, {} {unit})", self.name, self.arch, self.units)
+        // A name may come out of a file that somebody else wrote.
+        write!(f, "{} ({}, {} {unit})", printable(&self.name), self.arch, self.units)
     }
 }
 
@@ -141,6 +180,25 @@ mod tests {
             assert_eq!(text.parse::<Arch>().unwrap().to_string(), text);
         }
         assert_eq!("sm_120".parse::<Arch>().unwrap(), Arch::sm(12, 0));
+    }
+
+    #[test]
+    fn f15_what_no_kernel_runs_on_is_told_with_the_least_that_is() {
+        for (arch, runs) in [("sm_70", false), ("sm_75", false), ("sm_80", true), ("sm_121", true)]
+        {
+            let arch: Arch = arch.parse().unwrap();
+            assert_eq!(arch.supported().is_ok(), runs, "{arch}");
+        }
+        assert_eq!(Arch::Cpu(CpuIsa::Portable).supported(), Ok(Arch::Cpu(CpuIsa::Portable)));
+        let error = Arch::sm(7, 0).supported().unwrap_err().to_string();
+        assert!(error.contains("sm_70") && error.contains("sm_80"), "{error}");
+    }
+
+    #[test]
+    fn f19_a_device_cannot_forge_lines() {
+        let name = "a GPU\n\u{1b}[2Jforged".to_owned();
+        let text = DeviceIdentity { arch: Arch::sm(9, 0), name, units: 1 }.to_string();
+        assert_eq!(text, r"a GPU\n\u{1b}[2Jforged (sm_90, 1 SMs)");
     }
 
     #[test]

@@ -38,8 +38,10 @@ impl VoxelBucket {
         if rows <= 1 {
             return Self(0);
         }
-        // ⌈log₂ n⌉ is the number of bits of n - 1.
-        Self((usize::BITS - (rows - 1).leading_zeros()) as u8)
+        // ⌈log₂ n⌉ is the number of bits of n - 1. No memory has more rows than the last bucket.
+        let index = usize::BITS - (rows - 1).leading_zeros();
+        let last = usize::BITS - 1;
+        Self((if index < last { index } else { last }) as u8)
     }
 
     /// The bucket's number, `⌈log₂ n⌉`.
@@ -93,6 +95,13 @@ mod tests {
         let buckets = [30_000, 65_000, 130_000, 260_000, 500_000, 1_000_000, 2_000_000]
             .map(|rows| VoxelBucket::of(rows).index());
         assert_eq!(buckets, [15, 16, 17, 18, 19, 20, 21]);
+    }
+
+    #[test]
+    fn n07_every_count_has_a_bucket() {
+        for rows in [1 << 63, (1 << 63) + 1, usize::MAX] {
+            assert_eq!(VoxelBucket::of(rows).max_rows(), 1 << 63);
+        }
     }
 
     #[test]

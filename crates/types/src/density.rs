@@ -44,7 +44,8 @@ impl Density {
             return Self(0);
         }
         // ⌊log₂(p / r)⌋ = ⌊log₂⌊p / r⌋⌋, since powers of two are integers.
-        Self((pairs / rows).ilog2() as u8)
+        let class = (pairs / rows).ilog2() as u8;
+        Self(if class < Self::CLASSES { class } else { Self::CLASSES - 1 })
     }
 
     /// The class's number.
@@ -84,6 +85,8 @@ mod tests {
             assert_eq!(Density::of(pairs, rows).index(), class, "{pairs}/{rows}");
         }
         assert_eq!(Density::of(628, 100).to_string(), "4-8");
+        // More pairs than kernels have offsets are nobody's.
+        assert_eq!(Density::of(usize::MAX, 1).to_string(), "32768-65536");
         assert_eq!(Density::try_from(16), Err(NoSuchDensity(16)));
     }
 }

@@ -15,7 +15,10 @@
 //! | the layer with its rows: what a cache is keyed by | [`ShapeKey`] |
 //! | which kernel, with which parameters | [`AlgoId`] |
 //! | which kernels may compete | [`AlgoMode`] |
+//! | where its rows meet: what a kernel map is built for | [`Geometry`] |
 //! | one cell of a sparse tensor | [`Voxel`] |
+//! | a name that somebody else chose, fit to be printed | [`printable()`] |
+//! | how many elements a matrix has | [`matrix_len`] |
 #![forbid(unsafe_code)]
 
 pub mod algo;
@@ -30,6 +33,9 @@ pub mod key;
 pub mod mode;
 pub mod operation;
 pub mod presets;
+pub mod printable;
+pub mod size;
+pub mod text;
 pub mod voxel;
 
 pub use algo::AlgoId;
@@ -42,6 +48,8 @@ pub use grid::{Configuration, Grid, GridOverrides};
 pub use kernel_size::KernelSize;
 pub use key::ShapeKey;
 pub use mode::AlgoMode;
-pub use operation::Operation;
+pub use operation::{Geometry, Operation};
 pub use presets::Preset;
+pub use printable::{printable, printable_path};
+pub use size::{TooLarge, matrix_len};
 pub use voxel::Voxel;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text::{BYTE_ORDER_MARK, lines, without_comment};
 use crate::{AlgoId, Direction};
 
 /// The pool that a race or a dispatch chooses from: the argument of `--algo-mode` and the value of
@@ -186,26 +187,41 @@ pub struct MalformedAlgoModes {
     pub text: String,
 }
 
-/// Lines such as `wgrad = [a,b]`; what they do not name is `auto`. A `#` begins a comment.
+impl AlgoModes {
+    /// Reads lines such as `wgrad = [a,b]`; what they do not name is `auto`. A `#` begins a comment,
+    /// whose bytes may be in any encoding.
+    ///
+    /// # Errors
+    /// If a line gives no direction its mode.
+    pub fn parse(text: &[u8]) -> Result<Self, MalformedAlgoModes> {
+        let mut modes = Self::default();
+        let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        for (number, whole) in (1..).zip(lines(text)) {
+            let line = without_comment(whole).trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let (direction, mode) = parse_line(line).ok_or_else(|| MalformedAlgoModes {
+                line: number,
+                text: String::from_utf8_lossy(whole).into_owned(),
+            })?;
+            modes = modes.with(direction, mode);
+        }
+        Ok(modes)
+    }
+}
+
+fn parse_line(line: &[u8]) -> Option<(Direction, AlgoMode)> {
+    let (direction, mode) = std::str::from_utf8(line).ok()?.split_once('=')?;
+    Some((direction.trim().parse().ok()?, mode.trim().parse().ok()?))
+}
+
+/// As [`AlgoModes::parse`] does.
 impl FromStr for AlgoModes {
     type Err = MalformedAlgoModes;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut modes = Self::default();
-        for (number, whole) in (1..).zip(text.lines()) {
-            let line = whole.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
-            }
-            let parsed = line.split_once('=').and_then(|(direction, mode)| {
-                let direction = direction.trim().parse::<Direction>().ok()?;
-                Some((direction, mode.trim().parse::<AlgoMode>().ok()?))
-            });
-            let (direction, mode) = parsed
-                .ok_or_else(|| MalformedAlgoModes { line: number, text: whole.to_owned() })?;
-            modes = modes.with(direction, mode);
-        }
-        Ok(modes)
+        Self::parse(text.as_bytes())
     }
 }
 

@@ -73,37 +73,124 @@ impl Operation {
         Self { direction, ..self }
     }
 
-    /// Number of weights, `volume · c_in · c_out / groups`.
+    /// Where rows of the layer meet, in every direction.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        Geometry { kernel: self.kernel, stride: self.stride, transposed: self.transposed }
+    }
+
+    /// Number of weights, `volume · c_in · c_out / groups`; [`usize::MAX`], which no slice has,
+    /// where [`Self::checked_weight_len`] has no answer.
     #[must_use]
     pub const fn weight_len(&self) -> usize {
-        self.kernel.volume() * self.c_in as usize * self.c_out as usize / self.groups as usize
+        match self.checked_weight_len() {
+            Some(len) => len,
+            None => usize::MAX,
+        }
+    }
+
+    /// Number of weights; `None` where there are no groups, or a float32 gradient of so many
+    /// weights takes more bytes than an allocation can have.
+    #[must_use]
+    pub const fn checked_weight_len(&self) -> Option<usize> {
+        // Extents are at most 7, so the product fits.
+        let all = self.kernel.volume() as u128 * self.c_in as u128 * self.c_out as u128;
+        let most = isize::MAX as u128 / DType::Float32.bytes() as u128;
+        match all.checked_div(self.groups as u128) {
+            Some(len) if len <= most => Some(len as usize),
+            _ => None,
+        }
     }
 
     /// Floating-point operations for this many pairs, a multiply-add counted as two. The same in
-    /// every direction.
+    /// every direction. [`u64::MAX`] if they are more.
     #[must_use]
     pub const fn flops(&self, pairs: usize) -> u64 {
-        2 * pairs as u64 * self.c_in as u64 * self.c_out as u64 / self.groups as u64
+        let of_channels = self.c_in as u128 * self.c_out as u128;
+        let all = of_channels.saturating_mul(2 * pairs as u128);
+        let groups = if self.groups == 0 { 1 } else { self.groups };
+        let flops = all / groups as u128;
+        if flops > u64::MAX as u128 { u64::MAX } else { flops as u64 }
+    }
+}
+
+/// Where rows of a layer meet: what its kernel map is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Geometry {
+    /// Spatial extent of the weights.
+    pub kernel: KernelSize,
+    /// Step between output cells along x, y and z.
+    pub stride: [u8; 3],
+    /// Whether the layer undoes a strided one, of this stride.
+    pub transposed: bool,
+}
+
+impl Geometry {
+    /// That of submanifold layers, and of layers of stride 1 between two clouds.
+    #[must_use]
+    pub const fn of_stride_one(kernel: KernelSize) -> Self {
+        Self { kernel, stride: [1; 3], transposed: false }
+    }
+}
+
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "k{}", self.kernel)?;
+        if self.stride != [1; 3] {
+            let [x, y, z] = self.stride;
+            write!(f, " s{x}x{y}x{z}")?;
+        }
+        if self.transposed { f.write_str(" transposed") } else { Ok(()) }
     }
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {}→{} k{}",
-            self.direction, self.dtype, self.c_in, self.c_out, self.kernel
-        )?;
-        if self.stride != [1; 3] {
-            let [x, y, z] = self.stride;
-            write!(f, " s{x}x{y}x{z}")?;
+        let Self { direction, dtype, c_in, c_out, groups, .. } = self;
+        write!(f, "{direction} {dtype} {c_in}→{c_out} {}", self.geometry())?;
+        if *groups == 1 { Ok(()) } else { write!(f, " g{groups}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(c_in: u32, c_out: u32, extent: u32, groups: u32) -> Operation {
+        let kernel = KernelSize::cubic(extent).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float32, c_in, c_out, kernel);
+        Operation { groups, ..op }
+    }
+
+    #[test]
+    fn n07_weights_are_counted_without_wrapping() {
+        assert_eq!(operation(32, 64, 3, 1).checked_weight_len(), Some(27 * 32 * 64));
+        assert_eq!(operation(32, 64, 3, 2).checked_weight_len(), Some(27 * 32 * 32));
+        for absurd in [
+            operation(1 << 31, 1 << 31, 2, 1),
+            operation(1 << 29, 1 << 29, 4, 1),
+            operation(u32::MAX, u32::MAX, 7, 1),
+            operation(8, 8, 3, 0),
+        ] {
+            assert_eq!(absurd.checked_weight_len(), None, "{absurd}");
+            assert_eq!(absurd.weight_len(), usize::MAX, "{absurd}");
         }
-        if self.transposed {
-            f.write_str(" transposed")?;
-        }
-        if self.groups != 1 {
-            write!(f, " g{}", self.groups)?;
-        }
-        Ok(())
+        assert_eq!(operation(u32::MAX, u32::MAX, 1, u32::MAX).weight_len(), u32::MAX as usize);
+    }
+
+    #[test]
+    fn n07_flops_saturate() {
+        assert_eq!(operation(32, 64, 3, 1).flops(10), 2 * 10 * 32 * 64);
+        assert_eq!(operation(u32::MAX, u32::MAX, 3, 1).flops(usize::MAX), u64::MAX);
+        assert_eq!(operation(8, 8, 3, 0).flops(1), 128);
+    }
+
+    #[test]
+    fn geometry_is_the_end_of_an_operations_text() {
+        let op = operation(4, 8, 3, 1);
+        assert_eq!(op.to_string(), "forward float32 4→8 k3");
+        let strided = Operation { stride: [2, 1, 3], groups: 2, ..op }.into_transposed();
+        assert_eq!(strided.to_string(), "forward float32 4→8 k3 s2x1x3 transposed g2");
+        assert_eq!(strided.geometry().to_string(), "k3 s2x1x3 transposed");
     }
 }

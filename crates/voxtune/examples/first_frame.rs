@@ -60,7 +60,11 @@ fn first_frame(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for warning in tuner.warnings() {
         eprintln!("warning: {warning}");
     }
-    let options = FileOptions { cell_size: arguments.voxel_size, crop: arguments.crop };
+    let options = FileOptions {
+        cell_size: arguments.voxel_size,
+        crop: arguments.crop,
+        ..FileOptions::default()
+    };
     let cells = load_file(&arguments.scan, &options)?;
     let (device, note) = Device::open(arguments.device)?;
     if let Some(note) = note {

@@ -65,7 +65,8 @@ impl Epilogue<'static> {
     /// `gamma`, `beta`, `mean`, `variance`: `(c_out)`.
     ///
     /// # Errors
-    /// If they differ in length, or the device cannot hold them.
+    /// If they differ in length, one is not a finite number, a variance or `epsilon` is negative or
+    /// both are 0, or the device cannot hold them.
     pub fn batch_norm(
         device: &Device,
         gamma: &[f32],
@@ -84,15 +85,18 @@ impl Epilogue<'static> {
                 return Err(ConvError::Length { what, expected, found });
             }
         }
+        check_statistics([("gamma", gamma), ("beta", beta), ("mean", mean)], variance, epsilon)?;
         let scale = |channel: usize| {
             f64::from(gamma[channel]) / (f64::from(variance[channel]) + f64::from(epsilon)).sqrt()
         };
         let bias =
             |channel: usize| f64::from(beta[channel]) - f64::from(mean[channel]) * scale(channel);
-        let rounded = |value: &dyn Fn(usize) -> f64| -> Vec<f32> {
-            (0..expected).map(|channel| value(channel) as f32).collect()
+        let folded = |value: &dyn Fn(usize) -> f64| -> Result<Vec<f32>, ConvError> {
+            let rounded = (0..expected).map(|channel| value(channel) as f32);
+            rounded.enumerate().map(|(channel, value)| in_range(channel, value)).collect()
         };
-        Self::new().with_scale(device, &rounded(&scale))?.with_bias(device, &rounded(&bias))
+        let (scale, bias) = (folded(&scale)?, folded(&bias)?);
+        Self::new().with_scale(device, &scale)?.with_bias(device, &bias)
     }
 }
 
@@ -167,6 +171,37 @@ impl<'a> Epilogue<'a> {
             relu: self.relu,
         })
     }
+}
+
+/// Refuses what makes every output of a channel no number.
+fn check_statistics(
+    parameters: [(&'static str, &[f32]); 3],
+    variance: &[f32],
+    epsilon: f32,
+) -> Result<(), ConvError> {
+    if !(epsilon.is_finite() && epsilon >= 0.0) {
+        return Err(ConvError::Epsilon { found: epsilon });
+    }
+    let refuse = |what, expected, values: &[f32], is_wrong: &dyn Fn(f32) -> bool| {
+        let wrong = values.iter().enumerate().find(|(_, value)| is_wrong(**value));
+        wrong.map_or(Ok(()), |(channel, &found)| {
+            Err(ConvError::BatchNorm { what, expected, found, channel })
+        })
+    };
+    for (what, values) in parameters {
+        refuse(what, "a finite number", values, &|value| !value.is_finite())?;
+    }
+    let (what, expected) = ("variance", "a finite number of at least 0");
+    refuse(what, expected, variance, &|value| !(value.is_finite() && value >= 0.0))?;
+    let expected = "more than 0 where epsilon is 0";
+    refuse(what, expected, variance, &|value| value + epsilon <= 0.0)
+}
+
+/// A folded scale or bias.
+fn in_range(channel: usize, found: f32) -> Result<f32, ConvError> {
+    let (what, expected) = ("folded scale or bias", "a number in the range of float32");
+    let refused = ConvError::BatchNorm { what, expected, found, channel };
+    if found.is_finite() { Ok(found) } else { Err(refused) }
 }
 
 /// Numbers of the channels in host memory, if there are any.

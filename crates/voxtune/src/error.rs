@@ -1,7 +1,9 @@
 //! What can go wrong in a call.
 
+use std::borrow::Cow;
+
 use voxtune_cuda::CudaError;
-use voxtune_types::{DType, DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::{Arch, DType, DeviceIdentity, Geometry, Operation, ShapeKey, TooLarge};
 
 /// A call that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,10 @@ pub enum ConvError {
         found: usize,
     },
     /// A tensor of another storage type than the layer.
-    #[error("{what}: expected {expected}, found {found}; convert it with `Tensor::from_f32`")]
+    #[error(
+        "{what}: expected {expected}, found {found}; round it with `Tensor::from_f32(device, \
+         DType::{expected:?}, rows, channels, &tensor.to_f32()?)`, or make the layer of {found}"
+    )]
     DType {
         /// Which operand.
         what: &'static str,
@@ -46,6 +51,67 @@ pub enum ConvError {
         expected: DType,
         /// Storage type of the tensor.
         found: DType,
+    },
+    /// A tensor of more bytes than an allocation can have.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+    /// A tensor that the host has no memory for.
+    #[error(
+        "the host has no memory for {rows} rows of {channels} channels in {dtype}: make the tensor \
+         smaller, or free some"
+    )]
+    NoMemory {
+        /// Storage type.
+        dtype: DType,
+        /// Rows asked for.
+        rows: usize,
+        /// Channels asked for.
+        channels: usize,
+    },
+    /// A layer with more weights than an allocation can have.
+    #[error(
+        "the weights of {operation} are more than memory can hold: found {} in and {} out \
+         channels; look for a count that has wrapped",
+        operation.c_in, operation.c_out
+    )]
+    TooManyWeights {
+        /// The layer.
+        operation: Operation,
+    },
+    /// A statistic or parameter that a batch normalisation cannot have.
+    #[error(
+        "{what} of a batch normalisation: expected {expected}, found {found} for channel {channel}"
+    )]
+    BatchNorm {
+        /// Which of the slices.
+        what: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: f32,
+        /// Of which channel.
+        channel: usize,
+    },
+    /// An epsilon that a batch normalisation cannot have.
+    #[error(
+        "epsilon of a batch normalisation: expected a finite number of at least 0, found {found}"
+    )]
+    Epsilon {
+        /// What it is.
+        found: f32,
+    },
+    /// A kernel map of another kind of layer than the operation.
+    #[error(
+        "the kernel map is one of layers `{map}`, and {operation} needs one of `{}`: take that of \
+         `Voxels::kernel_map` for a submanifold layer, of `Voxels::strided` for a strided one, and \
+         its `transposed` for the layer that undoes that",
+        operation.geometry()
+    )]
+    WrongMap {
+        /// What was to be computed.
+        operation: Operation,
+        /// What the map was built for.
+        map: Geometry,
     },
     /// A layer without channels.
     #[error("a layer needs channels: found {c_in} in, {c_out} out")]
@@ -56,7 +122,7 @@ pub enum ConvError {
         c_out: u32,
     },
     /// No kernel of the device can compute the operation.
-    #[error("{device} has no algorithm for {operation}")]
+    #[error("{device} has no algorithm for {operation}: {}", why_none(device, operation))]
     NoAlgorithm {
         /// Where it was to run.
         device: DeviceIdentity,
@@ -67,7 +133,7 @@ pub enum ConvError {
     #[error(
         "{} is restricted to {names} (by the program, WARPCONVNET_*_ALGO_MODE or the file algo-modes in \
          the user's folder), which {device} has not for {operation}: lift that, or name an algorithm \
-         of this device (`cargo xtask inspect` lists those measured)",
+         of this device (`voxtune inspect` lists those measured)",
         operation.direction
     )]
     Pinned {
@@ -80,8 +146,8 @@ pub enum ConvError {
     },
     /// The policy forbids a guess and no cache answers.
     #[error(
-        "no cache holds {key} for {device}: populate it with `cargo xtask populate`, or choose \
-         `MissPolicy::BestGrade`"
+        "no cache holds {key} for {device}: populate it with `voxtune populate` (from `cargo install \
+         voxtune-cli`), or choose `MissPolicy::BestGrade`"
     )]
     Miss {
         /// Where it was to run.
@@ -145,7 +211,11 @@ impl ConvError {
     /// Whether the device had too little memory.
     #[must_use]
     pub const fn is_out_of_memory(&self) -> bool {
-        matches!(self, Self::Cuda(error) if error.is_out_of_memory())
+        match self {
+            Self::Cuda(error) => error.is_out_of_memory(),
+            Self::TooLarge(_) | Self::NoMemory { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the device cannot be used any more by this process: a kernel went astray, and every
@@ -154,4 +224,29 @@ impl ConvError {
     pub const fn is_device_lost(&self) -> bool {
         matches!(self, Self::Cuda(error) if error.is_context_lost())
     }
+}
+
+/// Why no algorithm of a device computes an operation, and what mends it.
+fn why_none(device: &DeviceIdentity, operation: &Operation) -> Cow<'static, str> {
+    if let Err(why) = device.arch.supported() {
+        return why.to_string().into();
+    }
+    let on_gpu = matches!(device.arch, Arch::Cuda(_));
+    let volume = operation.kernel.volume();
+    let why = match operation {
+        Operation { c_in: 0, .. } | Operation { c_out: 0, .. } => "a layer needs channels",
+        Operation { groups, .. } if *groups != 1 => {
+            "channel groups are not computed; make a layer for each group"
+        }
+        _ if on_gpu && volume > voxtune_cuda::MapBuilder::MAX_VOLUME => {
+            "kernels of a GPU take at most 125 offsets; use extents of at most 5, or the CPU"
+        }
+        _ if on_gpu => {
+            "none of its kernels can be had, or the channels are more than 2^20 or their product \
+             more than 2^30; build with the feature of this architecture, or name a folder in \
+             VOXTUNE_KERNELS"
+        }
+        _ => "use a registry that has one",
+    };
+    why.into()
 }

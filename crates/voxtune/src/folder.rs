@@ -5,21 +5,23 @@ use std::path::PathBuf;
 
 /// Neither the variables nor a home folder say where caches live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no folder for caches: set VOXTUNE_CACHE_DIR, or HOME")]
+#[error("no folder for caches: set VOXTUNE_CACHE_DIR, or HOME to an absolute path")]
 pub struct NoUserFolder;
 
 /// The user's cache folder, for tool and runtime alike: the first of `VOXTUNE_CACHE_DIR`,
 /// `WARPCONVNET_BENCHMARK_CACHE_DIR`, `$XDG_CACHE_HOME/voxtune` and `$HOME/.cache/voxtune`. Empty
-/// variables count as absent.
+/// variables count as absent. So do the latter two where they hold no absolute path, as the text on
+/// `XDG_CACHE_HOME` asks: the folder would be another in each place that a program is started from.
 ///
 /// # Errors
 /// If none of the four is set.
 pub fn user_folder(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NoUserFolder> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
     set("VOXTUNE_CACHE_DIR")
         .or_else(|| set("WARPCONVNET_BENCHMARK_CACHE_DIR"))
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("voxtune")))
-        .or_else(|| Some(set("HOME")?.join(".cache").join("voxtune")))
+        .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("voxtune")))
+        .or_else(|| Some(absolute("HOME")?.join(".cache").join("voxtune")))
         .ok_or(NoUserFolder)
 }
 
@@ -44,5 +46,20 @@ mod tests {
             assert_eq!(found.unwrap(), PathBuf::from(expected));
         }
         assert_eq!(user_folder(|_| Some(OsString::new())), Err(NoUserFolder));
+    }
+
+    #[test]
+    fn f19_a_relative_home_does_not_count() {
+        let found = |vars: &[(&str, &str)]| {
+            user_folder(|name| {
+                vars.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+            })
+        };
+        let relative = [("XDG_CACHE_HOME", "x"), ("HOME", "./h")];
+        assert_eq!(found(&relative), Err(NoUserFolder));
+        let home = [("XDG_CACHE_HOME", "../x"), ("HOME", "/h")];
+        assert_eq!(found(&home), Ok(PathBuf::from("/h/.cache/voxtune")));
+        // What is named for this program alone is taken as it is.
+        assert_eq!(found(&[("VOXTUNE_CACHE_DIR", "v")]), Ok(PathBuf::from("v")));
     }
 }

@@ -1,13 +1,12 @@
 //! A record of the keys that no cache held, for the tuner to measure later.
 //!
-//! A line is what `cargo xtask populate --from-misses` and `--shapes` read, such as
+//! A line is what `voxtune populate --from-misses` and `--shapes` read, such as
 //!
 //! ```text
 //! voxels=126314 channels=32,64 kernel=3x3x3 dtype=float16 direction=forward pairs=914200 grade=near device=…
 //! ```
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -84,7 +83,7 @@ impl MissJournal {
     /// Appends a line, unless the file would grow past the limit. Processes that look at once may
     /// pass it by a line each.
     fn append(&self, line: &str) -> io::Result<bool> {
-        let mut file: File = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        let mut file = voxtune_files::append(&self.path)?;
         if file.metadata()?.len() + line.len() as u64 > self.limit_bytes {
             tracing::warn!(path = %self.path.display(), "the journal of misses is full");
             return Ok(false);
@@ -108,8 +107,8 @@ impl Missed<'_> {
         };
         let grade = self.grade.map_or_else(|| "none".to_owned(), |grade| format!("{grade:?}"));
         let [x, y, z] = operation.kernel.extents();
-        // The name may hold blanks, so it goes last, and no end of line may break the line.
-        let device = self.device.to_string().replace(char::is_control, " ");
+        // The name may hold blanks, so it goes last; as text it has escapes for ends of line.
+        let device = self.device;
         format!(
             "voxels={voxels} channels={},{} kernel={x}x{y}x{z} dtype={} direction={} pairs={pairs} \
              grade={} device={device}\n",
@@ -153,7 +152,7 @@ mod tests {
         let line = |c_in| {
             format!(
                 "voxels=100000 channels={c_in},64 kernel=3x3x3 dtype=float16 direction=forward \
-                 pairs=480000 grade=near device=a GPU (sm_90, 132 SMs)\n"
+                 pairs=480000 grade=near device=a\\nGPU (sm_90, 132 SMs)\n"
             )
         };
         assert_eq!(std::fs::read_to_string(&path).unwrap(), line(32) + &line(48));
@@ -199,6 +198,23 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 200);
         assert!(text.lines().all(|line| line.starts_with("voxels=") && line.ends_with("SMs)")));
+    }
+
+    /// A pipe would wait for its reader, in the middle of a forward pass.
+    #[test]
+    #[cfg(unix)]
+    fn f16_a_journal_that_is_no_file_disturbs_nobody() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        mknodat(CWD, at("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for path in [at("fifo"), at("socket"), folder.path().to_owned(), "/dev/full".into()] {
+            let journal = MissJournal::new(&path);
+            record(&journal, &key(32));
+            assert!(journal.state.lock().unwrap().closed, "{}", path.display());
+        }
     }
 
     #[test]

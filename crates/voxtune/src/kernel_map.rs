@@ -1,7 +1,11 @@
 //! Which input rows meet which output rows, on a device.
 
+use std::fmt;
+
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_types::{Direction, KernelSize, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Direction, Geometry, Operation, ShapeKey, VoxelBucket};
+
+use crate::ConvError;
 
 /// Row and pair counts of a kernel map: what a key follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +47,14 @@ impl MapCounts {
 }
 
 /// A kernel map where its device can read it. Built by [`crate::Voxels::kernel_map`], and between two
-/// sets of voxels by [`crate::Voxels::strided`] and [`crate::Voxels::map_to`].
-#[derive(Debug)]
+/// sets of voxels by [`crate::Voxels::strided`] and [`crate::Voxels::map_to`]. It knows which
+/// layers it is of: an operation of others over it is refused.
 pub struct KernelMap {
+    geometry: Geometry,
     counts: MapCounts,
     place: Place,
 }
 
-#[derive(Debug)]
 enum Place {
     Host(voxtune_cpu::KernelMap),
     /// Tables and pair lists are made when an algorithm first reads them.
@@ -58,16 +62,18 @@ enum Place {
 }
 
 impl KernelMap {
-    pub(crate) fn from_host(map: voxtune_cpu::KernelMap) -> Self {
+    /// A map that was built for layers of this geometry.
+    pub(crate) fn from_host(geometry: Geometry, map: voxtune_cpu::KernelMap) -> Self {
         let counts = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: map.pairs() };
-        Self { counts, place: Place::Host(map) }
+        Self { geometry, counts, place: Place::Host(map) }
     }
 
-    /// Waits for the map's counts, which every key needs, and so learns of duplicates.
-    pub(crate) fn from_cuda(map: DeviceKernelMap) -> Result<Self, CudaError> {
+    /// A map that was built for layers of this geometry. Waits for its counts, which every key
+    /// needs.
+    pub(crate) fn from_cuda(geometry: Geometry, map: DeviceKernelMap) -> Result<Self, CudaError> {
         let cuda = map.counts()?;
         let counts = MapCounts { n_in: cuda.n_in, n_out: cuda.n_out, pairs: cuda.total_pairs() };
-        Ok(Self { counts, place: Place::Cuda(Box::new(map)) })
+        Ok(Self { geometry, counts, place: Place::Cuda(Box::new(map)) })
     }
 
     /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
@@ -81,7 +87,24 @@ impl KernelMap {
             Place::Host(map) => Place::Host(map.to_transposed()),
             Place::Cuda(map) => Place::Cuda(Box::new(map.transposed()?)),
         };
-        Some(Self { counts: MapCounts { n_in: n_out, n_out: n_in, pairs }, place })
+        let geometry = Geometry { transposed: !self.geometry.transposed, ..self.geometry };
+        let counts = MapCounts { n_in: n_out, n_out: n_in, pairs };
+        Some(Self { geometry, counts, place })
+    }
+
+    /// Where the layers' rows meet that the map was built for.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Refuses an operation of layers that the map is not of: rows would meet whose offsets mean
+    /// something else, and the result would look like one.
+    pub(crate) fn check(&self, operation: &Operation) -> Result<(), ConvError> {
+        if self.geometry == operation.geometry() {
+            return Ok(());
+        }
+        Err(ConvError::WrongMap { operation: *operation, map: self.geometry })
     }
 
     /// The map in host memory; `None` if it is a GPU's.
@@ -101,14 +124,20 @@ impl KernelMap {
         }
     }
 
-    /// Whether the map is one of this kernel size, in device memory.
-    pub(crate) fn is_for(&self, kernel: KernelSize) -> bool {
-        self.cuda().is_some_and(|map| map.kernel() == kernel)
-    }
-
     /// Row and pair counts.
     #[must_use]
     pub const fn counts(&self) -> MapCounts {
         self.counts
+    }
+}
+
+impl fmt::Debug for KernelMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match &self.place {
+            Place::Host(_) => "host",
+            Place::Cuda(_) => "GPU",
+        };
+        let MapCounts { n_in, n_out, pairs } = self.counts;
+        write!(f, "KernelMap({}, {n_in} -> {n_out} rows, {pairs} pairs, {place})", self.geometry)
     }
 }

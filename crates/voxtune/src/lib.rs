@@ -77,8 +77,8 @@ pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;
 pub use voxtune_cuda::{Graph, Noise};
 pub use voxtune_types::{
-    AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, KernelSize, Operation,
-    ShapeKey, Voxel, VoxelBucket,
+    AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, Geometry, KernelSize,
+    Operation, ShapeKey, TooLarge, Voxel, VoxelBucket,
 };
 
 /// The decision files that the build script of the calling package has listed with

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation, Voxel};
 
-use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner};
+use crate::{Algorithm, ConvError, Device, KernelMap, Launch, MapCounts, Tensor, Tuner};
 
 /// What a preparation did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +67,18 @@ impl LayerHint {
 /// An operation with algorithms that it may run.
 type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 
+/// The map of an operation's layer over two neighbouring voxels.
+fn trial_map(device: &Device, operation: &Operation) -> Result<KernelMap, ConvError> {
+    let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
+    let Operation { kernel, stride, transposed, .. } = *operation;
+    if operation.is_submanifold() {
+        return device.build_kernel_map(&cells, kernel);
+    }
+    let outputs = voxtune_cpu::strided_outputs(&cells, kernel, stride)?;
+    let map = device.build_strided_map(&cells, &outputs, kernel, stride)?;
+    Ok(if transposed { map.transposed().unwrap_or(map) } else { map })
+}
+
 /// An operation over two neighbouring voxels, with operands.
 struct Trial<'a> {
     map: &'a KernelMap,
@@ -79,29 +91,27 @@ impl<'a> Trial<'a> {
     fn new(
         device: &Device,
         operation: &Operation,
-        maps: &'a mut BTreeMap<KernelSize, KernelMap>,
+        maps: &'a mut BTreeMap<Geometry, KernelMap>,
     ) -> Result<Self, ConvError> {
-        let map = match maps.entry(operation.kernel) {
+        let map = match maps.entry(operation.geometry()) {
             Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(place) => {
-                let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-                place.insert(device.build_kernel_map(&cells, operation.kernel)?)
-            }
+            Entry::Vacant(place) => place.insert(trial_map(device, operation)?),
         };
         let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
-        let (rows, weight_rows) = (map.counts().n_out, kernel.volume() * c_in as usize);
+        let MapCounts { n_in, n_out, .. } = map.counts();
+        let weight_rows = kernel.volume() * c_in as usize;
         let zeros =
             |dtype, rows, channels: u32| Tensor::zeros(device, dtype, rows, channels as usize);
         let weights = |dtype| zeros(dtype, weight_rows, c_out);
         let (first, second, result) = match direction {
             Direction::Forward => {
-                (zeros(dtype, rows, c_in)?, weights(dtype)?, zeros(dtype, rows, c_out)?)
+                (zeros(dtype, n_in, c_in)?, weights(dtype)?, zeros(dtype, n_out, c_out)?)
             }
             Direction::Dgrad => {
-                (zeros(dtype, rows, c_out)?, weights(dtype)?, zeros(dtype, rows, c_in)?)
+                (zeros(dtype, n_out, c_out)?, weights(dtype)?, zeros(dtype, n_in, c_in)?)
             }
             Direction::Wgrad => {
-                (zeros(dtype, rows, c_in)?, zeros(dtype, rows, c_out)?, weights(DType::Float32)?)
+                (zeros(dtype, n_in, c_in)?, zeros(dtype, n_out, c_out)?, weights(DType::Float32)?)
             }
         };
         Ok(Self { map, first, second, result })
@@ -139,7 +149,7 @@ impl Preparations {
                     && one.tuner.is_same(&layer.tuner)
                     && one.operations().eq(layer.operations())
             };
-            if map.is_for(layer.operation.kernel) && !distinct.iter().any(same) {
+            if map.geometry() == layer.operation.geometry() && !distinct.iter().any(same) {
                 distinct.push(layer);
             }
         }
@@ -198,7 +208,7 @@ impl Device {
         &self,
         operation: &Operation,
         algorithms: &[Arc<dyn Algorithm>],
-        maps: &mut BTreeMap<KernelSize, KernelMap>,
+        maps: &mut BTreeMap<Geometry, KernelMap>,
         prepared: &mut Prepared,
     ) {
         if algorithms.is_empty() {
@@ -251,5 +261,32 @@ impl Device {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::KernelSize;
+
+    use super::*;
+
+    /// What is prepared is run over a map of its own kind: any other is refused.
+    #[test]
+    fn every_kind_of_layer_has_a_trial() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let mut maps = BTreeMap::new();
+        for (extent, stride, transposed) in
+            [(3, 1, false), (3, 2, false), (3, 2, true), (2, 2, false), (5, 3, true), (3, 1, true)]
+        {
+            let kernel = KernelSize::cubic(extent).unwrap();
+            for direction in Direction::ALL {
+                let op = Operation::strided(direction, DType::Float16, 3, 5, kernel, [stride; 3]);
+                let op = Operation { transposed, ..op };
+                let mut trial = Trial::new(&device, &op, &mut maps).unwrap();
+                let algorithm = Arc::clone(device.registry().default_for(&op).unwrap());
+                trial.run(&device, &op, &*algorithm).unwrap();
+            }
+        }
+        assert_eq!(maps.len(), 6);
     }
 }

@@ -1,5 +1,7 @@
 //! Right answers to compare with.
 
+use std::fmt;
+
 use voxtune_cpu::reference as host;
 use voxtune_cuda::DeviceBuffer;
 use voxtune_types::{Direction, Operation};
@@ -7,13 +9,11 @@ use voxtune_types::{Direction, Operation};
 use crate::{ConvError, Device, KernelMap, Tensor};
 
 /// The float64 result of a product, on the device that computed it.
-#[derive(Debug)]
 pub struct Reference {
     operation: Operation,
     place: Place,
 }
 
-#[derive(Debug)]
 enum Place {
     Host(Vec<f64>),
     Cuda(DeviceBuffer),
@@ -32,7 +32,7 @@ impl Reference {
     /// Those of [`crate::Launch`].
     ///
     /// # Errors
-    /// If operands do not fit, or the device fails.
+    /// If operands or map do not fit, or the device fails.
     pub fn compute(
         device: &Device,
         operation: &Operation,
@@ -40,6 +40,7 @@ impl Reference {
         a: &Tensor,
         b: &Tensor,
     ) -> Result<Self, ConvError> {
+        map.check(operation)?;
         let place = match (device.cuda(), map.host()) {
             (Some(backend), _) => {
                 let verifier = backend.verifier(operation.dtype)?;
@@ -146,6 +147,12 @@ fn to_f64(tensor: &Tensor) -> Result<Vec<f64>, ConvError> {
 fn elsewhere(device: &Device) -> ConvError {
     let device = device.identity().clone();
     ConvError::WrongDevice { algorithm: "the reference".to_owned(), device }
+}
+
+impl fmt::Debug for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reference({})", self.operation)
+    }
 }
 
 fn worst_error(found: &[f32], expected: &[f64]) -> f64 {

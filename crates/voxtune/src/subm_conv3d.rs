@@ -1,7 +1,9 @@
 //! The submanifold convolution layer.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use voxtune_cpu::KernelMapError;
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use crate::prepare::{LayerHint, Prepared};
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// A submanifold convolution: outputs are exactly where inputs are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SubmConv3d {
     device: Device,
     tuner: Tuner,
@@ -31,8 +33,9 @@ impl SubmConv3d {
     /// `weights`: `(volume, c_in, c_out)`, offsets in the order of [`KernelSize::offsets`].
     ///
     /// # Errors
-    /// If a channel count is zero, the weights have another length, or an environment variable
-    /// that decides on algorithms is malformed.
+    /// If the layer cannot run: a channel count is zero, an extent of the kernel is even, or no
+    /// algorithm of the device computes it. If the weights have another length, or are more than
+    /// memory holds. If an environment variable that decides on algorithms is malformed.
     pub fn new(
         device: &Device,
         c_in: u32,
@@ -47,7 +50,9 @@ impl SubmConv3d {
     /// [`Self::new`] with a tuner of the caller's.
     ///
     /// # Errors
-    /// If a channel count is zero or the weights have another length.
+    /// If the layer cannot run: a channel count is zero, an extent of the kernel is even, or no
+    /// algorithm of the device computes it. If the weights have another length, or are more than
+    /// memory holds.
     pub fn with_tuner(
         device: &Device,
         tuner: Tuner,
@@ -57,17 +62,8 @@ impl SubmConv3d {
         dtype: DType,
         weights: &[f32],
     ) -> Result<Self, ConvError> {
-        if c_in == 0 || c_out == 0 {
-            return Err(ConvError::NoChannels { c_in, c_out });
-        }
         let operation = Operation::submanifold(Direction::Forward, dtype, c_in, c_out, kernel);
-        if weights.len() != operation.weight_len() {
-            return Err(ConvError::Length {
-                what: "weights",
-                expected: operation.weight_len(),
-                found: weights.len(),
-            });
-        }
+        check_layer(device, &operation, weights.len())?;
         let rows = kernel.volume() * c_in as usize;
         let weights = Arc::new(Tensor::from_f32(device, dtype, rows, c_out as usize, weights)?);
         let hint = device.preparations().enlist(&tuner, operation);
@@ -238,5 +234,32 @@ impl SubmConv3d {
         let resolution = self.resolve_over(direction, map.counts(), voxels)?;
         let launch = Launch { operation: &operation, map: &map, a, b, out, epilogue };
         self.device.registry().run(resolution.algorithm(), &self.device, launch)
+    }
+}
+
+/// Refuses what no call could run, where it can still be mended.
+fn check_layer(device: &Device, operation: &Operation, weights: usize) -> Result<(), ConvError> {
+    let Operation { c_in, c_out, kernel, .. } = *operation;
+    if c_in == 0 || c_out == 0 {
+        return Err(ConvError::NoChannels { c_in, c_out });
+    }
+    if !kernel.is_centred() {
+        return Err(KernelMapError::NotCentred(kernel).into());
+    }
+    let too_many = ConvError::TooManyWeights { operation: *operation };
+    let expected = operation.checked_weight_len().ok_or(too_many)?;
+    if weights != expected {
+        return Err(ConvError::Length { what: "weights", expected, found: weights });
+    }
+    if !device.registry().can_run(operation) {
+        let device = device.identity().clone();
+        return Err(ConvError::NoAlgorithm { device, operation: *operation });
+    }
+    Ok(())
+}
+
+impl fmt::Debug for SubmConv3d {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubmConv3d({}, {})", self.operation, self.device.identity())
     }
 }

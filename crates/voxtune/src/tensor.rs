@@ -1,10 +1,12 @@
 //! Rows of channels on a device.
 
+use std::fmt;
+
 use half::{bf16, f16};
 use rayon::prelude::*;
 use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
 use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut, Matrix, MatrixMut};
-use voxtune_types::DType;
+use voxtune_types::{DType, matrix_len};
 
 use crate::noise::value;
 use crate::{ConvError, Device, Noise};
@@ -13,7 +15,6 @@ use crate::{ConvError, Device, Noise};
 ///
 /// # Shapes
 /// `(rows, channels)`, row-major, without padding. Weights are `(volume · c_in, c_out)`.
-#[derive(Debug)]
 pub struct Tensor {
     rows: usize,
     channels: usize,
@@ -21,7 +22,6 @@ pub struct Tensor {
     storage: Storage,
 }
 
-#[derive(Debug)]
 enum Storage {
     Host(HostBuffer),
     /// The elements at its start; it may be longer than they need.
@@ -40,9 +40,9 @@ impl Tensor {
         channels: usize,
     ) -> Result<Self, ConvError> {
         let storage = match device.cuda() {
-            None => Storage::Host(HostBuffer::zeros(dtype, rows * channels)),
+            None => Storage::Host(host_zeros(dtype, rows, channels)?),
             Some(backend) => {
-                let len_bytes = rows * channels * dtype.bytes();
+                let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
                 Storage::Cuda(DeviceBuffer::zeroed(backend.device(), len_bytes)?)
             }
         };
@@ -55,7 +55,7 @@ impl Tensor {
     /// `values`: `(rows, channels)`.
     ///
     /// # Errors
-    /// If the length is not `rows · channels`, or the device cannot hold it.
+    /// If the length is not `rows · channels`, or nothing can hold it.
     pub fn from_f32(
         device: &Device,
         dtype: DType,
@@ -63,12 +63,9 @@ impl Tensor {
         channels: usize,
         values: &[f32],
     ) -> Result<Self, ConvError> {
-        if values.len() != rows * channels {
-            return Err(ConvError::Length {
-                what: "tensor",
-                expected: rows * channels,
-                found: values.len(),
-            });
+        let expected = matrix_len(dtype, rows, channels)?;
+        if values.len() != expected {
+            return Err(ConvError::Length { what: "tensor", expected, found: values.len() });
         }
         Self::from_fn(device, dtype, rows, channels, |index| values[index])
     }
@@ -85,7 +82,7 @@ impl Tensor {
         channels: usize,
         value: impl Fn(usize) -> f32 + Sync + Send,
     ) -> Result<Self, ConvError> {
-        let mut host = HostBuffer::zeros(dtype, rows * channels);
+        let mut host = host_zeros(dtype, rows, channels)?;
         device.install(|| fill_buffer(&mut host, value));
         let storage = match device.cuda() {
             None => Storage::Host(host),
@@ -137,14 +134,18 @@ impl Tensor {
         (self.rows, self.channels, self.dtype) = (0, 0, dtype);
         match (device.cuda(), &mut self.storage) {
             (Some(backend), Storage::Cuda(buffer)) => {
-                let len_bytes = rows * channels * dtype.bytes();
+                let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
                 if buffer.len_bytes() < len_bytes {
                     // Both at once may be more than there is.
                     *buffer = DeviceBuffer::alloc(backend.device(), 0)?;
                     *buffer = DeviceBuffer::alloc(backend.device(), len_bytes)?;
                 }
             }
-            (None, Storage::Host(buffer)) => *buffer = HostBuffer::zeros(dtype, rows * channels),
+            (None, Storage::Host(buffer)) => {
+                // Both at once may be more than there is.
+                *buffer = HostBuffer::zeros(dtype, 0);
+                *buffer = host_zeros(dtype, rows, channels)?;
+            }
             (Some(_), Storage::Host(_)) | (None, Storage::Cuda(_)) => {
                 return Err(CudaError::NotOnDevice { what: "a tensor" }.into());
             }
@@ -181,7 +182,7 @@ impl Tensor {
     /// # Errors
     /// If the length is not `rows · channels`, or the device fails.
     pub fn write_f32(&mut self, values: &[f32]) -> Result<(), ConvError> {
-        let expected = self.rows * self.channels;
+        let expected = self.len();
         if values.len() != expected {
             return Err(ConvError::Length { what: "tensor", expected, found: values.len() });
         }
@@ -240,7 +241,7 @@ impl Tensor {
     /// # Errors
     /// If the device fails to hand them over.
     pub fn to_f32(&self) -> Result<Vec<f32>, ConvError> {
-        let len = self.rows * self.channels;
+        let len = self.len();
         Ok(match &self.storage {
             Storage::Host(buffer) => buffer.to_f32(),
             Storage::Cuda(buffer) => match self.dtype {
@@ -299,8 +300,13 @@ impl Tensor {
         }
     }
 
+    /// Number of elements. Whoever gave the tensor its shape has found that nothing wraps.
+    const fn len(&self) -> usize {
+        self.rows * self.channels
+    }
+
     const fn len_bytes(&self) -> usize {
-        self.rows * self.channels * self.dtype.bytes()
+        self.len() * self.dtype.bytes()
     }
 
     pub(crate) fn cuda(&self) -> Result<DeviceSlice<'_>, CudaError> {
@@ -327,6 +333,23 @@ impl Tensor {
             Storage::Cuda(buffer) => buffer.part_mut(0..len_bytes).ok_or(absent),
         }
     }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rows, channels, dtype, storage } = self;
+        let place = match storage {
+            Storage::Host(_) => "host",
+            Storage::Cuda(_) => "GPU",
+        };
+        write!(f, "Tensor({rows} x {channels} {dtype}, {place})")
+    }
+}
+
+/// Zeros of a matrix in host memory.
+fn host_zeros(dtype: DType, rows: usize, channels: usize) -> Result<HostBuffer, ConvError> {
+    let len = matrix_len(dtype, rows, channels)?;
+    HostBuffer::try_zeros(dtype, len).map_err(|_| ConvError::NoMemory { dtype, rows, channels })
 }
 
 fn upload(device: &voxtune_cuda::CudaDevice, host: &HostBuffer) -> Result<DeviceBuffer, CudaError> {

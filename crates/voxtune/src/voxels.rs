@@ -1,20 +1,21 @@
 //! Occupied cells and their kernel maps.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use voxtune_cpu::KernelMapError;
 use voxtune_types::{KernelSize, Voxel};
 
 use crate::{ConvError, Device, KernelMap};
 
 /// The occupied cells of a sparse tensor on a device. Layers of one kernel size share one kernel
 /// map, which is built at the first use. Cloning shares everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Voxels {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     device: Device,
     cells: Vec<Voxel>,
@@ -23,13 +24,19 @@ struct Inner {
 
 impl Voxels {
     /// Takes the cells of one or several samples. Row `i` of every tensor over them belongs to
-    /// `cells[i]`. Cells must be distinct; a duplicate is reported by the first kernel map.
+    /// `cells[i]`. Any batch numbers and coordinates will do.
     ///
     /// # Errors
-    /// If the device cannot hold them.
+    /// If two cells are equal, or there are too many for a kernel map.
     pub fn new(device: &Device, cells: Vec<Voxel>) -> Result<Self, ConvError> {
+        device.install(|| voxtune_cpu::check_distinct(&cells))?;
+        Ok(Self::of_distinct(device, cells))
+    }
+
+    /// Takes cells that are known to be distinct.
+    fn of_distinct(device: &Device, cells: Vec<Voxel>) -> Self {
         let maps = Mutex::new(BTreeMap::new());
-        Ok(Self { inner: Arc::new(Inner { device: device.clone(), cells, maps }) })
+        Self { inner: Arc::new(Inner { device: device.clone(), cells, maps }) }
     }
 
     /// Number of cells.
@@ -60,8 +67,11 @@ impl Voxels {
     /// that the layers which are alive on the device will read of it.
     ///
     /// # Errors
-    /// If two cells are equal, or the kernel is not centred.
+    /// If the kernel is not centred, or the device cannot hold the map.
     pub fn kernel_map(&self, kernel: KernelSize) -> Result<Arc<KernelMap>, ConvError> {
+        if !kernel.is_centred() {
+            return Err(KernelMapError::NotCentred(kernel).into());
+        }
         let slot = {
             let mut maps = self.inner.maps.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(maps.entry(kernel).or_default())
@@ -82,7 +92,7 @@ impl Voxels {
     /// The outputs are found on the host.
     ///
     /// # Errors
-    /// If two cells are equal, a stride is zero, or the device cannot hold the map.
+    /// If a stride is zero, or the device cannot hold the map.
     pub fn strided(
         &self,
         kernel: KernelSize,
@@ -90,7 +100,7 @@ impl Voxels {
     ) -> Result<(Self, KernelMap), ConvError> {
         let Inner { device, cells, .. } = &*self.inner;
         let outputs = device.install(|| voxtune_cpu::strided_outputs(cells, kernel, stride))?;
-        let outputs = Self::new(device, outputs)?;
+        let outputs = Self::of_distinct(device, outputs);
         let map = self.map_to(&outputs, kernel, stride)?;
         Ok((outputs, map))
     }
@@ -100,7 +110,7 @@ impl Voxels {
     /// do, with a stride of 1 also finer or other ones than a layer would make.
     ///
     /// # Errors
-    /// If two cells of a side are equal, a stride is zero, or the device cannot hold the map.
+    /// If a stride is zero, or the device cannot hold the map.
     pub fn map_to(
         &self,
         outputs: &Self,
@@ -108,5 +118,12 @@ impl Voxels {
         stride: [u8; 3],
     ) -> Result<KernelMap, ConvError> {
         self.inner.device.build_strided_map(&self.inner.cells, outputs.cells(), kernel, stride)
+    }
+}
+
+impl fmt::Debug for Voxels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.inner.device.identity();
+        write!(f, "Voxels({} cells, {device})", self.len())
     }
 }

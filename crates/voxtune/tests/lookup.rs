@@ -1,9 +1,11 @@
-//! Looking an algorithm up allocates nothing, the first time included.
+//! Looking an algorithm up allocates nothing, the first time included, nor does comparing a launch's map
+//! with its operation.
 
 use std::hint::black_box;
 
 use voxtune::{
-    DType, Device, DeviceIdentity, Direction, GradeKind, KernelSize, Operation, ShapeKey, Tuner,
+    DType, Device, DeviceIdentity, Direction, GradeKind, KernelSize, Launch, Operation, ShapeKey,
+    Tensor, Tuner, Voxel, Voxels,
 };
 use voxtune_cache::{Decision, Decisions};
 
@@ -54,4 +56,30 @@ fn no_grade_allocates() {
         assert_eq!(found.unwrap().grade().kind(), grade);
         assert_eq!(allocations.count_total, 0, "{grade}");
     }
+}
+
+#[test]
+fn a_refused_launch_allocates_nothing() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)]).unwrap();
+    let kernel = KernelSize::submanifold(3).unwrap();
+    let (_, map) = voxels.strided(kernel, [2; 3]).unwrap();
+    let operation = Operation::submanifold(Direction::Forward, DType::Float32, 2, 2, kernel);
+    let tensor = |rows| Tensor::zeros(&device, DType::Float32, rows, 2).unwrap();
+    let (a, b, mut out) = (tensor(1), tensor(54), tensor(map.counts().n_out));
+    let algorithm = device.registry().default_for(&operation).unwrap();
+    let mut result = Ok(());
+    let allocations = allocation_counter::measure(|| {
+        let launch = Launch {
+            operation: &operation,
+            map: &map,
+            a: &a,
+            b: &b,
+            out: &mut out,
+            epilogue: None,
+        };
+        result = device.registry().run(&**algorithm, &device, launch);
+    });
+    assert!(result.is_err());
+    assert_eq!(allocations.count_total, 0);
 }

@@ -196,17 +196,28 @@ fn one_quarantined_workload_is_enough_to_be_out() {
 fn workloads_count_alike_and_all_of_them() {
     let uniform = entry_on("uniform", &device(), operation(32, 64), 100_000, 900_000);
     let surface = entry_on("surface", &device(), operation(32, 64), 100_000, 900_000);
-    // `b` is 2 times slower on one and 3 times faster on the other; `c` ran on one only.
-    let evidence = evidence_of([
-        (uniform.clone(), measured("a", 1_000)),
-        (uniform.clone(), measured("b", 2_000)),
-        (uniform.clone(), measured("c", 10)),
-        (surface.clone(), measured("a", 90_000)),
-        (surface, measured("b", 30_000)),
-    ]);
-    let decision = decide(&evidence).get(&device(), &uniform.key).unwrap();
-    assert_eq!(decision.winner, algo("b"));
-    assert_eq!(decision.runner_up, Some(algo("a")));
+    // `b` is 2 times slower on one and 3 times faster on the other.
+    let both = [
+        (uniform.clone(), measured("a", 1_000_000)),
+        (uniform.clone(), measured("b", 2_000_000)),
+        (surface.clone(), measured("a", 90_000_000)),
+        (surface.clone(), measured("b", 30_000_000)),
+    ];
+    let decided = |more: &[(EntryKey, Record)]| {
+        let evidence = evidence_of(both.iter().chain(more).cloned());
+        let Decision { winner, runner_up, .. } =
+            decide(&evidence).get(&device(), &uniform.key).unwrap();
+        [winner.to_string(), runner_up.unwrap().to_string()]
+    };
+    assert_eq!(decided(&[]), ["b", "a"]);
+    // Whoever ran on one only is compared on that one: neither promoted nor put last for it.
+    let slow = (uniform.clone(), measured("c", 2_500_000));
+    assert_eq!(decided(&[slow]), ["b", "a"]);
+    let fast = (uniform.clone(), measured("c", 500_000));
+    assert_eq!(decided(&[fast])[0], "c");
+    // A workload of a single one compares nobody.
+    let alone = entry_on("scan", &device(), operation(32, 64), 100_000, 900_000);
+    assert_eq!(decided(&[(alone, measured("a", 1))]), ["b", "a"]);
 }
 
 fn on(cloud: &str, cold: bool, record: Record) -> (EntryKey, Record) {

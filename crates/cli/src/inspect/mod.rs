@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use voxtune_cache::CacheDir;
 
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, is_file};
 use crate::output;
 use crate::selection::Selection;
 use view::View;
@@ -61,9 +61,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
         }
     }
     if arguments.json {
-        let json = serde_json::to_string_pretty(&views)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&views)?;
     } else {
         output::results(&text::render(&views));
     }
@@ -73,14 +71,8 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
 /// What a file, or each architecture of a folder, holds. A file that cannot be read spoils nothing
 /// but itself.
 fn open(path: &Path) -> Result<Vec<Result<View, String>>, Failure> {
-    if path.is_file() {
+    if is_file(path)? {
         return Ok(vec![View::of_file(path)]);
-    }
-    if !path.exists() {
-        return Err(Failure::failed(format!(
-            "{}: no such file or folder: `cargo xtask populate` writes one",
-            path.display()
-        )));
     }
     let cache = CacheDir::new(path);
     let archs = cache.archs().map_err(Failure::failed)?;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use voxtune_cache::{Outcome, Record};
+use voxtune_types::printable;
 
 use super::view::{CandidateView, KeyView, View, WorkloadView};
 use crate::duration::fine;
@@ -23,7 +24,7 @@ pub(super) fn render(views: &[View]) -> String {
 fn render_view(text: &mut String, view: &View) -> std::fmt::Result {
     let entries: usize = view.keys.iter().map(|key| key.workloads.len()).sum();
     let keys = view.keys.len();
-    writeln!(text, "{}", view.path)?;
+    writeln!(text, "{}", printable(&view.path))?;
     let quarantined = match view.quarantined.len() {
         0 => String::new(),
         count => format!(", {count} quarantined"),
@@ -56,7 +57,9 @@ fn render_workload(text: &mut String, view: &WorkloadView, winner: &str) -> std:
     writeln!(
         text,
         "      │    {} of {} voxels, {pairs_per_row:.2} pairs a row, batch {}, {regime}",
-        workload.cloud, workload.rows_out, workload.batch
+        printable(&workload.cloud),
+        workload.rows_out,
+        workload.batch
     )?;
     for CandidateView { record, sources } in &view.candidates {
         let mark = if record.algo.as_str() == winner { '*' } else { ' ' };
@@ -66,7 +69,10 @@ fn render_workload(text: &mut String, view: &WorkloadView, winner: &str) -> std:
 }
 
 fn origin(sources: &[String]) -> String {
-    if sources.is_empty() { String::new() } else { format!("  from {}", sources.join(", ")) }
+    if sources.is_empty() {
+        return String::new();
+    }
+    format!("  from {}", printable(&sources.join(", ")))
 }
 
 fn candidate(record: &Record) -> String {
@@ -88,7 +94,7 @@ fn candidate(record: &Record) -> String {
             )
         }
         Outcome::Quarantined { reason, detail } => {
-            format!("quarantined ({reason}): {}{default}: {detail}", record.algo)
+            format!("quarantined ({reason}): {}{default}: {}", record.algo, printable(detail))
         }
     }
 }

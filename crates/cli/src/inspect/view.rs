@@ -8,7 +8,7 @@ use voxtune_cache::{
     CacheDir, CacheError, Decision, Decisions, EntryKey, Evidence, FileKind, FileName, KernelHash,
     Outcome, Provenance, Reason, Record, decide, decode_decisions, decode_evidence,
 };
-use voxtune_types::{Arch, DeviceIdentity, ShapeKey};
+use voxtune_types::{Arch, DeviceIdentity, ShapeKey, printable_path};
 
 use crate::selection::Selection;
 
@@ -84,13 +84,13 @@ impl CandidateView {
 impl View {
     /// What a decision or evidence file holds.
     pub(super) fn of_file(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| format!("failed to read {}: {error}", path.display()))?;
+        let bytes = voxtune_files::read(path)
+            .map_err(|error| format!("failed to read {}: {error}", printable_path(path)))?;
         let text = |error: CacheError| error.to_string();
         let Some(name) = FileName::of(path) else {
             return Err(format!(
                 "{}: not the name of a cache: expected ARCH.msgpack or ARCH.evidence.msgpack",
-                path.display()
+                printable_path(path)
             ));
         };
         let (decisions, evidence) = match name.kind {
@@ -103,7 +103,7 @@ impl View {
             }
             FileKind::Provenance => {
                 let why = "it says where records came from: name the evidence beside it";
-                return Err(format!("{}: {why}", path.display()));
+                return Err(format!("{}: {why}", printable_path(path)));
             }
         };
         // A file alone is shown as it is, without its neighbours.
@@ -116,15 +116,19 @@ impl View {
     pub(super) fn of_arch(cache: &CacheDir, arch: Arch) -> Vec<Result<Self, String>> {
         let mut views = Vec::new();
         let mut readable = |error: CacheError| views.push(Err(error.to_string()));
-        let decisions = cache.read_decisions(arch).unwrap_or_else(|error| {
+        let (decisions, evidence, provenance) = cache.read_together(arch, |cache| {
+            let (decisions, evidence) = (cache.read_decisions(arch), cache.read_evidence(arch));
+            (decisions, evidence, cache.read_provenance(arch))
+        });
+        let decisions = decisions.unwrap_or_else(|error| {
             readable(error);
             None
         });
-        let evidence = cache.read_evidence(arch).unwrap_or_else(|error| {
+        let evidence = evidence.unwrap_or_else(|error| {
             readable(error);
             None
         });
-        let provenance = cache.read_provenance(arch).unwrap_or_else(|error| {
+        let provenance = provenance.unwrap_or_else(|error| {
             readable(error);
             Provenance::new()
         });

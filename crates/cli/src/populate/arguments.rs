@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
-use voxtune_pointcloud::{Crop, FileOptions, MAX_VOXELS, Source};
-use voxtune_tune::audit::coverage::preset_clouds;
-use voxtune_tune::partition::PartitionChoice;
+use voxtune_analyze::audit::coverage::preset_clouds;
+use voxtune_pointcloud::{Columns, Crop, FileOptions, MAX_VOXELS, Source};
+use voxtune_tune::plan::partition::PartitionChoice;
+use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::race::Policy;
-use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
 use voxtune_types::grid::{ChannelPair, GridOverrides};
 use voxtune_types::mode::AlgoModes;
@@ -17,6 +17,7 @@ use voxtune_types::{AlgoMode, Direction, Preset};
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
 use crate::numbers::positive;
+use crate::texts::source;
 
 /// The flags that make up a grid.
 const GRID: [&str; 5] = ["preset", "num_voxels", "channels", "kernel_sizes", "dtypes"];
@@ -93,7 +94,7 @@ pub struct PopulateArguments {
     gpus: Option<Gpus>,
     /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
     /// voxel counts take the place of the grid's [default: uniform and surface; quick: uniform]
-    #[arg(long, value_name = "CLOUD", num_args = 1..)]
+    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = source())]
     clouds: Option<Vec<Source>>,
     /// Edge of a voxel for scan files, in their unit
     #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size, allow_negative_numbers = true)]
@@ -101,6 +102,10 @@ pub struct PopulateArguments {
     /// Part of scan files to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
+    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin files
+    /// 5 as in nuScenes]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    columns: Option<Columns>,
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
     /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many as
     /// a near tie takes, and twelve rounds in which a stored winner defends its place [default: 6 on
@@ -212,7 +217,11 @@ impl PopulateArguments {
             grid: self.preset.grid().with(overrides),
             clouds: clouds
                 .unwrap_or_else(|| generators.iter().copied().map(Source::Generated).collect()),
-            file_options: FileOptions { cell_size: self.voxel_size, crop: self.crop },
+            file_options: FileOptions {
+                cell_size: self.voxel_size,
+                crop: self.crop,
+                columns: self.columns,
+            },
             batch_size: self.batch_size,
             seed: self.seed,
             directions: self.directions(),

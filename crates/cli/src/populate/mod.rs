@@ -7,26 +7,28 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use voxtune::DeviceError;
+use voxtune_analyze::samples::SamplesWriter;
 use voxtune_cache::CacheDir;
-use voxtune_tune::estimate::{configuration_bytes, human_bytes};
-use voxtune_tune::partition::PART_VARIABLES;
-use voxtune_tune::plan::PlannedCloud;
-use voxtune_tune::samples::SamplesWriter;
-use voxtune_tune::shapes::{Shape, Shapes};
-use voxtune_tune::worker::WorkerError;
+use voxtune_tune::inputs::bytes::human_bytes;
+use voxtune_tune::inputs::planned_cloud::PlannedCloud;
+use voxtune_tune::measure::estimate::configuration_bytes;
+use voxtune_tune::plan::partition::PART_VARIABLES;
+use voxtune_tune::plan::shape_file::{Shape, Shapes};
+use voxtune_tune::worker::failure::WorkerError;
 use voxtune_tune::{Crew, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
 use voxtune_types::grid::Configuration;
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{Density, Direction};
+use voxtune_types::{Density, Direction, printable, printable_path};
 
 pub(crate) use arguments::PopulateArguments;
 
 use crate::algo_modes::{algo_modes, alternatives, variable};
 use crate::exit::{Exit, Failure};
+use crate::interrupt;
 use crate::output;
 use crate::regime::regime;
 use progress::Progress;
@@ -43,6 +45,9 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         Some(shapes) => plan_shapes(&shapes, &mut request)?,
         None => Plan::new(&request).map_err(Failure::usage)?,
     };
+    for warning in plan.warnings() {
+        output::complain("warning", warning);
+    }
     for merged in &plan.merged {
         let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
         output::status("Merged", format_args!("{text}, which share a bucket"));
@@ -73,12 +78,12 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     request.regime = regime(arguments.is_warm(), arch.is_cuda());
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
-    watch_for_ctrl_c(&interrupt)?;
+    interrupt::watch(&interrupt)?;
     match crew.size() {
         1 => output::status("Device", identity),
         count => output::status("Devices", format_args!("{count} × {identity}")),
     }
-    output::status("Cache", cache.decisions_path(arch).display());
+    output::status("Cache", printable_path(&cache.decisions_path(arch)));
     let populate = Populate {
         plan: &plan,
         request: &request,
@@ -101,7 +106,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     }
     let decisions = cache.decisions_path(arch);
     if decisions.exists() {
-        output::result(format_args!("cache {}", decisions.display()));
+        output::result(format_args!("cache {}", printable_path(&decisions)));
     } else {
         output::status("Note", "nothing was decided, so that there is no cache");
     }
@@ -172,7 +177,7 @@ fn last_line(summary: &Summary) -> String {
 
 fn dry_run(arguments: &PopulateArguments, plan: &Plan, directions: &[Direction]) -> Exit {
     for planned in &plan.configurations {
-        let clouds: Vec<&str> = planned.clouds.iter().map(|cloud| cloud.label()).collect();
+        let clouds: Vec<_> = planned.clouds.iter().map(|cloud| printable(cloud.label())).collect();
         output::result(format_args!("{}  {}", planned.configuration, clouds.join(", ")));
     }
     if arguments.skips_evidence() {
@@ -242,21 +247,4 @@ fn open_device(arguments: &PopulateArguments) -> Result<Executor, Failure> {
         output::status("Note", why);
     }
     Ok(executor)
-}
-
-/// The first Ctrl-C ends the run, and a worker with it, or else after the sample at hand; the second
-/// ends the process.
-fn watch_for_ctrl_c(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let flag = Arc::clone(interrupt);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            #[expect(
-                clippy::exit,
-                reason = "a second Ctrl-C is asked for in order to end at once"
-            )]
-            std::process::exit(130);
-        }
-        output::status("Stopping", "and keeping what is measured; again to end at once");
-    })
-    .map_err(|error| Failure::failed(format!("failed to listen for Ctrl-C: {error}")))
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use voxtune_tune::estimate::human_bytes;
+use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::{Event, Observer, Outcome};
+use voxtune_types::{printable, printable_path};
 
 use super::table;
 use crate::duration::coarse;
@@ -123,11 +124,7 @@ impl Observer for Progress {
                 self.bar.set_message(format!("compiling for {kernels} candidates"));
             }
             Event::SetAside(file) => {
-                let (from, to) = (file.from.display(), file.to.display());
-                self.status(
-                    "Warning",
-                    &format!("{from} is corrupt ({}): kept as {to}", file.reason),
-                );
+                self.status("Warning", &output::set_aside_line(file));
             }
             Event::CandidateLost { algo, operation, reason, detail } => {
                 let place = operation.map_or_else(|| "the trial".to_owned(), ToString::to_string);
@@ -138,11 +135,11 @@ impl Observer for Progress {
             }
             Event::SavingWaits { lock, unsaved } => {
                 let waiting = format!("configurations that wait to be saved: {unsaved}");
-                let lock = lock.display();
+                let lock = printable_path(lock);
                 self.status("Warning", &format!("another process has locked {lock}; {waiting}"));
             }
             Event::EntryStarted { operation, cloud } => {
-                self.bar.set_message(format!("{operation} on {cloud}"));
+                self.bar.set_message(format!("{operation} on {}", printable(cloud)));
             }
             Event::ConfigurationEnded { configuration, outcome, reports, remaining, .. } => {
                 let rows: Vec<String> =

@@ -1,6 +1,6 @@
 //! Raw samples of a run, saved beside its results.
 
-use voxtune_tune::samples::{RaceSamples, SamplesError, SamplesWriter};
+use voxtune_analyze::samples::{RaceSamples, SamplesError, SamplesWriter};
 use voxtune_tune::{Event, Observer};
 
 use super::progress::Progress;

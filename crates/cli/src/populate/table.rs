@@ -1,8 +1,9 @@
 //! The result table: a line for each direction and cloud of a configuration.
 
-use voxtune_tune::commit::Committed;
-use voxtune_tune::report::EntryReport;
+use voxtune_tune::evidence::commit::Committed;
+use voxtune_tune::run::event::EntryReport;
 use voxtune_types::grid::Configuration;
+use voxtune_types::printable;
 
 use crate::duration::fine;
 
@@ -39,7 +40,7 @@ pub(super) fn row(configuration: &Configuration, report: &EntryReport) -> String
         configuration.channels,
         configuration.kernel,
         configuration.dtype,
-        entry.workload.cloud,
+        printable(&entry.workload.cloud),
         entry.key.operation.direction,
         time,
         ratio,

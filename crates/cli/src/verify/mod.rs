@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use voxtune::Arch;
-use voxtune_cache::{CacheDir, FileName};
-use voxtune_cuda::Toolchain;
-use voxtune_tune::audit::{
+use voxtune_analyze::audit::{
     ArchAudit, BuiltCode, Coverage, Finding, Severity, audit_arch, audit_names, coverage,
 };
-use voxtune_tune::pack::{self, Target};
-use voxtune_types::Preset;
+use voxtune_analyze::pack::{self, Target};
+use voxtune_cache::{CacheDir, FileName};
+use voxtune_cuda::Toolchain;
+use voxtune_types::{Preset, printable_path};
 
 use crate::exit::{Exit, Failure};
-use crate::folder::FolderArguments;
+use crate::folder::{FolderArguments, is_file};
 use crate::kernel_folders::KernelFolders;
 use crate::output;
 
@@ -100,9 +100,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Exit, Failure> {
     }
     report.totals = Totals::of(&report);
     if arguments.json {
-        let json = serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::failed(format!("failed to write JSON: {error}")))?;
-        output::result(json);
+        output::json(&report)?;
     } else {
         output::results(&text::render(&report));
     }
@@ -113,9 +111,10 @@ type Place = (PathBuf, Arch);
 
 /// The architectures that a path stands for, and what in it is no cache.
 fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
-    let failed =
-        |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
-    if path.is_dir() {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::failed(format!("{}: {error}", printable_path(path)))
+    };
+    if !is_file(path)? {
         let mut strange = audit_names(path).map_err(|error| failed(&error))?;
         strange.extend(Target::ALL.into_iter().filter_map(|target| pack::check(path, target)));
         let archs = CacheDir::new(path).archs().map_err(Failure::failed)?;
@@ -123,9 +122,6 @@ fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
             return Err(failed(&"no caches here: name a folder that populate has written"));
         }
         return Ok((archs.into_iter().map(|arch| (path.to_owned(), arch)).collect(), strange));
-    }
-    if !path.exists() {
-        return Err(failed(&"no such file or folder: `cargo xtask populate` writes one"));
     }
     let Some(name) = FileName::of(path) else {
         return Err(failed(

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use voxtune::AlgoId;
-use voxtune_tune::audit::{ArchAudit, Coverage, Finding, Remedy};
+use voxtune_analyze::audit::{ArchAudit, Coverage, Finding, Remedy};
+use voxtune_types::printable;
 
 use super::{Report, Totals};
+use crate::program;
 
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
@@ -34,7 +36,8 @@ fn write_report(text: &mut String, report: &Report) -> std::fmt::Result {
 }
 
 fn write_audit(text: &mut String, audit: &ArchAudit, kernels: &str) -> std::fmt::Result {
-    let ArchAudit { folder, arch, decision_count, entry_count, timing_count, .. } = audit;
+    let ArchAudit { arch, decision_count, entry_count, timing_count, .. } = audit;
+    let (folder, kernels) = (printable(&audit.folder), printable(kernels));
     writeln!(
         text,
         "{folder}: {arch}: {decision_count} decisions, {entry_count} entries, {timing_count} timings"
@@ -74,13 +77,15 @@ fn write_audit(text: &mut String, audit: &ArchAudit, kernels: &str) -> std::fmt:
                 "measures what is stale of its grid again",
             ),
         };
-        writeln!(text, "{:>10}  `cargo xtask {command}` {effect}", "mend")?;
+        writeln!(text, "{:>10}  {} {effect}", "mend", program::command(&command))?;
     }
     Ok(())
 }
 
 fn write_finding(text: &mut String, finding: &Finding) -> std::fmt::Result {
-    writeln!(text, "{:>10}  {finding}", finding.severity())
+    // Files name clouds and devices as they like, and a finding is one line.
+    let line = finding.to_string();
+    writeln!(text, "{:>10}  {}", finding.severity(), printable(&line))
 }
 
 fn stale_losers(audit: &ArchAudit) -> BTreeMap<&AlgoId, usize> {

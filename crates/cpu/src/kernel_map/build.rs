@@ -66,20 +66,20 @@ fn reach(kernel: KernelSize) -> [i32; 3] {
 
 /// Which of a map's clouds is meant.
 #[derive(Clone, Copy, Debug)]
-enum Side {
+pub(super) enum Side {
     Input,
     Output,
 }
 
 /// Keys in ascending order.
-struct Sorted<K> {
+pub(super) struct Sorted<K> {
     keys: Vec<K>,
     /// The row of each key; `None` if the rows are already in order.
     rows: Option<Vec<u32>>,
 }
 
 impl<K: CellKey> Sorted<K> {
-    fn new(keys: Vec<K>, sort: impl FnOnce(&[K]) -> (Vec<K>, Vec<u32>)) -> Self {
+    pub(super) fn new(keys: Vec<K>, sort: impl FnOnce(&[K]) -> (Vec<K>, Vec<u32>)) -> Self {
         if keys.par_windows(2).all(|pair| pair[0] < pair[1]) {
             return Self { keys, rows: None };
         }
@@ -91,7 +91,11 @@ impl<K: CellKey> Sorted<K> {
         self.rows.as_ref().map_or(position as u32, |rows| rows[position])
     }
 
-    fn check_distinct(&self, voxels: &[Voxel], side: Side) -> Result<(), KernelMapError> {
+    pub(super) fn check_distinct(
+        &self,
+        voxels: &[Voxel],
+        side: Side,
+    ) -> Result<(), KernelMapError> {
         if self.rows.is_none() {
             return Ok(());
         }
@@ -113,7 +117,7 @@ impl<K: CellKey> Sorted<K> {
 }
 
 /// Sorts keys of so many bits. Where key and row share 64 bits, single words are sorted.
-fn sort_linear(keys: &[u64], key_bits: u32) -> (Vec<u64>, Vec<u32>) {
+pub(super) fn sort_linear(keys: &[u64], key_bits: u32) -> (Vec<u64>, Vec<u32>) {
     let row_bits = usize::BITS - keys.len().leading_zeros();
     if key_bits + row_bits > u64::BITS {
         return sort_keyed(keys);
@@ -125,7 +129,7 @@ fn sort_linear(keys: &[u64], key_bits: u32) -> (Vec<u64>, Vec<u32>) {
     words.par_iter().map(|word| (word >> row_bits, (word & row_mask) as u32)).unzip()
 }
 
-fn sort_keyed<K: CellKey>(keys: &[K]) -> (Vec<K>, Vec<u32>) {
+pub(super) fn sort_keyed<K: CellKey>(keys: &[K]) -> (Vec<K>, Vec<u32>) {
     let mut keyed: Vec<(K, u32)> =
         keys.par_iter().enumerate().map(|(row, &key)| (key, row as u32)).collect();
     keyed.par_sort_unstable();

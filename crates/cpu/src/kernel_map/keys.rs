@@ -33,9 +33,13 @@ pub(super) struct LinearGrid {
     extent_x: u64,
     extent_y: u64,
     extent_z: u64,
+    cells: u64,
     /// Bits that the largest key takes.
     pub(super) bits: u32,
 }
+
+/// No margin: for cells that nobody shifts.
+pub(super) const NO_REACH: [i32; 3] = [0; 3];
 
 impl LinearGrid {
     /// The box around these cells; `None` if its cells outnumber 64-bit integers.
@@ -49,7 +53,12 @@ impl LinearGrid {
         let cells =
             extent_batch.checked_mul(extent_x)?.checked_mul(extent_y)?.checked_mul(extent_z)?;
         let bits = u64::BITS - (cells - 1).leading_zeros();
-        Some(Self { low, reach, extent_x, extent_y, extent_z, bits })
+        Some(Self { low, reach, extent_x, extent_y, extent_z, cells, bits })
+    }
+
+    /// Cells of the box with its margin.
+    pub(super) const fn cells(&self) -> u64 {
+        self.cells
     }
 
     fn key(&self, cell: WideKey) -> u64 {

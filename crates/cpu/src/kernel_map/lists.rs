@@ -1,5 +1,6 @@
 //! Storage of pair lists, with an index from output rows to pairs.
 
+use std::fmt;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -10,7 +11,6 @@ use super::Pair;
 pub(crate) const SEGMENT_ROWS: usize = 64;
 
 /// Pair lists one behind the other.
-#[derive(Debug)]
 pub(super) struct PairLists {
     pairs: Vec<Pair>,
     /// Where each list begins, and where the last one ends.
@@ -19,6 +19,12 @@ pub(super) struct PairLists {
     /// beginning, and the list's length.
     segments: Vec<u32>,
     segments_per_list: usize,
+}
+
+impl fmt::Debug for PairLists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pairs in {} lists", self.pairs(), self.volume())
+    }
 }
 
 impl PairLists {

@@ -1,6 +1,7 @@
 //! Which input rows meet which output rows, for each offset of a kernel.
 
 mod build;
+mod distinct;
 mod keys;
 mod lists;
 mod outputs;
@@ -11,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use rayon::prelude::*;
 use voxtune_types::{KernelSize, Voxel};
 
+pub use distinct::check_distinct;
 use lists::PairLists;
 pub use outputs::{downsampled, strided_outputs};
 
@@ -72,7 +74,10 @@ pub enum KernelMapError {
         rows: usize,
     },
     /// Submanifold kernels are centred.
-    #[error("kernel size {0} has no centre: a submanifold convolution needs odd extents")]
+    #[error(
+        "kernel size {0} has no centre: a submanifold convolution needs odd extents, such as 1, 3 \
+         or 5; even ones are those of strided layers"
+    )]
     NotCentred(KernelSize),
     /// A pair points past the rows.
     #[error(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
+use super::countable::is_countable;
 use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{channels, copies, copy_elements};
@@ -66,6 +67,10 @@ impl ImplicitGemm {
     }
 
     fn default_for(op: &Operation) -> Self {
+        // No geometry suits what no algorithm computes.
+        if !is_countable(op) {
+            return Self::FALLBACK;
+        }
         Self::ALL
             .into_iter()
             .find(|tile| tile.is_well_filled(op))
@@ -235,7 +240,7 @@ impl KernelFamily for Family {
 
     fn default_variant(&self, op: &Operation) -> Option<usize> {
         let odd = !op.c_in.is_multiple_of(2) || !op.c_out.is_multiple_of(2);
-        if op.dtype != DType::Float32 && !odd {
+        if op.dtype != DType::Float32 && !odd && is_countable(op) {
             return None;
         }
         let default = ImplicitGemm::default_for(op);

@@ -13,6 +13,7 @@
 //!
 //! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
 
+mod countable;
 mod epilogue;
 mod explicit_gemm;
 mod family;
@@ -46,8 +47,9 @@ pub(crate) use tile_gemm::row_map;
 
 use crate::error::Result;
 use crate::instance::Instance;
-use crate::map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder};
+use crate::map::{DeviceKernelMap, MapCounts, RowOrder};
 use crate::model::{Constants, MapSize, Rates, Work};
+use countable::is_countable;
 use family::{KernelFamily, Variant};
 use geometry::shared_bytes_per_block;
 
@@ -87,8 +89,7 @@ impl Algorithm {
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
         // Kernels read row maps and pair lists, whatever layer these are of.
-        let supported = op.groups == 1 && op.kernel.volume() <= MapBuilder::MAX_VOLUME;
-        supported && self.variant.applies(op)
+        op.groups == 1 && is_countable(op) && self.variant.applies(op)
     }
 
     /// Whether it has a chance on this operation at this size, by its share of wasted products and
@@ -114,7 +115,9 @@ impl Algorithm {
     /// instance is cut for all that there is, not for more.
     #[must_use]
     pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
-        self.variant.suits(capability)
+        capability.is_supported()
+            && self.variant.suits(capability)
+            && is_countable(op)
             && self.shared_bytes(op) <= shared_bytes_per_block(capability)
     }
 
@@ -156,17 +159,25 @@ impl Algorithm {
     }
 
     /// Scratch memory that a launch needs. Forward and dgrad without cuBLAS depend on rows alone.
+    /// [`usize::MAX`] of channels that no algorithm computes.
     ///
     /// # Units
     /// Bytes.
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
+        if !is_countable(op) {
+            return usize::MAX;
+        }
         self.variant.workspace_bytes(op, counts)
     }
 
-    /// What a launch asks of a device; `None` for a family whose geometry is not described.
+    /// What a launch asks of a device; `None` for a family whose geometry is not described, and of
+    /// channels that no algorithm computes.
     #[must_use]
     pub fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        if !is_countable(op) {
+            return None;
+        }
         self.variant.work(op, size, rates)
     }
 
@@ -354,14 +365,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn grouped_layers_are_refused() {
-        let kernel = KernelSize::submanifold(3).unwrap();
-        let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
-        let op = Operation { groups: 2, ..op };
-        assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
     }
 
     /// Kernels know neither stride nor which side of a map is which: what a layer of the same

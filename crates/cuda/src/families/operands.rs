@@ -115,7 +115,10 @@ impl Operands<'_> {
         let (element, c_in, c_out) = (op.dtype.bytes(), op.c_in as usize, op.c_out as usize);
         let x = ((n_in, c_in, element), true);
         let g = ((n_out, c_out, element), true);
-        let weights = |element| ((op.kernel.volume() * c_in, c_out, element), false);
+        let weights = |element| {
+            let rows = op.kernel.volume().saturating_mul(c_in);
+            ((rows, c_out, element), false)
+        };
         match op.direction {
             Direction::Forward => [x, weights(element), g],
             Direction::Dgrad => [g, weights(element), x],
@@ -126,7 +129,11 @@ impl Operands<'_> {
     /// Bytes of first, second and result, all dense.
     #[must_use]
     pub fn dense_bytes(op: &Operation, n_in: usize, n_out: usize) -> [usize; 3] {
-        let bytes = |((rows, channels, element), _): (Shape, bool)| rows * channels * element;
+        // What no allocation holds counts as the largest number, which no operand has.
+        let bytes = |((rows, channels, element), _): (Shape, bool)| {
+            let elements = rows.checked_mul(channels).and_then(|it| it.checked_mul(element));
+            elements.filter(|bytes| isize::try_from(*bytes).is_ok()).unwrap_or(usize::MAX)
+        };
         Self::shapes(op, n_in, n_out).map(bytes)
     }
 
@@ -139,7 +146,7 @@ impl Operands<'_> {
             ("the second operand", second, of(self.second)),
             ("the result", result, target),
         ] {
-            if pitch < channels || (!pitched && pitch != channels) {
+            if pitch < channels || pitch > i32::MAX as usize || (!pitched && pitch != channels) {
                 return Err(CudaError::Pitch { what, channels, found: pitch });
             }
             check_length(what, (rows, channels, element), pitch, found)?;
@@ -168,7 +175,22 @@ pub(super) fn check_length(
 
 #[cfg(test)]
 mod tests {
+    use voxtune_types::KernelSize;
+
     use super::*;
+
+    #[test]
+    fn n07_bytes_of_operands_do_not_wrap() {
+        let kernel = KernelSize::cubic(5).unwrap();
+        for direction in Direction::ALL {
+            let op = |c| Operation::submanifold(direction, DType::Float32, c, c, kernel);
+            let absurd = Operands::dense_bytes(&op(u32::MAX), 1 << 30, 1 << 30);
+            assert_eq!(absurd, [usize::MAX; 3]);
+            let [x, w] = [10 * 8 * 4, 125 * 64 * 4];
+            let expected = if direction == Direction::Wgrad { [x, x, w] } else { [x, w, x] };
+            assert_eq!(Operands::dense_bytes(&op(8), 10, 10), expected);
+        }
+    }
 
     #[test]
     fn a_pitch_needs_whole_rows_but_for_the_last() {

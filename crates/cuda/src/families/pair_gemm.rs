@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
+use super::countable::is_countable;
 use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{blocks_per_sm, copies, copy_elements, line_bytes, min_blocks};
@@ -237,7 +238,11 @@ impl KernelFamily for Family {
 
     fn default_variant(&self, op: &Operation) -> Option<usize> {
         let even = op.c_in.is_multiple_of(2) && op.c_out.is_multiple_of(2);
-        if op.dtype == DType::Float32 || !even || op.direction != Direction::Wgrad {
+        if op.dtype == DType::Float32
+            || !even
+            || !is_countable(op)
+            || op.direction != Direction::Wgrad
+        {
             return None;
         }
         let default = PairGemm::default_for(op);

@@ -88,13 +88,7 @@ impl Prepared {
         workspace: &mut Workspace,
     ) -> Result<()> {
         let op = &self.operation;
-        if map.kernel != op.kernel {
-            return Err(CudaError::MapVolume {
-                expected: op.kernel.volume(),
-                found: map.kernel.volume(),
-            });
-        }
-        operands.check(op, map.n_in(), map.n_out())?;
+        self.check(map, operands)?;
         let expected = self.algorithm.workspace_bytes_for(op, map)?;
         let found = workspace.scratch_bytes();
         if found < expected {
@@ -102,5 +96,22 @@ impl Prepared {
         }
         let scheduler = workspace.counters();
         self.bound.launch(Launch { op, map, operands, workspace: workspace.scratch(), scheduler })
+    }
+
+    /// Compares map and operands with the operation, as [`Self::launch`] does: to be asked before
+    /// memory for a launch is made.
+    ///
+    /// # Errors
+    /// [`CudaError::MapVolume`], [`CudaError::Length`], [`CudaError::Pitch`],
+    /// [`CudaError::EpilogueOfGradient`].
+    pub fn check(&self, map: &DeviceKernelMap, operands: &Operands<'_>) -> Result<()> {
+        let op = &self.operation;
+        if map.kernel != op.kernel {
+            return Err(CudaError::MapVolume {
+                expected: op.kernel.volume(),
+                found: map.kernel.volume(),
+            });
+        }
+        operands.check(op, map.n_in(), map.n_out())
     }
 }

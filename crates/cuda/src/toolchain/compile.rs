@@ -130,15 +130,15 @@ impl Toolchain {
         let prefix = name_prefix(code, instance, arch);
         let name = format!("{prefix}cuda{major}.{minor}-{compiler:016x}.{}", code.extension());
         let path = cache_dir.join(name);
-        let (bytes, cached) = match fs::read(&path) {
-            Ok(bytes) => (bytes, true),
-            Err(_) => {
+        let (bytes, cached) = match code.read_made(&path) {
+            Some(bytes) => (bytes, true),
+            None => {
                 fs::create_dir_all(cache_dir).at(cache_dir)?;
                 let _turn = Turn::wait_for(&path);
-                match fs::read(&path) {
+                match code.read_made(&path) {
                     // Somebody else was faster.
-                    Ok(bytes) => (bytes, true),
-                    Err(_) => (self.run_nvcc(instance, &own_args, &path, cache_dir)?, false),
+                    Some(bytes) => (bytes, true),
+                    None => (self.run_nvcc(code, instance, &own_args, &path, cache_dir)?, false),
                 }
             }
         };
@@ -147,6 +147,7 @@ impl Toolchain {
 
     fn run_nvcc(
         &self,
+        code: Code,
         instance: &Instance,
         args: &[OsString],
         path: &Path,
@@ -161,23 +162,39 @@ impl Toolchain {
         let output = self
             .command()
             .args(args)
+            .args(code.reporting_args())
             .arg(scratch.path().join(instance.source))
             .arg("-o")
             .arg(&made)
             .current_dir(scratch.path())
             .output()
             .at(self.nvcc())?;
+        let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stdout));
         if !output.status.success() {
-            let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
-            text.push_str(&String::from_utf8_lossy(&output.stdout));
             return Err(CudaError::NvccFailed { instance: instance.to_string(), output: text });
         }
         let bytes = fs::read(&made).at(&made)?;
-        let mut file = tempfile::NamedTempFile::new_in(cache_dir).at(cache_dir)?;
-        file.write_all(&bytes).at(path)?;
-        file.persist(path).map_err(|error| error.error).at(path)?;
+        // Code appears last: whoever finds it finds what the assembler said about it.
+        if code == Code::Cubin {
+            persist(text.as_bytes(), &notes_path(path), cache_dir)?;
+        }
+        persist(&bytes, path, cache_dir)?;
         Ok(bytes)
     }
+}
+
+/// Writes a file that appears whole or not at all.
+fn persist(bytes: &[u8], path: &Path, folder: &Path) -> Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder).at(folder)?;
+    file.write_all(bytes).at(path)?;
+    file.persist(path).map_err(|error| error.error).at(path)?;
+    Ok(())
+}
+
+/// Where the assembler's words about a cubin lie: beside it.
+pub(super) fn notes_path(cubin: &Path) -> PathBuf {
+    cubin.with_extension("ptxas")
 }
 
 impl Compiled {
@@ -262,6 +279,21 @@ impl Code {
         }
     }
 
+    /// A file that has been made, if it is whole: a cubin with the assembler's words about it.
+    fn read_made(self, path: &Path) -> Option<Vec<u8>> {
+        let whole = self == Self::Ptx || notes_path(path).is_file();
+        whole.then(|| voxtune_files::read(path).ok())?
+    }
+
+    /// Arguments by which the assembler tells about its code. They change what is printed and no
+    /// instruction, so names of files do not depend on them.
+    const fn reporting_args(self) -> &'static [&'static str] {
+        match self {
+            Self::Cubin => &["-Xptxas", "-v"],
+            Self::Ptx => &[],
+        }
+    }
+
     const fn extension(self) -> &'static str {
         match self {
             Self::Cubin => "cubin",
@@ -307,7 +339,7 @@ pub fn find_compiled(
         .max();
     let Some((release, name)) = found else { return Ok(None) };
     let path = folder.join(name);
-    let bytes = fs::read(&path).at(&path)?;
+    let bytes = voxtune_files::read(&path).at(&path)?;
     let version = version_number(release.0, release.1);
     Compiled::new(Code::Cubin, instance, arch, version, path, bytes, true).map(Some)
 }
@@ -395,7 +427,7 @@ mod tests {
         let toolchain = match Toolchain::find(Some(&toolkit)) {
             Ok(toolchain) => toolchain,
             Err(error) => {
-                assert!(error.to_string().contains("cargo xtask cuda-toolkit"), "{error}");
+                assert!(error.to_string().contains("voxtune cuda-toolkit"), "{error}");
                 return;
             }
         };
@@ -419,7 +451,10 @@ mod tests {
         );
         let elsewhere = ComputeCapability { major: 8, minor: 0 };
         assert!(find_compiled(&Instance::probe(), elsewhere, cache.path()).unwrap().is_none());
-        // Nothing but the cubin stays behind.
-        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 1);
+        // Nothing but the cubin and the words about it stays behind; without the words it is made again.
+        assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+        fs::remove_file(notes_path(&again.path)).unwrap();
+        let made_again = compile()[0].as_ref().unwrap().cached;
+        assert!(!made_again && notes_path(&again.path).is_file());
     }
 }

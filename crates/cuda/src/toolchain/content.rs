@@ -9,21 +9,32 @@
 //! every call shares. So a machine without nvcc finds what another has compiled from the same
 //! sources.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 
 use voxtune_kernels::Source;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::expected::is_declaration;
+
 /// Hash of a source with all headers, and of the arguments that make an instance of it.
 ///
-/// Every header counts, included or not: headers are few and change together.
+/// Every header counts, included or not: headers are few and change together. Declarations about the
+/// code do not: they decide none of it, and whoever corrects one compiles nothing again.
 pub(super) fn source_hash(sources: &[Source], source: &str, args: &[OsString]) -> u64 {
+    let counts = |file: &&Source| file.name == source || file.name.ends_with(".cuh");
+    let files: Vec<_> = sources.iter().filter(counts).collect();
+    let texts: Vec<_> = files.iter().map(|file| without_declarations(file.text)).collect();
     let args = args.iter().map(|arg| arg.as_encoded_bytes());
-    let files = sources
-        .iter()
-        .filter(|file| file.name == source || file.name.ends_with(".cuh"))
-        .flat_map(|file| [file.name.as_bytes(), file.text.as_bytes()]);
-    hash(args.chain(files))
+    let named = files.iter().zip(&texts);
+    hash(args.chain(named.flat_map(|(file, text)| [file.name.as_bytes(), text.as_bytes()])))
+}
+
+fn without_declarations(text: &str) -> Cow<'_, str> {
+    if !text.lines().any(is_declaration) {
+        return Cow::Borrowed(text);
+    }
+    text.split_inclusive('\n').filter(|line| !is_declaration(line)).collect()
 }
 
 /// Hash of a compiler's version and of the arguments that every call of it shares.
@@ -56,6 +67,7 @@ mod tests {
         let changed_header = Source { text: "int b;", ..header };
         let changed_kernel = Source { text: "int l;", ..kernel };
         let changed_other = Source { text: "int p;", ..other };
+        let declares = Source { text: "// expected: spills on sm_80: k\nint k;", ..kernel };
         let joined: Vec<OsString> = vec!["-DA=1-arch=sm_90".into()];
         assert_ne!(base, source_hash(&[changed_header, kernel, other], "k.cu", &args));
         assert_ne!(base, source_hash(&[header, changed_kernel, other], "k.cu", &args));
@@ -63,6 +75,7 @@ mod tests {
         assert_ne!(base, source_hash(&[header, kernel, other], "k.cu", &args[..1]));
         assert_ne!(base, source_hash(&[header, kernel, other], "k.cu", &joined));
         assert_eq!(base, source_hash(&[header, kernel, changed_other], "k.cu", &args));
+        assert_eq!(base, source_hash(&[header, declares, other], "k.cu", &args));
         assert_ne!(compiler_hash(&args, "13.0"), compiler_hash(&args, "13.1"));
         assert_ne!(compiler_hash(&args, "13.0"), compiler_hash(&args[..1], "13.0"));
     }

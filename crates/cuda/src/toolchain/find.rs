@@ -12,14 +12,16 @@ use crate::error::{CudaError, Result};
 #[derive(Clone, Debug)]
 pub struct Toolchain {
     nvcc: PathBuf,
+    /// Every path at which nvdisasm is looked for, in order.
+    nvdisasm: Vec<PathBuf>,
     version: String,
     release: (u32, u32),
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
 }
 
-/// Where nvcc lies in a folder: in a toolkit, and in the folder that NVIDIA's wheels make.
-const PLACES: [&str; 2] = ["bin/nvcc", "nvidia/cu13/bin/nvcc"];
+/// Where programs lie in a folder: in a toolkit, and in the folder that NVIDIA's wheels make.
+const PLACES: [&str; 2] = ["bin", "nvidia/cu13/bin"];
 
 impl Toolchain {
     /// The first usable nvcc of: the variable `NVCC`, `CUDA_HOME`, the folders of `PATH`, `extra`.
@@ -31,10 +33,12 @@ impl Toolchain {
     /// [`CudaError::NvccNotFound`] with every place looked at; [`CudaError::NvccUnusable`] if it
     /// does not run; [`CudaError::HostCompiler`] without a C++ compiler.
     pub fn find(extra: Option<&Path>) -> Result<Self> {
-        let candidates = candidates(|name| env::var_os(name), extra);
-        let found = candidates.iter().find(|path| path.is_file());
-        let nvcc = found.ok_or(CudaError::NvccNotFound { looked: candidates.clone() })?;
-        Self::probe(nvcc)
+        let looked = candidates("nvcc", |name| env::var_os(name), extra);
+        let found = looked.iter().find(|path| path.is_file());
+        let nvcc = found.ok_or_else(|| CudaError::NvccNotFound { looked: looked.clone() })?;
+        let mut toolchain = Self::probe(nvcc)?;
+        toolchain.nvdisasm.extend(candidates("nvdisasm", |name| env::var_os(name), extra));
+        Ok(toolchain)
     }
 
     /// This very nvcc.
@@ -51,9 +55,12 @@ impl Toolchain {
             unusable(format!("{text}{}", String::from_utf8_lossy(&answer.stderr)))
         })?;
         let command = shared_command()?;
+        // Compilations run in folders of their own.
+        let nvcc = std::path::absolute(nvcc).unwrap_or_else(|_| nvcc.to_owned());
         Ok(Self {
-            // Compilations run in folders of their own.
-            nvcc: std::path::absolute(nvcc).unwrap_or_else(|_| nvcc.to_owned()),
+            // A toolkit's own disassembler knows what its compiler makes.
+            nvdisasm: vec![nvcc.with_file_name("nvdisasm")],
+            nvcc,
             version: text,
             release,
             args: command.get_args().map(Into::into).collect(),
@@ -68,6 +75,17 @@ impl Toolchain {
     #[must_use]
     pub fn nvcc(&self) -> &Path {
         &self.nvcc
+    }
+
+    /// The disassembler: beside nvcc, else where nvcc is looked for, `NVDISASM` taking the place of
+    /// `NVCC`.
+    ///
+    /// # Errors
+    /// [`CudaError::NvdisasmNotFound`] with every place looked at.
+    pub(super) fn nvdisasm(&self) -> Result<&Path> {
+        let found = self.nvdisasm.iter().find(|path| path.is_file());
+        let missing = || CudaError::NvdisasmNotFound { looked: self.nvdisasm.clone() };
+        found.map(PathBuf::as_path).ok_or_else(missing)
     }
 
     /// Everything that `nvcc --version` says.
@@ -95,18 +113,23 @@ impl Toolchain {
     }
 }
 
-/// Every path at which nvcc is looked for, in order.
-fn candidates(variable: impl Fn(&str) -> Option<OsString>, extra: Option<&Path>) -> Vec<PathBuf> {
-    let set = |name| variable(name).filter(|value| !value.is_empty());
+/// Every path at which a program is looked for, in order.
+fn candidates(
+    program: &str,
+    variable: impl Fn(&str) -> Option<OsString>,
+    extra: Option<&Path>,
+) -> Vec<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let mut paths = Vec::new();
-    paths.extend(set("NVCC").map(PathBuf::from));
+    paths.extend(set(&program.to_uppercase()).map(PathBuf::from));
     if let Some(home) = set("CUDA_HOME") {
-        paths.push(Path::new(&home).join(PLACES[0]));
+        paths.push(Path::new(&home).join(PLACES[0]).join(program));
     }
     if let Some(path) = set("PATH") {
-        paths.extend(env::split_paths(&path).map(|folder| folder.join("nvcc")));
+        paths.extend(env::split_paths(&path).map(|folder| folder.join(program)));
     }
-    paths.extend(extra.iter().flat_map(|folder| PLACES.map(|place| folder.join(place))));
+    let extra = extra.iter().flat_map(|folder| PLACES.map(|place| folder.join(place)));
+    paths.extend(extra.map(|folder| folder.join(program)));
     // A name without a folder, such as NVCC=nvcc, is searched for in PATH by the entries that
     // follow.
     paths.retain(|path| path.components().count() > 1 || path.is_file());
@@ -163,11 +186,12 @@ mod tests {
     fn looks_in_the_promised_order() {
         let vars = |name: &str| match name {
             "NVCC" => Some("/a/nvcc".into()),
+            "NVDISASM" => Some("/a/other".into()),
             "CUDA_HOME" => Some("/b".into()),
             "PATH" => Some("/c:/d".into()),
             _ => None,
         };
-        let found = candidates(vars, Some(Path::new("/e")));
+        let found = candidates("nvcc", vars, Some(Path::new("/e")));
         let expected = [
             "/a/nvcc",
             "/b/bin/nvcc",
@@ -177,14 +201,17 @@ mod tests {
             "/e/nvidia/cu13/bin/nvcc",
         ];
         assert_eq!(found, expected.map(PathBuf::from));
+        let found = candidates("nvdisasm", vars, None);
+        let expected = ["/a/other", "/b/bin/nvdisasm", "/c/nvdisasm", "/d/nvdisasm"];
+        assert_eq!(found, expected.map(PathBuf::from));
     }
 
     #[test]
     fn a_missing_compiler_names_the_places_and_the_remedy() {
-        let looked = candidates(|name| (name == "PATH").then(|| "/c".into()), None);
+        let looked = candidates("nvcc", |name| (name == "PATH").then(|| "/c".into()), None);
         let text = CudaError::NvccNotFound { looked }.to_string();
-        assert!(text.contains("/c/nvcc") && text.contains("cargo xtask cuda-toolkit"), "{text}");
-        let nowhere = candidates(|_| None, None);
+        assert!(text.contains("/c/nvcc") && text.contains("voxtune cuda-toolkit"), "{text}");
+        let nowhere = candidates("nvcc", |_| None, None);
         assert!(nowhere.is_empty());
         assert!(CudaError::NvccNotFound { looked: nowhere }.to_string().contains("PATH is empty"));
     }

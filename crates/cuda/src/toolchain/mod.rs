@@ -3,7 +3,10 @@
 mod compile;
 mod content;
 mod cubin;
+mod expected;
 mod find;
+mod inspect;
+mod ptxas;
 mod turn;
 
 pub use compile::{Code, Compiled, Progress, find_compiled, source_hash};

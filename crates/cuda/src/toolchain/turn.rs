@@ -1,8 +1,15 @@
 //! Whose turn it is to compile an instance, among all processes that share a folder.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use voxtune_files::FileLock;
+
+/// How long to wait for another who compiles the same file: longer than any kernel takes, so that one that is
+/// stopped costs time and nothing else.
+const WAIT: Duration = Duration::from_secs(600);
 
 /// The right to compile a file, until dropped or until the process ends, however it ends.
 ///
@@ -12,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// at worst, since files appear whole or not at all.
 #[derive(Debug)]
 pub(super) struct Turn {
-    lock: Option<(PathBuf, File)>,
+    lock: Option<(PathBuf, FileLock)>,
 }
 
 impl Turn {
@@ -22,8 +29,7 @@ impl Turn {
         name.push(made.file_name().unwrap_or_default());
         name.push(".lock");
         let path = made.with_file_name(name);
-        let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
-        Self { lock: locked.ok().map(|file| (path, file)) }
+        Self { lock: FileLock::acquire(&path, WAIT).ok().map(|lock| (path, lock)) }
     }
 }
 
@@ -39,7 +45,6 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
 
@@ -65,5 +70,15 @@ mod tests {
     #[test]
     fn a_folder_without_locks_stops_nobody() {
         assert!(Turn::wait_for(Path::new("no/such/folder/a.cubin")).lock.is_none());
+    }
+
+    /// A pipe in the place of a lock would wait for its reader.
+    #[test]
+    #[cfg(unix)]
+    fn f16_a_lock_that_is_no_file_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("a.cubin");
+        fs::create_dir(folder.path().join(".a.cubin.lock")).unwrap();
+        assert!(Turn::wait_for(&made).lock.is_none());
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use voxtune_cache::decide::NOISE_CEILING;
 use voxtune_types::Arch;
 
-use crate::statistics::median;
+use crate::race::statistics::median;
 
-use super::lane::Lane;
+use super::samples::Lane;
 
 /// When to sample, when to leave and when to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +66,7 @@ impl Policy {
     }
 
     /// The policy for a budget on the host. Without an end to it, [`Duration::MAX`], nobody leaves and
-    /// everybody gets [`Self::max_samples`]: the oracle of [`crate::regret`].
+    /// everybody gets [`Self::max_samples`]: the oracle of a regret.
     #[must_use]
     pub const fn with_budget(budget: Duration) -> Self {
         const MAX_SAMPLES: usize = 11;

@@ -1,7 +1,9 @@
 //! Races on made-up times.
 
+use std::time::Duration;
+
 use super::*;
-use crate::statistics::median_interval;
+use crate::race::statistics::{median, median_interval};
 
 /// Candidates that take made-up times on a made-up clock.
 struct Fake<F: FnMut(usize, usize) -> Result<u64, &'static str>> {

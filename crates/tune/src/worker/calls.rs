@@ -7,11 +7,12 @@ use voxtune_types::AlgoId;
 use super::Worker;
 use super::protocol::{Answer, Command};
 use super::wire::WireJob;
-use crate::entry::Measured;
-use crate::estimate::Estimate;
-use crate::executor::{Loss, Trouble};
-use crate::job::Job;
-use crate::session::{PreparedEntry, Task};
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::PreparedEntry;
+use crate::measure::estimate::Estimate;
+use crate::measure::session::Task;
+use crate::plan::job::Job;
+use crate::worker::failure::{Loss, Trouble};
 
 impl Worker {
     pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), Trouble> {

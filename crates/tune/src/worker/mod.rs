@@ -24,18 +24,22 @@
 //! has them too.
 
 mod calls;
-mod exit;
+pub mod executor;
+mod exit_status;
+pub mod failure;
+mod process;
 mod protocol;
-mod scene;
-mod serve;
+mod server;
 mod spec;
-mod supervise;
+mod vitals;
+mod watchdog;
 mod wire;
 
 use voxtune::{Device, DeviceError};
 
+pub use failure::WorkerError;
+pub use process::{Opened, Worker};
 pub use spec::DeviceSpec;
-pub use supervise::{Opened, Worker, WorkerError};
 
 /// The variable that asks a program to be a worker.
 const ASKED: &str = "VOXTUNE_TUNE_WORKER";
@@ -52,6 +56,6 @@ pub fn serve_if_asked_with(
     open: impl FnOnce(&DeviceSpec) -> Result<(Device, Option<String>), DeviceError>,
 ) {
     if std::env::var_os(ASKED).is_some() {
-        serve::serve(open);
+        server::serve(open);
     }
 }

@@ -13,10 +13,11 @@ use voxtune_types::{AlgoId, DeviceIdentity};
 
 use super::spec::WireSpec;
 use super::wire::WireJob;
-use crate::candidate::Candidate;
-use crate::entry::Measured;
-use crate::estimate::Estimate;
-use crate::session::{PreparedEntry, Task};
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::PreparedEntry;
+use crate::inputs::candidate::Candidate;
+use crate::measure::estimate::Estimate;
+use crate::measure::session::Task;
 
 const RECORD_SEPARATOR: char = '\u{1e}';
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{CacheRegime, DType, Direction, KernelSize};
-use voxtune_pointcloud::{Crop, FileOptions};
+use voxtune_pointcloud::{Columns, Crop, FileOptions};
 use voxtune_types::grid::{ChannelPair, Configuration};
 use voxtune_types::mode::AlgoModes;
 
-use crate::job::Job;
-use crate::plan::{FileCloud, PlannedCloud, PlannedConfiguration};
+use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
+use crate::plan::expand::PlannedConfiguration;
+use crate::plan::job::Job;
 
 /// A job. Files go by their names: the worker reads them again.
 #[derive(Serialize, Deserialize)]
@@ -35,7 +36,8 @@ pub(super) struct WireJob {
 struct WireFile {
     path: OsString,
     cell_size: u32,
-    crop: Option<[[u32; 3]; 2]>,
+    crop: Option<[[u64; 3]; 2]>,
+    columns: Option<usize>,
     voxels: usize,
 }
 
@@ -100,11 +102,12 @@ impl From<&Job> for WireJob {
 
 impl From<&FileCloud> for WireFile {
     fn from(file: &FileCloud) -> Self {
-        let FileOptions { cell_size, crop } = file.options();
+        let FileOptions { cell_size, crop, columns } = file.options();
         Self {
             path: file.path().clone().into_os_string(),
             cell_size: cell_size.to_bits(),
-            crop: crop.map(|crop| [crop.min.map(f32::to_bits), crop.max.map(f32::to_bits)]),
+            crop: crop.map(|crop| [crop.min.map(f64::to_bits), crop.max.map(f64::to_bits)]),
+            columns: columns.map(Columns::get),
             voxels: file.voxels(),
         }
     }
@@ -144,9 +147,11 @@ impl TryFrom<WireJob> for Job {
 
 impl WireFile {
     fn load(self) -> Result<Arc<FileCloud>, String> {
-        let floats = |bits: [u32; 3]| bits.map(f32::from_bits);
+        let floats = |bits: [u64; 3]| bits.map(f64::from_bits);
         let crop = self.crop.map(|[min, max]| Crop { min: floats(min), max: floats(max) });
-        let options = FileOptions { cell_size: f32::from_bits(self.cell_size), crop };
+        let columns = self.columns.map(Columns::new).transpose();
+        let columns = columns.map_err(|error| error.to_string())?;
+        let options = FileOptions { cell_size: f32::from_bits(self.cell_size), crop, columns };
         let path = PathBuf::from(self.path);
         let file = FileCloud::load(path, options).map_err(|error| error.to_string())?;
         if file.voxels() != self.voxels {
@@ -192,9 +197,9 @@ mod tests {
     use voxtune_types::{AlgoMode, Preset};
 
     use super::*;
-    use crate::plan::{Extent, Plan, Request, TIME_LIMIT};
+    use crate::plan::expand::{Extent, Plan, Request, TIME_LIMIT};
 
-    fn job(path: PathBuf, crop: Option<Crop>) -> Job {
+    fn job(path: PathBuf, crop: Option<Crop>, columns: Option<Columns>) -> Job {
         let modes = [("FWD", "all"), ("DGRAD", "explicit_gemm"), ("WGRAD", "[a,b:c=1]")];
         let variable = |name: &str| {
             let mode = modes.iter().find(|(key, _)| name.ends_with(&format!("_{key}_ALGO_MODE")));
@@ -203,7 +208,7 @@ mod tests {
         let request = Request {
             grid: Preset::Quick.grid(),
             clouds: vec![Source::Generated(Generator::Surface), Source::File(path)],
-            file_options: FileOptions { cell_size: 0.3, crop },
+            file_options: FileOptions { cell_size: 0.3, crop, columns },
             batch_size: 2,
             seed: u64::MAX,
             directions: vec![Direction::Wgrad, Direction::Forward],
@@ -226,11 +231,12 @@ mod tests {
     fn jobs_go_through_a_pipe() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scan.bin");
-        let point = |x: f32| [x, 0.0, 0.0, 1.0].map(f32::to_le_bytes).concat();
+        let point = |x: f32| [x, 0.0, 0.0, 1.0, 7.0].map(f32::to_le_bytes).concat();
         let points = |count: u16| (0..count).flat_map(|x| point(f32::from(x))).collect::<Vec<u8>>();
         std::fs::write(&path, points(100)).unwrap();
-        let crop: Crop = "-inf,-1,-1,50,inf,1".parse().unwrap();
-        let mut job = job(path.clone(), Some(crop));
+        // A bound that float32 does not hold, and columns that the file's name does not tell.
+        let crop: Crop = "-inf,-1,-1,49.9,inf,1".parse().unwrap();
+        let mut job = job(path.clone(), Some(crop), Some(Columns::NUSCENES));
         job.flops_per_second = Some(1.0 / 3.0);
         let back = through_the_pipe(&job).unwrap();
         assert_eq!(back.configurations.len(), job.configurations.len());

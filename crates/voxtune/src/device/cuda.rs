@@ -202,6 +202,7 @@ impl CudaBackend {
         operands: &mut Operands<'_>,
     ) -> Result<(), CudaError> {
         let prepared = self.prepare(algorithm, operation)?;
+        prepared.check(map, operands)?;
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         let mut workspace = locked(&self.workspace);
         workspace.reserve(needed)?;

@@ -32,7 +32,7 @@ impl KernelSource {
         Self { embedded: true, ..Self::default() }
     }
 
-    /// Instances that were compiled beforehand, such as `cargo xtask kernels` leaves, and the packs
+    /// Instances that were compiled beforehand, such as `voxtune kernels` leaves, and the packs
     /// in the program for those that the folder lacks. No compiler is needed or looked for.
     #[must_use]
     pub fn folder(folder: impl Into<PathBuf>) -> Self {
@@ -54,7 +54,7 @@ impl KernelSource {
         named.map_or_else(Self::embedded, Self::folder)
     }
 
-    /// Adds a pack of the program's own, such as `cargo xtask pack` makes, looked at after the
+    /// Adds a pack of the program's own, such as `voxtune pack` makes, looked at after the
     /// folder and before the packs that voxtune brings. `name` is for messages. One that cannot be
     /// read or is for other GPUs is left out, with a warning in the log.
     #[must_use]
@@ -147,11 +147,21 @@ impl KernelStore {
         folder.map_or(Ok(None), |folder| find_compiled(instance, self.capability, folder))
     }
 
-    /// From the folder, else from a pack.
+    /// From the folder, else from a pack: a folder that cannot be read is worth a warning where a pack serves.
     fn find(&self, instance: &Instance) -> Result<Compiled, CudaError> {
-        match self.in_folder(instance)? {
-            Some(compiled) => Ok(compiled),
-            None => self.packs.get(instance)?.ok_or_else(|| self.lacks(instance)),
+        let unreadable = match self.in_folder(instance) {
+            Ok(Some(compiled)) => return Ok(compiled),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        match (self.packs.get(instance)?, unreadable) {
+            (Some(packed), None) => Ok(packed),
+            (Some(packed), Some(error)) => {
+                tracing::warn!(%instance, %error, "a kernel is taken from a pack");
+                Ok(packed)
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(self.lacks(instance)),
         }
     }
 
@@ -298,6 +308,21 @@ mod tests {
         let error = store.get(&lacking).unwrap_err();
         assert!(matches!(error, CudaError::NotPacked { .. }), "{error}");
         assert!(error.to_string().contains("is not in sm_90.kernels"), "{error}");
+    }
+
+    /// A folder of another user, or what is no folder at all, costs a warning where a pack serves.
+    #[cfg(feature = "sm_90")]
+    #[test]
+    fn f02_a_folder_that_cannot_be_read_leaves_the_packs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let default = instance(voxtune_cuda::default_algorithm(&layer(64, 128)), &layer(64, 128));
+        for named in [file.join("below"), file] {
+            let store = KernelStore::new(KernelSource::folder(named), HOPPER);
+            assert!(store.has(&default));
+            assert_eq!(store.get(&default).unwrap().instance, default);
+        }
     }
 
     /// Without packs nothing is there, whatever folders there may be; where a compiler was asked

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use voxtune_cuda::{CudaError, Graph};
-use voxtune_types::{AlgoId, DeviceIdentity, KernelSize, Operation, Voxel};
+use voxtune_types::{AlgoId, DeviceIdentity, Geometry, KernelSize, Operation, Voxel};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
 pub(crate) use cuda::CudaBackend;
@@ -44,6 +44,16 @@ pub enum DeviceError {
         asked: DeviceChoice,
         /// What is missing, and what mends it.
         why: String,
+    },
+    /// A number of threads that no host has.
+    #[error(
+        "{threads} worker threads: expected 1 to {max}; `Device::cpu` takes as many as the machine \
+         has processors",
+        max = Device::MAX_THREADS
+    )]
+    ThreadCount {
+        /// How many were asked for.
+        threads: usize,
     },
     /// The worker threads of the host could not be started.
     #[error("failed to start {threads} worker threads: {detail}")]
@@ -110,6 +120,9 @@ impl Inner {
 }
 
 impl Device {
+    /// The most worker threads that a host can be given: more than any has processors.
+    pub const MAX_THREADS: usize = 1024;
+
     /// The device asked for, a GPU with the kernels that [`KernelSource::from_env`] finds. For
     /// [`DeviceChoice::Auto`] the second value says why it is not a GPU, where it is not.
     ///
@@ -132,13 +145,7 @@ impl Device {
             DeviceChoice::Cuda(ordinal) => Ok((Self::cuda_with(ordinal, kernels)?, None)),
             DeviceChoice::Auto => match Self::cuda_with(0, kernels) {
                 Ok(device) => Ok((device, None)),
-                Err(error @ (DeviceError::NotFound { .. } | DeviceError::Unusable { .. })) => {
-                    let why = match error {
-                        DeviceError::NotFound { why, .. } | DeviceError::Unusable { why, .. } => {
-                            why
-                        }
-                        DeviceError::Threads { detail, .. } => detail,
-                    };
+                Err(DeviceError::NotFound { why, .. } | DeviceError::Unusable { why, .. }) => {
                     Ok((Self::cpu()?, Some(format!("using the CPU: {why}"))))
                 }
                 Err(error) => Err(error),
@@ -174,7 +181,7 @@ impl Device {
     /// was measured with two threads is a guess for sixteen.
     ///
     /// # Errors
-    /// If the threads cannot be started.
+    /// If they are not 1 to [`Self::MAX_THREADS`], or cannot be started.
     pub fn cpu_with_threads(threads: usize) -> Result<Self, DeviceError> {
         Self::cpu_with_registry(threads, Registry::cpu())
     }
@@ -183,9 +190,12 @@ impl Device {
     /// trying out algorithms, and for testing tools that must withstand bad ones.
     ///
     /// # Errors
-    /// If the threads cannot be started.
+    /// If the threads are not 1 to [`Self::MAX_THREADS`], or cannot be started.
     pub fn cpu_with_registry(threads: usize, registry: Registry) -> Result<Self, DeviceError> {
-        let cpu = Arc::new(CpuBackend::new(threads.max(1))?);
+        if !(1..=Self::MAX_THREADS).contains(&threads) {
+            return Err(DeviceError::ThreadCount { threads });
+        }
+        let cpu = Arc::new(CpuBackend::new(threads)?);
         Ok(Self { inner: Inner::new(cpu, None, registry) })
     }
 
@@ -340,11 +350,12 @@ impl Device {
         cells: &[Voxel],
         kernel: KernelSize,
     ) -> Result<KernelMap, ConvError> {
+        let geometry = Geometry::of_stride_one(kernel);
         if let Some(cuda) = &self.inner.cuda {
-            return Ok(KernelMap::from_cuda(cuda.build_kernel_map(cells, kernel)?)?);
+            return Ok(KernelMap::from_cuda(geometry, cuda.build_kernel_map(cells, kernel)?)?);
         }
         let map = self.install(|| voxtune_cpu::KernelMap::submanifold(cells, kernel))?;
-        Ok(KernelMap::from_host(map))
+        Ok(KernelMap::from_host(geometry, map))
     }
 
     pub(crate) fn build_strided_map(
@@ -354,17 +365,18 @@ impl Device {
         kernel: KernelSize,
         stride: [u8; 3],
     ) -> Result<KernelMap, ConvError> {
+        let geometry = Geometry { kernel, stride, transposed: false };
         if let Some(cuda) = &self.inner.cuda {
             let map = cuda.strided_builder()?.build(inputs, outputs, kernel, stride)?;
-            return Ok(KernelMap::from_cuda(map)?);
+            return Ok(KernelMap::from_cuda(geometry, map)?);
         }
         let map = || voxtune_cpu::KernelMap::strided(inputs, outputs, kernel, stride);
-        Ok(KernelMap::from_host(self.install(map)?))
+        Ok(KernelMap::from_host(geometry, self.install(map)?))
     }
 }
 
 fn all_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from).min(Device::MAX_THREADS)
 }
 
 /// The devices that [`Device::open`] takes, as it takes them.

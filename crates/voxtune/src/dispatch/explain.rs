@@ -3,7 +3,7 @@
 use std::fmt;
 
 use voxtune_cache::{CacheDir, Decision, DecisionRef, Environment, Evidence, Timing, Workload};
-use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey, printable};
 
 use super::search::{Found, Passed};
 use super::{Grade, GradeKind, Source, Why};
@@ -96,12 +96,14 @@ impl Explanation {
 fn measured(folders: &[CacheDir], entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
     let arch = entry.device().arch;
     let from = |folder: &CacheDir| {
-        let decisions = folder.read_decisions(arch).ok()??;
+        let both = folder.read_together(arch, |folder| {
+            Some((folder.read_decisions(arch).ok()??, folder.read_evidence(arch).ok()??))
+        });
+        let (decisions, evidence) = both?;
         let beside = decisions.get(entry.device(), &entry.key())?;
         if beside != entry.to_decision() {
             return None;
         }
-        let evidence = folder.read_evidence(arch).ok()??;
         let races = races(&evidence, entry);
         (!races.is_empty()).then_some(races)
     };
@@ -165,6 +167,7 @@ fn write_entry(f: &mut fmt::Formatter<'_>, entry: &Decision) -> fmt::Result {
 fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Result {
     let Workload { cloud, rows_out, pairs, .. } = &race.workload;
     let density = *pairs as f64 / (*rows_out).max(1) as f64;
+    let cloud = printable(cloud);
     write!(f, "  measured   {cloud} of {rows_out} voxels, {density:.2} pairs a row: ")?;
     if let Some(winner) = race.winner {
         let spread = winner.relative_spread() * 100.0;
@@ -180,7 +183,8 @@ fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Resul
     let Some(Environment { tool, driver, toolkit }) = &race.environment else { return Ok(()) };
     let named = |label: &str, text: &str| match text {
         "" => String::new(),
-        text => format!(", {label} {text}"),
+        text => format!(", {label} {}", printable(text)),
     };
+    let tool = printable(tool);
     writeln!(f, "  with       {tool}{}{}", named("driver", driver), named("toolkit", toolkit))
 }

@@ -48,6 +48,7 @@ impl Algorithm for CpuAlgorithm {
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
+        launch.check()?;
         let Launch { operation, map, a, b, out, epilogue } = launch;
         let elsewhere = || ConvError::WrongDevice {
             algorithm: self.0.id().to_string(),

@@ -55,6 +55,14 @@ fn listed(
 /// Offsets of the kernels that constants were fitted to, 3×3×3, in submanifold layers.
 const FITTED_VOLUME: usize = 27;
 
+/// Counts that a GPU's map can have: no more rows and pairs than its kernels count. Whoever asks about a
+/// map of more gets the answer for the largest.
+fn possible(counts: MapCounts) -> MapCounts {
+    let most = |count: usize| count.min(i32::MAX as usize);
+    let MapCounts { n_in, n_out, pairs } = counts;
+    MapCounts { n_in: most(n_in), n_out: most(n_out), pairs: most(pairs) }
+}
+
 impl CudaAlgorithm {
     fn has(&self, instance: &Instance) -> bool {
         self.store.as_ref().is_none_or(|store| store.has(instance))
@@ -79,11 +87,12 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool {
-        self.algorithm.in_auto_pool(operation, counts.result_rows(operation.direction), &self.rates)
+        let rows = possible(counts).result_rows(operation.direction);
+        self.algorithm.in_auto_pool(operation, rows, &self.rates)
     }
 
     fn estimate(&self, operation: &Operation, counts: MapCounts) -> Option<Estimate> {
-        let MapCounts { n_in, n_out, pairs } = counts;
+        let MapCounts { n_in, n_out, pairs } = possible(counts);
         let size = MapSize { n_in, n_out, pairs };
         let time_ns = self.algorithm.modelled_ns(operation, size, &self.rates)?;
         let is_fitted = self.rates.is_measured
@@ -129,6 +138,7 @@ impl Algorithm for CudaAlgorithm {
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
+        launch.check()?;
         let Launch { operation, map, a, b, out, epilogue } = launch;
         let backend = self.backend(device)?;
         let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };

@@ -5,6 +5,7 @@
 mod cpu;
 pub(crate) mod cuda;
 mod decided;
+mod launch;
 mod memo;
 
 use std::collections::HashMap;
@@ -17,33 +18,10 @@ use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 
 use crate::device::CudaBackend;
 use crate::model::{Contender, choose, choose_named, worth_measuring};
-use crate::{ConvError, Device, Epilogue, Estimate, KernelMap, MapCounts, Tensor};
+use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 use decided::Decided;
+pub use launch::Launch;
 use memo::Memo;
-
-/// One call: an operation over a kernel map, with its operands.
-///
-/// # Shapes
-/// | direction | `a` | `b` | `out` |
-/// |---|---|---|---|
-/// | forward | features `(n_in, c_in)` | weights `(volume · c_in, c_out)` | `(n_out, c_out)` |
-/// | dgrad | gradient `(n_out, c_out)` | weights `(volume · c_in, c_out)` | `(n_in, c_in)` |
-/// | wgrad | features `(n_in, c_in)` | gradient `(n_out, c_out)` | float32 `(volume · c_in, c_out)` |
-#[derive(Debug)]
-pub struct Launch<'a> {
-    /// What to compute.
-    pub operation: &'a Operation,
-    /// Which rows meet.
-    pub map: &'a KernelMap,
-    /// First operand.
-    pub a: &'a Tensor,
-    /// Second operand.
-    pub b: &'a Tensor,
-    /// Result, overwritten entirely.
-    pub out: &'a mut Tensor,
-    /// What a forward product does before it writes.
-    pub epilogue: Option<&'a Epilogue<'a>>,
-}
 
 /// A kernel with its parameters.
 pub trait Algorithm: Send + Sync {
@@ -141,7 +119,7 @@ impl fmt::Debug for Known {
 }
 
 /// The algorithms of a device, in a fixed order.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
     known: Arc<Known>,
@@ -149,6 +127,12 @@ pub struct Registry {
     places: HashMap<AlgoId, usize, FxBuildHasher>,
     /// Names the default of an operation, where that need not be asked of each algorithm.
     default: Option<fn(&Operation) -> &'static AlgoId>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registry({} algorithms)", self.algorithms.len())
+    }
 }
 
 impl Registry {
@@ -170,7 +154,8 @@ impl Registry {
     }
 
     /// What a device of this identity would have with every optional library and every kernel, whether or
-    /// not there is one: for looking at caches, not for running.
+    /// not there is one: for looking at caches, not for running. On a GPU below
+    /// [`ComputeCapability::LEAST`](voxtune_types::ComputeCapability::LEAST) none of them applies.
     #[must_use]
     pub fn of_device(device: &DeviceIdentity) -> Self {
         match device.arch {
@@ -328,16 +313,25 @@ impl Registry {
         }
     }
 
+    /// Whether any algorithm can run the operation here and now.
+    #[must_use]
+    pub fn can_run(&self, operation: &Operation) -> bool {
+        // The first of these asks one algorithm, as a rule.
+        self.default_for(operation).is_some()
+            || (0..self.algorithms.len()).any(|place| self.is_usable(place, operation))
+    }
+
     /// Runs an algorithm: what layers call and what the tuner measures.
     ///
     /// # Errors
-    /// If operands do not fit the operation or the kernel fails.
+    /// If map or operands do not fit the operation, or the kernel fails.
     pub fn run(
         &self,
         algorithm: &dyn Algorithm,
         device: &Device,
         launch: Launch<'_>,
     ) -> Result<(), ConvError> {
+        launch.check()?;
         algorithm.run(device, launch)
     }
 }
@@ -458,6 +452,20 @@ mod tests {
             answer("b", Grade::Model)
         );
         assert_eq!(resolved(&[("a", None, true)]), answer("default", Grade::Default));
+    }
+
+    #[test]
+    fn f15_a_gpu_below_the_least_gets_a_reason_and_no_default() {
+        let device = |arch| DeviceIdentity { arch, name: "Tesla V100".to_owned(), units: 80 };
+        let old = device(Arch::sm(7, 0));
+        let registry = Registry::of_device(&old);
+        assert!(registry.algorithms().all(|one| !one.applies(&key().operation)));
+        assert!(registry.default_for(&key().operation).is_none());
+        let answer = Tuner::empty().explain_at(&old, &registry, &key()).answer.unwrap_err();
+        assert!(answer.contains("sm_70") && answer.contains("sm_80 or later"), "{answer}");
+        let least = device(Arch::sm(8, 0));
+        let registry = Registry::of_device(&least);
+        assert!(Tuner::empty().explain_at(&least, &registry, &key()).answer.is_ok());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use voxtune::Arch;
+use voxtune_analyze::pack::{PackPlan, Target, Toolchain};
 use voxtune_cache::CacheDir;
-use voxtune_tune::pack::{PackPlan, Target, Toolchain};
 
 /// Writes a pack for each GPU architecture that a folder has decisions of. Needs nvcc, and no GPU.
 pub(crate) fn pack(folder: &Path) -> Result<(), Box<dyn Error>> {

@@ -1,0 +1,269 @@
+//! The candidates of an operation, timed in interleaved rounds.
+//!
+//! Every candidate runs in every round, so that a drifting clock strikes all of them alike, and a sample that a lowered
+//! clock or the host has spoiled is taken again, as in races. A first round is not counted; who takes more than twice the
+//! leader's time in it is not timed again, unless it is the default.
+
+use std::sync::Arc;
+
+use voxtune::{Algorithm, CacheRegime, ConvError, Device, Direction, Launch, Operation, Reference};
+
+use super::report::Ranked;
+use voxtune_tune::inputs::cloud_setup::CloudSetup;
+use voxtune_tune::inputs::operands::Operands;
+use voxtune_tune::measure::throttle::Steady;
+use voxtune_tune::race::statistics::{median, median_absolute_deviation};
+
+/// A candidate whose first time exceeds the leader's this many times is not timed again.
+const HOPELESS_RATIO: f64 = 2.0;
+
+/// An operation over a cloud, with its operands.
+pub(super) struct Field<'a> {
+    device: &'a Device,
+    operation: Operation,
+    setup: &'a CloudSetup,
+    operands: Operands,
+    racers: Vec<Arc<dyn Algorithm>>,
+}
+
+/// What the rounds came to.
+#[derive(Debug)]
+pub(super) struct Timed {
+    /// The fastest first.
+    pub(super) ranking: Vec<Ranked>,
+    /// Lowest and highest clock seen.
+    pub(super) clock_mhz: Option<[u32; 2]>,
+    /// Candidates that failed while they were timed.
+    pub(super) failures: Vec<String>,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn new(
+        device: &'a Device,
+        operation: Operation,
+        setup: &'a CloudSetup,
+        racers: Vec<Arc<dyn Algorithm>>,
+        seed: u64,
+    ) -> Result<Self, ConvError> {
+        let operands = Operands::random(device, &operation, setup.map.counts(), seed)?;
+        Ok(Self { device, operation, setup, operands, racers })
+    }
+
+    /// Sends home whoever computes something else than float64, or, where that would take too long,
+    /// than the default. Says who and why.
+    pub(super) fn leave_out_wrong(&mut self) -> Result<Vec<String>, ConvError> {
+        let (expected, against) = self.expected()?;
+        // Two right results differ by up to twice the tolerance.
+        let tolerance = 2.0 * self.tolerance();
+        let mut failures = Vec::new();
+        for racer in std::mem::take(&mut self.racers) {
+            let verdict = self.operands.out.poison(self.device).and_then(|()| {
+                self.run(&*racer)?;
+                expected.worst_error(self.device, &self.operands.out)
+            });
+            match verdict {
+                Ok(error) if error <= tolerance => self.racers.push(racer),
+                Ok(error) => {
+                    let (id, operation) = (racer.id(), self.operation);
+                    failures.push(format!("{id} on {operation}: error {error:.2e} from {against}"));
+                }
+                Err(error) => {
+                    failures.push(format!("{} on {}: {error}", racer.id(), self.operation));
+                    // Whether the device still works: without it nothing else can be measured.
+                    self.device.synchronize()?;
+                }
+            }
+        }
+        Ok(failures)
+    }
+
+    /// The largest error that is rounding. An element of a weight gradient is a sum over a million rows,
+    /// and rounding errors of a sum of `n` terms grow with `√n` (Higham, Accuracy and Stability of
+    /// Numerical Algorithms, §4.2).
+    fn tolerance(&self) -> f64 {
+        let counts = self.setup.map.counts();
+        let terms = match self.operation.direction {
+            Direction::Forward | Direction::Dgrad => 1,
+            Direction::Wgrad => counts.n_out,
+        };
+        let unit_roundoff = f64::from(f32::EPSILON) / 2.0;
+        self.operation.dtype.tolerance().max(unit_roundoff * (terms as f64).sqrt())
+    }
+
+    /// What every candidate should compute, and who says so.
+    fn expected(&mut self) -> Result<(Reference, String), ConvError> {
+        /// Operations that the float64 kernel of a GPU does in a moment, and that of the host.
+        const GPU_FLOPS: u64 = 60_000_000_000;
+        const HOST_FLOPS: u64 = 2_000_000_000;
+        let on_gpu = self.device.identity().arch.is_cuda();
+        let affordable = if on_gpu { GPU_FLOPS } else { HOST_FLOPS };
+        let flops = self.operation.flops(self.setup.map.counts().pairs);
+        let default = self.device.registry().default_for(&self.operation).cloned();
+        if let Some(default) = default.filter(|_| flops > affordable) {
+            self.run(&*default)?;
+            let result = &self.operands.out;
+            let expected = Reference::of_result(self.device, &self.operation, result)?;
+            return Ok((expected, default.id().to_string()));
+        }
+        let Operands { a, b, .. } = &self.operands;
+        let map = &self.setup.map;
+        let expected = Reference::compute(self.device, &self.operation, map, a, b)?;
+        Ok((expected, "float64".to_owned()))
+    }
+
+    fn run(&mut self, racer: &dyn Algorithm) -> Result<(), ConvError> {
+        let Operands { a, b, out } = &mut self.operands;
+        let launch =
+            Launch { operation: &self.operation, map: &self.setup.map, a, b, out, epilogue: None };
+        self.device.registry().run(racer, self.device, launch)
+    }
+
+    /// Times everyone who is left.
+    pub(super) fn time(
+        mut self,
+        rounds: usize,
+        regime: CacheRegime,
+        steady: &mut Steady,
+    ) -> Result<Timed, ConvError> {
+        let racers = std::mem::take(&mut self.racers);
+        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); racers.len()];
+        let mut racing = vec![true; racers.len()];
+        let (mut failures, mut clocks) = (Vec::new(), Vec::new());
+        let is_default: Vec<bool> =
+            racers.iter().map(|racer| racer.is_default(&self.operation)).collect();
+        for round in 0..=rounds {
+            for step in 0..racers.len() {
+                // Nobody always runs behind the same neighbour.
+                let lane = (step + round) % racers.len();
+                if !racing[lane] {
+                    continue;
+                }
+                let device = self.device;
+                match steady.take(|| device.time(regime, || self.run(&*racers[lane]))) {
+                    Ok(sample) => {
+                        samples[lane].push(sample.elapsed_ns as f64 / 1e6);
+                        clocks.extend(sample.clock_mhz);
+                    }
+                    Err(error) => {
+                        failures.push(format!(
+                            "{} on {}: {error}",
+                            racers[lane].id(),
+                            self.operation
+                        ));
+                        racing[lane] = false;
+                        samples[lane].clear();
+                        self.device.synchronize()?;
+                    }
+                }
+            }
+            if round == 0 {
+                settle(&mut samples, &mut racing, &is_default);
+            }
+        }
+        let ranking = ranked(&racers, &samples, &is_default);
+        let clock_mhz = clocks.iter().min().copied().zip(clocks.iter().max().copied());
+        Ok(Timed { ranking, clock_mhz: clock_mhz.map(|(low, high)| [low, high]), failures })
+    }
+}
+
+/// After the first round: whoever has no chance keeps that one time and leaves, the others start over.
+fn settle(samples: &mut [Vec<f64>], racing: &mut [bool], is_default: &[bool]) {
+    let best = samples.iter().flatten().copied().fold(f64::INFINITY, f64::min);
+    for ((times, racing), is_default) in samples.iter_mut().zip(racing).zip(is_default) {
+        let hopeless = times.first().is_some_and(|first| *first > best * HOPELESS_RATIO);
+        *racing &= !hopeless || *is_default;
+        if *racing {
+            times.clear();
+        }
+    }
+}
+
+fn ranked(racers: &[Arc<dyn Algorithm>], samples: &[Vec<f64>], is_default: &[bool]) -> Vec<Ranked> {
+    let rank = |((racer, times), default): ((&Arc<dyn Algorithm>, &Vec<f64>), &bool)| {
+        Some(Ranked {
+            algorithm: racer.id().to_string(),
+            default: *default,
+            median_ms: median(times)?,
+            deviation_ms: median_absolute_deviation(times)?,
+            least_ms: times.iter().copied().fold(f64::INFINITY, f64::min),
+            samples: times.len(),
+        })
+    };
+    let lanes = racers.iter().zip(samples).zip(is_default);
+    let mut ranking: Vec<Ranked> = lanes.filter_map(rank).collect();
+    ranking.sort_by(|a, b| a.median_ms.total_cmp(&b.median_ms));
+    ranking
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::{DType, KernelSize, Registry};
+    use voxtune_pointcloud::{Generator, generate};
+
+    use super::*;
+
+    #[test]
+    fn the_hopeless_keep_one_sample_and_the_default_stays() {
+        let mut samples = vec![vec![10.0], vec![19.0], vec![21.0], vec![99.0], vec![]];
+        let mut racing = [true, true, true, true, false];
+        settle(&mut samples, &mut racing, &[false, false, false, true, false]);
+        assert_eq!(racing, [true, true, false, true, false]);
+        assert_eq!(samples, [vec![], vec![], vec![21.0], vec![], vec![]]);
+    }
+
+    /// Writes nothing.
+    struct Idle(voxtune::AlgoId);
+
+    impl Algorithm for Idle {
+        fn id(&self) -> &voxtune::AlgoId {
+            &self.0
+        }
+        fn applies(&self, _: &Operation) -> bool {
+            true
+        }
+        fn in_auto_pool(&self, _: &Operation, _: voxtune::MapCounts) -> bool {
+            true
+        }
+        fn is_default(&self, _: &Operation) -> bool {
+            false
+        }
+        fn workspace_bytes(&self, _: &Operation, _: &voxtune::KernelMap) -> u64 {
+            0
+        }
+        fn kernel_hash(&self, _: &Device, _: &Operation) -> Result<voxtune::KernelHash, ConvError> {
+            Ok(voxtune::KernelHash::new(1))
+        }
+        fn run(&self, _: &Device, _: Launch<'_>) -> Result<(), ConvError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_computes_nothing_is_sent_home_and_the_rest_is_timed() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let cells = generate(Generator::Surface, 200, 1, 0).unwrap();
+        let voxels = voxtune::Voxels::new(&device, cells).unwrap();
+        let map = voxels.kernel_map(kernel).unwrap();
+        let setup = CloudSetup { voxels, map };
+        for direction in Direction::ALL {
+            let operation = Operation::submanifold(direction, DType::Float32, 8, 16, kernel);
+            let mut racers: Vec<Arc<dyn Algorithm>> = Registry::cpu()
+                .algorithms()
+                .filter(|algorithm| algorithm.applies(&operation))
+                .cloned()
+                .collect();
+            let right = racers.len();
+            racers.insert(0, Arc::new(Idle("idle".parse().unwrap())));
+            let mut field = Field::new(&device, operation, &setup, racers, 1).unwrap();
+            let failures = field.leave_out_wrong().unwrap();
+            assert_eq!(failures.len(), 1, "{failures:?}");
+            assert!(failures[0].starts_with("idle on "), "{failures:?}");
+            let timed = field.time(3, CacheRegime::Cold, &mut Steady::default()).unwrap();
+            assert_eq!(timed.ranking.len(), right);
+            assert!(timed.ranking.is_sorted_by(|a, b| a.median_ms <= b.median_ms));
+            let default = timed.ranking.iter().find(|ranked| ranked.default).unwrap();
+            assert_eq!(default.samples, 3);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Times of layers on clouds, beside what the device could do and what other libraries do.
+//!
+//! | step | module |
+//! |---|---|
+//! | which layers on which clouds | [`options`] |
+//! | what the device can do | `ceilings`, [`roofline`] |
+//! | how long a kernel map takes | `map_times` |
+//! | every candidate of an operation in interleaved rounds | `field` |
+//! | a user's call, host included | `calls` |
+//! | ratios to other libraries | [`peers`], [`comparison`] |
+//! | what is written and printed | [`report`], [`text`] |
+//!
+//! Candidates run through the registry, as populate runs them, and are compared with float64 or with
+//! the default before they are timed. The ceilings and the map times of a GPU come from
+//! [`CudaKernels`], on a stream of its own that is idle while candidates run.
+
+mod calls;
+mod ceilings;
+pub mod comparison;
+mod field;
+mod map_times;
+pub mod options;
+pub mod peers;
+pub mod report;
+pub mod roofline;
+pub mod text;
+
+use std::sync::Arc;
+
+use voxtune::{
+    AlgoId, Algorithm, CacheRegime, ConvError, DType, Device, Direction, MapCounts, Operation,
+    Voxels,
+};
+use voxtune_cuda::{CudaError, RowOrder, default_algorithm};
+
+pub use options::{BenchOptions, DEFAULT_CHANNELS};
+
+use crate::cuda_kernels::CudaKernels;
+use crate::named_cloud::NamedCloud;
+use field::{Field, Timed};
+use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
+use roofline::{Rates, floor};
+use voxtune_tune::inputs::bytes::human_bytes;
+use voxtune_tune::inputs::cloud_setup::CloudSetup;
+use voxtune_tune::measure::throttle::Steady;
+
+/// What happens during a run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BenchEvent<'a> {
+    /// The kernels of all candidates are about to be compiled.
+    Compiling {
+        /// How many candidates.
+        kernels: usize,
+    },
+    /// The device's rates are known.
+    Ceilings(&'a CeilingsReport),
+    /// A cloud's kernel map was built and timed.
+    Cloud(&'a CloudReport),
+    /// An operation was timed.
+    Row(&'a RowReport),
+    /// Something failed.
+    Failed(&'a str),
+}
+
+/// A device with what a run wants of it beside the registry.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    /// Where candidates run.
+    pub device: &'a Device,
+    /// The same device, if it is a GPU.
+    pub kernels: Option<CudaKernels>,
+    /// What to measure.
+    pub options: &'a BenchOptions,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Registry(#[from] ConvError),
+    #[error(transparent)]
+    Cuda(#[from] CudaError),
+}
+
+impl Bench<'_> {
+    /// Measures everything. What fails is in the report; after a failure that the device does not
+    /// survive, so is what was measured before.
+    pub fn run(mut self, observer: &mut dyn FnMut(&BenchEvent<'_>)) -> BenchReport {
+        let described = self.kernels.as_ref().map(CudaKernels::describe);
+        let mut report = BenchReport {
+            device: described.unwrap_or_else(|| self.device.identity().to_string()),
+            rounds: self.options.rounds,
+            cold: self.kernels.is_some() && self.options.regime == CacheRegime::Cold,
+            warm: self.kernels.is_some() && self.options.regime == CacheRegime::Warm,
+            ceilings: CeilingsReport::default(),
+            clouds: Vec::new(),
+            rows: Vec::new(),
+            peers: None,
+            failures: Vec::new(),
+        };
+        if let Err(error) = self.measure(&mut report, observer) {
+            fail(&mut report, observer, format!("the run ended early: {error}"));
+        }
+        let peers = self.options.peers.as_ref();
+        report.peers = peers.map(|peers| comparison::compare(&report.rows, peers));
+        report
+    }
+
+    fn measure(
+        &mut self,
+        report: &mut BenchReport,
+        observer: &mut dyn FnMut(&BenchEvent<'_>),
+    ) -> Result<(), Ended> {
+        let wanted = self.wanted();
+        observer(&BenchEvent::Compiling { kernels: wanted.len() });
+        self.device.compile(&wanted);
+        report.ceilings = self.ceilings()?;
+        observer(&BenchEvent::Ceilings(&report.ceilings));
+        // One for the whole run: what a large layer has done to the clock, the next one shows.
+        let mut steady = Steady::default();
+        for cloud in &self.options.clouds {
+            let setup = match self.set_up(cloud, report) {
+                Ok(setup) => setup,
+                Err(error) => {
+                    fail(report, observer, format!("{}: {error}", cloud.label));
+                    self.device.synchronize()?;
+                    continue;
+                }
+            };
+            observer(&BenchEvent::Cloud(report.clouds.last().expect("one was just added")));
+            for operation in self.options.operations(&cloud.label) {
+                let row = self.row(cloud, &setup, operation, &mut steady, report, observer)?;
+                if let Some(row) = row {
+                    observer(&BenchEvent::Row(&row));
+                    report.rows.push(row);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ceilings(&mut self) -> Result<CeilingsReport, CudaError> {
+        let measured = match &mut self.kernels {
+            Some(kernels) => ceilings::measure(kernels, &self.options.dtypes)?,
+            None => CeilingsReport::default(),
+        };
+        Ok(match self.options.rates {
+            Some(Rates { copy_bytes_per_s, dense_flops_per_s }) => CeilingsReport {
+                given: true,
+                copy_bytes_per_s: Some(copy_bytes_per_s),
+                dense_flops_per_s: self
+                    .options
+                    .dtypes
+                    .iter()
+                    .map(|&dtype| (dtype, dense_flops_per_s))
+                    .collect(),
+                ..measured
+            },
+            None => measured,
+        })
+    }
+
+    /// Builds the map of a cloud, timed, and once more where the registry's kernels find it.
+    fn set_up(
+        &mut self,
+        cloud: &NamedCloud,
+        report: &mut BenchReport,
+    ) -> Result<CloudSetup, Ended> {
+        let (kernel, rounds) = (self.options.kernel, self.options.rounds);
+        let times = match &mut self.kernels {
+            Some(kernels) => {
+                let order = default_order(&self.options.operations(&cloud.label));
+                map_times::on_gpu(kernels, &cloud.cells, kernel, order, rounds)?
+            }
+            None => map_times::on_host(self.device, &cloud.cells, kernel, rounds)?,
+        };
+        let voxels = Voxels::new(self.device, cloud.cells.clone())?;
+        let map = voxels.kernel_map(kernel)?;
+        report.clouds.push(CloudReport {
+            cloud: cloud.label.clone(),
+            voxels: cloud.cells.len(),
+            pairs: map.counts().pairs,
+            map_ms: times.map_ms,
+            map_event_ms: times.map_event_ms,
+            ready_ms: times.ready_ms,
+            part_ms: times.part_ms,
+        });
+        Ok(CloudSetup { voxels, map })
+    }
+
+    fn row(
+        &self,
+        cloud: &NamedCloud,
+        setup: &CloudSetup,
+        operation: Operation,
+        steady: &mut Steady,
+        report: &mut BenchReport,
+        observer: &mut dyn FnMut(&BenchEvent<'_>),
+    ) -> Result<Option<RowReport>, Ended> {
+        let (device, counts) = (self.device, setup.map.counts());
+        let pool = self.pool(&operation, counts);
+        if let Some(lack) = lacking_memory(device, &operation, setup, &pool) {
+            fail(report, observer, format!("{operation} on {}: {lack}", cloud.label));
+            return Ok(None);
+        }
+        let mut field = Field::new(device, operation, setup, pool, self.options.seed)?;
+        for failure in field.leave_out_wrong()? {
+            fail(report, observer, format!("{}: {failure}", cloud.label));
+        }
+        let Timed { ranking, clock_mhz, failures } =
+            field.time(self.options.rounds, self.options.regime, steady)?;
+        for failure in failures {
+            fail(report, observer, format!("{}: {failure}", cloud.label));
+        }
+        let rates = rates_of(&report.ceilings, operation.dtype);
+        let mut row = RowReport {
+            cloud: cloud.label.clone(),
+            dtype: operation.dtype,
+            c_in: operation.c_in,
+            c_out: operation.c_out,
+            direction: operation.direction,
+            floor: rates.map(|rates| floor(&operation, counts, rates)),
+            clock_mhz,
+            ranking,
+            calls: None,
+        };
+        let winner = row.best().and_then(|best| best.algorithm.parse::<AlgoId>().ok());
+        if let (Some(calls), Direction::Forward, Some(winner)) =
+            (self.options.calls, operation.direction, winner)
+        {
+            row.calls = Some(calls::time_calls(device, &operation, setup, &winner, calls)?);
+        }
+        Ok(Some(row))
+    }
+
+    /// The candidates of an operation: what the mode and the filter admit, and the default.
+    fn pool(&self, operation: &Operation, counts: MapCounts) -> Vec<Arc<dyn Algorithm>> {
+        let filter = &self.options.filter;
+        let named = |one: &Arc<dyn Algorithm>| {
+            filter.is_empty() || filter.iter().any(|text| one.id().as_str().contains(text))
+        };
+        let registry = self.device.registry();
+        let mut pool = registry.pool(&self.options.mode, operation, counts);
+        pool.retain(|one| named(one) || one.is_default(operation));
+        if let Some(default) = registry.default_for(operation)
+            && pool.iter().all(|one| one.id() != default.id())
+        {
+            pool.push(default.clone());
+        }
+        pool
+    }
+
+    /// Every candidate of every operation, so that they are compiled at once.
+    fn wanted(&self) -> Vec<(AlgoId, Operation)> {
+        let mut wanted = Vec::new();
+        for cloud in &self.options.clouds {
+            let rows = cloud.cells.len();
+            let counts = MapCounts { n_in: rows, n_out: rows, pairs: rows };
+            for operation in self.options.operations(&cloud.label) {
+                let pool = self.pool(&operation, counts);
+                wanted.extend(pool.iter().map(|one| (one.id().clone(), operation)));
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+}
+
+/// The row order that the default of the first forward layer reads.
+fn default_order(operations: &[Operation]) -> RowOrder {
+    let forward = operations.iter().find(|operation| operation.direction == Direction::Forward);
+    forward.map_or(RowOrder::Natural, |operation| default_algorithm(operation).row_order())
+}
+
+fn fail(report: &mut BenchReport, observer: &mut dyn FnMut(&BenchEvent<'_>), text: String) {
+    observer(&BenchEvent::Failed(&text));
+    report.failures.push(text);
+}
+
+fn rates_of(ceilings: &CeilingsReport, dtype: DType) -> Option<Rates> {
+    Some(Rates {
+        copy_bytes_per_s: ceilings.copy_bytes_per_s?,
+        dense_flops_per_s: *ceilings.dense_flops_per_s.get(&dtype)?,
+    })
+}
+
+/// Says so if operands, a float64 result and the largest workspace do not fit.
+fn lacking_memory(
+    device: &Device,
+    operation: &Operation,
+    setup: &CloudSetup,
+    pool: &[Arc<dyn Algorithm>],
+) -> Option<String> {
+    /// Bytes of an element of the result in float32 and in float64.
+    const RESULT_BYTES: usize = 4 + 8;
+    let counts = setup.map.counts();
+    let features = counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
+    let elements = features + operation.weight_len();
+    let operands = elements * (operation.dtype.bytes() + RESULT_BYTES);
+    let workspace = pool.iter().map(|one| one.workspace_bytes(operation, &setup.map)).max();
+    let needed_bytes = operands as u64 + workspace.unwrap_or(0);
+    let free_bytes = device.free_memory_bytes();
+    (needed_bytes > free_bytes).then(|| {
+        let (needed, free) = (human_bytes(needed_bytes), human_bytes(free_bytes));
+        format!("needs {needed} of memory, {free} are free")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! The worst errors seen, by what ran and on what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use voxtune_types::{DType, Direction, printable};
+
+/// The worst error of an algorithm family in one direction and storage type on one cloud.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorstError {
+    /// The family.
+    pub family: String,
+    /// What was computed.
+    pub direction: Direction,
+    /// How operands were stored.
+    pub dtype: DType,
+    /// The cloud's name.
+    pub cloud: String,
+    /// Distance from float64 over the larger of the element's magnitude and the root mean square
+    /// of the result.
+    pub error: f64,
+    /// The largest that is rounding.
+    pub tolerance: f64,
+    /// The algorithm that had it.
+    pub algorithm: String,
+    /// Products compared.
+    pub products: usize,
+}
+
+impl WorstError {
+    /// Whether it is more than rounding. What is not a number is.
+    #[must_use]
+    pub fn exceeds(&self) -> bool {
+        self.error.is_nan() || self.error > self.tolerance
+    }
+}
+
+/// Collects them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Collected {
+    worst: BTreeMap<(String, Direction, String, DType), WorstError>,
+}
+
+impl Collected {
+    /// Takes the error of one product.
+    pub(super) fn add(
+        &mut self,
+        algorithm: &str,
+        direction: Direction,
+        dtype: DType,
+        cloud: &str,
+        error: f64,
+    ) {
+        let family = algorithm.split(':').next().unwrap_or_default().to_owned();
+        let key = (family.clone(), direction, cloud.to_owned(), dtype);
+        let worst = self.worst.entry(key).or_insert_with(|| WorstError {
+            family,
+            direction,
+            dtype,
+            cloud: cloud.to_owned(),
+            error: 0.0,
+            tolerance: dtype.tolerance(),
+            algorithm: algorithm.to_owned(),
+            products: 0,
+        });
+        worst.products += 1;
+        if error.is_nan() || error > worst.error {
+            worst.error = error;
+            worst.algorithm = algorithm.to_owned();
+        }
+    }
+
+    /// By family, direction, cloud and storage type.
+    pub(super) fn into_errors(self) -> Vec<WorstError> {
+        self.worst.into_values().collect()
+    }
+}
+
+/// A table with a column for each storage type. An error past its tolerance is marked.
+#[must_use]
+pub fn table(errors: &[WorstError]) -> String {
+    let dtypes: BTreeSet<DType> = errors.iter().map(|worst| worst.dtype).collect();
+    let width = |name: &dyn Fn(&WorstError) -> usize, least: usize| {
+        errors.iter().map(name).max().unwrap_or(0).max(least)
+    };
+    let family_width = width(&|worst| worst.family.len(), "family".len());
+    let cloud_width = width(&|worst| printable(&worst.cloud).chars().count(), "cloud".len());
+    let mut text =
+        format!("{:family_width$}  {:9}  {:cloud_width$}", "family", "direction", "cloud");
+    for dtype in &dtypes {
+        text.push_str(&format!("  {dtype:>9} ≤ {:.0e}", dtype.tolerance()));
+    }
+    text.push('\n');
+    let mut lines: BTreeMap<(&str, Direction, &str), BTreeMap<DType, &WorstError>> =
+        BTreeMap::new();
+    for worst in errors {
+        let line = lines.entry((&worst.family, worst.direction, &worst.cloud)).or_default();
+        line.insert(worst.dtype, worst);
+    }
+    for ((family, direction, cloud), line) in lines {
+        let cloud = printable(cloud);
+        text.push_str(&format!("{family:family_width$}  {direction:9}  {cloud:cloud_width$}"));
+        for dtype in &dtypes {
+            let cell = line.get(dtype).map_or_else(
+                || "–".to_owned(),
+                |worst| format!("{:.2e}{}", worst.error, if worst.exceeds() { " !" } else { "" }),
+            );
+            text.push_str(&format!("  {cell:>16}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_a_family_counts_and_is_marked() {
+        let mut collected = Collected::default();
+        let forward = Direction::Forward;
+        collected.add("plain:rows=1", forward, DType::Float16, "scan", 2e-4);
+        collected.add("plain:rows=2", forward, DType::Float16, "scan", 4e-4);
+        collected.add("plain:rows=3", forward, DType::Float16, "scan", 3e-4);
+        collected.add("plain:rows=1", forward, DType::Float32, "scan", 2e-5);
+        collected.add("tiled", Direction::Wgrad, DType::Float16, "uniform", f64::NAN);
+        let errors = collected.into_errors();
+        assert_eq!(errors.iter().map(|worst| worst.products).collect::<Vec<_>>(), [3, 1, 1]);
+        assert_eq!(errors[0].algorithm, "plain:rows=2");
+        assert_eq!(errors.iter().map(WorstError::exceeds).collect::<Vec<_>>(), [false, true, true]);
+        insta::assert_snapshot!(table(&errors), @"
+        family  direction  cloud      float16 ≤ 1e-3    float32 ≤ 1e-5
+        plain   forward    scan              4.00e-4         2.00e-5 !
+        tiled   wgrad      uniform             NaN !                 –
+        ");
+    }
+
+    #[test]
+    fn a_table_of_nothing_is_its_header() {
+        assert_eq!(table(&[]), "family  direction  cloud\n");
+    }
+}

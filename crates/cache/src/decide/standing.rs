@@ -1,0 +1,161 @@
+//! What one algorithm did on the workloads of a key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use voxtune_types::AlgoId;
+
+use super::timer::{NOISE_CEILING, Timer};
+use crate::evidence::Records;
+use crate::record::{Outcome, Record, Requirement};
+use crate::timing::{Interval, Timing};
+
+/// Samples below which nothing is proven: of one or two rounds any difference may be a late sample.
+pub const PROOF_ROUNDS: u32 = 3;
+
+/// What the rounds that an algorithm shared with the default say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AgainstDefault {
+    /// No workload has both.
+    Unmet,
+    /// It beat the default on every workload that has both.
+    Beat,
+    /// On some workload it lost, or nothing is proven.
+    Unproven,
+}
+
+/// One algorithm on one workload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// Natural logarithm of the time in nanoseconds, as if measured in the default's session.
+    pub(super) log_ns: f64,
+    /// See [`Timer::relative_noise`].
+    pub(super) relative_noise: f64,
+    /// See [`Timing::relative_error`].
+    pub(super) relative_error: f64,
+}
+
+/// What one algorithm did on all workloads of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Standing<'a> {
+    pub(super) algo: &'a AlgoId,
+    pub(super) default: bool,
+    pub(super) against_default: AgainstDefault,
+    pub(super) requires: Option<Requirement>,
+    /// By number of the workload.
+    pub(super) runs: BTreeMap<usize, Run>,
+}
+
+impl Standing<'_> {
+    /// The mean over some of its workloads.
+    pub(super) fn mean(&self, workloads: &[usize], of: impl Fn(&Run) -> f64) -> f64 {
+        workloads.iter().map(|workload| of(&self.runs[workload])).sum::<f64>()
+            / workloads.len() as f64
+    }
+
+    /// The workloads that both were measured on, in order.
+    pub(super) fn shared(&self, other: &Self) -> Vec<usize> {
+        self.runs.keys().copied().filter(|workload| other.runs.contains_key(workload)).collect()
+    }
+
+    /// Whether any workload has both.
+    pub(super) fn met(&self, other: &Self) -> bool {
+        self.runs.keys().any(|workload| other.runs.contains_key(workload))
+    }
+}
+
+/// The algorithms, in the order of their ids, that nothing rules out: verified on every decisive workload that
+/// they met, and in quarantine on no other.
+pub(super) fn collect_standings<'a>(
+    timer: Timer,
+    decisive: impl IntoIterator<Item = &'a Records>,
+    others: impl IntoIterator<Item = &'a Records>,
+) -> Vec<Standing<'a>> {
+    let mut standings: BTreeMap<&AlgoId, Standing<'a>> = BTreeMap::new();
+    let others = others.into_iter().flat_map(Records::preferred);
+    let quarantined = others.filter(|record| record.timing().is_none());
+    let mut out: BTreeSet<&AlgoId> = quarantined.map(|record| &record.algo).collect();
+    for (workload, records) in decisive.into_iter().enumerate() {
+        let preferred = records.preferred();
+        let default = preferred.iter().filter(|one| one.default).find_map(|one| one.timing());
+        for record in preferred {
+            let Outcome::Measured(timing) = &record.outcome else {
+                out.insert(&record.algo);
+                continue;
+            };
+            let standing = standings.entry(&record.algo).or_insert_with(|| Standing {
+                algo: &record.algo,
+                default: false,
+                against_default: AgainstDefault::Unmet,
+                requires: None,
+                runs: BTreeMap::new(),
+            });
+            standing.default |= record.default;
+            standing.requires = standing.requires.or(record.requires);
+            if let Some(default) = default {
+                let beat = is_proven(timing, default);
+                standing.against_default = match standing.against_default {
+                    AgainstDefault::Unproven => AgainstDefault::Unproven,
+                    _ if beat => AgainstDefault::Beat,
+                    _ => AgainstDefault::Unproven,
+                };
+            }
+            standing.runs.insert(workload, run(timer, record, timing, default));
+        }
+    }
+    standings.retain(|algo, _| !out.contains(algo));
+    standings.into_values().collect()
+}
+
+fn run(timer: Timer, record: &Record, timing: &Timing, default: Option<&Timing>) -> Run {
+    let own_ns = timer.time_ns(timing);
+    let elsewhere = default.filter(|_| !record.default).and_then(|default| {
+        let ratio = timing.ratio_to_default?;
+        is_of_another_session(timing, ratio, default).then(|| timer.time_ns(default) * ratio.median)
+    });
+    Run {
+        log_ns: elsewhere.unwrap_or(own_ns).max(1.0).ln(),
+        relative_noise: timer.relative_noise(own_ns, timing.spread_ns as f64),
+        relative_error: timing.relative_error(),
+    }
+}
+
+/// Whether an algorithm's time and the default's cannot be of one session: their ratio is outside the interval of
+/// that in the rounds that both ran, by more than any noise.
+fn is_of_another_session(timing: &Timing, ratio: Interval, default: &Timing) -> bool {
+    // A default that was in no race itself has no session.
+    if default.ratio_to_default.is_none() {
+        return false;
+    }
+    let found = timing.median_ns as f64 / default.median_ns.max(1) as f64;
+    found > ratio.high * (1.0 + NOISE_CEILING) || found * (1.0 + NOISE_CEILING) < ratio.low
+}
+
+/// Whether an algorithm beat the default on a workload that has both.
+fn is_proven(timing: &Timing, default: &Timing) -> bool {
+    if timing.samples.min(default.samples) < PROOF_ROUNDS {
+        return false;
+    }
+    match (timing.ratio_to_default, default.ratio_to_default) {
+        (Some(ratio), _) => {
+            beats_default(ratio, timing.median_ns as f64, Some(default.min_ns as f64))
+        }
+        // The default raced, and this one not beside it.
+        (None, Some(_)) => false,
+        // Nobody noted rounds: the times alone decide.
+        (None, None) => true,
+    }
+}
+
+/// Whether an algorithm beat the default, by the interval of their ratio in the rounds in which both ran: it
+/// stays below 1; or its median does, and the algorithm's median is faster than the default ever was by more
+/// than [`NOISE_CEILING`], since of three rounds one late sample widens the interval to anything. The default's
+/// time may be of another day, when the machine was slower: by itself it says nothing. Of fewer than
+/// [`PROOF_ROUNDS`] rounds there is no such interval.
+///
+/// # Units
+/// Both times in one.
+#[must_use]
+pub fn beats_default(ratio: Interval, median_ns: f64, default_min_ns: Option<f64>) -> bool {
+    let by_far = default_min_ns.is_some_and(|min_ns| median_ns * (1.0 + NOISE_CEILING) < min_ns);
+    ratio.high < 1.0 || by_far && ratio.median < 1.0
+}

@@ -1,0 +1,164 @@
+//! `regret`: how much slower stored choices are than the best that there is.
+
+mod measure;
+mod under_way;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use voxtune_analyze::distribution::Distribution;
+use voxtune_analyze::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
+use voxtune_analyze::samples::RaceSamples;
+use voxtune_cache::{CacheDir, Evidence};
+use voxtune_types::{printable, printable_path};
+
+use crate::exit::{Exit, Failure};
+use crate::folder::FolderArguments;
+use crate::json_file::JsonFile;
+use crate::output;
+use crate::output_file::OutputFile;
+use crate::samples_file::sound_races;
+use crate::texts::os_text;
+use measure::measure;
+
+/// Arguments of `regret`.
+#[derive(Debug, clap::Args)]
+pub struct RegretArguments {
+    /// Samples that populate --exhaustive --samples has written; without any, they are taken now
+    #[arg(value_name = "FILE")]
+    samples: Vec<PathBuf>,
+    /// Cache folder whose choices are judged [default: where populate would write]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Cache folder of a second population, to count choices that differ
+    #[arg(long, value_name = "DIR")]
+    against: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonFile,
+    /// Draw the distributions into an SVG file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// What to measure, as flags of populate behind `--`: `-- --clouds sweep.pcd --partition slice:1/20`
+    #[arg(last = true, value_name = "POPULATE FLAGS", conflicts_with = "samples", value_parser = os_text())]
+    populate: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
+    let cache = match &arguments.cache {
+        Some(folder) => folder.clone(),
+        None => FolderArguments::default().resolve()?,
+    };
+    // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a file
+    // cannot be written.
+    let json = arguments.json.checked()?;
+    let svg =
+        arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
+    let cache = read(&cache)?;
+    let against = arguments.against.as_deref().map(read).transpose()?;
+    let mut exit = Exit::Success;
+    let files = if arguments.samples.is_empty() {
+        let Some((measured, file)) = measure(&arguments.populate)? else {
+            return Ok(Exit::Success);
+        };
+        exit = measured;
+        vec![file]
+    } else {
+        arguments.samples.clone()
+    };
+    let mut oracle: Vec<RaceSamples> = Vec::new();
+    for file in &files {
+        oracle.extend(sound_races(file)?);
+    }
+    let report = assess(&oracle, &cache, against.as_ref());
+    output::results(&table(&report));
+    // One that fails does not take the other with it.
+    let written = json.write(&report);
+    if let Some(file) = &svg {
+        file.write(&plot_svg(&report).map_err(Failure::failed)?)?;
+    }
+    written?;
+    Ok(exit)
+}
+
+/// What a folder holds, of all architectures.
+fn read(folder: &Path) -> Result<Population, Failure> {
+    let cache = CacheDir::new(folder);
+    let mut all = Vec::new();
+    let mut evidence = Evidence::new();
+    for arch in cache.archs().map_err(Failure::failed)? {
+        let (decisions, measured) = cache
+            .read_together(arch, |cache| (cache.read_decisions(arch), cache.read_evidence(arch)));
+        let decisions = decisions.map_err(Failure::failed)?;
+        all.extend(decisions.iter().flat_map(|decisions| decisions.iter().collect::<Vec<_>>()));
+        evidence.merge(measured.map_err(Failure::failed)?.unwrap_or_default());
+    }
+    if all.is_empty() {
+        return Err(Failure::failed(format!("{}: no decisions here", printable_path(folder))));
+    }
+    Ok(Population { decisions: all.into_iter().collect(), evidence })
+}
+
+/// How many of the worst are named.
+const SHOWN: usize = 3;
+
+fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{:<24}  {:>7}  {:>8}  {:>8}  {:>8}  {:>8}  {:>7}\n",
+        "regret of", "entries", "mean", "median", "p95", "worst", "without"
+    );
+    for (name, comparison) in [
+        ("the stored choice", &report.cached),
+        ("a neighbouring bucket's", &report.bucket_transfer),
+        ("a neighbouring density's", &report.density_transfer),
+        ("the default", &report.default),
+    ] {
+        let Comparison { regret, without_choice, not_measured, points } = comparison;
+        let [mean, median, p95, worst] = quantiles(*regret);
+        text.push_str(&format!(
+            "{name:<24}  {:>7}  {mean:>8}  {median:>8}  {p95:>8}  {worst:>8}  {:>7}\n",
+            points.len(),
+            without_choice + not_measured
+        ));
+    }
+    for point in report.cached.points.iter().take(SHOWN).filter(|point| point.regret > 0.0) {
+        text.push_str(&format!(
+            "  {:.2} %: {} on {} of {}: {}, best {}\n",
+            point.regret * 100.0,
+            point.key,
+            point.rows_out,
+            printable(&point.cloud),
+            point.choice,
+            point.best
+        ));
+    }
+    if let Some(flips) = &report.flips {
+        let [mean, _, _, worst] = quantiles(flips.cost);
+        let beyond = flips.beyond_noise();
+        text.push_str(&format!(
+            "flips: {} of {} keys ({:.2} %), {} of them beyond noise in both populations, between their winners mean {mean}, worst {worst}\n",
+            flips.flipped.len(),
+            flips.keys,
+            flips.rate() * 100.0,
+            beyond.len()
+        ));
+        for flip in beyond.into_iter().take(SHOWN) {
+            let by = flip.slower_by.map(|by| {
+                by.map_or_else(|| "not measured".to_owned(), |by| format!("{:+.2} %", by * 100.0))
+            });
+            let Flip { key, ours, theirs, .. } = flip;
+            text.push_str(&format!(
+                "  {key}: {ours}, the other {}; {theirs}, the other {}\n",
+                by[0], by[1]
+            ));
+        }
+    }
+    text
+}
+
+fn quantiles(distribution: Option<Distribution>) -> [String; 4] {
+    let percent = |value: f64| format!("{:.2} %", value * 100.0);
+    distribution.map_or_else(
+        || ["-"; 4].map(str::to_owned),
+        |one| [one.mean, one.median, one.p95, one.worst].map(percent),
+    )
+}

@@ -1,0 +1,172 @@
+//! Scratch folders of runs, and what becomes of those whose run was killed.
+//!
+//! Two runs at a time measure badly, and lose nothing: each has a folder of its own, and holds a lock in it for
+//! as long as it lives. A folder that nobody holds is of a run that was killed. The next run keeps its samples
+//! under a name of their own, removes the rest, and says both.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use voxtune_types::printable_path;
+
+use super::measure::SAMPLES;
+use crate::exit::Failure;
+use crate::output;
+use crate::samples_file::sound_races;
+
+const PREFIX: &str = "under-way-";
+
+/// The file whose lock says that a run is alive; in the folder above, that one looks for runs that are not.
+const LOCK: &str = "lock";
+
+/// The scratch folder of a run. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    folder: TempDir,
+    /// Held until this process ends.
+    _alive: File,
+}
+
+impl UnderWay {
+    /// Takes care of what killed runs have left, and makes a folder for this one.
+    pub(super) fn begin(parent: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::failed(format!("{}: {error}", printable_path(parent)));
+        fs::create_dir_all(parent).map_err(failed)?;
+        // Nobody is to take a folder for abandoned between its making and its lock.
+        let looking = File::create(parent.join(LOCK)).map_err(failed)?;
+        if looking.lock().is_ok() {
+            for abandoned in abandoned(parent).map_err(failed)? {
+                take_over(&abandoned, parent);
+            }
+        }
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(failed)?;
+        let alive = File::create(folder.path().join(LOCK)).map_err(failed)?;
+        // Where files cannot be locked nobody finds folders abandoned either.
+        let _ = alive.lock();
+        Ok(Self { folder, _alive: alive })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Removes the folder.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        let path = printable_path(self.path());
+        self.folder.close().map_err(|error| Failure::failed(format!("{path}: {error}")))
+    }
+
+    /// Leaves the folder where it is.
+    pub(super) fn leave(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+/// The folders of runs that have ended without removing them.
+fn abandoned(parent: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if name.starts_with(PREFIX.as_bytes()) && path.is_dir() && !is_alive(&path) {
+            found.push(path);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Whether somebody holds a folder, or may do so.
+fn is_alive(folder: &Path) -> bool {
+    let lock = match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock,
+        // Of a version that had no locks.
+        Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
+    };
+    match lock.try_lock() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
+    }
+}
+
+/// Keeps the samples of an abandoned folder beside it and removes the rest. What cannot be read stays.
+fn take_over(abandoned: &Path, parent: &Path) {
+    let left = printable_path(abandoned);
+    let samples = abandoned.join(SAMPLES);
+    let races = match fs::metadata(&samples)
+        .map_or(Ok(0), |_| sound_races(&samples).map(|all| all.len()))
+    {
+        Ok(races) => races,
+        Err(failure) => {
+            let why = failure.message;
+            let text = format!("{left} is left of a run that was killed, and stays: {why}");
+            return output::complain("warning", text);
+        }
+    };
+    if races > 0 {
+        let name = abandoned.file_name().unwrap_or_default().to_string_lossy();
+        let place = parent.join(name.replace(PREFIX, "killed-") + ".samples");
+        if let Err(error) = fs::rename(&samples, &place) {
+            let text = format!("{left} is left of a run that was killed, and stays: {error}");
+            return output::complain("warning", text);
+        }
+        let place = printable_path(&place);
+        let text =
+            format!("{races} races of a run that was killed: `regret {place}` judges by them");
+        output::status("Kept", text);
+    }
+    match fs::remove_dir_all(abandoned) {
+        Ok(()) => output::status("Removed", format_args!("{left}, left of a run that was killed")),
+        Err(error) => output::complain("warning", format_args!("cannot remove {left}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn f13_a_living_run_keeps_its_folder_and_an_abandoned_one_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = UnderWay::begin(parent.path()).unwrap();
+        let killed = parent.path().join("under-way-killed");
+        fs::create_dir(&killed).unwrap();
+        File::create(killed.join(LOCK)).unwrap();
+        let old = parent.path().join("under-way-old");
+        fs::create_dir_all(old.join("caches")).unwrap();
+        let second = UnderWay::begin(parent.path()).unwrap();
+        assert!(first.path().exists() && second.path().exists());
+        assert!(!killed.exists() && !old.exists());
+        first.end().unwrap();
+        second.end().unwrap();
+        assert_eq!(names(parent.path()), ["lock"]);
+    }
+
+    #[test]
+    fn f13_samples_that_cannot_be_read_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let killed = parent.path().join("under-way-killed");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join(SAMPLES), "of a later version").unwrap();
+        UnderWay::begin(parent.path()).unwrap().end().unwrap();
+        assert!(killed.join(SAMPLES).exists());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f13_a_folder_need_not_be_utf8() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join(std::ffi::OsStr::from_bytes(b"t\xff"));
+        let under_way = UnderWay::begin(&folder).unwrap();
+        assert!(under_way.path().starts_with(&folder));
+    }
+}

@@ -1,0 +1,52 @@
+//! An entry before its measurement, and after it.
+
+use serde::{Deserialize, Serialize};
+use voxtune_cache::{EntryKey, Record};
+use voxtune_types::AlgoId;
+
+use crate::evidence::phase_times::Spent;
+use crate::inputs::candidate::Candidate;
+
+/// One of a configuration's clouds in one direction, ready to be measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreparedEntry {
+    /// The name that its results are stored under.
+    pub key: EntryKey,
+    /// Number of the cloud in the configuration.
+    pub cloud: usize,
+    /// The candidates that the job asks for, in the order of the registry.
+    pub pool: Vec<Candidate>,
+}
+
+/// An entry whose measurement ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What was measured.
+    pub entry: EntryKey,
+    /// What each candidate did, in the order of the registry.
+    pub records: Vec<Record>,
+    /// The samples behind the records, of those that raced.
+    pub rounds: Vec<Rounds>,
+    /// The winner by stored evidence, if it lost the race and held its place in rounds against the new one.
+    pub defended: Option<AlgoId>,
+    /// Where the time went.
+    pub spent: Spent,
+}
+
+/// The samples of one candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rounds {
+    /// Which algorithm.
+    pub algo: AlgoId,
+    /// Its time in each round of the race; nothing where it sat a round out.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    pub rounds_ns: Vec<Option<u64>>,
+}
+
+/// Whether a record is a quarantine.
+#[must_use]
+pub(crate) const fn is_quarantine(record: &Record) -> bool {
+    record.timing().is_none()
+}

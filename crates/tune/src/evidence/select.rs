@@ -1,0 +1,320 @@
+//! Which candidates of an entry are measured, given what is stored of it.
+//!
+//! A stored result holds for one version of a candidate's code, by its hash. So a changed kernel asks for
+//! its own candidates alone, and lifts their quarantine by itself.
+
+use std::collections::BTreeSet;
+
+use voxtune_cache::decide::NOISE_CEILING;
+use voxtune_cache::{EntryKey, Evidence, Record, Records, Timing};
+use voxtune_types::{AlgoId, AlgoMode};
+
+use crate::evidence::commit::{decision, winner};
+use crate::evidence::entry::PreparedEntry;
+use crate::evidence::entry::is_quarantine;
+use crate::inputs::candidate::Candidate;
+use crate::plan::expand::Extent;
+
+/// What is asked of stored evidence.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// How much is measured where there is evidence.
+    pub extent: Extent,
+    /// Whether quarantined candidates get another chance.
+    pub retry_quarantined: bool,
+    /// Which algorithms compete in the entry's direction.
+    pub mode: &'a AlgoMode,
+}
+
+/// What becomes of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Nothing: there is evidence.
+    Nothing,
+    /// These race.
+    Race(Vec<AlgoId>),
+    /// The first race, since they are new, against stored leaders; `all` do if it shows that the
+    /// stored measurements of those who stay away cannot be compared with it.
+    TopUp {
+        /// New candidates and stored leaders.
+        some: Vec<AlgoId>,
+        /// Every candidate.
+        all: Vec<AlgoId>,
+    },
+}
+
+/// What of an entry is to be measured.
+#[must_use]
+pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selection {
+    let records = stored.records(&entry.key);
+    let record = |one: &Candidate| records.and_then(|all| all.get(&one.id, one.kernel_hash));
+    let quarantined = |one: &Candidate| record(one).is_some_and(is_quarantine);
+    // Whoever is due a trial, or had one.
+    let allowed = |one: &&Candidate| wish.retry_quarantined || !quarantined(one);
+    let lacking = |one: &&Candidate| record(one).is_none() || quarantined(one) && allowed(one);
+    let names = |candidates: Vec<&Candidate>| -> Vec<AlgoId> {
+        candidates.into_iter().map(|one| one.id.clone()).collect()
+    };
+    let new = names(entry.pool.iter().filter(lacking).collect());
+    let incumbent = winner(stored, &entry.key);
+    let mut disproved = disproved(stored, entry);
+    let is_disproved = disproved.any(|record| incumbent.as_ref() == Some(&record.algo));
+    if wish.extent != Extent::Whole && new.is_empty() && !is_disproved {
+        return Selection::Nothing;
+    }
+    let mut all = names(entry.pool.iter().filter(allowed).collect());
+    if all.is_empty() {
+        return Selection::Nothing;
+    }
+    if matches!(wish.mode, AlgoMode::Named(_)) {
+        // Whoever is to take the place of a stored winner must beat it in the same race, and the default, too.
+        let incumbent = incumbent.filter(|_| !is_disproved);
+        for rival in incumbent.into_iter().chain(stored_defaults(stored, entry)) {
+            if !all.contains(&rival) {
+                all.push(rival);
+            }
+        }
+    }
+    // Whoever follows a winner that is out need not have been near it.
+    let is_whole = wish.extent != Extent::New || records.is_none() || is_disproved;
+    if is_whole || new.len() == all.len() {
+        return Selection::Race(all);
+    }
+    let leaders = leaders(stored, entry);
+    let due = |id: &&AlgoId| new.contains(id) || leaders.contains(id);
+    let some: Vec<AlgoId> = all.iter().filter(due).cloned().collect();
+    if some.len() == all.len() { Selection::Race(all) } else { Selection::TopUp { some, all } }
+}
+
+/// Who has a place to defend in a race: the stored winner of the key, unless its code is another today. A
+/// workload that is new has one, too, where its key was measured on others.
+pub(crate) fn incumbent(stored: &Evidence, entry: &PreparedEntry) -> Option<AlgoId> {
+    let EntryKey { device, key, .. } = &entry.key;
+    let winner = winner(stored, &entry.key)?;
+    let today = entry.pool.iter().find(|one| one.id == winner);
+    let is_same = today.is_none_or(|one| {
+        let mut workloads = stored.workloads(device, key);
+        workloads.any(|(_, records)| records.get(&one.id, one.kernel_hash).is_some())
+    });
+    is_same.then_some(winner)
+}
+
+/// The defaults of a key by what was measured of it on any workload, without those in quarantine on this one.
+fn stored_defaults(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
+    let EntryKey { device, key, .. } = &entry.key;
+    let records = stored.workloads(device, key).flat_map(|(_, records)| records.iter());
+    let defaults = records.filter(|record| record.default && !is_quarantine(record));
+    let here = stored.records(&entry.key);
+    let is_out = |algo: &AlgoId| {
+        let versions = here.into_iter().flat_map(Records::iter);
+        versions.into_iter().any(|one| one.algo == *algo && is_quarantine(one))
+    };
+    defaults.map(|record| record.algo.clone()).filter(|algo| !is_out(algo)).collect()
+}
+
+/// The quarantines of today's code beside measurements of other code of the same algorithm, as a merge with a
+/// machine of another release brings them together. What is stored would let it win.
+pub(crate) fn disproved<'s>(
+    stored: &'s Evidence,
+    entry: &PreparedEntry,
+) -> impl Iterator<Item = &'s Record> {
+    let records = stored.records(&entry.key);
+    let of_today = entry.pool.iter().filter_map(move |one| records?.get(&one.id, one.kernel_hash));
+    of_today.filter(|record| is_quarantine(record)).filter(move |record| {
+        let versions = records.into_iter().flat_map(Records::iter);
+        versions.into_iter().any(|other| other.algo == record.algo && !is_quarantine(other))
+    })
+}
+
+/// The stored winner of the key, whoever is near enough to have been one, and the default. Everyone else was so
+/// far behind that the noise between two runs does not bring it to the front.
+fn leaders(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
+    let decision = decision(stored, &entry.key);
+    let near = decision.into_iter().flat_map(|decision| decision.safe);
+    let default = entry.pool.iter().filter(|one| one.default).map(|one| one.id.clone());
+    near.chain(default).collect()
+}
+
+/// Whether measurements of today can stand beside stored ones: whoever was measured well both times
+/// took the same time, within [`NOISE_CEILING`]. A machine that has slowed down since, or has been set
+/// to another clock, fails this.
+#[must_use]
+pub fn is_comparable(stored: &Evidence, key: &EntryKey, today: &[Record]) -> bool {
+    let Some(records) = stored.records(key) else { return true };
+    let both = today.iter().filter_map(|record| both_times(records, record));
+    both.into_iter().all(|(then_ns, now_ns)| {
+        let ratio = now_ns / then_ns;
+        ((1.0 + NOISE_CEILING).recip()..=1.0 + NOISE_CEILING).contains(&ratio)
+    })
+}
+
+fn both_times(stored: &Records, today: &Record) -> Option<(f64, f64)> {
+    /// A single sample may be off by more than machines change.
+    const ENOUGH_SAMPLES: u32 = 3;
+    let well = |timing: &&Timing| timing.samples >= ENOUGH_SAMPLES;
+    let then = stored.get(&today.algo, today.kernel_hash)?.timing().filter(well)?;
+    let now = today.timing().filter(well)?;
+    Some((then.median_ns.max(1) as f64, now.median_ns as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::KernelHash;
+    use voxtune_cache::{Outcome, Reason};
+
+    use super::*;
+    use crate::testing;
+    use crate::testing::{entry as key, timing};
+
+    const TIMES_NS: [(&str, u64); 5] = [
+        ("default", 2_000_000),
+        ("first", 1_000_000),
+        ("near", 1_050_000),
+        ("far", 1_500_000),
+        ("farther", 1_600_000),
+    ];
+
+    fn candidate(name: &str, hash: u64) -> Candidate {
+        Candidate {
+            id: name.parse().unwrap(),
+            kernel_hash: KernelHash::new(hash),
+            default: name == "default",
+            requires: None,
+        }
+    }
+
+    fn record(name: &str, hash: u64, median_ns: Option<u64>) -> Record {
+        let quarantined =
+            || Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() };
+        let outcome = median_ns.map_or_else(quarantined, |ns| Outcome::Measured(timing(ns)));
+        Record { outcome, ..testing::record(name, hash, 1) }
+    }
+
+    fn stored(changes: &[(&str, Option<u64>)]) -> Evidence {
+        let mut evidence = Evidence::new();
+        for (name, median_ns) in TIMES_NS {
+            let change = changes.iter().find(|(changed, _)| *changed == name);
+            let median_ns = change.map_or(Some(median_ns), |(_, median_ns)| *median_ns);
+            evidence.insert(key(), record(name, 1, median_ns)).unwrap();
+        }
+        evidence
+    }
+
+    /// An entry whose candidates have the hash 1, but for some.
+    fn entry(changed: &[&str]) -> PreparedEntry {
+        let hash = |name| if changed.contains(&name) { 2 } else { 1 };
+        let pool = TIMES_NS.iter().map(|&(name, _)| candidate(name, hash(name))).collect();
+        PreparedEntry { key: key(), cloud: 0, pool }
+    }
+
+    fn wish(extent: Extent, retry_quarantined: bool) -> Wish<'static> {
+        Wish { extent, retry_quarantined, mode: &AlgoMode::Auto }
+    }
+
+    fn names(ids: &[AlgoId]) -> Vec<&str> {
+        ids.iter().map(AlgoId::as_str).collect()
+    }
+
+    #[test]
+    fn what_is_known_is_left_alone_if_so_wished() {
+        let (stored, entry) = (stored(&[]), entry(&[]));
+        for extent in [Extent::Missing, Extent::New] {
+            assert_eq!(select(wish(extent, false), &stored, &entry), Selection::Nothing);
+        }
+        let Selection::Race(all) = select(wish(Extent::Whole, false), &stored, &entry) else {
+            panic!("a whole run measures everybody");
+        };
+        assert_eq!(all.len(), 5);
+    }
+
+    #[test]
+    fn a_changed_kernel_meets_the_stored_leaders() {
+        let changed = entry(&["farther"]);
+        let selection = select(wish(Extent::New, false), &stored(&[]), &changed);
+        let Selection::TopUp { some, all } = selection else { panic!("{selection:?}") };
+        assert_eq!(names(&some), ["default", "first", "near", "farther"]);
+        assert_eq!(all.len(), 5);
+        let resumed = select(wish(Extent::Missing, false), &stored(&[]), &changed);
+        assert!(matches!(resumed, Selection::Race(all) if all.len() == 5));
+        let nothing_stored = select(wish(Extent::New, false), &Evidence::new(), &changed);
+        assert!(matches!(nothing_stored, Selection::Race(all) if all.len() == 5));
+    }
+
+    #[test]
+    fn the_quarantined_wait_for_a_retry_or_another_hash() {
+        let stored = stored(&[("far", None)]);
+        let Selection::Race(all) = select(wish(Extent::Whole, false), &stored, &entry(&[])) else {
+            panic!("a whole run measures");
+        };
+        assert_eq!(names(&all), ["default", "first", "near", "farther"]);
+        assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
+        for (retry, changed) in [(true, entry(&[])), (false, entry(&["far"]))] {
+            let selection = select(wish(Extent::New, retry), &stored, &changed);
+            let Selection::TopUp { some, .. } = selection else { panic!("{selection:?}") };
+            assert_eq!(names(&some), ["default", "first", "near", "far"]);
+        }
+    }
+
+    /// The winner of a merge is of other code than today's, which is known to be wrong.
+    #[test]
+    fn a_winner_whose_code_of_today_is_wrong_has_to_be_followed() {
+        let mut stored = stored(&[]);
+        stored.insert(key(), record("first", 2, None)).unwrap();
+        let today = entry(&["first"]);
+        let disproved: Vec<_> = disproved(&stored, &today).map(|one| one.algo.as_str()).collect();
+        assert_eq!(disproved, ["first"]);
+        for extent in [Extent::Missing, Extent::New, Extent::Whole] {
+            let Selection::Race(all) = select(wish(extent, false), &stored, &today) else {
+                panic!("{extent:?} leaves it, or some of those who may follow it")
+            };
+            assert_eq!(names(&all), ["default", "near", "far", "farther"]);
+        }
+        // Nor is it tried as somebody's rival.
+        let mode: AlgoMode = "far".parse().unwrap();
+        let mut named = entry(&["first"]);
+        named.pool.retain(|one| ["far", "first"].contains(&one.id.as_str()));
+        let of_one = Wish { mode: &mode, ..wish(Extent::Whole, false) };
+        let Selection::Race(all) = select(of_one, &stored, &named) else { panic!() };
+        assert_eq!(names(&all), ["far", "default"]);
+        // It says nothing of another's entry, nor of the code that was measured.
+        assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
+    }
+
+    #[test]
+    fn code_that_has_changed_has_no_place_to_defend() {
+        let known = |changed: &[&str]| incumbent(&stored(&[]), &entry(changed));
+        assert_eq!(known(&["near"]).unwrap().as_str(), "first");
+        assert_eq!(known(&["first"]), None);
+        assert_eq!(incumbent(&Evidence::new(), &entry(&[])), None);
+    }
+
+    #[test]
+    fn an_entry_that_is_all_in_quarantine_is_left_alone() {
+        let all: Vec<(&str, Option<u64>)> = TIMES_NS.map(|(name, _)| (name, None)).to_vec();
+        let stored = stored(&all);
+        let nothing = select(wish(Extent::Whole, false), &stored, &entry(&[]));
+        assert_eq!(nothing, Selection::Nothing);
+        let retried = select(wish(Extent::New, true), &stored, &entry(&[]));
+        assert!(matches!(retried, Selection::Race(all) if all.len() == 5));
+    }
+
+    #[test]
+    fn a_named_candidate_meets_the_incumbent() {
+        let mode: AlgoMode = "far".parse().unwrap();
+        let mut entry = entry(&[]);
+        entry.pool.retain(|one| one.id.as_str() == "far");
+        let wish = Wish { extent: Extent::Whole, retry_quarantined: false, mode: &mode };
+        let Selection::Race(all) = select(wish, &stored(&[]), &entry) else { panic!() };
+        assert_eq!(names(&all), ["far", "first", "default"]);
+    }
+
+    #[test]
+    fn a_machine_that_has_changed_is_found_out() {
+        let stored = stored(&[]);
+        let today = |median_ns| [record("first", 1, Some(median_ns)), record("new", 2, Some(1))];
+        assert!(is_comparable(&stored, &key(), &today(1_080_000)));
+        assert!(!is_comparable(&stored, &key(), &today(1_120_000)));
+        assert!(!is_comparable(&stored, &key(), &today(890_000)));
+        assert!(is_comparable(&Evidence::new(), &key(), &today(5)));
+    }
+}

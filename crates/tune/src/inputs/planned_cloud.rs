@@ -1,0 +1,187 @@
+//! A cloud of known size, before it is made: a generator's or a file's.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use voxtune_pointcloud::{
+    CloudError, FileOptions, Generator, Scan, ScanWarning, Source, generate, load_scan,
+};
+use voxtune_types::Voxel;
+
+/// A cloud of known size.
+#[derive(Clone, Debug)]
+pub enum PlannedCloud {
+    /// Made for the configuration.
+    Generated {
+        /// How its voxels lie.
+        generator: Generator,
+        /// How many there are.
+        voxels: usize,
+    },
+    /// Read from a file when the plan was made.
+    File(Arc<FileCloud>),
+}
+
+impl PlannedCloud {
+    /// The permanent text that evidence is stored under.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Generated { generator, .. } => generator.as_str(),
+            Self::File(file) => &file.label,
+        }
+    }
+
+    /// Number of voxels.
+    #[must_use]
+    pub fn voxels(&self) -> usize {
+        match self {
+            Self::Generated { voxels, .. } => *voxels,
+            Self::File(file) => file.cells.len(),
+        }
+    }
+
+    /// The voxels.
+    ///
+    /// # Errors
+    /// If the generator refuses the count.
+    pub fn cells(&self, batch_size: usize, seed: u64) -> Result<Vec<Voxel>, CloudError> {
+        match self {
+            Self::Generated { generator, voxels } => {
+                generate(*generator, *voxels, batch_size, seed)
+            }
+            Self::File(file) => Ok(file.cells.clone()),
+        }
+    }
+
+    /// So many voxels that lie in the same way: a generated cloud, or a contiguous part of a file's, of which
+    /// there are as many as the [file has](Self::sample_rows).
+    ///
+    /// # Errors
+    /// If the generator refuses the count.
+    pub fn sample(
+        &self,
+        rows: usize,
+        batch_size: usize,
+        seed: u64,
+    ) -> Result<Vec<Voxel>, CloudError> {
+        let rows = self.sample_rows(rows);
+        match self {
+            Self::Generated { generator, .. } => generate(*generator, rows, batch_size, seed),
+            Self::File(file) => {
+                let start = (file.cells.len() - rows) / 2;
+                Ok(file.cells[start..start + rows].to_vec())
+            }
+        }
+    }
+
+    /// How many voxels a [sample](Self::sample) of so many has. A generated cloud has as many as are wanted,
+    /// however few are measured: what is verified on a cloud of one voxel is verified for none larger.
+    #[must_use]
+    pub fn sample_rows(&self, wanted: usize) -> usize {
+        match self {
+            Self::Generated { .. } => wanted,
+            Self::File(file) => wanted.min(file.cells.len()),
+        }
+    }
+
+    /// Mean pairs per row to expect of a kernel of this volume, before there is a kernel map: the
+    /// occupancy of uniform clouds is 15 %, and surfaces fill a third of a small neighbourhood.
+    #[must_use]
+    pub fn expected_pairs_per_row(&self, kernel_volume: usize) -> f64 {
+        let others = kernel_volume.saturating_sub(1) as f64;
+        match self {
+            Self::Generated { generator: Generator::Uniform, .. } => others.mul_add(0.15, 1.0),
+            _ => others.mul_add(0.33, 1.0),
+        }
+    }
+
+    /// Samples in the batch.
+    #[must_use]
+    pub fn batches(&self, batch_size: usize) -> u32 {
+        let batches = match self {
+            Self::Generated { voxels, .. } => batch_size.min(*voxels),
+            Self::File(file) => file
+                .cells
+                .iter()
+                .map(|cell| cell.batch)
+                .max()
+                .map_or(1, |last| usize::try_from(last).map_or(1, |last| last + 1)),
+        };
+        u32::try_from(batches).unwrap_or(u32::MAX)
+    }
+
+    /// Whether two clouds have the same voxels for the same batch size and seed.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Generated { generator, voxels },
+                Self::Generated { generator: other_generator, voxels: other_voxels },
+            ) => generator == other_generator && voxels == other_voxels,
+            (Self::File(file), Self::File(other)) => Arc::ptr_eq(file, other),
+            _ => false,
+        }
+    }
+}
+
+/// The voxels of a file.
+#[derive(Debug)]
+pub struct FileCloud {
+    label: String,
+    path: PathBuf,
+    options: FileOptions,
+    cells: Vec<Voxel>,
+    warnings: Vec<ScanWarning>,
+}
+
+impl FileCloud {
+    pub(crate) fn load(path: PathBuf, options: FileOptions) -> Result<Self, CloudError> {
+        let Scan { voxels, warnings, .. } = load_scan(&path, &options)?;
+        let label = Source::File(path.clone()).label();
+        Ok(Self { label, path, options, cells: voxels, warnings })
+    }
+
+    /// Voxels that are there already, under a name of the caller's.
+    pub(crate) fn given(label: &str, cells: Vec<Voxel>) -> Self {
+        let (path, options) = (PathBuf::new(), FileOptions::default());
+        Self { label: label.to_owned(), path, options, cells, warnings: Vec::new() }
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What is doubtful about the file.
+    pub(crate) fn warnings(&self) -> &[ScanWarning] {
+        &self.warnings
+    }
+
+    pub(crate) const fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    pub(crate) const fn options(&self) -> FileOptions {
+        self.options
+    }
+
+    pub(crate) const fn voxels(&self) -> usize {
+        self.cells.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Verdicts are asked for once, whichever size comes first.
+    #[test]
+    fn a_small_cloud_is_verified_on_a_large_one() {
+        let small = PlannedCloud::Generated { generator: Generator::Uniform, voxels: 1 };
+        assert_eq!(small.sample(600, 1, 0).unwrap().len(), 600);
+        let cells = small.sample(40, 1, 0).unwrap();
+        let file = PlannedCloud::File(Arc::new(FileCloud::given("scan", cells)));
+        assert_eq!((file.sample_rows(600), file.sample_rows(7)), (40, 7));
+        assert_eq!(file.sample(600, 1, 0).unwrap().len(), 40);
+    }
+}

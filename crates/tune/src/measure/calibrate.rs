@@ -1,0 +1,67 @@
+//! The speed of a device, by a short trial.
+
+use std::time::{Duration, Instant};
+
+use voxtune::{DType, Device, Direction, Launch, Operation, Voxel, Voxels};
+use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::{AlgoId, Preset};
+
+use crate::inputs::candidate::Candidate;
+use crate::inputs::cloud_setup::SetupError;
+use crate::inputs::monitor::{Limits, Monitor};
+use crate::inputs::operands::Operands;
+use crate::measure::error::EntryError;
+use crate::verify::rejection::{Rejection, guarded};
+
+/// Floating-point operations per second on a layer of middling size, of the default algorithm or
+/// else of the first that works. Candidates that fail here are judged later, each by itself.
+pub(super) fn trial(
+    device: &Device,
+    limit: Duration,
+    avoid: &[AlgoId],
+    monitor: &mut dyn Monitor,
+) -> Result<f64, EntryError> {
+    const ROWS: usize = 16_384;
+    const RUNS: usize = 3;
+    let preset = Preset::Quick.grid();
+    let operation =
+        Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, preset.kernels[0]);
+    let cells: Vec<Voxel> =
+        device.install(|| generate(Generator::Uniform, ROWS, 1, 0)).map_err(SetupError::from)?;
+    let map = Voxels::new(device, cells)
+        .and_then(|voxels| voxels.kernel_map(operation.kernel))
+        .map_err(SetupError::from)?;
+    let counts = map.counts();
+    let mut operands = Operands::random(device, &operation, counts, 0).map_err(SetupError::from)?;
+    let registry = device.registry();
+    let applicable = registry.algorithms().filter(|algorithm| algorithm.applies(&operation));
+    for algorithm in registry.default_for(&operation).into_iter().chain(applicable) {
+        if avoid.contains(algorithm.id()) {
+            continue;
+        }
+        monitor.field(&[Candidate::new(device, &operation, &**algorithm)]);
+        let mut run = || {
+            monitor.running(0, limit);
+            let start = Instant::now();
+            let Operands { a, b, out } = &mut operands;
+            let launch = Launch { operation: &operation, map: &map, a, b, out, epilogue: None };
+            guarded(|| registry.run(&**algorithm, device, launch))?;
+            guarded(|| device.synchronize())?;
+            Ok::<f64, Rejection>(start.elapsed().as_secs_f64())
+        };
+        let runs: Result<Vec<f64>, Rejection> = (0..RUNS).map(|_| run()).collect();
+        match runs {
+            Ok(seconds) => {
+                let best = seconds.into_iter().fold(f64::INFINITY, f64::min);
+                return Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9));
+            }
+            Err(rejection) if rejection.device_lost => {
+                let candidate = algorithm.id().clone();
+                return Err(EntryError::DeviceLost { candidate, rejection });
+            }
+            Err(_) => {}
+        }
+    }
+    // Where nothing works, whatever fails, fails soon.
+    Ok(Limits::SLOW_FLOPS_PER_SECOND)
+}

@@ -1,0 +1,247 @@
+//! How long and how much memory, before a run starts.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use voxtune::{Device, Direction, KernelSize, MapCounts, Operation};
+use voxtune_types::AlgoId;
+
+use crate::inputs::monitor::Monitor;
+use crate::measure::calibrate::trial;
+use crate::measure::error::EntryError;
+use crate::plan::expand::PlannedConfiguration;
+use crate::plan::job::Job;
+use crate::plan::kernels::{expected_counts, operation_of};
+use crate::verify::float64::{problem_bytes, problem_flops};
+
+/// What a run will need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Expected time of each configuration, in order.
+    pub configurations: Vec<Duration>,
+    /// Memory of the largest configuration beyond what the process holds anyway.
+    ///
+    /// # Units
+    /// Bytes.
+    pub peak_bytes: u64,
+    /// Speed of a middling candidate on a middling layer.
+    pub flops_per_second: f64,
+}
+
+impl Estimate {
+    /// Expected time of the run.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.configurations.iter().sum()
+    }
+}
+
+/// Bytes that a row of a cloud and its map take while the map is built: the voxel, a copy that is
+/// sorted with its row number, and slack of growing buffers.
+const ROW_BYTES: f64 = 64.0;
+
+/// Bytes that a pair takes: two row numbers, twice while lists are put together.
+const PAIR_BYTES: f64 = 16.0;
+
+/// Seconds that a row takes to generate, sort and map.
+const ROW_SECONDS: f64 = 0.6e-6;
+
+/// Estimates a job on a device, after a short trial of its speed that leaves some algorithms out.
+///
+/// # Errors
+/// If the trial fails, or a candidate takes the device with it.
+pub fn estimate(
+    device: &Device,
+    job: &Job,
+    avoid: &[AlgoId],
+    monitor: &mut dyn Monitor,
+) -> Result<Estimate, EntryError> {
+    let flops_per_second = trial(device, job.time_limit, avoid, monitor)?;
+    let planned = job.configurations.iter();
+    let configurations = if device.identity().arch.is_cuda() {
+        let mut seen = Seen::default();
+        planned.map(|one| gpu_time(device, one, job, flops_per_second, &mut seen)).collect()
+    } else {
+        planned.map(|one| host_time(device, one, job, flops_per_second)).collect()
+    };
+    let peak_bytes = job
+        .configurations
+        .iter()
+        .map(|planned| configuration_bytes(planned, &job.directions))
+        .max()
+        .unwrap_or(0);
+    Ok(Estimate { configurations, peak_bytes, flops_per_second })
+}
+
+/// What a GPU has done once and need not do again.
+#[derive(Default)]
+struct Seen<'j> {
+    verified: HashSet<(Operation, &'j str)>,
+    clouds: HashSet<(&'j str, usize, KernelSize)>,
+}
+
+/// A model of cost knows how long candidates take. What is done around them is what the default preset on an H100
+/// comes to, as it prints where its time went: verification of 312 layers and directions, and the rest of
+/// 2,184 entries, which ran each candidate about three times.
+fn gpu_time<'j>(
+    device: &Device,
+    planned: &'j PlannedConfiguration,
+    job: &Job,
+    flops_per_second: f64,
+    seen: &mut Seen<'j>,
+) -> Duration {
+    const ENTRY_SECONDS: f64 = 0.02;
+    const VERIFY_SECONDS: f64 = 0.02;
+    const RUNS: f64 = 3.0;
+    let mut seconds = 0.0;
+    for cloud in &planned.clouds {
+        if seen.clouds.insert((cloud.label(), cloud.voxels(), planned.configuration.kernel)) {
+            seconds += cloud.voxels() as f64 * ROW_SECONDS;
+        }
+        for &direction in &job.directions {
+            let operation = operation_of(&planned.configuration, direction);
+            if seen.verified.insert((operation, cloud.label())) {
+                seconds += VERIFY_SECONDS;
+            }
+            let counts = expected_counts(cloud, operation.kernel);
+            let pool = device.registry().pool(job.modes.of(direction), &operation, counts);
+            let modelled =
+                pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9));
+            let fallback = operation.flops(counts.pairs) as f64 / flops_per_second;
+            seconds += ENTRY_SECONDS + RUNS * each_once(modelled, fallback);
+        }
+    }
+    Duration::from_secs_f64(seconds)
+}
+
+/// Seconds that a run of each candidate takes, where a model knows some of them: the others are like those.
+fn each_once(modelled: impl ExactSizeIterator<Item = Option<f64>>, fallback: f64) -> f64 {
+    let count = modelled.len() as f64;
+    let known: Vec<f64> = modelled.flatten().collect();
+    if known.is_empty() {
+        return count * fallback;
+    }
+    known.iter().sum::<f64>() / known.len() as f64 * count
+}
+
+fn host_time(
+    device: &Device,
+    planned: &PlannedConfiguration,
+    job: &Job,
+    flops_per_second: f64,
+) -> Duration {
+    /// Samples of the leader and its rivals beyond the first of each candidate.
+    const LATER_SAMPLES: f64 = 20.0;
+    /// How much slower the float64 reference is than the trial.
+    const REFERENCE_SLOWDOWN: f64 = 10.0;
+    /// Runs of a candidate on the problems of verification, and how many of these there are.
+    const CHECKS: f64 = 3.0;
+    const PROBLEMS: f64 = 2.0;
+    let seconds: f64 = planned
+        .clouds
+        .iter()
+        .map(|cloud| {
+            let set_up = cloud.voxels() as f64 * ROW_SECONDS;
+            let entries = job.directions.iter().map(|&direction| {
+                let operation = operation_of(&planned.configuration, direction);
+                let counts = expected_counts(cloud, operation.kernel);
+                let pool =
+                    device.registry().pool(job.modes.of(direction), &operation, counts).len();
+                let flops = operation.flops(counts.pairs) as f64;
+                let run = flops / flops_per_second;
+                let first = run * pool as f64;
+                let owed = first + 2.0 * run;
+                let wanted = run.mul_add(LATER_SAMPLES, first);
+                let problem = problem_flops(device, &operation, cloud) / flops_per_second;
+                let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
+                verified + wanted.min(job.budget.as_secs_f64()).max(owed)
+            });
+            set_up + entries.sum::<f64>()
+        })
+        .sum();
+    Duration::from_secs_f64(seconds)
+}
+
+/// Memory that a configuration needs on its device: all its clouds with their maps, and the more of
+/// what verifying and racing its largest direction takes. A race holds the operands, and a float32 copy
+/// of features and weights for workspaces.
+///
+/// # Units
+/// Bytes.
+#[must_use]
+pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Direction]) -> u64 {
+    let maps: f64 = planned
+        .clouds
+        .iter()
+        .map(|cloud| {
+            let counts = expected_counts(cloud, planned.configuration.kernel);
+            (counts.n_in as f64).mul_add(ROW_BYTES, counts.pairs as f64 * PAIR_BYTES)
+        })
+        .sum();
+    let operands = planned
+        .clouds
+        .iter()
+        .flat_map(|cloud| directions.iter().map(move |&direction| (cloud, direction)))
+        .map(|(cloud, direction)| {
+            let operation = operation_of(&planned.configuration, direction);
+            let counts = expected_counts(cloud, operation.kernel);
+            // First the one, then the other.
+            operand_bytes(&operation, counts).max(problem_bytes(&operation, cloud))
+        })
+        .max()
+        .unwrap_or(0);
+    maps as u64 + operands
+}
+
+fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
+    let element = operation.dtype.bytes();
+    let (c_in, c_out) = (operation.c_in as usize, operation.c_out as usize);
+    let features = counts.n_in * c_in * element + counts.n_out * c_out * element;
+    let weights = operation.weight_len() * (element + 4 + 4);
+    let workspace = counts.n_in.max(counts.n_out) * c_in.max(c_out) * 4;
+    (features + weights + workspace) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::DType;
+    use voxtune_pointcloud::Generator;
+    use voxtune_types::Preset;
+    use voxtune_types::grid::Configuration;
+
+    use super::*;
+    use crate::inputs::planned_cloud::PlannedCloud;
+
+    fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {
+        let grid = Preset::Quick.grid();
+        PlannedConfiguration {
+            configuration: Configuration {
+                voxels,
+                channels: channels.parse().unwrap(),
+                kernel: grid.kernels[0],
+                dtype: DType::Float16,
+            },
+            clouds: vec![PlannedCloud::Generated { generator: Generator::Uniform, voxels }],
+        }
+    }
+
+    #[test]
+    fn memory_grows_with_rows_and_channels() {
+        let bytes = |voxels, channels| {
+            configuration_bytes(&planned(voxels, channels), &[Direction::Forward])
+        };
+        // 2 M rows of 512 channels: two float16 features and a float32 copy are 8 GB.
+        assert!(bytes(2_000_000, "512,512") > 8_000_000_000);
+        assert!(bytes(2_000_000, "32,32") < 1_200_000_000);
+        assert!(bytes(1_000, "32,32") < bytes(1_000, "64,64"));
+    }
+
+    #[test]
+    fn candidates_without_a_model_are_like_those_with_one() {
+        let seconds = |modelled: &[Option<f64>]| each_once(modelled.iter().copied(), 7.0);
+        assert_eq!(seconds(&[Some(1.0), Some(2.0), None, None]), 6.0);
+        assert_eq!(seconds(&[None, None]), 14.0);
+        assert_eq!(seconds(&[]), 0.0);
+    }
+}

@@ -1,0 +1,261 @@
+//! Whatever runs candidates: a device, a job, and what configurations share.
+//!
+//! A session decides nothing and writes nothing. It says which candidates an entry has, and measures
+//! those that it is told to. It runs in the process that decides, or in a worker of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use voxtune::{Ahead, Device, Direction, KernelHash, MapCounts, Operation};
+use voxtune_cache::Reason;
+use voxtune_types::{AlgoId, AlgoMode};
+
+use crate::evidence::entry::{Measured, PreparedEntry};
+use crate::inputs::bytes::human_bytes;
+use crate::inputs::candidate::Candidate;
+use crate::inputs::cloud_setup::{CloudSetup, SetupCache, SetupError};
+use crate::inputs::monitor::{Limits, Monitor};
+use crate::inputs::operands::Workbench;
+use crate::measure::context::{Entry, entry_key};
+use crate::measure::entry::Field;
+use crate::measure::error::EntryError;
+use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
+use crate::plan::expand::PlannedConfiguration;
+use crate::plan::job::Job;
+use crate::plan::kernels::{operation_of, wanted_kernels};
+use crate::verify::float64::Verifier;
+
+/// What is to be measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Number of the configuration in the job.
+    pub configuration: usize,
+    /// Number of the cloud in the configuration.
+    pub cloud: usize,
+    /// Which direction.
+    pub direction: Direction,
+    /// Who races. Names that cannot run here are passed over.
+    pub candidates: Vec<AlgoId>,
+    /// Who must not run, even to be compared with: names, and the code of theirs that is in quarantine.
+    pub avoid: Vec<(AlgoId, KernelHash)>,
+    /// The winner by stored evidence, which defends its place if it races.
+    pub incumbent: Option<AlgoId>,
+}
+
+/// Work that has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionError {
+    /// This configuration cannot be measured here; others may.
+    Configuration(String),
+    /// The device cannot be used any more by this process.
+    DeviceLost {
+        /// By whom, if by a candidate.
+        candidate: Option<AlgoId>,
+        /// The class of what it did.
+        reason: Reason,
+        /// What was seen.
+        detail: String,
+    },
+}
+
+/// A device at work on a job.
+#[derive(Debug)]
+pub struct Session {
+    device: Device,
+    job: Job,
+    limits: Limits,
+    setups: SetupCache,
+    verifier: Verifier,
+    /// Made with the first measurement, and given up where memory runs short.
+    bench: Option<Workbench>,
+    /// Kernels that are being compiled.
+    ahead: Option<Ahead>,
+    /// Of the time waited for kernels, what measurements have told of.
+    waited: Duration,
+}
+
+impl Session {
+    /// Takes up a job.
+    #[must_use]
+    pub fn new(device: Device, job: Job) -> Self {
+        let flops_per_second = job.flops_per_second.unwrap_or(Limits::SLOW_FLOPS_PER_SECOND);
+        let limits = Limits { least: job.time_limit, flops_per_second };
+        Self {
+            device,
+            job,
+            limits,
+            setups: SetupCache::default(),
+            verifier: Verifier::default(),
+            bench: None,
+            ahead: None,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Begins to have the code of all candidates compiled, in the order in which configurations will need
+    /// it, where it is not part of the program. What is needed sooner is waited for. Returns how many
+    /// candidates all operations have together.
+    pub fn compile(&mut self, order: &[usize]) -> usize {
+        let wanted = wanted_kernels(self.device.registry(), &self.job, order.iter().copied());
+        let candidates = wanted.len();
+        self.ahead = Some(self.device.compile_ahead(wanted));
+        candidates
+    }
+
+    /// What the job will need, after a trial of the device that leaves some algorithms out.
+    ///
+    /// # Errors
+    /// If the device does not work.
+    pub fn estimate(
+        &mut self,
+        avoid: &[AlgoId],
+        monitor: &mut dyn Monitor,
+    ) -> Result<Estimate, SessionError> {
+        let estimate = estimate(&self.device, &self.job, avoid, monitor)?;
+        self.limits.flops_per_second = estimate.flops_per_second;
+        Ok(estimate)
+    }
+
+    /// Sets up the clouds of a configuration and says which entries it has.
+    ///
+    /// # Errors
+    /// If it needs more memory than there is, its clouds cannot be had, or nobody competes.
+    pub fn prepare(
+        &mut self,
+        configuration: usize,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Vec<PreparedEntry>, SessionError> {
+        let planned = self.planned(configuration)?.clone();
+        let kernel = planned.configuration.kernel;
+        self.setups.keep_only(&planned.clouds, kernel);
+        self.check_memory(configuration_bytes(&planned, &self.job.directions))?;
+        let mut entries = Vec::new();
+        for (number, cloud) in planned.clouds.iter().enumerate() {
+            let setup = self.setup(&planned, number, monitor)?;
+            for &direction in &self.job.directions {
+                let operation = operation_of(&planned.configuration, direction);
+                let key = entry_key(&self.device, &operation, cloud, &setup, &self.job);
+                let pool = self.pool(&operation, setup.map.counts())?;
+                entries.push(PreparedEntry { key, cloud: number, pool });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Verifies and races candidates. `None` if interrupted.
+    ///
+    /// # Errors
+    /// If the entry needs more memory than there is or cannot be set up, or the device is lost.
+    pub fn measure(
+        &mut self,
+        task: &Task,
+        monitor: &mut dyn Monitor,
+    ) -> Result<Option<Measured>, SessionError> {
+        let planned = self.planned(task.configuration)?.clone();
+        let setup = self.setup(&planned, task.cloud, monitor)?;
+        let operation = operation_of(&planned.configuration, task.direction);
+        let field = Field::new(&self.device, &operation, &task.candidates, &task.avoid);
+        let entry = Entry {
+            device: &self.device,
+            job: &self.job,
+            cloud: &planned.clouds[task.cloud],
+            setup: &setup,
+            operation: &operation,
+            limits: self.limits,
+            incumbent: task.incumbent.as_ref(),
+        };
+        let mut bench = match self.bench.take() {
+            Some(bench) => bench,
+            None => Workbench::new(&self.device).map_err(SetupError::from)?,
+        };
+        // A bench that could not be filled is not kept: its memory may be what others lack.
+        let mut measured = entry.measure(&mut self.verifier, &mut bench, &field, monitor)?;
+        self.bench = Some(bench);
+        if let Some(measured) = &mut measured {
+            let waited = self.device.waited_for_kernels();
+            measured.spent.compile = waited.saturating_sub(self.waited);
+            self.waited = waited;
+        }
+        Ok(measured)
+    }
+
+    fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, SessionError> {
+        let found = self.job.configurations.get(configuration);
+        found.ok_or_else(|| {
+            let count = self.job.configurations.len();
+            SessionError::Configuration(format!("number {configuration} of {count}"))
+        })
+    }
+
+    fn setup(
+        &mut self,
+        planned: &PlannedConfiguration,
+        cloud: usize,
+        monitor: &mut dyn Monitor,
+    ) -> Result<CloudSetup, SessionError> {
+        let Job { batch_size, seed, .. } = self.job;
+        let Some(cloud) = planned.clouds.get(cloud) else {
+            return Err(SessionError::Configuration(format!("it has no cloud {cloud}")));
+        };
+        monitor.working(self.limits.of_set_up(0.0));
+        let kernel = planned.configuration.kernel;
+        Ok(self.setups.get(&self.device, cloud, kernel, batch_size, seed)?)
+    }
+
+    /// The candidates that the job asks for.
+    fn pool(
+        &self,
+        operation: &Operation,
+        counts: MapCounts,
+    ) -> Result<Vec<Candidate>, SessionError> {
+        let mode: &AlgoMode = self.job.modes.of(operation.direction);
+        let pool = self.device.registry().pool(mode, operation, counts);
+        if pool.is_empty() {
+            return Err(SessionError::Configuration(format!(
+                "{mode} has no candidate for {operation} on {}",
+                self.device.identity().arch
+            )));
+        }
+        Ok(pool.iter().map(|one| Candidate::new(&self.device, operation, &**one)).collect())
+    }
+
+    fn check_memory(&mut self, needed_bytes: u64) -> Result<(), SessionError> {
+        let mut free_bytes = self.device.free_memory_bytes();
+        if needed_bytes > free_bytes && self.bench.take().is_some() {
+            free_bytes = self.device.free_memory_bytes();
+        }
+        if needed_bytes <= free_bytes {
+            return Ok(());
+        }
+        Err(SessionError::Configuration(format!(
+            "needs {} of memory, {} are free",
+            human_bytes(needed_bytes),
+            human_bytes(free_bytes)
+        )))
+    }
+}
+
+impl From<SetupError> for SessionError {
+    fn from(error: SetupError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SetupError::Device(device) if device.is_device_lost() => {
+                Self::DeviceLost { candidate: None, reason: Reason::LaunchFailure, detail }
+            }
+            _ => Self::Configuration(detail),
+        }
+    }
+}
+
+impl From<EntryError> for SessionError {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::SetUp(error) => error.into(),
+            EntryError::DeviceLost { candidate, rejection } => Self::DeviceLost {
+                candidate: Some(candidate),
+                reason: rejection.reason,
+                detail: rejection.detail,
+            },
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Samples that tell of a candidate, and not of the clock or the host.
+//!
+//! A GPU that was busy for long lowers its clock, and a host that is late leaves it waiting. Such a sample is taken again,
+//! a few times: a device that has slowed down for good is as fast as it will be.
+
+use std::time::{Duration, Instant};
+
+use voxtune::Sample;
+
+/// A sample taken below this share of the fastest clock seen says more about the clock than about the candidate.
+const THROTTLED_BELOW: f64 = 0.9;
+
+/// How often a sample is tried before a spoiled one is taken after all, by the time that it took. It is by
+/// themselves that long runs lower the clock, so that the next is no faster.
+///
+/// # Units
+/// Nanoseconds.
+const fn attempts(elapsed_ns: u64) -> usize {
+    match elapsed_ns {
+        0..=1_000_000 => 4,
+        1_000_001..=3_000_000 => 2,
+        _ => 1,
+    }
+}
+
+/// Pause after a throttled sample, also after one that is taken: the next starts cool.
+const COOL_DOWN: Duration = Duration::from_millis(5);
+
+/// Takes samples, and knows the fastest clock of those it has taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Steady {
+    /// The fastest clock of a sample.
+    pub fastest_mhz: Option<u32>,
+    /// What samples cost that a lowered clock or the host spoiled.
+    pub spoiled: Duration,
+}
+
+impl Steady {
+    /// The first sample that nothing has spoiled, or the last that is tried.
+    ///
+    /// # Errors
+    /// Whatever sampling fails with.
+    pub fn take<E>(&mut self, mut sample: impl FnMut() -> Result<Sample, E>) -> Result<Sample, E> {
+        let mut attempt = 0;
+        loop {
+            let start = Instant::now();
+            let taken = sample()?;
+            self.fastest_mhz = self.fastest_mhz.max(taken.clock_mhz);
+            let throttled = self.is_throttled(taken);
+            attempt += 1;
+            let is_last = attempt >= attempts(taken.elapsed_ns);
+            let spoiled = start.elapsed();
+            if throttled {
+                std::thread::sleep(COOL_DOWN);
+                self.spoiled += COOL_DOWN;
+            }
+            if taken.unhindered && !throttled || is_last {
+                return Ok(taken);
+            }
+            self.spoiled += spoiled;
+        }
+    }
+
+    fn is_throttled(&self, sample: Sample) -> bool {
+        sample
+            .clock_mhz
+            .zip(self.fastest_mhz)
+            .is_some_and(|(now, fastest)| f64::from(now) < f64::from(fastest) * THROTTLED_BELOW)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAST: Sample = Sample { elapsed_ns: 1_000, clock_mhz: Some(1_980), unhindered: true };
+
+    /// What is taken of these, one after another, and how many of them were tried.
+    fn taken(steady: &mut Steady, samples: &[Sample]) -> (Sample, usize) {
+        let mut tried = 0;
+        let taken = steady.take(|| {
+            tried += 1;
+            Ok::<_, ()>(samples[tried - 1])
+        });
+        (taken.unwrap(), tried)
+    }
+
+    #[test]
+    fn what_the_clock_or_the_host_has_spoiled_is_taken_again() {
+        let mut steady = Steady::default();
+        assert_eq!(taken(&mut steady, &[FAST]), (FAST, 1));
+        let slow = Sample { elapsed_ns: 1_400, clock_mhz: Some(1_455), ..FAST };
+        let late = Sample { elapsed_ns: 1_700, unhindered: false, ..FAST };
+        let near = Sample { clock_mhz: Some(1_790), ..FAST };
+        assert_eq!(taken(&mut steady, &[slow, late, near]), (near, 3));
+        assert_eq!(steady.fastest_mhz, Some(1_980));
+        assert!(steady.spoiled >= COOL_DOWN);
+    }
+
+    #[test]
+    fn a_device_that_stays_slow_is_measured_as_it_is() {
+        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let slow = Sample { clock_mhz: Some(1_455), ..FAST };
+        for (elapsed_ns, tried) in [(500_000, 4), (2_000_000, 2), (4_000_000, 1)] {
+            let slow = Sample { elapsed_ns, ..slow };
+            assert_eq!(taken(&mut steady, &[slow; 9]), (slow, tried));
+        }
+    }
+
+    /// A run that lowers the clock by itself is taken as it is, and the next one still starts cool.
+    #[test]
+    fn a_pause_follows_a_throttled_sample_that_is_taken() {
+        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let slow = Sample { elapsed_ns: 9_000_000, clock_mhz: Some(1_455), ..FAST };
+        let start = Instant::now();
+        assert_eq!(taken(&mut steady, &[slow]), (slow, 1));
+        assert!(start.elapsed() >= COOL_DOWN);
+        assert_eq!(steady.spoiled, COOL_DOWN);
+    }
+
+    #[test]
+    fn without_a_clock_to_read_nothing_is_throttled() {
+        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let plain = Sample { clock_mhz: None, ..FAST };
+        assert_eq!(taken(&mut steady, &[plain]), (plain, 1));
+    }
+
+    #[test]
+    fn a_failure_ends_it() {
+        let mut tried = 0;
+        let failed = Steady::default().take(|| {
+            tried += 1;
+            Err::<Sample, _>(7)
+        });
+        assert_eq!((failed, tried), (Err(7), 1));
+    }
+}

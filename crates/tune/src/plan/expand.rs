@@ -1,0 +1,310 @@
+//! Which configurations are measured, over which clouds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use voxtune::CacheRegime;
+use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
+use voxtune_types::grid::{Configuration, Expansion, MergedCount};
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{Direction, Grid, VoxelBucket};
+
+use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
+
+/// What to populate.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The grid of layers and voxel counts.
+    pub grid: Grid,
+    /// The clouds to measure every configuration on.
+    pub clouds: Vec<Source>,
+    /// How files become voxels.
+    pub file_options: FileOptions,
+    /// Samples in a generated cloud.
+    pub batch_size: usize,
+    /// Seed of clouds and operands.
+    pub seed: u64,
+    /// Directions to measure.
+    pub directions: Vec<Direction>,
+    /// Which algorithms compete.
+    pub modes: AlgoModes,
+    /// Time for an entry; see [`crate::race::Policy::budget`].
+    pub budget: Duration,
+    /// What a GPU's second-level cache holds when a sample begins.
+    pub regime: CacheRegime,
+    /// How much is measured where there is evidence already.
+    pub extent: Extent,
+    /// Whether quarantined candidates get another chance.
+    pub retry_quarantined: bool,
+    /// Least time that a candidate gets before it counts as hung; slow layers get more.
+    pub time_limit: Duration,
+}
+
+/// How much of an entry is measured where there is evidence of it already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// Every candidate.
+    #[default]
+    Whole,
+    /// Nothing if there is valid evidence for every candidate, else every candidate.
+    Missing,
+    /// Only candidates without valid evidence, in one race with the stored leaders.
+    New,
+}
+
+/// The time that a candidate gets at least, unless told otherwise: a hundred times what the slowest
+/// first use of a kernel takes, its loading included.
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// A configuration with its clouds.
+#[derive(Clone, Debug)]
+pub struct PlannedConfiguration {
+    /// The layer and the size of its clouds.
+    pub configuration: Configuration,
+    /// The clouds, all of one bucket.
+    pub clouds: Vec<PlannedCloud>,
+}
+
+/// Everything that a run will measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// In the order in which they are measured: neighbours share clouds and kernel maps.
+    pub configurations: Vec<PlannedConfiguration>,
+    /// Voxel counts that an earlier one stands for.
+    pub merged: Vec<MergedCount>,
+}
+
+/// A request that cannot be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A cloud cannot be had.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// Evidence could not tell two files apart.
+    #[error("two files are called {label}: rename one, since evidence is stored under that name")]
+    SameLabel {
+        /// The name.
+        label: String,
+    },
+    /// An axis of the grid is empty.
+    #[error("nothing to measure: every axis of the grid needs a value, and there must be a cloud")]
+    Empty,
+}
+
+impl Request {
+    /// A request for a grid on generated uniform clouds, in every direction: everything else as
+    /// `populate` has it by default.
+    #[must_use]
+    pub fn new(grid: Grid) -> Self {
+        Self {
+            grid,
+            clouds: vec![Source::Generated(Generator::Uniform)],
+            file_options: FileOptions::default(),
+            batch_size: 1,
+            seed: 0,
+            directions: Direction::ALL.to_vec(),
+            modes: AlgoModes::default(),
+            budget: Duration::from_secs(1),
+            regime: CacheRegime::Cold,
+            extent: Extent::Whole,
+            retry_quarantined: false,
+            time_limit: TIME_LIMIT,
+        }
+    }
+}
+
+impl Plan {
+    /// The configurations of a list in place of a grid's, in its order. Files of the request are
+    /// measured with every layer of the list.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or nothing is to be measured.
+    pub fn of_list(request: &Request, list: &[Configuration]) -> Result<Self, PlanError> {
+        let files = read_files(request)?;
+        let generators = generators(request);
+        let mut configurations: Vec<PlannedConfiguration> = Vec::new();
+        let mut add = |configuration: Configuration, clouds: Vec<PlannedCloud>| {
+            let place = |one: &Configuration| {
+                (VoxelBucket::of(one.voxels), one.channels, one.kernel, one.dtype)
+            };
+            let same = |one: &&mut PlannedConfiguration| {
+                place(&one.configuration) == place(&configuration)
+            };
+            match configurations.iter_mut().find(same) {
+                Some(planned) => planned.clouds.extend(clouds),
+                None => configurations.push(PlannedConfiguration { configuration, clouds }),
+            }
+        };
+        if !generators.is_empty() {
+            for &configuration in list {
+                let Configuration { voxels, .. } = configuration;
+                let cloud = |&generator| PlannedCloud::Generated { generator, voxels };
+                add(configuration, generators.iter().map(cloud).collect());
+            }
+        }
+        for file in &files {
+            let mut layers: Vec<Configuration> = Vec::new();
+            for &layer in list {
+                let layer = Configuration { voxels: file.voxels(), ..layer };
+                if !layers.contains(&layer) {
+                    layers.push(layer);
+                    add(layer, vec![PlannedCloud::File(Arc::clone(file))]);
+                }
+            }
+        }
+        if configurations.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        Ok(Self { configurations, merged: Vec::new() })
+    }
+
+    /// Expands a request. Files are read now: their voxel counts take the place of the grid's, so
+    /// that a scan is measured whole. A file in the bucket of a generated cloud is another entry of
+    /// the same configuration.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or nothing is to be measured.
+    pub fn new(request: &Request) -> Result<Self, PlanError> {
+        let files = read_files(request)?;
+        let generators = generators(request);
+        let mut voxels =
+            if generators.is_empty() { Vec::new() } else { request.grid.voxels.clone() };
+        voxels.extend(files.iter().map(|file| file.voxels()));
+        let grid = Grid { voxels, ..request.grid.clone() };
+        let Expansion { configurations, mut merged } = grid.expand();
+        if configurations.is_empty() || request.clouds.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        // A file that joins a bucket is measured as it is: nothing was merged away.
+        merged.retain(|count| files.iter().all(|file| file.voxels() != count.voxels));
+        let requested =
+            |bucket| request.grid.voxels.iter().any(|&count| VoxelBucket::of(count) == bucket);
+        let configurations = configurations
+            .into_iter()
+            .map(|configuration| {
+                let bucket = VoxelBucket::of(configuration.voxels);
+                let mut clouds = Vec::new();
+                if requested(bucket) {
+                    clouds.extend(generators.iter().map(|&generator| PlannedCloud::Generated {
+                        generator,
+                        voxels: configuration.voxels,
+                    }));
+                }
+                let joins = |file: &&Arc<FileCloud>| VoxelBucket::of(file.voxels()) == bucket;
+                clouds.extend(files.iter().filter(joins).cloned().map(PlannedCloud::File));
+                PlannedConfiguration { configuration, clouds }
+            })
+            .collect();
+        Ok(Self { configurations, merged })
+    }
+
+    /// What is doubtful about the files of the plan, each time once.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&ScanWarning> {
+        let clouds = self.configurations.iter().flat_map(|planned| &planned.clouds);
+        let mut warnings = Vec::new();
+        for cloud in clouds {
+            let PlannedCloud::File(file) = cloud else { continue };
+            warnings.extend(
+                file.warnings().iter().filter(|one| !warnings.contains(one)).collect::<Vec<_>>(),
+            );
+        }
+        warnings
+    }
+
+    /// Number of keys that will be measured.
+    #[must_use]
+    pub fn entries(&self, directions: usize) -> usize {
+        self.configurations.iter().map(|planned| planned.clouds.len() * directions).sum()
+    }
+}
+
+/// The generators that a request asks for.
+fn generators(request: &Request) -> Vec<Generator> {
+    let asked = |one: &Generator| request.clouds.contains(&Source::Generated(*one));
+    Generator::ALL.into_iter().filter(asked).collect()
+}
+
+fn read_files(request: &Request) -> Result<Vec<Arc<FileCloud>>, PlanError> {
+    let mut files = Vec::new();
+    let mut seen: Vec<&PathBuf> = Vec::new();
+    for source in &request.clouds {
+        let Source::File(path) = source else { continue };
+        if seen.contains(&path) {
+            continue;
+        }
+        seen.push(path);
+        let label = source.label();
+        if files.iter().any(|file: &Arc<FileCloud>| file.label() == label) {
+            return Err(PlanError::SameLabel { label });
+        }
+        files.push(Arc::new(FileCloud::load(path.clone(), request.file_options)?));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::Preset;
+
+    use super::*;
+
+    fn request(preset: Preset, clouds: Vec<Source>) -> Request {
+        Request {
+            grid: preset.grid(),
+            clouds,
+            file_options: FileOptions::default(),
+            batch_size: 1,
+            seed: 0,
+            directions: Direction::ALL.to_vec(),
+            modes: AlgoModes::default(),
+            budget: Duration::from_secs(6),
+            regime: CacheRegime::Cold,
+            extent: Extent::Whole,
+            retry_quarantined: false,
+            time_limit: TIME_LIMIT,
+        }
+    }
+
+    fn generated(generators: &[Generator]) -> Vec<Source> {
+        generators.iter().copied().map(Source::Generated).collect()
+    }
+
+    #[test]
+    fn two_clouds_are_two_entries_of_one_configuration() {
+        let clouds = generated(&Generator::ALL);
+        let plan = Plan::new(&request(Preset::Default, clouds)).unwrap();
+        assert_eq!(plan.configurations.len(), 364);
+        assert_eq!(plan.entries(3), 364 * 3 * 2);
+    }
+
+    #[test]
+    fn a_file_replaces_the_counts_and_joins_its_bucket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scan.bin");
+        let point = |x: u16| [f32::from(x), 0.0, 0.0, 1.0].map(f32::to_le_bytes).concat();
+        let bytes: Vec<u8> = (0..70_000_u32).flat_map(|x| point((x % 65_000) as u16)).collect();
+        std::fs::write(&path, bytes).unwrap();
+
+        let file_only = request(Preset::Quick, vec![Source::File(path.clone())]);
+        let plan = Plan::new(&file_only).unwrap();
+        assert_eq!(plan.configurations.len(), 3);
+        assert_eq!(plan.configurations[0].clouds[0].voxels(), 65_000);
+        assert_eq!(plan.configurations[0].clouds[0].label(), "scan");
+
+        let mut mixed = generated(&[Generator::Uniform]);
+        mixed.push(Source::File(path));
+        let mut request = request(Preset::Quick, mixed);
+        request.grid.voxels = vec![60_000, 500_000];
+        let plan = Plan::new(&request).unwrap();
+        let clouds: Vec<usize> = plan.configurations.iter().map(|c| c.clouds.len()).collect();
+        assert_eq!(clouds, [2, 2, 2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn no_cloud_is_an_error() {
+        assert!(matches!(Plan::new(&request(Preset::Quick, Vec::new())), Err(PlanError::Empty)));
+    }
+}

@@ -1,0 +1,15 @@
+//! What a run measures.
+//!
+//! | file | holds |
+//! |---|---|
+//! | [`expand`] | a request, expanded to configurations with their clouds |
+//! | [`shape_file`] | shapes of a file in place of a grid |
+//! | [`partition`] | the part of the plan that falls to this machine |
+//! | [`job`] | the part of plan and request that running candidates takes |
+//! | [`kernels`] | the kernels that a job needs, in the order of need |
+
+pub mod expand;
+pub mod job;
+pub mod kernels;
+pub mod partition;
+pub mod shape_file;

@@ -1,0 +1,166 @@
+//! Shapes as lines.
+
+use std::collections::BTreeSet;
+
+use voxtune_types::grid::ChannelPair;
+use voxtune_types::text::{lines, without_comment};
+use voxtune_types::{DType, Direction, KernelSize};
+
+use super::{Raw, Shapes, Tolerance};
+
+pub(super) fn parse(bytes: &[u8], tolerance: Tolerance) -> Result<Shapes, String> {
+    let mut shapes = Shapes::default();
+    for (number, line) in (1..).zip(lines(bytes)) {
+        let parsed = std::str::from_utf8(read_part(line))
+            .map_err(|_| "expected UTF-8 text".to_owned())
+            .and_then(parse_line);
+        match parsed {
+            Ok(None) => {}
+            Ok(Some(raw)) => match raw.check() {
+                Ok(shape) => shapes.shapes.push(shape),
+                Err(reason) => shapes.passed_over.push(format!("line {number}: {reason}")),
+            },
+            Err(reason) if tolerance == Tolerance::Lines => {
+                shapes.passed_over.push(format!("line {number}: {reason}"));
+            }
+            Err(reason) => return Err(format!("line {number}: {reason}")),
+        }
+    }
+    Ok(shapes)
+}
+
+/// What of a line is read: neither its comment nor a device's name, which ends it.
+fn read_part(line: &[u8]) -> &[u8] {
+    const DEVICE: &[u8] = b" device=";
+    let line = without_comment(line);
+    let device = line.windows(DEVICE.len()).position(|bytes| bytes == DEVICE);
+    &line[..device.unwrap_or(line.len())]
+}
+
+/// A shape; `None` for a line without one.
+fn parse_line(line: &str) -> Result<Option<Raw>, String> {
+    let (mut voxels, mut channels, mut pairs) = (None, None, None);
+    let (mut kernel, mut dtype, mut direction) = (None, None, None);
+    let mut seen = BTreeSet::new();
+    for field in line.split_ascii_whitespace() {
+        let (name, value) = field.split_once('=').ok_or_else(|| {
+            format!("`{field}`: expected fields such as voxels=126000 channels=32,64")
+        })?;
+        if !seen.insert(name) {
+            return Err(format!("`{field}`: there is a {name} before it"));
+        }
+        let count = || value.parse::<usize>().map_err(|_| format!("`{field}`: expected a count"));
+        match name {
+            "voxels" => voxels = Some(count()?),
+            "pairs" => pairs = Some(count()?),
+            "channels" => channels = Some(value.parse::<ChannelPair>().map_err(text)?),
+            "kernel" => kernel = Some(parse_kernel(value)?),
+            "dtype" => dtype = Some(value.parse::<DType>().map_err(text)?),
+            "direction" => direction = Some(value.parse::<Direction>().map_err(text)?),
+            // The last field: its value may hold blanks.
+            "device" => break,
+            // How good the answer was that a program found: of no use here.
+            "grade" => {}
+            _ => {
+                return Err(format!(
+                    "`{field}`: expected one of voxels, channels, kernel, dtype, direction, pairs, grade, device"
+                ));
+            }
+        }
+    }
+    if seen.is_empty() {
+        return Ok(None);
+    }
+    let lacks = |name: &str| format!("expected voxels=N and channels=C_in,C_out, found no {name}");
+    Ok(Some(Raw {
+        voxels: voxels.ok_or_else(|| lacks("voxels"))?,
+        channels: channels.ok_or_else(|| lacks("channels"))?,
+        kernel: kernel.map_or_else(default_kernel, Ok)?,
+        dtype: dtype.unwrap_or(DType::Float16),
+        direction,
+        pairs,
+    }))
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
+
+pub(super) fn default_kernel() -> Result<KernelSize, String> {
+    KernelSize::submanifold(3).map_err(text)
+}
+
+/// `3` or `3x3x3`.
+fn parse_kernel(value: &str) -> Result<KernelSize, String> {
+    let malformed = || format!("`kernel={value}`: expected an extent, or three such as 3x3x3");
+    let extents: Vec<u8> = value
+        .split('x')
+        .map(|extent| extent.parse().map_err(|_| malformed()))
+        .collect::<Result<_, _>>()?;
+    match extents[..] {
+        [extent] => KernelSize::cubic(u32::from(extent)).map_err(text),
+        [x, y, z] => KernelSize::try_from([x, y, z]).map_err(text),
+        _ => Err(malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::Density;
+
+    use super::*;
+
+    #[test]
+    fn a_journal_is_read() {
+        let line = "voxels=126314 channels=32,64 kernel=3x3x3 dtype=bfloat16 direction=dgrad \
+                    pairs=914200 grade=near device=NVIDIA H100 80GB HBM3 (sm_90, 132 SMs)\n";
+        let shapes = parse(line.as_bytes(), Tolerance::None).unwrap();
+        let shape = shapes.shapes[0];
+        assert_eq!(shape.configuration.voxels, 126_314);
+        assert_eq!(shape.configuration.dtype, DType::BFloat16);
+        assert_eq!(shape.direction, Some(Direction::Dgrad));
+        assert_eq!(shape.density, Some(Density::of(914_200, 126_314)));
+    }
+
+    #[test]
+    fn a_field_that_means_nothing_or_stands_twice_is_refused() {
+        for (line, expected) in [
+            ("voxels=5 channels=3,4 dtyp=float32", "`dtyp=float32`: expected one of"),
+            ("voxels=5 channels=3,4 stride=2", "`stride=2`: expected one of"),
+            ("voxels=5 channels=3,4 voxels=6", "`voxels=6`: there is a voxels before it"),
+        ] {
+            let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_torn_line_costs_itself_in_a_journal_alone() {
+        let torn = b"voxels=5 channels=3,4\nvoxels=7 chan\nvoxels=6 channels=3,4 # mine";
+        let shapes = parse(torn, Tolerance::Lines).unwrap();
+        assert_eq!((shapes.shapes.len(), shapes.passed_over.len()), (2, 1));
+        let error = parse(torn, Tolerance::None).unwrap_err();
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn bad_fields_are_named() {
+        for (line, mention) in [
+            ("voxels=5", "channels"),
+            ("channels=3,4", "voxels"),
+            ("voxels=x channels=3,4", "voxels=x"),
+            ("voxels=5 channels=3", "C_in,C_out"),
+            ("voxels=5 channels=3,4 kernel=3x3", "3x3x3"),
+            ("voxels=5 channels=3,4 dtype=float8", "float16"),
+            ("voxels=5 channels=3,4 direction=up", "up"),
+        ] {
+            let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
+            assert!(error.contains(mention), "{line}: {error}");
+        }
+        // What is well said and cannot be measured is passed over, and told.
+        for line in ["voxels=5 channels=3,4 kernel=2", "voxels=9000000 channels=3,4"] {
+            let shapes = parse(line.as_bytes(), Tolerance::None).unwrap();
+            assert_eq!((shapes.shapes.len(), shapes.passed_over.len()), (0, 1), "{line}");
+        }
+    }
+}

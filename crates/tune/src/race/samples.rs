@@ -1,0 +1,103 @@
+//! What a candidate did in a race.
+
+use voxtune_cache::timing::{centre_ns, standard_error};
+
+use crate::race::statistics::{median, median_absolute_deviation};
+
+/// What a candidate did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane<F> {
+    /// Its time in each round in which it ran, warm-up left out.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    pub rounds: Vec<Option<u64>>,
+    /// Why it left, if it failed.
+    pub failure: Option<F>,
+    /// How many of its results were proven right.
+    pub proofs: usize,
+    pub(super) racing: bool,
+    /// How often a late sample was taken again.
+    pub(super) retakes: usize,
+}
+
+impl<F> Lane<F> {
+    pub(super) const fn new() -> Self {
+        Self { rounds: Vec::new(), failure: None, proofs: 0, racing: true, retakes: 0 }
+    }
+
+    /// Puts it out of the race.
+    pub(super) fn fail(&mut self, failure: F) {
+        self.failure = Some(failure);
+        self.racing = false;
+    }
+
+    pub(super) fn values(&self) -> Vec<f64> {
+        self.samples().map(|ns| ns as f64).collect()
+    }
+
+    /// Its times, in order.
+    pub fn samples(&self) -> impl Iterator<Item = u64> {
+        self.rounds.iter().filter_map(|round| *round)
+    }
+
+    /// Ratios of its time to another's in the rounds in which both ran.
+    #[must_use]
+    pub fn ratios_to(&self, other: &Self) -> Vec<f64> {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        pairs.filter_map(|(own, other)| Some((*own)? as f64 / (*other)?.max(1) as f64)).collect()
+    }
+
+    /// Its fastest time.
+    pub(super) fn least_ns(&self) -> Option<u64> {
+        self.samples().min()
+    }
+
+    /// The median and the deviation of single samples, both robust.
+    pub(super) fn centre(&self) -> Option<Centre> {
+        let values = self.values();
+        let median_ns = median(&values)?;
+        let spread_ns = median_absolute_deviation(&values)?;
+        Some(Centre { median_ns, least_ns: self.least_ns()?, spread_ns, samples: values.len() })
+    }
+}
+
+/// Where samples lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Centre {
+    pub(super) median_ns: f64,
+    pub(super) least_ns: u64,
+    /// The median absolute deviation.
+    pub(super) spread_ns: f64,
+    pub(super) samples: usize,
+}
+
+impl Centre {
+    /// By what decisions compare it.
+    pub(super) fn decisive_ns(&self) -> f64 {
+        centre_ns(self.median_ns, self.least_ns as f64)
+    }
+
+    /// A standard error of the median.
+    pub(super) fn error_ns(&self) -> f64 {
+        standard_error(self.spread_ns, self.samples)
+    }
+}
+
+pub(super) fn record<F>(lane: &mut Lane<F>, sample: Result<u64, F>) {
+    match sample {
+        Ok(ns) => lane.rounds.push(Some(ns)),
+        Err(failure) => {
+            lane.fail(failure);
+            lane.rounds.push(None);
+        }
+    }
+}
+
+/// The candidate with the lowest median that has not failed, and that median.
+pub(super) fn leader<F>(field: &[Lane<F>]) -> Option<(usize, f64)> {
+    let alive = field.iter().enumerate().filter(|(_, lane)| lane.failure.is_none());
+    alive
+        .filter_map(|(index, lane)| Some((index, median(&lane.values())?)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+}

@@ -1,0 +1,46 @@
+//! From the samples of a race to what evidence keeps of them.
+
+use voxtune_cache::decide::PROOF_ROUNDS;
+use voxtune_cache::{Interval, Timing};
+
+use crate::race::statistics::{median, median_absolute_deviation, median_interval};
+
+/// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's time
+/// in the rounds in which both ran, if there are [`PROOF_ROUNDS`] of them. `None` without a sample.
+///
+/// # Units
+/// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].
+#[must_use]
+pub fn summarize(
+    rounds_ns: &[Option<u64>],
+    default_rounds_ns: Option<&[Option<u64>]>,
+    max_error: f64,
+    clock_mhz: Option<u32>,
+) -> Option<Timing> {
+    let samples: Vec<f64> = rounds_ns.iter().flatten().map(|&ns| ns as f64).collect();
+    let ratios = default_rounds_ns.map(|default| ratios(rounds_ns, default));
+    Some(Timing {
+        median_ns: median(&samples)? as u64,
+        spread_ns: median_absolute_deviation(&samples)? as u64,
+        min_ns: rounds_ns.iter().flatten().copied().min()?,
+        samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+        clock_mhz,
+        ratio_to_default: ratios.and_then(|ratios| ratio_interval(&ratios)),
+        max_error,
+    })
+}
+
+/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: they
+/// would be as narrow as they are few.
+#[must_use]
+pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
+    if ratios.len() < PROOF_ROUNDS as usize {
+        return None;
+    }
+    median_interval(ratios)
+}
+
+fn ratios(own: &[Option<u64>], other: &[Option<u64>]) -> Vec<f64> {
+    let pairs = own.iter().zip(other);
+    pairs.filter_map(|(own, other)| Some((*own)? as f64 / (*other)?.max(1) as f64)).collect()
+}

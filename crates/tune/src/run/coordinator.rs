@@ -1,0 +1,386 @@
+//! The whole run: every configuration of a plan, saved as it goes.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use voxtune_cache::{CacheError, Evidence, InvalidRecord, Update};
+use voxtune_types::{AlgoId, Arch};
+
+use crate::evidence::commit::{commit, winner};
+use crate::evidence::entry::Measured;
+use crate::measure::estimate::Estimate;
+use crate::plan::expand::Plan;
+use crate::plan::job::Job;
+use crate::run::device_pool::Crew;
+use crate::run::eta::Pace;
+use crate::run::event::{EntryReport, Event, Observer, Outcome, Summary};
+use crate::run::populate::{Populate, PopulateError};
+use crate::run::queue::Queue;
+use crate::run::save_beside::save_beside;
+use crate::run::worker_event::{Ended, Note};
+use crate::run::worker_loop::{Failure, Lane, Shared};
+use crate::run::write_buffer::{Ledger, Unsaved};
+use crate::worker::executor::Executor;
+use crate::worker::failure::Trouble;
+
+/// How long to wait for another writer while there is something to measure.
+const SHORT_WAIT: Duration = Duration::from_millis(100);
+
+impl Populate<'_> {
+    /// Measures every configuration, in the order of the plan, and saves as it goes.
+    ///
+    /// # Errors
+    /// If results cannot be saved, or no candidate can run. What was saved stays.
+    pub fn run(
+        &self,
+        executor: &mut Executor,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, PopulateError> {
+        let shared = Shared::new(Queue::in_order(self.plan.configurations.len()));
+        self.run_lanes(&shared, executor, &mut [], observer)
+    }
+
+    /// [`Self::run`] on several devices of one kind: each configuration is measured by one of them, the
+    /// dearest first. A device that fails for good leaves what it had to the others. Only this process
+    /// writes.
+    ///
+    /// # Errors
+    /// If results cannot be saved, or no device is left. What was saved stays.
+    pub fn run_crew(
+        &self,
+        crew: &mut Crew,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, PopulateError> {
+        if crew.size() == 1 {
+            return self.run(crew.split().0, observer);
+        }
+        let Plan { configurations, .. } = self.plan;
+        let queue = Queue::dearest_first(configurations, &self.request.directions, crew.size());
+        let shared = Shared::new(queue);
+        let (lead, others) = crew.split();
+        self.run_lanes(&shared, lead, others, observer)
+    }
+
+    fn run_lanes(
+        &self,
+        shared: &Shared,
+        lead: &mut Executor,
+        others: &mut [Executor],
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, PopulateError> {
+        let requested = self.plan.configurations.len();
+        let mut desk = Desk {
+            populate: *self,
+            shared,
+            observer,
+            arch: lead.identity().arch,
+            ledger: Ledger::new(Duration::ZERO),
+            summary: Summary { requested, ..Summary::default() },
+            pace: Pace::default(),
+            lanes: 1 + others.len(),
+            worker: None,
+            saving_waits: false,
+            failure: None,
+        };
+        // Nobody wants to hear after an hour that the folder cannot be written.
+        let start = Instant::now();
+        desk.update(&[], self.lock_wait)?;
+        desk.ledger.saved(start.elapsed());
+        let (mut lead, mut others) = (lead, others);
+        loop {
+            let error = match desk.prepare_run(lead) {
+                Ok(estimate) => {
+                    desk.run(&estimate, lead, others);
+                    break;
+                }
+                Err(Failure::Interrupted) => break,
+                Err(Failure::Lane(error)) => error,
+                Err(Failure::Configuration(why)) => PopulateError::SetUp(why),
+            };
+            // What the first cannot do, another may.
+            let Some((next, rest)) = std::mem::take(&mut others).split_first_mut() else {
+                return Err(error);
+            };
+            (lead, others) = (next, rest);
+            desk.lane_gives_up(&error);
+        }
+        // Whatever ended the run: what was measured before is worth keeping.
+        match (desk.save_last(), desk.failure) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(error)) => return Err(error),
+            (Err(why), failure) => {
+                let ended =
+                    failure.map_or_else(|| "the run is over".to_owned(), |one| one.to_string());
+                let unsaved = desk.ledger.len();
+                let beside = save_beside(self.cache, desk.arch, &desk.ledger.take());
+                let beside = beside.map(|beside| (beside, self.cache.path().to_owned()));
+                return Err(PopulateError::Unsaved { ended, unsaved, why: Box::new(why), beside });
+            }
+        }
+        let mut summary = desk.summary;
+        summary.failed = summary.requested - summary.measured - summary.skipped;
+        summary.interrupted = self.interrupt.load(Ordering::Relaxed);
+        Ok(summary)
+    }
+}
+
+/// Where results come together: the one that writes files and tells of progress.
+struct Desk<'a> {
+    populate: Populate<'a>,
+    shared: &'a Shared,
+    observer: &'a mut dyn Observer,
+    arch: Arch,
+    ledger: Ledger,
+    summary: Summary,
+    pace: Pace,
+    /// Those that have not given up.
+    lanes: usize,
+    /// The lead's process that was told of last.
+    worker: Option<u32>,
+    /// Whether another process writes, as was told.
+    saving_waits: bool,
+    /// Why the run cannot go on.
+    failure: Option<PopulateError>,
+}
+
+impl Desk<'_> {
+    /// Gets everything ready that configurations share. Kernels are compiled ahead by the lead alone: the
+    /// others find them in the folder, and whoever needs one sooner compiles it.
+    fn prepare_run(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
+        let Populate { plan, request, interrupt, .. } = self.populate;
+        lead.begin(Job::new(plan, request), interrupt)?;
+        self.tell_of_worker(lead);
+        let kernels = lead.compile(self.shared.queue.order(), interrupt)?;
+        self.observer.event(&Event::Compiling { kernels });
+        let start = Instant::now();
+        let estimate = self.estimate(lead)?;
+        self.summary.spent.trial = start.elapsed();
+        self.tell_of_worker(lead);
+        self.pace = Pace::new(&estimate);
+        let lanes = self.lanes;
+        self.observer.event(&Event::Started { estimate: &estimate, lanes });
+        Ok(estimate)
+    }
+
+    /// Says so if the lead's worker is another one than before.
+    fn tell_of_worker(&mut self, lead: &Executor) {
+        if let Some(id) = lead.worker_id().filter(|&id| self.worker != Some(id)) {
+            self.worker = Some(id);
+            self.observer.event(&Event::WorkerStarted { id });
+        }
+    }
+
+    /// The estimate, by the first algorithm that does not take its process down.
+    fn estimate(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
+        let mut avoid: Vec<AlgoId> = Vec::new();
+        loop {
+            match lead.estimate(&avoid, self.populate.interrupt) {
+                Err(Trouble::Lost(loss)) => {
+                    let Some(candidate) = &loss.candidate else {
+                        return Err(Trouble::Lost(loss).into());
+                    };
+                    let algo = candidate.id.clone();
+                    avoid.push(algo.clone());
+                    self.take(Note::lost_in_trial(algo, loss));
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Lets the lanes run, and writes meanwhile. A CPU's runs in this very thread: writing and measuring at
+    /// the same time would disturb each other.
+    fn run(&mut self, estimate: &Estimate, lead: &mut Executor, others: &mut [Executor]) {
+        let (populate, shared) = (self.populate, self.shared);
+        if others.is_empty() && !self.arch.is_cuda() {
+            let known = self.worker;
+            Lane::new(populate, shared, lead, &mut |note| self.take(note)).run(known);
+            return;
+        }
+        let mut job = Job::new(populate.plan, populate.request);
+        job.flops_per_second = Some(estimate.flops_per_second);
+        let (sender, notes) = channel();
+        std::thread::scope(|scope| {
+            // A desk that listens no more has closed the queue.
+            let (told, known) = (sender.clone(), self.worker);
+            scope.spawn(move || {
+                Lane::new(populate, shared, lead, &mut |note| drop(told.send(note))).run(known);
+            });
+            for other in others {
+                let (told, job) = (sender.clone(), job.clone());
+                scope.spawn(move || {
+                    let tell = &mut |note| drop(told.send(note));
+                    Lane::new(populate, shared, other, tell).begin_and_run(job);
+                });
+            }
+            drop(sender);
+            for note in notes {
+                self.take(note);
+            }
+        });
+    }
+
+    /// Hears a note. After a failure of its own, the desk hands nothing out any more.
+    fn take(&mut self, note: Note) {
+        let plan = self.populate.plan;
+        match note {
+            Note::WorkerStarted { id } => self.observer.event(&Event::WorkerStarted { id }),
+            Note::CandidateLost { algo, operation, reason, detail } => {
+                self.observer.event(&Event::CandidateLost {
+                    algo: &algo,
+                    operation: operation.as_ref(),
+                    reason,
+                    detail: &detail,
+                });
+            }
+            Note::ConfigurationStarted { index } => {
+                let configuration = &plan.configurations[index].configuration;
+                self.observer.event(&Event::ConfigurationStarted { index, configuration });
+            }
+            Note::EntryStarted { index, cloud, operation } => {
+                let cloud = plan.configurations[index].clouds[cloud].label();
+                self.observer.event(&Event::EntryStarted { operation: &operation, cloud });
+            }
+            Note::ConfigurationEnded { index, ended } => {
+                self.ended(index, ended);
+                if self.ledger.is_due() {
+                    match self.save(SHORT_WAIT) {
+                        // Whoever writes now ends some time; what waits is saved then, or at the end.
+                        Err(PopulateError::Cache(CacheError::Locked { path, .. })) => {
+                            self.tell_of_writer(&path);
+                        }
+                        other => other.unwrap_or_else(|error| self.fail(error)),
+                    }
+                }
+            }
+            Note::GivenUp { error, unfinished } => {
+                if self.lanes > 1 {
+                    self.lane_gives_up(&error);
+                    return;
+                }
+                if let Some((index, ended)) = unfinished {
+                    self.ended(index, ended);
+                }
+                self.fail(error);
+            }
+        }
+    }
+
+    /// One of several ends, and leaves what it had to the others.
+    fn lane_gives_up(&mut self, error: &PopulateError) {
+        self.lanes -= 1;
+        self.observer.event(&Event::LaneGivenUp { why: &error.to_string() });
+    }
+
+    fn fail(&mut self, error: PopulateError) {
+        self.failure.get_or_insert(error);
+        self.shared.queue.close();
+    }
+
+    fn ended(&mut self, index: usize, ended: Ended) {
+        let Ended { outcome, measured, took, spent } = ended;
+        match outcome {
+            Outcome::Measured => self.summary.measured += 1,
+            Outcome::Skipped => self.summary.skipped += 1,
+            Outcome::Failed(_) | Outcome::Interrupted => {}
+        }
+        self.summary.spent += spent;
+        let remaining = self.pace.after(index, &outcome, took) / self.lanes.max(1) as u32;
+        self.ledger.push(Unsaved { index, outcome, measured, remaining });
+    }
+
+    fn tell_of_writer(&mut self, lock: &Path) {
+        if !std::mem::replace(&mut self.saving_waits, true) {
+            let unsaved = self.ledger.len();
+            self.observer.event(&Event::SavingWaits { lock, unsaved });
+        }
+    }
+
+    /// Saves what is left: as long as somebody else writes it waits, and once the run is ended from outside, as long
+    /// as anybody waits for a lock.
+    fn save_last(&mut self) -> Result<(), PopulateError> {
+        let Populate { lock_wait, interrupt, .. } = self.populate;
+        // Some have ended since it was told.
+        self.saving_waits = false;
+        let (start, mut ended_at) = (Instant::now(), None);
+        loop {
+            let path = match self.save(SHORT_WAIT) {
+                Err(PopulateError::Cache(CacheError::Locked { path, .. })) => path,
+                other => return other,
+            };
+            self.tell_of_writer(&path);
+            if interrupt.load(Ordering::Relaxed)
+                && ended_at.get_or_insert_with(Instant::now).elapsed() >= lock_wait
+            {
+                return Err(CacheError::Locked { path, waited: start.elapsed() }.into());
+            }
+        }
+    }
+
+    /// Saves what waits for it, and tells of it. Waits so long for others who write.
+    fn save(&mut self, lock_wait: Duration) -> Result<(), PopulateError> {
+        let unsaved = self.ledger.take();
+        let start = Instant::now();
+        let updated = if unsaved.iter().any(|one| !one.measured.is_empty()) {
+            self.update(&unsaved, lock_wait)
+        } else {
+            Ok(unsaved.iter().map(|_| Vec::new()).collect())
+        };
+        let cost = start.elapsed();
+        let reports: Vec<Vec<EntryReport>> = match updated {
+            Ok(reports) => reports,
+            Err(error) => {
+                self.ledger.put_back(unsaved);
+                self.ledger.saved(cost);
+                return Err(error);
+            }
+        };
+        self.saving_waits = false;
+        self.summary.spent.write += cost;
+        self.ledger.saved(cost);
+        for (one, reports) in unsaved.iter().zip(&reports) {
+            let Unsaved { index, ref outcome, remaining, .. } = *one;
+            let configuration = &self.populate.plan.configurations[index].configuration;
+            self.observer.event(&Event::ConfigurationEnded {
+                index,
+                configuration,
+                outcome,
+                reports,
+                remaining,
+            });
+        }
+        Ok(())
+    }
+
+    /// Brings results into the files, and reads what else is in them.
+    fn update(
+        &mut self,
+        unsaved: &[Unsaved],
+        lock_wait: Duration,
+    ) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
+        let cache = self.populate.cache;
+        let change = |evidence: &mut Evidence| -> Result<_, InvalidRecord> {
+            let mut commit = |measured: &Measured| {
+                let committed = commit(evidence, measured)?;
+                Ok(EntryReport { measured: measured.clone(), committed, winner: None })
+            };
+            let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> =
+                unsaved.iter().map(|one| one.measured.iter().map(&mut commit).collect()).collect();
+            let mut reports = reports?;
+            // A key may have been measured on several workloads: its winner is known behind the last of them.
+            for report in reports.iter_mut().flatten() {
+                report.winner = winner(evidence, &report.measured.entry);
+            }
+            Ok((reports, evidence.clone()))
+        };
+        let Update { value, set_aside, .. } = cache.update(self.arch, lock_wait, change)?;
+        for file in &set_aside {
+            self.observer.event(&Event::SetAside(file));
+        }
+        let (reports, stored) = value?;
+        self.shared.set_stored(stored);
+        Ok(reports)
+    }
+}

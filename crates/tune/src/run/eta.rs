@@ -1,0 +1,58 @@
+//! How much longer a run takes, from the estimate and how it has held so far.
+
+use std::time::Duration;
+
+use crate::measure::estimate::Estimate;
+use crate::run::event::Outcome;
+
+/// Time that is still to be spent, by all lanes together.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Of each configuration, by the estimate.
+    configurations: Vec<Duration>,
+    /// Of those to come, by the estimate.
+    ahead: Duration,
+    spent: Duration,
+    /// What was expected of that.
+    expected: Duration,
+}
+
+impl Pace {
+    pub(crate) fn new(estimate: &Estimate) -> Self {
+        let configurations = estimate.configurations.clone();
+        Self { configurations, ahead: estimate.total(), ..Self::default() }
+    }
+
+    /// The time to come after a configuration that ended like this.
+    pub(crate) fn after(&mut self, index: usize, outcome: &Outcome, took: Duration) -> Duration {
+        let expected = self.configurations.get(index).copied().unwrap_or_default();
+        self.ahead = self.ahead.saturating_sub(expected);
+        if *outcome == Outcome::Measured {
+            self.spent += took;
+            self.expected += expected;
+        }
+        if self.expected.is_zero() {
+            return self.ahead;
+        }
+        self.ahead.mul_f64(self.spent.as_secs_f64() / self.expected.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_took_longer_makes_the_rest_longer() {
+        let second = Duration::from_secs(1);
+        let estimate = Estimate {
+            configurations: vec![second, 2 * second, 3 * second],
+            peak_bytes: 0,
+            flops_per_second: 1.0,
+        };
+        let mut pace = Pace::new(&estimate);
+        assert_eq!(pace.after(1, &Outcome::Skipped, Duration::ZERO), 4 * second);
+        assert_eq!(pace.after(0, &Outcome::Measured, 2 * second), 6 * second);
+        assert_eq!(pace.after(2, &Outcome::Measured, 6 * second), Duration::ZERO);
+    }
+}

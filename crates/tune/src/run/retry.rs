@@ -1,0 +1,240 @@
+//! One entry, measured however many of its candidates take their process down.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use voxtune::KernelHash;
+use voxtune_cache::{Evidence, Outcome, Reason, Record, Records};
+use voxtune_types::AlgoId;
+
+use crate::evidence::entry::Measured;
+use crate::evidence::entry::PreparedEntry;
+use crate::evidence::entry::is_quarantine;
+use crate::evidence::phase_times::Spent;
+use crate::inputs::candidate::Candidate;
+use crate::measure::session::Task;
+use crate::run::worker_event::Note;
+use crate::worker::executor::Executor;
+use crate::worker::failure::{Loss, Trouble};
+
+/// Entries in which a candidate takes its process down before it is not tried any more in this run:
+/// each costs a start of the worker, and a hung one its whole time limit.
+const ENOUGH: usize = 3;
+
+/// The candidates that have taken their process down in the course of a run, whichever worker it was.
+#[derive(Debug, Default)]
+pub(crate) struct Losses(Mutex<HashMap<(AlgoId, KernelHash), Vec<Reason>>>);
+
+impl Losses {
+    /// Why a candidate is not tried any more, if that is so.
+    fn verdict(&self, candidate: &Candidate) -> Option<Outcome> {
+        let key = (candidate.id.clone(), candidate.kernel_hash);
+        let known = self.known();
+        let reasons = known.get(&key).filter(|reasons| reasons.len() >= ENOUGH)?;
+        let times = reasons.len();
+        let detail = format!("not run here, after it took its process down {times} times");
+        Some(Outcome::Quarantined { reason: *reasons.last()?, detail })
+    }
+
+    /// Whether a candidate was found to hang before. Another try of each entry would cost its whole time
+    /// limit again.
+    fn is_known_to_hang(&self, candidate: &Candidate) -> bool {
+        let key = (candidate.id.clone(), candidate.kernel_hash);
+        self.known().get(&key).is_some_and(|reasons| reasons.contains(&Reason::Timeout))
+    }
+
+    fn add(&self, candidate: &Candidate, reason: Reason) {
+        let key = (candidate.id.clone(), candidate.kernel_hash);
+        self.known().entry(key).or_default().push(reason);
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<(AlgoId, KernelHash), Vec<Reason>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An entry and who is still to be tried there.
+pub(crate) struct Trial<'a> {
+    entry: &'a PreparedEntry,
+    task: Task,
+    /// Those who are out.
+    quarantine: Vec<(Candidate, Outcome)>,
+    /// Whom a process was running when it ended or fell silent for what somebody else may have done. Each has
+    /// had its second try.
+    suspects: Vec<AlgoId>,
+    /// Whether a process has ended in which no candidate ran.
+    mishap: bool,
+}
+
+impl<'a> Trial<'a> {
+    pub(crate) fn new(
+        configuration: usize,
+        entry: &'a PreparedEntry,
+        candidates: Vec<AlgoId>,
+        incumbent: Option<AlgoId>,
+    ) -> Self {
+        let direction = entry.key.key.operation.direction;
+        let cloud = entry.cloud;
+        let avoid = Vec::new();
+        let task = Task { configuration, cloud, direction, candidates, avoid, incumbent };
+        Self { entry, task, quarantine: Vec::new(), suspects: Vec::new(), mishap: false }
+    }
+
+    /// Leaves code that is in quarantine out of everything.
+    pub(crate) fn avoid_quarantined(&mut self, stored: &Evidence) {
+        let records = stored.records(&self.entry.key).into_iter().flat_map(Records::iter);
+        let out = records.filter(|record| is_quarantine(record));
+        self.task.avoid.extend(out.map(|record| (record.algo.clone(), record.kernel_hash)));
+    }
+
+    /// Measures whoever survives it.
+    pub(crate) fn run(
+        mut self,
+        executor: &mut Executor,
+        losses: &Losses,
+        interrupt: &AtomicBool,
+        tell: &mut dyn FnMut(Note),
+    ) -> Result<Measured, Trouble> {
+        for candidate in &self.entry.pool {
+            if self.task.candidates.contains(&candidate.id)
+                && let Some(outcome) = losses.verdict(candidate)
+            {
+                self.quarantine.push((candidate.clone(), outcome));
+            }
+        }
+        for (candidate, _) in self.quarantine.clone() {
+            self.leave_out(&candidate);
+        }
+        loop {
+            if self.task.candidates.is_empty() {
+                let nothing = Measured {
+                    entry: self.entry.key.clone(),
+                    records: Vec::new(),
+                    rounds: Vec::new(),
+                    defended: None,
+                    spent: Spent::default(),
+                };
+                return Ok(self.with_quarantine(nothing, executor));
+            }
+            match executor.measure(&self.task, interrupt) {
+                Ok(measured) => return Ok(self.with_quarantine(measured, executor)),
+                Err(Trouble::Lost(loss)) => self.after(loss, losses, tell)?,
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// Draws the conclusion from a lost process.
+    fn after(
+        &mut self,
+        loss: Loss,
+        losses: &Losses,
+        tell: &mut dyn FnMut(Note),
+    ) -> Result<(), Trouble> {
+        let Some(candidate) = &loss.candidate else {
+            if std::mem::replace(&mut self.mishap, true) {
+                return Err(Trouble::Lost(loss));
+            }
+            return Ok(());
+        };
+        let hangs = loss.reason == Reason::Timeout && losses.is_known_to_hang(candidate);
+        if loss.from_outside && !hangs && !self.suspects.contains(&candidate.id) {
+            self.suspects.push(candidate.id.clone());
+            return Ok(());
+        }
+        losses.add(candidate, loss.reason);
+        tell(Note::CandidateLost {
+            algo: candidate.id.clone(),
+            operation: Some(self.entry.key.key.operation),
+            reason: loss.reason,
+            detail: loss.detail.clone(),
+        });
+        self.leave_out(candidate);
+        let outcome = Outcome::Quarantined { reason: loss.reason, detail: loss.detail.clone() };
+        self.quarantine.push((candidate.clone(), outcome));
+        Ok(())
+    }
+
+    fn leave_out(&mut self, candidate: &Candidate) {
+        self.task.candidates.retain(|id| *id != candidate.id);
+        self.task.avoid.push((candidate.id.clone(), candidate.kernel_hash));
+    }
+
+    fn with_quarantine(self, mut measured: Measured, executor: &Executor) -> Measured {
+        let quarantined = self.quarantine.into_iter();
+        let records: Vec<Record> = quarantined
+            .map(|(candidate, outcome)| candidate.record(executor.environment(), outcome))
+            .collect();
+        measured.records.extend(records);
+        measured
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{entry as key, record};
+
+    fn candidate(name: &str) -> Candidate {
+        let (id, kernel_hash) = (name.parse().unwrap(), KernelHash::new(1));
+        Candidate { id, kernel_hash, default: false, requires: None }
+    }
+
+    fn lost(name: &str, reason: Reason, from_outside: bool) -> Loss {
+        let candidate = Some(candidate(name));
+        Loss { candidate, reason, detail: "in words".to_owned(), from_outside }
+    }
+
+    /// Whom a trial of two has put into quarantine after these losses.
+    fn quarantined(losses: &Losses, lost: &[Loss]) -> Vec<String> {
+        let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
+        let both = ["a", "b"].map(|name| name.parse().unwrap()).to_vec();
+        let mut trial = Trial::new(0, &entry, both, None);
+        for loss in lost {
+            trial.after(loss.clone(), losses, &mut |_| ()).unwrap();
+        }
+        trial.quarantine.iter().map(|(candidate, _)| candidate.id.to_string()).collect()
+    }
+
+    #[test]
+    fn f18_silence_gets_a_second_try_and_a_crash_does_not() {
+        let hung = |name| lost(name, Reason::Timeout, true);
+        let none: [&str; 0] = [];
+        assert_eq!(quarantined(&Losses::default(), &[hung("a")]), none);
+        assert_eq!(quarantined(&Losses::default(), &[hung("a"), hung("a")]), ["a"]);
+        // One silence each, in whatever order, is no verdict; the next one is.
+        let each = [hung("a"), hung("b"), hung("a")];
+        assert_eq!(quarantined(&Losses::default(), &each[..2]), none);
+        assert_eq!(quarantined(&Losses::default(), &each), ["a"]);
+        let crash = lost("a", Reason::Crash, false);
+        assert_eq!(quarantined(&Losses::default(), &[crash]), ["a"]);
+    }
+
+    #[test]
+    fn f18_whoever_is_known_to_hang_costs_its_limit_once_an_entry() {
+        let (losses, hung) = (Losses::default(), lost("a", Reason::Timeout, true));
+        assert_eq!(quarantined(&losses, &[hung.clone(), hung.clone()]), ["a"]);
+        assert_eq!(quarantined(&losses, &[hung]), ["a"], "in the next entry");
+        let killed = lost("a", Reason::OutOfMemory, true);
+        assert!(quarantined(&losses, &[killed]).is_empty(), "somebody else may have done that");
+    }
+
+    /// Other code of it was measured, as a merge with a machine of another release brings it in.
+    #[test]
+    fn code_in_quarantine_is_avoided_and_no_other_code() {
+        let mut stored = Evidence::new();
+        let quarantined = |name: &str, hash| Record {
+            outcome: Outcome::Quarantined { reason: Reason::Crash, detail: "boom".to_owned() },
+            ..record(name, hash, 1)
+        };
+        for record in [record("default", 1, 100), quarantined("default", 2), record("sound", 1, 90)]
+        {
+            stored.insert(key(), record).unwrap();
+        }
+        let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
+        let mut trial = Trial::new(0, &entry, vec!["sound".parse().unwrap()], None);
+        trial.avoid_quarantined(&stored);
+        assert_eq!(trial.task.avoid, [("default".parse().unwrap(), KernelHash::new(2))]);
+    }
+}

@@ -1,0 +1,83 @@
+//! Results that cannot be saved where they belong, in a folder beside.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use voxtune_cache::{CacheDir, Evidence, InvalidRecord};
+use voxtune_types::Arch;
+
+use crate::evidence::commit::commit;
+use crate::run::write_buffer::Unsaved;
+
+/// How many folders may lie beside a cache before somebody looks at them.
+const MOST: u32 = 1000;
+
+/// Saves results in a new folder inside that of the caches, `unsaved-1` or the next number, from where `merge`
+/// brings them in. `None` where there are none, or that cannot be done either.
+pub(crate) fn save_beside(cache: &CacheDir, arch: Arch, unsaved: &[Unsaved]) -> Option<PathBuf> {
+    let measured = || unsaved.iter().flat_map(|one| &one.measured);
+    measured().next()?;
+    let folder = (1..=MOST)
+        .map(|number| cache.path().join(format!("unsaved-{number}")))
+        .find(|folder| fs::create_dir(folder).is_ok())?;
+    let change = |evidence: &mut Evidence| -> Result<(), InvalidRecord> {
+        measured().try_for_each(|measured| commit(evidence, measured).map(drop))
+    };
+    // Nobody else knows the folder, so that its lock is free.
+    match CacheDir::new(&folder).update(arch, Duration::ZERO, change) {
+        Ok(update) if update.value.is_ok() => Some(folder),
+        _ => {
+            // What is there of it is of no use to anybody.
+            _ = fs::remove_dir_all(&folder);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::entry::Measured;
+    use crate::evidence::phase_times::Spent;
+    use crate::run::event::Outcome;
+    use crate::testing::{entry, record};
+
+    fn unsaved() -> [Unsaved; 1] {
+        let measured = Measured {
+            entry: entry(),
+            records: vec![record("a", 1, 1000)],
+            rounds: Vec::new(),
+            defended: None,
+            spent: Spent::default(),
+        };
+        let (outcome, remaining) = (Outcome::Measured, Duration::ZERO);
+        [Unsaved { index: 0, outcome, measured: vec![measured], remaining }]
+    }
+
+    #[test]
+    fn f19_what_cannot_be_saved_lies_beside_and_merges() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, arch) = (CacheDir::new(folder.path()), entry().device.arch);
+        assert_eq!(save_beside(&cache, arch, &[]), None);
+        for name in ["unsaved-1", "unsaved-2"] {
+            let beside = save_beside(&cache, arch, &unsaved()).unwrap();
+            assert_eq!(beside, folder.path().join(name));
+            let found = CacheDir::new(beside).read_evidence(arch).unwrap().unwrap();
+            assert_eq!(found.len(), 1);
+        }
+        // Nobody takes it for a cache of the folder itself.
+        assert!(cache.archs().unwrap().is_empty());
+    }
+
+    #[test]
+    fn f19_nothing_is_left_where_that_fails_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(save_beside(&CacheDir::new(file), entry().device.arch, &unsaved()), None);
+        let cache = CacheDir::new(folder.path());
+        assert_eq!(save_beside(&cache, Arch::sm(1, 2), &unsaved()), None);
+        assert!(!folder.path().join("unsaved-1").exists());
+    }
+}

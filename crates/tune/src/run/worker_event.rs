@@ -1,0 +1,59 @@
+//! What a lane tells the one who saves results and shows progress.
+
+use std::time::Duration;
+
+use voxtune::Operation;
+use voxtune_cache::Reason;
+use voxtune_types::AlgoId;
+
+use crate::evidence::entry::Measured;
+use crate::evidence::phase_times::Spent;
+use crate::run::event::Outcome;
+use crate::run::populate::PopulateError;
+use crate::worker::failure::Loss;
+
+/// A message of a lane. Unlike an [`Event`](crate::Event) it belongs to whoever hears it, in another
+/// thread maybe.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// Candidates run in this process.
+    WorkerStarted { id: u32 },
+    /// A candidate took its process down.
+    CandidateLost {
+        algo: AlgoId,
+        /// Nothing, if it was lost in the trial before the run.
+        operation: Option<Operation>,
+        reason: Reason,
+        detail: String,
+    },
+    /// A configuration begins.
+    ConfigurationStarted { index: usize },
+    /// Candidates of an entry begin to run.
+    EntryStarted { index: usize, cloud: usize, operation: Operation },
+    /// A configuration ended.
+    ConfigurationEnded { index: usize, ended: Ended },
+    /// The lane measures no more: nothing can run in it.
+    GivenUp {
+        error: PopulateError,
+        /// The configuration at hand, which is measured again if another lane is left, and what there is
+        /// of it.
+        unfinished: Option<(usize, Ended)>,
+    },
+}
+
+/// How a configuration ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) measured: Vec<Measured>,
+    /// How long it took.
+    pub(crate) took: Duration,
+    pub(crate) spent: Spent,
+}
+
+impl Note {
+    /// A candidate lost in the trial before the run.
+    pub(crate) fn lost_in_trial(algo: AlgoId, loss: Loss) -> Self {
+        Self::CandidateLost { algo, operation: None, reason: loss.reason, detail: loss.detail }
+    }
+}

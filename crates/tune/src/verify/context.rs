@@ -1,0 +1,21 @@
+//! What candidates are verified at.
+
+use voxtune::{Device, Operation};
+
+use crate::inputs::monitor::Limits;
+use crate::inputs::planned_cloud::PlannedCloud;
+
+/// What candidates are verified at.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand<'a> {
+    /// Where they run.
+    pub device: &'a Device,
+    /// What they compute.
+    pub operation: &'a Operation,
+    /// The cloud of which they get a part.
+    pub cloud: &'a PlannedCloud,
+    /// Seed of the measurement; verification takes another.
+    pub seed: u64,
+    /// How long they may take.
+    pub limits: Limits,
+}

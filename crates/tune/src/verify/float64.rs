@@ -1,0 +1,244 @@
+//! Right or wrong, by the worst element.
+//!
+//! Every candidate computes a problem of the same layer twice into a poisoned result, as large as float64
+//! allows whatever the size that is measured, and every element is compared with float64 computed from the
+//! same rounded inputs. Then it computes
+//! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU, whoever is
+//! to win is compared with the verified default on the problem of the race, too: see [`crate::verify::full_size`].
+
+use std::collections::HashMap;
+
+use voxtune::{Algorithm, Device, KernelHash, Launch, Operation, Reference, Voxels};
+use voxtune_cache::Reason;
+use voxtune_types::AlgoId;
+
+use crate::inputs::cloud_setup::{CloudSetup, SetupError};
+use crate::inputs::monitor::Monitor;
+use crate::inputs::operands::Operands;
+use crate::inputs::planned_cloud::PlannedCloud;
+use crate::verify::context::Stand;
+use crate::verify::rejection::{Rejection, Verdict, failed, guarded};
+use crate::verify::tolerance::tolerance;
+
+/// How large a problem the float64 reference computes: rows, and floating-point operations.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    rows: usize,
+    flops: f64,
+}
+
+impl Effort {
+    /// About a second on one core.
+    const HOST: Self = Self { rows: 16_384, flops: 1.5e9 };
+    /// Tenths of a second on a GPU.
+    const GPU: Self = Self { rows: 65_536, flops: 3e10 };
+
+    fn on(device: &Device) -> Self {
+        if device.identity().arch.is_cuda() { Self::GPU } else { Self::HOST }
+    }
+
+    /// Memory of a problem: two sets of operands and two float64 results, and what computing the latter
+    /// takes in passing, a float64 and a float32 copy of the inputs.
+    fn bytes(self, operation: &Operation, pairs_per_row: f64) -> u64 {
+        const ELEMENT_BYTES: usize = 2 * 4 + 2 * 8 + 8 + 4 + 4;
+        let rows = self.rows(operation.flops(1) as f64 * pairs_per_row);
+        let channels = operation.c_in as usize + operation.c_out as usize;
+        ((operation.weight_len() + rows * channels) * ELEMENT_BYTES) as u64
+    }
+
+    /// Rows of a problem, given the operations of one: 515 at least, which is no multiple of any tile
+    /// and fills several.
+    fn rows(self, row_flops: f64) -> usize {
+        ((self.flops / row_flops) as usize).clamp(515, self.rows)
+    }
+}
+
+/// Memory that verifying an operation over a cloud takes at most, on whatever device.
+///
+/// # Units
+/// Bytes.
+#[must_use]
+pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
+    let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
+    // The larger of the two efforts bounds both.
+    Effort::HOST.bytes(operation, pairs_per_row).max(Effort::GPU.bytes(operation, pairs_per_row))
+}
+
+/// Floating-point operations of one float64 result of an operation over a cloud.
+#[must_use]
+pub fn problem_flops(device: &Device, operation: &Operation, cloud: &PlannedCloud) -> f64 {
+    let row_flops =
+        operation.flops(1) as f64 * cloud.expected_pairs_per_row(operation.kernel.volume());
+    cloud.sample_rows(Effort::on(device).rows(row_flops)) as f64 * row_flops
+}
+
+/// Verifies candidates, each once for an operation and a cloud however many sizes are measured.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    verdicts: HashMap<(Operation, String, AlgoId, KernelHash), Verdict>,
+    case: Option<(Operation, String, Case)>,
+}
+
+/// A problem with known answers.
+#[derive(Debug)]
+struct Case {
+    setup: CloudSetup,
+    random: Question,
+    integers: Question,
+}
+
+#[derive(Debug)]
+struct Question {
+    operands: Operands,
+    expected: Reference,
+    tolerance: f64,
+}
+
+impl Verifier {
+    /// The verdict on a candidate of the field at hand.
+    ///
+    /// # Errors
+    /// If the problem itself cannot be set up; a candidate's failure is its verdict.
+    pub fn verdict(
+        &mut self,
+        stand: &Stand<'_>,
+        (number, algorithm): (usize, &dyn Algorithm),
+        monitor: &mut dyn Monitor,
+    ) -> Result<Verdict, SetupError> {
+        let Stand { device, operation, cloud, seed, limits } = *stand;
+        let hash = match algorithm.kernel_hash(device, operation) {
+            Ok(hash) => hash,
+            Err(error) => return Ok(Err(failed(error))),
+        };
+        let label = cloud.label().to_owned();
+        let key = (*operation, label.clone(), algorithm.id().clone(), hash);
+        if let Some(verdict) = self.verdicts.get(&key) {
+            return Ok(verdict.clone());
+        }
+        let current = self
+            .case
+            .as_ref()
+            .is_some_and(|(held, held_label, _)| held == operation && *held_label == label);
+        let flops = problem_flops(device, operation, cloud);
+        if !current {
+            monitor.working(limits.of_set_up(flops * Case::REFERENCE_SLOWDOWN));
+            self.case = Some((*operation, label, Case::new(device, operation, cloud, seed)?));
+        }
+        let Some((_, _, case)) = &mut self.case else { unreachable!("the case was just made") };
+        monitor.running(number, limits.of(flops * Case::RUNS));
+        let verdict = case.examine(device, algorithm, operation);
+        self.verdicts.insert(key, verdict.clone());
+        Ok(verdict)
+    }
+
+    /// Gives back the memory of the problem at hand; verdicts stay.
+    pub fn release(&mut self) {
+        self.case = None;
+    }
+}
+
+impl Case {
+    /// How often a candidate runs.
+    const RUNS: f64 = 3.0;
+    /// How much slower than a candidate the float64 reference is.
+    const REFERENCE_SLOWDOWN: f64 = 20.0;
+
+    fn new(
+        device: &Device,
+        operation: &Operation,
+        cloud: &PlannedCloud,
+        seed: u64,
+    ) -> Result<Self, SetupError> {
+        let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
+        let row_flops = operation.flops(1) as f64 * pairs_per_row;
+        let rows = Effort::on(device).rows(row_flops);
+        // Another seed than the measurement's: neither data nor rows are those of the race.
+        let cells = device.install(|| cloud.sample(rows, 1, !seed))?;
+        let voxels = Voxels::new(device, cells)?;
+        let map = voxels.kernel_map(operation.kernel)?;
+        let setup = CloudSetup { voxels, map };
+        let counts = setup.map.counts();
+        let random = Operands::random(device, operation, counts, !seed)?;
+        let integers = Operands::integers(device, operation, counts, !seed)?;
+        let tolerance = tolerance(operation, counts);
+        let random = Question::new(device, operation, &setup, random, tolerance)?;
+        let integers = Question::new(device, operation, &setup, integers, 0.0)?;
+        Ok(Self { setup, random, integers })
+    }
+
+    fn examine(
+        &mut self,
+        device: &Device,
+        algorithm: &dyn Algorithm,
+        operation: &Operation,
+    ) -> Verdict {
+        let setup = &self.setup;
+        let first = self.random.ask(device, algorithm, operation, setup)?;
+        // Again, since a race may spare the first run.
+        let second = self.random.ask(device, algorithm, operation, setup)?;
+        self.integers.ask(device, algorithm, operation, setup)?;
+        Ok(first.max(second))
+    }
+}
+
+impl Question {
+    fn new(
+        device: &Device,
+        operation: &Operation,
+        setup: &CloudSetup,
+        operands: Operands,
+        tolerance: f64,
+    ) -> Result<Self, SetupError> {
+        let Operands { a, b, .. } = &operands;
+        let expected = Reference::compute(device, operation, &setup.map, a, b)?;
+        Ok(Self { operands, expected, tolerance })
+    }
+
+    /// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
+    fn ask(
+        &mut self,
+        device: &Device,
+        algorithm: &dyn Algorithm,
+        operation: &Operation,
+        setup: &CloudSetup,
+    ) -> Verdict {
+        let Self { operands, expected, tolerance } = self;
+        ask(device, algorithm, operation, setup, operands, expected, *tolerance)
+    }
+}
+
+/// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
+pub(crate) fn ask(
+    device: &Device,
+    algorithm: &dyn Algorithm,
+    operation: &Operation,
+    setup: &CloudSetup,
+    operands: &mut Operands,
+    expected: &Reference,
+    tolerance: f64,
+) -> Verdict {
+    operands.out.poison(device).map_err(failed)?;
+    let Operands { a, b, out } = operands;
+    let launch = Launch { operation, map: &setup.map, a, b, out, epilogue: None };
+    guarded(|| device.registry().run(algorithm, device, launch))?;
+    let worst = guarded(|| expected.worst_error(device, &operands.out))?;
+    if worst <= tolerance {
+        return Ok(worst);
+    }
+    let (rows, reason) = (setup.map.counts().n_out, Reason::WrongResult);
+    let detail = format!("normalised error {worst:.2e} of {rows} rows, tolerance {tolerance:.0e}");
+    Err(Rejection::new(reason, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_keep_to_their_effort() {
+        assert_eq!(Effort::HOST.rows(1e4), 16_384);
+        assert_eq!(Effort::HOST.rows(1e6), 1_500);
+        assert_eq!(Effort::HOST.rows(1e9), 515);
+        assert_eq!(Effort::GPU.rows(1e4), 65_536);
+    }
+}

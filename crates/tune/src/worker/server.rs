@@ -1,0 +1,166 @@
+//! The worker's side: does as it is told until its supervisor is gone.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Write as _};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use voxtune::{Device, DeviceError};
+
+use super::DeviceSpec;
+use super::protocol::{Answer, Command, Message, NEW_WORDS, OpenedDevice, read, write};
+use crate::inputs::candidate::{Candidate, environment};
+use crate::inputs::monitor::Monitor;
+use crate::measure::session::{Session, SessionError};
+use crate::plan::job::Job;
+
+/// Serves until the supervisor closes its end, and ends the process.
+pub(super) fn serve(
+    open: impl FnOnce(&DeviceSpec) -> Result<(Device, Option<String>), DeviceError>,
+) -> ! {
+    let commands = listen();
+    say(&Message::Ready);
+    let mut open = Some(open);
+    let mut device = None;
+    let mut session = None;
+    while let Ok(command) = commands.recv() {
+        let answer = match command {
+            Command::Open(spec) => match (DeviceSpec::try_from(spec), open.take()) {
+                (Ok(spec), Some(open)) => match open(&spec) {
+                    Ok((opened, note)) => {
+                        let answer = Answer::Opened(describe(&opened, note));
+                        device = Some(opened);
+                        answer
+                    }
+                    Err(error) => Answer::Refused {
+                        not_found: matches!(error, DeviceError::NotFound { .. }),
+                        message: error.to_string(),
+                    },
+                },
+                (Err(message), _) => Answer::Refused { not_found: false, message },
+                (_, None) => Answer::Failed("the device is open".to_owned()),
+            },
+            Command::Begin(job) => match (&device, Job::try_from(*job)) {
+                (Some(device), Ok(job)) => {
+                    session = Some(Session::new(device.clone(), job));
+                    Answer::Begun
+                }
+                (None, _) => Answer::Failed("no device is open".to_owned()),
+                (_, Err(why)) => Answer::Failed(why),
+            },
+            command => match &mut session {
+                Some(session) => work(session, command),
+                None => Answer::Failed("no job is at hand".to_owned()),
+            },
+        };
+        say(&Message::Answer(answer));
+    }
+    end()
+}
+
+fn describe(device: &Device, note: Option<String>) -> OpenedDevice {
+    let algorithms = device.registry().algorithms();
+    OpenedDevice {
+        identity: device.identity().clone(),
+        environment: environment(device),
+        algorithms: algorithms.map(|algorithm| algorithm.id().clone()).collect(),
+        note,
+    }
+}
+
+fn work(session: &mut Session, command: Command) -> Answer {
+    let monitor = &mut Announcer::default();
+    let result = match command {
+        Command::Compile { order } => Ok(Answer::Compiling { kernels: session.compile(&order) }),
+        Command::Estimate { avoid } => session.estimate(&avoid, monitor).map(Answer::Estimated),
+        Command::Prepare { configuration } => {
+            session.prepare(configuration, monitor).map(Answer::Prepared)
+        }
+        Command::Measure(task) => session.measure(&task, monitor).map(|measured| {
+            // Nobody interrupts a worker: it is ended.
+            measured.map_or_else(
+                || Answer::Failed("interrupted".to_owned()),
+                |measured| Answer::Measured(Box::new(measured)),
+            )
+        }),
+        Command::Open(_) | Command::Begin(_) => unreachable!("served by the caller"),
+    };
+    match result {
+        Ok(answer) => answer,
+        Err(SessionError::Configuration(why)) => Answer::Failed(why),
+        Err(SessionError::DeviceLost { candidate, reason, detail }) => {
+            say(&Message::Lost { candidate, reason, detail });
+            end()
+        }
+    }
+}
+
+/// Reads commands in a thread of its own, which ends the process when there will be no more: then the
+/// supervisor is gone, whatever runs meanwhile.
+fn listen() -> Receiver<Command> {
+    let (sender, receiver): (Sender<Command>, _) = channel();
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            match stdin.read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => end(),
+                Ok(_) => {}
+            }
+            if let Some(command) = read(&line)
+                && sender.send(command).is_err()
+            {
+                end();
+            }
+        }
+    });
+    receiver
+}
+
+/// Says something; a worker whom nobody hears ends.
+fn say(message: &Message) {
+    if write(&mut io::stdout().lock(), message).is_err() {
+        end();
+    }
+}
+
+/// Ends the process without any cleaning up, which might wait for a kernel that never ends.
+fn end() -> ! {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Signal, getpid, kill_process};
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+    std::process::abort()
+}
+
+/// Tells the supervisor what runs.
+#[derive(Default)]
+struct Announcer {
+    /// Candidates that have been tried since the field was announced.
+    tried: BTreeSet<usize>,
+}
+
+impl Monitor for Announcer {
+    fn field(&mut self, candidates: &[Candidate]) {
+        self.tried.clear();
+        say(&Message::Field(candidates.to_vec()));
+    }
+
+    fn running(&mut self, candidate: usize, limit: Duration) {
+        if self.tried.insert(candidate) {
+            // What follows on this pipe is this candidate's. If nobody reads it, the next line tells.
+            let _ = io::stderr().lock().write_all(NEW_WORDS);
+        }
+        say(&Message::Running { candidate, limit });
+    }
+
+    fn working(&mut self, limit: Duration) {
+        say(&Message::Working { limit });
+    }
+
+    fn interrupted(&self) -> bool {
+        false
+    }
+}

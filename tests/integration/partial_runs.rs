@@ -1,0 +1,158 @@
+//! Runs that measure a part of the candidates of a key: whatever the order, nobody takes the place of who beat it.
+
+use std::path::Path;
+
+use voxtune::AlgoId;
+use voxtune_cache::{CacheDir, Decisions, Evidence};
+use voxtune_tune::Event;
+use voxtune_types::AlgoMode;
+use voxtune_types::mode::AlgoModes;
+
+use crate::command::{Finished, run, small_populate};
+use crate::faulty::{Fault, Injected, spec};
+use crate::injected::Run;
+use crate::populating::evidence;
+use crate::suite::Suite;
+
+pub(crate) fn add(suite: &mut Suite) {
+    suite.test("partial_runs::f01_a_name_after_all", a_name_after_all);
+    suite.test("partial_runs::f01_all_after_a_name", all_after_a_name);
+    suite.test("partial_runs::f01_a_merge_in_both_orders", a_merge_in_both_orders);
+    suite.test("partial_runs::f01_a_variable_left_behind", a_variable_left_behind);
+    suite.test("partial_runs::f01_verify_finds_the_old_rule", verify_finds_the_old_rule);
+}
+
+/// The default takes 6 ms more than the quickest, and the slow one 30.
+fn candidates() -> [Injected; 3] {
+    [
+        Injected::new("plain", Fault::Takes(6)).default(),
+        Injected::new("quick", Fault::None),
+        Injected::new("slow", Fault::Takes(30)),
+    ]
+}
+
+fn decisions(folder: &Path) -> Decisions {
+    let cache = CacheDir::new(folder);
+    let arch = cache.archs().unwrap()[0];
+    cache.read_decisions(arch).unwrap().unwrap()
+}
+
+/// Runs the candidates of a mode over a cloud; what is told must be what the file decides.
+fn populate(run: &mut Run, mode: &str, seed: u64) {
+    run.request.modes = AlgoModes::uniform(mode.parse::<AlgoMode>().unwrap());
+    run.request.seed = seed;
+    let mut told = Vec::new();
+    let mut watch = |event: &Event<'_>| {
+        if let Event::ConfigurationEnded { reports, .. } = event {
+            told.extend(reports.iter().map(|one| (one.measured.entry.clone(), one.winner.clone())));
+        }
+    };
+    run.watched_here(&spec(&candidates()), &mut watch);
+    assert_eq!(told.len(), 1);
+    for (entry, winner) in told {
+        let decided = decisions(run.folder()).get(&entry.device, &entry.key);
+        assert_eq!(decided.map(|decision| decision.winner), winner, "{mode}");
+    }
+}
+
+/// The one decision, over so many workloads.
+#[track_caller]
+fn assert_decided(folder: &Path, winner: &str, workloads: usize) {
+    let decisions = decisions(folder);
+    assert_eq!((decisions.len(), evidence(folder).len()), (1, workloads));
+    let decision = decisions.iter().next().unwrap();
+    assert_eq!(decision.winner.as_str(), winner);
+    let slow: AlgoId = "slow".parse().unwrap();
+    assert_eq!(decision.safe.contains(&slow), winner == "slow", "{decision:?}");
+}
+
+fn a_name_after_all() {
+    for name in ["slow", "plain"] {
+        let mut run = Run::small();
+        populate(&mut run, "all", 0);
+        populate(&mut run, name, 1);
+        assert_decided(run.folder(), "quick", 2);
+        // Whoever is to take a winner's place met it and the default.
+        let evidence = evidence(run.folder());
+        for (_, records) in evidence.entries() {
+            for met in ["plain", "quick"] {
+                assert!(records.iter().any(|record| record.algo.as_str() == met), "{met}");
+            }
+        }
+    }
+}
+
+fn all_after_a_name() {
+    let mut run = Run::small();
+    populate(&mut run, "slow", 1);
+    assert_decided(run.folder(), "slow", 1);
+    populate(&mut run, "all", 0);
+    assert_decided(run.folder(), "quick", 2);
+}
+
+fn a_merge_in_both_orders() {
+    let (mut whole, mut named) = (Run::small(), Run::small());
+    populate(&mut whole, "all", 0);
+    populate(&mut named, "slow", 1);
+    let parts = [whole.folder(), named.folder()];
+    for order in [[0, 1], [1, 0]] {
+        let out = tempfile::tempdir().unwrap();
+        let [first, second] = order.map(|number: usize| parts[number].to_str().unwrap());
+        run(&["merge", first, second, "--out", out.path().to_str().unwrap()]).success();
+        assert_decided(out.path(), "quick", 2);
+    }
+}
+
+/// Another cloud, and a mode that somebody left in the environment.
+fn a_variable_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let populate = |seed: &str, variable: Option<&str>| {
+        let mut command = small_populate(folder.path());
+        command.args(["--forward-only", "--seed", seed]);
+        if let Some(name) = variable {
+            command.env("WARPCONVNET_FWD_ALGO_MODE", name);
+        } else {
+            command.args(["--algo-mode", "all"]);
+        }
+        Finished::of(command.output().unwrap()).success()
+    };
+    populate("0", None);
+    let before = decisions(folder.path());
+    let told = populate("1", Some("explicit_gemm"));
+    let (after, evidence) = (decisions(folder.path()), evidence(folder.path()));
+    for decision in after.iter().filter(|one| before.get(&one.device, &one.key).is_some()) {
+        let row = told.stdout.lines().find(|line| line.ends_with(decision.winner.as_str()));
+        assert!(row.is_some(), "{}: {told:?}", decision.winner);
+        assert_met_default(&evidence, &decision.winner);
+    }
+    run(&["verify", folder.path().to_str().unwrap()]).success();
+}
+
+/// Wherever somebody was measured that is not alone, so was the default.
+fn assert_met_default(evidence: &Evidence, winner: &AlgoId) {
+    for (entry, records) in evidence.entries() {
+        let has_winner = records.iter().any(|record| record.algo == *winner);
+        let has_default = records.iter().any(|record| record.default);
+        assert!(!has_winner || has_default || records.len() == 1, "{entry:?}");
+    }
+}
+
+/// Files that the rule of 0.1 wrote: `explicit_gemm` alone on a second cloud took everybody's place.
+fn verify_finds_the_old_rule() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cache/tests/fixtures/f01");
+    let folder = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(fixture).unwrap() {
+        let path = file.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let place = folder.path().to_str().unwrap();
+    let verify = || run(&["verify", place, "--kernels", "no/such/folder"]);
+    let found = verify();
+    assert_eq!(found.status, Some(1), "{found:?}");
+    let wrong = "decided for explicit_gemm, and the evidence for implicit_gemm:rows=256:cols=32";
+    assert!(found.stdout.contains(wrong), "{found:?}");
+    let mend = format!("mend  `cargo xtask merge {place} -o {place}` decides");
+    assert!(found.stdout.contains(&mend), "{found:?}");
+    run(&["merge", place, "-o", place]).success();
+    assert_eq!(verify().success().stdout.matches("wrong  ").count(), 0);
+}
