@@ -6,7 +6,7 @@ use voxtune_cache::{Interval, Timing};
 use crate::statistics::{median, median_absolute_deviation, median_interval};
 
 /// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's time
-/// in the rounds in which both ran, if there are [`PROOF_ROUNDS`] of them. `None` without a sample.
+/// in the rounds in which both ran. `None` without a sample.
 ///
 /// # Units
 /// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].
@@ -25,12 +25,22 @@ pub fn summarize(
         min_ns: rounds_ns.iter().flatten().copied().min()?,
         samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
         clock_mhz,
-        ratio_to_default: ratios.and_then(|ratios| ratio_interval(&ratios)),
+        ratio_to_default: ratios
+            .filter(|ratios| has_enough(ratios, rounds_ns, default_rounds_ns))
+            .and_then(|ratios| median_interval(&ratios)),
         max_error,
     })
 }
 
-/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: they
+/// Whether these ratios prove as much as the numbers of samples say, which is all that evidence keeps of them:
+/// where both have [`PROOF_ROUNDS`], so must what they share.
+fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>) -> bool {
+    let samples = |rounds: &[Option<u64>]| rounds.iter().flatten().count();
+    let fewer = samples(own).min(other.map_or(0, samples));
+    ratios.len() >= fewer.min(PROOF_ROUNDS as usize)
+}
+
+/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: it
 /// would be as narrow as they are few.
 #[must_use]
 pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
