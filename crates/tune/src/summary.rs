@@ -54,3 +54,22 @@ fn ratios(own: &[Option<u64>], other: &[Option<u64>]) -> Vec<f64> {
     let pairs = own.iter().zip(other);
     pairs.filter_map(|(own, other)| Some((*own)? as f64 / (*other)?.max(1) as f64)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f09_rounds_that_only_one_of_two_ran_are_no_ratio() {
+        let default = [Some(100), None, Some(100), Some(100), None];
+        let of = |own: &[Option<u64>]| {
+            summarize(own, Some(&default), 0.0, None).unwrap().ratio_to_default
+        };
+        let apart = [Some(50), Some(50), None, None, Some(50)];
+        assert_eq!(of(&apart), None, "three samples each, and one round of both");
+        assert_eq!(of(&[Some(50), None, Some(50), Some(60)]).unwrap().high, 0.6);
+        // The number of samples says by itself that it proves nothing.
+        assert_eq!(of(&[Some(200)]).unwrap().median, 2.0);
+        assert_eq!(ratio_interval(&[0.5, 0.5]), None);
+    }
+}
