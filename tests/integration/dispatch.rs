@@ -131,7 +131,7 @@ fn policy_forbids_guesses() {
     assert!(strict.resolve(&device, &known).is_ok());
     let error = strict.resolve(&device, &key(Direction::Forward, 3000, 5)).unwrap_err();
     assert!(matches!(error, ConvError::Miss { .. }));
-    assert!(error.to_string().contains("cargo xtask populate"), "{error}");
+    assert!(error.to_string().contains("voxtune populate"), "{error}");
 }
 
 fn pins() {

@@ -76,7 +76,8 @@ pub enum CudaError {
     },
     /// There is no compiler.
     #[error(
-        "nvcc was not found in {}; run `cargo xtask cuda-toolkit`, or set NVCC or CUDA_HOME",
+        "nvcc was not found in {}; run `voxtune cuda-toolkit` (from `cargo install voxtune-cli`), or set \
+         NVCC or CUDA_HOME",
         list(.looked)
     )]
     NvccNotFound {
@@ -84,7 +85,7 @@ pub enum CudaError {
         looked: Vec<PathBuf>,
     },
     /// The compiler is there and does not say its version.
-    #[error("{} --version failed: {output}; reinstall it with `cargo xtask cuda-toolkit`", .path.display())]
+    #[error("{} --version failed: {output}; reinstall it with `voxtune cuda-toolkit`", .path.display())]
     NvccUnusable {
         /// The program.
         path: PathBuf,
@@ -93,7 +94,7 @@ pub enum CudaError {
     },
     /// An instance is in no folder, and there is no compiler to make it.
     #[error(
-        "no compiled {instance} for sm_{}{} in {}: make it with `cargo xtask kernels --arch sm_{}{}` \
+        "no compiled {instance} for sm_{}{} in {}: make it with `voxtune kernels --arch sm_{}{}` \
          and name the folder in VOXTUNE_KERNELS",
         .capability.major, .capability.minor, .folder.display(), .capability.major, .capability.minor
     )]
@@ -108,7 +109,7 @@ pub enum CudaError {
     /// An instance is in no pack of the program, and in no folder that was named.
     #[error(
         "{instance} for sm_{}{} is not in {packs}: choose another algorithm, build with the feature \
-         of this architecture, or make it with `cargo xtask kernels --arch sm_{}{}` and name the \
+         of this architecture, or make it with `voxtune kernels --arch sm_{}{}` and name the \
          folder in VOXTUNE_KERNELS",
         .capability.major, .capability.minor, .capability.major, .capability.minor
     )]

@@ -24,7 +24,7 @@ pub enum PackError {
         supported: u32,
     },
     /// The file began as a pack and is damaged.
-    #[error("{name}: corrupt kernel pack: {reason}; make it again with `cargo xtask pack`")]
+    #[error("{name}: corrupt kernel pack: {reason}; make it again with `voxtune pack`")]
     Corrupt {
         /// The file.
         name: String,

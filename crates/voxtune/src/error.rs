@@ -67,7 +67,7 @@ pub enum ConvError {
     #[error(
         "{} is restricted to {names} (by the program, WARPCONVNET_*_ALGO_MODE or the file algo-modes in \
          the user's folder), which {device} has not for {operation}: lift that, or name an algorithm \
-         of this device (`cargo xtask inspect` lists those measured)",
+         of this device (`voxtune inspect` lists those measured)",
         operation.direction
     )]
     Pinned {
@@ -80,8 +80,8 @@ pub enum ConvError {
     },
     /// The policy forbids a guess and no cache answers.
     #[error(
-        "no cache holds {key} for {device}: populate it with `cargo xtask populate`, or choose \
-         `MissPolicy::BestGrade`"
+        "no cache holds {key} for {device}: populate it with `voxtune populate` (from `cargo install \
+         voxtune-cli`), or choose `MissPolicy::BestGrade`"
     )]
     Miss {
         /// Where it was to run.

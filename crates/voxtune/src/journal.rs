@@ -1,6 +1,6 @@
 //! A record of the keys that no cache held, for the tuner to measure later.
 //!
-//! A line is what `cargo xtask populate --from-misses` and `--shapes` read, such as
+//! A line is what `voxtune populate --from-misses` and `--shapes` read, such as
 //!
 //! ```text
 //! voxels=126314 channels=32,64 kernel=3x3x3 dtype=float16 direction=forward pairs=914200 grade=near device=…

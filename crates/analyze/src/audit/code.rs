@@ -34,7 +34,7 @@ pub struct BuiltCode {
 }
 
 impl BuiltCode {
-    /// Looks GPU kernels up in this folder, such as `cargo xtask kernels` fills; it need not exist.
+    /// Looks GPU kernels up in this folder, such as `voxtune kernels` fills; it need not exist.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), held: HashMap::new() }

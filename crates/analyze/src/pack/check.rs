@@ -132,7 +132,7 @@ mod tests {
         }
         let finding = check(folder.path(), target)?;
         let text = finding.to_string();
-        assert!(text.contains(&format!("cargo xtask pack --arch {target}")), "{text}");
+        assert!(text.contains(&format!("voxtune pack --arch {target}")), "{text}");
         Some(text)
     }
 
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(check(folder.path(), decided), None);
         std::fs::write(folder.path().join("sm_80.kernels"), pack(packed, |_, _| true)).unwrap();
         let text = check(folder.path(), decided).unwrap().to_string();
-        assert!(text.contains("no kernels") && text.ends_with("`cargo xtask pack --arch sm_90`"));
+        assert!(text.contains("no kernels") && text.ends_with("`voxtune pack --arch sm_90`"));
         assert_eq!(check(folder.path(), packed), None);
     }
 }

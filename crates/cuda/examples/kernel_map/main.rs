@@ -24,7 +24,7 @@ struct Arguments {
     /// Folder of compiled instances.
     #[arg(long, default_value = "cubins", global = true)]
     cubins: PathBuf,
-    /// Folder made by `cargo xtask cuda-toolkit`.
+    /// Folder made by `voxtune cuda-toolkit`.
     #[arg(long, global = true)]
     toolkit: Option<PathBuf>,
     #[command(subcommand)]

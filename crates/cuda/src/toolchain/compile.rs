@@ -395,7 +395,7 @@ mod tests {
         let toolchain = match Toolchain::find(Some(&toolkit)) {
             Ok(toolchain) => toolchain,
             Err(error) => {
-                assert!(error.to_string().contains("cargo xtask cuda-toolkit"), "{error}");
+                assert!(error.to_string().contains("voxtune cuda-toolkit"), "{error}");
                 return;
             }
         };

@@ -183,7 +183,7 @@ mod tests {
     fn a_missing_compiler_names_the_places_and_the_remedy() {
         let looked = candidates(|name| (name == "PATH").then(|| "/c".into()), None);
         let text = CudaError::NvccNotFound { looked }.to_string();
-        assert!(text.contains("/c/nvcc") && text.contains("cargo xtask cuda-toolkit"), "{text}");
+        assert!(text.contains("/c/nvcc") && text.contains("voxtune cuda-toolkit"), "{text}");
         let nowhere = candidates(|_| None, None);
         assert!(nowhere.is_empty());
         assert!(CudaError::NvccNotFound { looked: nowhere }.to_string().contains("PATH is empty"));

@@ -32,7 +32,7 @@ impl KernelSource {
         Self { embedded: true, ..Self::default() }
     }
 
-    /// Instances that were compiled beforehand, such as `cargo xtask kernels` leaves, and the packs
+    /// Instances that were compiled beforehand, such as `voxtune kernels` leaves, and the packs
     /// in the program for those that the folder lacks. No compiler is needed or looked for.
     #[must_use]
     pub fn folder(folder: impl Into<PathBuf>) -> Self {
@@ -54,7 +54,7 @@ impl KernelSource {
         named.map_or_else(Self::embedded, Self::folder)
     }
 
-    /// Adds a pack of the program's own, such as `cargo xtask pack` makes, looked at after the
+    /// Adds a pack of the program's own, such as `voxtune pack` makes, looked at after the
     /// folder and before the packs that voxtune brings. `name` is for messages. One that cannot be
     /// read or is for other GPUs is left out, with a warning in the log.
     #[must_use]
