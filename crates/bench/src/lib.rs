@@ -1,7 +1,7 @@
 //! Two commands that look at kernels without tuning.
 //!
-//! [`check`] compares every kernel of a GPU with what is known to be right. [`mod@bench`] times layers
-//! beside what the device could do. They share [`named_cloud`] and [`cuda_kernels`].
+//! [`check`] compares every kernel of a GPU with what is known to be right. [`mod@bench`] times
+//! layers beside what the device could do. They share [`named_cloud`] and [`cuda_kernels`].
 #![forbid(unsafe_code)]
 
 pub mod bench;

@@ -34,13 +34,15 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    before it was verified at full size.
 /// 4. Two algorithms are compared on the workloads that both were measured on: by the geometric mean of the
 ///    ratios of their [times](Timer::time_ns). Those that share none are compared by what each took against the
-///    default. A workload that lacks an algorithm says nothing for or against it.
+///    default. A workload that lacks an algorithm says nothing for or against it. Those of a workload on
+///    which the default raced that did not race beside it are compared among themselves.
 /// 5. Where an algorithm's time over the default's is outside the interval of their ratio by more than
 ///    [`NOISE_CEILING`], the two are of different sessions, and the ratio times the default's time stands for the
 ///    algorithm's.
-/// 6. Beside the default only those may win that [beat it](beats_default) on every workload that both were
-///    measured on, at least one, in [`PROOF_ROUNDS`] rounds or more. Where no workload has a
-///    default everyone may that shared workloads lead to from the one that met the most rivals.
+/// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in [`PROOF_ROUNDS`]
+///    rounds or more that both ran, and did not lose to it on any. Fewer rounds prove nothing in an
+///    algorithm's favour, and rounds that only one of them ran prove nothing at all. Where no workload has a
+///    default everyone may win that shared workloads lead to from the one that met the most rivals.
 /// 7. Of those the leader is whose worst defeat by another of them is the least: who lost to nobody, where
 ///    there is one.
 /// 8. The winner is, among those within the noise of the leader, the default, else the
@@ -186,7 +188,7 @@ impl<'a> Field<'a> {
         self.standings.iter().enumerate().filter_map(move |(number, standing)| {
             let is_known = match &known {
                 Some(connected) => connected.contains(&number),
-                None => standing.default || standing.against_default != AgainstDefault::Unmet,
+                None => standing.default || standing.met_default,
             };
             is_known.then_some(standing)
         })

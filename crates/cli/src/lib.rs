@@ -1,4 +1,5 @@
-//! The command line of voxtune: `cargo xtask <command>` in its repository, `voxtune <command>` elsewhere.
+//! The command line of voxtune: `cargo xtask <command>` in its repository, `voxtune <command>`
+//! elsewhere.
 //!
 //! Thin on purpose: arguments become requests to [`voxtune_tune`] and [`voxtune_cache`], and what
 //! they answer becomes text. Results go to stdout, progress and status to stderr. Exit statuses are
@@ -44,8 +45,8 @@ use std::process::ExitCode;
 use cli::{Cli, Command};
 use exit::Exit;
 
-/// Runs a command line, the program's name first, and returns its exit status. Help and messages call the
-/// program `name`: [`program::INSTALLED`] or [`program::IN_REPOSITORY`].
+/// Runs a command line, the program's name first, and returns its exit status. Help and messages
+/// call the program `name`: [`program::INSTALLED`] or [`program::IN_REPOSITORY`].
 #[must_use]
 pub fn run(name: &'static str, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     voxtune_tune::worker::serve_if_asked();

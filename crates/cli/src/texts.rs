@@ -86,7 +86,7 @@ mod tests {
         assert!(all.len() > 60, "{}", all.len());
         for (command, arg) in all {
             let answer = taken(&command, &arg, OsStr::new(""));
-            let place = format!("{} {arg}", command.get_name());
+            let place = format!("{} {}", command.get_name(), arg.get_id());
             assert!(
                 matches!(answer, Err(ErrorKind::InvalidValue | ErrorKind::ValueValidation)),
                 "{place}: {answer:?}"
@@ -106,7 +106,7 @@ mod tests {
             let value_names = arg.get_value_names().unwrap_or_default();
             if value_names.iter().any(|one| names_files.contains(&one.as_str())) {
                 count += 1;
-                let place = format!("{} {arg}", command.get_name());
+                let place = format!("{} {}", command.get_name(), arg.get_id());
                 assert_eq!(taken(&command, &arg, name), Ok(()), "{place}");
             }
         }

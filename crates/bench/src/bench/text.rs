@@ -278,7 +278,7 @@ mod tests {
     fn f19_names_in_cells_cannot_forge_rows() {
         let rows = [vec!["ev\u{1b}[31mil\nforged".to_owned(), "1".to_owned()]];
         let text = table(&["cloud", "ms"], rows.into_iter());
-        assert_eq!(text.lines().nth(1), Some(r"ev\u{1b}[31mil\nforged  1"), "{text}");
+        assert_eq!(text.lines().nth(1), Some(r"ev\u{1b}[31mil\nforged   1"), "{text}");
         let line = row_line(&row("a\rb", 32, 64, Direction::Forward, 0.25));
         assert!(line.starts_with(r"a\rb forward"), "{line}");
     }

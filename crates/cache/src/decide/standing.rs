@@ -12,15 +12,16 @@ use crate::timing::{Interval, Timing};
 /// Samples below which nothing is proven: of one or two rounds any difference may be a late sample.
 pub const PROOF_ROUNDS: u32 = 3;
 
-/// What the rounds that an algorithm shared with the default say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the rounds that an algorithm shared with the default say, the strongest last: it counts of several
+/// workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum AgainstDefault {
-    /// No workload has both.
-    Unmet,
-    /// It beat the default on every workload that has both.
+    /// Nothing: there are none, or too few to prove what they hint at.
+    Nothing,
+    /// It beat the default.
     Beat,
-    /// On some workload it lost, or nothing is proven.
-    Unproven,
+    /// It did not.
+    Lost,
 }
 
 /// One algorithm on one workload.
@@ -39,9 +40,12 @@ pub(super) struct Run {
 pub(super) struct Standing<'a> {
     pub(super) algo: &'a AlgoId,
     pub(super) default: bool,
+    /// Whether any workload has both it and the default.
+    pub(super) met_default: bool,
     pub(super) against_default: AgainstDefault,
     pub(super) requires: Option<Requirement>,
-    /// By number of the workload.
+    /// By number of the workload; those of a workload that raced beside the default stand apart from
+    /// those that did not, as if on two.
     pub(super) runs: BTreeMap<usize, Run>,
 }
 
@@ -85,21 +89,23 @@ pub(super) fn collect_standings<'a>(
             let standing = standings.entry(&record.algo).or_insert_with(|| Standing {
                 algo: &record.algo,
                 default: false,
-                against_default: AgainstDefault::Unmet,
+                met_default: false,
+                against_default: AgainstDefault::Nothing,
                 requires: None,
                 runs: BTreeMap::new(),
             });
             standing.default |= record.default;
             standing.requires = standing.requires.or(record.requires);
+            // The default raced, and this one not beside it: its time is of an hour of its own.
+            let is_apart = default.is_some_and(|one| one.met_default()) && !timing.met_default();
+            let default = default.filter(|_| !is_apart);
             if let Some(default) = default {
-                let beat = is_proven(timing, default);
-                standing.against_default = match standing.against_default {
-                    AgainstDefault::Unproven => AgainstDefault::Unproven,
-                    _ if beat => AgainstDefault::Beat,
-                    _ => AgainstDefault::Unproven,
-                };
+                standing.met_default = true;
+                let here = against_default(timing, default);
+                standing.against_default = standing.against_default.max(here);
             }
-            standing.runs.insert(workload, run(timer, record, timing, default));
+            let place = 2 * workload + usize::from(is_apart);
+            standing.runs.insert(place, run(timer, record, timing, default));
         }
     }
     standings.retain(|algo, _| !out.contains(algo));
@@ -130,20 +136,18 @@ fn is_of_another_session(timing: &Timing, ratio: Interval, default: &Timing) -> 
     found > ratio.high * (1.0 + NOISE_CEILING) || found * (1.0 + NOISE_CEILING) < ratio.low
 }
 
-/// Whether an algorithm beat the default on a workload that has both.
-fn is_proven(timing: &Timing, default: &Timing) -> bool {
-    if timing.samples.min(default.samples) < PROOF_ROUNDS {
-        return false;
-    }
-    match (timing.ratio_to_default, default.ratio_to_default) {
-        (Some(ratio), _) => {
-            beats_default(ratio, timing.median_ns as f64, Some(default.min_ns as f64))
-        }
-        // The default raced, and this one not beside it.
-        (None, Some(_)) => false,
+/// What a workload says that has both an algorithm and the default.
+fn against_default(timing: &Timing, default: &Timing) -> AgainstDefault {
+    let are_few = timing.samples.min(default.samples) < PROOF_ROUNDS;
+    let beat = match timing.ratio_to_default {
+        Some(ratio) if are_few && ratio.median < 1.0 => return AgainstDefault::Nothing,
+        Some(_) if are_few => false,
+        Some(ratio) => beats_default(ratio, timing.median_ns as f64, Some(default.min_ns as f64)),
         // Nobody noted rounds: the times alone decide.
-        (None, None) => true,
-    }
+        None if are_few => return AgainstDefault::Nothing,
+        None => true,
+    };
+    if beat { AgainstDefault::Beat } else { AgainstDefault::Lost }
 }
 
 /// Whether an algorithm beat the default, by the interval of their ratio in the rounds in which both ran: it

@@ -127,11 +127,11 @@ fn f01_who_lost_to_the_default_on_one_workload_leaves_it_in_its_place() {
 #[test]
 fn f01_the_default_does_not_hide_behind_who_proved_nothing() {
     let mut all = race(0, 11, &[("d", 100_000.0), ("z", 93_000.0)]);
-    let mut unproven = race(0, 11, &[("d", 100_000.0), ("u", 90_000.0)]);
+    let mut unproven = race(0, 11, &[("d", 100_000.0), ("u", 92_000.0)]);
     let entry = workload(0);
     let mut record = unproven.records(&entry).unwrap().iter().last().unwrap().clone();
     let Outcome::Measured(timing) = &mut record.outcome else { unreachable!() };
-    timing.ratio_to_default = Some(Interval { low: 0.7, median: 0.9, high: 1.3 });
+    timing.ratio_to_default = Some(Interval { low: 0.7, median: 0.92, high: 1.3 });
     unproven.retain(|_, _| false);
     all.insert(entry, record).unwrap();
     assert_eq!(winner(&[all]), "z");
@@ -181,11 +181,15 @@ fn f09_fewer_than_three_rounds_prove_nothing() {
     for (samples, expected) in [(1, "d"), (2, "d"), (3, "x"), (9, "x")] {
         let once = race(0, samples, &[("d", 400_000.0), ("x", 94_000.0)]);
         assert_eq!(winner(&[once]), expected, "{samples} rounds");
-        // A proof elsewhere does not stand for one here.
-        let elsewhere = race(1, 9, &[("d", 100_000.0), ("x", 90_000.0)]);
-        let here = race(0, samples, &[("d", 100_000.0), ("x", 94_000.0)]);
-        assert_eq!(winner(&[elsewhere, here]), expected, "{samples} rounds beside 9");
+        // They take nothing from what was proven elsewhere, unless they look like a defeat.
+        let elsewhere = || race(1, 9, &[("d", 100_000.0), ("x", 50_000.0)]);
+        let here = |us| race(0, samples, &[("d", 100_000.0), ("x", us)]);
+        assert_eq!(winner(&[elsewhere(), here(94_000.0)]), "x", "{samples} rounds beside 9");
+        assert_eq!(winner(&[elsewhere(), here(104_000.0)]), "d", "{samples} rounds beside 9");
     }
+    // Rounds of different runs are not rounds of both.
+    let apart = [race(0, 9, &[("x", 50_000.0)]), race(0, 9, &[("d", 100_000.0)])];
+    assert_eq!(winner(&apart), "d");
 }
 
 /// Files that the rule of 0.1 wrote: a full ranking of one cloud, then one mediocre candidate on another of the
@@ -227,6 +231,14 @@ fn runs() -> impl Strategy<Value = Vec<PartialRun>> {
 /// How many times the default's each takes, on every workload; steps of a tenth, beyond any noise of these.
 fn ranks() -> impl Strategy<Value = Vec<usize>> {
     Just((0..NAMES.len()).collect::<Vec<_>>()).prop_shuffle()
+}
+
+/// Runs without the default have no ratio by which sessions could be told apart: they have one pace.
+fn of_one_pace_without_default(runs: &[PartialRun]) -> Vec<PartialRun> {
+    let pace = |bits: u8, pace| if bits >> 3 & 1 == 1 { pace } else { 100 };
+    runs.iter()
+        .map(|&(number, own, bits, samples)| (number, pace(bits, own), bits, samples))
+        .collect()
 }
 
 fn evidence_of(run: &PartialRun, ranks: &[usize]) -> Evidence {
@@ -280,26 +292,25 @@ proptest! {
         prop_assert!(decision.safe.contains(&decision.winner));
     }
 
-    /// Whoever beat the default in every run is not displaced by another run without the default, whatever it
-    /// measured.
+    /// A run without the default takes nobody's place, whatever it measured.
     #[test]
     fn f01_a_workload_without_the_default_changes_no_winner(
-        runs in runs(), ranks in ranks(), extra in (4_usize..5, Just(100_u32), 1_u8..64, 1_u32..7),
+        runs in runs(),
+        ranks in ranks(),
+        extra in (0_usize..4, Just(100_u32), 1_u8..64, 1_u32..7),
     ) {
         let default = 1_u8 << 3;
-        let (number, pace, bits, samples) = extra;
         let mut parts: Vec<Evidence> = runs
             .iter()
             .map(|&(number, _, bits, _)| evidence_of(&(number, 100, bits | default, 5), &ranks))
             .collect();
         let before = decision(&parts);
-        let lone = bits & !default;
-        prop_assume!(lone != 0);
-        parts.push(evidence_of(&(number - 4, pace, lone, samples), &ranks));
-        let elsewhere = race(4, samples, &[("a", 10.0), ("b", 500.0), ("f", 100_000.0)]);
-        parts.push(elsewhere);
-        let after = decision(&parts);
-        prop_assert_eq!(before.winner, after.winner);
+        let (number, pace, bits, samples) = extra;
+        if bits & !default != 0 {
+            parts.push(evidence_of(&(number, pace, bits & !default, samples), &ranks));
+        }
+        parts.push(race(4, samples, &[("s", 10.0), ("t", 500.0)]));
+        prop_assert_eq!(before.winner, decision(&parts).winner);
     }
 
     /// A full ranking is decided as if it stood alone, whichever run comes on top, and however it is split.
@@ -308,13 +319,8 @@ proptest! {
         let whole = evidence_of(&(0, 100, 63, 9), &ranks);
         let best = NAMES[ranks.iter().position(|rank| *rank == 0).unwrap()];
         let mut parts = vec![whole];
-        parts.extend(runs.iter().map(|&(number, pace, bits, samples)| {
-            evidence_of(&(number, pace, bits, samples), &ranks)
-        }));
-        let rounds_are_few = runs.iter().any(|&(number, _, bits, samples)| {
-            number != 0 && samples < 3 && bits >> 3 & 1 == 1
-        });
-        prop_assume!(!rounds_are_few);
+        let runs = of_one_pace_without_default(&runs);
+        parts.extend(runs.iter().map(|run| evidence_of(run, &ranks)));
         prop_assert_eq!(winner(&parts), best);
         let (left, right) = parts.split_at(split.min(parts.len()));
         prop_assert_eq!(decide(&union(&[union(left), union(right)])), decide(&union(&parts)));

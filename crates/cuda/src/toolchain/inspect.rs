@@ -42,11 +42,7 @@ impl Toolchain {
         let instance = &compiled.instance;
         let uninspected =
             |reason| CudaError::Uninspected { instance: instance.to_string(), reason };
-        let path = notes_path(&compiled.path);
-        let words = fs::read_to_string(&path).at(&path)?;
-        let notes = ptxas::parse(&words).ok_or_else(|| {
-            uninspected(format!("{} says nothing about it: delete it", path.display()))
-        })?;
+        let notes = notes_about(compiled)?;
         let declared = declarations_of(instance).map_err(uninspected)?;
         let mut defects = match is_pinned(self.version()) {
             true => undeclared(compiled, notes, &declared),
@@ -77,6 +73,16 @@ impl Toolchain {
             uninspected(format!("{} of {}: {reason}", nvdisasm.display(), compiled.path.display()))
         })
     }
+}
+
+/// What the assembler said when it made a cubin.
+fn notes_about(compiled: &Compiled) -> Result<Notes> {
+    let path = notes_path(&compiled.path);
+    let words = fs::read_to_string(&path).at(&path)?;
+    ptxas::parse(&words).ok_or_else(|| CudaError::Uninspected {
+        instance: compiled.instance.to_string(),
+        reason: format!("{} says nothing about it: delete it", path.display()),
+    })
 }
 
 fn describe(hazard: &Hazard) -> String {
@@ -174,19 +180,16 @@ mod tests {
         assert_eq!(outdated.len(), 1);
     }
 
-    /// Where there is an nvcc, a kernel that ptxas said nothing bad about passes; without its words
-    /// nothing does.
     #[test]
-    fn what_the_assembler_said_is_needed() {
+    fn without_the_words_of_the_assembler_nothing_passes() {
         let folder = tempfile::tempdir().unwrap();
-        let toolkit =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/cuda-toolkit");
-        let Ok(toolchain) = Toolchain::find(Some(&toolkit)) else { return };
-        let probe =
-            toolchain.compile_one(Code::Cubin, &Instance::probe(), ARCH, folder.path()).unwrap();
-        let inspect = || toolchain.inspect(&[&probe], 1).remove(0);
-        inspect().unwrap();
-        fs::write(notes_path(&probe.path), "nothing").unwrap();
-        assert!(matches!(inspect(), Err(CudaError::Uninspected { .. })));
+        let one = Compiled { path: folder.path().join("one.cubin"), ..compiled(&[]) };
+        assert!(matches!(notes_about(&one), Err(CudaError::Io { .. })));
+        fs::write(notes_path(&one.path), "nothing").unwrap();
+        let error = notes_about(&one).unwrap_err().to_string();
+        assert!(error.contains("one.ptxas says nothing about it: delete it"), "{error}");
+        let words = "    8 bytes stack frame, 8 bytes spill stores, 4 bytes spill loads\n";
+        fs::write(notes_path(&one.path), words).unwrap();
+        assert_eq!(notes_about(&one).unwrap(), Notes { spilled: 12, serialised: false });
     }
 }

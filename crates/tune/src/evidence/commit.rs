@@ -315,6 +315,43 @@ mod tests {
         assert_eq!(times[1], stored("b", 800));
     }
 
+    /// One workload after the other, in both orders: what is told is what the key's decision is.
+    #[test]
+    fn f01_another_workload_displaces_nobody() {
+        let mut other = measured(&[("c", 1, 100)]);
+        other.entry.workload.pairs += 1;
+        let full = measured(&[("a", 1, 1000), ("b", 1, 800), ("c", 1, 1500)]);
+        for order in [[&full, &other], [&other, &full]] {
+            let mut evidence = Evidence::new();
+            for run in order {
+                assert_eq!(commit(&mut evidence, run).unwrap(), Committed::Added);
+            }
+            for run in order {
+                assert_eq!(winner(&evidence, &run.entry).unwrap().as_str(), "b");
+            }
+            // A full run over the second workload takes everybody in.
+            let mut whole = full.clone();
+            whole.entry = other.entry.clone();
+            assert_eq!(commit(&mut evidence, &whole).unwrap(), Committed::Replaced);
+            assert_eq!(winner(&evidence, &whole.entry).unwrap().as_str(), "b");
+        }
+    }
+
+    /// A winner of one workload only that another beats on average: a repeat stirs nothing up.
+    #[test]
+    fn f01_a_key_with_two_minds_is_left_alone_by_a_repeat() {
+        let first = measured(&[("a", 1, 2000), ("b", 1, 500), ("c", 1, 1000)]);
+        let mut second = measured(&[("a", 1, 2000), ("b", 1, 1000), ("c", 1, 900)]);
+        second.entry.workload.pairs += 1;
+        let mut evidence = Evidence::new();
+        for expected in [Committed::Added, Committed::Kept] {
+            for run in [&first, &second] {
+                assert_eq!(commit(&mut evidence, run).unwrap(), expected);
+                assert_eq!(winner(&evidence, &run.entry).unwrap().as_str(), "b");
+            }
+        }
+    }
+
     #[test]
     fn a_changed_kernel_is_measured_in() {
         let (outcomes, evidence) =

@@ -308,6 +308,22 @@ mod tests {
         assert_eq!(names(&all), ["far", "first", "default"]);
     }
 
+    /// The key was measured on one workload, and another one is new.
+    #[test]
+    fn f01_a_new_workload_of_a_known_key_has_an_incumbent() {
+        let mut elsewhere = entry(&[]);
+        elsewhere.key.workload.pairs += 1;
+        assert_eq!(incumbent(&stored(&[]), &elsewhere).unwrap().as_str(), "first");
+        let mode: AlgoMode = "far".parse().unwrap();
+        elsewhere.pool.retain(|one| one.id.as_str() == "far");
+        let wish = Wish { extent: Extent::Whole, retry_quarantined: false, mode: &mode };
+        let Selection::Race(all) = select(wish, &stored(&[]), &elsewhere) else { panic!() };
+        assert_eq!(names(&all), ["far", "first", "default"]);
+        // Of a key that nobody measured it has none.
+        let Selection::Race(all) = select(wish, &Evidence::new(), &elsewhere) else { panic!() };
+        assert_eq!(names(&all), ["far"]);
+    }
+
     #[test]
     fn a_machine_that_has_changed_is_found_out() {
         let stored = stored(&[]);

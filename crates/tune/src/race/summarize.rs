@@ -6,7 +6,7 @@ use voxtune_cache::{Interval, Timing};
 use crate::race::statistics::{median, median_absolute_deviation, median_interval};
 
 /// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's time
-/// in the rounds in which both ran, if there are [`PROOF_ROUNDS`] of them. `None` without a sample.
+/// in the rounds in which both ran. `None` without a sample.
 ///
 /// # Units
 /// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].
@@ -25,12 +25,22 @@ pub fn summarize(
         min_ns: rounds_ns.iter().flatten().copied().min()?,
         samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
         clock_mhz,
-        ratio_to_default: ratios.and_then(|ratios| ratio_interval(&ratios)),
+        ratio_to_default: ratios
+            .filter(|ratios| has_enough(ratios, rounds_ns, default_rounds_ns))
+            .and_then(|ratios| median_interval(&ratios)),
         max_error,
     })
 }
 
-/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: they
+/// Whether these ratios prove as much as the numbers of samples say, which is all that evidence keeps of them:
+/// where both have [`PROOF_ROUNDS`], so must what they share.
+fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>) -> bool {
+    let samples = |rounds: &[Option<u64>]| rounds.iter().flatten().count();
+    let fewer = samples(own).min(other.map_or(0, samples));
+    ratios.len() >= fewer.min(PROOF_ROUNDS as usize)
+}
+
+/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: it
 /// would be as narrow as they are few.
 #[must_use]
 pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
@@ -43,4 +53,23 @@ pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
 fn ratios(own: &[Option<u64>], other: &[Option<u64>]) -> Vec<f64> {
     let pairs = own.iter().zip(other);
     pairs.filter_map(|(own, other)| Some((*own)? as f64 / (*other)?.max(1) as f64)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f09_rounds_that_only_one_of_two_ran_are_no_ratio() {
+        let default = [Some(100), None, Some(100), Some(100), None];
+        let of = |own: &[Option<u64>]| {
+            summarize(own, Some(&default), 0.0, None).unwrap().ratio_to_default
+        };
+        let apart = [Some(50), Some(50), None, None, Some(50)];
+        assert_eq!(of(&apart), None, "three samples each, and one round of both");
+        assert_eq!(of(&[Some(50), None, Some(50), Some(60)]).unwrap().high, 0.6);
+        // The number of samples says by itself that it proves nothing.
+        assert_eq!(of(&[Some(200)]).unwrap().median, 2.0);
+        assert_eq!(ratio_interval(&[0.5, 0.5]), None);
+    }
 }

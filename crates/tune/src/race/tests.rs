@@ -89,6 +89,34 @@ fn the_leader_gets_three_samples_whatever_the_budget() {
     assert_eq!(counts(&field), [1, 3, 1]);
 }
 
+/// Its first sample was late, and no budget is left: by that one alone everybody would have beaten it.
+#[test]
+fn f09_the_leader_and_the_default_share_three_rounds_whatever_the_budget() {
+    for policy in [Policy::with_budget(Duration::ZERO), Policy::on_gpu(Duration::ZERO)] {
+        let field = run_under(&policy, 3, Some(0), |lane, run| {
+            Ok(if lane == 0 && run < 2 { 190 } else { [90, 100, 120][lane] } * MS)
+        });
+        assert!(field[0].samples().count() >= 3, "{field:?}");
+        assert!(field[1].ratios_to(&field[0]).len() >= 3, "{field:?}");
+    }
+    // Whoever leads behind the rounds of another shares as many.
+    let policy = Policy::with_budget(Duration::ZERO);
+    let field = run_under(&policy, 3, Some(2), |lane, run| {
+        Ok(if lane == 0 && run > 0 { 130 } else { [100, 110, 150][lane] } * MS)
+    });
+    assert!(field[1].ratios_to(&field[2]).len() >= 3, "{field:?}");
+    // A default that fails is owed nothing.
+    let field = run_under(
+        &policy,
+        2,
+        Some(1),
+        |lane, _| {
+            if lane == 1 { Err("wrong") } else { Ok(100 * MS) }
+        },
+    );
+    assert_eq!(counts(&field), [3, 0]);
+}
+
 #[test]
 fn a_budget_is_kept_to_what_is_owed() {
     let field = run(2, 1_000, |lane, _| Ok([100, 101][lane] * MS));
