@@ -123,6 +123,17 @@ impl Run {
         self.result(Crew::start(specs).unwrap(), watch).unwrap()
     }
 
+    /// Why a watched run in a worker cannot go on.
+    #[cfg(unix)]
+    pub(crate) fn failing_when_watched(
+        &self,
+        spec: &DeviceSpec,
+        watch: &mut dyn FnMut(&Event<'_>),
+    ) -> PopulateError {
+        let executor: Executor = Worker::start(spec).unwrap().into();
+        self.result(executor.into(), watch).err().unwrap()
+    }
+
     /// Why a run on several devices cannot go on.
     pub(crate) fn failing_in_workers(&self, specs: &[DeviceSpec]) -> PopulateError {
         self.result(Crew::start(specs).unwrap(), &mut |_| ()).err().unwrap()

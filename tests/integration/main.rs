@@ -18,6 +18,8 @@ mod distributing;
 mod downstream;
 mod explaining;
 mod faulty;
+#[cfg(unix)]
+mod files;
 mod gpu;
 mod gpu_faults;
 mod injected;
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
     distributing::add(&mut suite);
     downstream::add(&mut suite);
     explaining::add(&mut suite);
+    #[cfg(unix)]
+    files::add(&mut suite);
     gpu::add(&mut suite);
     gpu_faults::add(&mut suite);
     injected::add(&mut suite);
