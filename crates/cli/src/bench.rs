@@ -7,7 +7,7 @@ use voxtune_tune::bench::peers::Peers;
 use voxtune_tune::bench::roofline::Rates;
 use voxtune_tune::bench::{Bench, BenchEvent, BenchOptions, text};
 use voxtune_tune::cuda_kernels::CudaKernels;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::grid::ChannelPair;
 
 use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;

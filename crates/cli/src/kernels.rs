@@ -7,12 +7,13 @@ use voxtune::{Arch, DeviceIdentity, Registry};
 use voxtune_cuda::model::Rates;
 use voxtune_cuda::{Instance, Toolchain, algorithm};
 use voxtune_pointcloud::Source;
+use voxtune_tune::Preset;
 use voxtune_tune::audit::coverage::preset_clouds;
 use voxtune_tune::estimate::wanted_kernels;
 use voxtune_tune::job::Job;
 use voxtune_tune::{Plan, Request};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, ComputeCapability, Preset};
+use voxtune_types::{AlgoMode, ComputeCapability};
 
 use crate::algo_modes::algo_modes;
 use crate::duration::coarse;

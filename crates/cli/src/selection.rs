@@ -2,7 +2,7 @@
 
 use voxtune::{DType, Direction};
 use voxtune_cache::EntryKey;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::grid::ChannelPair;
 use voxtune_types::{DeviceIdentity, ShapeKey};
 
 /// Filters over entries; an absent one admits all.

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::Preset;
+use crate::grid::Configuration;
 use serde::{Deserialize, Serialize};
 use voxtune::{
     Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Registry, Voxel,
     Voxels,
 };
 use voxtune_pointcloud::{Generator, generate};
-use voxtune_types::grid::Configuration;
-use voxtune_types::{AlgoId, Preset};
+use voxtune_types::AlgoId;
 
 use crate::candidate::Candidate;
 use crate::entry::EntryError;

@@ -8,6 +8,7 @@
 //! | step | module |
 //! |---|---|
 //! | which configurations over which clouds | [`plan`] |
+//! | grids of layers and counts, and those known by name | [`grid`], [`presets`] |
 //! | shapes out of a file in place of a grid | [`shapes`] |
 //! | the part of them that falls to this machine | [`partition`] |
 //! | what of that concerns whoever runs candidates | [`job`] |
@@ -46,6 +47,8 @@ pub mod distribution;
 pub mod entry;
 pub mod estimate;
 pub mod executor;
+#[path = "plan/grid.rs"]
+pub mod grid;
 pub mod job;
 pub mod kernel_check;
 mod lane;
@@ -61,6 +64,8 @@ pub mod pack;
 pub mod partition;
 pub mod plan;
 pub mod populate;
+#[path = "plan/presets.rs"]
+pub mod presets;
 mod queue;
 pub mod race;
 pub mod regret;
@@ -82,8 +87,10 @@ pub mod worker;
 
 pub use crew::{Crew, Gpus};
 pub use executor::Executor;
+pub use grid::{Configuration, Grid, GridOverrides};
 pub use on_miss::TuneNow;
 pub use plan::{Extent, Plan, PlanError, Request};
 pub use populate::Populate;
+pub use presets::Preset;
 pub use report::{Event, Observer, Outcome, Summary};
 pub use worker::{DeviceSpec, Worker};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use crate::grid::{ChannelPair, Configuration};
 use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update, create_folder};
-use voxtune_types::grid::{ChannelPair, Configuration};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 

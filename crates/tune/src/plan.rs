@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Grid;
+use crate::grid::{Configuration, Expansion, MergedCount};
 use voxtune::CacheRegime;
 use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
-use voxtune_types::grid::{Configuration, Expansion, MergedCount};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{Direction, Grid, Voxel, VoxelBucket};
+use voxtune_types::{Direction, Voxel, VoxelBucket};
 
 /// What to populate.
 #[derive(Clone, Debug)]
@@ -382,7 +383,7 @@ impl PlannedCloud {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::Preset;
+    use crate::Preset;
 
     use super::*;
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
 use voxtune_pointcloud::{Crop, FileOptions, MAX_VOXELS, Source};
+use voxtune_tune::Preset;
 use voxtune_tune::audit::coverage::preset_clouds;
+use voxtune_tune::grid::{ChannelPair, GridOverrides};
 use voxtune_tune::partition::PartitionChoice;
 use voxtune_tune::race::Policy;
 use voxtune_tune::shapes::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
-use voxtune_types::grid::{ChannelPair, GridOverrides};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, Direction, Preset};
+use voxtune_types::{AlgoMode, Direction};
 
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;

@@ -1,8 +1,8 @@
 //! The result table: a line for each direction and cloud of a configuration.
 
 use voxtune_tune::commit::Committed;
+use voxtune_tune::grid::Configuration;
 use voxtune_tune::report::EntryReport;
-use voxtune_types::grid::Configuration;
 
 use crate::duration::fine;
 

@@ -9,11 +9,11 @@ use serde::Serialize;
 use voxtune::Arch;
 use voxtune_cache::{CacheDir, FileName};
 use voxtune_cuda::Toolchain;
+use voxtune_tune::Preset;
 use voxtune_tune::audit::{
     ArchAudit, BuiltCode, Coverage, Finding, Severity, audit_arch, audit_names, coverage,
 };
 use voxtune_tune::pack::{self, Target};
-use voxtune_types::Preset;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::FolderArguments;

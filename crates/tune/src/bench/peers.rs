@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::grid::ChannelPair;
 use serde::{Deserialize, Serialize};
 use voxtune::DType;
-use voxtune_types::grid::ChannelPair;
 
 /// A layer on a cloud.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,8 +25,8 @@ mod warpconvnet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::grid::{ChannelPair, Configuration};
 use voxtune_pointcloud::MAX_VOXELS;
-use voxtune_types::grid::{ChannelPair, Configuration};
 use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
 
 /// A layer over a cloud of a size.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use voxtune_types::grid::ChannelPair;
+use crate::grid::ChannelPair;
 use voxtune_types::{DType, Direction, KernelSize};
 
 use super::{Raw, Shapes, Tolerance};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use voxtune_types::{DType, KernelSize};
+
 use crate::grid::{ChannelPair, Grid};
-use crate::{DType, KernelSize};
 
 /// A named grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

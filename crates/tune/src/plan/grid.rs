@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{DType, KernelSize, VoxelBucket};
+use voxtune_types::{DType, KernelSize, VoxelBucket};
 
 /// Input and output channels of a layer, written `C_in,C_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
