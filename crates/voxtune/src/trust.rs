@@ -36,8 +36,11 @@ fn check(path: &Path) -> Result<(), Untrusted> {
     const SUPERUSER: u32 = 0;
     // What cannot be looked at cannot be read either, which its reader reports.
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
-    let user = rustix::process::geteuid().as_raw();
     let untrusted = |reason: String| Err(Untrusted { path: path.to_owned(), reason });
+    let user = match user_of_process() {
+        Ok(user) => user,
+        Err(error) => return untrusted(format!("this process's user is not known ({error})")),
+    };
     if metadata.uid() != user && metadata.uid() != SUPERUSER {
         let owner = metadata.uid();
         return untrusted(format!("it belongs to user {owner} and this process runs as {user}"));
@@ -47,6 +50,19 @@ fn check(path: &Path) -> Result<(), Untrusted> {
         return untrusted(format!("others can write to it (mode {mode:o})"));
     }
     Ok(())
+}
+
+/// The user as whom this process opens files.
+#[cfg(target_os = "linux")]
+fn user_of_process() -> std::io::Result<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(std::fs::metadata("/proc/self")?.uid())
+}
+
+/// The user as whom this process opens files.
+#[cfg(all(unix, not(target_os = "linux")))]
+fn user_of_process() -> std::io::Result<u32> {
+    Ok(rustix::process::geteuid().as_raw())
 }
 
 /// Elsewhere a home folder is its user's by the system's rules.

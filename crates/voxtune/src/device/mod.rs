@@ -4,6 +4,7 @@ mod choice;
 mod cpu;
 mod cuda;
 mod kernels;
+mod memory;
 mod packs;
 
 use std::fmt;
