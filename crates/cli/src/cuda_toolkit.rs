@@ -1,6 +1,6 @@
 //! `cuda-toolkit`: puts nvcc where none is.
 
-use voxtune_cuda::cuda_toolkit::{Installed, install};
+use voxtune_nvcc::cuda_toolkit::{Installed, install};
 
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use voxtune::{Arch, DeviceIdentity, Registry};
 use voxtune_cuda::model::Rates;
-use voxtune_cuda::{Instance, Toolchain, algorithm};
+use voxtune_cuda::{Instance, algorithm};
+use voxtune_nvcc::Toolchain;
 use voxtune_pointcloud::Source;
 use voxtune_tune::Preset;
 use voxtune_tune::audit::coverage::preset_clouds;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use voxtune::Arch;
 use voxtune_cache::{CacheDir, FileName};
-use voxtune_cuda::Toolchain;
+use voxtune_nvcc::Toolchain;
 use voxtune_tune::Preset;
 use voxtune_tune::audit::{
     ArchAudit, BuiltCode, Coverage, Finding, Severity, audit_arch, audit_names, coverage,

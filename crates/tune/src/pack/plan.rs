@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use voxtune_cache::{CacheDir, CacheError, decode_decisions, replace};
-use voxtune_cuda::{Progress, Toolchain};
+use voxtune_nvcc::{Progress, Toolchain};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::contents::{Contents, Role};

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 /// turn; a third process may lock a new one while a second holds the old one, and then compiles in vain
 /// at worst, since files appear whole or not at all.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     lock: Option<(PathBuf, File)>,
 }
 
 impl Turn {
     /// Waits until nobody else has the turn at this file.
-    pub(super) fn wait_for(made: &Path) -> Self {
+    pub(crate) fn wait_for(made: &Path) -> Self {
         let mut name = OsString::from(".");
         name.push(made.file_name().unwrap_or_default());
         name.push(".lock");

@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use voxtune_cuda::{CudaDevice, Instance, MapBuilder, Toolchain};
+use voxtune_cuda::{CudaDevice, Instance, MapBuilder};
+use voxtune_nvcc::Toolchain;
 
 #[derive(Parser)]
 struct Arguments {

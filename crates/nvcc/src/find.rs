@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::{CudaError, Result};
+use voxtune_cuda::{CudaError, Result};
 
 /// A usable nvcc: where it is, which version, and the arguments and environment that every call
 /// shares.
@@ -83,12 +83,12 @@ impl Toolchain {
     }
 
     /// The arguments that every call shares.
-    pub(super) fn args(&self) -> &[OsString] {
+    pub(crate) fn args(&self) -> &[OsString] {
         &self.args
     }
 
     /// A call with the shared arguments and environment.
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.nvcc);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command

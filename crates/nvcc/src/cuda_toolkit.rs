@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use voxtune_cuda::{CudaError, Result};
 use xshell::{Shell, cmd};
 
-use crate::error::{CudaError, IoContext as _, Result};
+use crate::io::IoContext as _;
 
 /// One wheel: its version, and the SHA-256 of its file for each processor.
 struct Wheel {
