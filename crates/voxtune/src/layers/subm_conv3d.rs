@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
-use crate::prepare::{LayerHint, Prepared};
+use crate::layers::{LayerHint, Prepared};
 use crate::{
     ConvError, Device, Epilogue, Launch, MapCounts, Resolution, SparseTensor, Tensor, Tuner, Voxels,
 };

@@ -2,7 +2,7 @@
 
 use voxtune_cache::CacheError;
 
-use crate::trust::Untrusted;
+use super::trust::Untrusted;
 
 /// Something that a tuner was to use and cannot.
 #[derive(Debug, thiserror::Error)]

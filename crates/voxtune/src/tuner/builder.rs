@@ -7,13 +7,13 @@ use voxtune_caches::EmbeddedFile;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, Direction};
 
+use super::journal::MissJournal;
 use super::layer::Layer;
 use super::policy::MissPolicy;
-use super::tuner::{Inner, Tuner};
+use super::resolve::{Inner, Tuner};
+use super::trust::{check_file, check_folder};
 use super::{TunerError, embedded};
 use crate::KernelSource;
-use crate::journal::MissJournal;
-use crate::trust::{check_file, check_folder};
 
 /// Chooses the caches and the policy of a [`Tuner`].
 ///

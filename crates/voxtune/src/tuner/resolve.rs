@@ -7,13 +7,13 @@ use voxtune_types::mode::AlgoModes;
 use voxtune_types::{DeviceIdentity, Operation, ShapeKey};
 
 use super::explain::Explanation;
+use super::journal::{MissJournal, Missed};
 use super::layer::Layer;
 use super::pins::{PinError, modes_of_process};
 use super::policy::{Miss, MissPolicy};
 use super::search::{Found, Passed, Search, Site};
 use super::tuned::Tuned;
 use super::{Resolution, Source, TunerBuilder, TunerError};
-use crate::journal::{MissJournal, Missed};
 use crate::{
     Algorithm, ConvError, Device, DeviceChoice, DeviceError, KernelSource, MapCounts, Registry,
     Voxels, user_folder,

@@ -10,29 +10,36 @@
 //! | the walk through the grades | `search`, `near`, `why` |
 //! | what it found | `grade` |
 //! | the same walk, told | `explain` |
-//! | which caches, which policy | `builder`, `tuner`, `layer`, `embedded` |
+//! | which caches, which policy | `builder`, `resolve`, `layer`, `embedded` |
+//! | the user's own folder, and whether it counts | `folder`, `trust` |
 //! | pinned algorithms | `pins` |
-//! | what happens to misses | `policy`, `tuned` |
+//! | what happens to misses | `policy`, `journal`, `tuned` |
 
 mod builder;
 mod embedded;
 mod explain;
+mod folder;
 mod grade;
+mod journal;
 mod layer;
 mod near;
 mod pins;
 mod policy;
+mod resolve;
 mod search;
+mod trust;
 mod tuned;
-mod tuner;
 mod tuner_error;
 mod why;
 
 pub use builder::TunerBuilder;
 pub use explain::{Answer, Explanation, MeasuredWorkload, PassedGrade};
+pub use folder::{NoUserFolder, user_folder};
 pub use grade::{Grade, GradeKind, Resolution, Source};
+pub use journal::MissJournal;
 pub use pins::{PinError, modes_of_process, read_modes};
 pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
-pub use tuner::Tuner;
+pub use resolve::Tuner;
+pub use trust::Untrusted;
 pub use tuner_error::TunerError;
 pub use why::Why;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use voxtune_types::mode::{AlgoModes, MalformedAlgoModeVariable, MalformedAlgoModes};
 
-use crate::trust::check_file;
+use super::trust::check_file;
 
 /// The file in the user's folder that pins algorithms, one line a direction: `forward = mask_gemm`.
 pub(super) const MODES_FILE: &str = "algo-modes";
