@@ -7,8 +7,10 @@ use voxtune_bench::bench::peers::Peers;
 use voxtune_bench::bench::roofline::Rates;
 use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
 use voxtune_bench::cuda_kernels::CudaKernels;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_types::printable_path;
+use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text};
+use voxtune_tune::plan::grid::ChannelPair;
 
 use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;

@@ -1,7 +1,8 @@
 //! `cuda-toolkit`: puts nvcc where none is.
 
-use voxtune_cuda::cuda_toolkit::{Installed, install};
+use voxtune_nvcc::cuda_toolkit::{Installed, install};
 use voxtune_types::printable_path;
+use voxtune_nvcc::cuda_toolkit::{Installed, install};
 
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;

@@ -4,11 +4,11 @@ use voxtune_types::{DType, Direction, Operation};
 
 use crate::algo::{Epilogue, Operands};
 use crate::buffer::{DeviceBuffer, DeviceSlice};
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::map::{DeviceKernelMap, RowOrder};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments, block_count};
-use crate::toolchain::Compiled;
 
 /// Of a block of every kernel but wgrad's.
 const THREADS: u32 = 256;

@@ -2,8 +2,11 @@
 
 use voxtune_tune::evidence::commit::Committed;
 use voxtune_tune::run::event::EntryReport;
-use voxtune_types::grid::Configuration;
+use voxtune_tune::plan::grid::Configuration;
 use voxtune_types::printable;
+use voxtune_tune::commit::Committed;
+use voxtune_tune::plan::grid::Configuration;
+use voxtune_tune::report::EntryReport;
 
 use crate::duration::fine;
 

@@ -13,12 +13,12 @@ use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
 use super::tensor_map::TensorMap;
 use super::{Algorithm, Family, copy_elements};
 use crate::buffer::DeviceBuffer;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::instance::Instance;
 use crate::map::{DeviceKernelMap, RowMap};
 use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
-use crate::toolchain::Compiled;
 
 /// An algorithm with its kernels loaded for one operation.
 #[derive(Debug)]

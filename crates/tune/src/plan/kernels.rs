@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use voxtune::{Algorithm, Direction, KernelSize, MapCounts, Operation, Registry};
 use voxtune_types::AlgoId;
-use voxtune_types::grid::Configuration;
+use crate::plan::grid::Configuration;
 
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::plan::job::Job;

@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::Configuration;
 use voxtune::Direction;
-use voxtune_types::Configuration;
 
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::partition::{costs, divide};
@@ -220,6 +220,8 @@ mod tests {
     use super::*;
     use crate::plan::expand::{Plan, Request};
     use voxtune_types::Preset;
+    use crate::Preset;
+    use crate::plan::{Plan, Request};
 
     fn quick() -> Plan {
         let plan = Plan::new(&Request::new(Preset::Quick.grid())).unwrap();

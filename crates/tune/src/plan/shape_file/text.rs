@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use voxtune_types::grid::ChannelPair;
+use crate::plan::grid::ChannelPair;
 use voxtune_types::text::{lines, without_comment};
+use crate::grid::ChannelPair;
 use voxtune_types::{DType, Direction, KernelSize};
 
 use super::{Raw, Shapes, Tolerance};
