@@ -7,8 +7,8 @@ use voxtune::{
 };
 use voxtune_embed::{Kind, Listing};
 use voxtune_pointcloud::{Generator, generate};
-use voxtune_types::Grid;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::Grid;
+use voxtune_tune::plan::grid::ChannelPair;
 
 use crate::suite::Suite;
 

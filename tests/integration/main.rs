@@ -11,6 +11,7 @@
 mod bad_input;
 mod command;
 mod concurrency;
+mod crate_table;
 mod crew;
 mod damaged_files;
 mod dispatch;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     let mut suite = suite::Suite::default();
     bad_input::add(&mut suite);
     concurrency::add(&mut suite);
+    crate_table::add(&mut suite);
     crew::add(&mut suite);
     damaged_files::add(&mut suite);
     dispatch::add(&mut suite);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
 use voxtune::{Device, DeviceChoice, DeviceError, KernelSource};
+use voxtune_nvcc::Nvcc;
 
 /// Tests to run and tests to leave out.
 #[derive(Default)]
@@ -32,7 +33,7 @@ pub(crate) fn kernels_folder() -> PathBuf {
 
 /// The first CUDA device, with kernels from that folder or a compiler.
 pub(crate) fn open_gpu() -> Result<Device, DeviceError> {
-    let source = KernelSource::compiling(kernels_folder(), TOOLKIT);
+    let source = KernelSource::compiling(kernels_folder(), Nvcc::new(TOOLKIT));
     Device::open_with(DeviceChoice::Cuda(0), &source).map(|(device, _)| device)
 }
 

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use voxtune::{DType, Operation};
 use voxtune_cuda::{
     Algorithm, Compiled, Cublas, CudaDevice, CudaError, Gate, Instance, MapBuilder, Prepared,
-    Probe, Result, StridedMapBuilder, Toolchain, Verifier, find_compiled,
+    Probe, Result, StridedMapBuilder, Verifier, find_compiled,
 };
+use voxtune_nvcc::Toolchain;
 
 /// A device with a folder of compiled instances, and a compiler for those that it lacks.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use voxtune_cache::{
     encode_evidence,
 };
 
-use voxtune_types::{Direction, Operation, Preset, ShapeKey};
+use voxtune_types::{DType, Direction, KernelSize, Operation, ShapeKey};
 
 #[expect(dead_code, reason = "shared with the tests")]
 #[path = "../tests/it/samples.rs"]
@@ -52,19 +52,23 @@ fn main() {
     });
 }
 
+/// Layers and row counts, as many as the default grid of populate has: 364.
+fn layers() -> impl Iterator<Item = (usize, DType, u32)> {
+    let counts = (0..7).map(|doubled| 30_000 << doubled);
+    counts.flat_map(|rows| {
+        [DType::Float16, DType::BFloat16]
+            .into_iter()
+            .flat_map(move |dtype| (1..=26).map(move |width| (rows, dtype, 16 * width)))
+    })
+}
+
 /// The set that a run of the default grid leaves: 2,184 entries with this many records each.
 fn default_grid(records: u64) -> Evidence {
     let mut evidence = Evidence::new();
-    for configuration in Preset::Default.grid().expand().configurations {
-        let rows = configuration.voxels;
+    let kernel = KernelSize::submanifold(3).unwrap();
+    for (rows, dtype, width) in layers() {
         for direction in Direction::ALL {
-            let operation = Operation::submanifold(
-                direction,
-                configuration.dtype,
-                configuration.channels.c_in,
-                configuration.channels.c_out,
-                configuration.kernel,
-            );
+            let operation = Operation::submanifold(direction, dtype, width, width, kernel);
             for (cloud, mean_pairs) in [("uniform", 5), ("surface", 9)] {
                 let entry = entry_on(cloud, &device(), operation, rows, rows * mean_pairs);
                 for number in 0..records {

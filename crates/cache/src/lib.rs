@@ -36,12 +36,15 @@ mod evidence_file;
 pub mod file_name;
 mod intern;
 pub mod invalid;
+#[cfg(feature = "write")]
 mod link;
+#[cfg(feature = "write")]
 mod lock;
 mod packed_key;
 pub mod provenance;
 mod provenance_file;
 pub mod record;
+#[cfg(feature = "write")]
 mod replace;
 pub mod store;
 pub mod table;
@@ -62,7 +65,10 @@ pub use file_name::{FileKind, FileName};
 pub use invalid::InvalidRecord;
 pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
+#[cfg(feature = "write")]
 pub use replace::replace;
-pub use store::{CacheDir, SetAside, Update, create_folder, read_file};
+pub use store::{CacheDir, read_file};
+#[cfg(feature = "write")]
+pub use store::{SetAside, Update, create_folder};
 pub use table::{DecisionId, DeviceId, Table};
 pub use timing::{Interval, Timing};

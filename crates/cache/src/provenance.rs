@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+#[cfg(feature = "write")]
 use std::time::Duration;
 
 use voxtune_types::Arch;
@@ -15,10 +16,13 @@ use crate::entry::EntryKey;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
 use crate::file_name::{FileKind, FileName};
+#[cfg(feature = "write")]
 use crate::lock::Locks;
 use crate::provenance_file;
 use crate::record::Record;
-use crate::store::{CacheDir, SetAside, Slot, read_file};
+use crate::store::{CacheDir, read_file};
+#[cfg(feature = "write")]
+use crate::store::{SetAside, Slot};
 
 /// The sources of records: texts such as the name of the file that a record was merged from.
 ///
@@ -110,6 +114,7 @@ impl CacheDir {
         Ok(decoded.unwrap_or_default())
     }
 
+    #[cfg(feature = "write")]
     /// Adds sources to an architecture's records, under its lock, and drops those of records that
     /// it no longer holds. Without any left, no file is made. Returns a damaged file that was set
     /// aside.

@@ -49,6 +49,7 @@ impl Body {
     }
 }
 
+#[cfg(feature = "write")]
 /// The bytes of a provenance file.
 pub(crate) fn encode(arch: Arch, provenance: &Provenance) -> Vec<u8> {
     seal(FileKind::Provenance, &Body::new(arch, provenance))

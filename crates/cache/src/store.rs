@@ -4,18 +4,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "write")]
 use std::time::Duration;
 
 use voxtune_types::Arch;
 
-use crate::codec::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
+use crate::codec::{decode_decisions, decode_evidence};
+#[cfg(feature = "write")]
+use crate::codec::{encode_decisions, encode_evidence};
+#[cfg(feature = "write")]
 use crate::decide::decide;
 use crate::decision::Decisions;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
 use crate::file_name::{FileKind, FileName};
+#[cfg(feature = "write")]
 use crate::link;
+#[cfg(feature = "write")]
 use crate::lock::Locks;
+#[cfg(feature = "write")]
 use crate::replace::{replace, set_aside, sweep_temporaries};
 
 /// A folder with two or three cache files and a lock an architecture.
@@ -33,6 +40,7 @@ pub struct CacheDir {
     path: PathBuf,
 }
 
+#[cfg(feature = "write")]
 /// What [`CacheDir::update`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "files that were set aside should be reported"]
@@ -47,6 +55,7 @@ pub struct Update<R> {
     pub evidence_written: bool,
 }
 
+#[cfg(feature = "write")]
 /// A damaged file that was renamed, its bytes untouched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
@@ -127,6 +136,7 @@ impl CacheDir {
         read_file(&path)?.map(|bytes| decode_evidence(&bytes, &path)).transpose()
     }
 
+    #[cfg(feature = "write")]
     /// Changes an architecture's evidence by `change`, and its decisions with it: the only way to
     /// write either. Creates the folder where it is missing.
     ///
@@ -186,6 +196,7 @@ impl CacheDir {
     }
 }
 
+#[cfg(feature = "write")]
 /// Creates a folder that is not there, with those above it. Nobody else may write to it, whatever the
 /// process's mask is: a runtime trusts a user's own folder alone.
 ///
@@ -202,6 +213,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+#[cfg(feature = "write")]
 /// One file in the course of an update.
 pub(crate) struct Slot<T> {
     /// Where it lies: a link stays, and what it leads to is replaced.
@@ -212,6 +224,7 @@ pub(crate) struct Slot<T> {
     damage: Option<String>,
 }
 
+#[cfg(feature = "write")]
 impl<T> Slot<T> {
     /// Reads a file; only damage that an update may set aside is no error.
     pub(crate) fn load(

@@ -1,6 +1,7 @@
 //! `cuda-toolkit`: puts nvcc where none is.
 
-use voxtune_cuda::cuda_toolkit::{Installed, install};
+use voxtune_nvcc::cuda_toolkit::{Installed, install};
+use voxtune_nvcc::cuda_toolkit::{Installed, install};
 use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};

@@ -6,7 +6,7 @@ use voxtune::{
     Arch, DType, Device, DeviceChoice, DeviceIdentity, Direction, KernelSize, Operation, Registry,
     ShapeKey, Tuner, modes_of_process, user_folder,
 };
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::plan::grid::ChannelPair;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};

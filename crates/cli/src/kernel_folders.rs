@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use voxtune::KernelSource;
+use voxtune_nvcc::Nvcc;
 
 use crate::folder::workspace_above;
 
@@ -28,7 +29,7 @@ impl KernelFolders {
     }
 
     pub(crate) fn source(&self) -> KernelSource {
-        KernelSource::compiling(self.kernels(), self.toolkit())
+        KernelSource::compiling(self.kernels(), Nvcc::new(self.toolkit()))
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use voxtune_analyze::pack::{Made, PackPlan, Target};
+use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
-use voxtune_cuda::Toolchain;
+use voxtune_nvcc::Toolchain;
+use voxtune_nvcc::Toolchain;
 use voxtune_types::printable_path;
 
 use crate::duration::coarse;
@@ -103,7 +105,7 @@ fn make(
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     let (folder, jobs) = (arguments.kernels.kernels(), arguments.jobs.unwrap_or(all));
     let told = AtomicUsize::new(0);
-    let progress = |progress: voxtune_cuda::Progress| {
+    let progress = |progress: voxtune_nvcc::Progress| {
         // One line every tenth is enough to see that it goes on.
         let tenth = progress.done * 10 / progress.total.max(1);
         if told.fetch_max(tenth, Ordering::Relaxed) < tenth {

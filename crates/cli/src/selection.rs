@@ -2,7 +2,7 @@
 
 use voxtune::{DType, Direction};
 use voxtune_cache::EntryKey;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_types::{DeviceIdentity, ShapeKey};
 
 use crate::texts::text;

@@ -115,6 +115,7 @@ impl ExplicitGemm {
                     gather(simd, a, depth, pairs, |pair| pair.in_row, gathered);
                     products.resize(pairs.len() * width, 0.0);
                     accumulate_dense(
+                        simd,
                         [pairs.len(), width, depth],
                         DenseLhs::Plain(gathered),
                         &weights,
@@ -151,7 +152,15 @@ impl ExplicitGemm {
                     gather(simd, features, c_in, pairs, |pair| pair.in_row, x);
                     gather(simd, grad_out, c_out, pairs, |pair| pair.out_row, g);
                     let shape = [c_in, c_out, pairs.len()];
-                    accumulate_dense(shape, DenseLhs::Transposed(x), g, false, gradient, true);
+                    accumulate_dense(
+                        simd,
+                        shape,
+                        DenseLhs::Transposed(x),
+                        g,
+                        false,
+                        gradient,
+                        true,
+                    );
                 }
             }
         });

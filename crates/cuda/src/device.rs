@@ -11,6 +11,7 @@ use voxtune_types::{Arch, ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::instance::Instance;
+use crate::library;
 use crate::module::Module;
 
 /// The driver interface that every call here exists in.
@@ -59,8 +60,7 @@ pub fn devices() -> Result<Vec<DeviceIdentity>> {
 
 /// Loads the driver, which cudarc would do with a panic where there is none.
 fn initialise() -> Result<()> {
-    // SAFETY: loading the driver's library runs its initialisers and nothing else.
-    if !unsafe { sys::is_culib_present() } {
+    if !library::is_present(library::DRIVER) {
         return Err(CudaError::NoDriver);
     }
     match result::init() {

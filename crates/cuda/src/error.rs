@@ -163,6 +163,16 @@ pub enum CudaError {
         /// What is wrong with the pack.
         reason: String,
     },
+    /// The kernel sources are not those whose hashes `voxtune-cuda` carries.
+    #[error(
+        "{file} is not the one that voxtune-cuda was built for: run `cargo test -p voxtune-cuda \
+         the_hashes_are_of_the_sources`, which writes the hashes anew, and build again; where the \
+         packages come from a registry, take all of one version"
+    )]
+    OtherSources {
+        /// The first source that differs.
+        file: &'static str,
+    },
     /// nvcc needs a host compiler, and that cannot be used.
     #[error("no host compiler for nvcc ({reason}): install g++ or set CXX")]
     HostCompiler {

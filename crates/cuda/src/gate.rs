@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use cudarc::driver::{result, sys};
 
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
-use crate::toolchain::Compiled;
 
 /// How long a gate stays closed at most. Work that waits for the device while it is queued, as a first run may,
 /// would else wait for ever.

@@ -7,6 +7,7 @@
 //! | nvcc, found and probed; instances become cubins | [`Toolchain`], [`Compiled`] |
 //! | nvcc where there is none | [`cuda_toolkit`] |
 //! | whether its code is what it should be | [`Toolchain::inspect`] |
+//! | instances as cubins, and who compiles those that are lacking | [`Compiled`], [`KernelCompiler`] |
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
@@ -24,24 +25,28 @@
 //! whose arguments no compiler checks. Each such place says why it holds.
 
 mod buffer;
-pub mod cuda_toolkit;
+mod code;
 mod device;
 mod error;
 mod families;
 mod gate;
 mod graph;
 mod instance;
+mod library;
 mod map;
 pub mod model;
 mod module;
 mod noise;
 mod sass;
 mod timer;
-mod toolchain;
 mod verify;
 mod workspace;
 
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
+pub use code::{
+    Code, Compiled, CompilerId, KernelCompiler, file_name, find_compiled, hash_fields,
+    hash_of_files, instance_args, source_hash, source_hash_of,
+};
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};
 pub use families::{
@@ -54,6 +59,5 @@ pub use instance::Instance;
 pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder, StridedMapBuilder};
 pub use noise::{Noise, NoiseFill};
 pub use timer::{CacheFlush, EventTimer, Probe};
-pub use toolchain::{Code, Compiled, Progress, Toolchain, find_compiled, source_hash};
 pub use verify::{Verifier, result_dtype};
 pub use workspace::Workspace;

@@ -3,10 +3,10 @@
 use voxtune_types::DType;
 
 use crate::buffer::DeviceSliceMut;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
-use crate::toolchain::Compiled;
 
 /// What the values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,11 +3,11 @@
 use cudarc::driver::{result, sys};
 
 use crate::buffer::DeviceBuffer;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
 use crate::gate::Gate;
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
-use crate::toolchain::Compiled;
 
 /// Two events on a device's stream and the time between them.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 use voxtune_types::{DType, Direction, Operation};
 
 use crate::buffer::{DeviceBuffer, DeviceSlice};
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::families::{Epilogue, Matrix, Operands};
 use crate::map::{DeviceKernelMap, RowOrder};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments, block_count};
-use crate::toolchain::Compiled;
 
 /// Of a block of every kernel but wgrad's.
 const THREADS: u32 = 256;

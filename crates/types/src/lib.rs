@@ -1,8 +1,7 @@
 //! The words that every part of voxtune shares.
 //!
-//! Nothing here does I/O, knows a device or runs a kernel. Data flows from the [`grid`] to
-//! configurations, from a configuration and a cloud to a [`ShapeKey`], and from there to
-//! [`AlgoId`]s that caches store and the registry runs.
+//! Nothing here does I/O, knows a device or runs a kernel. Data flows from a layer and
+//! a cloud to a [`ShapeKey`], and from there to [`AlgoId`]s that caches store and the registry runs.
 //!
 //! | idea | type |
 //! |---|---|
@@ -27,7 +26,6 @@ pub mod bucket;
 pub mod density;
 pub mod direction;
 pub mod dtype;
-pub mod grid;
 pub mod kernel_size;
 pub mod key;
 pub mod mode;
@@ -44,7 +42,6 @@ pub use bucket::VoxelBucket;
 pub use density::Density;
 pub use direction::Direction;
 pub use dtype::DType;
-pub use grid::{Configuration, Grid, GridOverrides};
 pub use kernel_size::KernelSize;
 pub use key::ShapeKey;
 pub use mode::AlgoMode;
@@ -52,4 +49,5 @@ pub use operation::{Geometry, Operation};
 pub use presets::Preset;
 pub use printable::{printable, printable_path};
 pub use size::{TooLarge, matrix_len};
+pub use operation::Operation;
 pub use voxel::Voxel;

@@ -11,7 +11,7 @@ use voxtune::{
     Arch, Device, DeviceIdentity, Direction, EmbeddedFile, Operation, Registry, ShapeKey, Tuner,
 };
 use voxtune_cache::{Decision, Decisions, encode_decisions};
-use voxtune_types::Preset;
+use voxtune_types::{DType, KernelSize};
 
 fn main() {
     // The first load of a process, with whatever it meets for the first time.
@@ -61,23 +61,27 @@ fn main() {
     resolve("default", &tuner, &device, &far);
 }
 
+/// Layers and row counts, as many as the default grid of populate has: 364.
+fn layers() -> impl Iterator<Item = (usize, DType, u32)> {
+    let counts = (0..7).map(|doubled| 30_000 << doubled);
+    counts.flat_map(|rows| {
+        [DType::Float16, DType::BFloat16]
+            .into_iter()
+            .flat_map(move |dtype| (1..=26).map(move |width| (rows, dtype, 16 * width)))
+    })
+}
+
 /// The decisions that a run of the default grid leaves on uniform and on surface clouds.
 fn default_grid(device: &DeviceIdentity, registry: &Registry) -> Decisions {
     let mut decisions = Vec::new();
-    for configuration in Preset::Default.grid().expand().configurations {
+    let kernel = KernelSize::submanifold(3).expect("3 is odd");
+    for (rows, dtype, width) in layers() {
         for direction in Direction::ALL {
-            let operation = Operation::submanifold(
-                direction,
-                configuration.dtype,
-                configuration.channels.c_in,
-                configuration.channels.c_out,
-                configuration.kernel,
-            );
+            let operation = Operation::submanifold(direction, dtype, width, width, kernel);
             let applicable = registry.algorithms().filter(|one| one.applies(&operation));
             let mut ids: Vec<_> = applicable.map(|one| one.id().clone()).collect();
             ids.sort_unstable();
             for pairs in [5, 9] {
-                let rows = configuration.voxels;
                 decisions.push(Decision {
                     device: device.clone(),
                     key: ShapeKey::new(operation, rows, rows, rows * pairs),

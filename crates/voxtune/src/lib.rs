@@ -32,46 +32,36 @@
 //! | what to do where no cache knows | [`MissPolicy`], [`MissJournal`] |
 #![forbid(unsafe_code)]
 
+mod cost_model;
 mod device;
-mod dispatch;
 mod epilogue;
 mod error;
-mod folder;
-mod journal;
 mod kernel_map;
-mod model;
+mod layers;
 mod noise;
-mod prepare;
 mod reference;
 mod registry;
-mod sparse_tensor;
-mod subm_conv3d;
 mod tensor;
-mod trust;
+mod tuner;
 mod voxels;
 
+pub use cost_model::Estimate;
 pub use device::{
     Ahead, CacheRegime, Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice,
     Sample,
 };
-pub use dispatch::{
-    Answer, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissPolicy, PassedGrade,
-    PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner, TunerBuilder, TunerError, Why,
-    modes_of_process, read_modes,
-};
 pub use epilogue::Epilogue;
 pub use error::ConvError;
-pub use folder::{NoUserFolder, user_folder};
-pub use journal::MissJournal;
 pub use kernel_map::{KernelMap, MapCounts};
-pub use model::Estimate;
-pub use prepare::Prepared;
+pub use layers::{Prepared, SparseTensor, SubmConv3d};
 pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
-pub use sparse_tensor::SparseTensor;
-pub use subm_conv3d::SubmConv3d;
 pub use tensor::Tensor;
-pub use trust::Untrusted;
+pub use tuner::{
+    Answer, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissJournal, MissPolicy,
+    NoUserFolder, PassedGrade, PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner,
+    TunerBuilder, TunerError, Untrusted, Why, modes_of_process, read_modes, user_folder,
+};
 pub use voxels::Voxels;
 pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;

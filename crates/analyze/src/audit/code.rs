@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use voxtune::{AlgoId, Arch, Operation};
 use voxtune_cache::{Evidence, KernelHash};
-use voxtune_cuda::{Instance, Toolchain, find_compiled};
+use voxtune_cuda::{Instance, find_compiled};
+use voxtune_nvcc::Toolchain;
 use voxtune_types::ComputeCapability;
 
 /// The code of an algorithm for an operation, as of this build.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use voxtune_cuda::{Code, Compiled, CudaError, Instance, Progress, Toolchain, source_hash};
+use voxtune_cuda::{Code, Compiled, CudaError, Instance, source_hash};
+use voxtune_nvcc::{Progress, Toolchain};
 use voxtune_pack::{Header, Kernel, PackError, encode};
 
 use super::contents::Contents;

@@ -25,7 +25,7 @@ pub use plan::PackPlan;
 pub use prune::{Pruned, prune};
 pub use target::Target;
 
-pub use voxtune_cuda::Toolchain;
+pub use voxtune_nvcc::Toolchain;
 
 use voxtune_cuda::Instance;
 

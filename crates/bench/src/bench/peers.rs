@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::grid::ChannelPair;
 use serde::{Deserialize, Serialize};
 use voxtune::DType;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_types::text::{lines, without_mark};
 
 /// A layer on a cloud.

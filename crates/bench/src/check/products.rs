@@ -1,8 +1,6 @@
 //! Every algorithm against float64: on adversarial shapes, and on clouds as users have them.
 
-use voxtune_cuda::{
-    Algorithm, DeviceBuffer, DeviceKernelMap, Prepared, Workspace, algorithms,
-};
+use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Prepared, Workspace, algorithms};
 use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 use super::cases::{Case, admits};

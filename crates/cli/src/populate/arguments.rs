@@ -6,13 +6,16 @@ use std::time::Duration;
 use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
 use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_pointcloud::{Columns, Crop, FileOptions, MAX_VOXELS, Source};
+use voxtune_pointcloud::{Crop, FileOptions, MAX_VOXELS, Source};
+use voxtune_tune::Preset;
+use voxtune_tune::partition::PartitionChoice;
+use voxtune_tune::plan::grid::{ChannelPair, GridOverrides};
 use voxtune_tune::plan::partition::PartitionChoice;
 use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::race::Policy;
 use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
-use voxtune_types::grid::{ChannelPair, GridOverrides};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, Direction, Preset};
+use voxtune_types::{AlgoMode, Direction};
 
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;

@@ -12,15 +12,21 @@ use std::time::{Duration, Instant};
 
 use voxtune::DeviceError;
 use voxtune_analyze::samples::SamplesWriter;
+use voxtune_analyze::samples::SamplesWriter;
 use voxtune_cache::CacheDir;
+use voxtune_tune::estimate::{configuration_bytes, human_bytes};
 use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::inputs::planned_cloud::PlannedCloud;
 use voxtune_tune::measure::estimate::configuration_bytes;
+use voxtune_tune::partition::PART_VARIABLES;
+use voxtune_tune::plan::PlannedCloud;
+use voxtune_tune::plan::grid::Configuration;
 use voxtune_tune::plan::partition::PART_VARIABLES;
 use voxtune_tune::plan::shape_file::{Shape, Shapes};
+use voxtune_tune::shapes::{Shape, Shapes};
+use voxtune_tune::worker::WorkerError;
 use voxtune_tune::worker::failure::WorkerError;
 use voxtune_tune::{Crew, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
-use voxtune_types::grid::Configuration;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{Density, Direction, printable, printable_path};
 

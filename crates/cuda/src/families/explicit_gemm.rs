@@ -13,6 +13,7 @@ use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::instance::{Instance, dtype_define};
+use crate::library;
 use crate::map::{DeviceKernelMap, MapCounts};
 use crate::model::{
     Constants, EXPLICIT as COST, EXPLICIT_WGRAD as WGRAD_COST, MapSize, Passes, Rates, Work,
@@ -51,8 +52,7 @@ impl Cublas {
     /// [`CudaError::NoCublas`] where the library cannot be loaded.
     pub fn new(device: &CudaDevice) -> Result<Self> {
         device.bind()?;
-        // SAFETY: loading the library runs its initialisers and nothing else.
-        if !unsafe { sys::is_culib_present() } {
+        if !library::is_present(library::CUBLAS) {
             return Err(CudaError::NoCublas);
         }
         let handle = Handle(result::create_handle().during("starting cuBLAS")?);

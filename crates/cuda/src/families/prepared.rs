@@ -13,7 +13,7 @@ use crate::error::{CudaError, Result};
 use crate::instance::Instance;
 use crate::map::DeviceKernelMap;
 use crate::module::LoadedInstance;
-use crate::toolchain::Compiled;
+use crate::code::Compiled;
 use crate::workspace::Workspace;
 
 /// An algorithm with its kernels loaded for one operation.

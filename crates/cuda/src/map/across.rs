@@ -8,10 +8,10 @@ use super::kernels::MapKernels;
 use super::search::{Search, looping_grid};
 use super::{MAX_VOLUME, mask_words};
 use crate::buffer::DeviceBuffer;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::module::{Kernel, LoadedInstance, arguments};
-use crate::toolchain::Compiled;
 
 /// Every kernel of `strided_map.cu`.
 #[derive(Debug)]

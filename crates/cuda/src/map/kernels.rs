@@ -3,10 +3,10 @@
 use voxtune_types::KernelSize;
 
 use super::MAX_VOLUME;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::module::{Kernel, LoadedInstance};
-use crate::toolchain::Compiled;
 
 /// Threads of kernels that take a row each.
 pub(super) const ROW_THREADS: u32 = 256;

@@ -31,9 +31,9 @@ use std::sync::Arc;
 use voxtune_types::{KernelSize, Voxel};
 
 use crate::buffer::DeviceBuffer;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
-use crate::toolchain::Compiled;
 use counts::ReportPages;
 use kernels::{MapKernels, Window};
 use lazy::Lazy;

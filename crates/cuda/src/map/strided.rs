@@ -12,8 +12,8 @@ use super::rows::{Lookup, RowMap};
 use super::search::Search;
 use super::{DeviceKernelMap, MapBuilder, check_cloud, check_map};
 use crate::buffer::DeviceBuffer;
+use crate::code::Compiled;
 use crate::error::{CudaError, Result};
-use crate::toolchain::Compiled;
 
 /// Builds the maps of strided and transposed layers with the compiled
 /// [`crate::Instance::strided_map`].

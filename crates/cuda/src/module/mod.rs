@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 
 use cudarc::driver::{result, sys};
 
+use crate::code::{Code, Compiled};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
-use crate::toolchain::{Code, Compiled};
 use parameters::Parameters;
 
 /// A cubin on a device. Kernels keep it loaded.

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Grid;
+use crate::grid::{Configuration, Expansion, MergedCount};
+use crate::plan::grid::{Configuration, Expansion, MergedCount};
 use voxtune::CacheRegime;
 use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
-use voxtune_types::grid::{Configuration, Expansion, MergedCount};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{Direction, Grid, VoxelBucket};
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
+use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
+use voxtune_types::{Direction, Voxel, VoxelBucket};
 
 /// What to populate.
 #[derive(Clone, Debug)]
@@ -247,7 +251,7 @@ fn read_files(request: &Request) -> Result<Vec<Arc<FileCloud>>, PlanError> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::Preset;
+    use crate::Preset;
 
     use super::*;
 

@@ -2,6 +2,8 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | [`grid`] | layers and voxel counts, and how they become configurations |
+//! | [`presets`] | grids known by name |
 //! | [`expand`] | a request, expanded to configurations with their clouds |
 //! | [`shape_file`] | shapes of a file in place of a grid |
 //! | [`partition`] | the part of the plan that falls to this machine |
@@ -9,7 +11,9 @@
 //! | [`kernels`] | the kernels that a job needs, in the order of need |
 
 pub mod expand;
+pub mod grid;
 pub mod job;
 pub mod kernels;
 pub mod partition;
+pub mod presets;
 pub mod shape_file;

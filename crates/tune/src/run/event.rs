@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::grid::Configuration;
 use voxtune::Operation;
 use voxtune_cache::{Reason, SetAside};
 use voxtune_types::AlgoId;
-use voxtune_types::grid::Configuration;
 
 use crate::evidence::commit::Committed;
 use crate::evidence::entry::Measured;

@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::Configuration;
 use voxtune::Direction;
-use voxtune_types::Configuration;
 
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::partition::{costs, divide};
@@ -218,7 +218,9 @@ fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Preset;
     use crate::plan::expand::{Plan, Request};
+    use crate::plan::{Plan, Request};
     use voxtune_types::Preset;
 
     fn quick() -> Plan {

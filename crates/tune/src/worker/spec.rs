@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{Device, DeviceChoice, DeviceError, KernelSource};
+use voxtune_nvcc::Nvcc;
 
 /// What a worker is told about its device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl DeviceSpec {
     /// If a demanded device does not exist or cannot be used.
     pub fn open(&self) -> Result<(Device, Option<String>), DeviceError> {
         let source = match (&self.kernels, &self.toolkit) {
-            (Some(kernels), Some(toolkit)) => KernelSource::compiling(kernels, toolkit),
+            (Some(kernels), Some(toolkit)) => KernelSource::compiling(kernels, Nvcc::new(toolkit)),
             (Some(kernels), None) => KernelSource::folder(kernels),
             (None, _) => KernelSource::from_env(),
         };

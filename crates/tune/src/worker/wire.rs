@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::grid::{ChannelPair, Configuration};
+use crate::plan::grid::{ChannelPair, Configuration};
 use serde::{Deserialize, Serialize};
 use voxtune::{CacheRegime, DType, Direction, KernelSize};
 use voxtune_pointcloud::{Columns, Crop, FileOptions};
-use voxtune_types::grid::{ChannelPair, Configuration};
+use voxtune_pointcloud::{Crop, FileOptions};
 use voxtune_types::mode::AlgoModes;
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
@@ -193,8 +195,9 @@ impl WireConfiguration {
 
 #[cfg(test)]
 mod tests {
+    use crate::Preset;
     use voxtune_pointcloud::{Generator, Source};
-    use voxtune_types::{AlgoMode, Preset};
+    use voxtune_types::AlgoMode;
 
     use super::*;
     use crate::plan::expand::{Extent, Plan, Request, TIME_LIMIT};

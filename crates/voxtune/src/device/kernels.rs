@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use voxtune_cuda::{Code, Compiled, CudaError, Instance, Toolchain, find_compiled};
+use voxtune_cuda::{Compiled, CudaError, Instance, KernelCompiler, find_compiled};
 use voxtune_types::ComputeCapability;
 
 use super::packs::Packs;
@@ -19,7 +19,7 @@ use super::packs::Packs;
 #[derive(Clone, Debug, Default)]
 pub struct KernelSource {
     folder: Option<PathBuf>,
-    toolkit: Option<PathBuf>,
+    compiler: Option<Arc<dyn KernelCompiler>>,
     /// Names, for messages, and bytes.
     packs: Vec<(String, Cow<'static, [u8]>)>,
     embedded: bool,
@@ -39,12 +39,11 @@ impl KernelSource {
         Self { folder: Some(folder.into()), ..Self::embedded() }
     }
 
-    /// A folder whose missing instances are compiled into it, by an nvcc from `NVCC`, `CUDA_HOME`, `PATH`
-    /// or this toolkit folder. Packs are not looked at: what is measured is what the sources say.
+    /// A folder whose missing instances are compiled into it, such as by the `Nvcc` of `voxtune-nvcc`.
+    /// The program's packs are not looked at: what is measured is what the sources say.
     #[must_use]
-    pub fn compiling(folder: impl Into<PathBuf>, toolkit: impl Into<PathBuf>) -> Self {
-        let (folder, toolkit) = (Some(folder.into()), Some(toolkit.into()));
-        Self { folder, toolkit, ..Self::default() }
+    pub fn compiling(folder: impl Into<PathBuf>, compiler: Arc<dyn KernelCompiler>) -> Self {
+        Self { folder: Some(folder.into()), compiler: Some(compiler), ..Self::default() }
     }
 
     /// The folder that `VOXTUNE_KERNELS` names, if it does, then the packs in the program.
@@ -73,7 +72,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct KernelStore {
     source: KernelSource,
     capability: ComputeCapability,
-    toolchain: Option<Toolchain>,
     packs: Packs,
     state: Mutex<State>,
     /// Rung whenever somebody is done with an instance.
@@ -107,15 +105,11 @@ impl Drop for Turn<'_> {
 }
 
 impl KernelStore {
-    /// Finds the compiler if one is to be used. Without one, what lies in the folder still serves.
     pub(super) fn new(mut source: KernelSource, capability: ComputeCapability) -> Self {
-        let find = |toolkit: &PathBuf| Toolchain::find(Some(toolkit)).ok();
-        let toolchain = source.toolkit.as_ref().and_then(find);
         let packs = Packs::new(std::mem::take(&mut source.packs), source.embedded, capability);
         Self {
             source,
             capability,
-            toolchain,
             packs,
             state: Mutex::default(),
             done: Condvar::new(),
@@ -127,7 +121,7 @@ impl KernelStore {
     /// Whether an instance can be had. Where compiling was asked for it always can, as far as is
     /// known before trying.
     pub(crate) fn has(&self, instance: &Instance) -> bool {
-        if self.source.toolkit.is_some() {
+        if self.source.compiler.is_some() {
             return true;
         }
         let there = self.there.read().unwrap_or_else(PoisonError::into_inner);
@@ -167,10 +161,8 @@ impl KernelStore {
 
     /// The compiler's version, or nothing where there is none.
     pub(super) fn toolkit_version(&self) -> String {
-        self.toolchain.as_ref().map_or_else(String::new, |toolchain| {
-            let (major, minor) = toolchain.release();
-            format!("CUDA {major}.{minor}")
-        })
+        let release = self.source.compiler.as_ref().and_then(|compiler| compiler.release());
+        release.map_or_else(String::new, |(major, minor)| format!("CUDA {major}.{minor}"))
     }
 
     /// An instance that is needed now.
@@ -245,20 +237,17 @@ impl KernelStore {
     }
 
     fn obtain(&self, instance: &Instance) -> Result<Compiled, CudaError> {
-        match (&self.toolchain, &self.source.folder) {
-            (Some(toolchain), Some(folder)) => {
-                toolchain.compile_one(Code::Cubin, instance, self.capability, folder)
-            }
-            _ => self.find(instance),
+        let KernelSource { compiler: Some(compiler), folder: Some(folder), .. } = &self.source
+        else {
+            return self.find(instance);
+        };
+        match compiler.compile(instance, self.capability, folder) {
+            Err(error) if compiler.release().is_none() => self.packs.get(instance)?.ok_or(error),
+            made => made,
         }
     }
 
     fn lacks(&self, instance: &Instance) -> CudaError {
-        // Where compiling was wanted, the way out is the compiler.
-        let toolkit = self.source.toolkit.as_ref().filter(|_| self.toolchain.is_none());
-        if let Some(error) = toolkit.and_then(|toolkit| Toolchain::find(Some(toolkit)).err()) {
-            return error;
-        }
         let (instance, capability) = (instance.to_string(), self.capability);
         match &self.source.folder {
             Some(folder) if self.packs.is_empty() => {
@@ -271,6 +260,8 @@ impl KernelStore {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use voxtune_types::{DType, Direction, Operation};
 
     use super::*;
@@ -325,6 +316,25 @@ mod tests {
         }
     }
 
+    #[derive(Debug)]
+    struct NoCompiler;
+
+    impl KernelCompiler for NoCompiler {
+        fn release(&self) -> Option<(u32, u32)> {
+            None
+        }
+
+        fn compile(
+            &self,
+            instance: &Instance,
+            capability: ComputeCapability,
+            folder: &Path,
+        ) -> Result<Compiled, CudaError> {
+            let (instance, folder) = (instance.to_string(), folder.to_owned());
+            Err(CudaError::NoKernel { instance, capability, folder })
+        }
+    }
+
     /// Without packs nothing is there, whatever folders there may be; where a compiler was asked
     /// for, everything may be.
     #[test]
@@ -336,7 +346,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let given = KernelSource::default().pack("mine", b"no pack".as_slice());
         assert!(!KernelStore::new(given, HOPPER).has(&map));
-        let compiling = KernelSource::compiling(folder.path(), folder.path());
+        let compiling = KernelSource::compiling(folder.path(), Arc::new(NoCompiler));
         assert!(KernelStore::new(compiling, HOPPER).has(&map));
     }
 }

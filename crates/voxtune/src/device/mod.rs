@@ -4,6 +4,7 @@ mod choice;
 mod cpu;
 mod cuda;
 mod kernels;
+mod memory;
 mod packs;
 
 use std::fmt;
@@ -19,7 +20,7 @@ pub(crate) use cuda::CudaBackend;
 pub use kernels::KernelSource;
 pub(crate) use kernels::KernelStore;
 
-use crate::prepare::Preparations;
+use crate::layers::Preparations;
 use crate::{ConvError, KernelMap, Registry};
 use cpu::CpuBackend;
 

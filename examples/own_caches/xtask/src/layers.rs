@@ -1,8 +1,8 @@
 //! The layers of the network, and the sizes that they meet.
 
 use voxtune::{DType, KernelSize};
-use voxtune_types::Grid;
-use voxtune_types::grid::ChannelPair;
+use voxtune_tune::Grid;
+use voxtune_tune::grid::ChannelPair;
 
 /// Every layer at every size.
 pub(crate) fn grid() -> Grid {

@@ -8,9 +8,8 @@ use std::time::Duration;
 use voxtune::DeviceChoice;
 use voxtune_cache::CacheDir;
 use voxtune_tune::{
-    DeviceSpec, Event, Executor, Observer, Plan, Populate, Request, Summary, Worker,
+    DeviceSpec, Event, Executor, Grid, Observer, Plan, Populate, Request, Summary, Worker,
 };
-use voxtune_types::Grid;
 
 /// Measures a grid on a device and writes evidence and decisions into a folder.
 pub(crate) fn populate(

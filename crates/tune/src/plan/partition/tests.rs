@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::Preset;
 use proptest::prelude::*;
 use voxtune_pointcloud::Generator;
-use voxtune_types::Preset;
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn plan(voxels: usize, channels: usize, clouds: usize) -> Plan {
     grid.channels.truncate(channels);
     let expansion = grid.expand();
     let clouds = &Generator::ALL[..clouds];
-    let planned = |configuration: voxtune_types::grid::Configuration| PlannedConfiguration {
+    let planned = |configuration: crate::grid::Configuration| PlannedConfiguration {
         configuration,
         clouds: clouds
             .iter()

@@ -1,7 +1,7 @@
 //! Shapes as JSON.
 
+use crate::grid::ChannelPair;
 use serde::Deserialize;
-use voxtune_types::grid::ChannelPair;
 use voxtune_types::{DType, Direction, KernelSize};
 
 use super::text::default_kernel;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use voxtune_types::grid::ChannelPair;
+use crate::grid::ChannelPair;
+use crate::plan::grid::ChannelPair;
 use voxtune_types::text::{lines, without_comment};
 use voxtune_types::{DType, Direction, KernelSize};
 

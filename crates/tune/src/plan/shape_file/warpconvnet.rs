@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::grid::ChannelPair;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use voxtune_pointcloud::MAX_VOXELS;
-use voxtune_types::grid::ChannelPair;
 use voxtune_types::{DType, KernelSize};
 
 use super::{Raw, Shapes};

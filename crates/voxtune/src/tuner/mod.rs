@@ -1,0 +1,45 @@
+//! Which algorithm runs, and why.
+//!
+//! Resolution answers from the first of: a pinned name, the exact key on this very device, the
+//! exact key on another device of the architecture, a near key, a model of cost, the default. The user's cache goes
+//! before the embedded one within each grade. A cache is a hint: only an algorithm that the
+//! registry finds applicable and available ever runs.
+//!
+//! | idea | module |
+//! |---|---|
+//! | the walk through the grades | `search`, `near`, `why` |
+//! | what it found | `grade` |
+//! | the same walk, told | `explain` |
+//! | which caches, which policy | `builder`, `resolve`, `layer`, `embedded` |
+//! | the user's own folder, and whether it counts | `folder`, `trust` |
+//! | pinned algorithms | `pins` |
+//! | what happens to misses | `policy`, `journal`, `tuned` |
+
+mod builder;
+mod embedded;
+mod explain;
+mod folder;
+mod grade;
+mod journal;
+mod layer;
+mod near;
+mod pins;
+mod policy;
+mod resolve;
+mod search;
+mod trust;
+mod tuned;
+mod tuner_error;
+mod why;
+
+pub use builder::TunerBuilder;
+pub use explain::{Answer, Explanation, MeasuredWorkload, PassedGrade};
+pub use folder::{NoUserFolder, user_folder};
+pub use grade::{Grade, GradeKind, Resolution, Source};
+pub use journal::MissJournal;
+pub use pins::{PinError, modes_of_process, read_modes};
+pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
+pub use resolve::Tuner;
+pub use trust::Untrusted;
+pub use tuner_error::TunerError;
+pub use why::Why;

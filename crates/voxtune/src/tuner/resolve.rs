@@ -1,0 +1,254 @@
+//! The caches of a process and the policy for what they do not hold.
+
+use std::sync::{Arc, OnceLock};
+
+use voxtune_cache::CacheDir;
+use voxtune_types::mode::AlgoModes;
+use voxtune_types::{DeviceIdentity, Operation, ShapeKey};
+
+use super::explain::Explanation;
+use super::journal::{MissJournal, Missed};
+use super::layer::Layer;
+use super::pins::{PinError, modes_of_process};
+use super::policy::{Miss, MissPolicy};
+use super::search::{Found, Passed, Search, Site};
+use super::tuned::Tuned;
+use super::{Resolution, Source, TunerBuilder, TunerError};
+use crate::{
+    Algorithm, ConvError, Device, DeviceChoice, DeviceError, KernelSource, MapCounts, Registry,
+    Voxels, user_folder,
+};
+
+/// The variable that names the file of the [global](Tuner::global) tuner's misses.
+const JOURNAL_VARIABLE: &str = "VOXTUNE_MISS_JOURNAL";
+
+/// Answers which algorithm a call runs. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Tuner {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    /// Decisions of the caller's, then those of folders.
+    pub(super) user: Layer,
+    pub(super) embedded: Option<&'static Layer>,
+    pub(super) modes: AlgoModes,
+    pub(super) policy: MissPolicy,
+    pub(super) tuned: Tuned,
+    pub(super) journal: Option<MissJournal>,
+    pub(super) kernels: Option<KernelSource>,
+    /// Where evidence may lie.
+    pub(super) folders: Vec<CacheDir>,
+    pub(super) warnings: Vec<TunerError>,
+}
+
+impl Tuner {
+    /// A builder without any cache.
+    #[must_use]
+    pub fn builder() -> TunerBuilder {
+        TunerBuilder::default()
+    }
+
+    /// A tuner without any cache: every call runs what a model of cost chooses, or the default. The
+    /// tool that writes caches uses it, so that a bad cache cannot stop the tool that repairs it.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { inner: Arc::default() }
+    }
+
+    pub(super) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The tuner of layers that name none, made once a process: the [user's folder](user_folder)
+    /// over the embedded caches. Algorithms are pinned by the `WARPCONVNET_*_ALGO_MODE` variables,
+    /// else by the file `algo-modes` in the user's folder. Misses go to the journal that
+    /// `VOXTUNE_MISS_JOURNAL` names, if it does.
+    ///
+    /// # Errors
+    /// If one of the variables, or the file, is malformed.
+    pub fn global() -> Result<&'static Self, PinError> {
+        static GLOBAL: OnceLock<Result<Tuner, PinError>> = OnceLock::new();
+        let make = || {
+            let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+            let folder = user_folder(variable).ok();
+            let mut builder =
+                Self::builder().embedded().modes(modes_of_process(folder.as_deref())?);
+            if let Some(folder) = folder {
+                builder = builder.user_folder(folder);
+            }
+            if let Some(path) = variable(JOURNAL_VARIABLE) {
+                builder = builder.journal(MissJournal::new(path));
+            }
+            Ok(builder.build())
+        };
+        GLOBAL.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+
+    /// The device asked for, as [`Device::open`] opens it, with the kernels that the
+    /// [builder](TunerBuilder::kernels) was told of, if it was.
+    ///
+    /// # Errors
+    /// If a demanded device does not exist or cannot be used.
+    pub fn open_device(
+        &self,
+        choice: DeviceChoice,
+    ) -> Result<(Device, Option<String>), DeviceError> {
+        match &self.inner.kernels {
+            Some(kernels) => Device::open_with(choice, kernels),
+            None => Device::open(choice),
+        }
+    }
+
+    /// What was to be used and was left out, with the reason.
+    #[must_use]
+    pub fn warnings(&self) -> &[TunerError] {
+        &self.inner.warnings
+    }
+
+    /// The devices that the caches hold decisions for, those of the user first.
+    pub fn devices(&self) -> impl Iterator<Item = &DeviceIdentity> {
+        self.layers().flat_map(|(_, layer)| layer.table.devices()).map(|device| &**device)
+    }
+
+    /// The algorithm that a key runs on a device. A key alone is never tuned: that takes voxels.
+    ///
+    /// # Errors
+    /// If nothing can run the operation, or the policy forbids a guess.
+    pub fn resolve(&self, device: &Device, key: &ShapeKey) -> Result<Resolution, ConvError> {
+        self.resolve_call(device, key, None)
+    }
+
+    /// The algorithm that an operation runs over these voxels. Here a key that no cache holds is
+    /// measured, if the policy says so.
+    ///
+    /// # Errors
+    /// If the kernel map cannot be built, nothing can run the operation, or the policy forbids a
+    /// guess.
+    pub fn resolve_over(
+        &self,
+        device: &Device,
+        operation: Operation,
+        voxels: &Voxels,
+    ) -> Result<Resolution, ConvError> {
+        let counts = voxels.kernel_map(operation.kernel)?.counts();
+        self.resolve_call(device, &counts.key(operation), Some((counts, voxels)))
+    }
+
+    pub(crate) fn resolve_call(
+        &self,
+        device: &Device,
+        key: &ShapeKey,
+        call: Option<(MapCounts, &Voxels)>,
+    ) -> Result<Resolution, ConvError> {
+        let site = Site { device: device.identity(), registry: device.registry() };
+        let mut found = self.search(site, key, |_| ());
+        let missed = match &found {
+            Ok(found) => found.grade.is_miss(),
+            Err(error) => matches!(error, ConvError::Miss { .. }),
+        };
+        if missed {
+            if let Some(journal) = &self.inner.journal {
+                let grade = found.as_ref().ok().map(|found| found.grade.kind());
+                let counts = call.map(|(counts, _)| counts);
+                journal.record(&Missed { device: site.device, key, counts, grade });
+            }
+            if self.tunes(device, key, call) {
+                found = self.search(site, key, |_| ());
+            }
+        }
+        found.map(|Found { algorithm, grade, .. }| Resolution { algorithm, grade, key: *key })
+    }
+
+    /// Tunes a key now, if that is the policy and can be done. True if it is worth looking again.
+    fn tunes(&self, device: &Device, key: &ShapeKey, call: Option<(MapCounts, &Voxels)>) -> bool {
+        let (MissPolicy::TuneNow(hook), Some((counts, voxels))) = (&self.inner.policy, call) else {
+            return false;
+        };
+        if device.is_capturing() {
+            tracing::debug!(%key, "a key is not tuned inside a graph capture");
+            return false;
+        }
+        self.inner.tuned.tune(&**hook, &Miss { device, key, counts, voxels })
+    }
+
+    /// The algorithm that a key runs as things are: nothing is recorded or tuned.
+    pub(crate) fn peek(
+        &self,
+        device: &Device,
+        key: &ShapeKey,
+    ) -> Result<Arc<dyn Algorithm>, ConvError> {
+        let site = Site { device: device.identity(), registry: device.registry() };
+        Ok(self.search(site, key, |_| ())?.algorithm)
+    }
+
+    /// Every algorithm that an operation may run on a device: those for the keys that were measured,
+    /// on the device or else on its siblings, and the one for keys that are near to none.
+    pub(crate) fn algorithms_for(
+        &self,
+        device: &Device,
+        operation: &Operation,
+    ) -> Vec<Arc<dyn Algorithm>> {
+        let identity = device.identity();
+        let any = ShapeKey::new(*operation, 1, 1, 1);
+        let measured: Vec<_> = self
+            .layers()
+            .flat_map(|(_, layer)| layer.table.near(identity.arch, &any))
+            .map(|decision| (decision.device() == identity, decision.key()))
+            .collect();
+        let has_own = measured.iter().any(|(own, _)| *own);
+        let keys = measured.into_iter().filter(|(own, _)| *own || !has_own).map(|(_, key)| key);
+        let mut all: Vec<Arc<dyn Algorithm>> = Vec::new();
+        for algorithm in keys.chain([any]).filter_map(|key| self.peek(device, &key).ok()) {
+            if all.iter().all(|one| one.id() != algorithm.id()) {
+                all.push(algorithm);
+            }
+        }
+        all
+    }
+
+    /// Why a key runs what it runs on a device.
+    #[must_use]
+    pub fn explain(&self, device: &Device, key: &ShapeKey) -> Explanation {
+        self.explain_at(device.identity(), device.registry(), key)
+    }
+
+    /// [`Self::explain`] for a device that need not be here, with the algorithms that it would have,
+    /// such as [`Registry::of_device`].
+    #[must_use]
+    pub fn explain_at(
+        &self,
+        device: &DeviceIdentity,
+        registry: &Registry,
+        key: &ShapeKey,
+    ) -> Explanation {
+        let mut passed = Vec::new();
+        let found = self.search(Site { device, registry }, key, |one| passed.push(one));
+        Explanation::new(device, key, passed, found, &self.inner.folders)
+    }
+
+    fn search(
+        &self,
+        site: Site<'_>,
+        key: &ShapeKey,
+        passed: impl FnMut(Passed),
+    ) -> Result<Found<'_>, ConvError> {
+        let Inner { modes, policy, .. } = &*self.inner;
+        let mode = modes.of(key.operation.direction);
+        let layers = || self.layers();
+        Search { site, key, mode, policy, layers }.run(passed)
+    }
+
+    /// The caches in the order of their authority.
+    pub(super) fn layers(&self) -> impl Iterator<Item = (Source, &Layer)> {
+        let Inner { user, embedded, tuned, .. } = &*self.inner;
+        let own = std::iter::once(user).chain(tuned.layers()).map(|layer| (Source::User, layer));
+        own.chain(embedded.map(|layer| (Source::Embedded, layer)))
+    }
+
+    /// Whether two are one, shared.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
