@@ -9,8 +9,6 @@ use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text}
 use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_types::printable_path;
-use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text};
-use voxtune_tune::plan::grid::ChannelPair;
 
 use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;

@@ -2,7 +2,6 @@
 
 use voxtune_nvcc::cuda_toolkit::{Installed, install};
 use voxtune_types::printable_path;
-use voxtune_nvcc::cuda_toolkit::{Installed, install};
 
 use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;

@@ -11,16 +11,9 @@ use voxtune_nvcc::Toolchain;
 use voxtune_pointcloud::Source;
 use voxtune_tune::plan::job::Job;
 use voxtune_tune::plan::kernels::wanted_kernels;
-use voxtune_tune::{Plan, Request};
+use voxtune_tune::{Plan, Preset, Request};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, ComputeCapability, Preset, printable_path};
-use voxtune_cuda::{Instance, algorithm};
-use voxtune_nvcc::Toolchain;
-use voxtune_tune::Preset;
-use voxtune_analyze::audit::coverage::preset_clouds;
-use voxtune_tune::estimate::wanted_kernels;
-use voxtune_tune::job::Job;
-use voxtune_types::{AlgoMode, ComputeCapability};
+use voxtune_types::{AlgoMode, ComputeCapability, printable_path};
 
 use crate::algo_modes::algo_modes;
 use crate::duration::coarse;

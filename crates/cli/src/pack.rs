@@ -8,8 +8,6 @@ use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
 use voxtune_nvcc::Toolchain;
 use voxtune_types::printable_path;
-use voxtune_nvcc::Toolchain;
-use voxtune_analyze::pack::{Made, PackPlan, Target};
 
 use crate::duration::coarse;
 use crate::exit::{Exit, Failure};

@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use voxtune_cuda::{Code, Compiled, CudaError, Result};
 
 use crate::compile::notes_path;
+use crate::cuda_toolkit::is_pinned;
 use crate::expected::{Declaration, Finding, declaration, declarations_of};
 use crate::find::Toolchain;
 use crate::io::IoContext as _;
 use crate::ptxas::{self, Notes};
-use crate::cuda_toolkit::is_pinned;
 use crate::sass::{Hazard, NVDISASM_ARGS, hazards};
 
 impl Toolchain {
@@ -136,8 +136,8 @@ mod tests {
 
     use voxtune_types::ComputeCapability;
 
-    use crate::expected::declarations;
     use super::*;
+    use crate::expected::declarations;
     use voxtune_cuda::Instance;
 
     const ARCH: ComputeCapability = ComputeCapability { major: 9, minor: 0 };

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::plan::grid::Configuration;
 use voxtune::{Algorithm, Direction, KernelSize, MapCounts, Operation, Registry};
 use voxtune_types::AlgoId;
-use crate::plan::grid::Configuration;
 
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::plan::job::Job;

@@ -218,10 +218,8 @@ fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::expand::{Plan, Request};
-    use voxtune_types::Preset;
     use crate::Preset;
-    use crate::plan::{Plan, Request};
+    use crate::plan::expand::{Plan, Request};
 
     fn quick() -> Plan {
         let plan = Plan::new(&Request::new(Preset::Quick.grid())).unwrap();

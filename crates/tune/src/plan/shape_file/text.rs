@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::plan::grid::ChannelPair;
 use voxtune_types::text::{lines, without_comment};
-use crate::grid::ChannelPair;
 use voxtune_types::{DType, Direction, KernelSize};
 
 use super::{Raw, Shapes, Tolerance};
