@@ -10,9 +10,7 @@ use voxtune::{AlgoId, CacheRegime, DType, Direction, KernelHash};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Record, Timing};
 use voxtune_pointcloud::{FileOptions, Generator, Source};
 use voxtune_tune::Preset;
-use voxtune_tune::plan::TIME_LIMIT;
 use voxtune_tune::plan::expand::TIME_LIMIT;
-use voxtune_tune::populate::PopulateError;
 use voxtune_tune::run::populate::PopulateError;
 use voxtune_tune::{
     Crew, DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,

@@ -6,9 +6,7 @@ use voxtune::{AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, Ker
 use voxtune_bench::bench::peers::Peers;
 use voxtune_bench::bench::roofline::Rates;
 use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
-use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text};
 use voxtune_bench::cuda_kernels::CudaKernels;
-use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_types::printable_path;
 

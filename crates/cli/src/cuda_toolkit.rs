@@ -1,7 +1,6 @@
 //! `cuda-toolkit`: puts nvcc where none is.
 
 use voxtune_nvcc::cuda_toolkit::{Installed, install};
-use voxtune_nvcc::cuda_toolkit::{Installed, install};
 use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};

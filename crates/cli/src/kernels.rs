@@ -5,22 +5,15 @@ use std::time::Instant;
 
 use voxtune::{Arch, DeviceIdentity, Registry};
 use voxtune_analyze::audit::coverage::preset_clouds;
-use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_cuda::model::Rates;
 use voxtune_cuda::{Compiled, CudaError, Instance, algorithm};
-use voxtune_cuda::{Instance, algorithm};
-use voxtune_nvcc::Toolchain;
 use voxtune_nvcc::Toolchain;
 use voxtune_pointcloud::Source;
-use voxtune_tune::Preset;
-use voxtune_tune::estimate::wanted_kernels;
-use voxtune_tune::job::Job;
 use voxtune_tune::plan::job::Job;
 use voxtune_tune::plan::kernels::wanted_kernels;
-use voxtune_tune::{Plan, Request};
+use voxtune_tune::{Plan, Preset, Request};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, ComputeCapability};
-use voxtune_types::{AlgoMode, ComputeCapability, Preset, printable_path};
+use voxtune_types::{AlgoMode, ComputeCapability, printable_path};
 
 use crate::algo_modes::algo_modes;
 use crate::duration::coarse;
@@ -114,7 +107,7 @@ fn instances(
     let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
     let request = Request { clouds, modes, ..Request::new(preset.grid()) };
     let plan = Plan::new(&request).map_err(Failure::usage)?;
-    let units = Rates::usual_sms(capability);
+    let units = Rates::usual_multiprocessors(capability);
     let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
     let registry = Registry::of_device(&device);
     let order = 0..plan.configurations.len();

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use voxtune_analyze::pack::{Made, PackPlan, Target};
-use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
-use voxtune_nvcc::Toolchain;
 use voxtune_nvcc::Toolchain;
 use voxtune_types::printable_path;
 

@@ -37,15 +37,14 @@ mod map;
 pub mod model;
 mod module;
 mod noise;
-mod sass;
 mod timer;
 mod verify;
 mod workspace;
 
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use code::{
-    Code, Compiled, CompilerId, KernelCompiler, file_name, find_compiled, hash_fields,
-    hash_of_files, instance_args, source_hash, source_hash_of,
+    Code, Compiled, CompilerId, DECLARATION, KernelCompiler, file_name, find_compiled, hash_fields,
+    hash_of_files, instance_args, is_declaration, source_hash, source_hash_of,
 };
 pub use device::{CudaDevice, Memory, devices};
 pub use error::{CudaError, Result};

@@ -12,7 +12,7 @@
 use voxtune_kernels::SOURCES;
 use voxtune_types::{Arch, ComputeCapability};
 
-use voxtune_cuda::{DECLARATION as START, Instance, is_declaration};
+use voxtune_cuda::{DECLARATION as START, Instance};
 
 /// What a declaration is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,8 @@ fn define(text: &str) -> Option<(&str, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use voxtune_cuda::is_declaration;
+
     use super::*;
 
     const HOPPER: ComputeCapability = ComputeCapability { major: 9, minor: 0 };

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::Preset;
-use crate::grid::{ChannelPair, Configuration};
 use serde::Serialize;
 use voxtune::{DeviceIdentity, Direction, Operation, VoxelBucket};
 use voxtune_cache::{Decisions, Evidence};
 use voxtune_pointcloud::Generator;
+use voxtune_tune::Preset;
+use voxtune_tune::plan::grid::{ChannelPair, Configuration};
 
 /// The clouds that populate measures a preset on.
 #[must_use]

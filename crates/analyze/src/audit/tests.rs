@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::Preset;
 use tempfile::TempDir;
 use voxtune::{
     AlgoId, DType, DeviceIdentity, Direction, KernelHash, KernelSize, Operation, ShapeKey,
 };
 use voxtune_cache::{Interval, Outcome, Timing, Workload, decide};
+use voxtune_tune::Preset;
 
 use super::*;
 use voxtune_tune::testing;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::Preset;
 use voxtune::{DType, Direction, KernelSize, Operation};
 use voxtune_cache::Decisions;
 use voxtune_cuda::{Instance, algorithm, default_algorithm, fallback_algorithm};
+use voxtune_tune::Preset;
 use voxtune_types::ComputeCapability;
 
 use super::modelled::modelled;
@@ -130,7 +130,7 @@ pub fn shipped_operations() -> impl Iterator<Item = Operation> {
     for direction in Direction::ALL {
         for &dtype in &grid.dtypes {
             for &kernel in &grid.kernels {
-                let layer = |pair: &crate::grid::ChannelPair| {
+                let layer = |pair: &voxtune_tune::plan::grid::ChannelPair| {
                     Operation::submanifold(direction, dtype, pair.c_in, pair.c_out, kernel)
                 };
                 operations.extend(grid.channels.iter().map(layer));

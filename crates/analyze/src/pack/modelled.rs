@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::Preset;
 use voxtune::{
     Algorithm, Arch, DeviceIdentity, Direction, MapCounts, Operation, Registry, ShapeKey,
 };
 use voxtune_cuda::{Instance, algorithm, model::Rates};
+use voxtune_tune::Preset;
 use voxtune_types::ComputeCapability;
 
 /// Pairs a row of the maps that keys stand for: a surface's, and those of crowded voxels.
@@ -57,7 +57,7 @@ fn choice(registry: &Registry, key: &ShapeKey) -> Option<(Instance, f64)> {
 
 /// The keys of the default grid's layers over its clouds.
 fn grid_keys() -> impl Iterator<Item = ShapeKey> {
-    let keys = |of: crate::grid::Configuration| {
+    let keys = |of: voxtune_tune::plan::grid::Configuration| {
         let key = move |direction: Direction, pairs: usize| {
             let (dtype, c_in, c_out) = (of.dtype, of.channels.c_in, of.channels.c_out);
             let op = Operation::submanifold(direction, dtype, c_in, c_out, of.kernel);

@@ -4,8 +4,6 @@ use std::fmt;
 use std::path::Path;
 
 use voxtune_cache::{CacheDir, CacheError, decode_decisions, read_file, replace};
-use voxtune_cache::{CacheDir, CacheError, decode_decisions, replace};
-use voxtune_nvcc::{Progress, Toolchain};
 use voxtune_nvcc::{Progress, Toolchain};
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -1,7 +1,7 @@
 //! What to measure.
 
-use crate::grid::ChannelPair;
 use voxtune::{AlgoMode, CacheRegime, DType, Direction, KernelSize, Operation};
+use voxtune_tune::plan::grid::ChannelPair;
 
 use super::peers::Peers;
 use super::roofline::Rates;

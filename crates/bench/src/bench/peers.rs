@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::grid::ChannelPair;
 use serde::{Deserialize, Serialize};
 use voxtune::DType;
 use voxtune_tune::plan::grid::ChannelPair;

@@ -1,8 +1,8 @@
 //! A run on the host.
 
-use crate::grid::ChannelPair;
 use voxtune::{AlgoMode, CacheRegime, KernelSize};
 use voxtune_pointcloud::{Generator, generate};
+use voxtune_tune::plan::grid::ChannelPair;
 
 use super::peers::Peers;
 use super::*;

@@ -1,10 +1,7 @@
 //! The result table: a line for each direction and cloud of a configuration.
 
-use voxtune_tune::commit::Committed;
 use voxtune_tune::evidence::commit::Committed;
 use voxtune_tune::plan::grid::Configuration;
-use voxtune_tune::plan::grid::Configuration;
-use voxtune_tune::report::EntryReport;
 use voxtune_tune::run::event::EntryReport;
 use voxtune_types::printable;
 

@@ -13,9 +13,8 @@ use voxtune_analyze::audit::{
 use voxtune_analyze::pack::{self, Target};
 use voxtune_cache::{CacheDir, FileName};
 use voxtune_nvcc::Toolchain;
-use voxtune_nvcc::Toolchain;
 use voxtune_tune::Preset;
-use voxtune_types::{Preset, printable_path};
+use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, is_file};

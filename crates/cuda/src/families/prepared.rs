@@ -8,12 +8,12 @@ use super::Algorithm;
 use super::explicit_gemm::Cublas;
 use super::family::{Bound, Launch};
 use super::operands::Operands;
+use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::instance::Instance;
 use crate::map::DeviceKernelMap;
 use crate::module::LoadedInstance;
-use crate::code::Compiled;
 use crate::workspace::Workspace;
 
 /// An algorithm with its kernels loaded for one operation.

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Preset;
 use voxtune::{DType, Device, Direction, Launch, Operation, Voxel, Voxels};
 use voxtune_pointcloud::{Generator, generate};
-use voxtune_types::{AlgoId, Preset};
+use voxtune_types::AlgoId;
 
 use crate::inputs::candidate::Candidate;
 use crate::inputs::cloud_setup::SetupError;

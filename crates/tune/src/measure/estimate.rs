@@ -3,15 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::Preset;
-use crate::grid::Configuration;
 use serde::{Deserialize, Serialize};
-use voxtune::{
-    Algorithm, DType, Device, Direction, KernelSize, Launch, MapCounts, Operation, Registry, Voxel,
-    Voxels,
-};
 use voxtune::{Device, Direction, KernelSize, MapCounts, Operation};
-use voxtune_pointcloud::{Generator, generate};
 use voxtune_types::AlgoId;
 
 use crate::inputs::monitor::Monitor;
@@ -212,10 +205,10 @@ fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use crate::Preset;
     use crate::plan::grid::Configuration;
     use voxtune::DType;
     use voxtune_pointcloud::Generator;
-    use voxtune_types::Preset;
 
     use super::*;
     use crate::inputs::planned_cloud::PlannedCloud;

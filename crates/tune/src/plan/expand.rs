@@ -4,17 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Grid;
-use crate::grid::{Configuration, Expansion, MergedCount};
 use crate::plan::grid::{Configuration, Expansion, MergedCount};
 use voxtune::CacheRegime;
 use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{Direction, Grid, VoxelBucket};
+use voxtune_types::{Direction, VoxelBucket};
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
-use voxtune_pointcloud::{CloudError, FileOptions, Generator, Source, generate, load_file};
-use voxtune_types::{Direction, Voxel, VoxelBucket};
+use crate::plan::grid::Grid;
 
 /// What to populate.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use voxtune_types::{DType, KernelSize};
 
-use crate::grid::{ChannelPair, Grid};
+use crate::plan::grid::{ChannelPair, Grid};
 
 /// A named grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

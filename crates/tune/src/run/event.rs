@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::grid::Configuration;
+use crate::plan::grid::Configuration;
 use voxtune::Operation;
 use voxtune_cache::{Reason, SetAside};
 use voxtune_types::AlgoId;

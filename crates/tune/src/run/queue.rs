@@ -220,8 +220,6 @@ mod tests {
     use super::*;
     use crate::Preset;
     use crate::plan::expand::{Plan, Request};
-    use crate::plan::{Plan, Request};
-    use voxtune_types::Preset;
 
     fn quick() -> Plan {
         let plan = Plan::new(&Request::new(Preset::Quick.grid())).unwrap();

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::grid::{ChannelPair, Configuration};
 use crate::plan::grid::{ChannelPair, Configuration};
 use serde::{Deserialize, Serialize};
 use voxtune::{CacheRegime, DType, Direction, KernelSize};
 use voxtune_pointcloud::{Columns, Crop, FileOptions};
-use voxtune_pointcloud::{Crop, FileOptions};
 use voxtune_types::mode::AlgoModes;
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};

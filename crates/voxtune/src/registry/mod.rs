@@ -18,8 +18,6 @@ use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 
 use crate::cost_model::{Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
-use crate::model::{Contender, choose, choose_named, worth_measuring};
-use crate::{ConvError, Device, Epilogue, Estimate, KernelMap, MapCounts, Tensor};
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 use decided::Decided;
 pub use launch::Launch;

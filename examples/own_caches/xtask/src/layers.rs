@@ -2,7 +2,7 @@
 
 use voxtune::{DType, KernelSize};
 use voxtune_tune::Grid;
-use voxtune_tune::grid::ChannelPair;
+use voxtune_tune::plan::grid::ChannelPair;
 
 /// Every layer at every size.
 pub(crate) fn grid() -> Grid {

@@ -19,7 +19,7 @@ fn plan(voxels: usize, channels: usize, clouds: usize) -> Plan {
     grid.channels.truncate(channels);
     let expansion = grid.expand();
     let clouds = &Generator::ALL[..clouds];
-    let planned = |configuration: crate::grid::Configuration| PlannedConfiguration {
+    let planned = |configuration: crate::plan::grid::Configuration| PlannedConfiguration {
         configuration,
         clouds: clouds
             .iter()

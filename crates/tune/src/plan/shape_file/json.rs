@@ -1,6 +1,6 @@
 //! Shapes as JSON.
 
-use crate::grid::ChannelPair;
+use crate::plan::grid::ChannelPair;
 use serde::Deserialize;
 use voxtune_types::{DType, Direction, KernelSize};
 

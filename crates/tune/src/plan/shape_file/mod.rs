@@ -25,7 +25,6 @@ mod warpconvnet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::grid::{ChannelPair, Configuration};
 use crate::plan::grid::{ChannelPair, Configuration};
 use voxtune_pointcloud::MAX_VOXELS;
 use voxtune_types::text::without_mark;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::grid::ChannelPair;
+use crate::plan::grid::ChannelPair;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use voxtune_pointcloud::MAX_VOXELS;

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::grid::{ChannelPair, Configuration};
 use crate::plan::grid::{ChannelPair, Configuration};
 use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
 };
-use voxtune_cache::{CacheDir, CacheError, Decisions, InvalidRecord, Update, create_folder};
 use voxtune_files::{FileLock, LockError};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
