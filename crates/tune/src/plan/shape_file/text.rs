@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::grid::ChannelPair;
 use crate::plan::grid::ChannelPair;
 use voxtune_types::text::{lines, without_comment};
 use voxtune_types::{DType, Direction, KernelSize};
