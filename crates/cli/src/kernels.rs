@@ -107,7 +107,7 @@ fn instances(
     let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
     let request = Request { clouds, modes, ..Request::new(preset.grid()) };
     let plan = Plan::new(&request).map_err(Failure::usage)?;
-    let units = Rates::usual_multiprocessors(capability);
+    let units = Rates::usual_sms(capability);
     let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
     let registry = Registry::of_device(&device);
     let order = 0..plan.configurations.len();
