@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use voxtune_types::Arch;
 
 use crate::codec;
-use crate::envelope::{Defect, Opened, seal};
+#[cfg(feature = "write")]
+use crate::envelope::seal;
+use crate::envelope::{Defect, Opened};
 use crate::error::CacheError;
 use crate::file_name::FileKind;
 use crate::intern::Interner;
