@@ -170,10 +170,10 @@ mod tests {
         let crop: Crop = "0.1,-1,-1,0.7,1,1".parse().unwrap();
         let points = [[0.1_f32, 0.0, 0.0], [0.7, 0.0, 0.0], [0.4, 0.0, 0.0]];
         assert_eq!(voxelize(&points, 0.1, Some(crop)).unwrap().len(), 2);
-        let points = points.map(|point| point.map(|value| decimal(value)));
+        let points = points.map(|point| point.map(decimal));
         assert_eq!(voxelize(&points, 0.1, Some(crop)).unwrap().len(), 2);
         let far: Crop = "388096.31,-1,-1,388096.33,1,1".parse().unwrap();
-        let points = [[388_096.3125, 0.0, 0.0], [388_096.3, 0.0, 0.0], [388_096.33, 0.0, 0.0]];
+        let points = [[388_096.312_5, 0.0, 0.0], [388_096.3, 0.0, 0.0], [388_096.33, 0.0, 0.0]];
         assert_eq!(voxelize(&points, 0.1, Some(far)).unwrap().len(), 1);
     }
 
