@@ -243,7 +243,7 @@ fn why_none(device: &DeviceIdentity, operation: &Operation) -> Cow<'static, str>
         }
         _ if on_gpu => {
             "none of its kernels can be had, or the channels are more than 2^20 or their product \
-             more than 2^30; build with the feature of this architecture, or name a folder in \
+             more than 2^26; build with the feature of this architecture, or name a folder in \
              VOXTUNE_KERNELS"
         }
         _ => "use a registry that has one",

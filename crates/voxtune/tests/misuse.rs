@@ -391,18 +391,17 @@ fn absurd_counts_and_operations_do_not_panic() {
     }
 }
 
+/// Channels up to what a GPU's kernels count, one past it, and past everything; no groups; no stride.
 fn absurd_operations() -> Vec<Operation> {
+    const MAX: u32 = u32::MAX;
+    let sides = [(0, 1), (1 << 20, 1 << 6), (1 << 13, 1 << 13), (1 << 20, 1 << 7), (MAX, MAX)];
     let mut all = Vec::new();
     for direction in Direction::ALL {
         for dtype in [DType::Float16, DType::Float32] {
-            for (c_in, c_out) in
-                [(0, 1), (1, 1), (1 << 20, 1024), (2, u32::MAX - 1), (u32::MAX, u32::MAX)]
-            {
-                for groups in [0, 1, u32::MAX] {
-                    let op = Operation::submanifold(direction, dtype, c_in, c_out, kernel(7));
-                    all.push(Operation { groups, ..op });
-                    all.push(Operation { kernel: kernel(1), stride: [0; 3], groups, ..op });
-                }
+            for (c_in, c_out) in sides {
+                let op = Operation::submanifold(direction, dtype, c_in, c_out, kernel(5));
+                all.push(op);
+                all.push(Operation { groups: 0, kernel: kernel(7), stride: [0; 3], ..op });
             }
         }
     }

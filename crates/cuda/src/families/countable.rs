@@ -4,10 +4,11 @@ use voxtune_types::Operation;
 
 use crate::map::MapBuilder;
 
-/// Most channels of a side, and most weights of an offset: kernels count both, and bytes of a row,
-/// in signed 32 bits.
+/// Most channels of a side. Kernels count them, and bytes of a row, in signed 32 bits.
 const MAX_CHANNELS: u32 = 1 << 20;
-const MAX_OFFSET_WEIGHTS: u64 = 1 << 30;
+/// Most weights of an offset, which kernels count likewise. Padded to whole tiles and times five, as
+/// pools compare tiles, they stay below 2^32 too.
+const MAX_OFFSET_WEIGHTS: u64 = 1 << 26;
 
 /// Whether kernels can count the channels and offsets of an operation.
 pub(super) fn is_countable(op: &Operation) -> bool {
@@ -35,7 +36,7 @@ mod tests {
             Operation::submanifold(Direction::Wgrad, DType::Float32, c_in, c_out, kernel)
         };
         let fallback = fallback_algorithm();
-        for fits in [op(1 << 20, 1, 1), op(1 << 15, 1 << 15, 5), op(1, 1, 3)] {
+        for fits in [op(1 << 20, 1, 1), op(1 << 13, 1 << 13, 5), op(1 << 6, 1 << 20, 3)] {
             assert!(fallback.applies(&fits), "{fits}");
         }
         let counts = MapCounts { n_in: 1 << 30, n_out: 1 << 30, pairs: vec![1 << 30; 1] };
@@ -47,7 +48,7 @@ mod tests {
             op((1 << 20) + 1, 1, 1),
             op(1, u32::MAX, 1),
             op(u32::MAX, u32::MAX, 1),
-            op(1 << 16, 1 << 15, 1),
+            op(1 << 14, 1 << 13, 1),
             op(8, 8, 6),
         ] {
             for algorithm in algorithms() {
