@@ -17,50 +17,8 @@ pub struct Source {
     pub text: &'static str,
 }
 
-macro_rules! sources {
-    ($($name:literal),+ $(,)?) => {
-        &[$(Source { name: $name, text: include_str!(concat!("../cuda/", $name)) }),+]
-    };
-}
-
 /// Every file, headers included, in order of name.
-pub static SOURCES: &[Source] = sources![
-    "common.cuh",
-    "epilogue.cuh",
-    "explicit_gemm.cu",
-    "implicit_gemm.cu",
-    "kernel_map.cu",
-    "map_bricks.cuh",
-    "mask_gemm.cu",
-    "mask_gemm_gather.cuh",
-    "mask_gemm_multiply.cuh",
-    "mask_gemm_offsets.cuh",
-    "mask_gemm_stages.cuh",
-    "mask_gemm_store.cuh",
-    "noise.cu",
-    "packed_gemm.cu",
-    "pair_gemm.cu",
-    "pair_units.cuh",
-    "probe.cu",
-    "reference.cu",
-    "resident.cuh",
-    "resident_gemm.cu",
-    "row_order.cuh",
-    "splits.cuh",
-    "storage.cuh",
-    "strided_map.cu",
-    "tile_gemm.cuh",
-    "warp_bits.cuh",
-    "warp_specialization.cuh",
-    "wgmma.cuh",
-    "wgmma_gemm.cu",
-    "wgmma_gemm_gather.cuh",
-    "wgmma_gemm_multiply.cuh",
-    "wgmma_gemm_stages.cuh",
-    "wgmma_gemm_store.cuh",
-    "wgmma_gemm_tiles.cuh",
-    "wgmma_wgrad.cu",
-];
+pub static SOURCES: &[Source] = include!(concat!(env!("OUT_DIR"), "/sources.rs"));
 
 #[cfg(test)]
 mod tests {

@@ -18,14 +18,15 @@ pub(crate) fn add(suite: &mut Suite) {
 const TABLE: &[(&str, &[&str])] = &[
     // Everybody's words and files.
     ("voxtune-types", &[]),
-    ("voxtune-cache", &["voxtune-types"]),
+    ("voxtune-files", &[]),
+    ("voxtune-cache", &["voxtune-files", "voxtune-types"]),
     ("voxtune-pack", &[]),
     ("voxtune-embed", &[]),
     ("voxtune-caches", &["voxtune-embed"]),
     ("voxtune-kernels", &[]),
     // Users' backends, and the facade.
     ("voxtune-cpu", &["voxtune-types"]),
-    ("voxtune-cuda", &["voxtune-types"]),
+    ("voxtune-cuda", &["voxtune-files", "voxtune-types"]),
     (
         "voxtune",
         &[
@@ -33,13 +34,14 @@ const TABLE: &[(&str, &[&str])] = &[
             "voxtune-caches",
             "voxtune-cpu",
             "voxtune-cuda",
+            "voxtune-files",
             "voxtune-pack",
             "voxtune-types",
         ],
     ),
     // Tools.
-    ("voxtune-pointcloud", &["voxtune-types"]),
-    ("voxtune-nvcc", &["voxtune-cuda", "voxtune-kernels", "voxtune-types"]),
+    ("voxtune-pointcloud", &["voxtune-files", "voxtune-types"]),
+    ("voxtune-nvcc", &["voxtune-cuda", "voxtune-files", "voxtune-kernels", "voxtune-types"]),
     (
         "voxtune-tune",
         &[
@@ -47,9 +49,37 @@ const TABLE: &[(&str, &[&str])] = &[
             "voxtune-cache",
             "voxtune-cpu",
             "voxtune-cuda",
+            "voxtune-files",
+            "voxtune-nvcc",
+            "voxtune-pointcloud",
+            "voxtune-types",
+        ],
+    ),
+    (
+        "voxtune-bench",
+        &[
+            "voxtune",
+            "voxtune-cpu",
+            "voxtune-cuda",
+            "voxtune-files",
+            "voxtune-nvcc",
+            "voxtune-pointcloud",
+            "voxtune-tune",
+            "voxtune-types",
+        ],
+    ),
+    (
+        "voxtune-analyze",
+        &[
+            "voxtune",
+            "voxtune-cache",
+            "voxtune-cpu",
+            "voxtune-cuda",
+            "voxtune-files",
             "voxtune-nvcc",
             "voxtune-pack",
             "voxtune-pointcloud",
+            "voxtune-tune",
             "voxtune-types",
         ],
     ),
@@ -57,8 +87,11 @@ const TABLE: &[(&str, &[&str])] = &[
         "voxtune-cli",
         &[
             "voxtune",
+            "voxtune-analyze",
+            "voxtune-bench",
             "voxtune-cache",
             "voxtune-cuda",
+            "voxtune-files",
             "voxtune-nvcc",
             "voxtune-pointcloud",
             "voxtune-tune",
@@ -87,7 +120,7 @@ const NOT_FOR_USERS: &[&str] = &[
 ];
 
 /// Packages of the facade's tree, itself included: those of today, and none more.
-const MOST_PACKAGES: usize = 43;
+const MOST_PACKAGES: usize = 45;
 
 fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -97,3 +97,12 @@ macro_rules! embed_packs {
         include!(concat!(env!("OUT_DIR"), "/voxtune_packs.rs"))
     };
 }
+
+/// The programs of both READMEs compile and run when pasted whole.
+#[cfg(doctest)]
+mod readmes {
+    #[doc = include_str!("../../../README.md")]
+    struct OfTheRepository;
+    #[doc = include_str!("../README.md")]
+    struct OfThePackage;
+}
