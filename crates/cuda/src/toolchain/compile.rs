@@ -451,8 +451,9 @@ mod tests {
         );
         let elsewhere = ComputeCapability { major: 8, minor: 0 };
         assert!(find_compiled(&Instance::probe(), elsewhere, cache.path()).unwrap().is_none());
-        // Nothing but the cubin and the words about it stays behind; without the words it is made again.
+        // Nothing but the cubin and the words about it stays behind.
         assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 2);
+        // Without the words it is made again.
         fs::remove_file(notes_path(&again.path)).unwrap();
         let made_again = compile()[0].as_ref().unwrap().cached;
         assert!(!made_again && notes_path(&again.path).is_file());

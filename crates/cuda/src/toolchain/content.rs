@@ -19,8 +19,8 @@ use super::expected::is_declaration;
 
 /// Hash of a source with all headers, and of the arguments that make an instance of it.
 ///
-/// Every header counts, included or not: headers are few and change together. Declarations about the
-/// code do not: they decide none of it, and whoever corrects one compiles nothing again.
+/// Every header counts, included or not: headers are few and change together. Declarations about
+/// the code do not: they decide none of it, and whoever corrects one compiles nothing again.
 pub(super) fn source_hash(sources: &[Source], source: &str, args: &[OsString]) -> u64 {
     let counts = |file: &&Source| file.name == source || file.name.ends_with(".cuh");
     let files: Vec<_> = sources.iter().filter(counts).collect();
