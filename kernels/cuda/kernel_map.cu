@@ -13,6 +13,7 @@
 // Tables are written by position, pair lists at places from prefix sums: bitwise repeatable.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
+// expected: spills on sm_80 sm_86 sm_89 sm_90 sm_100 sm_120: map_masks alone, for windows wider than 3; nvcc's own choice of 48 registers
 #include "common.cuh"
 #include "map_bricks.cuh"
 #include "row_order.cuh"

@@ -25,6 +25,7 @@
 // Defines: VOXTUNE_DTYPE 0|1; ROWS, COLS, DEPTH, STAGES; WARP_ROWS, WARP_COLS, WARPS_K; VEC_A,
 // VEC_B: elements of one copy of x and g: 8, 4, 2, or 1 for elementwise copies. MIN_BLOCKS as in
 // mask_gemm.cu.
+// expected: spills on sm_80 sm_89 sm_90 where ROWS=48 COLS=48 DEPTH=64 VEC_A=8 VEC_B=2: 168 registers by MIN_BLOCKS; 8 bytes in all
 #include "pair_units.cuh"
 
 using namespace voxtune;

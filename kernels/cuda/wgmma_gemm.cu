@@ -39,6 +39,10 @@
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS:
 // multiplying warpgroups; MIN_BLOCKS: blocks per SM; MASK_WORDS; OFFSETS: offsets a stage, 2 or
 // absent for 1; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
+// expected: serialised on sm_90 where ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=2: 80 registers by MIN_BLOCKS; forms with more were slower
+// expected: spills on sm_90 where DGRAD=0 ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0: 80 registers by MIN_BLOCKS; one block was slower
+// expected: spills on sm_90 where DGRAD=1 ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=0: 80 registers by MIN_BLOCKS; one block was slower
+// expected: spills on sm_90 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=0: 80 registers by MIN_BLOCKS; a few bytes
 #include "tile_gemm.cuh"
 #include "wgmma.cuh"
 

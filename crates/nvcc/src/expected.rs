@@ -1,13 +1,14 @@
 //! What a source declares about its own code: findings that are known and accepted.
 //!
 //! ```text
-//! // expected: spills on sm_90 where ROWS=256 COLS=32 MIN_BLOCKS=2: two blocks leave 80 registers
-//! // expected: serialised on sm_90 where ROWS=256 OFFSETS=2: the fastest at 32 channels all the same
+//! // expected: spills on sm_90 where ROWS=256 COLS=32 MIN_BLOCKS=2: it leaves 80 registers
+//! // expected: serialised on sm_90 where ROWS=256 OFFSETS=2: the fastest at 32 channels
 //! ```
 //!
-//! A line of a family's `.cu` file declares a finding of each instance that has these values. A define
-//! that an instance lacks has the value 0. Several architectures may be named; a family without defines
-//! has no `where`. The reason is not optional. Declarations are about the pinned compiler of [`crate::cuda_toolkit`].
+//! A line of a family's `.cu` file declares a finding of each instance that has these values. A
+//! define that an instance lacks has the value 0. Several architectures may be named; a family
+//! without defines has no `where`. The reason is not optional. Declarations are about the pinned
+//! compiler of [`crate::cuda_toolkit`].
 
 use voxtune_kernels::SOURCES;
 use voxtune_types::{Arch, ComputeCapability};

@@ -1,5 +1,6 @@
 //! Whether compiled code is what it should be: no instruction touches registers of a product in
-//! flight, nothing is spilled, products of a warpgroup overlap, unless the source declares otherwise.
+//! flight, nothing is spilled and products of a warpgroup overlap, unless the source declares
+//! otherwise.
 
 use std::fs;
 use std::process::Command;
@@ -20,10 +21,10 @@ impl Toolchain {
     /// Inspects compiled instances, `jobs` at a time; results are in their order.
     ///
     /// The machine code of families with Hopper's own instructions is disassembled: no instruction
-    /// may touch registers of a product in flight. What the assembler said about a cubin is compared
-    /// with what its source declares, where the compiler is the pinned one: declarations are about
-    /// its code, and what another spills costs time that races see. PTX is passed: the driver makes
-    /// code of it, elsewhere.
+    /// may touch registers of a product in flight. What the assembler said about a cubin is
+    /// compared with what its source declares, where the compiler is the pinned one: declarations
+    /// are about its code, and what another spills costs time that races see. PTX is passed: the
+    /// driver makes code of it, elsewhere.
     ///
     /// # Errors
     /// Each instance has its own: [`CudaError::RefusedCode`] with all that is wrong,
