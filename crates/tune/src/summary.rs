@@ -33,11 +33,12 @@ pub fn summarize(
 }
 
 /// Whether these ratios prove as much as the numbers of samples say, which is all that evidence keeps of them:
-/// where both have [`PROOF_ROUNDS`], so must what they share.
+/// where both have [`PROOF_ROUNDS`], so must what they share. Of fewer nobody expects a proof.
 fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>) -> bool {
     let samples = |rounds: &[Option<u64>]| rounds.iter().flatten().count();
     let fewer = samples(own).min(other.map_or(0, samples));
-    ratios.len() >= fewer.min(PROOF_ROUNDS as usize)
+    let enough = PROOF_ROUNDS as usize;
+    fewer < enough || ratios.len() >= enough
 }
 
 /// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: it
