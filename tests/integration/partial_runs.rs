@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use voxtune::AlgoId;
-use voxtune_cache::{CacheDir, Decisions, Evidence};
+use voxtune_cache::{CacheDir, Decision, Decisions, Evidence};
 use voxtune_tune::Event;
 use voxtune_types::AlgoMode;
 use voxtune_types::mode::AlgoModes;
@@ -120,7 +120,11 @@ fn a_variable_left_behind() {
     let before = decisions(folder.path());
     let told = populate("1", Some("explicit_gemm"));
     let (after, evidence) = (decisions(folder.path()), evidence(folder.path()));
-    for decision in after.iter().filter(|one| before.get(&one.device, &one.key).is_some()) {
+    let is_of_both = |one: &Decision| {
+        let workloads = evidence.workloads(&one.device, &one.key).count();
+        workloads > 1 && before.get(&one.device, &one.key).is_some()
+    };
+    for decision in after.iter().filter(is_of_both) {
         let row = told.stdout.lines().find(|line| line.ends_with(decision.winner.as_str()));
         assert!(row.is_some(), "{}: {told:?}", decision.winner);
         assert_met_default(&evidence, &decision.winner);

@@ -1,8 +1,9 @@
 //! From evidence to decisions: a pure function.
 //!
-//! A key may have been measured on several workloads, by several runs, each with a part of the algorithms.
-//! So two algorithms are compared on the workloads that both were measured on, and on no others: who stayed
-//! away from a workload gains nothing by it, and takes nothing from those who were there.
+//! A key may have been measured on several workloads, by several runs, each with a part of the
+//! algorithms. So two algorithms are compared on the workloads that both were measured on, and on
+//! no others: who stayed away from a workload gains nothing by it, and takes nothing from those who
+//! were there.
 
 mod ranking;
 mod standing;
@@ -26,34 +27,38 @@ pub const SAFE_MARGIN: f64 = 0.10;
 
 /// The decisions that follow from the evidence, and from nothing else.
 ///
-/// 1. A key is decided over all workloads that it was measured on. Where some of them are cold, the times
-///    and defeats of warm ones do not count, though their quarantine does.
-/// 2. Of several versions of one algorithm a measured one stands before a quarantined one, then the one
-///    that raced beside the default, has more samples, the smaller spread and the smaller encoding.
+/// 1. A key is decided over all workloads that it was measured on. Where some of them are cold, the
+///    times and defeats of warm ones do not count, though their quarantine does.
+/// 2. Of several versions of one algorithm a measured one stands before a quarantined one, then the
+///    one that raced beside the default, has more samples, the smaller spread and the smaller
+///    encoding.
 /// 3. An algorithm that is quarantined on any workload is out, and so is one that was beaten there
 ///    before it was verified at full size.
-/// 4. Two algorithms are compared on the workloads that both were measured on: by the geometric mean of the
-///    ratios of their [times](Timer::time_ns). Those that share none are compared by what each took against the
-///    default. A workload that lacks an algorithm says nothing for or against it. Those of a workload on
-///    which the default raced that did not race beside it are compared among themselves.
-/// 5. Where an algorithm's time over the default's is outside the interval of their ratio by more than
-///    [`NOISE_CEILING`], the two are of different sessions, and the ratio times the default's time stands for the
-///    algorithm's.
-/// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in [`PROOF_ROUNDS`]
-///    rounds or more that both ran, and did not lose to it on any. Fewer rounds prove nothing in an
-///    algorithm's favour, and rounds that only one of them ran prove nothing at all. Where no workload has a
-///    default everyone may win that shared workloads lead to from the one that met the most rivals.
-/// 7. Of those the leader is whose worst defeat by another of them is the least: who lost to nobody, where
-///    there is one.
-/// 8. The winner is, among those within the noise of the leader, the default, else the
-///    one whose id is the least text: near-ties fall the same way on every run. Noise is the sum of
-///    both [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most [`NOISE_CEILING`].
+/// 4. Two algorithms are compared on the workloads that both were measured on: by the geometric
+///    mean of the ratios of their [times](Timer::time_ns). Those that share none are compared by
+///    what each took against the default. A workload that lacks an algorithm says nothing for or
+///    against it. Those of a workload on which the default raced that did not race beside it are
+///    compared among themselves.
+/// 5. Where an algorithm's time over the default's is outside the interval of their ratio by more
+///    than [`NOISE_CEILING`], the two are of different sessions, and the ratio times the default's
+///    time stands for the algorithm's.
+/// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in
+///    [`PROOF_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer rounds
+///    prove nothing in an algorithm's favour, and rounds that only one of them ran prove nothing at
+///    all. Where no workload has a default everyone may win that shared workloads lead to from the
+///    one that met the most rivals.
+/// 7. Of those the leader is whose worst defeat by another of them is the least: who lost to
+///    nobody, where there is one.
+/// 8. The winner is, among those within the noise of the leader, the default, else the one whose id
+///    is the least text: near-ties fall the same way on every run. Noise is the sum of both
+///    [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most
+///    [`NOISE_CEILING`].
 /// 9. The runner-up is the next by defeats, whoever may win or not, and safe is whoever is within
 ///    [`SAFE_MARGIN`] of the best. Who never met the default is neither.
 ///
-/// So nobody wins who lost to the default or, beyond noise, to somebody who may win and lost to nobody;
-/// whatever subset was measured, in which order and by whom. A key none of whose algorithms is left has no
-/// decision.
+/// So nobody wins who lost to the default or, beyond noise, to somebody who may win and lost to
+/// nobody; whatever subset was measured, in which order and by whom. A key none of whose algorithms
+/// is left has no decision.
 #[must_use]
 pub fn decide(evidence: &Evidence) -> Decisions {
     let mut workloads: BTreeMap<(&DeviceIdentity, &ShapeKey), Vec<(bool, &Records)>> =
@@ -84,8 +89,8 @@ pub fn decide_key(
 }
 
 /// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
-/// or lost to one that may win by more than noise and its [margin](Timer::incumbent_margin). Takes the records of
-/// workloads of one key and architecture whose times can be compared, such as
+/// or lost to one that may win by more than noise and its [margin](Timer::incumbent_margin). Takes
+/// the records of workloads of one key and architecture whose times can be compared, such as
 /// [`Evidence::decisive_workloads`] gives.
 #[must_use]
 pub fn significantly_beaten<'a>(
@@ -119,14 +124,15 @@ pub fn significantly_beaten<'a>(
 /// How far apart two algorithms are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Distance {
-    /// By how much the second was slower, as a fraction of the first one's time; negative if it was faster.
+    /// By how much the second was slower, as a fraction of the first one's time; negative if it was
+    /// faster.
     pub slower_by: f64,
     /// Whether noise explains it: it is within the band of ties, give or take two standard errors.
     pub is_noise: bool,
 }
 
-/// How far apart two algorithms are on the workloads that both were measured on; `None` if there are none or
-/// either may not win. Takes records as [`significantly_beaten`] does.
+/// How far apart two algorithms are on the workloads that both were measured on; `None` if there
+/// are none or either may not win. Takes records as [`significantly_beaten`] does.
 #[must_use]
 pub fn distance<'a>(
     [first, second]: [&AlgoId; 2],
@@ -178,8 +184,9 @@ impl<'a> Field<'a> {
         self.default.map(|number| &self.standings[number])
     }
 
-    /// Those about whom the evidence says something beside whoever may win: who met the default, or, where there
-    /// is none, whom shared workloads lead to from the one that met the most rivals.
+    /// Those about whom the evidence says something beside whoever may win: who met the default,
+    /// or, where there is none, whom shared workloads lead to from the one that met the most
+    /// rivals.
     fn comparable(&self) -> impl Iterator<Item = &Standing<'a>> {
         let known = match self.reference() {
             Some(_) => None,
@@ -211,7 +218,8 @@ impl<'a> Field<'a> {
         found
     }
 
-    /// Those who may win: the default and who beat it; where there is no default, everyone comparable.
+    /// Those who may win: the default and who beat it; where there is no default, everyone
+    /// comparable.
     fn members(&self) -> Vec<&Standing<'a>> {
         let may_win = |standing: &&Standing<'a>| {
             self.default.is_none()
@@ -257,7 +265,8 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The winner of a ranking: of those whom noise does not tell from the leader the default, else the least id.
+/// The winner of a ranking: of those whom noise does not tell from the leader the default, else the
+/// least id.
 fn choose<'s, 'a>(
     ranking: &[Ranked<'s, 'a>],
     reference: Option<&Standing<'a>>,

@@ -10,7 +10,8 @@ use super::timer::tie_band;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ranked<'s, 'a> {
     pub(super) standing: &'s Standing<'a>,
-    /// The natural logarithm of its time divided by that of whoever it lost to by most; 0 if to nobody.
+    /// The natural logarithm of its time divided by that of whoever it lost to by most; 0 if to
+    /// nobody.
     pub(super) defeat: f64,
     /// Up to which fraction it ties with whoever that is.
     band: f64,
@@ -80,8 +81,8 @@ impl Ground {
         }
     }
 
-    /// The mean logarithm of an algorithm's time on these workloads, over the reference's where two are compared
-    /// through it.
+    /// The mean logarithm of an algorithm's time on these workloads, over the reference's where two
+    /// are compared through it.
     fn log(
         &self,
         standing: &Standing<'_>,
@@ -134,8 +135,8 @@ impl Pair {
 /// Ranks algorithms by their worst defeats; those without a workload in common are compared by what
 /// each did against the reference.
 ///
-/// Whoever was measured on the same workloads is compared with the best of them alone, so this takes as long as
-/// there are algorithms, unless there are as many sets of workloads.
+/// Whoever was measured on the same workloads is compared with the best of them alone, so this
+/// takes as long as there are algorithms, unless there are as many sets of workloads.
 pub(super) fn rank<'s, 'a>(
     members: &[&'s Standing<'a>],
     reference: Option<&Standing<'a>>,

@@ -12,8 +12,8 @@ use crate::timing::{Interval, Timing};
 /// Samples below which nothing is proven: of one or two rounds any difference may be a late sample.
 pub const PROOF_ROUNDS: u32 = 3;
 
-/// What the rounds that an algorithm shared with the default say, the strongest last: it counts of several
-/// workloads.
+/// What the rounds that an algorithm shared with the default say, the strongest last: it counts of
+/// several workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum AgainstDefault {
     /// Nothing: there are none, or too few to prove what they hint at.
@@ -44,8 +44,8 @@ pub(super) struct Standing<'a> {
     pub(super) met_default: bool,
     pub(super) against_default: AgainstDefault,
     pub(super) requires: Option<Requirement>,
-    /// By number of the workload; those of a workload that raced beside the default stand apart from
-    /// those that did not, as if on two.
+    /// By number of the workload; those of a workload that raced beside the default stand apart
+    /// from those that did not, as if on two.
     pub(super) runs: BTreeMap<usize, Run>,
 }
 
@@ -67,8 +67,8 @@ impl Standing<'_> {
     }
 }
 
-/// The algorithms, in the order of their ids, that nothing rules out: verified on every decisive workload that
-/// they met, and in quarantine on no other.
+/// The algorithms, in the order of their ids, that nothing rules out: verified on every decisive
+/// workload that they met, and in quarantine on no other.
 pub(super) fn collect_standings<'a>(
     timer: Timer,
     decisive: impl IntoIterator<Item = &'a Records>,
@@ -125,8 +125,8 @@ fn run(timer: Timer, record: &Record, timing: &Timing, default: Option<&Timing>)
     }
 }
 
-/// Whether an algorithm's time and the default's cannot be of one session: their ratio is outside the interval of
-/// that in the rounds that both ran, by more than any noise.
+/// Whether an algorithm's time and the default's cannot be of one session: their ratio is outside
+/// the interval of that in the rounds that both ran, by more than any noise.
 fn is_of_another_session(timing: &Timing, ratio: Interval, default: &Timing) -> bool {
     // A default that was in no race itself has no session.
     if default.ratio_to_default.is_none() {
@@ -150,11 +150,11 @@ fn against_default(timing: &Timing, default: &Timing) -> AgainstDefault {
     if beat { AgainstDefault::Beat } else { AgainstDefault::Lost }
 }
 
-/// Whether an algorithm beat the default, by the interval of their ratio in the rounds in which both ran: it
-/// stays below 1; or its median does, and the algorithm's median is faster than the default ever was by more
-/// than [`NOISE_CEILING`], since of three rounds one late sample widens the interval to anything. The default's
-/// time may be of another day, when the machine was slower: by itself it says nothing. Of fewer than
-/// [`PROOF_ROUNDS`] rounds there is no such interval.
+/// Whether an algorithm beat the default, by the interval of their ratio in the rounds in which
+/// both ran: it stays below 1; or its median does, and the algorithm's median is faster than the
+/// default ever was by more than [`NOISE_CEILING`], since of three rounds one late sample widens
+/// the interval to anything. The default's time may be of another day, when the machine was slower:
+/// by itself it says nothing. Of fewer than [`PROOF_ROUNDS`] rounds there is no such interval.
 ///
 /// # Units
 /// Both times in one.

@@ -10,7 +10,8 @@ pub const NOISE_FLOOR: f64 = 0.01;
 /// Differences above this fraction are real, however large the spread of the samples.
 pub const NOISE_CEILING: f64 = 0.10;
 
-/// How far a time may be off by the step of the timer alone: half a microsecond for the events of a GPU.
+/// How far a time may be off by the step of the timer alone: half a microsecond for the events of a
+/// GPU.
 pub const TIMER_STEP_NS: f64 = 500.0;
 
 /// By whose clock a run is timed.
@@ -29,8 +30,8 @@ impl Timer {
         if arch.is_cuda() { Self::Gpu } else { Self::Host }
     }
 
-    /// By what algorithms are compared: the median on a host; on a GPU, whose least sample is no luck,
-    /// [`Timing::centre_ns`].
+    /// By what algorithms are compared: the median on a host; on a GPU, whose least sample is no
+    /// luck, [`Timing::centre_ns`].
     ///
     /// # Units
     /// Nanoseconds.
@@ -42,9 +43,10 @@ impl Timer {
         }
     }
 
-    /// How much slower than the leader a stored winner may be found, however small the spread of the samples,
-    /// and still stay, as a fraction: on a GPU the same kernels differ by a few percent from one process to the
-    /// next, by where their buffers lie; on a host, by what others do there.
+    /// How much slower than the leader a stored winner may be found, however small the spread of
+    /// the samples, and still stay, as a fraction: on a GPU the same kernels differ by a few
+    /// percent from one process to the next, by where their buffers lie; on a host, by what others
+    /// do there.
     #[must_use]
     pub const fn incumbent_margin(self) -> f64 {
         match self {
@@ -53,9 +55,9 @@ impl Timer {
         }
     }
 
-    /// How far a time may be off as a fraction of it: by a [`TIMER_STEP_NS`], and on a host by the spread
-    /// of its samples. On a GPU the spread of a few samples says less of the noise than of which samples they
-    /// happened to be, and two runs would draw the band of noise at two places.
+    /// How far a time may be off as a fraction of it: by a [`TIMER_STEP_NS`], and on a host by the
+    /// spread of its samples. On a GPU the spread of a few samples says less of the noise than of
+    /// which samples they happened to be, and two runs would draw the band of noise at two places.
     ///
     /// # Units
     /// Both times in one.

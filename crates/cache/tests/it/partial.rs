@@ -18,8 +18,8 @@ fn workload(number: usize) -> EntryKey {
     entry_on(&format!("cloud{number}"), &host(), operation(8, 8), 2_000, 9_000)
 }
 
-/// What a run left on one workload: who took how many microseconds in so many rounds, one a lane. The one
-/// called `d` is the default.
+/// What a run left on one workload: who took how many microseconds in so many rounds, one a lane.
+/// The one called `d` is the default.
 fn race(number: usize, samples: u32, times_us: &[(&str, f64)]) -> Evidence {
     let default = times_us.iter().find(|(name, _)| *name == "d").map(|(_, us)| *us);
     let mut evidence = Evidence::new();
@@ -165,7 +165,8 @@ fn f08_who_lost_in_both_sessions_does_not_win_their_merge() {
     }
 }
 
-/// A record without a ratio is of a run without the default: one that raced beside it is kept in its stead.
+/// A record without a ratio is of a run without the default: one that raced beside it is kept in
+/// its stead.
 #[test]
 fn f08_a_merge_keeps_the_record_that_met_the_default() {
     let ranked = race(0, 3, &[("d", 100_000.0), ("x", 53_000.0), ("e", 108_000.0)]);
@@ -192,8 +193,8 @@ fn f09_fewer_than_three_rounds_prove_nothing() {
     assert_eq!(winner(&apart), "d");
 }
 
-/// Files that the rule of 0.1 wrote: a full ranking of one cloud, then one mediocre candidate on another of the
-/// same key, which took everybody's place.
+/// Files that the rule of 0.1 wrote: a full ranking of one cloud, then one mediocre candidate on
+/// another of the same key, which took everybody's place.
 #[test]
 fn f01_what_the_old_rule_decided_is_found_and_mended() {
     const DECISIONS: &[u8] = include_bytes!("../fixtures/f01/cpu-x86_64-avx2.msgpack");
@@ -228,12 +229,14 @@ fn runs() -> impl Strategy<Value = Vec<PartialRun>> {
     prop::collection::vec((0_usize..4, pace, 1_u8..64, 1_u32..7), 1..8)
 }
 
-/// How many times the default's each takes, on every workload; steps of a tenth, beyond any noise of these.
+/// How many times the default's each takes, on every workload; steps of a tenth, beyond any noise
+/// of these.
 fn ranks() -> impl Strategy<Value = Vec<usize>> {
     Just((0..NAMES.len()).collect::<Vec<_>>()).prop_shuffle()
 }
 
-/// Runs without the default have no ratio by which sessions could be told apart: they have one pace.
+/// Runs without the default have no ratio by which sessions could be told apart: they have one
+/// pace.
 fn of_one_pace_without_default(runs: &[PartialRun]) -> Vec<PartialRun> {
     let pace = |bits: u8, pace| if bits >> 3 & 1 == 1 { pace } else { 100 };
     runs.iter()
@@ -250,7 +253,8 @@ fn evidence_of(run: &PartialRun, ranks: &[usize]) -> Evidence {
     race(number, samples, &times)
 }
 
-/// Whether a run says that the first took less time than the second, in enough rounds beside the default.
+/// Whether a run says that the first took less time than the second, in enough rounds beside the
+/// default.
 fn has_beaten_default(runs: &[PartialRun], ranks: &[usize], name: usize) -> bool {
     let default = 3;
     runs.iter().any(|(_, _, bits, samples)| {
@@ -261,7 +265,8 @@ fn has_beaten_default(runs: &[PartialRun], ranks: &[usize], name: usize) -> bool
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Each algorithm has one rank, so nobody can win by right who is behind another that met the default.
+    /// Each algorithm has one rank, so nobody can win by right who is behind another that met the
+    /// default.
     #[test]
     fn f01_nobody_wins_who_lost(runs in runs(), ranks in ranks()) {
         let parts: Vec<Evidence> = runs.iter().map(|run| evidence_of(run, &ranks)).collect();
@@ -313,7 +318,8 @@ proptest! {
         prop_assert_eq!(before.winner, decision(&parts).winner);
     }
 
-    /// A full ranking is decided as if it stood alone, whichever run comes on top, and however it is split.
+    /// A full ranking is decided as if it stood alone, whichever run comes on top, and however it
+    /// is split.
     #[test]
     fn f01_a_full_ranking_stands(runs in runs(), ranks in ranks(), split in 0_usize..8) {
         let whole = evidence_of(&(0, 100, 63, 9), &ranks);

@@ -1,7 +1,8 @@
 //! The proof: rounds of the leader and the default together.
 //!
-//! Only who beat the default in rounds that both ran takes its place, and of fewer than [`PROOF_ROUNDS`] rounds any
-//! difference may be one late sample. Where a budget ends before, the two run on alone.
+//! Only who beat the default in rounds that both ran takes its place, and of fewer than
+//! [`PROOF_ROUNDS`] rounds any difference may be one late sample. Where a budget ends before, the
+//! two run on alone.
 
 use voxtune_cache::decide::PROOF_ROUNDS;
 
@@ -10,8 +11,8 @@ use super::sampler::Track;
 use super::samples::{Lane, record};
 use super::statistics::median;
 
-/// Runs the leader and the default until they have shared enough rounds. A leader that falls behind meanwhile
-/// is followed by the next.
+/// Runs the leader and the default until they have shared enough rounds. A leader that falls behind
+/// meanwhile is followed by the next.
 pub(super) fn share_rounds<T: Track>(
     field: &mut [Lane<T::Failure>],
     default: Option<usize>,

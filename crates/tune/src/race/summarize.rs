@@ -5,8 +5,8 @@ use voxtune_cache::{Interval, Timing};
 
 use crate::race::statistics::{median, median_absolute_deviation, median_interval};
 
-/// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's time
-/// in the rounds in which both ran. `None` without a sample.
+/// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's
+/// time in the rounds in which both ran. `None` without a sample.
 ///
 /// # Units
 /// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].
@@ -32,16 +32,18 @@ pub fn summarize(
     })
 }
 
-/// Whether these ratios prove as much as the numbers of samples say, which is all that evidence keeps of them:
-/// where both have [`PROOF_ROUNDS`], so must what they share.
+/// Whether these ratios prove as much as the numbers of samples say, which is all that evidence
+/// keeps of them: where both have [`PROOF_ROUNDS`], so must what they share. Of fewer nobody
+/// expects a proof.
 fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>) -> bool {
     let samples = |rounds: &[Option<u64>]| rounds.iter().flatten().count();
     let fewer = samples(own).min(other.map_or(0, samples));
-    ratios.len() >= fewer.min(PROOF_ROUNDS as usize)
+    let enough = PROOF_ROUNDS as usize;
+    fewer < enough || ratios.len() >= enough
 }
 
-/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have none: it
-/// would be as narrow as they are few.
+/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have
+/// none: it would be as narrow as they are few.
 #[must_use]
 pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
     if ratios.len() < PROOF_ROUNDS as usize {
