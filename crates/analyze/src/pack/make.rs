@@ -36,24 +36,26 @@ pub enum MakeError {
         /// The first one's error.
         first: CudaError,
     },
-    /// Some kernels must not ship: the first one's error.
-    #[error("{refused} of {total} kernels are refused, the first because of: {first}")]
+    /// Some kernels must not ship.
+    #[error("{} of {total} kernels are refused:\n{}", refused.len(), lines(refused))]
     Refused {
-        /// How many are.
-        refused: usize,
+        /// The error of each.
+        refused: Vec<CudaError>,
         /// Of how many.
         total: usize,
-        /// The first one's error.
-        first: CudaError,
     },
     /// The kernels make no pack.
     #[error(transparent)]
     Pack(#[from] PackError),
 }
 
+fn lines(errors: &[CudaError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 /// Compiles the kernels of a pack, `jobs` at a time, those that `folder` lacks into it, inspects
-/// and encodes them. `decisions` is the hash of the decision file that named them, `pruned` how many of
-/// its winners are left out.
+/// and encodes them. `decisions` is the hash of the decision file that named them, `pruned` how
+/// many of its winners are left out.
 ///
 /// # Errors
 /// If a kernel does not compile, or its code is refused.
@@ -82,9 +84,9 @@ pub fn make(
         return Err(MakeError::Compile { failed, total, first });
     }
     let inspected = toolchain.inspect(&compiled.iter().collect::<Vec<_>>(), jobs);
-    let mut refused = inspected.into_iter().filter_map(Result::err);
-    if let Some(first) = refused.next() {
-        return Err(MakeError::Refused { refused: 1 + refused.count(), total, first });
+    let refused: Vec<_> = inspected.into_iter().filter_map(Result::err).collect();
+    if !refused.is_empty() {
+        return Err(MakeError::Refused { refused, total });
     }
     let cuda_version = compiled.first().map_or(0, |one| one.cuda_version);
     let header = Header {
