@@ -14,7 +14,7 @@
 // Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; ROWS, COLS, DEPTH, TM;
 // MASK_WORDS (forward, dgrad); VEC_A, VEC_B: elements of one load of the gathered rows (x in wgrad)
 // and of the weights (g in wgrad): 4, 2 or 1.
-// expected: spills on sm_80 sm_86 sm_89 where DIRECTION=0 ROWS=128 COLS=64 DEPTH=16 MASK_WORDS=1 VEC_A=4 VEC_B=4: nvcc's own choice of 128 registers
+// expected: spills on sm_80 sm_86 sm_89 where DIRECTION=1 ROWS=128 COLS=64 DEPTH=16 MASK_WORDS=1 VEC_A=4 VEC_B=4: nvcc's own choice of 128 registers
 // expected: spills on sm_80 where DIRECTION=2 ROWS=32 COLS=32 DEPTH=16 MASK_WORDS=1 VEC_A=4 VEC_B=4: nvcc's own choice of 64 registers; 32 bytes in all
 #include "pair_units.cuh"
 #include "tile_gemm.cuh"

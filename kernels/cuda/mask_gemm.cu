@@ -40,21 +40,20 @@
 // result: 8, 4, 2, or 1 for elementwise copies. MIN_BLOCKS: blocks per SM that the register budget
 // is cut for. SPLIT 1, or absent: whether blocks are cut into parts, see splits.cuh; the grid's y
 // is the part.
-// expected: spills on sm_80 sm_100 sm_120 where DGRAD=0 ROWS=128 COLS=48 DEPTH=48 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
-// expected: spills on sm_80 sm_120 where DGRAD=1 ROWS=128 COLS=48 DEPTH=48 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 where DGRAD=0 ROWS=128 COLS=48 DEPTH=48 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 where DGRAD=1 ROWS=128 COLS=48 DEPTH=48 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=0 ROWS=64 COLS=64 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=0 ROWS=64 COLS=128 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
-// expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=64 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=64 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
 // expected: spills on sm_90 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
-// expected: spills on sm_80 sm_90 where DGRAD=1 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 where DGRAD=1 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=1 ROWS=128 COLS=64 DEPTH=16 MASK_WORDS=1 VEC_A=4 VEC_B=4 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=128 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
-// expected: spills on sm_90 where DGRAD=0 ROWS=128 COLS=128 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=1: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 sm_90 where DGRAD=0 ROWS=128 COLS=128 DEPTH=64 WARP_ROWS=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
-// expected: spills on sm_80 sm_90 where DGRAD=1 ROWS=128 COLS=128 DEPTH=64 WARP_ROWS=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 where DGRAD=1 ROWS=128 COLS=128 DEPTH=64 WARP_ROWS=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=1 ROWS=128 COLS=128 DEPTH=16 MASK_WORDS=1 VEC_A=4 VEC_B=4 SPLIT=0: 128 registers by MIN_BLOCKS
-// expected: spills on sm_80 sm_90 where DGRAD=0 ROWS=256 COLS=64 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
-// expected: spills on sm_90 where DGRAD=1 ROWS=256 COLS=64 DEPTH=32 MASK_WORDS=1 VEC_A=4 VEC_B=4 SPLIT=0: 128 registers by MIN_BLOCKS
+// expected: spills on sm_80 where DGRAD=0 ROWS=256 COLS=64 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
 #include "tile_gemm.cuh"
 
 #ifdef SPLIT

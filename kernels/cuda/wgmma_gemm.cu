@@ -41,7 +41,6 @@
 // absent for 1; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
 // expected: serialised on sm_90 where ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=2: 80 registers by MIN_BLOCKS; forms with more were slower
 // expected: spills on sm_90 where DGRAD=0 ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0: 80 registers by MIN_BLOCKS; one block was slower
-// expected: spills on sm_90 where DGRAD=1 ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=0: 80 registers by MIN_BLOCKS; one block was slower
 // expected: spills on sm_90 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=0: 80 registers by MIN_BLOCKS; a few bytes
 #include "tile_gemm.cuh"
 #include "wgmma.cuh"
