@@ -47,7 +47,6 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "voxtune",
             "voxtune-cache",
-            "voxtune-cpu",
             "voxtune-cuda",
             "voxtune-files",
             "voxtune-nvcc",

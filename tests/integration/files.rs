@@ -229,7 +229,7 @@ fn beside_a_held_lock() {
     let PopulateError::Unsaved { unsaved: 1, beside: Some((beside, out)), .. } = error else {
         panic!("{text}");
     };
-    assert!(text.contains("unsaved-1") && text.contains("cargo xtask merge"), "{text}");
+    assert!(text.contains("unsaved-1") && text.contains("voxtune merge"), "{text}");
     assert_eq!(evidence(&beside).len(), 1);
     drop(held);
     run(&["merge", beside.to_str().unwrap(), "--out", out.to_str().unwrap()]).success();

@@ -72,6 +72,11 @@ impl fmt::Display for FileName {
     }
 }
 
+/// The name of the file that is locked while an architecture's files are written.
+pub(crate) fn lock_name(arch: Arch) -> String {
+    format!("{arch}.lock")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,9 +12,8 @@ use voxtune_files::{FileLock, LockError};
 use voxtune_types::Arch;
 
 use crate::error::CacheError;
-use crate::file_name::{FileKind, FileName};
+use crate::file_name::{FileKind, FileName, lock_name};
 use crate::link;
-use crate::store::CacheDir;
 
 /// Held by whoever writes an architecture's files of a folder.
 #[derive(Debug)]
@@ -24,11 +23,7 @@ pub(crate) struct Locks {
 
 impl Locks {
     /// Waits for the right to write, at most this long.
-    pub(crate) fn acquire(
-        folder: &CacheDir,
-        arch: Arch,
-        wait: Duration,
-    ) -> Result<Self, CacheError> {
+    pub(crate) fn acquire(folder: &Path, arch: Arch, wait: Duration) -> Result<Self, CacheError> {
         let start = Instant::now();
         let take = |path: &PathBuf| {
             let left = wait.saturating_sub(start.elapsed());
@@ -40,7 +35,7 @@ impl Locks {
 
     /// Waits until nobody writes, and keeps writers out. Nothing where that cannot be had: a reader may lack
     /// the permission, and one that waits for ever is of no use.
-    pub(crate) fn share(folder: &CacheDir, arch: Arch, wait: Duration) -> Self {
+    pub(crate) fn share(folder: &Path, arch: Arch, wait: Duration) -> Self {
         let start = Instant::now();
         let take =
             |path: &PathBuf| FileLock::share(path, wait.saturating_sub(start.elapsed())).ok();
@@ -50,14 +45,14 @@ impl Locks {
 
 /// The folder's own lock, and those of the folders that its files are links into, whose writers take theirs:
 /// in an order of all processes, so that no two wait for each other.
-fn lock_files(folder: &CacheDir, arch: Arch) -> Vec<PathBuf> {
-    let own = folder.lock_path(arch);
+fn lock_files(folder: &Path, arch: Arch) -> Vec<PathBuf> {
+    let own = folder.join(lock_name(arch));
     let mut files = BTreeMap::from([(canonical_folder(&own), own)]);
     for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
-        let path = folder.path().join(FileName { arch, kind }.to_string());
+        let path = folder.join(FileName { arch, kind }.to_string());
         // A link that leads nowhere is an error of whoever reads or writes the file.
         if let Ok(target) = link::target(&path) {
-            let lock = target.with_file_name(format!("{arch}.lock"));
+            let lock = target.with_file_name(lock_name(arch));
             files.entry(canonical_folder(&lock)).or_insert(lock);
         }
     }

@@ -128,7 +128,7 @@ impl CacheDir {
         wait: Duration,
         added: Provenance,
     ) -> Result<Option<SetAside>, CacheError> {
-        let _locks = Locks::acquire(self, arch, wait)?;
+        let _locks = Locks::acquire(self.path(), arch, wait)?;
         let evidence = self.read_evidence(arch)?.unwrap_or_default();
         let mut slot = Slot::load(self.provenance_path(arch), provenance_file::decode)?;
         let mut provenance = slot.value.take().unwrap_or_default();

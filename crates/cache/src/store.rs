@@ -17,7 +17,7 @@ use crate::decide::decide;
 use crate::decision::Decisions;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
-use crate::file_name::{FileKind, FileName};
+use crate::file_name::{FileKind, FileName, lock_name};
 #[cfg(feature = "write")]
 use crate::link;
 #[cfg(feature = "write")]
@@ -95,7 +95,7 @@ impl CacheDir {
     /// Where an architecture's lock is.
     #[must_use]
     pub fn lock_path(&self, arch: Arch) -> PathBuf {
-        self.path.join(format!("{arch}.lock"))
+        self.path.join(lock_name(arch))
     }
 
     /// The architectures of which there is any cache file, sorted. A folder that does not exist has
@@ -159,7 +159,7 @@ impl CacheDir {
         change: impl FnOnce(&mut Evidence) -> R,
     ) -> Result<Update<R>, CacheError> {
         create_folder(&self.path).map_err(CacheError::io("create the folder", &self.path))?;
-        let _locks = Locks::acquire(self, arch, wait)?;
+        let _locks = Locks::acquire(self.path(), arch, wait)?;
         sweep_temporaries(&self.path, &arch.to_string());
 
         let mut evidence_file =

@@ -25,7 +25,7 @@ impl CacheDir {
     /// Takes a share of the lock if it can be had. Where it cannot, and a file has changed meanwhile, `read` is called
     /// again.
     pub fn read_together<R>(&self, arch: Arch, read: impl FnMut(&Self) -> R) -> R {
-        let _share = Locks::share(self, arch, WAIT);
+        let _share = Locks::share(self.path(), arch, WAIT);
         self.read_unchanged(arch, read)
     }
 

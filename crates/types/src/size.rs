@@ -54,7 +54,8 @@ mod tests {
         fn n07_no_length_wraps(rows: usize, channels: usize, small in 0_usize..1 << 20) {
             for dtype in DType::ALL {
                 for (rows, channels) in [(rows, channels), (small, channels), (rows, small)] {
-                    let bytes = rows as u128 * channels as u128 * dtype.bytes() as u128;
+                    let len = rows as u128 * channels as u128;
+                    let bytes = len.saturating_mul(dtype.bytes() as u128);
                     let expected = (bytes <= isize::MAX as u128).then_some(rows.wrapping_mul(channels));
                     prop_assert_eq!(matrix_len(dtype, rows, channels).ok(), expected);
                 }

@@ -123,7 +123,7 @@ mod tests {
                 r#"{{"peer":"p","cloud":"street","cin":32,"cout":{c_out},"dtype":"float16","fwd_kernel_ms":{forward},"train_kernel_ms":{train}}}"#
             )
         };
-        Peers::parse(&[line(32, 0.5, 1.5), line(64, 1.0, 5.0), line(128, 1.0, 2.0)].join("\n"))
+        Peers::parse([line(32, 0.5, 1.5), line(64, 1.0, 5.0), line(128, 1.0, 2.0)].join("\n"))
             .unwrap()
     }
 

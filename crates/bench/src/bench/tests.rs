@@ -36,7 +36,7 @@ fn peers() -> Peers {
             r#"{{"peer":"p","cloud":"{cloud}","cin":4,"cout":{c_out},"dtype":"float32","fwd_kernel_ms":1.0,"train_kernel_ms":3.0}}"#
         )
     };
-    Peers::parse(&[line("street", 8), line("street", 16), line("lake", 8)].join("\n")).unwrap()
+    Peers::parse([line("street", 8), line("street", 16), line("lake", 8)].join("\n")).unwrap()
 }
 
 #[test]

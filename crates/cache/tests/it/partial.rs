@@ -1,5 +1,7 @@
 //! What partial runs, merges and few rounds must not do to a decision.
 
+use std::slice;
+
 use proptest::prelude::*;
 use voxtune_cache::{
     CacheDir, Decision, EntryKey, Evidence, Inconsistency, Interval, Outcome, Record, Timing,
@@ -146,7 +148,7 @@ fn f08_who_lost_in_both_sessions_does_not_win_their_merge() {
         };
         let (fast, slow) = (race(0, 9, &times(1.0)), race(0, 9, &times(slower)));
         assert_eq!(
-            (winner(&[fast.clone()]).as_str(), winner(&[slow.clone()]).as_str()),
+            (winner(slice::from_ref(&fast)).as_str(), winner(slice::from_ref(&slow)).as_str()),
             ("x", "x")
         );
         // Whichever record of each a merge keeps.

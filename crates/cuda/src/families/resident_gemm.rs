@@ -94,7 +94,7 @@ impl ResidentGemm {
     fn weight_bytes(op: &Operation) -> u32 {
         let (gathered, result) = channels(op);
         let weights = gathered.next_multiple_of(SLICE) * result.next_multiple_of(8);
-        op.kernel.volume() as u32 * weights * 2
+        (op.kernel.volume() as u32 * 2).saturating_mul(weights)
     }
 
     /// Mirrors a step of `RING_BYTES`: one or two offsets of rows and four words.
