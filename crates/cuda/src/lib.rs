@@ -1,12 +1,9 @@
-//! voxtune on NVIDIA GPUs: compiling kernels, opening devices, building kernel maps, launching
-//! convolutions.
+//! voxtune on NVIDIA GPUs: opening devices, building kernel maps, loading compiled kernels and
+//! launching convolutions.
 //!
 //! | idea | type |
 //! |---|---|
 //! | a kernel family with its parameters | [`Instance`] |
-//! | nvcc, found and probed; instances become cubins | [`Toolchain`], [`Compiled`] |
-//! | nvcc where there is none | [`cuda_toolkit`] |
-//! | whether its code is what it should be | [`Toolchain::inspect`] |
 //! | instances as cubins, and who compiles those that are lacking | [`Compiled`], [`KernelCompiler`] |
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
