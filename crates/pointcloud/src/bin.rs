@@ -1,18 +1,9 @@
 //! Scans without a header: rows of little-endian float32, of which the first three are x, y, z.
 
-use crate::bin_doubt::{doubt, other_columns};
+use crate::bin_doubt::{Rows, doubt, other_columns};
 use crate::error::InFile;
 use crate::scalar::{Endian, Scalar};
 use crate::{CloudError, Columns, Points};
-
-/// How many columns a scan has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Rows {
-    /// Somebody said so.
-    Told(Columns),
-    /// The name of the file makes it likely, and the numbers may contradict it.
-    Usual(Columns),
-}
 
 pub(crate) fn read(file: InFile<'_>, bytes: &[u8], rows: Rows) -> Result<Points, CloudError> {
     let (Rows::Told(columns) | Rows::Usual(columns)) = rows;

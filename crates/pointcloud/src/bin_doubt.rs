@@ -3,7 +3,6 @@
 //! Columns of a scan differ in size: x and y reach far, z does not, an intensity is a fraction or a
 //! byte, a ring a small number. In rows of a wrong length every column is a mixture of all of them.
 
-use crate::bin::Rows;
 use crate::columns::Columns;
 use crate::error::excerpt;
 
@@ -21,6 +20,15 @@ const CLEAR: f64 = 0.2;
 
 /// How much better than the expected length another one must explain it.
 const CLEARLY_BETTER: f64 = 3.0;
+
+/// How many columns a scan has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rows {
+    /// Somebody said so.
+    Told(Columns),
+    /// The name of the file makes it likely, and the numbers may contradict it.
+    Usual(Columns),
+}
 
 /// What contradicts the row length, in words, with the remedy. The bytes are whole rows.
 pub(crate) fn doubt(bytes: &[u8], rows: Rows) -> Option<String> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use voxtune_types::Voxel;
 use voxtune_types::text::without_mark;
 
+use crate::bin_doubt::Rows;
 use crate::error::{InFile, excerpt};
 use crate::{CloudError, Columns, Points, bin, npy, npz, pcd, ply};
 
@@ -77,7 +78,7 @@ pub(crate) fn parse(
         Format::Npy => npy::read(file, bytes),
         Format::Npz => npz::read(file, bytes),
         Format::Bin { usual } => {
-            let rows = columns.map_or(bin::Rows::Usual(usual), bin::Rows::Told);
+            let rows = columns.map_or(Rows::Usual(usual), Rows::Told);
             bin::read(file, bytes, rows).map(Contents::Points)
         }
         Format::Ply => ply::read(file, bytes).map(Contents::Points),
