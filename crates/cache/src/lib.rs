@@ -36,9 +36,7 @@ mod evidence_file;
 pub mod file_name;
 mod intern;
 pub mod invalid;
-#[cfg(feature = "write")]
 mod link;
-#[cfg(feature = "write")]
 mod lock;
 mod packed_key;
 pub mod provenance;

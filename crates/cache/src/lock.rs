@@ -8,9 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use voxtune_files::{FileLock, LockError};
+use voxtune_files::FileLock;
+#[cfg(feature = "write")]
+use voxtune_files::LockError;
 use voxtune_types::Arch;
 
+#[cfg(feature = "write")]
 use crate::error::CacheError;
 use crate::file_name::{FileKind, FileName, lock_name};
 use crate::link;
@@ -23,6 +26,7 @@ pub(crate) struct Locks {
 
 impl Locks {
     /// Waits for the right to write, at most this long.
+    #[cfg(feature = "write")]
     pub(crate) fn acquire(folder: &Path, arch: Arch, wait: Duration) -> Result<Self, CacheError> {
         let start = Instant::now();
         let take = |path: &PathBuf| {
@@ -65,6 +69,7 @@ fn canonical_folder(file: &Path) -> PathBuf {
     fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
+#[cfg(feature = "write")]
 fn in_words(error: LockError, path: &Path) -> CacheError {
     let path = path.to_owned();
     match error {

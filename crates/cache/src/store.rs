@@ -18,7 +18,6 @@ use crate::decision::Decisions;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
 use crate::file_name::{FileKind, FileName, lock_name};
-#[cfg(feature = "write")]
 use crate::link;
 #[cfg(feature = "write")]
 use crate::lock::Locks;
