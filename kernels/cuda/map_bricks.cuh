@@ -107,6 +107,38 @@ __device__ __forceinline__ Cells find(const Slot* slots, uint32_t capacity, Bric
     }
 }
 
+constexpr unsigned CLAIMED = 64;  // bit of a place: this row made the slot
+
+// The slot of a brick, made if there is none.
+__device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick brick, bool& made) {
+    const Key key(brick, capacity);
+    const unsigned long long mine = key.low | static_cast<unsigned long long>(key.high) << 32;
+    for (uint32_t at = key.home;; at = next(at, capacity)) {
+        Slot* slot = slots + at;
+        auto* tag = reinterpret_cast<unsigned long long*>(slot);
+        unsigned long long found = *const_cast<volatile unsigned long long*>(tag);
+        if (found == 0) {
+            found = atomicCAS(tag, 0, mine);
+            made = found == 0;
+            if (made) {
+                slot->x = brick.x, slot->y = brick.y, slot->z = brick.z;
+                if (key.high & WIDE) {
+                    __threadfence();
+                    *const_cast<volatile int*>(&slot->first) = 1;
+                }
+                return at;
+            }
+        }
+        if (found != mine) continue;
+        if (!(key.high & WIDE)) return at;
+        while (*const_cast<volatile int*>(&slot->first) == 0) {
+        }
+        __threadfence();
+        const volatile Slot* written = slot;
+        if (same({brick.batch, written->x, written->y, written->z}, brick)) return at;
+    }
+}
+
 // Cells along z of the bricks that a window touches, with the place in `ranks` of each brick's
 // first cell among them.
 template <int BRICKS>

@@ -1,7 +1,9 @@
 // Kernel map between two clouds: which row of one cloud a row of the other gathers at each offset.
 //
-//   multiplied  the gathered row lies at  own * stride + offset         outputs of a strided layer, inputs of a transposed one
-//   divided     the gathered row lies at (own - offset) / stride,       the other side: where the division leaves nothing
+//   multiplied  the gathered row lies at  own * stride + offset         coarse rows, such as a strided layer's outputs
+//   divided     the gathered row lies at (own - offset) / stride,       fine rows: where the division leaves nothing
+//
+// Offset r of an axis is low + r * dilation.
 //
 // Layouts: as in kernel_map.cu. Both clouds are in brick tables (map_bricks.cuh) that map_insert
 // made and map_ranks completes; between the two, map_bases gives every brick its place in `ranks`.
@@ -24,13 +26,13 @@ constexpr int ROW_THREADS = 256;    // threads of kernels that take a row each
 constexpr int TABLE_THREADS = 128;  // threads of across_table
 constexpr int PAIR_ROWS = 256;      // rows and threads of a block that writes pairs
 constexpr int RESIDENT = 1024;      // threads per SM: registers enough that nothing is spilled
-constexpr unsigned CLAIMED = 64;    // bit of a place: this row made the slot
 
 // The cells that a row gathers from.
 struct Steps {
-    signed char low[3];  // the first offset along each axis
+    int low[3];  // the first offset along each axis
     unsigned char extent[3];
     unsigned char stride[3];
+    unsigned char dilation[3];
     unsigned char volume;
     unsigned char divided;
 };
@@ -38,23 +40,24 @@ struct Steps {
 // A walk along an axis: the cell of each offset in turn, where there is one.
 struct Axis {
     int64_t at;
-    int wait, period, step;  // offsets until the next cell; from one cell to the next; in which direction
+    int rest;  // what the division leaves
+    int step, step_rest, stride;
 
-    __device__ __forceinline__ Axis(int own, int low, int stride, bool divided) {
+    __device__ __forceinline__ Axis(int own, int low, int stride, int dilation, bool divided) : rest(0), step_rest(0), stride(stride) {
         if (divided) {
-            // The last cell whose window begins at or before the first offset's.
             const int64_t from = int64_t(own) - low;
-            const int64_t cell = from >= 0 ? from / stride : -((stride - 1 - from) / stride);
-            at = cell, wait = static_cast<int>(from - cell * stride), period = stride, step = -1;
+            at = from >= 0 ? from / stride : -((stride - 1 - from) / stride);
+            rest = static_cast<int>(from - at * stride);
+            step = -(dilation / stride), step_rest = dilation % stride;
         } else {
-            at = int64_t(own) * stride + low, wait = 0, period = 1, step = 1;
+            at = int64_t(own) * stride + low, step = dilation;
         }
     }
-    __device__ __forceinline__ bool present() const { return wait == 0 && at == static_cast<int>(at); }
+    __device__ __forceinline__ bool present() const { return rest == 0 && at == static_cast<int>(at); }
     __device__ __forceinline__ int cell() const { return static_cast<int>(at); }
     __device__ __forceinline__ void next() {
-        if (wait == 0) at += step, wait = period;
-        --wait;
+        at += step, rest -= step_rest;
+        if (rest < 0) rest += stride, --at;
     }
 };
 
@@ -66,9 +69,9 @@ __device__ __forceinline__ void across(const Slot* slots, uint32_t capacity, con
     const Brick own = active ? brick_in(own_slots + place.x) : Brick{0, 0, 0, 0};
     const int cell = place.y % 64;
     const bool divided = steps.divided != 0;
-    Axis x(own.x * 4 + (cell >> 4), steps.low[0], steps.stride[0], divided);
-    const Axis first_y(own.y * 4 + (cell >> 2 & 3), steps.low[1], steps.stride[1], divided);
-    const Axis first_z(own.z * 4 + (cell & 3), steps.low[2], steps.stride[2], divided);
+    Axis x(own.x * 4 + (cell >> 4), steps.low[0], steps.stride[0], steps.dilation[0], divided);
+    const Axis first_y(own.y * 4 + (cell >> 2 & 3), steps.low[1], steps.stride[1], steps.dilation[1], divided);
+    const Axis first_z(own.z * 4 + (cell & 3), steps.low[2], steps.stride[2], steps.dilation[2], divided);
     Brick held = {own.batch, INT_MIN, 0, 0};  // no brick: coordinates of bricks have 30 bits
     Cells cells = {0, 0, 0};
     int k = 0;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use voxtune::{
     AlgoId, ConvError, DType, Device, DeviceIdentity, Direction, KernelSize, MissPolicy, Operation,
-    ShapeKey, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
+    ShapeKey, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
 };
 use voxtune_cache::{Decision, Decisions};
 use voxtune_types::mode::AlgoModes;
@@ -214,9 +214,12 @@ fn no_cache_changes_results() {
     let input = SparseTensor::new(voxels, features).unwrap();
     let kernel = KernelSize::submanifold(3).unwrap();
     let output = |tuner: Tuner| {
-        let layer =
-            SubmConv3d::with_tuner(&device, tuner, 32, 32, kernel, DType::Float32, &weights)
-                .unwrap();
+        let layer = SubmConv3d::builder(32, 32)
+            .kernel(kernel)
+            .weights(WeightLayout::Rsck, &weights)
+            .tuner(tuner)
+            .build(&device)
+            .unwrap();
         let forward = layer.forward(&input).unwrap();
         let dgrad = layer.dgrad(input.voxels(), forward.features()).unwrap();
         let wgrad = layer.wgrad(&input, forward.features()).unwrap();
@@ -236,15 +239,11 @@ fn bad_calls_are_errors() {
     let device = device();
     let kernel = KernelSize::submanifold(3).unwrap();
     let layer = |c_in, c_out, weights: &[f32]| {
-        SubmConv3d::with_tuner(
-            &device,
-            Tuner::empty(),
-            c_in,
-            c_out,
-            kernel,
-            DType::Float32,
-            weights,
-        )
+        SubmConv3d::builder(c_in, c_out)
+            .kernel(kernel)
+            .weights(WeightLayout::Rsck, weights)
+            .tuner(Tuner::empty())
+            .build(&device)
     };
     assert!(matches!(layer(0, 4, &[]), Err(ConvError::NoChannels { .. })));
     assert!(matches!(device.capture(|| Ok(())), Err(ConvError::NoGraphs { .. })));

@@ -4,6 +4,7 @@
 use voxtune::{
     DType, Device, DeviceChoice, Direction, EmbeddedFile, Grade, KernelSize, KernelSource,
     Operation, ShapeKey, Source, SparseTensor, SubmConv3d, Tensor, Tuner, TunerError, Voxels,
+    WeightLayout,
 };
 use voxtune_embed::{Kind, Listing};
 use voxtune_pointcloud::{Generator, generate};
@@ -84,9 +85,13 @@ fn own_pack() {
     let tuner = builder.kernels(KernelSource::embedded()).packs(&packs).build_strict().unwrap();
     let (device, _) = tuner.open_device(DeviceChoice::Cuda(0)).unwrap();
     let weights = vec![0.5; kernel.volume() * (c_in * c_out) as usize];
-    let layer =
-        SubmConv3d::with_tuner(&device, tuner, c_in, c_out, kernel, DType::Float16, &weights)
-            .unwrap();
+    let layer = SubmConv3d::builder(c_in, c_out)
+        .kernel(kernel)
+        .dtype(DType::Float16)
+        .weights(WeightLayout::Rsck, &weights)
+        .tuner(tuner)
+        .build(&device)
+        .unwrap();
     let cells = generate(Generator::Uniform, rows, 1, 0).unwrap();
     let voxels = Voxels::new(&device, cells).unwrap();
     let ones = Tensor::from_fn(&device, DType::Float16, rows, c_in as usize, |_| 1.0).unwrap();

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use voxtune::{DType, Device, Direction, GradeKind, KernelSize, MissPolicy, SparseTensor};
+use voxtune::{
+    DType, Device, Direction, GradeKind, KernelSize, MissPolicy, SparseTensor, WeightLayout,
+};
 use voxtune::{SubmConv3d, Tensor, Tuner, Voxel, Voxels};
 use voxtune_cache::CacheDir;
 use voxtune_tune::run::populate::PopulateError;
@@ -56,7 +58,11 @@ fn grade(device: &Device, tuner: &Tuner, side: i32) -> GradeKind {
     let kernel = KernelSize::submanifold(3).unwrap();
     let weights = vec![0.5; kernel.volume() * 4 * 6];
     let tuner = tuner.clone();
-    let layer = SubmConv3d::with_tuner(device, tuner, 4, 6, kernel, DType::Float32, &weights);
+    let layer = SubmConv3d::builder(4, 6)
+        .kernel(kernel)
+        .weights(WeightLayout::Rsck, &weights)
+        .tuner(tuner)
+        .build(device);
     let layer = layer.unwrap();
     let cell = |i: i32| Voxel::new(0, i % side, i / side % side, i / side / side);
     let voxels = Voxels::new(device, (0..side.pow(3)).map(cell).collect()).unwrap();

@@ -2,7 +2,7 @@
 
 use voxtune::{
     DType, Device, DeviceChoice, DeviceError, Direction, Epilogue, KernelSize, KernelSource,
-    Launch, Noise, Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels,
+    Launch, Noise, Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels, WeightLayout,
 };
 use voxtune_pointcloud::{Generator, generate};
 
@@ -80,16 +80,13 @@ fn layers_agree_with_the_host(gpu: &Device) {
                     let value = move |index| small(index + salt);
                     Tensor::from_fn(device, dtype, rows, channels as usize, value).unwrap()
                 };
-                let layer = SubmConv3d::with_tuner(
-                    device,
-                    Tuner::empty(),
-                    c_in,
-                    c_out,
-                    kernel,
-                    dtype,
-                    &weights,
-                )
-                .unwrap();
+                let layer = SubmConv3d::builder(c_in, c_out)
+                    .kernel(kernel)
+                    .dtype(dtype)
+                    .weights(WeightLayout::Rsck, &weights)
+                    .tuner(Tuner::empty())
+                    .build(device)
+                    .unwrap();
                 let input = SparseTensor::new(voxels.clone(), tensor(c_in, 11)).unwrap();
                 let gradient = tensor(c_out, 23);
                 let forward = layer.forward(&input).unwrap().into_features();
@@ -213,7 +210,13 @@ fn a_captured_layer_is_the_eager_one() {
             let weights: Vec<f32> =
                 (0..27 * channels * channels).map(|index| small(index + salt)).collect();
             let c = channels as u32;
-            SubmConv3d::with_tuner(&gpu, Tuner::empty(), c, c, kernel, dtype, &weights).unwrap()
+            SubmConv3d::builder(c, c)
+                .kernel(kernel)
+                .dtype(dtype)
+                .weights(WeightLayout::Rsck, &weights)
+                .tuner(Tuner::empty())
+                .build(&gpu)
+                .unwrap()
         };
         let (first, second) = (layer(1), layer(2));
         let bias: Vec<f32> = (0..channels).map(|index| index as f32 / 8.0).collect();
@@ -265,9 +268,13 @@ fn captures_allocate_nothing() {
     let features = Tensor::noise(&gpu, DType::Float16, 500, 8, Noise::Uniform, 1).unwrap();
     let input = SparseTensor::new(voxels, features).unwrap();
     let weights = vec![1.0; 27 * 64];
-    let layer =
-        SubmConv3d::with_tuner(&gpu, Tuner::empty(), 8, 8, kernel, DType::Float16, &weights)
-            .unwrap();
+    let layer = SubmConv3d::builder(8, 8)
+        .kernel(kernel)
+        .dtype(DType::Float16)
+        .weights(WeightLayout::Rsck, &weights)
+        .tuner(Tuner::empty())
+        .build(&gpu)
+        .unwrap();
     let expected = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
     let refused = gpu.capture(|| layer.forward(&input).map(drop)).unwrap_err();
     assert!(refused.to_string().contains("inside a graph capture"), "{refused}");

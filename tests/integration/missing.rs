@@ -9,6 +9,7 @@ use voxtune::{
     AlgoId, Algorithm, ConvError, DType, Device, Direction, Grade, GradeKind, KernelHash,
     KernelMap, KernelSize, Launch, MapCounts, Miss, MissJournal, MissPolicy, Operation, Registry,
     Source, SparseTensor, SubmConv3d, Tensor, TuneError, TuneOnMiss, Tuner, Voxel, Voxels,
+    WeightLayout,
 };
 use voxtune_cache::{CacheDir, Decisions};
 use voxtune_tune::TuneNow;
@@ -37,7 +38,12 @@ fn device() -> Device {
 fn layer(device: &Device, tuner: &Tuner) -> SubmConv3d {
     let kernel = KernelSize::submanifold(3).unwrap();
     let weights = vec![0.5; kernel.volume() * 4 * 6];
-    SubmConv3d::with_tuner(device, tuner.clone(), 4, 6, kernel, DType::Float32, &weights).unwrap()
+    SubmConv3d::builder(4, 6)
+        .kernel(kernel)
+        .weights(WeightLayout::Rsck, &weights)
+        .tuner(tuner.clone())
+        .build(device)
+        .unwrap()
 }
 
 fn input(device: &Device) -> SparseTensor {

@@ -10,6 +10,7 @@ use crate::decision::Decisions;
 use crate::envelope::{Defect, Opened, seal};
 use crate::file_name::FileKind;
 use crate::invalid::{check_classes, check_operation};
+use crate::operation_file::EarlierOperation;
 
 /// A device of the file's architecture.
 #[derive(Clone, Serialize, Deserialize)]
@@ -30,24 +31,48 @@ impl<'a> Device<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body<'a> {
+#[serde(deny_unknown_fields, bound(deserialize = "O: Deserialize<'de>"))]
+struct Body<'a, O: Clone = Operation> {
     arch: Arch,
     devices: Vec<Device<'a>>,
-    operations: Cow<'a, [Operation]>,
+    operations: Cow<'a, [O]>,
     algorithms: Cow<'a, [AlgoId]>,
     decisions: Cow<'a, Columns>,
 }
 
 impl<'a> Body<'a> {
     fn new(arch: Arch, decisions: &'a Decisions) -> Self {
+        Self::with_operations(arch, decisions, Cow::Borrowed(&decisions.operations))
+    }
+}
+
+impl<'a> Body<'a, EarlierOperation> {
+    fn earlier(arch: Arch, decisions: &'a Decisions) -> Self {
+        let operations = decisions.operations.iter().map(EarlierOperation::of);
+        Self::with_operations(arch, decisions, operations.collect())
+    }
+}
+
+impl<'a, O: Clone + Into<Operation>> Body<'a, O> {
+    fn with_operations(arch: Arch, decisions: &'a Decisions, operations: Cow<'a, [O]>) -> Self {
         Self {
             arch,
             devices: decisions.devices.iter().map(Device::new).collect(),
-            operations: Cow::Borrowed(&decisions.operations),
+            operations,
             algorithms: Cow::Borrowed(&decisions.algorithms),
             decisions: Cow::Borrowed(&decisions.columns),
         }
+    }
+
+    fn into_decisions(self) -> (Arch, Decisions) {
+        let Self { arch, devices, operations, algorithms, decisions: columns } = self;
+        let decisions = Decisions {
+            devices: devices.into_iter().map(|device| device.identity(arch)).collect(),
+            operations: operations.iter().cloned().map(Into::into).collect(),
+            algorithms: algorithms.into_owned(),
+            columns: columns.into_owned(),
+        };
+        (arch, decisions)
     }
 }
 
@@ -58,15 +83,15 @@ pub(crate) fn encode(arch: Arch, decisions: &Decisions) -> Vec<u8> {
 
 /// The decisions of an opened file.
 pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Decisions), Defect> {
-    let Body { arch, devices, operations, algorithms, decisions: columns } = file.decode()?;
-    let decisions = Decisions {
-        devices: devices.into_iter().map(|device| device.identity(arch)).collect(),
-        operations: operations.into_owned(),
-        algorithms: algorithms.into_owned(),
-        columns: columns.into_owned(),
-    };
+    if file.names_kinds() {
+        let (arch, decisions) = file.decode::<Body<'_>>()?.into_decisions();
+        check(&decisions)?;
+        file.check_canonical(&Body::new(arch, &decisions))?;
+        return Ok((arch, decisions));
+    }
+    let (arch, decisions) = file.decode::<Body<'_, EarlierOperation>>()?.into_decisions();
     check(&decisions)?;
-    file.check_canonical(&Body::new(arch, &decisions))?;
+    file.check_canonical(&Body::earlier(arch, &decisions))?;
     Ok((arch, decisions))
 }
 

@@ -77,6 +77,11 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Opened<'_>, Defect> {
 }
 
 impl<'a> Opened<'a> {
+    /// Whether its operations name their kind of layer.
+    pub(crate) const fn names_kinds(&self) -> bool {
+        self.version >= self.kind.names_kinds_since()
+    }
+
     /// Decodes the body.
     pub(crate) fn decode<B: Deserialize<'a>>(&mut self) -> Result<B, Defect> {
         B::deserialize(&mut self.body).map_err(Defect::corrupt)

@@ -11,14 +11,15 @@ use crate::envelope::{Defect, Opened, seal};
 use crate::evidence::Evidence;
 use crate::file_name::FileKind;
 use crate::intern::Interner;
+use crate::operation_file::EarlierOperation;
 use crate::record::{Environment, KernelHash, Outcome, Record, Requirement};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body<'a> {
+struct Body<'a, O = Operation> {
     arch: Arch,
     devices: Vec<Device<'a>>,
-    operations: Vec<Operation>,
+    operations: Vec<O>,
     algorithms: Vec<AlgoId>,
     environments: Vec<Environment>,
     entries: Vec<Entry<'a>>,
@@ -50,25 +51,44 @@ struct Row<'a> {
 
 /// The bytes of an evidence file. All devices are of this architecture.
 pub(crate) fn encode(arch: Arch, evidence: &Evidence) -> Vec<u8> {
-    seal(FileKind::Evidence, &body(arch, evidence))
+    seal(FileKind::Evidence, &body(arch, evidence, |operation| *operation))
 }
 
 /// The evidence of an opened file.
 pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Evidence), Defect> {
-    let decoded: Body<'_> = file.decode()?;
+    let (arch, evidence) = if file.names_kinds() {
+        evidence_of(file.decode::<Body<'_>>()?, file.version)?
+    } else {
+        evidence_of(file.decode::<Body<'_, EarlierOperation>>()?, file.version)?
+    };
+    // Also refuses what the set does not keep: an order, a duplicate, an unused value of a table.
+    if file.names_kinds() {
+        file.check_canonical(&body(arch, &evidence, |operation| *operation))?;
+    } else {
+        file.check_canonical(&body(arch, &evidence, EarlierOperation::of))?;
+    }
+    Ok((arch, evidence))
+}
+
+/// What the body of a file of a version says.
+fn evidence_of<O: Into<Operation>>(
+    decoded: Body<'_, O>,
+    version: u32,
+) -> Result<(Arch, Evidence), Defect> {
     let arch = decoded.arch;
+    let operations: Vec<Operation> = decoded.operations.into_iter().map(Into::into).collect();
     let devices: Vec<DeviceIdentity> =
         decoded.devices.into_iter().map(|device| device.identity(arch)).collect();
     let mut evidence = Evidence::new();
     let mut rows = decoded.entries.iter().flat_map(|entry| &entry.records);
-    if file.version == 1 && rows.any(|row| matches!(*row.outcome, Outcome::Beaten(_))) {
+    if version == 1 && rows.any(|row| matches!(*row.outcome, Outcome::Beaten(_))) {
         return Err(Defect::corrupt("version 1 knows no outcome `beaten`"));
     }
     for entry in decoded.entries {
         let key = EntryKey {
             device: look_up("device", &devices, entry.device)?.clone(),
             key: ShapeKey {
-                operation: *look_up("operation", &decoded.operations, entry.operation)?,
+                operation: *look_up("operation", &operations, entry.operation)?,
                 bucket_in: entry.bucket_in,
                 bucket_out: entry.bucket_out,
                 density: entry.density,
@@ -89,8 +109,6 @@ pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Evidence), Defect> {
         let records = records.collect::<Result<Vec<_>, Defect>>()?;
         evidence.insert_all(key, records).map_err(Defect::corrupt)?;
     }
-    // Also refuses what the set does not keep: an order, a duplicate, an unused value of a table.
-    file.check_canonical(&body(arch, &evidence))?;
     Ok((arch, evidence))
 }
 
@@ -100,7 +118,11 @@ fn look_up<'t, T>(what: &str, table: &'t [T], number: u32) -> Result<&'t T, Defe
         .ok_or_else(|| Defect::Corrupt(format!("{what} {number} of a table of {}", table.len())))
 }
 
-fn body<'e>(arch: Arch, evidence: &'e Evidence) -> Body<'e> {
+fn body<'e, O>(
+    arch: Arch,
+    evidence: &'e Evidence,
+    spelled: impl Fn(&Operation) -> O,
+) -> Body<'e, O> {
     let entries = || evidence.entries();
     let records = || entries().flat_map(|(_, records)| records.iter());
     let devices = Interner::new(entries().map(|(entry, _)| &entry.device));
@@ -131,7 +153,7 @@ fn body<'e>(arch: Arch, evidence: &'e Evidence) -> Body<'e> {
     Body {
         arch,
         devices: devices.into_refs().into_iter().map(Device::new).collect(),
-        operations: operations.into_table(),
+        operations: operations.into_refs().into_iter().map(spelled).collect(),
         algorithms: algorithms.into_table(),
         environments: environments.into_table(),
         entries,

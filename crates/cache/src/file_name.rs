@@ -30,8 +30,18 @@ impl FileKind {
     #[must_use]
     pub const fn version(self) -> u32 {
         match self {
-            Self::Decisions | Self::Provenance => 1,
-            Self::Evidence => 2,
+            Self::Provenance => 1,
+            Self::Decisions => 2,
+            Self::Evidence => 3,
+        }
+    }
+
+    /// The first version in which operations name their kind of layer.
+    pub(crate) const fn names_kinds_since(self) -> u32 {
+        match self {
+            Self::Provenance => 1,
+            Self::Decisions => 2,
+            Self::Evidence => 3,
         }
     }
 }

@@ -38,6 +38,7 @@ mod intern;
 pub mod invalid;
 mod link;
 mod lock;
+mod operation_file;
 mod packed_key;
 pub mod provenance;
 mod provenance_file;

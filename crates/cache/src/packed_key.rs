@@ -1,13 +1,13 @@
 //! A key in three machine words.
 
-use voxtune_types::{Density, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Density, LayerKind, Operation, PitchClass, ShapeKey, VoxelBucket};
 
 /// A [`ShapeKey`] without loss in 192 bits, quick to compare and to hash, in the same order:
 ///
 /// ```text
 /// word 0   direction 8 | dtype 8 | c_in 32 | c_out, upper 16
 /// word 1   c_out, lower 16 | kernel 3 × 8 | stride 3 × 8
-/// word 2   transposed 8 | groups 32 | bucket_in 8 | bucket_out 8 | density 8
+/// word 2   kind 4 | pitch 4 | groups 32 | bucket_in 8 | bucket_out 8 | density 8
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PackedKey([u64; 3]);
@@ -37,19 +37,20 @@ impl PackedKey {
 
 #[inline]
 fn operation_words(operation: &Operation) -> [u64; 3] {
-    let Operation { direction, dtype, c_in, c_out, kernel, stride, transposed, groups } =
+    let Operation { direction, dtype, c_in, c_out, kernel, stride, kind, pitch, groups } =
         *operation;
     let c_out = u64::from(c_out);
     let bytes = |[x, y, z]: [u8; 3]| u64::from(x) << 16 | u64::from(y) << 8 | u64::from(z);
     [
         (direction as u64) << 56 | (dtype as u64) << 48 | u64::from(c_in) << 16 | c_out >> 16,
         (c_out & 0xFFFF) << 48 | bytes(kernel.extents()) << 24 | bytes(stride),
-        u64::from(transposed) << 56 | u64::from(groups) << ROW_BITS,
+        (kind as u64) << 60 | (pitch as u64) << 56 | u64::from(groups) << ROW_BITS,
     ]
 }
 
 // The words have room for no more.
 const _: () = assert!(size_of::<VoxelBucket>() == 1 && size_of::<Density>() == 1);
+const _: () = assert!(LayerKind::ALL.len() <= 16 && PitchClass::ALL.len() <= 16);
 
 #[cfg(test)]
 mod tests {
@@ -64,13 +65,14 @@ mod tests {
         let class = |last: u8| prop_oneof![Just(0_u8), Just(1), Just(last)];
         let layer = (0_usize..3, 0_usize..3, channels(), channels(), channels());
         let extents = || prop::array::uniform3(prop_oneof![Just(1_u8), Just(7)]);
+        let kinds = (0_usize..LayerKind::ALL.len(), 0_usize..PitchClass::ALL.len());
         let strides = || prop::array::uniform3(prop_oneof![Just(1_u8), Just(255)]);
-        (layer, extents(), strides(), any::<bool>(), class(63), class(63), class(15)).prop_map(
+        (layer, extents(), strides(), kinds, class(63), class(63), class(15)).prop_map(
             |(
                 (direction, dtype, c_in, c_out, groups),
                 kernel,
                 stride,
-                transposed,
+                (kind, pitch),
                 rows_in,
                 rows_out,
                 density,
@@ -83,7 +85,8 @@ mod tests {
                         c_out,
                         kernel: KernelSize::try_from(kernel).unwrap(),
                         stride,
-                        transposed,
+                        kind: LayerKind::ALL[kind],
+                        pitch: PitchClass::ALL[pitch],
                         groups,
                     },
                     bucket_in: VoxelBucket::from_index(rows_in).unwrap(),
@@ -102,7 +105,7 @@ mod tests {
 
         /// Of two keys that differ in one field at most, which random pairs hardly ever do.
         #[test]
-        fn packing_loses_no_field(left in key(), right in key(), field in 0_u8..11) {
+        fn packing_loses_no_field(left in key(), right in key(), field in 0_u8..12) {
             let mut mixed = left;
             let (to, from) = (&mut mixed.operation, &right.operation);
             match field {
@@ -112,10 +115,11 @@ mod tests {
                 3 => to.c_out = from.c_out,
                 4 => to.kernel = from.kernel,
                 5 => to.stride = from.stride,
-                6 => to.transposed = from.transposed,
-                7 => to.groups = from.groups,
-                8 => mixed.bucket_in = right.bucket_in,
-                9 => mixed.bucket_out = right.bucket_out,
+                6 => to.kind = from.kind,
+                7 => to.pitch = from.pitch,
+                8 => to.groups = from.groups,
+                9 => mixed.bucket_in = right.bucket_in,
+                10 => mixed.bucket_out = right.bucket_out,
                 _ => mixed.density = right.density,
             }
             prop_assert_eq!(PackedKey::new(&left).cmp(&PackedKey::new(&mixed)), left.cmp(&mixed));

@@ -9,15 +9,17 @@ use std::path::PathBuf;
 #[cfg(feature = "write")]
 use std::time::Duration;
 
-use voxtune_types::Arch;
+use serde::Serialize;
+use voxtune_types::{Arch, Density, DeviceIdentity, Operation, ShapeKey, VoxelBucket};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::entry::EntryKey;
+use crate::entry::{EntryKey, Workload};
 use crate::error::CacheError;
 use crate::evidence::Evidence;
 use crate::file_name::{FileKind, FileName};
 #[cfg(feature = "write")]
 use crate::lock::Locks;
+use crate::operation_file::EarlierOperation;
 use crate::provenance_file;
 use crate::record::Record;
 use crate::store::{CacheDir, read_file};
@@ -90,8 +92,39 @@ fn hashes(evidence: &Evidence) -> impl Iterator<Item = u64> {
         .flat_map(|(entry, records)| records.iter().map(move |record| content_hash(entry, record)))
 }
 
+/// An entry as it was hashed before operations named their kind of layer: a record keeps its hash,
+/// and with it the names of where it came from.
+#[derive(Serialize)]
+struct EarlierEntry<'a> {
+    device: &'a DeviceIdentity,
+    key: EarlierKey,
+    workload: &'a Workload,
+}
+
+#[derive(Serialize)]
+struct EarlierKey {
+    operation: EarlierOperation,
+    bucket_in: VoxelBucket,
+    bucket_out: VoxelBucket,
+    density: Density,
+}
+
+impl<'a> EarlierEntry<'a> {
+    /// `None` of what no earlier release could measure.
+    fn of(entry: &'a EntryKey) -> Option<Self> {
+        let EntryKey { device, key, workload } = entry;
+        let ShapeKey { operation, bucket_in, bucket_out, density } = *key;
+        let earlier = EarlierOperation::of(&operation);
+        let key = EarlierKey { operation: earlier, bucket_in, bucket_out, density };
+        (Operation::from(earlier) == operation).then_some(Self { device, key, workload })
+    }
+}
+
 fn content_hash(entry: &EntryKey, record: &Record) -> u64 {
-    let content = rmp_serde::to_vec_named(&(entry, record));
+    let content = match EarlierEntry::of(entry) {
+        Some(earlier) => rmp_serde::to_vec_named(&(earlier, record)),
+        None => rmp_serde::to_vec_named(&(entry, record)),
+    };
     xxh3_64(&content.expect("a record holds only what MessagePack can hold"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use voxtune_types::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation, PitchClass};
 
 use crate::elements::{Elements, ElementsMut};
 use crate::epilogue::Epilogue;
@@ -141,6 +141,7 @@ impl Algorithm {
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
         op.groups == 1
+            && op.pitch == PitchClass::Dense
             && op.checked_weight_len().is_some()
             && op.c_in > 0
             && op.c_out > 0

@@ -44,7 +44,7 @@ pub use elements::{Elements, ElementsMut, HostBuffer, NoMemory};
 pub use epilogue::Epilogue;
 pub use isa::{identity, isa};
 pub use kernel_map::{
-    KernelMap, KernelMapError, MapView, Pair, check_distinct, downsampled, strided_outputs,
+    KernelMap, KernelMapError, MapView, Pair, check_distinct, downsampled, layer_outputs,
 };
 
 #[cfg(test)]

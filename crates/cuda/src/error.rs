@@ -256,9 +256,9 @@ pub enum CudaError {
         /// The largest supported value.
         limit: usize,
     },
-    /// Outputs have to be some way apart, or in the same place.
-    #[error("stride {0:?} is not one: expected at least 1 along each axis")]
-    ZeroStride([u8; 3]),
+    /// No layer has this geometry.
+    #[error(transparent)]
+    Geometry(voxtune_types::GeometryError),
     /// Two rows of a cloud have the same coordinates.
     #[error("voxel {voxel} occurs more than once, again in row {row}: remove duplicates first")]
     DuplicateVoxel {

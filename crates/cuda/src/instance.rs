@@ -35,6 +35,12 @@ impl Instance {
         Self::new("strided_map.cu", &[])
     }
 
+    /// Finding the outputs of strided and transposed layers.
+    #[must_use]
+    pub fn coordinates() -> Self {
+        Self::new("coordinates.cu", &[])
+    }
+
     /// Clock and copy rate.
     #[must_use]
     pub fn probe() -> Self {
@@ -56,7 +62,9 @@ impl Instance {
     /// What layers on every device need beside the algorithms: maps, the clock, and comparing results.
     pub fn utilities() -> impl Iterator<Item = Self> {
         let references = DType::ALL.map(Self::reference);
-        [Self::kernel_map(), Self::strided_map(), Self::probe()].into_iter().chain(references)
+        [Self::kernel_map(), Self::strided_map(), Self::coordinates(), Self::probe()]
+            .into_iter()
+            .chain(references)
     }
 
     /// The family's name.

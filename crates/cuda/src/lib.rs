@@ -7,6 +7,7 @@
 //! | instances as cubins, and who compiles those that are lacking | [`Compiled`], [`KernelCompiler`] |
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
+//! | the voxels of a strided or transposed layer | [`OutputsBuilder`] |
 //! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
@@ -52,7 +53,9 @@ pub use families::{
 pub use gate::Gate;
 pub use graph::Graph;
 pub use instance::Instance;
-pub use map::{DeviceKernelMap, MapBuilder, MapCounts, RowOrder, StridedMapBuilder};
+pub use map::{
+    DeviceKernelMap, MapBuilder, MapCounts, Outputs, OutputsBuilder, RowOrder, StridedMapBuilder,
+};
 pub use noise::{Noise, NoiseFill};
 pub use timer::{CacheFlush, EventTimer, Probe};
 pub use verify::{Verifier, result_dtype};

@@ -14,6 +14,7 @@
 //! | the layer with its rows: what a cache is keyed by | [`ShapeKey`] |
 //! | which kernel, with which parameters | [`AlgoId`] |
 //! | which kernels may compete | [`AlgoMode`] |
+//! | which rows a layer makes | [`LayerKind`] |
 //! | where its rows meet: what a kernel map is built for | [`Geometry`] |
 //! | one cell of a sparse tensor | [`Voxel`] |
 //! | a name that somebody else chose, fit to be printed | [`printable()`] |
@@ -26,8 +27,10 @@ pub mod bucket;
 pub mod density;
 pub mod direction;
 pub mod dtype;
+pub mod geometry;
 pub mod kernel_size;
 pub mod key;
+pub mod kind;
 pub mod mode;
 pub mod operation;
 pub mod printable;
@@ -41,10 +44,12 @@ pub use bucket::VoxelBucket;
 pub use density::Density;
 pub use direction::Direction;
 pub use dtype::DType;
+pub use geometry::{Geometry, GeometryError};
 pub use kernel_size::KernelSize;
 pub use key::ShapeKey;
+pub use kind::{LayerKind, PitchClass};
 pub use mode::AlgoMode;
-pub use operation::{Geometry, Operation};
+pub use operation::Operation;
 pub use printable::{printable, printable_path};
 pub use size::{TooLarge, matrix_len};
 pub use voxel::Voxel;

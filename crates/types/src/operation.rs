@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DType, Direction, KernelSize};
+use crate::geometry::write_shape;
+use crate::{DType, Direction, Geometry, KernelSize, LayerKind, PitchClass};
 
 /// One direction of one layer: everything that decides which algorithms are applicable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,10 +21,12 @@ pub struct Operation {
     pub c_out: u32,
     /// Spatial extent of the weights.
     pub kernel: KernelSize,
-    /// Step between output cells along x, y and z.
+    /// Fine cells between neighbouring coarse ones along x, y and z.
     pub stride: [u8; 3],
-    /// Whether the layer undoes a strided one, of this stride.
-    pub transposed: bool,
+    /// Which rows the layer makes.
+    pub kind: LayerKind,
+    /// How far apart the rows of its operands lie.
+    pub pitch: PitchClass,
     /// Channel groups.
     pub groups: u32,
 }
@@ -38,7 +41,17 @@ impl Operation {
         c_out: u32,
         kernel: KernelSize,
     ) -> Self {
-        Self { direction, dtype, c_in, c_out, kernel, stride: [1; 3], transposed: false, groups: 1 }
+        Self {
+            direction,
+            dtype,
+            c_in,
+            c_out,
+            kernel,
+            stride: [1; 3],
+            kind: LayerKind::Submanifold,
+            pitch: PitchClass::Dense,
+            groups: 1,
+        }
     }
 
     /// A strided convolution: output `o` covers the inputs at `o · stride + offset`. One group.
@@ -51,20 +64,20 @@ impl Operation {
         kernel: KernelSize,
         stride: [u8; 3],
     ) -> Self {
-        Self { stride, ..Self::submanifold(direction, dtype, c_in, c_out, kernel) }
+        let kind = LayerKind::Sparse;
+        Self { stride, kind, ..Self::submanifold(direction, dtype, c_in, c_out, kernel) }
     }
 
-    /// The layer that undoes a strided one: its inputs lie where that one's outputs do.
+    /// The operation of a layer of another kind.
     #[must_use]
-    pub const fn into_transposed(self) -> Self {
-        Self { transposed: true, ..self }
+    pub const fn with_kind(self, kind: LayerKind) -> Self {
+        Self { kind, ..self }
     }
 
-    /// Whether outputs may lie just where inputs do, and every row meets itself: stride 1, not
-    /// transposed.
+    /// Whether outputs lie where inputs do, and every row meets itself.
     #[must_use]
     pub const fn is_submanifold(&self) -> bool {
-        matches!(self.stride, [1, 1, 1]) && !self.transposed
+        matches!(self.kind, LayerKind::Submanifold)
     }
 
     /// The same layer in another direction.
@@ -73,10 +86,21 @@ impl Operation {
         Self { direction, ..self }
     }
 
-    /// Where rows of the layer meet, in every direction.
+    /// Whether a map of this geometry is one of the operation's layers. Padding and dilation are the
+    /// map's alone.
     #[must_use]
-    pub const fn geometry(&self) -> Geometry {
-        Geometry { kernel: self.kernel, stride: self.stride, transposed: self.transposed }
+    pub fn is_over(&self, geometry: &Geometry) -> bool {
+        let Geometry { kind, kernel, stride, .. } = *geometry;
+        (self.kind, self.kernel, self.stride) == (kind, kernel, stride)
+    }
+
+    /// A geometry of the operation's layers: the one whose windows are centred.
+    #[must_use]
+    pub fn typical_geometry(&self) -> Geometry {
+        match self.kind {
+            LayerKind::Submanifold => Geometry::submanifold(self.kernel, [1; 3]),
+            kind => Geometry::strided(self.kernel, self.stride).with_kind(kind),
+        }
     }
 
     /// Number of weights, `volume · c_in · c_out / groups`; [`usize::MAX`], which no slice has,
@@ -114,41 +138,15 @@ impl Operation {
     }
 }
 
-/// Where rows of a layer meet: what its kernel map is built for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Geometry {
-    /// Spatial extent of the weights.
-    pub kernel: KernelSize,
-    /// Step between output cells along x, y and z.
-    pub stride: [u8; 3],
-    /// Whether the layer undoes a strided one, of this stride.
-    pub transposed: bool,
-}
-
-impl Geometry {
-    /// That of submanifold layers, and of layers of stride 1 between two clouds.
-    #[must_use]
-    pub const fn of_stride_one(kernel: KernelSize) -> Self {
-        Self { kernel, stride: [1; 3], transposed: false }
-    }
-}
-
-impl fmt::Display for Geometry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "k{}", self.kernel)?;
-        if self.stride != [1; 3] {
-            let [x, y, z] = self.stride;
-            write!(f, " s{x}x{y}x{z}")?;
-        }
-        if self.transposed { f.write_str(" transposed") } else { Ok(()) }
-    }
-}
-
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { direction, dtype, c_in, c_out, groups, .. } = self;
-        write!(f, "{direction} {dtype} {c_in}→{c_out} {}", self.geometry())?;
-        if *groups == 1 { Ok(()) } else { write!(f, " g{groups}") }
+        let Self { direction, dtype, c_in, c_out, kernel, stride, kind, pitch, groups } = *self;
+        write!(f, "{direction} {dtype} {c_in}→{c_out} ")?;
+        write_shape(f, kernel, stride, kind)?;
+        if groups != 1 {
+            write!(f, " g{groups}")?;
+        }
+        if pitch == PitchClass::Dense { Ok(()) } else { f.write_str(" pitched") }
     }
 }
 
@@ -186,11 +184,27 @@ mod tests {
     }
 
     #[test]
-    fn geometry_is_the_end_of_an_operations_text() {
+    fn texts_name_what_is_no_submanifold_layers() {
         let op = operation(4, 8, 3, 1);
         assert_eq!(op.to_string(), "forward float32 4→8 k3");
-        let strided = Operation { stride: [2, 1, 3], groups: 2, ..op }.into_transposed();
-        assert_eq!(strided.to_string(), "forward float32 4→8 k3 s2x1x3 transposed g2");
-        assert_eq!(strided.geometry().to_string(), "k3 s2x1x3 transposed");
+        let strided = Operation { stride: [2, 1, 3], groups: 2, ..op };
+        let inverse = strided.with_kind(LayerKind::Inverse);
+        assert_eq!(inverse.to_string(), "forward float32 4→8 k3 s2x1x3 inverse g2");
+        let sparse = strided.with_kind(LayerKind::Sparse);
+        assert_eq!(sparse.to_string(), "forward float32 4→8 k3 s2x1x3 g2");
+        let pitched = Operation { pitch: PitchClass::Pitched, ..op };
+        assert_eq!(pitched.to_string(), "forward float32 4→8 k3 pitched");
+    }
+
+    #[test]
+    fn a_typical_geometry_is_the_operations() {
+        for kind in LayerKind::ALL {
+            let op = operation(4, 8, 3, 1).with_kind(kind);
+            assert!(op.is_over(&op.typical_geometry()), "{kind}");
+            for other in LayerKind::ALL {
+                let geometry = op.typical_geometry().with_kind(other);
+                assert_eq!(op.is_over(&geometry), kind == other, "{kind} over {other}");
+            }
+        }
     }
 }

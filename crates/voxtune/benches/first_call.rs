@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use voxtune::{
     ConvError, DType, Device, DeviceChoice, Direction, KernelSize, Operation, Resolution,
-    SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels,
+    SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
 };
 use voxtune_pointcloud::{Generator, generate};
 
@@ -102,15 +102,12 @@ fn one_process() -> Result<(), Box<dyn Error>> {
     let kernel = KernelSize::submanifold(3)?;
     let layers = MINK_UNET.map(|(c_in, c_out)| {
         let weights = vec![0.01; kernel.volume() * (c_in * c_out) as usize];
-        SubmConv3d::with_tuner(
-            &device,
-            tuner.clone(),
-            c_in,
-            c_out,
-            kernel,
-            DType::Float16,
-            &weights,
-        )
+        SubmConv3d::builder(c_in, c_out)
+            .kernel(kernel)
+            .dtype(DType::Float16)
+            .weights(WeightLayout::Rsck, &weights)
+            .tuner(tuner.clone())
+            .build(&device)
     });
     let layers = layers.into_iter().collect::<Result<Vec<_>, _>>()?;
     let cells = generate(Generator::Surface, ROWS, 1, 7)?;

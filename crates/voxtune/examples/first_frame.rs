@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use voxtune::{
     DType, Device, DeviceChoice, Direction, KernelSize, Operation, Resolution, SparseTensor,
-    SubmConv3d, Tensor, Tuner, Voxel, Voxels,
+    SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
 };
 use voxtune_pointcloud::{Crop, FileOptions, load_file};
 
@@ -166,7 +166,11 @@ fn frame(
 
 fn layer(device: &Device, c_in: u32, c_out: u32) -> Result<SubmConv3d, Box<dyn Error>> {
     let kernel = KernelSize::submanifold(3)?;
-    Ok(SubmConv3d::new(device, c_in, c_out, kernel, DType::Float16, &weights(c_in, c_out))?)
+    Ok(SubmConv3d::builder(c_in, c_out)
+        .kernel(kernel)
+        .dtype(DType::Float16)
+        .weights(WeightLayout::Rsck, &weights(c_in, c_out))
+        .build(device)?)
 }
 
 /// Runs a layer and returns its output.

@@ -19,14 +19,14 @@ use crate::{ConvError, Device, Tensor};
 ///
 /// ```
 /// use voxtune::{
-///     DType, Device, Epilogue, KernelSize, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
+///     DType, Device, Epilogue, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels, WeightLayout,
 /// };
 ///
 /// let device = Device::cpu()?;
 /// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)])?;
 /// let features = Tensor::from_f32(&device, DType::Float32, 2, 1, &[1.0, 2.0])?;
-/// let kernel = KernelSize::submanifold(3)?;
-/// let layer = SubmConv3d::new(&device, 1, 2, kernel, DType::Float32, &[1.0; 27 * 2])?;
+/// let weights = [1.0; 27 * 2];
+/// let layer = SubmConv3d::builder(1, 2).weights(WeightLayout::Rsck, &weights).build(&device)?;
 ///
 /// // A batch normalisation with its statistics, then a ReLU.
 /// let (gamma, beta, mean, variance) = ([2.0, 1.0], [0.0, 1.0], [1.0, 9.0], [4.0, 1.0]);
@@ -75,27 +75,7 @@ impl Epilogue<'static> {
         variance: &[f32],
         epsilon: f32,
     ) -> Result<Self, ConvError> {
-        let expected = gamma.len();
-        for (what, found) in [
-            ("beta of a batch normalisation", beta.len()),
-            ("mean of a batch normalisation", mean.len()),
-            ("variance of a batch normalisation", variance.len()),
-        ] {
-            if found != expected {
-                return Err(ConvError::Length { what, expected, found });
-            }
-        }
-        check_statistics([("gamma", gamma), ("beta", beta), ("mean", mean)], variance, epsilon)?;
-        let scale = |channel: usize| {
-            f64::from(gamma[channel]) / (f64::from(variance[channel]) + f64::from(epsilon)).sqrt()
-        };
-        let bias =
-            |channel: usize| f64::from(beta[channel]) - f64::from(mean[channel]) * scale(channel);
-        let folded = |value: &dyn Fn(usize) -> f64| -> Result<Vec<f32>, ConvError> {
-            let rounded = (0..expected).map(|channel| value(channel) as f32);
-            rounded.enumerate().map(|(channel, value)| in_range(channel, value)).collect()
-        };
-        let (scale, bias) = (folded(&scale)?, folded(&bias)?);
+        let (scale, bias) = folded(gamma, beta, mean, variance, epsilon)?;
         Self::new().with_scale(device, &scale)?.with_bias(device, &bias)
     }
 }
@@ -127,6 +107,41 @@ impl<'a> Epilogue<'a> {
     #[must_use]
     pub fn with_relu(self) -> Self {
         Self { relu: true, ..self }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.scale.is_none() && self.bias.is_none() && self.residual.is_none() && !self.relu
+    }
+
+    /// The same on sums to which a bias was added before: `(sum + bias) · scale` is
+    /// `sum · scale + bias · scale`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn over_bias(
+        &self,
+        device: &Device,
+        under: &Arc<Tensor>,
+    ) -> Result<Self, ConvError> {
+        let bias = match (&self.scale, &self.bias) {
+            (None, None) => Arc::clone(under),
+            (scale, bias) => {
+                let scaled = under.to_f32()?;
+                let scale = scale.as_ref().map(|scale| scale.to_f32()).transpose()?;
+                let bias = bias.as_ref().map(|bias| bias.to_f32()).transpose()?;
+                let factor = |channel: usize| scale.as_ref().map_or(1.0, |scale| scale[channel]);
+                let term = |channel: usize| bias.as_ref().map_or(0.0, |bias| bias[channel]);
+                let folded: Vec<f32> = scaled
+                    .iter()
+                    .enumerate()
+                    .map(|(channel, under)| under.mul_add(factor(channel), term(channel)))
+                    .collect();
+                row(device, &folded)?
+            }
+        };
+        let Self { scale, residual, relu, .. } = self.clone();
+        Ok(Self { scale, bias: Some(bias), residual, relu })
     }
 
     /// The same with what is added to each element, before a ReLU: the input of a residual block,
@@ -197,6 +212,37 @@ fn check_statistics(
     refuse(what, expected, variance, &|value| value + epsilon <= 0.0)
 }
 
+/// Scales and biases of a batch normalisation with fixed statistics.
+pub(crate) fn folded(
+    gamma: &[f32],
+    beta: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    epsilon: f32,
+) -> Result<(Vec<f32>, Vec<f32>), ConvError> {
+    let expected = gamma.len();
+    for (what, found) in [
+        ("beta of a batch normalisation", beta.len()),
+        ("mean of a batch normalisation", mean.len()),
+        ("variance of a batch normalisation", variance.len()),
+    ] {
+        if found != expected {
+            return Err(ConvError::Length { what, expected, found });
+        }
+    }
+    check_statistics([("gamma", gamma), ("beta", beta), ("mean", mean)], variance, epsilon)?;
+    let scale = |channel: usize| {
+        f64::from(gamma[channel]) / (f64::from(variance[channel]) + f64::from(epsilon)).sqrt()
+    };
+    let bias =
+        |channel: usize| f64::from(beta[channel]) - f64::from(mean[channel]) * scale(channel);
+    let folded = |value: &dyn Fn(usize) -> f64| -> Result<Vec<f32>, ConvError> {
+        let rounded = (0..expected).map(|channel| value(channel) as f32);
+        rounded.enumerate().map(|(channel, value)| in_range(channel, value)).collect()
+    };
+    Ok((folded(&scale)?, folded(&bias)?))
+}
+
 /// A folded scale or bias.
 fn in_range(channel: usize, found: f32) -> Result<f32, ConvError> {
     let (what, expected) = ("folded scale or bias", "a number in the range of float32");
@@ -219,10 +265,10 @@ fn row(device: &Device, values: &[f32]) -> Result<Arc<Tensor>, ConvError> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::{KernelSize, Voxel};
+    use voxtune_types::Voxel;
 
     use super::*;
-    use crate::{SparseTensor, SubmConv3d, Tuner, Voxels};
+    use crate::{SparseTensor, SubmConv3d, Tuner, Voxels, WeightLayout};
 
     fn layer(device: &Device, dtype: DType) -> (SubmConv3d, SparseTensor) {
         let cells = (0..40).map(|index| Voxel::new(0, 0, index / 7, index % 7)).collect();
@@ -230,9 +276,12 @@ mod tests {
         let features =
             Tensor::from_fn(device, dtype, 40, 3, |index| (index % 5) as f32 - 2.0).unwrap();
         let weights: Vec<f32> = (0..27 * 3 * 6).map(|index| (index % 7) as f32 - 3.0).collect();
-        let kernel = KernelSize::submanifold(3).unwrap();
-        let layer =
-            SubmConv3d::with_tuner(device, Tuner::empty(), 3, 6, kernel, dtype, &weights).unwrap();
+        let layer = SubmConv3d::builder(3, 6)
+            .dtype(dtype)
+            .weights(WeightLayout::Rsck, &weights)
+            .tuner(Tuner::empty())
+            .build(device)
+            .unwrap();
         (layer, SparseTensor::new(voxels, features).unwrap())
     }
 

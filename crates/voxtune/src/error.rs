@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use voxtune_cuda::CudaError;
-use voxtune_types::{Arch, DType, DeviceIdentity, Geometry, Operation, ShapeKey, TooLarge};
+use voxtune_types::{Arch, DType, DeviceIdentity, Geometry, Operation, ShapeKey, TooLarge, Voxel};
 
 /// A call that could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -103,15 +103,64 @@ pub enum ConvError {
     /// A kernel map of another kind of layer than the operation.
     #[error(
         "the kernel map is one of layers `{map}`, and {operation} needs one of `{}`: take that of \
-         `Voxels::kernel_map` for a submanifold layer, of `Voxels::strided` for a strided one, and \
-         its `transposed` for the layer that undoes that",
-        operation.geometry()
+         `Voxels::outputs_of` for the layer's geometry",
+        operation.typical_geometry()
     )]
     WrongMap {
         /// What was to be computed.
         operation: Operation,
         /// What the map was built for.
         map: Geometry,
+    },
+    /// Voxels outside the grid that they were said to be in.
+    #[error(
+        "row {row}, the voxel {voxel}, lies outside the shape {} x {} x {}: crop the cloud first, or \
+         give the grid's extent in the order of the coordinates",
+        shape[0], shape[1], shape[2]
+    )]
+    OutsideShape {
+        /// The first row outside.
+        row: usize,
+        /// Its voxel.
+        voxel: Voxel,
+        /// Cells along each axis.
+        shape: [u32; 3],
+    },
+    /// An inverse layer over voxels that no such layer made.
+    #[error(
+        "a layer `{inverse}` goes back to the inputs of a sparse layer of the same kernel and \
+         stride, and {} made these voxels: run it on that layer's outputs",
+        made_by.map_or_else(|| "no layer".to_owned(), |by| format!("one of `{by}`"))
+    )]
+    NothingToUndo {
+        /// The inverse layer.
+        inverse: Geometry,
+        /// What made the voxels.
+        made_by: Option<Geometry>,
+    },
+    /// A layer whose outputs are the caller's, without them.
+    #[error("a layer of given outputs needs them: take its map from `Voxels::map_to`")]
+    NoOutputsGiven,
+    /// Tensors over different voxels in one sum or concatenation.
+    #[error(
+        "{what} needs tensors over the same voxels, found {first} and {other} rows of different \
+         ones: bring one to the other's voxels by a layer first"
+    )]
+    OtherVoxels {
+        /// What was to be done.
+        what: &'static str,
+        /// Rows of the first tensor.
+        first: usize,
+        /// Rows of the other.
+        other: usize,
+    },
+    /// A layer that cannot be built as described.
+    #[error("{layer}: {problem}")]
+    Layer {
+        /// Which layer, as described.
+        layer: String,
+        /// What is wrong, what was expected.
+        problem: String,
     },
     /// A layer without channels.
     #[error("a layer needs channels: found {c_in} in, {c_out} out")]

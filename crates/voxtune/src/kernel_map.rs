@@ -3,7 +3,7 @@
 use std::fmt;
 
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_types::{Direction, Geometry, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Direction, Geometry, LayerKind, Operation, ShapeKey, VoxelBucket};
 
 use crate::ConvError;
 
@@ -46,9 +46,9 @@ impl MapCounts {
     }
 }
 
-/// A kernel map where its device can read it. Built by [`crate::Voxels::kernel_map`], and between two
-/// sets of voxels by [`crate::Voxels::strided`] and [`crate::Voxels::map_to`]. It knows which
-/// layers it is of: an operation of others over it is refused.
+/// A kernel map where its device can read it. Built by [`crate::Voxels::outputs_of`] and
+/// [`crate::Voxels::map_to`]. It knows which layers it is of: an operation of others over it is
+/// refused.
 pub struct KernelMap {
     geometry: Geometry,
     counts: MapCounts,
@@ -87,7 +87,10 @@ impl KernelMap {
             Place::Host(map) => Place::Host(map.to_transposed()),
             Place::Cuda(map) => Place::Cuda(Box::new(map.transposed()?)),
         };
-        let geometry = Geometry { transposed: !self.geometry.transposed, ..self.geometry };
+        let geometry = self.geometry.with_kind(match self.geometry.kind {
+            LayerKind::Sparse | LayerKind::Given => LayerKind::Inverse,
+            _ => LayerKind::Sparse,
+        });
         let counts = MapCounts { n_in: n_out, n_out: n_in, pairs };
         Some(Self { geometry, counts, place })
     }
@@ -101,7 +104,7 @@ impl KernelMap {
     /// Refuses an operation of layers that the map is not of: rows would meet whose offsets mean
     /// something else, and the result would look like one.
     pub(crate) fn check(&self, operation: &Operation) -> Result<(), ConvError> {
-        if self.geometry == operation.geometry() {
+        if operation.is_over(&self.geometry) {
             return Ok(());
         }
         Err(ConvError::WrongMap { operation: *operation, map: self.geometry })

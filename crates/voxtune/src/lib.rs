@@ -5,14 +5,14 @@
 //! kernel that won, and nothing is tuned while a program runs.
 //!
 //! ```
-//! use voxtune::{DType, Device, KernelSize, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels};
+//! use voxtune::{DType, Device, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels, WeightLayout};
 //!
 //! let device = Device::cpu()?;
 //! let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1), Voxel::new(0, 5, 5, 5)];
 //! let voxels = Voxels::new(&device, cells)?;
 //! let features = Tensor::from_f32(&device, DType::Float32, 3, 4, &[1.0; 12])?;
-//! let kernel = KernelSize::submanifold(3)?;
-//! let layer = SubmConv3d::new(&device, 4, 8, kernel, DType::Float32, &[0.5; 27 * 4 * 8])?;
+//! let weights = [0.5; 27 * 4 * 8];
+//! let layer = SubmConv3d::builder(4, 8).weights(WeightLayout::Rsck, &weights).build(&device)?;
 //! let output = layer.forward(&SparseTensor::new(voxels, features)?)?;
 //! assert_eq!(output.features().to_f32()?[..8], [4.0; 8]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -24,7 +24,7 @@
 //! | occupied cells, with their kernel maps | [`Voxels`] |
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
-//! | a submanifold convolution | [`SubmConv3d`] |
+//! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
 //! | what follows it in the same kernel | [`Epilogue`] |
 //! | calls recorded once, launched often | [`Graph`] |
 //! | every algorithm of a device | [`Registry`] |
@@ -53,7 +53,11 @@ pub use device::{
 pub use epilogue::Epilogue;
 pub use error::ConvError;
 pub use kernel_map::{KernelMap, MapCounts};
-pub use layers::{Prepared, SparseTensor, SubmConv3d};
+pub use layers::{
+    Axes, Conv, ConvBuilder, ConvGradients, ConvKind, Inverse, Prepared, Sparse, SparseConv3d,
+    SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Submanifold, Transposed,
+    WeightLayout,
+};
 pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use tensor::Tensor;
@@ -67,8 +71,8 @@ pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;
 pub use voxtune_cuda::{Graph, Noise};
 pub use voxtune_types::{
-    AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, Geometry, KernelSize,
-    Operation, ShapeKey, TooLarge, Voxel, VoxelBucket,
+    AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, Geometry, GeometryError,
+    KernelSize, LayerKind, Operation, PitchClass, ShapeKey, TooLarge, Voxel, VoxelBucket,
 };
 
 /// The decision files that the build script of the calling package has listed with

@@ -70,6 +70,17 @@ impl Tensor {
         Self::from_fn(device, dtype, rows, channels, |index| values[index])
     }
 
+    /// A float32 tensor of these rows.
+    ///
+    /// # Errors
+    /// If the device cannot hold it.
+    pub fn from_rows<const CHANNELS: usize>(
+        device: &Device,
+        rows: &[[f32; CHANNELS]],
+    ) -> Result<Self, ConvError> {
+        Self::from_f32(device, DType::Float32, rows.len(), CHANNELS, rows.as_flattened())
+    }
+
     /// A tensor whose element at flat index `i` is `value(i)`, rounded to the storage type, computed
     /// in parallel.
     ///

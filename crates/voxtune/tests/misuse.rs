@@ -5,9 +5,9 @@ use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
 use voxtune::{
-    AlgoMode, DType, Device, DeviceIdentity, Direction, Epilogue, Graph, KernelMap, KernelSize,
-    Launch, MapCounts, Noise, Operation, Reference, Registry, SparseTensor, SubmConv3d, Tensor,
-    Tuner, Voxel, Voxels,
+    AlgoMode, DType, Device, DeviceIdentity, Direction, Epilogue, Geometry, Graph, KernelMap,
+    KernelSize, Launch, LayerKind, MapCounts, Noise, Operation, Reference, Registry, SparseTensor,
+    SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
 };
 
 fn device() -> Device {
@@ -76,10 +76,16 @@ fn n07_a_layer_whose_weights_wrap_is_refused() {
         [(1 << 31, 1 << 31, 1), (1 << 30, 1 << 29, 4), (u32::MAX, u32::MAX, 7)]
     {
         for extent in [extent, 3] {
-            let layer = SubmConv3d::new(&device, c_in, c_out, kernel(extent), DType::Float32, &[]);
+            let layer = SubmConv3d::builder(c_in, c_out)
+                .kernel(kernel(extent))
+                .weights(WeightLayout::Rsck, &[])
+                .build(&device);
             refused(layer, &[]);
         }
-        let layer = SubmConv3d::new(&device, c_in, c_out, kernel(5), DType::Float32, &[]);
+        let layer = SubmConv3d::builder(c_in, c_out)
+            .kernel(kernel(5))
+            .weights(WeightLayout::Rsck, &[])
+            .build(&device);
         refused(layer, &["weights", &c_in.to_string(), &c_out.to_string(), "channels"]);
     }
 }
@@ -90,10 +96,14 @@ fn n07_a_layer_that_cannot_run_is_refused_where_it_is_made() {
     for extents in [[2, 2, 2], [4, 4, 4], [3, 2, 3], [1, 1, 6]] {
         let kernel = KernelSize::try_from(extents).unwrap();
         let weights = vec![0.5; kernel.volume() * 6];
-        let layer = SubmConv3d::new(&device, 2, 3, kernel, DType::Float32, &weights);
+        let layer = SubmConv3d::builder(2, 3)
+            .kernel(kernel)
+            .weights(WeightLayout::Rsck, &weights)
+            .build(&device);
         refused(layer, &[&kernel.to_string(), "odd"]);
     }
-    let layer = SubmConv3d::new(&device, 0, 3, kernel(3), DType::Float32, &[]);
+    let layer =
+        SubmConv3d::builder(0, 3).kernel(kernel(3)).weights(WeightLayout::Rsck, &[]).build(&device);
     refused(layer, &["0 in, 3 out"]);
 }
 
@@ -101,15 +111,11 @@ fn n07_a_layer_that_cannot_run_is_refused_where_it_is_made() {
 #[test]
 fn n07_a_layer_without_an_algorithm_is_refused_where_it_is_made() {
     let device = Device::cpu_with_registry(1, Registry::new(Vec::new())).unwrap();
-    let layer = SubmConv3d::with_tuner(
-        &device,
-        Tuner::empty(),
-        2,
-        3,
-        kernel(3),
-        DType::Float32,
-        &[0.5; 27 * 6],
-    );
+    let layer = SubmConv3d::builder(2, 3)
+        .kernel(kernel(3))
+        .weights(WeightLayout::Rsck, &[0.5; 27 * 6])
+        .tuner(Tuner::empty())
+        .build(&device);
     refused(layer, &["no algorithm", "2→3 k3"]);
 }
 
@@ -170,14 +176,14 @@ impl Maps {
         let voxels = Voxels::new(&device, cells).unwrap();
         let (coarse, strided) = voxels.strided(kernel(3), [2; 3]).unwrap();
         let transposed = strided.transposed().unwrap();
-        let again = voxels.map_to(&coarse, kernel(3), [1; 3]).unwrap();
+        let again = voxels.map_to(&coarse, &Geometry::strided(kernel(3), [1; 3])).unwrap();
         let maps = vec![
             ("k3", voxels.kernel_map(kernel(3)).unwrap()),
             ("k1", voxels.kernel_map(kernel(1)).unwrap()),
-            ("k3 s2x2x2", Arc::new(strided)),
-            ("k3 s2x2x2 transposed", Arc::new(transposed)),
-            ("k3", Arc::new(again)),
-            ("k3 s2x2x1", Arc::new(voxels.strided(kernel(3), [2, 2, 1]).unwrap().1)),
+            ("k3 s2x2x2", strided),
+            ("k3 s2x2x2 inverse", Arc::new(transposed)),
+            ("k3 given", Arc::new(again)),
+            ("k3 s2x2x1", voxels.strided(kernel(3), [2, 2, 1]).unwrap().1),
             ("k3x1x3", voxels.kernel_map(KernelSize::try_from([3, 1, 3]).unwrap()).unwrap()),
             ("k1x3x3", voxels.kernel_map(KernelSize::try_from([1, 3, 3]).unwrap()).unwrap()),
         ];
@@ -188,17 +194,20 @@ impl Maps {
         let forward = |kernel, stride| {
             Operation::strided(Direction::Forward, DType::Float32, 2, 2, kernel, stride)
         };
+        let within = |kernel| forward(kernel, [1; 3]).with_kind(LayerKind::Submanifold);
         let layers = [
-            forward(kernel(3), [1; 3]),
-            forward(kernel(1), [1; 3]),
+            within(kernel(3)),
+            within(kernel(1)),
+            forward(kernel(3), [1; 3]).with_kind(LayerKind::Given),
             forward(kernel(3), [2; 3]),
-            forward(kernel(3), [2; 3]).into_transposed(),
+            forward(kernel(3), [2; 3]).with_kind(LayerKind::Inverse),
             forward(kernel(3), [2, 2, 1]),
-            forward(KernelSize::try_from([3, 1, 3]).unwrap(), [1; 3]),
-            forward(KernelSize::try_from([1, 3, 3]).unwrap(), [1; 3]),
+            within(KernelSize::try_from([3, 1, 3]).unwrap()),
+            within(KernelSize::try_from([1, 3, 3]).unwrap()),
             // Layers that no map of these is of.
             forward(kernel(3), [0; 3]),
-            forward(kernel(3), [1; 3]).into_transposed(),
+            forward(kernel(3), [1; 3]),
+            forward(kernel(3), [1; 3]).with_kind(LayerKind::Inverse),
         ];
         layers.into_iter().flat_map(|one| Direction::ALL.map(|d| one.with_direction(d))).collect()
     }
@@ -302,7 +311,11 @@ fn n07_debug_is_short() {
     let voxels = Voxels::new(&device, cells).unwrap();
     let features = Tensor::zeros(&device, DType::Float32, 1000, 8).unwrap();
     let weights = vec![0.5; 27 * 64];
-    let layer = SubmConv3d::new(&device, 8, 8, kernel(3), DType::Float32, &weights).unwrap();
+    let layer = SubmConv3d::builder(8, 8)
+        .kernel(kernel(3))
+        .weights(WeightLayout::Rsck, &weights)
+        .build(&device)
+        .unwrap();
     let input = SparseTensor::new(voxels.clone(), features).unwrap();
     let output = layer.forward(&input).unwrap();
     let map = voxels.kernel_map(kernel(3)).unwrap();
@@ -337,8 +350,11 @@ fn n07_another_storage_type_names_a_way_to_convert() {
     let device = device();
     let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)]).unwrap();
     let features = Tensor::zeros(&device, DType::Float16, 1, 2).unwrap();
-    let layer =
-        SubmConv3d::new(&device, 2, 2, kernel(1), DType::Float32, &[1.0, 0.0, 0.0, 1.0]).unwrap();
+    let layer = SubmConv3d::builder(2, 2)
+        .kernel(kernel(1))
+        .weights(WeightLayout::Rsck, &[1.0, 0.0, 0.0, 1.0])
+        .build(&device)
+        .unwrap();
     let input = SparseTensor::new(voxels, features).unwrap();
     let words = ["input", "expected float32, found float16", "from_f32", "to_f32"];
     refused(layer.forward(&input).map(drop), &words);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use voxtune::{
     AlgoId, AlgoMode, ConvError, Device, Operation, SparseTensor, SubmConv3d, Tensor, Tuner,
+    WeightLayout,
 };
 use voxtune_types::mode::AlgoModes;
 
@@ -27,7 +28,12 @@ pub(super) fn time_calls(
     let tuner = Tuner::builder().modes(pinned).build();
     let value = |index: usize| (index % 251) as f32 / 125.0 - 1.0;
     let weights: Vec<f32> = (0..operation.weight_len()).map(value).collect();
-    let layer = SubmConv3d::with_tuner(device, tuner, c_in, c_out, kernel, dtype, &weights)?;
+    let layer = SubmConv3d::builder(c_in, c_out)
+        .kernel(kernel)
+        .dtype(dtype)
+        .weights(WeightLayout::Rsck, &weights)
+        .tuner(tuner)
+        .build(device)?;
     let rows = setup.voxels.len();
     let features = Tensor::from_fn(device, dtype, rows, c_in as usize, value)?;
     let input = SparseTensor::new(setup.voxels.clone(), features)?;

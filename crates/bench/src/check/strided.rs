@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use voxtune_cpu::{KernelMap, MapView, strided_outputs};
+use voxtune_cpu::{KernelMap, MapView, layer_outputs};
 use voxtune_cuda::{CudaError, DeviceKernelMap, RowOrder, StridedMapBuilder};
 use voxtune_pointcloud::Generator;
-use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, Geometry, KernelSize, LayerKind, Operation, Voxel};
 
 use super::cells::Cells;
 use super::data::{Fill, Product};
@@ -43,8 +43,12 @@ impl Layer {
         inputs * self.kernel.volume() <= MOST_ENTRIES
     }
 
+    fn geometry(self) -> Geometry {
+        Geometry::strided(self.kernel, self.stride)
+    }
+
     fn outputs(self, inputs: &[Voxel]) -> Vec<Voxel> {
-        strided_outputs(inputs, self.kernel, self.stride).expect("strides are not zero")
+        layer_outputs(inputs, &self.geometry(), None).expect("strides are not zero")
     }
 
     /// Some of its outputs, in another order, and some that no input reaches; so some inputs reach
@@ -88,7 +92,7 @@ pub(super) fn operations(quick: bool) -> Vec<Operation> {
             for dtype in DType::ALL {
                 for &pair in channels(layer, quick) {
                     let op = layer.operation(direction, dtype, pair);
-                    operations.extend([op, op.into_transposed()]);
+                    operations.extend([op, op.with_kind(LayerKind::Inverse)]);
                 }
             }
         }
@@ -126,8 +130,8 @@ impl Checker<'_> {
         inputs: &[Voxel],
         outputs: &[Voxel],
     ) -> Result<Option<String>, CheckError> {
-        let map = builder.build(inputs, outputs, layer.kernel, layer.stride)?;
-        let host = match KernelMap::strided(inputs, outputs, layer.kernel, layer.stride) {
+        let map = builder.build(inputs, outputs, &layer.geometry())?;
+        let host = match KernelMap::between(inputs, outputs, &layer.geometry()) {
             Ok(host) => host,
             Err(error) => return Ok(Some(format!("the host refuses it: {error}"))),
         };
@@ -192,8 +196,8 @@ impl Checker<'_> {
         let cells = Cells::Generated(Generator::Surface, rows);
         let inputs = cells.voxels();
         let outputs = layer.hostile_outputs(&inputs);
-        let map = builder.build(&inputs, &outputs, layer.kernel, layer.stride)?;
-        let host = KernelMap::strided(&inputs, &outputs, layer.kernel, layer.stride)
+        let map = builder.build(&inputs, &outputs, &layer.geometry())?;
+        let host = KernelMap::between(&inputs, &outputs, &layer.geometry())
             .expect("generated voxels are distinct");
         let Some(transposed) = map.transposed() else {
             findings.failures.push(format!("{layer} has no transposed map"));
@@ -206,7 +210,7 @@ impl Checker<'_> {
                 for direction in Direction::ALL {
                     let op = layer.operation(direction, dtype, pair);
                     self.strided_product(op, &map, &host, cells, findings)?;
-                    let op = op.into_transposed();
+                    let op = op.with_kind(LayerKind::Inverse);
                     self.strided_product(op, &transposed, &host_transposed, cells, findings)?;
                 }
             }
@@ -264,7 +268,7 @@ fn accepts_a_duplicate(builder: &StridedMapBuilder) -> Option<String> {
     twice.push(twice[100]);
     let kernel = KernelSize::cubic(2).expect("extents of a kernel");
     for (inputs, outputs) in [(&once, &twice), (&twice, &once)] {
-        let map = builder.build(inputs, outputs, kernel, [2; 3]);
+        let map = builder.build(inputs, outputs, &Geometry::strided(kernel, [2; 3]));
         match map.and_then(|map| map.counts().cloned()) {
             Err(CudaError::DuplicateVoxel { voxel, row: 512 }) if voxel == twice[100] => {}
             other => return Some(format!("a duplicate voxel gave {other:?}")),
@@ -289,10 +293,9 @@ mod tests {
         for quick in [false, true] {
             let operations = operations(quick);
             for layer in Layer::all() {
-                for transposed in [false, true] {
+                for kind in [LayerKind::Sparse, LayerKind::Inverse] {
                     let like = |op: &&Operation| {
-                        (op.kernel, op.stride, op.transposed)
-                            == (layer.kernel, layer.stride, transposed)
+                        (op.kernel, op.stride, op.kind) == (layer.kernel, layer.stride, kind)
                     };
                     let met: BTreeSet<&str> = operations
                         .iter()
@@ -307,7 +310,7 @@ mod tests {
                         "packed_gemm" => quick || layer.kernel.volume() > 32,
                         _ => false,
                     };
-                    assert!(lacking.iter().all(may_lack), "{layer}, {transposed}: {lacking:?}");
+                    assert!(lacking.iter().all(may_lack), "{layer}, {kind}: {lacking:?}");
                 }
             }
         }
@@ -318,7 +321,7 @@ mod tests {
         let inputs = Cells::Generated(Generator::Surface, 301).voxels();
         for layer in Layer::all() {
             let outputs = layer.hostile_outputs(&inputs);
-            let map = KernelMap::strided(&inputs, &outputs, layer.kernel, layer.stride).unwrap();
+            let map = KernelMap::between(&inputs, &outputs, &layer.geometry()).unwrap();
             for (rows, view) in [(map.n_out(), map.view()), (map.n_in(), map.transposed())] {
                 let table = table_of(view);
                 let met = (0..rows).filter(|&row| {

@@ -7,11 +7,15 @@ use voxtune_cache::{
     encode_evidence,
 };
 
+use voxtune_types::{LayerKind, Operation, PitchClass};
+
 use crate::samples::{
     ARCH, algo, device, entry, measured, operation, quarantined, record, small, timing,
 };
 
 const DECISIONS_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.msgpack");
+const DECISIONS_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.msgpack");
+const EVIDENCE_V3: &[u8] = include_bytes!("../fixtures/v3/sm_90.evidence.msgpack");
 const EVIDENCE_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.evidence.msgpack");
 const EVIDENCE_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.evidence.msgpack");
 
@@ -57,11 +61,35 @@ fn version_2_of_evidence_is_read() {
     assert_eq!(decide(&evidence), decide(&contents()));
 }
 
-/// Only while 1 is the current version of decisions, and 2 that of evidence.
+/// What version 3 of evidence and version 2 of decisions were made from: what is new in them, beside
+/// the rest.
+fn contents_3() -> voxtune_cache::Evidence {
+    let mut evidence = contents_2();
+    for kind in LayerKind::ALL {
+        let operation = Operation { stride: [2, 2, 1], groups: 4, ..operation(64, 128) };
+        let operation = Operation { pitch: PitchClass::Pitched, ..operation.with_kind(kind) };
+        let mut slow = measured("implicit_gemm:rows=64", 100_000);
+        slow.default = true;
+        for record in [slow, measured("mask_gemm:rows=256", 50_000)] {
+            evidence.insert(entry(&device(), operation, 500_000), record).unwrap();
+        }
+    }
+    evidence
+}
+
+#[test]
+fn version_3_of_evidence_and_2_of_decisions_are_read() {
+    let evidence = decode_evidence(EVIDENCE_V3, "sm_90.evidence.msgpack").unwrap();
+    assert_eq!(evidence, contents_3());
+    let decisions = decode_decisions(DECISIONS_V2, "sm_90.msgpack").unwrap();
+    assert_eq!(decisions, decide(&contents_3()));
+}
+
+/// Only while 2 is the current version of decisions, and 3 that of evidence.
 #[test]
 fn the_current_versions_are_written() {
-    let evidence = encode_evidence(ARCH, &contents_2()).unwrap();
-    assert!(evidence == EVIDENCE_V2, "the bytes of evidence changed: {evidence:02X?}");
-    let decisions = encode_decisions(ARCH, &decide(&contents())).unwrap();
-    assert!(decisions == DECISIONS_V1, "the bytes of decisions changed: {decisions:02X?}");
+    let evidence = encode_evidence(ARCH, &contents_3()).unwrap();
+    assert!(evidence == EVIDENCE_V3, "the bytes of evidence changed: {evidence:02X?}");
+    let decisions = encode_decisions(ARCH, &decide(&contents_3())).unwrap();
+    assert!(decisions == DECISIONS_V2, "the bytes of decisions changed: {decisions:02X?}");
 }

@@ -159,9 +159,9 @@ fn foreign_files_are_told_from_damaged_ones() {
 #[test]
 fn newer_files_are_told_from_damaged_ones() {
     // The body of a later version may be anything.
-    let newer = file_with("voxtune decisions", 2, &[1, 2, 3]);
+    let newer = file_with("voxtune decisions", 3, &[1, 2, 3]);
     let error = decode(&newer, false).unwrap_err();
-    assert!(matches!(error, CacheError::Newer { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, CacheError::Newer { found: 3, supported: 2, .. }), "{error}");
     let newest = file_with("voxtune evidence", u32::MAX, &"text");
     let error = decode(&newest, true).unwrap_err();
     assert!(matches!(error, CacheError::Newer { found: u32::MAX, .. }), "{error}");
@@ -187,7 +187,7 @@ fn misnamed_files_name_their_right_name() {
 
 #[test]
 fn arrays_said_to_be_huge_cost_nothing() {
-    let head = b"\xA6format\xB1voxtune decisions\xA7version\x01\xA4body\x85\xA4arch\xA5sm_90";
+    let head = b"\xA6format\xB1voxtune decisions\xA7version\x02\xA4body\x85\xA4arch\xA5sm_90";
     for huge in [
         b"\xA7devices\xDD\xFF\xFF\xFF\xFF".as_slice(),
         b"\xA7devices\x90\xAAoperations\xDD\xFF\xFF\xFF\xFF",
@@ -251,7 +251,7 @@ fn sound_body() -> Body {
 
 #[test]
 fn only_the_canonical_form_is_accepted() {
-    let file = |body: &Body| file_with("voxtune decisions", 1, body);
+    let file = |body: &Body| file_with("voxtune decisions", 2, body);
     decode(&file(&sound_body()), false).unwrap();
     type Change = fn(&mut Body);
     let wrong: [(&str, Change); 16] = [
@@ -282,9 +282,9 @@ fn only_the_canonical_form_is_accepted() {
 
 #[test]
 fn integers_in_a_wider_form_are_not_canonical() {
-    let bytes = file_with("voxtune decisions", 1, &sound_body());
-    let version = bytes.windows(9).position(|bytes| bytes == b"\xA7version\x01").unwrap() + 8;
-    let wider = [&bytes[19..version], b"\xCC\x01", &bytes[version + 1..]].concat();
+    let bytes = file_with("voxtune decisions", 2, &sound_body());
+    let version = bytes.windows(9).position(|bytes| bytes == b"\xA7version\x02").unwrap() + 8;
+    let wider = [&bytes[19..version], b"\xCC\x02", &bytes[version + 1..]].concat();
     assert!(reason(&sealed(&wider), false).starts_with("not in canonical form"));
 }
 

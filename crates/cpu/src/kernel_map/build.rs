@@ -1,7 +1,7 @@
 //! Construction of maps by merging sorted keys.
 
 use rayon::prelude::*;
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Geometry, Voxel};
 
 use super::keys::{CellKey, Keys};
 use super::lists::PairLists;
@@ -16,52 +16,46 @@ const NO_ROW: u32 = u32::MAX;
 /// The lists of a submanifold map for a centred kernel.
 pub(super) fn submanifold(
     voxels: &[Voxel],
-    kernel: KernelSize,
+    geometry: &Geometry,
 ) -> Result<PairLists, KernelMapError> {
-    match Keys::of(voxels, reach(kernel)) {
+    match Keys::of(voxels, geometry.reach()) {
         Keys::Linear(keys, grid) => {
             let sorted = Sorted::new(keys, |keys| sort_linear(keys, grid.bits));
             sorted.check_distinct(voxels, Side::Input)?;
-            Ok(mirrored(voxels, kernel, &sorted, |offset| grid.shift(offset)))
+            Ok(mirrored(voxels, geometry, &sorted, |offset| grid.shift(offset)))
         }
         Keys::Wide(keys) => {
             let sorted = Sorted::new(keys, sort_keyed);
             sorted.check_distinct(voxels, Side::Input)?;
-            Ok(mirrored(voxels, kernel, &sorted, |offset| offset))
+            Ok(mirrored(voxels, geometry, &sorted, |offset| offset))
         }
     }
 }
 
-/// The lists of the map from inputs to outputs in which input `i` and output `o` meet at the offset
-/// `i - o * stride`.
+/// The lists of the map from fine inputs to coarse outputs in which input `i` and output `o` meet at
+/// the offset that steps from `o * stride` to `i`.
 pub(super) fn strided(
     inputs: &[Voxel],
     outputs: &[Voxel],
-    kernel: KernelSize,
-    stride: [u8; 3],
+    geometry: &Geometry,
 ) -> Result<PairLists, KernelMapError> {
-    match Keys::of_both(inputs, outputs, stride, reach(kernel)) {
+    match Keys::of_both(inputs, outputs, geometry.stride, geometry.reach()) {
         (Keys::Linear(inputs_at, grid), Keys::Linear(outputs_at, _)) => {
             let sort = |keys: &[u64]| sort_linear(keys, grid.bits);
             let (ins, outs) = (Sorted::new(inputs_at, sort), Sorted::new(outputs_at, sort));
             ins.check_distinct(inputs, Side::Input)?;
             outs.check_distinct(outputs, Side::Output)?;
-            Ok(all_columns(kernel, &ins, &outs, |offset| grid.shift(offset)))
+            Ok(all_columns(geometry, &ins, &outs, |offset| grid.shift(offset)))
         }
         (Keys::Wide(inputs_at), Keys::Wide(outputs_at)) => {
             let (ins, outs) =
                 (Sorted::new(inputs_at, sort_keyed), Sorted::new(outputs_at, sort_keyed));
             ins.check_distinct(inputs, Side::Input)?;
             outs.check_distinct(outputs, Side::Output)?;
-            Ok(all_columns(kernel, &ins, &outs, |offset| offset))
+            Ok(all_columns(geometry, &ins, &outs, |offset| offset))
         }
         _ => unreachable!("both clouds have keys in one grid"),
     }
-}
-
-/// The largest step of a kernel's offsets along each axis.
-fn reach(kernel: KernelSize) -> [i32; 3] {
-    kernel.extents().map(|extent| i32::from(extent / 2))
 }
 
 /// Which of a map's clouds is meant.
@@ -136,7 +130,7 @@ pub(super) fn sort_keyed<K: CellKey>(keys: &[K]) -> (Vec<K>, Vec<u32>) {
     keyed.into_par_iter().unzip()
 }
 
-/// Offsets that differ along z only: one merge finds them all.
+/// Offsets that follow each other along z: one merge finds them all.
 struct Column {
     /// The lowest of the offsets.
     low: [i32; 3],
@@ -144,12 +138,20 @@ struct Column {
     offsets: Vec<usize>,
 }
 
+impl Column {
+    /// The offset above the highest.
+    fn next(&self) -> [i32; 3] {
+        let [x, y, z] = self.low;
+        [x, y, z + self.offsets.len() as i32]
+    }
+}
+
 /// The columns of some of a kernel's offsets, which come with their index, z fastest.
 fn columns<'a>(offsets: impl Iterator<Item = (usize, &'a [i32; 3])>) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for (index, &offset) in offsets {
         match columns.last_mut() {
-            Some(column) if column.low[..2] == offset[..2] => column.offsets.push(index),
+            Some(column) if column.next() == offset => column.offsets.push(index),
             _ => columns.push(Column { low: offset, offsets: vec![index] }),
         }
     }
@@ -204,11 +206,11 @@ impl Merged {
 /// The lists of a cloud that meets itself: half of the offsets are found, the others mirror them.
 fn mirrored<K: CellKey>(
     voxels: &[Voxel],
-    kernel: KernelSize,
+    geometry: &Geometry,
     sorted: &Sorted<K>,
     shift: impl Fn([i32; 3]) -> K::Shift + Sync,
 ) -> PairLists {
-    let offsets = kernel.offsets();
+    let offsets = geometry.offsets();
     let volume = offsets.len();
     let upper_half = offsets.iter().enumerate().filter(|(_, offset)| **offset > [0; 3]);
     let merged = Merged::new(columns(upper_half), sorted, sorted, shift);
@@ -239,12 +241,12 @@ fn mirrored<K: CellKey>(
 
 /// The lists of two clouds, every offset of which is found by itself.
 fn all_columns<K: CellKey>(
-    kernel: KernelSize,
+    geometry: &Geometry,
     ins: &Sorted<K>,
     outs: &Sorted<K>,
     shift: impl Fn([i32; 3]) -> K::Shift + Sync,
 ) -> PairLists {
-    let offsets = kernel.offsets();
+    let offsets = geometry.offsets();
     let merged = Merged::new(columns(offsets.iter().enumerate()), ins, outs, shift);
     let chunks = merged.chunks(offsets.len());
     let lens: Vec<usize> =

@@ -10,11 +10,11 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Geometry, GeometryError, KernelSize, LayerKind, Voxel};
 
 pub use distinct::check_distinct;
 use lists::PairLists;
-pub use outputs::{downsampled, strided_outputs};
+pub use outputs::{downsampled, layer_outputs};
 
 /// One meeting of an input row and an output row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,21 +64,15 @@ pub enum KernelMapError {
         /// The higher of the rows.
         second_row: usize,
     },
-    /// Outputs have to be some way apart, or in the same place.
-    #[error("stride {0:?} is not one: expected at least 1 along each axis")]
-    ZeroStride([u8; 3]),
+    /// No layer has this geometry.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
     /// Row numbers are 32-bit, and one of them is kept free.
     #[error("{rows} rows are too many: a kernel map holds at most {max}", max = u32::MAX - 1)]
     TooManyRows {
         /// Rows that were asked for.
         rows: usize,
     },
-    /// Submanifold kernels are centred.
-    #[error(
-        "kernel size {0} has no centre: a submanifold convolution needs odd extents, such as 1, 3 \
-         or 5; even ones are those of strided layers"
-    )]
-    NotCentred(KernelSize),
     /// A pair points past the rows.
     #[error(
         "pair {pair:?} of offset {offset} is out of bounds: expected an input row below {n_in} and \
@@ -110,7 +104,7 @@ pub enum KernelMapError {
 /// For each offset of a kernel, the pairs of rows that meet (synonyms: rulebook, indice pairs).
 ///
 /// A list is sorted by output row, and each row occurs in it at most once. The order of the offsets
-/// is that of [`KernelSize::offsets`] and so of the weights.
+/// is that of [`Geometry::offsets`] and so of the weights.
 #[derive(Debug)]
 pub struct KernelMap {
     n_in: usize,
@@ -123,7 +117,7 @@ pub struct KernelMap {
 
 impl KernelMap {
     /// The map of a submanifold convolution: outputs where inputs are, and output row `o` meets the
-    /// input row at `o + offset`.
+    /// input row at `o + offset`, for each of [`Geometry::offsets`].
     ///
     /// Cells become integer keys, sorted unless they already are; each column of the kernel is then
     /// one merge of the sorted keys with themselves, in which the neighbours along z follow each
@@ -133,11 +127,22 @@ impl KernelMap {
     /// # Errors
     /// If two rows are the same voxel, the kernel has no centre, or there are too many rows.
     pub fn submanifold(voxels: &[Voxel], kernel: KernelSize) -> Result<Self, KernelMapError> {
-        if !kernel.is_centred() {
-            return Err(KernelMapError::NotCentred(kernel));
-        }
+        Self::dilated(voxels, kernel, [1; 3])
+    }
+
+    /// [`Self::submanifold`] with offsets further apart.
+    ///
+    /// # Errors
+    /// As [`Self::submanifold`], and if a dilation is zero.
+    pub fn dilated(
+        voxels: &[Voxel],
+        kernel: KernelSize,
+        dilation: [u8; 3],
+    ) -> Result<Self, KernelMapError> {
+        let geometry = Geometry::submanifold(kernel, dilation);
+        geometry.check()?;
         check_rows(voxels.len())?;
-        let lists = build::submanifold(voxels, kernel)?;
+        let lists = build::submanifold(voxels, &geometry)?;
         Ok(Self {
             n_in: voxels.len(),
             n_out: voxels.len(),
@@ -147,29 +152,47 @@ impl KernelMap {
         })
     }
 
-    /// The map of a strided convolution: output row `o` meets the input row at `o · stride + offset`,
-    /// for each of [`KernelSize::offsets`].
+    /// The map between two sets of voxels: for each of [`Geometry::offsets`] the rows that meet.
     ///
-    /// Any distinct output voxels will do: those of [`strided_outputs`], or [`downsampled`], or a
-    /// program's own, in any order. A cell of the outputs is as large as `stride` cells of the inputs;
-    /// a stride of 1 leaves its size, and has outputs where there are no inputs.
-    ///
-    /// Built as [`Self::submanifold`], of two clouds instead of one, and without a mirror image.
+    /// Any distinct outputs will do: those of [`layer_outputs`], or [`downsampled`], or a program's own, in
+    /// any order. Built as [`Self::submanifold`], of two clouds instead of one, and without a mirror
+    /// image.
     ///
     /// # Errors
-    /// If two rows of a side are the same voxel, a stride is zero, or there are too many rows.
-    pub fn strided(
+    /// If two rows of a side are the same voxel, a stride or dilation is zero, or there are too many
+    /// rows.
+    pub fn between(
         inputs: &[Voxel],
         outputs: &[Voxel],
-        kernel: KernelSize,
-        stride: [u8; 3],
+        geometry: &Geometry,
     ) -> Result<Self, KernelMapError> {
-        check_stride(stride)?;
+        if geometry.kind.is_upsampling() {
+            let downwards = geometry.with_kind(LayerKind::Sparse);
+            let swapped = Self::between(outputs, inputs, &downwards);
+            return Ok(swapped.map_err(KernelMapError::seen_from_the_other_side)?.to_transposed());
+        }
+        geometry.check()?;
         check_rows(inputs.len())?;
         check_rows(outputs.len())?;
-        let lists = Arc::new(build::strided(inputs, outputs, kernel, stride)?);
+        let lists = Arc::new(build::strided(inputs, outputs, geometry)?);
         let (n_in, n_out) = (inputs.len(), outputs.len());
         Ok(Self { n_in, n_out, lists, symmetric: false, transposed: OnceLock::new() })
+    }
+
+    /// The map of layers of a geometry: [`Self::dilated`] of a submanifold one, whose inputs are its
+    /// outputs, and otherwise [`Self::between`].
+    ///
+    /// # Errors
+    /// As those.
+    pub fn of(
+        inputs: &[Voxel],
+        outputs: &[Voxel],
+        geometry: &Geometry,
+    ) -> Result<Self, KernelMapError> {
+        match geometry.kind {
+            LayerKind::Submanifold => Self::dilated(inputs, geometry.kernel, geometry.dilation),
+            _ => Self::between(inputs, outputs, geometry),
+        }
     }
 
     /// A map from its lists, one an offset, each sorted by output row.
@@ -294,8 +317,19 @@ fn check_rows(rows: usize) -> Result<(), KernelMapError> {
     if rows >= u32::MAX as usize { Err(KernelMapError::TooManyRows { rows }) } else { Ok(()) }
 }
 
-fn check_stride(stride: [u8; 3]) -> Result<(), KernelMapError> {
-    if stride.contains(&0) { Err(KernelMapError::ZeroStride(stride)) } else { Ok(()) }
+impl KernelMapError {
+    /// The error of the map whose inputs are this one's outputs.
+    fn seen_from_the_other_side(self) -> Self {
+        match self {
+            Self::Duplicate { voxel, first_row, second_row } => {
+                Self::DuplicateOutput { voxel, first_row, second_row }
+            }
+            Self::DuplicateOutput { voxel, first_row, second_row } => {
+                Self::Duplicate { voxel, first_row, second_row }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A kernel map seen in one of its two directions.
@@ -349,6 +383,8 @@ impl<'a> MapView<'a> {
 
 pub(crate) use lists::SEGMENT_ROWS;
 
+#[cfg(test)]
+mod geometry_tests;
 #[cfg(test)]
 mod strided_tests;
 #[cfg(test)]

@@ -29,7 +29,7 @@ fn brute_force(
 }
 
 fn assert_is_brute_force(inputs: &[Voxel], outputs: &[Voxel], kernel: KernelSize, stride: [u8; 3]) {
-    let map = KernelMap::strided(inputs, outputs, kernel, stride).unwrap();
+    let map = KernelMap::between(inputs, outputs, &Geometry::strided(kernel, stride)).unwrap();
     assert_eq!((map.n_in(), map.n_out()), (inputs.len(), outputs.len()));
     assert_eq!(map.kernel_volume(), kernel.volume());
     assert!(!map.is_symmetric());
@@ -94,11 +94,11 @@ proptest! {
 
     #[test]
     fn agrees_with_brute_force(inputs in clouds(), kernel in kernels(), stride in strides()) {
-        let outputs = strided_outputs(&inputs, kernel, stride).unwrap();
+        let outputs = layer_outputs(&inputs, &Geometry::strided(kernel, stride), None).unwrap();
         prop_assert_eq!(&outputs, &reached(&inputs, kernel, stride));
         assert_is_brute_force(&inputs, &outputs, kernel, stride);
         // Each output is one because an input reaches it.
-        let map = KernelMap::strided(&inputs, &outputs, kernel, stride).unwrap();
+        let map = KernelMap::between(&inputs, &outputs, &Geometry::strided(kernel, stride)).unwrap();
         let mut is_met = vec![false; outputs.len()];
         for offset in 0..map.kernel_volume() {
             map.pair_list(offset).iter().for_each(|pair| is_met[pair.out_row as usize] = true);
@@ -122,7 +122,7 @@ proptest! {
         for corner in [i32::MIN, i32::MAX] {
             inputs.push(Voxel::new(corner, corner, corner, corner));
         }
-        let outputs = strided_outputs(&inputs, kernel, stride).unwrap();
+        let outputs = layer_outputs(&inputs, &Geometry::strided(kernel, stride), None).unwrap();
         prop_assert_eq!(&outputs, &reached(&inputs, kernel, stride));
         assert_is_brute_force(&inputs, &outputs, kernel, stride);
         assert_is_brute_force(&inputs, &inputs, kernel, stride);
@@ -150,7 +150,7 @@ proptest! {
         // Windows as large as the stride hold the same inputs, where they begin at their cell.
         if stride == [2; 3] {
             let kernel = KernelSize::cubic(2).unwrap();
-            prop_assert_eq!(outputs, strided_outputs(&inputs, kernel, stride).unwrap());
+            prop_assert_eq!(outputs, layer_outputs(&inputs, &Geometry::strided(kernel, stride), None).unwrap());
         }
     }
 
@@ -166,11 +166,11 @@ proptest! {
         let (first_row, second_row) = (rows[0], rows[1]);
         let (kernel, stride) = (KernelSize::cubic(2).unwrap(), [2; 3]);
         prop_assert_eq!(
-            KernelMap::strided(&twice, &cells, kernel, stride).unwrap_err(),
+            KernelMap::between(&twice, &cells, &Geometry::strided(kernel, stride)).unwrap_err(),
             KernelMapError::Duplicate { voxel, first_row, second_row }
         );
         prop_assert_eq!(
-            KernelMap::strided(&cells, &twice, kernel, stride).unwrap_err(),
+            KernelMap::between(&cells, &twice, &Geometry::strided(kernel, stride)).unwrap_err(),
             KernelMapError::DuplicateOutput { voxel, first_row, second_row }
         );
     }
@@ -181,7 +181,7 @@ fn merges_of_many_tasks_join_up() {
     let mut inputs: Vec<Voxel> =
         (0..27_000).map(|at| Voxel::new(0, at / 900 - 7, at / 30 % 30, -(at % 30))).collect();
     let (kernel, stride) = (KernelSize::cubic(3).unwrap(), [1, 2, 1]);
-    let outputs = strided_outputs(&inputs, kernel, stride).unwrap();
+    let outputs = layer_outputs(&inputs, &Geometry::strided(kernel, stride), None).unwrap();
     assert_eq!(outputs.len(), 32 * 16 * 32);
     assert_is_brute_force(&inputs, &outputs, kernel, stride);
     inputs.sort_unstable();
@@ -196,7 +196,7 @@ fn a_stride_of_one_over_the_inputs_is_a_submanifold_map() {
     inputs.dedup();
     let kernel = KernelSize::submanifold(3).unwrap();
     let submanifold = KernelMap::submanifold(&inputs, kernel).unwrap();
-    let strided = KernelMap::strided(&inputs, &inputs, kernel, [1; 3]).unwrap();
+    let strided = KernelMap::between(&inputs, &inputs, &Geometry::strided(kernel, [1; 3])).unwrap();
     for offset in 0..kernel.volume() {
         assert_eq!(strided.pair_list(offset), submanifold.pair_list(offset));
     }
@@ -209,11 +209,11 @@ fn a_stride_of_one_over_the_inputs_is_a_submanifold_map() {
 fn a_stride_of_nothing_is_refused() {
     let kernel = KernelSize::cubic(2).unwrap();
     let stride = [2, 0, 2];
-    let refused = Err(KernelMapError::ZeroStride(stride));
-    assert_eq!(strided_outputs(&[], kernel, stride), refused);
+    let refused = Err(GeometryError::ZeroStride(stride).into());
+    assert_eq!(layer_outputs(&[], &Geometry::strided(kernel, stride), None), refused);
     assert_eq!(downsampled(&[], stride), refused);
     assert_eq!(
-        KernelMap::strided(&[], &[], kernel, stride).unwrap_err(),
-        KernelMapError::ZeroStride(stride)
+        KernelMap::between(&[], &[], &Geometry::strided(kernel, stride)).unwrap_err(),
+        GeometryError::ZeroStride(stride).into()
     );
 }

@@ -180,7 +180,7 @@ fn merges_of_many_tasks_join_up() {
 fn a_kernel_without_a_centre_is_refused() {
     let kernel = KernelSize::cubic(2).unwrap();
     let error = KernelMap::submanifold(&[], kernel).unwrap_err();
-    assert_eq!(error, KernelMapError::NotCentred(kernel));
+    assert_eq!(error, GeometryError::NotCentred(kernel).into());
     assert!(error.to_string().contains("kernel size 2 has no centre"), "{error}");
 }
 

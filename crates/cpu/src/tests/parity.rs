@@ -1,7 +1,9 @@
 //! Against float64, by the worst element.
 
 use super::*;
-use crate::kernel_map::strided_outputs;
+use voxtune_types::{Geometry, LayerKind};
+
+use crate::kernel_map::layer_outputs;
 
 fn tolerance(op: &Operation) -> f64 {
     out_dtype(op).tolerance()
@@ -75,13 +77,14 @@ fn strided_and_transposed_layers() {
     let inputs = cloud(700);
     for (extent, stride) in [([2; 3], [2; 3]), ([3; 3], [2; 3]), ([3, 1, 1], [2, 1, 1])] {
         let kernel = KernelSize::try_from(extent).unwrap();
-        let outputs = strided_outputs(&inputs, kernel, stride).unwrap();
-        let map = KernelMap::strided(&inputs, &outputs, kernel, stride).unwrap();
-        for (map, transposed) in [(map.to_transposed(), true), (map, false)] {
+        let outputs = layer_outputs(&inputs, &Geometry::strided(kernel, stride), None).unwrap();
+        let map =
+            KernelMap::between(&inputs, &outputs, &Geometry::strided(kernel, stride)).unwrap();
+        for (map, kind) in [(map.to_transposed(), LayerKind::Inverse), (map, LayerKind::Sparse)] {
             for direction in Direction::ALL {
                 for dtype in DType::ALL {
                     let op = op(direction, dtype, 11, 21);
-                    assert_parity(&Operation { kernel, stride, transposed, ..op }, &map);
+                    assert_parity(&Operation { kernel, stride, kind, ..op }, &map);
                 }
             }
         }

@@ -36,7 +36,7 @@ mod wgmma_wgrad;
 use std::fmt;
 use std::sync::LazyLock;
 
-use voxtune_types::{AlgoId, ComputeCapability, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, Operation, PitchClass};
 
 pub use epilogue::Epilogue;
 pub use explicit_gemm::Cublas;
@@ -89,7 +89,10 @@ impl Algorithm {
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
         // Kernels read row maps and pair lists, whatever layer these are of.
-        op.groups == 1 && is_countable(op) && self.variant.applies(op)
+        op.groups == 1
+            && op.pitch == PitchClass::Dense
+            && is_countable(op)
+            && self.variant.applies(op)
     }
 
     /// Whether it has a chance on this operation at this size, by its share of wasted products and
@@ -263,7 +266,7 @@ fn find(name: impl Fn(&'static dyn KernelFamily) -> Option<usize>) -> &'static A
 mod tests {
     use std::collections::BTreeSet;
 
-    use voxtune_types::{DType, Direction, KernelSize};
+    use voxtune_types::{DType, Direction, KernelSize, LayerKind};
 
     use super::*;
 
@@ -372,8 +375,12 @@ mod tests {
     #[test]
     fn strided_and_transposed_layers_have_the_instances_of_submanifold_ones() {
         for op in operations() {
-            for (stride, transposed) in [([2; 3], false), ([2, 1, 1], true), ([1; 3], true)] {
-                let across = Operation { stride, transposed, ..op };
+            for (stride, kind) in [
+                ([2; 3], LayerKind::Sparse),
+                ([2, 1, 1], LayerKind::Inverse),
+                ([1; 3], LayerKind::Transposed),
+            ] {
+                let across = Operation { stride, kind, ..op };
                 for algorithm in algorithms() {
                     assert_eq!(algorithm.instance(&across), algorithm.instance(&op));
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_types::KernelSize;
+use voxtune_types::Geometry;
 
 use super::kernels::MapKernels;
 use super::search::{Search, looping_grid};
@@ -38,22 +38,27 @@ impl AcrossKernels {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Steps {
-    low: [i8; 3],
+    low: [i32; 3],
     extent: [u8; 3],
     stride: [u8; 3],
+    dilation: [u8; 3],
     volume: u8,
     divided: u8,
+    /// The size is a multiple of the alignment.
+    unused: u8,
 }
 
 impl Steps {
-    /// From outputs to inputs: `o · stride + offset`. For a kernel of at most [`MAX_VOLUME`].
-    pub(super) fn multiplied(kernel: KernelSize, stride: [u8; 3]) -> Self {
-        let extent = kernel.extents();
-        let low = extent.map(|extent| -((extent as i8 - 1) / 2));
-        Self { low, extent, stride, volume: kernel.volume().min(MAX_VOLUME) as u8, divided: 0 }
+    /// From coarse cells to fine ones: `c · stride + offset`. For a kernel of at most
+    /// [`MAX_VOLUME`].
+    pub(super) fn multiplied(geometry: &Geometry) -> Self {
+        let Geometry { kernel, stride, dilation, .. } = *geometry;
+        let volume = kernel.volume().min(MAX_VOLUME) as u8;
+        let (low, extent) = (geometry.low(), kernel.extents());
+        Self { low, extent, stride, dilation, volume, divided: 0, unused: 0 }
     }
 
-    /// The way back: `(i - offset) / stride`, where that is whole.
+    /// The way back: `(f - offset) / stride`, where that is whole.
     pub(super) const fn divided(self) -> Self {
         Self { divided: 1, ..self }
     }
@@ -107,23 +112,28 @@ impl Across {
 
 #[cfg(test)]
 mod tests {
+    use voxtune_types::KernelSize;
+
     use super::*;
 
     /// The walk of the kernels along an axis, for each offset the cell gathered.
     fn walk(steps: Steps, axis: usize, own: i32) -> Vec<Option<i64>> {
         let (low, stride) = (i64::from(steps.low[axis]), i64::from(steps.stride[axis]));
-        let from = i64::from(own) - low;
-        let (mut at, mut wait, period, step) = match steps.divided {
-            0 => (i64::from(own) * stride + low, 0, 1, 1),
-            _ => (from.div_euclid(stride), from.rem_euclid(stride), stride, -1),
+        let (from, dilation) = (i64::from(own) - low, i64::from(steps.dilation[axis]));
+        let (mut at, mut rest, step, step_rest) = match steps.divided {
+            0 => (i64::from(own) * stride + low, 0, dilation, 0),
+            _ => {
+                let (at, rest) = (from.div_euclid(stride), from.rem_euclid(stride));
+                (at, rest, -(dilation / stride), dilation % stride)
+            }
         };
         let mut cells = Vec::new();
         for _ in 0..steps.extent[axis] {
-            cells.push((wait == 0).then_some(at));
-            if wait == 0 {
-                (at, wait) = (at + step, period);
+            cells.push((rest == 0).then_some(at));
+            (at, rest) = (at + step, rest - step_rest);
+            if rest < 0 {
+                (at, rest) = (at - 1, rest + stride);
             }
-            wait -= 1;
         }
         cells
     }
@@ -132,28 +142,34 @@ mod tests {
     fn both_ways_meet_at_the_same_offsets() {
         for extents in [[1, 1, 1], [2, 3, 4], [5, 7, 3]] {
             for stride in [[1, 2, 3], [2, 2, 2], [5, 1, 255]] {
-                let kernel = KernelSize::try_from(extents).unwrap();
-                let steps = Steps::multiplied(kernel, stride);
-                for axis in 0..3 {
-                    for own in -12..12 {
-                        for (offset, cell) in walk(steps.divided(), axis, own).iter().enumerate() {
-                            let low = i64::from(steps.low[axis]);
-                            let of_offset = i64::from(own) - low - offset as i64;
-                            let stride = i64::from(steps.stride[axis]);
-                            let whole = of_offset % stride == 0;
-                            let expected = of_offset.div_euclid(stride);
-                            assert_eq!(*cell, whole.then_some(expected));
-                            let back = cell.map(|cell| walk(steps, axis, cell as i32)[offset]);
-                            assert!(back.is_none_or(|back| back == Some(own.into())));
-                        }
+                for dilation in [[1, 1, 1], [2, 3, 5], [7, 2, 255]] {
+                    let kernel = KernelSize::try_from(extents).unwrap();
+                    let geometry = Geometry { dilation, ..Geometry::strided(kernel, stride) };
+                    let steps = Steps::multiplied(&geometry);
+                    for (axis, own) in (0..3).flat_map(|axis| (-12..12).map(move |own| (axis, own)))
+                    {
+                        assert_both_ways(steps, axis, own);
                     }
                 }
             }
         }
     }
 
+    fn assert_both_ways(steps: Steps, axis: usize, own: i32) {
+        for (offset, cell) in walk(steps.divided(), axis, own).iter().enumerate() {
+            let low = i64::from(steps.low[axis]);
+            let step = offset as i64 * i64::from(steps.dilation[axis]);
+            let of_offset = i64::from(own) - low - step;
+            let stride = i64::from(steps.stride[axis]);
+            let whole = of_offset % stride == 0;
+            assert_eq!(*cell, whole.then_some(of_offset.div_euclid(stride)));
+            let back = cell.map(|cell| walk(steps, axis, cell as i32)[offset]);
+            assert!(back.is_none_or(|back| back == Some(own.into())));
+        }
+    }
+
     #[test]
     fn steps_are_as_the_kernels_read_them() {
-        assert_eq!((size_of::<Steps>(), align_of::<Steps>()), (11, 1));
+        assert_eq!((size_of::<Steps>(), align_of::<Steps>()), (24, 4));
     }
 }

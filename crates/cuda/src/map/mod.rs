@@ -9,6 +9,7 @@
 //! | [`Search`] | bricks of voxels by hash | at once |
 //! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a row has | at once |
 //! | [`RowMap`] tables | `(volume, pitch)` int32: the row gathered at an offset, or -1 | for each [`RowOrder`] at its first launch |
+//! | [`Outputs`] | the voxels of a strided or transposed layer, by [`OutputsBuilder`] | before the map |
 //! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
 
 mod across;
@@ -16,12 +17,14 @@ mod counts;
 mod kernels;
 mod lazy;
 mod order;
+mod outputs;
 mod pairs;
 mod rows;
 mod search;
 mod strided;
 
 pub use counts::MapCounts;
+pub use outputs::{Outputs, OutputsBuilder};
 pub(crate) use pairs::PairLists;
 pub(crate) use rows::{OrderedRows, RowMap};
 pub use strided::StridedMapBuilder;
@@ -265,7 +268,11 @@ impl DeviceKernelMap {
 
     /// Whether dgrad can read the forward map mirrored.
     pub(crate) fn is_symmetric(&self) -> bool {
-        matches!(self.forward.lookup(), Lookup::Within { .. }) && self.kernel.is_centred()
+        let within = match self.forward.lookup() {
+            Lookup::Within { .. } => true,
+            Lookup::Across(across) => Arc::ptr_eq(&across.own, &across.gathered),
+        };
+        within && self.kernel.is_centred()
     }
 
     fn row_maps(&self) -> impl Iterator<Item = &RowMap> {

@@ -13,7 +13,7 @@ use crate::error::{CudaError, Result};
 use crate::module::{Grid, Kernel, arguments};
 
 /// `Slot` of the kernels.
-const SLOT_BYTES: usize = 32;
+pub(super) const SLOT_BYTES: usize = 32;
 /// Words after the slots that start as zeros: the cursor of `ranks`, whether a cell occurs twice,
 /// and the pairs of each offset.
 const CONTROL_BYTES: usize = 512;

@@ -1,8 +1,8 @@
-//! Building maps between two clouds.
+//! Building maps between two clouds, and of offsets that are no neighbours.
 
 use std::sync::Arc;
 
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Geometry, KernelSize, Voxel};
 
 use super::across::{Across, AcrossKernels, Steps};
 use super::counts::ReportPages;
@@ -35,27 +35,26 @@ impl StridedMapBuilder {
         Ok(Self { kernels, across, pages: maps.pages.clone() })
     }
 
-    /// The map of a strided convolution between distinct voxels in any order: output row `o` meets the
-    /// input row at `o · stride + offset`, for each of [`KernelSize::offsets`]. With the map by input
-    /// rows, which dgrad reads. [`DeviceKernelMap::transposed`] is the map of the layer that undoes it.
+    /// The map between distinct voxels in any order: for each of [`Geometry::offsets`] the rows that
+    /// meet. With the map by input rows, which dgrad reads. [`DeviceKernelMap::transposed`] is the map
+    /// of the layer that undoes it.
     ///
     /// Two rows of a side in one cell are an error of [`DeviceKernelMap::counts`].
     ///
     /// # Errors
-    /// [`CudaError::ZeroStride`]; [`CudaError::TooLarge`] past 125 offsets or a billion rows; whatever
+    /// [`CudaError::Geometry`]; [`CudaError::TooLarge`] past 125 offsets or a billion rows; whatever
     /// the driver fails with.
     pub fn build(
         &self,
         inputs: &[Voxel],
         outputs: &[Voxel],
-        kernel: KernelSize,
-        stride: [u8; 3],
+        geometry: &Geometry,
     ) -> Result<DeviceKernelMap> {
         let device = &self.kernels.device;
         let (n_in, n_out) = (inputs.len(), outputs.len());
         let inputs = DeviceBuffer::from_host(device, inputs)?;
         let outputs = DeviceBuffer::from_host(device, outputs)?;
-        self.build_on_device((&inputs, n_in), (&outputs, n_out), kernel, stride)
+        self.build_on_device((&inputs, n_in), (&outputs, n_out), geometry)
     }
 
     /// The same over numbers of voxels that are on the device already, as [`Voxel`]s. Waits for
@@ -67,35 +66,70 @@ impl StridedMapBuilder {
         &self,
         (inputs, n_in): (&DeviceBuffer, usize),
         (outputs, n_out): (&DeviceBuffer, usize),
-        kernel: KernelSize,
-        stride: [u8; 3],
+        geometry: &Geometry,
     ) -> Result<DeviceKernelMap> {
-        if stride.contains(&0) {
-            return Err(CudaError::ZeroStride(stride));
-        }
-        check_map(kernel, n_in.min(n_out))?;
+        geometry.check().map_err(CudaError::Geometry)?;
+        check_map(geometry.kernel, n_in.min(n_out))?;
         check_cloud(inputs, n_in)?;
         check_cloud(outputs, n_out)?;
         let insert = |coords, n| Search::insert(&self.kernels, &self.pages, coords, n);
         let (inputs, outputs) =
             (Arc::new(insert(inputs, n_in)?), Arc::new(insert(outputs, n_out)?));
-        let steps = Steps::multiplied(kernel, stride);
-        let forward = self.rows(&outputs, &inputs, steps)?;
-        let reverse = self.rows(&inputs, &outputs, steps.divided())?;
+        let steps = Steps::multiplied(geometry);
+        let (of_outputs, of_inputs) = match geometry.kind.is_upsampling() {
+            false => (steps, steps.divided()),
+            true => (steps.divided(), steps),
+        };
+        let forward = self.rows(&outputs, &inputs, of_outputs)?;
+        let reverse = self.rows(&inputs, &outputs, of_inputs)?;
         for search in [&inputs, &outputs] {
             search.place_bricks(&self.across.bases)?;
-            search.rank(&self.kernels, kernel.volume())?;
+            search.rank(&self.kernels, geometry.kernel.volume())?;
         }
-        Ok(DeviceKernelMap {
+        Ok(self.map(geometry.kernel, (inputs, outputs), forward, Some(reverse)))
+    }
+
+    /// The map of a submanifold layer whose offsets are further apart than neighbours, over voxels that
+    /// are on the device already.
+    ///
+    /// # Errors
+    /// As [`Self::build_on_device`].
+    pub fn dilated_on_device(
+        &self,
+        coords: &DeviceBuffer,
+        n: usize,
+        kernel: KernelSize,
+        dilation: [u8; 3],
+    ) -> Result<DeviceKernelMap> {
+        let geometry = Geometry::submanifold(kernel, dilation);
+        geometry.check().map_err(CudaError::Geometry)?;
+        check_map(kernel, n)?;
+        check_cloud(coords, n)?;
+        let search = Arc::new(Search::insert(&self.kernels, &self.pages, coords, n)?);
+        let forward = self.rows(&search, &search, Steps::multiplied(&geometry))?;
+        search.place_bricks(&self.across.bases)?;
+        search.rank(&self.kernels, kernel.volume())?;
+        // It is its own mirror image.
+        Ok(self.map(kernel, (Arc::clone(&search), search), forward, None))
+    }
+
+    fn map(
+        &self,
+        kernel: KernelSize,
+        (inputs, outputs): (Arc<Search>, Arc<Search>),
+        forward: RowMap,
+        reverse: Option<RowMap>,
+    ) -> DeviceKernelMap {
+        DeviceKernelMap {
             kernels: Arc::clone(&self.kernels),
             kernel,
             inputs,
             outputs,
             counts: Lazy::default(),
             forward: Arc::new(forward),
-            reverse: Some(Arc::new(reverse)),
+            reverse: reverse.map(Arc::new),
             pairs: Lazy::default(),
-        })
+        }
     }
 
     fn rows(&self, own: &Arc<Search>, gathered: &Arc<Search>, steps: Steps) -> Result<RowMap> {

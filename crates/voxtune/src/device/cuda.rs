@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use voxtune_cuda::{
-    Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceKernelMap, EventTimer,
-    Gate, Instance, MapBuilder, NoiseFill, Operands, Prepared, Probe, StridedMapBuilder, Verifier,
-    Workspace,
+    Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
+    EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder, Prepared, Probe,
+    StridedMapBuilder, Verifier, Workspace,
 };
-use voxtune_types::{DType, DeviceIdentity, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
 use super::kernels::{KernelSource, KernelStore};
 use super::{CacheRegime, Sample};
@@ -21,6 +21,7 @@ pub(crate) struct CudaBackend {
     cublas: Option<Arc<Cublas>>,
     map_builder: OnceLock<MapBuilder>,
     strided_builder: OnceLock<StridedMapBuilder>,
+    outputs_builder: OnceLock<OutputsBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
     workspace: Mutex<Workspace>,
     stopwatch: Mutex<Option<Stopwatch>>,
@@ -70,6 +71,7 @@ impl CudaBackend {
             cublas,
             map_builder: OnceLock::new(),
             strided_builder: OnceLock::new(),
+            outputs_builder: OnceLock::new(),
             prepared: RwLock::default(),
             workspace,
             stopwatch: Mutex::default(),
@@ -105,17 +107,23 @@ impl CudaBackend {
         self.device.memory().map_or(0, |memory| memory.free_bytes as u64)
     }
 
-    pub(super) fn build_kernel_map(
+    /// The map of layers of a geometry, between numbers of voxels that are on the device.
+    pub(crate) fn build_map(
         &self,
-        cells: &[Voxel],
-        kernel: KernelSize,
+        (inputs, n_in): (&DeviceBuffer, usize),
+        outputs: (&DeviceBuffer, usize),
+        geometry: &Geometry,
     ) -> Result<DeviceKernelMap, CudaError> {
-        let builder = self.builder()?;
-        let mut map = builder.submanifold(cells, kernel)?;
-        if !kernel.is_centred() {
-            builder.add_reverse(&mut map)?;
+        let Geometry { kind, kernel, dilation, .. } = *geometry;
+        match (kind, dilation) {
+            (LayerKind::Submanifold, [1, 1, 1]) => {
+                self.builder()?.submanifold_on_device(inputs, n_in, kernel)
+            }
+            (LayerKind::Submanifold, _) => {
+                self.strided_builder()?.dilated_on_device(inputs, n_in, kernel, dilation)
+            }
+            _ => self.strided_builder()?.build_on_device((inputs, n_in), outputs, geometry),
         }
-        Ok(map)
     }
 
     fn builder(&self) -> Result<&MapBuilder, CudaError> {
@@ -135,6 +143,16 @@ impl CudaBackend {
         let compiled = self.store.get(&Instance::strided_map())?;
         let builder = StridedMapBuilder::new(self.builder()?, &compiled)?;
         Ok(self.strided_builder.get_or_init(|| builder))
+    }
+
+    /// What finds the outputs of strided and transposed layers, loaded at the first use.
+    pub(crate) fn outputs_builder(&self) -> Result<&OutputsBuilder, CudaError> {
+        if let Some(builder) = self.outputs_builder.get() {
+            return Ok(builder);
+        }
+        let compiled = self.store.get(&Instance::coordinates())?;
+        let builder = OutputsBuilder::new(self.builder()?, &compiled)?;
+        Ok(self.outputs_builder.get_or_init(|| builder))
     }
 
     /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop` is set.

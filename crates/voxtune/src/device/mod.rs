@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use voxtune_cuda::{CudaError, Graph};
-use voxtune_types::{AlgoId, DeviceIdentity, Geometry, KernelSize, Operation, Voxel};
+use voxtune_types::{AlgoId, DeviceIdentity, Operation};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
 pub(crate) use cuda::CudaBackend;
@@ -21,7 +21,7 @@ pub use kernels::KernelSource;
 pub(crate) use kernels::KernelStore;
 
 use crate::layers::Preparations;
-use crate::{ConvError, KernelMap, Registry};
+use crate::{ConvError, Registry};
 use cpu::CpuBackend;
 
 /// A device that cannot be used.
@@ -344,35 +344,6 @@ impl Device {
 
     pub(crate) fn cuda(&self) -> Option<&CudaBackend> {
         self.inner.cuda.as_deref()
-    }
-
-    pub(crate) fn build_kernel_map(
-        &self,
-        cells: &[Voxel],
-        kernel: KernelSize,
-    ) -> Result<KernelMap, ConvError> {
-        let geometry = Geometry::of_stride_one(kernel);
-        if let Some(cuda) = &self.inner.cuda {
-            return Ok(KernelMap::from_cuda(geometry, cuda.build_kernel_map(cells, kernel)?)?);
-        }
-        let map = self.install(|| voxtune_cpu::KernelMap::submanifold(cells, kernel))?;
-        Ok(KernelMap::from_host(geometry, map))
-    }
-
-    pub(crate) fn build_strided_map(
-        &self,
-        inputs: &[Voxel],
-        outputs: &[Voxel],
-        kernel: KernelSize,
-        stride: [u8; 3],
-    ) -> Result<KernelMap, ConvError> {
-        let geometry = Geometry { kernel, stride, transposed: false };
-        if let Some(cuda) = &self.inner.cuda {
-            let map = cuda.strided_builder()?.build(inputs, outputs, kernel, stride)?;
-            return Ok(KernelMap::from_cuda(geometry, map)?);
-        }
-        let map = || voxtune_cpu::KernelMap::strided(inputs, outputs, kernel, stride);
-        Ok(KernelMap::from_host(geometry, self.install(map)?))
     }
 }
 

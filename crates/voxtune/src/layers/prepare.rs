@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation, Voxel};
+use voxtune_types::{AlgoId, DType, Direction, Geometry, LayerKind, Operation, Voxel};
 
-use crate::{Algorithm, ConvError, Device, KernelMap, Launch, MapCounts, Tensor, Tuner};
+use crate::{Algorithm, ConvError, Device, KernelMap, Launch, MapCounts, Tensor, Tuner, Voxels};
 
 /// What a preparation did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,15 +68,19 @@ impl LayerHint {
 type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 
 /// The map of an operation's layer over two neighbouring voxels.
-fn trial_map(device: &Device, operation: &Operation) -> Result<KernelMap, ConvError> {
+fn trial_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
     let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-    let Operation { kernel, stride, transposed, .. } = *operation;
-    if operation.is_submanifold() {
-        return device.build_kernel_map(&cells, kernel);
-    }
-    let outputs = voxtune_cpu::strided_outputs(&cells, kernel, stride)?;
-    let map = device.build_strided_map(&cells, &outputs, kernel, stride)?;
-    Ok(if transposed { map.transposed().unwrap_or(map) } else { map })
+    let geometry = operation.typical_geometry();
+    let voxels = Voxels::new(device, cells.to_vec())?;
+    let kept = match geometry.kind {
+        LayerKind::Given => return voxels.map_to(&voxels, &geometry).map(Arc::new),
+        LayerKind::Inverse => {
+            let down = geometry.with_kind(LayerKind::Sparse);
+            voxels.outputs_of(&down)?.0.outputs_of(&geometry)?
+        }
+        _ => voxels.outputs_of(&geometry)?,
+    };
+    Ok(kept.1)
 }
 
 /// An operation over two neighbouring voxels, with operands.
@@ -91,9 +95,9 @@ impl<'a> Trial<'a> {
     fn new(
         device: &Device,
         operation: &Operation,
-        maps: &'a mut BTreeMap<Geometry, KernelMap>,
+        maps: &'a mut BTreeMap<Geometry, Arc<KernelMap>>,
     ) -> Result<Self, ConvError> {
-        let map = match maps.entry(operation.geometry()) {
+        let map = match maps.entry(operation.typical_geometry()) {
             Entry::Occupied(held) => held.into_mut(),
             Entry::Vacant(place) => place.insert(trial_map(device, operation)?),
         };
@@ -149,7 +153,7 @@ impl Preparations {
                     && one.tuner.is_same(&layer.tuner)
                     && one.operations().eq(layer.operations())
             };
-            if map.geometry() == layer.operation.geometry() && !distinct.iter().any(same) {
+            if layer.operation.is_over(&map.geometry()) && !distinct.iter().any(same) {
                 distinct.push(layer);
             }
         }
@@ -208,7 +212,7 @@ impl Device {
         &self,
         operation: &Operation,
         algorithms: &[Arc<dyn Algorithm>],
-        maps: &mut BTreeMap<Geometry, KernelMap>,
+        maps: &mut BTreeMap<Geometry, Arc<KernelMap>>,
         prepared: &mut Prepared,
     ) {
         if algorithms.is_empty() {
@@ -275,18 +279,23 @@ mod tests {
     fn every_kind_of_layer_has_a_trial() {
         let device = Device::cpu_with_threads(1).unwrap();
         let mut maps = BTreeMap::new();
-        for (extent, stride, transposed) in
-            [(3, 1, false), (3, 2, false), (3, 2, true), (2, 2, false), (5, 3, true), (3, 1, true)]
-        {
+        for (extent, stride) in [(3, 1), (3, 2), (2, 2), (5, 3)] {
             let kernel = KernelSize::cubic(extent).unwrap();
-            for direction in Direction::ALL {
-                let op = Operation::strided(direction, DType::Float16, 3, 5, kernel, [stride; 3]);
-                let op = Operation { transposed, ..op };
-                let mut trial = Trial::new(&device, &op, &mut maps).unwrap();
-                let algorithm = Arc::clone(device.registry().default_for(&op).unwrap());
-                trial.run(&device, &op, &*algorithm).unwrap();
+            for kind in LayerKind::ALL {
+                let submanifold = kind == LayerKind::Submanifold;
+                if submanifold && (stride != 1 || !kernel.is_centred()) {
+                    continue;
+                }
+                for direction in Direction::ALL {
+                    let dtype = DType::Float16;
+                    let op = Operation::strided(direction, dtype, 3, 5, kernel, [stride; 3]);
+                    let op = op.with_kind(kind);
+                    let mut trial = Trial::new(&device, &op, &mut maps).unwrap();
+                    let algorithm = Arc::clone(device.registry().default_for(&op).unwrap());
+                    trial.run(&device, &op, &*algorithm).unwrap();
+                }
             }
         }
-        assert_eq!(maps.len(), 6);
+        assert_eq!(maps.len(), 4 * 4 + 1);
     }
 }

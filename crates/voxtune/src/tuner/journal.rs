@@ -123,7 +123,7 @@ impl Missed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::{Arch, DType, Direction, KernelSize, Operation};
+    use voxtune_types::{Arch, DType, Direction, KernelSize, LayerKind, Operation};
 
     use super::*;
 
@@ -164,8 +164,8 @@ mod tests {
         let path = folder.path().join("misses");
         let journal = MissJournal::new(&path);
         let key = key(32);
-        for (stride, transposed) in [([2; 3], false), ([1; 3], true)] {
-            let operation = Operation { stride, transposed, ..key.operation };
+        for (stride, kind) in [([2; 3], LayerKind::Sparse), ([1; 3], LayerKind::Given)] {
+            let operation = Operation { stride, kind, ..key.operation };
             record(&journal, &ShapeKey { operation, ..key });
         }
         assert!(!path.exists());

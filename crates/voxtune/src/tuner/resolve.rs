@@ -133,14 +133,14 @@ impl Tuner {
         voxels: &Voxels,
     ) -> Result<Resolution, ConvError> {
         let counts = voxels.kernel_map(operation.kernel)?.counts();
-        self.resolve_call(device, &counts.key(operation), Some((counts, voxels)))
+        self.resolve_call(device, &counts.key(operation), Some((counts, Some(voxels))))
     }
 
     pub(crate) fn resolve_call(
         &self,
         device: &Device,
         key: &ShapeKey,
-        call: Option<(MapCounts, &Voxels)>,
+        call: Option<(MapCounts, Option<&Voxels>)>,
     ) -> Result<Resolution, ConvError> {
         let site = Site { device: device.identity(), registry: device.registry() };
         let mut found = self.search(site, key, |_| ());
@@ -162,8 +162,14 @@ impl Tuner {
     }
 
     /// Tunes a key now, if that is the policy and can be done. True if it is worth looking again.
-    fn tunes(&self, device: &Device, key: &ShapeKey, call: Option<(MapCounts, &Voxels)>) -> bool {
-        let (MissPolicy::TuneNow(hook), Some((counts, voxels))) = (&self.inner.policy, call) else {
+    fn tunes(
+        &self,
+        device: &Device,
+        key: &ShapeKey,
+        call: Option<(MapCounts, Option<&Voxels>)>,
+    ) -> bool {
+        let (MissPolicy::TuneNow(hook), Some((counts, Some(voxels)))) = (&self.inner.policy, call)
+        else {
             return false;
         };
         if device.is_capturing() {

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use voxtune::{
     DType, DeviceChoice, Direction, KernelSize, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel,
-    Voxels,
+    Voxels, WeightLayout,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let kernel = KernelSize::submanifold(3)?;
     let weights = vec![0.01; kernel.volume() * 4 * 8];
-    let layer = SubmConv3d::with_tuner(&device, tuner, 4, 8, kernel, DType::Float32, &weights)?;
+    let layer = SubmConv3d::builder(4, 8).kernel(kernel).weights(WeightLayout::Rsck, &weights).tuner(tuner).build(&device)?;
 
     let cells: Vec<Voxel> = (0..1000).map(scattered).collect();
     let voxels = Voxels::new(&device, cells)?;

@@ -189,7 +189,7 @@ impl TuneNow {
     fn measure(&self, miss: &Miss<'_>) -> Result<Measured, TuneNowError> {
         let interrupt = AtomicBool::new(false);
         let mut monitor = Unwatched { interrupt: &interrupt };
-        let mut session = Session::new(miss.device.clone(), self.job(miss));
+        let mut session = Session::new(miss.device.clone(), self.job(miss)?);
         session.compile(&[0]);
         let mut entries = session.prepare(0, &mut monitor)?;
         let entry = entries
@@ -229,7 +229,7 @@ impl TuneNow {
         of_key.map(|(_, record)| (record.algo.clone(), record.kernel_hash)).collect()
     }
 
-    fn job(&self, miss: &Miss<'_>) -> Job {
+    fn job(&self, miss: &Miss<'_>) -> Result<Job, TuneNowError> {
         /// The name of the cloud in the evidence.
         const LABEL: &str = "call";
         let operation = miss.key.operation;
@@ -239,9 +239,11 @@ impl TuneNow {
             kernel: operation.kernel,
             dtype: operation.dtype,
         };
-        let cloud = FileCloud::given(LABEL, miss.voxels.cells().to_vec());
+        let cells =
+            miss.voxels.cells().map_err(|error| TuneNowError::Measure(error.to_string()))?;
+        let cloud = FileCloud::given(LABEL, cells.to_vec());
         let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
-        Job {
+        Ok(Job {
             configurations: vec![PlannedConfiguration { configuration, clouds }],
             batch_size: 1,
             seed: 0,
@@ -251,7 +253,7 @@ impl TuneNow {
             regime: CacheRegime::Cold,
             time_limit: TIME_LIMIT,
             flops_per_second: None,
-        }
+        })
     }
 }
 

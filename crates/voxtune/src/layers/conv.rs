@@ -1,0 +1,433 @@
+//! Convolution layers of every kind.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use voxtune_types::{DType, Direction, Geometry, LayerKind, Operation};
+
+use super::conv_builder::ConvBuilder;
+use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
+use super::weights::{WeightLayout, WeightShape};
+use super::{LayerHint, Prepared};
+use crate::{
+    ConvError, Device, Epilogue, KernelMap, Launch, MapCounts, Resolution, SparseTensor, Tensor,
+    Tuner, Voxels,
+};
+
+/// A submanifold convolution: outputs are exactly where inputs are (spconv's `SubMConv3d`).
+///
+/// ```
+/// use voxtune::{Device, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels, WeightLayout};
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, (0..3).map(|z| Voxel::new(0, 0, 0, z)).collect())?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0], [2.0], [4.0]])?)?;
+/// let weights = [1.0; 27];
+/// let layer = SubmConv3d::builder(1, 1).weights(WeightLayout::Rsck, &weights).build(&device)?;
+/// assert_eq!(layer.forward(&input)?.features().to_f32()?, [3.0, 7.0, 6.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type SubmConv3d = Conv<Submanifold>;
+
+/// A strided convolution, or one of stride 1 whose outputs are wherever an input reaches (spconv's
+/// `SparseConv3d`). Outputs end at the shape that follows from that of the inputs
+/// ([`Voxels::within`]).
+///
+/// ```
+/// use voxtune::{Device, SparseConv3d, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 3, 3, 3)];
+/// let voxels = Voxels::within(&device, [4, 4, 4], cells)?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0], [2.0]])?)?;
+/// let layer = SparseConv3d::builder(1, 8).kernel(3).stride(2).padding(1).build(&device)?;
+/// let output = layer.forward(&input)?;
+/// assert_eq!(output.voxels().shape(), Some([2, 2, 2]));
+/// assert_eq!(output.voxels().len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type SparseConv3d = Conv<Sparse>;
+
+/// The layer that goes back from a [`SparseConv3d`]'s outputs to its inputs, over the same pairs
+/// (spconv's `SparseInverseConv3d`). Which layer that was, its input knows.
+pub type SparseInverseConv3d = Conv<Inverse>;
+
+/// A transposed convolution, with outputs wherever an input's window reaches (spconv's
+/// `SparseConvTranspose3d`).
+pub type SparseConvTranspose3d = Conv<Transposed>;
+
+/// A convolution layer. Its kinds are [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`] and
+/// [`SparseConvTranspose3d`]. Cloning shares weights and what is prepared.
+///
+/// # Shapes
+/// Inputs are `(voxels, c_in)`; outputs `(outputs, c_out)`, over the voxels that
+/// [`Voxels::outputs_of`] the layer's [geometry](Self::geometry) gives.
+pub struct Conv<K> {
+    device: Device,
+    tuner: Tuner,
+    operation: Operation,
+    geometry: Geometry,
+    weight_shape: WeightShape,
+    weights: Arc<Tensor>,
+    bias: Option<Arc<Tensor>>,
+    /// Kernel maps are made complete for the layers that are alive.
+    hint: Arc<LayerHint>,
+    /// The last resolution of each direction: frames of one size ask for the same key again and again.
+    resolved: Arc<Mutex<[Option<Resolution>; 3]>>,
+    kind: PhantomData<K>,
+}
+
+/// What a layer's backward pass gives.
+#[derive(Debug)]
+pub struct ConvGradients {
+    /// Of the input, `(inputs, c_in)` in the layer's storage type.
+    pub input: Tensor,
+    /// Of the weights, float32 `(volume · c_in, c_out)`.
+    pub weights: Tensor,
+    /// Of the bias, float32 `(1, c_out)`, if the layer has one.
+    pub bias: Option<Tensor>,
+}
+
+/// Where a call runs: the outputs' voxels, and the map to them.
+struct Site {
+    outputs: Voxels,
+    map: Arc<KernelMap>,
+}
+
+impl<K: ConvKind> Conv<K> {
+    /// Begins a layer from `c_in` to `c_out` channels.
+    pub const fn builder(c_in: u32, c_out: u32) -> ConvBuilder<K> {
+        ConvBuilder::new(c_in, c_out)
+    }
+
+    pub(super) fn new(
+        device: &Device,
+        tuner: Tuner,
+        operation: Operation,
+        geometry: Geometry,
+        weight_shape: WeightShape,
+        weights: Arc<Tensor>,
+        bias: Option<Arc<Tensor>>,
+    ) -> Self {
+        let hint = device.preparations().enlist(&tuner, operation);
+        Self {
+            device: device.clone(),
+            tuner,
+            operation,
+            geometry,
+            weight_shape,
+            weights,
+            bias,
+            hint,
+            resolved: Arc::default(),
+            kind: PhantomData,
+        }
+    }
+
+    /// Gets ready what these directions may run, for any row count that was measured, as
+    /// [`Device::prepare`] does. Kernel maps that are built from now on, while the layer lives, come
+    /// with everything that it reads of them.
+    pub fn prepare(&self, directions: &[Direction]) -> Prepared {
+        self.hint.add(directions);
+        let operations: Vec<Operation> =
+            directions.iter().map(|one| self.operation.with_direction(*one)).collect();
+        self.device.prepare(&self.tuner, &operations)
+    }
+
+    /// What this layer computes, in the forward direction.
+    #[must_use]
+    pub const fn operation(&self) -> &Operation {
+        &self.operation
+    }
+
+    /// Where its rows meet. Padding and dilation of an inverse layer are those of the layer that it
+    /// undoes.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The device that it runs on.
+    #[must_use]
+    pub const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Channel groups.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        self.weight_shape.groups
+    }
+
+    /// The weights in the order of a checkpoint.
+    ///
+    /// # Shapes
+    /// `volume · c_in / groups · c_out` values.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    pub fn weights(&self, layout: WeightLayout) -> Result<Vec<f32>, ConvError> {
+        Ok(self.weight_shape.of_dense(layout, &self.weights.to_f32()?))
+    }
+
+    /// Other weights, rounded to the storage type. Clones of the layer keep theirs.
+    ///
+    /// # Shapes
+    /// `volume · c_in / groups · c_out` values in the order of the layout.
+    ///
+    /// # Errors
+    /// If there are more or fewer, or the device fails.
+    pub fn set_weights(&mut self, layout: WeightLayout, weights: &[f32]) -> Result<(), ConvError> {
+        let shape = self.weight_shape;
+        let (expected, found) = (shape.len().unwrap_or(usize::MAX), weights.len());
+        if found != expected {
+            return Err(ConvError::Length { what: "weights", expected, found });
+        }
+        let dense = shape.to_dense(layout, weights);
+        let Operation { dtype, .. } = self.operation;
+        let (rows, c_out) = (self.weights.rows(), self.weights.channels());
+        self.weights = Arc::new(Tensor::from_f32(&self.device, dtype, rows, c_out, &dense)?);
+        Ok(())
+    }
+
+    /// The bias, if there is one.
+    ///
+    /// # Shapes
+    /// `(c_out)`.
+    ///
+    /// # Errors
+    /// If the device fails to hand it over.
+    pub fn bias(&self) -> Result<Option<Vec<f32>>, ConvError> {
+        self.bias.as_ref().map(|bias| bias.to_f32()).transpose()
+    }
+
+    /// Another bias, or none. Clones of the layer keep theirs.
+    ///
+    /// # Shapes
+    /// `(c_out)`.
+    ///
+    /// # Errors
+    /// If it has another length, or the device fails.
+    pub fn set_bias(&mut self, bias: Option<&[f32]>) -> Result<(), ConvError> {
+        let c_out = self.operation.c_out as usize;
+        let row = |bias| Tensor::from_f32(&self.device, DType::Float32, 1, c_out, bias);
+        self.bias = bias.map(row).transpose()?.map(Arc::new);
+        Ok(())
+    }
+
+    /// The algorithm that a direction runs over these inputs, and why.
+    ///
+    /// # Errors
+    /// If the kernel map cannot be built or nothing can run.
+    pub fn resolve(&self, direction: Direction, inputs: &Voxels) -> Result<Resolution, ConvError> {
+        let site = self.site(inputs)?;
+        self.resolve_over(direction, site.map.counts(), inputs)
+    }
+
+    fn site(&self, inputs: &Voxels) -> Result<Site, ConvError> {
+        let (outputs, map) = inputs.outputs_of(&self.geometry)?;
+        Ok(Site { outputs, map })
+    }
+
+    fn resolve_over(
+        &self,
+        direction: Direction,
+        counts: MapCounts,
+        inputs: &Voxels,
+    ) -> Result<Resolution, ConvError> {
+        let key = counts.key(self.operation.with_direction(direction));
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &mut resolved[key.operation.direction as usize];
+        if let Some(resolution) = last.as_ref().filter(|resolution| *resolution.key() == key) {
+            return Ok(resolution.clone());
+        }
+        // What is measured while a program runs is measured within one cloud.
+        let alone = K::KIND == LayerKind::Submanifold && self.geometry.dilation == [1; 3];
+        let call = Some((counts, alone.then_some(inputs)));
+        let resolution = self.tuner.resolve_call(&self.device, &key, call)?;
+        *last = Some(resolution.clone());
+        Ok(resolution)
+    }
+
+    /// The layer's output.
+    ///
+    /// # Errors
+    /// If the input does not fit the layer, or the kernel fails.
+    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        self.forward_with(input, &Epilogue::new())
+    }
+
+    /// [`Self::forward`] with work on the output that costs no pass over memory of its own: a batch
+    /// normalisation, a residual, a ReLU. The layer's own bias is part of what it works on.
+    ///
+    /// # Errors
+    /// If input or epilogue do not fit the layer, or the kernel fails.
+    pub fn forward_with(
+        &self,
+        input: &SparseTensor,
+        epilogue: &Epilogue<'_>,
+    ) -> Result<SparseTensor, ConvError> {
+        let site = self.site(input.voxels())?;
+        let Operation { c_out, dtype, .. } = self.operation;
+        let mut out = Tensor::zeros(&self.device, dtype, site.outputs.len(), c_out as usize)?;
+        self.forward_at(&site, input, epilogue, &mut out)?;
+        SparseTensor::new(site.outputs, out)
+    }
+
+    /// [`Self::forward`] into a tensor of the caller's: a steady call allocates no features.
+    ///
+    /// # Errors
+    /// If input or output do not fit the layer, or the kernel fails.
+    pub fn forward_into(&self, input: &SparseTensor, out: &mut Tensor) -> Result<(), ConvError> {
+        self.forward_into_with(input, &Epilogue::new(), out)
+    }
+
+    /// [`Self::forward_with`] into a tensor of the caller's.
+    ///
+    /// # Errors
+    /// If input, epilogue or output do not fit the layer, or the kernel fails.
+    pub fn forward_into_with(
+        &self,
+        input: &SparseTensor,
+        epilogue: &Epilogue<'_>,
+        out: &mut Tensor,
+    ) -> Result<(), ConvError> {
+        let site = self.site(input.voxels())?;
+        self.forward_at(&site, input, epilogue, out)
+    }
+
+    fn forward_at(
+        &self,
+        site: &Site,
+        input: &SparseTensor,
+        epilogue: &Epilogue<'_>,
+        out: &mut Tensor,
+    ) -> Result<(), ConvError> {
+        let Operation { c_in, c_out, dtype, .. } = self.operation;
+        input.features().expect("input", input.voxels().len(), c_in, dtype)?;
+        out.expect("output", site.outputs.len(), c_out, dtype)?;
+        epilogue.check(&self.operation, site.outputs.len())?;
+        let with_bias = match &self.bias {
+            None => None,
+            Some(bias) => Some(epilogue.over_bias(&self.device, bias)?),
+        };
+        let epilogue = Some(with_bias.as_ref().unwrap_or(epilogue)).filter(|one| !one.is_empty());
+        let (inputs, a) = (input.voxels(), input.features());
+        self.run(Direction::Forward, site, inputs, (a, &self.weights), out, epilogue)
+    }
+
+    /// The gradients of input, weights and bias.
+    ///
+    /// # Shapes
+    /// `grad_output`: `(outputs, c_out)`.
+    ///
+    /// # Errors
+    /// If an operand does not fit the layer, or the kernel fails.
+    pub fn backward(
+        &self,
+        input: &SparseTensor,
+        grad_output: &Tensor,
+    ) -> Result<ConvGradients, ConvError> {
+        let bias = match &self.bias {
+            None => None,
+            Some(_) => None, // OPS
+        };
+        Ok(ConvGradients {
+            input: self.dgrad(input.voxels(), grad_output)?,
+            weights: self.wgrad(input, grad_output)?,
+            bias,
+        })
+    }
+
+    /// The gradient of the input.
+    ///
+    /// # Shapes
+    /// `grad_output`: `(outputs, c_out)`; result: `(inputs, c_in)`.
+    ///
+    /// # Errors
+    /// If the gradient does not fit the layer, or the kernel fails.
+    pub fn dgrad(&self, inputs: &Voxels, grad_output: &Tensor) -> Result<Tensor, ConvError> {
+        let Operation { c_in, c_out, dtype, .. } = self.operation;
+        let site = self.site(inputs)?;
+        grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
+        let mut out = Tensor::zeros(&self.device, dtype, inputs.len(), c_in as usize)?;
+        let operands = (grad_output, &*self.weights);
+        self.run(Direction::Dgrad, &site, inputs, operands, &mut out, None)?;
+        Ok(out)
+    }
+
+    /// The gradient of the weights, in float32 whatever the storage type: sums over all voxels
+    /// leave the range of float16. What lies between groups is no weight's gradient:
+    /// [`Self::weight_gradient`] leaves it out.
+    ///
+    /// # Shapes
+    /// `grad_output`: `(outputs, c_out)`; result: `(volume · c_in, c_out)`.
+    ///
+    /// # Errors
+    /// If an operand does not fit the layer, or the kernel fails.
+    pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, ConvError> {
+        let Operation { c_in, c_out, dtype, kernel, .. } = self.operation;
+        let site = self.site(input.voxels())?;
+        input.features().expect("input", input.voxels().len(), c_in, dtype)?;
+        grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
+        let weight_rows = kernel.volume() * c_in as usize;
+        let mut out = Tensor::zeros(&self.device, DType::Float32, weight_rows, c_out as usize)?;
+        let operands = (input.features(), grad_output);
+        self.run(Direction::Wgrad, &site, input.voxels(), operands, &mut out, None)?;
+        Ok(out)
+    }
+
+    /// A gradient of [`Self::wgrad`] in the order of a checkpoint's weights.
+    ///
+    /// # Errors
+    /// If it is not one of this layer's, or the device fails to hand it over.
+    pub fn weight_gradient(
+        &self,
+        layout: WeightLayout,
+        gradient: &Tensor,
+    ) -> Result<Vec<f32>, ConvError> {
+        let (rows, c_out) = (self.weights.rows(), self.operation.c_out);
+        gradient.expect("weight gradient", rows, c_out, DType::Float32)?;
+        Ok(self.weight_shape.of_dense(layout, &gradient.to_f32()?))
+    }
+
+    fn run(
+        &self,
+        direction: Direction,
+        site: &Site,
+        inputs: &Voxels,
+        (a, b): (&Tensor, &Tensor),
+        out: &mut Tensor,
+        epilogue: Option<&Epilogue<'_>>,
+    ) -> Result<(), ConvError> {
+        let map = &site.map;
+        let operation = self.operation.with_direction(direction);
+        let resolution = self.resolve_over(direction, map.counts(), inputs)?;
+        let launch = Launch { operation: &operation, map, a, b, out, epilogue };
+        self.device.registry().run(resolution.algorithm(), &self.device, launch)
+    }
+}
+
+impl<K> Clone for Conv<K> {
+    fn clone(&self) -> Self {
+        Self {
+            device: self.device.clone(),
+            tuner: self.tuner.clone(),
+            operation: self.operation,
+            geometry: self.geometry,
+            weight_shape: self.weight_shape,
+            weights: Arc::clone(&self.weights),
+            bias: self.bias.clone(),
+            hint: Arc::clone(&self.hint),
+            resolved: Arc::clone(&self.resolved),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: ConvKind> fmt::Debug for Conv<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({}, {})", K::NAME, self.operation, self.device.identity())
+    }
+}

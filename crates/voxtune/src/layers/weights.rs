@@ -1,0 +1,160 @@
+//! Orders in which checkpoints store the weights of a convolution.
+
+use voxtune_types::{KernelSize, LayerKind, Operation};
+
+/// The order of a checkpoint's weights. With k0, k1 and k2 along the axes of the coordinates as the
+/// file has them, the first of which is x here:
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightLayout {
+    /// `(k0, k1, k2, c_in, c_out)`: that of this library, of spconv 1 and of FlexGEMM-free TRELLIS
+    /// exports.
+    #[default]
+    Rsck,
+    /// `(c_out, k0, k1, k2, c_in)`: that of spconv 2.
+    ///
+    /// spconv 2 multiplies by the raw buffer of a layer of one offset as if it were `(c_in, c_out)`,
+    /// against the shape that it stores (`spconv/pytorch/conv.py`, `SparseConvolution.forward`). So
+    /// do submanifold layers and layers of stride 1 here: results are the checkpoint's.
+    Krsc,
+    /// `(k, c_in, c_out)` with the first axis fastest: that of MinkowskiEngine, and of torchsparse 2
+    /// for odd kernel volumes.
+    Minkowski,
+}
+
+/// What a layer's weights are, beside their number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WeightShape {
+    pub(super) kernel: KernelSize,
+    pub(super) c_in: usize,
+    pub(super) c_out: usize,
+    pub(super) groups: usize,
+    /// Whether spconv reads the buffer of a single offset as it lies.
+    pub(super) reads_raw: bool,
+}
+
+impl WeightShape {
+    pub(super) fn of(operation: &Operation, groups: u32) -> Self {
+        let Operation { kernel, c_in, c_out, stride, kind, .. } = *operation;
+        let is_plain = kind == LayerKind::Submanifold || stride == [1; 3];
+        Self {
+            kernel,
+            c_in: c_in as usize,
+            c_out: c_out as usize,
+            groups: groups as usize,
+            reads_raw: kernel.volume() == 1 && is_plain && groups == 1,
+        }
+    }
+
+    /// Number of weights; `None` if they are more than memory can hold.
+    pub(super) fn len(&self) -> Option<usize> {
+        self.kernel
+            .volume()
+            .checked_mul(self.c_in / self.groups)?
+            .checked_mul(self.c_out)
+            .filter(|len| len.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
+    }
+
+    /// Number of weights with the zeros between groups.
+    pub(super) fn dense_len(&self) -> usize {
+        self.kernel.volume() * self.c_in * self.c_out
+    }
+
+    /// Where a weight lies in a checkpoint: of offset `k`, of input channel `i` of a group, of output
+    /// channel `o`.
+    fn place(&self, layout: WeightLayout, k: usize, i: usize, o: usize) -> usize {
+        let (c_in, c_out) = (self.c_in / self.groups, self.c_out);
+        let volume = self.kernel.volume();
+        match layout {
+            WeightLayout::Krsc if !self.reads_raw => (o * volume + k) * c_in + i,
+            WeightLayout::Rsck | WeightLayout::Krsc => (k * c_in + i) * c_out + o,
+            WeightLayout::Minkowski => {
+                let [nx, ny, nz] = self.kernel.extents().map(usize::from);
+                let [x, y, z] = [k / (ny * nz), k / nz % ny, k % nz];
+                (((z * ny + y) * nx + x) * c_in + i) * c_out + o
+            }
+        }
+    }
+
+    /// For each weight of a checkpoint, its place there and in `(volume, c_in, c_out)`, in which what
+    /// lies between groups is zero.
+    fn places(&self, layout: WeightLayout) -> impl Iterator<Item = (usize, usize)> {
+        let of_group = (self.c_in / self.groups, self.c_out / self.groups);
+        let shape = *self;
+        (0..self.kernel.volume()).flat_map(move |k| {
+            (0..of_group.0).flat_map(move |i| {
+                (0..shape.c_out).map(move |o| {
+                    let row = k * shape.c_in + o / of_group.1 * of_group.0 + i;
+                    (shape.place(layout, k, i, o), row * shape.c_out + o)
+                })
+            })
+        })
+    }
+
+    /// A checkpoint's weights as `(volume, c_in, c_out)`.
+    pub(super) fn to_dense(self, layout: WeightLayout, weights: &[f32]) -> Vec<f32> {
+        let mut dense = vec![0.0; self.dense_len()];
+        for (from, to) in self.places(layout) {
+            dense[to] = weights[from];
+        }
+        dense
+    }
+
+    /// Weights of `(volume, c_in, c_out)` in the order of a checkpoint; what lies between groups is
+    /// left out.
+    pub(super) fn of_dense(self, layout: WeightLayout, dense: &[f32]) -> Vec<f32> {
+        let mut weights = vec![0.0; self.dense_len() / self.groups];
+        for (to, from) in self.places(layout) {
+            weights[to] = dense[from];
+        }
+        weights
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(extents: [u8; 3], c_in: usize, c_out: usize, groups: usize) -> WeightShape {
+        let kernel = KernelSize::try_from(extents).unwrap();
+        WeightShape { kernel, c_in, c_out, groups, reads_raw: false }
+    }
+
+    fn numbers(len: usize) -> Vec<f32> {
+        (0..len).map(|index| index as f32).collect()
+    }
+
+    #[test]
+    fn every_layout_is_read_and_written() {
+        let layouts = [WeightLayout::Rsck, WeightLayout::Krsc, WeightLayout::Minkowski];
+        for shape in [shape([3, 2, 1], 4, 6, 1), shape([2, 2, 3], 6, 4, 2), shape([3; 3], 5, 5, 5)]
+        {
+            let weights = numbers(shape.len().unwrap());
+            for layout in layouts {
+                let dense = shape.to_dense(layout, &weights);
+                assert_eq!(shape.of_dense(layout, &dense), weights, "{layout:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn layouts_are_those_of_their_libraries() {
+        let plain = shape([1, 2, 3], 2, 2, 1);
+        let weights = numbers(24);
+        assert_eq!(plain.to_dense(WeightLayout::Rsck, &weights), weights);
+        // (c_out, k, c_in): offset 1, input 0, output 1 lies at (1 · 6 + 1) · 2.
+        assert_eq!(plain.to_dense(WeightLayout::Krsc, &weights)[1 * 4 + 1], 14.0);
+        // Offset (0, 1, 2) is the sixth here and there; (0, 0, 1) the second here and the third there.
+        let minkowski = plain.to_dense(WeightLayout::Minkowski, &weights);
+        assert_eq!((minkowski[5 * 4], minkowski[4]), (20.0, 8.0));
+        let one = WeightShape { reads_raw: true, ..shape([1; 3], 2, 3, 1) };
+        assert_eq!(one.to_dense(WeightLayout::Krsc, &numbers(6)), numbers(6));
+    }
+
+    #[test]
+    fn what_lies_between_groups_is_zero() {
+        let depthwise = shape([1; 3], 3, 3, 3);
+        let dense = depthwise.to_dense(WeightLayout::Krsc, &[1.0, 2.0, 3.0]);
+        assert_eq!(dense, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0]);
+    }
+}

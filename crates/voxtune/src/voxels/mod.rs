@@ -1,0 +1,287 @@
+//! Occupied cells and the kernel maps of layers over them.
+
+mod cells;
+mod levels;
+
+use std::fmt;
+use std::sync::Arc;
+
+use voxtune_cuda::DeviceBuffer;
+use voxtune_types::{Geometry, KernelSize, LayerKind, Voxel};
+
+use crate::{ConvError, Device, KernelMap};
+use cells::Cells;
+use levels::{Level, Levels};
+
+/// The occupied cells of a sparse tensor on a device.
+///
+/// The voxels that layers make of them, and the kernel maps in between, are built at the first use and
+/// shared: by layers of one geometry, by both directions of a layer, by a strided layer and the
+/// [inverse](LayerKind::Inverse) one that undoes it. No names are needed for that: a
+/// [level](Self::outputs_of) knows what made it. Cloning shares everything; the last of a
+/// network's voxels frees it.
+#[derive(Clone)]
+pub struct Voxels {
+    levels: Arc<Levels>,
+    level: Arc<Level>,
+}
+
+impl Voxels {
+    /// Takes the cells of one or several samples. Row `i` of every tensor over them belongs to
+    /// `cells[i]`. Any batch numbers and coordinates will do.
+    ///
+    /// # Errors
+    /// If two cells are equal, or there are too many for a kernel map.
+    pub fn new(device: &Device, cells: Vec<Voxel>) -> Result<Self, ConvError> {
+        device.install(|| voxtune_cpu::check_distinct(&cells))?;
+        Ok(Self::of(device, Cells::from_host(device, cells)?, None))
+    }
+
+    /// [`Self::new`] within a grid of so many cells along x, y and z, from 0 up. What layers make of
+    /// them ends at the shape that follows for their outputs ([`Geometry::output_shape`]), as the
+    /// networks of spconv need it: its `spatial_shape`, in the order of the coordinates.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and if a cell lies outside.
+    pub fn within(device: &Device, shape: [u32; 3], cells: Vec<Voxel>) -> Result<Self, ConvError> {
+        let inside = |cell: &Voxel| {
+            let at = [cell.x, cell.y, cell.z];
+            at.into_iter().zip(shape).all(|(at, size)| u32::try_from(at).is_ok_and(|at| at < size))
+        };
+        if let Some(row) = cells.iter().position(|cell| !inside(cell)) {
+            return Err(ConvError::OutsideShape { row, voxel: cells[row], shape });
+        }
+        device.install(|| voxtune_cpu::check_distinct(&cells))?;
+        Ok(Self::of(device, Cells::from_host(device, cells)?, Some(shape)))
+    }
+
+    /// Takes cells that are in a GPU's memory, the first `rows` of a buffer of [`Voxel`]s: int32
+    /// `(batch, x, y, z)`. They are not read back: whether two are equal, the first kernel map tells.
+    /// Those outside the `shape`, if one is given, must not be there.
+    ///
+    /// # Errors
+    /// If the device is no GPU, or the buffer holds fewer.
+    pub fn from_device(
+        device: &Device,
+        coords: DeviceBuffer,
+        rows: usize,
+        shape: Option<[u32; 3]>,
+    ) -> Result<Self, ConvError> {
+        let what = "coordinates";
+        if device.cuda().is_none() {
+            return Err(voxtune_cuda::CudaError::NotOnDevice { what }.into());
+        }
+        let (expected, found) = (rows.saturating_mul(size_of::<Voxel>()), coords.len_bytes());
+        if found < expected {
+            return Err(voxtune_cuda::CudaError::Length { what, expected, found }.into());
+        }
+        Ok(Self::of(device, Cells::on_device(coords, rows), shape))
+    }
+
+    fn of(device: &Device, cells: Cells, shape: Option<[u32; 3]>) -> Self {
+        let levels = Arc::new(Levels::new(device));
+        let level = levels.add(cells, shape, None);
+        Self { levels, level }
+    }
+
+    fn at(&self, level: Arc<Level>) -> Self {
+        Self { levels: Arc::clone(&self.levels), level }
+    }
+
+    /// Number of cells.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.level.cells.len()
+    }
+
+    /// Whether there are no cells.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The cells, in row order. A GPU's are read back by the first call.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    pub fn cells(&self) -> Result<&[Voxel], ConvError> {
+        self.level.cells.host()
+    }
+
+    /// The cells in a GPU's memory, as [`Voxel`]s; `None` if they are the host's.
+    #[must_use]
+    pub fn device_cells(&self) -> Option<&DeviceBuffer> {
+        self.level.cells.cuda().map(|(coords, _)| coords)
+    }
+
+    /// Cells along x, y and z; `None` where coordinates are unbounded.
+    #[must_use]
+    pub fn shape(&self) -> Option<[u32; 3]> {
+        self.level.shape
+    }
+
+    /// The device that holds them.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.levels.device
+    }
+
+    /// Whether two are the same voxels in the same rows: clones, or what equal layers made of the same
+    /// ones. What is added or concatenated must be.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.levels, &other.levels) && self.level.number == other.level.number
+    }
+
+    /// The submanifold kernel map of this kernel size.
+    ///
+    /// # Errors
+    /// If the kernel is not centred, or the device cannot hold the map.
+    pub fn kernel_map(&self, kernel: KernelSize) -> Result<Arc<KernelMap>, ConvError> {
+        Ok(self.outputs_of(&Geometry::submanifold(kernel, [1; 3]))?.1)
+    }
+
+    /// The voxels that a layer makes of these, and the map to them. Both are built by the first call
+    /// and shared by all later ones.
+    ///
+    /// | kind of layer | outputs |
+    /// |---|---|
+    /// | [submanifold](LayerKind::Submanifold) | these voxels |
+    /// | [sparse](LayerKind::Sparse) | every voxel within the output's shape whose window holds one of these |
+    /// | [transposed](LayerKind::Transposed) | every voxel within the output's shape in a window of one of these |
+    /// | [inverse](LayerKind::Inverse) | those that a sparse layer of the same kernel and stride has made these of |
+    ///
+    /// # Errors
+    /// If no layer has this geometry; if no sparse layer has made these voxels that an inverse one
+    /// could undo; if the device cannot hold outputs or map.
+    pub fn outputs_of(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
+        geometry.check().map_err(voxtune_cpu::KernelMapError::from)?;
+        let Self { levels, level } = self;
+        let build = |from: &Level, to: &Level| {
+            let device = &levels.device;
+            levels.map(from, to, *geometry, || device.build_map(&from.cells, &to.cells, geometry))
+        };
+        match geometry.kind {
+            LayerKind::Submanifold => Ok((self.clone(), build(level, level)?)),
+            LayerKind::Inverse => self.inverse(geometry),
+            LayerKind::Given => Err(ConvError::NoOutputsGiven),
+            _ => {
+                let outputs = levels.outputs(level, *geometry)?;
+                let map = build(level, &outputs)?;
+                Ok((self.at(outputs), map))
+            }
+        }
+    }
+
+    /// The voxels that these were made of, and the map back to them.
+    fn inverse(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
+        let Self { levels, level } = self;
+        let undone = |down: &Geometry| {
+            down.kind == LayerKind::Sparse
+                && (down.kernel, down.stride) == (geometry.kernel, geometry.stride)
+        };
+        let Some((origin, down)) = level.origin.as_ref().filter(|(_, down)| undone(down)) else {
+            let made_by = level.origin.as_ref().map(|(_, down)| *down);
+            return Err(ConvError::NothingToUndo { inverse: *geometry, made_by });
+        };
+        let (fine, down) = (self.at(Arc::clone(origin)), *down);
+        let back = down.with_kind(LayerKind::Inverse);
+        let map = levels.map(level, origin, back, || {
+            let forth = fine.outputs_of(&down)?.1;
+            Ok(forth.transposed().expect("the map of a sparse layer has one"))
+        })?;
+        Ok((fine, map))
+    }
+
+    /// The outputs of a strided layer over these voxels whose windows are centred
+    /// ([`Geometry::strided`]), and the map to them.
+    ///
+    /// # Errors
+    /// If a stride is zero, or the device cannot hold the map.
+    pub fn strided(
+        &self,
+        kernel: KernelSize,
+        stride: [u8; 3],
+    ) -> Result<(Self, Arc<KernelMap>), ConvError> {
+        self.outputs_of(&Geometry::strided(kernel, stride))
+    }
+
+    /// The map from these voxels to outputs of the caller's, for layers that are
+    /// [given](LayerKind::Given) them. Any distinct outputs will do. It is not kept.
+    ///
+    /// # Errors
+    /// If no layer has this geometry, or the device cannot hold the map.
+    pub fn map_to(&self, outputs: &Self, geometry: &Geometry) -> Result<KernelMap, ConvError> {
+        let geometry = geometry.with_kind(LayerKind::Given);
+        self.levels.device.build_map(&self.level.cells, &outputs.level.cells, &geometry)
+    }
+}
+
+impl fmt::Debug for Voxels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let device = self.levels.device.identity();
+        write!(f, "Voxels({} cells, {device})", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernel(extent: u32) -> KernelSize {
+        KernelSize::cubic(extent).unwrap()
+    }
+
+    fn line(device: &Device, shape: Option<[u32; 3]>) -> Voxels {
+        let cells = (0..9).map(|x| Voxel::new(0, x, 0, 0)).collect();
+        match shape {
+            None => Voxels::new(device, cells).unwrap(),
+            Some(shape) => Voxels::within(device, shape, cells).unwrap(),
+        }
+    }
+
+    #[test]
+    fn levels_and_maps_are_shared_by_whoever_asks() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let fine = line(&device, None);
+        let (coarse, down) = fine.strided(kernel(2), [2; 3]).unwrap();
+        let (again, same) = fine.clone().strided(kernel(2), [2; 3]).unwrap();
+        assert!(coarse.is_same(&again) && Arc::ptr_eq(&down, &same));
+        assert!(!coarse.is_same(&fine) && !coarse.is_same(&line(&device, None)));
+        let back = Geometry::strided(kernel(2), [2; 3]).with_kind(LayerKind::Inverse);
+        let (up, map) = coarse.outputs_of(&back).unwrap();
+        assert!(up.is_same(&fine));
+        assert_eq!(map.counts().pairs, down.counts().pairs);
+        assert!(Arc::ptr_eq(&map, &coarse.outputs_of(&back).unwrap().1));
+    }
+
+    #[test]
+    fn shapes_clip_what_layers_make() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let padded = Geometry { padding: [1, 1, 1], ..Geometry::strided(kernel(3), [2; 3]) };
+        let free = line(&device, None).outputs_of(&padded).unwrap().0;
+        assert_eq!(free.shape(), None);
+        // x = 8 reaches 4; y and z = 0 reach 0 alone.
+        assert_eq!(free.cells().unwrap().last().unwrap().x, 4);
+        let clipped = line(&device, Some([9, 1, 1]));
+        let valid = Geometry { padding: [0, 1, 1], ..padded };
+        let clipped = clipped.outputs_of(&valid).unwrap().0;
+        assert_eq!(clipped.shape(), Some([4, 1, 1]));
+        assert_eq!(clipped.cells().unwrap().last().unwrap().x, 3);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_or_lies_outside_is_told() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let fine = line(&device, None);
+        let back = Geometry::strided(kernel(2), [2; 3]).with_kind(LayerKind::Inverse);
+        let error = fine.outputs_of(&back).unwrap_err().to_string();
+        assert!(error.contains("k2 s2x2x2 inverse") && error.contains("no layer"), "{error}");
+        let coarse = fine.strided(kernel(3), [2; 3]).unwrap().0;
+        let error = coarse.outputs_of(&back).unwrap_err().to_string();
+        assert!(error.contains("k3 s2x2x2"), "{error}");
+        let outside = Voxels::within(&device, [8, 1, 1], vec![Voxel::new(0, 8, 0, 0)]);
+        let error = outside.unwrap_err().to_string();
+        assert!(error.contains("row 0") && error.contains("8 x 1 x 1"), "{error}");
+    }
+}
