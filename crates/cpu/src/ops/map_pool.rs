@@ -122,7 +122,7 @@ fn pool_typed<T: Number>(
             *out = T::store(match pooling {
                 _ if count == 0 => 0.0,
                 Pooling::Max | Pooling::MaxAtLeastZero => total,
-                Pooling::Average => total / count as f32,
+                Pooling::Average => total * (1.0 / count as f32),
             });
         }
     });
@@ -172,9 +172,9 @@ fn average_backward<T: Number>(
         counts[pair.out_row as usize] += 1;
     }
     let meet = |pair: Pair, totals: &mut [f32]| {
-        let count = counts[pair.in_row as usize] as f32;
+        let inverse = 1.0 / counts[pair.in_row as usize] as f32;
         for (total, grad) in totals.iter_mut().zip(row_of(grad_y, pair.in_row as usize, channels)) {
-            *total += grad.load() / count;
+            *total += grad.load() * inverse;
         }
     };
     by_segments(map.transposed(), channels, 0.0, grad_x, meet, |_, totals, out| {
