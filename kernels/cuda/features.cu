@@ -611,13 +611,13 @@ struct DenseGrid {
 
     __device__ __forceinline__ int64_t cells() const { return int64_t(shape[0]) * shape[1] * shape[2]; }
 
-    // Where a voxel's first channel lies; negative outside.
-    __device__ __forceinline__ int64_t place(const int4& voxel, int channels) const {
-        const bool inside = voxel.x >= 0 && voxel.x < batches && voxel.y >= 0 && voxel.y < shape[0] && voxel.z >= 0 && voxel.z < shape[1] &&
-                            voxel.w >= 0 && voxel.w < shape[2];
+    // Where the first channel of a voxel (batch, x, y, z) lies; negative outside.
+    __device__ __forceinline__ int64_t place(const int* voxel, int channels) const {
+        const int batch = voxel[0], x = voxel[1], y = voxel[2], z = voxel[3];
+        const bool inside = batch >= 0 && batch < batches && x >= 0 && x < shape[0] && y >= 0 && y < shape[1] && z >= 0 && z < shape[2];
         if (!inside) return -1;
-        const int64_t cell = (int64_t(voxel.y) * shape[1] + voxel.z) * shape[2] + voxel.w;
-        return int64_t(voxel.x) * channels * cells() + cell;
+        const int64_t cell = (int64_t(x) * shape[1] + y) * shape[2] + z;
+        return int64_t(batch) * channels * cells() + cell;
     }
 };
 
@@ -625,13 +625,13 @@ struct DenseGrid {
 // and neighbouring voxels side by side in a dense tensor. Voxels outside are left out when written,
 // and zeros when read.
 template <bool TO_DENSE>
-__device__ __forceinline__ void move_dense(Element* features, Element* dense, const int4* voxels, int64_t rows, int channels, const DenseGrid& grid) {
+__device__ __forceinline__ void move_dense(Element* features, Element* dense, const int* voxels, int64_t rows, int channels, const DenseGrid& grid) {
     constexpr int TILE = 32, LINES = THREADS / TILE;
     __shared__ Element tile[TILE][TILE + 1];
     const int lane = threadIdx.x % TILE, line = threadIdx.x / TILE;
     const int64_t cells = grid.cells();
     for (int64_t first = int64_t(blockIdx.x) * TILE; first < rows; first += int64_t(gridDim.x) * TILE) {
-        const int64_t place = first + lane < rows ? grid.place(voxels[first + lane], channels) : -1;
+        const int64_t place = first + lane < rows ? grid.place(voxels + (first + lane) * 4, channels) : -1;
         for (int channel = 0; channel < channels; channel += TILE) {
             const auto by_row = [&](auto move) {
                 for (int l = line; l < TILE; l += LINES) {
@@ -659,9 +659,9 @@ __device__ __forceinline__ void move_dense(Element* features, Element* dense, co
     }
 }
 
-KERNEL to_dense(Element* features, Element* dense, const int4* voxels, int64_t rows, int channels, DenseGrid grid) {
+KERNEL to_dense(Element* features, Element* dense, const int* voxels, int64_t rows, int channels, DenseGrid grid) {
     move_dense<true>(features, dense, voxels, rows, channels, grid);
 }
-KERNEL from_dense(Element* features, Element* dense, const int4* voxels, int64_t rows, int channels, DenseGrid grid) {
+KERNEL from_dense(Element* features, Element* dense, const int* voxels, int64_t rows, int channels, DenseGrid grid) {
     move_dense<false>(features, dense, voxels, rows, channels, grid);
 }
