@@ -15,6 +15,7 @@
 //! | which rows meet | [`kernel_map`] |
 //! | buffers of a storage type | [`elements`] |
 //! | the list of kernels, their names and the checks before a run | [`algorithm`] |
+//! | what layers do beside convolutions | [`ops`] |
 //! | float64 results to compare against | [`reference`](mod@reference) |
 //! | what processor this is | [`isa`](mod@isa) |
 //!
@@ -29,6 +30,7 @@ mod explicit_gemm;
 mod implicit_gemm;
 pub mod isa;
 pub mod kernel_map;
+pub mod ops;
 pub mod reference;
 #[expect(
     unsafe_code,

@@ -53,18 +53,25 @@ impl Instance {
         Self::new("noise.cu", &[])
     }
 
+    /// What layers do to features beside convolutions.
+    #[must_use]
+    pub fn features(dtype: DType) -> Self {
+        Self::new("features.cu", &[dtype_define(dtype)])
+    }
+
     /// The float64 convolution and the comparison against it.
     #[must_use]
     pub fn reference(dtype: DType) -> Self {
         Self::new("reference.cu", &[dtype_define(dtype)])
     }
 
-    /// What layers on every device need beside the algorithms: maps, the clock, and comparing results.
+    /// What layers on every device need beside the algorithms: maps, the clock, comparing results, and
+    /// what is done to features beside convolutions.
     pub fn utilities() -> impl Iterator<Item = Self> {
-        let references = DType::ALL.map(Self::reference);
-        [Self::kernel_map(), Self::strided_map(), Self::coordinates(), Self::probe()]
-            .into_iter()
-            .chain(references)
+        let [references, features] = [Self::reference, Self::features].map(|of| DType::ALL.map(of));
+        let without_dtype =
+            [Self::kernel_map(), Self::strided_map(), Self::coordinates(), Self::probe()];
+        without_dtype.into_iter().chain(references).chain(features)
     }
 
     /// The family's name.

@@ -14,6 +14,7 @@
 //! | calls recorded once, launched often | [`Graph`] |
 //! | whether a result is right | [`Verifier`] |
 //! | operands made on the device | [`NoiseFill`] |
+//! | what layers do beside convolutions | [`ops`] |
 //!
 //! Building needs nothing of CUDA; running needs a driver. Every library is loaded when first used,
 //! after asking whether it is there: without one, calls answer with a [`CudaError`] that names the
@@ -35,6 +36,7 @@ mod map;
 pub mod model;
 mod module;
 mod noise;
+pub mod ops;
 mod timer;
 mod verify;
 mod workspace;

@@ -210,6 +210,9 @@ pub enum ConvError {
     /// The host backend refused the call.
     #[error(transparent)]
     Cpu(#[from] voxtune_cpu::RunError),
+    /// An operation on features refused what it was given.
+    #[error(transparent)]
+    Features(#[from] voxtune_cpu::ops::OpError),
     /// The GPU backend refused the call, or failed in it.
     #[error(transparent)]
     Cuda(#[from] CudaError),

@@ -26,6 +26,7 @@
 //! | both | [`SparseTensor`] |
 //! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
 //! | what follows it in the same kernel | [`Epilogue`] |
+//! | what networks do beside convolutions | [`ops`] |
 //! | calls recorded once, launched often | [`Graph`] |
 //! | every algorithm of a device | [`Registry`] |
 //! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`], [`Explanation`] |
@@ -39,6 +40,7 @@ mod error;
 mod kernel_map;
 mod layers;
 mod noise;
+pub mod ops;
 mod reference;
 mod registry;
 mod tensor;

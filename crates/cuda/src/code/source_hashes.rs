@@ -4,6 +4,7 @@
 /// By name of the source, in order.
 pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("explicit_gemm.cu", 0xd5cf03d2caa81176),
+    ("features.cu", 0xc538add2fc220e45),
     ("implicit_gemm.cu", 0x840d4d8ff8ab0c3b),
     ("kernel_map.cu", 0x430a0d7b6576d2b2),
     ("mask_gemm.cu", 0x434d1888aa3bfa39),

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
     Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
     EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder, Prepared, Probe,
@@ -27,6 +28,8 @@ pub(crate) struct CudaBackend {
     stopwatch: Mutex<Option<Stopwatch>>,
     verifiers: Mutex<HashMap<DType, Arc<Verifier>>>,
     noise_fill: OnceLock<NoiseFill>,
+    /// By storage type: float16, bfloat16, float32.
+    features: [OnceLock<FeatureKernels>; 3],
 }
 
 /// What timing a run takes: events, a cache to empty, a gate to queue behind, a clock to read.
@@ -77,6 +80,7 @@ impl CudaBackend {
             stopwatch: Mutex::default(),
             verifiers: Mutex::default(),
             noise_fill: OnceLock::new(),
+            features: Default::default(),
         })
     }
 
@@ -281,6 +285,21 @@ impl CudaBackend {
         }
         let fill = NoiseFill::new(&self.device, &*self.store.get(&Instance::noise())?)?;
         Ok(self.noise_fill.get_or_init(|| fill))
+    }
+
+    /// The kernels of features in a storage type, loaded at the first use.
+    pub(crate) fn features(&self, dtype: DType) -> Result<&FeatureKernels, CudaError> {
+        let slot = match dtype {
+            DType::Float16 => &self.features[0],
+            DType::BFloat16 => &self.features[1],
+            DType::Float32 => &self.features[2],
+        };
+        if let Some(kernels) = slot.get() {
+            return Ok(kernels);
+        }
+        let compiled = self.store.get(&Instance::features(dtype))?;
+        let kernels = FeatureKernels::new(&self.device, dtype, &compiled)?;
+        Ok(slot.get_or_init(|| kernels))
     }
 
     pub(crate) fn verifier(&self, dtype: DType) -> Result<Arc<Verifier>, CudaError> {

@@ -1,0 +1,126 @@
+//! A dense tensor of the cells that voxels lie in.
+
+use voxtune_types::Voxel;
+
+use super::{FeatureKernels, Shape, check_bytes, within};
+use crate::buffer::{DeviceSlice, DeviceSliceMut};
+use crate::error::Result;
+use crate::module::arguments;
+
+/// A dense grid: samples of `shape` cells each, from coordinate 0 on. Its tensor is
+/// `(batches · channels, cells)`: batch, channel, x, y, z, the last one fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenseGrid {
+    /// Samples.
+    pub batches: usize,
+    /// Cells along x, y and z.
+    pub shape: [usize; 3],
+}
+
+/// `DenseGrid` of the kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct GridParams {
+    batches: i32,
+    shape: [i32; 3],
+}
+
+/// Rows of a tile of the kernels.
+const TILE: usize = 32;
+
+impl DenseGrid {
+    fn params(&self) -> Result<GridParams> {
+        let counts = [self.batches, self.shape[0], self.shape[1], self.shape[2]];
+        for count in counts {
+            within("cells along an axis of a dense grid", count, i32::MAX as usize)?;
+        }
+        let [batches, shape @ ..] = counts.map(|count| count as i32);
+        Ok(GridParams { batches, shape })
+    }
+
+    /// Elements of its tensor. What is no number is no length either.
+    fn len(&self, channels: usize) -> usize {
+        let lines = self.batches.saturating_mul(channels);
+        self.shape.iter().fold(lines, |len, cells| len.saturating_mul(*cells))
+    }
+}
+
+impl FeatureKernels {
+    /// Queues the making of a dense tensor of rows, zeros where no voxel is. A voxel outside the grid
+    /// is left out. Voxels are distinct: which of two rows a cell gets is not decided.
+    ///
+    /// # Shapes
+    /// `x`: `(rows, channels)`. `voxels`: `(rows)` of [`Voxel`]. `dense`:
+    /// `(batches · channels, cells)`.
+    ///
+    /// # Errors
+    /// If lengths differ from that, or the driver fails.
+    pub fn to_dense(
+        &self,
+        grid: DenseGrid,
+        x: DeviceSlice<'_>,
+        voxels: DeviceSlice<'_>,
+        rows: usize,
+        channels: usize,
+        dense: &mut DeviceSliceMut<'_>,
+    ) -> Result<()> {
+        let (shape, params) = (Shape::new(rows, channels)?, grid.params()?);
+        self.check("x", x.len_bytes(), shape)?;
+        self.check_dense(grid, voxels, rows, dense.len_bytes(), channels)?;
+        dense.fill(0)?;
+        if shape.is_empty() {
+            return Ok(());
+        }
+        let (x, dense, voxels) = (x.address(), dense.address(), voxels.address());
+        let (rows, channels) = (shape.rows(), shape.channels());
+        let arguments = arguments![x, dense, voxels, rows, channels, params];
+        // SAFETY: (Element*, Element*, i32*, i64, i32, DenseGrid); lengths have been compared, and the
+        // kernel writes to cells of the grid alone; it only reads the features, and the dense tensor is
+        // borrowed mutably.
+        unsafe { self.to_dense.launch(self.grid(shape.rows, TILE), arguments) }
+    }
+
+    /// Queues the reading of the cells of a dense tensor in which voxels lie, zeros for a voxel
+    /// outside the grid.
+    ///
+    /// # Shapes
+    /// As those of [`Self::to_dense`].
+    ///
+    /// # Errors
+    /// If lengths differ from that, or the driver fails.
+    pub fn from_dense(
+        &self,
+        grid: DenseGrid,
+        dense: DeviceSlice<'_>,
+        voxels: DeviceSlice<'_>,
+        rows: usize,
+        channels: usize,
+        x: &mut DeviceSliceMut<'_>,
+    ) -> Result<()> {
+        let (shape, params) = (Shape::new(rows, channels)?, grid.params()?);
+        self.check("x", x.len_bytes(), shape)?;
+        self.check_dense(grid, voxels, rows, dense.len_bytes(), channels)?;
+        if shape.is_empty() {
+            return Ok(());
+        }
+        let (x, dense, voxels) = (x.address(), dense.address(), voxels.address());
+        let (rows, channels) = (shape.rows(), shape.channels());
+        let arguments = arguments![x, dense, voxels, rows, channels, params];
+        // SAFETY: (Element*, Element*, i32*, i64, i32, DenseGrid); lengths have been compared, and the
+        // kernel reads cells of the grid alone; the features are borrowed mutably.
+        unsafe { self.from_dense.launch(self.grid(shape.rows, TILE), arguments) }
+    }
+
+    fn check_dense(
+        &self,
+        grid: DenseGrid,
+        voxels: DeviceSlice<'_>,
+        rows: usize,
+        dense_bytes: usize,
+        channels: usize,
+    ) -> Result<()> {
+        check_bytes("the voxels", voxels.len_bytes(), rows.saturating_mul(size_of::<Voxel>()))?;
+        let expected = grid.len(channels).saturating_mul(self.dtype.bytes());
+        check_bytes("the dense tensor", dense_bytes, expected)
+    }
+}

@@ -1,0 +1,152 @@
+//! Maximum and average over the rows that a kernel map gathers.
+
+use super::{FeatureKernels, Shape};
+use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
+use crate::error::{CudaError, Result};
+use crate::map::{DeviceKernelMap, RowMap, RowOrder};
+use crate::module::arguments;
+
+/// What becomes of the input rows that an output row meets. An output row that meets none has zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// The largest of each channel; what is not a number stays so. Its gradient goes to every input
+    /// that is equal to the output.
+    Max,
+    /// `max(0, largest)`, as spconv has it: its gradient goes to every input that is equal to the
+    /// output, so nowhere where all are negative.
+    MaxAtLeastZero,
+    /// The mean of the rows that are there.
+    Average,
+}
+
+/// A table as the kernels read it: its first offset, and the way to the next one.
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    address: u64,
+    pitch: i64,
+    volume: i32,
+}
+
+impl Table {
+    /// The rows of a row map in natural order; mirrored, its offsets from the last to the first.
+    fn of(map: &DeviceKernelMap, rows: &RowMap, mirrored: bool) -> Result<Self> {
+        let first = map.ordered(rows, RowOrder::Natural)?.table.as_ref().address();
+        let (pitch, volume) = (DeviceKernelMap::pitch(rows.rows), map.kernel.volume());
+        let table = Self { address: first, pitch: pitch as i64, volume: volume as i32 };
+        if !mirrored {
+            return Ok(table);
+        }
+        let last = (volume - 1) * pitch * size_of::<i32>();
+        Ok(Self { address: first + last as u64, pitch: -table.pitch, ..table })
+    }
+
+    /// By input rows: the output rows that each one meets.
+    fn of_inputs(map: &DeviceKernelMap) -> Result<Self> {
+        match &map.reverse {
+            Some(reverse) => Self::of(map, reverse, false),
+            None if map.is_symmetric() => Self::of(map, &map.forward, true),
+            None => Err(CudaError::MapLacks { what: "reverse table" }),
+        }
+    }
+}
+
+impl FeatureKernels {
+    /// Queues the pooling of input rows.
+    ///
+    /// # Shapes
+    /// `x`: `(n_in, channels)`. `y`: `(n_out, channels)`.
+    ///
+    /// # Errors
+    /// If lengths differ from that, or the device fails.
+    pub fn pool(
+        &self,
+        map: &DeviceKernelMap,
+        pooling: Pooling,
+        x: DeviceSlice<'_>,
+        channels: usize,
+        y: &mut DeviceSliceMut<'_>,
+    ) -> Result<()> {
+        let shape = Shape::new(map.n_out(), channels)?;
+        self.check("x", x.len_bytes(), Shape { rows: map.n_in(), channels })?;
+        self.check("y", y.len_bytes(), shape)?;
+        if shape.is_empty() {
+            return Ok(());
+        }
+        let Table { address, pitch, volume } = Table::of(map, &map.forward, false)?;
+        let pooling = match pooling {
+            Pooling::Max => 0_i32,
+            Pooling::MaxAtLeastZero => 1,
+            Pooling::Average => 2,
+        };
+        let (x, y, rows, channels) = (x.address(), y.address(), shape.rows(), shape.channels());
+        let arguments = arguments![x, y, address, pitch, volume, rows, channels, pooling];
+        // SAFETY: (Element*, Element*, i32*, i64, i32, i64, i32, i32); lengths have been compared with
+        // the map, whose table names rows of `x` alone, and the result is borrowed mutably.
+        unsafe { self.map_pool.launch(self.element_grid(shape.len()), arguments) }
+    }
+
+    /// Queues the gradient for the rows that were pooled.
+    ///
+    /// # Shapes
+    /// `x`, `grad_x`: `(n_in, channels)`. `y`, `grad_y`: `(n_out, channels)`; only maxima read `x` and
+    /// `y`.
+    ///
+    /// # Errors
+    /// If lengths differ from that, or the device fails.
+    pub fn pool_backward(
+        &self,
+        map: &DeviceKernelMap,
+        pooling: Pooling,
+        (x, y): (DeviceSlice<'_>, DeviceSlice<'_>),
+        grad_y: DeviceSlice<'_>,
+        channels: usize,
+        grad_x: &mut DeviceSliceMut<'_>,
+    ) -> Result<()> {
+        let shape = Shape::new(map.n_in(), channels)?;
+        let of_outputs = Shape { rows: map.n_out(), channels };
+        self.check("grad_y", grad_y.len_bytes(), of_outputs)?;
+        self.check("grad_x", grad_x.len_bytes(), shape)?;
+        if pooling != Pooling::Average {
+            self.check("x", x.len_bytes(), shape)?;
+            self.check("y", y.len_bytes(), of_outputs)?;
+        }
+        if shape.is_empty() {
+            return Ok(());
+        }
+        let Table { address, pitch, volume } = Table::of_inputs(map)?;
+        let (rows, channels) = (shape.rows(), shape.channels());
+        let (grad_y, grad_x) = (grad_y.address(), grad_x.address());
+        let grid = self.element_grid(shape.len());
+        if pooling == Pooling::Average {
+            let inverse_counts = self.inverse_counts(map)?;
+            let counts = inverse_counts.as_ref().address();
+            let arguments =
+                arguments![grad_y, grad_x, counts, address, pitch, volume, rows, channels];
+            // SAFETY: (Element*, Element*, f32*, i32*, i64, i32, i64, i32); lengths have been compared
+            // with the map, whose table names rows of `grad_y` alone, each of which has a count; the
+            // result is borrowed mutably.
+            return unsafe { self.map_average_backward.launch(grid, arguments) };
+        }
+        let (x, y) = (x.address(), y.address());
+        let arguments = arguments![x, y, grad_y, grad_x, address, pitch, volume, rows, channels];
+        // SAFETY: (Element*, Element*, Element*, Element*, i32*, i64, i32, i64, i32); lengths have been
+        // compared with the map, whose table names rows of `y` alone, and the result is borrowed
+        // mutably.
+        unsafe { self.map_max_backward.launch(grid, arguments) }
+    }
+
+    /// One over how many input rows each output row meets.
+    fn inverse_counts(&self, map: &DeviceKernelMap) -> Result<DeviceBuffer> {
+        let n_out = map.n_out();
+        let counts = DeviceBuffer::alloc(&self.device, n_out * size_of::<f32>())?;
+        if n_out > 0 {
+            let Table { address, pitch, volume } = Table::of(map, &map.forward, false)?;
+            let (rows, target) = (n_out as i64, counts.as_ref().address());
+            let arguments = arguments![address, pitch, volume, rows, target];
+            // SAFETY: (i32*, i64, i32, i64, f32*); the table has a column for each output row, and the
+            // target a number.
+            unsafe { self.map_inverse_counts.launch(self.element_grid(n_out), arguments) }?;
+        }
+        Ok(counts)
+    }
+}

@@ -1,0 +1,108 @@
+//! Maximum and average over the rows that a kernel map gathers.
+
+use voxtune_cpu::ops as cpu;
+use voxtune_cuda::DeviceKernelMap;
+use voxtune_cuda::ops as cuda;
+
+use super::{
+    Pooling, expect, expect_like, fresh, fresh_like, host, host_mut, kernels, wrong_device,
+};
+use crate::{ConvError, Device, KernelMap, Tensor};
+
+const fn cuda_pooling(pooling: Pooling) -> cuda::Pooling {
+    match pooling {
+        Pooling::Max => cuda::Pooling::Max,
+        Pooling::MaxAtLeastZero => cuda::Pooling::MaxAtLeastZero,
+        Pooling::Average => cuda::Pooling::Average,
+    }
+}
+
+fn cuda_map<'a>(device: &Device, map: &'a KernelMap) -> Result<&'a DeviceKernelMap, ConvError> {
+    map.cuda().ok_or_else(|| wrong_device(device, "kernel map"))
+}
+
+fn host_map<'a>(
+    device: &Device,
+    map: &'a KernelMap,
+) -> Result<&'a voxtune_cpu::KernelMap, ConvError> {
+    map.host().ok_or_else(|| wrong_device(device, "kernel map"))
+}
+
+/// Pools the input rows that each output row of a kernel map meets. One that meets none has zeros.
+///
+/// # Shapes
+/// `x`: `(n_in, channels)`. The result: `(n_out, channels)`.
+///
+/// # Errors
+/// If the rows are not those of the map, or the device fails.
+pub fn pool(
+    device: &Device,
+    map: &KernelMap,
+    pooling: Pooling,
+    x: &Tensor,
+) -> Result<Tensor, ConvError> {
+    let mut y = fresh(device, x.dtype(), map.counts().n_out, x.channels())?;
+    pool_into(device, map, pooling, x, &mut y)?;
+    Ok(y)
+}
+
+/// [`pool`] into a tensor that is there. A GPU makes the map's table at its first use, so a graph
+/// can record this once it has run.
+///
+/// # Errors
+/// As [`pool`].
+pub fn pool_into(
+    device: &Device,
+    map: &KernelMap,
+    pooling: Pooling,
+    x: &Tensor,
+    y: &mut Tensor,
+) -> Result<(), ConvError> {
+    let (counts, channels) = (map.counts(), x.channels());
+    expect(x, "input", counts.n_in, channels, x.dtype())?;
+    expect(y, "result", counts.n_out, channels, x.dtype())?;
+    if let Some(kernels) = kernels(device, x.dtype())? {
+        let (map, pooling) = (cuda_map(device, map)?, cuda_pooling(pooling));
+        return Ok(kernels.pool(map, pooling, x.cuda()?, channels, &mut y.cuda_mut()?)?);
+    }
+    let (map, x) = (host_map(device, map)?, host(device, "input", x)?);
+    let y = host_mut(device, "result", y)?;
+    Ok(device.install(|| cpu::map_pool::pool(map, pooling, x, channels, y))?)
+}
+
+/// The gradient of [`pool`] for `x`. Of a maximum it goes to every input that is equal to the output,
+/// as in spconv.
+///
+/// # Shapes
+/// `x` and the result: `(n_in, channels)`. `y`, which [`pool`] made of it, and `grad_y`:
+/// `(n_out, channels)`.
+///
+/// # Errors
+/// If the rows are not those of the map, or the device fails.
+pub fn pool_backward(
+    device: &Device,
+    map: &KernelMap,
+    pooling: Pooling,
+    x: &Tensor,
+    y: &Tensor,
+    grad_y: &Tensor,
+) -> Result<Tensor, ConvError> {
+    let (counts, channels) = (map.counts(), x.channels());
+    expect(x, "input", counts.n_in, channels, x.dtype())?;
+    expect(y, "output", counts.n_out, channels, x.dtype())?;
+    expect_like(grad_y, "gradient", y)?;
+    let mut grad_x = fresh_like(device, x)?;
+    if let Some(kernels) = kernels(device, x.dtype())? {
+        let (map, pooling) = (cuda_map(device, map)?, cuda_pooling(pooling));
+        let (both, to) = ((x.cuda()?, y.cuda()?), &mut grad_x.cuda_mut()?);
+        kernels.pool_backward(map, pooling, both, grad_y.cuda()?, channels, to)?;
+    } else {
+        let map = host_map(device, map)?;
+        let both = (host(device, "input", x)?, host(device, "output", y)?);
+        let grad_y = host(device, "gradient", grad_y)?;
+        let to = host_mut(device, "result", &mut grad_x)?;
+        let run = || cpu::map_pool::pool_backward(map, pooling, both, grad_y, channels, to);
+        device.install(run)?;
+    }
+    Ok(grad_x)
+}
