@@ -479,8 +479,8 @@ KERNEL map_max_backward(const Element* x, const Element* y, const Element* grad_
     walk_packs(rows, channels, body, x, y, grad_y, grad_x);
 }
 
-// `inverse_counts`: of each row of y, from map_inverse_counts.
-KERNEL map_average_backward(const Element* grad_y, Element* grad_x, const float* inverse_counts, const int* table, int64_t pitch,
+// `weights`: of each row of y, from map_average_weights.
+KERNEL map_average_backward(const Element* grad_y, Element* grad_x, const float* weights, const int* table, int64_t pitch,
                                                      int volume, int64_t rows, int channels) {
     auto body = [=](auto width, int64_t i, int64_t row, int channel) {
         constexpr int WIDTH = decltype(width)::value;
@@ -488,10 +488,10 @@ KERNEL map_average_backward(const Element* grad_y, Element* grad_x, const float*
         for (int k = 0; k < volume; ++k) {
             const int64_t to = __ldg(table + k * pitch + row);
             if (to < 0) continue;
-            const float inverse = __ldg(inverse_counts + to);
+            const float weight = __ldg(weights + to);
             const auto grad = load<Element, WIDTH>(grad_y + to * channels + channel);
 #pragma unroll
-            for (int e = 0; e < WIDTH; ++e) totals[e] = __fadd_rn(totals[e], __fmul_rn(Dtype::load(grad.elements[e]), inverse));
+            for (int e = 0; e < WIDTH; ++e) totals[e] = __fadd_rn(totals[e], __fmul_rn(Dtype::load(grad.elements[e]), weight));
         }
         Pack<Element, WIDTH> pack;
 #pragma unroll
@@ -501,12 +501,13 @@ KERNEL map_average_backward(const Element* grad_y, Element* grad_x, const float*
     walk_packs(rows, channels, body, grad_y, grad_x);
 }
 
-// One over how many rows each row meets.
-KERNEL map_inverse_counts(const int* table, int64_t pitch, int volume, int64_t rows, float* inverse_counts) {
+// What the gradient of a mean is multiplied by: one over how many rows each row meets, or, as spconv
+// has it, their number.
+KERNEL map_average_weights(const int* table, int64_t pitch, int volume, int64_t rows, float* weights, int divides) {
     for (int64_t row = int64_t(blockIdx.x) * THREADS + threadIdx.x; row < rows; row += int64_t(gridDim.x) * THREADS) {
         int count = 0;
         for (int k = 0; k < volume; ++k) count += __ldg(table + k * pitch + row) >= 0;
-        inverse_counts[row] = __fdiv_rn(1.0f, static_cast<float>(count));
+        weights[row] = divides ? __fdiv_rn(1.0f, static_cast<float>(count)) : static_cast<float>(count);
     }
 }
 

@@ -39,6 +39,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "voxtune-types",
         ],
     ),
+    ("voxtune-models", &["voxtune"]),
     // Tools.
     ("voxtune-pointcloud", &["voxtune-files", "voxtune-types"]),
     ("voxtune-nvcc", &["voxtune-cuda", "voxtune-files", "voxtune-kernels", "voxtune-types"]),
@@ -61,6 +62,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "voxtune-cpu",
             "voxtune-cuda",
             "voxtune-files",
+            "voxtune-models",
             "voxtune-nvcc",
             "voxtune-pointcloud",
             "voxtune-tune",

@@ -21,6 +21,7 @@ mod explaining;
 mod faulty;
 #[cfg(unix)]
 mod files;
+mod fixtures;
 mod gpu;
 mod gpu_faults;
 mod injected;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     populating::add(&mut suite);
     scan::add(&mut suite);
     stopped::add(&mut suite);
+    fixtures::add(&mut suite);
     strided::add(&mut suite);
     worker::add(&mut suite);
     verifying::add(&mut suite);

@@ -114,6 +114,39 @@ impl<'a> Epilogue<'a> {
         self.scale.is_none() && self.bias.is_none() && self.residual.is_none() && !self.relu
     }
 
+    /// The same with a further scale and shift of the channels behind scale and bias.
+    ///
+    /// # Errors
+    /// If they are not as many as the channels so far, or the device fails.
+    pub(crate) fn scaled(
+        &self,
+        device: &Device,
+        scale: &[f32],
+        shift: &[f32],
+    ) -> Result<Self, ConvError> {
+        let of = |part: &Option<Arc<Tensor>>, value: f32| match part {
+            None => Ok(vec![value; scale.len()]),
+            Some(part) => part.to_f32(),
+        };
+        let (before, bias) = (of(&self.scale, 1.0)?, of(&self.bias, 0.0)?);
+        for found in [before.len(), bias.len(), shift.len()] {
+            if found != scale.len() {
+                let what = "scale of a convolution's output";
+                return Err(ConvError::Channels { what, expected: found, found: scale.len() });
+            }
+        }
+        let scales: Vec<f32> = before.iter().zip(scale).map(|(before, by)| before * by).collect();
+        let biases: Vec<f32> = bias
+            .iter()
+            .zip(scale)
+            .zip(shift)
+            .map(|((bias, by), and)| bias.mul_add(*by, *and))
+            .collect();
+        let Self { residual, relu, .. } = self.clone();
+        let (scale, bias) = (Some(row(device, &scales)?), Some(row(device, &biases)?));
+        Ok(Self { scale, bias, residual, relu })
+    }
+
     /// The same on sums to which a bias was added before: `(sum + bias) · scale` is
     /// `sum · scale + bias · scale`.
     ///

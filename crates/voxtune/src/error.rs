@@ -126,6 +126,9 @@ pub enum ConvError {
         /// Cells along each axis.
         shape: [u32; 3],
     },
+    /// A dense grid of voxels that are in none.
+    #[error("the voxels have no shape, which a dense tensor needs: make them by `Voxels::within`")]
+    NoShape,
     /// An inverse layer over voxels that no such layer made.
     #[error(
         "a layer `{inverse}` goes back to the inputs of a sparse layer of the same kernel and \

@@ -25,7 +25,9 @@
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
 //! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
-//! | what follows it in the same kernel | [`Epilogue`] |
+//! | other layers | [`BatchNorm`], [`Activation`], [`Pool3d`] |
+//! | networks of layers | [`Module`], [`Sequential`], [`Residual`] |
+//! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |
 //! | calls recorded once, launched often | [`Graph`] |
 //! | every algorithm of a device | [`Registry`] |
@@ -56,10 +58,12 @@ pub use epilogue::Epilogue;
 pub use error::ConvError;
 pub use kernel_map::{KernelMap, MapCounts};
 pub use layers::{
-    Axes, Conv, ConvBuilder, ConvGradients, ConvKind, Inverse, Prepared, Sparse, SparseConv3d,
+    Axes, BatchNorm, Conv, ConvBuilder, ConvGradients, ConvKind, Inverse, Module, Pointwise,
+    Pool3d, PoolBuilder, Prepared, Residual, Sequential, Sparse, SparseConv3d,
     SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Submanifold, Transposed,
     WeightLayout,
 };
+pub use ops::Activation;
 pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use tensor::Tensor;

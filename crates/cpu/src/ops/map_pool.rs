@@ -21,6 +21,9 @@ pub enum Pooling {
     MaxAtLeastZero,
     /// The mean of the rows that are there.
     Average,
+    /// The same mean with the gradient of spconv 2.3, which multiplies by the number of rows that are
+    /// there instead of dividing by it. For parity alone: it is no gradient of the mean.
+    AverageAsSpconv,
 }
 
 /// One output row of those that a map gathers.
@@ -60,8 +63,9 @@ pub fn pool_backward(
         Pooling::Max | Pooling::MaxAtLeastZero => {
             by_dtype!(grad_x.dtype(), max_backward(map, both, grad_y, channels, grad_x))
         }
-        Pooling::Average => {
-            by_dtype!(grad_x.dtype(), average_backward(map, grad_y, channels, grad_x))
+        Pooling::Average | Pooling::AverageAsSpconv => {
+            let divides = pooling == Pooling::Average;
+            by_dtype!(grad_x.dtype(), average_backward(map, divides, grad_y, channels, grad_x))
         }
     }
 }
@@ -110,7 +114,7 @@ fn pool_typed<T: Number>(
     let (first, combine): (f32, fn(f32, f32) -> f32) = match pooling {
         Pooling::Max => (f32::NEG_INFINITY, larger),
         Pooling::MaxAtLeastZero => (0.0, larger),
-        Pooling::Average => (0.0, |a, b| a + b),
+        Pooling::Average | Pooling::AverageAsSpconv => (0.0, |a, b| a + b),
     };
     let meet = |pair: Pair, totals: &mut [f32]| {
         for (total, x) in totals.iter_mut().zip(row_of(x, pair.in_row as usize, channels)) {
@@ -122,7 +126,7 @@ fn pool_typed<T: Number>(
             *out = T::store(match pooling {
                 _ if count == 0 => 0.0,
                 Pooling::Max | Pooling::MaxAtLeastZero => total,
-                Pooling::Average => total * (1.0 / count as f32),
+                Pooling::Average | Pooling::AverageAsSpconv => total * (1.0 / count as f32),
             });
         }
     });
@@ -161,6 +165,7 @@ fn max_backward<T: Number>(
 
 fn average_backward<T: Number>(
     map: &KernelMap,
+    divides: bool,
     grad_y: Elements<'_>,
     channels: usize,
     grad_x: ElementsMut<'_>,
@@ -172,9 +177,10 @@ fn average_backward<T: Number>(
         counts[pair.out_row as usize] += 1;
     }
     let meet = |pair: Pair, totals: &mut [f32]| {
-        let inverse = 1.0 / counts[pair.in_row as usize] as f32;
+        let count = counts[pair.in_row as usize] as f32;
+        let weight = if divides { 1.0 / count } else { count };
         for (total, grad) in totals.iter_mut().zip(row_of(grad_y, pair.in_row as usize, channels)) {
-            *total += grad.load() * inverse;
+            *total += grad.load() * weight;
         }
     };
     by_segments(map.transposed(), channels, 0.0, grad_x, meet, |_, totals, out| {
@@ -191,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::elements::HostBuffer;
-    use crate::kernel_map::strided_outputs;
+    use crate::kernel_map::layer_outputs;
     use crate::ops::testing::{close, derivative, noise, zeros};
 
     const ALL: [Pooling; 3] = [Pooling::Max, Pooling::MaxAtLeastZero, Pooling::Average];
@@ -203,7 +209,7 @@ mod tests {
             .into_iter()
             .collect();
         let small = KernelSize::try_from([2, 2, 2]).unwrap();
-        let outputs = strided_outputs(&cells, small, [2; 3]).unwrap();
+        let outputs = layer_outputs(&cells, small, [2; 3]).unwrap();
         [
             KernelMap::submanifold(&cells, KernelSize::submanifold(3).unwrap()).unwrap(),
             KernelMap::strided(&cells, &outputs, small, [2; 3]).unwrap(),

@@ -17,6 +17,14 @@ pub enum Pooling {
     MaxAtLeastZero,
     /// The mean of the rows that are there.
     Average,
+    /// The same mean, with a gradient that is multiplied by their number instead of divided by it.
+    AverageAsSpconv,
+}
+
+impl Pooling {
+    const fn is_average(self) -> bool {
+        matches!(self, Self::Average | Self::AverageAsSpconv)
+    }
 }
 
 /// A table as the kernels read it: its first offset, and the way to the next one.
@@ -76,7 +84,7 @@ impl FeatureKernels {
         let pooling = match pooling {
             Pooling::Max => 0_i32,
             Pooling::MaxAtLeastZero => 1,
-            Pooling::Average => 2,
+            Pooling::Average | Pooling::AverageAsSpconv => 2,
         };
         let (x, y, rows, channels) = (x.address(), y.address(), shape.rows(), shape.channels());
         let arguments = arguments![x, y, address, pitch, volume, rows, channels, pooling];
@@ -106,7 +114,7 @@ impl FeatureKernels {
         let of_outputs = Shape { rows: map.n_out(), channels };
         self.check("grad_y", grad_y.len_bytes(), of_outputs)?;
         self.check("grad_x", grad_x.len_bytes(), shape)?;
-        if pooling != Pooling::Average {
+        if !pooling.is_average() {
             self.check("x", x.len_bytes(), shape)?;
             self.check("y", y.len_bytes(), of_outputs)?;
         }
@@ -117,9 +125,9 @@ impl FeatureKernels {
         let (rows, channels) = (shape.rows(), shape.channels());
         let (grad_y, grad_x) = (grad_y.address(), grad_x.address());
         let grid = self.element_grid(shape.len());
-        if pooling == Pooling::Average {
-            let inverse_counts = self.inverse_counts(map)?;
-            let counts = inverse_counts.as_ref().address();
+        if pooling.is_average() {
+            let weights = self.gradient_weights(map, pooling)?;
+            let counts = weights.as_ref().address();
             let arguments =
                 arguments![grad_y, grad_x, counts, address, pitch, volume, rows, channels];
             // SAFETY: (Element*, Element*, f32*, i32*, i64, i32, i64, i32); lengths have been compared
@@ -135,17 +143,18 @@ impl FeatureKernels {
         unsafe { self.map_max_backward.launch(grid, arguments) }
     }
 
-    /// One over how many input rows each output row meets.
-    fn inverse_counts(&self, map: &DeviceKernelMap) -> Result<DeviceBuffer> {
+    /// What the gradient of each output row of a mean is multiplied by.
+    fn gradient_weights(&self, map: &DeviceKernelMap, pooling: Pooling) -> Result<DeviceBuffer> {
         let n_out = map.n_out();
         let counts = DeviceBuffer::alloc(&self.device, n_out * size_of::<f32>())?;
         if n_out > 0 {
             let Table { address, pitch, volume } = Table::of(map, &map.forward, false)?;
             let (rows, target) = (n_out as i64, counts.as_ref().address());
-            let arguments = arguments![address, pitch, volume, rows, target];
-            // SAFETY: (i32*, i64, i32, i64, f32*); the table has a column for each output row, and the
+            let divides = i32::from(pooling == Pooling::Average);
+            let arguments = arguments![address, pitch, volume, rows, target, divides];
+            // SAFETY: (i32*, i64, i32, i64, f32*, i32); the table has a column for each output row, and the
             // target a number.
-            unsafe { self.map_inverse_counts.launch(self.element_grid(n_out), arguments) }?;
+            unsafe { self.map_average_weights.launch(self.element_grid(n_out), arguments) }?;
         }
         Ok(counts)
     }

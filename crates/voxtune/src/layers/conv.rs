@@ -11,8 +11,8 @@ use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 use super::weights::{WeightLayout, WeightShape};
 use super::{LayerHint, Prepared};
 use crate::{
-    ConvError, Device, Epilogue, KernelMap, Launch, MapCounts, Resolution, SparseTensor, Tensor,
-    Tuner, Voxels,
+    Activation, ConvError, Device, Epilogue, KernelMap, Launch, MapCounts, Resolution,
+    SparseTensor, Tensor, Tuner, Voxels,
 };
 
 /// A submanifold convolution: outputs are exactly where inputs are (spconv's `SubMConv3d`).
@@ -275,6 +275,26 @@ impl<K: ConvKind> Conv<K> {
         SparseTensor::new(site.outputs, out)
     }
 
+    /// [`Self::forward_with`], a residual that is added, and an activation, which is none or a ReLU.
+    pub(super) fn forward_onto(
+        &self,
+        input: &SparseTensor,
+        epilogue: &Epilogue<'_>,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        let outputs = self.site(input.voxels())?.outputs;
+        if !outputs.is_same(residual.voxels()) {
+            let (first, other) = (outputs.len(), residual.voxels().len());
+            return Err(ConvError::OtherVoxels { what: "a residual block", first, other });
+        }
+        let epilogue = epilogue.with_residual(residual.features());
+        match activation {
+            Activation::Relu => self.forward_with(input, &epilogue.with_relu()),
+            _ => self.forward_with(input, &epilogue),
+        }
+    }
+
     /// [`Self::forward`] into a tensor of the caller's: a steady call allocates no features.
     ///
     /// # Errors
@@ -331,7 +351,7 @@ impl<K: ConvKind> Conv<K> {
     ) -> Result<ConvGradients, ConvError> {
         let bias = match &self.bias {
             None => None,
-            Some(_) => None, // OPS
+            Some(_) => Some(crate::ops::column_sums(&self.device, grad_output)?),
         };
         Ok(ConvGradients {
             input: self.dgrad(input.voxels(), grad_output)?,

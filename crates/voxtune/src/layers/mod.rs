@@ -1,18 +1,27 @@
 //! What a network is made of, and getting it ready before its first call.
 
+mod batch_norm;
 mod conv;
 mod conv_builder;
+mod fused;
 mod kinds;
+mod module;
+mod pool;
 mod prepare;
+mod sequential;
 mod sparse_tensor;
 mod weights;
 
+pub use batch_norm::BatchNorm;
 pub use conv::{
     Conv, ConvGradients, SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SubmConv3d,
 };
 pub use conv_builder::{Axes, ConvBuilder};
 pub use kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
+pub use module::{Module, Pointwise};
+pub use pool::{Pool3d, PoolBuilder};
 pub use prepare::Prepared;
 pub(crate) use prepare::{LayerHint, Preparations};
+pub use sequential::{Residual, Sequential};
 pub use sparse_tensor::SparseTensor;
 pub use weights::WeightLayout;

@@ -1,12 +1,16 @@
 //! Voxels with a row of features each.
 
-use crate::{ConvError, Tensor, Voxels};
+use std::sync::Arc;
 
-/// Features over voxels.
-#[derive(Debug)]
+use voxtune_types::DType;
+
+use crate::{Activation, ConvError, Tensor, Voxels, ops};
+
+/// Features over voxels. Cloning shares both.
+#[derive(Clone, Debug)]
 pub struct SparseTensor {
     voxels: Voxels,
-    features: Tensor,
+    features: Arc<Tensor>,
 }
 
 impl SparseTensor {
@@ -25,7 +29,7 @@ impl SparseTensor {
                 found: features.rows(),
             });
         }
-        Ok(Self { voxels, features })
+        Ok(Self { voxels, features: Arc::new(features) })
     }
 
     /// The voxels.
@@ -39,13 +43,79 @@ impl SparseTensor {
     /// # Shapes
     /// `(voxels.len(), channels)`.
     #[must_use]
-    pub const fn features(&self) -> &Tensor {
+    pub fn features(&self) -> &Tensor {
         &self.features
     }
 
     /// The features, given up with their voxels.
     #[must_use]
-    pub fn into_features(self) -> Tensor {
+    pub fn into_features(self) -> Arc<Tensor> {
         self.features
+    }
+
+    /// The features in another storage type.
+    ///
+    /// # Errors
+    /// If the device cannot hold them.
+    pub fn cast(&self, dtype: DType) -> Result<Self, ConvError> {
+        if self.features.dtype() == dtype {
+            return Ok(self.clone());
+        }
+        let features = ops::cast(self.voxels.device(), &self.features, dtype)?;
+        Self::new(self.voxels.clone(), features)
+    }
+
+    /// The sum with features over the same voxels, and an activation of it.
+    ///
+    /// # Errors
+    /// If the other's voxels, channels or storage type are not these, or the device fails.
+    pub fn add(&self, other: &Self, activation: Activation) -> Result<Self, ConvError> {
+        self.expect_same_voxels("a sum", other)?;
+        let device = self.voxels.device();
+        let sum = ops::add(device, &self.features, &other.features, activation)?;
+        Self::new(self.voxels.clone(), sum)
+    }
+
+    /// These channels, then those of features over the same voxels: what a U-Net's decoder reads.
+    ///
+    /// # Errors
+    /// If the other's voxels or storage type are not these, or the device fails.
+    pub fn concat(&self, other: &Self) -> Result<Self, ConvError> {
+        self.expect_same_voxels("a concatenation", other)?;
+        let parts = [&*self.features, &*other.features];
+        let joined = ops::concat(self.voxels.device(), &parts)?;
+        Self::new(self.voxels.clone(), joined)
+    }
+
+    /// The dense tensor of so many samples over the voxels' [shape](Voxels::shape), zeros where no
+    /// voxel is: a bird's-eye view where one axis is short.
+    ///
+    /// # Shapes
+    /// Result: `(samples · channels, cells)`, which is `(samples, channels, x, y, z)`, row-major.
+    ///
+    /// # Errors
+    /// If the voxels have no shape, one's batch is none of the samples, or the device cannot hold it.
+    pub fn to_dense(&self, samples: usize) -> Result<Tensor, ConvError> {
+        ops::DenseCells::new(&self.voxels, samples)?.to_dense(self.voxels.device(), &self.features)
+    }
+
+    /// Features of voxels from such a dense tensor.
+    ///
+    /// # Shapes
+    /// `dense`: `(samples · channels, cells)`.
+    ///
+    /// # Errors
+    /// As [`Self::to_dense`].
+    pub fn from_dense(voxels: &Voxels, dense: &Tensor, samples: usize) -> Result<Self, ConvError> {
+        let features = ops::DenseCells::new(voxels, samples)?.from_dense(voxels.device(), dense)?;
+        Self::new(voxels.clone(), features)
+    }
+
+    fn expect_same_voxels(&self, what: &'static str, other: &Self) -> Result<(), ConvError> {
+        if self.voxels.is_same(&other.voxels) {
+            return Ok(());
+        }
+        let (first, other) = (self.voxels.len(), other.voxels.len());
+        Err(ConvError::OtherVoxels { what, first, other })
     }
 }

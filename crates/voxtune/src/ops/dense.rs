@@ -6,7 +6,7 @@ use voxtune_cuda::{CudaError, DeviceBuffer};
 use voxtune_types::Voxel;
 
 use super::{expect, fresh, host, host_mut, kernels, wrong_device};
-use crate::{ConvError, Device, Tensor};
+use crate::{ConvError, Device, Tensor, Voxels};
 
 /// Voxels in a dense grid: `batches` samples of `shape` cells each, from coordinate 0 on.
 ///
@@ -16,54 +16,41 @@ use crate::{ConvError, Device, Tensor};
 pub struct DenseCells {
     grid: cpu::DenseGrid,
     cells: usize,
-    rows: usize,
-    place: Place,
-}
-
-#[derive(Debug)]
-enum Place {
-    Host(Vec<Voxel>),
-    Cuda(DeviceBuffer),
+    voxels: Voxels,
 }
 
 impl DenseCells {
-    /// Takes the voxels of the rows, which are distinct.
+    /// The grid of so many samples of the voxels' [shape](Voxels::shape).
     ///
     /// # Errors
-    /// If one lies outside the grid, the grid has too many cells, or the device cannot hold the
-    /// voxels.
-    pub fn new(
-        device: &Device,
-        voxels: &[Voxel],
-        batches: usize,
-        shape: [usize; 3],
-    ) -> Result<Self, ConvError> {
-        let grid = cpu::DenseGrid { batches, shape };
+    /// If the voxels have no shape, or the grid too many cells. On the host also if a voxel's batch is
+    /// none of the samples; a GPU, which does not read its voxels back, leaves such ones out.
+    pub fn new(voxels: &Voxels, batches: usize) -> Result<Self, ConvError> {
+        let shape = voxels.shape().ok_or(ConvError::NoShape)?;
+        let grid = cpu::DenseGrid { batches, shape: shape.map(|extent| extent as usize) };
         let cells = grid.cells().ok_or(CudaError::TooLarge {
             what: "the number of cells of a dense grid",
             found: usize::MAX,
             limit: isize::MAX as usize,
         })?;
-        grid.check_inside(voxels)?;
-        let place = match device.cuda() {
-            None => Place::Host(voxels.to_vec()),
-            Some(backend) => Place::Cuda(DeviceBuffer::from_host(backend.device(), voxels)?),
-        };
-        Ok(Self { grid, cells, rows: voxels.len(), place })
+        if voxels.device_cells().is_none() {
+            grid.check_inside(voxels.cells()?)?;
+        }
+        Ok(Self { grid, cells, voxels: voxels.clone() })
     }
 
     fn host(&self, device: &Device) -> Result<&[Voxel], ConvError> {
-        match &self.place {
-            Place::Host(voxels) => Ok(voxels),
-            Place::Cuda(_) => Err(wrong_device(device, "voxels")),
+        match self.voxels.device_cells() {
+            None => self.voxels.cells(),
+            Some(_) => Err(wrong_device(device, "voxels")),
         }
     }
 
     fn cuda(&self, device: &Device) -> Result<(cuda::DenseGrid, &DeviceBuffer), ConvError> {
         let cpu::DenseGrid { batches, shape } = self.grid;
-        match &self.place {
-            Place::Cuda(voxels) => Ok((cuda::DenseGrid { batches, shape }, voxels)),
-            Place::Host(_) => Err(wrong_device(device, "voxels")),
+        match self.voxels.device_cells() {
+            Some(voxels) => Ok((cuda::DenseGrid { batches, shape }, voxels)),
+            None => Err(wrong_device(device, "voxels")),
         }
     }
 
@@ -93,12 +80,12 @@ impl DenseCells {
     ) -> Result<(), ConvError> {
         let (channels, dtype) = (x.channels(), x.dtype());
         let lines = self.grid.batches.saturating_mul(channels);
-        expect(x, "input", self.rows, channels, dtype)?;
+        expect(x, "input", self.voxels.len(), channels, dtype)?;
         expect(dense, "dense tensor", lines, self.cells, dtype)?;
         if let Some(kernels) = kernels(device, dtype)? {
             let ((grid, voxels), x) = (self.cuda(device)?, x.cuda()?);
             let (voxels, to) = (voxels.as_ref(), &mut dense.cuda_mut()?);
-            return Ok(kernels.to_dense(grid, x, voxels, self.rows, channels, to)?);
+            return Ok(kernels.to_dense(grid, x, voxels, self.voxels.len(), channels, to)?);
         }
         let (voxels, x) = (self.host(device)?, host(device, "input", x)?);
         let dense = host_mut(device, "dense tensor", dense)?;
@@ -117,11 +104,11 @@ impl DenseCells {
         let channels = dense.rows().checked_div(self.grid.batches).unwrap_or(0);
         let lines = self.grid.batches * channels;
         expect(dense, "dense tensor", lines, self.cells, dense.dtype())?;
-        let mut x = fresh(device, dense.dtype(), self.rows, channels)?;
+        let mut x = fresh(device, dense.dtype(), self.voxels.len(), channels)?;
         if let Some(kernels) = kernels(device, dense.dtype())? {
             let ((grid, voxels), dense) = (self.cuda(device)?, dense.cuda()?);
             let (voxels, to) = (voxels.as_ref(), &mut x.cuda_mut()?);
-            kernels.from_dense(grid, dense, voxels, self.rows, channels, to)?;
+            kernels.from_dense(grid, dense, voxels, self.voxels.len(), channels, to)?;
         } else {
             let (voxels, dense) = (self.host(device)?, host(device, "dense tensor", dense)?);
             let to = host_mut(device, "result", &mut x)?;

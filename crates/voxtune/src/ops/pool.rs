@@ -14,6 +14,7 @@ const fn cuda_pooling(pooling: Pooling) -> cuda::Pooling {
         Pooling::Max => cuda::Pooling::Max,
         Pooling::MaxAtLeastZero => cuda::Pooling::MaxAtLeastZero,
         Pooling::Average => cuda::Pooling::Average,
+        Pooling::AverageAsSpconv => cuda::Pooling::AverageAsSpconv,
     }
 }
 

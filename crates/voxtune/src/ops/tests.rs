@@ -104,14 +104,15 @@ fn rows_are_pooled() {
 fn dense_tensors_have_the_rows_in_their_cells() {
     let device = device();
     let cells = [Voxel::new(1, 0, 0, 1), Voxel::new(0, 0, 1, 0)];
-    let dense = DenseCells::new(&device, &cells, 2, [1, 2, 2]).unwrap();
+    let voxels = Voxels::within(&device, [1, 2, 2], cells.to_vec()).unwrap();
+    let dense = DenseCells::new(&voxels, 2).unwrap();
     let x = tensor(&device, DType::BFloat16, 2, 2, &[1.0, 2.0, 3.0, 4.0]);
     let whole = dense.to_dense(&device, &x).unwrap();
     assert_eq!((whole.rows(), whole.channels()), (4, 4));
     let expected = [0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0];
     assert_eq!(values(&whole), expected);
     assert_eq!(values(&dense.from_dense(&device, &whole).unwrap()), values(&x));
-    let outside = DenseCells::new(&device, &cells, 1, [1, 2, 2]).unwrap_err().to_string();
+    let outside = DenseCells::new(&voxels, 1).unwrap_err().to_string();
     assert!(outside.contains("row 0"), "{outside}");
 }
 

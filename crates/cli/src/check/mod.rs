@@ -1,6 +1,10 @@
-//! `check`: every kernel of a GPU against what is known to be right.
+//! `check`: every kernel of a GPU against what is known to be right, and layers and networks against
+//! what other libraries computed.
+
+mod fixtures;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use voxtune::DeviceChoice;
 use voxtune_bench::check::{self, CheckEvent, CheckOptions, Step, WorstError};
@@ -46,9 +50,13 @@ pub struct CheckArguments {
     list_families: bool,
     #[command(flatten)]
     clouds: CloudArguments,
-    /// GPU to check: cuda:N, or auto for the first
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cuda(0))]
-    device: DeviceChoice,
+    /// Instead run a folder of fixtures, layers and networks that another library has computed, as its index.json
+    /// describes them, and print the worst element of each
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "filter", "steps", "partition", "repeats"])]
+    fixtures: Option<PathBuf>,
+    /// GPU to check: cuda:N, or auto for the first. With --fixtures also cpu [default: cuda:0; fixtures: auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     #[command(flatten)]
     json: JsonFile,
     #[command(flatten)]
@@ -74,9 +82,9 @@ impl CheckArguments {
 
     fn open(&self) -> Result<CudaKernels, Failure> {
         let ordinal = match self.device {
-            DeviceChoice::Cuda(ordinal) => ordinal,
-            DeviceChoice::Auto => 0,
-            DeviceChoice::Cpu => {
+            Some(DeviceChoice::Cuda(ordinal)) => ordinal,
+            None | Some(DeviceChoice::Auto) => 0,
+            Some(DeviceChoice::Cpu) => {
                 let why = "check is about GPUs: `cargo test` checks the algorithms of the CPU";
                 return Err(Failure::usage(why));
             }
@@ -93,6 +101,10 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
     if arguments.list_families {
         families().into_iter().for_each(output::result);
         return Ok(Exit::Success);
+    }
+    if let Some(folder) = &arguments.fixtures {
+        let device = arguments.device.unwrap_or_default();
+        return fixtures::run(folder, device, &arguments.kernels, &arguments.json);
     }
     let json = arguments.json.checked()?;
     let kernels = arguments.open()?;

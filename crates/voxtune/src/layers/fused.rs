@@ -1,0 +1,107 @@
+//! Convolutions whose kernels do what follows them.
+
+use std::fmt;
+
+use super::conv::Conv;
+use super::kinds::ConvKind;
+use super::{Module, Pointwise, SparseTensor};
+use crate::{Activation, ConvError, Epilogue};
+
+/// A convolution with work on its output in the same kernel. [`Sequential::fuse`](crate::Sequential)
+/// makes it.
+pub(super) struct FusedConv<K> {
+    /// Without its bias, which the epilogue has.
+    conv: Conv<K>,
+    epilogue: Epilogue<'static>,
+    activation: Activation,
+}
+
+impl<K: ConvKind> FusedConv<K> {
+    /// The work of a convolution's bias alone.
+    fn of(conv: &Conv<K>) -> Result<Self, ConvError> {
+        let (mut conv, epilogue) = (conv.clone(), Epilogue::new());
+        let epilogue = match conv.bias()? {
+            None => epilogue,
+            Some(bias) => epilogue.with_bias(conv.device(), &bias)?,
+        };
+        conv.set_bias(None)?;
+        Ok(Self { conv, epilogue, activation: Activation::Identity })
+    }
+
+    /// The same with something behind it; `None` where the epilogue has no place for that.
+    fn followed_by(&self, next: &Pointwise) -> Result<Option<Self>, ConvError> {
+        if self.activation != Activation::Identity {
+            return Ok(None);
+        }
+        let (conv, device) = (self.conv.clone(), self.conv.device());
+        Ok(match next {
+            Pointwise::Affine { scale, shift } => {
+                let epilogue = self.epilogue.scaled(device, scale, shift)?;
+                Some(Self { conv, epilogue, activation: Activation::Identity })
+            }
+            Pointwise::Activation(Activation::Relu) => {
+                let epilogue = self.epilogue.clone().with_relu();
+                Some(Self { conv, epilogue, activation: Activation::Relu })
+            }
+            Pointwise::Activation(_) => None,
+        })
+    }
+}
+
+impl<K: ConvKind> Module for FusedConv<K> {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        self.conv.forward_with(input, &self.epilogue)
+    }
+
+    fn forward_added(
+        &self,
+        input: &SparseTensor,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        if !self.adds() || !matches!(activation, Activation::Identity | Activation::Relu) {
+            return self.forward(input)?.add(residual, activation);
+        }
+        self.conv.forward_onto(input, &self.epilogue, residual, activation)
+    }
+
+    fn adds(&self) -> bool {
+        self.activation == Activation::Identity
+    }
+
+    fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
+        Ok(self.followed_by(next)?.map(|fused| Box::new(fused) as Box<dyn Module>))
+    }
+}
+
+impl<K: ConvKind> Module for Conv<K> {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        Self::forward(self, input)
+    }
+
+    fn forward_added(
+        &self,
+        input: &SparseTensor,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        if !matches!(activation, Activation::Identity | Activation::Relu) {
+            return Self::forward(self, input)?.add(residual, activation);
+        }
+        self.forward_onto(input, &Epilogue::new(), residual, activation)
+    }
+
+    fn adds(&self) -> bool {
+        true
+    }
+
+    fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
+        FusedConv::of(self)?.with_following(next)
+    }
+}
+
+impl<K: ConvKind> fmt::Debug for FusedConv<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fused {:?}", self.conv)
+    }
+}

@@ -1,0 +1,72 @@
+//! What a network is put together from.
+
+use std::fmt;
+
+use super::SparseTensor;
+use crate::{Activation, ConvError};
+
+/// A layer, or several, from features over voxels to features over voxels.
+pub trait Module: fmt::Debug + Send + Sync {
+    /// The output.
+    ///
+    /// # Errors
+    /// If the input does not fit the module, or a kernel fails.
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError>;
+
+    /// The output with a residual added and an activation behind it, by the module's own last kernel
+    /// where that [can](Self::adds).
+    ///
+    /// # Errors
+    /// If input or residual do not fit the module, or a kernel fails.
+    fn forward_added(
+        &self,
+        input: &SparseTensor,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        self.forward(input)?.add(residual, activation)
+    }
+
+    /// Whether the module's last kernel adds a residual itself.
+    fn adds(&self) -> bool {
+        false
+    }
+
+    /// What the module does to each value by itself, if that is all it does.
+    fn as_pointwise(&self) -> Option<Pointwise> {
+        None
+    }
+
+    /// This module with what follows it done by the same kernel; `None` if its kernel cannot.
+    ///
+    /// # Errors
+    /// If the device cannot hold what the kernel then reads.
+    fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
+        let _ = next;
+        Ok(None)
+    }
+
+    /// Lets kernels do what follows them, wherever within the module that gives the same results but
+    /// for rounding. Appends what was done, a line each. For inference: normalisations become fixed.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {
+        let _ = done;
+        Ok(())
+    }
+}
+
+/// Work on each value by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pointwise {
+    /// `x · scale + shift`, by channel.
+    Affine {
+        /// Factors of the channels.
+        scale: Vec<f32>,
+        /// Terms of the channels.
+        shift: Vec<f32>,
+    },
+    /// An activation.
+    Activation(Activation),
+}

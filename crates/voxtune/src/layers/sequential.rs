@@ -1,0 +1,162 @@
+//! Modules one behind the other, and beside each other.
+
+use super::{Module, SparseTensor};
+use crate::{Activation, ConvError};
+
+/// Modules, each of which reads what the one before wrote.
+///
+/// ```
+/// use voxtune::{
+///     Activation, BatchNorm, Device, Module, Sequential, SparseTensor, SubmConv3d, Tensor, Voxel,
+///     Voxels,
+/// };
+///
+/// let device = Device::cpu()?;
+/// let norm = BatchNorm::new(&device, &[1.0; 8], &[0.5; 8], &[0.0; 8], &[1.0; 8], 1e-3)?;
+/// let mut stage = Sequential::new()
+///     .then(SubmConv3d::builder(4, 8).build(&device)?)
+///     .then(norm)
+///     .then(Activation::Relu);
+///
+/// // In inference the convolution's kernel does the rest as well.
+/// let fused = stage.fuse()?;
+/// assert_eq!(fused.len(), 2);
+///
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 1, 2, 3)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0; 4]])?)?;
+/// assert_eq!(stage.forward(&input)?.features().channels(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Sequential {
+    modules: Vec<Box<dyn Module>>,
+}
+
+impl Sequential {
+    /// None yet: the output is the input.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { modules: Vec::new() }
+    }
+
+    /// The same with a module at the end.
+    #[must_use]
+    pub fn then(mut self, module: impl Module + 'static) -> Self {
+        self.modules.push(Box::new(module));
+        self
+    }
+
+    /// Number of modules.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.modules.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty()
+    }
+
+    /// Lets the kernels of convolutions do the normalisations, activations and additions that follow
+    /// them. Says what was done, a line each.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fuse(&mut self) -> Result<Vec<String>, ConvError> {
+        let mut done = Vec::new();
+        Module::fuse(self, &mut done)?;
+        Ok(done)
+    }
+}
+
+impl Module for Sequential {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        let mut modules = self.modules.iter();
+        let Some(first) = modules.next() else { return Ok(input.clone()) };
+        modules.try_fold(first.forward(input)?, |output, module| module.forward(&output))
+    }
+
+    fn forward_added(
+        &self,
+        input: &SparseTensor,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        let Some((last, before)) = self.modules.split_last() else {
+            return input.add(residual, activation);
+        };
+        let mut output = None;
+        for module in before {
+            output = Some(module.forward(output.as_ref().unwrap_or(input))?);
+        }
+        last.forward_added(output.as_ref().unwrap_or(input), residual, activation)
+    }
+
+    fn adds(&self) -> bool {
+        self.modules.last().is_some_and(|last| last.adds())
+    }
+
+    fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {
+        let mut kept: Vec<Box<dyn Module>> = Vec::with_capacity(self.modules.len());
+        for mut module in std::mem::take(&mut self.modules) {
+            module.fuse(done)?;
+            let follows = module.as_pointwise();
+            let fused = match (kept.last(), &follows) {
+                (Some(last), Some(next)) => last.with_following(next)?,
+                _ => None,
+            };
+            match (fused, kept.last_mut()) {
+                (Some(fused), Some(last)) => {
+                    done.push(format!("{module:?} into {last:?}"));
+                    *last = fused;
+                }
+                _ => kept.push(module),
+            }
+        }
+        self.modules = kept;
+        Ok(())
+    }
+}
+
+/// A residual block: `activation(body(x) + shortcut(x))`, where the shortcut is `x` itself if there is
+/// none (He et al., *Deep Residual Learning*, 2015).
+#[derive(Debug)]
+pub struct Residual {
+    body: Sequential,
+    shortcut: Option<Sequential>,
+    activation: Activation,
+}
+
+impl Residual {
+    /// A block whose shortcut is its input.
+    #[must_use]
+    pub const fn new(body: Sequential, activation: Activation) -> Self {
+        Self { body, shortcut: None, activation }
+    }
+
+    /// The same with a shortcut of its own, such as a convolution to other channels.
+    #[must_use]
+    pub fn with_shortcut(self, shortcut: Sequential) -> Self {
+        Self { shortcut: Some(shortcut), ..self }
+    }
+}
+
+impl Module for Residual {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        let shortcut =
+            self.shortcut.as_ref().map(|shortcut| shortcut.forward(input)).transpose()?;
+        self.body.forward_added(input, shortcut.as_ref().unwrap_or(input), self.activation)
+    }
+
+    fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {
+        Module::fuse(&mut self.body, done)?;
+        if let Some(shortcut) = &mut self.shortcut {
+            Module::fuse(shortcut, done)?;
+        }
+        if let Some(last) = self.body.modules.last().filter(|last| last.adds()) {
+            done.push(format!("the addition of a residual block into {last:?}"));
+        }
+        Ok(())
+    }
+}
