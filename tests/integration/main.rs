@@ -19,6 +19,7 @@ mod distributing;
 mod downstream;
 mod explaining;
 mod faulty;
+mod features;
 #[cfg(unix)]
 mod files;
 mod fixtures;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     distributing::add(&mut suite);
     downstream::add(&mut suite);
     explaining::add(&mut suite);
+    features::add(&mut suite);
     #[cfg(unix)]
     files::add(&mut suite);
     gpu::add(&mut suite);
