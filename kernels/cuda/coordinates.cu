@@ -25,6 +25,7 @@ using namespace voxtune;
 
 constexpr int ROW_THREADS = 256;    // threads of kernels that take a row each
 constexpr int SCAN_THREADS = 1024;  // threads of reached_scan, a single block
+constexpr int RESIDENT = 768;       // threads per SM: registers enough that nothing is spilled
 
 // Which outputs an input meets. Mirrored by the host.
 struct Reach {
@@ -94,7 +95,7 @@ __device__ __forceinline__ void each_slot(int4 c, const Reach& reach, const Slot
 }
 
 // Makes the bricks of outputs.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_insert(const int4* coords, int n, const __grid_constant__ Reach reach, Slot* slots,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_insert(const int4* coords, int n, const __grid_constant__ Reach reach, Slot* slots,
                                                                          uint32_t capacity, int* owners) {
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
     if (row >= n) return;
@@ -121,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_insert(const i
 
 // Outputs in the bricks that a row owns, for each row, and for each block of rows. A brick's place
 // among those of its owner is left in `first`, as -1 less it.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_count(const int4* coords, int n, const __grid_constant__ Reach reach, Slot* slots,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_count(const int4* coords, int n, const __grid_constant__ Reach reach, Slot* slots,
                                                                         uint32_t capacity, const int* owners, int* totals, int* blocks) {
     __shared__ int sums[ROW_THREADS / 32];
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
@@ -175,7 +176,7 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blo
 }
 
 // Writes the outputs, as many as there is room for.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(const int4* coords, int n, const __grid_constant__ Reach reach, const Slot* slots,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_write(const int4* coords, int n, const __grid_constant__ Reach reach, const Slot* slots,
                                                                         uint32_t capacity, int* owners, const int* totals, const int* blocks,
                                                                         int4* outputs, int room) {
     __shared__ int sums[ROW_THREADS / 32];

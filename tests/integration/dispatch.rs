@@ -223,7 +223,7 @@ fn no_cache_changes_results() {
         let forward = layer.forward(&input).unwrap();
         let dgrad = layer.dgrad(input.voxels(), forward.features()).unwrap();
         let wgrad = layer.wgrad(&input, forward.features()).unwrap();
-        [forward.into_features(), dgrad, wgrad].map(|tensor| tensor.to_f32().unwrap())
+        [forward.into_features().unwrap(), dgrad, wgrad].map(|tensor| tensor.to_f32().unwrap())
     };
     let expected = output(Tuner::empty());
     let map = input.voxels().kernel_map(kernel).unwrap().counts();

@@ -249,7 +249,8 @@ fn dense_grids_agree() {
     for dtype in DType::ALL {
         for (channels, rows) in [(1, cells.len()), (3, 777), (16, 1), (130, 4_001), (16, 0)] {
             let run = |device: &Device| {
-                let dense = DenseCells::new(device, &cells[..rows], 3, shape).unwrap();
+                let voxels = Voxels::within(device, shape, cells[..rows].to_vec()).unwrap();
+                let dense = DenseCells::new(&voxels, 3).unwrap();
                 let x = noise(device, dtype, rows, channels, 1);
                 let whole = dense.to_dense(device, &x).unwrap();
                 let back = dense.from_dense(device, &whole).unwrap();

@@ -23,7 +23,9 @@ fn all_hold(device: &Device) {
     for (name, entry) in &index {
         let report = fixtures::run(&folder(), name, entry, device);
         assert!(report.holds(), "{report:?}");
-        assert!(report.comparisons.iter().any(|one| one.worst > 0.0) || name.starts_with("maxpool"));
+        assert!(
+            report.comparisons.iter().any(|one| one.worst > 0.0) || name.starts_with("maxpool")
+        );
     }
 }
 

@@ -89,7 +89,7 @@ fn layers_agree_with_the_host(gpu: &Device) {
                     .unwrap();
                 let input = SparseTensor::new(voxels.clone(), tensor(c_in, 11)).unwrap();
                 let gradient = tensor(c_out, 23);
-                let forward = layer.forward(&input).unwrap().into_features();
+                let forward = layer.forward(&input).unwrap().into_features().unwrap();
                 let dgrad = layer.dgrad(&voxels, &gradient).unwrap();
                 let wgrad = layer.wgrad(&input, &gradient).unwrap();
                 let results = [forward, dgrad, wgrad].map(|tensor| tensor.to_f32().unwrap());
@@ -227,13 +227,19 @@ fn a_captured_layer_is_the_eager_one() {
         let eager = |input: &SparseTensor| {
             let hidden = first.forward_with(input, &relu).unwrap();
             let residual = relu.with_residual(input.features());
-            second.forward_with(&hidden, &residual).unwrap().into_features().to_f32().unwrap()
+            second
+                .forward_with(&hidden, &residual)
+                .unwrap()
+                .into_features()
+                .unwrap()
+                .to_f32()
+                .unwrap()
         };
         eager(&input);
         let mut out = noise(9);
         let mut hidden = SparseTensor::new(voxels.clone(), noise(8)).unwrap();
         let graph = {
-            let mut between = hidden.into_features();
+            let mut between = hidden.into_features().unwrap();
             let mut graphs =
                 vec![gpu.capture(|| first.forward_into_with(&input, &relu, &mut between)).unwrap()];
             hidden = SparseTensor::new(voxels.clone(), between).unwrap();
@@ -245,7 +251,7 @@ fn a_captured_layer_is_the_eager_one() {
         };
         assert!(!gpu.is_capturing());
         for seed in 1..=3 {
-            let mut features = input.into_features();
+            let mut features = input.into_features().unwrap();
             features.fill_noise(&gpu, Noise::Uniform, seed).unwrap();
             input = SparseTensor::new(voxels.clone(), features).unwrap();
             out.poison(&gpu).unwrap();
@@ -275,11 +281,11 @@ fn captures_allocate_nothing() {
         .tuner(Tuner::empty())
         .build(&gpu)
         .unwrap();
-    let expected = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
+    let expected = layer.forward(&input).unwrap().into_features().unwrap().to_f32().unwrap();
     let refused = gpu.capture(|| layer.forward(&input).map(drop)).unwrap_err();
     assert!(refused.to_string().contains("inside a graph capture"), "{refused}");
     assert!(!gpu.is_capturing());
-    let again = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
+    let again = layer.forward(&input).unwrap().into_features().unwrap().to_f32().unwrap();
     assert!(again == expected);
     assert!(Device::cpu().unwrap().capture(|| Ok(())).is_err());
 }

@@ -323,20 +323,21 @@ mod tests {
         let device = Device::cpu_with_threads(1).unwrap();
         for dtype in DType::ALL {
             let (layer, input) = layer(&device, dtype);
-            let plain = layer.forward(&input).unwrap().into_features().to_f32().unwrap();
+            let plain = layer.forward(&input).unwrap().into_features().unwrap().to_f32().unwrap();
             let residual =
                 Tensor::from_fn(&device, dtype, 40, 6, |index| (index % 9) as f32).unwrap();
             let (scale, bias) = ([1.0, -1.0, 2.0, 0.5, 0.0, 1.0], [0.0, 1.0, 2.0, 3.0, -4.0, 5.0]);
             let epilogue = Epilogue::new().with_scale(&device, &scale).unwrap();
             let epilogue = epilogue.with_bias(&device, &bias).unwrap().with_relu();
             let epilogue = epilogue.with_residual(&residual);
-            let found = layer.forward_with(&input, &epilogue).unwrap().into_features();
+            let found = layer.forward_with(&input, &epilogue).unwrap().into_features().unwrap();
             let expected = plain.iter().enumerate().map(|(index, sum)| {
                 (sum * scale[index % 6] + bias[index % 6] + (index % 9) as f32).max(0.0)
             });
             // The results of the layer are small integers and halves of them, exact in every type.
             assert_eq!(found.to_f32().unwrap(), expected.collect::<Vec<f32>>(), "{dtype}");
-            let nothing = layer.forward_with(&input, &Epilogue::new()).unwrap().into_features();
+            let nothing =
+                layer.forward_with(&input, &Epilogue::new()).unwrap().into_features().unwrap();
             assert_eq!(nothing.to_f32().unwrap(), plain);
         }
     }

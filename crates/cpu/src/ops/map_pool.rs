@@ -193,7 +193,7 @@ fn average_backward<T: Number>(
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::{DType, KernelSize, Voxel};
+    use voxtune_types::{DType, Geometry, KernelSize, Voxel};
 
     use super::*;
     use crate::elements::HostBuffer;
@@ -209,10 +209,11 @@ mod tests {
             .into_iter()
             .collect();
         let small = KernelSize::try_from([2, 2, 2]).unwrap();
-        let outputs = layer_outputs(&cells, small, [2; 3]).unwrap();
+        let down = Geometry::strided(small, [2; 3]);
+        let outputs = layer_outputs(&cells, &down, None).unwrap();
         [
             KernelMap::submanifold(&cells, KernelSize::submanifold(3).unwrap()).unwrap(),
-            KernelMap::strided(&cells, &outputs, small, [2; 3]).unwrap(),
+            KernelMap::between(&cells, &outputs, &down).unwrap(),
         ]
     }
 
@@ -243,7 +244,7 @@ mod tests {
                         Pooling::MaxAtLeastZero => {
                             met.iter().fold(0.0, |most: f64, x| most.max(*x))
                         }
-                        Pooling::Average => met.iter().sum::<f64>() / met.len() as f64,
+                        Pooling::Average | Pooling::AverageAsSpconv => met.iter().sum::<f64>() / met.len() as f64,
                     });
                     close(&run(&map, pooling, &x, channels), expected);
                 }

@@ -48,9 +48,12 @@ impl SparseTensor {
     }
 
     /// The features, given up with their voxels.
-    #[must_use]
-    pub fn into_features(self) -> Arc<Tensor> {
-        self.features
+    ///
+    /// # Errors
+    /// The sparse tensor itself, if a clone of it shares them.
+    pub fn into_features(self) -> Result<Tensor, Self> {
+        let Self { voxels, features } = self;
+        Arc::try_unwrap(features).map_err(|features| Self { voxels, features })
     }
 
     /// The features in another storage type.
