@@ -66,7 +66,7 @@ fn of_evidence(preset: Preset, evidence: &Evidence, device: &DeviceIdentity) -> 
         entry.device == *device && records.iter().any(|record| record.timing().is_some())
     });
     let held: BTreeSet<(Operation, VoxelBucket, &str)> = timed
-        .map(|(entry, _)| (entry.key.operation, entry.key.bucket_out, &*entry.workload.cloud))
+        .map(|(entry, _)| (entry.key.operation, cloud_bucket(&entry.key), &*entry.workload.cloud))
         .collect();
     let clouds: Vec<Option<&'static str>> =
         preset_clouds(preset).iter().map(|generator| Some(generator.as_str())).collect();
@@ -78,8 +78,14 @@ fn of_evidence(preset: Preset, evidence: &Evidence, device: &DeviceIdentity) -> 
 fn of_decisions(preset: Preset, decisions: &Decisions, device: &DeviceIdentity) -> Coverage {
     let ours = decisions.iter().filter(|decision| decision.device == *device);
     let held: BTreeSet<(Operation, VoxelBucket)> =
-        ours.map(|decision| (decision.key.operation, decision.key.bucket_out)).collect();
+        ours.map(|decision| (decision.key.operation, cloud_bucket(&decision.key))).collect();
     gaps(preset, device, &[None], |operation, bucket, _| held.contains(&(operation, bucket)))
+}
+
+/// The class of the rows on the side of the cloud that a key was measured on.
+const fn cloud_bucket(key: &ShapeKey) -> VoxelBucket {
+    let Operation { kind, kernel, stride, .. } = key.operation;
+    LayerShape { kind, kernel, stride }.cloud_bucket(key)
 }
 
 fn gaps(
@@ -88,13 +94,12 @@ fn gaps(
     clouds: &[Option<&'static str>],
     holds: impl Fn(Operation, VoxelBucket, Option<&'static str>) -> bool,
 ) -> Coverage {
-    let configurations = preset.grid().expand().configurations;
+    let configurations = preset.configurations();
     let mut missing = Vec::new();
-    for &Configuration { voxels, channels, kernel, dtype } in &configurations {
-        let ChannelPair { c_in, c_out } = channels;
+    for configuration in &configurations {
         for &cloud in clouds {
             for direction in Direction::ALL {
-                let operation = Operation::submanifold(direction, dtype, c_in, c_out, kernel);
+                let (voxels, operation) = (configuration.voxels, configuration.operation(direction));
                 if !holds(operation, VoxelBucket::of(voxels), cloud) {
                     missing.push(Gap { voxels, operation, cloud });
                 }

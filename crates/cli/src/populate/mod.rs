@@ -148,7 +148,7 @@ fn plan_shapes(shapes: &Shapes, request: &mut Request) -> Result<Plan, Failure> 
 fn uncovered(shapes: &Shapes, plan: &Plan) -> Option<String> {
     let met = |shape: &Shape| {
         let density = shape.density?;
-        let Configuration { kernel, .. } = shape.configuration;
+        let kernel = shape.configuration.layer.kernel;
         let clouds = plan.configurations.iter().flat_map(|planned| &planned.clouds);
         let covered = clouds.clone().any(|cloud| {
             let pairs = cloud.expected_pairs_per_row(kernel.volume());

@@ -38,7 +38,7 @@ pub(super) fn row(configuration: &Configuration, report: &EntryReport) -> String
         "{:>8}  {:>9}  {:>2}  {:<8}  {:<10}  {:<8}  {:>10}  {:>9}  {:<8}  {}",
         entry.workload.rows_out,
         configuration.channels,
-        configuration.kernel,
+        configuration.layer,
         configuration.dtype,
         printable(&entry.workload.cloud),
         entry.key.operation.direction,

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use voxtune::{ConvError, Device, KernelMap, KernelSize, Voxels};
+use voxtune::{ConvError, Device, Direction, KernelMap, Operation, Voxels};
 use voxtune_pointcloud::CloudError;
 
 use crate::inputs::planned_cloud::PlannedCloud;
+use crate::plan::grid::LayerShape;
 
-/// A cloud on the device with the kernel map of one kernel size.
+/// A cloud on the device with the kernel map of a layer.
 #[derive(Clone, Debug)]
 pub struct CloudSetup {
     /// The voxels.
     pub voxels: Voxels,
-    /// Their kernel map.
+    /// The map of a layer over them; that of an inverse layer goes back to them.
     pub map: Arc<KernelMap>,
 }
 
@@ -36,13 +37,24 @@ impl CloudSetup {
     pub fn new(
         device: &Device,
         cloud: &PlannedCloud,
-        kernel: KernelSize,
+        layer: LayerShape,
         batch_size: usize,
         seed: u64,
     ) -> Result<Self, SetupError> {
         let cells = device.install(|| cloud.cells(batch_size, seed))?;
         let voxels = Voxels::new(device, cells)?;
-        let map = voxels.kernel_map(kernel)?;
+        Self::of_layer(voxels, layer)
+    }
+
+    /// The set-up of voxels that are there already.
+    ///
+    /// # Errors
+    /// If the map cannot be built.
+    pub fn of_layer(voxels: Voxels, layer: LayerShape) -> Result<Self, SetupError> {
+        let LayerShape { kind, kernel, stride } = layer;
+        let dtype = voxtune::DType::Float32;
+        let operation = Operation::strided(Direction::Forward, dtype, 1, 1, kernel, stride);
+        let map = voxels.typical_map(&operation.with_kind(kind))?;
         Ok(Self { voxels, map })
     }
 }
@@ -50,14 +62,14 @@ impl CloudSetup {
 /// The set-ups of the configuration at hand, kept for those after it that share them.
 #[derive(Debug, Default)]
 pub struct SetupCache {
-    held: Vec<(PlannedCloud, KernelSize, CloudSetup)>,
+    held: Vec<(PlannedCloud, LayerShape, CloudSetup)>,
 }
 
 impl SetupCache {
     /// Drops what a configuration over these clouds cannot use.
-    pub fn keep_only(&mut self, clouds: &[PlannedCloud], kernel: KernelSize) {
-        self.held.retain(|(held, held_kernel, _)| {
-            *held_kernel == kernel && clouds.iter().any(|cloud| cloud.is_same(held))
+    pub fn keep_only(&mut self, clouds: &[PlannedCloud], layer: LayerShape) {
+        self.held.retain(|(held, held_layer, _)| {
+            *held_layer == layer && clouds.iter().any(|cloud| cloud.is_same(held))
         });
     }
 
@@ -69,19 +81,19 @@ impl SetupCache {
         &mut self,
         device: &Device,
         cloud: &PlannedCloud,
-        kernel: KernelSize,
+        layer: LayerShape,
         batch_size: usize,
         seed: u64,
     ) -> Result<CloudSetup, SetupError> {
         let found = self
             .held
             .iter()
-            .find(|(held, held_kernel, _)| *held_kernel == kernel && held.is_same(cloud));
+            .find(|(held, held_layer, _)| *held_layer == layer && held.is_same(cloud));
         if let Some((_, _, setup)) = found {
             return Ok(setup.clone());
         }
-        let setup = CloudSetup::new(device, cloud, kernel, batch_size, seed)?;
-        self.held.push((cloud.clone(), kernel, setup.clone()));
+        let setup = CloudSetup::new(device, cloud, layer, batch_size, seed)?;
+        self.held.push((cloud.clone(), layer, setup.clone()));
         Ok(setup)
     }
 }

@@ -96,15 +96,15 @@ fn gpu_time<'j>(
     const RUNS: f64 = 3.0;
     let mut seconds = 0.0;
     for cloud in &planned.clouds {
-        if seen.clouds.insert((cloud.label(), cloud.voxels(), planned.configuration.kernel)) {
+        if seen.clouds.insert((cloud.label(), cloud.voxels(), planned.configuration.layer)) {
             seconds += cloud.voxels() as f64 * ROW_SECONDS;
         }
         for &direction in &job.directions {
-            let operation = operation_of(&planned.configuration, direction);
+            let operation = planned.configuration.operation(direction);
             if seen.verified.insert((operation, cloud.label())) {
                 seconds += VERIFY_SECONDS;
             }
-            let counts = expected_counts(cloud, operation.kernel);
+            let counts = expected_counts(cloud, planned.configuration.layer);
             let pool = device.registry().pool(job.modes.of(direction), &operation, counts);
             let modelled =
                 pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9));
@@ -144,8 +144,8 @@ fn host_time(
         .map(|cloud| {
             let set_up = cloud.voxels() as f64 * ROW_SECONDS;
             let entries = job.directions.iter().map(|&direction| {
-                let operation = operation_of(&planned.configuration, direction);
-                let counts = expected_counts(cloud, operation.kernel);
+                let operation = planned.configuration.operation(direction);
+                let counts = expected_counts(cloud, planned.configuration.layer);
                 let pool =
                     device.registry().pool(job.modes.of(direction), &operation, counts).len();
                 let flops = operation.flops(counts.pairs) as f64;
@@ -175,7 +175,7 @@ pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Directi
         .clouds
         .iter()
         .map(|cloud| {
-            let counts = expected_counts(cloud, planned.configuration.kernel);
+            let counts = expected_counts(cloud, planned.configuration.layer);
             (counts.n_in as f64).mul_add(ROW_BYTES, counts.pairs as f64 * PAIR_BYTES)
         })
         .sum();
@@ -184,8 +184,8 @@ pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Directi
         .iter()
         .flat_map(|cloud| directions.iter().map(move |&direction| (cloud, direction)))
         .map(|(cloud, direction)| {
-            let operation = operation_of(&planned.configuration, direction);
-            let counts = expected_counts(cloud, operation.kernel);
+            let operation = planned.configuration.operation(direction);
+            let counts = expected_counts(cloud, planned.configuration.layer);
             // First the one, then the other.
             operand_bytes(&operation, counts).max(problem_bytes(&operation, cloud))
         })

@@ -126,14 +126,14 @@ impl Session {
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<PreparedEntry>, SessionError> {
         let planned = self.planned(configuration)?.clone();
-        let kernel = planned.configuration.kernel;
-        self.setups.keep_only(&planned.clouds, kernel);
+        let layer = planned.configuration.layer;
+        self.setups.keep_only(&planned.clouds, layer);
         self.check_memory(configuration_bytes(&planned, &self.job.directions))?;
         let mut entries = Vec::new();
         for (number, cloud) in planned.clouds.iter().enumerate() {
             let setup = self.setup(&planned, number, monitor)?;
             for &direction in &self.job.directions {
-                let operation = operation_of(&planned.configuration, direction);
+                let operation = planned.configuration.operation(direction);
                 let key = entry_key(&self.device, &operation, cloud, &setup, &self.job);
                 let pool = self.pool(&operation, setup.map.counts())?;
                 entries.push(PreparedEntry { key, cloud: number, pool });
@@ -153,7 +153,7 @@ impl Session {
     ) -> Result<Option<Measured>, SessionError> {
         let planned = self.planned(task.configuration)?.clone();
         let setup = self.setup(&planned, task.cloud, monitor)?;
-        let operation = operation_of(&planned.configuration, task.direction);
+        let operation = planned.configuration.operation(task.direction);
         let field = Field::new(&self.device, &operation, &task.candidates, &task.avoid);
         let entry = Entry {
             device: &self.device,
@@ -198,8 +198,8 @@ impl Session {
             return Err(SessionError::Configuration(format!("it has no cloud {cloud}")));
         };
         monitor.working(self.limits.of_set_up(0.0));
-        let kernel = planned.configuration.kernel;
-        Ok(self.setups.get(&self.device, cloud, kernel, batch_size, seed)?)
+        let layer = planned.configuration.layer;
+        Ok(self.setups.get(&self.device, cloud, layer, batch_size, seed)?)
     }
 
     /// The candidates that the job asks for.

@@ -128,7 +128,7 @@ impl Plan {
         let mut configurations: Vec<PlannedConfiguration> = Vec::new();
         let mut add = |configuration: Configuration, clouds: Vec<PlannedCloud>| {
             let place = |one: &Configuration| {
-                (VoxelBucket::of(one.voxels), one.channels, one.kernel, one.dtype)
+                (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype)
             };
             let same = |one: &&mut PlannedConfiguration| {
                 place(&one.configuration) == place(&configuration)

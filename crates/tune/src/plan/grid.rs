@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune_types::{DType, KernelSize, VoxelBucket};
+use voxtune_types::{DType, Direction, KernelSize, LayerKind, Operation, ShapeKey, VoxelBucket};
 
 /// Input and output channels of a layer, written `C_in,C_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,70 @@ impl fmt::Display for ChannelPair {
     }
 }
 
+/// The steps between a strided layer's outputs, written as one number for all axes or three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stride(pub [u8; 3]);
+
+/// A text that is no stride.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a stride: expected a number from 1 to 8, or one for each axis, such as 2,1,1")]
+pub struct MalformedStride(pub String);
+
+impl FromStr for Stride {
+    type Err = MalformedStride;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let step = |part: &str| part.parse().ok().filter(|step| (1..=8).contains(step));
+        let parts: Option<Vec<u8>> = text.split(',').map(step).collect();
+        match parts.as_deref() {
+            Some(&[all]) => Ok(Self([all; 3])),
+            Some(&[x, y, z]) => Ok(Self([x, y, z])),
+            _ => Err(MalformedStride(text.to_owned())),
+        }
+    }
+}
+
+/// A layer, apart from its channels: which rows it makes, and where they meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerShape {
+    /// Which rows there are.
+    pub kind: LayerKind,
+    /// Kernel size.
+    pub kernel: KernelSize,
+    /// Step between coarse cells; 1 of submanifold layers.
+    pub stride: [u8; 3],
+}
+
+impl LayerShape {
+    /// A submanifold layer.
+    #[must_use]
+    pub const fn submanifold(kernel: KernelSize) -> Self {
+        Self { kind: LayerKind::Submanifold, kernel, stride: [1; 3] }
+    }
+
+    /// The class of the rows of a key on the side of the cloud that it was measured on: the inputs, but
+    /// of an inverse layer, which goes back to that cloud.
+    #[must_use]
+    pub const fn cloud_bucket(self, key: &ShapeKey) -> VoxelBucket {
+        match self.kind {
+            LayerKind::Inverse => key.bucket_out,
+            _ => key.bucket_in,
+        }
+    }
+}
+
+impl fmt::Display for LayerShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, kernel, stride } = *self;
+        if kind == LayerKind::Submanifold {
+            return f.pad(&kernel.to_string());
+        }
+        let [x, y, z] = stride;
+        let step = if x == y && y == z { x.to_string() } else { format!("{x}x{y}x{z}") };
+        f.pad(&format!("{kernel} s{step} {kind}"))
+    }
+}
+
 /// The axes of a grid. Its configurations are their product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grid {
@@ -56,6 +120,10 @@ pub struct Grid {
     pub channels: Vec<ChannelPair>,
     /// Kernel sizes.
     pub kernels: Vec<KernelSize>,
+    /// Kinds of layers. Submanifold ones have odd kernels up to 5 and no stride.
+    pub kinds: Vec<LayerKind>,
+    /// Strides of the layers of other kinds.
+    pub strides: Vec<Stride>,
     /// Storage types.
     pub dtypes: Vec<DType>,
 }
@@ -69,6 +137,10 @@ pub struct GridOverrides {
     pub channels: Option<Vec<ChannelPair>>,
     /// Replaces the kernel sizes.
     pub kernels: Option<Vec<KernelSize>>,
+    /// Replaces the kinds of layers.
+    pub kinds: Option<Vec<LayerKind>>,
+    /// Replaces the strides.
+    pub strides: Option<Vec<Stride>>,
     /// Replaces the storage types.
     pub dtypes: Option<Vec<DType>>,
 }
@@ -80,10 +152,21 @@ pub struct Configuration {
     pub voxels: usize,
     /// Channels of the layer.
     pub channels: ChannelPair,
-    /// Kernel size of the layer.
-    pub kernel: KernelSize,
+    /// What kind of layer, where its rows meet.
+    pub layer: LayerShape,
     /// Storage type of the layer.
     pub dtype: DType,
+}
+
+impl Configuration {
+    /// One direction of the layer.
+    #[must_use]
+    pub const fn operation(&self, direction: Direction) -> Operation {
+        let Self { channels, layer, dtype, .. } = *self;
+        let LayerShape { kind, kernel, stride } = layer;
+        let ChannelPair { c_in, c_out } = channels;
+        Operation::strided(direction, dtype, c_in, c_out, kernel, stride).with_kind(kind)
+    }
 }
 
 /// A voxel count that was left out because an earlier one stands for its bucket.
@@ -112,6 +195,8 @@ impl Grid {
             voxels: overrides.voxels.unwrap_or(self.voxels),
             channels: overrides.channels.unwrap_or(self.channels),
             kernels: overrides.kernels.unwrap_or(self.kernels),
+            kinds: overrides.kinds.unwrap_or(self.kinds),
+            strides: overrides.strides.unwrap_or(self.strides),
             dtypes: overrides.dtypes.unwrap_or(self.dtypes),
         }
     }
@@ -126,15 +211,33 @@ impl Grid {
         let dtypes = distinct(&self.dtypes);
         let mut configurations = Vec::new();
         for &voxels in &counts {
-            for &kernel in &distinct(&self.kernels) {
+            for &layer in &self.layers() {
                 for &channels in &channels {
                     for &dtype in &dtypes {
-                        configurations.push(Configuration { voxels, channels, kernel, dtype });
+                        configurations.push(Configuration { voxels, channels, layer, dtype });
                     }
                 }
             }
         }
         Expansion { configurations, merged }
+    }
+
+    /// The distinct layers. A kernel that no submanifold layer has is one of the other kinds alone.
+    fn layers(&self) -> Vec<LayerShape> {
+        let mut layers = Vec::new();
+        for &kernel in &self.kernels {
+            for &kind in &self.kinds {
+                if kind == LayerKind::Submanifold {
+                    if kernel.is_centred() && kernel.volume() <= 125 {
+                        layers.push(LayerShape::submanifold(kernel));
+                    }
+                    continue;
+                }
+                let strided = |Stride(stride): &Stride| LayerShape { kind, kernel, stride: *stride };
+                layers.extend(self.strides.iter().map(strided));
+            }
+        }
+        distinct(&layers)
     }
 }
 
@@ -163,8 +266,8 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { voxels, channels, kernel, dtype } = self;
-        write!(f, "{voxels:>7} voxels  {channels:>7}  kernel {kernel}  {dtype}")
+        let Self { voxels, channels, layer, dtype } = self;
+        write!(f, "{voxels:>7} voxels  {channels:>7}  kernel {layer}  {dtype}")
     }
 }
 
@@ -229,6 +332,27 @@ mod tests {
             .grid()
             .with(GridOverrides { channels: Some(vec![pair, pair]), ..Default::default() });
         assert_eq!(grid.expand().configurations.len(), 2);
+    }
+
+    #[test]
+    fn kinds_and_strides_make_layers_of_their_own() {
+        let overrides = GridOverrides {
+            voxels: Some(vec![100_000]),
+            channels: Some(vec!["16,32".parse().unwrap()]),
+            kernels: Some(vec![KernelSize::cubic(2).unwrap(), KernelSize::cubic(3).unwrap()]),
+            kinds: Some(vec![LayerKind::Submanifold, LayerKind::Sparse, LayerKind::Inverse]),
+            strides: Some(vec!["2".parse().unwrap(), "2,1,1".parse().unwrap()]),
+            ..Default::default()
+        };
+        insta::assert_snapshot!(listing(&Preset::Quick.grid().with(overrides)));
+    }
+
+    #[test]
+    fn malformed_strides_are_refused() {
+        for text in ["0", "9", "2,2", "2,0,1", "", "x", "2,1,1,1", "-1"] {
+            assert!(text.parse::<Stride>().is_err(), "{text:?}");
+        }
+        assert_eq!("1,2,3".parse(), Ok(Stride([1, 2, 3])));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::plan::grid::Configuration;
-use voxtune::{Algorithm, Direction, KernelSize, MapCounts, Operation, Registry};
+use voxtune::{Algorithm, LayerKind, MapCounts, Operation, Registry};
 use voxtune_types::AlgoId;
 
 use crate::inputs::planned_cloud::PlannedCloud;
+use crate::plan::grid::LayerShape;
 use crate::plan::job::Job;
 
 /// The candidates of every operation of a job whose configurations are measured in this order, those
@@ -28,9 +28,9 @@ pub fn wanted_kernels(
     };
     for planned in order.into_iter().filter_map(|index| job.configurations.get(index)) {
         for &direction in &job.directions {
-            let operation = operation_of(&planned.configuration, direction);
+            let operation = planned.configuration.operation(direction);
             for cloud in &planned.clouds {
-                let counts = expected_counts(cloud, operation.kernel);
+                let counts = expected_counts(cloud, planned.configuration.layer);
                 let pool = registry.pool(job.modes.of(direction), &operation, counts);
                 pool.iter().for_each(|one| want(one, operation));
             }
@@ -41,17 +41,28 @@ pub fn wanted_kernels(
     wanted
 }
 
-/// One direction of a configuration's layer.
+/// The counts of a layer's kernel map over a cloud as far as they are known before there is one.
 #[must_use]
-pub const fn operation_of(configuration: &Configuration, direction: Direction) -> Operation {
-    let Configuration { channels, kernel, dtype, .. } = *configuration;
-    Operation::submanifold(direction, dtype, channels.c_in, channels.c_out, kernel)
-}
-
-/// The counts of a cloud's kernel map as far as they are known before there is one.
-#[must_use]
-pub fn expected_counts(cloud: &PlannedCloud, kernel: KernelSize) -> MapCounts {
-    let rows = cloud.voxels();
-    let pairs = rows as f64 * cloud.expected_pairs_per_row(kernel.volume());
-    MapCounts { n_in: rows, n_out: rows, pairs: pairs as usize }
+pub fn expected_counts(cloud: &PlannedCloud, layer: LayerShape) -> MapCounts {
+    let (rows, volume) = (cloud.voxels(), layer.kernel.volume());
+    let steps: usize = layer.stride.iter().map(|&step| usize::from(step)).product();
+    // Each fine row meets this many coarse ones.
+    let met = volume.div_ceil(steps);
+    match layer.kind {
+        LayerKind::Submanifold => {
+            let pairs = rows as f64 * cloud.expected_pairs_per_row(volume);
+            MapCounts { n_in: rows, n_out: rows, pairs: pairs as usize }
+        }
+        LayerKind::Inverse => {
+            let coarse = rows.min(rows * met / 2).max(1);
+            MapCounts { n_in: coarse, n_out: rows, pairs: rows * met }
+        }
+        LayerKind::Transposed => {
+            MapCounts { n_in: rows, n_out: rows * steps, pairs: rows * volume }
+        }
+        _ => {
+            let coarse = rows * met / steps.clamp(1, 2);
+            MapCounts { n_in: rows, n_out: coarse.max(1), pairs: rows * met }
+        }
+    }
 }

@@ -195,8 +195,8 @@ fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usiz
     let mut layer_costs: Vec<u128> = Vec::new();
     let mut layer_of = Vec::with_capacity(configurations.len());
     for (planned, cost) in configurations.iter().zip(costs) {
-        let Configuration { channels, kernel, dtype, .. } = planned.configuration;
-        let layer = (channels, kernel, dtype);
+        let Configuration { channels, layer, dtype, .. } = planned.configuration;
+        let layer = (channels, layer, dtype);
         let number = layers.iter().position(|known| *known == layer).unwrap_or_else(|| {
             layers.push(layer);
             layer_costs.push(0);
@@ -210,7 +210,7 @@ fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usiz
 }
 
 fn share_clouds(one: &PlannedConfiguration, other: &PlannedConfiguration) -> bool {
-    one.configuration.kernel == other.configuration.kernel
+    one.configuration.layer == other.configuration.layer
         && one.clouds.len() == other.clouds.len()
         && one.clouds.iter().zip(&other.clouds).all(|(one, other)| one.is_same(other))
 }

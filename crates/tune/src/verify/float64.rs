@@ -155,7 +155,7 @@ impl Case {
         // Another seed than the measurement's: neither data nor rows are those of the race.
         let cells = device.install(|| cloud.sample(rows, 1, !seed))?;
         let voxels = Voxels::new(device, cells)?;
-        let map = voxels.kernel_map(operation.kernel)?;
+        let map = voxels.typical_map(operation)?;
         let setup = CloudSetup { voxels, map };
         let counts = setup.map.counts();
         let random = Operands::random(device, operation, counts, !seed)?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::plan::grid::{ChannelPair, Configuration};
+use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
 use serde::{Deserialize, Serialize};
-use voxtune::{CacheRegime, DType, Direction, KernelSize};
+use voxtune::{CacheRegime, DType, Direction, KernelSize, LayerKind};
 use voxtune_pointcloud::{Columns, Crop, FileOptions};
 use voxtune_types::mode::AlgoModes;
 
@@ -45,7 +45,9 @@ struct WireFile {
 struct WireConfiguration {
     voxels: usize,
     channels: (u32, u32),
+    kind: LayerKind,
     kernel: KernelSize,
+    stride: [u8; 3],
     dtype: DType,
     clouds: Vec<WireCloud>,
 }
@@ -79,10 +81,11 @@ impl From<&Job> for WireJob {
             .configurations
             .iter()
             .map(|planned| {
-                let Configuration { voxels, channels, kernel, dtype } = planned.configuration;
+                let Configuration { voxels, channels, layer, dtype } = planned.configuration;
+                let LayerShape { kind, kernel, stride } = layer;
                 let channels = (channels.c_in, channels.c_out);
                 let clouds = planned.clouds.iter().map(&mut cloud).collect();
-                WireConfiguration { voxels, channels, kernel, dtype, clouds }
+                WireConfiguration { voxels, channels, kind, kernel, stride, dtype, clouds }
             })
             .collect();
         Self {
@@ -183,7 +186,7 @@ impl WireConfiguration {
             configuration: Configuration {
                 voxels: self.voxels,
                 channels: ChannelPair { c_in, c_out },
-                kernel: self.kernel,
+                layer: LayerShape { kind: self.kind, kernel: self.kernel, stride: self.stride },
                 dtype: self.dtype,
             },
             clouds: clouds.collect::<Result<_, String>>()?,

@@ -70,17 +70,7 @@ type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 /// The map of an operation's layer over two neighbouring voxels.
 fn trial_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
     let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-    let geometry = operation.typical_geometry();
-    let voxels = Voxels::new(device, cells.to_vec())?;
-    let kept = match geometry.kind {
-        LayerKind::Given => return voxels.map_to(&voxels, &geometry).map(Arc::new),
-        LayerKind::Inverse => {
-            let down = geometry.with_kind(LayerKind::Sparse);
-            voxels.outputs_of(&down)?.0.outputs_of(&geometry)?
-        }
-        _ => voxels.outputs_of(&geometry)?,
-    };
-    Ok(kept.1)
+    Voxels::new(device, cells.to_vec())?.typical_map(operation)
 }
 
 /// An operation over two neighbouring voxels, with operands.

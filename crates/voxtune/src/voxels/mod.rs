@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use voxtune_cuda::DeviceBuffer;
-use voxtune_types::{Geometry, KernelSize, LayerKind, Voxel};
+use voxtune_types::{Geometry, KernelSize, LayerKind, Operation, Voxel};
 
 use crate::{ConvError, Device, KernelMap};
 use cells::Cells;
@@ -191,6 +191,24 @@ impl Voxels {
             Ok(forth.transposed().expect("the map of a sparse layer has one"))
         })?;
         Ok((fine, map))
+    }
+
+    /// The map of an operation's layer over these voxels, of those layers whose windows are centred
+    /// ([`Operation::typical_geometry`]). That of an inverse layer goes back to these voxels, from
+    /// what its sparse layer makes of them; a layer of given outputs is given these.
+    ///
+    /// # Errors
+    /// If no layer has this geometry, or the device cannot hold the map.
+    pub fn typical_map(&self, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
+        let geometry = operation.typical_geometry();
+        match geometry.kind {
+            LayerKind::Given => self.map_to(self, &geometry).map(Arc::new),
+            LayerKind::Inverse => {
+                let coarse = self.outputs_of(&geometry.with_kind(LayerKind::Sparse))?.0;
+                Ok(coarse.outputs_of(&geometry)?.1)
+            }
+            _ => Ok(self.outputs_of(&geometry)?.1),
+        }
     }
 
     /// The outputs of a strided layer over these voxels whose windows are centred

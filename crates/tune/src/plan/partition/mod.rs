@@ -247,8 +247,7 @@ pub(crate) fn costs(
 }
 
 fn pairs(cloud: &PlannedCloud, planned: &PlannedConfiguration) -> u128 {
-    let volume = planned.configuration.kernel.volume();
-    (cloud.voxels() as f64 * cloud.expected_pairs_per_row(volume)) as u128
+    expected_counts(cloud, planned.configuration.layer).pairs as u128
 }
 
 impl FromStr for Partition {

@@ -73,7 +73,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(shapes.shapes.len(), 2);
-        assert_eq!(shapes.shapes[0].configuration.kernel.volume(), 125);
+        assert_eq!(shapes.shapes[0].configuration.layer.kernel.volume(), 125);
         assert_eq!(shapes.shapes[1].configuration.dtype, DType::Float16);
         assert!(shapes.passed_over[0].starts_with("item 3"), "{shapes:?}");
         let error = parse(br#"[{"voxel": 5, "channels": [3, 4]}]"#).unwrap_err();

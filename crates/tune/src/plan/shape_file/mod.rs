@@ -25,7 +25,7 @@ mod warpconvnet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::plan::grid::{ChannelPair, Configuration};
+use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
 use voxtune_pointcloud::MAX_VOXELS;
 use voxtune_types::text::without_mark;
 use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
@@ -145,15 +145,15 @@ impl Shapes {
     pub fn wanted(&self) -> Vec<Wanted> {
         let mut wanted: BTreeMap<_, Wanted> = BTreeMap::new();
         for Shape { configuration, .. } in &self.shapes {
-            let Configuration { voxels, channels, kernel, dtype } = *configuration;
+            let Configuration { voxels, channels, layer, dtype } = *configuration;
             wanted
-                .entry((VoxelBucket::of(voxels), kernel, channels, dtype))
+                .entry((VoxelBucket::of(voxels), layer, channels, dtype))
                 .and_modify(|wanted| wanted.count += 1)
                 .or_insert(Wanted { configuration: *configuration, count: 1 });
         }
         let mut wanted: Vec<_> = wanted.into_iter().collect();
-        wanted.sort_by_key(|((bucket, kernel, ..), one)| {
-            (*bucket, *kernel, std::cmp::Reverse(one.count))
+        wanted.sort_by_key(|((bucket, layer, ..), one)| {
+            (*bucket, *layer, std::cmp::Reverse(one.count))
         });
         wanted.into_iter().map(|(_, one)| one).collect()
     }
@@ -189,7 +189,8 @@ impl Raw {
         if !(1..=MAX_VOXELS).contains(&voxels) {
             return Err(format!("{voxels} voxels: expected a count between 1 and {MAX_VOXELS}"));
         }
-        let configuration = Configuration { voxels, channels, kernel, dtype };
+        let layer = LayerShape::submanifold(kernel);
+        let configuration = Configuration { voxels, channels, layer, dtype };
         let density = pairs.map(|pairs| Density::of(pairs, voxels));
         Ok(Shape { configuration, direction, density })
     }

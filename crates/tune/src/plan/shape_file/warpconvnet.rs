@@ -136,7 +136,7 @@ mod tests {
             .shapes
             .iter()
             .map(|shape| shape.configuration)
-            .map(|one| (one.voxels, one.kernel.volume(), one.dtype))
+            .map(|one| (one.voxels, one.layer.kernel.volume(), one.dtype))
             .collect();
         assert_eq!(
             found,

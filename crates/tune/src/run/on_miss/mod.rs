@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::plan::grid::{ChannelPair, Configuration};
+use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
 use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
@@ -236,7 +236,7 @@ impl TuneNow {
         let configuration = Configuration {
             voxels: miss.voxels.len(),
             channels: ChannelPair { c_in: operation.c_in, c_out: operation.c_out },
-            kernel: operation.kernel,
+            layer: LayerShape::submanifold(operation.kernel),
             dtype: operation.dtype,
         };
         let cells =
