@@ -42,16 +42,9 @@ pub use voxtune_cpu::ops::{Activation, Pooling, Reduction};
 
 use crate::{ConvError, Device, Tensor};
 
-/// A tensor of any values, to be written whole.
-fn fresh(device: &Device, dtype: DType, rows: usize, channels: usize) -> Result<Tensor, ConvError> {
-    let mut tensor = Tensor::empty(device, dtype)?;
-    tensor.reshape(device, dtype, rows, channels)?;
-    Ok(tensor)
-}
-
 /// A tensor of the shape and storage type of another one.
 fn fresh_like(device: &Device, like: &Tensor) -> Result<Tensor, ConvError> {
-    fresh(device, like.dtype(), like.rows(), like.channels())
+    Tensor::unwritten(device, like.dtype(), like.rows(), like.channels())
 }
 
 /// Compares shape and storage type.
