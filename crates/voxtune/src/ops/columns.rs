@@ -22,10 +22,10 @@ pub fn concat(device: &Device, parts: &[&Tensor]) -> Result<Tensor, ConvError> {
     Ok(whole)
 }
 
-/// [`concat`] into a tensor that is there.
+/// [`concat()`] into a tensor that is there.
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`concat()`].
 pub fn concat_into(
     device: &Device,
     parts: &[&Tensor],
@@ -53,7 +53,7 @@ pub fn concat_into(
     Ok(device.install(|| cpu::columns::concat(&given, rows, whole))?)
 }
 
-/// The channels of a tensor apart: [`concat`] undone, and its gradient.
+/// The channels of a tensor apart: [`concat()`] undone, and its gradient.
 ///
 /// # Shapes
 /// `whole`: `(rows, sum of widths)`. Each result: `(rows, its width)`.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | scale, shift and activation of channels | [`affine`], [`affine_backward`] |
 //! | the sum of two tensors | [`add`], [`add_backward`] |
-//! | channels side by side | [`concat`], [`split`] |
+//! | channels side by side | [`concat()`], [`split`] |
 //! | another storage type | [`cast`] |
 //! | sums, means and variances of channels | [`column_sums`], [`column_statistics`] |
 //! | normalisation | [`batch_norm`], [`layer_norm`], and their gradients |
