@@ -49,6 +49,21 @@ impl Tensor {
         Ok(Self { rows, channels, dtype, storage })
     }
 
+    /// A tensor of values that nobody has chosen, to be written whole.
+    pub(crate) fn unwritten(
+        device: &Device,
+        dtype: DType,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, ConvError> {
+        let Some(backend) = device.cuda() else {
+            return Self::zeros(device, dtype, rows, channels);
+        };
+        let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
+        let storage = Storage::Cuda(DeviceBuffer::alloc(backend.device(), len_bytes)?);
+        Ok(Self { rows, channels, dtype, storage })
+    }
+
     /// A tensor of these values, rounded to the storage type.
     ///
     /// # Shapes

@@ -19,10 +19,10 @@ pub fn concat(
     by_dtype!(whole.dtype(), concat_typed(parts, rows, whole))
 }
 
-/// Copies the channels of `whole` into the parts: [`concat`] undone, and its gradient.
+/// Copies the channels of `whole` into the parts: [`concat()`] undone, and its gradient.
 ///
 /// # Shapes
-/// As those of [`concat`].
+/// As those of [`concat()`].
 ///
 /// # Errors
 /// If lengths or types differ from that.

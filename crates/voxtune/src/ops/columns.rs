@@ -4,7 +4,7 @@ use voxtune_cpu::ops as cpu;
 use voxtune_cuda::ops::Columns;
 use voxtune_types::DType;
 
-use super::{expect, fresh, host, host_mut, kernels};
+use super::{expect, host, host_mut, kernels};
 use crate::{ConvError, Device, Tensor};
 
 /// The channels of each part, one part after the other. Of no parts, a tensor without elements.
@@ -17,15 +17,15 @@ use crate::{ConvError, Device, Tensor};
 pub fn concat(device: &Device, parts: &[&Tensor]) -> Result<Tensor, ConvError> {
     let (rows, dtype) = parts.first().map_or((0, DType::Float32), |one| (one.rows(), one.dtype()));
     let channels = parts.iter().map(|part| part.channels()).fold(0, usize::saturating_add);
-    let mut whole = fresh(device, dtype, rows, channels)?;
+    let mut whole = Tensor::unwritten(device, dtype, rows, channels)?;
     concat_into(device, parts, &mut whole)?;
     Ok(whole)
 }
 
-/// [`concat`] into a tensor that is there.
+/// [`concat()`] into a tensor that is there.
 ///
 /// # Errors
-/// As [`concat`].
+/// As [`concat()`].
 pub fn concat_into(
     device: &Device,
     parts: &[&Tensor],
@@ -53,7 +53,7 @@ pub fn concat_into(
     Ok(device.install(|| cpu::columns::concat(&given, rows, whole))?)
 }
 
-/// The channels of a tensor apart: [`concat`] undone, and its gradient.
+/// The channels of a tensor apart: [`concat()`] undone, and its gradient.
 ///
 /// # Shapes
 /// `whole`: `(rows, sum of widths)`. Each result: `(rows, its width)`.
@@ -64,7 +64,7 @@ pub fn split(device: &Device, whole: &Tensor, widths: &[usize]) -> Result<Vec<Te
     let (rows, dtype) = (whole.rows(), whole.dtype());
     let channels = widths.iter().copied().fold(0, usize::saturating_add);
     expect(whole, "tensor to split", rows, channels, dtype)?;
-    let parts = widths.iter().map(|&width| fresh(device, dtype, rows, width));
+    let parts = widths.iter().map(|&width| Tensor::unwritten(device, dtype, rows, width));
     let mut parts: Vec<Tensor> = parts.collect::<Result<_, _>>()?;
     if let Some(kernels) = kernels(device, dtype)? {
         let mut first = 0;
@@ -89,7 +89,7 @@ pub fn split(device: &Device, whole: &Tensor, widths: &[usize]) -> Result<Vec<Te
 /// # Errors
 /// If the device fails.
 pub fn cast(device: &Device, x: &Tensor, dtype: DType) -> Result<Tensor, ConvError> {
-    let mut y = fresh(device, dtype, x.rows(), x.channels())?;
+    let mut y = Tensor::unwritten(device, dtype, x.rows(), x.channels())?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         kernels.cast(x.cuda()?, dtype, &mut y.cuda_mut()?)?;
     } else {

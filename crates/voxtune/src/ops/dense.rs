@@ -5,7 +5,7 @@ use voxtune_cuda::ops as cuda;
 use voxtune_cuda::{CudaError, DeviceBuffer};
 use voxtune_types::Voxel;
 
-use super::{expect, fresh, host, host_mut, kernels, wrong_device};
+use super::{expect, host, host_mut, kernels, wrong_device};
 use crate::{ConvError, Device, Tensor, Voxels};
 
 /// Voxels in a dense grid: `batches` samples of `shape` cells each, from coordinate 0 on.
@@ -63,7 +63,7 @@ impl DenseCells {
     /// If `x` has other rows, or the device fails.
     pub fn to_dense(&self, device: &Device, x: &Tensor) -> Result<Tensor, ConvError> {
         let lines = self.grid.batches.saturating_mul(x.channels());
-        let mut dense = fresh(device, x.dtype(), lines, self.cells)?;
+        let mut dense = Tensor::unwritten(device, x.dtype(), lines, self.cells)?;
         self.to_dense_into(device, x, &mut dense)?;
         Ok(dense)
     }
@@ -104,7 +104,7 @@ impl DenseCells {
         let channels = dense.rows().checked_div(self.grid.batches).unwrap_or(0);
         let lines = self.grid.batches * channels;
         expect(dense, "dense tensor", lines, self.cells, dense.dtype())?;
-        let mut x = fresh(device, dense.dtype(), self.voxels.len(), channels)?;
+        let mut x = Tensor::unwritten(device, dense.dtype(), self.voxels.len(), channels)?;
         if let Some(kernels) = kernels(device, dense.dtype())? {
             let ((grid, voxels), dense) = (self.cuda(device)?, dense.cuda()?);
             let (voxels, to) = (voxels.as_ref(), &mut x.cuda_mut()?);

@@ -5,9 +5,7 @@ use voxtune_cpu::ops::OpError;
 use voxtune_cuda::ops as cuda;
 use voxtune_types::Voxel;
 
-use super::{
-    Reduction, expect, expect_like, fresh, fresh_like, host, host_mut, kernels, wrong_device,
-};
+use super::{Reduction, expect, expect_like, fresh_like, host, host_mut, kernels, wrong_device};
 use crate::{ConvError, Device, Tensor};
 
 /// Which of some groups each row belongs to, on a device.
@@ -102,7 +100,7 @@ impl RowGroups {
     pub fn spread(&self, device: &Device, x: &Tensor) -> Result<Tensor, ConvError> {
         let channels = x.channels();
         expect(x, "input", self.groups, channels, x.dtype())?;
-        let mut y = fresh(device, x.dtype(), self.rows, channels)?;
+        let mut y = Tensor::unwritten(device, x.dtype(), self.rows, channels)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
             kernels.spread(self.cuda(device)?, x.cuda()?, channels, &mut y.cuda_mut()?)?;
         } else {
@@ -128,7 +126,7 @@ impl RowGroups {
     ) -> Result<Tensor, ConvError> {
         let channels = x.channels();
         expect(x, "input", self.rows, channels, x.dtype())?;
-        let mut y = fresh(device, x.dtype(), self.groups, channels)?;
+        let mut y = Tensor::unwritten(device, x.dtype(), self.groups, channels)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
             let (groups, reduction) = (self.cuda(device)?, cuda_reduction(reduction));
             kernels.reduce(groups, reduction, x.cuda()?, channels, &mut y.cuda_mut()?)?;

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | scale, shift and activation of channels | [`affine`], [`affine_backward`] |
 //! | the sum of two tensors | [`add`], [`add_backward`] |
-//! | channels side by side | [`concat`], [`split`] |
+//! | channels side by side | [`concat()`], [`split`] |
 //! | another storage type | [`cast`] |
 //! | sums, means and variances of channels | [`column_sums`], [`column_statistics`] |
 //! | normalisation | [`batch_norm`], [`layer_norm`], and their gradients |
@@ -42,16 +42,9 @@ pub use voxtune_cpu::ops::{Activation, Pooling, Reduction};
 
 use crate::{ConvError, Device, Tensor};
 
-/// A tensor of any values, to be written whole.
-fn fresh(device: &Device, dtype: DType, rows: usize, channels: usize) -> Result<Tensor, ConvError> {
-    let mut tensor = Tensor::empty(device, dtype)?;
-    tensor.reshape(device, dtype, rows, channels)?;
-    Ok(tensor)
-}
-
 /// A tensor of the shape and storage type of another one.
 fn fresh_like(device: &Device, like: &Tensor) -> Result<Tensor, ConvError> {
-    fresh(device, like.dtype(), like.rows(), like.channels())
+    Tensor::unwritten(device, like.dtype(), like.rows(), like.channels())
 }
 
 /// Compares shape and storage type.

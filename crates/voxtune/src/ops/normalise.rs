@@ -5,8 +5,8 @@ use voxtune_cuda::ops as cuda;
 use voxtune_types::DType;
 
 use super::{
-    Activation, cuda_activation, cuda_row, expect_like, expect_row, fresh, fresh_like, host,
-    host_mut, host_row, host_row_mut, kernels,
+    Activation, cuda_activation, cuda_row, expect_like, expect_row, fresh_like, host, host_mut,
+    host_row, host_row_mut, kernels,
 };
 use crate::{ConvError, Device, Tensor};
 
@@ -19,7 +19,7 @@ use crate::{ConvError, Device, Tensor};
 /// If the device fails.
 pub fn column_sums(device: &Device, x: &Tensor) -> Result<Tensor, ConvError> {
     let (rows, channels) = (x.rows(), x.channels());
-    let mut sums = fresh(device, DType::Float32, 1, channels)?;
+    let mut sums = Tensor::unwritten(device, DType::Float32, 1, channels)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         kernels.column_sums(x.cuda()?, rows, channels, &mut sums.cuda_mut()?)?;
     } else {
@@ -39,8 +39,8 @@ pub fn column_sums(device: &Device, x: &Tensor) -> Result<Tensor, ConvError> {
 /// If the device fails.
 pub fn column_statistics(device: &Device, x: &Tensor) -> Result<(Tensor, Tensor), ConvError> {
     let (rows, channels) = (x.rows(), x.channels());
-    let mut mean = fresh(device, DType::Float32, 1, channels)?;
-    let mut variance = fresh(device, DType::Float32, 1, channels)?;
+    let mut mean = Tensor::unwritten(device, DType::Float32, 1, channels)?;
+    let mut variance = Tensor::unwritten(device, DType::Float32, 1, channels)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         let (mean, variance) = (&mut mean.cuda_mut()?, &mut variance.cuda_mut()?);
         kernels.column_statistics(x.cuda()?, rows, channels, mean, variance)?;
@@ -114,7 +114,7 @@ pub struct NormGradients {
 
 impl NormGradients {
     fn fresh(device: &Device, x: &Tensor) -> Result<Self, ConvError> {
-        let row = || fresh(device, DType::Float32, 1, x.channels());
+        let row = || Tensor::unwritten(device, DType::Float32, 1, x.channels());
         Ok(Self { x: fresh_like(device, x)?, gamma: row()?, beta: row()? })
     }
 }

@@ -4,9 +4,7 @@ use voxtune_cpu::ops as cpu;
 use voxtune_cuda::DeviceKernelMap;
 use voxtune_cuda::ops as cuda;
 
-use super::{
-    Pooling, expect, expect_like, fresh, fresh_like, host, host_mut, kernels, wrong_device,
-};
+use super::{Pooling, expect, expect_like, fresh_like, host, host_mut, kernels, wrong_device};
 use crate::{ConvError, Device, KernelMap, Tensor};
 
 const fn cuda_pooling(pooling: Pooling) -> cuda::Pooling {
@@ -42,7 +40,7 @@ pub fn pool(
     pooling: Pooling,
     x: &Tensor,
 ) -> Result<Tensor, ConvError> {
-    let mut y = fresh(device, x.dtype(), map.counts().n_out, x.channels())?;
+    let mut y = Tensor::unwritten(device, x.dtype(), map.counts().n_out, x.channels())?;
     pool_into(device, map, pooling, x, &mut y)?;
     Ok(y)
 }
