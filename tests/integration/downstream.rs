@@ -3,8 +3,8 @@
 
 use voxtune::{
     DType, Device, DeviceChoice, Direction, EmbeddedFile, Grade, KernelSize, KernelSource,
-    Operation, ShapeKey, Source, SparseTensor, SubmConv3d, Tensor, Tuner, TunerError, Voxels,
-    WeightLayout,
+    LayerKind, Operation, ShapeKey, Source, SparseTensor, SubmConv3d, Tensor, Tuner, TunerError,
+    Voxels, WeightLayout,
 };
 use voxtune_embed::{Kind, Listing};
 use voxtune_pointcloud::{Generator, generate};
@@ -72,6 +72,8 @@ fn own_pack() {
         voxels: vec![rows],
         channels: vec![ChannelPair { c_in, c_out }],
         kernels: vec![kernel],
+        kinds: vec![LayerKind::Submanifold],
+        strides: Vec::new(),
         dtypes: vec![DType::Float16],
     };
     let summary = populate::populate(grid, DeviceChoice::Cuda(0), None, folder.path()).unwrap();

@@ -42,7 +42,8 @@ impl CloudArguments {
 
     /// Both generators and the clouds named.
     pub(crate) fn generated_and_named(&self, voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
-        let mut specs: Vec<CloudSpec> = Generator::ALL.map(CloudSpec::generated).to_vec();
+        let mut specs: Vec<CloudSpec> =
+            [Generator::Uniform, Generator::Surface].map(CloudSpec::generated).to_vec();
         specs.extend(
             self.clouds.iter().filter(|spec| !specs.contains(spec)).cloned().collect::<Vec<_>>(),
         );

@@ -24,7 +24,7 @@ pub enum CloudError {
     #[error("a batch needs at least 1 sample, 0 were asked for")]
     NoBatch,
     /// A name that no generator has.
-    #[error("`{name}` is not a generator: expected uniform or surface")]
+    #[error("`{name}` is not a generator: expected uniform, surface or thick")]
     UnknownGenerator {
         /// The name.
         name: String,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rayon::prelude::*;
 use voxtune_types::Voxel;
 
-use crate::{CloudError, surface, uniform};
+use crate::{CloudError, surface, thick, uniform};
 
 /// The most voxels that a generated cloud may hold, over all batches.
 pub const MAX_VOXELS: usize = 2_000_000;
@@ -19,11 +19,14 @@ pub enum Generator {
     /// Ground, walls and objects, one cell thick as in scans: 8 to 10 mean neighbours of 27 from
     /// some thousand voxels on, and strongly local.
     Surface,
+    /// What a strided layer makes of a surface: 14 to 17 mean neighbours of 27, as the deeper levels of
+    /// networks have.
+    Thick,
 }
 
 impl Generator {
     /// Every generator.
-    pub const ALL: [Self; 2] = [Self::Uniform, Self::Surface];
+    pub const ALL: [Self; 3] = [Self::Uniform, Self::Surface, Self::Thick];
 
     /// The name on the command line and in evidence: permanent text.
     #[must_use]
@@ -31,6 +34,7 @@ impl Generator {
         match self {
             Self::Uniform => "uniform",
             Self::Surface => "surface",
+            Self::Thick => "thick",
         }
     }
 }
@@ -88,6 +92,7 @@ pub fn generate(
             let sample = match generator {
                 Generator::Uniform => uniform::sample(rows, batch, seed),
                 Generator::Surface => surface::sample(rows, batch, seed),
+                Generator::Thick => thick::sample(rows, batch, seed),
             };
             debug_assert_eq!(sample.len(), rows);
             sample
@@ -207,6 +212,7 @@ mod tests {
         insta::assert_snapshot!(Generator::ALL.map(digest).join("\n"), @"
 uniform 4ea4cdc37c641f33
 surface 66778c1a16ad8069
+thick 7211f05dadb75555
 ");
     }
 
@@ -218,7 +224,7 @@ surface 66778c1a16ad8069
         insta::assert_snapshot!(message(0, 1), @"a cloud needs at least 1 voxel, 0 were asked for");
         insta::assert_snapshot!(message(2_000_001, 1), @"a generated cloud holds at most 2000000 voxels, 2000001 were asked for");
         insta::assert_snapshot!(message(1, 0), @"a batch needs at least 1 sample, 0 were asked for");
-        insta::assert_snapshot!("unifrom".parse::<Generator>().unwrap_err(), @"`unifrom` is not a generator: expected uniform or surface");
+        insta::assert_snapshot!("unifrom".parse::<Generator>().unwrap_err(), @"`unifrom` is not a generator: expected uniform, surface or thick");
         for generator in Generator::ALL {
             assert_eq!(generator.as_str().parse::<Generator>().unwrap(), generator);
         }

@@ -37,6 +37,7 @@ mod precision;
 mod random;
 mod scalar;
 mod surface;
+mod thick;
 mod tile;
 mod uniform;
 

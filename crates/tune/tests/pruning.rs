@@ -25,7 +25,7 @@ fn pruning_spares_instances() {
         {
             let dtype = configuration.dtype;
             let operation =
-                Operation::submanifold(direction, dtype, c_in, c_out, configuration.kernel);
+                Operation::submanifold(direction, dtype, c_in, c_out, configuration.layer.kernel);
             let n = configuration.voxels;
             let counts = MapCounts { n_in: n, n_out: n, pairs: pairs_a_row * n };
             let fits = registry.algorithms().filter(|algorithm| {

@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use voxtune::{DeviceIdentity, Direction, Operation, VoxelBucket};
+use voxtune::{DeviceIdentity, Direction, Operation, ShapeKey, VoxelBucket};
 use voxtune_cache::{Decisions, Evidence};
 use voxtune_pointcloud::Generator;
 use voxtune_tune::Preset;
-use voxtune_tune::plan::grid::{ChannelPair, Configuration};
+use voxtune_tune::plan::grid::LayerShape;
 
 /// The clouds that populate measures a preset on.
 #[must_use]
 pub const fn preset_clouds(preset: Preset) -> &'static [Generator] {
     match preset {
-        Preset::Default => &Generator::ALL,
+        Preset::Default => &[Generator::Uniform, Generator::Surface],
         Preset::Quick => &[Generator::Uniform],
+        Preset::Lidar | Preset::Unet => &[Generator::Surface, Generator::Thick],
     }
 }
 
@@ -99,7 +100,8 @@ fn gaps(
     for configuration in &configurations {
         for &cloud in clouds {
             for direction in Direction::ALL {
-                let (voxels, operation) = (configuration.voxels, configuration.operation(direction));
+                let (voxels, operation) =
+                    (configuration.voxels, configuration.operation(direction));
                 if !holds(operation, VoxelBucket::of(voxels), cloud) {
                     missing.push(Gap { voxels, operation, cloud });
                 }

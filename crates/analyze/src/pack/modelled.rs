@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use voxtune::{
-    Algorithm, Arch, DeviceIdentity, Direction, MapCounts, Operation, Registry, ShapeKey,
-};
+use voxtune::{Algorithm, Arch, DeviceIdentity, Direction, MapCounts, Registry, ShapeKey};
 use voxtune_cuda::{Instance, algorithm, model::Rates};
 use voxtune_tune::Preset;
 use voxtune_types::ComputeCapability;
@@ -59,9 +57,7 @@ fn choice(registry: &Registry, key: &ShapeKey) -> Option<(Instance, f64)> {
 fn grid_keys() -> impl Iterator<Item = ShapeKey> {
     let keys = |of: voxtune_tune::plan::grid::Configuration| {
         let key = move |direction: Direction, pairs: usize| {
-            let (dtype, c_in, c_out) = (of.dtype, of.channels.c_in, of.channels.c_out);
-            let op = Operation::submanifold(direction, dtype, c_in, c_out, of.kernel);
-            ShapeKey::new(op, of.voxels, of.voxels, of.voxels * pairs)
+            ShapeKey::new(of.operation(direction), of.voxels, of.voxels, of.voxels * pairs)
         };
         Direction::ALL
             .into_iter()

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize};
+use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize, LayerKind};
 use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_pointcloud::{Columns, Crop, FileOptions, MAX_VOXELS, Source};
 use voxtune_tune::Preset;
-use voxtune_tune::plan::grid::{ChannelPair, GridOverrides};
+use voxtune_tune::plan::grid::{ChannelPair, Configuration, GridOverrides, Stride};
 use voxtune_tune::plan::partition::PartitionChoice;
 use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::race::Policy;
@@ -15,18 +15,21 @@ use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, Direction};
 
+use crate::exit::Failure;
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
 use crate::numbers::positive;
 use crate::texts::source;
 
 /// The flags that make up a grid.
-const GRID: [&str; 5] = ["preset", "num_voxels", "channels", "kernel_sizes", "dtypes"];
+const GRID: [&str; 7] =
+    ["preset", "num_voxels", "channels", "kinds", "strides", "kernel_sizes", "dtypes"];
 
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
 pub struct PopulateArguments {
-    /// Grid to start from: default (364 configurations) or quick (6)
+    /// What to measure: the grids default (364 configurations) and quick (6), or the layers of networks: lidar (46,
+    /// those of CenterPoint, SECOND and BEVFusion) and unet (77, those of MinkUNet34C and SpUNet)
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
     preset: Preset,
     /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
@@ -35,7 +38,14 @@ pub struct PopulateArguments {
     /// Channel pairs instead of the preset's
     #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
     channels: Option<Vec<ChannelPair>>,
-    /// Kernel sizes instead of the preset's: 1, 3 or 5
+    /// Kinds of layers instead of the preset's: submanifold, sparse (strided), inverse, transposed
+    #[arg(long, value_name = "KIND", num_args = 1.., value_parser = layer_kind)]
+    kinds: Option<Vec<LayerKind>>,
+    /// Strides of layers that are not submanifold: a number, or one for each axis such as 2,1,1 [default: 2]
+    #[arg(long, value_name = "S", num_args = 1..)]
+    strides: Option<Vec<Stride>>,
+    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1; submanifold layers have
+    /// those of 1, 3 and 5
     #[arg(long, value_name = "K", num_args = 1.., value_parser = kernel_size)]
     kernel_sizes: Option<Vec<KernelSize>>,
     /// Storage types instead of the preset's: float16, bfloat16, float32
@@ -168,6 +178,35 @@ impl PopulateArguments {
         file.map(|(path, tolerance)| Shapes::read(path, tolerance)).transpose()
     }
 
+    /// Refuses kernels that no layer of the kinds asked for has.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let kinds = self.kinds.as_deref().unwrap_or(&[LayerKind::Submanifold]);
+        let only_submanifold = kinds.iter().all(|kind| *kind == LayerKind::Submanifold);
+        let kernels = self.kernel_sizes.iter().flatten();
+        match kernels.into_iter().find(|kernel| only_submanifold && !kernel.is_centred()) {
+            None => Ok(()),
+            Some(kernel) => Err(Failure::usage(format!(
+                "kernel size {kernel} does not fit a submanifold convolution: expected odd extents, \
+                 such as 1, 3 or 5, or other --kinds"
+            ))),
+        }
+    }
+
+    /// The configurations of a preset that is a list, unless axes of a grid replace it.
+    pub(super) fn list(&self) -> Option<Vec<Configuration>> {
+        let Self { num_voxels, channels, kernel_sizes, kinds, strides, dtypes, .. } = self;
+        let is_grid = num_voxels.is_some()
+            || channels.is_some()
+            || kernel_sizes.is_some()
+            || kinds.is_some()
+            || strides.is_some();
+        let list = self.preset.list().filter(|_| !is_grid)?;
+        let Some(dtypes) = dtypes else { return Some(list) };
+        let of =
+            |one: Configuration| dtypes.iter().map(move |&dtype| Configuration { dtype, ..one });
+        Some(list.into_iter().flat_map(of).collect())
+    }
+
     pub(super) fn samples(&self) -> Option<&Path> {
         self.samples.as_deref()
     }
@@ -210,6 +249,8 @@ impl PopulateArguments {
             voxels: self.num_voxels.clone(),
             channels: self.channels.clone(),
             kernels: self.kernel_sizes.clone(),
+            kinds: self.kinds.clone(),
+            strides: self.strides.clone(),
             dtypes: self.dtypes.clone(),
         };
         let generators = preset_clouds(self.preset);
@@ -278,8 +319,24 @@ fn voxel_count(text: &str) -> Result<usize, String> {
 }
 
 fn kernel_size(text: &str) -> Result<KernelSize, String> {
-    let extent = text.parse().map_err(|_| "expected 1, 3 or 5".to_owned())?;
-    KernelSize::submanifold(extent).map_err(|error| error.to_string())
+    let expected = || "expected 1, 3 or 5, or of other kinds of layers 1 to 5 along each axis";
+    let extent = |part: &str| part.parse().ok().filter(|extent| (1..=5_u8).contains(extent));
+    let parts: Option<Vec<u8>> = text.split(',').map(extent).collect();
+    let extents = match parts.as_deref() {
+        Some(&[all]) => [all; 3],
+        Some(&[x, y, z]) => [x, y, z],
+        _ => return Err(expected().to_owned()),
+    };
+    KernelSize::try_from(extents).map_err(|error| error.to_string())
+}
+
+fn layer_kind(text: &str) -> Result<LayerKind, String> {
+    match text.parse() {
+        Ok(LayerKind::Given) | Err(_) => {
+            Err("expected submanifold, sparse, inverse or transposed".to_owned())
+        }
+        Ok(kind) => Ok(kind),
+    }
 }
 
 fn cell_size(text: &str) -> Result<f32, String> {

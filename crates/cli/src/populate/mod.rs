@@ -16,7 +16,6 @@ use voxtune_cache::CacheDir;
 use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::inputs::planned_cloud::PlannedCloud;
 use voxtune_tune::measure::estimate::configuration_bytes;
-use voxtune_tune::plan::grid::Configuration;
 use voxtune_tune::plan::partition::PART_VARIABLES;
 use voxtune_tune::plan::shape_file::{Shape, Shapes};
 use voxtune_tune::worker::WorkerError;
@@ -39,11 +38,15 @@ use recorder::Recorder;
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
+    arguments.check()?;
     let modes = algo_modes(arguments.algo_mode())?;
     let mut request = arguments.request(modes);
     let mut plan = match arguments.shapes().map_err(Failure::usage)? {
         Some(shapes) => plan_shapes(&shapes, &mut request)?,
-        None => Plan::new(&request).map_err(Failure::usage)?,
+        None => match arguments.list() {
+            Some(list) => Plan::of_list(&request, &list).map_err(Failure::usage)?,
+            None => Plan::new(&request).map_err(Failure::usage)?,
+        },
     };
     for warning in plan.warnings() {
         output::complain("warning", warning);

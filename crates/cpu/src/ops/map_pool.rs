@@ -244,7 +244,9 @@ mod tests {
                         Pooling::MaxAtLeastZero => {
                             met.iter().fold(0.0, |most: f64, x| most.max(*x))
                         }
-                        Pooling::Average | Pooling::AverageAsSpconv => met.iter().sum::<f64>() / met.len() as f64,
+                        Pooling::Average | Pooling::AverageAsSpconv => {
+                            met.iter().sum::<f64>() / met.len() as f64
+                        }
                     });
                     close(&run(&map, pooling, &x, channels), expected);
                 }

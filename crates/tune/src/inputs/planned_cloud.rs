@@ -92,6 +92,7 @@ impl PlannedCloud {
         let others = kernel_volume.saturating_sub(1) as f64;
         match self {
             Self::Generated { generator: Generator::Uniform, .. } => others.mul_add(0.15, 1.0),
+            Self::Generated { generator: Generator::Thick, .. } => others.mul_add(0.56, 1.0),
             _ => others.mul_add(0.33, 1.0),
         }
     }

@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Device, Direction, KernelSize, MapCounts, Operation};
+use voxtune::{Device, Direction, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
 use crate::inputs::monitor::Monitor;
 use crate::measure::calibrate::trial;
 use crate::measure::error::EntryError;
 use crate::plan::expand::PlannedConfiguration;
+use crate::plan::grid::LayerShape;
 use crate::plan::job::Job;
-use crate::plan::kernels::{expected_counts, operation_of};
+use crate::plan::kernels::expected_counts;
 use crate::verify::float64::{problem_bytes, problem_flops};
 
 /// What a run will need.
@@ -78,7 +79,7 @@ pub fn estimate(
 #[derive(Default)]
 struct Seen<'j> {
     verified: HashSet<(Operation, &'j str)>,
-    clouds: HashSet<(&'j str, usize, KernelSize)>,
+    clouds: HashSet<(&'j str, usize, LayerShape)>,
 }
 
 /// A model of cost knows how long candidates take. What is done around them is what the default preset on an H100
@@ -219,7 +220,7 @@ mod tests {
             configuration: Configuration {
                 voxels,
                 channels: channels.parse().unwrap(),
-                kernel: grid.kernels[0],
+                layer: LayerShape::submanifold(grid.kernels[0]),
                 dtype: DType::Float16,
             },
             clouds: vec![PlannedCloud::Generated { generator: Generator::Uniform, voxels }],

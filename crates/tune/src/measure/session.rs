@@ -22,7 +22,7 @@ use crate::measure::error::EntryError;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
-use crate::plan::kernels::{operation_of, wanted_kernels};
+use crate::plan::kernels::wanted_kernels;
 use crate::verify::float64::Verifier;
 
 /// What is to be measured.

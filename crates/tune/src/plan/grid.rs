@@ -53,7 +53,9 @@ pub struct Stride(pub [u8; 3]);
 
 /// A text that is no stride.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a stride: expected a number from 1 to 8, or one for each axis, such as 2,1,1")]
+#[error(
+    "`{0}` is not a stride: expected a number from 1 to 8, or one for each axis, such as 2,1,1"
+)]
 pub struct MalformedStride(pub String);
 
 impl FromStr for Stride {
@@ -233,7 +235,8 @@ impl Grid {
                     }
                     continue;
                 }
-                let strided = |Stride(stride): &Stride| LayerShape { kind, kernel, stride: *stride };
+                let strided =
+                    |Stride(stride): &Stride| LayerShape { kind, kernel, stride: *stride };
                 layers.extend(self.strides.iter().map(strided));
             }
         }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune_types::{DType, KernelSize};
+use voxtune_types::{DType, KernelSize, LayerKind};
 
-use crate::plan::grid::{ChannelPair, Grid};
+use crate::plan::grid::{ChannelPair, Configuration, Grid, LayerShape, Stride};
 
 /// A named grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,6 +16,10 @@ pub enum Preset {
     Default,
     /// Three layers at two sizes: 6 configurations.
     Quick,
+    /// The layers of CenterPoint, SECOND, BEVFusion and their like at the sizes of a LiDAR's frames.
+    Lidar,
+    /// The layers of MinkUNet34C and SpUNet at the sizes of rooms and streets.
+    Unet,
 }
 
 const DEFAULT_VOXELS: [usize; 7] =
@@ -50,9 +54,128 @@ const DEFAULT_CHANNELS: [(u32, u32); 26] = [
     (128, 20),
 ];
 
+/// Layers over clouds of some sizes.
+struct Level {
+    voxels: &'static [usize],
+    layers: &'static [Shape],
+}
+
+/// A layer: its kind, the extents of its kernel, its stride, its channels.
+type Shape = (LayerKind, [u8; 3], [u8; 3], &'static [(u32, u32)]);
+
+const SUBMANIFOLD: LayerKind = LayerKind::Submanifold;
+const SPARSE: LayerKind = LayerKind::Sparse;
+const INVERSE: LayerKind = LayerKind::Inverse;
+
+/// Strided layers stand at the level of their inputs. 7,000 to 135,000 rows.
+const LIDAR: &[Level] = &[
+    Level {
+        voxels: &[20_000, 45_000, 80_000, 135_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(5, 16), (4, 16), (16, 16)]),
+            (SPARSE, [3; 3], [2; 3], &[(16, 32)]),
+        ],
+    },
+    Level {
+        voxels: &[27_000, 60_000, 110_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(32, 32)]),
+            (SPARSE, [3; 3], [2; 3], &[(32, 64)]),
+        ],
+    },
+    Level {
+        voxels: &[14_000, 29_000, 50_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(64, 64)]),
+            (SPARSE, [3; 3], [2; 3], &[(64, 64), (64, 128)]),
+        ],
+    },
+    Level {
+        voxels: &[7_000, 11_000, 20_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(128, 128)]),
+            (SPARSE, [3, 1, 1], [2, 1, 1], &[(128, 128), (64, 128)]),
+            (SPARSE, [1, 1, 3], [1, 1, 2], &[(128, 128)]),
+        ],
+    },
+    // SECOND's last level has no more channels than the one before.
+    Level { voxels: &[7_000], layers: &[(SUBMANIFOLD, [3; 3], [1; 3], &[(64, 64)])] },
+];
+
+/// Strided layers and those that undo them stand at the finer level.
+const UNET: &[Level] = &[
+    Level {
+        voxels: &[40_000, 126_000, 500_000],
+        layers: &[
+            (SUBMANIFOLD, [5; 3], [1; 3], &[(3, 32), (4, 32), (6, 32)]),
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(32, 32), (128, 96), (96, 96)]),
+            (SUBMANIFOLD, [1; 3], [1; 3], &[(128, 96), (96, 20)]),
+            (SPARSE, [2; 3], [2; 3], &[(32, 32)]),
+            (INVERSE, [2; 3], [2; 3], &[(96, 96)]),
+        ],
+    },
+    // Layers of the first level again, at sizes that it has not.
+    Level {
+        voxels: &[16_000, 250_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(32, 32), (128, 96), (96, 96)]),
+            (SUBMANIFOLD, [1; 3], [1; 3], &[(128, 96)]),
+            (SPARSE, [2; 3], [2; 3], &[(32, 32)]),
+        ],
+    },
+    Level {
+        voxels: &[16_000, 60_000, 250_000],
+        layers: &[(SPARSE, [2; 3], [2; 3], &[(32, 64)]), (INVERSE, [2; 3], [2; 3], &[(128, 96)])],
+    },
+    Level {
+        voxels: &[7_000, 27_000, 100_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(32, 64), (64, 64), (192, 128), (128, 128)]),
+            (SUBMANIFOLD, [1; 3], [1; 3], &[(32, 64), (192, 128)]),
+            (SPARSE, [2; 3], [2; 3], &[(64, 64), (64, 128)]),
+            (INVERSE, [2; 3], [2; 3], &[(256, 128)]),
+        ],
+    },
+    Level {
+        voxels: &[3_000, 11_000, 40_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(64, 128), (128, 128), (384, 256), (256, 256)]),
+            (SUBMANIFOLD, [1; 3], [1; 3], &[(64, 128), (384, 256)]),
+            (SPARSE, [2; 3], [2; 3], &[(128, 128), (128, 256)]),
+            (INVERSE, [2; 3], [2; 3], &[(256, 256)]),
+        ],
+    },
+    Level {
+        voxels: &[1_200, 4_500, 18_000],
+        layers: &[
+            (SUBMANIFOLD, [3; 3], [1; 3], &[(128, 256), (256, 256)]),
+            (SUBMANIFOLD, [1; 3], [1; 3], &[(128, 256)]),
+        ],
+    },
+];
+
+/// The layers of a network in float16, each at the sizes of its level.
+fn listed(levels: &[Level]) -> Vec<Configuration> {
+    let mut all = Vec::new();
+    for Level { voxels, layers } in levels {
+        for &voxels in *voxels {
+            for &(kind, extents, stride, channels) in *layers {
+                let kernel = KernelSize::try_from(extents).expect("extents are 1 to 7");
+                let layer = LayerShape { kind, kernel, stride };
+                let configuration = |&(c_in, c_out): &(u32, u32)| {
+                    let (channels, dtype) = (ChannelPair { c_in, c_out }, DType::Float16);
+                    Configuration { voxels, channels, layer, dtype }
+                };
+                all.extend(channels.iter().map(configuration));
+            }
+        }
+    }
+    all
+}
+
 impl Preset {
     /// All presets.
-    pub const ALL: [Self; 2] = [Self::Default, Self::Quick];
+    pub const ALL: [Self; 4] = [Self::Default, Self::Quick, Self::Lidar, Self::Unet];
 
     /// The preset's name on the command line.
     #[must_use]
@@ -60,25 +183,49 @@ impl Preset {
         match self {
             Self::Default => "default",
             Self::Quick => "quick",
+            Self::Lidar => "lidar",
+            Self::Unet => "unet",
         }
     }
 
-    /// The axes of the grid.
+    /// The configurations of a preset that is no product of axes.
+    #[must_use]
+    pub fn list(self) -> Option<Vec<Configuration>> {
+        match self {
+            Self::Default | Self::Quick => None,
+            Self::Lidar => Some(listed(LIDAR)),
+            Self::Unet => Some(listed(UNET)),
+        }
+    }
+
+    /// The distinct configurations, in the order in which they are measured.
+    #[must_use]
+    pub fn configurations(self) -> Vec<Configuration> {
+        self.list().unwrap_or_else(|| self.grid().expand().configurations)
+    }
+
+    /// The axes of the grid; of a preset that is a list those of [`Self::Quick`], which other axes
+    /// replace.
     #[must_use]
     pub fn grid(self) -> Grid {
         let kernels = vec![KernelSize::submanifold(3).expect("3 is a submanifold extent")];
         let pair = |(c_in, c_out)| ChannelPair { c_in, c_out };
+        let (kinds, strides) = (vec![LayerKind::Submanifold], vec![Stride([2; 3])]);
         match self {
             Self::Default => Grid {
                 voxels: DEFAULT_VOXELS.to_vec(),
                 channels: DEFAULT_CHANNELS.map(pair).to_vec(),
                 kernels,
+                kinds,
+                strides,
                 dtypes: vec![DType::Float16, DType::BFloat16],
             },
-            Self::Quick => Grid {
+            Self::Quick | Self::Lidar | Self::Unet => Grid {
                 voxels: vec![100_000, 500_000],
                 channels: [(32, 32), (64, 128), (128, 256)].map(pair).to_vec(),
                 kernels,
+                kinds,
+                strides,
                 dtypes: vec![DType::Float16],
             },
         }
@@ -93,7 +240,7 @@ impl fmt::Display for Preset {
 
 /// A text that names no preset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown preset `{0}`: expected default or quick")]
+#[error("unknown preset `{0}`: expected default, quick, lidar or unet")]
 pub struct UnknownPreset(pub String);
 
 impl FromStr for Preset {
@@ -104,5 +251,43 @@ impl FromStr for Preset {
             .into_iter()
             .find(|preset| preset.as_str() == text)
             .ok_or_else(|| UnknownPreset(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use voxtune_types::VoxelBucket;
+
+    use super::*;
+
+    fn text(preset: Preset) -> String {
+        let all = preset.configurations();
+        let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+        format!("{}\n{} configurations", lines.join("\n"), all.len())
+    }
+
+    #[test]
+    fn lidar_preset() {
+        insta::assert_snapshot!(text(Preset::Lidar));
+    }
+
+    #[test]
+    fn unet_preset() {
+        insta::assert_snapshot!(text(Preset::Unet));
+    }
+
+    /// What shares a bucket would be measured twice for one key.
+    #[test]
+    fn no_layer_is_listed_twice_in_a_bucket() {
+        for preset in Preset::ALL {
+            let all = preset.configurations();
+            let keys: BTreeSet<_> = all
+                .iter()
+                .map(|one| (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype))
+                .collect();
+            assert_eq!(keys.len(), all.len(), "{preset}");
+        }
     }
 }

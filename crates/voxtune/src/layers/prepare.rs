@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, Geometry, LayerKind, Operation, Voxel};
+use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation, Voxel};
 
 use crate::{Algorithm, ConvError, Device, KernelMap, Launch, MapCounts, Tensor, Tuner, Voxels};
 
@@ -260,7 +260,7 @@ impl Device {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::KernelSize;
+    use voxtune_types::{KernelSize, LayerKind};
 
     use super::*;
 

@@ -14,6 +14,7 @@ use voxtune::Direction;
 
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::plan::expand::{Plan, PlannedConfiguration};
+use crate::plan::kernels::expected_counts;
 
 /// One of several parts of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
