@@ -25,7 +25,7 @@
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
 //! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
-//! | other layers | [`BatchNorm`], [`Activation`], [`Pool3d`] |
+//! | other layers | [`BatchNorm`], [`LayerNorm`], [`Linear`], [`Activation`], [`MaxPool3d`], [`AvgPool3d`], [`GlobalPool`] |
 //! | networks of layers | [`Module`], [`Sequential`], [`Residual`] |
 //! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |
@@ -58,8 +58,9 @@ pub use epilogue::Epilogue;
 pub use error::ConvError;
 pub use kernel_map::{KernelMap, MapCounts};
 pub use layers::{
-    Axes, BatchNorm, Conv, ConvBuilder, ConvGradients, ConvKind, Inverse, Module, Pointwise,
-    Pool3d, PoolBuilder, Prepared, Residual, Sequential, Sparse, SparseConv3d,
+    Average, AvgPool3d, Axes, BatchNorm, BatchStatistics, Conv, ConvBuilder, ConvGradients,
+    ConvKind, GlobalPool, Inverse, LayerNorm, Linear, MaxPool3d, Maximum, Module, Pointwise, Pool,
+    PoolBuilder, PoolKind, Prepared, Residual, Sequential, Sparse, SparseConv3d,
     SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Submanifold, Transposed,
     WeightLayout,
 };

@@ -40,15 +40,13 @@ impl BatchNorm {
         epsilon: f32,
     ) -> Result<Self, ConvError> {
         let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, epsilon)?;
-        let row =
-            |values: &[f32]| Tensor::from_f32(device, DType::Float32, 1, values.len(), values);
         Ok(Self {
             gamma: gamma.to_vec(),
             beta: beta.to_vec(),
             mean: mean.to_vec(),
             variance: variance.to_vec(),
             epsilon,
-            folded: Arc::new([row(&scale)?, row(&shift)?]),
+            folded: Arc::new([row(device, &scale)?, row(device, &shift)?]),
         })
     }
 
@@ -111,5 +109,136 @@ impl Module for Activation {
 
     fn as_pointwise(&self) -> Option<Pointwise> {
         Some(Pointwise::Activation(*self))
+    }
+}
+
+/// What a batch's channels were like: a normalisation's backward pass reads it.
+#[derive(Debug)]
+pub struct BatchStatistics {
+    mean: Tensor,
+    variance: Tensor,
+}
+
+impl BatchNorm {
+    /// The output of training: normalised by the batch's own statistics, towards which the running ones
+    /// move by `momentum`, the variance without its bias, as PyTorch has it (0.1 there by default).
+    ///
+    /// # Errors
+    /// If the input has other channels, or the device fails.
+    pub fn forward_training(
+        &mut self,
+        input: &SparseTensor,
+        momentum: f32,
+    ) -> Result<(SparseTensor, BatchStatistics), ConvError> {
+        let (device, features) = (input.voxels().device(), input.features());
+        let (expected, found) = (self.gamma.len(), features.channels());
+        if found != expected {
+            return Err(ConvError::Channels { what: "input", expected, found });
+        }
+        let (mean, variance) = ops::column_statistics(device, features)?;
+        let statistics = BatchStatistics { mean, variance };
+        let [gamma, beta] = self.parameters(device)?;
+        let of = statistics.with(&gamma, &beta, self.epsilon);
+        let output = ops::batch_norm(device, of, Activation::Identity, features)?;
+        self.follow(device, &statistics, features.rows(), momentum)?;
+        Ok((SparseTensor::new(input.voxels().clone(), output)?, statistics))
+    }
+
+    /// The gradients of the input and of both parameters, in training.
+    ///
+    /// # Shapes
+    /// `grad_output`: `(voxels, channels)`.
+    ///
+    /// # Errors
+    /// If an operand has another shape, or the device fails.
+    pub fn backward(
+        &self,
+        input: &SparseTensor,
+        statistics: &BatchStatistics,
+        grad_output: &Tensor,
+    ) -> Result<ops::NormGradients, ConvError> {
+        let device = input.voxels().device();
+        let [gamma, beta] = self.parameters(device)?;
+        let of = statistics.with(&gamma, &beta, self.epsilon);
+        ops::batch_norm_backward(device, of, input.features(), grad_output)
+    }
+
+    fn parameters(&self, device: &Device) -> Result<[Tensor; 2], ConvError> {
+        Ok([row(device, &self.gamma)?, row(device, &self.beta)?])
+    }
+
+    /// Moves the running statistics.
+    fn follow(
+        &mut self,
+        device: &Device,
+        statistics: &BatchStatistics,
+        rows: usize,
+        momentum: f32,
+    ) -> Result<(), ConvError> {
+        if rows == 0 {
+            return Ok(());
+        }
+        let unbiased = if rows > 1 { rows as f32 / (rows - 1) as f32 } else { 1.0 };
+        let batch = [statistics.mean.to_f32()?, statistics.variance.to_f32()?];
+        for (running, (batch, factor)) in
+            [&mut self.mean, &mut self.variance].into_iter().zip(batch.iter().zip([1.0, unbiased]))
+        {
+            for (running, batch) in running.iter_mut().zip(batch) {
+                *running += momentum * (batch * factor - *running);
+            }
+        }
+        let Self { gamma, beta, mean, variance, epsilon, .. } = self;
+        let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, *epsilon)?;
+        self.folded = Arc::new([row(device, &scale)?, row(device, &shift)?]);
+        Ok(())
+    }
+}
+
+impl BatchStatistics {
+    const fn with<'a>(
+        &'a self,
+        gamma: &'a Tensor,
+        beta: &'a Tensor,
+        epsilon: f32,
+    ) -> ops::BatchNorm<'a> {
+        let Self { mean, variance } = self;
+        ops::BatchNorm { mean, variance, epsilon, gamma: Some(gamma), beta: Some(beta) }
+    }
+}
+
+fn row(device: &Device, values: &[f32]) -> Result<Tensor, ConvError> {
+    Tensor::from_f32(device, DType::Float32, 1, values.len(), values)
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::Voxel;
+
+    use super::*;
+    use crate::Voxels;
+
+    /// Two channels of four rows: means 2 and 0, biased variances 5 and 1.
+    #[test]
+    fn training_normalises_by_the_batch_and_inference_by_what_was_met() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let voxels =
+            Voxels::new(&device, (0..4).map(|x| Voxel::new(0, x, 0, 0)).collect()).unwrap();
+        let rows = [[-1.0, 1.0], [1.0, -1.0], [3.0, 1.0], [5.0, -1.0]];
+        let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &rows).unwrap()).unwrap();
+        let (ones, zeros) = ([1.0; 2], [0.0; 2]);
+        let mut norm = BatchNorm::new(&device, &ones, &zeros, &zeros, &ones, 0.0).unwrap();
+        let (output, statistics) = norm.forward_training(&input, 0.5).unwrap();
+        let found = output.features().to_f32().unwrap();
+        for (found, expected) in found.iter().step_by(2).zip([-3.0, -1.0, 1.0, 3.0]) {
+            assert!((found - expected / 5.0_f32.sqrt()).abs() < 1e-6, "{found}");
+        }
+        assert_eq!(norm.mean(), [1.0, 0.0]);
+        let [first, second] = [20.0 / 3.0, 4.0 / 3.0].map(|unbiased: f32| 0.5 + 0.5 * unbiased);
+        assert!((norm.variance()[0] - first).abs() < 1e-6);
+        assert!((norm.variance()[1] - second).abs() < 1e-6);
+        // A gradient along the output itself vanishes, and so does a constant one.
+        let gradients = norm.backward(&input, &statistics, output.features()).unwrap();
+        assert!(gradients.x.to_f32().unwrap().iter().all(|value| value.abs() < 1e-6));
+        assert!((gradients.gamma.to_f32().unwrap()[0] - 4.0).abs() < 1e-5);
     }
 }

@@ -8,20 +8,22 @@ mod kinds;
 mod module;
 mod pool;
 mod prepare;
+mod rows;
 mod sequential;
 mod sparse_tensor;
 mod weights;
 
-pub use batch_norm::BatchNorm;
+pub use batch_norm::{BatchNorm, BatchStatistics};
 pub use conv::{
     Conv, ConvGradients, SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SubmConv3d,
 };
 pub use conv_builder::{Axes, ConvBuilder};
 pub use kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 pub use module::{Module, Pointwise};
-pub use pool::{Pool3d, PoolBuilder};
+pub use pool::{Average, AvgPool3d, GlobalPool, MaxPool3d, Maximum, Pool, PoolBuilder, PoolKind};
 pub use prepare::Prepared;
 pub(crate) use prepare::{LayerHint, Preparations};
+pub use rows::{LayerNorm, Linear};
 pub use sequential::{Residual, Sequential};
 pub use sparse_tensor::SparseTensor;
 pub use weights::WeightLayout;

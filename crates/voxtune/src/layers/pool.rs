@@ -1,52 +1,99 @@
-//! Pooling over windows, and over whole samples.
+//! Pooling over windows of voxels, and over whole samples.
+
+use std::marker::PhantomData;
 
 use voxtune_types::{Geometry, LayerKind};
 
 use super::conv_builder::{Axes, window};
 use super::{Module, SparseTensor};
-use crate::ops::{self, Pooling};
+use crate::ops::{self, Pooling, Reduction, RowGroups};
 use crate::{ConvError, Tensor};
 
-/// A pooling of windows of voxels, strided as a [`SparseConv3d`](crate::SparseConv3d): its outputs
-/// are those of that layer.
-#[derive(Clone, Copy, Debug)]
-pub struct Pool3d {
-    geometry: Geometry,
-    pooling: Pooling,
+mod sealed {
+    pub trait Sealed {}
 }
 
-/// A pooling to be made.
+/// What becomes of a window's voxels, known when the program is compiled.
+pub trait PoolKind: sealed::Sealed + Send + Sync + 'static {
+    /// What its layers are called.
+    const NAME: &'static str;
+    /// What they compute if nothing else is asked for.
+    const POOLING: Pooling;
+}
+
+/// That of [`MaxPool3d`].
+#[derive(Clone, Copy, Debug)]
+pub enum Maximum {}
+/// That of [`AvgPool3d`].
+#[derive(Clone, Copy, Debug)]
+pub enum Average {}
+
+impl sealed::Sealed for Maximum {}
+impl sealed::Sealed for Average {}
+
+impl PoolKind for Maximum {
+    const NAME: &'static str = "MaxPool3d";
+    const POOLING: Pooling = Pooling::Max;
+}
+
+impl PoolKind for Average {
+    const NAME: &'static str = "AvgPool3d";
+    const POOLING: Pooling = Pooling::Average;
+}
+
+/// The largest value of each channel among the voxels of a window that are there.
+///
+/// ```
+/// use voxtune::{Device, MaxPool3d, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, (0..4).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
+/// let features = Tensor::from_rows(&device, &[[1.0], [-2.0], [-3.0], [-4.0]])?;
+/// let input = SparseTensor::new(voxels, features)?;
+/// let pooled = MaxPool3d::builder(2).build()?.forward(&input)?;
+/// assert_eq!(pooled.features().to_f32()?, [1.0, -3.0]);
+/// let clamped = MaxPool3d::builder(2).clamped_at_zero().build()?.forward(&input)?;
+/// assert_eq!(clamped.features().to_f32()?, [1.0, 0.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type MaxPool3d = Pool<Maximum>;
+
+/// The mean of each channel over the voxels of a window that are there.
+pub type AvgPool3d = Pool<Average>;
+
+/// A pooling of windows, strided as a [`SparseConv3d`](crate::SparseConv3d): its outputs are those of
+/// that layer. [`MaxPool3d`] or [`AvgPool3d`].
+#[derive(Clone, Copy, Debug)]
+pub struct Pool<K> {
+    geometry: Geometry,
+    pooling: Pooling,
+    kind: PhantomData<K>,
+}
+
+/// A pooling to be made; [`Pool::builder`] begins one.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing is made until `build`"]
-pub struct PoolBuilder {
+pub struct PoolBuilder<K> {
     kernel: Axes,
     stride: Option<Axes>,
     padding: Axes,
     dilation: Axes,
     pooling: Pooling,
+    kind: PhantomData<K>,
 }
 
-impl Pool3d {
-    /// Begins a pooling by the largest value of each channel among the voxels that are there.
-    pub fn max(kernel: impl Into<Axes>) -> PoolBuilder {
-        PoolBuilder::new(kernel.into(), Pooling::Max)
-    }
-
-    /// Begins one by the larger of that and 0, as spconv's `SparseMaxPool3d` computes it: its outputs
-    /// begin as zeros. No gradient goes where 0 is the largest.
-    pub fn max_clamped_at_zero(kernel: impl Into<Axes>) -> PoolBuilder {
-        PoolBuilder::new(kernel.into(), Pooling::MaxAtLeastZero)
-    }
-
-    /// Begins one by the mean over the voxels that are there.
-    pub fn average(kernel: impl Into<Axes>) -> PoolBuilder {
-        PoolBuilder::new(kernel.into(), Pooling::Average)
-    }
-
-    /// Begins such a one with the gradient of spconv 2.3, which multiplies by the number of voxels that
-    /// are there instead of dividing by it: for parity with what was trained so.
-    pub fn average_as_spconv(kernel: impl Into<Axes>) -> PoolBuilder {
-        PoolBuilder::new(kernel.into(), Pooling::AverageAsSpconv)
+impl<K: PoolKind> Pool<K> {
+    /// Begins a pooling of windows of this extent.
+    pub fn builder(kernel: impl Into<Axes>) -> PoolBuilder<K> {
+        let (padding, dilation) = (Axes::from(0), Axes::from(1));
+        PoolBuilder {
+            kernel: kernel.into(),
+            stride: None,
+            padding,
+            dilation,
+            pooling: K::POOLING,
+            kind: PhantomData,
+        }
     }
 
     /// Where its rows meet.
@@ -66,7 +113,7 @@ impl Pool3d {
         SparseTensor::new(outputs, features)
     }
 
-    /// The gradient of the input.
+    /// The gradient of the input. Of a maximum it goes to every input that is equal to the output.
     ///
     /// # Shapes
     /// `output`: what [`Self::forward`] gave; `grad_output`: `(outputs, channels)`; result:
@@ -87,18 +134,13 @@ impl Pool3d {
     }
 }
 
-impl Module for Pool3d {
+impl<K: PoolKind + std::fmt::Debug> Module for Pool<K> {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         Self::forward(self, input)
     }
 }
 
-impl PoolBuilder {
-    fn new(kernel: Axes, pooling: Pooling) -> Self {
-        let (padding, dilation) = (Axes::from(0), Axes::from(1));
-        Self { kernel, stride: None, padding, dilation, pooling }
-    }
-
+impl<K: PoolKind> PoolBuilder<K> {
     /// Step between windows; the kernel's extent if not given.
     pub fn stride(mut self, stride: impl Into<Axes>) -> Self {
         self.stride = Some(stride.into());
@@ -121,11 +163,74 @@ impl PoolBuilder {
     ///
     /// # Errors
     /// If no layer is as described, naming what is wrong.
-    pub fn build(self) -> Result<Pool3d, ConvError> {
-        let Self { kernel, stride, padding, dilation, pooling } = self;
+    pub fn build(self) -> Result<Pool<K>, ConvError> {
+        let Self { kernel, stride, padding, dilation, pooling, .. } = self;
         let stride = stride.unwrap_or(kernel);
         let geometry = window(LayerKind::Sparse, kernel, stride, padding, dilation)
-            .map_err(|problem| ConvError::Layer { layer: "Pool3d".to_owned(), problem })?;
-        Ok(Pool3d { geometry, pooling })
+            .map_err(|problem| ConvError::Layer { layer: K::NAME.to_owned(), problem })?;
+        Ok(Pool { geometry, pooling, kind: PhantomData })
+    }
+}
+
+impl PoolBuilder<Maximum> {
+    /// The larger of the maximum and 0, as spconv computes it: its outputs begin as zeros. No gradient
+    /// goes where 0 is the largest.
+    pub const fn clamped_at_zero(mut self) -> Self {
+        self.pooling = Pooling::MaxAtLeastZero;
+        self
+    }
+}
+
+impl PoolBuilder<Average> {
+    /// The gradient of spconv 2.3, which multiplies by the number of voxels that are there instead of
+    /// dividing by it: for parity with what was trained so.
+    pub const fn with_gradient_of_spconv(mut self) -> Self {
+        self.pooling = Pooling::AverageAsSpconv;
+        self
+    }
+}
+
+/// A pooling of each sample as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalPool {
+    reduction: Reduction,
+}
+
+impl GlobalPool {
+    /// The sum, the mean or the largest value of each channel over a sample's voxels.
+    #[must_use]
+    pub const fn new(reduction: Reduction) -> Self {
+        Self { reduction }
+    }
+
+    /// The pooled features of so many samples; zeros of one without voxels.
+    ///
+    /// # Shapes
+    /// Result: `(samples, channels)`.
+    ///
+    /// # Errors
+    /// If a voxel's batch is none of the samples, or the device fails.
+    pub fn forward(&self, input: &SparseTensor, samples: usize) -> Result<Tensor, ConvError> {
+        let device = input.voxels().device();
+        let groups = RowGroups::of_batches(device, input.voxels().cells()?, samples)?;
+        groups.reduce(device, self.reduction, input.features())
+    }
+
+    /// The gradient of the input.
+    ///
+    /// # Shapes
+    /// `output`: what [`Self::forward`] gave; `grad_output`: `(samples, channels)`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and if an operand has another shape.
+    pub fn backward(
+        &self,
+        input: &SparseTensor,
+        output: &Tensor,
+        grad_output: &Tensor,
+    ) -> Result<Tensor, ConvError> {
+        let device = input.voxels().device();
+        let groups = RowGroups::of_batches(device, input.voxels().cells()?, output.rows())?;
+        groups.reduce_backward(device, self.reduction, input.features(), output, grad_output)
     }
 }

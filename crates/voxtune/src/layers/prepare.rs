@@ -70,7 +70,7 @@ type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 /// The map of an operation's layer over two neighbouring voxels.
 fn trial_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
     let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-    Voxels::new(device, cells.to_vec())?.typical_map(operation)
+    Voxels::of_trial(device, cells.to_vec())?.typical_map(operation)
 }
 
 /// An operation over two neighbouring voxels, with operands.

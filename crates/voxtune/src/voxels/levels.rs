@@ -29,6 +29,8 @@ type Slot<T> = Arc<OnceLock<T>>;
 /// voxels.
 pub(super) struct Levels {
     pub(super) device: Device,
+    /// Whether maps are made complete for the layers that are alive.
+    prepares: bool,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
     /// What a layer makes of a level.
     outputs: Mutex<BTreeMap<(usize, Geometry), Slot<Arc<Level>>>>,
@@ -53,9 +55,10 @@ fn get_or_make<T: Clone>(
 }
 
 impl Levels {
-    pub(super) fn new(device: &Device) -> Self {
+    pub(super) fn new(device: &Device, prepares: bool) -> Self {
         Self {
             device: device.clone(),
+            prepares,
             maps: Mutex::default(),
             outputs: Mutex::default(),
             count: Mutex::default(),
@@ -88,7 +91,9 @@ impl Levels {
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
         get_or_make(&slot, || {
             let map = Arc::new(build()?);
-            self.device.prepare_map(&map);
+            if self.prepares {
+                self.device.prepare_map(&map);
+            }
             Ok(map)
         })
     }

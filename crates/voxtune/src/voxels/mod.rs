@@ -79,9 +79,17 @@ impl Voxels {
     }
 
     fn of(device: &Device, cells: Cells, shape: Option<[u32; 3]>) -> Self {
-        let levels = Arc::new(Levels::new(device));
+        let levels = Arc::new(Levels::new(device, true));
         let level = levels.add(cells, shape, None);
         Self { levels, level }
+    }
+
+    /// Distinct cells for a trial of an operation: their maps are made complete for no layer, since
+    /// making one complete may take a trial.
+    pub(crate) fn of_trial(device: &Device, cells: Vec<Voxel>) -> Result<Self, ConvError> {
+        let levels = Arc::new(Levels::new(device, false));
+        let level = levels.add(Cells::from_host(device, cells)?, None, None);
+        Ok(Self { levels, level })
     }
 
     fn at(&self, level: Arc<Level>) -> Self {

@@ -1,0 +1,137 @@
+//! Layers that take each row by itself.
+
+use voxtune_types::DType;
+
+use super::{Module, SparseTensor, SubmConv3d, WeightLayout};
+use crate::{ConvError, Device, Tensor, ops};
+
+/// A linear layer of each voxel's channels: `y = x · W + b`. It is a submanifold convolution of 1×1×1,
+/// tuned and fused as any other.
+///
+/// ```
+/// use voxtune::{Device, Linear, Module, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// // As PyTorch stores it, a row an output.
+/// let layer = Linear::from_rows(&device, &[[1.0, 2.0], [0.0, 1.0], [1.0, 0.0]], &[0.0, 0.5, 0.0])?;
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[3.0, 4.0]])?)?;
+/// assert_eq!(layer.forward(&input)?.features().to_f32()?, [11.0, 4.5, 3.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Linear;
+
+impl Linear {
+    /// The layer of PyTorch's weights and bias, in float32.
+    ///
+    /// # Shapes
+    /// `weights`: a row of `C_IN` for each output; `bias`: `(c_out)`.
+    ///
+    /// # Errors
+    /// If there are not as many biases as rows, or the device cannot hold them.
+    pub fn from_rows<const C_IN: usize>(
+        device: &Device,
+        weights: &[[f32; C_IN]],
+        bias: &[f32],
+    ) -> Result<SubmConv3d, ConvError> {
+        Self::new(device, DType::Float32, C_IN, weights.len(), weights.as_flattened(), Some(bias))
+    }
+
+    /// The layer of PyTorch's weights, `(c_out, c_in)`, and bias.
+    ///
+    /// # Errors
+    /// If a length does not follow from the channels, or the device cannot hold them.
+    pub fn new(
+        device: &Device,
+        dtype: DType,
+        c_in: usize,
+        c_out: usize,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<SubmConv3d, ConvError> {
+        let (expected, found) = (c_in.saturating_mul(c_out), weights.len());
+        if found != expected {
+            return Err(ConvError::Length { what: "weights", expected, found });
+        }
+        let turned: Vec<f32> = (0..c_in)
+            .flat_map(|i| (0..c_out).map(move |o| o * c_in + i))
+            .map(|place| weights[place])
+            .collect();
+        let channels = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let builder = SubmConv3d::builder(channels(c_in), channels(c_out))
+            .kernel(1)
+            .dtype(dtype)
+            .weights(WeightLayout::Rsck, &turned);
+        match bias {
+            Some(bias) => builder.bias(bias).build(device),
+            None => builder.build(device),
+        }
+    }
+}
+
+/// A layer normalisation of each voxel's channels (Ba et al., *Layer Normalization*, 2016).
+#[derive(Debug)]
+pub struct LayerNorm {
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: f32,
+}
+
+impl LayerNorm {
+    /// A normalisation with these parameters.
+    ///
+    /// # Shapes
+    /// `gamma`, `beta`: `(channels)`.
+    ///
+    /// # Errors
+    /// If they differ in length, `epsilon` is not a finite number of at least 0, or the device cannot
+    /// hold them.
+    pub fn new(
+        device: &Device,
+        gamma: &[f32],
+        beta: &[f32],
+        epsilon: f32,
+    ) -> Result<Self, ConvError> {
+        let (expected, found) = (gamma.len(), beta.len());
+        if found != expected {
+            let what = "beta of a layer normalisation";
+            return Err(ConvError::Length { what, expected, found });
+        }
+        if !epsilon.is_finite() || epsilon < 0.0 {
+            return Err(ConvError::Epsilon { found: epsilon });
+        }
+        let row =
+            |values: &[f32]| Tensor::from_f32(device, DType::Float32, 1, values.len(), values);
+        Ok(Self { gamma: row(gamma)?, beta: row(beta)?, epsilon })
+    }
+
+    const fn parameters(&self) -> ops::LayerNorm<'_> {
+        let Self { gamma, beta, epsilon } = self;
+        ops::LayerNorm { epsilon: *epsilon, gamma: Some(gamma), beta: Some(beta) }
+    }
+
+    /// The gradients of the input and of both parameters.
+    ///
+    /// # Shapes
+    /// `grad_output`: `(voxels, channels)`.
+    ///
+    /// # Errors
+    /// If an operand has another shape, or the device fails.
+    pub fn backward(
+        &self,
+        input: &SparseTensor,
+        grad_output: &Tensor,
+    ) -> Result<ops::NormGradients, ConvError> {
+        let device = input.voxels().device();
+        ops::layer_norm_backward(device, self.parameters(), input.features(), grad_output)
+    }
+}
+
+impl Module for LayerNorm {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        let device = input.voxels().device();
+        let output = ops::layer_norm(device, self.parameters(), input.features())?;
+        SparseTensor::new(input.voxels().clone(), output)
+    }
+}
