@@ -17,6 +17,7 @@ use crate::suite::Suite;
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("partial_runs::f01_a_name_after_all", a_name_after_all);
     suite.test("partial_runs::f01_all_after_a_name", all_after_a_name);
+    suite.test("partial_runs::f01_three_runs_in_every_order", three_runs);
     suite.test("partial_runs::f01_a_merge_in_both_orders", a_merge_in_both_orders);
     suite.test("partial_runs::f01_a_variable_left_behind", a_variable_left_behind);
     suite.test("partial_runs::f01_verify_finds_the_old_rule", verify_finds_the_old_rule);
@@ -88,6 +89,20 @@ fn all_after_a_name() {
     assert_decided(run.folder(), "slow", 1);
     populate(&mut run, "all", 0);
     assert_decided(run.folder(), "quick", 2);
+}
+
+/// Clouds of one key: all candidates on one of them, in any order, and a part on the others.
+fn three_runs() {
+    const RUNS: [(&str, u64); 3] = [("all", 0), ("slow", 1), ("plain", 2)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut run = Run::small();
+        for (mode, seed) in order.map(|number: usize| RUNS[number]) {
+            populate(&mut run, mode, seed);
+        }
+        assert_decided(run.folder(), "quick", 3);
+        populate(&mut run, "[slow,plain]", 3);
+        assert_decided(run.folder(), "quick", 4);
+    }
 }
 
 fn a_merge_in_both_orders() {
