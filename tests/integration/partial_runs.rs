@@ -142,17 +142,18 @@ fn a_variable_left_behind() {
     for decision in after.iter().filter(is_of_both) {
         let row = told.stdout.lines().find(|line| line.ends_with(decision.winner.as_str()));
         assert!(row.is_some(), "{}: {told:?}", decision.winner);
-        assert_met_default(&evidence, &decision.winner);
+        assert_beat_default(&evidence, &decision);
     }
     run(&["verify", folder.path().to_str().unwrap()]).success();
 }
 
-/// Wherever somebody was measured that is not alone, so was the default.
-fn assert_met_default(evidence: &Evidence, winner: &AlgoId) {
-    for (entry, records) in evidence.entries() {
-        let has_winner = records.iter().any(|record| record.algo == *winner);
-        let has_default = records.iter().any(|record| record.default);
-        assert!(!has_winner || has_default || records.len() == 1, "{entry:?}");
+/// The winner met the default wherever it was measured, and lost to it nowhere.
+fn assert_beat_default(evidence: &Evidence, decision: &Decision) {
+    for (entry, records) in evidence.workloads(&decision.device, &decision.key) {
+        let Some(own) = records.iter().find(|one| one.algo == decision.winner) else { continue };
+        assert!(records.iter().any(|one| one.default), "{} alone on {entry:?}", own.algo);
+        let ratio = own.timing().and_then(|timing| timing.ratio_to_default);
+        assert!(ratio.is_none_or(|ratio| ratio.median <= 1.0), "{own:?}");
     }
 }
 

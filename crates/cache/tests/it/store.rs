@@ -69,6 +69,8 @@ fn nothing_is_read_where_nothing_is() {
 #[test]
 fn eight_writers_at_once_lose_nothing() {
     const WRITERS: u32 = 8;
+    // Who does nothing between two merges leaves the others hardly a moment to take the lock.
+    const PATIENCE: Duration = Duration::from_secs(1200);
     let merges = std::env::var("VOXTUNE_MERGES").ok().map(|count| count.parse().unwrap());
     let merges: u32 = merges.unwrap_or(5);
     let (folder, caches) = folder();
@@ -82,7 +84,7 @@ fn eight_writers_at_once_lose_nothing() {
                 for number in 1..=merges {
                     let entry = entry(&device(), operation(writer, number), 1000);
                     let add = |all: &mut Evidence| all.insert(entry, measured("a", 100)).unwrap();
-                    assert!(caches.update(ARCH, WAIT, add).unwrap().value);
+                    assert!(caches.update(ARCH, PATIENCE, add).unwrap().value);
                 }
             });
         }
