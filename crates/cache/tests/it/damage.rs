@@ -137,6 +137,7 @@ fn every_truncation_and_bit_flip_of_the_fixtures_is_an_error() {
 /// the others lose nothing. `VOXTUNE_DAMAGES=all` tries every damage, which takes minutes where
 /// files are synced to a disk; else some are tried.
 #[test]
+#[expect(clippy::print_stdout, reason = "whoever asks for every damage hears how many there are")]
 fn no_truncation_or_bit_flip_of_the_fixtures_costs_a_file() {
     const WAIT: Duration = Duration::from_secs(30);
     let step =
