@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The command line under test, cut off from the caller's caches and settings.
+/// The command line under test, cut off from the caller's caches and settings: that of this build,
+/// or what `VOXTUNE_PROGRAM` names, such as an optimised one.
 pub(crate) fn voxtune() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_voxtune-under-test"));
+    let built = || env!("CARGO_BIN_EXE_voxtune-under-test").into();
+    let mut command = Command::new(std::env::var_os("VOXTUNE_PROGRAM").unwrap_or_else(built));
     for variable in [
         "VOXTUNE_CACHE_DIR",
         "WARPCONVNET_BENCHMARK_CACHE_DIR",
@@ -17,6 +19,12 @@ pub(crate) fn voxtune() -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+/// How often a test of chance tries: what a variable says, or enough for every day.
+pub(crate) fn times(variable: &str, usual: usize) -> usize {
+    let number = |text: String| text.parse().unwrap_or_else(|_| panic!("{variable}={text}"));
+    std::env::var(variable).map_or(usual, number)
 }
 
 /// What a finished process said.

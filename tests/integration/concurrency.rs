@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::process::Stdio;
+use std::time::Duration;
 
+use voxtune_cache::{CacheDir, Evidence, KernelHash};
 use voxtune_tune::run::event::Event;
 
-use crate::command::voxtune;
+use crate::command::{Finished, run, small_populate, times, voxtune};
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{LOCK_WAIT, Run};
 use crate::populating::evidence;
@@ -13,6 +15,7 @@ use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("concurrency::eight_processes_lose_nothing", eight_processes_lose_nothing);
+    suite.test("concurrency::eight_merging_processes_lose_nothing", eight_merging_processes);
     suite.test("concurrency::a_long_writer_costs_nothing", a_long_writer_costs_nothing);
 }
 
@@ -71,4 +74,59 @@ fn eight_processes_lose_nothing() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(evidence(folder.path()).len(), 8 * 3 * 3);
+}
+
+/// How many merges each process of eight makes, one behind the other, each of a record that nobody
+/// else has; `VOXTUNE_MERGES` says otherwise.
+const USUAL_MERGES: usize = 3;
+
+fn eight_merging_processes() {
+    const WRITERS: usize = 8;
+    let merges = times("VOXTUNE_MERGES", USUAL_MERGES);
+    let root = tempfile::tempdir().unwrap();
+    let seed = root.path().join("seed");
+    Finished::of(small_populate(&seed).output().unwrap()).success();
+    let arch = CacheDir::new(&seed).archs().unwrap()[0];
+    let seed = evidence(&seed);
+    // Writers share entries, so that each merges into what the others have written.
+    let entries: Vec<_> = seed.entries().collect();
+    let part = |writer: usize, number: usize| {
+        let index = number * WRITERS + writer;
+        let (entry, records) = entries[index % entries.len()];
+        let mut record = records.iter().next().unwrap().clone();
+        record.kernel_hash = KernelHash::new(index as u64);
+        let mut part = Evidence::new();
+        part.insert(entry.clone(), record).unwrap();
+        part
+    };
+    let out = root.path().join("out");
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (part, root, out) = (&part, root.path(), &out);
+            scope.spawn(move || {
+                let from = root.join(format!("part-{writer}"));
+                let cache = CacheDir::new(&from);
+                for number in 0..merges {
+                    let new = part(writer, number);
+                    let replace = |all: &mut Evidence| *all = new;
+                    _ = cache.update(arch, Duration::from_secs(5), replace).unwrap();
+                    run(&["merge", from.to_str().unwrap(), "-o", out.to_str().unwrap()]).success();
+                }
+            });
+        }
+    });
+    let mut all = Evidence::new();
+    for number in 0..merges {
+        for writer in 0..WRITERS {
+            all.merge(part(writer, number));
+        }
+    }
+    assert_eq!(evidence(&out), all);
+    let named = CacheDir::new(&out).read_provenance(arch).unwrap();
+    assert_eq!(named.len(), WRITERS * merges);
+    run(&["verify", out.to_str().unwrap(), "--kernels", "no/such/folder"]);
+    if merges != USUAL_MERGES {
+        let records: usize = all.entries().map(|(_, records)| records.len()).sum();
+        println!("{WRITERS} processes, {merges} merges each: all {records} records are there");
+    }
 }

@@ -28,6 +28,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("files::f12_what_cannot_be_kept_holds_for_the_process", what_cannot_be_kept);
     suite.test("files::f12_a_frozen_peer_is_waited_for_once", a_frozen_peer);
     suite.test("files::f16_a_pipe_in_the_place_of_a_file_hangs_no_command", pipes);
+    suite.test("files::f16_nothing_in_a_folder_of_caches_hangs_a_command", nothing_hangs);
     suite.test("files::f16_what_the_shell_hands_over_is_read", handed_over);
     suite.test("files::f19_an_interrupted_run_saves_beside_a_held_lock", beside_a_held_lock);
 }
@@ -195,6 +196,54 @@ fn pipes() {
     let explain =
         ends(voxtune().args(["explain", "--device", "cpu", "--out"]).arg(&dir).args(small));
     assert!(explain.success().stderr.contains("found a named pipe"));
+}
+
+/// A pipe, and a device that never ends, in the place of each file that a folder of caches may hold.
+fn nothing_hangs() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let arch = Device::cpu_with_threads(1).unwrap().identity().arch;
+    let sound = at("sound");
+    Finished::of(small_populate(&sound).output().unwrap()).success();
+    let (dir, other) = (at("caches"), at("other"));
+    let names = ["msgpack", "evidence.msgpack", "provenance.msgpack", "lock"]
+        .map(|end| format!("{arch}.{end}"))
+        .into_iter()
+        .chain(["algo-modes", "sm_90.kernels"].map(str::to_owned));
+    for name in names {
+        for is_pipe in [true, false] {
+            _ = fs::remove_dir_all(&dir);
+            fs::create_dir(&dir).unwrap();
+            for file in fs::read_dir(&sound).unwrap() {
+                let path = file.unwrap().path();
+                fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+            }
+            let place = dir.join(&name);
+            _ = fs::remove_file(&place);
+            if is_pipe {
+                assert!(Command::new("mkfifo").arg(&place).status().unwrap().success());
+            } else {
+                std::os::unix::fs::symlink("/dev/zero", &place).unwrap();
+            }
+            let commands: [&[&Path]; 5] = [
+                &["inspect".as_ref(), &dir],
+                &["verify".as_ref(), &dir],
+                &["migrate".as_ref(), &dir],
+                &["merge".as_ref(), &dir, "--out".as_ref(), &other],
+                &["merge".as_ref(), &sound, "--out".as_ref(), &dir],
+            ];
+            for command in commands {
+                ends(voxtune().args(command));
+            }
+            ends(small_populate(&dir).arg("--resume"));
+            ends(voxtune().args(["forget", "--all", "--out"]).arg(&dir));
+            let layer = ["--num-voxels", "60", "--channels", "4,4", "--dtypes", "float32"];
+            let mut explain = voxtune();
+            explain.args(["explain", "--device", "cpu"]).args(layer);
+            ends(explain.env("VOXTUNE_CACHE_DIR", &dir));
+            assert!(fs::metadata(&place).is_ok_and(|found| !found.is_file()), "{name} is replaced");
+        }
+    }
 }
 
 fn handed_over() {

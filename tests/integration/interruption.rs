@@ -8,12 +8,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use voxtune_cache::CacheDir;
 
-use crate::command::{Finished, voxtune};
+use crate::command::{Finished, times, voxtune};
 use crate::populating::evidence;
 use crate::suite::Suite;
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.test("interruption::fifty_kills_lose_one_each_at_most", fifty_kills);
+    suite.test("interruption::kills_lose_one_each_at_most", kills);
+    suite.test("interruption::kills_of_merges_lose_nothing", kills_of_merges);
     #[cfg(unix)]
     suite.test("interruption::ctrl_c_ends_cleanly", ctrl_c_ends_cleanly);
 }
@@ -40,11 +41,15 @@ fn reported_until_end(child: &mut Child) -> usize {
     lines.filter(|line| line.trim_start().starts_with("Measured ")).count()
 }
 
-fn fifty_kills() {
+/// How many runs each test kills; `VOXTUNE_KILLS` says otherwise.
+const USUAL: usize = 50;
+
+fn kills() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = StdRng::seed_from_u64(50);
-    let mut stored = 0;
-    for kill in 0..50 {
+    let (mut stored, mut whole) = (0, 0);
+    let count = times("VOXTUNE_KILLS", USUAL);
+    for kill in 0..count {
         let mut child = many(folder.path()).spawn().unwrap();
         let wait = Duration::from_millis(random.random_range(1..120));
         std::thread::sleep(wait);
@@ -58,12 +63,66 @@ fn fifty_kills() {
         stored = after;
         if stored == 60 {
             std::fs::remove_dir_all(folder.path()).unwrap();
-            stored = 0;
+            (stored, whole) = (0, whole + 1);
         }
     }
     let finished = many(folder.path()).output().unwrap();
     assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
     assert_eq!(evidence(folder.path()).len(), 60);
+    if count != USUAL {
+        println!("{count} kills of populate: nothing was lost ({whole} folders were complete)");
+    }
+}
+
+/// Sixty folders of an entry each, merged into another until somebody kills that.
+fn kills_of_merges() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    let finished = many(&whole).output().unwrap();
+    assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+    let all = evidence(&whole);
+    let arch = CacheDir::new(&whole).archs().unwrap()[0];
+    let parts: Vec<_> = all.entries().map(|(entry, records)| (entry.clone(), records)).collect();
+    let parts = parts.into_iter().enumerate().map(|(number, (entry, records))| {
+        let part = CacheDir::new(root.path().join(number.to_string()));
+        let add = |evidence: &mut voxtune_cache::Evidence| {
+            for record in records.iter() {
+                evidence.insert(entry.clone(), record.clone()).unwrap();
+            }
+        };
+        _ = part.update(arch, Duration::from_secs(5), add).unwrap();
+        part.path().to_owned()
+    });
+    let parts: Vec<_> = parts.collect();
+    let out = root.path().join("out");
+    let merge = || {
+        let mut command = voxtune();
+        command.arg("merge").args(&parts).arg("--out").arg(&out).stderr(Stdio::null());
+        command
+    };
+    let mut random = StdRng::seed_from_u64(60);
+    let (mut stored, mut whole) = (0, 0);
+    let count = times("VOXTUNE_KILLS", USUAL);
+    for kill in 0..count {
+        let mut child = merge().stdout(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(random.random_range(1..150)));
+        child.kill().unwrap();
+        let told = child.wait_with_output().unwrap().stdout;
+        let told = String::from_utf8(told).unwrap().matches(" entries into ").count();
+        let after = evidence_if_any(&out);
+        assert!(after >= stored.max(told), "kill {kill}: {stored}, told {told}, became {after}");
+        CacheDir::new(&out).read_provenance(arch).unwrap();
+        stored = after;
+        if stored == parts.len() {
+            std::fs::remove_dir_all(&out).unwrap();
+            (stored, whole) = (0, whole + 1);
+        }
+    }
+    assert!(merge().stdout(Stdio::null()).status().unwrap().success());
+    assert_eq!(evidence(&out), all);
+    if count != USUAL {
+        println!("{count} kills of merge: nothing was lost ({whole} folders were complete)");
+    }
 }
 
 fn evidence_if_any(folder: &std::path::Path) -> usize {

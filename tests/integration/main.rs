@@ -4,6 +4,11 @@
 //! Tests that need a GPU or a scan are left out where there is none, and counted. With
 //! `VOXTUNE_REQUIRE_GPU=1` a missing GPU is a failure. `VOXTUNE_SCAN` names the scan file.
 //!
+//! Tests of chance try a few times. `VOXTUNE_KILLS` and `VOXTUNE_MERGES` say how often instead, and
+//! `VOXTUNE_PROGRAM` names another build of the command line for it: `VOXTUNE_KILLS=200
+//! VOXTUNE_MERGES=1000 VOXTUNE_PROGRAM=target/release/xtask cargo test -p voxtune-tests --test
+//! integration lose`.
+//!
 //! The program of these tests is also the worker that some of them start.
 #![deny(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the test runner reports what it left out")]

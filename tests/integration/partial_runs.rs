@@ -17,6 +17,7 @@ use crate::suite::Suite;
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("partial_runs::f01_a_name_after_all", a_name_after_all);
     suite.test("partial_runs::f01_all_after_a_name", all_after_a_name);
+    suite.test("partial_runs::f01_three_runs_in_every_order", three_runs);
     suite.test("partial_runs::f01_a_merge_in_both_orders", a_merge_in_both_orders);
     suite.test("partial_runs::f01_a_variable_left_behind", a_variable_left_behind);
     suite.test("partial_runs::f01_verify_finds_the_old_rule", verify_finds_the_old_rule);
@@ -90,6 +91,20 @@ fn all_after_a_name() {
     assert_decided(run.folder(), "quick", 2);
 }
 
+/// Clouds of one key: all candidates on one of them, in any order, and a part on the others.
+fn three_runs() {
+    const RUNS: [(&str, u64); 3] = [("all", 0), ("slow", 1), ("plain", 2)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut run = Run::small();
+        for (mode, seed) in order.map(|number: usize| RUNS[number]) {
+            populate(&mut run, mode, seed);
+        }
+        assert_decided(run.folder(), "quick", 3);
+        populate(&mut run, "[slow,plain]", 3);
+        assert_decided(run.folder(), "quick", 4);
+    }
+}
+
 fn a_merge_in_both_orders() {
     let (mut whole, mut named) = (Run::small(), Run::small());
     populate(&mut whole, "all", 0);
@@ -127,17 +142,18 @@ fn a_variable_left_behind() {
     for decision in after.iter().filter(is_of_both) {
         let row = told.stdout.lines().find(|line| line.ends_with(decision.winner.as_str()));
         assert!(row.is_some(), "{}: {told:?}", decision.winner);
-        assert_met_default(&evidence, &decision.winner);
+        assert_beat_default(&evidence, &decision);
     }
     run(&["verify", folder.path().to_str().unwrap()]).success();
 }
 
-/// Wherever somebody was measured that is not alone, so was the default.
-fn assert_met_default(evidence: &Evidence, winner: &AlgoId) {
-    for (entry, records) in evidence.entries() {
-        let has_winner = records.iter().any(|record| record.algo == *winner);
-        let has_default = records.iter().any(|record| record.default);
-        assert!(!has_winner || has_default || records.len() == 1, "{entry:?}");
+/// The winner met the default wherever it was measured, and lost to it nowhere.
+fn assert_beat_default(evidence: &Evidence, decision: &Decision) {
+    for (entry, records) in evidence.workloads(&decision.device, &decision.key) {
+        let Some(own) = records.iter().find(|one| one.algo == decision.winner) else { continue };
+        assert!(records.iter().any(|one| one.default), "{} alone on {entry:?}", own.algo);
+        let ratio = own.timing().and_then(|timing| timing.ratio_to_default);
+        assert!(ratio.is_none_or(|ratio| ratio.median <= 1.0), "{own:?}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use voxtune_cache::CacheError;
 use voxtune_types::printable_path;
 
 use crate::exit::Failure;
@@ -30,11 +31,34 @@ impl OutputFile {
     /// Writes the file and says so.
     pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
         let path = printable_path(&self.path);
-        fs::write(&self.path, text)
+        write_whole(&self.path, text.as_bytes())
             .map_err(|error| Failure::failed(format!("cannot write {path}: {error}")))?;
         output::status("Wrote", path);
         Ok(())
     }
+}
+
+/// Replaces a file in one step, so that a full disk costs neither the report that was there nor a
+/// half of this one.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let found = match fs::metadata(path) {
+        // A device or a pipe is written to, and so is what a link will lead to.
+        Ok(found) if !found.is_file() => return fs::write(path, bytes),
+        Err(_) if path.is_symlink() => return fs::write(path, bytes),
+        found => found.ok(),
+    };
+    match voxtune_cache::replace(path, bytes) {
+        Ok(()) => found.map_or(Ok(()), |found| fs::set_permissions(path, found.permissions())),
+        // The file may be written and its folder may not, or it is a mount of its own.
+        Err(CacheError::Io { source, .. }) if is_of_the_folder(&source) => fs::write(path, bytes),
+        Err(CacheError::Io { source, .. }) => Err(source),
+        Err(other) => Err(io::Error::other(other)),
+    }
+}
+
+fn is_of_the_folder(error: &io::Error) -> bool {
+    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem, ResourceBusy};
+    [PermissionDenied, ReadOnlyFilesystem, ResourceBusy].contains(&error.kind())
 }
 
 fn try_to_write(path: &Path) -> io::Result<()> {
@@ -77,6 +101,31 @@ mod tests {
             assert_eq!(failure.exit, Exit::Usage, "{}", failure.message);
             assert!(failure.message.starts_with("--svg "), "{}", failure.message);
         }
+    }
+
+    /// A link or a second name of the old file shows whether it was written over.
+    #[test]
+    #[cfg(unix)]
+    fn f13_a_report_takes_the_place_of_another_in_one_step() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let inside = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| {
+            OutputFile::checked("--json", &inside(name)).unwrap().write(text).unwrap();
+        };
+        write("report", "old");
+        fs::hard_link(inside("report"), inside("kept")).unwrap();
+        fs::set_permissions(inside("report"), fs::Permissions::from_mode(0o600)).unwrap();
+        symlink("report", inside("link")).unwrap();
+        symlink("later", inside("early")).unwrap();
+        write("link", "new");
+        write("early", "new");
+        let read = |name: &str| fs::read_to_string(inside(name)).unwrap();
+        assert_eq!(["kept", "report", "later"].map(read), ["old", "new", "new"]);
+        assert!(inside("link").is_symlink() && inside("early").is_symlink());
+        let mode = fs::metadata(inside("report")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5, "nothing is left behind");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which files of a folder are embedded.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -38,11 +39,13 @@ impl Kind {
     };
 
     /// Whether a file is named so: `<arch>.msgpack`, architectures having no dots. Evidence, locks,
-    /// temporary files and ones that were set aside are named otherwise.
+    /// temporary files and ones that were set aside are named otherwise. So is what would give
+    /// cargo another line to read.
     fn names(self, path: &Path) -> bool {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_of_arch = |char: u8| char.is_ascii_alphanumeric() || char == b'_' || char == b'-';
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         name.strip_suffix(self.extension)
-            .is_some_and(|arch| !arch.is_empty() && !arch.contains('.'))
+            .is_some_and(|arch| !arch.is_empty() && arch.bytes().all(is_of_arch))
     }
 }
 
@@ -59,24 +62,38 @@ impl Listing {
     /// Looks through a folder, which need not exist.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or is to be named in a way that no program can include files by: its
+    /// path must be UTF-8.
     pub fn of(folder: &Path, kind: Kind) -> io::Result<Self> {
         let mut listing = Self::default();
         let files = match fs::read_dir(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
-            files => files?,
+            files => files.map_err(|error| named(folder, error))?,
         };
         for file in files {
             let path = file?.path();
             if !kind.names(&path) {
                 continue;
             }
-            // A pipe would hang the build.
-            if !fs::metadata(&path)?.is_file() {
-                listing.left_out.push((path, "it is no regular file"));
-                continue;
+            if path.to_str().is_none() {
+                let why = "expected a path in UTF-8, the only ones that `include_bytes!` takes: \
+                           rename the folder";
+                return Err(named(folder, io::Error::new(ErrorKind::InvalidInput, why)));
             }
-            match defect(&fs::read(&path)?, kind) {
+            match fs::metadata(&path) {
+                Ok(found) if found.is_file() => {}
+                // A pipe would hang the build.
+                Ok(_) => {
+                    listing.left_out.push((path, "it is no regular file"));
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    listing.left_out.push((path, "it is a link that leads nowhere"));
+                    continue;
+                }
+                Err(error) => return Err(named(&path, error)),
+            }
+            match defect(&fs::read(&path).map_err(|error| named(&path, error))?, kind) {
                 None => listing.files.push(path),
                 Some(defect) => listing.left_out.push((path, defect)),
             }
@@ -99,6 +116,11 @@ impl Listing {
         text.push(']');
         text
     }
+}
+
+/// The error with the path that it is about.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// What is wrong with the bytes of a file, if anything.
@@ -183,6 +205,48 @@ mod tests {
             assert_eq!(defect(&bytes, Kind::DECISIONS), Some(expected), "{bytes:x?}");
         }
         assert_eq!(defect(&sealed(Kind::DECISIONS.format), Kind::DECISIONS), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f19_names_that_no_program_includes_neither_break_a_build_nor_steer_it() {
+        use std::os::unix::ffi::OsStrExt as _;
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let sound = sealed(Kind::DECISIONS.format);
+        let names: [&[u8]; 3] =
+            [b"sm_\xff.msgpack", b"a\ncargo::rustc-env=PATH=x.msgpack", b"sm_90.msgpack"];
+        for name in names {
+            fs::write(root.path().join(OsStr::from_bytes(name)), &sound).unwrap();
+        }
+        let astray = root.path().join("sm_80.msgpack");
+        symlink("nowhere", &astray).unwrap();
+        let listing = Listing::of(root.path(), Kind::DECISIONS).unwrap();
+        assert_eq!(listing.files, [root.path().join("sm_90.msgpack")]);
+        assert_eq!(listing.left_out, [(astray, "it is a link that leads nowhere")]);
+
+        let folder = root.path().join(OsStr::from_bytes(b"caches\xff"));
+        fs::create_dir(&folder).unwrap();
+        assert_eq!(Listing::of(&folder, Kind::DECISIONS).unwrap(), Listing::default());
+        fs::write(folder.join("sm_90.msgpack"), &sound).unwrap();
+        let error = Listing::of(&folder, Kind::DECISIONS).unwrap_err().to_string();
+        assert!(error.contains("caches") && error.contains("UTF-8"), "{error}");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f16_nothing_but_a_file_is_embedded() {
+        use std::os::unix::net::UnixListener;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let _socket = UnixListener::bind(at("sm_80.msgpack")).unwrap();
+        fs::create_dir(at("sm_86.msgpack")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("sm_89.msgpack")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("sm_90.msgpack")).status().is_ok());
+        let listing = Listing::of(folder.path(), Kind::DECISIONS).unwrap();
+        assert!(listing.files.is_empty(), "{listing:?}");
+        let why: Vec<_> = listing.left_out.iter().map(|(_, why)| *why).collect();
+        assert_eq!(why, ["it is no regular file"; 4]);
     }
 
     #[test]

@@ -4,14 +4,25 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Makes renames in a folder durable, as far as its file system can. Windows has no such call and needs
-/// none.
+/// Makes renames in a folder durable, as far as its file system and its owner let it. Windows has
+/// no such call and needs none.
 ///
 /// # Errors
-/// If the folder cannot be opened, or syncing it fails for another reason than that the file system
-/// does not sync folders.
+/// If the folder cannot be opened, or syncing it fails, for another reason than that the file
+/// system does not sync folders, or that this one may be written and not read.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { as_far_as_it_can(File::open(folder)?.sync_all()) } else { Ok(()) }
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder) {
+        Ok(file) => as_far_as_it_can(file.sync_all()),
+        Err(error) => may_be_unreadable(error),
+    }
+}
+
+/// A folder that files may be put into and that may not be listed, as a drop box, cannot be opened.
+fn may_be_unreadable(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::PermissionDenied { Ok(()) } else { Err(error) }
 }
 
 /// Some network and virtual file systems have no call for folders: they refuse the file as such, which
@@ -51,6 +62,14 @@ mod tests {
         for failure in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::STALE] {
             let code = after(failure).unwrap_err().raw_os_error();
             assert_eq!(code, Some(failure.raw_os_error()), "{failure}");
+        }
+    }
+
+    #[test]
+    fn f05_a_folder_that_may_not_be_read_is_no_failure() {
+        assert!(may_be_unreadable(Errno::ACCESS.into()).is_ok());
+        for failure in [Errno::NOENT, Errno::IO, Errno::STALE, Errno::MFILE] {
+            assert!(may_be_unreadable(failure.into()).is_err(), "{failure}");
         }
     }
 

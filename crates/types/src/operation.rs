@@ -179,7 +179,10 @@ mod tests {
     #[test]
     fn n07_flops_saturate() {
         assert_eq!(operation(32, 64, 3, 1).flops(10), 2 * 10 * 32 * 64);
-        assert_eq!(operation(u32::MAX, u32::MAX, 3, 1).flops(usize::MAX), u64::MAX);
+        // Beyond 64 bits, and beyond 128, whose lowest 64 are all ones.
+        for pairs in [1 << 40, usize::MAX] {
+            assert_eq!(operation(u32::MAX, u32::MAX, 3, 1).flops(pairs), u64::MAX);
+        }
         assert_eq!(operation(8, 8, 3, 0).flops(1), 128);
     }
 

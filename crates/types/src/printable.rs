@@ -61,7 +61,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn f19_nothing_printable_steers(text in any::<String>()) {
+        fn f19_nothing_printable_steers(
+            // Texts of proptest's own have no control characters.
+            chars in prop::collection::vec(
+                prop_oneof![any::<char>(), prop::char::range('\0', '\u{9f}')],
+                0..20,
+            ),
+        ) {
+            let text: String = chars.into_iter().collect();
             let safe = printable(&text);
             prop_assert!(!safe.contains(steers_a_terminal));
             prop_assert_eq!(printable(&safe), safe.clone());

@@ -180,7 +180,8 @@ impl SamplesWriter {
         let len = file.metadata().map_err(|source| error("look at it", source))?.len();
         if len == 0 {
             let head = [MAGIC, format!("{VERSION}\n").as_bytes()].concat();
-            (&file).write_all(&head).map_err(|source| error("write to it", source))?;
+            add_whole(&file, |mut file| file.write_all(&head))
+                .map_err(|source| error("write to it", source))?;
         } else {
             // A race behind a damaged one would never be found.
             for race in SamplesReader::open(path)? {
@@ -206,8 +207,18 @@ impl SamplesWriter {
         // Whoever looks through the file shall see whole races.
         let _lock = locked(&self.file).map_err(error("lock it"))?;
         // In one piece, so that a killed process leaves all of it or nothing.
-        (&self.file).write_all(&frame).map_err(error("write to it"))
+        add_whole(&self.file, |mut file| file.write_all(&frame)).map_err(error("write to it"))
     }
+}
+
+/// Adds to a file whose lock is held, or leaves it as it was: a full disk takes a part, and nobody
+/// would find what others add behind that.
+fn add_whole(file: &File, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    write(file).inspect_err(|_| {
+        // Where even that fails the first error says what is wrong.
+        _ = file.set_len(len);
+    })
 }
 
 /// The lock of a file of samples; none on a file system without locks, where it is up to the user that one

@@ -127,19 +127,42 @@ fn f06_writers_that_start_at_once_write_one_head() {
     assert_eq!(read(&path).unwrap().len(), 1);
 }
 
+/// Often enough that some of them start at the same moment.
 #[test]
 fn f06_many_writers_of_a_new_file_keep_all_races() {
+    const WRITERS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    for time in 0..200 {
+        let path = folder.path().join(format!("{time}.samples"));
+        let start = std::sync::Barrier::new(WRITERS);
+        std::thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    let one = race(vec![lane("a", true, &[100])]);
+                    start.wait();
+                    SamplesWriter::append_to(&path).unwrap().write(&one).unwrap();
+                });
+            }
+        });
+        assert_eq!(read(&path).unwrap().len(), WRITERS);
+    }
+}
+
+/// A disk that is full takes a part of what is written; later there is room again.
+#[test]
+fn f06_what_a_full_disk_cuts_off_loses_nothing_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.samples");
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                let one = race(vec![lane("a", true, &[100])]);
-                SamplesWriter::append_to(&path).unwrap().write(&one).unwrap();
-            });
-        }
+    let one = race(vec![lane("a", true, &[100])]);
+    let mut writer = SamplesWriter::append_to(&path).unwrap();
+    writer.write(&one).unwrap();
+    let full = add_whole(&writer.file, |mut file| {
+        file.write_all(b"half of a race")?;
+        Err(ErrorKind::StorageFull.into())
     });
-    assert_eq!(read(&path).unwrap().len(), 8);
+    assert_eq!(full.unwrap_err().kind(), ErrorKind::StorageFull);
+    writer.write(&one).unwrap();
+    assert_eq!(read(&path).unwrap().len(), 2);
 }
 
 #[test]

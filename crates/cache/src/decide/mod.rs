@@ -41,7 +41,10 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    compared among themselves.
 /// 5. Where an algorithm's time over the default's is outside the interval of their ratio by more
 ///    than [`NOISE_CEILING`], the two are of different sessions, and the ratio times the default's
-///    time stands for the algorithm's.
+///    time stands for the algorithm's. So it does for everybody on a workload whose times and
+///    ratios contradict each other: where somebody lost to another by the whole intervals of both
+///    ratios and more than [`NOISE_FLOOR`], the [margin](Timer::incumbent_margin) of fewer than six
+///    rounds, and is as fast by its time.
 /// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in
 ///    [`PROOF_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer rounds
 ///    prove nothing in an algorithm's favour, and rounds that only one of them ran prove nothing at

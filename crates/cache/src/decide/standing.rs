@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use voxtune_types::AlgoId;
 
-use super::timer::{NOISE_CEILING, Timer};
+use super::timer::{NOISE_CEILING, NOISE_FLOOR, Timer};
 use crate::evidence::Records;
 use crate::record::{Outcome, Record, Requirement};
 use crate::timing::{Interval, Timing};
 
 /// Samples below which nothing is proven: of one or two rounds any difference may be a late sample.
 pub const PROOF_ROUNDS: u32 = 3;
+
+/// Samples from which on an interval of a median holds it in nineteen cases of twenty.
+const SURE_ROUNDS: u32 = 6;
 
 /// What the rounds that an algorithm shared with the default say, the strongest last: it counts of
 /// several workloads.
@@ -81,6 +84,10 @@ pub(super) fn collect_standings<'a>(
     for (workload, records) in decisive.into_iter().enumerate() {
         let preferred = records.preferred();
         let default = preferred.iter().filter(|one| one.default).find_map(|one| one.timing());
+        let sessions = match default {
+            Some(default) if contradict(timer, &preferred, default) => Sessions::Mixed,
+            _ => Sessions::One,
+        };
         for record in preferred {
             let Outcome::Measured(timing) = &record.outcome else {
                 out.insert(&record.algo);
@@ -105,24 +112,71 @@ pub(super) fn collect_standings<'a>(
                 standing.against_default = standing.against_default.max(here);
             }
             let place = 2 * workload + usize::from(is_apart);
-            standing.runs.insert(place, run(timer, record, timing, default));
+            standing.runs.insert(place, run(timer, record, timing, default, sessions));
         }
     }
     standings.retain(|algo, _| !out.contains(algo));
     standings.into_values().collect()
 }
 
-fn run(timer: Timer, record: &Record, timing: &Timing, default: Option<&Timing>) -> Run {
+/// Of how many sessions the records of a workload are known to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sessions {
+    One,
+    Mixed,
+}
+
+fn run(
+    timer: Timer,
+    record: &Record,
+    timing: &Timing,
+    default: Option<&Timing>,
+    sessions: Sessions,
+) -> Run {
     let own_ns = timer.time_ns(timing);
     let elsewhere = default.filter(|_| !record.default).and_then(|default| {
         let ratio = timing.ratio_to_default?;
-        is_of_another_session(timing, ratio, default).then(|| timer.time_ns(default) * ratio.median)
+        let is_elsewhere =
+            sessions == Sessions::Mixed || is_of_another_session(timing, ratio, default);
+        is_elsewhere.then(|| timer.time_ns(default) * ratio.median)
     });
     Run {
         log_ns: elsewhere.unwrap_or(own_ns).max(1.0).ln(),
         relative_noise: timer.relative_noise(own_ns, timing.spread_ns as f64),
         relative_error: timing.relative_error(),
     }
+}
+
+/// Whether the times of a workload contradict its ratios to the default: who seems as fast as
+/// another by its time, or faster, lost to it by the whole intervals of both ratios, by more than
+/// noise. Then a merge has kept records of different sessions, and times say nothing of who is
+/// faster.
+fn contradict(timer: Timer, preferred: &[&Record], default: &Timing) -> bool {
+    if !default.met_default() {
+        return false;
+    }
+    let proven = preferred.iter().filter_map(|record| {
+        let Outcome::Measured(timing) = &record.outcome else { return None };
+        let rounds = timing.samples.min(default.samples);
+        let ratio = timing.ratio_to_default.filter(|_| rounds >= PROOF_ROUNDS)?;
+        let run = run(timer, record, timing, Some(default), Sessions::One);
+        Some((run.log_ns, ratio, rounds >= SURE_ROUNDS))
+    });
+    let mut proven: Vec<(f64, Interval, bool)> = proven.collect();
+    proven.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut rivals = proven.iter().peekable();
+    // The greatest lower end of those who seem as fast, and of the sure ones among them.
+    let (mut worst, mut worst_sure) = (0.0_f64, 0.0_f64);
+    proven.iter().any(|&(log_ns, ratio, is_sure)| {
+        let limit = log_ns + NOISE_FLOOR.ln_1p();
+        while let Some((_, rival, is_sure)) = rivals.next_if(|rival| rival.0 <= limit) {
+            worst = worst.max(rival.low);
+            worst_sure = worst_sure.max(if *is_sure { rival.low } else { 0.0 });
+        }
+        let lost_by = |margin: f64, worst: f64| ratio.high * (1.0 + margin) < worst;
+        // An interval of few rounds is narrow by luck: in one session, too, times say otherwise.
+        is_sure && lost_by(NOISE_FLOOR, worst_sure) || lost_by(timer.incumbent_margin(), worst)
+    })
 }
 
 /// Whether an algorithm's time and the default's cannot be of one session: their ratio is outside

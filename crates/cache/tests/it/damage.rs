@@ -1,10 +1,14 @@
 //! Damage to the files that are checked in: always an error, never a panic, and never a file that
 //! decodes to something that it does not encode.
 
+use std::path::Path;
+use std::time::Duration;
+
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use voxtune_cache::{
-    CacheError, decode_decisions, decode_evidence, encode_decisions, encode_evidence,
+    CacheDir, CacheError, FileKind, FileName, Provenance, decide, decode_decisions,
+    decode_evidence, encode_decisions, encode_evidence,
 };
 use voxtune_types::Arch;
 
@@ -78,5 +82,120 @@ fn damage_behind_a_right_checksum_is_an_error_or_another_file() {
         }
         // A changed digit of a time is another sound file; most other changes are none.
         assert!(refused > count / 4, "{refused} of {count}");
+    }
+}
+
+/// Every fixture: its folder, and its name there.
+const FIXTURES: [(&str, &str); 6] = [
+    ("f01", "cpu-x86_64-avx2.evidence.msgpack"),
+    ("f01", "cpu-x86_64-avx2.msgpack"),
+    ("v1", "sm_90.evidence.msgpack"),
+    ("v1", "sm_90.msgpack"),
+    ("v1", "sm_90.provenance.msgpack"),
+    ("v2", "sm_90.evidence.msgpack"),
+];
+
+fn fixture(folder: &str, name: &str) -> Vec<u8> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    std::fs::read(all.join(folder).join(name)).unwrap()
+}
+
+/// Every truncation and every flip of a bit.
+fn damages(sound: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let cut = (0..sound.len()).map(|len| sound[..len].to_vec());
+    let flipped = (0..8 * sound.len()).map(|bit| {
+        let mut bytes = sound.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    cut.chain(flipped)
+}
+
+#[test]
+fn every_truncation_and_bit_flip_of_the_fixtures_is_an_error() {
+    for (folder, name) in FIXTURES {
+        let decode = |bytes: &[u8]| match FileName::of(Path::new(name)).unwrap().kind {
+            FileKind::Decisions => decode_decisions(bytes, name).map(drop),
+            FileKind::Evidence => decode_evidence(bytes, name).map(drop),
+            FileKind::Provenance => {
+                let place = tempfile::tempdir().unwrap();
+                std::fs::write(place.path().join(name), bytes).unwrap();
+                CacheDir::new(place.path()).read_provenance(ARCH).map(drop)
+            }
+        };
+        let sound = fixture(folder, name);
+        decode(&sound).unwrap();
+        for (number, bytes) in damages(&sound).enumerate() {
+            let error = decode(&bytes).expect_err(name);
+            let told = matches!(error, CacheError::Corrupt { .. } | CacheError::NotACache { .. });
+            assert!(told, "{folder}/{name} {number}: {error}");
+        }
+    }
+}
+
+/// A damaged file beside sound ones: an update sets its bytes aside or leaves everything alone, and
+/// the others lose nothing. `VOXTUNE_DAMAGES=all` tries every damage, which takes minutes where
+/// files are synced to a disk; else some are tried.
+#[test]
+#[expect(clippy::print_stdout, reason = "whoever asks for every damage hears how many there are")]
+fn no_truncation_or_bit_flip_of_the_fixtures_costs_a_file() {
+    const WAIT: Duration = Duration::from_secs(30);
+    let step =
+        if std::env::var_os("VOXTUNE_DAMAGES").is_some_and(|all| all == "all") { 1 } else { 499 };
+    let (mut tried, mut kept) = (0, 0);
+    for (folder, name) in FIXTURES {
+        let file = FileName::of(Path::new(name)).unwrap();
+        let others = FIXTURES.iter().filter(|(of, other)| *of == folder && *other != name);
+        for bytes in damages(&fixture(folder, name)).step_by(step) {
+            let place = tempfile::tempdir().unwrap();
+            let caches = CacheDir::new(place.path());
+            for (folder, other) in others.clone() {
+                std::fs::write(place.path().join(other), fixture(folder, other)).unwrap();
+            }
+            let (evidence, decisions, provenance) = (
+                caches.read_evidence(file.arch).unwrap(),
+                caches.read_decisions(file.arch).unwrap(),
+                caches.read_provenance(file.arch).unwrap(),
+            );
+            std::fs::write(place.path().join(name), &bytes).unwrap();
+            let updated = match file.kind {
+                FileKind::Provenance => {
+                    caches.add_provenance(file.arch, WAIT, Provenance::new()).map(drop)
+                }
+                _ => caches.update(file.arch, WAIT, |_| ()).map(drop),
+            };
+            let files = std::fs::read_dir(place.path()).unwrap().map(|file| file.unwrap().path());
+            let holds = files.into_iter().any(|file| std::fs::read(file).unwrap() == bytes);
+            assert!(holds, "{folder}/{name}: the damaged bytes are gone");
+            match &updated {
+                Ok(()) => {}
+                Err(CacheError::NotACache { path }) => {
+                    assert!(path.ends_with(name));
+                    kept += 1;
+                }
+                Err(error) => panic!("{folder}/{name}: {error}"),
+            }
+            // What lay beside it is as it was, or follows from what is there.
+            if let Some(evidence) = &evidence {
+                assert_eq!(caches.read_evidence(file.arch).unwrap().as_ref(), Some(evidence));
+            }
+            let mut expected = decisions;
+            if let (Ok(()), Some(evidence)) = (&updated, &evidence)
+                && file.kind == FileKind::Decisions
+            {
+                expected = Some(decide(evidence));
+            }
+            if let Some(expected) = expected {
+                assert_eq!(caches.read_decisions(file.arch).unwrap(), Some(expected));
+            }
+            if file.kind != FileKind::Provenance {
+                assert_eq!(caches.read_provenance(file.arch).unwrap(), provenance);
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 100 && kept < tried, "{kept} of {tried}");
+    if step == 1 {
+        println!("{tried} damages: {} set aside, {kept} left alone, nothing lost", tried - kept);
     }
 }

@@ -4,10 +4,12 @@
 //! as long as it lives. A folder that nobody holds is of a run that was killed. The next run keeps its samples
 //! under a name of their own, removes the rest, and says both.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
+use voxtune_files::{FileLock, LockError};
 use voxtune_types::printable_path;
 
 use super::measure::SAMPLES;
@@ -24,26 +26,31 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct UnderWay {
     folder: TempDir,
-    /// Held until this process ends.
-    _alive: File,
+    /// Held until this process ends; nothing where files cannot be locked, and nobody finds folders
+    /// abandoned either.
+    _alive: Option<FileLock>,
 }
 
 impl UnderWay {
     /// Takes care of what killed runs have left, and makes a folder for this one.
     pub(super) fn begin(parent: &Path) -> Result<Self, Failure> {
+        /// Looking takes milliseconds: whoever is at it for longer is stopped.
+        const WAIT: Duration = Duration::from_secs(10);
+        Self::begin_within(parent, WAIT)
+    }
+
+    fn begin_within(parent: &Path, wait: Duration) -> Result<Self, Failure> {
         let failed = |error| Failure::failed(format!("{}: {error}", printable_path(parent)));
         fs::create_dir_all(parent).map_err(failed)?;
         // Nobody is to take a folder for abandoned between its making and its lock.
-        let looking = File::create(parent.join(LOCK)).map_err(failed)?;
-        if looking.lock().is_ok() {
+        let looking = lock(parent, wait)?;
+        if looking.is_some() {
             for abandoned in abandoned(parent).map_err(failed)? {
                 take_over(&abandoned, parent);
             }
         }
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(failed)?;
-        let alive = File::create(folder.path().join(LOCK)).map_err(failed)?;
-        // Where files cannot be locked nobody finds folders abandoned either.
-        let _ = alive.lock();
+        let alive = lock(folder.path(), Duration::ZERO)?;
         Ok(Self { folder, _alive: alive })
     }
 
@@ -63,6 +70,16 @@ impl UnderWay {
     }
 }
 
+/// The lock of a folder; nothing where files cannot be locked, or another holds it for so long.
+fn lock(folder: &Path, wait: Duration) -> Result<Option<FileLock>, Failure> {
+    let path = folder.join(LOCK);
+    match FileLock::acquire(&path, wait) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Held { .. } | LockError::Lock(_)) => Ok(None),
+        Err(error) => Err(Failure::failed(format!("{}: {error}", printable_path(&path)))),
+    }
+}
+
 /// The folders of runs that have ended without removing them.
 fn abandoned(parent: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -79,7 +96,7 @@ fn abandoned(parent: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 /// Whether somebody holds a folder, or may do so.
 fn is_alive(folder: &Path) -> bool {
-    let lock = match File::open(folder.join(LOCK)) {
+    let lock = match voxtune_files::open(&folder.join(LOCK)) {
         Ok(lock) => lock,
         // Of a version that had no locks.
         Err(error) => return error.kind() != std::io::ErrorKind::NotFound,
@@ -124,6 +141,8 @@ fn take_over(abandoned: &Path, parent: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -148,6 +167,39 @@ mod tests {
         first.end().unwrap();
         second.end().unwrap();
         assert_eq!(names(parent.path()), ["lock"]);
+    }
+
+    /// Whoever looks through the folder is stopped in the middle of it.
+    #[test]
+    fn f12_a_frozen_run_stops_nobody() {
+        let parent = tempfile::tempdir().unwrap();
+        let frozen = FileLock::acquire(&parent.path().join(LOCK), Duration::ZERO).unwrap();
+        let abandoned = parent.path().join("under-way-killed");
+        fs::create_dir(&abandoned).unwrap();
+        let run = UnderWay::begin_within(parent.path(), Duration::from_millis(5)).unwrap();
+        assert!(run.path().exists() && abandoned.exists());
+        drop(frozen);
+        UnderWay::begin(parent.path()).unwrap().end().unwrap();
+        assert!(run.path().exists() && !abandoned.exists());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn f16_nothing_but_a_file_is_a_lock_of_runs() {
+        let fifo = |path: &Path| {
+            let status = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(status.unwrap().success());
+        };
+        let parent = tempfile::tempdir().unwrap();
+        let odd = parent.path().join("under-way-odd");
+        fs::create_dir(&odd).unwrap();
+        fifo(&odd.join(LOCK));
+        UnderWay::begin(parent.path()).unwrap().end().unwrap();
+        assert!(odd.exists(), "nobody knows whose it is");
+        fs::remove_file(parent.path().join(LOCK)).unwrap();
+        fifo(&parent.path().join(LOCK));
+        let failure = UnderWay::begin(parent.path()).unwrap_err();
+        assert!(failure.message.contains("found a named pipe"), "{}", failure.message);
     }
 
     #[test]
