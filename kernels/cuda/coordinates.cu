@@ -4,14 +4,15 @@
 //   up    output f of an input c:  the same, the other way
 //
 // Layouts: coords (n) of {batch, x, y, z} int32; slots as in map_bricks.cuh, zeros at first; owners
-// (slots) int32, more than any row at first; totals (n) and blocks int32; outputs (count) as coords.
+// (slots) int32, more than any key at first; totals (n * bricks) int32, zeros at first; blocks int32;
+// outputs (count) as coords.
 //
-// Bricks of outputs are made in a hash table, each with the least row that reaches it, its owner. The
-// order of the outputs is that of their bricks' owners, then that in which an owner reaches its
-// bricks, then that of the cells: it follows from the order of the inputs and not from the schedule.
-// So results are bitwise repeatable, and neighbours stay near.
+// Bricks of outputs are made in a hash table, each with the least key that reaches it, its owner. A key
+// is a row and which of the bricks around it is meant, so each brick has one of its own. The order of
+// the outputs is that of their bricks' owners, then that of the cells: it follows from the order of
+// the inputs and not from the schedule. So results are bitwise repeatable, and neighbours stay near.
 //
-// A row is a thread. Coordinates are 64-bit where they may leave int32: what has no int32
+// A row, or a slot, is a thread. Coordinates are 64-bit where they may leave int32: what has no int32
 // coordinates, or lies outside the box, does not exist.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
@@ -23,132 +24,122 @@
 
 using namespace voxtune;
 
-constexpr int ROW_THREADS = 256;    // threads of kernels that take a row each
+constexpr int ROW_THREADS = 256;    // threads of all kernels but the scan
 constexpr int SCAN_THREADS = 1024;  // threads of reached_scan, a single block
 constexpr int RESIDENT = 768;       // threads per SM: registers enough that nothing is spilled
+constexpr uint32_t PROBES = 256;    // slots looked at before a table counts as full
 
 // Which outputs an input meets. Mirrored by the host.
 struct Reach {
     int low[3];    // the first offset along each axis
     int first[3];  // the box of outputs that exist, ends included
     int last[3];
+    int bricks_of_a_row;       // that the outputs of an input lie in at most
+    unsigned short bricks[2];  // the same along y and z
     unsigned char extent[3];
     unsigned char stride[3];
     unsigned char dilation[3];
     unsigned char up;
 };
 
-// The output along an axis that an input meets at an offset, if there is one.
-__device__ __forceinline__ bool meets(const Reach& reach, int axis, int own, int r, int& cell) {
-    const int64_t step = int64_t(reach.low[axis]) + r * reach.dilation[axis];
-    const int stride = reach.stride[axis];
+// The outputs along an axis that an input meets, in ascending order: `at`, then every `step`.
+struct Line {
     int64_t at;
-    if (reach.up) {
-        at = int64_t(own) * stride + step;
-    } else {
-        const int64_t from = int64_t(own) - step;
-        at = from >= 0 ? from / stride : -((stride - 1 - from) / stride);
-        if (at * stride != from) return false;
-    }
-    cell = static_cast<int>(at);
-    return at >= reach.first[axis] && at <= reach.last[axis];
-}
+    int count, step;
 
-// Calls visit(brick, cell of the brick) for each output of an input.
-template <class Visit>
-__device__ __forceinline__ void each_output(int4 c, const Reach& reach, Visit visit) {
-    for (int i = 0; i < reach.extent[0]; ++i) {
-        int x;
-        if (!meets(reach, 0, c.y, i, x)) continue;
-        for (int j = 0; j < reach.extent[1]; ++j) {
-            int y;
-            if (!meets(reach, 1, c.z, j, y)) continue;
-            for (int k = 0; k < reach.extent[2]; ++k) {
-                int z;
-                if (!meets(reach, 2, c.w, k, z)) continue;
-                visit(Brick{c.x, x >> 2, y >> 2, z >> 2}, (x & 3) * 16 + (y & 3) * 4 + (z & 3));
+    __device__ __forceinline__ Line(const Reach& reach, int axis, int own) : at(0), count(0), step(1) {
+        const int stride = reach.stride[axis], dilation = reach.dilation[axis], extent = reach.extent[axis];
+        if (reach.up) {
+            at = int64_t(own) * stride + reach.low[axis], count = extent, step = dilation;
+        } else {
+            // Offset r has an output where own - low - r * dilation is a multiple of the stride.
+            const int64_t from = int64_t(own) - reach.low[axis];
+            int64_t cell = from >= 0 ? from / stride : -((stride - 1 - from) / stride);
+            int rest = static_cast<int>(from - cell * stride);
+            const int cells = dilation / stride, rests = dilation % stride;
+            for (int r = 0; r < extent; ++r) {
+                if (rest == 0) {
+                    if (count == 1) step = static_cast<int>(at - cell);
+                    at = cell, ++count;
+                }
+                cell -= cells, rest -= rests;
+                if (rest < 0) rest += stride, --cell;
             }
         }
+        const int64_t first = reach.first[axis], last = reach.last[axis];
+        while (count > 0 && at < first) at += step, --count;
+        while (count > 0 && at + int64_t(count - 1) * step > last) --count;
     }
-}
+    __device__ __forceinline__ int cell(int i) const { return static_cast<int>(at) + i * step; }
+};
 
-// The slot of a brick that is in the table.
-__device__ __forceinline__ uint32_t slot_of(const Slot* slots, uint32_t capacity, Brick brick) {
-    const Key key(brick, capacity);
-    for (uint32_t at = key.home;; at = next(at, capacity)) {
-        const uint4 found = header(slots + at);
-        if (found.x != key.low || found.y != key.high) continue;
-        const int4 rest = body(slots + at);
-        if (!(key.high & WIDE) || same({brick.batch, rest.y, rest.z, rest.w}, brick)) return at;
-    }
-}
-
-// Calls visit(slot) for each brick that a row reaches, mostly once.
-template <class Visit>
-__device__ __forceinline__ void each_slot(int4 c, const Reach& reach, const Slot* slots, uint32_t capacity, Visit visit) {
-    Brick held = {c.x, INT_MIN, 0, 0};  // no brick: coordinates of bricks have 30 bits
-    each_output(c, reach, [&](Brick brick, int) {
-        if (same(brick, held)) return;
-        held = brick;
-        visit(slot_of(slots, capacity, brick));
-    });
-}
-
-// Makes the bricks of outputs.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_insert(const int4* coords, int n, const __grid_constant__ Reach reach, Slot* slots,
-                                                                         uint32_t capacity, int* owners) {
+// Makes the bricks of outputs. *full is set where the table has no room.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_insert(const int4* coords, int n,
+                                                                                                 const __grid_constant__ Reach reach, Slot* slots,
+                                                                                                 uint32_t capacity, int* owners, int* full) {
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
     if (row >= n) return;
+    const int4 c = coords[row];
+    const Line x(reach, 0, c.y), y(reach, 1, c.z), z(reach, 2, c.w);
+    if (x.count == 0 || y.count == 0 || z.count == 0) return;
+    const int first_x = x.cell(0) >> 2, first_y = y.cell(0) >> 2, first_z = z.cell(0) >> 2;
+    const int bricks_y = reach.bricks[0], bricks_z = reach.bricks[1];
     Brick held = {0, INT_MIN, 0, 0};
-    uint32_t at = 0;
     unsigned long long cells = 0;
     const auto send = [&] {
         if (cells == 0) return;
+        bool made = false;
+        const uint32_t at = claim<PROBES>(slots, capacity, held, made);
+        if (at == capacity) {
+            *full = 1;
+            return;
+        }
+        const int which = ((held.x - first_x) * bricks_y + held.y - first_y) * bricks_z + held.z - first_z;
+        const int key = row * reach.bricks_of_a_row + which;
         auto* target = reinterpret_cast<unsigned long long*>(&slots[at].low);
         // Neighbours have set most of them.
         if ((*const_cast<volatile unsigned long long*>(target) & cells) != cells) atomicOr(target, cells);
-        if (*const_cast<volatile int*>(owners + at) > row) atomicMin(owners + at, row);
+        if (*const_cast<volatile int*>(owners + at) > key) atomicMin(owners + at, key);
     };
-    each_output(coords[row], reach, [&](Brick brick, int cell) {
-        if (!same(brick, held)) {
-            send();
-            bool made = false;
-            held = brick, cells = 0, at = claim(slots, capacity, brick, made);
+    for (int i = 0; i < x.count; ++i) {
+        for (int j = 0; j < y.count; ++j) {
+            for (int k = 0; k < z.count; ++k) {
+                const int at_x = x.cell(i), at_y = y.cell(j), at_z = z.cell(k);
+                const Brick brick = {c.x, at_x >> 2, at_y >> 2, at_z >> 2};
+                if (!same(brick, held)) send(), held = brick, cells = 0;
+                cells |= 1ull << ((at_x & 3) * 16 + (at_y & 3) * 4 + (at_z & 3));
+            }
         }
-        cells |= 1ull << cell;
-    });
+    }
     send();
 }
 
-// Outputs in the bricks that a row owns, for each row, and for each block of rows. A brick's place
-// among those of its owner is left in `first`, as -1 less it.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_count(const int4* coords, int n, const __grid_constant__ Reach reach, Slot* slots,
-                                                                        uint32_t capacity, const int* owners, int* totals, int* blocks) {
-    __shared__ int sums[ROW_THREADS / 32];
-    const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
-    int total = 0;
-    if (row < n) {
-        each_slot(coords[row], reach, slots, capacity, [&](uint32_t at) {
-            // The walk may come back to a brick; nobody but its owner writes a place.
-            if (owners[at] != row || slots[at].first < 0) return;
-            slots[at].first = -1 - total;
-            total += __popc(slots[at].low) + __popc(slots[at].high);
-        });
-        totals[row] = total;
-    }
-    const int through = inclusive_sum(total);
-    if (threadIdx.x % 32 == 31) sums[threadIdx.x / 32] = through;
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        int all = 0;
-        for (int warp = 0; warp < ROW_THREADS / 32; ++warp) all += sums[warp];
-        blocks[blockIdx.x] = all;
-    }
+// The number of outputs in each brick, at its owner's place.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_count(const Slot* slots, uint32_t capacity, const int* owners, int* totals) {
+    const uint32_t at = blockIdx.x * ROW_THREADS + threadIdx.x;
+    if (at >= capacity) return;
+    const uint4 found = header(slots + at);
+    const int count = __popc(found.z) + __popc(found.w);
+    if (count > 0) totals[owners[at]] = count;
 }
 
-// Turns the blocks' totals into where their outputs begin; `report` gets a 0 and the number of all,
-// or -1 for more than int32 counts.
-extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blocks, int count, int* report) {
+// Turns totals into where the outputs of each begin among those of their block, and sums blocks up.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_sums(int* totals, int count, int* blocks) {
+    __shared__ int sums[ROW_THREADS / 32];
+    const int at = blockIdx.x * ROW_THREADS + threadIdx.x, warp = threadIdx.x / 32;
+    const int own = at < count ? totals[at] : 0;
+    const int through = inclusive_sum(own);
+    if (threadIdx.x % 32 == 31) sums[warp] = through;
+    __syncthreads();
+    int before = 0;
+    for (int w = 0; w < warp; ++w) before += sums[w];
+    if (at < count && own > 0) totals[at] = before + through - own;
+    if (threadIdx.x == ROW_THREADS - 1) blocks[blockIdx.x] = before + through;
+}
+
+// Turns the blocks' sums into where their outputs begin; `report` gets whether the table was full, and
+// the number of all, or -1 for more than int32 counts.
+extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blocks, int count, const int* full, int* report) {
     __shared__ int64_t sums[SCAN_THREADS / 32];
     __shared__ int64_t carried;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -172,32 +163,22 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blo
         if (threadIdx.x == SCAN_THREADS - 1) carried = before + through;
         __syncthreads();
     }
-    if (threadIdx.x == 0) report[0] = 0, report[1] = carried <= INT_MAX ? static_cast<int>(carried) : -1;
+    if (threadIdx.x == 0) report[0] = *full, report[1] = carried <= INT_MAX ? static_cast<int>(carried) : -1;
 }
 
 // Writes the outputs, as many as there is room for.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_write(const int4* coords, int n, const __grid_constant__ Reach reach, const Slot* slots,
-                                                                        uint32_t capacity, int* owners, const int* totals, const int* blocks,
-                                                                        int4* outputs, int room) {
-    __shared__ int sums[ROW_THREADS / 32];
-    const int row = blockIdx.x * ROW_THREADS + threadIdx.x, warp = threadIdx.x / 32;
-    const int total = row < n ? totals[row] : 0;
-    const int through = inclusive_sum(total);
-    if (threadIdx.x % 32 == 31) sums[warp] = through;
-    __syncthreads();
-    if (total == 0) return;
-    int64_t begin = int64_t(blocks[blockIdx.x]) + through - total;
-    for (int w = 0; w < warp; ++w) begin += sums[w];
-    each_slot(coords[row], reach, slots, capacity, [&](uint32_t at) {
-        if (owners[at] != row) return;
-        owners[at] = INT_MAX;  // written: the walk may come back
-        const Slot slot = slots[at];
-        const Brick brick = brick_in(slots + at);
-        int64_t place = begin + (-1 - slot.first);
-        for (unsigned long long cells = slot.low | static_cast<unsigned long long>(slot.high) << 32; cells != 0; cells &= cells - 1, ++place) {
-            const int cell = __ffsll(cells) - 1;
-            if (place >= room) return;
-            outputs[place] = make_int4(brick.batch, brick.x * 4 + (cell >> 4), brick.y * 4 + (cell >> 2 & 3), brick.z * 4 + (cell & 3));
-        }
-    });
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(const Slot* slots, uint32_t capacity, const int* owners, const int* totals,
+                                                                        const int* blocks, int4* outputs, int room) {
+    const uint32_t at = blockIdx.x * ROW_THREADS + threadIdx.x;
+    if (at >= capacity) return;
+    const uint4 found = header(slots + at);
+    unsigned long long cells = found.z | static_cast<unsigned long long>(found.w) << 32;
+    if (cells == 0) return;
+    const Brick brick = brick_in(slots + at);
+    const int key = owners[at];
+    int64_t place = int64_t(blocks[key / ROW_THREADS]) + totals[key];
+    for (; cells != 0 && place < room; cells &= cells - 1, ++place) {
+        const int cell = __ffsll(cells) - 1;
+        outputs[place] = make_int4(brick.batch, brick.x * 4 + (cell >> 4), brick.y * 4 + (cell >> 2 & 3), brick.z * 4 + (cell & 3));
+    }
 }

@@ -109,11 +109,14 @@ __device__ __forceinline__ Cells find(const Slot* slots, uint32_t capacity, Bric
 
 constexpr unsigned CLAIMED = 64;  // bit of a place: this row made the slot
 
-// The slot of a brick, made if there is none.
+// The slot of a brick, made if there is none; `capacity` if none is found among so many slots.
+template <uint32_t PROBES = UINT32_MAX>
 __device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick brick, bool& made) {
     const Key key(brick, capacity);
     const unsigned long long mine = key.low | static_cast<unsigned long long>(key.high) << 32;
+    uint32_t probes = 0;
     for (uint32_t at = key.home;; at = next(at, capacity)) {
+        if (PROBES != UINT32_MAX && probes++ == PROBES) return capacity;
         Slot* slot = slots + at;
         auto* tag = reinterpret_cast<unsigned long long*>(slot);
         unsigned long long found = *const_cast<volatile unsigned long long*>(tag);

@@ -31,6 +31,8 @@
 // copy of the gathered rows and the result: 8, 4, 2, or 1 for elementwise copies.
 // expected: spills on sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 where DGRAD=0 VOLUME=27 PACK=8 COLS=32 MIN_BLOCKS=3 VEC_A=2: 80 registers by MIN_BLOCKS
 // expected: spills on sm_100 where DGRAD=0 VOLUME=27 PACK=4 COLS=32 MIN_BLOCKS=3 VEC_A=1: 80 registers by MIN_BLOCKS
+// expected: spills on sm_90 where DGRAD=0 VOLUME=125 PACK=4 COLS=32 MIN_BLOCKS=3 VEC_A=1: 80 registers by MIN_BLOCKS
+// expected: spills on sm_90 where DGRAD=0 VOLUME=125 PACK=8 COLS=32 MIN_BLOCKS=2 VEC_A=2: 128 registers by MIN_BLOCKS
 #include "resident.cuh"
 
 using namespace voxtune;

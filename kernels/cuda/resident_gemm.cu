@@ -31,6 +31,7 @@
 // COLS: result channels padded to 8; WARPS a block; STAGES: steps of a warp's ring; VEC_A, VEC_B,
 // VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
 // elementwise copies.
+// expected: spills on sm_90 where DGRAD=0 VOLUME=8 DEPTH=32 COLS=32 WARPS=24 VEC_A=8 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=32 WARPS=24 VEC_A=1 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=32 WARPS=24 VEC_A=2 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=32 WARPS=24 VEC_A=8 VEC_B=8: 80 registers by WARPS

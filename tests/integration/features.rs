@@ -6,7 +6,7 @@ use voxtune::ops::{
     column_statistics, column_sums, concat, layer_norm, layer_norm_backward, pool, pool_backward,
     split,
 };
-use voxtune::{DType, Device, KernelSize, Noise, Tensor, Voxel, Voxels};
+use voxtune::{DType, Device, Geometry, KernelSize, Noise, Tensor, Voxel, Voxels};
 use voxtune_pointcloud::{Generator, generate};
 
 use crate::suite::{Suite, open_gpu};
@@ -194,7 +194,11 @@ fn map_pooling_agrees() {
                     let voxels = Voxels::new(device, cells.clone()).unwrap();
                     let own = voxels.kernel_map(KernelSize::submanifold(3).unwrap()).unwrap();
                     let halves = KernelSize::try_from([2, 2, 2]).unwrap();
-                    let (_, strided) = voxels.strided(halves, [2; 3]).unwrap();
+                    // In the host's order on both.
+                    let down = Geometry::strided(halves, [2; 3]);
+                    let coarse = voxtune_cpu::layer_outputs(&cells, &down, None).unwrap();
+                    let coarse = Voxels::new(device, coarse).unwrap();
+                    let strided = voxels.map_to(&coarse, &down).unwrap();
                     let mut all = Vec::new();
                     for map in [&*own, &strided, &strided.transposed().unwrap()] {
                         let counts = map.counts();

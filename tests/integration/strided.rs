@@ -2,7 +2,8 @@
 
 use voxtune::{
     DType, Device, Direction, Geometry, KernelMap, KernelSize, Launch, LayerKind, Operation,
-    Reference, Tensor, Voxel, VoxelBucket, Voxels,
+    Reference, SparseConv3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel,
+    VoxelBucket, Voxels,
 };
 use voxtune_pointcloud::{Generator, generate};
 
@@ -18,6 +19,169 @@ pub(crate) fn add(suite: &mut Suite) {
         assert_bad_input(&open_gpu().unwrap())
     });
     suite.gpu_test("strided::maps_agree_with_the_host", maps_agree_with_the_host);
+    suite.gpu_test("strided::outputs_are_those_of_the_host", outputs_are_those_of_the_host);
+    suite.gpu_test("strided::more_than_2_to_the_31_elements", more_than_2_to_the_31_elements);
+    suite.test("strided::levels_that_come_out_empty", || {
+        levels_that_come_out_empty(&Device::cpu().unwrap());
+    });
+    suite.gpu_test("strided::levels_that_come_out_empty_on_a_gpu", || {
+        levels_that_come_out_empty(&open_gpu().unwrap());
+    });
+    suite.test("strided::a_batch_is_its_samples", || {
+        a_batch_is_its_samples(&Device::cpu().unwrap())
+    });
+    suite.gpu_test("strided::a_batch_is_its_samples_on_a_gpu", || {
+        a_batch_is_its_samples(&open_gpu().unwrap());
+    });
+}
+
+/// Layers of any padding, dilation and direction.
+fn geometries() -> Vec<Geometry> {
+    let of = |extents, stride, padding, dilation, kind| {
+        let kernel = KernelSize::try_from(extents).unwrap();
+        Geometry { padding, dilation, ..Geometry::strided(kernel, stride) }.with_kind(kind)
+    };
+    let (sparse, transposed) = (LayerKind::Sparse, LayerKind::Transposed);
+    vec![
+        of([3; 3], [2; 3], [1; 3], [1; 3], sparse),
+        of([3; 3], [2; 3], [0, 1, 1], [1; 3], sparse),
+        of([2; 3], [2; 3], [0; 3], [1; 3], sparse),
+        of([3; 3], [1; 3], [1; 3], [1; 3], sparse),
+        of([5, 3, 1], [3, 2, 1], [2, 0, 1], [1, 3, 2], sparse),
+        of([3, 1, 1], [2, 1, 1], [0; 3], [1; 3], sparse),
+        of([4, 2, 5], [2, 5, 4], [9, 0, 1], [2, 7, 1], sparse),
+        of([2; 3], [2; 3], [0; 3], [1; 3], transposed),
+        of([3; 3], [2; 3], [1; 3], [1; 3], transposed),
+        of([2, 3, 4], [3, 1, 2], [1, 0, 2], [2, 5, 1], transposed),
+    ]
+}
+
+/// Outputs and maps of clouds with and without locality, of isolated rows, and at the ends of 32 bits.
+fn outputs_are_those_of_the_host() {
+    let (host, gpu) = (Device::cpu().unwrap(), open_gpu().unwrap());
+    let ends = [i32::MIN, i32::MIN + 1, -1, 0, 1, i32::MAX - 1, i32::MAX];
+    let far = (0..5_000).map(|i| Voxel::new(i % 3, i * 97, -i * 1_013, i * 31 % 7 * 1_000));
+    let corners =
+        ends.iter().flat_map(|&x| ends.map(|y| Voxel::new(0, x, y, x.wrapping_add(y) / 2)));
+    let mut clouds: Vec<Vec<Voxel>> =
+        Generator::ALL.map(|one| generate(one, 20_011, 3, 1).unwrap()).to_vec();
+    clouds.extend([far.collect(), corners.collect(), vec![Voxel::new(5, 7, -7, 0)]]);
+    for cloud in clouds {
+        for geometry in geometries() {
+            for shape in [None, Some([60, 60, 30])] {
+                let made = |device: &Device| {
+                    let voxels = match shape {
+                        None => Voxels::new(device, cloud.clone()),
+                        Some(shape) => {
+                            let inside = |v: &&Voxel| {
+                                (0..60).contains(&v.x)
+                                    && (0..60).contains(&v.y)
+                                    && (0..30).contains(&v.z)
+                            };
+                            let cells = cloud.iter().filter(inside).copied().collect();
+                            Voxels::within(device, shape, cells)
+                        }
+                    };
+                    let (outputs, map) = voxels.unwrap().outputs_of(&geometry).unwrap();
+                    let mut cells = outputs.cells().unwrap().to_vec();
+                    let in_order = cells.clone();
+                    cells.sort_unstable();
+                    (cells, map.counts(), in_order)
+                };
+                let (expected, found, again) = (made(&host), made(&gpu), made(&gpu));
+                assert!(expected.0 == found.0, "{geometry} {shape:?}: {} cells", cloud.len());
+                assert_eq!(expected.1, found.1, "{geometry} {shape:?}");
+                assert!(found.2 == again.2, "{geometry} {shape:?}: the order does not repeat");
+            }
+        }
+    }
+}
+
+/// A layer that leaves nothing of its input, and what follows it.
+fn levels_that_come_out_empty(device: &Device) {
+    let conv = SparseConv3d::builder(2, 3).kernel(3).stride(2).build(device).unwrap();
+    let after = SubmConv3d::builder(3, 4).build(device).unwrap();
+    let back = SparseInverseConv3d::builder(3, 2).kernel(3).stride(2).build(device).unwrap();
+    for cells in [vec![], vec![Voxel::new(0, 1, 1, 1)]] {
+        let rows = cells.len();
+        let voxels = Voxels::within(device, [2, 9, 9], cells).unwrap();
+        let features = Tensor::zeros(device, DType::Float32, rows, 2).unwrap();
+        let input = SparseTensor::new(voxels, features).unwrap();
+        let coarse = conv.forward(&input).unwrap();
+        assert_eq!((coarse.voxels().len(), coarse.voxels().shape()), (0, Some([0, 4, 4])));
+        assert_eq!(after.forward(&coarse).unwrap().features().channels(), 4);
+        let fine = back.forward(&coarse).unwrap();
+        assert!(fine.voxels().is_same(input.voxels()));
+        assert_eq!(fine.features().to_f32().unwrap(), vec![0.0; 2 * rows]);
+        let gradient = Tensor::zeros(device, DType::Float32, 0, 3).unwrap();
+        let gradients = conv.backward(&input, &gradient).unwrap();
+        assert_eq!(gradients.input.to_f32().unwrap(), vec![0.0; 2 * rows]);
+        assert!(gradients.weights.to_f32().unwrap().iter().all(|value| *value == 0.0));
+    }
+}
+
+/// Each sample of a batch comes out as it does alone.
+fn a_batch_is_its_samples(device: &Device) {
+    let cells = generate(Generator::Surface, 3_000, 3, 7).unwrap();
+    let value = |cell: &Voxel| value((cell.x * 911 + cell.y * 31 + cell.z) as usize);
+    let down = SparseConv3d::builder(1, 4).kernel(3).stride(2).padding(1).build(device).unwrap();
+    let up = SparseInverseConv3d::builder(4, 2).kernel(3).stride(2).build(device).unwrap();
+    let run = |cells: &[Voxel]| {
+        let voxels = Voxels::new(device, cells.to_vec()).unwrap();
+        let values: Vec<f32> = cells.iter().map(value).collect();
+        let features = Tensor::from_f32(device, DType::Float32, cells.len(), 1, &values).unwrap();
+        let input = SparseTensor::new(voxels, features).unwrap();
+        let output = up.forward(&down.forward(&input).unwrap()).unwrap();
+        output.features().to_f32().unwrap()
+    };
+    let whole = run(&cells);
+    let samples = cells.chunk_by(|a, b| a.batch == b.batch);
+    let alone: Vec<f32> = samples.flat_map(run).collect();
+    let largest = whole.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    for (whole, alone) in whole.iter().zip(&alone) {
+        assert!((whole - alone).abs() <= 2e-6 * largest, "{whole} and {alone}");
+    }
+}
+
+/// 4.2 million rows of 512 channels: the last rows come out as they do in a cloud of their own.
+fn more_than_2_to_the_31_elements() {
+    let gpu = open_gpu().unwrap();
+    if gpu.free_memory_bytes() < 32 << 30 {
+        return;
+    }
+    let (rows, channels, dtype) = (4_200_000, 512, DType::Float16);
+    let cell = |row: i32| Voxel::new(0, row / 40_000, row / 200 % 200, row % 200);
+    let layer = |c_in, c_out| {
+        SubmConv3d::builder(c_in, c_out).dtype(dtype).tuner(Tuner::empty()).build(&gpu).unwrap()
+    };
+    let (narrow, wide) = (layer(channels, 16), layer(16, channels));
+    let run = |first: i32| {
+        let cells: Vec<Voxel> = (first..rows).map(cell).collect();
+        let count = cells.len();
+        let at = |index: usize| {
+            let row = first as usize + index / channels as usize;
+            value(row * 7 + index % channels as usize)
+        };
+        let voxels = Voxels::new(&gpu, cells).unwrap();
+        let features = Tensor::from_fn(&gpu, dtype, count, channels as usize, at).unwrap();
+        let input = SparseTensor::new(voxels, features).unwrap();
+        let middle = narrow.forward(&input).unwrap();
+        let output = wide.forward(&middle).unwrap();
+        let last = voxtune::ops::RowGroups::new(
+            &gpu,
+            (count as i32 - 1_000..count as i32).collect(),
+            count,
+        );
+        let last = last.unwrap().spread(&gpu, output.features()).unwrap();
+        last.to_f32().unwrap()
+    };
+    // The last plane but one on: neighbours of the last thousand rows are all there.
+    let (all, part) = (run(0), run(rows - 3 * 40_000));
+    let largest = all.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    assert!(largest > 0.0);
+    for (all, part) in all.iter().zip(&part) {
+        assert!((all - part).abs() <= 2e-3 * largest, "{all} and {part}");
+    }
 }
 
 fn layers() -> [(KernelSize, [u8; 3]); 4] {

@@ -28,8 +28,8 @@ const GRID: [&str; 7] =
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
 pub struct PopulateArguments {
-    /// What to measure: the grids default (364 configurations) and quick (6), or the layers of networks: lidar (46,
-    /// those of CenterPoint, SECOND and BEVFusion) and unet (77, those of MinkUNet34C and SpUNet)
+    /// What to measure: the grids default (364 configurations) and quick (6), or the layers of networks: lidar (44,
+    /// those of CenterPoint, SECOND and BEVFusion) and unet (109, those of MinkUNet34C and SpUNet)
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
     preset: Preset,
     /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
