@@ -33,6 +33,7 @@ mod module_table;
 mod outputs;
 mod outside;
 mod partial_runs;
+mod points;
 mod populating;
 mod scan;
 mod stopped;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
     outside::add(&mut suite);
     outputs::add(&mut suite);
     partial_runs::add(&mut suite);
+    points::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
     stopped::add(&mut suite);
