@@ -123,8 +123,8 @@ impl PointCloud {
     /// The same points, of these batch numbers.
     ///
     /// # Errors
-    /// If there is not one for each point, one is negative or [too
-    /// large](voxtune_cpu::points::PointBatches::MAX_SAMPLES), or the device cannot hold them.
+    /// If there is not one for each point, one is negative or 2²⁰ or more, or the device cannot hold
+    /// them.
     pub fn with_batches(&self, batches: Vec<i32>) -> Result<Self, ConvError> {
         let (expected, found) = (self.len(), batches.len());
         if found != expected {
