@@ -12,6 +12,7 @@ pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("noise.cu", 0x22c25d3c62b49be1),
     ("packed_gemm.cu", 0xf12efcdb905264df),
     ("pair_gemm.cu", 0x858f58d0a62c6d57),
+    ("points.cu", 0x695dcf453d391251),
     ("probe.cu", 0xb4bdb25f3382ea86),
     ("reference.cu", 0xc25ae4c7b2222286),
     ("resident_gemm.cu", 0xa0245e6d6464311f),
