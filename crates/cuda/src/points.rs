@@ -1,7 +1,7 @@
 //! Finding the voxels of points on the device, and the means of their points.
 //!
-//! Everything is queued but one wait, for the number of voxels. Their order and every sum follow from
-//! the points alone, so that results repeat to the bit.
+//! Everything is queued but one wait, for the number of voxels. Their order and every sum follow
+//! from the points alone, so that results repeat to the bit.
 
 use voxtune_types::Voxel;
 
@@ -79,8 +79,8 @@ pub struct DevicePointBatches {
 
 impl DevicePointBatches {
     /// Copies the batch number of each point, and where the points of each sample begin if they lie
-    /// together in the order of batches, and waits for that. A point whose batch number is not below
-    /// `samples` does not exist.
+    /// together in the order of batches, and waits for that. A point whose batch number is not
+    /// below `samples` does not exist.
     ///
     /// # Errors
     /// [`CudaError::Length`] if there are not `samples` and one beginnings, ascending from 0 to the
@@ -206,15 +206,15 @@ impl PointsBuilder {
         })
     }
 
-    /// The voxels of points, in the order of their first points, and the means of their points. A point
-    /// outside the grid, and one with a column that is no finite number, is in no voxel.
+    /// The voxels of points, in the order of their first points, and the means of their points. A
+    /// point outside the grid, and one with a column that is no finite number, is in no voxel.
     ///
     /// Waits once, for the number of voxels.
     ///
     /// # Errors
     /// [`CudaError::Length`] if lengths do not fit, or samples are mixed where their voxels are
-    /// limited; [`CudaError::TooLarge`] past a billion points or 2⁶³ cells; whatever the driver fails
-    /// with.
+    /// limited; [`CudaError::TooLarge`] past a billion points or 2⁶³ cells; whatever the driver
+    /// fails with.
     pub fn voxelize(
         &self,
         points: DevicePoints<'_>,
@@ -250,9 +250,9 @@ impl PointsBuilder {
             let arguments = arguments![
                 values, batches, columns, grid, order_at, starts_at, count, most, coords, means
             ];
-            // SAFETY: (float*, int*, int, VoxelGrid, int*, int*, int, int, int4*, float*); the device
-            // has counted the rows, each with a start and at least one point in the order, and there
-            // is room for a voxel and a mean of each.
+            // SAFETY: (float*, int*, int, VoxelGrid, int*, int*, int, int, int4*, float*); the
+            // device has counted the rows, each with a start and at least one point in the order,
+            // and there is room for a voxel and a mean of each.
             unsafe { self.mean.launch(blocks, arguments) }?;
         }
         let pieces = match longest > PIECE && rows > 0 {
@@ -276,8 +276,8 @@ impl PointsBuilder {
         Ok(PointVoxels { coords: empty()?, means: empty()?, rows: 0, groups })
     }
 
-    /// Queues the finding of each point's row, and a report of the number of rows and the most points
-    /// of one.
+    /// Queues the finding of each point's row, and a report of the number of rows and the most
+    /// points of one.
     fn number(
         &self,
         points: DevicePoints<'_>,
@@ -311,8 +311,8 @@ impl PointsBuilder {
         // SAFETY: (float*, int*, int, int, int, VoxelGrid, Slot*, u32, int*); lengths have been
         // compared, and there are more slots than points, so probing ends.
         unsafe { self.insert.launch(each, arguments) }?;
-        // SAFETY: (Slot*, int*, int, int*, int*); the index names slots that there are, and there is
-        // a sum for each block.
+        // SAFETY: (Slot*, int*, int, int*, int*); the index names slots that there are, and there
+        // is a sum for each block.
         unsafe { self.count.launch(each, arguments![slots, index, rows, sums, most]) }?;
         // SAFETY: (int*, int); as many sums as blocks.
         unsafe { self.scan.launch(alone, arguments![sums, blocks]) }?;
@@ -323,8 +323,8 @@ impl PointsBuilder {
         // points that there are, each sample has a base, and the report has more than three words.
         unsafe { self.samples.launch(alone, arguments) }?;
         let arguments = arguments![slots, index, rows, before, batches, begins, bases, cap];
-        // SAFETY: (Slot*, int*, int, int*, int*, int*, int*, int); a point that lies in a slot is of a
-        // batch below the number of samples, which has a beginning and a base.
+        // SAFETY: (Slot*, int*, int, int*, int*, int*, int*, int); a point that lies in a slot is
+        // of a batch below the number of samples, which has a beginning and a base.
         unsafe { self.rows.launch(each, arguments) }?;
         // SAFETY: (Slot*, int, int*); the index names slots that there are.
         unsafe { self.index.launch(each, arguments![slots, rows, index]) }
@@ -342,7 +342,8 @@ impl PointsBuilder {
         let by_tile = Grid { threads: THREADS, ..Grid::covering(n, TILE as u32)? };
         let by_digit = Grid { blocks: [DIGITS as u32, 1], threads: THREADS, shared_bytes: 0 };
         let tile_count = tiles as i32;
-        // The first pass reads the index. Keys are rows, and the number of points for those of none.
+        // The first pass reads the index. Keys are rows, and the number of points for those of
+        // none.
         let passes = (i32::BITS - rows.leading_zeros()).div_ceil(DIGIT_BITS);
         let mut from = 0_u64;
         for pass in 0..passes {
@@ -383,14 +384,15 @@ impl PointsBuilder {
         let (length, all) = (PIECE as i32, pieces as i32);
         let (begins_at, of_rows_at) = (begins.as_mut().address(), of_rows.as_mut().address());
         let arguments = arguments![starts, count, length, all, of_rows_at, begins_at];
-        // SAFETY: (int*, int, int, int, int*, int*); rows have no more pieces than were reckoned with,
-        // and there is a beginning for each, and for each row, and one more.
+        // SAFETY: (int*, int, int, int, int*, int*); rows have no more pieces than were reckoned
+        // with, and there is a beginning for each, and for each row, and one more.
         unsafe { self.pieces.launch(Grid::covering(rows + 1, THREADS)?, arguments) }?;
         Ok((pieces, begins, of_rows))
     }
 }
 
-/// Where the batch numbers lie, and where the samples' beginnings do if they are needed; 0 for none.
+/// Where the batch numbers lie, and where the samples' beginnings do if they are needed; 0 for
+/// none.
 fn addresses(batches: Option<&DevicePointBatches>, begins: bool) -> Result<(u64, u64)> {
     let Some(batches) = batches else { return Ok((0, 0)) };
     let of_point = batches.of_point.as_ref().address();

@@ -9,8 +9,8 @@ use crate::ops::OpError;
 pub enum PointsError {
     /// An axis of a grid without cells, or with too many.
     #[error(
-        "the grid along {axis} goes from {low} to {high} in cells of {size}: expected finite numbers, \
-         a size above 0 and 1 to {} cells",
+        "the grid along {axis} goes from {low} to {high} in cells of {size}: expected finite \
+         numbers, a size above 0 and 1 to {} cells",
         VoxelGrid::MAX_CELLS
     )]
     Grid {
@@ -25,8 +25,8 @@ pub enum PointsError {
     },
     /// More cells than 63-bit numbers can name.
     #[error(
-        "{samples} samples of {cells:?} cells: expected fewer than 2^63 in all; take a smaller range or \
-         larger voxels"
+        "{samples} samples of {cells:?} cells: expected fewer than 2^63 in all; take a smaller \
+         range or larger voxels"
     )]
     TooManyCells {
         /// Samples of the cloud.
@@ -75,8 +75,8 @@ pub enum PointsError {
     },
     /// Samples that are mixed where each may have so many voxels.
     #[error(
-        "point {point}, of batch {batch}, comes after one of a later batch: the points of a sample must \
-         lie together, in the order of batches, where a sample's voxels are limited"
+        "point {point}, of batch {batch}, comes after one of a later batch: the points of a sample \
+         must lie together, in the order of batches, where a sample's voxels are limited"
     )]
     Mixed {
         /// The first point that is late.

@@ -8,17 +8,17 @@ pub enum AxisOrder {
     /// `(batch, x, y, z)`.
     #[default]
     Xyz,
-    /// `(batch, z, y, x)`: spconv's voxel generators, OpenPCDet, CenterPoint. The fields `x`, `y` and `z`
-    /// of a voxel then hold the cell along z, y and x.
+    /// `(batch, z, y, x)`: spconv's voxel generators, OpenPCDet, CenterPoint. The fields `x`, `y`
+    /// and `z` of a voxel then hold the cell along z, y and x.
     Zyx,
 }
 
 /// A grid of cells that is fixed by a range, so that all clouds share it.
 ///
-/// Along an axis it has `round((range_max - range_min) / voxel_size)` cells, and a point at `p` lies in
-/// the cell `floor((p - range_min) / voxel_size)`, both in float32, as spconv computes them: what the
-/// range does not hold whole is rounded. A point lies outside if there is no such cell, so one at
-/// `range_min` is inside, and one at `range_max` is not.
+/// Along an axis it has `round((range_max - range_min) / voxel_size)` cells, and a point at `p`
+/// lies in the cell `floor((p - range_min) / voxel_size)`, both in float32, as spconv computes
+/// them: what the range does not hold whole is rounded. A point lies outside if there is no such
+/// cell, so one at `range_min` is inside, and one at `range_max` is not.
 ///
 /// # Units
 /// Those of the points; x, y, z.
@@ -32,9 +32,9 @@ pub struct VoxelGrid {
     pub voxel_size: [f32; 3],
     /// The order of a voxel's coordinates, and of the shape.
     pub order: AxisOrder,
-    /// Cells along x, y and z that the shape has beyond the range. No point lies in them; they change
-    /// what strided layers make at the far end. OpenPCDet's backbones have `[0, 0, 1]`: their
-    /// `sparse_shape` is `grid_size[::-1] + [1, 0, 0]`.
+    /// Cells along x, y and z that the shape has beyond the range. No point lies in them; they
+    /// change what strided layers make at the far end. OpenPCDet's backbones have `[0, 0, 1]`:
+    /// their `sparse_shape` is `grid_size[::-1] + [1, 0, 0]`.
     pub spare_cells: [u8; 3],
 }
 
@@ -102,8 +102,8 @@ impl VoxelGrid {
         }
     }
 
-    /// The cell along x, y and z of a point; `None` outside the [cells](Self::cells), and for what is
-    /// no finite number.
+    /// The cell along x, y and z of a point; `None` outside the [cells](Self::cells), and for what
+    /// is no finite number.
     pub(super) fn cell_of(&self, cells: [u32; 3], point: &[f32]) -> Option<[u32; 3]> {
         let mut cell = [0; 3];
         for axis in 0..3 {

@@ -115,7 +115,8 @@ proptest! {
             }
             PointBatches::new(batches).unwrap()
         });
-        let points = Points { values: &values[..rows * columns], columns, batches: batches.as_ref() };
+        let (values, batches) = (&values[..rows * columns], batches.as_ref());
+        let points = Points { values, columns, batches };
         let order = if zyx { AxisOrder::Zyx } else { AxisOrder::Xyz };
         check(points, &GRID.with_order(order).with_spare_cells([0, 0, 1]), voxelization);
     }

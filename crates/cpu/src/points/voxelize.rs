@@ -12,12 +12,15 @@ use crate::ops::RowGroups;
 pub enum Voxelization {
     /// The mean of all points of a voxel; every voxel with a point is there.
     Dynamic,
-    /// The mean of a voxel's first points: spconv's `PointToVoxel` with the mean of OpenPCDet's `MeanVFE`.
+    /// The mean of a voxel's first points: spconv's `PointToVoxel` with the mean of OpenPCDet's
+    /// `MeanVFE`.
     Hard {
-        /// Most points that a mean is of. Later points of a voxel change nothing, and still belong to it.
+        /// Most points that a mean is of. Later points of a voxel change nothing, and still belong
+        /// to it.
         max_points: usize,
-        /// Most voxels of each sample, `None` for any number. Kept are those whose first points come
-        /// first; the others are dropped with all their points, and later points of kept ones are not.
+        /// Most voxels of each sample, `None` for any number. Kept are those whose first points
+        /// come first; the others are dropped with all their points, and later points of kept ones
+        /// are not.
         max_voxels: Option<usize>,
     },
 }
@@ -105,12 +108,12 @@ struct Cell {
     end: usize,
 }
 
-/// Makes voxels of points. A point outside the grid, and one with a column that is no finite number, is
-/// in no voxel. Runs on rayon's current pool.
+/// Makes voxels of points. A point outside the grid, and one with a column that is no finite
+/// number, is in no voxel. Runs on rayon's current pool.
 ///
 /// # Errors
-/// If the grid has no cells or too many, lengths do not fit, or samples are mixed where their voxels
-/// are limited.
+/// If the grid has no cells or too many, lengths do not fit, or samples are mixed where their
+/// voxels are limited.
 pub fn voxelize(
     points: Points<'_>,
     grid: &VoxelGrid,

@@ -65,8 +65,8 @@ impl GroupTables<'_> {
     }
 }
 
-/// Tables of groups that kernels have made: what [`GroupTables`] holds, in the device's memory. Each
-/// may be longer than it needs.
+/// Tables of groups that kernels have made: what [`GroupTables`] holds, in the device's memory.
+/// Each may be longer than it needs.
 #[derive(Debug)]
 pub(crate) struct DeviceTables {
     pub(crate) group_of_row: DeviceBuffer,
@@ -146,7 +146,8 @@ impl DeviceRowGroups {
         self.group_of_row.download(0, self.rows)
     }
 
-    /// Where each group begins among the rows sorted by group, and where the last ends, in host memory.
+    /// Where each group begins among the rows sorted by group, and where the last ends, in host
+    /// memory.
     ///
     /// # Errors
     /// If the device fails to hand them over.

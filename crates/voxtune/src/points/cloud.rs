@@ -12,8 +12,8 @@ use super::{AxisOrder, PointVoxels, VoxelGrid, Voxelization};
 use crate::ops::RowGroups;
 use crate::{ConvError, Device, SparseTensor, Tensor, Voxels};
 
-/// Points on a device: rows of x, y, z and further columns, such as intensity and time. Cloning shares
-/// them.
+/// Points on a device: rows of x, y, z and further columns, such as intensity and time. Cloning
+/// shares them.
 ///
 /// ```
 /// use voxtune::{AxisOrder, Device, PointCloud, SubmConv3d, VoxelGrid, Voxelization, WeightLayout};
@@ -123,8 +123,8 @@ impl PointCloud {
     /// The same points, of these batch numbers.
     ///
     /// # Errors
-    /// If there is not one for each point, one is negative or 2²⁰ or more, or the device cannot hold
-    /// them.
+    /// If there is not one for each point, one is negative or 2²⁰ or more, or the device cannot
+    /// hold them.
     pub fn with_batches(&self, batches: Vec<i32>) -> Result<Self, ConvError> {
         let (expected, found) = (self.len(), batches.len());
         if found != expected {
@@ -135,8 +135,8 @@ impl PointCloud {
         Ok(Self { batches, ..self.clone() })
     }
 
-    /// Clouds of one sample each, one behind the other: the points of `samples[i]` are of batch `i`,
-    /// whatever they were of.
+    /// Clouds of one sample each, one behind the other: the points of `samples[i]` are of batch
+    /// `i`, whatever they were of.
     ///
     /// # Errors
     /// If columns or devices differ, there is no cloud, or the device cannot hold them.
@@ -214,16 +214,17 @@ impl PointCloud {
         &self.device
     }
 
-    /// The cells of a grid that the points lie in, in the order of their first points, with the mean of
-    /// their points, and the voxel of each point.
+    /// The cells of a grid that the points lie in, in the order of their first points, with the
+    /// mean of their points, and the voxel of each point.
     ///
-    /// A point outside the [grid](VoxelGrid) is in no voxel, and neither is one with a column that is no
-    /// finite number. Means are those of all columns, x, y and z included; their sums are float64. A GPU
-    /// does everything itself, and is waited for once, for the number of voxels; runs repeat to the bit.
+    /// A point outside the [grid](VoxelGrid) is in no voxel, and neither is one with a column that
+    /// is no finite number. Means are those of all columns, x, y and z included; their sums are
+    /// float64. A GPU does everything itself, and is waited for once, for the number of voxels;
+    /// runs repeat to the bit.
     ///
     /// # Errors
-    /// If the grid has no cells or too many, samples are mixed where their voxels are limited, or the
-    /// device fails.
+    /// If the grid has no cells or too many, samples are mixed where their voxels are limited, or
+    /// the device fails.
     pub fn voxelize(
         &self,
         grid: &VoxelGrid,
