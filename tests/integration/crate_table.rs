@@ -93,6 +93,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "voxtune-cache",
             "voxtune-cuda",
             "voxtune-files",
+            "voxtune-models",
             "voxtune-nvcc",
             "voxtune-pointcloud",
             "voxtune-tune",

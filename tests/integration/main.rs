@@ -38,6 +38,7 @@ mod module_table;
 mod outputs;
 mod outside;
 mod partial_runs;
+mod points;
 mod populating;
 mod scan;
 mod stopped;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
     outside::add(&mut suite);
     outputs::add(&mut suite);
     partial_runs::add(&mut suite);
+    points::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);
     stopped::add(&mut suite);

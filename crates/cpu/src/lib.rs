@@ -16,6 +16,7 @@
 //! | buffers of a storage type | [`elements`] |
 //! | the list of kernels, their names and the checks before a run | [`algorithm`] |
 //! | what layers do beside convolutions | [`ops`] |
+//! | voxels of points | [`points`] |
 //! | float64 results to compare against | [`reference`](mod@reference) |
 //! | what processor this is | [`isa`](mod@isa) |
 //!
@@ -31,6 +32,7 @@ mod implicit_gemm;
 pub mod isa;
 pub mod kernel_map;
 pub mod ops;
+pub mod points;
 pub mod reference;
 #[expect(
     unsafe_code,

@@ -265,6 +265,32 @@ impl DeviceSliceMut<'_> {
         .during("filling device memory")
     }
 
+    /// Queues a copy of other memory of the device.
+    ///
+    /// # Errors
+    /// [`CudaError::Length`] if it is not as long.
+    pub fn copy_from(&mut self, source: DeviceSlice<'_>) -> Result<()> {
+        let (expected, found) = (self.len_bytes, source.len_bytes);
+        if expected != found {
+            return Err(CudaError::Length { what: "copy", expected, found });
+        }
+        if expected == 0 {
+            return Ok(());
+        }
+        self.device.bind()?;
+        // SAFETY: both ranges lie in live buffers and are as long as each other, and no shared borrow
+        // overlaps what is borrowed mutably.
+        unsafe {
+            result::memcpy_dtod_async(
+                self.address,
+                source.address,
+                expected,
+                self.device.raw_stream(),
+            )
+        }
+        .during("copying on the device")
+    }
+
     /// The device's address.
     pub(crate) const fn address(&self) -> u64 {
         self.address

@@ -41,6 +41,12 @@ impl Instance {
         Self::new("coordinates.cu", &[])
     }
 
+    /// Finding the voxels of points and the means of their points.
+    #[must_use]
+    pub fn points() -> Self {
+        Self::new("points.cu", &[])
+    }
+
     /// Clock and copy rate.
     #[must_use]
     pub fn probe() -> Self {
@@ -65,12 +71,17 @@ impl Instance {
         Self::new("reference.cu", &[dtype_define(dtype)])
     }
 
-    /// What layers on every device need beside the algorithms: maps, the clock, comparing results, and
-    /// what is done to features beside convolutions.
+    /// What layers on every device need beside the algorithms: maps, voxels of points, the clock,
+    /// comparing results, and what is done to features beside convolutions.
     pub fn utilities() -> impl Iterator<Item = Self> {
         let [references, features] = [Self::reference, Self::features].map(|of| DType::ALL.map(of));
-        let without_dtype =
-            [Self::kernel_map(), Self::strided_map(), Self::coordinates(), Self::probe()];
+        let without_dtype = [
+            Self::kernel_map(),
+            Self::strided_map(),
+            Self::coordinates(),
+            Self::points(),
+            Self::probe(),
+        ];
         without_dtype.into_iter().chain(references).chain(features)
     }
 

@@ -8,6 +8,7 @@
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | the voxels of a strided or transposed layer | [`OutputsBuilder`] |
+//! | voxels of points | [`PointsBuilder`] |
 //! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
@@ -37,6 +38,7 @@ pub mod model;
 mod module;
 mod noise;
 pub mod ops;
+mod points;
 mod timer;
 mod verify;
 mod workspace;
@@ -59,6 +61,9 @@ pub use map::{
     DeviceKernelMap, MapBuilder, MapCounts, Outputs, OutputsBuilder, RowOrder, StridedMapBuilder,
 };
 pub use noise::{Noise, NoiseFill};
+pub use points::{
+    DevicePointBatches, DevicePoints, PointGrid, PointLimits, PointVoxels, PointsBuilder,
+};
 pub use timer::{CacheFlush, EventTimer, Probe};
 pub use verify::{Verifier, result_dtype};
 pub use workspace::Workspace;

@@ -216,6 +216,9 @@ pub enum ConvError {
     /// An operation on features refused what it was given.
     #[error(transparent)]
     Features(#[from] voxtune_cpu::ops::OpError),
+    /// No voxels could be made of points.
+    #[error(transparent)]
+    Points(#[from] voxtune_cpu::points::PointsError),
     /// The GPU backend refused the call, or failed in it.
     #[error(transparent)]
     Cuda(#[from] CudaError),

@@ -24,6 +24,7 @@
 //! | occupied cells, with their kernel maps | [`Voxels`] |
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
+//! | points, and the voxels that they lie in | [`PointCloud`], [`VoxelGrid`], [`Voxelization`] |
 //! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
 //! | other layers | [`BatchNorm`], [`LayerNorm`], [`Linear`], [`Activation`], [`MaxPool3d`], [`AvgPool3d`], [`GlobalPool`] |
 //! | networks of layers | [`Module`], [`Sequential`], [`Residual`] |
@@ -43,6 +44,7 @@ mod kernel_map;
 mod layers;
 mod noise;
 pub mod ops;
+mod points;
 mod reference;
 mod registry;
 mod tensor;
@@ -65,6 +67,7 @@ pub use layers::{
     WeightLayout,
 };
 pub use ops::Activation;
+pub use points::{AxisOrder, PointCloud, PointVoxels, VoxelGrid, Voxelization};
 pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use tensor::Tensor;

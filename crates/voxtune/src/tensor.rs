@@ -180,6 +180,40 @@ impl Tensor {
         Ok(())
     }
 
+    /// A float32 tensor of values in host memory, moved there and not copied.
+    ///
+    /// # Errors
+    /// If the length is not `rows · channels`.
+    pub(crate) fn from_host(
+        values: Vec<f32>,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, ConvError> {
+        let (dtype, found) = (DType::Float32, values.len());
+        let expected = matrix_len(dtype, rows, channels)?;
+        if found != expected {
+            return Err(ConvError::Length { what: "tensor", expected, found });
+        }
+        Ok(Self { rows, channels, dtype, storage: Storage::Host(HostBuffer::Float32(values)) })
+    }
+
+    /// A float32 tensor of the elements at the start of a GPU's memory.
+    ///
+    /// # Errors
+    /// If the buffer is shorter.
+    pub(crate) fn from_cuda(
+        buffer: DeviceBuffer,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, ConvError> {
+        let (dtype, found) = (DType::Float32, buffer.len_bytes());
+        let expected = matrix_len(dtype, rows, channels)? * dtype.bytes();
+        if found < expected {
+            return Err(CudaError::Length { what: "tensor", expected, found }.into());
+        }
+        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer) })
+    }
+
     /// Overwrites every element with the noise of a seed.
     ///
     /// # Errors

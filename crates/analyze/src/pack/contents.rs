@@ -173,7 +173,7 @@ mod tests {
                 let default = default_algorithm(&operation).instance(&operation).unwrap();
                 assert!(contents.instances.contains_key(&default), "{operation}");
             }
-            assert_eq!(contents.count(Role::Utility), 10);
+            assert_eq!(contents.count(Role::Utility), 11);
         }
     }
 

@@ -19,11 +19,24 @@ use crate::exit::Failure;
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
 use crate::numbers::positive;
+use crate::populate::model::Model;
 use crate::texts::source;
 
 /// The flags that make up a grid.
 const GRID: [&str; 7] =
     ["preset", "num_voxels", "channels", "kinds", "strides", "kernel_sizes", "dtypes"];
+
+/// The flags that say which layers are measured instead of a model's.
+const MODEL_CONFLICTS: [&str; 8] = [
+    "preset",
+    "num_voxels",
+    "channels",
+    "kinds",
+    "strides",
+    "kernel_sizes",
+    "shapes",
+    "from_misses",
+];
 
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +72,10 @@ pub struct PopulateArguments {
     /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
     from_misses: Option<PathBuf>,
+    /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it really meets:
+    /// centerpoint, second, spunet, or a JSON file of layers such as those in the index.json of fixtures
+    #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
+    model: Option<Model>,
     /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default: auto,
     /// or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
     #[arg(long, value_name = "MODE")]
@@ -105,7 +122,7 @@ pub struct PopulateArguments {
     gpus: Option<Gpus>,
     /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
     /// voxel counts take the place of the grid's [default: uniform and surface; quick: uniform]
-    #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = source())]
+    #[arg(long, alias = "cloud", value_name = "CLOUD", num_args = 1.., value_parser = source())]
     clouds: Option<Vec<Source>>,
     /// Edge of a voxel for scan files, in their unit
     #[arg(long, value_name = "SIZE", default_value_t = FileOptions::default().cell_size, value_parser = cell_size, allow_negative_numbers = true)]
@@ -205,6 +222,12 @@ impl PopulateArguments {
         let of =
             |one: Configuration| dtypes.iter().map(move |&dtype| Configuration { dtype, ..one });
         Some(list.into_iter().flat_map(of).collect())
+    }
+
+    /// The network whose layers are measured, and in which storage types.
+    pub(super) fn model(&self) -> Option<(&Model, Vec<DType>)> {
+        let dtypes = self.dtypes.clone().unwrap_or_else(|| vec![DType::Float16]);
+        self.model.as_ref().map(|model| (model, dtypes))
     }
 
     pub(super) fn samples(&self) -> Option<&Path> {

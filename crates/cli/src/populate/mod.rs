@@ -1,6 +1,7 @@
 //! `populate`: measures a grid and writes the winners.
 
 mod arguments;
+mod model;
 mod progress;
 mod recorder;
 mod table;
@@ -41,12 +42,17 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     arguments.check()?;
     let modes = algo_modes(arguments.algo_mode())?;
     let mut request = arguments.request(modes);
-    let mut plan = match arguments.shapes().map_err(Failure::usage)? {
-        Some(shapes) => plan_shapes(&shapes, &mut request)?,
-        None => match arguments.list() {
-            Some(list) => Plan::of_list(&request, &list).map_err(Failure::usage)?,
-            None => Plan::new(&request).map_err(Failure::usage)?,
-        },
+    // The files of a model's levels are there until the run ends.
+    let of_model = match arguments.model() {
+        None => None,
+        Some((model, dtypes)) => Some(model::plan_model(model, &dtypes, &request)?),
+    };
+    let shapes = arguments.shapes().map_err(Failure::usage)?;
+    let mut plan = match (&of_model, shapes, arguments.list()) {
+        (Some(of_model), ..) => of_model.plan.clone(),
+        (None, Some(shapes), _) => plan_shapes(&shapes, &mut request)?,
+        (None, None, Some(list)) => Plan::of_list(&request, &list).map_err(Failure::usage)?,
+        (None, None, None) => Plan::new(&request).map_err(Failure::usage)?,
     };
     for warning in plan.warnings() {
         output::complain("warning", warning);

@@ -12,6 +12,7 @@ pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("noise.cu", 0x2f6ec00bb1ae9338),
     ("packed_gemm.cu", 0x8f7a38825bc56321),
     ("pair_gemm.cu", 0x49690ef03202c496),
+    ("points.cu", 0x8c39b7e4aba937ca),
     ("probe.cu", 0xe841bade76c013ae),
     ("reference.cu", 0x61511e251a054691),
     ("resident_gemm.cu", 0x12eaff8eef1b470b),

@@ -99,18 +99,18 @@ impl Drop for Page {
 
 /// Pages that no report uses now: locking memory takes as long as building a map.
 #[derive(Clone)]
-pub(super) struct ReportPages {
+pub(crate) struct ReportPages {
     device: CudaDevice,
     free: Arc<Mutex<Vec<Page>>>,
 }
 
 impl ReportPages {
-    pub(super) fn new(device: &CudaDevice) -> Self {
+    pub(crate) fn new(device: &CudaDevice) -> Self {
         Self { device: device.clone(), free: Arc::default() }
     }
 
     /// A report to be written by work that is queued next.
-    pub(super) fn take(&self) -> Result<Report> {
+    pub(crate) fn take(&self) -> Result<Report> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let page = free.map_or_else(|| Page::new(&self.device), Ok)?;
         Ok(Report { page: Some(page), pages: self.clone() })
@@ -124,7 +124,7 @@ impl fmt::Debug for ReportPages {
 }
 
 /// What a build tells the host.
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Returned to the pool on release, which is ordered: the next report is written on the same
     /// stream and read after its own event.
     page: Option<Page>,
@@ -137,12 +137,12 @@ impl Report {
     }
 
     /// Where the kernel writes.
-    pub(super) fn address(&self) -> u64 {
+    pub(crate) fn address(&self) -> u64 {
         self.page().words.as_ptr() as u64
     }
 
     /// Says that the kernel which writes the report has been queued.
-    pub(super) fn queued(&self) -> Result<()> {
+    pub(crate) fn queued(&self) -> Result<()> {
         let Page { device, written, .. } = self.page();
         device.bind()?;
         // SAFETY: event and stream belong to the current context.
@@ -150,7 +150,7 @@ impl Report {
     }
 
     /// Waits for the report: whether a cell occurs twice, and the pairs of each offset.
-    pub(super) fn wait(&self, volume: usize) -> Result<(bool, Vec<usize>)> {
+    pub(crate) fn wait(&self, volume: usize) -> Result<(bool, Vec<usize>)> {
         let Page { device, words, written } = self.page();
         device.bind()?;
         // SAFETY: the event lives as long as the page.

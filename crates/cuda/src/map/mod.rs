@@ -24,6 +24,7 @@ mod search;
 mod strided;
 
 pub use counts::MapCounts;
+pub(crate) use counts::ReportPages;
 pub use outputs::{Outputs, OutputsBuilder};
 pub(crate) use pairs::PairLists;
 pub(crate) use rows::{OrderedRows, RowMap};
@@ -37,7 +38,6 @@ use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
-use counts::ReportPages;
 use kernels::{MapKernels, Window};
 use lazy::Lazy;
 use rows::Lookup;
@@ -46,7 +46,7 @@ use search::Search;
 /// Most offsets that the kernels' tables hold.
 const MAX_VOLUME: usize = 125;
 /// Row numbers and pair numbers are signed 32-bit, and counts in a sort have 30 bits.
-const MAX_ROWS: usize = (1 << 30) - 1;
+pub(crate) const MAX_ROWS: usize = (1 << 30) - 1;
 
 /// In which order blocks of an output-stationary kernel take the rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

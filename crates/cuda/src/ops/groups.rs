@@ -65,6 +65,18 @@ impl GroupTables<'_> {
     }
 }
 
+/// Tables of groups that kernels have made: what [`GroupTables`] holds, in the device's memory.
+/// Each may be longer than it needs.
+#[derive(Debug)]
+pub(crate) struct DeviceTables {
+    pub(crate) group_of_row: DeviceBuffer,
+    pub(crate) starts: DeviceBuffer,
+    pub(crate) order: DeviceBuffer,
+    /// Pieces, where they begin, and where those of each group do; `None` where no group has more
+    /// than one.
+    pub(crate) pieces: Option<(usize, DeviceBuffer, DeviceBuffer)>,
+}
+
 /// Which group each row belongs to, in the device's memory.
 #[derive(Debug)]
 pub struct DeviceRowGroups {
@@ -98,6 +110,49 @@ impl DeviceRowGroups {
             piece_starts: DeviceBuffer::from_host(device, tables.piece_starts)?,
             piece_begins: DeviceBuffer::from_host(device, tables.pieces)?,
         })
+    }
+
+    /// Takes tables that kernels of this crate make: they lead nowhere past their operands.
+    pub(crate) fn from_kernels(
+        device: &CudaDevice,
+        rows: usize,
+        groups: usize,
+        tables: DeviceTables,
+    ) -> Result<Self> {
+        let DeviceTables { group_of_row, starts, order, pieces } = tables;
+        let is_flat = pieces.is_none();
+        let (pieces, piece_begins, piece_starts) = match pieces {
+            Some(pieces) => pieces,
+            None => (0, DeviceBuffer::alloc(device, 0)?, DeviceBuffer::alloc(device, 0)?),
+        };
+        Ok(Self {
+            rows,
+            groups,
+            pieces,
+            is_flat,
+            group_of_row,
+            starts,
+            order,
+            piece_starts,
+            piece_begins,
+        })
+    }
+
+    /// The group of each row, -1 for none, in host memory.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    pub fn group_of_row(&self) -> Result<Vec<i32>> {
+        self.group_of_row.download(0, self.rows)
+    }
+
+    /// Where each group begins among the rows sorted by group, and where the last ends, in host
+    /// memory.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    pub fn starts(&self) -> Result<Vec<i32>> {
+        self.starts.download(0, self.groups + 1)
     }
 
     /// Number of rows.

@@ -32,6 +32,7 @@ use crate::module::{Grid, Kernel, LoadedInstance};
 pub use columns::Columns;
 pub use dense::DenseGrid;
 pub use elementwise::{Activation, Affine};
+pub(crate) use groups::DeviceTables;
 pub use groups::{DeviceRowGroups, GroupTables, Reduction};
 pub use map_pool::Pooling;
 pub use statistics::LayerNorm;

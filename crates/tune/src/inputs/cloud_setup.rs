@@ -5,8 +5,8 @@ use std::sync::Arc;
 use voxtune::{ConvError, Device, Direction, KernelMap, Operation, Voxels};
 use voxtune_pointcloud::CloudError;
 
+use crate::inputs::layer_shape::LayerShape;
 use crate::inputs::planned_cloud::PlannedCloud;
-use crate::plan::grid::LayerShape;
 
 /// A cloud on the device with the kernel map of a layer.
 #[derive(Clone, Debug)]

@@ -161,6 +161,47 @@ impl Plan {
         Ok(Self { configurations, merged: Vec::new() })
     }
 
+    /// Layers, each over the voxels of a file of its own, in their order; those of one layer and bucket
+    /// are entries of one configuration.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or nothing is to be measured.
+    pub fn of_scans(
+        request: &Request,
+        list: &[(Configuration, PathBuf)],
+    ) -> Result<Self, PlanError> {
+        let mut files: Vec<(&PathBuf, Arc<FileCloud>)> = Vec::new();
+        let mut configurations: Vec<PlannedConfiguration> = Vec::new();
+        for (configuration, path) in list {
+            let held = files.iter().find(|(held, _)| *held == path).map(|(_, file)| file);
+            let file = match held {
+                Some(file) => Arc::clone(file),
+                None => {
+                    let file = Arc::new(FileCloud::load(path.clone(), FileOptions::default())?);
+                    files.push((path, Arc::clone(&file)));
+                    file
+                }
+            };
+            let place = |one: &Configuration| {
+                (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype)
+            };
+            let cloud = PlannedCloud::File(file);
+            let same =
+                |one: &&mut PlannedConfiguration| place(&one.configuration) == place(configuration);
+            match configurations.iter_mut().find(same) {
+                Some(planned) => planned.clouds.push(cloud),
+                None => configurations.push(PlannedConfiguration {
+                    configuration: *configuration,
+                    clouds: vec![cloud],
+                }),
+            }
+        }
+        if configurations.is_empty() || request.directions.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        Ok(Self { configurations, merged: Vec::new() })
+    }
+
     /// Expands a request. Files are read now: their voxel counts take the place of the grid's, so
     /// that a scan is measured whole. A file in the bucket of a generated cloud is another entry of
     /// the same configuration.

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune_types::{DType, Direction, KernelSize, LayerKind, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{DType, Direction, KernelSize, LayerKind, Operation, VoxelBucket};
+
+pub use crate::inputs::layer_shape::LayerShape;
 
 /// Input and output channels of a layer, written `C_in,C_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,47 +71,6 @@ impl FromStr for Stride {
             Some(&[x, y, z]) => Ok(Self([x, y, z])),
             _ => Err(MalformedStride(text.to_owned())),
         }
-    }
-}
-
-/// A layer, apart from its channels: which rows it makes, and where they meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LayerShape {
-    /// Which rows there are.
-    pub kind: LayerKind,
-    /// Kernel size.
-    pub kernel: KernelSize,
-    /// Step between coarse cells; 1 of submanifold layers.
-    pub stride: [u8; 3],
-}
-
-impl LayerShape {
-    /// A submanifold layer.
-    #[must_use]
-    pub const fn submanifold(kernel: KernelSize) -> Self {
-        Self { kind: LayerKind::Submanifold, kernel, stride: [1; 3] }
-    }
-
-    /// The class of the rows of a key on the side of the cloud that it was measured on: the inputs, but
-    /// of an inverse layer, which goes back to that cloud.
-    #[must_use]
-    pub const fn cloud_bucket(self, key: &ShapeKey) -> VoxelBucket {
-        match self.kind {
-            LayerKind::Inverse => key.bucket_out,
-            _ => key.bucket_in,
-        }
-    }
-}
-
-impl fmt::Display for LayerShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, kernel, stride } = *self;
-        if kind == LayerKind::Submanifold {
-            return f.pad(&kernel.to_string());
-        }
-        let [x, y, z] = stride;
-        let step = if x == y && y == z { x.to_string() } else { format!("{x}x{y}x{z}") };
-        f.pad(&format!("{kernel} s{step} {kind}"))
     }
 }
 

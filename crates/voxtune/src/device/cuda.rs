@@ -8,8 +8,8 @@ use std::time::Duration;
 use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
     Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
-    EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder, Prepared, Probe,
-    StridedMapBuilder, Verifier, Workspace,
+    EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder, PointsBuilder,
+    Prepared, Probe, StridedMapBuilder, Verifier, Workspace,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
@@ -23,6 +23,7 @@ pub(crate) struct CudaBackend {
     map_builder: OnceLock<MapBuilder>,
     strided_builder: OnceLock<StridedMapBuilder>,
     outputs_builder: OnceLock<OutputsBuilder>,
+    points_builder: OnceLock<PointsBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
     workspace: Mutex<Workspace>,
     stopwatch: Mutex<Option<Stopwatch>>,
@@ -75,6 +76,7 @@ impl CudaBackend {
             map_builder: OnceLock::new(),
             strided_builder: OnceLock::new(),
             outputs_builder: OnceLock::new(),
+            points_builder: OnceLock::new(),
             prepared: RwLock::default(),
             workspace,
             stopwatch: Mutex::default(),
@@ -157,6 +159,15 @@ impl CudaBackend {
         let compiled = self.store.get(&Instance::coordinates())?;
         let builder = OutputsBuilder::new(self.builder()?, &compiled)?;
         Ok(self.outputs_builder.get_or_init(|| builder))
+    }
+
+    /// What makes voxels of points, loaded at the first use.
+    pub(crate) fn points_builder(&self) -> Result<&PointsBuilder, CudaError> {
+        if let Some(builder) = self.points_builder.get() {
+            return Ok(builder);
+        }
+        let builder = PointsBuilder::new(&self.device, &*self.store.get(&Instance::points())?)?;
+        Ok(self.points_builder.get_or_init(|| builder))
     }
 
     /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop` is set.

@@ -63,6 +63,41 @@ impl RowGroups {
         Self::new(device, cells.iter().map(|cell| cell.batch).collect(), batches)
     }
 
+    /// Groups that the host has made.
+    pub(crate) const fn from_host(groups: cpu::RowGroups) -> Self {
+        Self { rows: groups.rows(), groups: groups.groups(), place: Place::Host(groups) }
+    }
+
+    /// Groups that a GPU has made.
+    pub(crate) const fn from_cuda(groups: cuda::DeviceRowGroups) -> Self {
+        Self { rows: groups.rows(), groups: groups.groups(), place: Place::Cuda(groups) }
+    }
+
+    /// The group of each row, -1 for none. A GPU's are read back.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    pub fn group_of_row(&self) -> Result<Vec<i32>, ConvError> {
+        Ok(match &self.place {
+            Place::Host(groups) => groups.group_of_row().to_vec(),
+            Place::Cuda(groups) => groups.group_of_row()?,
+        })
+    }
+
+    /// How many rows each group has. A GPU's are read back.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    pub fn sizes(&self) -> Result<Vec<usize>, ConvError> {
+        let sizes = |starts: &[i32]| {
+            starts.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect::<Vec<_>>()
+        };
+        Ok(match &self.place {
+            Place::Host(groups) => sizes(groups.starts()),
+            Place::Cuda(groups) => sizes(&groups.starts()?),
+        })
+    }
+
     /// Number of rows.
     #[must_use]
     pub const fn rows(&self) -> usize {

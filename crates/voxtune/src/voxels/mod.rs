@@ -78,6 +78,15 @@ impl Voxels {
         Ok(Self::of(device, Cells::on_device(coords, rows), shape))
     }
 
+    /// Cells in host memory that are distinct and lie within the shape.
+    pub(crate) fn from_distinct(
+        device: &Device,
+        cells: Vec<Voxel>,
+        shape: [u32; 3],
+    ) -> Result<Self, ConvError> {
+        Ok(Self::of(device, Cells::from_host(device, cells)?, Some(shape)))
+    }
+
     fn of(device: &Device, cells: Cells, shape: Option<[u32; 3]>) -> Self {
         let levels = Arc::new(Levels::new(device, true));
         let level = levels.add(cells, shape, None);
