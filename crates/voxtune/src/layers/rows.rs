@@ -2,8 +2,8 @@
 
 use voxtune_types::DType;
 
-use super::{Module, SparseTensor, SubmConv3d, WeightLayout};
-use crate::{ConvError, Device, Tensor, ops};
+use super::{Module, Pointwise, SparseTensor, SubmConv3d, WeightLayout};
+use crate::{Activation, ConvError, Device, Tensor, ops};
 
 /// A linear layer of each voxel's channels: `y = x · W + b`. It is a submanifold convolution of 1×1×1,
 /// tuned and fused as any other.
@@ -20,7 +20,9 @@ use crate::{ConvError, Device, Tensor, ops};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Linear;
+pub struct Linear {
+    conv: SubmConv3d,
+}
 
 impl Linear {
     /// The layer of PyTorch's weights and bias, in float32.
@@ -34,7 +36,7 @@ impl Linear {
         device: &Device,
         weights: &[[f32; C_IN]],
         bias: &[f32],
-    ) -> Result<SubmConv3d, ConvError> {
+    ) -> Result<Self, ConvError> {
         Self::new(device, DType::Float32, C_IN, weights.len(), weights.as_flattened(), Some(bias))
     }
 
@@ -49,7 +51,7 @@ impl Linear {
         c_out: usize,
         weights: &[f32],
         bias: Option<&[f32]>,
-    ) -> Result<SubmConv3d, ConvError> {
+    ) -> Result<Self, ConvError> {
         let (expected, found) = (c_in.saturating_mul(c_out), weights.len());
         if found != expected {
             return Err(ConvError::Length { what: "weights", expected, found });
@@ -63,10 +65,40 @@ impl Linear {
             .kernel(1)
             .dtype(dtype)
             .weights(WeightLayout::Rsck, &turned);
-        match bias {
-            Some(bias) => builder.bias(bias).build(device),
-            None => builder.build(device),
-        }
+        let conv = match bias {
+            Some(bias) => builder.bias(bias).build(device)?,
+            None => builder.build(device)?,
+        };
+        Ok(Self { conv })
+    }
+
+    /// The convolution that it is.
+    #[must_use]
+    pub const fn as_conv(&self) -> &SubmConv3d {
+        &self.conv
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        self.conv.forward(input)
+    }
+
+    fn forward_added(
+        &self,
+        input: &SparseTensor,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        Module::forward_added(&self.conv, input, residual, activation)
+    }
+
+    fn adds(&self) -> bool {
+        true
+    }
+
+    fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
+        Module::with_following(&self.conv, next)
     }
 }
 

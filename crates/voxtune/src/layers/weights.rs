@@ -143,7 +143,7 @@ mod tests {
         let weights = numbers(24);
         assert_eq!(plain.to_dense(WeightLayout::Rsck, &weights), weights);
         // (c_out, k, c_in): offset 1, input 0, output 1 lies at (1 · 6 + 1) · 2.
-        assert_eq!(plain.to_dense(WeightLayout::Krsc, &weights)[1 * 4 + 1], 14.0);
+        assert_eq!(plain.to_dense(WeightLayout::Krsc, &weights)[5], 14.0);
         // Offset (0, 1, 2) is the sixth here and there; (0, 0, 1) the second here and the third there.
         let minkowski = plain.to_dense(WeightLayout::Minkowski, &weights);
         assert_eq!((minkowski[5 * 4], minkowski[4]), (20.0, 8.0));

@@ -22,6 +22,9 @@ pub(super) struct Level {
 /// Which map: from one level to another, for layers of a geometry.
 type MapKey = (usize, usize, Geometry);
 
+/// Which outputs: of a level, by layers of a geometry.
+type OutputsKey = (usize, Geometry);
+
 /// A value that the first who needs it makes.
 type Slot<T> = Arc<OnceLock<T>>;
 
@@ -33,7 +36,7 @@ pub(super) struct Levels {
     prepares: bool,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
     /// What a layer makes of a level.
-    outputs: Mutex<BTreeMap<(usize, Geometry), Slot<Arc<Level>>>>,
+    outputs: Mutex<BTreeMap<OutputsKey, Slot<Arc<Level>>>>,
     count: Mutex<usize>,
 }
 
