@@ -19,7 +19,7 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("--kernel-sizes 2", 2, &["2", "1, 3 or 5"]),
     ("--kernel-sizes 7", 2, &["7", "1, 3 or 5"]),
     ("--dtypes float8", 2, &["float8", "float16, bfloat16 or float32"]),
-    ("--preset tiny", 2, &["tiny", "default or quick"]),
+    ("--preset tiny", 2, &["tiny", "default, quick, lidar or unet"]),
     ("--algo-mode nonesuch", 2, &["nonesuch", "explicit_gemm", "implicit_gemm"]),
     ("--algo-mode implicit_gemm:rows=7", 2, &["implicit_gemm:rows=7", "implicit_gemm:rows=256"]),
     ("--algo-mode mask_gemm --device cpu", 2, &["mask_gemm", "cpu-", "explicit_gemm"]),

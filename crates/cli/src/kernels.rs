@@ -28,7 +28,7 @@ pub struct KernelsArguments {
     /// Architectures to compile for, sm_80 to sm_120
     #[arg(long = "arch", value_name = "ARCH", required = true, num_args = 1.., value_parser = capability)]
     archs: Vec<ComputeCapability>,
-    /// Grid whose layers are compiled for: default or quick
+    /// Preset whose layers are compiled for: default, quick, lidar or unet
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
     preset: Preset,
     /// Algorithms that are to compete, as populate takes them [default: auto, or what
@@ -106,7 +106,11 @@ fn instances(
 ) -> Result<Vec<Instance>, Failure> {
     let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
     let request = Request { clouds, modes, ..Request::new(preset.grid()) };
-    let plan = Plan::new(&request).map_err(Failure::usage)?;
+    let plan = match preset.list() {
+        Some(list) => Plan::of_list(&request, &list),
+        None => Plan::new(&request),
+    };
+    let plan = plan.map_err(Failure::usage)?;
     let units = Rates::usual_sms(capability);
     let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
     let registry = Registry::of_device(&device);

@@ -32,7 +32,7 @@ pub struct VerifyArguments {
     /// --coverage misses
     #[arg(long)]
     strict: bool,
-    /// Print which configurations of a preset are missing: default or quick
+    /// Print which configurations of a preset are missing: default, quick, lidar or unet
     #[arg(long, value_name = "PRESET")]
     coverage: Option<Preset>,
     /// Compile the kernels that the folder of compiled ones lacks, to tell whether their code has

@@ -10,7 +10,7 @@
 //! | the grid, its cells and the order of its axes | [`VoxelGrid`] |
 //! | the sample of each point | [`PointBatches`] |
 //! | which points a voxel's mean is of, and how many voxels there may be | [`Voxelization`] |
-//! | the voxels, the means, and the voxel of each point | [`voxelize`] |
+//! | the voxels, the means, and the voxel of each point | [`voxelize()`] |
 
 mod batches;
 mod error;

@@ -13,7 +13,7 @@
 //! | another storage type | [`cast`] |
 //! | sums, means and variances of channels | [`column_sums`], [`column_statistics`] |
 //! | normalisation | [`batch_norm`], [`layer_norm`], and their gradients |
-//! | pooling over a kernel map | [`pool`], [`pool_backward`] |
+//! | pooling over a kernel map | [`pool()`], [`pool_backward`] |
 //! | gathering by index, pooling of samples | [`RowGroups`] |
 //! | dense tensors of the same cells | [`DenseCells`] |
 

@@ -45,11 +45,11 @@ pub fn pool(
     Ok(y)
 }
 
-/// [`pool`] into a tensor that is there. A GPU makes the map's table at its first use, so a graph
+/// [`pool()`] into a tensor that is there. A GPU makes the map's table at its first use, so a graph
 /// can record this once it has run.
 ///
 /// # Errors
-/// As [`pool`].
+/// As [`pool()`].
 pub fn pool_into(
     device: &Device,
     map: &KernelMap,
@@ -69,11 +69,11 @@ pub fn pool_into(
     Ok(device.install(|| cpu::map_pool::pool(map, pooling, x, channels, y))?)
 }
 
-/// The gradient of [`pool`] for `x`. Of a maximum it goes to every input that is equal to the output,
+/// The gradient of [`pool()`] for `x`. Of a maximum it goes to every input that is equal to the output,
 /// as in spconv.
 ///
 /// # Shapes
-/// `x` and the result: `(n_in, channels)`. `y`, which [`pool`] made of it, and `grad_y`:
+/// `x` and the result: `(n_in, channels)`. `y`, which [`pool()`] made of it, and `grad_y`:
 /// `(n_out, channels)`.
 ///
 /// # Errors
