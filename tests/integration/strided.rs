@@ -3,7 +3,7 @@
 use voxtune::{
     DType, Device, Direction, Geometry, KernelMap, KernelSize, Launch, LayerKind, Operation,
     Reference, SparseConv3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel,
-    VoxelBucket, Voxels,
+    VoxelBucket, Voxels, WeightLayout,
 };
 use voxtune_pointcloud::{Generator, generate};
 
@@ -21,6 +21,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.gpu_test("strided::maps_agree_with_the_host", maps_agree_with_the_host);
     suite.gpu_test("strided::outputs_are_those_of_the_host", outputs_are_those_of_the_host);
     suite.gpu_test("strided::more_than_2_to_the_31_elements", more_than_2_to_the_31_elements);
+    suite.gpu_test("strided::kernels_wider_than_a_map", kernels_wider_than_a_map);
     suite.test("strided::levels_that_come_out_empty", || {
         levels_that_come_out_empty(&Device::cpu().unwrap());
     });
@@ -93,6 +94,40 @@ fn outputs_are_those_of_the_host() {
                 assert_eq!(expected.1, found.1, "{geometry} {shape:?}");
                 assert!(found.2 == again.2, "{geometry} {shape:?}: the order does not repeat");
             }
+        }
+    }
+}
+
+/// A GPU's maps hold 125 offsets: wider kernels are computed in slices, and agree with the host.
+fn kernels_wider_than_a_map() {
+    let devices = [Device::cpu().unwrap(), open_gpu().unwrap()];
+    let cells = generate(Generator::Surface, 5_000, 2, 3).unwrap();
+    let values = |rows: usize, salt: usize| -> Vec<f32> {
+        (0..rows * 8).map(|index| value(index + salt)).collect()
+    };
+    let [host, gpu] = devices.each_ref().map(|device| {
+        let wide = SubmConv3d::builder(8, 8).kernel(7).bias(&[0.5; 8]).build(device).unwrap();
+        let voxels = Voxels::new(device, cells.clone()).unwrap();
+        let tensor = |salt| {
+            let values = values(cells.len(), salt);
+            Tensor::from_f32(device, DType::Float32, cells.len(), 8, &values).unwrap()
+        };
+        let input = SparseTensor::new(voxels, tensor(1)).unwrap();
+        let output = wide.forward(&input).unwrap();
+        let gradients = wide.backward(&input, &tensor(2)).unwrap();
+        let weights = wide.weight_gradient(WeightLayout::Krsc, &gradients.weights).unwrap();
+        [
+            output.features().to_f32().unwrap(),
+            gradients.input.to_f32().unwrap(),
+            weights,
+            gradients.bias.unwrap().to_f32().unwrap(),
+        ]
+    });
+    for (expected, found) in host.iter().zip(&gpu) {
+        assert_eq!(expected.len(), found.len());
+        let largest = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        for (expected, found) in expected.iter().zip(found) {
+            assert!((expected - found).abs() <= 1e-5 * largest, "{expected} and {found}");
         }
     }
 }

@@ -113,7 +113,7 @@ impl Chain {
         &mut self,
         extents: [u8; 3],
         stride: [u8; 3],
-        padding: [u16; 3],
+        padding: [i16; 3],
         c_in: u32,
         c_out: u32,
     ) {

@@ -18,8 +18,8 @@ pub struct Geometry {
     pub kernel: KernelSize,
     /// Fine cells between neighbouring coarse ones along x, y and z; 1 of submanifold layers.
     pub stride: [u8; 3],
-    /// Fine cells by which a window begins before its coarse cell's.
-    pub padding: [u16; 3],
+    /// Fine cells by which a window begins before its coarse cell's; behind it if negative.
+    pub padding: [i16; 3],
     /// Fine cells between neighbouring offsets.
     pub dilation: [u8; 3],
     /// Fine cells that the shape of a transposed layer's outputs has more.
@@ -50,7 +50,7 @@ impl Geometry {
     pub fn submanifold(kernel: KernelSize, dilation: [u8; 3]) -> Self {
         let extents = kernel.extents();
         let padding =
-            std::array::from_fn(|axis| u16::from(extents[axis] / 2) * u16::from(dilation[axis]));
+            std::array::from_fn(|axis| i16::from(extents[axis] / 2) * i16::from(dilation[axis]));
         Self {
             kind: LayerKind::Submanifold,
             kernel,
@@ -65,7 +65,7 @@ impl Geometry {
     /// extents are centred.
     #[must_use]
     pub fn strided(kernel: KernelSize, stride: [u8; 3]) -> Self {
-        let padding = kernel.extents().map(|extent| u16::from((extent - 1) / 2));
+        let padding = kernel.extents().map(|extent| i16::from((extent - 1) / 2));
         Self {
             kind: LayerKind::Sparse,
             kernel,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use voxtune_cpu::Elements;
 use voxtune_types::{DType, Operation};
 
-use crate::{ConvError, Device, Tensor};
+use crate::{Activation, ConvError, Device, Tensor, ops};
 
 /// Work on a layer's output that costs no pass over memory of its own:
 ///
@@ -112,6 +112,32 @@ impl<'a> Epilogue<'a> {
     /// Whether there is nothing to do.
     pub(crate) const fn is_empty(&self) -> bool {
         self.scale.is_none() && self.bias.is_none() && self.residual.is_none() && !self.relu
+    }
+
+    /// Does the work on sums that are there already.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(crate) fn apply(
+        &self,
+        device: &Device,
+        sums: &Tensor,
+        out: &mut Tensor,
+    ) -> Result<(), ConvError> {
+        let after = if self.relu { Activation::Relu } else { Activation::Identity };
+        let before = if self.residual.is_some() { Activation::Identity } else { after };
+        let of = ops::Affine {
+            scale: self.scale.as_deref(),
+            shift: self.bias.as_deref(),
+            activation: before,
+        };
+        match self.residual {
+            None => ops::affine_into(device, of, sums, out),
+            Some(residual) => {
+                let scaled = ops::affine(device, of, sums)?;
+                ops::add_into(device, &scaled, residual, after, out)
+            }
+        }
     }
 
     /// The same with a further scale and shift of the channels behind scale and bias.

@@ -297,7 +297,7 @@ fn why_none(device: &DeviceIdentity, operation: &Operation) -> Cow<'static, str>
             "channel groups are not computed; make a layer for each group"
         }
         _ if on_gpu && volume > voxtune_cuda::MapBuilder::MAX_VOLUME => {
-            "kernels of a GPU take at most 125 offsets; use extents of at most 5, or the CPU"
+            "a map of a GPU holds at most 125 offsets; layers cut larger kernels into slices"
         }
         _ if on_gpu => {
             "none of its kernels can be had, or the channels are more than 2^20 or their product \

@@ -312,6 +312,26 @@ impl Tensor {
         })
     }
 
+    /// Overwrites rows from `first` on with those of a float32 tensor on the same device.
+    pub(crate) fn copy_rows(&mut self, first: usize, rows: &Self) -> Result<(), ConvError> {
+        let (begin, len) = (first * self.channels, rows.len());
+        if let Storage::Cuda(_) = &self.storage {
+            let bytes = self.dtype.bytes();
+            let range = begin * bytes..(begin + len) * bytes;
+            let absent = CudaError::NotOnDevice { what: "a tensor" };
+            let mut whole = self.cuda_mut()?;
+            return Ok(whole.get(range).ok_or(absent)?.copy_from(rows.cuda()?)?);
+        }
+        let found = rows.dtype;
+        match (self.host_mut(), rows.host()) {
+            (Some(ElementsMut::Float32(whole)), Some(Elements::Float32(rows))) => {
+                whole[begin..begin + len].copy_from_slice(rows);
+                Ok(())
+            }
+            _ => Err(ConvError::DType { what: "rows", expected: DType::Float32, found }),
+        }
+    }
+
     /// Number of rows.
     #[must_use]
     pub const fn rows(&self) -> usize {

@@ -45,7 +45,7 @@ struct FileLayer {
     #[serde(default = "ones")]
     stride: [u8; 3],
     #[serde(default)]
-    padding: [u16; 3],
+    padding: [i16; 3],
     #[serde(default = "ones")]
     dilation: [u8; 3],
     #[serde(rename = "in")]

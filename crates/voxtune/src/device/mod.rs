@@ -338,6 +338,15 @@ impl Device {
         cuda.device().capture(work)
     }
 
+    /// Offsets of a kernel map that the device can have: more are computed in parts.
+    #[must_use]
+    pub fn most_offsets(&self) -> usize {
+        match self.cuda() {
+            Some(_) => voxtune_cuda::MapBuilder::MAX_VOLUME,
+            None => usize::MAX,
+        }
+    }
+
     pub(crate) fn preparations(&self) -> &Preparations {
         &self.inner.preparations
     }

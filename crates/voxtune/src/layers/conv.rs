@@ -4,10 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use voxtune_types::{DType, Direction, Geometry, LayerKind, Operation};
+use voxtune_types::{DType, Direction, Geometry, Operation};
 
 use super::conv_builder::ConvBuilder;
 use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
+use super::slices::{Slice, slices};
 use super::weights::{WeightLayout, WeightShape};
 use super::{LayerHint, Prepared};
 use crate::{
@@ -71,6 +72,8 @@ pub struct Conv<K> {
     weight_shape: WeightShape,
     weights: Arc<Tensor>,
     bias: Option<Arc<Tensor>>,
+    /// What a kernel of more offsets than a map holds is computed in.
+    slices: Arc<[Slice]>,
     /// Kernel maps are made complete for the layers that are alive.
     hint: Arc<LayerHint>,
     /// The last resolution of each direction: frames of one size ask for the same key again and again.
@@ -89,10 +92,10 @@ pub struct ConvGradients {
     pub bias: Option<Tensor>,
 }
 
-/// Where a call runs: the outputs' voxels, and the map to them.
+/// Where a call runs: the outputs' voxels, and the map to them, or one of each slice.
 struct Site {
     outputs: Voxels,
-    map: Arc<KernelMap>,
+    maps: Vec<Arc<KernelMap>>,
 }
 
 impl<K: ConvKind> Conv<K> {
@@ -109,6 +112,7 @@ impl<K: ConvKind> Conv<K> {
         weight_shape: WeightShape,
         weights: Arc<Tensor>,
         bias: Option<Arc<Tensor>>,
+        slices: Arc<[Slice]>,
     ) -> Self {
         let hint = device.preparations().enlist(&tuner, operation);
         Self {
@@ -119,6 +123,7 @@ impl<K: ConvKind> Conv<K> {
             weight_shape,
             weights,
             bias,
+            slices,
             hint,
             resolved: Arc::default(),
             kind: PhantomData,
@@ -130,8 +135,12 @@ impl<K: ConvKind> Conv<K> {
     /// with everything that it reads of them.
     pub fn prepare(&self, directions: &[Direction]) -> Prepared {
         self.hint.add(directions);
-        let operations: Vec<Operation> =
-            directions.iter().map(|one| self.operation.with_direction(*one)).collect();
+        let parts = || self.slices.iter().map(|slice| slice.operation);
+        let all = || parts().chain(self.slices.is_empty().then_some(self.operation));
+        let operations: Vec<Operation> = directions
+            .iter()
+            .flat_map(|one| all().map(|operation| operation.with_direction(*one)))
+            .collect();
         self.device.prepare(&self.tuner, &operations)
     }
 
@@ -187,6 +196,9 @@ impl<K: ConvKind> Conv<K> {
         let dense = shape.to_dense(layout, weights);
         let Operation { dtype, .. } = self.operation;
         let (rows, c_out) = (self.weights.rows(), self.weights.channels());
+        if let Some(most) = self.slices.iter().map(|slice| slice.operation.kernel.volume()).max() {
+            self.slices = slices(&self.device, most, &self.operation, &dense)?;
+        }
         self.weights = Arc::new(Tensor::from_f32(&self.device, dtype, rows, c_out, &dense)?);
         Ok(())
     }
@@ -222,28 +234,36 @@ impl<K: ConvKind> Conv<K> {
     /// If the kernel map cannot be built or nothing can run.
     pub fn resolve(&self, direction: Direction, inputs: &Voxels) -> Result<Resolution, ConvError> {
         let site = self.site(inputs)?;
-        self.resolve_over(direction, site.map.counts(), inputs)
+        let operation = self.slices.first().map_or(self.operation, |slice| slice.operation);
+        let counts = site.maps[0].counts();
+        self.resolve_over(operation.with_direction(direction), counts, inputs)
     }
 
     fn site(&self, inputs: &Voxels) -> Result<Site, ConvError> {
-        let (outputs, map) = inputs.outputs_of(&self.geometry)?;
-        Ok(Site { outputs, map })
+        if self.slices.is_empty() {
+            let (outputs, map) = inputs.outputs_of(&self.geometry)?;
+            return Ok(Site { outputs, maps: vec![map] });
+        }
+        let (outputs, geometry) = inputs.made_by(&self.geometry)?;
+        let map = |slice: &Slice| inputs.map_between(&outputs, &slice.of(&geometry));
+        let maps = self.slices.iter().map(map).collect::<Result<_, _>>()?;
+        Ok(Site { outputs, maps })
     }
 
     fn resolve_over(
         &self,
-        direction: Direction,
+        operation: Operation,
         counts: MapCounts,
         inputs: &Voxels,
     ) -> Result<Resolution, ConvError> {
-        let key = counts.key(self.operation.with_direction(direction));
+        let key = counts.key(operation);
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         let last = &mut resolved[key.operation.direction as usize];
         if let Some(resolution) = last.as_ref().filter(|resolution| *resolution.key() == key) {
             return Ok(resolution.clone());
         }
         // What is measured while a program runs is measured within one cloud.
-        let alone = K::KIND == LayerKind::Submanifold && self.geometry.dilation == [1; 3];
+        let alone = operation.is_submanifold() && self.geometry.dilation == [1; 3];
         let call = Some((counts, alone.then_some(inputs)));
         let resolution = self.tuner.resolve_call(&self.device, &key, call)?;
         *last = Some(resolution.clone());
@@ -334,7 +354,20 @@ impl<K: ConvKind> Conv<K> {
         };
         let epilogue = Some(with_bias.as_ref().unwrap_or(epilogue)).filter(|one| !one.is_empty());
         let (inputs, a) = (input.voxels(), input.features());
-        self.run(Direction::Forward, site, inputs, (a, &self.weights), out, epilogue)
+        if self.slices.is_empty() {
+            return self.run(Direction::Forward, site, inputs, (a, &self.weights), out, epilogue);
+        }
+        let mut sums: Option<Tensor> = None;
+        for (slice, map) in self.slices.iter().zip(&site.maps) {
+            let before = sums.as_ref().map(|sums| Epilogue::new().with_residual(sums));
+            let mut next =
+                Tensor::unwritten(&self.device, dtype, site.outputs.len(), c_out as usize)?;
+            let operands = (a, &*slice.weights);
+            self.run_over(slice.operation, map, inputs, operands, &mut next, before.as_ref())?;
+            sums = Some(next);
+        }
+        let sums = sums.expect("there is a slice");
+        epilogue.unwrap_or(&Epilogue::new()).apply(&self.device, &sums, out)
     }
 
     /// The gradients of input, weights and bias.
@@ -372,8 +405,18 @@ impl<K: ConvKind> Conv<K> {
         let site = self.site(inputs)?;
         grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
         let mut out = Tensor::zeros(&self.device, dtype, inputs.len(), c_in as usize)?;
-        let operands = (grad_output, &*self.weights);
-        self.run(Direction::Dgrad, &site, inputs, operands, &mut out, None)?;
+        if self.slices.is_empty() {
+            let operands = (grad_output, &*self.weights);
+            self.run(Direction::Dgrad, &site, inputs, operands, &mut out, None)?;
+            return Ok(out);
+        }
+        for (slice, map) in self.slices.iter().zip(&site.maps) {
+            let mut part = Tensor::unwritten(&self.device, dtype, inputs.len(), c_in as usize)?;
+            let operation = slice.operation.with_direction(Direction::Dgrad);
+            let operands = (grad_output, &*slice.weights);
+            self.run_over(operation, map, inputs, operands, &mut part, None)?;
+            out = crate::ops::add(&self.device, &out, &part, Activation::Identity)?;
+        }
         Ok(out)
     }
 
@@ -394,7 +437,17 @@ impl<K: ConvKind> Conv<K> {
         let weight_rows = kernel.volume() * c_in as usize;
         let mut out = Tensor::zeros(&self.device, DType::Float32, weight_rows, c_out as usize)?;
         let operands = (input.features(), grad_output);
-        self.run(Direction::Wgrad, &site, input.voxels(), operands, &mut out, None)?;
+        if self.slices.is_empty() {
+            self.run(Direction::Wgrad, &site, input.voxels(), operands, &mut out, None)?;
+            return Ok(out);
+        }
+        for (slice, map) in self.slices.iter().zip(&site.maps) {
+            let (rows, c_out) = (slice.weights.rows(), slice.weights.channels());
+            let mut part = Tensor::unwritten(&self.device, DType::Float32, rows, c_out)?;
+            let operation = slice.operation.with_direction(Direction::Wgrad);
+            self.run_over(operation, map, input.voxels(), operands, &mut part, None)?;
+            out.copy_rows(slice.first_row(), &part)?;
+        }
         Ok(out)
     }
 
@@ -421,9 +474,20 @@ impl<K: ConvKind> Conv<K> {
         out: &mut Tensor,
         epilogue: Option<&Epilogue<'_>>,
     ) -> Result<(), ConvError> {
-        let map = &site.map;
         let operation = self.operation.with_direction(direction);
-        let resolution = self.resolve_over(direction, map.counts(), inputs)?;
+        self.run_over(operation, &site.maps[0], inputs, (a, b), out, epilogue)
+    }
+
+    fn run_over(
+        &self,
+        operation: Operation,
+        map: &KernelMap,
+        inputs: &Voxels,
+        (a, b): (&Tensor, &Tensor),
+        out: &mut Tensor,
+        epilogue: Option<&Epilogue<'_>>,
+    ) -> Result<(), ConvError> {
+        let resolution = self.resolve_over(operation, map.counts(), inputs)?;
         let launch = Launch { operation: &operation, map, a, b, out, epilogue };
         self.device.registry().run(resolution.algorithm(), &self.device, launch)
     }
@@ -439,6 +503,7 @@ impl<K> Clone for Conv<K> {
             weight_shape: self.weight_shape,
             weights: Arc::clone(&self.weights),
             bias: self.bias.clone(),
+            slices: Arc::clone(&self.slices),
             hint: Arc::clone(&self.hint),
             resolved: Arc::clone(&self.resolved),
             kind: PhantomData,
@@ -449,5 +514,85 @@ impl<K> Clone for Conv<K> {
 impl<K: ConvKind> fmt::Debug for Conv<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({}, {})", K::NAME, self.operation, self.device.identity())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::{KernelSize, Voxel};
+
+    use super::*;
+    use crate::Noise;
+    use crate::noise::value;
+
+    /// Layers in slices of at most so many offsets, as on a device whose maps hold no more, give what
+    /// whole ones do: outputs with an epilogue, and all gradients.
+    fn assert_slices_add_up<K: ConvKind>(
+        inputs: &Voxels,
+        kernel: [u32; 3],
+        stride: u32,
+        most: usize,
+    ) {
+        let device = inputs.device();
+        let begun = || {
+            let builder = Conv::<K>::builder(3, 4).kernel(kernel).dilation([2, 1, 1]);
+            let builder = builder.padding([3, 0, 1]).bias(&[0.5, -1.0, 0.0, 2.0]);
+            let builder = builder.tuner(Tuner::empty());
+            if stride == 1 { builder } else { builder.stride(stride) }
+        };
+        let whole = begun().build(device).unwrap();
+        let mut sliced = begun();
+        sliced.most_offsets = Some(most);
+        let sliced = sliced.build(device).unwrap();
+        assert!(sliced.slices.len() > 1 && whole.slices.is_empty());
+        let noise = |rows: usize, channels: usize, seed| {
+            let values: Vec<f32> = (0..(rows * channels) as u64)
+                .map(|index| value(Noise::Uniform, seed, index))
+                .collect();
+            Tensor::from_f32(device, DType::Float32, rows, channels, &values).unwrap()
+        };
+        let input = SparseTensor::new(inputs.clone(), noise(inputs.len(), 3, 1)).unwrap();
+        let (expected, found) = (whole.forward(&input).unwrap(), sliced.forward(&input).unwrap());
+        assert!(expected.voxels().is_same(found.voxels()));
+        let rows = expected.voxels().len();
+        let residual = noise(rows, 4, 3);
+        let epilogue = Epilogue::new().with_scale(device, &[2.0, 1.0, -1.0, 0.5]).unwrap();
+        let epilogue = epilogue.with_relu().with_residual(&residual);
+        let finished = |layer: &Conv<K>| layer.forward_with(&input, &epilogue).unwrap();
+        let gradient = noise(rows, 4, 2);
+        let [of_whole, of_slices] =
+            [&whole, &sliced].map(|layer| layer.backward(&input, &gradient).unwrap());
+        let pairs = [
+            (expected.features(), found.features()),
+            (finished(&whole).features(), finished(&sliced).features()),
+            (&of_whole.input, &of_slices.input),
+            (&of_whole.weights, &of_slices.weights),
+        ]
+        .map(|(expected, found)| (expected.to_f32().unwrap(), found.to_f32().unwrap()));
+        for (expected, found) in pairs {
+            assert_eq!(expected.len(), found.len());
+            let largest = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+            for (expected, found) in expected.iter().zip(&found) {
+                assert!((expected - found).abs() <= 3e-6 * largest, "{expected} and {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn slices_of_a_kernel_add_up() {
+        let device = Device::cpu_with_threads(2).unwrap();
+        let cells = (0..300).map(|i| Voxel::new(i % 2, i / 60, i / 7 % 9, i % 7)).collect();
+        let fine = Voxels::new(&device, cells).unwrap();
+        assert_slices_add_up::<Submanifold>(&fine, [7, 3, 3], 1, 20);
+        assert_slices_add_up::<Submanifold>(&fine, [3, 3, 3], 1, 9);
+        assert_slices_add_up::<Sparse>(&fine, [5, 2, 3], 2, 13);
+        assert_slices_add_up::<Transposed>(&fine, [4, 2, 2], 2, 4);
+        let down = Geometry {
+            padding: [1, 0, 2],
+            dilation: [2, 1, 1],
+            ..Geometry::strided(KernelSize::try_from([3, 2, 2]).unwrap(), [2; 3])
+        };
+        let coarse = fine.outputs_of(&down).unwrap().0;
+        assert_slices_add_up::<Inverse>(&coarse, [3, 2, 2], 2, 4);
     }
 }

@@ -7,6 +7,7 @@ use voxtune_types::{DType, Direction, Geometry, KernelSize, LayerKind, Operation
 
 use super::conv::Conv;
 use super::kinds::ConvKind;
+use super::slices::slices;
 use super::weights::{WeightLayout, WeightShape};
 use crate::noise::value;
 use crate::{ConvError, Device, Noise, Tensor, Tuner};
@@ -59,7 +60,7 @@ pub(super) fn window(
         }
         Geometry::submanifold(kernel, dilation)
     } else {
-        let padding = narrow("padding", padding)?.map(u16::from);
+        let padding = narrow("padding", padding)?.map(i16::from);
         Geometry { kind, kernel, stride, padding, dilation, output_padding: [0; 3] }
     };
     geometry.check().map_err(|error| error.to_string())?;
@@ -83,6 +84,9 @@ pub struct ConvBuilder<K> {
     bias: Option<Vec<f32>>,
     seed: u64,
     tuner: Option<Tuner>,
+    /// In place of the device's.
+    #[cfg(test)]
+    pub(super) most_offsets: Option<usize>,
     kind: PhantomData<K>,
 }
 
@@ -102,6 +106,8 @@ impl<K: ConvKind> ConvBuilder<K> {
             bias: None,
             seed: 0,
             tuner: None,
+            #[cfg(test)]
+            most_offsets: None,
             kind: PhantomData,
         }
     }
@@ -192,14 +198,19 @@ impl<K: ConvKind> ConvBuilder<K> {
         let geometry = self.geometry()?;
         let operation = self.operation(&geometry)?;
         let shape = WeightShape::of(&operation, self.groups);
-        let weights = self.dense_weights(shape, &operation)?;
-        if !device.registry().can_run(&operation) {
+        let dense = self.dense_weights(shape, &operation)?;
+        let slices = slices(device, self.most_offsets(device), &operation, &dense)?;
+        let can_run = match &*slices {
+            [] => device.registry().can_run(&operation),
+            slices => slices.iter().all(|slice| device.registry().can_run(&slice.operation)),
+        };
+        if !can_run {
             let device = device.identity().clone();
             return Err(ConvError::NoAlgorithm { device, operation });
         }
         let c_out = self.c_out as usize;
         let rows = operation.kernel.volume() * self.c_in as usize;
-        let weights = Tensor::from_f32(device, self.dtype, rows, c_out, &weights)?;
+        let weights = Tensor::from_f32(device, self.dtype, rows, c_out, &dense)?;
         let bias = match &self.bias {
             None => None,
             Some(bias) if bias.len() == c_out => {
@@ -222,10 +233,20 @@ impl<K: ConvKind> ConvBuilder<K> {
             shape,
             Arc::new(weights),
             bias.map(Arc::new),
+            slices,
         );
         // What is not ready is met by the first call that needs it.
         _ = layer.prepare(&[Direction::Forward]);
         Ok(layer)
+    }
+
+    /// Offsets of a map that the device can have.
+    fn most_offsets(&self, device: &Device) -> usize {
+        #[cfg(test)]
+        if let Some(most) = self.most_offsets {
+            return most;
+        }
+        device.most_offsets()
     }
 
     fn refused(&self, problem: impl Into<String>) -> ConvError {

@@ -10,6 +10,7 @@ mod pool;
 mod prepare;
 mod rows;
 mod sequential;
+mod slices;
 mod sparse_tensor;
 mod weights;
 

@@ -172,27 +172,45 @@ impl Voxels {
     /// If no layer has this geometry; if no sparse layer has made these voxels that an inverse one
     /// could undo; if the device cannot hold outputs or map.
     pub fn outputs_of(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
-        geometry.check().map_err(voxtune_cpu::KernelMapError::from)?;
-        let Self { levels, level } = self;
-        let build = |from: &Level, to: &Level| {
-            let device = &levels.device;
-            levels.map(from, to, *geometry, || device.build_map(&from.cells, &to.cells, geometry))
+        let (outputs, used) = self.made_by(geometry)?;
+        let map = match used.kind {
+            LayerKind::Inverse => self.levels.map(&self.level, &outputs.level, used, || {
+                let forth = outputs.outputs_of(&used.with_kind(LayerKind::Sparse))?.1;
+                Ok(forth.transposed().expect("the map of a sparse layer has one"))
+            }),
+            _ => self.map_between(&outputs, &used),
         };
+        Ok((outputs, map?))
+    }
+
+    /// The voxels that a layer makes of these, and where its rows meet: what an inverse layer's own
+    /// geometry leaves open is that of the layer which it undoes.
+    pub(crate) fn made_by(&self, geometry: &Geometry) -> Result<(Self, Geometry), ConvError> {
+        geometry.check().map_err(voxtune_cpu::KernelMapError::from)?;
         match geometry.kind {
-            LayerKind::Submanifold => Ok((self.clone(), build(level, level)?)),
-            LayerKind::Inverse => self.inverse(geometry),
+            LayerKind::Submanifold => Ok((self.clone(), *geometry)),
+            LayerKind::Inverse => self.origin(geometry),
             LayerKind::Given => Err(ConvError::NoOutputsGiven),
-            _ => {
-                let outputs = levels.outputs(level, *geometry)?;
-                let map = build(level, &outputs)?;
-                Ok((self.at(outputs), map))
-            }
+            _ => Ok((self.at(self.levels.outputs(&self.level, *geometry)?), *geometry)),
         }
     }
 
-    /// The voxels that these were made of, and the map back to them.
-    fn inverse(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
-        let Self { levels, level } = self;
+    /// The map of layers of a geometry from these voxels to others of the same input, built by the
+    /// first call.
+    pub(crate) fn map_between(
+        &self,
+        outputs: &Self,
+        geometry: &Geometry,
+    ) -> Result<Arc<KernelMap>, ConvError> {
+        let (from, to) = (&self.level, &outputs.level);
+        self.levels.map(from, to, *geometry, || {
+            self.levels.device.build_map(&from.cells, &to.cells, geometry)
+        })
+    }
+
+    /// The voxels that these were made of, and the way back to them.
+    fn origin(&self, geometry: &Geometry) -> Result<(Self, Geometry), ConvError> {
+        let level = &self.level;
         let undone = |down: &Geometry| {
             down.kind == LayerKind::Sparse
                 && (down.kernel, down.stride) == (geometry.kernel, geometry.stride)
@@ -201,13 +219,7 @@ impl Voxels {
             let made_by = level.origin.as_ref().map(|(_, down)| *down);
             return Err(ConvError::NothingToUndo { inverse: *geometry, made_by });
         };
-        let (fine, down) = (self.at(Arc::clone(origin)), *down);
-        let back = down.with_kind(LayerKind::Inverse);
-        let map = levels.map(level, origin, back, || {
-            let forth = fine.outputs_of(&down)?.1;
-            Ok(forth.transposed().expect("the map of a sparse layer has one"))
-        })?;
-        Ok((fine, map))
+        Ok((self.at(Arc::clone(origin)), down.with_kind(LayerKind::Inverse)))
     }
 
     /// The map of an operation's layer over these voxels, of those layers whose windows are centred
