@@ -81,6 +81,18 @@ pub struct Conv<K> {
     kind: PhantomData<K>,
 }
 
+/// What a layer computes and with which numbers.
+pub(super) struct Parts {
+    pub(super) operation: Operation,
+    pub(super) geometry: Geometry,
+    pub(super) weight_shape: WeightShape,
+    /// `(volume · c_in, c_out)`.
+    pub(super) weights: Tensor,
+    /// `(1, c_out)` float32.
+    pub(super) bias: Option<Tensor>,
+    pub(super) slices: Arc<[Slice]>,
+}
+
 /// What a layer's backward pass gives.
 #[derive(Debug)]
 pub struct ConvGradients {
@@ -104,16 +116,9 @@ impl<K: ConvKind> Conv<K> {
         ConvBuilder::new(c_in, c_out)
     }
 
-    pub(super) fn new(
-        device: &Device,
-        tuner: Tuner,
-        operation: Operation,
-        geometry: Geometry,
-        weight_shape: WeightShape,
-        weights: Arc<Tensor>,
-        bias: Option<Arc<Tensor>>,
-        slices: Arc<[Slice]>,
-    ) -> Self {
+    /// A layer of these parts.
+    pub(super) fn new(device: &Device, tuner: Tuner, parts: Parts) -> Self {
+        let Parts { operation, geometry, weight_shape, weights, bias, slices } = parts;
         let hint = device.preparations().enlist(&tuner, operation);
         Self {
             device: device.clone(),
@@ -121,8 +126,8 @@ impl<K: ConvKind> Conv<K> {
             operation,
             geometry,
             weight_shape,
-            weights,
-            bias,
+            weights: Arc::new(weights),
+            bias: bias.map(Arc::new),
             slices,
             hint,
             resolved: Arc::default(),

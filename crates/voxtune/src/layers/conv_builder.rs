@@ -1,11 +1,10 @@
 //! Describing a convolution layer.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use voxtune_types::{DType, Direction, Geometry, KernelSize, LayerKind, Operation, PitchClass};
 
-use super::conv::Conv;
+use super::conv::{Conv, Parts};
 use super::kinds::ConvKind;
 use super::slices::slices;
 use super::weights::{WeightLayout, WeightShape};
@@ -225,16 +224,8 @@ impl<K: ConvKind> ConvBuilder<K> {
             Some(tuner) => tuner,
             None => Tuner::global()?.clone(),
         };
-        let layer = Conv::new(
-            device,
-            tuner,
-            operation,
-            geometry,
-            shape,
-            Arc::new(weights),
-            bias.map(Arc::new),
-            slices,
-        );
+        let parts = Parts { operation, geometry, weight_shape: shape, weights, bias, slices };
+        let layer = Conv::new(device, tuner, parts);
         // What is not ready is met by the first call that needs it.
         _ = layer.prepare(&[Direction::Forward]);
         Ok(layer)
