@@ -19,6 +19,7 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("populating::unwritable_folder_fails_first", unwritable_folder_fails_first);
     suite.test("populating::too_large_is_failed_with_its_size", too_large_is_failed_with_its_size);
     suite.test("populating::forget_needs_a_selection", forget_needs_a_selection);
+    suite.test("populating::a_models_layers_are_measured", a_models_layers_are_measured);
     suite.test("populating::merging_brings_folders_together", merging_brings_folders_together);
 }
 
@@ -54,6 +55,63 @@ fn every_entry_is_ranked() {
         assert!(records.iter().any(|record| record.timing().unwrap().samples >= 3));
         assert!(records.iter().all(|record| record.timing().unwrap().max_error < 1e-5));
     }
+}
+
+/// Down and back: the strided layer and the inverse one over the scan, the layer between over what the
+/// first made of it. Each key names its kind, and the worker reads the levels from files.
+fn a_models_layers_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let points: String =
+        (0..600).map(|i| format!("{}.5 {}.5 {}.5\n", i / 60, i / 6 % 10, i % 6)).collect();
+    let header = "ply\nformat ascii 1.0\nelement vertex 600\nproperty float x\nproperty float y\n\
+                  property float z\nend_header\n";
+    fs::write(inside("scan.ply"), format!("{header}{points}")).unwrap();
+    let layers = r#"[
+        {"layer": "SparseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 4, "out": 8},
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8},
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8},
+        {"layer": "SparseInverseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 8, "out": 4}
+    ]"#;
+    fs::write(inside("layers.json"), layers).unwrap();
+    let (scan, model, out) = (inside("scan.ply"), inside("layers.json"), inside("out"));
+    let arguments = [
+        "populate",
+        "--model",
+        &model,
+        "--cloud",
+        &scan,
+        "--voxel-size",
+        "1",
+        "--dtypes",
+        "float32",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--forward-only",
+        "--budget",
+        "0",
+        "--out",
+        &out,
+    ];
+    let finished = run(&arguments).success();
+    assert_eq!(finished.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
+    let mut found: Vec<String> = entries(Path::new(&out))
+        .keys()
+        .map(|entry| {
+            let (operation, workload) = (entry.key.operation, &entry.workload);
+            let (cloud, rows_in, rows_out) = (&workload.cloud, workload.rows_in, workload.rows_out);
+            format!("{operation} over {cloud}: {rows_in} to {rows_out}")
+        })
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        "forward float32 4→8 k2 s2x2x2 over scan: 600 to 75",
+        "forward float32 8→4 k2 s2x2x2 inverse over scan: 75 to 600",
+        "forward float32 8→8 k3 over scan-level1: 75 to 75",
+    ];
+    assert_eq!(found, expected);
 }
 
 fn resume_measures_what_is_missing() {

@@ -116,6 +116,21 @@ impl Request {
     }
 }
 
+/// Adds clouds to the configuration of their layer and bucket, or the first of it.
+fn join(
+    configurations: &mut Vec<PlannedConfiguration>,
+    configuration: Configuration,
+    clouds: Vec<PlannedCloud>,
+) {
+    let place =
+        |one: &Configuration| (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype);
+    let same = |one: &&mut PlannedConfiguration| place(&one.configuration) == place(&configuration);
+    match configurations.iter_mut().find(same) {
+        Some(planned) => planned.clouds.extend(clouds),
+        None => configurations.push(PlannedConfiguration { configuration, clouds }),
+    }
+}
+
 impl Plan {
     /// The configurations of a list in place of a grid's, in its order. Files of the request are
     /// measured with every layer of the list.
@@ -126,23 +141,11 @@ impl Plan {
         let files = read_files(request)?;
         let generators = generators(request);
         let mut configurations: Vec<PlannedConfiguration> = Vec::new();
-        let mut add = |configuration: Configuration, clouds: Vec<PlannedCloud>| {
-            let place = |one: &Configuration| {
-                (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype)
-            };
-            let same = |one: &&mut PlannedConfiguration| {
-                place(&one.configuration) == place(&configuration)
-            };
-            match configurations.iter_mut().find(same) {
-                Some(planned) => planned.clouds.extend(clouds),
-                None => configurations.push(PlannedConfiguration { configuration, clouds }),
-            }
-        };
         if !generators.is_empty() {
             for &configuration in list {
                 let Configuration { voxels, .. } = configuration;
                 let cloud = |&generator| PlannedCloud::Generated { generator, voxels };
-                add(configuration, generators.iter().map(cloud).collect());
+                join(&mut configurations, configuration, generators.iter().map(cloud).collect());
             }
         }
         for file in &files {
@@ -151,7 +154,7 @@ impl Plan {
                 let layer = Configuration { voxels: file.voxels(), ..layer };
                 if !layers.contains(&layer) {
                     layers.push(layer);
-                    add(layer, vec![PlannedCloud::File(Arc::clone(file))]);
+                    join(&mut configurations, layer, vec![PlannedCloud::File(Arc::clone(file))]);
                 }
             }
         }
@@ -182,19 +185,7 @@ impl Plan {
                     file
                 }
             };
-            let place = |one: &Configuration| {
-                (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype)
-            };
-            let cloud = PlannedCloud::File(file);
-            let same =
-                |one: &&mut PlannedConfiguration| place(&one.configuration) == place(configuration);
-            match configurations.iter_mut().find(same) {
-                Some(planned) => planned.clouds.push(cloud),
-                None => configurations.push(PlannedConfiguration {
-                    configuration: *configuration,
-                    clouds: vec![cloud],
-                }),
-            }
+            join(&mut configurations, *configuration, vec![PlannedCloud::File(file)]);
         }
         if configurations.is_empty() || request.directions.is_empty() {
             return Err(PlanError::Empty);

@@ -14,6 +14,7 @@ use crate::{Activation, ConvError, Device, Tensor, ops};
 /// spconv's networks have an epsilon of 1e-3, MinkowskiEngine's and torchsparse's 1e-5.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
+    device: Device,
     gamma: Vec<f32>,
     beta: Vec<f32>,
     mean: Vec<f32>,
@@ -41,6 +42,7 @@ impl BatchNorm {
     ) -> Result<Self, ConvError> {
         let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, epsilon)?;
         Ok(Self {
+            device: device.clone(),
             gamma: gamma.to_vec(),
             beta: beta.to_vec(),
             mean: mean.to_vec(),
@@ -91,6 +93,31 @@ impl Module for BatchNorm {
         };
         let output = ops::affine(input.voxels().device(), of, input.features())?;
         SparseTensor::new(input.voxels().clone(), output)
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        let Self { gamma, beta, mean, variance, .. } = self;
+        let names = ["weight", "bias", "running_mean", "running_var"].map(str::to_owned);
+        Ok(names.into_iter().zip([gamma, beta, mean, variance].map(Clone::clone)).collect())
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        let Self { device, gamma, beta, mean, variance, epsilon, folded } = self;
+        let mut all = [gamma.clone(), beta.clone(), mean.clone(), variance.clone()];
+        let place = ["weight", "bias", "running_mean", "running_var"];
+        let Some(place) = place.iter().position(|one| *one == name) else { return Ok(false) };
+        let (expected, found) = (all[place].len(), values.len());
+        if found != expected {
+            let what = "parameter of a batch normalisation";
+            return Err(ConvError::Length { what, expected, found });
+        }
+        all[place] = values.to_vec();
+        // Numbers that no normalisation has leave it as it was.
+        let [a, b, c, d] = &all;
+        let (scale, shift) = crate::epilogue::folded(a, b, c, d, *epsilon)?;
+        *folded = Arc::new([row(device, &scale)?, row(device, &shift)?]);
+        [*gamma, *beta, *mean, *variance] = all;
+        Ok(true)
     }
 
     fn as_pointwise(&self) -> Option<Pointwise> {

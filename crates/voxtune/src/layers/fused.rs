@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::conv::Conv;
 use super::kinds::ConvKind;
-use super::{Module, Pointwise, SparseTensor};
+use super::{Module, Pointwise, SparseTensor, WeightLayout};
 use crate::{Activation, ConvError, Epilogue};
 
 /// A convolution with work on its output in the same kernel. [`Sequential::fuse`](crate::Sequential)
@@ -93,6 +93,21 @@ impl<K: ConvKind> Module for Conv<K> {
 
     fn adds(&self) -> bool {
         true
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        let weights = ("weight".to_owned(), self.weights(WeightLayout::Rsck)?);
+        let bias = self.bias()?.map(|bias| ("bias".to_owned(), bias));
+        Ok(std::iter::once(weights).chain(bias).collect())
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        match name {
+            "weight" => self.set_weights(WeightLayout::Rsck, values)?,
+            "bias" => self.set_bias(Some(values))?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {

@@ -46,6 +46,26 @@ pub trait Module: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// The parameters and running statistics, by the names that PyTorch would give them: `weight`, `bias`,
+    /// `running_mean`, `running_var`, behind the number of the module in a sequence. A convolution's
+    /// weights are in the order of [`WeightLayout::Rsck`](crate::WeightLayout). What was
+    /// [fused](Self::fuse) has none.
+    ///
+    /// # Errors
+    /// If the device fails to hand them over.
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        Ok(Vec::new())
+    }
+
+    /// Sets a parameter of [`Self::parameters`]. Whether there is one of this name.
+    ///
+    /// # Errors
+    /// If it has another number of values, or the device fails.
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        let _ = (name, values);
+        Ok(false)
+    }
+
     /// Lets kernels do what follows them, wherever within the module that gives the same results but
     /// for rounding. Appends what was done, a line each. For inference: normalisations become fixed.
     ///

@@ -97,6 +97,14 @@ impl Module for Linear {
         true
     }
 
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        self.conv.parameters()
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        self.conv.set_parameter(name, values)
+    }
+
     fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
         Module::with_following(&self.conv, next)
     }
@@ -138,7 +146,7 @@ impl LayerNorm {
         Ok(Self { gamma: row(gamma)?, beta: row(beta)?, epsilon })
     }
 
-    const fn parameters(&self) -> ops::LayerNorm<'_> {
+    const fn numbers(&self) -> ops::LayerNorm<'_> {
         let Self { gamma, beta, epsilon } = self;
         ops::LayerNorm { epsilon: *epsilon, gamma: Some(gamma), beta: Some(beta) }
     }
@@ -156,14 +164,28 @@ impl LayerNorm {
         grad_output: &Tensor,
     ) -> Result<ops::NormGradients, ConvError> {
         let device = input.voxels().device();
-        ops::layer_norm_backward(device, self.parameters(), input.features(), grad_output)
+        ops::layer_norm_backward(device, self.numbers(), input.features(), grad_output)
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         let device = input.voxels().device();
-        let output = ops::layer_norm(device, self.parameters(), input.features())?;
+        let output = ops::layer_norm(device, self.numbers(), input.features())?;
         SparseTensor::new(input.voxels().clone(), output)
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        let (gamma, beta) = (self.gamma.to_f32()?, self.beta.to_f32()?);
+        Ok(vec![("weight".to_owned(), gamma), ("bias".to_owned(), beta)])
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        match name {
+            "weight" => self.gamma.write_f32(values)?,
+            "bias" => self.beta.write_f32(values)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }

@@ -93,6 +93,26 @@ impl Module for Sequential {
         last.forward_added(output.as_ref().unwrap_or(input), residual, activation)
     }
 
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        let mut all = Vec::new();
+        for (number, module) in self.modules.iter().enumerate() {
+            let inner = module.parameters()?.into_iter();
+            all.extend(inner.map(|(name, values)| (format!("{number}.{name}"), values)));
+        }
+        Ok(all)
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        let place = name.split_once('.').and_then(|(number, rest)| {
+            let number: usize = number.parse().ok()?;
+            Some((self.modules.get_mut(number)?, rest))
+        });
+        match place {
+            Some((module, rest)) => module.set_parameter(rest, values),
+            None => Ok(false),
+        }
+    }
+
     fn adds(&self) -> bool {
         self.modules.last().is_some_and(|last| last.adds())
     }
@@ -143,6 +163,25 @@ impl Residual {
 }
 
 impl Module for Residual {
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        let parts =
+            [Some(("body", &self.body)), self.shortcut.as_ref().map(|own| ("shortcut", own))];
+        let mut all = Vec::new();
+        for (part, modules) in parts.into_iter().flatten() {
+            let inner = modules.parameters()?.into_iter();
+            all.extend(inner.map(|(name, values)| (format!("{part}.{name}"), values)));
+        }
+        Ok(all)
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        match (name.split_once('.'), &mut self.shortcut) {
+            (Some(("body", rest)), _) => self.body.set_parameter(rest, values),
+            (Some(("shortcut", rest)), Some(shortcut)) => shortcut.set_parameter(rest, values),
+            _ => Ok(false),
+        }
+    }
+
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         let shortcut =
             self.shortcut.as_ref().map(|shortcut| shortcut.forward(input)).transpose()?;
@@ -158,5 +197,80 @@ impl Module for Residual {
             done.push(format!("the addition of a residual block into {last:?}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::Voxel;
+
+    use super::*;
+    use crate::{BatchNorm, Device, SubmConv3d, Tensor, Tuner, Voxels};
+
+    fn block(device: &Device) -> Sequential {
+        let conv = |c_in, c_out| {
+            let builder = SubmConv3d::builder(c_in, c_out).kernel(1).tuner(Tuner::empty());
+            builder.bias(&vec![0.25; c_out as usize]).build(device).unwrap()
+        };
+        let norm = BatchNorm::new(device, &[2.0; 3], &[0.5; 3], &[1.0; 3], &[4.0; 3], 0.0).unwrap();
+        let body = Sequential::new().then(conv(2, 3)).then(norm);
+        let shortcut = Sequential::new().then(conv(2, 3));
+        let block = Residual::new(body, Activation::Relu).with_shortcut(shortcut);
+        Sequential::new().then(block).then(Activation::Silu)
+    }
+
+    #[test]
+    fn parameters_are_read_and_set_by_name() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let mut from = block(&device);
+        let names: Vec<String> =
+            from.parameters().unwrap().into_iter().map(|(name, _)| name).collect();
+        let expected = [
+            "0.body.0.weight",
+            "0.body.0.bias",
+            "0.body.1.weight",
+            "0.body.1.bias",
+            "0.body.1.running_mean",
+            "0.body.1.running_var",
+            "0.shortcut.0.weight",
+            "0.shortcut.0.bias",
+        ];
+        assert_eq!(names, expected);
+        for (place, name) in names.iter().enumerate() {
+            let len = from.parameters().unwrap()[place].1.len();
+            let values: Vec<f32> = (0..len).map(|i| 1.0 + (place + i) as f32).collect();
+            assert!(from.set_parameter(name, &values).unwrap());
+            assert_eq!(from.parameters().unwrap()[place].1, values);
+            assert!(from.set_parameter(name, &values[1..]).is_err(), "{name}");
+        }
+        for name in ["1.weight", "0.weight", "0.body.7.weight", "0.body.1.gamma", "x", ""] {
+            assert!(!from.set_parameter(name, &[]).unwrap(), "{name}");
+        }
+        // What is read from one and set in another makes it compute the same.
+        let mut to = block(&device);
+        for (name, values) in from.parameters().unwrap() {
+            assert!(to.set_parameter(&name, &values).unwrap());
+        }
+        let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)]).unwrap();
+        let features = Tensor::from_rows(&device, &[[0.5, -1.5]]).unwrap();
+        let input = SparseTensor::new(voxels, features).unwrap();
+        let output = |of: &Sequential| of.forward(&input).unwrap().features().to_f32().unwrap();
+        assert_eq!(output(&from), output(&to));
+        assert_ne!(output(&to), output(&block(&device)));
+    }
+
+    #[test]
+    fn what_is_fused_computes_the_same() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let (plain, mut fused) = (block(&device), block(&device));
+        let done = fused.fuse().unwrap();
+        assert_eq!(done.len(), 2, "{done:?}");
+        let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)]).unwrap();
+        let features = Tensor::from_rows(&device, &[[0.5, -1.5]]).unwrap();
+        let input = SparseTensor::new(voxels, features).unwrap();
+        let output = |of: &Sequential| of.forward(&input).unwrap().features().to_f32().unwrap();
+        for (plain, fused) in output(&plain).iter().zip(output(&fused)) {
+            assert!((plain - fused).abs() < 1e-6, "{plain} and {fused}");
+        }
     }
 }
