@@ -131,10 +131,13 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn f13_devices_are_not_touched() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let write =
+            |path: &str| OutputFile::checked("--json", Path::new(path)).unwrap().write("text");
+        write("/dev/null").unwrap();
+        assert_eq!(write("/dev/full").unwrap_err().exit, Exit::Failure);
         for path in ["/dev/null", "/dev/full"] {
-            OutputFile::checked("--json", Path::new(path)).unwrap();
+            assert!(fs::metadata(path).unwrap().file_type().is_char_device());
         }
-        let full = OutputFile::checked("--json", Path::new("/dev/full")).unwrap();
-        assert_eq!(full.write("text").unwrap_err().exit, Exit::Failure);
     }
 }
