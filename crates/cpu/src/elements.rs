@@ -28,6 +28,11 @@ pub enum ElementsMut<'a> {
     Float32(&'a mut [f32]),
 }
 
+/// Ends a match over storage types, all of which have a buffer.
+pub(crate) fn no_buffer(dtype: DType) -> ! {
+    unreachable!("host memory holds no {dtype}")
+}
+
 /// A buffer of one storage type in host memory.
 #[derive(Clone, PartialEq)]
 pub enum HostBuffer {
@@ -130,6 +135,7 @@ impl HostBuffer {
             DType::Float16 => zeroed(len).map(Self::Float16),
             DType::BFloat16 => zeroed(len).map(Self::BFloat16),
             DType::Float32 => zeroed(len).map(Self::Float32),
+            _ => no_buffer(dtype),
         };
         zeros.ok_or(NoMemory { dtype, len })
     }
@@ -141,6 +147,7 @@ impl HostBuffer {
             DType::Float16 => Self::Float16(vec![f16::ZERO; len]),
             DType::BFloat16 => Self::BFloat16(vec![bf16::ZERO; len]),
             DType::Float32 => Self::Float32(vec![0.0; len]),
+            _ => no_buffer(dtype),
         }
     }
 
@@ -155,6 +162,7 @@ impl HostBuffer {
                 Self::BFloat16(values.iter().map(|&value| bf16::from_f32(value)).collect())
             }
             DType::Float32 => Self::Float32(values.to_vec()),
+            _ => no_buffer(dtype),
         }
     }
 

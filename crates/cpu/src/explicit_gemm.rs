@@ -50,10 +50,7 @@ impl ExplicitGemm {
         };
         let copies = threads * BLOCK_ROWS.min(out_rows) * (c_in + c_out);
         let width = if op.direction == Direction::Forward { c_out } else { c_in };
-        let widened = match op.dtype {
-            DType::Float32 => 0,
-            DType::Float16 | DType::BFloat16 => out_rows * width + c_in * c_out,
-        };
+        let widened = if op.dtype == DType::Float32 { 0 } else { out_rows * width + c_in * c_out };
         size_of::<f32>() * (copies + widened)
     }
 

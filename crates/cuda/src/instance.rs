@@ -124,12 +124,7 @@ impl Instance {
 
 /// The define that chooses a storage type.
 pub(crate) const fn dtype_define(dtype: DType) -> (&'static str, u32) {
-    let value = match dtype {
-        DType::Float16 => 0,
-        DType::BFloat16 => 1,
-        DType::Float32 => 2,
-    };
-    ("VOXTUNE_DTYPE", value)
+    ("VOXTUNE_DTYPE", dtype.index() as u32)
 }
 
 impl fmt::Display for Instance {

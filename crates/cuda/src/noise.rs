@@ -64,11 +64,7 @@ impl NoiseFill {
             Noise::Uniform => &self.uniform,
             Noise::Integers => &self.integers,
         };
-        let kernel = match dtype {
-            DType::Float16 => &kernels[0],
-            DType::BFloat16 => &kernels[1],
-            DType::Float32 => &kernels[2],
-        };
+        let kernel = &kernels[dtype.index()];
         let address = target.address();
         let blocks = self.device.identity().units * 8;
         let grid = Grid { blocks: [blocks, 1], threads: 256, shared_bytes: 0 };

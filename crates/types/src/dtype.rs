@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// How features and weights are stored. Products are always accumulated in float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DType {
     /// IEEE 754 binary16.
     Float16,
@@ -20,6 +21,12 @@ pub enum DType {
 impl DType {
     /// All storage types.
     pub const ALL: [Self; 3] = [Self::Float16, Self::BFloat16, Self::Float32];
+
+    /// Its place in [`DType::ALL`], for tables with a row per storage type.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
 
     /// The permanent text of this type.
     #[must_use]

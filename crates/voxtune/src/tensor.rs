@@ -304,10 +304,10 @@ impl Tensor {
         let len = self.len();
         Ok(match &self.storage {
             Storage::Host(buffer) => buffer.to_f32(),
-            Storage::Cuda(buffer) => match self.dtype {
-                DType::Float16 => HostBuffer::Float16(buffer.download(0, len)?).to_f32(),
-                DType::BFloat16 => HostBuffer::BFloat16(buffer.download(0, len)?).to_f32(),
-                DType::Float32 => buffer.download(0, len)?,
+            Storage::Cuda(buffer) => match HostBuffer::zeros(self.dtype, 0) {
+                HostBuffer::Float16(_) => HostBuffer::Float16(buffer.download(0, len)?).to_f32(),
+                HostBuffer::BFloat16(_) => HostBuffer::BFloat16(buffer.download(0, len)?).to_f32(),
+                HostBuffer::Float32(_) => buffer.download(0, len)?,
             },
         })
     }

@@ -8,7 +8,7 @@
 //! number below the bound is impossible; one above it proves nothing.
 
 use serde::Serialize;
-use voxtune::{Arch, DType, DeviceIdentity, Direction, Operation};
+use voxtune::{Arch, DeviceIdentity, Direction, Operation};
 use voxtune_cache::decide::TIMER_STEP_NS;
 use voxtune_cache::{EntryKey, Workload};
 use voxtune_types::CpuIsa;
@@ -127,9 +127,10 @@ pub fn bound(entry: &EntryKey) -> Bound {
 fn bound_of(device: &DeviceIdentity, operation: &Operation, workload: &Workload) -> Bound {
     let peak = peak(device.arch);
     let clocks = f64::from(device.units.max(1)) * peak.clock_hz * HEADROOM;
-    let flops_per_clock = match operation.dtype {
-        DType::Float16 | DType::BFloat16 => peak.half_flops_per_clock,
-        DType::Float32 => peak.single_flops_per_clock,
+    let flops_per_clock = if operation.dtype.bytes() < 4 {
+        peak.half_flops_per_clock
+    } else {
+        peak.single_flops_per_clock
     };
     let bytes = compulsory_bytes(operation, workload);
     let from_memory = (bytes - peak.last_level_bytes).max(0.0);
@@ -169,7 +170,7 @@ fn compulsory_bytes(operation: &Operation, workload: &Workload) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use voxtune::{KernelSize, ShapeKey};
+    use voxtune::{DType, KernelSize, ShapeKey};
 
     use super::*;
 

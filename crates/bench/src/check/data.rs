@@ -1,8 +1,8 @@
 //! Operands of a checked product: random, exact or one-hot, and of any alignment.
 
-use half::{bf16, f16};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use voxtune_cpu::HostBuffer;
 use voxtune_cuda::{
     CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, Epilogue, MapCounts, Matrix, MatrixMut,
     Operands, Result, result_dtype,
@@ -40,16 +40,8 @@ const PERIOD: usize = 1_000_003;
 /// Random values in float64, exactly as stored.
 pub(super) fn random(dtype: DType, len: usize, seed: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    (0..len)
-        .map(|_| {
-            let value = rng.random_range(-1.0_f32..1.0);
-            match dtype {
-                DType::Float16 => f16::from_f32(value).to_f64(),
-                DType::BFloat16 => bf16::from_f32(value).to_f64(),
-                DType::Float32 => f64::from(value),
-            }
-        })
-        .collect()
+    let values: Vec<f32> = (0..len).map(|_| rng.random_range(-1.0..1.0)).collect();
+    HostBuffer::from_f32(dtype, &values).to_f64()
 }
 
 fn small_integers(len: usize, seed: u64) -> Vec<f64> {
@@ -88,10 +80,11 @@ impl CheckTensor {
         shift: usize,
     ) -> Result<Self> {
         let mut tensor = Self::poisoned(device, dtype, len, shift)?;
-        match dtype {
-            DType::Float16 => tensor.repeat(&encode(values, f16::from_f64), len)?,
-            DType::BFloat16 => tensor.repeat(&encode(values, bf16::from_f64), len)?,
-            DType::Float32 => tensor.repeat(&encode(values, |value| value as f32), len)?,
+        let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        match HostBuffer::from_f32(dtype, &narrow) {
+            HostBuffer::Float16(values) => tensor.repeat(&values, len)?,
+            HostBuffer::BFloat16(values) => tensor.repeat(&values, len)?,
+            HostBuffer::Float32(values) => tensor.repeat(&values, len)?,
         }
         Ok(tensor)
     }
@@ -152,10 +145,6 @@ impl CheckTensor {
     fn bytes(&self) -> Result<Vec<u8>> {
         self.buffer.download(self.shift_bytes, self.len_bytes)
     }
-}
-
-fn encode<T>(values: &[f64], round: impl Fn(f64) -> T) -> Vec<T> {
-    values.iter().map(|&value| round(value)).collect()
 }
 
 /// The tensors of one product.
@@ -257,12 +246,8 @@ mod tests {
         for dtype in DType::ALL {
             let values = random(dtype, 1_000, 3);
             assert!(values.iter().all(|value| (-1.0..=1.0).contains(value)));
-            let stored = values.iter().all(|&value| match dtype {
-                DType::Float16 => f16::from_f64(value).to_f64() == value,
-                DType::BFloat16 => bf16::from_f64(value).to_f64() == value,
-                DType::Float32 => f64::from(value as f32) == value,
-            });
-            assert!(stored, "{dtype}");
+            let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+            assert_eq!(HostBuffer::from_f32(dtype, &narrow).to_f64(), values, "{dtype}");
         }
         assert!(small_integers(100, 1).iter().all(|value| [-1.0, 0.0, 1.0].contains(value)));
     }

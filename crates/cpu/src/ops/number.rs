@@ -58,6 +58,7 @@ macro_rules! by_dtype {
             voxtune_types::DType::Float16 => $function::<half::f16>($($argument),*),
             voxtune_types::DType::BFloat16 => $function::<half::bf16>($($argument),*),
             voxtune_types::DType::Float32 => $function::<f32>($($argument),*),
+            other => $crate::elements::no_buffer(other),
         }
     };
 }

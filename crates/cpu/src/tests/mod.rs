@@ -6,7 +6,6 @@ mod finished;
 mod parity;
 mod pools;
 
-use half::{bf16, f16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
@@ -62,11 +61,7 @@ fn out_dtype(op: &Operation) -> DType {
 
 /// A buffer of which no value may survive.
 fn poisoned(dtype: DType, len: usize) -> HostBuffer {
-    match dtype {
-        DType::Float16 => HostBuffer::Float16(vec![f16::NAN; len]),
-        DType::BFloat16 => HostBuffer::BFloat16(vec![bf16::NAN; len]),
-        DType::Float32 => HostBuffer::Float32(vec![f32::NAN; len]),
-    }
+    HostBuffer::from_f32(dtype, &vec![f32::NAN; len])
 }
 
 /// Inputs of a layer, rounded to its storage type.

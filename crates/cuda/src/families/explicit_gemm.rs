@@ -75,11 +75,8 @@ impl Cublas {
     /// # Safety
     /// The addresses hold matrices of these sizes.
     unsafe fn product(&self, dtype: DType, shape: &Product) -> Result<()> {
-        let element = match dtype {
-            DType::Float16 => sys::cudaDataType_t::CUDA_R_16F,
-            DType::BFloat16 => sys::cudaDataType_t::CUDA_R_16BF,
-            DType::Float32 => sys::cudaDataType_t::CUDA_R_32F,
-        };
+        use sys::cudaDataType_t::{CUDA_R_16BF, CUDA_R_16F, CUDA_R_32F};
+        let element = [CUDA_R_16F, CUDA_R_16BF, CUDA_R_32F][dtype.index()];
         let transpose = |wanted| {
             if wanted {
                 sys::cublasOperation_t::CUBLAS_OP_T
@@ -107,7 +104,7 @@ impl Cublas {
                 shape.ldb,
                 std::ptr::from_ref(&beta).cast(),
                 shape.c as *mut c_void,
-                sys::cudaDataType_t::CUDA_R_32F,
+                CUDA_R_32F,
                 shape.m,
                 sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
                 sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,

@@ -258,11 +258,7 @@ impl FeatureKernels {
         if len == 0 {
             return Ok(());
         }
-        let kernel = match to_dtype {
-            DType::Float16 => &self.casts[0],
-            DType::BFloat16 => &self.casts[1],
-            DType::Float32 => &self.casts[2],
-        };
+        let kernel = &self.casts[to_dtype.index()];
         let shape = shape_of(len);
         let (rows, channels) = (shape.rows(), shape.channels());
         let (from, to) = (from.address(), to.address());

@@ -300,11 +300,7 @@ impl CudaBackend {
 
     /// The kernels of features in a storage type, loaded at the first use.
     pub(crate) fn features(&self, dtype: DType) -> Result<&FeatureKernels, CudaError> {
-        let slot = match dtype {
-            DType::Float16 => &self.features[0],
-            DType::BFloat16 => &self.features[1],
-            DType::Float32 => &self.features[2],
-        };
+        let slot = &self.features[dtype.index()];
         if let Some(kernels) = slot.get() {
             return Ok(kernels);
         }
