@@ -16,11 +16,14 @@
 //! | which kernels may compete | [`AlgoMode`] |
 //! | which rows a layer makes | [`LayerKind`] |
 //! | where its rows meet: what a kernel map is built for | [`Geometry`] |
+//! | what is done to each element last | [`Activation`] |
+//! | what becomes of rows that meet | [`Reduction`], [`Pooling`] |
 //! | one cell of a sparse tensor | [`Voxel`] |
 //! | a name that somebody else chose, fit to be printed | [`printable()`] |
 //! | how many elements a matrix has | [`matrix_len`] |
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod algo;
 pub mod arch;
 pub mod bucket;
@@ -34,10 +37,12 @@ pub mod kind;
 pub mod mode;
 pub mod operation;
 pub mod printable;
+pub mod reduction;
 pub mod size;
 pub mod text;
 pub mod voxel;
 
+pub use activation::Activation;
 pub use algo::AlgoId;
 pub use arch::{Arch, ComputeCapability, CpuIsa, DeviceIdentity};
 pub use bucket::VoxelBucket;
@@ -51,5 +56,6 @@ pub use kind::{LayerKind, PitchClass};
 pub use mode::AlgoMode;
 pub use operation::Operation;
 pub use printable::{printable, printable_path};
+pub use reduction::{Pooling, Reduction};
 pub use size::{TooLarge, matrix_len};
 pub use voxel::Voxel;

@@ -1,6 +1,6 @@
 //! The sum of two tensors, as behind a residual block.
 
-use super::activation::Activation;
+use super::Activation;
 use super::error::OpError;
 use super::number::{Number, by_dtype, for_each_row, matrix, matrix_mut};
 use crate::elements::{Elements, ElementsMut};

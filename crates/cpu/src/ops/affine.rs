@@ -1,6 +1,6 @@
 //! A factor and a summand for each channel, then an activation.
 
-use super::activation::Activation;
+use super::Activation;
 use super::error::OpError;
 use super::number::{Number, by_dtype, check_row, for_each_row, matrix, matrix_mut, row_of};
 use crate::elements::{Elements, ElementsMut};

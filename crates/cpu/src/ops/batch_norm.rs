@@ -1,6 +1,6 @@
 //! Normalising each channel over the rows (Ioffe and Szegedy, *Batch Normalization*, 2015).
 
-use super::activation::Activation;
+use super::Activation;
 use super::error::OpError;
 use super::number::{
     Number, by_dtype, check_len, check_row, for_each_row, matrix, matrix_mut, row_of,

@@ -6,22 +6,11 @@
 //! its scatter-add, and the global pooling of a batch.
 
 use rayon::prelude::*;
+use voxtune_types::Reduction;
 
 use super::error::OpError;
 use super::number::{Number, by_dtype, for_each_row, matrix, matrix_mut, row_of};
 use crate::elements::{Elements, ElementsMut};
-
-/// What becomes of the rows of a group. A group without rows has zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduction {
-    /// Their sum.
-    Sum,
-    /// Their mean.
-    Mean,
-    /// The largest of each channel; what is not a number stays so. Its gradient goes to every row
-    /// that is equal to it.
-    Max,
-}
 
 /// Which group each row belongs to, and the rows of each group in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq)]

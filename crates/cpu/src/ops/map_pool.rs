@@ -3,28 +3,13 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use voxtune_types::Pooling;
 
 use super::error::OpError;
 use super::groups::larger;
 use super::number::{Number, by_dtype, matrix, matrix_mut, row_of};
 use crate::elements::{Elements, ElementsMut};
 use crate::kernel_map::{KernelMap, MapView, Pair, SEGMENT_ROWS};
-
-/// What becomes of the input rows that an output row meets. An output row that meets none has zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pooling {
-    /// The largest of each channel; what is not a number stays so. Its gradient goes to every input
-    /// that is equal to the output.
-    Max,
-    /// `max(0, largest)`, as spconv has it: its gradient goes to every input that is equal to the
-    /// output, so nowhere where all are negative.
-    MaxAtLeastZero,
-    /// The mean of the rows that are there.
-    Average,
-    /// The same mean with the gradient of spconv 2.3, which multiplies by the number of rows that are
-    /// there instead of dividing by it. For parity alone: it is no gradient of the mean.
-    AverageAsSpconv,
-}
 
 /// One output row of those that a map gathers.
 ///

@@ -6,7 +6,7 @@
 //!
 //! | idea | where |
 //! |---|---|
-//! | activations and their slopes | [`activation`] |
+//! | activations and their slopes | [`Activation`] |
 //! | `act(x · scale + shift)` by channel | [`affine`] |
 //! | adding two tensors | [`add`] |
 //! | joining and splitting channels | [`columns`] |
@@ -17,7 +17,6 @@
 //! | which group a row belongs to: gathering, adding up, pooling of samples | [`groups`] |
 //! | a dense tensor of the same cells | [`dense`] |
 
-pub mod activation;
 pub mod add;
 pub mod affine;
 pub mod batch_norm;
@@ -31,12 +30,11 @@ pub mod map_pool;
 mod number;
 pub mod statistics;
 
-pub use activation::Activation;
 pub use affine::Affine;
 pub use dense::DenseGrid;
 pub use error::OpError;
-pub use groups::{Reduction, RowGroups};
-pub use map_pool::Pooling;
+pub use groups::RowGroups;
+pub use voxtune_types::{Activation, Pooling, Reduction};
 
 #[cfg(test)]
 mod testing;

@@ -1,32 +1,11 @@
 //! Affine maps of channels, activations, sums of two tensors, other storage types.
 
-use voxtune_types::DType;
+use voxtune_types::{Activation, DType};
 
 use super::{FeatureKernels, Shape, address_of, check_bytes, check_row};
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::error::Result;
 use crate::module::arguments;
-
-/// What is done to each element last.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    Identity,
-    /// `max(0, z)`; what is not a number stays so.
-    Relu,
-    /// `z` where it is positive, `slope · z` elsewhere.
-    LeakyRelu {
-        /// The slope of negative numbers.
-        slope: f32,
-    },
-    /// `z · Φ(z)` with the exact distribution function of a normal variable.
-    Gelu,
-    /// `z · sigmoid(z)`.
-    Silu,
-    /// `1 / (1 + exp(-z))`.
-    Sigmoid,
-}
 
 /// `Activation` of the kernels.
 #[repr(C)]
@@ -36,17 +15,17 @@ struct ActivationParams {
     slope_below: f32,
 }
 
-impl Activation {
-    const fn params(self) -> ActivationParams {
-        let (kind, slope_below) = match self {
-            Self::Identity => (0, 1.0),
-            Self::Relu => (1, 0.0),
-            Self::LeakyRelu { slope } => (2, slope),
-            Self::Gelu => (3, 0.0),
-            Self::Silu => (4, 0.0),
-            Self::Sigmoid => (5, 0.0),
+impl ActivationParams {
+    const fn new(activation: Activation) -> Self {
+        let (kind, slope_below) = match activation {
+            Activation::Identity => (0, 1.0),
+            Activation::Relu => (1, 0.0),
+            Activation::LeakyRelu { slope } => (2, slope),
+            Activation::Gelu => (3, 0.0),
+            Activation::Silu => (4, 0.0),
+            Activation::Sigmoid => (5, 0.0),
         };
-        ActivationParams { kind, slope_below }
+        Self { kind, slope_below }
     }
 }
 
@@ -98,7 +77,7 @@ impl Affine<'_> {
             scale: address_of(self.scale),
             shift: address_of(self.shift),
             epsilon: self.epsilon,
-            activation: self.activation.params(),
+            activation: ActivationParams::new(self.activation),
         }
     }
 
@@ -200,7 +179,7 @@ impl FeatureKernels {
         if len == 0 {
             return Ok(());
         }
-        let (shape, activation) = (shape_of(len), activation.params());
+        let (shape, activation) = (shape_of(len), ActivationParams::new(activation));
         let (rows, channels) = (shape.rows(), shape.channels());
         let (a, b, y) = (a.address(), b.address(), y.address());
         let arguments = arguments![a, b, y, rows, channels, activation];
@@ -231,7 +210,7 @@ impl FeatureKernels {
         if len == 0 {
             return Ok(());
         }
-        let (shape, activation) = (shape_of(len), activation.params());
+        let (shape, activation) = (shape_of(len), ActivationParams::new(activation));
         let (rows, channels) = (shape.rows(), shape.channels());
         let (a, b, grad_y, grad) = (a.address(), b.address(), grad_y.address(), grad.address());
         let arguments = arguments![a, b, grad_y, grad, rows, channels, activation];

@@ -1,23 +1,13 @@
 //! Rows that belong to groups: gathering, adding up, and pooling of whole samples.
 
+use voxtune_types::Reduction;
+
 use super::columns::unit;
 use super::{FeatureKernels, Shape, within};
 use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::module::arguments;
-
-/// What becomes of the rows of a group. A group without rows has zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reduction {
-    /// Their sum.
-    Sum,
-    /// Their mean.
-    Mean,
-    /// The largest of each channel; what is not a number stays so. Its gradient goes to every row
-    /// that is equal to it.
-    Max,
-}
 
 /// Which group each row belongs to, in host memory: what the host's `RowGroups` holds.
 #[derive(Clone, Copy, Debug)]

@@ -1,31 +1,12 @@
 //! Maximum and average over the rows that a kernel map gathers.
 
+use voxtune_types::Pooling;
+
 use super::{FeatureKernels, Shape};
 use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use crate::error::{CudaError, Result};
 use crate::map::{DeviceKernelMap, RowMap, RowOrder};
 use crate::module::arguments;
-
-/// What becomes of the input rows that an output row meets. An output row that meets none has zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pooling {
-    /// The largest of each channel; what is not a number stays so. Its gradient goes to every input
-    /// that is equal to the output.
-    Max,
-    /// `max(0, largest)`, as spconv has it: its gradient goes to every input that is equal to the
-    /// output, so nowhere where all are negative.
-    MaxAtLeastZero,
-    /// The mean of the rows that are there.
-    Average,
-    /// The same mean, with a gradient that is multiplied by their number instead of divided by it.
-    AverageAsSpconv,
-}
-
-impl Pooling {
-    const fn is_average(self) -> bool {
-        matches!(self, Self::Average | Self::AverageAsSpconv)
-    }
-}
 
 /// A table as the kernels read it: its first offset, and the way to the next one.
 #[derive(Clone, Copy, Debug)]

@@ -31,10 +31,9 @@ use crate::module::{Grid, Kernel, LoadedInstance};
 
 pub use columns::Columns;
 pub use dense::DenseGrid;
-pub use elementwise::{Activation, Affine};
+pub use elementwise::Affine;
 pub(crate) use groups::DeviceTables;
-pub use groups::{DeviceRowGroups, GroupTables, Reduction};
-pub use map_pool::Pooling;
+pub use groups::{DeviceRowGroups, GroupTables};
 pub use statistics::LayerNorm;
 
 /// Threads of every block.

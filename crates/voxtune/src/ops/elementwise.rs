@@ -4,8 +4,7 @@ use voxtune_cpu::ops as cpu;
 use voxtune_cuda::ops as cuda;
 
 use super::{
-    Activation, cuda_activation, cuda_row, expect_like, expect_row, fresh_like, host, host_mut,
-    host_row, kernels,
+    Activation, cuda_row, expect_like, expect_row, fresh_like, host, host_mut, host_row, kernels,
 };
 use crate::{ConvError, Device, Tensor};
 
@@ -39,7 +38,7 @@ impl Affine<'_> {
         Ok(cuda::Affine {
             scale: cuda_row(self.scale)?,
             shift: cuda_row(self.shift)?,
-            activation: cuda_activation(self.activation),
+            activation: self.activation,
             ..cuda::Affine::default()
         })
     }
@@ -141,7 +140,6 @@ pub fn add_into(
     expect_like(b, "second summand", a)?;
     expect_like(y, "result", a)?;
     if let Some(kernels) = kernels(device, a.dtype())? {
-        let activation = cuda_activation(activation);
         return Ok(kernels.add(a.cuda()?, b.cuda()?, activation, &mut y.cuda_mut()?)?);
     }
     let (a, b) = (host(device, "first summand", a)?, host(device, "second summand", b)?);
@@ -167,7 +165,7 @@ pub fn add_backward(
     expect_like(grad_y, "gradient", a)?;
     let mut grad = fresh_like(device, a)?;
     if let Some(kernels) = kernels(device, a.dtype())? {
-        let (activation, to) = (cuda_activation(activation), &mut grad.cuda_mut()?);
+        let to = &mut grad.cuda_mut()?;
         kernels.add_backward(a.cuda()?, b.cuda()?, grad_y.cuda()?, activation, to)?;
     } else {
         let (a, b) = (host(device, "first summand", a)?, host(device, "second summand", b)?);

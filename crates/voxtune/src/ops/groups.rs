@@ -163,7 +163,7 @@ impl RowGroups {
         expect(x, "input", self.rows, channels, x.dtype())?;
         let mut y = Tensor::unwritten(device, x.dtype(), self.groups, channels)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
-            let (groups, reduction) = (self.cuda(device)?, cuda_reduction(reduction));
+            let groups = self.cuda(device)?;
             kernels.reduce(groups, reduction, x.cuda()?, channels, &mut y.cuda_mut()?)?;
         } else {
             let (groups, x) = (self.host(device)?, host(device, "input", x)?);
@@ -195,7 +195,7 @@ impl RowGroups {
         expect_like(grad_y, "gradient", y)?;
         let mut grad_x = fresh_like(device, x)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
-            let (groups, reduction) = (self.cuda(device)?, cuda_reduction(reduction));
+            let groups = self.cuda(device)?;
             let (both, to) = ((x.cuda()?, y.cuda()?), &mut grad_x.cuda_mut()?);
             kernels.reduce_backward(groups, reduction, both, grad_y.cuda()?, channels, to)?;
         } else {
@@ -206,13 +206,5 @@ impl RowGroups {
             device.install(|| groups.reduce_backward(reduction, both, grad_y, channels, to))?;
         }
         Ok(grad_x)
-    }
-}
-
-const fn cuda_reduction(reduction: Reduction) -> cuda::Reduction {
-    match reduction {
-        Reduction::Sum => cuda::Reduction::Sum,
-        Reduction::Mean => cuda::Reduction::Mean,
-        Reduction::Max => cuda::Reduction::Max,
     }
 }

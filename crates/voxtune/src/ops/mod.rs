@@ -38,7 +38,7 @@ pub use normalise::{
     column_statistics, column_sums, layer_norm, layer_norm_backward, layer_norm_into,
 };
 pub use pool::{pool, pool_backward, pool_into};
-pub use voxtune_cpu::ops::{Activation, Pooling, Reduction};
+pub use voxtune_types::{Activation, Pooling, Reduction};
 
 use crate::{ConvError, Device, Tensor};
 
@@ -134,19 +134,6 @@ fn cuda_row(row: Option<&Tensor>) -> Result<Option<DeviceSlice<'_>>, CudaError> 
 /// The kernels of a GPU for a storage type; `None` on the host.
 fn kernels(device: &Device, dtype: DType) -> Result<Option<&FeatureKernels>, ConvError> {
     Ok(device.cuda().map(|cuda| cuda.features(dtype)).transpose()?)
-}
-
-/// The activation as GPUs know it.
-const fn cuda_activation(activation: Activation) -> voxtune_cuda::ops::Activation {
-    use voxtune_cuda::ops::Activation as Cuda;
-    match activation {
-        Activation::Identity => Cuda::Identity,
-        Activation::Relu => Cuda::Relu,
-        Activation::LeakyRelu { slope } => Cuda::LeakyRelu { slope },
-        Activation::Gelu => Cuda::Gelu,
-        Activation::Silu => Cuda::Silu,
-        Activation::Sigmoid => Cuda::Sigmoid,
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use voxtune_cuda::ops as cuda;
 use voxtune_types::DType;
 
 use super::{
-    Activation, cuda_activation, cuda_row, expect_like, expect_row, fresh_like, host, host_mut,
-    host_row, host_row_mut, kernels,
+    Activation, cuda_row, expect_like, expect_row, fresh_like, host, host_mut, host_row,
+    host_row_mut, kernels,
 };
 use crate::{ConvError, Device, Tensor};
 
@@ -96,7 +96,7 @@ impl BatchNorm<'_> {
             epsilon: self.epsilon,
             scale: cuda_row(self.gamma)?,
             shift: cuda_row(self.beta)?,
-            activation: cuda_activation(activation),
+            activation,
         })
     }
 }

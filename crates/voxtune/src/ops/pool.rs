@@ -2,19 +2,9 @@
 
 use voxtune_cpu::ops as cpu;
 use voxtune_cuda::DeviceKernelMap;
-use voxtune_cuda::ops as cuda;
 
 use super::{Pooling, expect, expect_like, fresh_like, host, host_mut, kernels, wrong_device};
 use crate::{ConvError, Device, KernelMap, Tensor};
-
-const fn cuda_pooling(pooling: Pooling) -> cuda::Pooling {
-    match pooling {
-        Pooling::Max => cuda::Pooling::Max,
-        Pooling::MaxAtLeastZero => cuda::Pooling::MaxAtLeastZero,
-        Pooling::Average => cuda::Pooling::Average,
-        Pooling::AverageAsSpconv => cuda::Pooling::AverageAsSpconv,
-    }
-}
 
 fn cuda_map<'a>(device: &Device, map: &'a KernelMap) -> Result<&'a DeviceKernelMap, ConvError> {
     map.cuda().ok_or_else(|| wrong_device(device, "kernel map"))
@@ -61,7 +51,7 @@ pub fn pool_into(
     expect(x, "input", counts.n_in, channels, x.dtype())?;
     expect(y, "result", counts.n_out, channels, x.dtype())?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        let (map, pooling) = (cuda_map(device, map)?, cuda_pooling(pooling));
+        let map = cuda_map(device, map)?;
         return Ok(kernels.pool(map, pooling, x.cuda()?, channels, &mut y.cuda_mut()?)?);
     }
     let (map, x) = (host_map(device, map)?, host(device, "input", x)?);
@@ -92,7 +82,7 @@ pub fn pool_backward(
     expect_like(grad_y, "gradient", y)?;
     let mut grad_x = fresh_like(device, x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        let (map, pooling) = (cuda_map(device, map)?, cuda_pooling(pooling));
+        let map = cuda_map(device, map)?;
         let (both, to) = ((x.cuda()?, y.cuda()?), &mut grad_x.cuda_mut()?);
         kernels.pool_backward(map, pooling, both, grad_y.cuda()?, channels, to)?;
     } else {
