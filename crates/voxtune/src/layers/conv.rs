@@ -73,7 +73,7 @@ pub struct Conv<K> {
     weights: Arc<Tensor>,
     bias: Option<Arc<Tensor>>,
     /// What a kernel of more offsets than a map holds is computed in.
-    slices: Arc<[Slice]>,
+    pub(super) slices: Arc<[Slice]>,
     /// Kernel maps are made complete for the layers that are alive.
     hint: Arc<LayerHint>,
     /// The last resolution of each direction: frames of one size ask for the same key again and again.
@@ -519,85 +519,5 @@ impl<K> Clone for Conv<K> {
 impl<K: ConvKind> fmt::Debug for Conv<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({}, {})", K::NAME, self.operation, self.device.identity())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use voxtune_types::{KernelSize, Voxel};
-
-    use super::*;
-    use crate::Noise;
-    use crate::noise::value;
-
-    /// Layers in slices of at most so many offsets, as on a device whose maps hold no more, give what
-    /// whole ones do: outputs with an epilogue, and all gradients.
-    fn assert_slices_add_up<K: ConvKind>(
-        inputs: &Voxels,
-        kernel: [u32; 3],
-        stride: u32,
-        most: usize,
-    ) {
-        let device = inputs.device();
-        let begun = || {
-            let builder = Conv::<K>::builder(3, 4).kernel(kernel).dilation([2, 1, 1]);
-            let builder = builder.padding([3, 0, 1]).bias(&[0.5, -1.0, 0.0, 2.0]);
-            let builder = builder.tuner(Tuner::empty());
-            if stride == 1 { builder } else { builder.stride(stride) }
-        };
-        let whole = begun().build(device).unwrap();
-        let mut sliced = begun();
-        sliced.most_offsets = Some(most);
-        let sliced = sliced.build(device).unwrap();
-        assert!(sliced.slices.len() > 1 && whole.slices.is_empty());
-        let noise = |rows: usize, channels: usize, seed| {
-            let values: Vec<f32> = (0..(rows * channels) as u64)
-                .map(|index| value(Noise::Uniform, seed, index))
-                .collect();
-            Tensor::from_f32(device, DType::Float32, rows, channels, &values).unwrap()
-        };
-        let input = SparseTensor::new(inputs.clone(), noise(inputs.len(), 3, 1)).unwrap();
-        let (expected, found) = (whole.forward(&input).unwrap(), sliced.forward(&input).unwrap());
-        assert!(expected.voxels().is_same(found.voxels()));
-        let rows = expected.voxels().len();
-        let residual = noise(rows, 4, 3);
-        let epilogue = Epilogue::new().with_scale(device, &[2.0, 1.0, -1.0, 0.5]).unwrap();
-        let epilogue = epilogue.with_relu().with_residual(&residual);
-        let finished = |layer: &Conv<K>| layer.forward_with(&input, &epilogue).unwrap();
-        let gradient = noise(rows, 4, 2);
-        let [of_whole, of_slices] =
-            [&whole, &sliced].map(|layer| layer.backward(&input, &gradient).unwrap());
-        let pairs = [
-            (expected.features(), found.features()),
-            (finished(&whole).features(), finished(&sliced).features()),
-            (&of_whole.input, &of_slices.input),
-            (&of_whole.weights, &of_slices.weights),
-        ]
-        .map(|(expected, found)| (expected.to_f32().unwrap(), found.to_f32().unwrap()));
-        for (expected, found) in pairs {
-            assert_eq!(expected.len(), found.len());
-            let largest = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            for (expected, found) in expected.iter().zip(&found) {
-                assert!((expected - found).abs() <= 3e-6 * largest, "{expected} and {found}");
-            }
-        }
-    }
-
-    #[test]
-    fn slices_of_a_kernel_add_up() {
-        let device = Device::cpu_with_threads(2).unwrap();
-        let cells = (0..300).map(|i| Voxel::new(i % 2, i / 60, i / 7 % 9, i % 7)).collect();
-        let fine = Voxels::new(&device, cells).unwrap();
-        assert_slices_add_up::<Submanifold>(&fine, [7, 3, 3], 1, 20);
-        assert_slices_add_up::<Submanifold>(&fine, [3, 3, 3], 1, 9);
-        assert_slices_add_up::<Sparse>(&fine, [5, 2, 3], 2, 13);
-        assert_slices_add_up::<Transposed>(&fine, [4, 2, 2], 2, 4);
-        let down = Geometry {
-            padding: [1, 0, 2],
-            dilation: [2, 1, 1],
-            ..Geometry::strided(KernelSize::try_from([3, 2, 2]).unwrap(), [2; 3])
-        };
-        let coarse = fine.outputs_of(&down).unwrap().0;
-        assert_slices_add_up::<Inverse>(&coarse, [3, 2, 2], 2, 4);
     }
 }
