@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "row_count.cuh"
 #include "storage.cuh"
 
 namespace voxtune {
@@ -19,18 +20,6 @@ constexpr int MAX_MASK_WORDS = 4;
 constexpr __host__ __device__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr __host__ __device__ bool is_pow2(int a) { return (a & (a - 1)) == 0; }
 constexpr __host__ __device__ int max_of(int a, int b) { return a > b ? a : b; }
-
-// How many rows there are. Where the host does not know, an earlier kernel has written the count,
-// and launches and buffers are sized by a capacity: blocks past the count end at once, and rows
-// from the count to the capacity are left as they are or overwritten with anything.
-//
-// Mirrored by the host.
-struct RowCount {
-    const int* counted;  // null: there are as many as the capacity
-    int capacity;
-
-    __device__ __forceinline__ int load() const { return counted ? min(__ldg(counted), capacity) : capacity; }
-};
 
 // ---- shared-memory tiles ------------------------------------------------------------------------
 //

@@ -5,7 +5,10 @@
 //
 // Layouts: coords (n) of {batch, x, y, z} int32; slots as in map_bricks.cuh, zeros at first; owners
 // (slots) int32, more than any key at first; totals (n * bricks) int32, zeros at first; blocks int32;
-// outputs (count) as coords.
+// outputs (room) as coords; Tally, zeros at first; report (10) int32 in page-locked memory.
+//
+// The number of inputs, n, may be in device memory (RowCount), and that of outputs is written there.
+// Where the host has made room without knowing it, later kernels are given that address.
 //
 // Bricks of outputs are made in a hash table, each with the least key that reaches it, its owner. A key
 // is a row and which of the bricks around it is meant, so each brick has one of its own. The order of
@@ -73,15 +76,43 @@ struct Line {
     __device__ __forceinline__ int cell(int i) const { return static_cast<int>(at) + i * step; }
 };
 
-// Makes the bricks of outputs. *full is set where the table has no room.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_insert(const int4* coords, int n,
+// What is counted on the way. Mirrored by the host.
+struct Tally {
+    // How often an input meets an output: the pairs of the layer's map.
+    unsigned long long meetings;
+    // Pairs of neighbouring outputs that lie in one brick, each once, by the axes on which they differ:
+    // z, y, y and z, x, x and z, x and y, all. From these the host estimates the pairs of a submanifold
+    // map of the outputs.
+    int neighbours[7];
+    int full;  // the table had no room
+};
+
+// Adds the sum of a block's values to *total. For a whole block of ROW_THREADS.
+template <class T>
+__device__ __forceinline__ void add_of_block(int value, T* total) {
+    __shared__ int sums[ROW_THREADS / 32];
+    const int sum = __reduce_add_sync(ALL_LANES, value);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        int all = 0;
+        for (int w = 0; w < ROW_THREADS / 32; ++w) all += sums[w];
+        if (all != 0) atomicAdd(total, static_cast<T>(all));
+    }
+    __syncthreads();
+}
+
+// Makes the bricks of outputs.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) reached_insert(const int4* coords, RowCount count,
                                                                                                  const __grid_constant__ Reach reach, Slot* slots,
-                                                                                                 uint32_t capacity, int* owners, int* full) {
+                                                                                                 uint32_t capacity, int* owners, Tally* tally) {
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
-    if (row >= n) return;
-    const int4 c = coords[row];
+    const bool active = row < count.load();
+    const int4 c = active ? coords[row] : make_int4(0, 0, 0, 0);
     const Line x(reach, 0, c.y), y(reach, 1, c.z), z(reach, 2, c.w);
-    if (x.count == 0 || y.count == 0 || z.count == 0) return;
+    const int meetings = active ? x.count * y.count * z.count : 0;
+    add_of_block(meetings, &tally->meetings);
+    if (meetings == 0) return;
     const int first_x = x.cell(0) >> 2, first_y = y.cell(0) >> 2, first_z = z.cell(0) >> 2;
     const int bricks_y = reach.bricks[0], bricks_z = reach.bricks[1];
     Brick held = {0, INT_MIN, 0, 0};
@@ -91,7 +122,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS
         bool made = false;
         const uint32_t at = claim<PROBES>(slots, capacity, held, made);
         if (at == capacity) {
-            *full = 1;
+            tally->full = 1;
             return;
         }
         const int which = ((held.x - first_x) * bricks_y + held.y - first_y) * bricks_z + held.z - first_z;
@@ -114,13 +145,34 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS
     send();
 }
 
+// The cells of a brick whose neighbour one step up an axis, or down, is in the brick and set.
+__device__ __forceinline__ unsigned long long up_z(unsigned long long cells) { return cells >> 1 & 0x7777777777777777ull; }
+__device__ __forceinline__ unsigned long long down_z(unsigned long long cells) { return cells << 1 & 0xeeeeeeeeeeeeeeeeull; }
+__device__ __forceinline__ unsigned long long up_y(unsigned long long cells) { return cells >> 4 & 0x0fff0fff0fff0fffull; }
+__device__ __forceinline__ unsigned long long down_y(unsigned long long cells) { return cells << 4 & 0xfff0fff0fff0fff0ull; }
+
 // The number of outputs in each brick, at its owner's place.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_count(const Slot* slots, uint32_t capacity, const int* owners, int* totals) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_count(const Slot* slots, uint32_t capacity, const int* owners, int* totals,
+                                                                        Tally* tally) {
     const uint32_t at = blockIdx.x * ROW_THREADS + threadIdx.x;
-    if (at >= capacity) return;
-    const uint4 found = header(slots + at);
-    const int count = __popc(found.z) + __popc(found.w);
-    if (count > 0) totals[owners[at]] = count;
+    uint4 found = make_uint4(0, 0, 0, 0);
+    if (at < capacity) found = header(slots + at);
+    const unsigned long long cells = found.z | static_cast<unsigned long long>(found.w) << 32;
+    if (cells != 0) totals[owners[at]] = __popcll(cells);
+    if (__syncthreads_or(cells != 0) == 0) return;
+    const unsigned long long x = cells >> 16, y = up_y(cells), xy = up_y(x), x_back_y = down_y(x);
+    const auto met = [cells](unsigned long long others) { return __popcll(cells & others); };
+    const int neighbours[7] = {
+        met(up_z(cells)),
+        met(y),
+        met(up_z(y)) + met(down_z(y)),
+        met(x),
+        met(up_z(x)) + met(down_z(x)),
+        met(xy) + met(x_back_y),
+        met(up_z(xy)) + met(down_z(xy)) + met(up_z(x_back_y)) + met(down_z(x_back_y)),
+    };
+#pragma unroll
+    for (int i = 0; i < 7; ++i) add_of_block(neighbours[i], tally->neighbours + i);
 }
 
 // Turns totals into where the outputs of each begin among those of their block, and sums blocks up.
@@ -137,9 +189,11 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_sums(int* tota
     if (threadIdx.x == ROW_THREADS - 1) blocks[blockIdx.x] = before + through;
 }
 
-// Turns the blocks' sums into where their outputs begin; `report` gets whether the table was full, and
-// the number of all, or -1 for more than int32 counts.
-extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blocks, int count, const int* full, int* report) {
+// Turns the blocks' sums into where their outputs begin. The number of all, or -1 for more than int32
+// counts, is reported with what was counted; what there is room for is left at `counted`, if that is
+// given.
+extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blocks, int count, const Tally* tally, int room, int* counted,
+                                                                        int* report) {
     __shared__ int64_t sums[SCAN_THREADS / 32];
     __shared__ int64_t carried;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -163,7 +217,14 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blo
         if (threadIdx.x == SCAN_THREADS - 1) carried = before + through;
         __syncthreads();
     }
-    if (threadIdx.x == 0) report[0] = *full, report[1] = carried <= INT_MAX ? static_cast<int>(carried) : -1;
+    if (threadIdx.x == 0) {
+        const bool countable = carried <= INT_MAX;
+        report[0] = tally->full;
+        report[1] = countable ? static_cast<int>(carried) : -1;
+        report[2] = static_cast<int>(min(tally->meetings, static_cast<unsigned long long>(INT_MAX)));
+        for (int i = 0; i < 7; ++i) report[3 + i] = tally->neighbours[i];
+        if (counted) *counted = countable ? min(static_cast<int>(carried), room) : room;
+    }
 }
 
 // Writes the outputs, as many as there is room for.

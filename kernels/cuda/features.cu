@@ -11,6 +11,7 @@
 //
 // Architecture: any. 256 threads a block, any number of blocks but where it says otherwise. Parameters:
 // VOXTUNE_DTYPE.
+#include "row_count.cuh"
 #include "storage.cuh"
 
 using namespace voxtune;
@@ -626,7 +627,8 @@ struct DenseGrid {
 // and neighbouring voxels side by side in a dense tensor. Voxels outside are left out when written,
 // and zeros when read.
 template <bool TO_DENSE>
-__device__ __forceinline__ void move_dense(Element* features, Element* dense, const int* voxels, int64_t rows, int channels, const DenseGrid& grid) {
+__device__ __forceinline__ void move_dense(Element* features, Element* dense, const int* voxels, RowCount count, int channels, const DenseGrid& grid) {
+    const int64_t rows = count.load();
     constexpr int TILE = 32, LINES = THREADS / TILE;
     __shared__ Element tile[TILE][TILE + 1];
     const int lane = threadIdx.x % TILE, line = threadIdx.x / TILE;
@@ -660,9 +662,9 @@ __device__ __forceinline__ void move_dense(Element* features, Element* dense, co
     }
 }
 
-KERNEL to_dense(Element* features, Element* dense, const int* voxels, int64_t rows, int channels, DenseGrid grid) {
+KERNEL to_dense(Element* features, Element* dense, const int* voxels, RowCount rows, int channels, DenseGrid grid) {
     move_dense<true>(features, dense, voxels, rows, channels, grid);
 }
-KERNEL from_dense(Element* features, Element* dense, const int* voxels, int64_t rows, int channels, DenseGrid grid) {
+KERNEL from_dense(Element* features, Element* dense, const int* voxels, RowCount rows, int channels, DenseGrid grid) {
     move_dense<false>(features, dense, voxels, rows, channels, grid);
 }

@@ -12,8 +12,11 @@
 // Where a brick's rows lie in `ranks` depends on the schedule; nothing that leaves this file does.
 // Tables are written by position, pair lists at places from prefix sums: bitwise repeatable.
 //
+// The number of rows, n, may be in device memory (RowCount): launches and buffers are then sized by a
+// capacity. A row past the count is in no brick and has no place, mask or pair; the table holds -1.
+//
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
-// expected: spills on sm_80 sm_86 sm_89 sm_90 sm_100 sm_120: map_masks alone, for windows wider than 3; nvcc's own choice of 48 registers
+// expected: spills on sm_86 sm_89 sm_120: map_table or map_masks, for windows wider than 3; nvcc's own choice of registers, 32 bytes at most
 #include "common.cuh"
 #include "map_bricks.cuh"
 #include "row_order.cuh"
@@ -28,11 +31,12 @@ constexpr int PAIR_ROWS = 256;      // rows and threads of a block that counts o
 
 // Gives every row its place. `slots` starts as zeros; *duplicate is set where two rows share a
 // cell.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4* coords, int n, Slot* slots, uint32_t capacity,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4* coords, RowCount count, Slot* slots, uint32_t capacity,
                                                                      uint2* places, int* duplicate) {
     // Rows of a warp that lie in one brick send one of them: scans hold neighbours in neighbouring
     // rows.
     __shared__ uint32_t together[ROW_THREADS][2];
+    const int n = count.load();
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x, lane = threadIdx.x % 32;
     const bool active = row < n;
     const int4 c = active ? coords[row] : make_int4(0, 0, 0, 0);
@@ -104,24 +108,26 @@ __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, co
     }
 }
 
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks_3(Slot* slots, uint32_t capacity, const uint2* places, int n, int words,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks_3(Slot* slots, uint32_t capacity, const uint2* places, RowCount count, int words,
                                                                       const __grid_constant__ Window window, uint32_t* masks, int* cursor,
                                                                       int* counts) {
-    masks_of_rows<Near<false>>(slots, capacity, places, n, words, window, masks, cursor, counts);
+    masks_of_rows<Near<false>>(slots, capacity, places, count.load(), words, window, masks, cursor, counts);
 }
 
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks(Slot* slots, uint32_t capacity, const uint2* places, int n, int words,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks(Slot* slots, uint32_t capacity, const uint2* places, RowCount count, int words,
                                                                     const __grid_constant__ Window window, uint32_t* masks, int* cursor,
                                                                     int* counts) {
-    masks_of_rows<Far<false>>(slots, capacity, places, n, words, window, masks, cursor, counts);
+    masks_of_rows<Far<false>>(slots, capacity, places, count.load(), words, window, masks, cursor, counts);
 }
 
 // Lists the rows by brick and cell, and tells the host what was counted: `report` is page-locked
 // memory.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* slots, const uint2* places, int n, int* ranks,
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* slots, const uint2* places, RowCount count, int* ranks,
                                                                     const int* counted, int length, int* report) {
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
+    const int n = count.load();
     if (row < length) report[row] = counted[row];
+    if (row == length) report[row] = n;
     if (row >= n) return;
     const uint2 place = places[row];
     const Slot* slot = slots + place.x;
@@ -172,24 +178,25 @@ __device__ __forceinline__ void table_of_rows(const Slot* slots, uint32_t capaci
 }
 
 extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table_3(const Slot* slots, uint32_t capacity, const uint2* places,
-                                                                        const int* ranks, int n, int words,
+                                                                        const int* ranks, RowCount count, int words,
                                                                         const __grid_constant__ Window window, const int* rows,
                                                                         int64_t pitch, int* table, uint32_t* masks_out) {
-    table_of_rows<Near<true>>(slots, capacity, places, ranks, n, words, window, rows, pitch, table, masks_out);
+    table_of_rows<Near<true>>(slots, capacity, places, ranks, count.load(), words, window, rows, pitch, table, masks_out);
 }
 
 extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table(const Slot* slots, uint32_t capacity, const uint2* places,
-                                                                      const int* ranks, int n, int words,
+                                                                      const int* ranks, RowCount count, int words,
                                                                       const __grid_constant__ Window window, const int* rows, int64_t pitch,
                                                                       int* table, uint32_t* masks_out) {
-    table_of_rows<Far<true>>(slots, capacity, places, ranks, n, words, window, rows, pitch, table, masks_out);
+    table_of_rows<Far<true>>(slots, capacity, places, ranks, count.load(), words, window, rows, pitch, table, masks_out);
 }
 
 // ---- pair lists ---------------------------------------------------------------------------------
 
 // Pairs of each offset in each block of PAIR_ROWS rows: (volume, blocks).
-extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_count(const uint32_t* masks, int n, int words, int volume, int* blocks) {
+extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_count(const uint32_t* masks, RowCount rows, int words, int volume, int* blocks) {
     __shared__ int counts[MAX_MASK_WORDS * 32];
+    const int n = rows.load();
     const int row = blockIdx.x * PAIR_ROWS + threadIdx.x;
     if (threadIdx.x < MAX_MASK_WORDS * 32) counts[threadIdx.x] = 0;
     __syncthreads();
@@ -264,15 +271,15 @@ __device__ __forceinline__ void pairs_of_rows(const Slot* slots, uint32_t capaci
 }
 
 extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_lists_3(const Slot* slots, uint32_t capacity, const uint2* places,
-                                                                     const int* ranks, const uint32_t* masks, int n, int words,
+                                                                     const int* ranks, const uint32_t* masks, RowCount count, int words,
                                                                      const __grid_constant__ Window window, const int* blocks, int* in_rows,
                                                                      int* out_rows) {
-    pairs_of_rows<Near<true>>(slots, capacity, places, ranks, masks, n, words, window, blocks, in_rows, out_rows);
+    pairs_of_rows<Near<true>>(slots, capacity, places, ranks, masks, count.load(), words, window, blocks, in_rows, out_rows);
 }
 
 extern "C" __global__ void __launch_bounds__(PAIR_ROWS) pair_lists(const Slot* slots, uint32_t capacity, const uint2* places,
-                                                                   const int* ranks, const uint32_t* masks, int n, int words,
+                                                                   const int* ranks, const uint32_t* masks, RowCount count, int words,
                                                                    const __grid_constant__ Window window, const int* blocks, int* in_rows,
                                                                    int* out_rows) {
-    pairs_of_rows<Far<true>>(slots, capacity, places, ranks, masks, n, words, window, blocks, in_rows, out_rows);
+    pairs_of_rows<Far<true>>(slots, capacity, places, ranks, masks, count.load(), words, window, blocks, in_rows, out_rows);
 }

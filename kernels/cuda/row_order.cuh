@@ -156,12 +156,13 @@ __device__ __forceinline__ void meet(int* arrived, int target) {
     __syncthreads();
 }
 
-// The row of each position, sorted by key within segments. A tile a block; items (2, n) and
-// tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2 MAX_PASSES) start as
+// The row of each position, sorted by key within segments. A tile a block, for a capacity of rows;
+// items (2, n) and tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2 MAX_PASSES) start as
 // zeros.
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, int n, int words, int volume,
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, RowCount count, int words, int volume,
                                                                           const int* counts, int passes, uint2* items, int* tile_counts,
                                                                           int* ticket, int* arrived, int* rows) {
+    const int n = count.load();
     __shared__ int next[SORT_WARPS][DIGITS];
     __shared__ int place[DIGITS];
     __shared__ int warp_sums[SORT_WARPS];
@@ -213,8 +214,9 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const 
 
 // Keys of all rows, a tile a block, and how often each digit occurs: histogram (passes, DIGITS),
 // from zero.
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_keys(const uint32_t* masks, int n, int words, int volume,
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_keys(const uint32_t* masks, RowCount count, int words, int volume,
                                                                       const int* counts, int passes, uint32_t* keys, int* histogram) {
+    const int n = count.load();
     __shared__ int seen[MAX_PASSES][DIGITS];
     __shared__ int scratch[KEY_BITS];
 #pragma unroll
@@ -265,9 +267,10 @@ __device__ __forceinline__ int look_back(const volatile uint32_t* status, int ti
 // One pass over all rows. The first reads `keys`, later ones `items` of {key, row}; the last writes
 // `rows`, earlier ones `items_out`. `histogram` is that of this pass; status (tiles, DIGITS) and
 // *ticket start as zeros.
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint32_t* keys, const uint2* items, int n, int shift,
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint32_t* keys, const uint2* items, RowCount count, int shift,
                                                                       const int* histogram, uint32_t* status, int* ticket,
                                                                       uint2* items_out, int* rows) {
+    const int n = count.load();
     __shared__ int next[SORT_WARPS][DIGITS];
     __shared__ int place[DIGITS];
     __shared__ int warp_sums[SORT_WARPS];
@@ -287,12 +290,12 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint
             mine.key[i] = item.x, mine.row[i] = static_cast<int>(item.y);
         }
     }
-    const int count = mine.count(tile, n, shift, next);
+    const int own = mine.count(tile, n, shift, next);
     volatile uint32_t* said = status + int64_t(tile) * DIGITS + threadIdx.x;
-    *said = count | (tile == 0 ? THROUGH : OWN);
+    *said = own | (tile == 0 ? THROUGH : OWN);
     const int smaller = sum_before(histogram[threadIdx.x], warp_sums);
     const int earlier = look_back(status + threadIdx.x, tile);
-    if (tile > 0) *said = (earlier + count) | THROUGH;
+    if (tile > 0) *said = (earlier + own) | THROUGH;
     place[threadIdx.x] = smaller + earlier;
     __syncthreads();
     mine.scatter(tile, n, shift, next, place, items_out, rows);

@@ -98,7 +98,8 @@ __device__ __forceinline__ void across(const Slot* slots, uint32_t capacity, con
 }
 
 // Gives every brick its place in `ranks`, taken from the cursor.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_bases(Slot* slots, const uint2* places, int n, int* cursor) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_bases(Slot* slots, const uint2* places, RowCount count, int* cursor) {
+    const int n = count.load();
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x, lane = threadIdx.x % 32;
     const uint2 place = row < n ? places[row] : make_uint2(0, 0);
     const bool claimed = row < n && (place.y & CLAIMED);
@@ -112,8 +113,9 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_bases(Slot* slots,
 
 // Masks of all rows, and the rows' pairs by offset, added to `counts`.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) across_masks(const Slot* slots, uint32_t capacity, const Slot* own_slots,
-                                                                       const uint2* places, int n, int words,
+                                                                       const uint2* places, RowCount count, int words,
                                                                        const __grid_constant__ Steps steps, uint32_t* masks, int* counts) {
+    const int n = count.load();
     __shared__ int block_counts[MAX_MASK_WORDS * 32];
     const int lane = threadIdx.x % 32;
     if (threadIdx.x < MAX_MASK_WORDS * 32) block_counts[threadIdx.x] = 0;
@@ -145,10 +147,11 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS
 // The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is
 // null; masks_out may be null.
 extern "C" __global__ void __launch_bounds__(TABLE_THREADS, RESIDENT / TABLE_THREADS) across_table(const Slot* slots, uint32_t capacity, const int* __restrict__ ranks,
-                                                                         const Slot* own_slots, const uint2* __restrict__ places, int n,
+                                                                         const Slot* own_slots, const uint2* __restrict__ places, RowCount count,
                                                                          int words, const __grid_constant__ Steps steps,
                                                                          const int* __restrict__ rows, int64_t pitch,
                                                                          int* __restrict__ table, uint32_t* __restrict__ masks_out) {
+    const int n = count.load();
     const int64_t position = int64_t(blockIdx.x) * TABLE_THREADS + threadIdx.x;
     if (position >= pitch) return;
     const bool active = position < n;
@@ -169,9 +172,10 @@ extern "C" __global__ void __launch_bounds__(TABLE_THREADS, RESIDENT / TABLE_THR
 // Writes the pair lists at the places that pair_scan made of the rows' masks.
 extern "C" __global__ void __launch_bounds__(PAIR_ROWS, RESIDENT / PAIR_ROWS) across_pairs(const Slot* slots, uint32_t capacity, const int* __restrict__ ranks,
                                                                      const Slot* own_slots, const uint2* __restrict__ places,
-                                                                     const uint32_t* __restrict__ masks, int n, int words,
+                                                                     const uint32_t* __restrict__ masks, RowCount count, int words,
                                                                      const __grid_constant__ Steps steps, const int* __restrict__ blocks,
                                                                      int* __restrict__ in_rows, int* __restrict__ out_rows) {
+    const int n = count.load();
     constexpr int WARPS = PAIR_ROWS / 32;
     __shared__ int starts[WARPS][MAX_MASK_WORDS * 32];
     const int row = blockIdx.x * PAIR_ROWS + threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;

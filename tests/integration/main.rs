@@ -28,6 +28,7 @@ mod features;
 #[cfg(unix)]
 mod files;
 mod fixtures;
+mod frames;
 mod gpu;
 mod gpu_faults;
 mod injected;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
     features::add(&mut suite);
     #[cfg(unix)]
     files::add(&mut suite);
+    frames::add(&mut suite);
     gpu::add(&mut suite);
     gpu_faults::add(&mut suite);
     injected::add(&mut suite);

@@ -68,6 +68,26 @@ impl DeviceBuffer {
         Ok(buffer)
     }
 
+    /// A copy of bytes that somebody else has in the device's memory, queued after the work that the
+    /// device's stream has.
+    ///
+    /// # Errors
+    /// If the device has not that much memory.
+    ///
+    /// # Safety
+    /// There are so many bytes at the address, and nobody writes or frees them until the copy is done.
+    pub unsafe fn copied_from(device: &CudaDevice, address: u64, len_bytes: usize) -> Result<Self> {
+        let buffer = Self::alloc(device, len_bytes)?;
+        if len_bytes > 0 {
+            // SAFETY: the caller's promise for the source; the copy was just made as long.
+            unsafe {
+                result::memcpy_dtod_async(buffer.address, address, len_bytes, device.raw_stream())
+            }
+            .during("copying within the device")?;
+        }
+        Ok(buffer)
+    }
+
     /// Bytes, all zero.
     ///
     /// # Errors

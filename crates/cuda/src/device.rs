@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
@@ -35,6 +35,7 @@ struct Inner {
     shared_bytes_a_block: usize,
     modules: Mutex<Modules>,
     has_captured: AtomicBool,
+    waits: AtomicU64,
 }
 
 /// Cubins that somebody holds, by instance and machine code.
@@ -193,6 +194,7 @@ impl CudaDevice {
                 shared_bytes_a_block,
                 modules: Mutex::default(),
                 has_captured: AtomicBool::new(false),
+                waits: AtomicU64::new(0),
             }),
         })
     }
@@ -249,7 +251,20 @@ impl CudaDevice {
     /// # Errors
     /// If earlier work failed; the context is then unusable.
     pub fn synchronize(&self) -> Result<()> {
+        self.waited();
         self.inner.stream.synchronize().during("waiting for the device")
+    }
+
+    /// How often the host has waited for the device: to know a count, to read a result, or because it
+    /// was told to.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.inner.waits.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the host waits.
+    pub(crate) fn waited(&self) {
+        self.inner.waits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// cudarc's stream, for sharing with other users of cudarc.

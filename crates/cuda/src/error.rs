@@ -267,6 +267,9 @@ pub enum CudaError {
         /// A row that repeats them.
         row: usize,
     },
+    /// The same of a cloud that is gone.
+    #[error("two voxels are the same cell: remove duplicates first")]
+    DuplicateVoxels,
     /// An algorithm was asked for an operation that it does not compute.
     #[error("{algorithm} does not compute {operation}")]
     NotApplicable {

@@ -7,6 +7,7 @@
 //! | instances as cubins, and who compiles those that are lacking | [`Compiled`], [`KernelCompiler`] |
 //! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
+//! | voxels on it | [`Cloud`] |
 //! | the voxels of a strided or transposed layer | [`OutputsBuilder`] |
 //! | voxels of points | [`PointsBuilder`] |
 //! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
@@ -39,6 +40,7 @@ mod module;
 mod noise;
 pub mod ops;
 mod points;
+mod row_count;
 mod timer;
 mod verify;
 mod workspace;
@@ -58,7 +60,8 @@ pub use gate::Gate;
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{
-    DeviceKernelMap, MapBuilder, MapCounts, Outputs, OutputsBuilder, RowOrder, StridedMapBuilder,
+    Cloud, DeviceKernelMap, MapBuilder, MapCounts, MapReport, OutputCounts, Outputs,
+    OutputsBuilder, OutputsReport, RowOrder, StridedMapBuilder,
 };
 pub use noise::{Noise, NoiseFill};
 pub use points::{

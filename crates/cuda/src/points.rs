@@ -234,8 +234,8 @@ impl PointsBuilder {
         report.queued()?;
         // The device sorts while the host waits.
         let (order, starts) = self.sort(&index, n)?;
-        let (_, counted) = report.wait(2)?;
-        let (rows, longest) = (counted[0], counted[1]);
+        let report_words = report.wait(3)?;
+        let [_, rows, longest] = std::array::from_fn(|word| report_words[word] as usize);
 
         let columns = points.columns;
         let mut coords = DeviceBuffer::alloc(&self.device, rows * size_of::<Voxel>())?;

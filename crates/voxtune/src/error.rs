@@ -19,6 +19,19 @@ pub enum ConvError {
         /// The length given.
         found: usize,
     },
+    /// A frame whose level has more voxels than it had room for.
+    #[error(
+        "the outputs of layer {level} are {needed} voxels, and the frame had room for {capacity}: \
+             its results are wrong; run it again, there is room now"
+    )]
+    Overflow {
+        /// The layer that made the level.
+        level: Geometry,
+        /// Voxels that there are, at least.
+        needed: usize,
+        /// Voxels that there was room for.
+        capacity: usize,
+    },
     /// A tensor with the wrong number of channels.
     #[error("{what}: expected {expected} channels, found {found}")]
     Channels {

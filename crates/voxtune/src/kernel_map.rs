@@ -52,6 +52,8 @@ impl MapCounts {
 pub struct KernelMap {
     geometry: Geometry,
     counts: MapCounts,
+    /// Whether calls may wait until the device has counted its pairs.
+    waits: bool,
     place: Place,
 }
 
@@ -65,15 +67,18 @@ impl KernelMap {
     /// A map that was built for layers of this geometry.
     pub(crate) fn from_host(geometry: Geometry, map: voxtune_cpu::KernelMap) -> Self {
         let counts = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: map.pairs() };
-        Self { geometry, counts, place: Place::Host(map) }
+        Self { geometry, counts, waits: true, place: Place::Host(map) }
     }
 
-    /// A map that was built for layers of this geometry. Waits for its counts, which every key
-    /// needs.
-    pub(crate) fn from_cuda(geometry: Geometry, map: DeviceKernelMap) -> Result<Self, CudaError> {
-        let cuda = map.counts()?;
-        let counts = MapCounts { n_in: cuda.n_in, n_out: cuda.n_out, pairs: cuda.total_pairs() };
-        Ok(Self { geometry, counts, place: Place::Cuda(Box::new(map)) })
+    /// A map that was built for layers of this geometry, with the counts that it is expected to have;
+    /// waits for its own where nobody expects any.
+    pub(crate) fn from_cuda(
+        geometry: Geometry,
+        map: DeviceKernelMap,
+        expected: Option<MapCounts>,
+    ) -> Result<Self, CudaError> {
+        let counts = expected.map_or_else(|| counts_of(&map), Ok)?;
+        Ok(Self { geometry, counts, waits: true, place: Place::Cuda(Box::new(map)) })
     }
 
     /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
@@ -92,7 +97,17 @@ impl KernelMap {
             _ => LayerKind::Sparse,
         });
         let counts = MapCounts { n_in: n_out, n_out: n_in, pairs };
-        Some(Self { geometry, counts, place })
+        Some(Self { geometry, counts, waits: self.waits, place })
+    }
+
+    /// The same map in a frame that waits for nothing.
+    pub(crate) fn without_waiting(self) -> Self {
+        Self { waits: false, ..self }
+    }
+
+    /// Whether calls may wait until the device has counted its pairs.
+    pub(crate) const fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Where the layers' rows meet that the map was built for.
@@ -127,11 +142,46 @@ impl KernelMap {
         }
     }
 
-    /// Row and pair counts.
+    /// Row and pair counts as far as the host knows them, which keys follow from. On a GPU they may be
+    /// those of earlier frames, or follow from what was counted when the outputs were found.
     #[must_use]
     pub const fn counts(&self) -> MapCounts {
         self.counts
     }
+
+    /// The counts of the map itself. Waits for a GPU that has not reported them.
+    ///
+    /// # Errors
+    /// If two voxels of a side are equal; whatever the device has failed with.
+    pub fn exact_counts(&self) -> Result<MapCounts, ConvError> {
+        match &self.place {
+            Place::Host(_) => Ok(self.counts),
+            Place::Cuda(map) => Ok(counts_of(map)?),
+        }
+    }
+
+    /// Rows of tensors over the inputs.
+    #[must_use]
+    pub fn n_in(&self) -> usize {
+        match &self.place {
+            Place::Host(map) => map.n_in(),
+            Place::Cuda(map) => map.n_in(),
+        }
+    }
+
+    /// Rows of tensors over the outputs.
+    #[must_use]
+    pub fn n_out(&self) -> usize {
+        match &self.place {
+            Place::Host(map) => map.n_out(),
+            Place::Cuda(map) => map.n_out(),
+        }
+    }
+}
+
+fn counts_of(map: &DeviceKernelMap) -> Result<MapCounts, CudaError> {
+    let counts = map.counts()?;
+    Ok(MapCounts { n_in: counts.n_in, n_out: counts.n_out, pairs: counts.total_pairs() })
 }
 
 impl fmt::Debug for KernelMap {

@@ -22,6 +22,7 @@
 //! |---|---|
 //! | a processor that runs kernels | [`Device`] |
 //! | occupied cells, with their kernel maps | [`Voxels`] |
+//! | how many a network's levels are expected to have | [`ExpectedCounts`] |
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
 //! | points, and the voxels that they lie in | [`PointCloud`], [`VoxelGrid`], [`Voxelization`] |
@@ -76,10 +77,10 @@ pub use tuner::{
     NoUserFolder, PassedGrade, PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner,
     TunerBuilder, TunerError, Untrusted, Why, modes_of_process, read_modes, user_folder,
 };
-pub use voxels::Voxels;
+pub use voxels::{ExpectedCounts, Voxels};
 pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;
-pub use voxtune_cuda::{Graph, Noise};
+pub use voxtune_cuda::{CudaDevice, DeviceBuffer, Graph, Noise};
 pub use voxtune_types::{
     AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, Geometry, GeometryError,
     KernelSize, LayerKind, Operation, PitchClass, ShapeKey, TooLarge, Voxel, VoxelBucket,

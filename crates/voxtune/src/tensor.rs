@@ -9,6 +9,7 @@ use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut, Matrix,
 use voxtune_types::{DType, matrix_len};
 
 use crate::noise::value;
+use crate::voxels::FrameRows;
 use crate::{ConvError, Device, Noise};
 
 /// A dense matrix on a device.
@@ -20,6 +21,9 @@ pub struct Tensor {
     channels: usize,
     dtype: DType,
     storage: Storage,
+    /// How many of the rows there are, where a frame counts them on the device; what lies past them is
+    /// anything.
+    counted: Option<FrameRows>,
 }
 
 enum Storage {
@@ -46,7 +50,7 @@ impl Tensor {
                 Storage::Cuda(DeviceBuffer::zeroed(backend.device(), len_bytes)?)
             }
         };
-        Ok(Self { rows, channels, dtype, storage })
+        Ok(Self { rows, channels, dtype, storage, counted: None })
     }
 
     /// A tensor of values that nobody has chosen, to be written whole.
@@ -61,7 +65,7 @@ impl Tensor {
         };
         let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
         let storage = Storage::Cuda(DeviceBuffer::alloc(backend.device(), len_bytes)?);
-        Ok(Self { rows, channels, dtype, storage })
+        Ok(Self { rows, channels, dtype, storage, counted: None })
     }
 
     /// A tensor of these values, rounded to the storage type.
@@ -114,7 +118,7 @@ impl Tensor {
             None => Storage::Host(host),
             Some(backend) => Storage::Cuda(upload(backend.device(), &host)?),
         };
-        Ok(Self { rows, channels, dtype, storage })
+        Ok(Self { rows, channels, dtype, storage, counted: None })
     }
 
     /// A tensor of values that depend on the seed and an element's place alone: the same on every
@@ -157,7 +161,7 @@ impl Tensor {
         rows: usize,
         channels: usize,
     ) -> Result<(), ConvError> {
-        (self.rows, self.channels, self.dtype) = (0, 0, dtype);
+        (self.rows, self.channels, self.dtype, self.counted) = (0, 0, dtype, None);
         match (device.cuda(), &mut self.storage) {
             (Some(backend), Storage::Cuda(buffer)) => {
                 let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
@@ -194,7 +198,13 @@ impl Tensor {
         if found != expected {
             return Err(ConvError::Length { what: "tensor", expected, found });
         }
-        Ok(Self { rows, channels, dtype, storage: Storage::Host(HostBuffer::Float32(values)) })
+        Ok(Self {
+            rows,
+            channels,
+            dtype,
+            storage: Storage::Host(HostBuffer::Float32(values)),
+            counted: None,
+        })
     }
 
     /// A float32 tensor of the elements at the start of a GPU's memory.
@@ -211,7 +221,7 @@ impl Tensor {
         if found < expected {
             return Err(CudaError::Length { what: "tensor", expected, found }.into());
         }
-        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer) })
+        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
     }
 
     /// Overwrites every element with the noise of a seed.
@@ -296,12 +306,12 @@ impl Tensor {
     /// The values. Every storage type fits float32 exactly.
     ///
     /// # Shapes
-    /// `(rows, channels)`.
+    /// `(count, channels)`, where [`Self::count`] is the number of rows that there are.
     ///
     /// # Errors
-    /// If the device fails to hand them over.
+    /// As [`Self::count`], and if the device fails to hand them over.
     pub fn to_f32(&self) -> Result<Vec<f32>, ConvError> {
-        let len = self.len();
+        let len = self.count()? * self.channels;
         Ok(match &self.storage {
             Storage::Host(buffer) => buffer.to_f32(),
             Storage::Cuda(buffer) => match HostBuffer::zeros(self.dtype, 0) {
@@ -332,7 +342,22 @@ impl Tensor {
         }
     }
 
-    /// Number of rows.
+    /// How many of its rows there are. Waits where a frame counts them on the device
+    /// ([`Voxels::expecting`](crate::Voxels::expecting)): everywhere else it is [`Self::rows`].
+    ///
+    /// # Errors
+    /// [`ConvError::Overflow`] if a level of the frame had too little room, so that the values mean
+    /// nothing; whatever the device has failed with.
+    pub fn count(&self) -> Result<usize, ConvError> {
+        self.counted.as_ref().map_or(Ok(self.rows), |counted| counted.wait(self.rows))
+    }
+
+    /// The same tensor as one over voxels that a frame counts.
+    pub(crate) fn counted(self, counted: Option<FrameRows>) -> Self {
+        Self { counted, ..self }
+    }
+
+    /// Number of rows; of a tensor over voxels that a frame counts, room for so many.
     #[must_use]
     pub const fn rows(&self) -> usize {
         self.rows
@@ -397,6 +422,18 @@ impl Tensor {
         }
     }
 
+    /// The elements of the first rows.
+    pub(crate) fn cuda_rows(&self, rows: usize) -> Result<DeviceSlice<'_>, CudaError> {
+        let len_bytes = rows * self.channels * self.dtype.bytes();
+        self.cuda()?.get(0..len_bytes).ok_or(CudaError::NotOnDevice { what: "a tensor" })
+    }
+
+    /// The same to write to.
+    pub(crate) fn cuda_rows_mut(&mut self, rows: usize) -> Result<DeviceSliceMut<'_>, CudaError> {
+        let len_bytes = rows * self.channels * self.dtype.bytes();
+        self.cuda_part_mut(len_bytes)
+    }
+
     pub(crate) fn cuda_matrix(&self) -> Result<Matrix<'_>, CudaError> {
         Ok(Matrix::new(self.cuda()?, self.channels))
     }
@@ -407,7 +444,11 @@ impl Tensor {
     }
 
     pub(crate) fn cuda_mut(&mut self) -> Result<DeviceSliceMut<'_>, CudaError> {
-        let (absent, len_bytes) = (CudaError::NotOnDevice { what: "a tensor" }, self.len_bytes());
+        self.cuda_part_mut(self.len_bytes())
+    }
+
+    fn cuda_part_mut(&mut self, len_bytes: usize) -> Result<DeviceSliceMut<'_>, CudaError> {
+        let absent = CudaError::NotOnDevice { what: "a tensor" };
         match &mut self.storage {
             Storage::Host(_) => Err(absent),
             Storage::Cuda(buffer) => buffer.part_mut(0..len_bytes).ok_or(absent),
@@ -417,7 +458,7 @@ impl Tensor {
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, channels, dtype, storage } = self;
+        let Self { rows, channels, dtype, storage, .. } = self;
         let place = match storage {
             Storage::Host(_) => "host",
             Storage::Cuda(_) => "GPU",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use voxtune::{ConvError, Device, KernelSize, Voxel, Voxels};
-use voxtune_cuda::{CacheFlush, CudaDevice, DeviceBuffer, EventTimer, RowOrder};
+use voxtune_cuda::{CacheFlush, Cloud, CudaDevice, DeviceBuffer, EventTimer, RowOrder};
 
 use crate::cuda_kernels::CudaKernels;
 use voxtune_tune::race::statistics::median;
@@ -48,7 +48,7 @@ pub(super) fn on_gpu(
         }
         device.synchronize()?;
         let start = Instant::now();
-        let map = builder.submanifold_on_device(&coords, cells.len(), kernel)?;
+        let map = builder.submanifold_on_device(Cloud::new(&coords, cells.len()), kernel)?;
         map.counts()?;
         samples.map_ms.push(since_ms(start));
         for order in RowOrder::ALL {
@@ -60,14 +60,14 @@ pub(super) fn on_gpu(
         flush.flush()?;
         gate.close()?;
         timer.start()?;
-        let map = builder.submanifold_on_device(&coords, cells.len(), kernel)?;
+        let map = builder.submanifold_on_device(Cloud::new(&coords, cells.len()), kernel)?;
         timer.stop()?;
         gate.open();
         samples.map_event_ms.push(timer.elapsed_ns()? / 1e6);
         drop(map);
 
         let start = Instant::now();
-        let map = builder.submanifold_on_device(&coords, cells.len(), kernel)?;
+        let map = builder.submanifold_on_device(Cloud::new(&coords, cells.len()), kernel)?;
         builder.add_order(&map, order)?;
         device.synchronize()?;
         samples.ready_ms.push(since_ms(start));

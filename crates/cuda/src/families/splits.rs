@@ -6,11 +6,11 @@ use voxtune_types::{AlgoId, Direction, Operation};
 
 use super::epilogue::EpilogueParams;
 use super::geometry::{channels, copy_elements};
-use super::tile_gemm::RowCount;
 use crate::error::Result;
 use crate::map::{MapCounts, RowOrder};
 use crate::model::Rates;
 use crate::module::{Grid, Kernel, arguments, block_count};
+use crate::row_count::RowCount;
 
 /// Most parts of a tile: `MAX_PARTS` of the kernels.
 pub(super) const MAX_PARTS: u32 = 8;

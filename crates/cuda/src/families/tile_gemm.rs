@@ -12,28 +12,7 @@ use super::tensor_map::{TensorMap, WeightsBox};
 use crate::error::{CudaError, Result};
 use crate::map::{DeviceKernelMap, RowMap, RowOrder};
 use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
-
-/// `RowCount` of the kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RowCount {
-    /// Address of the count in device memory; zero where the host knows it.
-    counted: u64,
-    /// What launches and buffers are sized by.
-    capacity: i32,
-}
-
-impl RowCount {
-    /// The rows of a map's side.
-    pub(super) fn of(rows: &RowMap) -> Self {
-        Self { counted: rows.counted_address(), capacity: rows.rows as i32 }
-    }
-
-    /// The capacity, which is the count where the host knows it.
-    pub(super) const fn capacity(self) -> usize {
-        self.capacity as usize
-    }
-}
+use crate::row_count::RowCount;
 
 /// `TileGemmParams` of the kernels.
 #[repr(C)]
@@ -124,7 +103,7 @@ impl<V: Tiles> TileGemm<V> {
             row_of_position: ordered.row_of_position(),
             scheduler: *scheduler,
             table_pitch: DeviceKernelMap::pitch(rows.rows) as i64,
-            rows: RowCount::of(rows),
+            rows: rows.count(),
             gathered_pitch: operands.first.pitch() as i32,
             result_pitch: operands.result.pitch() as i32,
             c_in: op.c_in as i32,

@@ -96,9 +96,9 @@ impl Across {
             return Ok(masks);
         }
         let ((slots, capacity, _), (own_slots, places)) = self.parts();
-        let (n, words, steps) = (rows as i32, words as i32, self.steps);
+        let (n, words, steps) = (self.own.count(), words as i32, self.steps);
         let (masks_at, counts) = (masks.as_mut().address(), self.own.counts());
-        // SAFETY: (Slot*, u32, Slot*, uint2*, int, int, Steps, u32*, int*); every row has its place, and
+        // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*); every row has its place, and
         // there are as many counts as a kernel has offsets.
         unsafe {
             self.kernels.masks.launch(

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{result, sys};
@@ -46,8 +47,9 @@ impl MapCounts {
     }
 }
 
-/// Words of a report: whether a cell occurs twice, and the pairs of each offset.
-const REPORT_WORDS: usize = 1 + MAX_VOLUME;
+/// Words of the longest report, a map's: whether a cell occurs twice, the pairs of each offset, and the
+/// number of rows.
+const REPORT_WORDS: usize = 2 + MAX_VOLUME;
 
 /// Page-locked words that a kernel writes, with an event that says when.
 struct Page {
@@ -113,7 +115,7 @@ impl ReportPages {
     pub(crate) fn take(&self) -> Result<Report> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let page = free.map_or_else(|| Page::new(&self.device), Ok)?;
-        Ok(Report { page: Some(page), pages: self.clone() })
+        Ok(Report { page: Some(page), queued: AtomicBool::new(false), pages: self.clone() })
     }
 }
 
@@ -128,6 +130,8 @@ pub(crate) struct Report {
     /// Returned to the pool on release, which is ordered: the next report is written on the same
     /// stream and read after its own event.
     page: Option<Page>,
+    /// Whether a kernel writes it. Nobody reports of no rows.
+    queued: AtomicBool,
     pages: ReportPages,
 }
 
@@ -146,18 +150,51 @@ impl Report {
         let Page { device, written, .. } = self.page();
         device.bind()?;
         // SAFETY: event and stream belong to the current context.
-        unsafe { result::event::record(*written, device.raw_stream()) }.during("recording an event")
+        unsafe { result::event::record(*written, device.raw_stream()) }
+            .during("recording an event")?;
+        self.queued.store(true, Ordering::Release);
+        Ok(())
     }
 
-    /// Waits for the report: whether a cell occurs twice, and the pairs of each offset.
-    pub(crate) fn wait(&self, volume: usize) -> Result<(bool, Vec<usize>)> {
-        let Page { device, words, written } = self.page();
+    fn is_ready(&self) -> Result<bool> {
+        if !self.queued.load(Ordering::Acquire) {
+            return Ok(true);
+        }
+        let Page { device, written, .. } = self.page();
         device.bind()?;
         // SAFETY: the event lives as long as the page.
-        unsafe { result::event::synchronize(*written) }.during("waiting for a kernel map")?;
+        match unsafe { result::event::query(*written) } {
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            answer => answer.during("asking whether a kernel has reported").map(|()| true),
+        }
+    }
+
+    /// The first words of the report, after waiting for the kernel that writes it. Zeros where no kernel
+    /// does.
+    pub(crate) fn wait(&self, len: usize) -> Result<Vec<i32>> {
+        let Page { device, written, .. } = self.page();
+        if self.queued.load(Ordering::Acquire) {
+            device.bind()?;
+            device.waited();
+            // SAFETY: the event lives as long as the page.
+            unsafe { result::event::synchronize(*written) }.during("waiting for a count")?;
+        }
+        Ok(self.words(len))
+    }
+
+    /// The same if the kernel has written it, without waiting.
+    pub(crate) fn try_read(&self, len: usize) -> Result<Option<Vec<i32>>> {
+        Ok(if self.is_ready()? { Some(self.words(len)) } else { None })
+    }
+
+    /// The first words, once whoever writes them has ended.
+    fn words(&self, len: usize) -> Vec<i32> {
+        assert!(len <= REPORT_WORDS, "a report has {REPORT_WORDS} words and not {len}");
+        if !self.queued.load(Ordering::Acquire) {
+            return vec![0; len];
+        }
         // SAFETY: the page holds this many words, and the kernel that wrote them has ended.
-        let words = unsafe { std::slice::from_raw_parts(words.as_ptr(), 1 + volume) };
-        Ok((words[0] != 0, words[1..].iter().map(|&pairs| pairs as usize).collect()))
+        unsafe { std::slice::from_raw_parts(self.page().words.as_ptr(), len) }.to_vec()
     }
 }
 

@@ -13,20 +13,24 @@
 //! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
 
 mod across;
+mod cloud;
 mod counts;
 mod kernels;
 mod lazy;
 mod order;
 mod outputs;
 mod pairs;
+mod report;
 mod rows;
 mod search;
 mod strided;
 
+pub use cloud::Cloud;
 pub use counts::MapCounts;
 pub(crate) use counts::ReportPages;
-pub use outputs::{Outputs, OutputsBuilder};
+pub use outputs::{OutputCounts, Outputs, OutputsBuilder, OutputsReport};
 pub(crate) use pairs::PairLists;
+pub use report::MapReport;
 pub(crate) use rows::{OrderedRows, RowMap};
 pub use strided::StridedMapBuilder;
 
@@ -102,25 +106,24 @@ impl MapBuilder {
     /// [`CudaError::TooLarge`] past 125 offsets or a billion rows; whatever the driver fails with.
     pub fn submanifold(&self, voxels: &[Voxel], kernel: KernelSize) -> Result<DeviceKernelMap> {
         let coords = DeviceBuffer::from_host(&self.kernels.device, voxels)?;
-        self.submanifold_on_device(&coords, voxels.len(), kernel)
+        self.submanifold_on_device(Cloud::new(&coords, voxels.len()), kernel)
     }
 
-    /// The same over `n` voxels that are on the device already, as [`Voxel`]s. Waits for nothing;
-    /// work queued later may overwrite the voxels.
+    /// The same over voxels that are on the device already. Waits for nothing; work queued later may
+    /// overwrite the voxels.
     ///
     /// # Errors
     /// As [`Self::submanifold`], and [`CudaError::Length`] if the buffer is shorter than `n`
     /// voxels.
     pub fn submanifold_on_device(
         &self,
-        coords: &DeviceBuffer,
-        n: usize,
+        cloud: Cloud<'_>,
         kernel: KernelSize,
     ) -> Result<DeviceKernelMap> {
-        check_map(kernel, n)?;
-        check_cloud(coords, n)?;
+        check_map(kernel, cloud.capacity())?;
+        cloud.check()?;
         let window = Window::new(kernel);
-        let search = Arc::new(Search::insert(&self.kernels, &self.pages, coords, n)?);
+        let search = Arc::new(Search::insert(&self.kernels, &self.pages, cloud)?);
         let masks = search.masks(&self.kernels, window, true)?;
         search.rank(&self.kernels, kernel.volume())?;
         let lookup = Lookup::Within { search: Arc::clone(&search), window };
@@ -184,16 +187,6 @@ fn check_map(kernel: KernelSize, rows: usize) -> Result<()> {
     within("the number of possible pairs", rows.saturating_mul(volume), i32::MAX as usize)
 }
 
-/// Whether rows can be numbered, and a buffer has the coordinates of all.
-fn check_cloud(coords: &DeviceBuffer, rows: usize) -> Result<()> {
-    within("the number of rows", rows, MAX_ROWS)?;
-    let (expected, found) = (rows * size_of::<Voxel>(), coords.len_bytes());
-    if found < expected {
-        return Err(CudaError::Length { what: "coordinates", expected, found });
-    }
-    Ok(())
-}
-
 /// Which input row meets which output row at which offset, in the device's memory.
 #[derive(Debug)]
 pub struct DeviceKernelMap {
@@ -217,13 +210,13 @@ impl DeviceKernelMap {
         self.kernel
     }
 
-    /// Input rows.
+    /// Input rows; where the device counts them, as many as there may be.
     #[must_use]
     pub fn n_in(&self) -> usize {
         self.inputs.rows()
     }
 
-    /// Output rows.
+    /// Output rows; where the device counts them, as many as there may be.
     #[must_use]
     pub fn n_out(&self) -> usize {
         self.outputs.rows()
@@ -255,15 +248,13 @@ impl DeviceKernelMap {
     /// [`CudaError::DuplicateVoxel`] if two voxels of a side are equal; then no product over the map means
     /// anything. Whatever work queued before has failed with.
     pub fn counts(&self) -> Result<&MapCounts> {
-        self.counts.get_or_try(|| {
-            let volume = self.kernel.volume();
-            if !Arc::ptr_eq(&self.inputs, &self.outputs) {
-                // Their pairs are the same from here; only whether they are distinct is asked.
-                self.inputs.wait(volume)?;
-            }
-            let pairs = self.outputs.wait(volume)?;
-            Ok(MapCounts { n_in: self.n_in(), n_out: self.n_out(), pairs })
-        })
+        self.counts.get_or_try(|| self.report().wait())
+    }
+
+    /// What the device reports of the build, for whoever wants to know it later than now.
+    #[must_use]
+    pub fn report(&self) -> MapReport {
+        MapReport::new(self.kernel.volume(), &self.inputs, &self.outputs)
     }
 
     /// Whether dgrad can read the forward map mirrored.

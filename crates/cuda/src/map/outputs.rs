@@ -1,12 +1,15 @@
 //! Finding the outputs of strided and transposed layers on the device.
 
-use voxtune_types::{Geometry, Voxel};
+use std::sync::Arc;
+
+use voxtune_types::{Geometry, KernelSize, Voxel};
 
 use super::MAX_ROWS;
+use super::MapBuilder;
+use super::cloud::Cloud;
 use super::counts::{Report, ReportPages};
 use super::kernels::ROW_THREADS;
 use super::search::SLOT_BYTES;
-use super::{MapBuilder, check_cloud};
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
@@ -18,17 +21,102 @@ const SCAN_THREADS: u32 = 1024;
 /// A byte that repeated makes an owner past every key.
 const NO_OWNER: u8 = 0x7f;
 const MOST_KEYS: usize = 0x7f7f_7f7f;
+/// `Tally` of the kernels.
+const TALLY_BYTES: usize = 40;
 /// How often a larger table is tried. Tables are twice as large as bricks are many from the second on, so
 /// it is the last in all likelihood.
 const TRIES: u32 = 4;
 
-/// Voxels on a device.
+/// The outputs of a layer, on the device.
 #[derive(Debug)]
 pub struct Outputs {
-    /// As many [`Voxel`]s as there are, from the start.
+    /// [`Voxel`]s, from the start.
     pub coords: DeviceBuffer,
-    /// How many there are.
+    /// How many there are, or as many as there is room for where the device counts them.
+    pub capacity: usize,
+    /// How many there are, as [`Cloud::counted`](super::Cloud::counted) takes it; `None` where the
+    /// host knows.
+    pub counted: Option<Arc<DeviceBuffer>>,
+    /// What was counted.
+    pub report: OutputsReport,
+}
+
+/// What was counted while outputs were found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutputCounts {
+    /// Outputs that there are, room or not.
     pub rows: usize,
+    /// Pairs of an input and an output: those of the layer's map.
+    pub pairs: usize,
+    /// Whether the table of bricks was too small: some outputs were not found.
+    pub incomplete: bool,
+    /// Pairs of neighbours within bricks of four cells an axis, by the axes on which they differ: z, y,
+    /// yz, x, xz, xy, xyz.
+    neighbours: [usize; 7],
+}
+
+/// Words of [`OutputCounts`] in a report.
+const COUNTED_WORDS: usize = 10;
+
+impl OutputCounts {
+    fn of(words: &[i32]) -> Self {
+        let count = |at: usize| usize::try_from(words[at]).unwrap_or(0);
+        Self {
+            rows: usize::try_from(words[1]).unwrap_or(usize::MAX),
+            pairs: count(2),
+            incomplete: words[0] != 0,
+            neighbours: std::array::from_fn(|axes| count(3 + axes)),
+        }
+    }
+
+    /// About how many pairs a submanifold map of the outputs has.
+    ///
+    /// Counted are neighbours within bricks. Cells that differ by one on an axis share a brick with a
+    /// chance of 3 in 4, whatever the cloud, if bricks lie anywhere: so their number is that of those
+    /// counted over the chance. Offsets further apart are taken to be as frequent as the nearest in their
+    /// direction.
+    #[must_use]
+    pub fn submanifold_pairs(&self, kernel: KernelSize) -> usize {
+        let mut pairs = 0.0;
+        for offset in kernel.offsets() {
+            let differs = offset.map(|step| usize::from(step != 0));
+            let [x, y, z] = differs;
+            let Some(axes) = (4 * x + 2 * y + z).checked_sub(1) else {
+                pairs += self.rows as f64;
+                continue;
+            };
+            // Counted once and met from both sides, in as many directions as signs can be chosen.
+            let count = differs.iter().sum::<usize>() as i32;
+            let directions = f64::from(1 << count);
+            let chance = 0.75_f64.powi(count);
+            pairs += 2.0 * self.neighbours[axes] as f64 / (directions * chance);
+        }
+        pairs as usize
+    }
+}
+
+/// Counts that may still be on their way from the device.
+#[derive(Clone, Debug)]
+pub struct OutputsReport(Option<Arc<Report>>);
+
+impl OutputsReport {
+    /// The counts. Waits until the outputs are found.
+    ///
+    /// # Errors
+    /// Whatever work queued before has failed with.
+    pub fn wait(&self) -> Result<OutputCounts> {
+        let Some(report) = &self.0 else { return Ok(OutputCounts::default()) };
+        Ok(OutputCounts::of(&report.wait(COUNTED_WORDS)?))
+    }
+
+    /// The same if the outputs are found, without waiting.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn try_read(&self) -> Result<Option<OutputCounts>> {
+        let Some(report) = &self.0 else { return Ok(Some(OutputCounts::default())) };
+        Ok(report.try_read(COUNTED_WORDS)?.map(|words| OutputCounts::of(&words)))
+    }
 }
 
 /// `Reach` of the kernels: which outputs an input meets.
@@ -74,6 +162,16 @@ impl Reach {
             bricks_of_a_row: i32::try_from(of_a_row).unwrap_or(i32::MAX),
             unused: [0; 2],
         })
+    }
+
+    /// Bricks that inputs could reach, each with a key of its own.
+    fn keys(&self, cloud: Cloud<'_>) -> Result<usize> {
+        let keys = cloud.capacity().saturating_mul(self.bricks_of_a_row as usize);
+        if keys >= MOST_KEYS {
+            let (what, limit) = ("the number of bricks of outputs", MOST_KEYS);
+            return Err(CudaError::TooLarge { what, found: keys, limit });
+        }
+        Ok(keys)
     }
 }
 
@@ -121,7 +219,7 @@ impl OutputsBuilder {
         })
     }
 
-    /// The outputs of a layer over `n` voxels that are on the device, each once. Where outputs have a
+    /// The outputs of a layer over voxels that are on the device, each once. Where outputs have a
     /// `shape`, those past it or below zero do not exist.
     ///
     /// Their order follows from that of the inputs alone: the same inputs have the same outputs, to
@@ -132,47 +230,89 @@ impl OutputsBuilder {
     /// [`CudaError::TooLarge`] past a billion rows; whatever the driver fails with.
     pub fn find(
         &self,
-        coords: &DeviceBuffer,
-        n: usize,
+        cloud: Cloud<'_>,
         geometry: &Geometry,
         shape: Option<[u32; 3]>,
     ) -> Result<Outputs> {
-        geometry.check().map_err(CudaError::Geometry)?;
-        check_cloud(coords, n)?;
-        let none = || Ok(Outputs { coords: DeviceBuffer::alloc(&self.device, 0)?, rows: 0 });
-        let Some(reach) = Reach::new(geometry, shape) else { return none() };
-        if n == 0 {
-            return none();
-        }
-        let keys = n.saturating_mul(reach.bricks_of_a_row as usize);
-        if keys >= MOST_KEYS {
-            let (what, limit) = ("the number of bricks of outputs", MOST_KEYS);
-            return Err(CudaError::TooLarge { what, found: keys, limit });
-        }
+        let Some(reach) = self.reach(cloud, geometry, shape)? else { return self.nothing() };
         // Scans have a brick for some four rows; rows far apart one or two.
-        let mut capacity = 2 * n + 64;
+        let (keys, mut slots) = (reach.keys(cloud)?, slots_for(cloud.capacity()));
         for _ in 0..TRIES {
-            let attempt = self.attempt(coords, n, &reach, capacity)?;
-            let (full, counted) = attempt.report.wait(1)?;
-            if full {
-                capacity = (2 * keys + 64).max(2 * capacity);
+            let attempt = self.attempt(cloud, &reach, slots, None)?;
+            let counts = attempt.report().wait()?;
+            if counts.incomplete {
+                slots = (2 * keys + 64).max(2 * slots);
                 continue;
             }
-            return self.write(&attempt, counted[0]);
+            return self.write(&attempt, counts.rows);
         }
-        let (what, limit) = ("the size of a table of outputs", capacity / 2);
-        Err(CudaError::TooLarge { what, found: capacity, limit })
+        let (what, limit) = ("the size of a table of outputs", slots / 2);
+        Err(CudaError::TooLarge { what, found: slots, limit })
+    }
+
+    /// The same with room for so many outputs, and without waiting: how many there are the device knows,
+    /// and the report tells later. Outputs that there is no room for are left out, and
+    /// [`OutputCounts::rows`] counts them.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_at_most(
+        &self,
+        cloud: Cloud<'_>,
+        geometry: &Geometry,
+        shape: Option<[u32; 3]>,
+        capacity: usize,
+    ) -> Result<Outputs> {
+        let Some(reach) = self.reach(cloud, geometry, shape)? else { return self.nothing() };
+        let counted = Arc::new(DeviceBuffer::alloc(&self.device, size_of::<i32>())?);
+        let room = Room { capacity, counted: &counted };
+        let attempt = self.attempt(cloud, &reach, slots_for(cloud.capacity()), Some(room))?;
+        let outputs = self.write(&attempt, capacity)?;
+        Ok(Outputs { counted: Some(counted), ..outputs })
+    }
+
+    /// The most outputs that so many inputs can have.
+    #[must_use]
+    pub fn most_outputs(geometry: &Geometry, inputs: usize) -> usize {
+        let cells = |axis: usize| {
+            let extent = usize::from(geometry.kernel.extents()[axis]);
+            let stride = usize::from(geometry.stride[axis]);
+            match geometry.kind.is_upsampling() {
+                true => extent,
+                // Offsets that leave the same rest; dilation may leave them all one.
+                false if geometry.dilation[axis] == 1 => extent.div_ceil(stride),
+                false => extent,
+            }
+        };
+        (0..3).map(cells).product::<usize>().saturating_mul(inputs)
+    }
+
+    /// Where outputs can be; `None` where there are none.
+    fn reach(
+        &self,
+        cloud: Cloud<'_>,
+        geometry: &Geometry,
+        shape: Option<[u32; 3]>,
+    ) -> Result<Option<Reach>> {
+        geometry.check().map_err(CudaError::Geometry)?;
+        cloud.check()?;
+        Ok(Reach::new(geometry, shape).filter(|_| cloud.capacity() > 0))
+    }
+
+    fn nothing(&self) -> Result<Outputs> {
+        let coords = DeviceBuffer::alloc(&self.device, 0)?;
+        Ok(Outputs { coords, capacity: 0, counted: None, report: OutputsReport(None) })
     }
 
     /// Queues everything up to the number of outputs, with a table of so many slots.
     fn attempt(
         &self,
-        coords: &DeviceBuffer,
-        n: usize,
+        cloud: Cloud<'_>,
         reach: &Reach,
         capacity: usize,
+        room: Option<Room<'_>>,
     ) -> Result<Attempt> {
-        let keys = n * reach.bricks_of_a_row as usize;
+        let keys = reach.keys(cloud)?;
         let blocks = keys.div_ceil(ROW_THREADS as usize);
         let Ok(slot_count) = u32::try_from(capacity) else {
             let (what, limit) = ("the size of a table of outputs", u32::MAX as usize);
@@ -189,23 +329,24 @@ impl OutputsBuilder {
         }
         let report = self.pages.take()?;
         let slots = buffer.as_mut().address();
-        let [owners, totals, full, blocks_at] =
-            [layout.owners(), layout.totals(), layout.full(), layout.blocks()]
+        let [owners, totals, tally, blocks_at] =
+            [layout.owners(), layout.totals(), layout.tally(), layout.blocks()]
                 .map(|at| slots + at as u64);
-        let (coords, rows, reach) = (coords.as_ref().address(), n as i32, *reach);
-        // SAFETY: (int4*, int, Reach, Slot*, u32, int*, int*); `coords` holds n voxels, slots and
-        // owners are as many as the kernel is told, and it probes a bounded number of them.
+        let (coords, rows, reach) = (cloud.address(), cloud.count(), *reach);
+        // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*); the cloud holds as many voxels,
+        // slots and owners are as many as the kernel is told, and it probes a bounded number of them.
         unsafe {
             self.insert.launch(
-                Grid::covering(n, ROW_THREADS)?,
-                arguments![coords, rows, reach, slots, slot_count, owners, full],
+                Grid::covering(cloud.capacity(), ROW_THREADS)?,
+                arguments![coords, rows, reach, slots, slot_count, owners, tally],
             )?;
         }
-        // SAFETY: (Slot*, u32, int*, int*); the owner of a brick is a key, each of which has a total.
+        // SAFETY: (Slot*, u32, int*, int*, Tally*); the owner of a brick is a key, each of which has a
+        // total.
         unsafe {
             self.count.launch(
                 Grid::covering(capacity, ROW_THREADS)?,
-                arguments![slots, slot_count, owners, totals],
+                arguments![slots, slot_count, owners, totals, tally],
             )?;
         }
         let (key_count, block_count) = (keys as i32, blocks as i32);
@@ -215,12 +356,18 @@ impl OutputsBuilder {
             self.sums.launch(grid, arguments![totals, key_count, blocks_at])?;
         }
         let scan = Grid { blocks: [1, 1], threads: SCAN_THREADS, shared_bytes: 0 };
+        let (capacity, counted) = room.map_or((0, 0), |room| {
+            (room.capacity.min(MAX_ROWS) as i32, room.counted.as_ref().address())
+        });
         let report_at = report.address();
-        // SAFETY: (int*, int, int*, int*); there are as many sums, and the report has more than two
-        // words.
-        unsafe { self.scan.launch(scan, arguments![blocks_at, block_count, full, report_at])? };
+        // SAFETY: (int*, int, Tally*, int, int*, int*); there are as many sums, the count is an int32 or
+        // not given, and the report has more than ten words.
+        unsafe {
+            let tail = arguments![blocks_at, block_count, tally, capacity, counted, report_at];
+            self.scan.launch(scan, tail)?;
+        }
         report.queued()?;
-        Ok(Attempt { layout, buffer, report })
+        Ok(Attempt { layout, buffer, report: Arc::new(report) })
     }
 
     /// Queues the writing of so many outputs.
@@ -247,12 +394,26 @@ impl OutputsBuilder {
                 arguments![slots, slot_count, owners, totals, blocks, outputs_at, room],
             )?;
         }
-        Ok(Outputs { coords: outputs, rows: found })
+        let report = attempt.report();
+        Ok(Outputs { coords: outputs, capacity: found, counted: None, report })
     }
 }
 
-/// What finding outputs works with, and where its parts begin: slots, owners, totals with a word that
-/// says whether the table was full, and sums of blocks.
+/// Room for outputs that nobody has counted yet.
+#[derive(Clone, Copy)]
+struct Room<'a> {
+    capacity: usize,
+    /// Where their number goes.
+    counted: &'a DeviceBuffer,
+}
+
+/// Slots of the first table that is tried.
+const fn slots_for(inputs: usize) -> usize {
+    2 * inputs + 64
+}
+
+/// What finding outputs works with, and where its parts begin: slots, owners, totals, what is counted on
+/// the way, and sums of blocks.
 struct Layout {
     capacity: usize,
     keys: usize,
@@ -268,12 +429,12 @@ impl Layout {
         self.owners() + self.capacity * 4
     }
 
-    const fn full(&self) -> usize {
-        self.totals() + self.keys * 4
+    const fn tally(&self) -> usize {
+        (self.totals() + self.keys * 4).next_multiple_of(8)
     }
 
     const fn blocks(&self) -> usize {
-        self.full() + 4
+        self.tally() + TALLY_BYTES
     }
 
     const fn len_bytes(&self) -> usize {
@@ -285,7 +446,13 @@ impl Layout {
 struct Attempt {
     layout: Layout,
     buffer: DeviceBuffer,
-    report: Report,
+    report: Arc<Report>,
+}
+
+impl Attempt {
+    fn report(&self) -> OutputsReport {
+        OutputsReport(Some(Arc::clone(&self.report)))
+    }
 }
 
 #[cfg(test)]
@@ -297,6 +464,82 @@ mod tests {
     #[test]
     fn reach_is_as_the_kernels_read_it() {
         assert_eq!((size_of::<Reach>(), align_of::<Reach>()), (56, 4));
+    }
+
+    /// What `reached_count` counts of a cloud.
+    fn counted(cells: &std::collections::BTreeSet<[i32; 3]>) -> OutputCounts {
+        let mut neighbours = [0; 7];
+        for cell in cells {
+            for axes in 1..8_usize {
+                let differs = [axes >> 2 & 1, axes >> 1 & 1, axes & 1];
+                // Upwards on the first axis that differs, either way on the others.
+                let first = differs.iter().position(|differs| *differs == 1).unwrap();
+                let signs = 1 << (differs.iter().sum::<usize>() - 1);
+                for sign in 0..signs {
+                    let mut bits = sign;
+                    let other: [i32; 3] = std::array::from_fn(|axis| {
+                        let step = differs[axis] as i32;
+                        if axis == first || step == 0 {
+                            return cell[axis] + step;
+                        }
+                        let down = bits & 1;
+                        bits >>= 1;
+                        cell[axis] + if down == 1 { -step } else { step }
+                    });
+                    let together = (0..3).all(|axis| other[axis] >> 2 == cell[axis] >> 2);
+                    neighbours[axes - 1] += usize::from(together && cells.contains(&other));
+                }
+            }
+        }
+        OutputCounts { rows: cells.len(), neighbours, ..OutputCounts::default() }
+    }
+
+    /// A plane that lies aslant, a full box and a line, wherever bricks begin.
+    #[test]
+    fn pairs_of_a_submanifold_map_are_near_those_counted_in_bricks() {
+        let plane = (0..60).flat_map(|x| (0..60).map(move |y| [x, y, (x + 2 * y) / 5]));
+        let full = (0..21).flat_map(|x| (0..19).flat_map(move |y| (0..17).map(move |z| [x, y, z])));
+        let line = (0..400).map(|x| [x, x / 3, -x / 7]);
+        for cloud in [plane.collect(), full.collect(), line.collect::<Vec<_>>()] {
+            let cells = cloud.into_iter().collect();
+            let counts = counted(&cells);
+            for extents in [[3, 3, 3], [3, 1, 1], [1, 3, 3], [1, 1, 1]] {
+                let kernel = KernelSize::try_from(extents).unwrap();
+                let meets = |cell: &[i32; 3], offset: &[i32; 3]| {
+                    cells.contains(&std::array::from_fn(|axis| cell[axis] + offset[axis]))
+                };
+                let offsets = kernel.offsets();
+                let exact: usize = cells
+                    .iter()
+                    .map(|cell| offsets.iter().filter(|offset| meets(cell, offset)).count())
+                    .sum();
+                let ratio = counts.submanifold_pairs(kernel) as f64 / exact as f64;
+                assert!((0.93..1.07).contains(&ratio), "{kernel} of {} rows: {ratio}", cells.len());
+            }
+        }
+    }
+
+    /// Over all places of an input.
+    #[test]
+    fn no_input_has_more_outputs_than_there_is_room_for() {
+        for (extent, stride, dilation) in
+            [(1, 1, 1), (2, 2, 1), (3, 2, 1), (3, 1, 1), (5, 3, 1), (3, 2, 2), (7, 2, 3)]
+        {
+            let kernel = KernelSize::cubic(extent).unwrap();
+            let down =
+                Geometry { dilation: [dilation; 3], ..Geometry::strided(kernel, [stride; 3]) };
+            for geometry in [down, down.with_kind(LayerKind::Transposed)] {
+                let of_an_axis = (0..64_i64).map(|at| {
+                    let met = |r: i64| {
+                        geometry.kind.is_upsampling()
+                            || (at - r * i64::from(dilation)) % i64::from(stride) == 0
+                    };
+                    (0..i64::from(extent)).filter(|r| met(*r)).count()
+                });
+                let most = of_an_axis.max().unwrap().pow(3);
+                assert!(OutputsBuilder::most_outputs(&geometry, 5) >= 5 * most, "{geometry}");
+            }
+        }
     }
 
     /// Counted over all places in a brick.

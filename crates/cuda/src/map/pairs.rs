@@ -31,12 +31,12 @@ impl PairLists {
         let grid = Grid::covering(n, PAIR_ROWS)?;
         let mut blocks = DeviceBuffer::alloc(device, volume * grid.blocks[0] as usize * 4)?;
         let (masks, counts) = (forward.masks.as_ref().address(), forward.counts());
-        let (n, words, volume_arg) = (n as i32, mask_words(volume) as i32, volume as i32);
+        let (n, words, volume_arg) = (forward.count(), mask_words(volume) as i32, volume as i32);
         let (blocks_at, length) = (blocks.as_mut().address(), grid.blocks[0] as i32);
         let offsets_at = pair_offset.as_mut().address();
         let (in_at, out_at) = (in_rows.as_mut().address(), out_rows.as_mut().address());
         let scan = Grid { blocks: [volume as u32, 1], threads: 1024, shared_bytes: 0 };
-        // SAFETY: (u32*, int, int, int, int*), (int*, int, int*, int, int*); `blocks` holds volume × blocks
+        // SAFETY: (u32*, RowCount, int, int, int*), (int*, int, int*, int, int*); `blocks` holds volume × blocks
         // counts.
         unsafe {
             kernels.pair_count.launch(grid, arguments![masks, n, words, volume_arg, blocks_at])?;
@@ -47,7 +47,7 @@ impl PairLists {
         match forward.lookup() {
             Lookup::Within { search, window } => {
                 let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
-                // SAFETY: (Slot*, u32, uint2*, int*, u32*, int, int, Window, int*, int*, int*); the lists
+                // SAFETY: (Slot*, u32, uint2*, int*, u32*, RowCount, int, Window, int*, int*, int*); the lists
                 // hold as many pairs as the masks have bits.
                 unsafe {
                     kernels.pair_lists.of(window).launch(
@@ -62,7 +62,7 @@ impl PairLists {
             Lookup::Across(across) => {
                 let ((slots, capacity, ranks), (own_slots, places)) = across.parts();
                 let steps = across.steps;
-                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, int, int, Steps, int*, int*, int*); as
+                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, RowCount, int, Steps, int*, int*, int*); as
                 // above.
                 unsafe {
                     across.kernels.pairs.launch(

@@ -11,14 +11,13 @@ use super::{DeviceKernelMap, RowOrder, mask_words};
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::module::{Grid, arguments};
+use crate::row_count::RowCount;
 
 /// Rows with, for each offset, the row that they gather.
 #[derive(Debug)]
 pub(crate) struct RowMap {
-    /// How many there are, or as many as there may be where `counted` says how many there are.
+    /// How many there are, or may be where the device knows how many there are.
     pub(crate) rows: usize,
-    /// One int32 in device memory: the number of rows.
-    counted: Option<Arc<DeviceBuffer>>,
     /// In natural order.
     pub(crate) masks: DeviceBuffer,
     lookup: Lookup,
@@ -70,8 +69,7 @@ impl OrderedRows {
 impl RowMap {
     pub(super) fn new(lookup: Lookup, masks: DeviceBuffer) -> Self {
         let (natural, sorted, global) = <_>::default();
-        let (rows, counted) = (lookup.own().rows(), None);
-        Self { rows, counted, masks, lookup, natural, sorted, global }
+        Self { rows: lookup.own().rows(), masks, lookup, natural, sorted, global }
     }
 
     const fn slot(&self, order: RowOrder) -> &Lazy<OrderedRows> {
@@ -93,9 +91,9 @@ impl RowMap {
         }
     }
 
-    /// Address of the number of rows in device memory; 0 where the host knows it.
-    pub(crate) fn counted_address(&self) -> u64 {
-        self.counted.as_deref().map_or(0, |count| count.as_ref().address())
+    /// The number of rows as kernels take it.
+    pub(crate) fn count(&self) -> RowCount {
+        self.lookup.own().count()
     }
 
     /// Address of the pairs of each offset, which are the same from either side.
@@ -142,12 +140,12 @@ impl RowMap {
         let rows_at = row_of_position.as_mut().map_or(0, |rows| rows.as_mut().address());
         let masks_at = masks.as_mut().map_or(0, |masks| masks.as_mut().address());
         let table_at = table.as_mut().address();
-        let (n, words, pitch_arg) = (n as i32, words as i32, pitch as i64);
+        let (n, words, pitch_arg) = (self.count(), words as i32, pitch as i64);
         let grid = Grid::covering(pitch, TABLE_THREADS)?;
         match &self.lookup {
             Lookup::Within { search, window } => {
                 let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
-                // SAFETY: (Slot*, u32, uint2*, int*, int, int, Window, int*, i64, int*, u32*); the order,
+                // SAFETY: (Slot*, u32, uint2*, int*, RowCount, int, Window, int*, i64, int*, u32*); the order,
                 // where there is one, is a permutation of n rows; table and masks have the lengths
                 // allocated above.
                 unsafe {
@@ -163,7 +161,7 @@ impl RowMap {
             Lookup::Across(across) => {
                 let ((slots, capacity, ranks), (own_slots, places)) = across.parts();
                 let steps = across.steps;
-                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, int, int, Steps, int*, i64, int*, u32*); as
+                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, RowCount, int, Steps, int*, i64, int*, u32*); as
                 // above.
                 unsafe {
                     across.kernels.table.launch(

@@ -1,16 +1,19 @@
 //! Finding rows by their coordinates: a hash of bricks of 4×4×4 cells.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use voxtune_types::Voxel;
 
+use super::cloud::Cloud;
 use super::counts::{Report, ReportPages};
 use super::kernels::{MapKernels, ROW_THREADS, Window};
 use super::mask_words;
 use super::order::meeting_bytes;
 use crate::buffer::DeviceBuffer;
-use crate::error::{CudaError, Result};
+use crate::error::Result;
 use crate::module::{Grid, Kernel, arguments};
+use crate::row_count::RowCount;
 
 /// `Slot` of the kernels.
 pub(super) const SLOT_BYTES: usize = 32;
@@ -27,16 +30,26 @@ const BLOCKS_A_UNIT: u32 = 8;
 /// Bricks by hash, the place of each row, and the rows by brick. One buffer.
 #[derive(Debug)]
 pub(super) struct Search {
+    /// How many there are, or may be where `counted` says how many there are.
     rows: usize,
+    counted: Option<Arc<DeviceBuffer>>,
     capacity: usize,
     buffer: DeviceBuffer,
     /// What building it tells the host.
-    report: Report,
+    report: Arc<Report>,
 }
 
 impl Search {
     pub(super) const fn rows(&self) -> usize {
         self.rows
+    }
+
+    pub(super) fn count(&self) -> RowCount {
+        RowCount::new(self.rows, self.counted.as_deref())
+    }
+
+    pub(super) const fn report(&self) -> &Arc<Report> {
+        &self.report
     }
 
     /// Slots for the worst case, every voxel a brick of its own, at a load of four fifths. Scans
@@ -91,21 +104,21 @@ impl Search {
     pub(super) fn insert(
         kernels: &MapKernels,
         pages: &ReportPages,
-        coords: &DeviceBuffer,
-        n: usize,
+        cloud: Cloud<'_>,
     ) -> Result<Self> {
-        let device = &kernels.device;
+        let (device, n) = (&kernels.device, cloud.capacity());
         let (capacity, buffer) = (Self::capacity(n), DeviceBuffer::alloc(device, 0)?);
-        let mut search = Self { rows: n, capacity, buffer, report: pages.take()? };
+        let (counted, report) = (cloud.count_on_device(), Arc::new(pages.take()?));
+        let mut search = Self { rows: n, counted, capacity, buffer, report };
         search.buffer = DeviceBuffer::alloc(device, search.len_bytes())?;
         let zeros = 0..search.places();
         search.buffer.as_mut().get(zeros).expect("zeros lie in the buffer").fill(0)?;
         if n > 0 {
             let (slots, capacity, places, _) = search.parts();
             let duplicate = search.address(search.control()) + DUPLICATE;
-            let (coords, rows) = (coords.as_ref().address(), n as i32);
-            // SAFETY: (int4*, int, Slot*, u32, uint2*, int*); `coords` holds n voxels, and there are
-            // more slots than bricks, so probing ends.
+            let (coords, rows) = (cloud.address(), search.count());
+            // SAFETY: (int4*, RowCount, Slot*, u32, uint2*, int*); the cloud holds as many voxels, and
+            // there are more slots than bricks, so probing ends.
             unsafe {
                 kernels.insert.launch(
                     Grid::covering(n, ROW_THREADS)?,
@@ -130,11 +143,11 @@ impl Search {
             return Ok(masks);
         }
         let (slots, capacity, places, _) = self.parts();
-        let (rows, words, masks_at) = (self.rows as i32, words as i32, masks.as_mut().address());
+        let (rows, words, masks_at) = (self.count(), words as i32, masks.as_mut().address());
         let cursor = if counted { self.address(self.control()) } else { 0 };
         let counts = self.counts();
         let grid = looping_grid(kernels, self.rows)?;
-        // SAFETY: (Slot*, u32, uint2*, int, int, Window, u32*, int*, int*); every row has its place,
+        // SAFETY: (Slot*, u32, uint2*, RowCount, int, Window, u32*, int*, int*); every row has its place,
         // and the control words hold a cursor and as many counts as a window has offsets.
         unsafe {
             kernels.masks.of(window).launch(
@@ -151,8 +164,8 @@ impl Search {
             return Ok(());
         }
         let (slots, _, places, _) = self.parts();
-        let (rows, cursor) = (self.rows as i32, self.address(self.control()));
-        // SAFETY: (Slot*, uint2*, int, int*); every row has its place, and the first control word is the
+        let (rows, cursor) = (self.count(), self.address(self.control()));
+        // SAFETY: (Slot*, uint2*, RowCount, int*); every row has its place, and the first control word is the
         // cursor.
         unsafe {
             kernel.launch(
@@ -168,36 +181,21 @@ impl Search {
             return Ok(());
         }
         let (slots, _, places, ranks) = self.parts();
-        let (rows, length) = (self.rows as i32, 1 + volume as i32);
+        let (rows, length) = (self.count(), 1 + volume as i32);
         let (counted, report) = (self.address(self.control()) + DUPLICATE, self.report.address());
-        // SAFETY: (Slot*, uint2*, int, int*, int*, int, int*); the bricks' places among the ranks add
-        // up to at most n; the report holds a flag and the counts.
+        // SAFETY: (Slot*, uint2*, RowCount, int*, int*, int, int*); the bricks' places among the ranks
+        // add up to at most n; the report holds a flag, the counts and the number of rows.
         unsafe {
             kernels.ranks.launch(
-                Grid::covering(self.rows.max(1 + volume), ROW_THREADS)?,
+                Grid::covering(self.rows.max(2 + volume), ROW_THREADS)?,
                 arguments![slots, places, rows, ranks, counted, length, report],
             )?;
         }
         self.report.queued()
     }
 
-    /// Waits for the pairs of each offset that the rows were found to have.
-    ///
-    /// # Errors
-    /// [`CudaError::DuplicateVoxel`] if two rows share a cell.
-    pub(super) fn wait(&self, volume: usize) -> Result<Vec<usize>> {
-        if self.rows == 0 {
-            return Ok(vec![0; volume]);
-        }
-        let (has_duplicate, pairs) = self.report.wait(volume)?;
-        match if has_duplicate { self.find_duplicate()? } else { None } {
-            Some((voxel, row)) => Err(CudaError::DuplicateVoxel { voxel, row }),
-            None => Ok(pairs),
-        }
-    }
-
     /// The first row whose voxel an earlier row has. Slow: every place is read back.
-    fn find_duplicate(&self) -> Result<Option<(Voxel, usize)>> {
+    pub(super) fn find_duplicate(&self) -> Result<Option<(Voxel, usize)>> {
         let places: Vec<u64> = self.buffer.download(self.places(), self.rows)?;
         let mut seen = HashSet::with_capacity(self.rows);
         let (slot_of, cell_of) =

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use voxtune_types::{Geometry, KernelSize, Voxel};
 
 use super::across::{Across, AcrossKernels, Steps};
+use super::cloud::Cloud;
 use super::counts::ReportPages;
 use super::kernels::MapKernels;
 use super::lazy::Lazy;
 use super::rows::{Lookup, RowMap};
 use super::search::Search;
-use super::{DeviceKernelMap, MapBuilder, check_cloud, check_map};
+use super::{DeviceKernelMap, MapBuilder, check_map};
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::error::{CudaError, Result};
@@ -54,27 +55,26 @@ impl StridedMapBuilder {
         let (n_in, n_out) = (inputs.len(), outputs.len());
         let inputs = DeviceBuffer::from_host(device, inputs)?;
         let outputs = DeviceBuffer::from_host(device, outputs)?;
-        self.build_on_device((&inputs, n_in), (&outputs, n_out), geometry)
+        self.build_on_device(Cloud::new(&inputs, n_in), Cloud::new(&outputs, n_out), geometry)
     }
 
-    /// The same over numbers of voxels that are on the device already, as [`Voxel`]s. Waits for
-    /// nothing; work queued later may overwrite the voxels.
+    /// The same over voxels that are on the device already. Waits for nothing; work queued later may
+    /// overwrite the voxels.
     ///
     /// # Errors
     /// As [`Self::build`], and [`CudaError::Length`] if a buffer is shorter than its voxels.
     pub fn build_on_device(
         &self,
-        (inputs, n_in): (&DeviceBuffer, usize),
-        (outputs, n_out): (&DeviceBuffer, usize),
+        inputs: Cloud<'_>,
+        outputs: Cloud<'_>,
         geometry: &Geometry,
     ) -> Result<DeviceKernelMap> {
         geometry.check().map_err(CudaError::Geometry)?;
-        check_map(geometry.kernel, n_in.min(n_out))?;
-        check_cloud(inputs, n_in)?;
-        check_cloud(outputs, n_out)?;
-        let insert = |coords, n| Search::insert(&self.kernels, &self.pages, coords, n);
-        let (inputs, outputs) =
-            (Arc::new(insert(inputs, n_in)?), Arc::new(insert(outputs, n_out)?));
+        check_map(geometry.kernel, inputs.capacity().min(outputs.capacity()))?;
+        inputs.check()?;
+        outputs.check()?;
+        let insert = |cloud| Search::insert(&self.kernels, &self.pages, cloud).map(Arc::new);
+        let (inputs, outputs) = (insert(inputs)?, insert(outputs)?);
         let steps = Steps::multiplied(geometry);
         let (of_outputs, of_inputs) = match geometry.kind.is_upsampling() {
             false => (steps, steps.divided()),
@@ -96,16 +96,15 @@ impl StridedMapBuilder {
     /// As [`Self::build_on_device`].
     pub fn dilated_on_device(
         &self,
-        coords: &DeviceBuffer,
-        n: usize,
+        cloud: Cloud<'_>,
         kernel: KernelSize,
         dilation: [u8; 3],
     ) -> Result<DeviceKernelMap> {
         let geometry = Geometry::submanifold(kernel, dilation);
         geometry.check().map_err(CudaError::Geometry)?;
-        check_map(kernel, n)?;
-        check_cloud(coords, n)?;
-        let search = Arc::new(Search::insert(&self.kernels, &self.pages, coords, n)?);
+        check_map(kernel, cloud.capacity())?;
+        cloud.check()?;
+        let search = Arc::new(Search::insert(&self.kernels, &self.pages, cloud)?);
         let forward = self.rows(&search, &search, Steps::multiplied(&geometry))?;
         search.place_bricks(&self.across.bases)?;
         search.rank(&self.kernels, kernel.volume())?;

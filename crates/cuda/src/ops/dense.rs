@@ -1,10 +1,9 @@
 //! A dense tensor of the cells that voxels lie in.
 
-use voxtune_types::Voxel;
-
 use super::{FeatureKernels, Shape, check_bytes, within};
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::error::Result;
+use crate::map::Cloud;
 use crate::module::arguments;
 
 /// A dense grid: samples of `shape` cells each, from coordinate 0 on. Its tensor is
@@ -50,7 +49,7 @@ impl FeatureKernels {
     /// is left out. Voxels are distinct: which of two rows a cell gets is not decided.
     ///
     /// # Shapes
-    /// `x`: `(rows, channels)`. `voxels`: `(rows)` of [`Voxel`]. `dense`:
+    /// `x`: `(voxels, channels)`. `dense`:
     /// `(batches · channels, cells)`.
     ///
     /// # Errors
@@ -59,22 +58,21 @@ impl FeatureKernels {
         &self,
         grid: DenseGrid,
         x: DeviceSlice<'_>,
-        voxels: DeviceSlice<'_>,
-        rows: usize,
+        voxels: Cloud<'_>,
         channels: usize,
         dense: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
-        let (shape, params) = (Shape::new(rows, channels)?, grid.params()?);
+        let (shape, params) = (Shape::new(voxels.capacity(), channels)?, grid.params()?);
         self.check("x", x.len_bytes(), shape)?;
-        self.check_dense(grid, voxels, rows, dense.len_bytes(), channels)?;
+        self.check_dense(grid, voxels, dense.len_bytes(), channels)?;
         dense.fill(0)?;
         if shape.is_empty() {
             return Ok(());
         }
+        let (rows, channels) = (voxels.count(), shape.channels());
         let (x, dense, voxels) = (x.address(), dense.address(), voxels.address());
-        let (rows, channels) = (shape.rows(), shape.channels());
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Element*, Element*, i32*, i64, i32, DenseGrid); lengths have been compared, and the
+        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and the
         // kernel writes to cells of the grid alone; it only reads the features, and the dense tensor is
         // borrowed mutably.
         unsafe { self.to_dense.launch(self.grid(shape.rows, TILE), arguments) }
@@ -92,21 +90,20 @@ impl FeatureKernels {
         &self,
         grid: DenseGrid,
         dense: DeviceSlice<'_>,
-        voxels: DeviceSlice<'_>,
-        rows: usize,
+        voxels: Cloud<'_>,
         channels: usize,
         x: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
-        let (shape, params) = (Shape::new(rows, channels)?, grid.params()?);
+        let (shape, params) = (Shape::new(voxels.capacity(), channels)?, grid.params()?);
         self.check("x", x.len_bytes(), shape)?;
-        self.check_dense(grid, voxels, rows, dense.len_bytes(), channels)?;
+        self.check_dense(grid, voxels, dense.len_bytes(), channels)?;
         if shape.is_empty() {
             return Ok(());
         }
+        let (rows, channels) = (voxels.count(), shape.channels());
         let (x, dense, voxels) = (x.address(), dense.address(), voxels.address());
-        let (rows, channels) = (shape.rows(), shape.channels());
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Element*, Element*, i32*, i64, i32, DenseGrid); lengths have been compared, and the
+        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and the
         // kernel reads cells of the grid alone; the features are borrowed mutably.
         unsafe { self.from_dense.launch(self.grid(shape.rows, TILE), arguments) }
     }
@@ -114,12 +111,11 @@ impl FeatureKernels {
     fn check_dense(
         &self,
         grid: DenseGrid,
-        voxels: DeviceSlice<'_>,
-        rows: usize,
+        voxels: Cloud<'_>,
         dense_bytes: usize,
         channels: usize,
     ) -> Result<()> {
-        check_bytes("the voxels", voxels.len_bytes(), rows.saturating_mul(size_of::<Voxel>()))?;
+        voxels.check()?;
         let expected = grid.len(channels).saturating_mul(self.dtype.bytes());
         check_bytes("the dense tensor", dense_bytes, expected)
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use voxtune_cuda::{CacheFlush, CudaDevice, DeviceBuffer, EventTimer, MapBuilder, RowOrder};
+use voxtune_cuda::{CacheFlush, Cloud, CudaDevice, DeviceBuffer, EventTimer, MapBuilder, RowOrder};
 use voxtune_types::{KernelSize, Voxel};
 
 use crate::Error;
@@ -49,7 +49,8 @@ pub(crate) fn run(
         println!("{name}: {} voxels", voxels.len());
         for (what, orders, pairs) in PARTS {
             let build = || -> Result<(), Error> {
-                let map = builder.submanifold_on_device(&coords, voxels.len(), kernel)?;
+                let map =
+                    builder.submanifold_on_device(Cloud::new(&coords, voxels.len()), kernel)?;
                 for &order in orders {
                     builder.add_order(&map, order)?;
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
-    Algorithm, CacheFlush, Compiled, Cublas, CudaDevice, CudaError, DeviceBuffer, DeviceKernelMap,
+    Algorithm, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError, DeviceKernelMap,
     EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder, PointsBuilder,
     Prepared, Probe, StridedMapBuilder, Verifier, Workspace,
 };
@@ -113,22 +113,22 @@ impl CudaBackend {
         self.device.memory().map_or(0, |memory| memory.free_bytes as u64)
     }
 
-    /// The map of layers of a geometry, between numbers of voxels that are on the device.
+    /// The map of layers of a geometry, between voxels that are on the device.
     pub(crate) fn build_map(
         &self,
-        (inputs, n_in): (&DeviceBuffer, usize),
-        outputs: (&DeviceBuffer, usize),
+        inputs: Cloud<'_>,
+        outputs: Cloud<'_>,
         geometry: &Geometry,
     ) -> Result<DeviceKernelMap, CudaError> {
         let Geometry { kind, kernel, dilation, .. } = *geometry;
         match (kind, dilation) {
             (LayerKind::Submanifold, [1, 1, 1]) => {
-                self.builder()?.submanifold_on_device(inputs, n_in, kernel)
+                self.builder()?.submanifold_on_device(inputs, kernel)
             }
             (LayerKind::Submanifold, _) => {
-                self.strided_builder()?.dilated_on_device(inputs, n_in, kernel, dilation)
+                self.strided_builder()?.dilated_on_device(inputs, kernel, dilation)
             }
-            _ => self.strided_builder()?.build_on_device((inputs, n_in), outputs, geometry),
+            _ => self.strided_builder()?.build_on_device(inputs, outputs, geometry),
         }
     }
 

@@ -11,9 +11,10 @@ use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 use super::slices::{Slice, slices};
 use super::weights::{WeightLayout, WeightShape};
 use super::{LayerHint, Prepared};
+use crate::tuner::Call;
 use crate::{
-    Activation, ConvError, Device, Epilogue, KernelMap, Launch, MapCounts, Resolution,
-    SparseTensor, Tensor, Tuner, Voxels,
+    Activation, ConvError, Device, Epilogue, KernelMap, Launch, Resolution, SparseTensor, Tensor,
+    Tuner, Voxels,
 };
 
 /// A submanifold convolution: outputs are exactly where inputs are (spconv's `SubMConv3d`).
@@ -77,9 +78,12 @@ pub struct Conv<K> {
     /// Kernel maps are made complete for the layers that are alive.
     hint: Arc<LayerHint>,
     /// The last resolution of each direction: frames of one size ask for the same key again and again.
-    resolved: Arc<Mutex<[Option<Resolution>; 3]>>,
+    resolved: Arc<Mutex<[Option<Resolved>; 3]>>,
     kind: PhantomData<K>,
 }
+
+/// A resolution, and whether what it names may wait for counts.
+type Resolved = (bool, Resolution);
 
 /// What a layer computes and with which numbers.
 pub(super) struct Parts {
@@ -240,8 +244,7 @@ impl<K: ConvKind> Conv<K> {
     pub fn resolve(&self, direction: Direction, inputs: &Voxels) -> Result<Resolution, ConvError> {
         let site = self.site(inputs)?;
         let operation = self.slices.first().map_or(self.operation, |slice| slice.operation);
-        let counts = site.maps[0].counts();
-        self.resolve_over(operation.with_direction(direction), counts, inputs)
+        self.resolve_over(operation.with_direction(direction), &site.maps[0], inputs)
     }
 
     fn site(&self, inputs: &Voxels) -> Result<Site, ConvError> {
@@ -258,20 +261,24 @@ impl<K: ConvKind> Conv<K> {
     fn resolve_over(
         &self,
         operation: Operation,
-        counts: MapCounts,
+        map: &KernelMap,
         inputs: &Voxels,
     ) -> Result<Resolution, ConvError> {
+        let counts = map.counts();
         let key = counts.key(operation);
         let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
         let last = &mut resolved[key.operation.direction as usize];
-        if let Some(resolution) = last.as_ref().filter(|resolution| *resolution.key() == key) {
+        if let Some((_, resolution)) = last
+            .as_ref()
+            .filter(|(waits, resolution)| *waits == map.waits() && *resolution.key() == key)
+        {
             return Ok(resolution.clone());
         }
         // What is measured while a program runs is measured within one cloud.
         let alone = operation.is_submanifold() && self.geometry.dilation == [1; 3];
-        let call = Some((counts, alone.then_some(inputs)));
-        let resolution = self.tuner.resolve_call(&self.device, &key, call)?;
-        *last = Some(resolution.clone());
+        let call = Call { counts, voxels: alone.then_some(inputs), waits: map.waits() };
+        let resolution = self.tuner.resolve_call(&self.device, &key, Some(call))?;
+        *last = Some((map.waits(), resolution.clone()));
         Ok(resolution)
     }
 
@@ -492,7 +499,7 @@ impl<K: ConvKind> Conv<K> {
         out: &mut Tensor,
         epilogue: Option<&Epilogue<'_>>,
     ) -> Result<(), ConvError> {
-        let resolution = self.resolve_over(operation, map.counts(), inputs)?;
+        let resolution = self.resolve_over(operation, map, inputs)?;
         let launch = Launch { operation: &operation, map, a, b, out, epilogue };
         self.device.registry().run(resolution.algorithm(), &self.device, launch)
     }

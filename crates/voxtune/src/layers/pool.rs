@@ -7,7 +7,7 @@ use voxtune_types::{Geometry, LayerKind};
 use super::conv_builder::{Axes, window};
 use super::{Module, SparseTensor};
 use crate::ops::{self, Pooling, Reduction, RowGroups};
-use crate::{ConvError, Tensor};
+use crate::{ConvError, Tensor, Voxels};
 
 mod sealed {
     pub trait Sealed {}
@@ -212,7 +212,7 @@ impl GlobalPool {
     /// If a voxel's batch is none of the samples, or the device fails.
     pub fn forward(&self, input: &SparseTensor, samples: usize) -> Result<Tensor, ConvError> {
         let device = input.voxels().device();
-        let groups = RowGroups::of_batches(device, input.voxels().cells()?, samples)?;
+        let groups = samples_of(input.voxels(), samples)?;
         groups.reduce(device, self.reduction, input.features())
     }
 
@@ -230,7 +230,19 @@ impl GlobalPool {
         grad_output: &Tensor,
     ) -> Result<Tensor, ConvError> {
         let device = input.voxels().device();
-        let groups = RowGroups::of_batches(device, input.voxels().cells()?, output.rows())?;
+        let groups = samples_of(input.voxels(), output.rows())?;
         groups.reduce_backward(device, self.reduction, input.features(), output, grad_output)
     }
+}
+
+/// The sample of each row of tensors over some voxels. Rows without a voxel are of none.
+fn samples_of(voxels: &Voxels, samples: usize) -> Result<RowGroups, ConvError> {
+    let cells = voxels.cells()?;
+    let refused = cells.iter().any(|cell| cell.batch < 0);
+    if refused || cells.len() == voxels.len() {
+        return RowGroups::of_batches(voxels.device(), cells, samples);
+    }
+    let mut sample_of_row: Vec<i32> = cells.iter().map(|cell| cell.batch).collect();
+    sample_of_row.resize(voxels.len(), -1);
+    RowGroups::new(voxels.device(), sample_of_row, samples)
 }

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation, Voxel};
+use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation};
 
-use crate::{Algorithm, ConvError, Device, KernelMap, Launch, MapCounts, Tensor, Tuner, Voxels};
+use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner, Voxels};
 
 /// What a preparation did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,8 +69,7 @@ type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 
 /// The map of an operation's layer over two neighbouring voxels.
 fn trial_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
-    let cells = [Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
-    Voxels::of_trial(device, cells.to_vec())?.typical_map(operation)
+    Voxels::of_trial(device)?.typical_map(operation)
 }
 
 /// An operation over two neighbouring voxels, with operands.
@@ -92,7 +91,7 @@ impl<'a> Trial<'a> {
             Entry::Vacant(place) => place.insert(trial_map(device, operation)?),
         };
         let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
-        let MapCounts { n_in, n_out, .. } = map.counts();
+        let (n_in, n_out) = (map.n_in(), map.n_out());
         let weight_rows = kernel.volume() * c_in as usize;
         let zeros =
             |dtype, rows, channels: u32| Tensor::zeros(device, dtype, rows, channels as usize);
@@ -245,7 +244,7 @@ impl Device {
         for layer in self.preparations().layers_like(map) {
             for operation in layer.operations() {
                 let key = map.counts().key(operation);
-                let made = layer.tuner.peek(self, &key).and_then(|algorithm| {
+                let made = layer.tuner.peek(self, &key, map.waits()).and_then(|algorithm| {
                     self.make_ready(&algorithm, &operation);
                     algorithm.prepare_map(self, &operation, map)
                 });

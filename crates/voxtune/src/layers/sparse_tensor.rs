@@ -29,6 +29,7 @@ impl SparseTensor {
                 found: features.rows(),
             });
         }
+        let features = features.counted(voxels.frame_rows());
         Ok(Self { voxels, features: Arc::new(features) })
     }
 
@@ -99,7 +100,8 @@ impl SparseTensor {
     /// # Errors
     /// If the voxels have no shape, one's batch is none of the samples, or the device cannot hold it.
     pub fn to_dense(&self, samples: usize) -> Result<Tensor, ConvError> {
-        ops::DenseCells::new(&self.voxels, samples)?.to_dense(self.voxels.device(), &self.features)
+        let cells = ops::DenseCells::new(&self.voxels, samples)?;
+        Ok(cells.to_dense(self.voxels.device(), &self.features)?.counted(self.voxels.frame_fate()))
     }
 
     /// Features of voxels from such a dense tensor.

@@ -2,7 +2,7 @@
 
 use voxtune_cpu::ops as cpu;
 use voxtune_cuda::ops as cuda;
-use voxtune_cuda::{CudaError, DeviceBuffer};
+use voxtune_cuda::{Cloud, CudaError};
 use voxtune_types::Voxel;
 
 use super::{expect, host, host_mut, kernels, wrong_device};
@@ -46,9 +46,9 @@ impl DenseCells {
         }
     }
 
-    fn cuda(&self, device: &Device) -> Result<(cuda::DenseGrid, &DeviceBuffer), ConvError> {
+    fn cuda(&self, device: &Device) -> Result<(cuda::DenseGrid, Cloud<'_>), ConvError> {
         let cpu::DenseGrid { batches, shape } = self.grid;
-        match self.voxels.device_cells() {
+        match self.voxels.cloud() {
             Some(voxels) => Ok((cuda::DenseGrid { batches, shape }, voxels)),
             None => Err(wrong_device(device, "voxels")),
         }
@@ -84,8 +84,8 @@ impl DenseCells {
         expect(dense, "dense tensor", lines, self.cells, dtype)?;
         if let Some(kernels) = kernels(device, dtype)? {
             let ((grid, voxels), x) = (self.cuda(device)?, x.cuda()?);
-            let (voxels, to) = (voxels.as_ref(), &mut dense.cuda_mut()?);
-            return Ok(kernels.to_dense(grid, x, voxels, self.voxels.len(), channels, to)?);
+            let to = &mut dense.cuda_mut()?;
+            return Ok(kernels.to_dense(grid, x, voxels, channels, to)?);
         }
         let (voxels, x) = (self.host(device)?, host(device, "input", x)?);
         let dense = host_mut(device, "dense tensor", dense)?;
@@ -107,8 +107,8 @@ impl DenseCells {
         let mut x = Tensor::unwritten(device, dense.dtype(), self.voxels.len(), channels)?;
         if let Some(kernels) = kernels(device, dense.dtype())? {
             let ((grid, voxels), dense) = (self.cuda(device)?, dense.cuda()?);
-            let (voxels, to) = (voxels.as_ref(), &mut x.cuda_mut()?);
-            kernels.from_dense(grid, dense, voxels, self.voxels.len(), channels, to)?;
+            let to = &mut x.cuda_mut()?;
+            kernels.from_dense(grid, dense, voxels, channels, to)?;
         } else {
             let (voxels, dense) = (self.host(device)?, host(device, "dense tensor", dense)?);
             let to = host_mut(device, "result", &mut x)?;

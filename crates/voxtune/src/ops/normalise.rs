@@ -21,7 +21,8 @@ pub fn column_sums(device: &Device, x: &Tensor) -> Result<Tensor, ConvError> {
     let (rows, channels) = (x.rows(), x.channels());
     let mut sums = Tensor::unwritten(device, DType::Float32, 1, channels)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        kernels.column_sums(x.cuda()?, rows, channels, &mut sums.cuda_mut()?)?;
+        let rows = x.count()?;
+        kernels.column_sums(x.cuda_rows(rows)?, rows, channels, &mut sums.cuda_mut()?)?;
     } else {
         let (x, to) = (host(device, "input", x)?, host_row_mut(device, "sums", &mut sums)?);
         device.install(|| cpu::statistics::column_sums(x, rows, channels, to))?;
@@ -43,7 +44,8 @@ pub fn column_statistics(device: &Device, x: &Tensor) -> Result<(Tensor, Tensor)
     let mut variance = Tensor::unwritten(device, DType::Float32, 1, channels)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         let (mean, variance) = (&mut mean.cuda_mut()?, &mut variance.cuda_mut()?);
-        kernels.column_statistics(x.cuda()?, rows, channels, mean, variance)?;
+        let rows = x.count()?;
+        kernels.column_statistics(x.cuda_rows(rows)?, rows, channels, mean, variance)?;
     } else {
         let x = host(device, "input", x)?;
         let mean = host_row_mut(device, "mean", &mut mean)?;
@@ -182,13 +184,14 @@ pub fn batch_norm_backward(
     let NormGradients { x: of_x, gamma, beta } = &mut gradients;
     if let Some(kernels) = kernels(device, x.dtype())? {
         let of = norm.cuda(Activation::Identity)?;
+        let rows = x.count()?;
         kernels.batch_norm_backward(
             &of,
-            x.cuda()?,
-            grad_y.cuda()?,
+            x.cuda_rows(rows)?,
+            grad_y.cuda_rows(rows)?,
             rows,
             channels,
-            &mut of_x.cuda_mut()?,
+            &mut of_x.cuda_rows_mut(rows)?,
             &mut gamma.cuda_mut()?,
             &mut beta.cuda_mut()?,
         )?;
@@ -290,13 +293,14 @@ pub fn layer_norm_backward(
     let mut gradients = NormGradients::fresh(device, x)?;
     let NormGradients { x: of_x, gamma, beta } = &mut gradients;
     if let Some(kernels) = kernels(device, x.dtype())? {
+        let rows = x.count()?;
         kernels.layer_norm_backward(
             &norm.cuda()?,
-            x.cuda()?,
-            grad_y.cuda()?,
+            x.cuda_rows(rows)?,
+            grad_y.cuda_rows(rows)?,
             rows,
             channels,
-            &mut of_x.cuda_mut()?,
+            &mut of_x.cuda_rows_mut(rows)?,
             &mut gamma.cuda_mut()?,
             &mut beta.cuda_mut()?,
         )?;

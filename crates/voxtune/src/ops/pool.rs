@@ -30,7 +30,7 @@ pub fn pool(
     pooling: Pooling,
     x: &Tensor,
 ) -> Result<Tensor, ConvError> {
-    let mut y = Tensor::unwritten(device, x.dtype(), map.counts().n_out, x.channels())?;
+    let mut y = Tensor::unwritten(device, x.dtype(), map.n_out(), x.channels())?;
     pool_into(device, map, pooling, x, &mut y)?;
     Ok(y)
 }
@@ -47,9 +47,9 @@ pub fn pool_into(
     x: &Tensor,
     y: &mut Tensor,
 ) -> Result<(), ConvError> {
-    let (counts, channels) = (map.counts(), x.channels());
-    expect(x, "input", counts.n_in, channels, x.dtype())?;
-    expect(y, "result", counts.n_out, channels, x.dtype())?;
+    let channels = x.channels();
+    expect(x, "input", map.n_in(), channels, x.dtype())?;
+    expect(y, "result", map.n_out(), channels, x.dtype())?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         let map = cuda_map(device, map)?;
         return Ok(kernels.pool(map, pooling, x.cuda()?, channels, &mut y.cuda_mut()?)?);
@@ -76,9 +76,9 @@ pub fn pool_backward(
     y: &Tensor,
     grad_y: &Tensor,
 ) -> Result<Tensor, ConvError> {
-    let (counts, channels) = (map.counts(), x.channels());
-    expect(x, "input", counts.n_in, channels, x.dtype())?;
-    expect(y, "output", counts.n_out, channels, x.dtype())?;
+    let channels = x.channels();
+    expect(x, "input", map.n_in(), channels, x.dtype())?;
+    expect(y, "output", map.n_out(), channels, x.dtype())?;
     expect_like(grad_y, "gradient", y)?;
     let mut grad_x = fresh_like(device, x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {

@@ -109,6 +109,10 @@ impl Algorithm for CudaAlgorithm {
         self.algorithm.is_default(operation)
     }
 
+    fn waits_for_counts(&self, operation: &Operation) -> bool {
+        self.algorithm.needs_pair_counts(operation)
+    }
+
     fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64 {
         let bytes = |map| self.algorithm.workspace_bytes_for(operation, map).ok();
         map.cuda().and_then(bytes).unwrap_or(0) as u64

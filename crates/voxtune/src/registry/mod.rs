@@ -49,6 +49,12 @@ pub trait Algorithm: Send + Sync {
     /// Whether it is what runs where nothing was measured. One applicable algorithm says yes.
     fn is_default(&self, operation: &Operation) -> bool;
 
+    /// Whether a call waits until the device has counted the map's pairs. Where a frame waits for
+    /// nothing, such an algorithm does not run.
+    fn waits_for_counts(&self, _operation: &Operation) -> bool {
+        false
+    }
+
     /// Scratch memory of a call beyond operands and map.
     ///
     /// # Units

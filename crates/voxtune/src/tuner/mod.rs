@@ -39,6 +39,7 @@ pub use grade::{Grade, GradeKind, Resolution, Source};
 pub use journal::MissJournal;
 pub use pins::{PinError, modes_of_process, read_modes};
 pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
+pub(crate) use resolve::Call;
 pub use resolve::Tuner;
 pub use trust::Untrusted;
 pub use tuner_error::TunerError;

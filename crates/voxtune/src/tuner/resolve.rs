@@ -22,6 +22,16 @@ use crate::{
 /// The variable that names the file of the [global](Tuner::global) tuner's misses.
 const JOURNAL_VARIABLE: &str = "VOXTUNE_MISS_JOURNAL";
 
+/// What is known of a call beside its key.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) counts: MapCounts,
+    /// The cloud, where the call is within one and can be measured over it.
+    pub(crate) voxels: Option<&'a Voxels>,
+    /// Whether it may wait until the device has counted the map's pairs.
+    pub(crate) waits: bool,
+}
+
 /// Answers which algorithm a call runs. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Tuner {
@@ -133,16 +143,18 @@ impl Tuner {
         voxels: &Voxels,
     ) -> Result<Resolution, ConvError> {
         let counts = voxels.kernel_map(operation.kernel)?.counts();
-        self.resolve_call(device, &counts.key(operation), Some((counts, Some(voxels))))
+        let call = Call { counts, voxels: Some(voxels), waits: true };
+        self.resolve_call(device, &counts.key(operation), Some(call))
     }
 
     pub(crate) fn resolve_call(
         &self,
         device: &Device,
         key: &ShapeKey,
-        call: Option<(MapCounts, Option<&Voxels>)>,
+        call: Option<Call<'_>>,
     ) -> Result<Resolution, ConvError> {
-        let site = Site { device: device.identity(), registry: device.registry() };
+        let waits = call.is_none_or(|call| call.waits);
+        let site = Site { device: device.identity(), registry: device.registry(), waits };
         let mut found = self.search(site, key, |_| ());
         let missed = match &found {
             Ok(found) => found.grade.is_miss(),
@@ -151,7 +163,7 @@ impl Tuner {
         if missed {
             if let Some(journal) = &self.inner.journal {
                 let grade = found.as_ref().ok().map(|found| found.grade.kind());
-                let counts = call.map(|(counts, _)| counts);
+                let counts = call.map(|call| call.counts);
                 journal.record(&Missed { device: site.device, key, counts, grade });
             }
             if self.tunes(device, key, call) {
@@ -162,13 +174,9 @@ impl Tuner {
     }
 
     /// Tunes a key now, if that is the policy and can be done. True if it is worth looking again.
-    fn tunes(
-        &self,
-        device: &Device,
-        key: &ShapeKey,
-        call: Option<(MapCounts, Option<&Voxels>)>,
-    ) -> bool {
-        let (MissPolicy::TuneNow(hook), Some((counts, Some(voxels)))) = (&self.inner.policy, call)
+    fn tunes(&self, device: &Device, key: &ShapeKey, call: Option<Call<'_>>) -> bool {
+        let (MissPolicy::TuneNow(hook), Some(Call { counts, voxels: Some(voxels), waits: true })) =
+            (&self.inner.policy, call)
         else {
             return false;
         };
@@ -179,13 +187,15 @@ impl Tuner {
         self.inner.tuned.tune(&**hook, &Miss { device, key, counts, voxels })
     }
 
-    /// The algorithm that a key runs as things are: nothing is recorded or tuned.
+    /// The algorithm that a key runs as things are, where calls may wait for counts or may not: nothing is
+    /// recorded or tuned.
     pub(crate) fn peek(
         &self,
         device: &Device,
         key: &ShapeKey,
+        waits: bool,
     ) -> Result<Arc<dyn Algorithm>, ConvError> {
-        let site = Site { device: device.identity(), registry: device.registry() };
+        let site = Site { device: device.identity(), registry: device.registry(), waits };
         Ok(self.search(site, key, |_| ())?.algorithm)
     }
 
@@ -206,7 +216,7 @@ impl Tuner {
         let has_own = measured.iter().any(|(own, _)| *own);
         let keys = measured.into_iter().filter(|(own, _)| *own || !has_own).map(|(_, key)| key);
         let mut all: Vec<Arc<dyn Algorithm>> = Vec::new();
-        for algorithm in keys.chain([any]).filter_map(|key| self.peek(device, &key).ok()) {
+        for algorithm in keys.chain([any]).filter_map(|key| self.peek(device, &key, true).ok()) {
             if all.iter().all(|one| one.id() != algorithm.id()) {
                 all.push(algorithm);
             }
@@ -230,7 +240,8 @@ impl Tuner {
         key: &ShapeKey,
     ) -> Explanation {
         let mut passed = Vec::new();
-        let found = self.search(Site { device, registry }, key, |one| passed.push(one));
+        let found =
+            self.search(Site { device, registry, waits: true }, key, |one| passed.push(one));
         Explanation::new(device, key, passed, found, &self.inner.folders)
     }
 

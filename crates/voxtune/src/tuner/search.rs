@@ -18,6 +18,8 @@ use crate::{Algorithm, ConvError, Registry};
 pub(super) struct Site<'a> {
     pub(super) device: &'a DeviceIdentity,
     pub(super) registry: &'a Registry,
+    /// Whether a call may wait until the device has counted the map's pairs.
+    pub(super) waits: bool,
 }
 
 /// What a walk looks at.
@@ -54,7 +56,12 @@ where
     I: Iterator<Item = (Source, &'t Layer)>,
 {
     /// The first grade that answers. `passed` hears of those before it.
-    pub(super) fn run(&self, mut passed: impl FnMut(Passed)) -> Result<Found<'t>, ConvError> {
+    pub(super) fn run(&self, passed: impl FnMut(Passed)) -> Result<Found<'t>, ConvError> {
+        let found = self.first(passed)?;
+        Ok(if self.site.waits { found } else { self.without_waiting(found) })
+    }
+
+    fn first(&self, mut passed: impl FnMut(Passed)) -> Result<Found<'t>, ConvError> {
         let Self { site, key, mode, .. } = *self;
         if let AlgoMode::Named(names) = mode {
             return self.pinned(names).ok_or_else(|| ConvError::Pinned {
@@ -84,6 +91,23 @@ where
             })
     }
 
+    /// What runs where nobody waits for the device's counts: the answer itself, or what its decision
+    /// names next that needs none, or the default.
+    fn without_waiting(&self, found: Found<'t>) -> Found<'t> {
+        let operation = &self.key.operation;
+        let waits = |algorithm: &Arc<dyn Algorithm>| algorithm.waits_for_counts(operation);
+        if !waits(&found.algorithm) {
+            return found;
+        }
+        let registry = self.site.registry;
+        let named = found.entry.into_iter().flat_map(|entry| entry.preferred().chain(entry.safe()));
+        let mut usable = named.filter_map(|id| registry.usable(id, operation));
+        match usable.find(|algorithm| !waits(algorithm)) {
+            Some(algorithm) => Found { algorithm: Arc::clone(algorithm), ..found },
+            None => self.default().filter(|default| !waits(&default.algorithm)).unwrap_or(found),
+        }
+    }
+
     /// One grade's answer from the first cache that has one.
     fn ask(
         &self,
@@ -104,7 +128,7 @@ where
     /// Among the named algorithms, the way of a walk without names: the best that caches know for the key, for
     /// another device, for neighbouring keys, else of the first name that has one what suits the key.
     fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
-        let Self { site: Site { device, registry }, key, mode, .. } = *self;
+        let Self { site: Site { device, registry, .. }, key, mode, .. } = *self;
         let admitted = |id: &&AlgoId| mode.admits(id);
         let by_decision = |entry: DecisionRef<'t>| {
             let names = entry.preferred().chain(entry.safe()).filter(admitted);
@@ -129,7 +153,7 @@ where
     }
 
     fn exact(&self, source: Source, layer: &'t Layer) -> Answer<'t> {
-        let Site { device, registry } = self.site;
+        let Site { device, registry, .. } = self.site;
         let (algorithm, entry) = layer.exact(registry, device, self.key)?;
         let (algorithm, grade) = (Arc::clone(algorithm), Grade::Exact { source });
         Ok(Found { algorithm, grade, entry: Some(entry) })

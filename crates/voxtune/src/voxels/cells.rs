@@ -1,8 +1,8 @@
 //! Where the coordinates of voxels lie.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use voxtune_cuda::DeviceBuffer;
+use voxtune_cuda::{Cloud, DeviceBuffer};
 use voxtune_types::Voxel;
 
 use crate::{ConvError, Device};
@@ -10,41 +10,109 @@ use crate::{ConvError, Device};
 /// Coordinates, a row each, where their device reads them.
 pub(super) enum Cells {
     Host(Vec<Voxel>),
-    Cuda {
-        coords: DeviceBuffer,
-        rows: usize,
-        /// Read back when somebody first asks.
-        host: OnceLock<Vec<Voxel>>,
-    },
+    Cuda(CudaCells),
+}
+
+/// Coordinates in a GPU's memory.
+pub(super) struct CudaCells {
+    coords: DeviceBuffer,
+    /// How many there are, or may be where `counted` says how many there are.
+    capacity: usize,
+    counted: Option<Arc<DeviceBuffer>>,
+    /// How many there are, as far as the host knows.
+    expected: usize,
+    /// Read back when somebody first asks.
+    host: OnceLock<Vec<Voxel>>,
+}
+
+impl CudaCells {
+    /// As the builders of maps take them.
+    pub(super) fn cloud(&self) -> Cloud<'_> {
+        let cloud = Cloud::new(&self.coords, self.capacity);
+        self.counted.as_ref().map_or(cloud, |counted| cloud.counted(counted))
+    }
+
+    pub(super) const fn coords(&self) -> &DeviceBuffer {
+        &self.coords
+    }
+
+    /// Whether the device alone knows how many there are.
+    pub(super) const fn are_counted(&self) -> bool {
+        self.counted.is_some()
+    }
 }
 
 impl Cells {
     pub(super) fn from_host(device: &Device, cells: Vec<Voxel>) -> Result<Self, ConvError> {
         let Some(cuda) = device.cuda() else { return Ok(Self::Host(cells)) };
         let coords = DeviceBuffer::from_host(cuda.device(), &cells)?;
-        Ok(Self::Cuda { coords, rows: cells.len(), host: OnceLock::from(cells) })
+        let rows = cells.len();
+        Ok(Self::Cuda(CudaCells {
+            coords,
+            capacity: rows,
+            counted: None,
+            expected: rows,
+            host: OnceLock::from(cells),
+        }))
     }
 
-    pub(super) const fn on_device(coords: DeviceBuffer, rows: usize) -> Self {
-        Self::Cuda { coords, rows, host: OnceLock::new() }
+    /// Two cells, neighbours along z. Nothing is waited for.
+    pub(super) fn two_neighbours(device: &Device) -> Result<Self, ConvError> {
+        let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1)];
+        let Some(cuda) = device.cuda() else { return Ok(Self::Host(cells)) };
+        let len_bytes = cells.len() * size_of::<Voxel>();
+        let mut coords = DeviceBuffer::zeroed(cuda.device(), len_bytes)?;
+        // The least byte of the last int32, which is the second cell's z.
+        let last = coords.part_mut(len_bytes - 4..len_bytes - 3);
+        last.expect("the last word lies in the buffer").fill(1)?;
+        Ok(Self::on_device(coords, cells.len()))
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// So many on the device.
+    pub(super) fn on_device(coords: DeviceBuffer, rows: usize) -> Self {
+        let (counted, host) = (None, OnceLock::new());
+        Self::Cuda(CudaCells { coords, capacity: rows, counted, expected: rows, host })
+    }
+
+    /// At most so many on the device, which knows how many, and about as many as expected.
+    pub(super) fn counted(
+        coords: DeviceBuffer,
+        capacity: usize,
+        counted: Arc<DeviceBuffer>,
+        expected: usize,
+    ) -> Self {
+        let (counted, host) = (Some(counted), OnceLock::new());
+        Self::Cuda(CudaCells { coords, capacity, counted, expected, host })
+    }
+
+    /// Rows that tensors over them have.
+    pub(super) fn capacity(&self) -> usize {
         match self {
             Self::Host(cells) => cells.len(),
-            Self::Cuda { rows, .. } => *rows,
+            Self::Cuda(cells) => cells.capacity,
         }
     }
 
-    /// In host memory.
-    pub(super) fn host(&self) -> Result<&[Voxel], ConvError> {
+    /// How many there are, as far as the host knows.
+    pub(super) fn expected(&self) -> usize {
+        match self {
+            Self::Host(cells) => cells.len(),
+            Self::Cuda(cells) => cells.expected,
+        }
+    }
+
+    /// In host memory, `rows` of them if they are read back.
+    pub(super) fn host(
+        &self,
+        rows: impl FnOnce() -> Result<usize, ConvError>,
+    ) -> Result<&[Voxel], ConvError> {
         match self {
             Self::Host(cells) => Ok(cells),
-            Self::Cuda { coords, rows, host } => {
+            Self::Cuda(CudaCells { coords, host, .. }) => {
                 if let Some(cells) = host.get() {
                     return Ok(cells);
                 }
-                let cells = coords.download(0, *rows)?;
+                let cells = coords.download(0, rows()?)?;
                 // Two threads may have read them at once: both have the same.
                 Ok(host.get_or_init(|| cells))
             }
@@ -52,10 +120,10 @@ impl Cells {
     }
 
     /// In device memory; `None` if they are the host's.
-    pub(super) const fn cuda(&self) -> Option<(&DeviceBuffer, usize)> {
+    pub(super) const fn cuda(&self) -> Option<&CudaCells> {
         match self {
             Self::Host(_) => None,
-            Self::Cuda { coords, rows, .. } => Some((coords, *rows)),
+            Self::Cuda(cells) => Some(cells),
         }
     }
 }

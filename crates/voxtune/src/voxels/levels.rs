@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use voxtune_types::Geometry;
+use voxtune_cuda::{OutputCounts, OutputsBuilder};
+use voxtune_types::{Geometry, LayerKind};
 
-use super::cells::Cells;
-use crate::{ConvError, Device, KernelMap};
+use super::cells::{Cells, CudaCells};
+use super::expected::{Frame, FrameRows, MapPath, Path};
+use crate::{ConvError, Device, KernelMap, MapCounts};
 
 /// One set of voxels.
 pub(super) struct Level {
@@ -17,6 +19,18 @@ pub(super) struct Level {
     pub(super) shape: Option<[u32; 3]>,
     /// The level whose layer of this geometry made it.
     pub(super) origin: Option<(Arc<Self>, Geometry)>,
+    /// What was counted when it was found, where the host waited for that.
+    counts: Option<OutputCounts>,
+}
+
+impl Level {
+    /// The layers that made it of the input, the first one first.
+    fn path(&self) -> Path {
+        let origins = std::iter::successors(self.origin.as_ref(), |(from, _)| from.origin.as_ref());
+        let mut path: Path = origins.map(|(_, geometry)| *geometry).collect();
+        path.reverse();
+        path
+    }
 }
 
 /// Which map: from one level to another, for layers of a geometry.
@@ -32,8 +46,11 @@ type Slot<T> = Arc<OnceLock<T>>;
 /// voxels.
 pub(super) struct Levels {
     pub(super) device: Device,
-    /// Whether maps are made complete for the layers that are alive.
-    prepares: bool,
+    /// Whether they are those of a trial: maps are not made complete for the layers that are alive, and
+    /// counts are of no interest.
+    is_trial: bool,
+    /// What their counts are expected to be, if anybody expects something.
+    frame: Option<Arc<Frame>>,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
     /// What a layer makes of a level.
     outputs: Mutex<BTreeMap<OutputsKey, Slot<Arc<Level>>>>,
@@ -58,13 +75,41 @@ fn get_or_make<T: Clone>(
 }
 
 impl Levels {
-    pub(super) fn new(device: &Device, prepares: bool) -> Self {
+    pub(super) fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
-            prepares,
+            is_trial: false,
+            frame: None,
             maps: Mutex::default(),
             outputs: Mutex::default(),
             count: Mutex::default(),
+        }
+    }
+
+    /// The levels of a frame, none of which has the number of the level that it begins with.
+    pub(super) fn of_frame(device: &Device, frame: Arc<Frame>, first: &Level) -> Self {
+        let count = Mutex::new(first.number + 1);
+        Self { frame: Some(frame), count, ..Self::new(device) }
+    }
+
+    /// The levels of a trial.
+    pub(super) fn of_trial(device: &Device) -> Self {
+        Self { is_trial: true, ..Self::new(device) }
+    }
+
+    /// What tensors over a level have to wait for before they are read.
+    pub(super) fn rows_of(&self, level: &Level) -> Option<FrameRows> {
+        let frame = Arc::clone(self.frame.as_ref()?);
+        let counted = level.cells.cuda().is_some_and(CudaCells::are_counted);
+        Some(FrameRows::new(frame, counted.then(|| level.path())))
+    }
+
+    /// How many rows a level has, which is waited for where the device counts them.
+    pub(super) fn count_rows(&self, level: &Level) -> Result<usize, ConvError> {
+        let capacity = level.cells.capacity();
+        match self.rows_of(level).filter(|rows| !rows.are_known()) {
+            Some(rows) => rows.wait(capacity),
+            None => Ok(capacity),
         }
     }
 
@@ -75,10 +120,8 @@ impl Levels {
         shape: Option<[u32; 3]>,
         origin: Option<(Arc<Level>, Geometry)>,
     ) -> Arc<Level> {
-        let mut count = locked(&self.count);
-        let number = *count;
-        *count += 1;
-        Arc::new(Level { number, cells, shape, origin })
+        let number = self.next_number();
+        Arc::new(Level { number, cells, shape, origin, counts: None })
     }
 
     /// The map from a level to another, built at the first call with everything that the layers which
@@ -94,7 +137,7 @@ impl Levels {
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
         get_or_make(&slot, || {
             let map = Arc::new(build()?);
-            if self.prepares {
+            if !self.is_trial {
                 self.device.prepare_map(&map);
             }
             Ok(map)
@@ -111,45 +154,104 @@ impl Levels {
         let slot = Arc::clone(locked(&self.outputs).entry(key).or_default());
         get_or_make(&slot, || {
             let shape = from.shape.map(|shape| geometry.output_shape(shape));
-            let cells = self.device.find_outputs(&from.cells, &geometry, shape)?;
-            Ok(self.add(cells, shape, Some((Arc::clone(from), geometry))))
+            let (cells, counts) = self.find_outputs(from, &geometry, shape)?;
+            let origin = Some((Arc::clone(from), geometry));
+            let number = self.next_number();
+            Ok(Arc::new(Level { number, cells, shape, origin, counts }))
         })
     }
-}
 
-impl Device {
+    fn next_number(&self) -> usize {
+        let mut count = locked(&self.count);
+        let number = *count;
+        *count += 1;
+        number
+    }
+
+    /// The outputs of a layer over a level, and what was counted if the host has waited for it.
     fn find_outputs(
         &self,
-        cells: &Cells,
+        from: &Level,
         geometry: &Geometry,
         shape: Option<[u32; 3]>,
-    ) -> Result<Cells, ConvError> {
-        if let (Some(cuda), Some((coords, rows))) = (self.cuda(), cells.cuda()) {
-            let found = cuda.outputs_builder()?.find(coords, rows, geometry, shape)?;
-            return Ok(Cells::on_device(found.coords, found.rows));
+    ) -> Result<(Cells, Option<OutputCounts>), ConvError> {
+        let (Some(cuda), Some(cells)) = (self.device.cuda(), from.cells.cuda()) else {
+            let cells = from.cells.host(|| self.count_rows(from))?;
+            let find = || voxtune_cpu::layer_outputs(cells, geometry, shape);
+            return Ok((Cells::Host(self.device.install(find)?), None));
+        };
+        let (builder, cloud) = (cuda.outputs_builder()?, cells.cloud());
+        if self.is_trial {
+            let capacity = OutputsBuilder::most_outputs(geometry, cloud.capacity());
+            let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
+            let cells = match found.counted {
+                Some(counted) => Cells::counted(found.coords, capacity, counted, capacity),
+                None => Cells::on_device(found.coords, found.capacity),
+            };
+            return Ok((cells, None));
         }
-        let cells = cells.host()?;
-        let found = self.install(|| voxtune_cpu::layer_outputs(cells, geometry, shape))?;
-        Ok(Cells::Host(found))
+        let Some(frame) = &self.frame else {
+            let found = builder.find(cloud, geometry, shape)?;
+            let counts = found.report.try_read()?;
+            return Ok((Cells::on_device(found.coords, found.capacity), counts));
+        };
+        let mut path = from.path();
+        path.push(*geometry);
+        let Some((expected, room)) = frame.rows(&path) else {
+            let found = builder.find(cloud, geometry, shape)?;
+            let counts = found.report.try_read()?;
+            frame.knows_outputs(path, found.capacity);
+            return Ok((Cells::on_device(found.coords, found.capacity), counts));
+        };
+        let capacity = room.min(OutputsBuilder::most_outputs(geometry, cloud.capacity()));
+        let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
+        let Some(counted) = found.counted else {
+            return Ok((Cells::on_device(found.coords, found.capacity), None));
+        };
+        frame.expects_outputs(path, capacity, found.report);
+        Ok((Cells::counted(found.coords, capacity, counted, expected.min(capacity)), None))
     }
 
     /// The map of layers of a geometry between two levels.
     pub(super) fn build_map(
         &self,
-        inputs: &Cells,
-        outputs: &Cells,
+        from: &Level,
+        to: &Level,
         geometry: &Geometry,
     ) -> Result<KernelMap, ConvError> {
-        if let (Some(cuda), Some(inputs), Some(outputs)) =
-            (self.cuda(), inputs.cuda(), outputs.cuda())
-        {
-            return Ok(KernelMap::from_cuda(
-                *geometry,
-                cuda.build_map(inputs, outputs, geometry)?,
-            )?);
+        let (Some(cuda), Some(inputs), Some(outputs)) =
+            (self.device.cuda(), from.cells.cuda(), to.cells.cuda())
+        else {
+            let inputs = from.cells.host(|| self.count_rows(from))?;
+            let outputs = to.cells.host(|| self.count_rows(to))?;
+            let build = || voxtune_cpu::KernelMap::of(inputs, outputs, geometry);
+            return Ok(KernelMap::from_host(*geometry, self.device.install(build)?));
+        };
+        let map = cuda.build_map(inputs.cloud(), outputs.cloud(), geometry)?;
+        let of_trial = self.is_trial.then(|| to.cells.expected());
+        let mut pairs = of_trial.or_else(|| pairs_counted(from, to, geometry));
+        if let Some(frame) = &self.frame {
+            let path: MapPath = (from.path(), to.path(), *geometry);
+            pairs = frame.pairs(&path).or(pairs);
+            frame.expects_pairs(path, map.report());
         }
-        let (inputs, outputs) = (inputs.host()?, outputs.host()?);
-        let map = self.install(|| voxtune_cpu::KernelMap::of(inputs, outputs, geometry))?;
-        Ok(KernelMap::from_host(*geometry, map))
+        let counts = pairs.map(|pairs| MapCounts {
+            n_in: from.cells.expected(),
+            n_out: to.cells.expected(),
+            pairs,
+        });
+        let map = KernelMap::from_cuda(*geometry, map, counts)?;
+        Ok(if self.frame.is_some() { map.without_waiting() } else { map })
     }
+}
+
+/// How many pairs a map has, or about how many, by what was counted when its outputs were found; `None`
+/// if nothing was that says so.
+fn pairs_counted(from: &Level, to: &Level, geometry: &Geometry) -> Option<usize> {
+    let counts = to.counts?;
+    if geometry.kind == LayerKind::Submanifold {
+        return Some(counts.submanifold_pairs(geometry.kernel));
+    }
+    let (origin, made_by) = to.origin.as_ref()?;
+    (origin.number == from.number && made_by == geometry).then_some(counts.pairs)
 }

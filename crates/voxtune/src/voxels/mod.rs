@@ -1,16 +1,19 @@
 //! Occupied cells and the kernel maps of layers over them.
 
 mod cells;
+mod expected;
 mod levels;
 
 use std::fmt;
 use std::sync::Arc;
 
-use voxtune_cuda::DeviceBuffer;
+use voxtune_cuda::{Cloud, DeviceBuffer};
 use voxtune_types::{Geometry, KernelSize, LayerKind, Operation, Voxel};
 
 use crate::{ConvError, Device, KernelMap};
-use cells::Cells;
+use cells::{Cells, CudaCells};
+pub use expected::ExpectedCounts;
+pub(crate) use expected::FrameRows;
 use levels::{Level, Levels};
 
 /// The occupied cells of a sparse tensor on a device.
@@ -56,7 +59,8 @@ impl Voxels {
     }
 
     /// Takes cells that are in a GPU's memory, the first `rows` of a buffer of [`Voxel`]s: int32
-    /// `(batch, x, y, z)`. They are not read back: whether two are equal, the first kernel map tells.
+    /// `(batch, x, y, z)`. Another library's cells become such a buffer by
+    /// [`DeviceBuffer::copied_from`] on the [device's](Device::cuda_device) stream. They are not read back: whether two are equal, the first kernel map tells.
     /// Those outside the `shape`, if one is given, must not be there.
     ///
     /// # Errors
@@ -88,16 +92,16 @@ impl Voxels {
     }
 
     fn of(device: &Device, cells: Cells, shape: Option<[u32; 3]>) -> Self {
-        let levels = Arc::new(Levels::new(device, true));
+        let levels = Arc::new(Levels::new(device));
         let level = levels.add(cells, shape, None);
         Self { levels, level }
     }
 
-    /// Distinct cells for a trial of an operation: their maps are made complete for no layer, since
-    /// making one complete may take a trial.
-    pub(crate) fn of_trial(device: &Device, cells: Vec<Voxel>) -> Result<Self, ConvError> {
-        let levels = Arc::new(Levels::new(device, false));
-        let level = levels.add(Cells::from_host(device, cells)?, None, None);
+    /// Two neighbours for a trial of an operation, of which nothing is counted or waited for. Their maps
+    /// are made complete for no layer, since making one complete may take a trial.
+    pub(crate) fn of_trial(device: &Device) -> Result<Self, ConvError> {
+        let levels = Arc::new(Levels::of_trial(device));
+        let level = levels.add(Cells::two_neighbours(device)?, None, None);
         Ok(Self { levels, level })
     }
 
@@ -105,30 +109,81 @@ impl Voxels {
         Self { levels: Arc::clone(&self.levels), level }
     }
 
-    /// Number of cells.
+    /// These voxels as the input of a frame whose counts are expected to be as those of earlier ones:
+    /// what layers make of them on a GPU, nobody waits for. To be called once a frame, by whoever runs a
+    /// network on one cloud after another.
+    ///
+    /// ```
+    /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
+    ///
+    /// let (device, expected) = (Device::cpu()?, ExpectedCounts::new());
+    /// for frame in 0..3 {
+    ///     let cells = (0..9).map(|x| Voxel::new(0, x + frame, 0, 0)).collect();
+    ///     let voxels = Voxels::new(&device, cells)?.expecting(&expected);
+    ///     assert_eq!(voxels.count()?, 9);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.level.cells.len()
+    pub fn expecting(&self, expected: &ExpectedCounts) -> Self {
+        let device = self.device();
+        if device.cuda().is_none() || self.level.cells.cuda().is_some_and(CudaCells::are_counted) {
+            return self.clone();
+        }
+        let frame = expected.begin(self.len());
+        let levels = Arc::new(Levels::of_frame(device, frame, &self.level));
+        Self { levels, level: Arc::clone(&self.level) }
     }
 
-    /// Whether there are no cells.
+    /// Rows that tensors over these voxels have. That is the number of voxels, but where a frame
+    /// [expects](Self::expecting) it and a GPU counts: there it is the room for them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.level.cells.capacity()
+    }
+
+    /// Whether there is room for no voxel.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// The number of voxels. Waits where a GPU counts them.
+    ///
+    /// # Errors
+    /// [`ConvError::Overflow`] if a level of the frame had too little room; whatever the device has
+    /// failed with.
+    pub fn count(&self) -> Result<usize, ConvError> {
+        self.levels.count_rows(&self.level)
+    }
+
     /// The cells, in row order. A GPU's are read back by the first call.
     ///
     /// # Errors
-    /// If the device fails to hand them over.
+    /// As [`Self::count`].
     pub fn cells(&self) -> Result<&[Voxel], ConvError> {
-        self.level.cells.host()
+        self.level.cells.host(|| self.count())
+    }
+
+    /// What a tensor over these voxels has to wait for before it is read.
+    pub(crate) fn frame_rows(&self) -> Option<FrameRows> {
+        self.levels.rows_of(&self.level)
+    }
+
+    /// What a tensor of known rows has to wait for that was made of these voxels.
+    pub(crate) fn frame_fate(&self) -> Option<FrameRows> {
+        self.frame_rows().map(FrameRows::of_known_rows)
+    }
+
+    /// As kernels that move rows take them; `None` if they are the host's.
+    pub(crate) fn cloud(&self) -> Option<Cloud<'_>> {
+        self.level.cells.cuda().map(CudaCells::cloud)
     }
 
     /// The cells in a GPU's memory, as [`Voxel`]s; `None` if they are the host's.
     #[must_use]
     pub fn device_cells(&self) -> Option<&DeviceBuffer> {
-        self.level.cells.cuda().map(|(coords, _)| coords)
+        self.level.cells.cuda().map(CudaCells::coords)
     }
 
     /// Cells along x, y and z; `None` where coordinates are unbounded.
@@ -203,9 +258,7 @@ impl Voxels {
         geometry: &Geometry,
     ) -> Result<Arc<KernelMap>, ConvError> {
         let (from, to) = (&self.level, &outputs.level);
-        self.levels.map(from, to, *geometry, || {
-            self.levels.device.build_map(&from.cells, &to.cells, geometry)
-        })
+        self.levels.map(from, to, *geometry, || self.levels.build_map(from, to, geometry))
     }
 
     /// The voxels that these were made of, and the way back to them.
@@ -260,7 +313,7 @@ impl Voxels {
     /// If no layer has this geometry, or the device cannot hold the map.
     pub fn map_to(&self, outputs: &Self, geometry: &Geometry) -> Result<KernelMap, ConvError> {
         let geometry = geometry.with_kind(LayerKind::Given);
-        self.levels.device.build_map(&self.level.cells, &outputs.level.cells, &geometry)
+        self.levels.build_map(&self.level, &outputs.level, &geometry)
     }
 }
 
