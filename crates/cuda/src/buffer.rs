@@ -9,6 +9,7 @@ use voxtune_types::Voxel;
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
+use crate::execution::{Allocation, ForeignMemory};
 
 mod plain {
     /// Types without padding for which every pattern of bits is a value.
@@ -31,17 +32,19 @@ macro_rules! device_elements {
 }
 device_elements!(u8, u16, i32, u32, u64, f32, f64, f16, bf16, Voxel);
 
-/// Bytes in a device's memory. Allocation and release are ordered with the work of the device's
-/// stream.
+/// Bytes in a device's memory, of the execution context that it was made in: it is written there, and
+/// released in the order of that stream. Launches of other contexts may read it.
 #[derive(Debug)]
 pub struct DeviceBuffer {
     device: CudaDevice,
+    /// There until the buffer is dropped.
+    memory: Option<Box<Allocation>>,
     address: u64,
     len_bytes: usize,
 }
 
 impl DeviceBuffer {
-    /// Bytes of any content. The base is aligned to 256 bytes.
+    /// Bytes of any content, from the context's allocator. The base is aligned to 256 bytes.
     ///
     /// # Errors
     /// If the device has not that much memory. [`CudaError::AllocationInCapture`] inside a capture:
@@ -51,11 +54,42 @@ impl DeviceBuffer {
             return Err(CudaError::AllocationInCapture { bytes: len_bytes });
         }
         device.bind()?;
-        // SAFETY: the stream belongs to the current context; the driver refuses an allocation of
-        // nothing, so one byte is the least.
-        let address = unsafe { result::malloc_async(device.raw_stream(), len_bytes.max(1)) }
-            .during("allocating device memory")?;
-        Ok(Self { device: device.clone(), address, len_bytes })
+        device.queue().release_retired();
+        let memory = Allocation::new(device.allocator(), len_bytes, &**device.queue())?;
+        Ok(Self::of(device, memory, len_bytes))
+    }
+
+    /// Memory of others, without a copy. What they queued on other streams to write it must be waited
+    /// for before.
+    ///
+    /// # Errors
+    /// [`CudaError::NotOnDevice`] if the driver knows the address as none of this device.
+    pub fn from_foreign(device: &CudaDevice, memory: ForeignMemory) -> Result<Self> {
+        let len_bytes = memory.len_bytes();
+        // Nothing may be anywhere: other libraries have no address for it.
+        if len_bytes > 0 {
+            device.expect_own_address("foreign memory", memory.address())?;
+        }
+        Ok(Self::of(device, Allocation::foreign(memory), len_bytes))
+    }
+
+    fn of(device: &CudaDevice, memory: Allocation, len_bytes: usize) -> Self {
+        let address = memory.address();
+        Self { device: device.clone(), memory: Some(Box::new(memory)), address, len_bytes }
+    }
+
+    fn memory(&self) -> &Allocation {
+        self.memory.as_ref().expect("a buffer has its memory until it is dropped")
+    }
+
+    /// The handle that it was made with.
+    #[must_use]
+    pub const fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
+    fn write(&self) -> Result<()> {
+        self.memory().write_by(self.device.queue())
     }
 
     /// A copy of host values.
@@ -120,6 +154,7 @@ impl DeviceBuffer {
             return Ok(());
         }
         self.device.bind()?;
+        self.write()?;
         // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited for.
         unsafe {
             result::memcpy_htod_async(
@@ -129,7 +164,9 @@ impl DeviceBuffer {
             )
         }
         .during("copying to the device")?;
-        self.device.synchronize()
+        self.device.synchronize()?;
+        self.memory().settle();
+        Ok(())
     }
 
     /// Copies `len` values starting at a byte to the host, after all work queued so far.
@@ -151,6 +188,7 @@ impl DeviceBuffer {
                 .during("copying from the device")?;
         }
         self.device.synchronize()?;
+        self.memory().settle();
         Ok(values)
     }
 
@@ -164,41 +202,32 @@ impl DeviceBuffer {
 
     /// The whole buffer, to read.
     #[must_use]
-    pub fn as_ref(&self) -> DeviceSlice<'_> {
-        DeviceSlice { address: self.address, len_bytes: self.len_bytes, lifetime: PhantomData }
+    pub const fn as_ref(&self) -> DeviceSlice<'_> {
+        DeviceSlice { buffer: self, address: self.address, len_bytes: self.len_bytes }
     }
 
     /// A range of bytes, to write; `None` past the end.
     #[must_use]
     pub fn part_mut(&mut self, bytes: Range<usize>) -> Option<DeviceSliceMut<'_>> {
-        let len_bytes = bytes.end.checked_sub(bytes.start)?;
-        (bytes.end <= self.len_bytes).then(|| DeviceSliceMut {
-            device: self.device.clone(),
-            address: self.address + bytes.start as u64,
-            len_bytes,
-            lifetime: PhantomData,
-        })
+        self.as_mut().into_part(bytes)
     }
 
     /// The whole buffer, to write.
     #[must_use]
-    pub fn as_mut(&mut self) -> DeviceSliceMut<'_> {
-        DeviceSliceMut {
-            device: self.device.clone(),
-            address: self.address,
-            len_bytes: self.len_bytes,
-            lifetime: PhantomData,
-        }
+    pub const fn as_mut(&mut self) -> DeviceSliceMut<'_> {
+        let (address, len_bytes) = (self.address, self.len_bytes);
+        DeviceSliceMut { buffer: self, address, len_bytes, lifetime: PhantomData }
     }
 }
 
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
-        // A context that is gone has taken its memory along: nothing is left to report to.
-        if self.device.bind().is_ok() {
-            // SAFETY: the address came from the stream's allocator, and work that uses it was
-            // queued before on the same stream.
-            let _ = unsafe { result::free_async(self.address, self.device.raw_stream()) };
+        // A context that is gone has taken its memory along: nothing is left to report to. An owner
+        // of foreign memory is told all the same.
+        if let Some(memory) = self.memory.take()
+            && self.device.bind().is_ok()
+        {
+            self.device.queue().release(*memory);
         }
     }
 }
@@ -206,9 +235,9 @@ impl Drop for DeviceBuffer {
 /// Part of a buffer, to read. Any base address.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceSlice<'a> {
+    buffer: &'a DeviceBuffer,
     address: u64,
     len_bytes: usize,
-    lifetime: PhantomData<&'a DeviceBuffer>,
 }
 
 impl<'a> DeviceSlice<'a> {
@@ -232,32 +261,47 @@ impl<'a> DeviceSlice<'a> {
         self.len_bytes
     }
 
-    /// The device's address.
+    /// The device's address, for work of the context that the buffer belongs to.
     pub(crate) const fn address(self) -> u64 {
         self.address
+    }
+
+    /// The device's address, for work that is queued next with a handle, of whatever context.
+    ///
+    /// # Errors
+    /// [`CudaError::NotOnDevice`] if the handle is of another device; [`CudaError::BlockedByCapture`].
+    pub(crate) fn read_by(self, device: &CudaDevice) -> Result<u64> {
+        let home = &self.buffer.device;
+        if !home.shares_stream(device) {
+            device.expect_same_device("an operand", home)?;
+            device.bind()?;
+            self.buffer.memory().read_by(home.queue(), device.queue())?;
+        }
+        Ok(self.address)
     }
 }
 
 /// Part of a buffer, to write. Any base address.
 #[derive(Debug)]
 pub struct DeviceSliceMut<'a> {
-    device: CudaDevice,
+    buffer: &'a DeviceBuffer,
     address: u64,
     len_bytes: usize,
     lifetime: PhantomData<&'a mut DeviceBuffer>,
 }
 
-impl DeviceSliceMut<'_> {
+impl<'a> DeviceSliceMut<'a> {
     /// A range of bytes; `None` past the end.
     #[must_use]
     pub fn get(&mut self, bytes: Range<usize>) -> Option<DeviceSliceMut<'_>> {
+        let Self { buffer, address, len_bytes, .. } = *self;
+        DeviceSliceMut { buffer, address, len_bytes, lifetime: PhantomData }.into_part(bytes)
+    }
+
+    fn into_part(self, bytes: Range<usize>) -> Option<DeviceSliceMut<'a>> {
         let len_bytes = bytes.end.checked_sub(bytes.start)?;
-        (bytes.end <= self.len_bytes).then(|| DeviceSliceMut {
-            device: self.device.clone(),
-            address: self.address + bytes.start as u64,
-            len_bytes,
-            lifetime: PhantomData,
-        })
+        let address = self.address + bytes.start as u64;
+        (bytes.end <= self.len_bytes).then_some(Self { address, len_bytes, ..self })
     }
 
     /// Length.
@@ -277,18 +321,18 @@ impl DeviceSliceMut<'_> {
         if self.len_bytes == 0 {
             return Ok(());
         }
-        self.device.bind()?;
+        let device = &self.buffer.device;
+        device.bind()?;
+        self.buffer.write()?;
         // SAFETY: the range lies in a live buffer that is borrowed mutably.
-        unsafe {
-            result::memset_d8_async(self.address, byte, self.len_bytes, self.device.raw_stream())
-        }
-        .during("filling device memory")
+        unsafe { result::memset_d8_async(self.address, byte, self.len_bytes, device.raw_stream()) }
+            .during("filling device memory")
     }
 
     /// Queues a copy of other memory of the device.
     ///
     /// # Errors
-    /// [`CudaError::Length`] if it is not as long.
+    /// [`CudaError::Length`] if it is not as long; [`CudaError::NotOnDevice`] if it is on another device.
     pub fn copy_from(&mut self, source: DeviceSlice<'_>) -> Result<()> {
         let (expected, found) = (self.len_bytes, source.len_bytes);
         if expected != found {
@@ -297,22 +341,30 @@ impl DeviceSliceMut<'_> {
         if expected == 0 {
             return Ok(());
         }
-        self.device.bind()?;
+        let device = &self.buffer.device;
+        device.bind()?;
+        let source = source.read_by(device)?;
+        self.buffer.write()?;
         // SAFETY: both ranges lie in live buffers and are as long as each other, and no shared borrow
         // overlaps what is borrowed mutably.
-        unsafe {
-            result::memcpy_dtod_async(
-                self.address,
-                source.address,
-                expected,
-                self.device.raw_stream(),
-            )
-        }
-        .during("copying on the device")
+        unsafe { result::memcpy_dtod_async(self.address, source, expected, device.raw_stream()) }
+            .during("copying on the device")
     }
 
-    /// The device's address.
+    /// The device's address, for work of the context that the buffer belongs to, before anybody else
+    /// can have read it.
     pub(crate) const fn address(&self) -> u64 {
         self.address
+    }
+
+    /// The device's address, for work that is queued next with a handle of the buffer's own context.
+    ///
+    /// # Errors
+    /// [`CudaError::OtherStream`] if the handle's work is queued elsewhere; [`CudaError::NotOnDevice`] if
+    /// it is of another device; [`CudaError::BlockedByCapture`].
+    pub(crate) fn write_by(&self, device: &CudaDevice) -> Result<u64> {
+        device.expect_same_stream("a result", &self.buffer.device)?;
+        self.buffer.write()?;
+        Ok(self.address)
     }
 }

@@ -246,6 +246,16 @@ pub enum CudaError {
         /// Bytes that there are.
         found: usize,
     },
+    /// Memory that begins within an element.
+    #[error("{what}: expected an address that is a multiple of {expected}, found {address:#x}")]
+    Misaligned {
+        /// The operand.
+        what: &'static str,
+        /// Where it begins.
+        address: u64,
+        /// Bytes of an element.
+        expected: usize,
+    },
     /// A count that 32-bit row numbers or the kernels' tables cannot hold.
     #[error("{what} is {found}, more than the {limit} that the kernels support")]
     TooLarge {
@@ -290,6 +300,29 @@ pub enum CudaError {
         /// What it is.
         what: &'static str,
     },
+    /// Something belongs to another execution context, and can only be used in that.
+    #[error(
+        "{what} belongs to another stream than the call: make it with the device handle that the call is \
+         made with"
+    )]
+    OtherStream {
+        /// What it is.
+        what: &'static str,
+    },
+    /// Another stream's work is needed first, and that stream is being captured.
+    #[error(
+        "the call has to wait for a stream that a graph is being captured from: end the capture, or make \
+         the call before it"
+    )]
+    BlockedByCapture,
+    /// An allocator of the caller's has no memory to give.
+    #[error("the allocator gave no {bytes} bytes of device memory: {reason}")]
+    Allocator {
+        /// What was asked for.
+        bytes: usize,
+        /// What it said.
+        reason: String,
+    },
     /// The kernel map belongs to another kernel size than the operation.
     #[error("the kernel map has {found} offsets, the operation {expected}")]
     MapVolume {
@@ -309,6 +342,7 @@ impl CudaError {
             Self::Cublas { source, .. } => {
                 matches!(source.0, cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED)
             }
+            Self::Allocator { .. } => true,
             _ => false,
         }
     }

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use cudarc::driver::CudaGraph;
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::sys::CUgraphInstantiate_flags;
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 
-/// Work of a device's stream as a CUDA graph: one launch by the host for all of it.
+/// Work of a context's stream as a CUDA graph: one launch by the host for all of it.
 ///
 /// # Threads
 /// A graph can be moved to another thread, such as one that infers, and be launched and dropped
@@ -56,11 +56,7 @@ struct Capture<'a> {
 
 impl<'a> Capture<'a> {
     fn begin(device: &'a CudaDevice) -> Result<Self> {
-        // Calls of this thread that cannot be recorded, such as waiting, then fail instead of
-        // spoiling the graph; other threads may do as they like with other streams.
-        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        device.stream().begin_capture(mode).during("beginning a graph capture")?;
-        device.mark_captured();
+        device.queue().begin_capture()?;
         Ok(Self { device, is_open: true })
     }
 
@@ -83,9 +79,9 @@ impl Drop for Capture<'_> {
 }
 
 impl CudaDevice {
-    /// Records what `work` queues on the device's stream, instead of running it. The work may only
-    /// queue: it must not allocate or release memory, wait, or load code, so everything that it
-    /// needs has been made and has run before.
+    /// Records what `work` queues on this handle's stream, instead of running it. The work may only
+    /// queue: it must not allocate memory, wait, or load code, so everything that it needs has been
+    /// made and has run before with this handle. Memory that is dropped meanwhile is released later.
     ///
     /// # Errors
     /// What the work failed with, [`CudaError::AllocationInCapture`] among it; whatever the driver
@@ -111,6 +107,9 @@ impl Graph {
     /// What the recorded calls read and wrote is still there, at the same place: no tensor among
     /// them has been dropped or reshaped, nor the kernel map, nor a layer's weights, nor the code.
     /// Their values may have changed: the work reads those of the launch.
+    ///
+    /// Nobody but the caller orders it with other streams: tensors that it reads and that another
+    /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around it.
     pub unsafe fn launch(&self) -> Result<()> {
         self.graph.launch().during("launching a graph")
     }

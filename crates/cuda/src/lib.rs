@@ -5,7 +5,8 @@
 //! |---|---|
 //! | a kernel family with its parameters | [`Instance`] |
 //! | instances as cubins, and who compiles those that are lacking | [`Compiled`], [`KernelCompiler`] |
-//! | a device and its memory | [`CudaDevice`], [`DeviceBuffer`] |
+//! | a device with a stream, and its memory | [`CudaDevice`], [`DeviceBuffer`] |
+//! | streams, allocators and memory of others | [`CallersStream`], [`Allocator`], [`ForeignMemory`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | voxels on it | [`Cloud`] |
 //! | the voxels of a strided or transposed layer | [`OutputsBuilder`] |
@@ -29,8 +30,10 @@ mod buffer;
 mod code;
 mod device;
 mod error;
+mod execution;
 mod families;
 mod gate;
+mod gpu;
 mod graph;
 mod instance;
 mod library;
@@ -50,13 +53,16 @@ pub use code::{
     Code, Compiled, CompilerId, DECLARATION, KernelCompiler, file_name, find_compiled, hash_fields,
     hash_of_files, instance_args, is_declaration, source_hash, source_hash_of,
 };
-pub use device::{CudaDevice, Memory, devices};
+pub use cudarc::driver::sys::CUstream;
+pub use device::CudaDevice;
 pub use error::{CudaError, Result};
+pub use execution::{Allocator, CallersStream, ForeignMemory};
 pub use families::{
     Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
     default_algorithm, fallback_algorithm,
 };
 pub use gate::Gate;
+pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{

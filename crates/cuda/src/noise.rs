@@ -65,7 +65,7 @@ impl NoiseFill {
             Noise::Integers => &self.integers,
         };
         let kernel = &kernels[dtype.index()];
-        let address = target.address();
+        let address = target.write_by(&self.device)?;
         let blocks = self.device.identity().units * 8;
         let grid = Grid { blocks: [blocks, 1], threads: 256, shared_bytes: 0 };
         // SAFETY: (Element*, i64, u64); the slice holds `length` elements and is borrowed mutably.

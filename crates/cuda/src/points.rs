@@ -241,9 +241,9 @@ impl PointsBuilder {
         let mut coords = DeviceBuffer::alloc(&self.device, rows * size_of::<Voxel>())?;
         let mut means = DeviceBuffer::alloc(&self.device, rows * columns * size_of::<f32>())?;
         if rows > 0 {
-            let (batches, _) = addresses(points.batches, false)?;
+            let (batches, _) = addresses(&self.device, points.batches, false)?;
             let (order_at, starts_at) = (order.as_ref().address(), starts.as_ref().address());
-            let (values, columns) = (points.values.address(), columns as i32);
+            let (values, columns) = (points.values.read_by(&self.device)?, columns as i32);
             let (count, most) = (rows as i32, clamped(limits.points));
             let (coords, means) = (coords.as_mut().address(), means.as_mut().address());
             let blocks = Grid { threads: THREADS, ..Grid::covering(rows, MEAN_ROWS)? };
@@ -287,7 +287,7 @@ impl PointsBuilder {
         (index, report): (&mut DeviceBuffer, u64),
     ) -> Result<()> {
         let n = points.rows;
-        let (batches, begins) = addresses(points.batches, limits.voxels.is_some())?;
+        let (batches, begins) = addresses(&self.device, points.batches, limits.voxels.is_some())?;
         // A sample of all points, where no sample has a limit of its own.
         let ranges = if begins == 0 { 1 } else { samples };
         let blocks = n.div_ceil(THREADS as usize);
@@ -300,7 +300,8 @@ impl PointsBuilder {
         let before = sums + blocks as u64 * 4;
         let bases = before + (n as u64 + 1) * 4;
         let (slots, index) = (slots.as_ref().address(), index.as_mut().address());
-        let (values, columns, rows) = (points.values.address(), points.columns as i32, n as i32);
+        let values = points.values.read_by(&self.device)?;
+        let (columns, rows) = (points.columns as i32, n as i32);
         let (batch_count, cap) = (samples as i32, limits.voxels.map_or(i32::MAX, clamped));
         let (blocks, ranges) = (blocks as i32, ranges as i32);
 
@@ -392,13 +393,17 @@ impl PointsBuilder {
 }
 
 /// Where the batch numbers lie, and where the samples' beginnings do if they are needed; 0 for
-/// none.
-fn addresses(batches: Option<&DevicePointBatches>, begins: bool) -> Result<(u64, u64)> {
+/// none. For launches of this context.
+fn addresses(
+    device: &CudaDevice,
+    batches: Option<&DevicePointBatches>,
+    begins: bool,
+) -> Result<(u64, u64)> {
     let Some(batches) = batches else { return Ok((0, 0)) };
-    let of_point = batches.of_point.as_ref().address();
+    let of_point = batches.of_point.as_ref().read_by(device)?;
     match &batches.begins {
         _ if !begins => Ok((of_point, 0)),
-        Some(begins) => Ok((of_point, begins.as_ref().address())),
+        Some(begins) => Ok((of_point, begins.as_ref().read_by(device)?)),
         None => {
             let (expected, what) = (batches.samples + 1, "beginnings of samples");
             Err(CudaError::Length { what, expected, found: 0 })

@@ -110,11 +110,13 @@ impl Verifier {
         (c_gathered, c_result): (u32, u32),
         target: u64,
     ) -> Result<()> {
+        self.device.expect_same_stream("the kernel map", map.device())?;
         let (rows, mirror) = crate::families::row_map(op.direction, map)?;
         let natural = map.ordered(rows, RowOrder::Natural)?;
         let (table, pitch) =
             (natural.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);
-        let (gathered, weights) = (gathered.address(), weights.address());
+        let gathered = gathered.read_by(&self.device)?;
+        let weights = weights.read_by(&self.device)?;
         let (n, mirror) = (rows.rows as i32, i32::from(mirror));
         let grid = Grid::covering(rows.rows * c_result as usize, THREADS)?;
         let (c_gathered, c_result) = (c_gathered as i32, c_result as i32);
@@ -137,7 +139,8 @@ impl Verifier {
         let length = op.weight_len();
         let mut transposed = DeviceBuffer::alloc(&self.device, weights.len_bytes())?;
         let grid = Grid::covering(length, THREADS)?;
-        let (source, target) = (weights.address(), transposed.as_mut().address());
+        let source = weights.read_by(&self.device)?;
+        let target = transposed.as_mut().address();
         let (length, c_in, c_out) = (length as i64, op.c_in as i32, op.c_out as i32);
         // SAFETY: (Element*, Element*, i64, int, int), both of `length` elements.
         unsafe { self.transpose.launch(grid, arguments![source, target, length, c_in, c_out]) }?;
@@ -154,6 +157,7 @@ impl Verifier {
         // INS, OUTS and PARTS of the kernel.
         const TILE: [usize; 2] = [8, 32];
         const TILE_THREADS: u32 = 16 * 32;
+        self.device.expect_same_stream("the kernel map", map.device())?;
         let lists = map.pairs()?;
         let (in_rows, out_rows) =
             (lists.in_rows.as_ref().address(), lists.out_rows.as_ref().address());
@@ -161,7 +165,7 @@ impl Verifier {
         let tiles = (op.c_in as usize).div_ceil(TILE[0]) * (op.c_out as usize).div_ceil(TILE[1]);
         let blocks = [block_count(tiles)?, op.kernel.volume() as u32];
         let grid = Grid { blocks, threads: TILE_THREADS, shared_bytes: 0 };
-        let (x, gradient) = (x.address(), gradient.address());
+        let (x, gradient) = (x.read_by(&self.device)?, gradient.read_by(&self.device)?);
         let (c_in, c_out) = (op.c_in as i32, op.c_out as i32);
         // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths that `reference`
         // compared and gave the result; a block for each tile of each offset.
@@ -192,8 +196,10 @@ impl Verifier {
         if length == 0 || epilogue.is_empty() {
             return Ok(());
         }
+        epilogue.read_by(&self.device)?;
         let [scale, bias, residual] = epilogue.addresses();
-        let (target, length_arg) = (reference.as_mut().address(), length as i64);
+        let target = reference.as_mut().write_by(&self.device)?;
+        let length_arg = length as i64;
         let (channels, relu) = (channels as i32, i32::from(epilogue.relu));
         let grid = Grid::covering(length, THREADS)?;
         // SAFETY: (double*, i64, int, float*, float*, Element*, int), of `length` elements, of as many
@@ -213,8 +219,8 @@ impl Verifier {
         let length = result.len_bytes() / dtype.bytes();
         let mut reference = DeviceBuffer::alloc(&self.device, length * 8)?;
         let kernel = if dtype == DType::Float32 { &self.widen_float32 } else { &self.widen_rows };
-        let (source, target, length_arg) =
-            (result.address(), reference.as_mut().address(), length as i64);
+        let source = result.read_by(&self.device)?;
+        let (target, length_arg) = (reference.as_mut().address(), length as i64);
         // SAFETY: (Element* or float*, i64, double*), both of `length` elements.
         unsafe {
             kernel.launch(Grid::covering(length, THREADS)?, arguments![source, length_arg, target])
@@ -230,7 +236,8 @@ impl Verifier {
     pub fn squares(&self, op: &Operation, expected: DeviceSlice<'_>) -> Result<DeviceBuffer> {
         let dtype = result_dtype(op);
         let mut sum = DeviceBuffer::zeroed(&self.device, 8)?;
-        let (source, length) = (expected.address(), (expected.len_bytes() / dtype.bytes()) as i64);
+        let source = expected.read_by(&self.device)?;
+        let length = (expected.len_bytes() / dtype.bytes()) as i64;
         let kernel =
             if dtype == DType::Float32 { &self.squares_float32 } else { &self.squares_rows };
         let target = sum.as_mut().address();
@@ -263,8 +270,10 @@ impl Verifier {
         let length = (expected.len_bytes() / dtype.bytes()) as i64;
         let mut found = DeviceBuffer::zeroed(&self.device, 8)?;
         let kernel = if dtype == DType::Float32 { &self.differ_float32 } else { &self.differ_rows };
-        let (result, expected) = (result.address(), expected.address());
-        let (squares, target) = (squares.as_ref().address(), found.as_mut().address());
+        let result = result.read_by(&self.device)?;
+        let expected = expected.read_by(&self.device)?;
+        let squares = squares.as_ref().read_by(&self.device)?;
+        let target = found.as_mut().address();
         // SAFETY: (Element* or float*, the same, i64, double*, double*): two of `length` elements
         // and two of one.
         unsafe {
@@ -306,7 +315,8 @@ impl Verifier {
             return Ok(0.0);
         }
         let mut found = DeviceBuffer::zeroed(&self.device, 16)?;
-        let (result, reference) = (result.address(), reference.as_ref().address());
+        let result = result.read_by(&self.device)?;
+        let reference = reference.as_ref().read_by(&self.device)?;
         let (length_arg, target) = (length as i64, found.as_mut().address());
         let grid = self.sweep();
         let compare =

@@ -4,8 +4,8 @@ use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::Result;
 
-/// Scratch memory and counters of launches that run one after the other. Launches that may run side
-/// by side have a workspace each.
+/// Scratch memory and counters of launches that run one after the other: those of one execution
+/// context. Launches that may run side by side have a workspace each.
 #[derive(Debug)]
 pub struct Workspace {
     device: CudaDevice,
@@ -33,15 +33,18 @@ impl Workspace {
         })
     }
 
-    /// Makes room for so many bytes of scratch memory. Allocates only if there are fewer.
+    /// Makes room for so many bytes of scratch memory. Allocates only if there are fewer, and twice as
+    /// many at once where graphs may hold on to the former: all of those together are no more then.
     ///
     /// # Errors
     /// If the device has not the memory.
     pub fn reserve(&mut self, bytes: usize) -> Result<()> {
         if self.scratch.len_bytes() < bytes {
-            let larger = DeviceBuffer::alloc(&self.device, bytes)?;
+            let stays = self.device.has_captured();
+            let rounded = bytes.checked_next_power_of_two().filter(|_| stays).unwrap_or(bytes);
+            let larger = DeviceBuffer::alloc(&self.device, rounded)?;
             let former = std::mem::replace(&mut self.scratch, larger);
-            if self.device.has_captured() {
+            if stays {
                 self.retired.push(former);
             }
         }
@@ -63,6 +66,10 @@ impl Workspace {
     /// If the driver fails.
     pub fn fill_scratch(&mut self, byte: u8) -> Result<()> {
         self.scratch.fill(byte)
+    }
+
+    pub(crate) const fn device(&self) -> &CudaDevice {
+        &self.device
     }
 
     pub(crate) const fn scratch(&mut self) -> &mut DeviceBuffer {

@@ -4,6 +4,7 @@ use voxtune_types::{Direction, Operation};
 
 use super::operands::{Matrix, check_length};
 use crate::buffer::DeviceSlice;
+use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 
 /// Work on the result of a forward product, done on float32 sums before their only rounding:
@@ -70,6 +71,13 @@ impl Epilogue<'_> {
         }
         let shape = (n_out, channels, op.dtype.bytes());
         check_length(what, shape, residual.pitch(), residual.data().len_bytes())
+    }
+
+    /// To be called before the parts' addresses are given to work of this handle.
+    pub(crate) fn read_by(&self, device: &CudaDevice) -> Result<()> {
+        let Self { scale, bias, residual, .. } = *self;
+        let parts = [scale, bias, residual.map(Matrix::data)];
+        parts.into_iter().flatten().try_for_each(|part| part.read_by(device).map(|_| ()))
     }
 
     /// The addresses, zero where a part is absent.

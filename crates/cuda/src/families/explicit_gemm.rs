@@ -32,10 +32,11 @@ const PRODUCT_ROWS: usize = 128 * ROW_PADDING;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ExplicitGemm;
 
-/// A handle of cuBLAS bound to a device's stream.
+/// A handle of cuBLAS bound to the stream of an execution context.
 #[derive(Debug)]
 pub struct Cublas {
-    /// cuBLAS forbids the use of one handle from two threads at once.
+    device: CudaDevice,
+    /// cuBLAS forbids the use of one handle from two threads at once, and a handle has one stream.
     handle: Mutex<Handle>,
 }
 
@@ -66,7 +67,7 @@ impl Cublas {
         unsafe { sys::cublasSetMathMode(handle.0, mode) }
             .result()
             .during("setting cuBLAS's precision")?;
-        Ok(Self { handle: Mutex::new(handle) })
+        Ok(Self { device: device.clone(), handle: Mutex::new(handle) })
     }
 
     /// Queues `c = op(a) · op(b)`, or adds it to `c`, in cuBLAS's column-major terms with float32
@@ -280,6 +281,7 @@ impl Variant for ExplicitGemm {
         cublas: Option<&Arc<Cublas>>,
     ) -> Result<Box<dyn Bound>> {
         let cublas = cublas.ok_or(CudaError::NoCublas)?;
+        loaded.device().expect_same_stream("the handle of cuBLAS", &cublas.device)?;
         Ok(Box::new(Kernels::new(loaded, cublas)?))
     }
 }

@@ -3,6 +3,7 @@
 use voxtune_types::{DType, Direction, Operation};
 
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
+use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 
 use super::epilogue::Epilogue;
@@ -135,6 +136,18 @@ impl Operands<'_> {
             elements.filter(|bytes| isize::try_from(*bytes).is_ok()).unwrap_or(usize::MAX)
         };
         Self::shapes(op, n_in, n_out).map(bytes)
+    }
+
+    /// To be called before the addresses are given to work of this handle.
+    ///
+    /// # Errors
+    /// [`CudaError::OtherStream`] for a result of another context; [`CudaError::NotOnDevice`];
+    /// [`CudaError::BlockedByCapture`].
+    pub(super) fn used_by(&self, device: &CudaDevice) -> Result<()> {
+        self.first.data.read_by(device)?;
+        self.second.data.read_by(device)?;
+        self.epilogue.read_by(device)?;
+        self.result.data.write_by(device).map(|_| ())
     }
 
     pub(super) fn check(&self, op: &Operation, n_in: usize, n_out: usize) -> Result<()> {

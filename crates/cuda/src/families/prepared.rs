@@ -16,9 +16,10 @@ use crate::map::DeviceKernelMap;
 use crate::module::LoadedInstance;
 use crate::workspace::Workspace;
 
-/// An algorithm with its kernels loaded for one operation.
+/// An algorithm with its kernels loaded for one operation, in one execution context.
 #[derive(Debug)]
 pub struct Prepared {
+    device: CudaDevice,
     algorithm: &'static Algorithm,
     operation: Operation,
     bound: Box<dyn Bound>,
@@ -50,7 +51,7 @@ impl Prepared {
         }
         let loaded = LoadedInstance::load(device, compiled)?;
         let bound = algorithm.variant().bind(operation, &loaded, cublas)?;
-        Ok(Self { algorithm, operation: *operation, bound })
+        Ok(Self { device: device.clone(), algorithm, operation: *operation, bound })
     }
 
     /// The algorithm.
@@ -72,10 +73,12 @@ impl Prepared {
         self.bound.compiled_shared_bytes()
     }
 
-    /// Queues the product on the device's stream: no allocation, no waiting, but for the first
-    /// launch that reads a row order or the pair lists of a map, which makes them.
+    /// Queues the product on the context's stream: no allocation, no waiting, but for the first
+    /// launch that reads a row order or the pair lists of a map, which makes them. Map, workspace and
+    /// result are of this context; the other operands may be of any one on the device.
     ///
     /// # Errors
+    /// [`CudaError::OtherStream`] for what is of another context and must not be;
     /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
     /// [`Algorithm::workspace_bytes_for`]); [`CudaError::EpilogueOfGradient`];
     /// [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map that does not fit;
@@ -89,11 +92,14 @@ impl Prepared {
     ) -> Result<()> {
         let op = &self.operation;
         self.check(map, operands)?;
+        self.device.expect_same_stream("the kernel map", map.device())?;
+        self.device.expect_same_stream("the workspace", workspace.device())?;
         let expected = self.algorithm.workspace_bytes_for(op, map)?;
         let found = workspace.scratch_bytes();
         if found < expected {
             return Err(CudaError::Length { what: "the workspace", expected, found });
         }
+        operands.used_by(&self.device)?;
         let scheduler = workspace.counters();
         self.bound.launch(Launch { op, map, operands, workspace: workspace.scratch(), scheduler })
     }

@@ -6,6 +6,7 @@ use voxtune_types::Voxel;
 
 use super::{MAX_ROWS, within};
 use crate::buffer::DeviceBuffer;
+use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::row_count::RowCount;
 
@@ -40,8 +41,9 @@ impl<'a> Cloud<'a> {
         self.capacity
     }
 
-    pub(crate) fn address(self) -> u64 {
-        self.coords.as_ref().address()
+    /// Address of the coordinates, to be read by work of this handle.
+    pub(crate) fn read_by(self, device: &CudaDevice) -> Result<u64> {
+        self.coords.as_ref().read_by(device)
     }
 
     pub(crate) fn count(self) -> RowCount {

@@ -210,6 +210,12 @@ impl DeviceKernelMap {
         self.kernel
     }
 
+    /// The device, and the context that it was built in and can be used in.
+    #[must_use]
+    pub fn device(&self) -> &CudaDevice {
+        &self.kernels.device
+    }
+
     /// Input rows; where the device counts them, as many as there may be.
     #[must_use]
     pub fn n_in(&self) -> usize {

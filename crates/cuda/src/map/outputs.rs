@@ -332,7 +332,7 @@ impl OutputsBuilder {
         let [owners, totals, tally, blocks_at] =
             [layout.owners(), layout.totals(), layout.tally(), layout.blocks()]
                 .map(|at| slots + at as u64);
-        let (coords, rows, reach) = (cloud.address(), cloud.count(), *reach);
+        let (coords, rows, reach) = (cloud.read_by(&self.device)?, cloud.count(), *reach);
         // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*); the cloud holds as many voxels,
         // slots and owners are as many as the kernel is told, and it probes a bounded number of them.
         unsafe {

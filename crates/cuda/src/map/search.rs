@@ -116,7 +116,7 @@ impl Search {
         if n > 0 {
             let (slots, capacity, places, _) = search.parts();
             let duplicate = search.address(search.control()) + DUPLICATE;
-            let (coords, rows) = (cloud.address(), search.count());
+            let (coords, rows) = (cloud.read_by(device)?, search.count());
             // SAFETY: (int4*, RowCount, Slot*, u32, uint2*, int*); the cloud holds as many voxels, and
             // there are more slots than bricks, so probing ends.
             unsafe {

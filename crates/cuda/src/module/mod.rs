@@ -2,42 +2,56 @@
 
 mod parameters;
 
+use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cudarc::driver::{result, sys};
 
 use crate::code::{Code, Compiled};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
+use crate::gpu::Gpu;
 use parameters::Parameters;
 
-/// A cubin on a device. Kernels keep it loaded.
+/// A cubin on a device, for every execution context there. Kernels keep it loaded.
 #[derive(Debug)]
 pub(crate) struct Module {
-    device: CudaDevice,
+    gpu: Arc<Gpu>,
     raw: sys::CUmodule,
+    /// What was asked for by name: another context, which may be capturing, then asks the driver nothing.
+    functions: Mutex<HashMap<&'static str, Function>>,
+}
+
+/// What the driver says of a kernel.
+#[derive(Clone, Debug)]
+struct Function {
+    raw: sys::CUfunction,
+    parameters: Parameters,
+    /// Threads and shared bytes of a block, where the cubin names them and somebody asked.
+    shape: Option<[u32; 2]>,
 }
 
 // SAFETY: a module handle is a name that the driver takes from any thread; it is unloaded once, by
 // the last owner.
 unsafe impl Send for Module {}
-// SAFETY: as above; nothing here changes a module after loading.
+// SAFETY: as above; nothing changes a module after loading, and what was found in it is locked.
 unsafe impl Sync for Module {}
 
 impl Drop for Module {
     fn drop(&mut self) {
-        if self.device.bind().is_ok() {
-            // SAFETY: loaded in `Module::load` and unloaded nowhere else. An error has no reader.
+        if self.gpu.bind().is_ok() {
+            // SAFETY: loaded in `LoadedInstance::load` and unloaded nowhere else. An error has no reader.
             let _ = unsafe { result::module::unload(self.raw) };
         }
     }
 }
 
-/// The cubin of an instance, loaded.
+/// The cubin of an instance, loaded, for an execution context: that of its kernels' launches.
 #[derive(Clone, Debug)]
 pub(crate) struct LoadedInstance {
     module: Arc<Module>,
+    device: CudaDevice,
 }
 
 impl LoadedInstance {
@@ -59,7 +73,7 @@ impl LoadedInstance {
         }
         let key = (compiled.instance.clone(), compiled.kernel_hash);
         if let Some(module) = device.modules().get(&key).and_then(Weak::upgrade) {
-            return Ok(Self { module });
+            return Ok(Self { module, device: device.clone() });
         }
         device.bind()?;
         let text;
@@ -75,9 +89,10 @@ impl LoadedInstance {
         let loaded = unsafe { result::module::load_data(image.as_ptr().cast::<c_void>()) };
         match loaded {
             Ok(raw) => {
-                let module = Arc::new(Module { device: device.clone(), raw });
+                let (gpu, functions) = (Arc::clone(device.gpu()), Mutex::default());
+                let module = Arc::new(Module { gpu, raw, functions });
                 device.modules().insert(key, Arc::downgrade(&module));
-                Ok(Self { module })
+                Ok(Self { module, device: device.clone() })
             }
             Err(error)
                 if matches!(
@@ -92,18 +107,19 @@ impl LoadedInstance {
         }
     }
 
+    /// The device and the context that launches are queued in.
+    pub(crate) const fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
     /// A kernel of the cubin.
     ///
     /// # Errors
     /// If it has none of that name.
     pub(crate) fn kernel(&self, name: &'static str) -> Result<Kernel> {
-        self.module.device.bind()?;
-        let text = CString::new(name).expect("kernel names have no zero byte");
-        // SAFETY: the module is loaded.
-        let raw = unsafe { result::module::get_function(self.module.raw, text) }
-            .during("finding a kernel")?;
-        let parameters = Parameters::of(raw)?;
-        Ok(Kernel { module: self.module.clone(), raw, name, parameters })
+        let Function { raw, parameters, .. } = self.module.function(name, false)?;
+        let (module, device) = (Arc::clone(&self.module), self.device.clone());
+        Ok(Kernel { module, device, raw, name, parameters })
     }
 
     /// The family's main kernel with its block size and dynamic shared memory, which the cubin
@@ -112,10 +128,38 @@ impl LoadedInstance {
     /// # Errors
     /// If the cubin does not name them, or the device has not that much shared memory.
     pub(crate) fn shaped_kernel(&self, name: &'static str) -> Result<ShapedKernel> {
-        let kernel = self.kernel(name)?;
+        let Function { raw, parameters, shape } = self.module.function(name, true)?;
+        let [threads, shared_bytes] = shape.expect("the shape was asked for");
+        let (module, device) = (Arc::clone(&self.module), self.device.clone());
+        let kernel = Kernel { module, device, raw, name, parameters };
+        Ok(ShapedKernel { kernel, threads, shared_bytes })
+    }
+}
+
+impl Module {
+    /// A kernel of the cubin, with its launch shape if that is asked for.
+    fn function(&self, name: &'static str, is_shaped: bool) -> Result<Function> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = functions.get(name).filter(|known| !is_shaped || known.shape.is_some());
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        self.gpu.bind()?;
+        let text = CString::new(name).expect("kernel names have no zero byte");
+        // SAFETY: the module is loaded.
+        let raw =
+            unsafe { result::module::get_function(self.raw, text) }.during("finding a kernel")?;
+        let shape = is_shaped.then(|| self.launch_shape(name, raw)).transpose()?;
+        let found = Function { raw, parameters: Parameters::of(raw)?, shape };
+        functions.insert(name, found.clone());
+        Ok(found)
+    }
+
+    /// Threads and shared bytes of a block, and room for the latter.
+    fn launch_shape(&self, name: &'static str, raw: sys::CUfunction) -> Result<[u32; 2]> {
         let symbol = CString::new("voxtune_launch").expect("no zero byte");
         // SAFETY: the module is loaded.
-        let (address, bytes) = unsafe { result::module::get_global(self.module.raw, symbol) }
+        let (address, bytes) = unsafe { result::module::get_global(self.raw, symbol) }
             .during("reading an instance's launch shape")?;
         let mut shape = [0_i32; 2];
         if bytes != size_of_val(&shape) {
@@ -127,17 +171,16 @@ impl LoadedInstance {
         // SAFETY: `address` is a global of `bytes` bytes, the size of `shape`.
         unsafe { result::memcpy_dtoh_sync(&mut shape, address) }
             .during("reading an instance's launch shape")?;
-        let [threads, shared_bytes] = shape;
         // SAFETY: the kernel belongs to a loaded module.
         unsafe {
             result::function::set_function_attribute(
-                kernel.raw,
+                raw,
                 sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                shared_bytes,
+                shape[1],
             )
         }
         .during("reserving shared memory for a kernel")?;
-        Ok(ShapedKernel { kernel, threads: threads as u32, shared_bytes: shared_bytes as u32 })
+        Ok(shape.map(|count| count as u32))
     }
 }
 
@@ -149,10 +192,13 @@ pub(crate) struct ShapedKernel {
     pub(crate) shared_bytes: u32,
 }
 
-/// A kernel of a loaded cubin.
+/// A kernel of a loaded cubin, for the launches of one execution context.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
+    /// Stays loaded for as long as its kernels.
+    #[expect(dead_code, reason = "held, and not read")]
     module: Arc<Module>,
+    device: CudaDevice,
     raw: sys::CUfunction,
     name: &'static str,
     parameters: Parameters,
@@ -195,12 +241,12 @@ pub(crate) fn block_count(blocks: usize) -> Result<u32> {
 }
 
 impl Kernel {
-    /// The device that the kernel is loaded on.
-    pub(crate) fn device(&self) -> &CudaDevice {
-        &self.module.device
+    /// The device and the context that its launches are queued in.
+    pub(crate) const fn device(&self) -> &CudaDevice {
+        &self.device
     }
 
-    /// Queues the kernel on its device's stream.
+    /// Queues the kernel on its context's stream.
     ///
     /// # Safety
     /// `arguments` are, in order and type, those of the kernel, whose number and sizes are compared;
@@ -214,7 +260,7 @@ impl Kernel {
         grid: Grid,
         mut arguments: Arguments<N>,
     ) -> Result<()> {
-        let device = &self.module.device;
+        let device = &self.device;
         self.parameters.expect(self.name, &arguments.sizes)?;
         device.bind()?;
         let [x, y] = grid.blocks;

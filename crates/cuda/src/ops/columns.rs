@@ -48,8 +48,8 @@ impl FeatureKernels {
             return Ok(());
         }
         let bytes = |elements: usize| (elements * self.dtype.bytes()) as u64;
-        let source = from.address() + bytes(from_columns.first);
-        let target = to.address() + bytes(to_columns.first);
+        let source = from.read_by(&self.device)? + bytes(from_columns.first);
+        let target = to.write_by(&self.device)? + bytes(to_columns.first);
         let (pitches, line) = ([bytes(from_columns.of), bytes(to_columns.of)], bytes(width));
         let place = unit(&[source, target, pitches[0], pitches[1], line]);
         let unit_bytes = 2_u64 << place;

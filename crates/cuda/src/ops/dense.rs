@@ -69,8 +69,9 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
+        let (x, dense) = (x.read_by(&self.device)?, dense.write_by(&self.device)?);
         let (rows, channels) = (voxels.count(), shape.channels());
-        let (x, dense, voxels) = (x.address(), dense.address(), voxels.address());
+        let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
         // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and the
         // kernel writes to cells of the grid alone; it only reads the features, and the dense tensor is
@@ -100,8 +101,9 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
+        let (x, dense) = (x.write_by(&self.device)?, dense.read_by(&self.device)?);
         let (rows, channels) = (voxels.count(), shape.channels());
-        let (x, dense, voxels) = (x.address(), dense.address(), voxels.address());
+        let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
         // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and the
         // kernel reads cells of the grid alone; the features are borrowed mutably.

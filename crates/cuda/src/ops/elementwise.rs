@@ -4,6 +4,7 @@ use voxtune_types::{Activation, DType};
 
 use super::{FeatureKernels, Shape, address_of, check_bytes, check_row};
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
+use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::module::arguments;
 
@@ -70,15 +71,15 @@ impl Affine<'_> {
         check_row("the shift", self.shift, channels)
     }
 
-    pub(super) fn params(&self) -> AffineParams {
-        AffineParams {
-            mean: address_of(self.mean),
-            variance: address_of(self.variance),
-            scale: address_of(self.scale),
-            shift: address_of(self.shift),
+    pub(super) fn params(&self, device: &CudaDevice) -> Result<AffineParams> {
+        Ok(AffineParams {
+            mean: address_of(self.mean, device)?,
+            variance: address_of(self.variance, device)?,
+            scale: address_of(self.scale, device)?,
+            shift: address_of(self.shift, device)?,
             epsilon: self.epsilon,
             activation: ActivationParams::new(self.activation),
-        }
+        })
     }
 
     /// The shape to walk over: where no part knows channels, rows of eight do as well.
@@ -118,8 +119,9 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
-        let (walked, params) = (of.walked(shape), of.params());
-        let (x, y, rows, channels) = (x.address(), y.address(), walked.rows(), walked.channels());
+        let (walked, params) = (of.walked(shape), of.params(&self.device)?);
+        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let (rows, channels) = (walked.rows(), walked.channels());
         let grid = self.element_grid(shape.len());
         // SAFETY: (Element*, Element*, i64, i32, Affine); all lengths have been compared, and the
         // result is borrowed mutably.
@@ -150,9 +152,10 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
-        let (walked, params) = (of.walked(shape), of.params());
+        let (walked, params) = (of.walked(shape), of.params(&self.device)?);
         let (rows, channels) = (walked.rows(), walked.channels());
-        let (x, grad_y, grad_x) = (x.address(), grad_y.address(), grad_x.address());
+        let (x, grad_y) = (x.read_by(&self.device)?, grad_y.read_by(&self.device)?);
+        let grad_x = grad_x.write_by(&self.device)?;
         let arguments = arguments![x, grad_y, grad_x, rows, channels, params];
         // SAFETY: (Element*, Element*, Element*, i64, i32, Affine); all lengths have been compared,
         // and the result is borrowed mutably.
@@ -181,7 +184,8 @@ impl FeatureKernels {
         }
         let (shape, activation) = (shape_of(len), ActivationParams::new(activation));
         let (rows, channels) = (shape.rows(), shape.channels());
-        let (a, b, y) = (a.address(), b.address(), y.address());
+        let (a, b) = (a.read_by(&self.device)?, b.read_by(&self.device)?);
+        let y = y.write_by(&self.device)?;
         let arguments = arguments![a, b, y, rows, channels, activation];
         // SAFETY: (Element*, Element*, Element*, i64, i32, Activation); all lengths are that of the
         // result, which is borrowed mutably.
@@ -212,7 +216,8 @@ impl FeatureKernels {
         }
         let (shape, activation) = (shape_of(len), ActivationParams::new(activation));
         let (rows, channels) = (shape.rows(), shape.channels());
-        let (a, b, grad_y, grad) = (a.address(), b.address(), grad_y.address(), grad.address());
+        let (a, b) = (a.read_by(&self.device)?, b.read_by(&self.device)?);
+        let (grad_y, grad) = (grad_y.read_by(&self.device)?, grad.write_by(&self.device)?);
         let arguments = arguments![a, b, grad_y, grad, rows, channels, activation];
         // SAFETY: (Element*, Element*, Element*, Element*, i64, i32, Activation); all lengths are
         // that of the result, which is borrowed mutably.
@@ -240,7 +245,7 @@ impl FeatureKernels {
         let kernel = &self.casts[to_dtype.index()];
         let shape = shape_of(len);
         let (rows, channels) = (shape.rows(), shape.channels());
-        let (from, to) = (from.address(), to.address());
+        let (from, to) = (from.read_by(&self.device)?, to.write_by(&self.device)?);
         // SAFETY: (Element*, the target's elements, i64, i32); both have `len` elements, and the
         // target is borrowed mutably.
         unsafe { kernel.launch(self.element_grid(len), arguments![from, to, rows, channels]) }

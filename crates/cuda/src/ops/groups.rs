@@ -183,10 +183,12 @@ impl FeatureKernels {
         if of_rows.is_empty() {
             return Ok(());
         }
-        let (x, y, line) = (x.address(), y.address(), (channels * self.dtype.bytes()) as u64);
+        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let line = (channels * self.dtype.bytes()) as u64;
         let place = unit(&[x, y, line]);
         let units = (line / (2_u64 << place)) as i32;
-        let (index, count) = (groups.group_of_row.as_ref().address(), groups.groups as i32);
+        let index = groups.group_of_row.as_ref().read_by(&self.device)?;
+        let count = groups.groups as i32;
         let rows = of_rows.rows();
         let grid = self.element_grid(of_rows.rows * units as usize);
         // SAFETY: (Unit*, Unit*, i32*, i32, i64, i32); lengths have been compared, the kernel reads no
@@ -220,9 +222,9 @@ impl FeatureKernels {
             Reduction::Mean => 1,
             Reduction::Max => 2,
         };
-        let (x, y) = (x.address(), y.address());
-        let order = groups.order.as_ref().address();
-        let starts = groups.starts.as_ref().address();
+        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let order = groups.order.as_ref().read_by(&self.device)?;
+        let starts = groups.starts.as_ref().read_by(&self.device)?;
         let (items, channels) = (of_groups.rows(), of_groups.channels());
         let grid = self.element_grid(of_groups.len());
         if groups.is_flat {
@@ -235,12 +237,13 @@ impl FeatureKernels {
         let pieces = groups.pieces * channels as usize;
         let partial = DeviceBuffer::alloc(&self.device, pieces * size_of::<f32>())?;
         let (partial, none) = (partial.as_ref().address(), 0_u64);
-        let (begins, of_pieces) = (groups.piece_begins.as_ref().address(), groups.pieces as i64);
+        let (begins, of_pieces) =
+            (groups.piece_begins.as_ref().read_by(&self.device)?, groups.pieces as i64);
         let first = arguments![x, partial, order, begins, none, of_pieces, channels, reduction];
         // SAFETY: (Element*, f32*, i32*, i32*, i32*, i64, i32, i32); the tables were found to name rows
         // of `x` alone, and there is room for each piece.
         unsafe { self.group_pieces.launch(self.element_grid(pieces), first) }?;
-        let piece_starts = groups.piece_starts.as_ref().address();
+        let piece_starts = groups.piece_starts.as_ref().read_by(&self.device)?;
         let last = arguments![partial, y, none, piece_starts, starts, items, channels, reduction];
         // SAFETY: (f32*, Element*, i32*, i32*, i32*, i64, i32, i32); the tables were found to name
         // pieces that there are, and the result is borrowed mutably.
@@ -277,18 +280,19 @@ impl FeatureKernels {
         if of_rows.is_empty() {
             return Ok(());
         }
-        let (index, count) = (groups.group_of_row.as_ref().address(), groups.groups as i32);
-        let (grad_y, grad_x) = (grad_y.address(), grad_x.address());
+        let index = groups.group_of_row.as_ref().read_by(&self.device)?;
+        let count = groups.groups as i32;
+        let (grad_y, grad_x) = (grad_y.read_by(&self.device)?, grad_x.write_by(&self.device)?);
         let (rows, channels) = (of_rows.rows(), of_rows.channels());
         let grid = self.element_grid(of_rows.len());
         if reduction == Reduction::Mean {
-            let starts = groups.starts.as_ref().address();
+            let starts = groups.starts.as_ref().read_by(&self.device)?;
             let arguments = arguments![grad_y, grad_x, index, starts, count, rows, channels];
             // SAFETY: (Element*, Element*, i32*, i32*, i32, i64, i32); lengths have been compared, and
             // the kernel reads no group from `count` on; the result is borrowed mutably.
             return unsafe { self.spread_mean.launch(grid, arguments) };
         }
-        let (x, y) = (x.address(), y.address());
+        let (x, y) = (x.read_by(&self.device)?, y.read_by(&self.device)?);
         let arguments = arguments![x, y, grad_y, grad_x, index, count, rows, channels];
         // SAFETY: (Element*, Element*, Element*, Element*, i32*, i32, i64, i32); lengths have been
         // compared, and the kernel reads no group from `count` on; the result is borrowed mutably.

@@ -61,13 +61,15 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
+        self.device.expect_same_stream("the kernel map", map.device())?;
         let Table { address, pitch, volume } = Table::of(map, &map.forward, false)?;
         let pooling = match pooling {
             Pooling::Max => 0_i32,
             Pooling::MaxAtLeastZero => 1,
             Pooling::Average | Pooling::AverageAsSpconv => 2,
         };
-        let (x, y, rows, channels) = (x.address(), y.address(), shape.rows(), shape.channels());
+        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let (rows, channels) = (shape.rows(), shape.channels());
         let arguments = arguments![x, y, address, pitch, volume, rows, channels, pooling];
         // SAFETY: (Element*, Element*, i32*, i64, i32, i64, i32, i32); lengths have been compared with
         // the map, whose table names rows of `x` alone, and the result is borrowed mutably.
@@ -102,9 +104,10 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
+        self.device.expect_same_stream("the kernel map", map.device())?;
         let Table { address, pitch, volume } = Table::of_inputs(map)?;
         let (rows, channels) = (shape.rows(), shape.channels());
-        let (grad_y, grad_x) = (grad_y.address(), grad_x.address());
+        let (grad_y, grad_x) = (grad_y.read_by(&self.device)?, grad_x.write_by(&self.device)?);
         let grid = self.element_grid(shape.len());
         if pooling.is_average() {
             let weights = self.gradient_weights(map, pooling)?;
@@ -116,7 +119,7 @@ impl FeatureKernels {
             // result is borrowed mutably.
             return unsafe { self.map_average_backward.launch(grid, arguments) };
         }
-        let (x, y) = (x.address(), y.address());
+        let (x, y) = (x.read_by(&self.device)?, y.read_by(&self.device)?);
         let arguments = arguments![x, y, grad_y, grad_x, address, pitch, volume, rows, channels];
         // SAFETY: (Element*, Element*, Element*, Element*, i32*, i64, i32, i64, i32); lengths have been
         // compared with the map, whose table names rows of `y` alone, and the result is borrowed

@@ -206,7 +206,7 @@ fn check_row_mut(what: &'static str, row: &DeviceSliceMut<'_>, channels: usize) 
     check_bytes(what, row.len_bytes(), channels * size_of::<f32>())
 }
 
-/// Address of numbers that may be absent; 0 then.
-fn address_of(row: Option<DeviceSlice<'_>>) -> u64 {
-    row.map_or(0, DeviceSlice::address)
+/// Address of numbers that a launch of this context reads, and that may be absent; 0 then.
+fn address_of(row: Option<DeviceSlice<'_>>, device: &CudaDevice) -> Result<u64> {
+    row.map_or(Ok(0), |row| row.read_by(device))
 }

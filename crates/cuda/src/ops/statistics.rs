@@ -79,7 +79,7 @@ impl FeatureKernels {
         let skipped = which * cut.parts * shape.channels * size_of::<f32>();
         let partial = partial.as_ref().address() + skipped as u64;
         let (parts, channels, lanes) = (cut.parts as i32, shape.channels(), cut.lanes as i32);
-        let sums = sums.address();
+        let sums = sums.write_by(&self.device)?;
         let grid = Grid { blocks: [cut.groups as u32, 1], threads: THREADS, shared_bytes: 0 };
         let arguments = arguments![partial, parts, channels, lanes, divisor, sums];
         // SAFETY: (f32*, i32, i32, i32, f64, f32*); the parts are those that a kernel before has
@@ -114,7 +114,7 @@ impl FeatureKernels {
 
     fn sum(&self, x: DeviceSlice<'_>, shape: Shape, cut: Cut) -> Result<DeviceBuffer> {
         let partial = self.parts(cut, shape, 1)?;
-        let (x, target) = (x.address(), partial.as_ref().address());
+        let (x, target) = (x.read_by(&self.device)?, partial.as_ref().address());
         let (rows, channels) = (shape.rows(), shape.channels());
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let arguments = arguments![x, rows, channels, lanes, part_rows, target];
@@ -151,7 +151,8 @@ impl FeatureKernels {
         let (cut, count) = (Cut::new(shape), rows as f64);
         let partial = self.sum(x, shape, cut)?;
         self.finish(&partial, 0, cut, shape, count, mean)?;
-        let (x, means, target) = (x.address(), mean.address(), partial.as_ref().address());
+        let x = x.read_by(&self.device)?;
+        let (means, target) = (mean.address(), partial.as_ref().address());
         let (rows, channels) = (shape.rows(), shape.channels());
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let arguments = arguments![x, means, rows, channels, lanes, part_rows, target];
@@ -213,8 +214,9 @@ impl FeatureKernels {
         }
         let cut = Cut::new(shape);
         let partial = self.parts(cut, shape, 2)?;
-        let (rows, channels, params) = (shape.rows(), shape.channels(), of.params());
-        let (x, grad_y, target) = (x.address(), grad_y.address(), partial.as_ref().address());
+        let (rows, channels) = (shape.rows(), shape.channels());
+        let (params, target) = (of.params(&self.device)?, partial.as_ref().address());
+        let (x, grad_y) = (x.read_by(&self.device)?, grad_y.read_by(&self.device)?);
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let sums = arguments![x, grad_y, rows, channels, params, lanes, part_rows, target];
         let both = (cut, shape);
@@ -224,7 +226,7 @@ impl FeatureKernels {
             self.two_sums(&self.batch_norm_sums, sums, &partial, both, grad_scale, grad_shift)
         }?;
         let (scale, shift) = (grad_scale.address(), grad_shift.address());
-        let grad_x = grad_x.address();
+        let grad_x = grad_x.write_by(&self.device)?;
         let arguments = arguments![x, grad_y, grad_x, rows, channels, params, scale, shift];
         // SAFETY: (Element*, Element*, Element*, i64, i32, Affine, f32*, f32*); lengths have been
         // compared, and the result is borrowed mutably.
@@ -253,10 +255,12 @@ impl FeatureKernels {
         if shape.is_empty() {
             return Ok(());
         }
-        let (x, y, lanes) = (x.address(), y.address(), lanes(channels));
+        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let lanes = lanes(channels);
         let grid = self.grid(rows, THREADS as usize / lanes);
         let (rows, channels, lanes) = (shape.rows(), shape.channels(), lanes as i32);
-        let (gamma, beta, epsilon) = (address_of(norm.gamma), address_of(norm.beta), norm.epsilon);
+        let gamma = address_of(norm.gamma, &self.device)?;
+        let (beta, epsilon) = (address_of(norm.beta, &self.device)?, norm.epsilon);
         let arguments = arguments![x, y, rows, channels, lanes, gamma, beta, epsilon];
         // SAFETY: (Element*, Element*, i64, i32, i32, f32*, f32*, f32); lengths have been compared,
         // and the result is borrowed mutably.
@@ -297,9 +301,10 @@ impl FeatureKernels {
         let (cut, row_lanes) = (Cut::new(shape), lanes(channels));
         let partial = self.parts(cut, shape, 2)?;
         let grid = self.grid(rows, THREADS as usize / row_lanes);
-        let (x, grad_y, grad_x) = (x.address(), grad_y.address(), grad_x.address());
+        let (x, grad_y) = (x.read_by(&self.device)?, grad_y.read_by(&self.device)?);
+        let grad_x = grad_x.write_by(&self.device)?;
         let (rows, channels, row_lanes) = (shape.rows(), shape.channels(), row_lanes as i32);
-        let (gamma, epsilon) = (address_of(norm.gamma), norm.epsilon);
+        let (gamma, epsilon) = (address_of(norm.gamma, &self.device)?, norm.epsilon);
         let (of_rows, target) = (statistics.as_ref().address(), partial.as_ref().address());
         let arguments =
             arguments![x, grad_y, grad_x, rows, channels, row_lanes, gamma, epsilon, of_rows];

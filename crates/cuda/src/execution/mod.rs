@@ -1,0 +1,26 @@
+//! What work runs in: a stream, where memory comes from, and who may still be using it.
+//!
+//! | idea | type |
+//! |---|---|
+//! | a stream, ours or the caller's, and whether it is being captured | [`Queue`], [`CallersStream`] |
+//! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
+//! | memory, and the other streams that read it | [`Allocation`] |
+//!
+//! A [`CudaDevice`](crate::CudaDevice) is a handle of a device and of one of these contexts. Buffers
+//! and kernels keep the handle that they were made with, so every launch has its context, and none
+//! can end up in another one.
+
+mod allocation;
+mod allocator;
+mod foreign;
+mod queue;
+
+pub(crate) use allocation::{Allocation, Lane};
+pub use allocator::Allocator;
+pub(crate) use allocator::StreamOrdered;
+pub use foreign::ForeignMemory;
+pub use queue::CallersStream;
+pub(crate) use queue::Queue;
+
+#[cfg(test)]
+mod tests;

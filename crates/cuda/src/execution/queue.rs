@@ -1,0 +1,178 @@
+//! Streams: what orders a context's work.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::sys::{CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
+use cudarc::driver::{CudaContext, CudaStream};
+
+use super::allocation::{Allocation, Lane, Order};
+use crate::error::{DriverContext as _, Result};
+
+/// A stream of another library, such as PyTorch's current one.
+#[derive(Clone, Copy, Debug)]
+pub struct CallersStream {
+    raw: CUstream,
+}
+
+// SAFETY: a stream handle is a name that the driver takes from any thread.
+unsafe impl Send for CallersStream {}
+// SAFETY: as above; nothing here changes it.
+unsafe impl Sync for CallersStream {}
+
+impl CallersStream {
+    /// Names a stream. Null is the legacy default stream, which cannot be captured.
+    ///
+    /// # Safety
+    /// It is a stream of the primary context of the device that it is given to, and not the default
+    /// stream of each thread. It lives as long as the device handles that are made with it, and what
+    /// is made with those: tensors, layers, graphs.
+    #[must_use]
+    pub const unsafe fn new(raw: CUstream) -> Self {
+        Self { raw }
+    }
+}
+
+/// A stream, with what must wait until nobody records its work.
+pub(crate) struct Queue {
+    stream: Arc<CudaStream>,
+    is_callers: bool,
+    /// Held while a capture begins, and while another stream takes its place in this one.
+    order: Mutex<()>,
+    has_captured: AtomicBool,
+    /// Whether memory of another stream was read here: its owner relies on this one to end in order.
+    has_read_others: AtomicBool,
+    /// Memory that was dropped while its release would have become part of a graph.
+    retired: Mutex<Vec<Allocation>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    fn of(stream: Arc<CudaStream>, is_callers: bool) -> Self {
+        Self {
+            stream,
+            is_callers,
+            order: Mutex::default(),
+            has_captured: AtomicBool::new(false),
+            has_read_others: AtomicBool::new(false),
+            retired: Mutex::default(),
+        }
+    }
+
+    /// A stream of our own, which no other stream waits for unasked.
+    pub(crate) fn new(context: &Arc<CudaContext>) -> Result<Self> {
+        Ok(Self::of(context.new_stream().during("creating a stream")?, false))
+    }
+
+    /// The caller's stream.
+    pub(crate) fn callers(context: &Arc<CudaContext>, stream: CallersStream) -> Self {
+        // SAFETY: whoever named the stream promised that it is this context's and outlives this.
+        Self::of(unsafe { context.wrap_borrowed_stream(stream.raw) }, true)
+    }
+
+    pub(crate) const fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// Whether work queued now becomes part of a graph instead of running.
+    pub(crate) fn is_capturing(&self) -> Result<bool> {
+        let status = self.stream.capture_status().during("asking whether a graph is captured")?;
+        Ok(status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
+    }
+
+    /// Whether graphs may hold addresses. Who else records a caller's stream, nobody tells.
+    pub(crate) fn has_captured(&self) -> bool {
+        self.is_callers || self.has_captured.load(Ordering::Acquire)
+    }
+
+    /// From now on work becomes part of a graph.
+    pub(crate) fn begin_capture(&self) -> Result<()> {
+        let _order = locked(&self.order);
+        // Calls of this thread that cannot be recorded, such as waiting, then fail instead of
+        // spoiling the graph; other threads may do as they like with other streams.
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).during("beginning a graph capture")?;
+        self.has_captured.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Lets what is queued from now on wait for what another stream was given so far. The host waits
+    /// for nothing. Where the other one is being captured, this one then is, too.
+    pub(crate) fn join(&self, other: &Self) -> Result<()> {
+        if other.is_capturing()? {
+            self.has_captured.store(true, Ordering::Release);
+        }
+        self.stream.join(&other.stream).during("waiting for another stream")
+    }
+
+    /// Gives memory back, or keeps it until that is possible.
+    pub(crate) fn release(&self, memory: Allocation) {
+        if let Some(kept) = memory.release(self) {
+            locked(&self.retired).push(kept);
+        }
+    }
+
+    /// Gives back what was kept.
+    pub(crate) fn release_retired(&self) {
+        let retired = std::mem::take(&mut *locked(&self.retired));
+        retired.into_iter().for_each(|memory| self.release(memory));
+    }
+}
+
+impl Lane for Queue {
+    fn raw(&self) -> CUstream {
+        self.stream.cu_stream()
+    }
+
+    fn may_wait(&self) -> bool {
+        self.is_capturing().is_ok_and(|captures| !captures)
+    }
+
+    fn wait_for(&self, other: &Self) -> Result<Order> {
+        let _order = locked(&other.order);
+        if !self.may_wait() {
+            return Ok(Order::Recorded);
+        }
+        if !other.may_wait() {
+            return Ok(Order::Blocked);
+        }
+        self.join(other)?;
+        Ok(Order::Waits)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().during("waiting for the device")
+    }
+
+    fn is_read_here(&self) {
+        self.has_read_others.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let retired = std::mem::take(&mut *locked(&self.retired));
+        if !retired.is_empty() || self.has_read_others.load(Ordering::Acquire) {
+            // What was read here may be freed from now on. A context that is gone has no work.
+            let _ = self.synchronize();
+        }
+        for memory in retired {
+            // What a stream that is being captured has read is handed over to that stream.
+            if let Some(kept) = memory.release(self)
+                && let Some(reader) = kept.reader()
+            {
+                locked(&reader.retired).push(kept);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("stream", &self.raw()).finish_non_exhaustive()
+    }
+}
