@@ -16,6 +16,7 @@
 mod bad_input;
 mod command;
 mod concurrency;
+mod contexts;
 mod crate_table;
 mod crew;
 mod damaged_files;
@@ -33,6 +34,7 @@ mod gpu;
 mod gpu_faults;
 mod injected;
 mod interruption;
+mod lent;
 mod listing;
 mod missing;
 mod module_table;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let mut suite = suite::Suite::default();
     bad_input::add(&mut suite);
     concurrency::add(&mut suite);
+    contexts::add(&mut suite);
     crate_table::add(&mut suite);
     crew::add(&mut suite);
     damaged_files::add(&mut suite);
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
     gpu_faults::add(&mut suite);
     injected::add(&mut suite);
     interruption::add(&mut suite);
+    lent::add(&mut suite);
     listing::add(&mut suite);
     missing::add(&mut suite);
     module_table::add(&mut suite);

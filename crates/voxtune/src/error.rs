@@ -249,6 +249,16 @@ pub enum ConvError {
         /// Where it was to be recorded.
         device: DeviceIdentity,
     },
+    /// Streams, device memory or allocators where there are none.
+    #[error(
+        "{what} belong to GPUs, and {device} is none: open one, such as by `DeviceChoice::Cuda(0)`"
+    )]
+    NotOfAGpu {
+        /// What was handed over.
+        what: &'static str,
+        /// Where.
+        device: DeviceIdentity,
+    },
     /// The device could not be opened.
     #[error(transparent)]
     Device(#[from] crate::DeviceError),

@@ -32,12 +32,14 @@
 //! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |
 //! | calls recorded once, launched often | [`Graph`] |
+//! | streams, allocators and memory of other libraries | [`cuda`], [`Device::with_stream`] |
 //! | every algorithm of a device | [`Registry`] |
 //! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`], [`Explanation`] |
 //! | what to do where no cache knows | [`MissPolicy`], [`MissJournal`] |
 #![forbid(unsafe_code)]
 
 mod cost_model;
+pub mod cuda;
 mod device;
 mod epilogue;
 mod error;

@@ -5,7 +5,9 @@ use std::fmt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
-use voxtune_cuda::{CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut, Matrix, MatrixMut};
+use voxtune_cuda::{
+    CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut, ForeignMemory, Matrix, MatrixMut,
+};
 use voxtune_types::{DType, matrix_len};
 
 use crate::noise::value;
@@ -222,6 +224,37 @@ impl Tensor {
             return Err(CudaError::Length { what: "tensor", expected, found }.into());
         }
         Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
+    }
+
+    /// A tensor in memory of others, without a copy: in the context of the device handle, which must
+    /// have waited for whoever wrote it.
+    ///
+    /// # Shapes
+    /// `(rows, channels)`, row-major, without padding, at an address that fits one element.
+    ///
+    /// # Errors
+    /// If the device is no GPU or not the one that has the memory, or it is too short or not aligned.
+    pub fn from_foreign(
+        device: &Device,
+        memory: ForeignMemory,
+        dtype: DType,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, ConvError> {
+        let what = "foreign memory";
+        let Some(backend) = device.cuda() else {
+            return Err(ConvError::NotOfAGpu { what, device: device.identity().clone() });
+        };
+        let expected = matrix_len(dtype, rows, channels)? * dtype.bytes();
+        let (found, address) = (memory.len_bytes(), memory.address());
+        if found < expected {
+            return Err(CudaError::Length { what, expected, found }.into());
+        }
+        if !address.is_multiple_of(dtype.bytes() as u64) {
+            return Err(CudaError::Misaligned { what, address, expected: dtype.bytes() }.into());
+        }
+        let buffer = DeviceBuffer::from_foreign(backend.device(), memory)?;
+        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer) })
     }
 
     /// Overwrites every element with the noise of a seed.

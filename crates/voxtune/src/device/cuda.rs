@@ -16,10 +16,14 @@ use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Opera
 use super::kernels::{KernelSource, KernelStore};
 use super::{CacheRegime, Sample};
 
+/// A GPU in one execution context: a stream with kernels bound to it, a workspace and page-locked
+/// reports. Contexts share where kernels come from, and the code that is loaded.
 pub(crate) struct CudaBackend {
     device: CudaDevice,
     store: Arc<KernelStore>,
-    cublas: Option<Arc<Cublas>>,
+    has_cublas: bool,
+    /// Made at the first use: a handle takes memory.
+    cublas: OnceLock<Arc<Cublas>>,
     map_builder: OnceLock<MapBuilder>,
     strided_builder: OnceLock<StridedMapBuilder>,
     outputs_builder: OnceLock<OutputsBuilder>,
@@ -67,11 +71,27 @@ impl CudaBackend {
         if found < needed {
             return Err(CudaError::DriverTooOld { found, needed });
         }
-        let cublas = Cublas::new(&device).ok().map(Arc::new);
+        let cublas = Cublas::new(&device).ok().map(|handle| OnceLock::from(Arc::new(handle)));
+        let has_cublas = cublas.is_some();
+        Self::of(device, store, has_cublas, cublas.unwrap_or_default())
+    }
+
+    /// The same GPU in another execution context.
+    pub(super) fn within(&self, device: CudaDevice) -> Result<Self, CudaError> {
+        Self::of(device, Arc::clone(&self.store), self.has_cublas, OnceLock::new())
+    }
+
+    fn of(
+        device: CudaDevice,
+        store: Arc<KernelStore>,
+        has_cublas: bool,
+        cublas: OnceLock<Arc<Cublas>>,
+    ) -> Result<Self, CudaError> {
         let workspace = Mutex::new(Workspace::new(&device)?);
         Ok(Self {
             device,
             store,
+            has_cublas,
             cublas,
             map_builder: OnceLock::new(),
             strided_builder: OnceLock::new(),
@@ -99,7 +119,15 @@ impl CudaBackend {
     }
 
     pub(crate) const fn has_cublas(&self) -> bool {
-        self.cublas.is_some()
+        self.has_cublas
+    }
+
+    fn cublas(&self) -> Result<&Arc<Cublas>, CudaError> {
+        if let Some(handle) = self.cublas.get() {
+            return Ok(handle);
+        }
+        let handle = Arc::new(Cublas::new(&self.device)?);
+        Ok(self.cublas.get_or_init(|| handle))
     }
 
     pub(super) fn driver_and_toolkit(&self) -> (String, String) {
@@ -218,7 +246,7 @@ impl CudaBackend {
         };
         let instance = algorithm.instance(operation).ok_or_else(not_applicable)?;
         let compiled = self.store.get(&instance)?;
-        let cublas = self.cublas.as_ref();
+        let cublas = algorithm.requires_cublas().then(|| self.cublas()).transpose()?;
         let prepared =
             Arc::new(Prepared::new(&self.device, algorithm, operation, &compiled, cublas)?);
         let mut all = self.prepared.write().unwrap_or_else(PoisonError::into_inner);
@@ -242,13 +270,15 @@ impl CudaBackend {
         prepared.launch(map, operands, &mut workspace)
     }
 
-    /// Makes what an algorithm reads of a map, and the workspace that it needs over it.
+    /// Makes what an algorithm reads of a map, the workspace that it needs over it, and its launches in
+    /// this context.
     pub(crate) fn prepare_map(
         &self,
         algorithm: &'static Algorithm,
         operation: &Operation,
         map: &DeviceKernelMap,
     ) -> Result<(), CudaError> {
+        self.prepare(algorithm, operation)?;
         let builder = self.builder()?;
         if operation.direction == Direction::Wgrad || algorithm.requires_cublas() {
             builder.add_pairs(map)?;

@@ -1,6 +1,7 @@
 //! Processors that run kernels.
 
 mod choice;
+mod context;
 mod cpu;
 mod cuda;
 mod kernels;
@@ -101,7 +102,26 @@ impl Drop for Ahead {
     }
 }
 
-/// A processor with its memory and its algorithms. Cloning shares it.
+/// A processor with its memory and its algorithms, and the execution context that work is handed to:
+/// of a GPU, a stream. Cloning shares all of it.
+///
+/// [`Self::with_new_stream`] and its like make handles of further contexts, whose work runs side by
+/// side. They share the processor, its [registry](Self::registry), the code that is loaded and what was
+/// prepared. Each has its own stream, and on it workspaces, counters and reports.
+///
+/// # Contexts
+/// A call runs in the context of the handle that it is made with. A layer runs in that of its input:
+/// the handle that the input's [`Voxels`](crate::Voxels) were made with.
+///
+/// | what | where it can be used |
+/// |---|---|
+/// | layers, their weights, [`Epilogue`](crate::Epilogue)s | in every context of the device |
+/// | a [`Tensor`](crate::Tensor) | read in every context, in order; written in its own |
+/// | [`Voxels`](crate::Voxels), a [`KernelMap`](crate::KernelMap), a [`Graph`] | in their own: another one is refused |
+///
+/// The first call elsewhere that reads a tensor waits, on the device, for the context that wrote it;
+/// and that context waits for its readers before it overwrites or frees the tensor. What no call shows,
+/// launches of graphs and what others do with memory that they share, [`Self::wait_for`] orders.
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -110,13 +130,14 @@ pub struct Device {
 struct Inner {
     cpu: Arc<CpuBackend>,
     cuda: Option<Arc<CudaBackend>>,
-    registry: Registry,
-    preparations: Preparations,
+    registry: Arc<Registry>,
+    preparations: Arc<Preparations>,
 }
 
 impl Inner {
     fn new(cpu: Arc<CpuBackend>, cuda: Option<Arc<CudaBackend>>, registry: Registry) -> Arc<Self> {
-        Arc::new(Self { cpu, cuda, registry, preparations: Preparations::default() })
+        let registry = Arc::new(registry);
+        Arc::new(Self { cpu, cuda, registry, preparations: Arc::default() })
     }
 }
 
@@ -241,7 +262,7 @@ impl Device {
         }
     }
 
-    /// Waits until everything handed to this device is done. On the host that is always so.
+    /// Waits until everything handed to this handle's context is done. On the host that is always so.
     ///
     /// # Errors
     /// If something that was handed over failed.

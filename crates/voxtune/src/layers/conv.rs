@@ -62,6 +62,10 @@ pub type SparseConvTranspose3d = Conv<Transposed>;
 /// A convolution layer. Its kinds are [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`] and
 /// [`SparseConvTranspose3d`]. Cloning shares weights and what is prepared.
 ///
+/// A call runs in the execution context of its input: on the stream of the [`Device`] handle that the
+/// input's voxels were made with, where its output is, too. The layer may have been built with another
+/// handle of the same device: its weights are read from every context.
+///
 /// # Shapes
 /// Inputs are `(voxels, c_in)`; outputs `(outputs, c_out)`, over the voxels that
 /// [`Voxels::outputs_of`] the layer's [geometry](Self::geometry) gives.
@@ -166,7 +170,7 @@ impl<K: ConvKind> Conv<K> {
         &self.geometry
     }
 
-    /// The device that it runs on.
+    /// The device that it was built on. A call runs in the context of its input's device.
     #[must_use]
     pub const fn device(&self) -> &Device {
         &self.device
@@ -277,7 +281,7 @@ impl<K: ConvKind> Conv<K> {
         // What is measured while a program runs is measured within one cloud.
         let alone = operation.is_submanifold() && self.geometry.dilation == [1; 3];
         let call = Call { counts, voxels: alone.then_some(inputs), waits: map.waits() };
-        let resolution = self.tuner.resolve_call(&self.device, &key, Some(call))?;
+        let resolution = self.tuner.resolve_call(inputs.device(), &key, Some(call))?;
         *last = Some((map.waits(), resolution.clone()));
         Ok(resolution)
     }
@@ -302,7 +306,8 @@ impl<K: ConvKind> Conv<K> {
     ) -> Result<SparseTensor, ConvError> {
         let site = self.site(input.voxels())?;
         let Operation { c_out, dtype, .. } = self.operation;
-        let mut out = Tensor::zeros(&self.device, dtype, site.outputs.len(), c_out as usize)?;
+        let device = input.voxels().device();
+        let mut out = Tensor::zeros(device, dtype, site.outputs.len(), c_out as usize)?;
         self.forward_at(&site, input, epilogue, &mut out)?;
         SparseTensor::new(site.outputs, out)
     }
@@ -360,12 +365,12 @@ impl<K: ConvKind> Conv<K> {
         input.features().expect("input", input.voxels().len(), c_in, dtype)?;
         out.expect("output", site.outputs.len(), c_out, dtype)?;
         epilogue.check(&self.operation, site.outputs.len())?;
+        let (inputs, a) = (input.voxels(), input.features());
         let with_bias = match &self.bias {
             None => None,
-            Some(bias) => Some(epilogue.over_bias(&self.device, bias)?),
+            Some(bias) => Some(epilogue.over_bias(inputs.device(), bias)?),
         };
         let epilogue = Some(with_bias.as_ref().unwrap_or(epilogue)).filter(|one| !one.is_empty());
-        let (inputs, a) = (input.voxels(), input.features());
         if self.slices.is_empty() {
             return self.run(Direction::Forward, site, inputs, (a, &self.weights), out, epilogue);
         }
@@ -373,13 +378,13 @@ impl<K: ConvKind> Conv<K> {
         for (slice, map) in self.slices.iter().zip(&site.maps) {
             let before = sums.as_ref().map(|sums| Epilogue::new().with_residual(sums));
             let mut next =
-                Tensor::unwritten(&self.device, dtype, site.outputs.len(), c_out as usize)?;
+                Tensor::unwritten(inputs.device(), dtype, site.outputs.len(), c_out as usize)?;
             let operands = (a, &*slice.weights);
             self.run_over(slice.operation, map, inputs, operands, &mut next, before.as_ref())?;
             sums = Some(next);
         }
         let sums = sums.expect("there is a slice");
-        epilogue.unwrap_or(&Epilogue::new()).apply(&self.device, &sums, out)
+        epilogue.unwrap_or(&Epilogue::new()).apply(inputs.device(), &sums, out)
     }
 
     /// The gradients of input, weights and bias.
@@ -396,7 +401,7 @@ impl<K: ConvKind> Conv<K> {
     ) -> Result<ConvGradients, ConvError> {
         let bias = match &self.bias {
             None => None,
-            Some(_) => Some(crate::ops::column_sums(&self.device, grad_output)?),
+            Some(_) => Some(crate::ops::column_sums(input.voxels().device(), grad_output)?),
         };
         Ok(ConvGradients {
             input: self.dgrad(input.voxels(), grad_output)?,
@@ -416,18 +421,19 @@ impl<K: ConvKind> Conv<K> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
         let site = self.site(inputs)?;
         grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
-        let mut out = Tensor::zeros(&self.device, dtype, inputs.len(), c_in as usize)?;
+        let device = inputs.device();
+        let mut out = Tensor::zeros(device, dtype, inputs.len(), c_in as usize)?;
         if self.slices.is_empty() {
             let operands = (grad_output, &*self.weights);
             self.run(Direction::Dgrad, &site, inputs, operands, &mut out, None)?;
             return Ok(out);
         }
         for (slice, map) in self.slices.iter().zip(&site.maps) {
-            let mut part = Tensor::unwritten(&self.device, dtype, inputs.len(), c_in as usize)?;
+            let mut part = Tensor::unwritten(device, dtype, inputs.len(), c_in as usize)?;
             let operation = slice.operation.with_direction(Direction::Dgrad);
             let operands = (grad_output, &*slice.weights);
             self.run_over(operation, map, inputs, operands, &mut part, None)?;
-            out = crate::ops::add(&self.device, &out, &part, Activation::Identity)?;
+            out = crate::ops::add(device, &out, &part, Activation::Identity)?;
         }
         Ok(out)
     }
@@ -447,7 +453,8 @@ impl<K: ConvKind> Conv<K> {
         input.features().expect("input", input.voxels().len(), c_in, dtype)?;
         grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
         let weight_rows = kernel.volume() * c_in as usize;
-        let mut out = Tensor::zeros(&self.device, DType::Float32, weight_rows, c_out as usize)?;
+        let device = input.voxels().device();
+        let mut out = Tensor::zeros(device, DType::Float32, weight_rows, c_out as usize)?;
         let operands = (input.features(), grad_output);
         if self.slices.is_empty() {
             self.run(Direction::Wgrad, &site, input.voxels(), operands, &mut out, None)?;
@@ -455,7 +462,7 @@ impl<K: ConvKind> Conv<K> {
         }
         for (slice, map) in self.slices.iter().zip(&site.maps) {
             let (rows, c_out) = (slice.weights.rows(), slice.weights.channels());
-            let mut part = Tensor::unwritten(&self.device, DType::Float32, rows, c_out)?;
+            let mut part = Tensor::unwritten(device, DType::Float32, rows, c_out)?;
             let operation = slice.operation.with_direction(Direction::Wgrad);
             self.run_over(operation, map, input.voxels(), operands, &mut part, None)?;
             out.copy_rows(slice.first_row(), &part)?;
@@ -501,7 +508,8 @@ impl<K: ConvKind> Conv<K> {
     ) -> Result<(), ConvError> {
         let resolution = self.resolve_over(operation, map, inputs)?;
         let launch = Launch { operation: &operation, map, a, b, out, epilogue };
-        self.device.registry().run(resolution.algorithm(), &self.device, launch)
+        let device = inputs.device();
+        device.registry().run(resolution.algorithm(), device, launch)
     }
 }
 
