@@ -1,9 +1,10 @@
 //! A network on one cloud after another, whose counts stay on the device.
 
 use cudarc::driver::DevicePtr;
+use voxtune::cuda::ForeignMemory;
 use voxtune::{
-    ConvError, DType, Device, DeviceBuffer, ExpectedCounts, MaxPool3d, Noise, SparseConv3d,
-    SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
+    ConvError, DType, Device, ExpectedCounts, MaxPool3d, Noise, SparseConv3d, SparseInverseConv3d,
+    SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
 };
 use voxtune_pointcloud::{Generator, generate};
 
@@ -229,10 +230,9 @@ fn equal_voxels_are_named(device: &Device) {
     let words = stream.clone_htod(&words).unwrap();
     stream.synchronize().unwrap();
     let address = words.device_ptr(&stream).0;
-    let gpu = device.cuda_device().unwrap();
     // SAFETY: the cells are there, and live until the end of this function, which waits for results.
-    let coords = unsafe { DeviceBuffer::copied_from(gpu, address, rows * 16) }.unwrap();
-    let voxels = Voxels::from_device(device, coords, rows, None).unwrap().expecting(&expected);
+    let memory = unsafe { ForeignMemory::borrowed(address, rows * size_of::<Voxel>()) };
+    let voxels = Voxels::from_foreign(device, memory, rows, None).unwrap().expecting(&expected);
     let features = Tensor::zeros(device, DType::Float32, rows, 4).unwrap();
     let output = network.forward(&SparseTensor::new(voxels, features).unwrap());
     for _ in 0..2 {

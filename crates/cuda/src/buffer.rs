@@ -102,26 +102,6 @@ impl DeviceBuffer {
         Ok(buffer)
     }
 
-    /// A copy of bytes that somebody else has in the device's memory, queued after the work that the
-    /// device's stream has.
-    ///
-    /// # Errors
-    /// If the device has not that much memory.
-    ///
-    /// # Safety
-    /// There are so many bytes at the address, and nobody writes or frees them until the copy is done.
-    pub unsafe fn copied_from(device: &CudaDevice, address: u64, len_bytes: usize) -> Result<Self> {
-        let buffer = Self::alloc(device, len_bytes)?;
-        if len_bytes > 0 {
-            // SAFETY: the caller's promise for the source; the copy was just made as long.
-            unsafe {
-                result::memcpy_dtod_async(buffer.address, address, len_bytes, device.raw_stream())
-            }
-            .during("copying within the device")?;
-        }
-        Ok(buffer)
-    }
-
     /// Bytes, all zero.
     ///
     /// # Errors
@@ -130,6 +110,13 @@ impl DeviceBuffer {
         let mut buffer = Self::alloc(device, len_bytes)?;
         buffer.fill(0)?;
         Ok(buffer)
+    }
+
+    /// Where the memory is, as CUDA names it. Work that is queued behind the buffer's stream may use it
+    /// while the buffer lives.
+    #[must_use]
+    pub fn device_address(&self) -> u64 {
+        self.as_ref().address()
     }
 
     /// Length.

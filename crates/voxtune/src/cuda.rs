@@ -5,6 +5,7 @@
 //! | its stream | [`CallersStream`], [`Device::with_stream`](crate::Device::with_stream) |
 //! | its pool of memory | [`Allocator`], [`Device::with_allocator`](crate::Device::with_allocator) |
 //! | its tensors | [`ForeignMemory`], [`Tensor::from_foreign`](crate::Tensor::from_foreign) |
+//! | its coordinates | [`ForeignMemory`], [`Voxels::from_foreign`](crate::Voxels::from_foreign) |
 //!
 //! What cannot be checked is promised where each of these is made, in `unsafe` code of the program's.
 

@@ -254,7 +254,7 @@ impl Tensor {
             return Err(CudaError::Misaligned { what, address, expected: dtype.bytes() }.into());
         }
         let buffer = DeviceBuffer::from_foreign(backend.device(), memory)?;
-        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer) })
+        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
     }
 
     /// Overwrites every element with the noise of a seed.
@@ -435,6 +435,16 @@ impl Tensor {
         match &mut self.storage {
             Storage::Host(buffer) => Some(buffer.as_elements_mut()),
             Storage::Cuda(_) => None,
+        }
+    }
+
+    /// Where the elements are in a GPU's memory, for kernels of others that are queued behind this
+    /// library's; `None` if they are the host's. Valid while the tensor lives and keeps its shape.
+    #[must_use]
+    pub fn device_address(&self) -> Option<u64> {
+        match &self.storage {
+            Storage::Host(_) => None,
+            Storage::Cuda(buffer) => Some(buffer.device_address()),
         }
     }
 

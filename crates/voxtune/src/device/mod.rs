@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune_cuda::{CudaDevice, CudaError, Graph};
+use voxtune_cuda::{CudaError, Graph};
 use voxtune_types::{AlgoId, DeviceIdentity, Operation};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
@@ -271,12 +271,6 @@ impl Device {
             Some(cuda) => Ok(cuda.device().synchronize()?),
             None => Ok(()),
         }
-    }
-
-    /// The GPU that this is, for whoever shares memory with it; `None` of the host.
-    #[must_use]
-    pub fn cuda_device(&self) -> Option<&CudaDevice> {
-        self.cuda().map(CudaBackend::device)
     }
 
     /// How often the host has waited for this device: to know a count, to read a result, or because it

@@ -33,14 +33,14 @@ impl DenseCells {
             found: usize::MAX,
             limit: isize::MAX as usize,
         })?;
-        if voxels.device_cells().is_none() {
+        if voxels.cloud().is_none() {
             grid.check_inside(voxels.cells()?)?;
         }
         Ok(Self { grid, cells, voxels: voxels.clone() })
     }
 
     fn host(&self, device: &Device) -> Result<&[Voxel], ConvError> {
-        match self.voxels.device_cells() {
+        match self.voxels.cloud() {
             None => self.voxels.cells(),
             Some(_) => Err(wrong_device(device, "voxels")),
         }

@@ -7,7 +7,7 @@ mod levels;
 use std::fmt;
 use std::sync::Arc;
 
-use voxtune_cuda::{Cloud, DeviceBuffer};
+use voxtune_cuda::{Cloud, CudaError, DeviceBuffer, ForeignMemory};
 use voxtune_types::{Geometry, KernelSize, LayerKind, Operation, Voxel};
 
 use crate::{ConvError, Device, KernelMap};
@@ -58,26 +58,34 @@ impl Voxels {
         Ok(Self::of(device, Cells::from_host(device, cells)?, Some(shape)))
     }
 
-    /// Takes cells that are in a GPU's memory, the first `rows` of a buffer of [`Voxel`]s: int32
-    /// `(batch, x, y, z)`. Another library's cells become such a buffer by
-    /// [`DeviceBuffer::copied_from`] on the [device's](Device::cuda_device) stream. They are not read back: whether two are equal, the first kernel map tells.
-    /// Those outside the `shape`, if one is given, must not be there.
+    /// Takes cells that another library has in a GPU's memory, the first `rows` times int32
+    /// `(batch, x, y, z)` of it, without a copy. They are not read back: whether two are equal, the first
+    /// kernel map tells. Those outside the `shape`, if one is given, must not be there.
     ///
     /// # Errors
-    /// If the device is no GPU, or the buffer holds fewer.
-    pub fn from_device(
+    /// If the device is not the GPU that has the memory, or that holds fewer.
+    pub fn from_foreign(
+        device: &Device,
+        memory: ForeignMemory,
+        rows: usize,
+        shape: Option<[u32; 3]>,
+    ) -> Result<Self, ConvError> {
+        let Some(cuda) = device.cuda() else {
+            return Err(CudaError::NotOnDevice { what: "coordinates" }.into());
+        };
+        Self::from_device(device, DeviceBuffer::from_foreign(cuda.device(), memory)?, rows, shape)
+    }
+
+    /// The same of a buffer of this library.
+    pub(crate) fn from_device(
         device: &Device,
         coords: DeviceBuffer,
         rows: usize,
         shape: Option<[u32; 3]>,
     ) -> Result<Self, ConvError> {
-        let what = "coordinates";
-        if device.cuda().is_none() {
-            return Err(voxtune_cuda::CudaError::NotOnDevice { what }.into());
-        }
         let (expected, found) = (rows.saturating_mul(size_of::<Voxel>()), coords.len_bytes());
         if found < expected {
-            return Err(voxtune_cuda::CudaError::Length { what, expected, found }.into());
+            return Err(CudaError::Length { what: "coordinates", expected, found }.into());
         }
         Ok(Self::of(device, Cells::on_device(coords, rows), shape))
     }
@@ -180,10 +188,11 @@ impl Voxels {
         self.level.cells.cuda().map(CudaCells::cloud)
     }
 
-    /// The cells in a GPU's memory, as [`Voxel`]s; `None` if they are the host's.
+    /// Where the cells are in a GPU's memory, int32 `(batch, x, y, z)` each, for kernels of others that
+    /// are queued behind this library's; `None` if they are the host's. Valid while the voxels live.
     #[must_use]
-    pub fn device_cells(&self) -> Option<&DeviceBuffer> {
-        self.level.cells.cuda().map(CudaCells::coords)
+    pub fn device_address(&self) -> Option<u64> {
+        self.level.cells.cuda().map(|cells| cells.coords().device_address())
     }
 
     /// Cells along x, y and z; `None` where coordinates are unbounded.
