@@ -154,6 +154,22 @@ pub enum ConvError {
         /// What made the voxels.
         made_by: Option<Geometry>,
     },
+    /// A layer that names a map which is not its own.
+    #[error(
+        "the layer {layer} names its map `{name}`, {}",
+        named.map_or_else(
+            || "which no layer before it has: an inverse layer goes back along the layer of its name".to_owned(),
+            |named| format!("which is that of a layer {named} between other voxels or of another geometry: give it a name of its own"),
+        )
+    )]
+    MapName {
+        /// The name.
+        name: String,
+        /// The layer.
+        layer: Geometry,
+        /// The layer whose map has the name.
+        named: Option<Geometry>,
+    },
     /// A layer whose outputs are the caller's, without them.
     #[error("a layer of given outputs needs them: take its map from `Voxels::map_to`")]
     NoOutputsGiven,

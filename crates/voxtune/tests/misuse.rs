@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use voxtune::{
     AlgoMode, DType, Device, DeviceIdentity, Direction, Epilogue, Geometry, Graph, KernelMap,
-    KernelSize, Launch, LayerKind, MapCounts, Noise, Operation, Reference, Registry, SparseTensor,
-    SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
+    KernelSize, Launch, LayerKind, MapCounts, Noise, Operation, Reference, Registry, SparseConv3d,
+    SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
 };
 
 fn device() -> Device {
@@ -422,4 +422,40 @@ fn absurd_operations() -> Vec<Operation> {
         }
     }
     all
+}
+
+/// spconv's `indice_key`s: a name is that of one map.
+#[test]
+fn names_of_maps_are_compared() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let cells = (0..9).map(|x| Voxel::new(0, x, 0, 0)).collect();
+    let voxels = Voxels::new(&device, cells).unwrap();
+    let input = SparseTensor::new(voxels, Tensor::zeros(&device, DType::Float32, 9, 1).unwrap());
+    let input = input.unwrap();
+    let subm = |kernel: u32, name: &str| {
+        SubmConv3d::builder(1, 1).kernel(kernel).map_name(name).build(&device).unwrap()
+    };
+    let down = |name: &str| {
+        SparseConv3d::builder(1, 1).kernel(2).stride(2).map_name(name).build(&device).unwrap()
+    };
+    let up = |name: &str| {
+        SparseInverseConv3d::builder(1, 1).kernel(2).map_name(name).build(&device).unwrap()
+    };
+    let fine = subm(3, "subm1").forward(&input).unwrap();
+    subm(3, "subm1").forward(&fine).unwrap();
+    let coarse = down("spconv1").forward(&fine).unwrap();
+    let deepest = down("spconv2").forward(&coarse).unwrap();
+    let back = up("spconv2").forward(&deepest).unwrap();
+    assert!(back.voxels().is_same(coarse.voxels()));
+    assert_eq!(up("spconv1").map_name(), Some("spconv1"));
+    up("spconv1").forward(&back).unwrap();
+    for (layer, input, part) in [
+        (subm(5, "subm1").forward(&input), "subm1", "another geometry"),
+        (subm(3, "subm1").forward(&coarse), "subm1", "other voxels"),
+        (up("spconv1").forward(&deepest), "spconv1", "other voxels"),
+        (up("nobody").forward(&deepest), "nobody", "no layer before it"),
+    ] {
+        let error = layer.unwrap_err().to_string();
+        assert!(error.contains(input) && error.contains(part), "{error}");
+    }
 }

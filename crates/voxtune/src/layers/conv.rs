@@ -79,6 +79,8 @@ pub struct Conv<K> {
     bias: Option<Arc<Tensor>>,
     /// What a kernel of more offsets than a map holds is computed in.
     pub(super) slices: Arc<[Slice]>,
+    /// What its kernel map is called.
+    map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
     hint: Arc<LayerHint>,
     /// The last resolution of each direction: frames of one size ask for the same key again and again.
@@ -99,6 +101,7 @@ pub(super) struct Parts {
     /// `(1, c_out)` float32.
     pub(super) bias: Option<Tensor>,
     pub(super) slices: Arc<[Slice]>,
+    pub(super) map_name: Option<Arc<str>>,
 }
 
 /// What a layer's backward pass gives.
@@ -126,7 +129,7 @@ impl<K: ConvKind> Conv<K> {
 
     /// A layer of these parts.
     pub(super) fn new(device: &Device, tuner: Tuner, parts: Parts) -> Self {
-        let Parts { operation, geometry, weight_shape, weights, bias, slices } = parts;
+        let Parts { operation, geometry, weight_shape, weights, bias, slices, map_name } = parts;
         let hint = device.preparations().enlist(&tuner, operation);
         Self {
             device: device.clone(),
@@ -137,6 +140,7 @@ impl<K: ConvKind> Conv<K> {
             weights: Arc::new(weights),
             bias: bias.map(Arc::new),
             slices,
+            map_name,
             hint,
             resolved: Arc::default(),
             kind: PhantomData,
@@ -155,6 +159,12 @@ impl<K: ConvKind> Conv<K> {
             .flat_map(|one| all().map(|operation| operation.with_direction(*one)))
             .collect();
         self.device.prepare(&self.tuner, &operations)
+    }
+
+    /// What its kernel map is called, if it has a [name](ConvBuilder::map_name).
+    #[must_use]
+    pub fn map_name(&self) -> Option<&str> {
+        self.map_name.as_deref()
     }
 
     /// What this layer computes, in the forward direction.
@@ -252,11 +262,14 @@ impl<K: ConvKind> Conv<K> {
     }
 
     fn site(&self, inputs: &Voxels) -> Result<Site, ConvError> {
+        let (outputs, geometry) = inputs.made_by(&self.geometry)?;
+        if let Some(name) = &self.map_name {
+            inputs.name_map(name, &outputs, &geometry)?;
+        }
         if self.slices.is_empty() {
-            let (outputs, map) = inputs.outputs_of(&self.geometry)?;
+            let map = inputs.map_of(&outputs, &geometry)?;
             return Ok(Site { outputs, maps: vec![map] });
         }
-        let (outputs, geometry) = inputs.made_by(&self.geometry)?;
         let map = |slice: &Slice| inputs.map_between(&outputs, &slice.of(&geometry));
         let maps = self.slices.iter().map(map).collect::<Result<_, _>>()?;
         Ok(Site { outputs, maps })
@@ -524,6 +537,7 @@ impl<K> Clone for Conv<K> {
             weights: Arc::clone(&self.weights),
             bias: self.bias.clone(),
             slices: Arc::clone(&self.slices),
+            map_name: self.map_name.clone(),
             hint: Arc::clone(&self.hint),
             resolved: Arc::clone(&self.resolved),
             kind: PhantomData,

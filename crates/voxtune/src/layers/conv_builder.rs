@@ -1,6 +1,7 @@
 //! Describing a convolution layer.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use voxtune_types::{DType, Direction, Geometry, KernelSize, LayerKind, Operation, PitchClass};
 
@@ -82,6 +83,7 @@ pub struct ConvBuilder<K> {
     weights: Option<(WeightLayout, Vec<f32>)>,
     bias: Option<Vec<f32>>,
     seed: u64,
+    map_name: Option<String>,
     tuner: Option<Tuner>,
     /// In place of the device's.
     #[cfg(test)]
@@ -104,6 +106,7 @@ impl<K: ConvKind> ConvBuilder<K> {
             weights: None,
             bias: None,
             seed: 0,
+            map_name: None,
             tuner: None,
             #[cfg(test)]
             most_offsets: None,
@@ -181,6 +184,15 @@ impl<K: ConvKind> ConvBuilder<K> {
         self
     }
 
+    /// A name for the layer's kernel map over one input, spconv's `indice_key`. Maps are shared without. With one,
+    /// layers that name the same map must have the same: an inverse layer goes back along the layer of
+    /// its name, and a checkpoint's network that was put together otherwise is an error and does not
+    /// run.
+    pub fn map_name(mut self, name: impl Into<String>) -> Self {
+        self.map_name = Some(name.into());
+        self
+    }
+
     /// What chooses algorithms; the [default tuner](Tuner::global) if not given.
     pub fn tuner(mut self, tuner: Tuner) -> Self {
         self.tuner = Some(tuner);
@@ -224,7 +236,9 @@ impl<K: ConvKind> ConvBuilder<K> {
             Some(tuner) => tuner,
             None => Tuner::global()?.clone(),
         };
-        let parts = Parts { operation, geometry, weight_shape: shape, weights, bias, slices };
+        let map_name = self.map_name.map(Arc::from);
+        let parts =
+            Parts { operation, geometry, weight_shape: shape, weights, bias, slices, map_name };
         let layer = Conv::new(device, tuner, parts);
         // What is not ready is met by the first call that needs it.
         _ = layer.prepare(&[Direction::Forward]);

@@ -52,6 +52,8 @@ pub(super) struct Levels {
     /// What their counts are expected to be, if anybody expects something.
     frame: Option<Arc<Frame>>,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
+    /// Maps that layers have given names.
+    names: Mutex<BTreeMap<Arc<str>, MapKey>>,
     /// What a layer makes of a level.
     outputs: Mutex<BTreeMap<OutputsKey, Slot<Arc<Level>>>>,
     count: Mutex<usize>,
@@ -81,6 +83,7 @@ impl Levels {
             is_trial: false,
             frame: None,
             maps: Mutex::default(),
+            names: Mutex::default(),
             outputs: Mutex::default(),
             count: Mutex::default(),
         }
@@ -141,6 +144,37 @@ impl Levels {
                 self.device.prepare_map(&map);
             }
             Ok(map)
+        })
+    }
+
+    /// Gives a map a name, or compares it with the one that has it. A layer that undoes another has that
+    /// layer's map, which has to be there.
+    pub(super) fn name_map(
+        &self,
+        name: &Arc<str>,
+        from: &Level,
+        to: &Level,
+        geometry: &Geometry,
+    ) -> Result<(), ConvError> {
+        let undoes = geometry.kind == LayerKind::Inverse;
+        let key = match undoes {
+            false => (from.number, to.number, *geometry),
+            true => (to.number, from.number, geometry.with_kind(LayerKind::Sparse)),
+        };
+        let mut names = locked(&self.names);
+        let held = names.get(name).copied();
+        match held {
+            Some(held) if held == key => return Ok(()),
+            None if !undoes => {
+                names.insert(Arc::clone(name), key);
+                return Ok(());
+            }
+            _ => {}
+        }
+        Err(ConvError::MapName {
+            name: name.to_string(),
+            layer: *geometry,
+            named: held.map(|(_, _, geometry)| geometry),
         })
     }
 

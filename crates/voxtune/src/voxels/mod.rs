@@ -237,14 +237,33 @@ impl Voxels {
     /// could undo; if the device cannot hold outputs or map.
     pub fn outputs_of(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
         let (outputs, used) = self.made_by(geometry)?;
-        let map = match used.kind {
-            LayerKind::Inverse => self.levels.map(&self.level, &outputs.level, used, || {
-                let forth = outputs.outputs_of(&used.with_kind(LayerKind::Sparse))?.1;
-                Ok(forth.transposed().expect("the map of a sparse layer has one"))
-            }),
-            _ => self.map_between(&outputs, &used),
-        };
-        Ok((outputs, map?))
+        let map = self.map_of(&outputs, &used)?;
+        Ok((outputs, map))
+    }
+
+    /// The map to voxels that a layer of this geometry has [made](Self::made_by).
+    pub(crate) fn map_of(
+        &self,
+        outputs: &Self,
+        geometry: &Geometry,
+    ) -> Result<Arc<KernelMap>, ConvError> {
+        if geometry.kind != LayerKind::Inverse {
+            return self.map_between(outputs, geometry);
+        }
+        self.levels.map(&self.level, &outputs.level, *geometry, || {
+            let forth = outputs.outputs_of(&geometry.with_kind(LayerKind::Sparse))?.1;
+            Ok(forth.transposed().expect("the map of a sparse layer has one"))
+        })
+    }
+
+    /// Gives the map to voxels that a layer has made a name, or compares it with the one that has it.
+    pub(crate) fn name_map(
+        &self,
+        name: &Arc<str>,
+        outputs: &Self,
+        geometry: &Geometry,
+    ) -> Result<(), ConvError> {
+        self.levels.name_map(name, &self.level, &outputs.level, geometry)
     }
 
     /// The voxels that a layer makes of these, and where its rows meet: what an inverse layer's own
