@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use cudarc::driver::result;
+use crate::binding::driver::result;
 use half::{bf16, f16};
 use voxtune_types::Voxel;
 

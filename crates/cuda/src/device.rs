@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
-use cudarc::driver::CudaStream;
-use cudarc::driver::sys;
+use crate::binding::driver::CudaStream;
+use crate::binding::driver::sys;
 use voxtune_types::{ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
@@ -211,6 +211,7 @@ impl CudaDevice {
     }
 
     /// cudarc's stream, for sharing with other users of cudarc.
+    #[cfg_attr(not(feature = "driver"), doc(hidden))]
     #[must_use]
     pub fn stream(&self) -> &Arc<CudaStream> {
         self.queue().stream()

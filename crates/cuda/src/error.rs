@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use cudarc::cublas::result::CublasError;
-use cudarc::cublas::sys::cublasStatus_t;
-use cudarc::driver::DriverError;
-use cudarc::driver::sys::CUresult;
+use crate::binding::cublas::result::CublasError;
+use crate::binding::cublas::sys::cublasStatus_t;
+use crate::binding::driver::DriverError;
+use crate::binding::driver::sys::CUresult;
 use voxtune_types::arch::UnsupportedArch;
 use voxtune_types::{ComputeCapability, Direction, Voxel};
 
@@ -19,6 +19,11 @@ pub enum CudaError {
         "no CUDA driver: libcuda was not found; install NVIDIA's driver (580 or newer) or use the CPU"
     )]
     NoDriver,
+    /// The program cannot call a driver.
+    #[error(
+        "this program is built without CUDA: build it with voxtune's feature `cuda`, or use the CPU"
+    )]
+    NotBuilt,
     /// The driver is there, the device is not.
     #[error("no CUDA device {ordinal}: {}", describe_devices(.found))]
     NoDevice {

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use cudarc::driver::{result, sys};
+use crate::binding::driver::{result, sys};
 
 use crate::code::Compiled;
 use crate::device::CudaDevice;

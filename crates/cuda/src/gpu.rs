@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
-use cudarc::driver::{CudaContext, result};
+use crate::binding;
+use crate::binding::driver::sys::{self, CUdevice_attribute as Attribute};
+use crate::binding::driver::{CudaContext, result};
 use voxtune_types::{Arch, ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
@@ -115,6 +116,9 @@ pub fn devices() -> Result<Vec<DeviceIdentity>> {
 
 /// Loads the driver, which cudarc would do with a panic where there is none.
 fn initialise() -> Result<()> {
+    if !binding::IS_BUILT {
+        return Err(CudaError::NotBuilt);
+    }
     if !library::is_present(library::DRIVER) {
         return Err(CudaError::NoDriver);
     }

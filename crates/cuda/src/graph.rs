@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use cudarc::driver::CudaGraph;
-use cudarc::driver::sys::CUgraphInstantiate_flags;
+use crate::binding::driver::CudaGraph;
+use crate::binding::driver::sys::CUgraphInstantiate_flags;
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};

@@ -26,9 +26,11 @@
 //! This is one of two crates with `unsafe` code: calls of the driver, of cuBLAS, and launches,
 //! whose arguments no compiler checks. Each such place says why it holds.
 
+mod binding;
 mod buffer;
 mod code;
 mod device;
+
 mod error;
 mod execution;
 mod families;
@@ -48,12 +50,12 @@ mod timer;
 mod verify;
 mod workspace;
 
+pub use binding::CUstream;
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use code::{
     Code, Compiled, CompilerId, DECLARATION, KernelCompiler, file_name, find_compiled, hash_fields,
     hash_of_files, instance_args, is_declaration, source_hash, source_hash_of,
 };
-pub use cudarc::driver::sys::CUstream;
 pub use device::CudaDevice;
 pub use error::{CudaError, Result};
 pub use execution::{Allocator, CallersStream, ForeignMemory};

@@ -1,8 +1,10 @@
 //! Whether NVIDIA's libraries are there.
 
+#[cfg(feature = "driver")]
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 
-use cudarc::driver::sys::CUDA_VERSION;
+#[cfg(feature = "driver")]
+use crate::binding::driver::sys::CUDA_VERSION;
 
 /// The driver's library, by its names on the systems that have one.
 pub(crate) const DRIVER: &[&str] = &["cuda", "nvcuda"];
@@ -11,6 +13,7 @@ pub(crate) const CUBLAS: &[&str] = &["cublas"];
 
 /// Whether a library can be loaded under one of these names. cudarc, which would panic where it cannot,
 /// looks under these file names too; where a program links the library, it is loaded already.
+#[cfg(feature = "driver")]
 pub(crate) fn is_present(names: &[&str]) -> bool {
     names.iter().flat_map(|name| file_names(name)).any(|file| {
         // SAFETY: loading a library of NVIDIA's runs its initialisers and nothing else.
@@ -18,7 +21,14 @@ pub(crate) fn is_present(names: &[&str]) -> bool {
     })
 }
 
+/// A program that is built without CUDA has none.
+#[cfg(not(feature = "driver"))]
+pub(crate) const fn is_present(_names: &[&str]) -> bool {
+    false
+}
+
 /// File names of a library, of any release that cudarc loads.
+#[cfg(feature = "driver")]
 fn file_names(name: &str) -> Vec<String> {
     let major = CUDA_VERSION / 1000;
     let plain = format!("{DLL_PREFIX}{name}{DLL_SUFFIX}");
@@ -39,6 +49,7 @@ mod tests {
     }
 
     /// What is found here and not by cudarc would be a panic of its later.
+    #[cfg(feature = "driver")]
     #[test]
     fn the_names_are_among_those_of_cudarc() {
         for name in DRIVER.iter().chain(CUBLAS) {

@@ -1,6 +1,6 @@
 //! Measuring on the device: elapsed time, a cold cache, the clock.
 
-use cudarc::driver::{result, sys};
+use crate::binding::driver::{result, sys};
 
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;

@@ -91,7 +91,9 @@ impl CheckArguments {
         };
         let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
         CudaKernels::open(ordinal as usize, &folder, &toolkit).map_err(|error| match error {
-            CudaError::NoDriver | CudaError::NoDevice { .. } => Failure::no_device(error),
+            CudaError::NoDriver | CudaError::NotBuilt | CudaError::NoDevice { .. } => {
+                Failure::no_device(error)
+            }
             other => Failure::failed(other),
         })
     }

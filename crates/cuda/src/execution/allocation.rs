@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use cudarc::driver::sys::CUstream;
+use crate::binding::driver::sys::CUstream;
 
 use super::allocator::Allocator;
 use super::foreign::{ForeignMemory, Release};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use cudarc::driver::result;
-use cudarc::driver::sys::CUstream;
+use crate::binding::driver::result;
+use crate::binding::driver::sys::CUstream;
 
 use crate::error::{DriverContext as _, Result};
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::sys::{CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
-use cudarc::driver::{CudaContext, CudaStream};
+use crate::binding::driver::sys::{CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
+use crate::binding::driver::{CudaContext, CudaStream};
 
 use super::allocation::{Allocation, Lane, Order};
 use crate::error::{DriverContext as _, Result};

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cudarc::driver::sys::CUstream;
+use crate::binding::driver::sys::CUstream;
 
 use super::allocation::{Allocation, Lane, Order};
 use super::{Allocator, ForeignMemory};

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::cublas::{result, sys};
+use crate::binding::cublas::{result, sys};
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::family::{Bound, KernelFamily, Launch, Variant, boxed};

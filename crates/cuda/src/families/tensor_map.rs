@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::sys;
+use crate::binding::driver::sys;
 use voxtune_types::{DType, Operation};
 
 use crate::device::CudaDevice;

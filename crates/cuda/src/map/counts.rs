@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::{result, sys};
+use crate::binding::driver::{result, sys};
 
 use super::MAX_VOLUME;
 use crate::device::CudaDevice;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use cudarc::driver::{result, sys};
+use crate::binding::driver::{result, sys};
 
 use crate::code::{Code, Compiled};
 use crate::device::CudaDevice;

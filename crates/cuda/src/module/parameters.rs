@@ -7,7 +7,7 @@
 use std::ffi::c_void;
 use std::sync::{Arc, OnceLock};
 
-use cudarc::driver::sys;
+use crate::binding::driver::sys;
 
 use crate::error::{CudaError, DriverContext as _, Result};
 

@@ -180,7 +180,7 @@ impl Device {
         let cuda = CudaBackend::open(ordinal, kernels.clone()).map_err(|error| {
             let why = error.to_string();
             match error {
-                CudaError::NoDriver | CudaError::NoDevice { .. } => {
+                CudaError::NoDriver | CudaError::NotBuilt | CudaError::NoDevice { .. } => {
                     DeviceError::NotFound { asked, why, existing: existing_devices() }
                 }
                 _ => DeviceError::Unusable { asked, why },
