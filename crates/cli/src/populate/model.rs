@@ -156,7 +156,7 @@ fn measured(
                 "the scan leaves nothing for a layer `{geometry}`"
             )));
         }
-        let (number, path) = levels.of(cloud)?;
+        let (number, path) = levels.of(cloud, shift(geometry))?;
         let Geometry { kind, kernel, stride, .. } = *geometry;
         let channels = ChannelPair { c_in: *c_in, c_out: *c_out };
         let layer = LayerShape { kind, kernel, stride };
@@ -170,17 +170,32 @@ fn measured(
     Ok(list)
 }
 
-/// The levels of a scan so far, each in a file.
+/// How far voxels are moved for a layer of other padding than that of the layers which are measured,
+/// whose windows are centred: rows then meet as in the network.
+///
+/// Fine cell f and coarse cell c meet where `f + padding = c · stride + r`, so that padding is a
+/// translation of the fine cells.
+fn shift(geometry: &Geometry) -> [i32; 3] {
+    if geometry.kind == LayerKind::Submanifold {
+        return [0; 3];
+    }
+    let centred = Geometry::strided(geometry.kernel, geometry.stride).padding;
+    std::array::from_fn(|axis| i32::from(geometry.padding[axis]) - i32::from(centred[axis]))
+}
+
+/// The levels of a scan so far, each in a file for every translation.
 struct Levels<'a> {
     folder: &'a Path,
     label: String,
-    held: Vec<(Voxels, PathBuf)>,
+    held: Vec<(Voxels, [i32; 3], PathBuf)>,
 }
 
 impl Levels<'_> {
-    fn of(&mut self, voxels: &Voxels) -> Result<(usize, PathBuf), Failure> {
-        if let Some(number) = self.held.iter().position(|(held, _)| held.is_same(voxels)) {
-            return Ok((number, self.held[number].1.clone()));
+    fn of(&mut self, voxels: &Voxels, by: [i32; 3]) -> Result<(usize, PathBuf), Failure> {
+        let is_held =
+            |(held, moved, _): &(Voxels, [i32; 3], PathBuf)| held.is_same(voxels) && *moved == by;
+        if let Some(number) = self.held.iter().position(is_held) {
+            return Ok((number, self.held[number].2.clone()));
         }
         let number = self.held.len();
         let name = match number {
@@ -189,8 +204,17 @@ impl Levels<'_> {
         };
         let path = self.folder.join(format!("{name}.npy"));
         let cells = voxels.cells().map_err(Failure::failed)?;
-        std::fs::write(&path, npy(cells)).map_err(Failure::failed)?;
-        self.held.push((voxels.clone(), path.clone()));
+        let [x, y, z] = by;
+        let moved: Option<Vec<Voxel>> = cells
+            .iter()
+            .map(|cell| {
+                let at = (cell.x.checked_add(x)?, cell.y.checked_add(y)?, cell.z.checked_add(z)?);
+                Some(Voxel::new(cell.batch, at.0, at.1, at.2))
+            })
+            .collect();
+        let moved = moved.ok_or_else(|| Failure::usage("a voxel lies at the end of 32 bits"))?;
+        std::fs::write(&path, npy(&moved)).map_err(Failure::failed)?;
+        self.held.push((voxels.clone(), by, path.clone()));
         Ok((number, path))
     }
 }
@@ -215,7 +239,42 @@ fn npy(cells: &[Voxel]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use voxtune::KernelMap;
+    use voxtune_pointcloud::FileOptions;
+
     use super::*;
+
+    /// Padding that is not centred, as in the checkpoints of networks.
+    #[test]
+    fn layers_are_measured_where_their_rows_meet() {
+        let host = Device::cpu_with_threads(1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let cells: Vec<Voxel> =
+            (0..60).map(|i| Voxel::new(0, i * 7 % 11, i * 5 % 9, i / 3)).collect();
+        let start = Voxels::new(&host, cells).unwrap();
+        let mut levels =
+            Levels { folder: folder.path(), label: "scan".to_owned(), held: Vec::new() };
+        for (extents, stride, padding) in [
+            ([3, 3, 3], [2, 2, 2], [1, 1, 1]),
+            ([3, 3, 3], [2, 2, 2], [0, 1, 1]),
+            ([3, 1, 1], [2, 1, 1], [0, 0, 0]),
+            ([2, 2, 2], [2, 2, 2], [0, 0, 0]),
+        ] {
+            let kernel = KernelSize::try_from(extents).unwrap();
+            let geometry = Geometry { padding, ..Geometry::strided(kernel, stride) };
+            let (_, map) = start.outputs_of(&geometry).unwrap();
+            let (_, path) = levels.of(&start, shift(&geometry)).unwrap();
+            let moved = load_scan(&path, &FileOptions::default()).unwrap().voxels;
+            let moved = Voxels::new(&host, moved).unwrap();
+            let (_, measured) = moved.outputs_of(&Geometry::strided(kernel, stride)).unwrap();
+            let pairs = |map: &KernelMap| {
+                let map = map.host().unwrap();
+                (0..kernel.volume()).map(|offset| map.pair_list(offset).len()).collect::<Vec<_>>()
+            };
+            assert_eq!(map.counts(), measured.counts(), "{geometry}");
+            assert_eq!(pairs(&map), pairs(&measured), "{geometry}");
+        }
+    }
 
     #[test]
     fn a_file_of_layers_is_read_and_what_is_wrong_named() {
