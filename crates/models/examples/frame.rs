@@ -8,7 +8,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use voxtune::{DType, Device, Geometry, KernelSize, SparseTensor, Tensor, Voxel, Voxels};
+use voxtune::{
+    DType, Device, ExpectedCounts, Geometry, KernelSize, SparseTensor, Tensor, Voxel, Voxels,
+};
 use voxtune_models::{CenterPointBackbone, Checkpoint};
 use voxtune_pointcloud::{FileOptions, load_scan};
 
@@ -46,20 +48,29 @@ fn main() -> Result<(), Anything> {
     println!("fused: {} times", model.fuse()?.len());
     let value = |index: usize| (index * 2_654_435_761 % 2_001) as f32 / 1_000.0 - 1.0;
     let host: Vec<f32> = (0..cells.len() * 5).map(value).collect();
-    let frame = || -> Result<Duration, Anything> {
+    let frame = |expected: Option<&ExpectedCounts>| -> Result<(Duration, u64), Anything> {
         let voxels = Voxels::within(&device, shape, cells.clone())?;
+        let voxels = expected.map_or_else(|| voxels.clone(), |expected| voxels.expecting(expected));
         let features = Tensor::from_f32(&device, DType::Float16, cells.len(), 5, &host)?;
         let input = SparseTensor::new(voxels, features)?;
         device.synchronize()?;
-        let start = Instant::now();
+        let (start, waits) = (Instant::now(), device.waits());
         let output = model.forward(&input)?;
+        let waits = device.waits() - waits;
         device.synchronize()?;
         let elapsed = start.elapsed();
-        drop(output);
-        Ok(elapsed)
+        // Whoever reads a result hears of a level that had too little room.
+        output.features().count()?;
+        Ok((elapsed, waits))
     };
-    println!("first frame {:.3?}", frame()?);
-    println!("a fresh frame {:.3?}", median(frame)?);
+    let (first, waits) = frame(None)?;
+    println!("first frame {first:.3?}, {waits} waits of the host");
+    let fresh = median(|| Ok(frame(None)?.0))?;
+    println!("a fresh frame {fresh:.3?}, {} waits", frame(None)?.1);
+    let expected = ExpectedCounts::new();
+    frame(Some(&expected))?;
+    let fresh = median(|| Ok(frame(Some(&expected))?.0))?;
+    println!("a fresh frame of expected counts {fresh:.3?}, {} waits", frame(Some(&expected))?.1);
     let voxels = Voxels::within(&device, shape, cells.clone())?;
     let features = Tensor::from_f32(&device, DType::Float16, cells.len(), 5, &host)?;
     let input = SparseTensor::new(voxels, features)?;
