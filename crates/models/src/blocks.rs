@@ -1,91 +1,84 @@
-//! What networks repeat: a convolution with its normalisation, and residual blocks of two.
+//! What networks repeat: a convolution with its normalisation, residual blocks of two, runs of them.
 
-use voxtune::{
-    Activation, BatchNorm, Conv, ConvBuilder, ConvKind, DType, Device, Residual, Sequential,
-    SubmConv3d,
-};
+use voxtune::{Activation, ConvBuilder, ConvKind, Module, Residual, Sequential, Submanifold};
 
-use crate::{Checkpoint, ModelError};
+use crate::error::ModelError;
+use crate::source::{Kernel, Source, Weights};
 
-/// Where a network's tensors come from, and where it runs.
-#[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub(crate) device: &'a Device,
-    pub(crate) dtype: DType,
-    pub(crate) checkpoint: &'a Checkpoint,
-    /// Whose names are expected.
-    pub(crate) network: &'static str,
-    /// Of every normalisation.
-    pub(crate) epsilon: f32,
+/// A module behind others, if there is one: a source that only compares makes none.
+pub(crate) fn then(modules: Sequential, next: Option<impl Module + 'static>) -> Sequential {
+    match next {
+        Some(next) => modules.then(next),
+        None => modules,
+    }
 }
 
 impl Source<'_> {
-    /// The convolution whose weights are `NAME.weight`, with `NAME.bias` if there is one, described
-    /// further by `describe`.
-    pub(crate) fn conv<K: ConvKind>(
-        &self,
-        name: &str,
-        kernel: [u32; 3],
-        c_in: Option<u32>,
-        describe: impl FnOnce(ConvBuilder<K>) -> ConvBuilder<K>,
-    ) -> Result<Conv<K>, ModelError> {
-        let Self { checkpoint, network, .. } = *self;
-        let weights = checkpoint.conv(&format!("{name}.weight"), network, kernel, c_in)?;
-        let mut builder = Conv::<K>::builder(weights.c_in, weights.c_out)
-            .kernel(weights.kernel)
-            .dtype(self.dtype)
-            .weights(weights.layout, weights.values);
-        let bias = format!("{name}.bias");
-        if checkpoint.contains(&bias) {
-            builder = builder.bias(checkpoint.vector(&bias, network)?);
-        }
-        Ok(describe(builder).build(self.device)?)
-    }
-
-    /// The normalisation whose tensors begin with `NAME`.
-    pub(crate) fn norm(&self, name: &str) -> Result<BatchNorm, ModelError> {
-        let part = |part: &str| self.checkpoint.vector(&format!("{name}.{part}"), self.network);
-        let (gamma, beta) = (part("weight")?, part("bias")?);
-        let (mean, variance) = (part("running_mean")?, part("running_var")?);
-        Ok(BatchNorm::new(self.device, gamma, beta, mean, variance, self.epsilon)?)
-    }
-
-    /// A convolution `CONV`, its normalisation `NORM`, and a ReLU; and its output channels.
+    /// The convolution `NAME.conv`, its normalisation `NAME.norm`, and a ReLU; and its output channels.
     pub(crate) fn stage<K: ConvKind>(
-        &self,
-        conv: &str,
-        norm: &str,
-        kernel: [u32; 3],
+        &mut self,
+        name: &str,
+        kernel: Kernel,
         c_in: Option<u32>,
-        describe: impl FnOnce(ConvBuilder<K>) -> ConvBuilder<K>,
+        describe: impl FnOnce(ConvBuilder<K>, Weights) -> ConvBuilder<K>,
     ) -> Result<(Sequential, u32), ModelError> {
-        let conv = self.conv(conv, kernel, c_in, describe)?;
-        let c_out = conv.operation().c_out;
-        let stage = Sequential::new().then(conv).then(self.norm(norm)?).then(Activation::Relu);
-        Ok((stage, c_out))
+        let (conv, weights) = self.conv(&format!("{name}.conv"), kernel, c_in, describe)?;
+        let norm = self.norm(&format!("{name}.norm"), weights.c_out)?;
+        let stage = then(then(Sequential::new(), conv), norm).then(Activation::Relu);
+        Ok((stage, weights.c_out))
     }
 
-    /// The residual block of two submanifold convolutions of 3×3×3, `NAME.conv1` and `NAME.conv2`, with
-    /// a shortcut `NAME.proj` of 1×1×1 where there is one; and its output channels.
-    pub(crate) fn block(&self, name: &str, c_in: u32) -> Result<(Residual, u32), ModelError> {
+    /// A submanifold [`Self::stage`].
+    pub(crate) fn submanifold(
+        &mut self,
+        name: &str,
+        c_in: Option<u32>,
+    ) -> Result<(Sequential, u32), ModelError> {
+        self.stage::<Submanifold>(name, Kernel::Odd, c_in, |conv, _| conv)
+    }
+
+    /// The residual block of two submanifold convolutions, `NAME.conv1` and `NAME.conv2`, with a shortcut
+    /// `NAME.proj` of 1×1×1 where there is one, or channels change; and its output channels.
+    pub(crate) fn block(&mut self, name: &str, c_in: u32) -> Result<(Residual, u32), ModelError> {
         let of = |part: &str| format!("{name}.{part}");
-        let plain = |builder: ConvBuilder<_>| builder;
-        let first: SubmConv3d = self.conv(&of("conv1"), [3; 3], Some(c_in), plain)?;
-        let inner = Some(first.operation().c_out);
-        let second: SubmConv3d = self.conv(&of("conv2"), [3; 3], inner, plain)?;
-        let c_out = second.operation().c_out;
-        let body = Sequential::new()
-            .then(first)
-            .then(self.norm(&of("bn1"))?)
-            .then(Activation::Relu)
-            .then(second)
-            .then(self.norm(&of("bn2"))?);
-        let block = Residual::new(body, Activation::Relu);
-        if !self.checkpoint.contains(&of("proj.0.weight")) {
-            return Ok((block, c_out));
+        let plain = |conv: ConvBuilder<Submanifold>, _| conv;
+        let (first, inner) = self.conv(&of("conv1"), Kernel::Odd, Some(c_in), plain)?;
+        let first_norm = self.norm(&of("norm1"), inner.c_out)?;
+        let (second, outer) = self.conv(&of("conv2"), Kernel::Odd, Some(inner.c_out), plain)?;
+        let second_norm = self.norm(&of("norm2"), outer.c_out)?;
+        let body = then(then(Sequential::new(), first), first_norm).then(Activation::Relu);
+        let block = Residual::new(then(then(body, second), second_norm), Activation::Relu);
+        if c_in == outer.c_out && !self.has(&of("proj")) {
+            return Ok((block, outer.c_out));
         }
-        let projection: SubmConv3d = self.conv(&of("proj.0"), [1; 3], Some(c_in), plain)?;
-        let shortcut = Sequential::new().then(projection).then(self.norm(&of("proj.1"))?);
-        Ok((block.with_shortcut(shortcut), c_out))
+        let (projection, weights) =
+            self.conv(&of("proj.conv"), Kernel::Of([1; 3]), Some(c_in), plain)?;
+        if weights.c_out != outer.c_out {
+            self.shortcut_differs(&of("proj.conv.weight"), outer.c_out);
+        }
+        let norm = self.norm(&of("proj.norm"), weights.c_out)?;
+        Ok((block.with_shortcut(then(then(Sequential::new(), projection), norm)), outer.c_out))
+    }
+
+    /// `NAME.block0`, `NAME.block1` and so on behind other modules, at least one; the channels of the last,
+    /// and how many. In place of a block may stand a single stage, `NAME.layer0`.
+    pub(crate) fn blocks(
+        &mut self,
+        mut modules: Sequential,
+        name: &str,
+        mut channels: u32,
+    ) -> Result<(Sequential, u32, u32), ModelError> {
+        let count = self.count_blocks(name);
+        for number in 0..count {
+            let (block, layer) = (format!("{name}.block{number}"), format!("{name}.layer{number}"));
+            if self.has(&block) || !self.knows(&format!("{layer}.conv")) {
+                let (block, c_out) = self.block(&block, channels)?;
+                (modules, channels) = (modules.then(block), c_out);
+            } else {
+                let (layer, c_out) = self.submanifold(&layer, Some(channels))?;
+                (modules, channels) = (modules.then(layer), c_out);
+            }
+        }
+        Ok((modules, channels, count))
     }
 }

@@ -1,9 +1,14 @@
 //! The residual backbone of CenterPoint.
 
-use voxtune::{DType, Device, Module, Sequential, SparseTensor, Tensor};
+use voxtune::Sequential;
 
-use crate::blocks::Source;
-use crate::{Checkpoint, ModelError};
+use crate::chain::Chain;
+use crate::encoder::{self, Height};
+use crate::error::ModelError;
+use crate::load::Definition;
+use crate::model::{Model, kind};
+use crate::names::{BLOCK, C_BN, C_BN_BLOCK, NameMap, STAGE};
+use crate::source::Source;
 
 /// `SpMiddleResNetFHD` of CenterPoint (Yin et al., *Center-based 3D Object Detection and Tracking*,
 /// 2021), which OpenPCDet calls `VoxelResBackBone8x`: 21 convolutions from voxels of a LiDAR to a
@@ -11,103 +16,97 @@ use crate::{Checkpoint, ModelError};
 ///
 /// Coordinates are `(batch, z, y, x)`, within the grid's shape in that order, one cell more along z than
 /// the range holds: `[41, 1440, 1440]` for nuScenes at 0.075 m.
-#[derive(Debug)]
-pub struct CenterPointBackbone {
-    layers: Sequential,
-    channels: u32,
+///
+/// ```no_run
+/// use voxtune::{Device, SparseTensor, Tensor, Voxel, Voxels};
+/// use voxtune_models::CenterPointBackbone;
+///
+/// let device = Device::cpu()?;
+/// let mut network = CenterPointBackbone::from_safetensors("centerpoint.safetensors", &device)?;
+/// network.fuse()?;
+/// let voxels = Voxels::within(&device, [41, 1440, 1440], vec![Voxel::new(0, 20, 700, 700)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0; 5]])?)?;
+/// let view = network.forward_bev(&input, 1)?; // (1, 256, 180, 180)
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type CenterPointBackbone = Model<CenterPoint>;
+
+kind! {
+    /// That of [`CenterPointBackbone`].
+    CenterPoint, DEFINITION, Height::First
 }
 
-const NETWORK: &str = "CenterPoint's or OpenPCDet's backbone";
+pub(crate) static DEFINITION: Definition = Definition {
+    name: "centerpoint",
+    network: "CenterPoint's or OpenPCDet's backbone",
+    names: NAMES,
+    first: &["stem.conv", "stem.norm"],
+    epsilon: 1e-3,
+    describe,
+    layers,
+};
 
-impl CenterPointBackbone {
-    /// The network of a checkpoint's tensors. Before their names may stand any module's, such as
-    /// `backbone_3d.`.
-    ///
-    /// # Errors
-    /// If a tensor is missing or of another shape, or a layer cannot be made.
-    pub fn new(device: &Device, dtype: DType, checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        let prefix = checkpoint.prefix("conv_input.0.weight", NETWORK)?;
-        let at = |name: &str| format!("{prefix}{name}");
-        let source = Source { device, dtype, checkpoint, network: NETWORK, epsilon: 1e-3 };
-        let of_openpcdet = checkpoint.contains(&at("conv_out.0.weight"));
+const NAMES: &[NameMap] = &[
+    NameMap {
+        of: "OpenPCDet",
+        order: None,
+        modules: &[
+            ("conv_input", "stem", STAGE),
+            ("conv1.{b}", "level1.block{b}", BLOCK),
+            ("conv{l}.0", "level{l}.down", STAGE),
+            ("conv{l}.{b+1}", "level{l}.block{b}", BLOCK),
+            ("conv_out", "out", STAGE),
+        ],
+    },
+    NameMap {
+        of: "CenterPoint",
+        order: None,
+        modules: &[
+            ("conv_input", "stem", STAGE),
+            ("conv1.{b}", "level1.block{b}", BLOCK),
+            ("conv{l}", "level{l}.down", STAGE),
+            ("conv{l}.{b+3}", "level{l}.block{b}", BLOCK),
+            ("extra_conv", "out", STAGE),
+        ],
+    },
+    NameMap {
+        of: "mmdetection3d",
+        order: None,
+        modules: &[
+            ("conv_input", "stem", STAGE),
+            ("encoder_layers.encoder_layer{l}.{b}", "level{l}.block{b}", BLOCK),
+            ("encoder_layers.encoder_layer{l}.{n}", "level{l+1}.down{n}", STAGE),
+            ("conv_out", "out", STAGE),
+        ],
+    },
+    // One list of modules: a convolution `c` with its normalisation `bn`, blocks of two such, `a` and `b`.
+    NameMap {
+        of: "a list of modules",
+        order: None,
+        modules: &[
+            ("net.0", "stem", C_BN),
+            ("net.3", "level2.down", C_BN),
+            ("net.6", "level3.down", C_BN),
+            ("net.9", "level4.down", C_BN),
+            ("net.{b+10}", "level4.block{b}", C_BN_BLOCK),
+            ("net.{b+7}", "level3.block{b}", C_BN_BLOCK),
+            ("net.{b+4}", "level2.block{b}", C_BN_BLOCK),
+            ("net.{b+1}", "level1.block{b}", C_BN_BLOCK),
+            ("net.12", "out", C_BN),
+        ],
+    },
+];
 
-        let (stem, mut channels) = source.stage::<voxtune::Submanifold>(
-            &at("conv_input.0"),
-            &at("conv_input.1"),
-            [3; 3],
-            None,
-            |conv| conv,
-        )?;
-        let mut layers = Sequential::new().then(stem);
-        for level in 1..=4 {
-            let mut first_block = 0;
-            if level > 1 {
-                let (conv, norm) = match of_openpcdet {
-                    true => (format!("conv{level}.0.0"), format!("conv{level}.0.1")),
-                    false => (format!("conv{level}.0"), format!("conv{level}.1")),
-                };
-                first_block = if of_openpcdet { 1 } else { 3 };
-                let padding = if level == 4 { [0, 1, 1] } else { [1; 3] };
-                let (down, c_out) = source.stage::<voxtune::Sparse>(
-                    &at(&conv),
-                    &at(&norm),
-                    [3; 3],
-                    Some(channels),
-                    |conv| conv.stride(2).padding(padding),
-                )?;
-                layers = layers.then(down);
-                channels = c_out;
-            }
-            for number in first_block..first_block + 2 {
-                let (block, c_out) =
-                    source.block(&at(&format!("conv{level}.{number}")), channels)?;
-                layers = layers.then(block);
-                channels = c_out;
-            }
-        }
-        let last = at(if of_openpcdet { "conv_out" } else { "extra_conv" });
-        let (out, channels) = source.stage::<voxtune::Sparse>(
-            &format!("{last}.0"),
-            &format!("{last}.1"),
-            [3, 1, 1],
-            Some(channels),
-            |conv| conv.stride([2, 1, 1]),
-        )?;
-        Ok(Self { layers: layers.then(out), channels })
+fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
+    encoder::describe(source, Height::First)
+}
+
+fn layers(chain: &mut Chain) {
+    chain.submanifold(3, 5, 16);
+    chain.repeat(4, 3, 16);
+    for (padding, c_in, c_out) in [([1; 3], 16, 32), ([1; 3], 32, 64), ([0, 1, 1], 64, 128)] {
+        chain.strided([3; 3], [2; 3], padding, c_in, c_out);
+        chain.repeat(4, 3, c_out);
     }
-
-    /// Channels of the outputs.
-    #[must_use]
-    pub const fn channels(&self) -> u32 {
-        self.channels
-    }
-
-    /// Lets the kernels of convolutions do what follows them, for inference. Says what was done.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn fuse(&mut self) -> Result<Vec<String>, ModelError> {
-        Ok(self.layers.fuse()?)
-    }
-
-    /// The features of the last level.
-    ///
-    /// # Errors
-    /// If the input does not fit the network, or a kernel fails.
-    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ModelError> {
-        Ok(self.layers.forward(input)?)
-    }
-
-    /// The bird's-eye view of so many samples: what is left along z lies with the channels, channels
-    /// outside.
-    ///
-    /// # Shapes
-    /// Result: `(samples · channels, depth · height · width)`, which is `(samples, channels · depth,
-    /// height, width)`, row-major.
-    ///
-    /// # Errors
-    /// As [`Self::forward`], and if the input has no shape or the device cannot hold the result.
-    pub fn forward_bev(&self, input: &SparseTensor, samples: u32) -> Result<Tensor, ModelError> {
-        Ok(self.forward(input)?.to_dense(samples as usize)?)
-    }
+    chain.strided([3, 1, 1], [2, 1, 1], [0; 3], 128, 128);
 }

@@ -1,61 +1,47 @@
 //! Tensors by name.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use voxtune::{ConvError, WeightLayout};
+use half::{bf16, f16};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 
-/// A network that cannot be built from a checkpoint.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// A tensor that the network needs is not there.
-    #[error(
-        "no tensor {name}: expected the names of {network}; the checkpoint has {}",
-        if present.is_empty() { "none" } else { present }
-    )]
-    Missing {
-        /// The tensor.
-        name: String,
-        /// Whose names were expected.
-        network: &'static str,
-        /// Some of the names that there are.
-        present: String,
-    },
-    /// A tensor of another shape than the network's.
-    #[error("tensor {name}: expected {expected}, found shape {found:?}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// What it should be.
-        expected: String,
-        /// What it is.
-        found: Vec<usize>,
-    },
-    /// A layer could not be made or run.
-    #[error(transparent)]
-    Layer(#[from] ConvError),
-}
+use crate::ModelError;
 
 /// A tensor of a checkpoint.
-#[derive(Clone, Debug)]
-struct Entry {
-    shape: Vec<usize>,
-    values: Vec<f32>,
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Values,
+}
+
+/// The numbers of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Values {
+    Real(Vec<f32>),
+    /// Of a type that no parameter has.
+    Other(Dtype),
 }
 
 /// The tensors of a checkpoint, by name.
-#[derive(Clone, Debug, Default)]
+///
+/// Values are float32, whatever the file's type: F64, F32, F16 or BF16. Tensors of other types, such as
+/// the counters of batch normalisations, have a name and a shape alone.
+///
+/// ```
+/// use voxtune_models::Checkpoint;
+///
+/// let mut checkpoint = Checkpoint::new();
+/// checkpoint.insert("conv.weight", &[2, 3], vec![0.5; 6])?;
+/// let bytes = checkpoint.to_safetensors()?;
+/// let read = Checkpoint::from_safetensors(&bytes)?;
+/// assert_eq!(read.names().collect::<Vec<_>>(), ["conv.weight"]);
+/// # Ok::<(), voxtune_models::ModelError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     tensors: BTreeMap<String, Entry>,
-}
-
-/// The weights of a convolution.
-pub(crate) struct ConvWeights<'a> {
-    pub(crate) c_in: u32,
-    pub(crate) c_out: u32,
-    pub(crate) kernel: [u32; 3],
-    pub(crate) layout: WeightLayout,
-    pub(crate) values: &'a [f32],
 }
 
 impl Checkpoint {
@@ -63,6 +49,56 @@ impl Checkpoint {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The tensors of a safetensors file. `docs/guide/checkpoints.md` has the line of Python that makes
+    /// one of a `.pth`.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is none.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = path.as_ref();
+        let bytes = voxtune_files::read(path)
+            .map_err(|source| ModelError::Io { path: path.to_owned(), source })?;
+        Self::from_safetensors(&bytes)
+    }
+
+    /// The tensors of a safetensors file in memory.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn from_safetensors(bytes: &[u8]) -> Result<Self, ModelError> {
+        let malformed =
+            |error: safetensors::SafeTensorError| ModelError::Format { detail: error.to_string() };
+        let file = SafeTensors::deserialize(bytes).map_err(malformed)?;
+        let tensors = file.iter().map(|(name, view)| (name.to_owned(), Entry::of(&view)));
+        Ok(Self { tensors: tensors.collect() })
+    }
+
+    /// A safetensors file of the tensors in float32, byte for byte the same whenever they are. Tensors of
+    /// other types, whose values are not held, are left out.
+    ///
+    /// # Errors
+    /// If it would be larger than a file of that format can be.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>, ModelError> {
+        let malformed =
+            |error: safetensors::SafeTensorError| ModelError::Format { detail: error.to_string() };
+        let bytes: Vec<(&str, &[usize], Vec<u8>)> = self
+            .tensors
+            .iter()
+            .filter_map(|(name, Entry { shape, values })| match values {
+                Values::Real(values) => {
+                    let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    Some((name.as_str(), shape.as_slice(), bytes))
+                }
+                Values::Other(_) => None,
+            })
+            .collect();
+        let views = bytes.iter().map(|(name, shape, bytes)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?))
+        });
+        let views = views.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+        safetensors::serialize(views, None).map_err(malformed)
     }
 
     /// Adds a tensor, or replaces it.
@@ -78,14 +114,18 @@ impl Checkpoint {
         shape: &[usize],
         values: Vec<f32>,
     ) -> Result<(), ModelError> {
-        let (name, found) = (name.into(), shape.to_vec());
+        let (name, shape) = (name.into(), shape.to_vec());
         let len = shape.iter().try_fold(1_usize, |len, extent| len.checked_mul(*extent));
         if len != Some(values.len()) {
-            let expected = format!("one of {} values", values.len());
-            return Err(ModelError::Shape { name, expected, found });
+            return Err(ModelError::Length { name, shape, found: values.len() });
         }
-        self.tensors.insert(name, Entry { shape: found, values });
+        self.tensors.insert(name, Entry { shape, values: Values::Real(values) });
         Ok(())
+    }
+
+    /// Takes a tensor out. Whether there was one.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.tensors.remove(name).is_some()
     }
 
     /// Whether there is a tensor of this name.
@@ -99,114 +139,117 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// What stands before a name that ends in `ending`: the module that the network is part of.
-    pub(crate) fn prefix(&self, ending: &str, network: &'static str) -> Result<&str, ModelError> {
-        let before = |name: &'_ String| name.len().checked_sub(ending.len());
-        let found = self.tensors.keys().find(|name| {
-            name.strip_suffix(ending)
-                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        });
-        let at = found.and_then(|name| Some((name, before(name)?)));
-        at.map(|(name, end)| &name[..end]).ok_or_else(|| self.missing(ending, network))
+    /// The shape and the values of a tensor, if there is one of this name and its type is read.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<(&[usize], &[f32])> {
+        match self.tensors.get(name)? {
+            Entry { shape, values: Values::Real(values) } => Some((shape, values)),
+            Entry { .. } => None,
+        }
     }
 
-    fn missing(&self, name: &str, network: &'static str) -> ModelError {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// Some of the names, for an error.
+    pub(crate) fn some_names(&self) -> String {
         let mut present: Vec<&str> = self.names().take(4).collect();
         if self.tensors.len() > present.len() {
             present.push("...");
         }
-        ModelError::Missing { name: name.to_owned(), network, present: present.join(", ") }
+        if present.is_empty() { "none".to_owned() } else { present.join(", ") }
     }
+}
 
-    fn get(&self, name: &str, network: &'static str) -> Result<&Entry, ModelError> {
-        self.tensors.get(name).ok_or_else(|| self.missing(name, network))
-    }
-
-    /// A tensor of one axis.
-    pub(crate) fn vector(&self, name: &str, network: &'static str) -> Result<&[f32], ModelError> {
-        let Entry { shape, values } = self.get(name, network)?;
-        if shape.len() == 1 {
-            return Ok(values);
-        }
-        let (expected, found) = ("one axis".to_owned(), shape.clone());
-        Err(ModelError::Shape { name: name.to_owned(), expected, found })
-    }
-
-    /// The weights of a convolution of `c_in` channels, in the order of spconv 2, `(c_out, k0, k1, k2,
-    /// c_in)`, or else of spconv 1, `(k0, k1, k2, c_in, c_out)`. Which it is, the shape says, given
-    /// the extents that the network has there.
-    pub(crate) fn conv(
-        &self,
-        name: &str,
-        network: &'static str,
-        kernel: [u32; 3],
-        c_in: Option<u32>,
-    ) -> Result<ConvWeights<'_>, ModelError> {
-        let Entry { shape, values } = self.get(name, network)?;
-        let narrow = |extent: &usize| u32::try_from(*extent).ok();
-        let axes: Option<Vec<u32>> = shape.iter().map(narrow).collect();
-        let fits = |extents: [u32; 3], inputs: u32| {
-            extents == kernel && c_in.is_none_or(|c_in| c_in == inputs)
+impl Entry {
+    fn of(view: &TensorView<'_>) -> Self {
+        let bytes = view.data();
+        let values = match view.dtype() {
+            Dtype::F32 => Values::Real(numbers(bytes, f32::from_le_bytes)),
+            Dtype::F16 => Values::Real(numbers(bytes, |two| f16::from_le_bytes(two).to_f32())),
+            Dtype::BF16 => Values::Real(numbers(bytes, |two| bf16::from_le_bytes(two).to_f32())),
+            Dtype::F64 => Values::Real(numbers(bytes, |eight| f64::from_le_bytes(eight) as f32)),
+            other => Values::Other(other),
         };
-        match axes.as_deref() {
-            Some(&[c_out, k0, k1, k2, c_in]) if fits([k0, k1, k2], c_in) => {
-                Ok(ConvWeights { c_in, c_out, kernel, layout: WeightLayout::Krsc, values })
-            }
-            Some(&[k0, k1, k2, c_in, c_out]) if fits([k0, k1, k2], c_in) => {
-                Ok(ConvWeights { c_in, c_out, kernel, layout: WeightLayout::Rsck, values })
-            }
-            _ => {
-                let [k0, k1, k2] = kernel;
-                let inputs = c_in.map_or_else(|| "c_in".to_owned(), |c_in| c_in.to_string());
-                Err(ModelError::Shape {
-                    name: name.to_owned(),
-                    expected: format!(
-                        "(c_out, {k0}, {k1}, {k2}, {inputs}) or ({k0}, {k1}, {k2}, {inputs}, c_out)"
-                    ),
-                    found: shape.clone(),
-                })
-            }
-        }
+        Self { shape: view.shape().to_vec(), values }
     }
+}
+
+/// Numbers of `N` bytes each; the format has checked that nothing is left over.
+fn numbers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks::<N>().0.iter().map(|one| number(*one)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn with(name: &str, shape: &[usize]) -> Checkpoint {
+    #[test]
+    fn a_file_gives_back_what_was_written() {
         let mut checkpoint = Checkpoint::new();
-        checkpoint.insert(name, shape, vec![0.0; shape.iter().product()]).unwrap();
-        checkpoint
+        checkpoint.insert("b", &[2, 1, 2], vec![1.0, -0.0, f32::MIN_POSITIVE, 4.5]).unwrap();
+        checkpoint.insert("a.weight", &[0, 3], Vec::new()).unwrap();
+        checkpoint.insert("scalar", &[], vec![7.0]).unwrap();
+        let bytes = checkpoint.to_safetensors().unwrap();
+        assert_eq!(Checkpoint::from_safetensors(&bytes).unwrap(), checkpoint);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("network.safetensors");
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
     }
 
     #[test]
-    fn the_order_of_weights_follows_from_their_shape() {
-        let order = |shape: &[usize], kernel, c_in| {
-            let checkpoint = with("w", shape);
-            let found = checkpoint.conv("w", "a network", kernel, c_in).unwrap();
-            (found.layout, found.c_in, found.c_out)
-        };
-        let (krsc, rsck) = (WeightLayout::Krsc, WeightLayout::Rsck);
-        assert_eq!(order(&[8, 3, 3, 3, 5], [3; 3], None), (krsc, 5, 8));
-        assert_eq!(order(&[3, 3, 3, 5, 8], [3; 3], None), (rsck, 5, 8));
-        assert_eq!(order(&[3, 1, 1, 8, 8], [3, 1, 1], None), (rsck, 8, 8));
-        // Three channels out of three: the inputs decide where they can.
-        assert_eq!(order(&[3, 3, 3, 3, 8], [3; 3], Some(3)), (rsck, 3, 8));
-        assert_eq!(order(&[3, 3, 3, 3, 8], [3; 3], Some(8)), (krsc, 8, 3));
+    fn types_of_parameters_are_read_and_others_named() {
+        let halves: Vec<u8> =
+            [1.5_f32, -2.0].iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let brains: Vec<u8> =
+            [1.5_f32, -2.0].iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+        let doubles: Vec<u8> =
+            [1.5_f64, -2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let counts: Vec<u8> = [3_i64, 4].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let all = [
+            ("half", Dtype::F16, &halves),
+            ("brain", Dtype::BF16, &brains),
+            ("double", Dtype::F64, &doubles),
+            ("count", Dtype::I64, &counts),
+        ];
+        let views =
+            all.map(|(name, dtype, bytes)| (name, TensorView::new(dtype, vec![2], bytes).unwrap()));
+        let bytes = safetensors::serialize(views, None).unwrap();
+        let checkpoint = Checkpoint::from_safetensors(&bytes).unwrap();
+        for name in ["half", "brain", "double"] {
+            assert_eq!(checkpoint.get(name), Some((&[2][..], &[1.5, -2.0][..])), "{name}");
+        }
+        assert!(checkpoint.contains("count") && checkpoint.get("count").is_none());
+        assert!(
+            !Checkpoint::from_safetensors(&checkpoint.to_safetensors().unwrap())
+                .unwrap()
+                .contains("count")
+        );
     }
 
+    /// Whatever a file's bytes are, reading it ends in tensors or an error.
     #[test]
-    fn what_is_missing_or_misshapen_is_named() {
-        let checkpoint = with("backbone.conv_input.0.weight", &[8, 3, 3, 3, 5]);
-        assert_eq!(checkpoint.prefix("conv_input.0.weight", "a network").unwrap(), "backbone.");
-        let message = |error: ModelError| error.to_string();
-        let missing = message(checkpoint.prefix("stem.weight", "a network").unwrap_err());
-        assert!(missing.contains("stem.weight") && missing.contains("backbone.conv"), "{missing}");
-        let name = "backbone.conv_input.0.weight";
-        let wrong = message(checkpoint.conv(name, "a network", [5; 3], None).err().unwrap());
-        assert!(wrong.contains("(c_out, 5, 5, 5, c_in)") && wrong.contains("[8, 3"), "{wrong}");
-        let short = Checkpoint::new().insert("v", &[3], vec![0.0; 2]).unwrap_err();
-        assert!(message(short).contains("one of 2 values"));
+    fn damaged_files_are_errors() {
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("w", &[4, 2], vec![1.0; 8]).unwrap();
+        let bytes = checkpoint.to_safetensors().unwrap();
+        for end in 0..bytes.len() {
+            assert!(Checkpoint::from_safetensors(&bytes[..end]).is_err(), "{end}");
+        }
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[place] ^= 1 << bit;
+                _ = Checkpoint::from_safetensors(&damaged);
+            }
+        }
+        let pickle = Checkpoint::from_safetensors(b"PK\x03\x04archive/data.pkl").unwrap_err();
+        assert!(pickle.to_string().contains("checkpoints.md"), "{pickle}");
+        let absent = Checkpoint::read("no/such.safetensors").unwrap_err().to_string();
+        assert!(absent.contains("no/such.safetensors"), "{absent}");
+        let short = checkpoint.insert("v", &[3], vec![0.0; 2]).unwrap_err().to_string();
+        assert!(short.contains("tensor v of shape [3]") && short.contains("2 values"), "{short}");
     }
 }

@@ -1,128 +1,79 @@
 //! Pointcept's U-Net.
 
-use voxtune::{DType, Device, Module, Sequential, SparseTensor, SubmConv3d};
-
-use crate::blocks::Source;
-use crate::{Checkpoint, ModelError};
+use crate::chain::Chain;
+use crate::load::Definition;
+use crate::model::{Model, kind};
+use crate::names::{BLOCK, C_BN, C_BN_BLOCK, ITSELF, NameMap, Parts, STAGE};
+use crate::unet;
 
 /// `SpUNet-v1m1` of Pointcept (`spconv_unet_v1m1_base.py`), the U-Net of MinkowskiEngine's MinkUNet34C
 /// (Choy et al., *4D Spatio-Temporal ConvNets*, 2019) on spconv: a class for each voxel.
 ///
-/// Coordinates are `(batch, x, y, z)`. Stages and blocks are as many as the checkpoint has.
-#[derive(Debug)]
-pub struct SpUNet {
-    stem: Sequential,
-    /// From fine to coarse.
-    encoder: Vec<Sequential>,
-    /// From coarse to fine: the way up, and what reads its output beside the encoder's.
-    decoder: Vec<(Sequential, Sequential)>,
-    last: Sequential,
+/// Coordinates are `(batch, x, y, z)`. Outputs are in the order of the inputs.
+pub type SpUNet = Model<PointceptSpUNet>;
+
+kind! {
+    /// That of [`SpUNet`].
+    PointceptSpUNet, DEFINITION
 }
 
-const NETWORK: &str = "Pointcept's SpUNet";
+pub(crate) static DEFINITION: Definition = Definition {
+    name: "spunet",
+    network: "Pointcept's SpUNet",
+    names: NAMES,
+    first: &["stem0.conv", "stem0.norm"],
+    epsilon: 1e-3,
+    describe: unet::describe,
+    layers,
+};
 
-impl SpUNet {
-    /// The network of a checkpoint's tensors. Before their names may stand any module's.
-    ///
-    /// # Errors
-    /// If a tensor is missing or of another shape, or a layer cannot be made.
-    pub fn new(device: &Device, dtype: DType, checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        let prefix = checkpoint.prefix("conv_input.0.weight", NETWORK)?;
-        let at = |name: &str| format!("{prefix}{name}");
-        let source = Source { device, dtype, checkpoint, network: NETWORK, epsilon: 1e-3 };
-        let blocks = |mut stage: Sequential, name: &str, mut channels: u32| {
-            for number in 0.. {
-                let block = at(&format!("{name}.block{number}"));
-                if !checkpoint.contains(&format!("{block}.conv1.weight")) {
-                    break;
-                }
-                let (block, c_out) = source.block(&block, channels)?;
-                stage = stage.then(block);
-                channels = c_out;
-            }
-            Ok::<_, ModelError>((stage, channels))
-        };
+/// A shortcut of one offset beside the two convolutions.
+const PROJ: Parts = &[("proj.0", "proj.conv"), ("proj.1", "proj.norm")];
 
-        let (stem, mut channels) = source.stage::<voxtune::Submanifold>(
-            &at("conv_input.0"),
-            &at("conv_input.1"),
-            [5; 3],
-            None,
-            |conv| conv,
-        )?;
-        let (mut encoder, mut widths) = (Vec::new(), vec![channels]);
-        for stage in 0.. {
-            let name = at(&format!("down.{stage}"));
-            if !checkpoint.contains(&format!("{name}.0.weight")) {
-                break;
-            }
-            let (down, c_out) = source.stage::<voxtune::Sparse>(
-                &format!("{name}.0"),
-                &format!("{name}.1"),
-                [2; 3],
-                Some(channels),
-                |conv| conv.stride(2),
-            )?;
-            let (stage, c_out) = blocks(down, &format!("enc.{stage}"), c_out)?;
-            encoder.push(stage);
-            widths.push(c_out);
-            channels = c_out;
-        }
-        widths.pop();
-        let mut decoder = Vec::new();
-        for (stage, skipped) in widths.iter().enumerate().rev() {
-            let name = at(&format!("up.{stage}"));
-            let (up, c_out) = source.stage::<voxtune::Inverse>(
-                &format!("{name}.0"),
-                &format!("{name}.1"),
-                [2; 3],
-                Some(channels),
-                |conv| conv.stride(2),
-            )?;
-            let (after, c_out) =
-                blocks(Sequential::new(), &format!("dec.{stage}"), c_out + skipped)?;
-            decoder.push((up, after));
-            channels = c_out;
-        }
-        let mut last = Sequential::new();
-        if checkpoint.contains(&at("final.weight")) {
-            let head: SubmConv3d =
-                source.conv(&at("final"), [1; 3], Some(channels), |conv| conv)?;
-            last = last.then(head);
-        }
-        Ok(Self { stem, encoder, decoder, last })
+const NAMES: &[NameMap] = &[
+    NameMap {
+        of: "Pointcept",
+        order: None,
+        modules: &[
+            ("conv_input", "stem0", STAGE),
+            ("down.{s}", "down{s}", STAGE),
+            ("enc.{s}.block{b}", "enc{s}.block{b}", BLOCK),
+            ("enc.{s}.block{b}", "enc{s}.block{b}", PROJ),
+            ("up.{s}", "up{s}", STAGE),
+            ("dec.{s}.block{b}", "dec{s}.block{b}", BLOCK),
+            ("dec.{s}.block{b}", "dec{s}.block{b}", PROJ),
+            ("final", "head", ITSELF),
+        ],
+    },
+    // A convolution `c` with its normalisation `bn`, blocks of two such, `a` and `b`. The way back is
+    // counted from the coarsest of four levels.
+    NameMap {
+        of: "lists of modules",
+        order: None,
+        modules: &[
+            ("stem", "stem0", C_BN),
+            ("down.{s}", "down{s}", C_BN),
+            ("enc.{s}.{b}", "enc{s}.block{b}", C_BN_BLOCK),
+            ("up.0", "up3", C_BN),
+            ("up.1", "up2", C_BN),
+            ("up.2", "up1", C_BN),
+            ("up.3", "up0", C_BN),
+            ("dec.0.{b}", "dec3.block{b}", C_BN_BLOCK),
+            ("dec.1.{b}", "dec2.block{b}", C_BN_BLOCK),
+            ("dec.2.{b}", "dec1.block{b}", C_BN_BLOCK),
+            ("dec.3.{b}", "dec0.block{b}", C_BN_BLOCK),
+            ("head", "head", ITSELF),
+        ],
+    },
+];
+
+fn layers(chain: &mut Chain) {
+    chain.submanifold(5, 4, 32);
+    let widths = [32, 32, 64, 128, 256];
+    for (stage, blocks) in [2, 3, 4, 6].into_iter().enumerate() {
+        chain.strided([2; 3], [2; 3], [0; 3], widths[stage], widths[stage + 1]);
+        chain.repeat(2 * blocks, 3, widths[stage + 1]);
     }
-
-    /// Lets the kernels of convolutions do what follows them, for inference. Says what was done.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn fuse(&mut self) -> Result<Vec<String>, ModelError> {
-        let mut done = self.stem.fuse()?;
-        for stage in &mut self.encoder {
-            done.extend(stage.fuse()?);
-        }
-        for (up, after) in &mut self.decoder {
-            done.extend(up.fuse()?);
-            done.extend(after.fuse()?);
-        }
-        Ok(done)
-    }
-
-    /// The scores of each voxel, in the order of the input.
-    ///
-    /// # Errors
-    /// If the input does not fit the network, or a kernel fails.
-    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ModelError> {
-        let mut output = self.stem.forward(input)?;
-        let mut skipped = Vec::with_capacity(self.encoder.len());
-        for stage in &self.encoder {
-            let coarser = stage.forward(&output)?;
-            skipped.push(std::mem::replace(&mut output, coarser));
-        }
-        for ((up, after), skip) in self.decoder.iter().zip(skipped.into_iter().rev()) {
-            output = after.forward(&up.forward(&output)?.concat(&skip)?)?;
-        }
-        Ok(self.last.forward(&output)?)
-    }
+    chain.back_up(&widths, [256, 128, 96, 96]);
+    chain.submanifold(1, 96, 20);
 }

@@ -28,7 +28,7 @@
 //! | points, and the voxels that they lie in | [`PointCloud`], [`VoxelGrid`], [`Voxelization`] |
 //! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
 //! | other layers | [`BatchNorm`], [`LayerNorm`], [`Linear`], [`Activation`], [`MaxPool3d`], [`AvgPool3d`], [`GlobalPool`] |
-//! | networks of layers | [`Module`], [`Sequential`], [`Residual`] |
+//! | networks of layers | [`Module`], [`Sequential`], [`Residual`], [`Skip`] |
 //! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |
 //! | calls recorded once, launched often | [`Graph`] |
@@ -65,7 +65,7 @@ pub use kernel_map::{KernelMap, MapCounts};
 pub use layers::{
     Average, AvgPool3d, Axes, BatchNorm, BatchStatistics, Conv, ConvBuilder, ConvGradients,
     ConvKind, GlobalPool, Inverse, LayerNorm, Linear, MaxPool3d, Maximum, Module, Pointwise, Pool,
-    PoolBuilder, PoolKind, Prepared, Residual, Sequential, Sparse, SparseConv3d,
+    PoolBuilder, PoolKind, Prepared, Residual, Sequential, Skip, Sparse, SparseConv3d,
     SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Submanifold, Transposed,
     WeightLayout,
 };

@@ -186,6 +186,19 @@ impl Tensor {
         Ok(())
     }
 
+    /// The same elements in the same order as a matrix of other extents. Nothing is copied.
+    ///
+    /// # Errors
+    /// If it would have more or fewer elements.
+    pub fn with_shape(self, rows: usize, channels: usize) -> Result<Self, ConvError> {
+        let expected = matrix_len(self.dtype, self.rows, self.channels)?;
+        let found = matrix_len(self.dtype, rows, channels)?;
+        if found != expected {
+            return Err(ConvError::Length { what: "the tensor's shape", expected, found });
+        }
+        Ok(Self { rows, channels, ..self })
+    }
+
     /// A float32 tensor of values in host memory, moved there and not copied.
     ///
     /// # Errors

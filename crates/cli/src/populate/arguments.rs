@@ -73,7 +73,7 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
     from_misses: Option<PathBuf>,
     /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it really meets:
-    /// centerpoint, second, spunet, or a JSON file of layers such as those in the index.json of fixtures
+    /// centerpoint, second, bevfusion, spunet, minkunet, trellis, or a JSON file of layers such as those in the index.json of fixtures
     #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
     model: Option<Model>,
     /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default: auto,

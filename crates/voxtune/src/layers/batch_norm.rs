@@ -52,6 +52,15 @@ impl BatchNorm {
         })
     }
 
+    /// A normalisation to be trained: factors and variances of 1, terms and means of 0.
+    ///
+    /// # Errors
+    /// If `epsilon` is not a finite number of at least 0, or the device cannot hold the parameters.
+    pub fn untrained(device: &Device, channels: u32, epsilon: f32) -> Result<Self, ConvError> {
+        let [zeros, ones] = [0.0, 1.0].map(|value| vec![value; channels as usize]);
+        Self::new(device, &ones, &zeros, &zeros, &ones, epsilon)
+    }
+
     /// Factors of the channels.
     #[must_use]
     pub fn gamma(&self) -> &[f32] {

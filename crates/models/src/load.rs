@@ -1,0 +1,206 @@
+//! How a checkpoint is read: whose names, behind which prefix, in whose order of weights.
+//!
+//! A network is described by one function that asks a [`Source`] for its layers. The function first runs
+//! for every reading that the checkpoint may have, and the source only compares names and shapes. If
+//! exactly one reading has no problem, the function runs once more and makes the layers.
+
+use voxtune::{DType, Device, Sequential};
+
+use crate::chain::Chain;
+use crate::checkpoint::Checkpoint;
+use crate::error::{ModelError, Problem, Unfit};
+use crate::names::{NameMap, Named, WeightOrder, is_norm, prefixes};
+use crate::source::Source;
+
+/// How a network is read from a checkpoint: what its tensors do not say, or say in more ways than one.
+///
+/// ```
+/// use voxtune::DType;
+/// use voxtune_models::LoadOptions;
+///
+/// let options = LoadOptions::new().dtype(DType::Float16).prefix("ema_model.backbone_3d.");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is read until a network is given the options"]
+pub struct LoadOptions {
+    pub(crate) dtype: DType,
+    pub(crate) epsilon: Option<f32>,
+    order: Option<WeightOrder>,
+    prefix: Option<String>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { dtype: DType::Float32, epsilon: None, order: None, prefix: None }
+    }
+}
+
+impl LoadOptions {
+    /// In float32, and everything else as the checkpoint says.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How features and weights are stored; float32 if not given.
+    pub const fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// What normalisations add to the variance; what the network's authors add if not given.
+    pub const fn epsilon(mut self, epsilon: f32) -> Self {
+        self.epsilon = Some(epsilon);
+        self
+    }
+
+    /// Whose order the weights are in, where shapes do not tell.
+    pub const fn order(mut self, order: WeightOrder) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// What stands before the network's names, where a checkpoint has several of them.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+}
+
+/// What a network is: a file has one.
+#[derive(Debug)]
+pub struct Definition {
+    /// What it is called on the command line, if its layers follow each other.
+    pub(crate) name: &'static str,
+    /// What it is called in errors.
+    pub(crate) network: &'static str,
+    /// Whose names its tensors may have.
+    pub(crate) names: &'static [NameMap],
+    /// The modules that its names begin with, by ours.
+    pub(crate) first: &'static [&'static str],
+    /// Of its normalisations.
+    pub(crate) epsilon: f32,
+    /// Its modules, and their output channels.
+    pub(crate) describe: fn(&mut Source<'_>) -> Result<(Sequential, u32), ModelError>,
+    /// Its convolutions as its authors have them.
+    pub(crate) layers: fn(&mut Chain),
+}
+
+/// One way to read a checkpoint.
+struct Reading<'a> {
+    named: Named<'a>,
+    order: WeightOrder,
+    problems: Vec<Problem>,
+    /// Whether the order decides about anything but that of odd kernels.
+    is_even: bool,
+}
+
+impl Reading<'_> {
+    fn describe(&self) -> String {
+        let Named { map, prefix, .. } = &self.named;
+        let behind = match prefix {
+            &"" => String::new(),
+            prefix => format!(" behind `{prefix}`"),
+        };
+        format!("names of {}{behind} with weights in the order of {:?}", map.of, self.order)
+    }
+
+    /// Whether two readings make the same network.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let orders = [self.order, other.order];
+        let only_odd = !self.is_even
+            && orders.contains(&WeightOrder::Minkowski)
+            && orders.contains(&WeightOrder::Torchsparse);
+        self.named.prefix == other.named.prefix
+            && self.named.tensors == other.named.tensors
+            && (self.order == other.order || only_odd)
+    }
+}
+
+/// The modules of a network with a checkpoint's tensors, and their output channels.
+///
+/// # Errors
+/// If no reading of the checkpoint fits, or several do; if a layer cannot be made.
+pub(crate) fn load(
+    definition: &Definition,
+    device: &Device,
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+) -> Result<(Sequential, u32), ModelError> {
+    let describe = definition.describe;
+    let epsilon = options.epsilon.unwrap_or(definition.epsilon);
+    let mut readings = Vec::new();
+    for (named, order) in candidates(definition, checkpoint, options) {
+        let mut source = Source::new(device, options.dtype, epsilon, &named, order, false);
+        describe(&mut source)?;
+        let (problems, is_even) = source.finish();
+        readings.push(Reading { named, order, problems, is_even });
+    }
+    let network = definition.network;
+    let Some(best) = readings.iter().min_by_key(|reading| reading.problems.len()) else {
+        let expected = definition.names.iter().map(|map| {
+            let first = map.theirs(&format!("{}.weight", definition.first[0]));
+            format!("`{first}` ({})", map.of)
+        });
+        let expected = expected.collect();
+        return Err(ModelError::OtherNames { network, expected, present: checkpoint.some_names() });
+    };
+    if !best.problems.is_empty() {
+        let (reading, problems) = (best.describe(), best.problems.clone());
+        return Err(ModelError::Unfit(Box::new(Unfit { network, reading, problems })));
+    }
+    let rivals: Vec<&Reading<'_>> = readings
+        .iter()
+        .filter(|reading| reading.problems.is_empty() && !reading.is_same_as(best))
+        .collect();
+    if !rivals.is_empty() {
+        let prefixes_differ = rivals.iter().any(|rival| rival.named.prefix != best.named.prefix);
+        let remedy = match prefixes_differ {
+            true => "say which by `LoadOptions::prefix`",
+            false => "say whose order the weights are in by `LoadOptions::order`",
+        };
+        let readings = std::iter::once(best).chain(rivals).map(Reading::describe).collect();
+        return Err(ModelError::Ambiguous { network, readings, remedy });
+    }
+    let Reading { named, order, .. } = best;
+    describe(&mut Source::new(device, options.dtype, epsilon, named, *order, true))
+}
+
+/// The ways in which a checkpoint may be read.
+fn candidates<'a>(
+    definition: &Definition,
+    checkpoint: &'a Checkpoint,
+    options: &'a LoadOptions,
+) -> Vec<(Named<'a>, WeightOrder)> {
+    let mut all = Vec::new();
+    for map in definition.names {
+        let prefixes = match &options.prefix {
+            Some(prefix) => vec![prefix.as_str()],
+            None => prefixes(checkpoint, map, definition.first),
+        };
+        for prefix in prefixes {
+            let named = Named::new(checkpoint, map, prefix);
+            if named.tensors.is_empty() {
+                continue;
+            }
+            let orders = match options.order {
+                Some(order) => vec![order],
+                None => orders(&named),
+            };
+            all.extend(orders.into_iter().map(|order| (named.clone(), order)));
+        }
+    }
+    all
+}
+
+/// The orders that weights of their number of axes may have.
+fn orders(named: &Named<'_>) -> Vec<WeightOrder> {
+    let is_spatial = named.tensors.iter().any(|(ours, (_, entry))| {
+        let module = ours.strip_suffix(".weight");
+        module.is_some_and(|module| !is_norm(module)) && entry.shape.len() == 5
+    });
+    match named.map.order {
+        _ if is_spatial => vec![WeightOrder::Spconv2, WeightOrder::Spconv1],
+        Some(order) => vec![order],
+        None => vec![WeightOrder::Minkowski, WeightOrder::Torchsparse],
+    }
+}

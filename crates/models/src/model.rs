@@ -1,0 +1,171 @@
+//! A network that runs.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use voxtune::{Activation, ConvError, DType, Device, Module, Sequential, SparseTensor, Tensor};
+
+use crate::checkpoint::Checkpoint;
+use crate::encoder::bird_eye_view;
+use crate::error::ModelError;
+use crate::load::{LoadOptions, load};
+
+mod sealed {
+    use crate::encoder::Height;
+    use crate::load::Definition;
+
+    pub trait Sealed {
+        const DEFINITION: &'static Definition;
+    }
+    pub trait SealedEncoder {
+        const HEIGHT: Height;
+    }
+}
+
+pub(crate) use sealed::{Sealed, SealedEncoder};
+
+/// Which network a [`Model`] is, known when the program is compiled.
+pub trait Kind: sealed::Sealed + Send + Sync + 'static {}
+
+/// A network that ends in a bird's-eye view.
+pub trait Encoder: Kind + sealed::SealedEncoder {}
+
+/// A network with the tensors of a checkpoint. Its kinds have names, such as
+/// [`CenterPointBackbone`](crate::CenterPointBackbone).
+///
+/// Widths, numbers of blocks, biases and the order of weights follow from the names and the shapes of
+/// the tensors, whatever module's name stands before theirs.
+pub struct Model<K> {
+    layers: Sequential,
+    channels: u32,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Model<K> {
+    /// The network of a safetensors file, in float32. `docs/guide/checkpoints.md` has the line of Python
+    /// that makes one of a `.pth`.
+    ///
+    /// # Errors
+    /// If the file cannot be read, and as [`Self::from_checkpoint`].
+    pub fn from_safetensors(path: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
+        Self::from_checkpoint(device, &Checkpoint::read(path)?, &LoadOptions::new())
+    }
+
+    /// The network of a checkpoint's tensors.
+    ///
+    /// # Errors
+    /// If a tensor is missing, left over or of another shape, naming all such; if the checkpoint can be
+    /// read in several ways that give different networks; if a layer cannot be made.
+    pub fn from_checkpoint(
+        device: &Device,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+    ) -> Result<Self, ModelError> {
+        let (layers, channels) = load(K::DEFINITION, device, checkpoint, options)?;
+        Ok(Self { layers, channels, kind: PhantomData })
+    }
+
+    /// [`Self::from_checkpoint`] with a storage type and nothing else that the checkpoint does not say.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(device: &Device, dtype: DType, checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        Self::from_checkpoint(device, checkpoint, &LoadOptions::new().dtype(dtype))
+    }
+
+    /// Channels of the output.
+    #[must_use]
+    pub const fn channels(&self) -> u32 {
+        self.channels
+    }
+
+    /// Lets the kernels of convolutions do what follows them, for inference. Says what was done, a line
+    /// each.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn fuse(&mut self) -> Result<Vec<String>, ModelError> {
+        Ok(self.layers.fuse()?)
+    }
+
+    /// The features of the last layer.
+    ///
+    /// # Errors
+    /// If the input does not fit the network, or a kernel fails.
+    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ModelError> {
+        Ok(self.layers.forward(input)?)
+    }
+}
+
+impl<K: Encoder> Model<K> {
+    /// The bird's-eye view of so many samples: what is left of the height lies with the channels, channels
+    /// outside.
+    ///
+    /// # Shapes
+    /// Result: `(samples · channels, heights · cells)`, row-major, which is `(samples, channels · heights,
+    /// …)` with the other two axes of the coordinates in their order.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and if the input has no shape or the device cannot hold the result.
+    pub fn forward_bev(&self, input: &SparseTensor, samples: u32) -> Result<Tensor, ModelError> {
+        bird_eye_view(&self.forward(input)?, K::HEIGHT, samples)
+    }
+}
+
+impl<K: Kind> Module for Model<K> {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        self.layers.forward(input)
+    }
+
+    fn forward_added(
+        &self,
+        input: &SparseTensor,
+        residual: &SparseTensor,
+        activation: Activation,
+    ) -> Result<SparseTensor, ConvError> {
+        self.layers.forward_added(input, residual, activation)
+    }
+
+    fn adds(&self) -> bool {
+        self.layers.adds()
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        self.layers.parameters()
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        self.layers.set_parameter(name, values)
+    }
+
+    fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {
+        Module::fuse(&mut self.layers, done)
+    }
+}
+
+impl<K: Kind> fmt::Debug for Model<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} output channels", K::DEFINITION.network, self.channels)
+    }
+}
+
+/// The marker of a kind of network.
+macro_rules! kind {
+    ($(#[$doc:meta])* $marker:ident, $definition:path $(, $height:path)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub enum $marker {}
+        impl $crate::model::Sealed for $marker {
+            const DEFINITION: &'static $crate::load::Definition = &$definition;
+        }
+        impl $crate::model::Kind for $marker {}
+        $(
+            impl $crate::model::SealedEncoder for $marker {
+                const HEIGHT: $crate::encoder::Height = $height;
+            }
+            impl $crate::model::Encoder for $marker {}
+        )?
+    };
+}
+pub(crate) use kind;

@@ -1,0 +1,55 @@
+//! Features that go past modules and are read again behind them.
+
+use super::{Module, Sequential, SparseTensor};
+use crate::ConvError;
+
+/// What modules make of the input, and the input itself, their channels side by side: a level of a U-Net
+/// (Ronneberger et al., *U-Net*, 2015). The modules end on the voxels that they begin with, such as a
+/// [`SparseConv3d`](crate::SparseConv3d) and the [`SparseInverseConv3d`](crate::SparseInverseConv3d) that
+/// undoes it.
+///
+/// ```
+/// use voxtune::{
+///     Device, Module, Sequential, Skip, SparseConv3d, SparseInverseConv3d, SparseTensor, Tensor, Voxel,
+///     Voxels,
+/// };
+///
+/// let device = Device::cpu()?;
+/// let down = SparseConv3d::builder(4, 8).kernel(2).stride(2).build(&device)?;
+/// let up = SparseInverseConv3d::builder(8, 3).kernel(2).build(&device)?;
+/// let level = Skip::new(Sequential::new().then(down).then(up));
+/// let voxels = Voxels::new(&device, (0..5).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0; 4]; 5])?)?;
+/// assert_eq!(level.forward(&input)?.features().channels(), 3 + 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Skip {
+    body: Sequential,
+}
+
+impl Skip {
+    /// The output of these modules, then their input.
+    #[must_use]
+    pub const fn new(body: Sequential) -> Self {
+        Self { body }
+    }
+}
+
+impl Module for Skip {
+    fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+        self.body.forward(input)?.concat(input)
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
+        self.body.parameters()
+    }
+
+    fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
+        self.body.set_parameter(name, values)
+    }
+
+    fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {
+        Module::fuse(&mut self.body, done)
+    }
+}
