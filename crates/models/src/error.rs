@@ -65,6 +65,9 @@ pub enum ModelError {
         /// What decides.
         remedy: &'static str,
     },
+    /// Parameters of a network whose layers do several things at once.
+    #[error("a fused network has no parameters of its own: write it before `fuse`")]
+    Fused,
     /// A layer could not be made or run.
     #[error(transparent)]
     Layer(#[from] ConvError),

@@ -85,6 +85,14 @@ pub struct Definition {
     pub(crate) layers: fn(&mut Chain),
 }
 
+/// What is made of a checkpoint.
+pub(crate) struct Loaded {
+    pub(crate) layers: Sequential,
+    pub(crate) channels: u32,
+    /// The names of the parameters, in their order.
+    pub(crate) names: Vec<String>,
+}
+
 /// One way to read a checkpoint.
 struct Reading<'a> {
     named: Named<'a>,
@@ -116,7 +124,7 @@ impl Reading<'_> {
     }
 }
 
-/// The modules of a network with a checkpoint's tensors, and their output channels.
+/// A network with a checkpoint's tensors.
 ///
 /// # Errors
 /// If no reading of the checkpoint fits, or several do; if a layer cannot be made.
@@ -125,7 +133,7 @@ pub(crate) fn load(
     device: &Device,
     checkpoint: &Checkpoint,
     options: &LoadOptions,
-) -> Result<(Sequential, u32), ModelError> {
+) -> Result<Loaded, ModelError> {
     let describe = definition.describe;
     let epsilon = options.epsilon.unwrap_or(definition.epsilon);
     let mut readings = Vec::new();
@@ -162,7 +170,9 @@ pub(crate) fn load(
         return Err(ModelError::Ambiguous { network, readings, remedy });
     }
     let Reading { named, order, .. } = best;
-    describe(&mut Source::new(device, options.dtype, epsilon, named, *order, true))
+    let mut source = Source::new(device, options.dtype, epsilon, named, *order, true);
+    let (layers, channels) = describe(&mut source)?;
+    Ok(Loaded { layers, channels, names: source.into_names() })
 }
 
 /// The ways in which a checkpoint may be read.

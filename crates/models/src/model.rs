@@ -1,15 +1,19 @@
 //! A network that runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::Path;
 
-use voxtune::{Activation, ConvError, DType, Device, Module, Sequential, SparseTensor, Tensor};
+use voxtune::train::Optimizer;
+use voxtune::{
+    Activation, ConvError, DType, Device, Gradients, Module, Sequential, SparseTensor, Tape, Tensor,
+};
 
 use crate::checkpoint::Checkpoint;
 use crate::encoder::bird_eye_view;
 use crate::error::ModelError;
-use crate::load::{LoadOptions, load};
+use crate::load::{LoadOptions, Loaded, load};
 
 mod sealed {
     use crate::encoder::Height;
@@ -39,6 +43,8 @@ pub trait Encoder: Kind + sealed::SealedEncoder {}
 pub struct Model<K> {
     layers: Sequential,
     channels: u32,
+    /// The names that its parameters have in the checkpoint, in their order.
+    names: Vec<String>,
     kind: PhantomData<K>,
 }
 
@@ -62,8 +68,8 @@ impl<K: Kind> Model<K> {
         checkpoint: &Checkpoint,
         options: &LoadOptions,
     ) -> Result<Self, ModelError> {
-        let (layers, channels) = load(K::DEFINITION, device, checkpoint, options)?;
-        Ok(Self { layers, channels, kind: PhantomData })
+        let Loaded { layers, channels, names } = load(K::DEFINITION, device, checkpoint, options)?;
+        Ok(Self { layers, channels, names, kind: PhantomData })
     }
 
     /// [`Self::from_checkpoint`] with a storage type and nothing else that the checkpoint does not say.
@@ -78,6 +84,28 @@ impl<K: Kind> Model<K> {
     #[must_use]
     pub const fn channels(&self) -> u32 {
         self.channels
+    }
+
+    /// The network's tensors under the names that they were read from, with the weights of convolutions in
+    /// the order of [`WeightOrder::Spconv1`](crate::WeightOrder): what [`Self::from_checkpoint`] reads
+    /// again. An optimizer has more exact values than layers of 16 bits.
+    ///
+    /// # Errors
+    /// If the network was fused, or the device fails.
+    pub fn to_checkpoint(&self, optimizer: Option<&Optimizer>) -> Result<Checkpoint, ModelError> {
+        let (parameters, shapes) = (self.layers.parameters()?, self.layers.parameter_shapes()?);
+        if parameters.len() != self.names.len() {
+            return Err(ModelError::Fused);
+        }
+        let mut exact: BTreeMap<&str, &[f32]> =
+            optimizer.map(|one| one.parameters().collect()).unwrap_or_default();
+        let mut checkpoint = Checkpoint::new();
+        let named = self.names.iter().zip(parameters.iter().zip(&shapes));
+        for (name, ((place, stored), (_, shape))) in named {
+            let values = exact.remove(place.as_str()).unwrap_or(stored);
+            checkpoint.insert(name, shape, values.to_vec())?;
+        }
+        Ok(checkpoint)
     }
 
     /// Lets the kernels of convolutions do what follows them, for inference. Says what was done, a line
@@ -137,6 +165,27 @@ impl<K: Kind> Module for Model<K> {
 
     fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
         self.layers.set_parameter(name, values)
+    }
+
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        self.layers.parameter_shapes()
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        self.layers.forward_on_tape(input, tape)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        self.layers.backward_on_tape(tape, grad_output, gradients)
     }
 
     fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {

@@ -68,6 +68,8 @@ pub(crate) struct Source<'a> {
     makes: bool,
     alike: [Alike; 4],
     used: BTreeSet<String>,
+    /// Names of the checkpoint in the order of [`Module::parameters`](voxtune::Module::parameters).
+    asked: Vec<String>,
     problems: Vec<Problem>,
     is_even: bool,
 }
@@ -94,8 +96,9 @@ impl<'a> Source<'a> {
                 }),
             }
         });
-        let (used, problems) = (BTreeSet::new(), Vec::new());
-        Self { device, dtype, epsilon, named, order, makes, alike, used, problems, is_even: false }
+        let (used, asked, problems) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let is_even = false;
+        Self { device, dtype, epsilon, named, order, makes, alike, used, asked, problems, is_even }
     }
 
     /// Everything that was found wrong, the tensors that no layer asked for among it, and whether a kernel
@@ -112,6 +115,11 @@ impl<'a> Source<'a> {
         let twice = named.twice.iter().map(|names| names.map(str::to_owned));
         problems.extend(twice.map(|names| Problem::Twice { names }));
         (problems, is_even)
+    }
+
+    /// The names of the tensors that were asked for, in that order: layers hand out their parameters likewise.
+    pub(crate) fn into_names(self) -> Vec<String> {
+        self.asked
     }
 
     /// Whether a module, or one within it, has tensors.
@@ -163,6 +171,7 @@ impl<'a> Source<'a> {
             return None;
         };
         self.used.insert(ours.to_owned());
+        self.asked.push((*theirs).to_owned());
         match values {
             Values::Real(values) => Some((shape, values)),
             Values::Other(dtype) => {

@@ -31,6 +31,7 @@
 //! | networks of layers | [`Module`], [`Sequential`], [`Residual`], [`Skip`] |
 //! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |
+//! | the training step | [`train`], [`Tape`], [`Gradients`] |
 //! | calls recorded once, launched often | [`Graph`] |
 //! | streams, allocators and memory of other libraries | [`cuda`], [`Device::with_stream`] |
 //! | every algorithm of a device | [`Registry`] |
@@ -51,6 +52,7 @@ mod points;
 mod reference;
 mod registry;
 mod tensor;
+pub mod train;
 mod tuner;
 mod voxels;
 
@@ -64,10 +66,10 @@ pub use error::ConvError;
 pub use kernel_map::{KernelMap, MapCounts};
 pub use layers::{
     Average, AvgPool3d, Axes, BatchNorm, BatchStatistics, Conv, ConvBuilder, ConvGradients,
-    ConvKind, GlobalPool, Inverse, LayerNorm, Linear, MaxPool3d, Maximum, Module, Pointwise, Pool,
-    PoolBuilder, PoolKind, Prepared, Residual, Sequential, Skip, Sparse, SparseConv3d,
-    SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Submanifold, Transposed,
-    WeightLayout,
+    ConvKind, GlobalPool, Gradients, Inverse, LayerNorm, Linear, MaxPool3d, Maximum, Module,
+    Pointwise, Pool, PoolBuilder, PoolKind, Prepared, Residual, Sequential, Skip, Sparse,
+    SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d,
+    Submanifold, Tape, Transposed, WeightLayout,
 };
 pub use ops::Activation;
 pub use points::{AxisOrder, PointCloud, PointVoxels, VoxelGrid, Voxelization};

@@ -7,6 +7,7 @@ mod encoders;
 mod libraries;
 mod others;
 mod random;
+mod training;
 mod unets;
 mod wrong;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use voxtune_types::DType;
 
-use super::{Module, Pointwise, SparseTensor};
+use super::tape::{Record, other_pass};
+use super::{Gradients, Module, Pointwise, SparseTensor, Tape};
 use crate::{Activation, ConvError, Device, Tensor, ops};
 
 /// A batch normalisation (Ioffe and Szegedy, *Batch Normalization*, 2015):
@@ -129,6 +130,31 @@ impl Module for BatchNorm {
         Ok(true)
     }
 
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let (output, statistics) = self.forward_training(input, tape.norm_momentum())?;
+        tape.push(Record::Normalised(input.clone(), statistics));
+        Ok(output)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let Record::Normalised(input, statistics) = tape.pop(self)? else {
+            return Err(other_pass(self));
+        };
+        let found = self.backward(&input, &statistics, grad_output)?;
+        gradients.add("weight", &found.gamma.to_f32()?)?;
+        gradients.add("bias", &found.beta.to_f32()?)?;
+        Ok(found.x)
+    }
+
     fn as_pointwise(&self) -> Option<Pointwise> {
         let Self { gamma, beta, mean, variance, epsilon, .. } = self;
         let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, *epsilon).ok()?;
@@ -141,6 +167,27 @@ impl Module for Activation {
         let of = ops::Affine { scale: None, shift: None, activation: *self };
         let output = ops::affine(input.voxels().device(), of, input.features())?;
         SparseTensor::new(input.voxels().clone(), output)
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let output = Module::forward(self, input)?;
+        tape.push(Record::Input(input.clone()));
+        Ok(output)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        _: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let input = tape.pop_input(self)?;
+        let of = ops::Affine { scale: None, shift: None, activation: *self };
+        ops::affine_backward(input.voxels().device(), of, input.features(), grad_output)
     }
 
     fn as_pointwise(&self) -> Option<Pointwise> {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::conv::Conv;
 use super::kinds::ConvKind;
-use super::{Module, Pointwise, SparseTensor, WeightLayout};
-use crate::{Activation, ConvError, Epilogue};
+use super::tape::Record;
+use super::{Gradients, Module, Pointwise, SparseTensor, Tape, WeightLayout};
+use crate::{Activation, ConvError, Epilogue, Tensor};
 
 /// A convolution with work on its output in the same kernel. [`Sequential::fuse`](crate::Sequential)
 /// makes it.
@@ -108,6 +109,40 @@ impl<K: ConvKind> Module for Conv<K> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        let operation = self.operation();
+        let [k0, k1, k2] = operation.kernel.extents().map(usize::from);
+        let (c_in, c_out) = (operation.c_in as usize / self.groups(), operation.c_out as usize);
+        let weights = ("weight".to_owned(), vec![k0, k1, k2, c_in, c_out]);
+        let bias = self.bias()?.map(|bias| ("bias".to_owned(), vec![bias.len()]));
+        Ok(std::iter::once(weights).chain(bias).collect())
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let output = Self::forward(self, input)?;
+        tape.push(Record::Input(input.clone()));
+        Ok(output)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let input = tape.pop_input(self)?;
+        let found = self.backward(&input, grad_output)?;
+        gradients.add("weight", &self.weight_gradient(WeightLayout::Rsck, &found.weights)?)?;
+        if let Some(bias) = &found.bias {
+            gradients.add("bias", &bias.to_f32()?)?;
+        }
+        Ok(found.input)
     }
 
     fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {

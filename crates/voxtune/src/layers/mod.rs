@@ -13,6 +13,7 @@ mod sequential;
 mod skip;
 mod slices;
 mod sparse_tensor;
+mod tape;
 mod weights;
 
 pub use batch_norm::{BatchNorm, BatchStatistics};
@@ -29,4 +30,5 @@ pub use rows::{LayerNorm, Linear};
 pub use sequential::{Residual, Sequential};
 pub use skip::Skip;
 pub use sparse_tensor::SparseTensor;
+pub use tape::{Gradients, Tape};
 pub use weights::WeightLayout;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::SparseTensor;
-use crate::{Activation, ConvError};
+use super::{Gradients, SparseTensor, Tape};
+use crate::{Activation, ConvError, Tensor};
 
 /// A layer, or several, from features over voxels to features over voxels.
 pub trait Module: fmt::Debug + Send + Sync {
@@ -66,6 +66,49 @@ pub trait Module: fmt::Debug + Send + Sync {
         Ok(false)
     }
 
+    /// The shapes of [`Self::parameters`], by the same names in the same order.
+    ///
+    /// # Errors
+    /// As there.
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        let all = self.parameters()?.into_iter();
+        Ok(all.map(|(name, values)| (name, vec![values.len()])).collect())
+    }
+
+    /// The output as training has it, batch normalisations by the batch's own statistics; and on the tape,
+    /// what [`Tape::backward`] needs of the pass.
+    ///
+    /// # Errors
+    /// If the input does not fit the module, a kernel fails, or the module cannot be trained, such as one
+    /// that was [fused](Self::fuse).
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let _ = (input, tape);
+        Err(untrainable(format!("{self:?}")))
+    }
+
+    /// The gradient of the input, given that of the output; those of the parameters are added to
+    /// `gradients`. [`Tape::backward`] calls it: it takes from the tape what
+    /// [`Self::forward_on_tape`] has put there.
+    ///
+    /// # Shapes
+    /// `grad_output`: that of the output's features. The result: that of the input's.
+    ///
+    /// # Errors
+    /// If the tape does not hold a pass of this module, or a kernel fails.
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let _ = (tape, grad_output, gradients);
+        Err(untrainable(format!("{self:?}")))
+    }
+
     /// Lets kernels do what follows them, wherever within the module that gives the same results but
     /// for rounding. Appends what was done, a line each. For inference: normalisations become fixed.
     ///
@@ -75,6 +118,12 @@ pub trait Module: fmt::Debug + Send + Sync {
         let _ = done;
         Ok(())
     }
+}
+
+fn untrainable(layer: String) -> ConvError {
+    let problem =
+        "it has no training step: train a network before it is fused, of layers that have one";
+    ConvError::Layer { layer, problem: problem.to_owned() }
 }
 
 /// Work on each value by itself.

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use voxtune_types::{Geometry, LayerKind};
 
 use super::conv_builder::{Axes, window};
-use super::{Module, SparseTensor};
+use super::tape::{Record, other_pass};
+use super::{Gradients, Module, SparseTensor, Tape};
 use crate::ops::{self, Pooling, Reduction, RowGroups};
 use crate::{ConvError, Tensor, Voxels};
 
@@ -137,6 +138,26 @@ impl<K: PoolKind> Pool<K> {
 impl<K: PoolKind + std::fmt::Debug> Module for Pool<K> {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         Self::forward(self, input)
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let output = Self::forward(self, input)?;
+        tape.push(Record::Pooled(input.clone(), output.clone()));
+        Ok(output)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        _: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let Record::Pooled(input, output) = tape.pop(self)? else { return Err(other_pass(self)) };
+        self.backward(&input, &output, grad_output)
     }
 }
 

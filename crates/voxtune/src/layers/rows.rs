@@ -2,7 +2,8 @@
 
 use voxtune_types::DType;
 
-use super::{Module, Pointwise, SparseTensor, SubmConv3d, WeightLayout};
+use super::tape::Record;
+use super::{Gradients, Module, Pointwise, SparseTensor, SubmConv3d, Tape, WeightLayout};
 use crate::{Activation, ConvError, Device, Tensor, ops};
 
 /// A linear layer of each voxel's channels: `y = x · W + b`. It is a submanifold convolution of 1×1×1,
@@ -56,10 +57,7 @@ impl Linear {
         if found != expected {
             return Err(ConvError::Length { what: "weights", expected, found });
         }
-        let turned: Vec<f32> = (0..c_in)
-            .flat_map(|i| (0..c_out).map(move |o| o * c_in + i))
-            .map(|place| weights[place])
-            .collect();
+        let turned = turned(weights, c_in, c_out);
         let channels = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let builder = SubmConv3d::builder(channels(c_in), channels(c_out))
             .kernel(1)
@@ -77,6 +75,19 @@ impl Linear {
     pub const fn as_conv(&self) -> &SubmConv3d {
         &self.conv
     }
+
+    fn channels(&self) -> [usize; 2] {
+        let operation = self.conv.operation();
+        [operation.c_in as usize, operation.c_out as usize]
+    }
+}
+
+/// A matrix of so many columns with its rows as columns.
+fn turned(values: &[f32], columns: usize, rows: usize) -> Vec<f32> {
+    (0..columns)
+        .flat_map(|column| (0..rows).map(move |row| row * columns + column))
+        .map(|place| values[place])
+        .collect()
 }
 
 impl Module for Linear {
@@ -97,12 +108,57 @@ impl Module for Linear {
         true
     }
 
+    /// The weights as PyTorch stores them, a row an output.
     fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
-        self.conv.parameters()
+        let [c_in, c_out] = self.channels();
+        let mut all = self.conv.parameters()?;
+        for (_, weights) in all.iter_mut().filter(|(name, _)| name == "weight") {
+            *weights = turned(weights, c_out, c_in);
+        }
+        Ok(all)
     }
 
     fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
-        self.conv.set_parameter(name, values)
+        let [c_in, c_out] = self.channels();
+        match name {
+            "weight" if values.len() == c_in * c_out => {
+                self.conv.set_parameter(name, &turned(values, c_in, c_out))
+            }
+            _ => self.conv.set_parameter(name, values),
+        }
+    }
+
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        let [c_in, c_out] = self.channels();
+        let mut all = self.conv.parameter_shapes()?;
+        for (_, shape) in all.iter_mut().filter(|(name, _)| name == "weight") {
+            *shape = vec![c_out, c_in];
+        }
+        Ok(all)
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        self.conv.forward_on_tape(input, tape)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let input = tape.pop_input(self)?;
+        let found = self.conv.backward(&input, grad_output)?;
+        let [c_in, c_out] = self.channels();
+        gradients.add("weight", &turned(&found.weights.to_f32()?, c_out, c_in))?;
+        if let Some(bias) = &found.bias {
+            gradients.add("bias", &bias.to_f32()?)?;
+        }
+        Ok(found.input)
     }
 
     fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
@@ -173,6 +229,29 @@ impl Module for LayerNorm {
         let device = input.voxels().device();
         let output = ops::layer_norm(device, self.numbers(), input.features())?;
         SparseTensor::new(input.voxels().clone(), output)
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let output = self.forward(input)?;
+        tape.push(Record::Input(input.clone()));
+        Ok(output)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let input = tape.pop_input(self)?;
+        let found = self.backward(&input, grad_output)?;
+        gradients.add("weight", &found.gamma.to_f32()?)?;
+        gradients.add("bias", &found.beta.to_f32()?)?;
+        Ok(found.x)
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {

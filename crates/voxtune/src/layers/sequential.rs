@@ -1,7 +1,8 @@
 //! Modules one behind the other, and beside each other.
 
-use super::{Module, SparseTensor};
-use crate::{Activation, ConvError};
+use super::tape::{Record, other_pass};
+use super::{Gradients, Module, SparseTensor, Tape};
+use crate::{Activation, ConvError, Tensor, ops};
 
 /// Modules, each of which reads what the one before wrote.
 ///
@@ -113,6 +114,47 @@ impl Module for Sequential {
         }
     }
 
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        let mut all = Vec::new();
+        for (number, module) in self.modules.iter().enumerate() {
+            let inner = module.parameter_shapes()?.into_iter();
+            all.extend(inner.map(|(name, shape)| (format!("{number}.{name}"), shape)));
+        }
+        Ok(all)
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        if self.modules.is_empty() {
+            tape.push(Record::Input(input.clone()));
+        }
+        let mut modules = self.modules.iter_mut();
+        modules.try_fold(input.clone(), |output, module| module.forward_on_tape(&output, tape))
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let mut gradient: Option<Tensor> = None;
+        for (number, module) in self.modules.iter().enumerate().rev() {
+            let of_output = gradient.as_ref().unwrap_or(grad_output);
+            gradient = Some(gradients.within(&number.to_string(), |gradients| {
+                module.backward_on_tape(tape, of_output, gradients)
+            })?);
+        }
+        if let Some(gradient) = gradient {
+            return Ok(gradient);
+        }
+        let input = tape.pop_input(self)?;
+        ops::cast(input.voxels().device(), grad_output, grad_output.dtype())
+    }
+
     fn adds(&self) -> bool {
         self.modules.last().is_some_and(|last| last.adds())
     }
@@ -180,6 +222,55 @@ impl Module for Residual {
             (Some(("shortcut", rest)), Some(shortcut)) => shortcut.set_parameter(rest, values),
             _ => Ok(false),
         }
+    }
+
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        let parts =
+            [Some(("body", &self.body)), self.shortcut.as_ref().map(|own| ("shortcut", own))];
+        let mut all = Vec::new();
+        for (part, modules) in parts.into_iter().flatten() {
+            let inner = modules.parameter_shapes()?.into_iter();
+            all.extend(inner.map(|(name, shape)| (format!("{part}.{name}"), shape)));
+        }
+        Ok(all)
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let body = self.body.forward_on_tape(input, tape)?;
+        let shortcut = match &mut self.shortcut {
+            Some(shortcut) => shortcut.forward_on_tape(input, tape)?,
+            None => input.clone(),
+        };
+        let output = body.add(&shortcut, self.activation)?;
+        tape.push(Record::Sum(body, shortcut));
+        Ok(output)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let Record::Sum(body, shortcut) = tape.pop(self)? else { return Err(other_pass(self)) };
+        let device = body.voxels().device();
+        let (first, second) = (body.features(), shortcut.features());
+        let of_sum = ops::add_backward(device, first, second, self.activation, grad_output)?;
+        let of_shortcut =
+            match &self.shortcut {
+                None => None,
+                Some(own) => Some(gradients.within("shortcut", |gradients| {
+                    own.backward_on_tape(tape, &of_sum, gradients)
+                })?),
+            };
+        let of_body = gradients
+            .within("body", |gradients| self.body.backward_on_tape(tape, &of_sum, gradients))?;
+        let of_shortcut = of_shortcut.as_ref().unwrap_or(&of_sum);
+        ops::add(device, &of_body, of_shortcut, Activation::Identity)
     }
 
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {

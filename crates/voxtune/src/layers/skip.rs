@@ -1,7 +1,8 @@
 //! Features that go past modules and are read again behind them.
 
-use super::{Module, Sequential, SparseTensor};
-use crate::ConvError;
+use super::tape::{Record, other_pass};
+use super::{Gradients, Module, Sequential, SparseTensor, Tape};
+use crate::{Activation, ConvError, Tensor, ops};
 
 /// What modules make of the input, and the input itself, their channels side by side: a level of a U-Net
 /// (Ronneberger et al., *U-Net*, 2015). The modules end on the voxels that they begin with, such as a
@@ -47,6 +48,35 @@ impl Module for Skip {
 
     fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
         self.body.set_parameter(name, values)
+    }
+
+    fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
+        self.body.parameter_shapes()
+    }
+
+    fn forward_on_tape(
+        &mut self,
+        input: &SparseTensor,
+        tape: &mut Tape,
+    ) -> Result<SparseTensor, ConvError> {
+        let output = self.body.forward_on_tape(input, tape)?;
+        tape.push(Record::Joined(input.clone(), output.features().channels()));
+        output.concat(input)
+    }
+
+    fn backward_on_tape(
+        &self,
+        tape: &mut Tape,
+        grad_output: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor, ConvError> {
+        let Record::Joined(input, channels) = tape.pop(self)? else { return Err(other_pass(self)) };
+        let device = input.voxels().device();
+        let widths = [channels, input.features().channels()];
+        let parts = ops::split(device, grad_output, &widths)?;
+        let [of_output, of_input] = &*parts else { return Err(other_pass(self)) };
+        let of_body = self.body.backward_on_tape(tape, of_output, gradients)?;
+        ops::add(device, &of_body, of_input, Activation::Identity)
     }
 
     fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {

@@ -1,0 +1,192 @@
+//! What a forward pass of training leaves for the backward pass, and the gradients that come of it.
+
+use std::collections::BTreeMap;
+
+use super::{BatchStatistics, Module, SparseTensor};
+use crate::{ConvError, Tensor};
+
+/// What modules note in a forward pass of training, the last on top: the backward pass takes it down again
+/// in the opposite order.
+///
+/// ```
+/// use voxtune::{Device, Module, SparseTensor, SubmConv3d, Tape, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let mut layer = SubmConv3d::builder(1, 1).kernel(1).bias(&[0.0]).build(&device)?;
+/// let voxels = Voxels::new(&device, (0..2).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[2.0], [3.0]])?)?;
+/// let mut tape = Tape::new();
+/// layer.forward_on_tape(&input, &mut tape)?;
+/// // Of the sum of both outputs:
+/// let gradients = tape.backward(&layer, &Tensor::from_rows(&device, &[[1.0], [1.0]])?)?;
+/// assert_eq!(gradients.get("weight"), Some(&[5.0][..]));
+/// assert_eq!(gradients.get("bias"), Some(&[2.0][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Tape {
+    records: Vec<Record>,
+    momentum: f32,
+}
+
+/// What one module notes.
+#[derive(Debug)]
+pub(super) enum Record {
+    /// What it read.
+    Input(SparseTensor),
+    /// What a batch normalisation read, and what that was like.
+    Normalised(SparseTensor, BatchStatistics),
+    /// Two summands.
+    Sum(SparseTensor, SparseTensor),
+    /// What a pooling read, and what it made of it.
+    Pooled(SparseTensor, SparseTensor),
+    /// What was put behind so many channels.
+    Joined(SparseTensor, usize),
+}
+
+impl Default for Tape {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tape {
+    /// Nothing noted yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { records: Vec::new(), momentum: 0.1 }
+    }
+
+    /// By how much the running statistics of batch normalisations move towards those of a batch: 0.1 if not
+    /// given, as in PyTorch; OpenPCDet's networks have 0.01.
+    #[must_use]
+    pub const fn momentum(mut self, momentum: f32) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// That momentum.
+    #[must_use]
+    pub const fn norm_momentum(&self) -> f32 {
+        self.momentum
+    }
+
+    /// The gradients of all parameters of the module whose forward pass was noted, given that of its output.
+    /// Nothing is noted afterwards, so the tape can take the next pass.
+    ///
+    /// # Shapes
+    /// `grad_output`: that of the output's features.
+    ///
+    /// # Errors
+    /// If what was noted is not of one pass of this module, or a kernel fails.
+    pub fn backward(
+        &mut self,
+        module: &dyn Module,
+        grad_output: &Tensor,
+    ) -> Result<Gradients, ConvError> {
+        let mut gradients = Gradients::default();
+        let result = module.backward_on_tape(self, grad_output, &mut gradients);
+        let left = std::mem::take(&mut self.records).len();
+        gradients.input = Some(result?);
+        match left {
+            0 => Ok(gradients),
+            _ => Err(other_pass(module)),
+        }
+    }
+
+    pub(super) fn push(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    pub(super) fn pop(&mut self, module: &dyn Module) -> Result<Record, ConvError> {
+        self.records.pop().ok_or_else(|| other_pass(module))
+    }
+
+    /// What a module that noted only its input read.
+    pub(super) fn pop_input(&mut self, module: &dyn Module) -> Result<SparseTensor, ConvError> {
+        match self.pop(module)? {
+            Record::Input(input) => Ok(input),
+            _ => Err(other_pass(module)),
+        }
+    }
+}
+
+/// What was noted is another module's.
+pub(super) fn other_pass(module: &dyn Module) -> ConvError {
+    let problem = "the tape holds another pass than one of this module: call `forward_on_tape` on the \
+                   module and the tape first, and then `backward` once";
+    ConvError::Layer { layer: format!("{module:?}"), problem: problem.to_owned() }
+}
+
+/// The gradients of a module's parameters, by their names in [`Module::parameters`], in float32 and in the
+/// same order of values.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    named: BTreeMap<String, Vec<f32>>,
+    input: Option<Tensor>,
+    /// Where the module that adds gradients is.
+    place: String,
+}
+
+impl Gradients {
+    /// The gradient of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[f32]> {
+        self.named.get(name).map(Vec::as_slice)
+    }
+
+    /// All of them, in the order of names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[f32])> {
+        self.named.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
+    /// The gradient of the module's input.
+    #[must_use]
+    pub const fn input(&self) -> Option<&Tensor> {
+        self.input.as_ref()
+    }
+
+    /// Whether all of them are finite.
+    #[must_use]
+    pub fn are_finite(&self) -> bool {
+        self.named.values().flatten().all(|value| value.is_finite())
+    }
+
+    /// Every parameter's multiplied by a factor.
+    pub fn scale(&mut self, factor: f32) {
+        self.named.values_mut().flatten().for_each(|value| *value *= factor);
+    }
+
+    /// Adds those of another pass, such as of the next part of a batch.
+    ///
+    /// # Errors
+    /// If a parameter has other values there.
+    pub fn accumulate(&mut self, other: &Self) -> Result<(), ConvError> {
+        other.iter().try_for_each(|(name, values)| self.add_at(name.to_owned(), values))
+    }
+
+    /// Adds to the gradient of a parameter of the module at work.
+    pub(super) fn add(&mut self, name: &str, values: &[f32]) -> Result<(), ConvError> {
+        self.add_at(format!("{}{name}", self.place), values)
+    }
+
+    fn add_at(&mut self, name: String, values: &[f32]) -> Result<(), ConvError> {
+        let sums = self.named.entry(name).or_insert_with(|| vec![0.0; values.len()]);
+        if sums.len() != values.len() {
+            let (expected, found) = (sums.len(), values.len());
+            return Err(ConvError::Length { what: "gradient", expected, found });
+        }
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        Ok(())
+    }
+
+    /// Lets a part of a module add its own.
+    pub(super) fn within<T>(&mut self, part: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        let len = self.place.len();
+        self.place.push_str(part);
+        self.place.push('.');
+        let result = work(self);
+        self.place.truncate(len);
+        result
+    }
+}

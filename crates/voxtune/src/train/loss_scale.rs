@@ -1,0 +1,48 @@
+//! Keeping small gradients within float16.
+
+use crate::Gradients;
+
+/// A factor on the loss that keeps gradients of float16 from vanishing (Micikevicius et al., *Mixed Precision
+/// Training*, 2018): halved when they overflow, doubled when they have not for a while.
+#[derive(Clone, Debug)]
+pub struct LossScale {
+    factor: f32,
+    /// Steps without overflow until the factor doubles.
+    patience: u32,
+    good: u32,
+}
+
+impl LossScale {
+    /// From 65,536, doubled after 2,000 steps without overflow, as PyTorch's `GradScaler`.
+    #[must_use]
+    pub const fn dynamic() -> Self {
+        Self { factor: 65_536.0, patience: 2_000, good: 0 }
+    }
+
+    /// From another factor, doubled after so many steps.
+    #[must_use]
+    pub const fn from(factor: f32, patience: u32) -> Self {
+        Self { factor, patience, good: 0 }
+    }
+
+    /// What to multiply the gradient of the loss by.
+    #[must_use]
+    pub const fn factor(&self) -> f32 {
+        self.factor
+    }
+
+    /// Takes the factor off gradients again, and moves it. Whether they are finite: a step is made only with
+    /// such.
+    pub fn unscale(&mut self, gradients: &mut Gradients) -> bool {
+        gradients.scale(1.0 / self.factor);
+        if !gradients.are_finite() {
+            (self.factor, self.good) = ((self.factor / 2.0).max(f32::MIN_POSITIVE), 0);
+            return false;
+        }
+        self.good += 1;
+        if self.good >= self.patience {
+            (self.factor, self.good) = ((self.factor * 2.0).min(f32::MAX / 4.0), 0);
+        }
+        true
+    }
+}
