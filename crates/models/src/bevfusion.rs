@@ -13,9 +13,10 @@ use crate::source::Source;
 /// `SparseEncoder` of BEVFusion (Liu et al., *BEVFusion: Multi-Task Multi-Sensor Fusion*, 2022) and
 /// TransFusion-L: CenterPoint's backbone with the axes reversed, 21 convolutions.
 ///
-/// Coordinates are `(batch, x, y, z)`, within the grid's shape in that order, one cell more along z than
-/// the range holds: `[1440, 1440, 41]` for nuScenes at 0.075 m. A checkpoint whose axes are z, y, x is that
-/// of a [`CenterPointBackbone`](crate::CenterPointBackbone), and an error here: its last kernel is 3×1×1.
+/// Coordinates are `(batch, x, y, z)`, within the grid's shape in that order, one cell more along z
+/// than the range holds: `[1440, 1440, 41]` for nuScenes at 0.075 m. A checkpoint whose axes are z,
+/// y, x is that of a [`CenterPointBackbone`](crate::CenterPointBackbone), and an error here: its
+/// last kernel is 3×1×1.
 pub type BevFusionEncoder = Model<BevFusion>;
 
 kind! {

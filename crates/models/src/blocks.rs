@@ -1,4 +1,5 @@
-//! What networks repeat: a convolution with its normalisation, residual blocks of two, runs of them.
+//! What networks repeat: a convolution with its normalisation, residual blocks of two, runs of
+//! them.
 
 use voxtune::{Activation, ConvBuilder, ConvKind, Module, Residual, Sequential, Submanifold};
 
@@ -14,7 +15,8 @@ pub(crate) fn then(modules: Sequential, next: Option<impl Module + 'static>) -> 
 }
 
 impl Source<'_> {
-    /// The convolution `NAME.conv`, its normalisation `NAME.norm`, and a ReLU; and its output channels.
+    /// The convolution `NAME.conv`, its normalisation `NAME.norm`, and a ReLU; and its output
+    /// channels.
     pub(crate) fn stage<K: ConvKind>(
         &mut self,
         name: &str,
@@ -37,8 +39,9 @@ impl Source<'_> {
         self.stage::<Submanifold>(name, Kernel::Odd, c_in, |conv, _| conv)
     }
 
-    /// The residual block of two submanifold convolutions, `NAME.conv1` and `NAME.conv2`, with a shortcut
-    /// `NAME.proj` of 1×1×1 where there is one, or channels change; and its output channels.
+    /// The residual block of two submanifold convolutions, `NAME.conv1` and `NAME.conv2`, with a
+    /// shortcut `NAME.proj` of 1×1×1 where there is one, or channels change; and its output
+    /// channels.
     pub(crate) fn block(&mut self, name: &str, c_in: u32) -> Result<(Residual, u32), ModelError> {
         let of = |part: &str| format!("{name}.{part}");
         let plain = |conv: ConvBuilder<Submanifold>, _| conv;
@@ -60,8 +63,8 @@ impl Source<'_> {
         Ok((block.with_shortcut(then(then(Sequential::new(), projection), norm)), outer.c_out))
     }
 
-    /// `NAME.block0`, `NAME.block1` and so on behind other modules, at least one; the channels of the last,
-    /// and how many. In place of a block may stand a single stage, `NAME.layer0`.
+    /// `NAME.block0`, `NAME.block1` and so on behind other modules, at least one; the channels of
+    /// the last, and how many. In place of a block may stand a single stage, `NAME.layer0`.
     pub(crate) fn blocks(
         &mut self,
         mut modules: Sequential,

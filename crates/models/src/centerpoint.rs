@@ -14,8 +14,8 @@ use crate::source::Source;
 /// 2021), which OpenPCDet calls `VoxelResBackBone8x`: 21 convolutions from voxels of a LiDAR to a
 /// bird's-eye view an eighth as wide.
 ///
-/// Coordinates are `(batch, z, y, x)`, within the grid's shape in that order, one cell more along z than
-/// the range holds: `[41, 1440, 1440]` for nuScenes at 0.075 m.
+/// Coordinates are `(batch, z, y, x)`, within the grid's shape in that order, one cell more along z
+/// than the range holds: `[41, 1440, 1440]` for nuScenes at 0.075 m.
 ///
 /// ```no_run
 /// use voxtune::{Device, SparseTensor, Tensor, Voxel, Voxels};
@@ -79,7 +79,8 @@ const NAMES: &[NameMap] = &[
             ("conv_out", "out", STAGE),
         ],
     },
-    // One list of modules: a convolution `c` with its normalisation `bn`, blocks of two such, `a` and `b`.
+    // One list of modules: a convolution `c` with its normalisation `bn`, blocks of two such, `a`
+    // and `b`.
     NameMap {
         of: "a list of modules",
         order: None,

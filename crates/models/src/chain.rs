@@ -41,8 +41,8 @@ impl Chain {
         self.0.push(NetworkLayer { geometry, c_in, c_out });
     }
 
-    /// The way back of a U-Net with these widths from fine to coarse: layers of 2×2×2 upwards, and behind
-    /// each a block with a shortcut and another without.
+    /// The way back of a U-Net with these widths from fine to coarse: layers of 2×2×2 upwards, and
+    /// behind each a block with a shortcut and another without.
     pub(crate) fn back_up(&mut self, widths: &[u32; 5], upwards: [u32; 4]) {
         let mut c_in = widths[4];
         for (stage, c_out) in upwards.into_iter().enumerate() {

@@ -26,8 +26,8 @@ pub(crate) enum Values {
 
 /// The tensors of a checkpoint, by name.
 ///
-/// Values are float32, whatever the file's type: F64, F32, F16 or BF16. Tensors of other types, such as
-/// the counters of batch normalisations, have a name and a shape alone.
+/// Values are float32, whatever the file's type: F64, F32, F16 or BF16. Tensors of other types,
+/// such as the counters of batch normalisations, have a name and a shape alone.
 ///
 /// ```
 /// use voxtune_models::Checkpoint;
@@ -51,8 +51,8 @@ impl Checkpoint {
         Self::default()
     }
 
-    /// The tensors of a safetensors file. `docs/guide/checkpoints.md` has the line of Python that makes
-    /// one of a `.pth`.
+    /// The tensors of a safetensors file. `docs/guide/checkpoints.md` has the line of Python that
+    /// makes one of a `.pth`.
     ///
     /// # Errors
     /// If it cannot be read, or is none.
@@ -75,8 +75,8 @@ impl Checkpoint {
         Ok(Self { tensors: tensors.collect() })
     }
 
-    /// A safetensors file of the tensors in float32, byte for byte the same whenever they are. Tensors of
-    /// other types, whose values are not held, are left out.
+    /// A safetensors file of the tensors in float32, byte for byte the same whenever they are.
+    /// Tensors of other types, whose values are not held, are left out.
     ///
     /// # Errors
     /// If it would be larger than a file of that format can be.

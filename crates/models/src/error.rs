@@ -20,8 +20,8 @@ pub enum ModelError {
     },
     /// Bytes that are no safetensors file.
     #[error(
-        "expected a safetensors file, found one that is none: {detail}; docs/guide/checkpoints.md has \
-         the line of Python that makes one of a `.pth`"
+        "expected a safetensors file, found one that is none: {detail}; \
+         docs/guide/checkpoints.md has the line of Python that makes one of a `.pth`"
     )]
     Format {
         /// What is wrong.
@@ -29,7 +29,8 @@ pub enum ModelError {
     },
     /// A tensor whose values are more or fewer than its shape says.
     #[error(
-        "tensor {name} of shape {shape:?}: expected the product of its extents, found {found} values"
+        "tensor {name} of shape {shape:?}: expected the product of its extents, \
+         found {found} values"
     )]
     Length {
         /// The tensor.
@@ -56,7 +57,10 @@ pub enum ModelError {
     #[error("{0}")]
     Unfit(Box<Unfit>),
     /// The checkpoint can be read in several ways, which give different networks.
-    #[error("{network} can be read in several ways from this checkpoint: as {}; {remedy}", readings.join(", or as "))]
+    #[error(
+        "{network} can be read in several ways from this checkpoint: as {}; {remedy}",
+        readings.join(", or as ")
+    )]
     Ambiguous {
         /// The network.
         network: &'static str,
@@ -64,6 +68,14 @@ pub enum ModelError {
         readings: Vec<String>,
         /// What decides.
         remedy: &'static str,
+    },
+    /// A module cannot have the numbers that the checkpoint gives it.
+    #[error("{tensor} and the tensors beside it: {source}")]
+    Module {
+        /// The name of its weights.
+        tensor: String,
+        /// What is wrong.
+        source: ConvError,
     },
     /// Parameters of a network whose layers do several things at once.
     #[error("a fused network has no parameters of its own: write it before `fuse`")]
@@ -78,8 +90,8 @@ pub enum ModelError {
 pub struct Unfit {
     /// The network.
     pub network: &'static str,
-    /// How the checkpoint was read: whose names, before which its module's stand, and whose order of
-    /// weights.
+    /// How the checkpoint was read: whose names, before which its module's stand, and whose order
+    /// of weights.
     pub reading: String,
     /// What is wrong, a tensor each.
     pub problems: Vec<Problem>,

@@ -15,8 +15,8 @@
 //! | the convolutions of a network by its name, without weights | [`Network`] |
 //!
 //! Widths, numbers of blocks, biases and the order of weights follow from names and shapes of the
-//! tensors. A checkpoint that is not one of the network, or can be read in two ways, is an error that
-//! names the tensors ([`ModelError`]).
+//! tensors. A checkpoint that is not one of the network, or can be read in two ways, is an error
+//! that names the tensors ([`ModelError`]).
 #![forbid(unsafe_code)]
 
 mod bevfusion;

@@ -1,8 +1,8 @@
 //! How a checkpoint is read: whose names, behind which prefix, in whose order of weights.
 //!
-//! A network is described by one function that asks a [`Source`] for its layers. The function first runs
-//! for every reading that the checkpoint may have, and the source only compares names and shapes. If
-//! exactly one reading has no problem, the function runs once more and makes the layers.
+//! A network is described by one function that asks a [`Source`] for its layers. The function first
+//! runs for every reading that the checkpoint may have, and the source only compares names and
+//! shapes. If exactly one reading has no problem, the function runs once more and makes the layers.
 
 use voxtune::{DType, Device, Sequential};
 
@@ -12,7 +12,8 @@ use crate::error::{ModelError, Problem, Unfit};
 use crate::names::{NameMap, Named, WeightOrder, is_norm, prefixes};
 use crate::source::Source;
 
-/// How a network is read from a checkpoint: what its tensors do not say, or say in more ways than one.
+/// How a network is read from a checkpoint: what its tensors do not say, or say in more ways than
+/// one.
 ///
 /// ```
 /// use voxtune::DType;

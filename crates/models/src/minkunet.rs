@@ -6,9 +6,9 @@ use crate::model::{Model, kind};
 use crate::names::{ITSELF, NameMap, Parts, STAGE, WeightOrder};
 use crate::unet;
 
-/// `MinkUNet` and `Res16UNet` of MinkowskiEngine (Choy et al., *4D Spatio-Temporal ConvNets*, 2019), such as
-/// MinkUNet34C, and `SparseResUNet` of torchsparse, such as `SparseResUNet42`. Blocks are basic ones, of two
-/// convolutions.
+/// `MinkUNet` and `Res16UNet` of MinkowskiEngine (Choy et al., *4D Spatio-Temporal ConvNets*,
+/// 2019), such as MinkUNet34C, and `SparseResUNet` of torchsparse, such as `SparseResUNet42`.
+/// Blocks are basic ones, of two convolutions.
 ///
 /// Coordinates are `(batch, x, y, z)` divided by the voxel size, and need no grid
 /// ([`Voxels::new`](voxtune::Voxels::new)). Outputs are in the order of the inputs.

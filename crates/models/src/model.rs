@@ -38,8 +38,8 @@ pub trait Encoder: Kind + sealed::SealedEncoder {}
 /// A network with the tensors of a checkpoint. Its kinds have names, such as
 /// [`CenterPointBackbone`](crate::CenterPointBackbone).
 ///
-/// Widths, numbers of blocks, biases and the order of weights follow from the names and the shapes of
-/// the tensors, whatever module's name stands before theirs.
+/// Widths, numbers of blocks, biases and the order of weights follow from the names and the shapes
+/// of the tensors, whatever module's name stands before theirs.
 pub struct Model<K> {
     layers: Sequential,
     channels: u32,
@@ -49,8 +49,8 @@ pub struct Model<K> {
 }
 
 impl<K: Kind> Model<K> {
-    /// The network of a safetensors file, in float32. `docs/guide/checkpoints.md` has the line of Python
-    /// that makes one of a `.pth`.
+    /// The network of a safetensors file, in float32. `docs/guide/checkpoints.md` has the line of
+    /// Python that makes one of a `.pth`.
     ///
     /// # Errors
     /// If the file cannot be read, and as [`Self::from_checkpoint`].
@@ -61,8 +61,8 @@ impl<K: Kind> Model<K> {
     /// The network of a checkpoint's tensors.
     ///
     /// # Errors
-    /// If a tensor is missing, left over or of another shape, naming all such; if the checkpoint can be
-    /// read in several ways that give different networks; if a layer cannot be made.
+    /// If a tensor is missing, left over or of another shape, naming all such; if the checkpoint
+    /// can be read in several ways that give different networks; if a layer cannot be made.
     pub fn from_checkpoint(
         device: &Device,
         checkpoint: &Checkpoint,
@@ -72,7 +72,8 @@ impl<K: Kind> Model<K> {
         Ok(Self { layers, channels, names, kind: PhantomData })
     }
 
-    /// [`Self::from_checkpoint`] with a storage type and nothing else that the checkpoint does not say.
+    /// [`Self::from_checkpoint`] with a storage type and nothing else that the checkpoint does not
+    /// say.
     ///
     /// # Errors
     /// As there.
@@ -86,9 +87,10 @@ impl<K: Kind> Model<K> {
         self.channels
     }
 
-    /// The network's tensors under the names that they were read from, with the weights of convolutions in
-    /// the order of [`WeightOrder::Spconv1`](crate::WeightOrder): what [`Self::from_checkpoint`] reads
-    /// again. An optimizer has more exact values than layers of 16 bits.
+    /// The network's tensors under the names that they were read from, with the weights of
+    /// convolutions in the order of [`WeightOrder::Spconv1`](crate::WeightOrder): what
+    /// [`Self::from_checkpoint`] reads again. An optimizer has more exact values than layers of 16
+    /// bits.
     ///
     /// # Errors
     /// If the network was fused, or the device fails.
@@ -108,8 +110,8 @@ impl<K: Kind> Model<K> {
         Ok(checkpoint)
     }
 
-    /// Lets the kernels of convolutions do what follows them, for inference. Says what was done, a line
-    /// each.
+    /// Lets the kernels of convolutions do what follows them, for inference. Says what was done, a
+    /// line each.
     ///
     /// # Errors
     /// If the device fails.
@@ -127,12 +129,12 @@ impl<K: Kind> Model<K> {
 }
 
 impl<K: Encoder> Model<K> {
-    /// The bird's-eye view of so many samples: what is left of the height lies with the channels, channels
-    /// outside.
+    /// The bird's-eye view of so many samples: what is left of the height lies with the channels,
+    /// channels outside.
     ///
     /// # Shapes
-    /// Result: `(samples · channels, heights · cells)`, row-major, which is `(samples, channels · heights,
-    /// …)` with the other two axes of the coordinates in their order.
+    /// Result: `(samples · channels, heights · cells)`, row-major, which is `(samples, channels ·
+    /// heights, …)` with the other two axes of the coordinates in their order.
     ///
     /// # Errors
     /// As [`Self::forward`], and if the input has no shape or the device cannot hold the result.

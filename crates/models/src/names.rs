@@ -1,7 +1,7 @@
 //! Whose names the tensors of a network have.
 //!
-//! A network is written down once, in names of ours: `stem0.conv`, `enc2.block1.norm2`. A [`NameMap`] has
-//! the names of one library for them, as patterns:
+//! A network is written down once, in names of ours: `stem0.conv`, `enc2.block1.norm2`. A
+//! [`NameMap`] has the names of one library for them, as patterns:
 //!
 //! | part of a pattern | what it stands for |
 //! |---|---|
@@ -48,12 +48,13 @@ pub(crate) const ITSELF: Parts = &[("", "")];
 pub enum WeightOrder {
     /// `(k0, k1, k2, c_in, c_out)`: spconv 1, as mmdetection3d, BEVFusion and CenterPoint have it.
     Spconv1,
-    /// `(c_out, k0, k1, k2, c_in)`: spconv 2, FlexGEMM. Of a 1×1×1 layer the values are `(c_in, c_out)`
-    /// all the same, as spconv 2 multiplies by them.
+    /// `(c_out, k0, k1, k2, c_in)`: spconv 2, FlexGEMM. Of a 1×1×1 layer the values are `(c_in,
+    /// c_out)` all the same, as spconv 2 multiplies by them.
     Spconv2,
     /// `(k, c_in, c_out)`, or `(c_in, c_out)` of 1×1×1, with the first axis of `k` fastest.
     Minkowski,
-    /// As [`Self::Minkowski`], but kernels of an even number of offsets have their last axis fastest.
+    /// As [`Self::Minkowski`], but kernels of an even number of offsets have their last axis
+    /// fastest.
     Torchsparse,
 }
 
@@ -160,8 +161,8 @@ impl<'a> Named<'a> {
         self.tensors.range(begin.clone()..).next().is_some_and(|(name, _)| name.starts_with(&begin))
     }
 
-    /// How many blocks or layers a module has, `NAME.block0` and so on: one more than the last number, unless
-    /// that is more than there are tensors.
+    /// How many blocks or layers a module has, `NAME.block0` and so on: one more than the last
+    /// number, unless that is more than there are tensors.
     pub(crate) fn blocks(&self, module: &str) -> u32 {
         let number = |ours: &String| {
             let rest = ours.strip_prefix(module)?.strip_prefix('.')?;
@@ -182,8 +183,8 @@ impl<'a> Named<'a> {
     }
 }
 
-/// What may stand before the names of a network: whatever stands before those of its first module, or else
-/// before the most of its tensors.
+/// What may stand before the names of a network: whatever stands before those of its first module,
+/// or else before the most of its tensors.
 pub(crate) fn prefixes<'a>(
     checkpoint: &'a Checkpoint,
     map: &NameMap,
@@ -238,7 +239,7 @@ fn render(pattern: &str, numbers: &BTreeMap<char, u32>) -> String {
     while let Some((before, rest)) = pattern.split_once('{') {
         text.push_str(before);
         let (inside, after) = rest.split_once('}').unwrap_or((rest, ""));
-        match placeholder(inside).and_then(|(name, begin)| Some(numbers.get(&name)? + begin)) {
+        match placeholder(inside).and_then(|(name, begin)| numbers.get(&name)?.checked_add(begin)) {
             Some(number) => text.push_str(&number.to_string()),
             None => text.push('?'),
         }
@@ -279,6 +280,8 @@ mod tests {
             assert_eq!(MAP.tensor(theirs).as_deref(), Some(ours));
             assert_eq!(MAP.theirs(ours), theirs);
         }
+        // The number is one more here than there is.
+        assert_eq!(render("level{l+1}", &captures("{l}", "4294967295").unwrap()), "level?");
         assert_eq!(MAP.tensor("p8s3.kernel").as_deref(), Some("up2.weight"));
         assert_eq!(MAP.theirs("up2.weight"), "p?s3.weight");
         for name in [
@@ -289,6 +292,7 @@ mod tests {
             "conv.0.weight",
             "p1s0.weight",
             "conv99999999999.0.weight",
+            "conv4294967296.0.weight",
             "weight",
             "",
         ] {

@@ -19,7 +19,8 @@ pub enum Network {
     BevFusion,
     /// [`SpUNet`](crate::SpUNet) with the widths of MinkUNet34C, 4 input channels and 20 classes.
     SpUNet,
-    /// [`MinkUNet`](crate::MinkUNet), which is MinkUNet34C here, with 3 input channels and 20 classes.
+    /// [`MinkUNet`](crate::MinkUNet), which is MinkUNet34C here, with 3 input channels and 20
+    /// classes.
     MinkUNet,
     /// [`TrellisBlock`](crate::TrellisBlock) of 512 channels.
     Trellis,
@@ -53,8 +54,9 @@ impl Network {
         self.definition().name
     }
 
-    /// Its convolutions in the order in which they run. Each reads the voxels that the one before made; an
-    /// inverse one goes back to the inputs of the strided one that made them. Axes are those of the network: z, y, x of CenterPoint and SECOND.
+    /// Its convolutions in the order in which they run. Each reads the voxels that the one before
+    /// made; an inverse one goes back to the inputs of the strided one that made them. Axes are
+    /// those of the network: z, y, x of CenterPoint and SECOND.
     #[must_use]
     pub fn layers(self) -> Vec<NetworkLayer> {
         let mut chain = Chain::default();
@@ -71,7 +73,7 @@ impl fmt::Display for Network {
 
 /// A text that names no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown network `{0}`: expected {known}", known = Network::ALL.map(Network::as_str).join(", "))]
+#[error("unknown network `{name}`: expected {}", Network::ALL.map(Network::as_str).join(", "), name = .0)]
 pub struct UnknownNetwork(pub String);
 
 impl FromStr for Network {

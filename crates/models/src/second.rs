@@ -10,12 +10,12 @@ use crate::model::{Model, kind};
 use crate::names::{C_BN, NameMap, STAGE};
 use crate::source::Source;
 
-/// The middle encoder of SECOND (Yan et al., *SECOND: Sparsely Embedded Convolutional Detection*, 2018),
-/// PV-RCNN and Voxel R-CNN: `VoxelBackBone8x` of OpenPCDet, a `SparseEncoder` of `conv_module`s in
-/// mmdetection3d. 12 convolutions without residuals.
+/// The middle encoder of SECOND (Yan et al., *SECOND: Sparsely Embedded Convolutional Detection*,
+/// 2018), PV-RCNN and Voxel R-CNN: `VoxelBackBone8x` of OpenPCDet, a `SparseEncoder` of
+/// `conv_module`s in mmdetection3d. 12 convolutions without residuals.
 ///
-/// Coordinates are `(batch, z, y, x)`, within the grid's shape in that order, one cell more along z than
-/// the range holds: `[41, 1600, 1408]` for KITTI at 0.05 m.
+/// Coordinates are `(batch, z, y, x)`, within the grid's shape in that order, one cell more along z
+/// than the range holds: `[41, 1600, 1408]` for KITTI at 0.05 m.
 pub type SecondBackbone = Model<Second>;
 
 kind! {

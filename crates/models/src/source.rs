@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use voxtune::{
-    BatchNorm, Conv, ConvBuilder, ConvKind, DType, Device, LayerNorm, Linear, WeightLayout,
+    BatchNorm, Conv, ConvBuilder, ConvError, ConvKind, DType, Device, LayerNorm, Linear,
+    WeightLayout,
 };
 
 use crate::checkpoint::{Entry, Values};
@@ -57,8 +58,8 @@ pub(crate) struct Weights {
     pub(crate) c_out: u32,
 }
 
-/// Where a network's layers come from. It compares what they ask for with what is there, and makes them or
-/// not.
+/// Where a network's layers come from. It compares what they ask for with what is there, and makes
+/// them or not.
 pub(crate) struct Source<'a> {
     device: &'a Device,
     dtype: DType,
@@ -101,8 +102,8 @@ impl<'a> Source<'a> {
         Self { device, dtype, epsilon, named, order, makes, alike, used, asked, problems, is_even }
     }
 
-    /// Everything that was found wrong, the tensors that no layer asked for among it, and whether a kernel
-    /// has an even number of offsets.
+    /// Everything that was found wrong, the tensors that no layer asked for among it, and whether a
+    /// kernel has an even number of offsets.
     pub(crate) fn finish(self) -> (Vec<Problem>, bool) {
         let Self { named, used, mut problems, is_even, .. } = self;
         let extra = |(name, entry): &(&str, &Entry)| Problem::Extra {
@@ -117,7 +118,8 @@ impl<'a> Source<'a> {
         (problems, is_even)
     }
 
-    /// The names of the tensors that were asked for, in that order: layers hand out their parameters likewise.
+    /// The names of the tensors that were asked for, in that order: layers hand out their
+    /// parameters likewise.
     pub(crate) fn into_names(self) -> Vec<String> {
         self.asked
     }
@@ -150,6 +152,12 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What is wrong with a module's numbers, by its name in the checkpoint.
+    fn at(&self, name: &str, source: ConvError) -> ModelError {
+        let tensor = self.named.theirs(&format!("{name}.weight"));
+        ModelError::Module { tensor, source }
+    }
+
     fn missing(&mut self, ours: &str, expected: String) {
         self.problems.push(Problem::Missing { name: self.named.theirs(ours), expected });
     }
@@ -159,7 +167,8 @@ impl<'a> Source<'a> {
         self.problems.push(Problem::Misshapen { name, expected, found });
     }
 
-    /// The tensor of a name of ours; nothing but a problem if it is not there or has no real numbers.
+    /// The tensor of a name of ours; nothing but a problem if it is not there or has no real
+    /// numbers.
     fn tensor(
         &mut self,
         ours: &str,
@@ -206,7 +215,8 @@ impl<'a> Source<'a> {
         u32::try_from(*most).ok()
     }
 
-    /// The weights of a convolution, as their shape says; as good a guess as there is where it is wrong.
+    /// The weights of a convolution, as their shape says; as good a guess as there is where it is
+    /// wrong.
     fn weights(
         &mut self,
         ours: &str,
@@ -239,8 +249,8 @@ impl<'a> Source<'a> {
         (found, values)
     }
 
-    /// The convolution of a name of ours, described further by `describe`; none where layers are not
-    /// made. Its bias is there if those of such layers are.
+    /// The convolution of a name of ours, described further by `describe`; none where layers are
+    /// not made. Its bias is there if those of such layers are.
     pub(crate) fn conv<K: ConvKind>(
         &mut self,
         name: &str,
@@ -264,7 +274,8 @@ impl<'a> Source<'a> {
             Some(bias) => builder.bias(bias),
             None => builder,
         };
-        Ok((Some(describe(builder, weights).build(self.device)?), weights))
+        let conv = describe(builder, weights).build(self.device);
+        Ok((Some(conv.map_err(|error| self.at(name, error))?), weights))
     }
 
     /// The order of a kernel's weights.
@@ -278,15 +289,25 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The batch normalisation of a name of ours; none where layers are not made, or where those of such
-    /// layers are folded into the weights, which then have biases.
+    /// Whether the normalisations of such layers are part of their weights and biases. Those of
+    /// stages and blocks are so together.
+    fn is_folded(&self, role: Role) -> bool {
+        let alike = |role: Role| self.alike[role as usize];
+        let norms = match role {
+            Role::Stage | Role::Block => alike(Role::Stage).norms || alike(Role::Block).norms,
+            Role::Shortcut | Role::Head => alike(role).norms,
+        };
+        !norms && alike(role).biases
+    }
+
+    /// The batch normalisation of a name of ours; none where layers are not made, or where those of
+    /// such layers are folded into the weights, which then have biases.
     pub(crate) fn norm(
         &mut self,
         name: &str,
         channels: u32,
     ) -> Result<Option<BatchNorm>, ModelError> {
-        let Alike { biases, norms } = self.alike[Role::of(name) as usize];
-        if !norms && biases {
+        if self.is_folded(Role::of(name)) {
             return Ok(None);
         }
         let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
@@ -294,7 +315,8 @@ impl<'a> Source<'a> {
         if !self.makes {
             return Ok(None);
         }
-        Ok(Some(BatchNorm::new(self.device, gamma, beta, mean, variance, self.epsilon)?))
+        let norm = BatchNorm::new(self.device, gamma, beta, mean, variance, self.epsilon);
+        norm.map(Some).map_err(|error| self.at(name, error))
     }
 
     /// The layer normalisation of a name of ours; none where layers are not made.
@@ -308,10 +330,12 @@ impl<'a> Source<'a> {
         if !self.makes {
             return Ok(None);
         }
-        Ok(Some(LayerNorm::new(self.device, gamma, beta, self.epsilon)?))
+        let norm = LayerNorm::new(self.device, gamma, beta, self.epsilon);
+        norm.map(Some).map_err(|error| self.at(name, error))
     }
 
-    /// The linear layer of a name of ours, with a bias, and its outputs; none where layers are not made.
+    /// The linear layer of a name of ours, with a bias, and its outputs; none where layers are not
+    /// made.
     pub(crate) fn linear(
         &mut self,
         name: &str,
@@ -338,8 +362,8 @@ impl<'a> Source<'a> {
             return Ok((None, found));
         }
         let (rows, columns) = (found as usize, c_in as usize);
-        let layer = Linear::new(self.device, self.dtype, columns, rows, values, Some(bias))?;
-        Ok((Some(layer), found))
+        let layer = Linear::new(self.device, self.dtype, columns, rows, values, Some(bias));
+        Ok((Some(layer.map_err(|error| self.at(name, error))?), found))
     }
 }
 
@@ -351,7 +375,8 @@ fn normalisation_of(conv: &str) -> String {
     }
 }
 
-/// Extents and channels as the shape of weights of an order has them; `None` if it is none of a kernel.
+/// Extents and channels as the shape of weights of an order has them; `None` if it is none of a
+/// kernel.
 fn read_shape(order: WeightOrder, shape: &[usize], kernel: Kernel) -> Option<Weights> {
     let axes = shape.iter().map(|extent| u32::try_from(*extent).ok());
     let axes = axes.collect::<Option<Vec<u32>>>()?;

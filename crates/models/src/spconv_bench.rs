@@ -10,12 +10,12 @@ use crate::model::{Model, kind};
 use crate::names::{ITSELF, NameMap};
 use crate::source::{Kernel, Source};
 
-/// The network of spconv's `test/benchmark.py` and `docs/BENCHMARK.md`: two submanifold convolutions on
-/// each of seven levels, without normalisations, and a maximum of 2×2×2 between levels. spconv's maximum is
-/// one with 0.
+/// The network of spconv's `test/benchmark.py` and `docs/BENCHMARK.md`: two submanifold
+/// convolutions on each of seven levels, without normalisations, and a maximum of 2×2×2 between
+/// levels. spconv's maximum is one with 0.
 ///
-/// Of a list of modules only convolutions have tensors, so a number without any is a maximum. Coordinates
-/// are `(batch, z, y, x)`.
+/// Of a list of modules only convolutions have tensors, so a number without any is a maximum.
+/// Coordinates are `(batch, z, y, x)`.
 pub type SpconvBench = Model<SpconvBenchmark>;
 
 kind! {

@@ -6,8 +6,9 @@ use crate::model::{Model, kind};
 use crate::names::{BLOCK, C_BN, C_BN_BLOCK, ITSELF, NameMap, Parts, STAGE};
 use crate::unet;
 
-/// `SpUNet-v1m1` of Pointcept (`spconv_unet_v1m1_base.py`), the U-Net of MinkowskiEngine's MinkUNet34C
-/// (Choy et al., *4D Spatio-Temporal ConvNets*, 2019) on spconv: a class for each voxel.
+/// `SpUNet-v1m1` of Pointcept (`spconv_unet_v1m1_base.py`), the U-Net of MinkowskiEngine's
+/// MinkUNet34C (Choy et al., *4D Spatio-Temporal ConvNets*, 2019) on spconv: a class for each
+/// voxel.
 ///
 /// Coordinates are `(batch, x, y, z)`. Outputs are in the order of the inputs.
 pub type SpUNet = Model<PointceptSpUNet>;
@@ -45,8 +46,8 @@ const NAMES: &[NameMap] = &[
             ("final", "head", ITSELF),
         ],
     },
-    // A convolution `c` with its normalisation `bn`, blocks of two such, `a` and `b`. The way back is
-    // counted from the coarsest of four levels.
+    // A convolution `c` with its normalisation `bn`, blocks of two such, `a` and `b`. The way back
+    // is counted from the coarsest of four levels.
     NameMap {
         of: "lists of modules",
         order: None,

@@ -1,5 +1,5 @@
-//! What U-Nets have in common: levels of residual blocks, each half as fine as the one before, and a way
-//! back that reads each level's features once more.
+//! What U-Nets have in common: levels of residual blocks, each half as fine as the one before, and
+//! a way back that reads each level's features once more.
 
 use voxtune::{Inverse, Sequential, Skip, Sparse, Submanifold};
 
@@ -11,7 +11,8 @@ use crate::source::{Kernel, Source};
 const WINDOW: [u32; 3] = [2; 3];
 
 /// The layers `stem0`, `stem1` and so on; of each level `down0`, `enc0.block0` …, `up0` and
-/// `dec0.block0` …, counted from the finest; and `head`, if there is one. And the channels of the last.
+/// `dec0.block0` …, counted from the finest; and `head`, if there is one. And the channels of the
+/// last.
 pub(crate) fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
     let (stem, mut channels) = source.submanifold("stem0", None)?;
     let mut layers = Sequential::new().then(stem);

@@ -252,6 +252,34 @@ impl Grid {
 }
 
 impl Net {
+    /// The same network with its normalisations within weights and biases, but for those of
+    /// shortcuts.
+    pub(crate) fn folded(&self) -> Self {
+        let mut net = self.clone();
+        for (name, weights) in net.convs.iter_mut().filter(|(name, _)| !name.ends_with(".p")) {
+            let Some(Norm { numbers: [gamma, beta, mean, variance] }) = net.norms.remove(name)
+            else {
+                continue;
+            };
+            let before = weights.bias.clone().unwrap_or_else(|| vec![0.0; weights.c_out]);
+            let scale: Vec<f64> = gamma
+                .iter()
+                .zip(&variance)
+                .map(|(gamma, variance)| {
+                    f64::from(*gamma) / (f64::from(*variance) + self.epsilon).sqrt()
+                })
+                .collect();
+            for (place, value) in weights.values.iter_mut().enumerate() {
+                *value = (f64::from(*value) * scale[place % weights.c_out]) as f32;
+            }
+            let shifted = |o: usize| {
+                (f64::from(before[o]) - f64::from(mean[o])) * scale[o] + f64::from(beta[o])
+            };
+            weights.bias = Some((0..weights.c_out).map(|o| shifted(o) as f32).collect());
+        }
+        net
+    }
+
     fn normed(&self, x: &Grid, name: &str) -> Grid {
         self.norms.get(name).map_or_else(|| x.clone(), |norm| x.norm(norm, self.epsilon))
     }

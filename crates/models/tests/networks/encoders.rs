@@ -134,6 +134,32 @@ fn lists_of_modules_are_networks_too() {
     assert_right::<voxtune_models::Second>(&shape(false), reading, [19, 9, 10], 4);
 }
 
+/// Normalisations within weights and biases, as for deployment.
+#[test]
+fn folded_networks_are_networks_too() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let shape = EncoderShape {
+        c_in: 5,
+        widths: [4, 6, 3, 8, 5],
+        blocks: [2; 4],
+        is_residual: true,
+        block_bias: true,
+        height: 0,
+    };
+    let mut random = Random::new(13);
+    let net = shape.net(&mut random);
+    let grid = random.grid(1, [19, 9, 10], 5);
+    let expected = net.encoder(&grid, 0);
+    let input = input(&device, &grid, &mut random);
+    for library in [Library::Lists, Library::OpenPcDet, Library::CenterPoint] {
+        let checkpoint = library.write(&net.folded(), Order::Spconv1, "");
+        let network =
+            CenterPointBackbone::from_checkpoint(&device, &checkpoint, &LoadOptions::new());
+        let error = worst(&network.unwrap().forward(&input).unwrap(), &expected);
+        assert!(error < LIMIT, "{library:?}: {error}");
+    }
+}
+
 /// Each name is one network's: no other makes something of it.
 #[test]
 fn no_network_is_made_of_anothers_tensors() {

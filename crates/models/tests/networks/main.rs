@@ -1,5 +1,5 @@
-//! Networks from checkpoints against float64 on dense grids, and what becomes of checkpoints that are not
-//! theirs.
+//! Networks from checkpoints against float64 on dense grids, and what becomes of checkpoints that
+//! are not theirs.
 
 mod dense;
 mod edges;

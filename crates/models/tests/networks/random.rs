@@ -124,8 +124,8 @@ pub(crate) struct UnetShape {
     pub(crate) stem_kernel: usize,
     pub(crate) stems: usize,
     pub(crate) stem_width: usize,
-    /// Of each level: the strided layer's width, that of the encoder's blocks, that of the layer back, that
-    /// of the decoder's blocks; and blocks of encoder and decoder.
+    /// Of each level: the strided layer's width, that of the encoder's blocks, that of the layer
+    /// back, that of the decoder's blocks; and blocks of encoder and decoder.
     pub(crate) levels: Vec<([usize; 4], [usize; 2])>,
     pub(crate) classes: Option<usize>,
     pub(crate) epsilon: f64,
@@ -219,7 +219,8 @@ fn voxels(grid: &Grid, random: &mut Random) -> (Vec<Voxel>, Vec<usize>) {
     (cells.iter().map(voxel).collect(), cells)
 }
 
-/// The largest error of a network's output over its largest expected element; voxels must be the same.
+/// The largest error of a network's output over its largest expected element; voxels must be the
+/// same.
 pub(crate) fn worst(found: &SparseTensor, expected: &Grid) -> f64 {
     let shape = found.voxels().shape().unwrap().map(|extent| extent as usize);
     assert_eq!(shape, expected.shape);

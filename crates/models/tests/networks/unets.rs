@@ -97,6 +97,23 @@ fn lists_of_modules_are_networks_too() {
     assert_right::<voxtune_models::PointceptSpUNet>(&shape(4), reading, &LoadOptions::new(), 5);
 }
 
+/// Normalisations within weights and biases, as for deployment.
+#[test]
+fn folded_networks_are_networks_too() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let mut random = Random::new(12);
+    let net = shape(4).net(&mut random);
+    let grid = random.grid(1, [8, 9, 10], 4);
+    let expected = net.unet(&grid);
+    let input = input(&device, &grid, &mut random);
+    for library in [Library::Lists, Library::Pointcept] {
+        let checkpoint = library.write(&net.folded(), Order::Spconv2, "");
+        let network = SpUNet::from_checkpoint(&device, &checkpoint, &LoadOptions::new()).unwrap();
+        let error = worst(&network.forward(&input).unwrap(), &expected);
+        assert!(error < LIMIT, "{library:?}: {error}");
+    }
+}
+
 /// One network in every order, under names that say nothing about it: the same outputs.
 #[test]
 fn every_order_gives_the_same_network() {

@@ -209,8 +209,8 @@ fn what_cannot_be_decided_is_asked() {
     }
 }
 
-/// Channels that are numbers of offsets, 27 and 8, in MinkowskiEngine's order; extents, 3, in spconv's, where
-/// kernels of 2×2×2 tell.
+/// Channels that are numbers of offsets, 27 and 8, in MinkowskiEngine's order; extents, 3, in
+/// spconv's, where kernels of 2×2×2 tell.
 #[test]
 fn channels_like_extents_are_not_guessed_wrongly() {
     let device = Device::cpu_with_threads(1).unwrap();
@@ -226,6 +226,46 @@ fn channels_like_extents_are_not_guessed_wrongly() {
         let error = worst(&output, &net.unet(&grid));
         assert!(error < LIMIT, "{width} {order:?}: {error}");
     }
+}
+
+/// A variance below zero, told by the name of its module.
+#[test]
+fn numbers_that_no_layer_has_are_told() {
+    let text = error_of(|file| {
+        let name = format!("{PREFIX}conv3.0.1.running_var");
+        file.insert(name, &[6], vec![1.0, 1.0, -1.0, 1.0, 1.0, 1.0]).unwrap();
+    });
+    assert!(text.contains("conv3.0.1.weight") && text.contains("channel 2"), "{text}");
+}
+
+/// Blocks that have lost all of their normalisations are not folded: the stages still have theirs.
+#[test]
+fn half_a_network_is_not_folded() {
+    let text = error_of(|file| {
+        let norms: Vec<String> =
+            file.names().filter(|name| name.contains(".bn")).map(str::to_owned).collect();
+        assert!(norms.iter().all(|name| file.remove(name)));
+    });
+    assert!(text.contains("missing: backbone_3d.conv1.0.bn1.weight"), "{text}");
+}
+
+/// Names with numbers that nobody counts to.
+#[test]
+fn names_with_huge_numbers_are_told() {
+    for name in
+        ["conv2.4294967295.conv1.weight", "conv4294967295.0.0.weight", "conv2.99999.conv1.bias"]
+    {
+        let text = error_of(|file| reshape(file, &format!("{PREFIX}{name}"), &[1]));
+        assert!(text.contains(name), "{text}");
+    }
+    let device = Device::cpu_with_threads(1).unwrap();
+    let shape = EncoderShape { height: 2, ..encoder([4; 5], 3) };
+    let mut file = Library::Mmdet3d.write(&shape.net(&mut Random::new(5)), Order::Spconv2, "");
+    let name = "encoder_layers.encoder_layer4294967295.0.0.weight";
+    reshape(&mut file, name, &[1]);
+    let read = voxtune_models::BevFusionEncoder::from_checkpoint;
+    let text = read(&device, &file, &LoadOptions::new()).unwrap_err().to_string();
+    assert!(text.contains(name), "{text}");
 }
 
 /// Weights that were stored as integers are no weights.

@@ -4,15 +4,15 @@ use super::tape::{Record, other_pass};
 use super::{Gradients, Module, Sequential, SparseTensor, Tape};
 use crate::{Activation, ConvError, Tensor, ops};
 
-/// What modules make of the input, and the input itself, their channels side by side: a level of a U-Net
-/// (Ronneberger et al., *U-Net*, 2015). The modules end on the voxels that they begin with, such as a
-/// [`SparseConv3d`](crate::SparseConv3d) and the [`SparseInverseConv3d`](crate::SparseInverseConv3d) that
-/// undoes it.
+/// What modules make of the input, and the input itself, their channels side by side: a level of a
+/// U-Net (Ronneberger et al., *U-Net*, 2015). The modules end on the voxels that they begin with,
+/// such as a [`SparseConv3d`](crate::SparseConv3d) and the
+/// [`SparseInverseConv3d`](crate::SparseInverseConv3d) that undoes it.
 ///
 /// ```
 /// use voxtune::{
-///     Device, Module, Sequential, Skip, SparseConv3d, SparseInverseConv3d, SparseTensor, Tensor, Voxel,
-///     Voxels,
+///     Device, Module, Sequential, Skip, SparseConv3d, SparseInverseConv3d, SparseTensor, Tensor,
+///     Voxel, Voxels,
 /// };
 ///
 /// let device = Device::cpu()?;

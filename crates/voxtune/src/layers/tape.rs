@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{BatchStatistics, Module, SparseTensor};
 use crate::{ConvError, Tensor};
 
-/// What modules note in a forward pass of training, the last on top: the backward pass takes it down again
-/// in the opposite order.
+/// What modules note in a forward pass of training, the last on top: the backward pass takes it
+/// down again in the opposite order.
 ///
 /// ```
 /// use voxtune::{Device, Module, SparseTensor, SubmConv3d, Tape, Tensor, Voxel, Voxels};
@@ -57,8 +57,8 @@ impl Tape {
         Self { records: Vec::new(), momentum: 0.1 }
     }
 
-    /// By how much the running statistics of batch normalisations move towards those of a batch: 0.1 if not
-    /// given, as in PyTorch; OpenPCDet's networks have 0.01.
+    /// By how much the running statistics of batch normalisations move towards those of a batch:
+    /// 0.1 if not given, as in PyTorch; OpenPCDet's networks have 0.01.
     #[must_use]
     pub const fn momentum(mut self, momentum: f32) -> Self {
         self.momentum = momentum;
@@ -71,8 +71,8 @@ impl Tape {
         self.momentum
     }
 
-    /// The gradients of all parameters of the module whose forward pass was noted, given that of its output.
-    /// Nothing is noted afterwards, so the tape can take the next pass.
+    /// The gradients of all parameters of the module whose forward pass was noted, given that of
+    /// its output. Nothing is noted afterwards, so the tape can take the next pass.
     ///
     /// # Shapes
     /// `grad_output`: that of the output's features.
@@ -113,13 +113,13 @@ impl Tape {
 
 /// What was noted is another module's.
 pub(super) fn other_pass(module: &dyn Module) -> ConvError {
-    let problem = "the tape holds another pass than one of this module: call `forward_on_tape` on the \
-                   module and the tape first, and then `backward` once";
+    let problem = "the tape holds another pass than one of this module: call `forward_on_tape` \
+                   of the module with the tape first, and then `backward` once";
     ConvError::Layer { layer: format!("{module:?}"), problem: problem.to_owned() }
 }
 
-/// The gradients of a module's parameters, by their names in [`Module::parameters`], in float32 and in the
-/// same order of values.
+/// The gradients of a module's parameters, by their names in [`Module::parameters`], in float32 and
+/// in the same order of values.
 #[derive(Debug, Default)]
 pub struct Gradients {
     named: BTreeMap<String, Vec<f32>>,

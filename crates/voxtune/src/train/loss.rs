@@ -2,9 +2,9 @@
 
 use crate::{ConvError, Device, Tensor};
 
-/// The cross-entropy of scores and labels, `-log softmax(scores)[label]`, its mean over the labelled rows; and
-/// its gradient, multiplied by a factor that keeps small numbers within a storage type's range
-/// ([`LossScale`](super::LossScale)). Rows without a label count for nothing.
+/// The cross-entropy of scores and labels, `-log softmax(scores)[label]`, its mean over the
+/// labelled rows; and its gradient, multiplied by a factor that keeps small numbers within a
+/// storage type's range ([`LossScale`](super::LossScale)). Rows without a label count for nothing.
 ///
 /// Computed on the host in float64, so a GPU's scores are read back.
 ///
@@ -20,7 +20,8 @@ use crate::{ConvError, Device, Tensor};
 /// ```
 ///
 /// # Shapes
-/// `scores` and the gradient: `(rows, classes)`; `labels`: `(rows)`, each below the number of classes.
+/// `scores` and the gradient: `(rows, classes)`; `labels`: `(rows)`, each below the number of
+/// classes.
 ///
 /// # Errors
 /// If there is not one label for each row, a label is none of the classes, or the device fails.

@@ -2,8 +2,8 @@
 
 use crate::Gradients;
 
-/// A factor on the loss that keeps gradients of float16 from vanishing (Micikevicius et al., *Mixed Precision
-/// Training*, 2018): halved when they overflow, doubled when they have not for a while.
+/// A factor on the loss that keeps gradients of float16 from vanishing (Micikevicius et al., *Mixed
+/// Precision Training*, 2018): halved when they overflow, doubled when they have not for a while.
 #[derive(Clone, Debug)]
 pub struct LossScale {
     factor: f32,
@@ -31,8 +31,8 @@ impl LossScale {
         self.factor
     }
 
-    /// Takes the factor off gradients again, and moves it. Whether they are finite: a step is made only with
-    /// such.
+    /// Takes the factor off gradients again, and moves it. Whether they are finite: a step is made
+    /// only with such.
     pub fn unscale(&mut self, gradients: &mut Gradients) -> bool {
         gradients.scale(1.0 / self.factor);
         if !gradients.are_finite() {

@@ -2,15 +2,17 @@
 //!
 //! | what | item |
 //! |---|---|
-//! | a forward pass that notes what the backward pass needs | [`Module::forward_on_tape`](crate::Module::forward_on_tape), [`Tape`](crate::Tape) |
-//! | gradients by the names of parameters | [`Tape::backward`](crate::Tape::backward), [`Gradients`](crate::Gradients) |
+//! | a forward pass that notes what the backward pass needs | [`Module::forward_on_tape`], [`Tape`] |
+//! | gradients by the names of parameters | [`Tape::backward`], [`Gradients`] |
 //! | a loss | [`cross_entropy`] |
 //! | gradients that float16 can hold | [`LossScale`] |
 //! | new parameters, kept in float32 | [`Optimizer`] |
 //!
 //! ```
 //! use voxtune::train::{LossScale, Optimizer, cross_entropy};
-//! use voxtune::{Device, Module, Sequential, SparseTensor, SubmConv3d, Tape, Tensor, Voxel, Voxels};
+//! use voxtune::{
+//!     Device, Module, Sequential, SparseTensor, SubmConv3d, Tape, Tensor, Voxel, Voxels,
+//! };
 //!
 //! let device = Device::cpu()?;
 //! let mut network = Sequential::new().then(SubmConv3d::builder(2, 2).build(&device)?);
@@ -33,6 +35,9 @@
 //! assert!(losses[19] < 0.5 * losses[0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
+#[cfg(doc)]
+use crate::{Gradients, Module, Tape};
 
 mod loss;
 mod loss_scale;

@@ -11,9 +11,9 @@ enum Rule {
     AdamW { betas: [f32; 2], epsilon: f32 },
 }
 
-/// Stochastic gradient descent, or AdamW (Loshchilov and Hutter, *Decoupled Weight Decay Regularization*,
-/// 2019), as PyTorch has them. It keeps every parameter in float32, whatever the layers store, so that steps
-/// below a storage type's rounding add up.
+/// Stochastic gradient descent, or AdamW (Loshchilov and Hutter, *Decoupled Weight Decay
+/// Regularization*, 2019), as PyTorch has them. It keeps every parameter in float32, whatever the
+/// layers store, so that steps below a storage type's rounding add up.
 ///
 /// Steps are computed on the host.
 ///
@@ -68,8 +68,8 @@ impl Optimizer {
         self
     }
 
-    /// How much of a parameter each step takes away: of gradient descent as a part of the gradient, of AdamW
-    /// beside it.
+    /// How much of a parameter each step takes away: of gradient descent as a part of the gradient,
+    /// of AdamW beside it.
     #[must_use]
     pub const fn weight_decay(mut self, weight_decay: f32) -> Self {
         self.weight_decay = weight_decay;
@@ -81,8 +81,8 @@ impl Optimizer {
         self.learning_rate = learning_rate;
     }
 
-    /// Gives a parameter more exact values than its layer stores, such as those of a checkpoint that a
-    /// float16 layer was made of.
+    /// Gives a parameter more exact values than its layer stores, such as those of a checkpoint
+    /// that a float16 layer was made of.
     pub fn set_parameter(&mut self, name: impl Into<String>, values: Vec<f32>) {
         self.parameters.insert(name.into(), Parameter::of(values));
     }
