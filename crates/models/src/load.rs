@@ -4,6 +4,8 @@
 //! runs for every reading that the checkpoint may have, and the source only compares names and
 //! shapes. If exactly one reading has no problem, the function runs once more and makes the layers.
 
+use std::collections::BTreeMap;
+
 use voxtune::{DType, Device, Sequential};
 
 use crate::chain::Chain;
@@ -62,7 +64,11 @@ impl LoadOptions {
 
     /// What stands before the network's names, where a checkpoint has several of them.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = Some(prefix.into());
+        let mut prefix = prefix.into();
+        if !prefix.is_empty() && !prefix.ends_with('.') {
+            prefix.push('.');
+        }
+        self.prefix = Some(prefix);
         self
     }
 }
@@ -93,6 +99,9 @@ pub(crate) struct Loaded {
     /// The names of the parameters, in their order.
     pub(crate) names: Vec<String>,
 }
+
+/// Readings that an error shows.
+const SHOWN: usize = 6;
 
 /// One way to read a checkpoint.
 struct Reading<'a> {
@@ -146,11 +155,7 @@ pub(crate) fn load(
     }
     let network = definition.network;
     let Some(best) = readings.iter().min_by_key(|reading| reading.problems.len()) else {
-        let expected = definition.names.iter().map(|map| {
-            let first = map.theirs(&format!("{}.weight", definition.first[0]));
-            format!("`{first}` ({})", map.of)
-        });
-        let expected = expected.collect();
+        let expected = first_names(definition, options.prefix.as_deref().unwrap_or_default());
         return Err(ModelError::OtherNames { network, expected, present: checkpoint.some_names() });
     };
     if !best.problems.is_empty() {
@@ -167,13 +172,28 @@ pub(crate) fn load(
             true => "say which by `LoadOptions::prefix`",
             false => "say whose order the weights are in by `LoadOptions::order`",
         };
-        let readings = std::iter::once(best).chain(rivals).map(Reading::describe).collect();
+        let count = rivals.len() + 1;
+        let all = std::iter::once(best).chain(rivals).map(Reading::describe);
+        let mut readings: Vec<String> = all.take(SHOWN).collect();
+        if count > SHOWN {
+            readings.push(format!("{} more", count - SHOWN));
+        }
         return Err(ModelError::Ambiguous { network, readings, remedy });
     }
     let Reading { named, order, .. } = best;
     let mut source = Source::new(device, options.dtype, epsilon, named, *order, true);
     let (layers, channels) = describe(&mut source)?;
     Ok(Loaded { layers, channels, names: source.into_names() })
+}
+
+/// The names that a network's tensors begin with, and who has them.
+fn first_names(definition: &Definition, prefix: &str) -> Vec<String> {
+    let mut users: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for map in definition.names {
+        let first = map.theirs(&format!("{}.weight", definition.first[0]));
+        users.entry(format!("{prefix}{first}")).or_default().push(map.of);
+    }
+    users.iter().map(|(first, users)| format!("`{first}` ({})", users.join(", "))).collect()
 }
 
 /// The ways in which a checkpoint may be read.

@@ -88,9 +88,9 @@ impl<K: Kind> Model<K> {
     }
 
     /// The network's tensors under the names that they were read from, with the weights of
-    /// convolutions in the order of [`WeightOrder::Spconv1`](crate::WeightOrder): what
-    /// [`Self::from_checkpoint`] reads again. An optimizer has more exact values than layers of 16
-    /// bits.
+    /// convolutions in the order of [`WeightOrder::Spconv1`](crate::WeightOrder), whosever names
+    /// they are: what [`Self::from_checkpoint`] reads again. An optimizer has more exact values
+    /// than layers of 16 bits.
     ///
     /// # Errors
     /// If the network was fused, or the device fails.

@@ -84,11 +84,6 @@ impl NameMap {
         })
     }
 
-    /// Our name of a module.
-    fn ours(&self, theirs: &str) -> Option<String> {
-        self.patterns().find_map(|(from, to)| Some(render(&to, &captures(&from, theirs)?)))
-    }
-
     /// Their name of a tensor of ours.
     pub(crate) fn theirs(&self, tensor: &str) -> String {
         let (module, parameter) = tensor.rsplit_once('.').unwrap_or(("", tensor));
@@ -100,17 +95,18 @@ impl NameMap {
             (None, _) => tensor.to_owned(),
         }
     }
+}
 
-    /// Our name of a tensor; `None` if the network has none of that name.
-    fn tensor(&self, theirs: &str) -> Option<String> {
-        let (module, parameter) = theirs.rsplit_once('.')?;
-        let parameter = match parameter {
-            "weight" | "bias" | "running_mean" | "running_var" => parameter,
-            "kernel" => "weight",
-            _ => return None,
-        };
-        Some(format!("{}.{parameter}", self.ours(module)?))
-    }
+/// Our name of a tensor, by the patterns of a name map; `None` if the network has none of that name.
+fn ours(patterns: &[(String, String)], theirs: &str) -> Option<String> {
+    let (module, parameter) = theirs.rsplit_once('.')?;
+    let parameter = match parameter {
+        "weight" | "bias" | "running_mean" | "running_var" => parameter,
+        "kernel" => "weight",
+        _ => return None,
+    };
+    let module = patterns.iter().find_map(|(from, to)| Some(render(to, &captures(from, module)?)));
+    Some(format!("{}.{parameter}", module?))
 }
 
 /// Whether a module of ours is a normalisation.
@@ -138,12 +134,13 @@ pub(crate) struct Named<'a> {
 
 impl<'a> Named<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint, map: &'static NameMap, prefix: &'a str) -> Self {
+        let patterns: Vec<(String, String)> = map.patterns().collect();
         let (mut tensors, mut strangers, mut twice) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (name, entry) in checkpoint.entries() {
             let Some(rest) = name.strip_prefix(prefix).filter(|_| !is_counter(name)) else {
                 continue;
             };
-            match map.tensor(rest) {
+            match ours(&patterns, rest) {
                 None => strangers.push((name, entry)),
                 Some(ours) => {
                     if let Some((first, _)) = tensors.insert(ours, (name, entry)) {
@@ -190,11 +187,12 @@ pub(crate) fn prefixes<'a>(
     map: &NameMap,
     first: &[&str],
 ) -> Vec<&'a str> {
+    let patterns: Vec<(String, String)> = map.patterns().collect();
     let mut hits: BTreeMap<&str, (bool, usize)> = BTreeMap::new();
     for name in checkpoint.names() {
         let ends = name.match_indices('.').map(|(place, _)| place + 1);
         for end in std::iter::once(0).chain(ends) {
-            if let Some(ours) = map.tensor(&name[end..]) {
+            if let Some(ours) = ours(&patterns, &name[end..]) {
                 let module = ours.rsplit_once('.').map_or("", |(module, _)| module);
                 let (is_first, count) = hits.entry(&name[..end]).or_default();
                 *is_first |= first.contains(&module);
@@ -271,18 +269,20 @@ mod tests {
 
     #[test]
     fn names_are_translated_both_ways() {
-        for (theirs, ours) in [
+        let patterns: Vec<(String, String)> = MAP.patterns().collect();
+        let tensor = |theirs: &str| ours(&patterns, theirs);
+        for (theirs, expected) in [
             ("conv1.0.conv1.weight", "level1.block0.conv1.weight"),
             ("conv4.13.bn2.running_var", "level4.block10.norm2.running_var"),
             ("conv2.0.weight", "level2.down.conv.weight"),
             ("conv2.1.bias", "level2.down.norm.bias"),
         ] {
-            assert_eq!(MAP.tensor(theirs).as_deref(), Some(ours));
-            assert_eq!(MAP.theirs(ours), theirs);
+            assert_eq!(tensor(theirs).as_deref(), Some(expected));
+            assert_eq!(MAP.theirs(expected), theirs);
         }
         // The number is one more here than there is.
         assert_eq!(render("level{l+1}", &captures("{l}", "4294967295").unwrap()), "level?");
-        assert_eq!(MAP.tensor("p8s3.kernel").as_deref(), Some("up2.weight"));
+        assert_eq!(tensor("p8s3.kernel").as_deref(), Some("up2.weight"));
         assert_eq!(MAP.theirs("up2.weight"), "p?s3.weight");
         for name in [
             "conv2.2.conv1.weight",
@@ -296,7 +296,7 @@ mod tests {
             "weight",
             "",
         ] {
-            assert_eq!(MAP.tensor(name), None, "{name}");
+            assert_eq!(tensor(name), None, "{name}");
         }
     }
 

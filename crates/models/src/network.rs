@@ -73,7 +73,11 @@ impl fmt::Display for Network {
 
 /// A text that names no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown network `{name}`: expected {}", Network::ALL.map(Network::as_str).join(", "), name = .0)]
+#[error(
+    "unknown network `{name}`: expected {}",
+    Network::ALL.map(Network::as_str).join(", "),
+    name = .0
+)]
 pub struct UnknownNetwork(pub String);
 
 impl FromStr for Network {

@@ -67,7 +67,7 @@ fn a_list_that_lacks_a_module_is_no_network() {
 }
 
 /// A block's tensors behind a prefix; and what it makes of a grid.
-fn trellis(
+pub(crate) fn trellis(
     random: &mut Random,
     channels: usize,
     wide: usize,

@@ -2,9 +2,13 @@
 
 use voxtune::train::{LossScale, Optimizer, cross_entropy};
 use voxtune::{DType, Device, Module, Tape};
-use voxtune_models::{CenterPointBackbone, Checkpoint, LoadOptions, ModelError, SpUNet};
+use voxtune_models::{
+    CenterPointBackbone, Checkpoint, LoadOptions, MinkUNet, ModelError, SpUNet, TrellisBlock,
+};
 
+use crate::dense::Grid;
 use crate::libraries::{Library, Order};
+use crate::others::trellis;
 use crate::random::{EncoderShape, Random, UnetShape, input};
 
 fn unet() -> UnetShape {
@@ -66,6 +70,57 @@ fn a_network_learns_and_is_read_again() {
     // In 32 bits the file is more exact than the layers of 16 bits were.
     let exact = SpUNet::from_checkpoint(&device, &written, &LoadOptions::new()).unwrap();
     assert!(exact.to_checkpoint(None).unwrap() != network.to_checkpoint(None).unwrap());
+}
+
+/// Nothing, and one voxel: steps that change nothing, or little, and no number that is none.
+#[test]
+fn steps_over_few_voxels_are_steps() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let mut random = Random::new(33);
+    let file = Library::Pointcept.write(&unet().net(&mut random), Order::Spconv2, "");
+    let mut network = SpUNet::from_checkpoint(&device, &file, &LoadOptions::new()).unwrap();
+    let mut optimizer = Optimizer::sgd(0.1).momentum(0.9);
+    for places in [&[][..], &[[2, 3, 4]]] {
+        let mut grid = Grid::empty(1, [6, 7, 8], 3);
+        for place in places {
+            let cell = grid.cell(0, *place);
+            grid.occupied[cell] = true;
+        }
+        random.fill(&mut grid);
+        let (input, mut tape) = (input(&device, &grid, &mut random), Tape::new());
+        let output = network.forward_on_tape(&input, &mut tape).unwrap();
+        let labels = vec![Some(1); places.len()];
+        let (_, gradient) = cross_entropy(&device, output.features(), &labels, 1.0).unwrap();
+        let gradients = tape.backward(&network, &gradient).unwrap();
+        assert!(gradients.are_finite());
+        optimizer.step(&mut network, &gradients).unwrap();
+        let after = network.forward(&input).unwrap().features().to_f32().unwrap();
+        assert!(after.iter().all(|value| value.is_finite()));
+    }
+}
+
+/// Names and weights of MinkowskiEngine's, and linear layers, are read again, too.
+#[test]
+fn every_kind_is_written_and_read_again() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let mut random = Random::new(34);
+    let four = UnetShape { levels: vec![([4, 5, 4, 6], [1, 1]); 4], ..unet() };
+    let file = Library::Minkowski.write(&four.net(&mut random), Order::Minkowski, "model.");
+    let options = LoadOptions::new();
+    let network = MinkUNet::from_checkpoint(&device, &file, &options).unwrap();
+    let written = network.to_checkpoint(None).unwrap();
+    let again = MinkUNet::from_checkpoint(&device, &written, &options).unwrap();
+    let input = input(&device, &random.grid(1, [6, 7, 8], 3), &mut random);
+    let [first, second] = [&network, &again].map(|one| one.forward(&input).unwrap());
+    assert!(first.features().to_f32().unwrap() == second.features().to_f32().unwrap());
+
+    let (file, _) = trellis(&mut random, 5, 15, "blocks.1.0.");
+    let block = TrellisBlock::from_checkpoint(&device, &file, &options).unwrap();
+    let written = block.to_checkpoint(None).unwrap();
+    for name in file.names().filter(|name| !name.ends_with("conv.weight")) {
+        assert_eq!(written.get(name), file.get(name), "{name}");
+    }
+    TrellisBlock::from_checkpoint(&device, &written, &options).unwrap();
 }
 
 /// What is read is what is written, in whichever order it was.

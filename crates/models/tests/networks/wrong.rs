@@ -114,6 +114,12 @@ fn errors_name_tensors_and_shapes() {
                 );
             }),
         ),
+        ("no such prefix", {
+            let device = Device::cpu_with_threads(1).unwrap();
+            let options = LoadOptions::new().prefix("ema.backbone_3d");
+            let read = CenterPointBackbone::from_checkpoint(&device, &file(), &options);
+            read.unwrap_err().to_string()
+        }),
         ("no tensors", error_of(|file| *file = Checkpoint::new())),
         (
             "two networks",
