@@ -1,7 +1,7 @@
 //! What the encoders of LiDAR detectors have in common: levels of submanifold layers, each half as
 //! fine as the one before, and a last layer that leaves little of the height.
 
-use voxtune::{Sequential, Sparse, SparseTensor, Tensor, ops};
+use voxtune::{Sequential, Sparse, SparseTensor, Tensor};
 
 use crate::error::ModelError;
 use crate::source::{Kernel, Source};
@@ -65,24 +65,15 @@ pub(crate) fn describe(
     Ok((layers.then(out), channels))
 }
 
-/// The bird's-eye view of so many samples: `(samples · channels, height · cells)`, which is
-/// `(samples, channels · height, …)` with the other two axes in their order.
+/// The bird's-eye view of so many samples: `(samples · channels, heights · cells)`, which is
+/// `(samples, channels · heights, …)` with the other two axes in their order.
 pub(crate) fn bird_eye_view(
     output: &SparseTensor,
     height: Height,
     samples: u32,
 ) -> Result<Tensor, ModelError> {
-    let dense = output.to_dense(samples as usize)?;
-    let shape = output.voxels().shape().unwrap_or_default().map(|extent| extent as usize);
-    let [x, y, z] = shape;
-    if height == Height::First || z < 2 {
-        return Ok(dense);
-    }
-    // Heights are the fastest: each becomes a tensor, and all of them follow each other.
-    let device = output.voxels().device();
-    let lines = dense.rows();
-    let columns = ops::split(device, &dense.with_shape(lines * x * y, z)?, &vec![1; z])?;
-    let planes = columns.into_iter().map(|column| column.with_shape(lines, x * y));
-    let planes = planes.collect::<Result<Vec<_>, _>>()?;
-    Ok(ops::concat(device, &planes.iter().collect::<Vec<_>>())?)
+    Ok(match height {
+        Height::First => output.to_dense(samples as usize)?,
+        Height::Last => output.to_dense_z_first(samples as usize)?,
+    })
 }

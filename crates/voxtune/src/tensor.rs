@@ -190,7 +190,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If it would have more or fewer elements.
-    pub fn with_shape(self, rows: usize, channels: usize) -> Result<Self, ConvError> {
+    pub(crate) fn with_shape(self, rows: usize, channels: usize) -> Result<Self, ConvError> {
         let expected = matrix_len(self.dtype, self.rows, self.channels)?;
         let found = matrix_len(self.dtype, rows, channels)?;
         if found != expected {

@@ -136,7 +136,7 @@ impl Module for BatchNorm {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let (output, statistics) = self.forward_training(input, tape.norm_momentum())?;
-        tape.push(Record::Normalised(input.clone(), statistics));
+        tape.push(Record::Normalised(input.clone(), statistics))?;
         Ok(output)
     }
 
@@ -175,7 +175,7 @@ impl Module for Activation {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let output = Module::forward(self, input)?;
-        tape.push(Record::Input(input.clone()));
+        tape.push(Record::Input(input.clone()))?;
         Ok(output)
     }
 

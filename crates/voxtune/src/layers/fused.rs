@@ -126,7 +126,7 @@ impl<K: ConvKind> Module for Conv<K> {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let output = Self::forward(self, input)?;
-        tape.push(Record::Input(input.clone()));
+        tape.push(Record::Input(input.clone()))?;
         Ok(output)
     }
 

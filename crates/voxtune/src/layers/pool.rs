@@ -146,7 +146,7 @@ impl<K: PoolKind + std::fmt::Debug> Module for Pool<K> {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let output = Self::forward(self, input)?;
-        tape.push(Record::Pooled(input.clone(), output.clone()));
+        tape.push(Record::Pooled(input.clone(), output.clone()))?;
         Ok(output)
     }
 

@@ -237,7 +237,7 @@ impl Module for LayerNorm {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let output = self.forward(input)?;
-        tape.push(Record::Input(input.clone()));
+        tape.push(Record::Input(input.clone()))?;
         Ok(output)
     }
 

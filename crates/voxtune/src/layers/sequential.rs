@@ -129,7 +129,7 @@ impl Module for Sequential {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         if self.modules.is_empty() {
-            tape.push(Record::Input(input.clone()));
+            tape.push(Record::Input(input.clone()))?;
         }
         let mut modules = self.modules.iter_mut();
         modules.try_fold(input.clone(), |output, module| module.forward_on_tape(&output, tape))
@@ -246,7 +246,7 @@ impl Module for Residual {
             None => input.clone(),
         };
         let output = body.add(&shortcut, self.activation)?;
-        tape.push(Record::Sum(body, shortcut));
+        tape.push(Record::Sum(body, shortcut))?;
         Ok(output)
     }
 

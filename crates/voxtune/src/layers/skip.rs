@@ -60,7 +60,7 @@ impl Module for Skip {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let output = self.body.forward_on_tape(input, tape)?;
-        tape.push(Record::Joined(input.clone(), output.features().channels()));
+        tape.push(Record::Joined(input.clone(), output.features().channels()))?;
         output.concat(input)
     }
 

@@ -104,6 +104,29 @@ impl SparseTensor {
         Ok(cells.to_dense(self.voxels.device(), &self.features)?.counted(self.voxels.frame_fate()))
     }
 
+    /// [`Self::to_dense`] with the last axis before the other two: the bird's-eye view where the
+    /// last coordinate is the height.
+    ///
+    /// # Shapes
+    /// Result: `(samples · channels, cells)`, which is `(samples, channels, z, x, y)`, row-major.
+    ///
+    /// # Errors
+    /// As [`Self::to_dense`].
+    pub fn to_dense_z_first(&self, samples: usize) -> Result<Tensor, ConvError> {
+        let [x, y, z] = self.voxels.shape().ok_or(ConvError::NoShape)?.map(|one| one as usize);
+        let dense = self.to_dense(samples)?;
+        if z < 2 || x * y == 0 {
+            return Ok(dense);
+        }
+        // Of each height a column, then a plane; all of them one behind the other.
+        let (device, lines) = (self.voxels.device(), dense.rows());
+        let columns = ops::split(device, &dense.with_shape(lines * x * y, z)?, &vec![1; z])?;
+        let planes = columns.into_iter().map(|column| column.with_shape(lines, x * y));
+        let planes = planes.collect::<Result<Vec<_>, _>>()?;
+        let view = ops::concat(device, &planes.iter().collect::<Vec<_>>())?;
+        Ok(view.counted(self.voxels.frame_fate()))
+    }
+
     /// Features of voxels from such a dense tensor.
     ///
     /// # Shapes

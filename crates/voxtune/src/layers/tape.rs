@@ -94,8 +94,24 @@ impl Tape {
         }
     }
 
-    pub(super) fn push(&mut self, record: Record) {
+    /// Notes what a module did.
+    ///
+    /// # Errors
+    /// If a frame counts its voxels on the device: rows past them would count as gradients.
+    pub(super) fn push(&mut self, record: Record) -> Result<(), ConvError> {
+        let (Record::Input(x)
+        | Record::Normalised(x, _)
+        | Record::Sum(x, _)
+        | Record::Pooled(x, _)
+        | Record::Joined(x, _)) = &record;
+        if x.voxels().frame_rows().is_some() {
+            let problem = "a training step needs voxels that are counted: make them by \
+                           `Voxels::new` or `Voxels::within`, without expected counts";
+            let layer = "training".to_owned();
+            return Err(ConvError::Layer { layer, problem: problem.to_owned() });
+        }
         self.records.push(record);
+        Ok(())
     }
 
     pub(super) fn pop(&mut self, module: &dyn Module) -> Result<Record, ConvError> {

@@ -31,13 +31,14 @@ pub fn cross_entropy(
     labels: &[Option<u32>],
     factor: f32,
 ) -> Result<(f64, Tensor), ConvError> {
-    let (rows, classes) = (scores.rows(), scores.channels());
+    // Of a frame that counts its voxels on the device there may be fewer than there is room for.
+    let (room, rows, classes) = (scores.rows(), scores.count()?, scores.channels());
     if labels.len() != rows {
         return Err(ConvError::Rows { what: "labels", expected: rows, found: labels.len() });
     }
     let counted = labels.iter().flatten().count();
     let values = scores.to_f32()?;
-    let mut gradient = vec![0.0; values.len()];
+    let mut gradient = vec![0.0; room * classes];
     let mut loss = 0.0;
     for (row, label) in labels.iter().enumerate() {
         let Some(label) = label.map(|label| label as usize) else { continue };
@@ -56,7 +57,7 @@ pub fn cross_entropy(
             *to = (f64::from(factor) * likely / counted as f64) as f32;
         }
     }
-    let gradient = Tensor::from_f32(device, scores.dtype(), rows, classes, &gradient)?;
+    let gradient = Tensor::from_f32(device, scores.dtype(), room, classes, &gradient)?;
     Ok((loss / counted.max(1) as f64, gradient))
 }
 
