@@ -39,7 +39,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "voxtune-types",
         ],
     ),
-    ("voxtune-models", &["voxtune", "voxtune-files"]),
+    ("voxtune-models", &["voxtune", "voxtune-files", "voxtune-types"]),
     // Tools.
     ("voxtune-pointcloud", &["voxtune-files", "voxtune-types"]),
     ("voxtune-nvcc", &["voxtune-cuda", "voxtune-files", "voxtune-kernels", "voxtune-types"]),

@@ -6,8 +6,9 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use voxtune_types::printable;
 
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,9 +155,10 @@ impl Checkpoint {
 
     /// Some of the names, for an error.
     pub(crate) fn some_names(&self) -> String {
-        let mut present: Vec<&str> = self.names().take(4).collect();
+        let first = self.names().take(4).map(|name| printable(name).into_owned());
+        let mut present: Vec<String> = first.collect();
         if self.tensors.len() > present.len() {
-            present.push("...");
+            present.push("...".to_owned());
         }
         if present.is_empty() { "none".to_owned() } else { present.join(", ") }
     }

@@ -5,13 +5,14 @@ use std::io;
 use std::path::PathBuf;
 
 use voxtune::ConvError;
+use voxtune_types::{printable, printable_path};
 
 /// A network that cannot be built or run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", printable_path(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -29,8 +30,8 @@ pub enum ModelError {
     },
     /// A tensor whose values are more or fewer than its shape says.
     #[error(
-        "tensor {name} of shape {shape:?}: expected the product of its extents, \
-         found {found} values"
+        "tensor {} of shape {shape:?}: expected the product of its extents, found {found} values",
+        printable(name)
     )]
     Length {
         /// The tensor.
@@ -70,7 +71,7 @@ pub enum ModelError {
         remedy: &'static str,
     },
     /// A module cannot have the numbers that the checkpoint gives it.
-    #[error("{tensor} and the tensors beside it: {source}")]
+    #[error("{} and the tensors beside it: {source}", printable(tensor))]
     Module {
         /// The name of its weights.
         tensor: String,
@@ -158,15 +159,22 @@ impl fmt::Display for Unfit {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { name, expected } => write!(f, "missing: {name}, expected {expected}"),
-            Self::Extra { name, shape } => write!(f, "no part of it: {name}, of shape {shape:?}"),
+            Self::Missing { name, expected } => {
+                write!(f, "missing: {}, expected {expected}", printable(name))
+            }
+            Self::Extra { name, shape } => {
+                write!(f, "no part of it: {}, of shape {shape:?}", printable(name))
+            }
             Self::Misshapen { name, expected, found } => {
+                let name = printable(name);
                 write!(f, "misshapen: {name}, expected {expected}, found {found:?}")
             }
             Self::NotReal { name, found } => {
+                let name = printable(name);
                 write!(f, "of another type: {name}, expected F32, F16, BF16 or F64, found {found}")
             }
             Self::Twice { names: [first, second] } => {
+                let [first, second] = [printable(first), printable(second)];
                 write!(f, "the same part twice: {first} and {second}")
             }
         }

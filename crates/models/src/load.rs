@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use voxtune::{DType, Device, Sequential};
+use voxtune_types::printable;
 
 use crate::chain::Chain;
 use crate::checkpoint::Checkpoint;
@@ -117,7 +118,7 @@ impl Reading<'_> {
         let Named { map, prefix, .. } = &self.named;
         let behind = match prefix {
             &"" => String::new(),
-            prefix => format!(" behind `{prefix}`"),
+            prefix => format!(" behind `{}`", printable(prefix)),
         };
         format!("names of {}{behind} with weights in the order of {:?}", map.of, self.order)
     }

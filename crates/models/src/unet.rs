@@ -61,6 +61,6 @@ fn below(
         })?;
     let joined = before.then(Skip::new(body.then(up)));
     let (decoder, c_out, _) =
-        source.blocks(Sequential::new(), &format!("dec{level}"), c_up + channels)?;
+        source.blocks(Sequential::new(), &format!("dec{level}"), c_up.saturating_add(channels))?;
     Ok((joined.then(decoder), c_out))
 }

@@ -274,6 +274,24 @@ fn names_with_huge_numbers_are_told() {
     assert!(text.contains(name), "{text}");
 }
 
+/// Extents without values that no sum of channels holds, and names that would steer a terminal.
+#[test]
+fn hostile_files_are_told() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let mut file = Library::Pointcept.write(&unet(3).net(&mut Random::new(6)), Order::Spconv2, "");
+    let huge: Vec<String> =
+        file.names().filter(|name| name.contains(".1.")).map(str::to_owned).collect();
+    for name in &huge {
+        reshape(&mut file, name, &[0, u32::MAX as usize]);
+    }
+    reshape(&mut file, "down.\u{1b}[2J.0.weight", &[1]);
+    let read = SpUNet::from_checkpoint(&device, &file, &LoadOptions::new());
+    let text = read.unwrap_err().to_string();
+    assert!(text.contains("more") && !text.contains('\u{1b}'), "{text}");
+    let text = error_of(|file| reshape(file, &format!("{PREFIX}\u{1b}[2J.weight"), &[1]));
+    assert!(text.contains("\\u{1b}[2J"), "{text}");
+}
+
 /// Weights that were stored as integers are no weights.
 #[test]
 fn other_types_are_told() {
