@@ -253,6 +253,12 @@ fn half_a_network_is_not_folded() {
         assert!(norms.iter().all(|name| file.remove(name)));
     });
     assert!(text.contains("missing: backbone_3d.conv1.0.bn1.weight"), "{text}");
+    // The other way round: stages are folded, and blocks have normalisations.
+    let whole = encoder([4, 5, 6, 7, 8], 3).net(&mut Random::new(1));
+    let mut net = whole.folded();
+    net.norms.extend(whole.norms.into_iter().filter(|(name, _)| name.starts_with("level")));
+    let text = read(&Library::OpenPcDet.write(&net, Order::Spconv2, PREFIX)).unwrap_err();
+    assert!(text.to_string().contains("missing: backbone_3d.conv_input.1.weight"), "{text}");
 }
 
 /// Names with numbers that nobody counts to.
