@@ -7,6 +7,7 @@ use voxtune_types::{AlgoId, DType, Direction, Operation, PitchClass};
 use crate::elements::{Elements, ElementsMut};
 use crate::epilogue::Epilogue;
 use crate::explicit_gemm::ExplicitGemm;
+use crate::grouped::Grouped;
 use crate::implicit_gemm::ImplicitGemm;
 use crate::kernel_map::KernelMap;
 use crate::simd::Simd;
@@ -18,9 +19,11 @@ use crate::simd::Simd;
 ///
 /// | direction | `a` | `b` | `out` |
 /// |---|---|---|---|
-/// | forward | features `(n_in, c_in)` | weights `(volume, c_in, c_out)` | `(n_out, c_out)` |
+/// | forward | features `(n_in, c_in)` | weights `(volume, c_in / groups, c_out)` | `(n_out, c_out)` |
 /// | dgrad | output gradient `(n_out, c_out)` | weights | features' gradient `(n_in, c_in)` |
 /// | wgrad | features `(n_in, c_in)` | output gradient `(n_out, c_out)` | weights' gradient, float32 |
+///
+/// Of output channel `o` the weights are those of the inputs of its own group.
 #[derive(Debug)]
 pub struct Operands<'a> {
     /// The first input.
@@ -96,6 +99,7 @@ pub struct Algorithm {
 enum Family {
     Explicit(ExplicitGemm),
     Implicit(ImplicitGemm),
+    Grouped(Grouped),
 }
 
 /// Every algorithm of the host, in a fixed order.
@@ -114,7 +118,12 @@ pub fn algorithms() -> &'static [Algorithm] {
             .expect("a well-formed name"),
             family: Family::Implicit(blocks),
         });
-        std::iter::once(explicit).chain(implicit).collect()
+        let grouped = Grouped::ALL.into_iter().map(|blocks| Algorithm {
+            id: AlgoId::new(Grouped::FAMILY, &[("rows", &blocks.rows.to_string())])
+                .expect("a well-formed name"),
+            family: Family::Grouped(blocks),
+        });
+        std::iter::once(explicit).chain(implicit).chain(grouped).collect()
     });
     &ALGORITHMS
 }
@@ -123,10 +132,12 @@ pub fn algorithms() -> &'static [Algorithm] {
 #[must_use]
 pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
     let wanted = ImplicitGemm::default_for(op);
-    algorithms()
-        .iter()
-        .find(|algorithm| matches!(algorithm.family, Family::Implicit(blocks) if blocks == wanted))
-        .expect("the default is one of the list")
+    let is_default = |algorithm: &&Algorithm| match algorithm.family {
+        Family::Explicit(_) => false,
+        Family::Implicit(blocks) => op.groups == 1 && blocks == wanted,
+        Family::Grouped(blocks) => op.groups != 1 && blocks == Grouped::DEFAULT,
+    };
+    algorithms().iter().find(is_default).expect("the default is one of the list")
 }
 
 impl Algorithm {
@@ -140,14 +151,15 @@ impl Algorithm {
     /// columns have none where a narrower block would do the same work.
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
-        op.groups == 1
+        op.has_whole_groups()
             && op.pitch == PitchClass::Dense
             && op.checked_weight_len().is_some()
             && op.c_in > 0
             && op.c_out > 0
             && match self.family {
-                Family::Explicit(_) => true,
-                Family::Implicit(blocks) => blocks.applies(op),
+                Family::Explicit(_) => op.groups == 1,
+                Family::Implicit(blocks) => op.groups == 1 && blocks.applies(op),
+                Family::Grouped(_) => op.groups != 1,
             }
     }
 
@@ -159,6 +171,7 @@ impl Algorithm {
             && match self.family {
                 Family::Explicit(explicit) => explicit.in_auto_pool(op),
                 Family::Implicit(blocks) => blocks.in_auto_pool(op, n_out),
+                Family::Grouped(_) => true,
             }
     }
 
@@ -182,6 +195,7 @@ impl Algorithm {
             + match self.family {
                 Family::Explicit(explicit) => explicit.workspace_bytes(op, map),
                 Family::Implicit(blocks) => blocks.workspace_bytes(Simd::best(), op, map),
+                Family::Grouped(blocks) => blocks.workspace_bytes(op, map),
             }
     }
 
@@ -229,6 +243,9 @@ impl Algorithm {
                     Family::Implicit(blocks) => {
                         blocks.product(simd, op, map, $a, $b, $out, epilogue)
                     }
+                    Family::Grouped(blocks) => {
+                        blocks.product(simd, op, map, $a, $b, $out, epilogue)
+                    }
                 }
             }};
         }
@@ -237,6 +254,7 @@ impl Algorithm {
                 match self.family {
                     Family::Explicit(explicit) => explicit.wgrad(simd, op, map, $a, $b, $out),
                     Family::Implicit(blocks) => blocks.wgrad(simd, op, map, $a, $b, $out),
+                    Family::Grouped(blocks) => blocks.wgrad(simd, op, map, $a, $b, $out),
                 }
             };
         }
@@ -286,6 +304,7 @@ impl Algorithm {
         let sources = match self.family {
             Family::Explicit(_) => ExplicitGemm::SOURCES,
             Family::Implicit(_) => ImplicitGemm::SOURCES,
+            Family::Grouped(_) => Grouped::SOURCES,
         };
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         for source in sources.iter().chain(Simd::SOURCES) {
@@ -305,22 +324,23 @@ fn expected(op: &Operation, map: &KernelMap) -> [(&'static str, &'static str, u1
     let (c_in, c_out) = (u128::from(op.c_in), u128::from(op.c_out));
     let (input, output) = (n_in * c_in, n_out * c_out);
     // Extents are at most 7, so the product fits.
-    let weights = op.kernel.volume() as u128 * c_in * c_out;
+    let (of_group, _) = op.group_channels();
+    let weights = op.kernel.volume() as u128 * u128::from(of_group) * c_out;
     match op.direction {
         Direction::Forward => [
             ("features", "n_in × c_in", input, op.dtype),
-            ("weights", "volume × c_in × c_out", weights, op.dtype),
+            ("weights", "volume × c_in / groups × c_out", weights, op.dtype),
             ("output", "n_out × c_out", output, op.dtype),
         ],
         Direction::Dgrad => [
             ("output gradient", "n_out × c_out", output, op.dtype),
-            ("weights", "volume × c_in × c_out", weights, op.dtype),
+            ("weights", "volume × c_in / groups × c_out", weights, op.dtype),
             ("feature gradient", "n_in × c_in", input, op.dtype),
         ],
         Direction::Wgrad => [
             ("features", "n_in × c_in", input, op.dtype),
             ("output gradient", "n_out × c_out", output, op.dtype),
-            ("weight gradient", "volume × c_in × c_out", weights, DType::Float32),
+            ("weight gradient", "volume × c_in / groups × c_out", weights, DType::Float32),
         ],
     }
 }

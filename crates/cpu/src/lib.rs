@@ -7,7 +7,7 @@
 //! voxels ─> KernelMap ─┐
 //!                      ├─> Algorithm::run ─> output
 //! features, weights ───┘        │
-//!                               └── explicit_gemm | implicit_gemm ─> simd (AVX-512, AVX2, scalar)
+//!                               └── explicit_gemm | implicit_gemm | grouped ─> simd (AVX-512, AVX2, scalar)
 //! ```
 //!
 //! | idea | where |
@@ -28,6 +28,7 @@ pub mod algorithm;
 pub mod elements;
 mod epilogue;
 mod explicit_gemm;
+mod grouped;
 mod implicit_gemm;
 pub mod isa;
 pub mod kernel_map;

@@ -2,6 +2,8 @@
 //!
 //! Written from the definition alone and apart from the fast kernels, so that both are unlikely to
 //! share a fault. Multi-threaded, and slow all the same.
+//!
+//! Channels in groups: `w` has the `c_in / groups` inputs of each output channel's own group.
 
 use rayon::prelude::*;
 use voxtune_types::{DType, Direction, Operation};
@@ -16,7 +18,7 @@ const TASK_ROWS: usize = 128;
 /// Features times weights: `y[o] += x[i] · w[offset]` for each pair.
 ///
 /// # Shapes
-/// `features` is `(n_in, c_in)`, `weights` `(volume, c_in, c_out)`, the result `(n_out, c_out)`.
+/// `features` is `(n_in, c_in)`, `weights` `(volume, c_in / groups, c_out)`, the result `(n_out, c_out)`.
 ///
 /// # Errors
 /// If a slice or the map does not fit the operation.
@@ -27,7 +29,7 @@ pub fn forward(
     weights: &[f64],
 ) -> Result<Vec<f64>, RunError> {
     check(op, Direction::Forward, map, features, weights)?;
-    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    let Channels { c_in, c_out, own_in, own_out } = Channels::of(op);
     let mut out = vec![0.0; map.n_out() * c_out];
     out.par_chunks_mut((TASK_ROWS * c_out).max(1)).enumerate().for_each(|(task, rows)| {
         let first_row = task * TASK_ROWS;
@@ -35,11 +37,14 @@ pub fn forward(
         for offset in 0..map.kernel_volume() {
             for pair in between(map.pair_list(offset), first_row, n_rows) {
                 let row = &mut rows[(pair.out_row as usize - first_row) * c_out..][..c_out];
-                for channel in 0..c_in {
-                    let x = features[pair.in_row as usize * c_in + channel];
-                    let w = &weights[(offset * c_in + channel) * c_out..][..c_out];
-                    for (y, w) in row.iter_mut().zip(w) {
-                        *y += x * w;
+                let features = &features[pair.in_row as usize * c_in..][..c_in];
+                for channel in 0..own_in {
+                    let w = &weights[(offset * own_in + channel) * c_out..][..c_out];
+                    for (group, row) in row.chunks_mut(own_out).enumerate() {
+                        let x = features[group * own_in + channel];
+                        for (y, w) in row.iter_mut().zip(&w[group * own_out..]) {
+                            *y += x * w;
+                        }
                     }
                 }
             }
@@ -71,7 +76,7 @@ pub fn finish(op: &Operation, out: &mut [f64], epilogue: &Epilogue<'_>) -> Resul
 /// Gradient of the features: `dx[i] += g[o] · w[offset]ᵀ` for each pair.
 ///
 /// # Shapes
-/// `grad_out` is `(n_out, c_out)`, `weights` `(volume, c_in, c_out)`, the result `(n_in, c_in)`.
+/// `grad_out` is `(n_out, c_out)`, `weights` `(volume, c_in / groups, c_out)`, the result `(n_in, c_in)`.
 ///
 /// # Errors
 /// If a slice or the map does not fit the operation.
@@ -82,7 +87,7 @@ pub fn dgrad(
     weights: &[f64],
 ) -> Result<Vec<f64>, RunError> {
     check(op, Direction::Dgrad, map, grad_out, weights)?;
-    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    let Channels { c_in, c_out, own_in, own_out } = Channels::of(op);
     // Whatever meets each input row, straight from the lists.
     let mut met: Vec<Vec<(usize, usize)>> = vec![Vec::new(); map.n_in()];
     for offset in 0..map.kernel_volume() {
@@ -95,8 +100,9 @@ pub fn dgrad(
         for (offset, out_row) in met {
             let g = &grad_out[out_row * c_out..][..c_out];
             for (channel, dx) in row.iter_mut().enumerate() {
-                let w = &weights[(offset * c_in + channel) * c_out..][..c_out];
-                *dx += g.iter().zip(w).map(|(g, w)| g * w).sum::<f64>();
+                let first = channel / own_in * own_out;
+                let w = &weights[(offset * own_in + channel % own_in) * c_out + first..][..own_out];
+                *dx += g[first..].iter().zip(w).map(|(g, w)| g * w).sum::<f64>();
             }
         }
     });
@@ -106,7 +112,8 @@ pub fn dgrad(
 /// Gradient of the weights: `dw[offset] += x[i]ᵀ · g[o]` for each pair.
 ///
 /// # Shapes
-/// `features` is `(n_in, c_in)`, `grad_out` `(n_out, c_out)`, the result `(volume, c_in, c_out)`.
+/// `features` is `(n_in, c_in)`, `grad_out` `(n_out, c_out)`, the result
+/// `(volume, c_in / groups, c_out)`.
 ///
 /// # Errors
 /// If a slice or the map does not fit the operation.
@@ -117,20 +124,37 @@ pub fn wgrad(
     grad_out: &[f64],
 ) -> Result<Vec<f64>, RunError> {
     check(op, Direction::Wgrad, map, features, grad_out)?;
-    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
-    let mut out = vec![0.0; map.kernel_volume() * c_in * c_out];
-    out.par_chunks_mut((c_in * c_out).max(1)).enumerate().for_each(|(offset, dw)| {
+    let Channels { c_in, c_out, own_in, own_out } = Channels::of(op);
+    let mut out = vec![0.0; map.kernel_volume() * own_in * c_out];
+    out.par_chunks_mut((own_in * c_out).max(1)).enumerate().for_each(|(offset, dw)| {
         for pair in map.pair_list(offset) {
             let x = &features[pair.in_row as usize * c_in..][..c_in];
             let g = &grad_out[pair.out_row as usize * c_out..][..c_out];
-            for (row, x) in dw.chunks_mut(c_out).zip(x) {
-                for (dw, g) in row.iter_mut().zip(g) {
-                    *dw += x * g;
+            for (channel, row) in dw.chunks_mut(c_out).enumerate() {
+                for (column, (dw, g)) in row.iter_mut().zip(g).enumerate() {
+                    *dw += x[column / own_out * own_in + channel] * g;
                 }
             }
         }
     });
     Ok(out)
+}
+
+/// Channels of the layer's sides, and of a group's.
+struct Channels {
+    c_in: usize,
+    c_out: usize,
+    own_in: usize,
+    own_out: usize,
+}
+
+impl Channels {
+    fn of(op: &Operation) -> Self {
+        let (own_in, own_out) = op.group_channels();
+        let [c_in, c_out, own_in, own_out] =
+            [op.c_in, op.c_out, own_in, own_out].map(|channels| channels as usize);
+        Self { c_in, c_out, own_in, own_out: own_out.max(1) }
+    }
 }
 
 /// The pairs of a sorted list whose output rows lie in a range.

@@ -27,7 +27,8 @@ pub struct Operation {
     pub kind: LayerKind,
     /// How far apart the rows of its operands lie.
     pub pitch: PitchClass,
-    /// Channel groups.
+    /// Groups of channels that do not meet: output channel `o` of `c_out` reads the `c_in / groups`
+    /// inputs of group `o / (c_out / groups)`. Weights are `(volume, c_in / groups, c_out)`.
     pub groups: u32,
 }
 
@@ -78,6 +79,44 @@ impl Operation {
     #[must_use]
     pub const fn is_submanifold(&self) -> bool {
         matches!(self.kind, LayerKind::Submanifold)
+    }
+
+    /// The same layer with its channels in groups.
+    #[must_use]
+    pub const fn with_groups(self, groups: u32) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Whether the channels of either side divide into the groups.
+    #[must_use]
+    pub const fn has_whole_groups(&self) -> bool {
+        let Self { c_in, c_out, groups, .. } = *self;
+        groups > 0 && c_in.is_multiple_of(groups) && c_out.is_multiple_of(groups)
+    }
+
+    /// Whether each channel has weights of its own and meets no other: as many groups as inputs and as
+    /// outputs.
+    #[must_use]
+    pub const fn is_depthwise(&self) -> bool {
+        self.groups == self.c_in && self.groups == self.c_out
+    }
+
+    /// Input and output channels of a group; none where there are no groups.
+    #[must_use]
+    pub const fn group_channels(&self) -> (u32, u32) {
+        let Self { c_in, c_out, groups, .. } = *self;
+        match (c_in.checked_div(groups), c_out.checked_div(groups)) {
+            (Some(own_in), Some(own_out)) => (own_in, own_out),
+            _ => (0, 0),
+        }
+    }
+
+    /// Rows of the weights as a matrix of `c_out` columns: `volume · c_in / groups`. [`usize::MAX`] if
+    /// they are more.
+    #[must_use]
+    pub const fn weight_rows(&self) -> usize {
+        let (of_group, _) = self.group_channels();
+        self.kernel.volume().saturating_mul(of_group as usize)
     }
 
     /// The same layer in another direction.
@@ -174,6 +213,21 @@ mod tests {
             assert_eq!(absurd.weight_len(), usize::MAX, "{absurd}");
         }
         assert_eq!(operation(u32::MAX, u32::MAX, 1, u32::MAX).weight_len(), u32::MAX as usize);
+    }
+
+    #[test]
+    fn weights_of_groups_are_rows_of_their_inputs() {
+        let grouped = operation(32, 64, 3, 4);
+        assert_eq!((grouped.group_channels(), grouped.weight_rows()), ((8, 16), 27 * 8));
+        assert_eq!(grouped.weight_rows() * 64, grouped.weight_len());
+        assert!(grouped.has_whole_groups() && !grouped.is_depthwise());
+        assert!(operation(32, 32, 3, 32).is_depthwise());
+        // Several outputs of each input.
+        assert!(!operation(16, 32, 3, 16).is_depthwise());
+        for broken in [operation(32, 64, 3, 0), operation(32, 63, 3, 2), operation(31, 64, 3, 2)] {
+            assert!(!broken.has_whole_groups(), "{broken}");
+        }
+        assert_eq!(operation(8, 8, 3, 0).weight_rows(), 0);
     }
 
     #[test]

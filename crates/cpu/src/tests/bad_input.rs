@@ -78,11 +78,14 @@ fn wrong_maps() {
 }
 
 #[test]
-fn groups_and_empty_channels_have_no_kernel() {
+fn broken_groups_and_empty_channels_have_no_kernel() {
     let map = map_of(&[]);
     let plain = op(Direction::Forward, DType::Float32, 4, 4);
     for op in [
-        Operation { groups: 2, ..plain },
+        Operation { groups: 0, ..plain },
+        Operation { groups: 3, ..plain },
+        Operation { groups: 4, c_in: 6, ..plain },
+        Operation { c_in: 0, groups: 4, ..plain },
         Operation { c_in: 0, ..plain },
         Operation { c_out: 0, ..plain },
     ] {

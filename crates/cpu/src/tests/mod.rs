@@ -3,6 +3,7 @@
 mod bad_input;
 mod exact;
 mod finished;
+mod grouped;
 mod parity;
 mod pools;
 
