@@ -23,12 +23,12 @@ __device__ __forceinline__ double product(float x, float w) {
     }
 }
 
-// One thread an element. Forward: rows of x, weights (volume, c_in, c_out). Dgrad: rows of the
-// gradient, weights transposed to (volume, c_out, c_in). `table` and `mirror` as in mask_gemm.cu,
-// natural order.
+// One thread an element. Forward: rows of x, weights (volume, c_in / groups, c_out). Dgrad: rows of
+// the gradient, weights transposed to (volume, c_out / groups, c_in). own_gathered and own_result
+// are channels of a group. `table` and `mirror` as in mask_gemm.cu, natural order.
 extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* gathered, const Element* weights, double* result,
                                                                  const int* table, int64_t pitch, int n, int c_gathered, int c_result,
-                                                                 int volume, int mirror) {
+                                                                 int own_gathered, int own_result, int volume, int mirror) {
     const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
     if (i >= int64_t(n) * c_result) return;
     const int row = static_cast<int>(i / c_result), c = static_cast<int>(i % c_result);
@@ -36,21 +36,21 @@ extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* 
     for (int k = 0; k < volume; ++k) {
         const int source = __ldg(table + k * pitch + row);
         if (source < 0) continue;
-        const Element* x = gathered + int64_t(source) * c_gathered;
-        const Element* w = weights + int64_t(mirror ? volume - 1 - k : k) * c_gathered * c_result + c;
-        for (int d = 0; d < c_gathered; ++d) sum += product(Dtype::load(x[d]), Dtype::load(w[int64_t(d) * c_result]));
+        const Element* x = gathered + int64_t(source) * c_gathered + c / own_result * own_gathered;
+        const Element* w = weights + int64_t(mirror ? volume - 1 - k : k) * own_gathered * c_result + c;
+        for (int d = 0; d < own_gathered; ++d) sum += product(Dtype::load(x[d]), Dtype::load(w[int64_t(d) * c_result]));
     }
     result[i] = sum;
 }
 
-// Weights (volume, c_in, c_out) to (volume, c_out, c_in), `length` elements in all.
+// Weights (volume, c_in / groups, c_out) to (volume, c_out / groups, c_in), `length` elements in all.
 extern "C" __global__ void __launch_bounds__(256) transpose_weights(const Element* weights, Element* transposed, int64_t length, int c_in,
-                                                                    int c_out) {
+                                                                    int c_out, int own_in, int own_out) {
     const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
     if (i >= length) return;
-    const int64_t k = i / (c_in * c_out);
-    const int out = static_cast<int>(i / c_in % c_out), in = static_cast<int>(i % c_in);
-    transposed[i] = weights[(k * c_in + in) * c_out + out];
+    const int64_t k = i / (int64_t(own_out) * c_in);
+    const int out = static_cast<int>(i / c_in % own_out), in = static_cast<int>(i % c_in);
+    transposed[i] = weights[(k * own_in + in % own_in) * c_out + in / own_in * own_out + out];
 }
 
 // The epilogue of epilogue.cuh on a reference in place. Absent parts are null.
@@ -96,6 +96,28 @@ extern "C" __global__ void __launch_bounds__(PARTS * OUTS) reference_wgrad(const
     double total = 0;
     for (int other = 0; other < PARTS; ++other) total += sums[other][part][lane];
     dw[(int64_t(k) * c_in + in + part) * c_out + out] = total;
+}
+
+// The same of several groups, whose outputs read inputs of their own: grid (own_in * ceil(c_out / OUTS), volume).
+extern "C" __global__ void __launch_bounds__(PARTS * OUTS) reference_wgrad_groups(const Element* x, const Element* g, double* dw,
+                                                                                  const int* in_rows, const int* out_rows,
+                                                                                  const int* pair_offset, int c_in, int c_out, int own_in,
+                                                                                  int own_out) {
+    __shared__ double sums[PARTS][OUTS];
+    const int lane = threadIdx.x % OUTS, part = threadIdx.x / OUTS, k = blockIdx.y;
+    const int across = ceil_div(c_out, OUTS);
+    const int in = static_cast<int>(blockIdx.x) / across, out = static_cast<int>(blockIdx.x) % across * OUTS + lane;
+    double sum = 0;
+    for (int pair = pair_offset[k] + part; out < c_out && pair < pair_offset[k + 1]; pair += PARTS) {
+        const Element own = x[int64_t(__ldg(in_rows + pair)) * c_in + out / own_out * own_in + in];
+        sum += product(Dtype::load(own), Dtype::load(g[int64_t(__ldg(out_rows + pair)) * c_out + out]));
+    }
+    sums[part][lane] = sum;
+    __syncthreads();
+    if (part > 0 || out >= c_out) return;
+    double total = 0;
+    for (int other = 0; other < PARTS; ++other) total += sums[other][lane];
+    dw[(int64_t(k) * own_in + in) * c_out + out] = total;
 }
 
 // found {sum of squares, bits of the worst error as a double}. Run square_sum over the reference,

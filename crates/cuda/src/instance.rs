@@ -91,16 +91,21 @@ impl Instance {
         self.source.strip_suffix(".cu").unwrap_or(self.source)
     }
 
-    /// The instance that computes the same for any number of channels, by loads of single elements;
+    /// The instance that computes the same for any number of channels and groups, by loads of single elements;
     /// `None` where the family has none.
     #[must_use]
     pub fn for_any_channels(&self) -> Option<Self> {
-        let narrow = |&(name, value): &(&'static str, u32)| match name {
-            "VEC_A" | "VEC_B" => (name, 1),
-            _ => (name, value),
+        let narrow = |name: &str| match (self.source, name) {
+            ("implicit_gemm.cu", "VEC_A" | "VEC_B") => Some(1),
+            ("grouped.cu", "VEC_A" | "VEC_Y" | "RUN" | "CHUNK" | "MIN_BLOCKS") => Some(1),
+            // Whatever the groups are, weights are read where they lie.
+            ("grouped.cu", "DEPTHWISE" | "GATHERED" | "HELD") => Some(0),
+            _ => None,
         };
-        (self.source == "implicit_gemm.cu")
-            .then(|| Self { defines: self.defines.iter().map(narrow).collect(), ..self.clone() })
+        let defines = self.defines.iter();
+        let defines = defines.map(|&(name, value)| (name, narrow(name).unwrap_or(value)));
+        matches!(self.source, "implicit_gemm.cu" | "grouped.cu")
+            .then(|| Self { defines: defines.collect(), ..self.clone() })
     }
 
     /// The instance as a race detector can follow it: one that takes an arrival at a barrier for that of its own lane alone

@@ -21,6 +21,7 @@ pub struct Verifier {
     transpose: Kernel,
     epilogue: Kernel,
     wgrad: Kernel,
+    wgrad_groups: Kernel,
     square_sum: Kernel,
     compare_rows: Kernel,
     compare_float32: Kernel,
@@ -45,6 +46,7 @@ impl Verifier {
             transpose: loaded.kernel("transpose_weights")?,
             epilogue: loaded.kernel("reference_epilogue")?,
             wgrad: loaded.kernel("reference_wgrad")?,
+            wgrad_groups: loaded.kernel("reference_wgrad_groups")?,
             square_sum: loaded.kernel("square_sum")?,
             compare_rows: loaded.kernel("compare_rows")?,
             compare_float32: loaded.kernel("compare_float32")?,
@@ -64,7 +66,8 @@ impl Verifier {
     /// the compiled instance.
     ///
     /// # Errors
-    /// [`CudaError::Length`] for operands that do not fit the map; whatever the driver fails with.
+    /// [`CudaError::Length`] for operands that do not fit the map; [`CudaError::NotApplicable`] for
+    /// channels that do not divide into the groups; whatever the driver fails with.
     pub fn reference(
         &self,
         op: &Operation,
@@ -72,6 +75,10 @@ impl Verifier {
         first: DeviceSlice<'_>,
         second: DeviceSlice<'_>,
     ) -> Result<DeviceBuffer> {
+        if !op.has_whole_groups() {
+            let algorithm = "the reference".to_owned();
+            return Err(CudaError::NotApplicable { algorithm, operation: op.to_string() });
+        }
         let [first_bytes, second_bytes, result_bytes] =
             Operands::dense_bytes(op, map.n_in(), map.n_out());
         for (what, expected, slice) in [
@@ -119,15 +126,27 @@ impl Verifier {
         let weights = weights.read_by(&self.device)?;
         let (n, mirror) = (rows.rows as i32, i32::from(mirror));
         let grid = Grid::covering(rows.rows * c_result as usize, THREADS)?;
+        let groups = op.groups.max(1);
+        let (own_gathered, own_result) = ((c_gathered / groups) as i32, (c_result / groups) as i32);
         let (c_gathered, c_result) = (c_gathered as i32, c_result as i32);
         let volume = op.kernel.volume() as i32;
-        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int) with the lengths that
-        // `reference` compared and gave the result.
+        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int, int) with the
+        // lengths that `reference` compared and gave the result.
         unsafe {
             self.rows.launch(
                 grid,
                 arguments![
-                    gathered, weights, target, table, pitch, n, c_gathered, c_result, volume,
+                    gathered,
+                    weights,
+                    target,
+                    table,
+                    pitch,
+                    n,
+                    c_gathered,
+                    c_result,
+                    own_gathered,
+                    own_result,
+                    volume,
                     mirror
                 ],
             )
@@ -142,8 +161,11 @@ impl Verifier {
         let source = weights.read_by(&self.device)?;
         let target = transposed.as_mut().address();
         let (length, c_in, c_out) = (length as i64, op.c_in as i32, op.c_out as i32);
-        // SAFETY: (Element*, Element*, i64, int, int), both of `length` elements.
-        unsafe { self.transpose.launch(grid, arguments![source, target, length, c_in, c_out]) }?;
+        let (own_in, own_out) = op.group_channels();
+        let (own_in, own_out) = (own_in as i32, own_out as i32);
+        let arguments = arguments![source, target, length, c_in, c_out, own_in, own_out];
+        // SAFETY: (Element*, Element*, i64, int, int, int, int), both of `length` elements.
+        unsafe { self.transpose.launch(grid, arguments) }?;
         Ok(transposed)
     }
 
@@ -163,10 +185,29 @@ impl Verifier {
             (lists.in_rows.as_ref().address(), lists.out_rows.as_ref().address());
         let offsets = lists.pair_offset.as_ref().address();
         let tiles = (op.c_in as usize).div_ceil(TILE[0]) * (op.c_out as usize).div_ceil(TILE[1]);
-        let blocks = [block_count(tiles)?, op.kernel.volume() as u32];
-        let grid = Grid { blocks, threads: TILE_THREADS, shared_bytes: 0 };
+        let grid = |tiles| {
+            let blocks = [block_count(tiles)?, op.kernel.volume() as u32];
+            Ok::<_, CudaError>(Grid { blocks, threads: TILE_THREADS, shared_bytes: 0 })
+        };
         let (x, gradient) = (x.read_by(&self.device)?, gradient.read_by(&self.device)?);
         let (c_in, c_out) = (op.c_in as i32, op.c_out as i32);
+        if op.groups > 1 {
+            let (own_in, own_out) = op.group_channels();
+            let grid = grid(own_in as usize * (op.c_out as usize).div_ceil(TILE[1]))?;
+            let (own_in, own_out) = (own_in as i32, own_out as i32);
+            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int, int, int) with the lengths
+            // that `reference` compared and gave the result; a block for each input and tile of outputs.
+            return unsafe {
+                self.wgrad_groups.launch(
+                    grid,
+                    arguments![
+                        x, gradient, target, in_rows, out_rows, offsets, c_in, c_out, own_in,
+                        own_out
+                    ],
+                )
+            };
+        }
+        let grid = grid(tiles)?;
         // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths that `reference`
         // compared and gave the result; a block for each tile of each offset.
         unsafe {

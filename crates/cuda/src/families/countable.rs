@@ -15,7 +15,8 @@ pub(super) fn is_countable(op: &Operation) -> bool {
     let channels = 1..=MAX_CHANNELS;
     channels.contains(&op.c_in)
         && channels.contains(&op.c_out)
-        && u64::from(op.c_in) * u64::from(op.c_out) <= MAX_OFFSET_WEIGHTS
+        && u64::from(op.c_in) * u64::from(op.c_out) / u64::from(op.groups.max(1))
+            <= MAX_OFFSET_WEIGHTS
         && op.kernel.volume() <= MapBuilder::MAX_VOLUME
 }
 
@@ -59,11 +60,16 @@ mod tests {
         }
     }
 
+    /// What is past 32 bits without the groups is not with them.
     #[test]
-    fn grouped_layers_are_refused() {
+    fn channels_of_groups_are_counted_by_group() {
         let kernel = KernelSize::submanifold(3).unwrap();
-        let op = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
-        let op = Operation { groups: 2, ..op };
-        assert!(algorithms().iter().all(|algorithm| !algorithm.applies(&op)));
+        let op =
+            Operation::submanifold(Direction::Forward, DType::Float16, 1 << 20, 1 << 20, kernel);
+        let applies = |op: Operation| algorithms().iter().any(|algorithm| algorithm.applies(&op));
+        assert!(!applies(op) && applies(op.with_groups(1 << 20)));
+        for broken in [op.with_groups(0), op.with_groups(3), op.with_groups(2)] {
+            assert!(!applies(broken), "{broken}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
 //! | `wgmma_wgrad` | wgrad | 16-bit | the same by Hopper's warpgroup instructions |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
+//! | `grouped` | all | all | several groups of channels, which no other takes; depthwise layers |
 //! | `explicit_gemm` | all | all | gather, cuBLAS, scatter-add; never the default |
 //!
 //! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
@@ -18,6 +19,8 @@ mod epilogue;
 mod explicit_gemm;
 mod family;
 mod geometry;
+mod group_params;
+mod grouped;
 mod implicit_gemm;
 mod mask_gemm;
 mod operands;
@@ -54,7 +57,7 @@ use family::{KernelFamily, Variant};
 use geometry::shared_bytes_per_block;
 
 /// Every family. A new one is a source in `kernels/cuda`, a file beside this one, and a line here.
-static FAMILIES: [&dyn KernelFamily; 8] = [
+static FAMILIES: [&dyn KernelFamily; 9] = [
     &explicit_gemm::Family,
     &implicit_gemm::Family,
     &mask_gemm::Family,
@@ -63,6 +66,7 @@ static FAMILIES: [&dyn KernelFamily; 8] = [
     &packed_gemm::Family,
     &pair_gemm::Family,
     &wgmma_wgrad::Family,
+    &grouped::Family,
 ];
 
 /// A kernel family with its parameters, under its permanent id.
@@ -89,10 +93,12 @@ impl Algorithm {
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
         // Kernels read row maps and pair lists, whatever layer these are of.
-        op.groups == 1
-            && op.pitch == PitchClass::Dense
-            && is_countable(op)
-            && self.variant.applies(op)
+        op.pitch == PitchClass::Dense && self.can_count(op) && self.variant.applies(op)
+    }
+
+    /// Whether the family takes such groups, and its kernels can count what the operation has.
+    fn can_count(&self, op: &Operation) -> bool {
+        takes(FAMILIES[self.place.0], op) && op.has_whole_groups() && is_countable(op)
     }
 
     /// Whether it has a chance on this operation at this size, by its share of wasted products and
@@ -120,7 +126,7 @@ impl Algorithm {
     pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
         capability.is_supported()
             && self.variant.suits(capability)
-            && is_countable(op)
+            && self.can_count(op)
             && self.shared_bytes(op) <= shared_bytes_per_block(capability)
     }
 
@@ -168,7 +174,7 @@ impl Algorithm {
     /// Bytes.
     #[must_use]
     pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
-        if !is_countable(op) {
+        if !self.can_count(op) {
             return usize::MAX;
         }
         self.variant.workspace_bytes(op, counts)
@@ -178,7 +184,7 @@ impl Algorithm {
     /// channels that no algorithm computes.
     #[must_use]
     pub fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
-        if !is_countable(op) {
+        if !self.can_count(op) {
             return None;
         }
         self.variant.work(op, size, rates)
@@ -194,7 +200,7 @@ impl Algorithm {
     #[must_use]
     pub fn is_default(&self, op: &Operation) -> bool {
         let (family, variant) = self.place;
-        FAMILIES[family].default_variant(op) == Some(variant)
+        default_of(FAMILIES[family], op) == Some(variant)
     }
 
     /// The instance that computes this operation; `None` if the algorithm does not apply.
@@ -240,7 +246,17 @@ pub fn algorithm(id: &AlgoId) -> Option<&'static Algorithm> {
 /// Never: one family names a variant for each operation, which a test checks.
 #[must_use]
 pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
-    find(|family| family.default_variant(op))
+    find(|family| default_of(family, op))
+}
+
+/// Whether a family computes operations of so many groups.
+fn takes(family: &dyn KernelFamily, op: &Operation) -> bool {
+    family.takes_groups() == (op.groups != 1)
+}
+
+/// The variant by which a family names the default of an operation.
+fn default_of(family: &dyn KernelFamily, op: &Operation) -> Option<usize> {
+    takes(family, op).then(|| family.default_variant(op)).flatten()
 }
 
 /// What computes an operation where neither a measurement nor the default can run: it takes any
@@ -292,6 +308,19 @@ mod tests {
         })
     }
 
+    /// The same channels in groups, where they divide into them.
+    fn grouped_operations() -> impl Iterator<Item = Operation> {
+        let of_groups = |op: Operation| {
+            let several = [2, 3, 4, 8, op.c_in].into_iter().filter(|groups| *groups > 1);
+            several.map(move |groups| op.with_groups(groups)).filter(Operation::has_whole_groups)
+        };
+        operations().flat_map(of_groups)
+    }
+
+    fn all_operations() -> impl Iterator<Item = Operation> {
+        operations().chain(grouped_operations())
+    }
+
     #[test]
     fn ids_are_unique() {
         let ids: BTreeSet<&AlgoId> = algorithms().iter().map(Algorithm::id).collect();
@@ -300,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_default_without_cublas() {
-        for op in operations() {
+        for op in all_operations() {
             let default = default_algorithm(&op);
             assert!(default.applies(&op) && !default.requires_cublas(), "{op}: {default}");
             assert!(default.fits(&op, ComputeCapability { major: 8, minor: 6 }), "{op}: {default}");
@@ -311,8 +340,8 @@ mod tests {
 
     #[test]
     fn one_family_names_the_default_of_an_operation() {
-        for op in operations() {
-            let named = FAMILIES.iter().filter(|family| family.default_variant(&op).is_some());
+        for op in all_operations() {
+            let named = FAMILIES.iter().filter(|family| default_of(**family, &op).is_some());
             assert_eq!(named.count(), 1, "{op}");
             assert!(default_algorithm(&op).is_default(&op));
         }
@@ -330,6 +359,32 @@ mod tests {
         assert_eq!(instances.len(), 3 * 3 * 2);
     }
 
+    /// Of several groups likewise: whatever instance the default has, one that is nearly the same stands
+    /// in for all channels and groups.
+    #[test]
+    fn one_instance_stands_in_for_all_groups() {
+        let mut instances = BTreeSet::new();
+        for op in grouped_operations() {
+            let default = default_algorithm(&op);
+            assert_eq!(default.id().family(), "grouped", "{op}");
+            instances.insert(default.instance(&op).unwrap().for_any_channels().unwrap());
+        }
+        // Forward and dgrad for each width of masks; wgrad reads none.
+        assert_eq!(instances.len(), 3 * (2 * 2 + 1));
+    }
+
+    #[test]
+    fn families_share_no_groups() {
+        for op in all_operations() {
+            for algorithm in algorithms().iter().filter(|one| one.applies(&op)) {
+                let of_groups = algorithm.id().family() == "grouped";
+                assert_eq!(of_groups, op.groups != 1, "{algorithm}: {op}");
+            }
+            let broken = op.with_groups(op.c_in + op.c_out);
+            assert!(algorithms().iter().all(|one| !one.applies(&broken)), "{broken}");
+        }
+    }
+
     #[test]
     fn sixteen_bit_operations_have_at_least_three_algorithms() {
         for op in operations().filter(|op| op.dtype != DType::Float32) {
@@ -344,7 +399,7 @@ mod tests {
 
     #[test]
     fn the_auto_pool_is_small() {
-        for op in operations() {
+        for op in all_operations() {
             let pool = algorithms()
                 .iter()
                 .filter(|algorithm| algorithm.in_auto_pool(&op, 500_000, &h100()))
@@ -355,7 +410,7 @@ mod tests {
 
     #[test]
     fn an_instance_is_a_source_of_the_kernels() {
-        for op in operations() {
+        for op in all_operations() {
             for algorithm in algorithms() {
                 let instance = algorithm.instance(&op);
                 assert_eq!(instance.is_some(), algorithm.applies(&op));
@@ -374,7 +429,7 @@ mod tests {
     /// channels runs on inputs alone, it runs between two clouds.
     #[test]
     fn strided_and_transposed_layers_have_the_instances_of_submanifold_ones() {
-        for op in operations() {
+        for op in all_operations() {
             for (stride, kind) in [
                 ([2; 3], LayerKind::Sparse),
                 ([2, 1, 1], LayerKind::Inverse),

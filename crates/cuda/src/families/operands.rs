@@ -86,7 +86,7 @@ fn is_aligned(address: u64, pitch: usize, elements: u32, dtype: DType) -> bool {
 /// The tensors of one product.
 ///
 /// # Shapes
-/// With `x (n_in, c_in)`, `w (volume, c_in, c_out)`, `y` and its gradient `g (n_out, c_out)`,
+/// With `x (n_in, c_in)`, `w (volume, c_in / groups, c_out)`, `y` and its gradient `g (n_out, c_out)`,
 /// row-major, at any address that fits one element. Rows of features and gradients may lie any
 /// pitch apart; `w` and `dw` are dense.
 ///
@@ -94,7 +94,7 @@ fn is_aligned(address: u64, pitch: usize, elements: u32, dtype: DType) -> bool {
 /// |---|---|---|---|
 /// | forward | `x` | `w` | `y` |
 /// | dgrad | `g` | `w` | `dx (n_in, c_in)` |
-/// | wgrad | `x` | `g` | `dw (volume, c_in, c_out)`, always float32 |
+/// | wgrad | `x` | `g` | `dw` as `w`, always float32 |
 #[derive(Debug)]
 pub struct Operands<'a> {
     /// The tensor whose rows are gathered.
@@ -116,10 +116,7 @@ impl Operands<'_> {
         let (element, c_in, c_out) = (op.dtype.bytes(), op.c_in as usize, op.c_out as usize);
         let x = ((n_in, c_in, element), true);
         let g = ((n_out, c_out, element), true);
-        let weights = |element| {
-            let rows = op.kernel.volume().saturating_mul(c_in);
-            ((rows, c_out, element), false)
-        };
+        let weights = |element| ((op.weight_rows(), c_out, element), false);
         match op.direction {
             Direction::Forward => [x, weights(element), g],
             Direction::Dgrad => [g, weights(element), x],

@@ -6,6 +6,7 @@ use voxtune_types::Operation;
 
 use super::family::{Bound, Launch};
 use super::geometry::copy_elements;
+use super::group_params::GroupParams;
 use super::pair_units::PairUnits;
 use crate::error::Result;
 use crate::map::MapCounts;
@@ -46,6 +47,11 @@ pub(super) trait Units: Copy + fmt::Debug + Send + Sync + 'static {
 
     /// Tiles of channels that each unit takes.
     fn tiles(self, op: &Operation) -> usize;
+
+    /// What a kernel of several groups is told about them.
+    fn groups(self, _op: &Operation) -> Option<GroupParams> {
+        None
+    }
 }
 
 /// The kernel of a variant, with the one that adds up partial results.
@@ -99,12 +105,17 @@ impl<V: Units> Bound for PairLists<V> {
                 threads: self.product.threads,
                 shared_bytes: self.product.shared_bytes,
             };
-            // SAFETY: the structure mirrors the kernel's; the pair lists
+            // SAFETY: the structures mirror the kernel's; the pair lists
             // name rows of x and g, whose lengths the caller compared; the workspace holds a
             // partial result per unit.
-            unsafe { self.product.kernel.launch(grid, arguments![params]) }?;
+            unsafe {
+                match self.variant.groups(op) {
+                    Some(groups) => self.product.kernel.launch(grid, arguments![params, groups]),
+                    None => self.product.kernel.launch(grid, arguments![params]),
+                }
+            }?;
         }
-        let elements = op.c_in as usize * op.c_out as usize;
+        let elements = op.weight_len() / volume;
         let params = ReduceParams {
             partial: params.partial,
             dw: operands.result.address(),

@@ -77,7 +77,7 @@ impl PairUnits {
     ) -> usize {
         let chunk = chunk_pairs(counts, split, step);
         let units: usize = counts.pairs.iter().map(|pairs| pairs.div_ceil(chunk)).sum();
-        units * op.c_in as usize * op.c_out as usize * 4
+        units * (op.weight_len() / op.kernel.volume()) * 4
     }
 }
 

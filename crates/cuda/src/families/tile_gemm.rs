@@ -7,6 +7,7 @@ use voxtune_types::{Direction, Operation};
 use super::epilogue::EpilogueParams;
 use super::family::{Bound, Launch};
 use super::geometry::{channels, copy_elements};
+use super::group_params::GroupParams;
 use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
 use super::tensor_map::{TensorMap, WeightsBox};
 use crate::error::{CudaError, Result};
@@ -51,6 +52,11 @@ pub(super) trait Tiles: Copy + fmt::Debug + Send + Sync + 'static {
     /// Parts that each tile's offsets are cut into.
     fn parts(self) -> u32 {
         1
+    }
+
+    /// What a kernel of several groups is told about them.
+    fn groups(self, _op: &Operation) -> Option<GroupParams> {
+        None
     }
 
     /// Extents of the weights that one call of the TMA brings, if it brings them.
@@ -142,17 +148,19 @@ impl<V: Tiles> Bound for TileGemm<V> {
             shared_bytes: self.product.shared_bytes,
         };
         let kernel = &self.product.kernel;
+        let groups = self.variant.groups(launch.op);
         let parts = self.variant.parts() as i32;
         let split = SplitParams { partial: launch.workspace.as_mut().address(), parts };
         // SAFETY: the parameter structures mirror the kernel's; the caller compared every operand's
         // length with what the kernel reads and writes; the map's row numbers are below those
         // lengths; the workspace holds the sums of every part.
         unsafe {
-            match (&weights_map, &self.reduce) {
-                (Some(map), None) => kernel.launch(grid, arguments![params, *map]),
-                (None, None) => kernel.launch(grid, arguments![params]),
-                (Some(map), Some(_)) => kernel.launch(grid, arguments![params, *map, split]),
-                (None, Some(_)) => kernel.launch(grid, arguments![params, split]),
+            match (&weights_map, &self.reduce, &groups) {
+                (None, None, Some(groups)) => kernel.launch(grid, arguments![params, *groups]),
+                (Some(map), None, _) => kernel.launch(grid, arguments![params, *map]),
+                (None, None, None) => kernel.launch(grid, arguments![params]),
+                (Some(map), Some(_), _) => kernel.launch(grid, arguments![params, *map, split]),
+                (None, Some(_), _) => kernel.launch(grid, arguments![params, split]),
             }
         }?;
         let Some(reduce) = &self.reduce else { return Ok(()) };
