@@ -96,7 +96,7 @@ pub(super) struct Parts {
     pub(super) operation: Operation,
     pub(super) geometry: Geometry,
     pub(super) weight_shape: WeightShape,
-    /// `(volume · c_in, c_out)`.
+    /// `(volume · c_in / groups, c_out)`.
     pub(super) weights: Tensor,
     /// `(1, c_out)` float32.
     pub(super) bias: Option<Tensor>,
@@ -109,7 +109,7 @@ pub(super) struct Parts {
 pub struct ConvGradients {
     /// Of the input, `(inputs, c_in)` in the layer's storage type.
     pub input: Tensor,
-    /// Of the weights, float32 `(volume · c_in, c_out)`.
+    /// Of the weights, float32 `(volume · c_in / groups, c_out)`.
     pub weights: Tensor,
     /// Of the bias, float32 `(1, c_out)`, if the layer has one.
     pub bias: Option<Tensor>,
@@ -200,7 +200,7 @@ impl<K: ConvKind> Conv<K> {
     /// # Errors
     /// If the device fails to hand them over.
     pub fn weights(&self, layout: WeightLayout) -> Result<Vec<f32>, ConvError> {
-        Ok(self.weight_shape.of_dense(layout, &self.weights.to_f32()?))
+        Ok(self.weight_shape.of_stored(layout, &self.weights.to_f32()?))
     }
 
     /// Other weights, rounded to the storage type. Clones of the layer keep theirs.
@@ -216,13 +216,13 @@ impl<K: ConvKind> Conv<K> {
         if found != expected {
             return Err(ConvError::Length { what: "weights", expected, found });
         }
-        let dense = shape.to_dense(layout, weights);
+        let stored = shape.to_stored(layout, weights);
         let Operation { dtype, .. } = self.operation;
         let (rows, c_out) = (self.weights.rows(), self.weights.channels());
         if let Some(most) = self.slices.iter().map(|slice| slice.operation.kernel.volume()).max() {
-            self.slices = slices(&self.device, most, &self.operation, &dense)?;
+            self.slices = slices(&self.device, most, &self.operation, &stored)?;
         }
-        self.weights = Arc::new(Tensor::from_f32(&self.device, dtype, rows, c_out, &dense)?);
+        self.weights = Arc::new(Tensor::from_f32(&self.device, dtype, rows, c_out, &stored)?);
         Ok(())
     }
 
@@ -452,20 +452,19 @@ impl<K: ConvKind> Conv<K> {
     }
 
     /// The gradient of the weights, in float32 whatever the storage type: sums over all voxels
-    /// leave the range of float16. What lies between groups is no weight's gradient:
-    /// [`Self::weight_gradient`] leaves it out.
+    /// leave the range of float16.
     ///
     /// # Shapes
-    /// `grad_output`: `(outputs, c_out)`; result: `(volume · c_in, c_out)`.
+    /// `grad_output`: `(outputs, c_out)`; result: `(volume · c_in / groups, c_out)`.
     ///
     /// # Errors
     /// If an operand does not fit the layer, or the kernel fails.
     pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, ConvError> {
-        let Operation { c_in, c_out, dtype, kernel, .. } = self.operation;
+        let Operation { c_in, c_out, dtype, .. } = self.operation;
         let site = self.site(input.voxels())?;
         input.features().expect("input", input.voxels().len(), c_in, dtype)?;
         grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
-        let weight_rows = kernel.volume() * c_in as usize;
+        let weight_rows = self.operation.weight_rows();
         let device = input.voxels().device();
         let mut out = Tensor::zeros(device, DType::Float32, weight_rows, c_out as usize)?;
         let operands = (input.features(), grad_output);
@@ -494,7 +493,7 @@ impl<K: ConvKind> Conv<K> {
     ) -> Result<Vec<f32>, ConvError> {
         let (rows, c_out) = (self.weights.rows(), self.operation.c_out);
         gradient.expect("weight gradient", rows, c_out, DType::Float32)?;
-        Ok(self.weight_shape.of_dense(layout, &gradient.to_f32()?))
+        Ok(self.weight_shape.of_stored(layout, &gradient.to_f32()?))
     }
 
     fn run(

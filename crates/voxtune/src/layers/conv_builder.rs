@@ -209,8 +209,8 @@ impl<K: ConvKind> ConvBuilder<K> {
         let geometry = self.geometry()?;
         let operation = self.operation(&geometry)?;
         let shape = WeightShape::of(&operation, self.groups);
-        let dense = self.dense_weights(shape, &operation)?;
-        let slices = slices(device, self.most_offsets(device), &operation, &dense)?;
+        let stored = self.stored_weights(shape, &operation)?;
+        let slices = slices(device, self.most_offsets(device), &operation, &stored)?;
         let can_run = match &*slices {
             [] => device.registry().can_run(&operation),
             slices => slices.iter().all(|slice| device.registry().can_run(&slice.operation)),
@@ -220,8 +220,8 @@ impl<K: ConvKind> ConvBuilder<K> {
             return Err(ConvError::NoAlgorithm { device, operation });
         }
         let c_out = self.c_out as usize;
-        let rows = operation.kernel.volume() * self.c_in as usize;
-        let weights = Tensor::from_f32(device, self.dtype, rows, c_out, &dense)?;
+        let rows = operation.weight_rows();
+        let weights = Tensor::from_f32(device, self.dtype, rows, c_out, &stored)?;
         let bias = match &self.bias {
             None => None,
             Some(bias) if bias.len() == c_out => {
@@ -276,7 +276,7 @@ impl<K: ConvKind> ConvBuilder<K> {
         Ok(Geometry { output_padding, ..geometry })
     }
 
-    /// What the layer runs. Weights between groups are zeros.
+    /// What the layer runs.
     fn operation(&self, geometry: &Geometry) -> Result<Operation, ConvError> {
         let Self { c_in, c_out, groups, dtype, .. } = *self;
         if c_in == 0 || c_out == 0 {
@@ -288,14 +288,14 @@ impl<K: ConvKind> ConvBuilder<K> {
         let Geometry { kind, kernel, stride, .. } = *geometry;
         let (direction, pitch) = (Direction::Forward, PitchClass::Dense);
         let operation =
-            Operation { direction, dtype, c_in, c_out, kernel, stride, kind, pitch, groups: 1 };
+            Operation { direction, dtype, c_in, c_out, kernel, stride, kind, pitch, groups };
         match operation.checked_weight_len() {
             Some(_) => Ok(operation),
             None => Err(ConvError::TooManyWeights { operation }),
         }
     }
 
-    fn dense_weights(
+    fn stored_weights(
         &self,
         shape: WeightShape,
         operation: &Operation,
@@ -307,12 +307,12 @@ impl<K: ConvKind> ConvBuilder<K> {
             let all: Vec<f32> = (0..expected as u64)
                 .map(|index| bound * value(Noise::Uniform, self.seed, index))
                 .collect();
-            return Ok(shape.to_dense(WeightLayout::Rsck, &all));
+            return Ok(shape.to_stored(WeightLayout::Rsck, &all));
         };
         if weights.len() != expected {
             let found = weights.len();
             return Err(ConvError::Length { what: "weights", expected, found });
         }
-        Ok(shape.to_dense(*layout, weights))
+        Ok(shape.to_stored(*layout, weights))
     }
 }

@@ -4,6 +4,8 @@ mod batch_norm;
 mod conv;
 mod conv_builder;
 mod fused;
+#[cfg(test)]
+mod groups_tests;
 mod kinds;
 mod module;
 mod pool;

@@ -90,9 +90,9 @@ impl<'a> Trial<'a> {
             Entry::Occupied(held) => held.into_mut(),
             Entry::Vacant(place) => place.insert(trial_map(device, operation)?),
         };
-        let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
+        let Operation { direction, dtype, c_in, c_out, .. } = *operation;
         let (n_in, n_out) = (map.n_in(), map.n_out());
-        let weight_rows = kernel.volume() * c_in as usize;
+        let weight_rows = operation.weight_rows();
         let zeros =
             |dtype, rows, channels: u32| Tensor::zeros(device, dtype, rows, channels as usize);
         let weights = |dtype| zeros(dtype, weight_rows, c_out);

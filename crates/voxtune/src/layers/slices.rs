@@ -32,11 +32,12 @@ impl Slice {
     /// The first row of its weights among the layer's.
     pub(super) fn first_row(&self) -> usize {
         let [_, y, z] = self.operation.kernel.extents().map(usize::from);
-        usize::from(self.first) * y * z * self.operation.c_in as usize
+        let (own_in, _) = self.operation.group_channels();
+        usize::from(self.first) * y * z * own_in as usize
     }
 }
 
-/// The slices of a layer with these weights, `(volume, c_in, c_out)`; none if its map can be had.
+/// The slices of a layer with these weights, `(volume, c_in / groups, c_out)`; none if its map can be had.
 ///
 /// # Errors
 /// If the device cannot hold the weights.
@@ -46,7 +47,7 @@ pub(super) fn slices(
     operation: &Operation,
     weights: &[f32],
 ) -> Result<Arc<[Slice]>, ConvError> {
-    let Operation { kernel, kind, c_in, c_out, dtype, .. } = *operation;
+    let Operation { kernel, kind, c_out, dtype, .. } = *operation;
     let [extent, y, z] = kernel.extents();
     let plane = usize::from(y) * usize::from(z);
     let deep = most_offsets / plane;
@@ -55,12 +56,13 @@ pub(super) fn slices(
     }
     // Whichever voxels they are, they are given; which side is the coarse one stays.
     let kind = if kind.is_upsampling() { LayerKind::Transposed } else { LayerKind::Given };
-    let (c_in, c_out) = (c_in as usize, c_out as usize);
+    let (own_in, _) = operation.group_channels();
+    let (own_in, c_out) = (own_in as usize, c_out as usize);
     let slice = |first: u8| {
         let extents = [(extent - first).min(deep as u8), y, z];
         let kernel = KernelSize::try_from(extents).expect("parts of a kernel's extents");
         let operation = Operation { kernel, kind, ..*operation };
-        let (begin, rows) = (usize::from(first) * plane * c_in, kernel.volume() * c_in);
+        let (begin, rows) = (usize::from(first) * plane * own_in, kernel.volume() * own_in);
         let own = &weights[begin * c_out..(begin + rows) * c_out];
         let weights = Arc::new(Tensor::from_f32(device, dtype, rows, c_out, own)?);
         Ok(Slice { first, operation, weights })
@@ -87,9 +89,22 @@ mod tests {
         stride: u32,
         most: usize,
     ) {
+        for (c_in, groups) in [(3, 1), (4, 4), (6, 2)] {
+            assert_slices_of_groups_add_up::<K>(inputs, kernel, stride, most, (c_in, groups));
+        }
+    }
+
+    fn assert_slices_of_groups_add_up<K: ConvKind>(
+        inputs: &Voxels,
+        kernel: [u32; 3],
+        stride: u32,
+        most: usize,
+        (c_in, groups): (u32, u32),
+    ) {
         let device = inputs.device();
         let begun = || {
-            let builder = Conv::<K>::builder(3, 4).kernel(kernel).dilation([2, 1, 1]);
+            let builder = Conv::<K>::builder(c_in, 4).kernel(kernel).dilation([2, 1, 1]);
+            let builder = builder.groups(groups);
             let builder = builder.padding([3, 0, 1]).bias(&[0.5, -1.0, 0.0, 2.0]);
             let builder = builder.tuner(Tuner::empty());
             if stride == 1 { builder } else { builder.stride(stride) }
@@ -105,7 +120,8 @@ mod tests {
                 .collect();
             Tensor::from_f32(device, DType::Float32, rows, channels, &values).unwrap()
         };
-        let input = SparseTensor::new(inputs.clone(), noise(inputs.len(), 3, 1)).unwrap();
+        let input =
+            SparseTensor::new(inputs.clone(), noise(inputs.len(), c_in as usize, 1)).unwrap();
         let (expected, found) = (whole.forward(&input).unwrap(), sliced.forward(&input).unwrap());
         assert!(expected.voxels().is_same(found.voxels()));
         let rows = expected.voxels().len();

@@ -55,11 +55,6 @@ impl WeightShape {
             .filter(|len| len.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
     }
 
-    /// Number of weights with the zeros between groups.
-    pub(super) fn dense_len(&self) -> usize {
-        self.kernel.volume() * self.c_in * self.c_out
-    }
-
     /// Where a weight lies in a checkpoint: of offset `k`, of input channel `i` of a group, of output
     /// channel `o`.
     fn place(&self, layout: WeightLayout, k: usize, i: usize, o: usize) -> usize {
@@ -76,36 +71,25 @@ impl WeightShape {
         }
     }
 
-    /// For each weight of a checkpoint, its place there and in `(volume, c_in, c_out)`, in which what
-    /// lies between groups is zero.
-    fn places(&self, layout: WeightLayout) -> impl Iterator<Item = (usize, usize)> {
-        let of_group = (self.c_in / self.groups, self.c_out / self.groups);
-        let shape = *self;
-        (0..self.kernel.volume()).flat_map(move |k| {
-            (0..of_group.0).flat_map(move |i| {
-                (0..shape.c_out).map(move |o| {
-                    let row = k * shape.c_in + o / of_group.1 * of_group.0 + i;
-                    (shape.place(layout, k, i, o), row * shape.c_out + o)
-                })
-            })
-        })
+    /// For each weight in the order of `(volume, c_in / groups, c_out)`, its place in a checkpoint.
+    fn places(self, layout: WeightLayout) -> impl Iterator<Item = usize> {
+        let of_offset = move |k| {
+            (0..self.c_in / self.groups)
+                .flat_map(move |i| (0..self.c_out).map(move |o| self.place(layout, k, i, o)))
+        };
+        (0..self.kernel.volume()).flat_map(of_offset)
     }
 
-    /// A checkpoint's weights as `(volume, c_in, c_out)`.
-    pub(super) fn to_dense(self, layout: WeightLayout, weights: &[f32]) -> Vec<f32> {
-        let mut dense = vec![0.0; self.dense_len()];
-        for (from, to) in self.places(layout) {
-            dense[to] = weights[from];
-        }
-        dense
+    /// A checkpoint's weights as layers hold them, `(volume, c_in / groups, c_out)`.
+    pub(super) fn to_stored(self, layout: WeightLayout, weights: &[f32]) -> Vec<f32> {
+        self.places(layout).map(|place| weights[place]).collect()
     }
 
-    /// Weights of `(volume, c_in, c_out)` in the order of a checkpoint; what lies between groups is
-    /// left out.
-    pub(super) fn of_dense(self, layout: WeightLayout, dense: &[f32]) -> Vec<f32> {
-        let mut weights = vec![0.0; self.dense_len() / self.groups];
-        for (to, from) in self.places(layout) {
-            weights[to] = dense[from];
+    /// Weights `(volume, c_in / groups, c_out)` in the order of a checkpoint.
+    pub(super) fn of_stored(self, layout: WeightLayout, stored: &[f32]) -> Vec<f32> {
+        let mut weights = vec![0.0; stored.len()];
+        for (place, value) in self.places(layout).zip(stored) {
+            weights[place] = *value;
         }
         weights
     }
@@ -131,8 +115,8 @@ mod tests {
         {
             let weights = numbers(shape.len().unwrap());
             for layout in layouts {
-                let dense = shape.to_dense(layout, &weights);
-                assert_eq!(shape.of_dense(layout, &dense), weights, "{layout:?}");
+                let stored = shape.to_stored(layout, &weights);
+                assert_eq!(shape.of_stored(layout, &stored), weights, "{layout:?}");
             }
         }
     }
@@ -141,20 +125,25 @@ mod tests {
     fn layouts_are_those_of_their_libraries() {
         let plain = shape([1, 2, 3], 2, 2, 1);
         let weights = numbers(24);
-        assert_eq!(plain.to_dense(WeightLayout::Rsck, &weights), weights);
+        assert_eq!(plain.to_stored(WeightLayout::Rsck, &weights), weights);
         // (c_out, k, c_in): offset 1, input 0, output 1 lies at (1 · 6 + 1) · 2.
-        assert_eq!(plain.to_dense(WeightLayout::Krsc, &weights)[5], 14.0);
+        assert_eq!(plain.to_stored(WeightLayout::Krsc, &weights)[5], 14.0);
         // Offset (0, 1, 2) is the sixth here and there; (0, 0, 1) the second here and the third there.
-        let minkowski = plain.to_dense(WeightLayout::Minkowski, &weights);
+        let minkowski = plain.to_stored(WeightLayout::Minkowski, &weights);
         assert_eq!((minkowski[5 * 4], minkowski[4]), (20.0, 8.0));
         let one = WeightShape { reads_raw: true, ..shape([1; 3], 2, 3, 1) };
-        assert_eq!(one.to_dense(WeightLayout::Krsc, &numbers(6)), numbers(6));
+        assert_eq!(one.to_stored(WeightLayout::Krsc, &numbers(6)), numbers(6));
     }
 
+    /// What a group reads follows from its outputs: each has its own group's inputs and no others.
     #[test]
-    fn what_lies_between_groups_is_zero() {
+    fn groups_have_weights_of_their_own_inputs() {
         let depthwise = shape([1; 3], 3, 3, 3);
-        let dense = depthwise.to_dense(WeightLayout::Krsc, &[1.0, 2.0, 3.0]);
-        assert_eq!(dense, [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0]);
+        assert_eq!(depthwise.to_stored(WeightLayout::Krsc, &[1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]);
+        // (c_out, k, c_in / groups): output 3 is of the second group, and its second input comes last.
+        let pairs = shape([1, 1, 2], 4, 4, 2);
+        let stored = pairs.to_stored(WeightLayout::Krsc, &numbers(16));
+        assert_eq!(stored[(2 + 1) * 4 + 3], ((3 * 2 + 1) * 2 + 1) as f32);
+        assert_eq!(pairs.to_stored(WeightLayout::Rsck, &numbers(16)), numbers(16));
     }
 }

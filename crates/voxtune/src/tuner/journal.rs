@@ -107,10 +107,14 @@ impl Missed<'_> {
         };
         let grade = self.grade.map_or_else(|| "none".to_owned(), |grade| format!("{grade:?}"));
         let [x, y, z] = operation.kernel.extents();
+        let groups = match operation.groups {
+            1 => String::new(),
+            groups => format!(" groups={groups}"),
+        };
         // The name may hold blanks, so it goes last; as text it has escapes for ends of line.
         let device = self.device;
         format!(
-            "voxels={voxels} channels={},{} kernel={x}x{y}x{z} dtype={} direction={} pairs={pairs} \
+            "voxels={voxels} channels={},{}{groups} kernel={x}x{y}x{z} dtype={} direction={} pairs={pairs} \
              grade={} device={device}\n",
             operation.c_in,
             operation.c_out,
@@ -156,6 +160,12 @@ mod tests {
             )
         };
         assert_eq!(std::fs::read_to_string(&path).unwrap(), line(32) + &line(48));
+        let of_key = key(64);
+        let depthwise = ShapeKey { operation: of_key.operation.with_groups(64), ..of_key };
+        record(&journal, &depthwise);
+        let last = std::fs::read_to_string(&path).unwrap();
+        let grouped = line(64).replace("channels=64,64", "channels=64,64 groups=64");
+        assert_eq!(last.lines().last(), grouped.lines().next());
     }
 
     #[test]
