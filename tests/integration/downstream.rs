@@ -10,6 +10,7 @@ use voxtune_embed::{Kind, Listing};
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_tune::Grid;
 use voxtune_tune::plan::grid::ChannelPair;
+use voxtune_tune::plan::groups::Groups;
 
 use crate::suite::Suite;
 
@@ -71,6 +72,7 @@ fn own_pack() {
     let grid = Grid {
         voxels: vec![rows],
         channels: vec![ChannelPair { c_in, c_out }],
+        groups: vec![Groups::ONE],
         kernels: vec![kernel],
         kinds: vec![LayerKind::Submanifold],
         strides: Vec::new(),

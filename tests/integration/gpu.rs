@@ -60,13 +60,16 @@ fn the_pack_of_ptx_serves_a_gpu() {
 fn layers_agree_with_the_host(gpu: &Device) {
     let host = Device::cpu().unwrap();
     for generator in Generator::ALL {
-        for (dtype, c_in, c_out, extent) in [
-            (DType::Float16, 32, 32, 3),
-            (DType::Float16, 3, 20, 3),
-            (DType::BFloat16, 64, 96, 3),
-            (DType::Float32, 13, 7, 3),
-            (DType::Float16, 8, 8, 5),
-            (DType::Float16, 16, 16, 1),
+        for (dtype, c_in, c_out, groups, extent) in [
+            (DType::Float16, 32, 32, 1, 3),
+            (DType::Float16, 3, 20, 1, 3),
+            (DType::BFloat16, 64, 96, 1, 3),
+            (DType::Float32, 13, 7, 1, 3),
+            (DType::Float16, 8, 8, 1, 5),
+            (DType::Float16, 16, 16, 1, 1),
+            (DType::Float16, 64, 64, 64, 3),
+            (DType::BFloat16, 20, 20, 20, 5),
+            (DType::Float32, 12, 20, 4, 3),
         ] {
             let cells = generate(generator, 4_321, 2, 7).unwrap();
             let kernel = KernelSize::submanifold(extent).unwrap();
@@ -74,14 +77,15 @@ fn layers_agree_with_the_host(gpu: &Device) {
                 let voxels = Voxels::new(device, cells.clone()).unwrap();
                 let counts = voxels.kernel_map(kernel).unwrap().counts();
                 let rows = voxels.len();
-                let weights: Vec<f32> =
-                    (0..kernel.volume() * (c_in * c_out) as usize).map(small).collect();
+                let weights = kernel.volume() * (c_in * c_out / groups) as usize;
+                let weights: Vec<f32> = (0..weights).map(small).collect();
                 let tensor = |channels: u32, salt: usize| {
                     let value = move |index| small(index + salt);
                     Tensor::from_fn(device, dtype, rows, channels as usize, value).unwrap()
                 };
                 let layer = SubmConv3d::builder(c_in, c_out)
                     .kernel(kernel)
+                    .groups(groups)
                     .dtype(dtype)
                     .weights(WeightLayout::Rsck, &weights)
                     .tuner(Tuner::empty())
@@ -97,7 +101,10 @@ fn layers_agree_with_the_host(gpu: &Device) {
             };
             let (expected, found) = (run(&host), run(gpu));
             assert_eq!(expected.0, found.0, "{generator} k{extent}");
-            assert!(expected.1 == found.1, "{generator} {dtype} {c_in}→{c_out} k{extent}");
+            assert!(
+                expected.1 == found.1,
+                "{generator} {dtype} {c_in}→{c_out} g{groups} k{extent}"
+            );
         }
     }
 }
@@ -106,56 +113,64 @@ fn every_algorithm_agrees() {
     let (host, gpu) = (Device::cpu().unwrap(), gpu());
     let kernel = KernelSize::submanifold(3).unwrap();
     let cells = generate(Generator::Surface, 3_000, 1, 3).unwrap();
-    let operations = Direction::ALL.into_iter().flat_map(|direction| {
-        DType::ALL.map(|dtype| Operation::submanifold(direction, dtype, 32, 64, kernel))
-    });
+    let layers = [(32, 64, 1), (64, 64, 64), (20, 20, 20), (12, 20, 4)];
+    let operations: Vec<Operation> = Direction::ALL
+        .into_iter()
+        .flat_map(|direction| DType::ALL.map(|dtype| (direction, dtype)))
+        .flat_map(|(direction, dtype)| {
+            layers.map(|(c_in, c_out, groups)| {
+                Operation::submanifold(direction, dtype, c_in, c_out, kernel).with_groups(groups)
+            })
+        })
+        .collect();
     let wanted: Vec<_> = operations
-        .flat_map(|operation| {
+        .iter()
+        .flat_map(|&operation| {
             let algorithms = gpu.registry().algorithms();
             algorithms.map(move |algorithm| (algorithm.id().clone(), operation))
         })
         .collect();
     gpu.compile(&wanted);
-    for direction in Direction::ALL {
-        for dtype in DType::ALL {
-            let operation = Operation::submanifold(direction, dtype, 32, 64, kernel);
-            let run = |device: &Device, algorithm: &dyn voxtune::Algorithm| {
-                let voxels = Voxels::new(device, cells.clone()).unwrap();
-                let map = voxels.kernel_map(kernel).unwrap();
-                let rows = voxels.len();
-                let tensor = |dtype, rows, channels, salt: usize| {
-                    let value = move |index| small(index + salt);
-                    Tensor::from_fn(device, dtype, rows, channels, value).unwrap()
-                };
-                let (x, g) = (tensor(dtype, rows, 32, 5), tensor(dtype, rows, 64, 9));
-                let w = tensor(dtype, 27 * 32, 64, 17);
-                let (a, b, mut out) = match direction {
-                    Direction::Forward => (x, w, tensor(dtype, rows, 64, 0)),
-                    Direction::Dgrad => (g, w, tensor(dtype, rows, 32, 0)),
-                    Direction::Wgrad => (x, g, tensor(DType::Float32, 27 * 32, 64, 0)),
-                };
-                out.poison(device).unwrap();
-                let launch = Launch {
-                    operation: &operation,
-                    map: &map,
-                    a: &a,
-                    b: &b,
-                    out: &mut out,
-                    epilogue: None,
-                };
-                device.registry().run(algorithm, device, launch).unwrap();
-                out.to_f32().unwrap()
+    for operation in operations {
+        let Operation { direction, dtype, c_in, c_out, .. } = operation;
+        let (c_in, c_out) = (c_in as usize, c_out as usize);
+        let weight_rows = operation.weight_rows();
+        let run = |device: &Device, algorithm: &dyn voxtune::Algorithm| {
+            let voxels = Voxels::new(device, cells.clone()).unwrap();
+            let map = voxels.kernel_map(kernel).unwrap();
+            let rows = voxels.len();
+            let tensor = |dtype, rows, channels, salt: usize| {
+                let value = move |index| small(index + salt);
+                Tensor::from_fn(device, dtype, rows, channels, value).unwrap()
             };
-            let expected = run(&host, &**host.registry().default_for(&operation).unwrap());
-            let mut tried = 0;
-            for algorithm in gpu.registry().algorithms() {
-                if algorithm.applies(&operation) && algorithm.is_available() {
-                    tried += 1;
-                    assert!(run(&gpu, &**algorithm) == expected, "{operation}: {}", algorithm.id());
-                }
+            let (x, g) = (tensor(dtype, rows, c_in, 5), tensor(dtype, rows, c_out, 9));
+            let w = tensor(dtype, weight_rows, c_out, 17);
+            let (a, b, mut out) = match direction {
+                Direction::Forward => (x, w, tensor(dtype, rows, c_out, 0)),
+                Direction::Dgrad => (g, w, tensor(dtype, rows, c_in, 0)),
+                Direction::Wgrad => (x, g, tensor(DType::Float32, weight_rows, c_out, 0)),
+            };
+            out.poison(device).unwrap();
+            let launch = Launch {
+                operation: &operation,
+                map: &map,
+                a: &a,
+                b: &b,
+                out: &mut out,
+                epilogue: None,
+            };
+            device.registry().run(algorithm, device, launch).unwrap();
+            out.to_f32().unwrap()
+        };
+        let expected = run(&host, &**host.registry().default_for(&operation).unwrap());
+        let mut tried = 0;
+        for algorithm in gpu.registry().algorithms() {
+            if algorithm.applies(&operation) && algorithm.is_available() {
+                tried += 1;
+                assert!(run(&gpu, &**algorithm) == expected, "{operation}: {}", algorithm.id());
             }
-            assert!(tried >= 2, "{operation}");
         }
+        assert!(tried >= 2, "{operation}");
     }
 }
 

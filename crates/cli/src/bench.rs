@@ -8,6 +8,7 @@ use voxtune_bench::bench::roofline::Rates;
 use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
 use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_tune::plan::grid::ChannelPair;
+use voxtune_tune::plan::groups::Groups;
 use voxtune_types::printable_path;
 
 use crate::exit::{Exit, Failure};
@@ -28,6 +29,9 @@ pub struct BenchArguments {
     /// Channel pairs [default: those that the peers have for a cloud, else nine from 3,32 to 512,512]
     #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
     channels: Option<Vec<ChannelPair>>,
+    /// Groups of these channels: a number, or depthwise. Pairs that do not divide into them are left out
+    #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
+    groups: Groups,
     #[command(flatten)]
     clouds: CloudArguments,
     /// Kernel size: 1, 3 or 5
@@ -109,6 +113,7 @@ impl BenchArguments {
         Ok(BenchOptions {
             clouds: self.clouds.named_or_generated(DEFAULT_VOXELS)?,
             channels: self.channels.clone(),
+            groups: self.groups,
             kernel: self.kernel_size,
             directions: self.directions.clone().unwrap_or_else(|| Direction::ALL.to_vec()),
             dtypes: self.dtypes.clone().unwrap_or_else(|| vec![dtype]),

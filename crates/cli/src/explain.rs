@@ -7,6 +7,7 @@ use voxtune::{
     ShapeKey, Tuner, modes_of_process, user_folder,
 };
 use voxtune_tune::plan::grid::ChannelPair;
+use voxtune_tune::plan::groups::Groups;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
@@ -22,6 +23,9 @@ pub struct ExplainArguments {
     /// Channel pairs of the layers
     #[arg(long, value_name = "C_in,C_out", num_args = 1.., required = true)]
     channels: Vec<ChannelPair>,
+    /// Groups of these channels: a number, or depthwise. Pairs that do not divide into them are left out
+    #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
+    groups: Groups,
     /// Kernel sizes: 1, 3 or 5
     #[arg(long, value_name = "K", num_args = 1.., default_values_t = [3])]
     kernel_sizes: Vec<u32>,
@@ -104,10 +108,12 @@ impl ExplainArguments {
                 let rows = voxels as usize;
                 let pairs = (rows as f64 * density).round() as usize;
                 for ChannelPair { c_in, c_out } in self.channels.iter().copied() {
+                    let Some(groups) = self.groups.of(c_in, c_out) else { continue };
                     for &dtype in &self.dtypes {
                         keys.extend(self.directions.iter().map(|&direction| {
                             let operation =
-                                Operation::submanifold(direction, dtype, c_in, c_out, kernel);
+                                Operation::submanifold(direction, dtype, c_in, c_out, kernel)
+                                    .with_groups(groups);
                             ShapeKey::new(operation, rows, rows, pairs)
                         }));
                     }

@@ -1,6 +1,6 @@
 //! `pack`: makes the kernel packs that ship, with nvcc and without a GPU.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -77,8 +77,8 @@ pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
         output::result(&plan);
         if let Some(toolchain) = &toolchain {
             let start = Instant::now();
-            let made = make(&plan, toolchain, arguments)?;
             let path = out.join(target.file_name());
+            let made = make(&plan, &path, toolchain, arguments)?;
             made.write(&path).map_err(Failure::failed)?;
             output::result(format_args!(
                 "{}: {} KiB, {} KiB uncompressed; {} of {} kernels were compiled already; {}",
@@ -97,6 +97,7 @@ pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
 /// Makes a pack and tells how far it has come.
 fn make(
     plan: &PackPlan,
+    path: &Path,
     toolchain: &Toolchain,
     arguments: &PackArguments,
 ) -> Result<Made, Failure> {
@@ -111,7 +112,7 @@ fn make(
             output::status("Compiled", format_args!("{done} of {total} for {}", plan.target));
         }
     };
-    plan.make(toolchain, (&folder, jobs), &progress).map_err(Failure::failed)
+    plan.make(path, toolchain, (&folder, jobs), &progress).map_err(Failure::failed)
 }
 
 #[cfg(test)]

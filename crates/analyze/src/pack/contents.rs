@@ -82,8 +82,9 @@ impl Contents {
         }
     }
 
-    /// One kernel a direction and dtype that takes any channels, for each width of masks, and the
-    /// defaults of the shipped layers.
+    /// One kernel a direction and dtype that takes any channels, and one that takes any groups of them,
+    /// for each width of masks; the defaults of the shipped layers, and of depthwise ones of 3×3×3
+    /// offsets and whole copies of channels.
     fn add_defaults(&mut self) {
         for direction in Direction::ALL {
             for dtype in DType::ALL {
@@ -91,6 +92,13 @@ impl Contents {
                     let kernel = KernelSize::try_from(extent).expect("a kernel of known extents");
                     let operation = Operation::submanifold(direction, dtype, 1, 1, kernel);
                     self.add(fallback_algorithm().instance(&operation), Role::Default);
+                    let grouped = Operation { c_in: 8, c_out: 8, groups: 8, ..operation };
+                    let own = default_algorithm(&grouped).instance(&grouped);
+                    let any = own.as_ref().and_then(Instance::for_any_channels);
+                    self.add(any, Role::Default);
+                    if extent == [3, 3, 3] {
+                        self.add(own, Role::Default);
+                    }
                 }
             }
         }
@@ -174,6 +182,24 @@ mod tests {
                 assert!(contents.instances.contains_key(&default), "{operation}");
             }
             assert_eq!(contents.count(Role::Utility), 11);
+            for (c_in, c_out, groups) in [(7, 7, 7), (12, 20, 4), (256, 256, 2)] {
+                for operation in shipped_operations().filter(|one| one.c_in == 64) {
+                    let grouped = Operation { c_in, c_out, groups, ..operation };
+                    let own = default_algorithm(&grouped).instance(&grouped).unwrap();
+                    let any = own.for_any_channels().unwrap();
+                    assert!(contents.instances.contains_key(&any), "{grouped}");
+                }
+            }
+            let depthwise = Operation::submanifold(
+                Direction::Forward,
+                DType::BFloat16,
+                64,
+                64,
+                KernelSize::submanifold(3).unwrap(),
+            );
+            let depthwise = depthwise.with_groups(64);
+            let own = default_algorithm(&depthwise).instance(&depthwise).unwrap();
+            assert!(contents.instances.contains_key(&own));
         }
     }
 

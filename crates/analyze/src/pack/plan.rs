@@ -5,6 +5,7 @@ use std::path::Path;
 
 use voxtune_cache::{CacheDir, CacheError, decode_decisions, read_file, replace};
 use voxtune_nvcc::{Progress, Toolchain};
+use voxtune_pack::Pack;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::contents::{Contents, Role};
@@ -75,18 +76,24 @@ impl PackPlan {
         Ok(Self { target, contents, pruned, decisions })
     }
 
-    /// Compiles what `folder` lacks into it, `jobs` kernels at a time, and encodes the pack.
+    /// Compiles what neither the pack at `path` nor `folder` has, into the folder, `jobs` kernels at a
+    /// time, and encodes the pack that is to take the other's place. One that cannot be read is none.
     ///
     /// # Errors
     /// If a kernel does not compile.
     pub fn make(
         &self,
+        path: &Path,
         toolchain: &Toolchain,
         (folder, jobs): (&Path, usize),
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Made, MakeError> {
         let Self { target, contents, pruned, decisions } = self;
-        make(*target, contents, *decisions, pruned.len(), toolchain, (folder, jobs), progress)
+        let name = self.target.file_name();
+        let there = voxtune_files::read(path).ok();
+        let earlier = there.and_then(|bytes| Pack::decode(bytes, &name).ok());
+        let (decisions, pruned, to) = (*decisions, pruned.len(), (folder, jobs));
+        make(*target, contents, decisions, pruned, earlier.as_ref(), toolchain, to, progress)
     }
 }
 

@@ -23,13 +23,14 @@ pub(super) fn time_calls(
     algorithm: &AlgoId,
     calls: usize,
 ) -> Result<CallReport, ConvError> {
-    let Operation { dtype, c_in, c_out, kernel, .. } = *operation;
+    let Operation { dtype, c_in, c_out, kernel, groups, .. } = *operation;
     let pinned = AlgoModes::uniform(AlgoMode::Named(vec![algorithm.clone()]));
     let tuner = Tuner::builder().modes(pinned).build();
     let value = |index: usize| (index % 251) as f32 / 125.0 - 1.0;
     let weights: Vec<f32> = (0..operation.weight_len()).map(value).collect();
     let layer = SubmConv3d::builder(c_in, c_out)
         .kernel(kernel)
+        .groups(groups)
         .dtype(dtype)
         .weights(WeightLayout::Rsck, &weights)
         .tuner(tuner)
@@ -71,15 +72,17 @@ mod tests {
     fn the_layer_runs_what_it_is_told_to() {
         let device = Device::cpu_with_threads(1).unwrap();
         let kernel = KernelSize::submanifold(3).unwrap();
-        let operation = Operation::submanifold(Direction::Forward, DType::Float32, 4, 4, kernel);
+        let plain = Operation::submanifold(Direction::Forward, DType::Float32, 4, 4, kernel);
         let cells = generate(Generator::Uniform, 100, 1, 0).unwrap();
         let voxels = Voxels::new(&device, cells).unwrap();
         let map = voxels.kernel_map(kernel).unwrap();
         let setup = CloudSetup { voxels, map };
-        let algorithm = device.registry().default_for(&operation).unwrap().id().clone();
-        let report = time_calls(&device, &operation, &setup, &algorithm, 3).unwrap();
-        assert!(report.calls == 3 && report.forward_ms > 0.0 && report.forward_into_ms > 0.0);
+        for operation in [plain, plain.with_groups(4)] {
+            let algorithm = device.registry().default_for(&operation).unwrap().id().clone();
+            let report = time_calls(&device, &operation, &setup, &algorithm, 3).unwrap();
+            assert!(report.calls == 3 && report.forward_ms > 0.0 && report.forward_into_ms > 0.0);
+        }
         let unknown: AlgoId = "nobody".parse().unwrap();
-        assert!(time_calls(&device, &operation, &setup, &unknown, 3).is_err());
+        assert!(time_calls(&device, &plain, &setup, &unknown, 3).is_err());
     }
 }

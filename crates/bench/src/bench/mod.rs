@@ -219,6 +219,7 @@ impl Bench<'_> {
             dtype: operation.dtype,
             c_in: operation.c_in,
             c_out: operation.c_out,
+            groups: operation.groups,
             direction: operation.direction,
             floor: rates.map(|rates| floor(&operation, counts, rates)),
             clock_mhz,

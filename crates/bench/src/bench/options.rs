@@ -2,6 +2,7 @@
 
 use voxtune::{AlgoMode, CacheRegime, DType, Direction, KernelSize, Operation};
 use voxtune_tune::plan::grid::ChannelPair;
+use voxtune_tune::plan::groups::Groups;
 
 use super::peers::Peers;
 use super::roofline::Rates;
@@ -27,6 +28,8 @@ pub struct BenchOptions {
     pub clouds: Vec<NamedCloud>,
     /// Layers for every cloud; without them those that the peers have for it, else the default ones.
     pub channels: Option<Vec<ChannelPair>>,
+    /// Groups of these channels; layers whose channels do not divide into them are left out.
+    pub groups: Groups,
     /// Kernel size of the layers.
     pub kernel: KernelSize,
     /// Directions.
@@ -70,8 +73,10 @@ impl BenchOptions {
         let mut operations = Vec::new();
         for &dtype in &self.dtypes {
             for ChannelPair { c_in, c_out } in self.channels_on(cloud, dtype) {
+                let Some(groups) = self.groups.of(c_in, c_out) else { continue };
                 operations.extend(self.directions.iter().map(|&direction| {
                     Operation::submanifold(direction, dtype, c_in, c_out, self.kernel)
+                        .with_groups(groups)
                 }));
             }
         }

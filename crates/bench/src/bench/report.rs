@@ -77,6 +77,8 @@ pub struct RowReport {
     pub c_in: u32,
     /// Output channels.
     pub c_out: u32,
+    /// Groups of these channels.
+    pub groups: u32,
     /// What was computed.
     pub direction: Direction,
     /// The least time that the device's rates allow.
@@ -130,19 +132,28 @@ impl RowReport {
         self.ranking.iter().find(|ranked| ranked.default)
     }
 
+    /// Its channels and, unless all of them meet, their groups.
+    #[must_use]
+    pub fn layer(&self) -> String {
+        let Self { c_in, c_out, groups, .. } = self;
+        let groups = if *groups == 1 { String::new() } else { format!(" g{groups}") };
+        format!("{c_in}→{c_out}{groups}")
+    }
+
     /// Share of the device's rates that the fastest reaches.
     #[must_use]
     pub fn roofline_share(&self) -> Option<f64> {
         Some(self.floor?.floor_ms / self.best()?.median_ms)
     }
 
-    /// Whether it belongs to a layer.
+    /// Whether it belongs to a layer, all channels of which meet.
     #[must_use]
     pub fn is_of(&self, layer: &LayerKey) -> bool {
         self.cloud == layer.cloud
             && self.dtype == layer.dtype
             && self.c_in == layer.c_in
             && self.c_out == layer.c_out
+            && self.groups == 1
     }
 }
 
@@ -171,6 +182,7 @@ pub(super) mod tests {
             dtype: DType::Float16,
             c_in,
             c_out,
+            groups: 1,
             direction,
             floor: None,
             clock_mhz: None,
@@ -187,6 +199,16 @@ pub(super) mod tests {
         assert_eq!(one.roofline_share(), Some(0.4));
         one.ranking.clear();
         assert_eq!(one.roofline_share(), None);
+    }
+
+    #[test]
+    fn layers_of_groups_are_told_apart() {
+        let plain = row("street", 8, 8, Direction::Forward, 0.5);
+        let depthwise = RowReport { groups: 8, ..plain.clone() };
+        assert_eq!((plain.layer(), depthwise.layer()), ("8→8".to_owned(), "8→8 g8".to_owned()));
+        let cloud = "street".to_owned();
+        let layer = LayerKey { cloud, dtype: DType::Float16, c_in: 8, c_out: 8 };
+        assert!(plain.is_of(&layer) && !depthwise.is_of(&layer));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use voxtune::{AlgoMode, CacheRegime, KernelSize};
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_tune::plan::grid::ChannelPair;
+use voxtune_tune::plan::groups::Groups;
 
 use super::peers::Peers;
 use super::*;
@@ -16,6 +17,7 @@ fn options() -> BenchOptions {
     BenchOptions {
         clouds: vec![cloud("street", 300), cloud("field", 100)],
         channels: None,
+        groups: Groups::ONE,
         kernel: KernelSize::submanifold(3).unwrap(),
         directions: Direction::ALL.to_vec(),
         dtypes: vec![DType::Float32],
@@ -77,6 +79,22 @@ fn a_run_on_the_host_measures_every_row() {
     assert_eq!(json["rows"][0]["direction"], "forward");
     let printed = text::report(&report, false);
     assert!(printed.contains("geometric mean"), "{printed}");
+}
+
+#[test]
+fn layers_whose_channels_do_not_divide_are_left_out() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let pairs = [(4, 4), (3, 5), (4, 8)].map(|(c_in, c_out)| ChannelPair { c_in, c_out });
+    let options = BenchOptions { channels: Some(pairs.to_vec()), ..options() };
+    let layers = |groups: &str| {
+        let options = BenchOptions { groups: groups.parse().unwrap(), ..options.clone() };
+        let report = Bench { device: &device, kernels: None, options: &options }.run(&mut |_| ());
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
+        let of_cloud = report.rows.iter().filter(|row| row.cloud == "field");
+        of_cloud.step_by(3).map(report::RowReport::layer).collect::<Vec<_>>()
+    };
+    assert_eq!(layers("depthwise"), ["4→4 g4"]);
+    assert_eq!(layers("2"), ["4→4 g2", "4→8 g2"]);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn row_cells(row: &RowReport) -> Vec<String> {
     let share = row.roofline_share().map(|share| format!("{:.0} %", share * 100.0));
     vec![
         row.cloud.clone(),
-        format!("{}→{}", row.c_in, row.c_out),
+        row.layer(),
         row.dtype.to_string(),
         row.direction.to_string(),
         ms(row.best().map(|best| best.median_ms)),
@@ -155,7 +155,7 @@ fn row_cells(row: &RowReport) -> Vec<String> {
 }
 
 fn row_name(row: &RowReport) -> String {
-    format!("{} {} {} {}→{}", printable(&row.cloud), row.direction, row.dtype, row.c_in, row.c_out)
+    format!("{} {} {} {}", printable(&row.cloud), row.direction, row.dtype, row.layer())
 }
 
 /// A row in one line.
@@ -171,7 +171,7 @@ fn call_cells(row: &RowReport) -> Option<Vec<String>> {
     let calls = row.calls?;
     Some(vec![
         row.cloud.clone(),
-        format!("{}→{}", row.c_in, row.c_out),
+        row.layer(),
         row.dtype.to_string(),
         calls.calls.to_string(),
         ms(row.best().map(|best| best.median_ms)),

@@ -50,6 +50,25 @@ impl fmt::Display for Case {
 /// Channel counts that are no whole copies.
 const ODD_CHANNELS: [u32; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 20, 33];
 
+/// `(c_in, c_out, groups)` of layers that every grouped algorithm is to compute: depthwise, and several channels a
+/// group.
+const GROUPS: [(u32, u32, u32); 2] = [(64, 64, 64), (64, 64, 16)];
+
+/// Channels of groups that are no whole copies: depthwise; several outputs of an input; several inputs of an
+/// output; both, few and more than an instance is compiled for.
+const ODD_GROUPS: [(u32, u32, u32); 10] = [
+    (7, 7, 7),
+    (20, 20, 20),
+    (33, 33, 33),
+    (100, 100, 100),
+    (10, 30, 10),
+    (36, 12, 12),
+    (12, 20, 4),
+    (42, 84, 14),
+    (50, 30, 2),
+    (44, 36, 2),
+];
+
 /// No rows, one, and tiles of 64 to 512 rows less and more one.
 const EDGE_ROWS: [usize; 15] = [0, 1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513];
 
@@ -65,6 +84,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
             layers(direction, dtype, &mut cases);
             odd_channels(direction, dtype, &mut cases);
             hard_clouds(direction, dtype, &mut cases);
+            groups(direction, dtype, &mut cases);
         }
         one_hot(direction, DType::Float16, &(0..27).collect::<Vec<_>>(), &mut cases);
         let wide = Cells::Generated(Generator::Surface, 8_000);
@@ -114,6 +134,15 @@ fn quick_cases(direction: Direction, cases: &mut Vec<Case>) {
         case(direction, Float16, (8, 8), 1, uniform(1), Random),
     ]);
     one_hot(direction, Float16, &[0], cases);
+    for (c_in, c_out, groups) in
+        [(64, 64, 64), (64, 64, 16), (20, 20, 20), (12, 20, 4), (50, 30, 2)]
+    {
+        let cells = surface(129);
+        cases.push(in_groups(case(direction, Float16, (c_in, c_out), 3, cells, Random), groups));
+    }
+    for dtype in [BFloat16, DType::Float32] {
+        cases.push(in_groups(case(direction, dtype, (24, 24), 3, surface(129), Exact), 24));
+    }
 }
 
 /// Layers as networks have them.
@@ -157,6 +186,46 @@ fn hard_clouds(direction: Direction, dtype: DType, cases: &mut Vec<Case>) {
             cases.push(case(direction, dtype, (32, 64), 3, cells, fill));
         }
     }
+}
+
+fn groups(direction: Direction, dtype: DType, cases: &mut Vec<Case>) {
+    use Fill::{Exact, Random};
+    let of = |(c_in, c_out, groups), extent, cells, fill| {
+        in_groups(case(direction, dtype, (c_in, c_out), extent, cells, fill), groups)
+    };
+    for shape in GROUPS {
+        for fill in [Random, Exact] {
+            cases.push(of(shape, 3, surface(3_000), fill));
+        }
+        cases.push(Case { reverse: true, ..of(shape, 3, uniform(20_000), Exact) });
+        cases.push(Case { shift: 1, ..of(shape, 3, surface(700), Random) });
+    }
+    for shape in ODD_GROUPS {
+        cases.push(of(shape, 3, surface(1_000), Random));
+        cases.push(Case { shift: 1, reverse: true, ..of(shape, 3, surface(257), Exact) });
+    }
+    for voxels in EDGE_ROWS {
+        cases.push(of((20, 20, 20), 3, surface(voxels), Exact));
+    }
+    for cells in [Cells::Isolated(300), Cells::Full { edge: 8 }] {
+        cases.extend([of((64, 64, 64), 3, cells, Exact), of((12, 20, 4), 3, cells, Exact)]);
+    }
+    for extent in [1, 5] {
+        cases.extend([
+            of((20, 20, 20), extent, surface(700), Random),
+            of((12, 20, 4), extent, surface(700), Exact),
+            of((50, 30, 2), extent, surface(700), Random),
+        ]);
+    }
+    if direction != Direction::Wgrad {
+        for offset in 0..27 {
+            cases.push(of((20, 20, 20), 3, surface(300), Fill::OneHot { offset }));
+        }
+    }
+}
+
+fn in_groups(case: Case, groups: u32) -> Case {
+    Case { op: case.op.with_groups(groups), ..case }
 }
 
 /// Weights that are zero but at one offset. Weight gradients read no weights.
@@ -225,6 +294,12 @@ mod tests {
         assert!(any(&|case| case.cells == Cells::Isolated(300)));
         assert!(any(&|case| case.cells == Cells::Full { edge: 8 }));
         assert!(any(&|case| case.shift > 0 && case.reverse));
+        for (c_in, c_out, groups) in GROUPS.into_iter().chain(ODD_GROUPS) {
+            let of = |case: &Case| {
+                (case.op.c_in, case.op.c_out, case.op.groups) == (c_in, c_out, groups)
+            };
+            assert!(any(&|case| of(case) && case.shift > 0), "{c_in}→{c_out} g{groups}");
+        }
     }
 
     #[test]

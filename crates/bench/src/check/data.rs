@@ -49,16 +49,18 @@ fn small_integers(len: usize, seed: u64) -> Vec<f64> {
     (0..len).map(|_| f64::from(rng.random_range(-1_i32..=1))).collect()
 }
 
-/// Weights `(volume, c_in, c_out)`: ones where both channels are equal, at one offset.
+/// Weights `(volume, c_in / groups, c_out)`: ones where both channels are equal, at one offset.
 fn one_hot(op: &Operation, offset: usize) -> Vec<f64> {
-    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    let (own_in, own_out) = op.group_channels();
+    let (own_in, own_out, c_out) = (own_in as usize, own_out as usize, op.c_out as usize);
     let mut weights = vec![0.0; op.weight_len()];
-    let slice = &mut weights[offset * c_in * c_out..(offset + 1) * c_in * c_out];
-    slice.chunks_exact_mut(c_out).enumerate().for_each(|(channel, row)| {
-        if let Some(weight) = row.get_mut(channel) {
-            *weight = 1.0;
+    let slice = &mut weights[offset * own_in * c_out..(offset + 1) * own_in * c_out];
+    for (channel, row) in slice.chunks_exact_mut(c_out).enumerate() {
+        for (column, weight) in row.iter_mut().enumerate() {
+            let is_equal = column / own_out * own_in + channel == column;
+            *weight = f64::from(u8::from(is_equal));
         }
-    });
+    }
     weights
 }
 
@@ -266,5 +268,8 @@ mod tests {
         assert_eq!(ones, [13 * 15, 13 * 15 + 6, 13 * 15 + 12]);
         assert_eq!(weights.iter().sum::<f64>(), 3.0);
         assert_eq!(weights.len(), 27 * 15);
+        let depthwise = Operation { c_out: 3, ..op }.with_groups(3);
+        let weights = one_hot(&depthwise, 1);
+        assert_eq!(weights[..9], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -28,6 +28,12 @@ const PAIRS: [(u32, u32); 10] = [
 /// The same for sanitizers.
 const QUICK_PAIRS: [(u32, u32); 3] = [(3, 32), (13, 33), (32, 64)];
 
+/// Channels in groups: `(c_in, c_out, groups)`.
+const GROUPS: [(u32, u32, u32); 4] = [(64, 64, 64), (64, 64, 16), (20, 20, 20), (12, 20, 4)];
+
+/// The same for sanitizers.
+const QUICK_GROUPS: [(u32, u32, u32); 2] = [(20, 20, 20), (12, 20, 4)];
+
 /// Rows: no multiple of any tile.
 const ROWS: usize = 1_021;
 
@@ -38,10 +44,15 @@ const COMBINATIONS: u32 = 16;
 pub(super) fn operations(quick: bool) -> Vec<Operation> {
     let kernel = KernelSize::submanifold(3).expect("a submanifold extent");
     let pairs: &[(u32, u32)] = if quick { &QUICK_PAIRS } else { &PAIRS };
-    let of = |dtype, &(c_in, c_out): &(u32, u32)| {
-        Operation::submanifold(Direction::Forward, dtype, c_in, c_out, kernel)
+    let groups: &[(u32, u32, u32)] = if quick { &QUICK_GROUPS } else { &GROUPS };
+    let plain = pairs.iter().map(|&(c_in, c_out)| (c_in, c_out, 1));
+    let layers: Vec<_> = plain.chain(groups.iter().copied()).collect();
+    let of = |dtype, &(c_in, c_out, groups): &(u32, u32, u32)| {
+        let op = Operation::submanifold(Direction::Forward, dtype, c_in, c_out, kernel);
+        op.with_groups(groups)
     };
-    DType::ALL.into_iter().flat_map(|dtype| pairs.iter().map(move |pair| of(dtype, pair))).collect()
+    let all = DType::ALL.into_iter();
+    all.flat_map(|dtype| layers.iter().map(move |layer| of(dtype, layer))).collect()
 }
 
 /// Every part, in device memory, as far off its alignment as the operands.
@@ -83,6 +94,9 @@ impl Checker<'_> {
         self.compare_with_host(&mut findings)?;
         let rows = if self.options.quick { 129 } else { ROWS };
         for op in operations(self.options.quick) {
+            if self.candidates(&op).is_empty() {
+                continue;
+            }
             for (fill, shift, generator) in [
                 (Fill::Random, 0, Generator::Surface),
                 (Fill::Random, 1, Generator::Surface),

@@ -1,12 +1,16 @@
 //! The device's float64 convolution against the host's: what everything else is compared with.
 
 use voxtune_cpu::{KernelMap, reference};
+use voxtune_cuda::DeviceKernelMap;
 use voxtune_pointcloud::Generator;
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
 use super::data::{Fill, Product, random};
 use super::{CheckError, Checker, Findings};
+
+/// `(c_in, c_out, groups)`.
+const LAYERS: [(u32, u32, u32); 4] = [(7, 12, 1), (35, 35, 35), (12, 40, 4), (9, 6, 3)];
 
 /// Both add the same float64 products, in another order.
 pub(super) const TOLERANCE: f64 = 1e-12;
@@ -26,25 +30,39 @@ impl Checker<'_> {
                 }
                 for dtype in DType::ALL {
                     for direction in Direction::ALL {
-                        let op = Operation::submanifold(direction, dtype, 7, 12, kernel);
-                        let device = self.kernels.device();
-                        let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
-                        let lengths = Product::lengths(&op, map.counts()?);
-                        let found: Vec<f64> = self
-                            .verifier(dtype)?
-                            .reference(&op, &map, product.first.get(), product.second.get())?
-                            .download(0, lengths[2])?;
-                        let worst = distance(&found, &on_host(&op, &host, lengths));
-                        findings.checked += 1;
-                        if worst.is_nan() || worst > TOLERANCE {
-                            let text = format!("float64 of {op} is off the host's by {worst:e}");
-                            findings.failures.push(text);
+                        for (c_in, c_out, groups) in LAYERS {
+                            let op = Operation::submanifold(direction, dtype, c_in, c_out, kernel);
+                            let op = op.with_groups(groups);
+                            self.compare_float64(&op, &map, &host, &mut findings)?;
                         }
                     }
                 }
             }
         }
         Ok(findings)
+    }
+
+    fn compare_float64(
+        &mut self,
+        op: &Operation,
+        map: &DeviceKernelMap,
+        host: &KernelMap,
+        findings: &mut Findings,
+    ) -> Result<(), CheckError> {
+        let device = self.kernels.device();
+        let product = Product::new(device, op, map.counts()?, Fill::Random, 0, 5)?;
+        let lengths = Product::lengths(op, map.counts()?);
+        let found: Vec<f64> = self
+            .verifier(op.dtype)?
+            .reference(op, map, product.first.get(), product.second.get())?
+            .download(0, lengths[2])?;
+        let worst = distance(&found, &on_host(op, host, lengths));
+        findings.checked += 1;
+        if worst.is_nan() || worst > TOLERANCE {
+            let text = format!("float64 of {op} is off the host's by {worst:e}");
+            findings.failures.push(text);
+        }
+        Ok(())
     }
 }
 

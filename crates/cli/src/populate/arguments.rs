@@ -8,6 +8,7 @@ use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_pointcloud::{Columns, Crop, FileOptions, MAX_VOXELS, Source};
 use voxtune_tune::Preset;
 use voxtune_tune::plan::grid::{ChannelPair, Configuration, GridOverrides, Stride};
+use voxtune_tune::plan::groups::Groups;
 use voxtune_tune::plan::partition::PartitionChoice;
 use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::race::Policy;
@@ -23,14 +24,15 @@ use crate::populate::model::Model;
 use crate::texts::source;
 
 /// The flags that make up a grid.
-const GRID: [&str; 7] =
-    ["preset", "num_voxels", "channels", "kinds", "strides", "kernel_sizes", "dtypes"];
+const GRID: [&str; 8] =
+    ["preset", "num_voxels", "channels", "groups", "kinds", "strides", "kernel_sizes", "dtypes"];
 
 /// The flags that say which layers are measured instead of a model's.
-const MODEL_CONFLICTS: [&str; 8] = [
+const MODEL_CONFLICTS: [&str; 9] = [
     "preset",
     "num_voxels",
     "channels",
+    "groups",
     "kinds",
     "strides",
     "kernel_sizes",
@@ -51,6 +53,10 @@ pub struct PopulateArguments {
     /// Channel pairs instead of the preset's
     #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
     channels: Option<Vec<ChannelPair>>,
+    /// Groups of these channels: a number, or depthwise, of as many outputs as inputs. Channels that do not divide
+    /// into groups have no layer of so many [default: 1]
+    #[arg(long, value_name = "G", num_args = 1..)]
+    groups: Option<Vec<Groups>>,
     /// Kinds of layers instead of the preset's: submanifold, sparse (strided), inverse, transposed
     #[arg(long, value_name = "KIND", num_args = 1.., value_parser = layer_kind)]
     kinds: Option<Vec<LayerKind>>,
@@ -211,9 +217,10 @@ impl PopulateArguments {
 
     /// The configurations of a preset that is a list, unless axes of a grid replace it.
     pub(super) fn list(&self) -> Option<Vec<Configuration>> {
-        let Self { num_voxels, channels, kernel_sizes, kinds, strides, dtypes, .. } = self;
+        let Self { num_voxels, channels, groups, kernel_sizes, kinds, strides, dtypes, .. } = self;
         let is_grid = num_voxels.is_some()
             || channels.is_some()
+            || groups.is_some()
             || kernel_sizes.is_some()
             || kinds.is_some()
             || strides.is_some();
@@ -271,6 +278,7 @@ impl PopulateArguments {
         let overrides = GridOverrides {
             voxels: self.num_voxels.clone(),
             channels: self.channels.clone(),
+            groups: self.groups.clone(),
             kernels: self.kernel_sizes.clone(),
             kinds: self.kinds.clone(),
             strides: self.strides.clone(),

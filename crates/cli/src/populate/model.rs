@@ -162,7 +162,9 @@ fn measured(
         let layer = LayerShape { kind, kernel, stride };
         if seen.insert((number, channels, layer)) {
             let voxels = cloud.len();
-            let of = |&dtype| (Configuration { voxels, channels, layer, dtype }, path.clone());
+            let of = |&dtype| {
+                (Configuration { voxels, channels, groups: 1, layer, dtype }, path.clone())
+            };
             list.extend(dtypes.iter().map(of));
         }
         at = outputs;

@@ -220,6 +220,7 @@ mod tests {
             configuration: Configuration {
                 voxels,
                 channels: channels.parse().unwrap(),
+                groups: 1,
                 layer: LayerShape::submanifold(grid.kernels[0]),
                 dtype: DType::Float16,
             },

@@ -122,8 +122,9 @@ fn join(
     configuration: Configuration,
     clouds: Vec<PlannedCloud>,
 ) {
-    let place =
-        |one: &Configuration| (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype);
+    let place = |one: &Configuration| {
+        (VoxelBucket::of(one.voxels), one.channels, one.groups, one.layer, one.dtype)
+    };
     let same = |one: &&mut PlannedConfiguration| place(&one.configuration) == place(&configuration);
     match configurations.iter_mut().find(same) {
         Some(planned) => planned.clouds.extend(clouds),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use voxtune_types::{DType, Direction, KernelSize, LayerKind, Operation, VoxelBucket};
 
+use super::groups::Groups;
 pub use crate::inputs::layer_shape::LayerShape;
 
 /// Input and output channels of a layer, written `C_in,C_out`.
@@ -81,6 +82,8 @@ pub struct Grid {
     pub voxels: Vec<usize>,
     /// Channels of the layers.
     pub channels: Vec<ChannelPair>,
+    /// Groups of these channels. Channels that do not divide into groups have no layer of so many.
+    pub groups: Vec<Groups>,
     /// Kernel sizes.
     pub kernels: Vec<KernelSize>,
     /// Kinds of layers. Submanifold ones have odd kernels up to 5 and no stride.
@@ -98,6 +101,8 @@ pub struct GridOverrides {
     pub voxels: Option<Vec<usize>>,
     /// Replaces the channel pairs.
     pub channels: Option<Vec<ChannelPair>>,
+    /// Replaces the groups.
+    pub groups: Option<Vec<Groups>>,
     /// Replaces the kernel sizes.
     pub kernels: Option<Vec<KernelSize>>,
     /// Replaces the kinds of layers.
@@ -115,6 +120,8 @@ pub struct Configuration {
     pub voxels: usize,
     /// Channels of the layer.
     pub channels: ChannelPair,
+    /// Groups of these channels.
+    pub groups: u32,
     /// What kind of layer, where its rows meet.
     pub layer: LayerShape,
     /// Storage type of the layer.
@@ -125,10 +132,11 @@ impl Configuration {
     /// One direction of the layer.
     #[must_use]
     pub const fn operation(&self, direction: Direction) -> Operation {
-        let Self { channels, layer, dtype, .. } = *self;
+        let Self { channels, groups, layer, dtype, .. } = *self;
         let LayerShape { kind, kernel, stride } = layer;
         let ChannelPair { c_in, c_out } = channels;
-        Operation::strided(direction, dtype, c_in, c_out, kernel, stride).with_kind(kind)
+        let operation = Operation::strided(direction, dtype, c_in, c_out, kernel, stride);
+        operation.with_kind(kind).with_groups(groups)
     }
 }
 
@@ -157,6 +165,7 @@ impl Grid {
         Self {
             voxels: overrides.voxels.unwrap_or(self.voxels),
             channels: overrides.channels.unwrap_or(self.channels),
+            groups: overrides.groups.unwrap_or(self.groups),
             kernels: overrides.kernels.unwrap_or(self.kernels),
             kinds: overrides.kinds.unwrap_or(self.kinds),
             strides: overrides.strides.unwrap_or(self.strides),
@@ -170,19 +179,30 @@ impl Grid {
     #[must_use]
     pub fn expand(&self) -> Expansion {
         let (counts, merged) = merge_by_bucket(&self.voxels);
-        let channels = distinct(&self.channels);
+        let channels = self.channels_in_groups();
         let dtypes = distinct(&self.dtypes);
         let mut configurations = Vec::new();
         for &voxels in &counts {
             for &layer in &self.layers() {
-                for &channels in &channels {
-                    for &dtype in &dtypes {
-                        configurations.push(Configuration { voxels, channels, layer, dtype });
-                    }
+                for &(channels, groups) in &channels {
+                    let of = |&dtype| Configuration { voxels, channels, groups, layer, dtype };
+                    configurations.extend(dtypes.iter().map(of));
                 }
             }
         }
         Expansion { configurations, merged }
+    }
+
+    /// The distinct channels, in groups into which they divide.
+    fn channels_in_groups(&self) -> Vec<(ChannelPair, u32)> {
+        let of = |&channels: &ChannelPair| {
+            let groups = self
+                .groups
+                .iter()
+                .filter_map(move |groups| groups.of(channels.c_in, channels.c_out));
+            groups.map(move |groups| (channels, groups))
+        };
+        distinct(&self.channels.iter().flat_map(of).collect::<Vec<_>>())
     }
 
     /// The distinct layers. A kernel that no submanifold layer has is one of the other kinds alone.
@@ -230,8 +250,9 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { voxels, channels, layer, dtype } = self;
-        write!(f, "{voxels:>7} voxels  {channels:>7}  kernel {layer}  {dtype}")
+        let Self { voxels, channels, groups, layer, dtype } = self;
+        write!(f, "{voxels:>7} voxels  {channels:>7}  kernel {layer}  {dtype}")?;
+        if *groups == 1 { Ok(()) } else { write!(f, "  {groups} groups") }
     }
 }
 
@@ -309,6 +330,25 @@ mod tests {
             ..Default::default()
         };
         insta::assert_snapshot!(listing(&Preset::Quick.grid().with(overrides)));
+    }
+
+    #[test]
+    fn groups_make_layers_of_the_channels_that_divide_into_them() {
+        let pairs = ["16,16", "16,32", "3,32"].map(|pair| pair.parse().unwrap());
+        let overrides = GridOverrides {
+            voxels: Some(vec![100_000]),
+            channels: Some(pairs.to_vec()),
+            groups: Some(["1", "4", "depthwise"].map(|text| text.parse().unwrap()).to_vec()),
+            ..Default::default()
+        };
+        let found = Preset::Quick.grid().with(overrides).expand().configurations;
+        let groups: Vec<(u32, u32)> =
+            found.iter().map(|one| (one.channels.c_out, one.groups)).collect();
+        assert_eq!(groups, [(16, 1), (16, 4), (16, 16), (32, 1), (32, 4), (32, 1)]);
+        for one in found {
+            assert_eq!(one.operation(Direction::Wgrad).groups, one.groups);
+            assert_eq!(one.to_string().contains("groups"), one.groups > 1, "{one}");
+        }
     }
 
     #[test]

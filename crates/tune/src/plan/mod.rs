@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`grid`] | layers and voxel counts, and how they become configurations |
+//! | [`groups`] | groups of channels as the command line names them |
 //! | [`presets`] | grids known by name |
 //! | [`expand`] | a request, expanded to configurations with their clouds |
 //! | [`shape_file`] | shapes of a file in place of a grid |
@@ -12,6 +13,7 @@
 
 pub mod expand;
 pub mod grid;
+pub mod groups;
 pub mod job;
 pub mod kernels;
 pub mod partition;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use voxtune_types::{DType, KernelSize, LayerKind};
 
 use crate::plan::grid::{ChannelPair, Configuration, Grid, LayerShape, Stride};
+use crate::plan::groups::Groups;
 
 /// A named grid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -164,7 +165,7 @@ fn listed(levels: &[Level]) -> Vec<Configuration> {
                 let layer = LayerShape { kind, kernel, stride };
                 let configuration = |&(c_in, c_out): &(u32, u32)| {
                     let (channels, dtype) = (ChannelPair { c_in, c_out }, DType::Float16);
-                    Configuration { voxels, channels, layer, dtype }
+                    Configuration { voxels, channels, groups: 1, layer, dtype }
                 };
                 all.extend(channels.iter().map(configuration));
             }
@@ -210,11 +211,13 @@ impl Preset {
     pub fn grid(self) -> Grid {
         let kernels = vec![KernelSize::submanifold(3).expect("3 is a submanifold extent")];
         let pair = |(c_in, c_out)| ChannelPair { c_in, c_out };
+        let groups = vec![Groups::ONE];
         let (kinds, strides) = (vec![LayerKind::Submanifold], vec![Stride([2; 3])]);
         match self {
             Self::Default => Grid {
                 voxels: DEFAULT_VOXELS.to_vec(),
                 channels: DEFAULT_CHANNELS.map(pair).to_vec(),
+                groups,
                 kernels,
                 kinds,
                 strides,
@@ -223,6 +226,7 @@ impl Preset {
             Self::Quick | Self::Lidar | Self::Unet => Grid {
                 voxels: vec![100_000, 500_000],
                 channels: [(32, 32), (64, 128), (128, 256)].map(pair).to_vec(),
+                groups,
                 kernels,
                 kinds,
                 strides,
@@ -285,7 +289,9 @@ mod tests {
             let all = preset.configurations();
             let keys: BTreeSet<_> = all
                 .iter()
-                .map(|one| (VoxelBucket::of(one.voxels), one.channels, one.layer, one.dtype))
+                .map(|one| {
+                    (VoxelBucket::of(one.voxels), one.channels, one.groups, one.layer, one.dtype)
+                })
                 .collect();
             assert_eq!(keys.len(), all.len(), "{preset}");
         }

@@ -195,8 +195,8 @@ fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usiz
     let mut layer_costs: Vec<u128> = Vec::new();
     let mut layer_of = Vec::with_capacity(configurations.len());
     for (planned, cost) in configurations.iter().zip(costs) {
-        let Configuration { channels, layer, dtype, .. } = planned.configuration;
-        let layer = (channels, layer, dtype);
+        let Configuration { channels, groups, layer, dtype, .. } = planned.configuration;
+        let layer = (channels, groups, layer, dtype);
         let number = layers.iter().position(|known| *known == layer).unwrap_or_else(|| {
             layers.push(layer);
             layer_costs.push(0);

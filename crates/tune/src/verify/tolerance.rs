@@ -11,10 +11,11 @@ use voxtune::{DType, Direction, MapCounts, Operation};
 /// each 16 products. They may lose what storing them in float16 would.
 pub(crate) fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
     const ROUNDOFF_OF_FLOAT16: f64 = 1.0 / 2048.0;
-    let Operation { direction, dtype, c_in, c_out, kernel, .. } = *operation;
+    let Operation { direction, dtype, kernel, .. } = *operation;
+    let (own_in, own_out) = operation.group_channels();
     let (stored, terms) = match (direction, dtype) {
-        (Direction::Forward, _) => (dtype.tolerance(), kernel.volume() * c_in as usize),
-        (Direction::Dgrad, _) => (dtype.tolerance(), kernel.volume() * c_out as usize),
+        (Direction::Forward, _) => (dtype.tolerance(), kernel.volume() * own_in as usize),
+        (Direction::Dgrad, _) => (dtype.tolerance(), kernel.volume() * own_out as usize),
         (Direction::Wgrad, DType::Float32) => (dtype.tolerance(), counts.n_out),
         (Direction::Wgrad, _) => (ROUNDOFF_OF_FLOAT16, counts.n_out),
     };

@@ -45,6 +45,7 @@ struct WireFile {
 struct WireConfiguration {
     voxels: usize,
     channels: (u32, u32),
+    groups: u32,
     kind: LayerKind,
     kernel: KernelSize,
     stride: [u8; 3],
@@ -81,11 +82,12 @@ impl From<&Job> for WireJob {
             .configurations
             .iter()
             .map(|planned| {
-                let Configuration { voxels, channels, layer, dtype } = planned.configuration;
+                let Configuration { voxels, channels, groups, layer, dtype } =
+                    planned.configuration;
                 let LayerShape { kind, kernel, stride } = layer;
                 let channels = (channels.c_in, channels.c_out);
                 let clouds = planned.clouds.iter().map(&mut cloud).collect();
-                WireConfiguration { voxels, channels, kind, kernel, stride, dtype, clouds }
+                WireConfiguration { voxels, channels, groups, kind, kernel, stride, dtype, clouds }
             })
             .collect();
         Self {
@@ -186,6 +188,7 @@ impl WireConfiguration {
             configuration: Configuration {
                 voxels: self.voxels,
                 channels: ChannelPair { c_in, c_out },
+                groups: self.groups,
                 layer: LayerShape { kind: self.kind, kernel: self.kernel, stride: self.stride },
                 dtype: self.dtype,
             },
@@ -202,6 +205,8 @@ mod tests {
 
     use super::*;
     use crate::plan::expand::{Extent, Plan, Request, TIME_LIMIT};
+    use crate::plan::grid::GridOverrides;
+    use crate::plan::groups::Groups;
 
     fn job(path: PathBuf, crop: Option<Crop>, columns: Option<Columns>) -> Job {
         let modes = [("FWD", "all"), ("DGRAD", "explicit_gemm"), ("WGRAD", "[a,b:c=1]")];
@@ -209,8 +214,10 @@ mod tests {
             let mode = modes.iter().find(|(key, _)| name.ends_with(&format!("_{key}_ALGO_MODE")));
             mode.map(|(_, text)| (*text).to_owned())
         };
+        let groups = Some(vec![Groups::ONE, Groups::Depthwise]);
+        let overrides = GridOverrides { groups, ..GridOverrides::default() };
         let request = Request {
-            grid: Preset::Quick.grid(),
+            grid: Preset::Quick.grid().with(overrides),
             clouds: vec![Source::Generated(Generator::Surface), Source::File(path)],
             file_options: FileOptions { cell_size: 0.3, crop, columns },
             batch_size: 2,

@@ -18,8 +18,9 @@ pub(crate) fn pack(folder: &Path) -> Result<(), Box<dyn Error>> {
         let plan = PackPlan::winners(target, &caches)?;
         let toolchain = Toolchain::find(Some(Path::new("target/cuda-toolkit")))?;
         let jobs = std::thread::available_parallelism()?.get();
-        let made = plan.make(&toolchain, (Path::new("target/kernels"), jobs), &|_| ())?;
-        made.write(&folder.join(target.file_name()))?;
+        let path = folder.join(target.file_name());
+        let made = plan.make(&path, &toolchain, (Path::new("target/kernels"), jobs), &|_| ())?;
+        made.write(&path)?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use voxtune::Direction;
 
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::plan::expand::{Plan, PlannedConfiguration};
+use crate::plan::grid::Configuration;
 use crate::plan::kernels::expected_counts;
 
 /// One of several parts of a plan.
@@ -237,8 +238,9 @@ pub(crate) fn costs(
     let directions = directions.len() as u128;
     let entries = |planned: &PlannedConfiguration| planned.clouds.len() as u128 * directions;
     let products = |planned: &PlannedConfiguration| {
-        let channels = planned.configuration.channels;
-        let layer = u128::from(channels.c_in) * u128::from(channels.c_out) * directions;
+        let Configuration { channels, groups, .. } = planned.configuration;
+        let products = u128::from(channels.c_in) * u128::from(channels.c_out);
+        let layer = products / u128::from(groups.max(1)) * directions;
         planned.clouds.iter().map(|cloud| pairs(cloud, planned) * layer).sum::<u128>()
     };
     let all_entries: u128 = configurations.iter().map(entries).sum();

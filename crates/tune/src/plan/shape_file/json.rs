@@ -12,6 +12,7 @@ use super::{Raw, Shapes};
 struct Row {
     voxels: usize,
     channels: [u32; 2],
+    groups: Option<u32>,
     kernel: Option<Extent>,
     dtype: Option<DType>,
     direction: Option<Direction>,
@@ -41,7 +42,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Shapes, String> {
 
 impl Row {
     fn raw(self) -> Result<Raw, String> {
-        let Self { voxels, channels: [c_in, c_out], kernel, dtype, direction, pairs } = self;
+        let Self { voxels, channels: [c_in, c_out], groups, kernel, dtype, direction, pairs } =
+            self;
         let kernel = match kernel {
             None => default_kernel(),
             Some(Extent::Cubic(extent)) => {
@@ -55,7 +57,8 @@ impl Row {
         let channels: ChannelPair =
             format!("{c_in},{c_out}").parse().map_err(|error| format!("{error}"))?;
         let dtype = dtype.unwrap_or(DType::Float16);
-        Ok(Raw { voxels, channels, kernel: kernel?, dtype, direction, pairs })
+        let groups = groups.unwrap_or(1);
+        Ok(Raw { voxels, channels, groups, kernel: kernel?, dtype, direction, pairs })
     }
 }
 
@@ -68,13 +71,14 @@ mod tests {
         let shapes = parse(
             br#"[{"voxels": 5, "channels": [3, 4], "kernel": [5, 5, 5], "dtype": "float32",
                   "direction": "wgrad", "pairs": 40},
-                 {"voxels": 5, "channels": [3, 4], "kernel": 1},
+                 {"voxels": 5, "channels": [8, 4], "kernel": 1, "groups": 4},
                  {"voxels": 5, "channels": [0, 4]}]"#,
         )
         .unwrap();
         assert_eq!(shapes.shapes.len(), 2);
         assert_eq!(shapes.shapes[0].configuration.layer.kernel.volume(), 125);
         assert_eq!(shapes.shapes[1].configuration.dtype, DType::Float16);
+        assert_eq!(shapes.shapes[1].configuration.groups, 4);
         assert!(shapes.passed_over[0].starts_with("item 3"), "{shapes:?}");
         let error = parse(br#"[{"voxel": 5, "channels": [3, 4]}]"#).unwrap_err();
         assert!(error.contains("voxel"), "{error}");

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `voxels` | rows of the layer | refused |
 //! | `channels` | `C_in,C_out`; in JSON `[C_in, C_out]` | refused |
+//! | `groups` | groups of these channels, a number | 1 |
 //! | `kernel` | extent, 1, 3 or 5, or `3x3x3`; in JSON 3 or `[3, 3, 3]` | 3 |
 //! | `dtype` | `float16`, `bfloat16` or `float32` | `float16` |
 //! | `direction` | `forward`, `dgrad` or `wgrad` | all three |
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
+use crate::plan::groups::Groups;
 use voxtune_pointcloud::MAX_VOXELS;
 use voxtune_types::text::without_mark;
 use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
@@ -145,9 +147,9 @@ impl Shapes {
     pub fn wanted(&self) -> Vec<Wanted> {
         let mut wanted: BTreeMap<_, Wanted> = BTreeMap::new();
         for Shape { configuration, .. } in &self.shapes {
-            let Configuration { voxels, channels, layer, dtype } = *configuration;
+            let Configuration { voxels, channels, groups, layer, dtype } = *configuration;
             wanted
-                .entry((VoxelBucket::of(voxels), layer, channels, dtype))
+                .entry((VoxelBucket::of(voxels), layer, channels, groups, dtype))
                 .and_modify(|wanted| wanted.count += 1)
                 .or_insert(Wanted { configuration: *configuration, count: 1 });
         }
@@ -172,6 +174,7 @@ impl Shapes {
 struct Raw {
     voxels: usize,
     channels: ChannelPair,
+    groups: u32,
     kernel: KernelSize,
     dtype: DType,
     direction: Option<Direction>,
@@ -181,7 +184,7 @@ struct Raw {
 impl Raw {
     /// The shape, if layers of it exist and clouds of its size can be had.
     fn check(self) -> Result<Shape, String> {
-        let Self { voxels, channels, kernel, dtype, direction, pairs } = self;
+        let Self { voxels, channels, groups, kernel, dtype, direction, pairs } = self;
         let [x, y, z] = kernel.extents();
         if x != y || y != z || KernelSize::submanifold(u32::from(x)).is_err() {
             return Err(format!("kernel {kernel}: expected 1, 3 or 5 along every axis"));
@@ -189,8 +192,11 @@ impl Raw {
         if !(1..=MAX_VOXELS).contains(&voxels) {
             return Err(format!("{voxels} voxels: expected a count between 1 and {MAX_VOXELS}"));
         }
+        if Groups::Number(groups).of(channels.c_in, channels.c_out).is_none() {
+            return Err(format!("channels {channels} do not divide into {groups} groups"));
+        }
         let layer = LayerShape::submanifold(kernel);
-        let configuration = Configuration { voxels, channels, layer, dtype };
+        let configuration = Configuration { voxels, channels, groups, layer, dtype };
         let density = pairs.map(|pairs| Density::of(pairs, voxels));
         Ok(Shape { configuration, direction, density })
     }
@@ -232,7 +238,7 @@ mod tests {
         let shapes = Shapes::parse(text, Tolerance::None).unwrap();
         assert_eq!(shapes, parse("voxels=5 channels=3,4"));
         // So may a device's name, the last of what a journal says.
-        let text = b"voxels=5 channels=3,4 grade=near device=caf\xe9 (sm_90, 132 SMs)\n";
+        let text = b"voxels=5 channels=3,4 groups=1 grade=near device=caf\xe9 (sm_90, 132 SMs)\n";
         assert_eq!(Shapes::parse(text, Tolerance::Lines).unwrap(), shapes);
         let error = Shapes::parse(b"voxels=5 channels=3,4 dtype=\xe9", Tolerance::None);
         assert!(error.unwrap_err().contains("UTF-8"));

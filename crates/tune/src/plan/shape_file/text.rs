@@ -39,7 +39,7 @@ fn read_part(line: &[u8]) -> &[u8] {
 
 /// A shape; `None` for a line without one.
 fn parse_line(line: &str) -> Result<Option<Raw>, String> {
-    let (mut voxels, mut channels, mut pairs) = (None, None, None);
+    let (mut voxels, mut channels, mut groups, mut pairs) = (None, None, None, None);
     let (mut kernel, mut dtype, mut direction) = (None, None, None);
     let mut seen = BTreeSet::new();
     for field in line.split_ascii_whitespace() {
@@ -54,6 +54,7 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
             "voxels" => voxels = Some(count()?),
             "pairs" => pairs = Some(count()?),
             "channels" => channels = Some(value.parse::<ChannelPair>().map_err(text)?),
+            "groups" => groups = Some(parse_groups(value)?),
             "kernel" => kernel = Some(parse_kernel(value)?),
             "dtype" => dtype = Some(value.parse::<DType>().map_err(text)?),
             "direction" => direction = Some(value.parse::<Direction>().map_err(text)?),
@@ -63,7 +64,7 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
             "grade" => {}
             _ => {
                 return Err(format!(
-                    "`{field}`: expected one of voxels, channels, kernel, dtype, direction, pairs, grade, device"
+                    "`{field}`: expected one of voxels, channels, groups, kernel, dtype, direction, pairs, grade, device"
                 ));
             }
         }
@@ -75,6 +76,7 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
     Ok(Some(Raw {
         voxels: voxels.ok_or_else(|| lacks("voxels"))?,
         channels: channels.ok_or_else(|| lacks("channels"))?,
+        groups: groups.unwrap_or(1),
         kernel: kernel.map_or_else(default_kernel, Ok)?,
         dtype: dtype.unwrap_or(DType::Float16),
         direction,
@@ -88,6 +90,10 @@ fn text(error: impl ToString) -> String {
 
 pub(super) fn default_kernel() -> Result<KernelSize, String> {
     KernelSize::submanifold(3).map_err(text)
+}
+
+fn parse_groups(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("`groups={value}`: expected a number"))
 }
 
 /// `3` or `3x3x3`.
@@ -120,6 +126,9 @@ mod tests {
         assert_eq!(shape.configuration.dtype, DType::BFloat16);
         assert_eq!(shape.direction, Some(Direction::Dgrad));
         assert_eq!(shape.density, Some(Density::of(914_200, 126_314)));
+        assert_eq!(shape.configuration.groups, 1);
+        let depthwise = parse(b"voxels=9 channels=8,8 groups=8", Tolerance::None).unwrap();
+        assert_eq!(depthwise.shapes[0].configuration.groups, 8);
     }
 
     #[test]
@@ -153,12 +162,18 @@ mod tests {
             ("voxels=5 channels=3,4 kernel=3x3", "3x3x3"),
             ("voxels=5 channels=3,4 dtype=float8", "float16"),
             ("voxels=5 channels=3,4 direction=up", "up"),
+            ("voxels=5 channels=4,4 groups=depthwise", "groups=depthwise"),
         ] {
             let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
             assert!(error.contains(mention), "{line}: {error}");
         }
         // What is well said and cannot be measured is passed over, and told.
-        for line in ["voxels=5 channels=3,4 kernel=2", "voxels=9000000 channels=3,4"] {
+        for line in [
+            "voxels=5 channels=3,4 kernel=2",
+            "voxels=9000000 channels=3,4",
+            "voxels=5 channels=3,4 groups=3",
+            "voxels=5 channels=3,4 groups=0",
+        ] {
             let shapes = parse(line.as_bytes(), Tolerance::None).unwrap();
             assert_eq!((shapes.shapes.len(), shapes.passed_over.len()), (0, 1), "{line}");
         }

@@ -79,7 +79,7 @@ impl LayerKey {
         let voxels = rows_of_class(*lo)?;
         // A namespace says the direction in ways that have changed between releases, so all are
         // measured: whoever trains meets all three.
-        Ok(Raw { voxels, channels, kernel, dtype, direction: None, pairs: None })
+        Ok(Raw { voxels, channels, groups: 1, kernel, dtype, direction: None, pairs: None })
     }
 }
 

@@ -236,6 +236,7 @@ impl TuneNow {
         let configuration = Configuration {
             voxels: miss.voxels.len(),
             channels: ChannelPair { c_in: operation.c_in, c_out: operation.c_out },
+            groups: operation.groups,
             layer: LayerShape::submanifold(operation.kernel),
             dtype: operation.dtype,
         };
