@@ -30,6 +30,7 @@
 // * Every row of the result is written, with the epilogue of zeros where a row has no pair.
 // * Each sum runs in a fixed order, whichever thread has it: bitwise repeatable.
 //
+// expected: spills on sm_100 sm_120 where VOXTUNE_DTYPE=2 DIRECTION=1 DEPTHWISE=1 COLS=64 OWNED=4 BLOCK_THREADS=128 VEC_A=4 VEC_Y=4 RUN=1 CHUNK=1 GATHERED=1 HELD=1 PIECES=1 ROWS=64 MASK_WORDS=1 IN_FLIGHT=4 MIN_BLOCKS=8: 64 registers by MIN_BLOCKS, 12 bytes at most
 // Architecture: sm_80 and later; plain float32 units. Shared memory is dynamic; the host reads its
 // size from voxtune_launch.
 //
