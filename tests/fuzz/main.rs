@@ -93,7 +93,7 @@ fn targets() -> Vec<Target> {
             seeds: vec![fixture("v1/sm_90.msgpack")],
             share: 30,
             run: |bytes, _| {
-                mend(bytes);
+                repair_checksum(bytes);
                 let Ok(found) = decode_decisions(bytes, "sm_90.msgpack") else { return Ok(()) };
                 let encoded = encode_decisions(ARCH, &found).map_err(|error| error.to_string())?;
                 same(bytes, encoded)
@@ -104,7 +104,7 @@ fn targets() -> Vec<Target> {
             seeds: vec![fixture("v1/sm_90.evidence.msgpack"), fixture("v2/sm_90.evidence.msgpack")],
             share: 30,
             run: |bytes, _| {
-                mend(bytes);
+                repair_checksum(bytes);
                 let Ok(found) = decode_evidence(bytes, "sm_90.evidence.msgpack") else {
                     return Ok(());
                 };
@@ -209,7 +209,7 @@ fn load(bytes: &mut Vec<u8>, folder: &Path, name: &str) -> Result<(), String> {
 }
 
 /// Makes the checksum right.
-fn mend(bytes: &mut [u8]) {
+fn repair_checksum(bytes: &mut [u8]) {
     if bytes.len() >= HEAD {
         let checksum = xxh3_64(&bytes[HEAD..]).to_be_bytes();
         bytes[CHECKSUM].copy_from_slice(&checksum);
@@ -228,7 +228,7 @@ fn same(bytes: &[u8], mut encoded: Vec<u8>) -> Result<(), String> {
         && bytes[from] < encoded[to]
     {
         encoded[to] = bytes[from];
-        mend(&mut encoded);
+        repair_checksum(&mut encoded);
     }
     if bytes == encoded { Ok(()) } else { Err("it encodes to other bytes".to_owned()) }
 }

@@ -67,7 +67,7 @@ pub(crate) enum Fault {
     IllegalAddress,
     /// Leaves a kernel on a GPU that never ends.
     GpuHangs,
-    /// Every third result on a GPU is spoiled.
+    /// Every third result on a GPU is corrupted.
     GpuRacy,
 }
 
@@ -257,13 +257,13 @@ impl Algorithm for Faulty {
         if self.fault == Fault::GpuRacy && run % 3 == 1 {
             return out.poison(device);
         }
-        let spoiled = match self.fault {
+        let corrupted = match self.fault {
             Fault::OneElementWrong => Some(0.01),
             Fault::Racy if run % 3 == 1 => Some(0.5),
             Fault::Forgetful => Some(f32::NAN),
             _ => None,
         };
-        if let (Some(offset), Some(ElementsMut::Float32(elements))) = (spoiled, out.host_mut()) {
+        if let (Some(offset), Some(ElementsMut::Float32(elements))) = (corrupted, out.host_mut()) {
             let last = elements.len() - 1;
             elements[last] += offset;
         }

@@ -1,4 +1,4 @@
-//! Candidates that a tuner must withstand without a worker: wrong, racy, panicking, failing, hopeless,
+//! Candidates that a tuner must withstand without a worker: wrong, racy, panicking, failing, dominated,
 //! and those that look worse than they are.
 
 use std::collections::BTreeMap;
@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{AlgoId, CacheRegime, DType, Direction, KernelHash};
+use voxtune::{AlgoId, DType, Direction, KernelHash, L2State};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Record, Timing};
 use voxtune_pointcloud::{FileOptions, Generator, Source};
 use voxtune_tune::Preset;
 use voxtune_tune::plan::expand::TIME_LIMIT;
 use voxtune_tune::run::populate::PopulateError;
 use voxtune_tune::{
-    Crew, DeviceSpec, Event, Executor, Extent, Observer, Plan, Populate, Request, Summary, Worker,
+    DevicePool, DeviceSpec, Event, Executor, Observer, Plan, Populate, Remeasure, Request, Summary,
+    Worker,
 };
 use voxtune_types::AlgoMode;
 use voxtune_types::mode::AlgoModes;
@@ -75,8 +76,8 @@ impl Run {
             directions: vec![Direction::Forward],
             modes: AlgoModes::uniform(AlgoMode::All),
             budget: Duration::from_millis(200),
-            regime: CacheRegime::Cold,
-            extent: Extent::Whole,
+            l2_state: L2State::Cold,
+            remeasure: Remeasure::All,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
         };
@@ -129,7 +130,7 @@ impl Run {
         specs: &[DeviceSpec],
         watch: &mut dyn FnMut(&Event<'_>),
     ) -> Ended {
-        self.result(Crew::start(specs).unwrap(), watch).unwrap()
+        self.result(DevicePool::start(specs).unwrap(), watch).unwrap()
     }
 
     /// Why a watched run in a worker cannot go on.
@@ -145,7 +146,7 @@ impl Run {
 
     /// Why a run on several devices cannot go on.
     pub(crate) fn failing_in_workers(&self, specs: &[DeviceSpec]) -> PopulateError {
-        self.result(Crew::start(specs).unwrap(), &mut |_| ()).err().unwrap()
+        self.result(DevicePool::start(specs).unwrap(), &mut |_| ()).err().unwrap()
     }
 
     fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event<'_>)) -> Ended {
@@ -154,7 +155,7 @@ impl Run {
 
     fn result(
         &self,
-        mut crew: Crew,
+        mut pool: DevicePool,
         watch: &mut dyn FnMut(&Event<'_>),
     ) -> Result<Ended, PopulateError> {
         let plan = Plan::new(&self.request).unwrap();
@@ -166,11 +167,11 @@ impl Run {
             interrupt: &self.interrupt,
         };
         let (workers, lost, given_up) = (Vec::new(), Vec::new(), Vec::new());
-        let mut notes = Notes { watch, workers, lost, given_up, entries: 0 };
+        let mut recorder = Recorder { watch, workers, lost, given_up, entries: 0 };
         let start = Instant::now();
-        let summary = populate.run_crew(&mut crew, &mut notes)?;
+        let summary = populate.run_on_pool(&mut pool, &mut recorder)?;
         let took = start.elapsed();
-        let Notes { workers, lost, given_up, entries, .. } = notes;
+        let Recorder { workers, lost, given_up, entries, .. } = recorder;
         let evidence = evidence(self.folder());
         let records = evidence.entries().flat_map(|(_, records)| records.iter());
         let outcomes = records.map(|r| (r.algo.to_string(), r.outcome.clone())).collect();
@@ -178,7 +179,7 @@ impl Run {
     }
 }
 
-struct Notes<'a> {
+struct Recorder<'a> {
     watch: &'a mut dyn FnMut(&Event<'_>),
     workers: Vec<u32>,
     lost: Vec<AlgoId>,
@@ -186,13 +187,13 @@ struct Notes<'a> {
     given_up: Vec<String>,
 }
 
-impl Observer for Notes<'_> {
+impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::WorkerStarted { id } => self.workers.push(*id),
             Event::CandidateLost { algo, .. } => self.lost.push((*algo).clone()),
             Event::EntryStarted { .. } => self.entries += 1,
-            Event::LaneGivenUp { why } => self.given_up.push((*why).to_owned()),
+            Event::DeviceGivenUp { why } => self.given_up.push((*why).to_owned()),
             _ => {}
         }
         (self.watch)(event);
@@ -240,7 +241,7 @@ fn each_fault_is_told_apart() {
     assert_eq!(reason("panics"), Some(Reason::Crash));
     assert_eq!(reason("fails"), Some(Reason::LaunchFailure));
     let slow = timing(&ended, "slow").samples;
-    assert_eq!(slow, 1, "a hopeless candidate leaves after one sample");
+    assert_eq!(slow, 1, "a dominated candidate leaves after one sample");
     assert!(timing(&ended, "plain").samples >= 3);
 }
 

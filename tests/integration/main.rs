@@ -18,8 +18,8 @@ mod command;
 mod concurrency;
 mod contexts;
 mod crate_table;
-mod crew;
 mod damaged_files;
+mod device_pool;
 mod dispatch;
 mod distributing;
 mod downstream;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     concurrency::add(&mut suite);
     contexts::add(&mut suite);
     crate_table::add(&mut suite);
-    crew::add(&mut suite);
+    device_pool::add(&mut suite);
     damaged_files::add(&mut suite);
     dispatch::add(&mut suite);
     distributing::add(&mut suite);

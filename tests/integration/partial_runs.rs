@@ -171,8 +171,8 @@ fn verify_finds_the_old_rule() {
     assert_eq!(found.status, Some(1), "{found:?}");
     let wrong = "decided for explicit_gemm, and the evidence for implicit_gemm:rows=256:cols=32";
     assert!(found.stdout.contains(wrong), "{found:?}");
-    let mend = format!("mend  `cargo xtask merge {place} -o {place}` decides");
-    assert!(found.stdout.contains(&mend), "{found:?}");
+    let repair = format!("mend  `cargo xtask merge {place} -o {place}` decides");
+    assert!(found.stdout.contains(&repair), "{found:?}");
     run(&["merge", place, "-o", place]).success();
     assert_eq!(verify().success().stdout.matches("wrong  ").count(), 0);
 }

@@ -99,10 +99,10 @@ fn other_decisions_are_wrong() {
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert_eq!(finished.stdout.matches("not decided").count(), 9, "{finished:?}");
 
-    // It says what mends that, once.
+    // It says what repairs that, once.
     let place = folder.path().to_str().unwrap();
-    let mend = format!("mend  `cargo xtask merge {place} -o {place}` decides");
-    assert_eq!(finished.stdout.matches(&mend).count(), 1, "{finished:?}");
+    let repair = format!("mend  `cargo xtask merge {place} -o {place}` decides");
+    assert_eq!(finished.stdout.matches(&repair).count(), 1, "{finished:?}");
     run(&["merge", place, "-o", place]).success();
     verify(folder.path(), &["--strict"]).success();
 }

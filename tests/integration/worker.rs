@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use voxtune::{AlgoId, KernelHash};
 use voxtune_cache::{Outcome as Recorded, Reason, Record};
-use voxtune_tune::{Event, Extent};
+use voxtune_tune::{Event, Remeasure};
 
 use crate::command::{run, small_populate, voxtune};
 use crate::faulty::{Fault, Injected, spec};
@@ -157,17 +157,17 @@ fn given_up_after_three() {
 fn quarantine_is_kept() {
     let plain = || Injected::new("plain", Fault::Takes(2)).default();
     let broken = || Injected::new("other", Fault::Aborts);
-    let mended = || Injected::new("other", Fault::None);
+    let repaired = || Injected::new("other", Fault::None);
     let mut run = Run::small();
     let first = run.in_worker(&spec(&[plain(), broken()]));
     assert_eq!(reason(&first.outcomes["other"]), Some(Reason::Crash));
 
     // It is not run again: in this very process, that would be the end.
-    for extent in [Extent::Whole, Extent::Missing, Extent::New] {
-        run.request.extent = extent;
+    for remeasure in [Remeasure::All, Remeasure::Incomplete, Remeasure::New] {
+        run.request.remeasure = remeasure;
         let again = run.here(&spec(&[plain(), broken()]));
         assert_eq!(reason(&again.outcomes["other"]), Some(Reason::Crash));
-        assert_eq!(again.entries, usize::from(extent == Extent::Whole));
+        assert_eq!(again.entries, usize::from(remeasure == Remeasure::All));
     }
 
     // A retry that fails leaves everything as it is, and one that succeeds lifts it.
@@ -176,7 +176,7 @@ fn quarantine_is_kept() {
     let failed = run.in_worker(&spec(&[plain(), broken()]));
     assert_eq!((failed.entries, failed.lost.len()), (1, 1));
     assert_eq!(record(run.folder(), "other"), before);
-    let retried = run.in_worker(&spec(&[plain(), mended()]));
+    let retried = run.in_worker(&spec(&[plain(), repaired()]));
     assert_eq!(retried.entries, 1);
     assert!(timing(&retried, "other").ratio_to_default.unwrap().median < 1.0);
 
@@ -184,7 +184,7 @@ fn quarantine_is_kept() {
     run.request.retry_quarantined = false;
     let broken = run.in_worker(&spec(&[plain(), broken().with_hash(8)]));
     assert_eq!(reason(&broken.outcomes["other"]), Some(Reason::Crash));
-    let changed = run.here(&spec(&[plain(), mended().with_hash(9)]));
+    let changed = run.here(&spec(&[plain(), repaired().with_hash(9)]));
     assert_eq!(changed.entries, 1);
     timing(&changed, "other");
     assert_eq!(evidence(run.folder()).quarantine().count(), 0);
@@ -201,14 +201,14 @@ fn topping_up() {
     };
     let near = |milliseconds| Injected::new("near", Fault::Takes(milliseconds));
     let mut run = Run::small();
-    // Long enough that a loud machine makes no tenth of difference.
+    // Long enough that a noisy machine makes no tenth of difference.
     run.request.budget = Duration::from_secs(2);
     run.here(&candidates(near(60), Fault::Takes(80)));
     let before = record(run.folder(), "far");
 
     // A candidate with another code meets the first and the default; whoever is far behind,
     // and would crash, is not run.
-    run.request.extent = Extent::New;
+    run.request.remeasure = Remeasure::New;
     let topped_up = run.in_worker(&candidates(near(24).with_hash(8), Fault::Aborts));
     assert_eq!((topped_up.summary.measured, topped_up.entries), (1, 1));
     assert_eq!(record(run.folder(), "near").kernel_hash, KernelHash::new(8));

@@ -2,15 +2,15 @@
 
 use voxtune::KernelHash;
 
-use crate::samples::{LaneSamples, RaceSamples};
+use crate::samples::{RaceSamples, RecordedSamples};
 use voxtune_tune::testing::entry;
 
-pub(crate) fn race(lanes: Vec<LaneSamples>) -> RaceSamples {
-    RaceSamples { entry: entry(), lanes }
+pub(crate) fn race(candidates: Vec<RecordedSamples>) -> RaceSamples {
+    RaceSamples { entry: entry(), candidates }
 }
 
-pub(crate) fn lane(algo: &str, default: bool, samples_ns: &[u64]) -> LaneSamples {
-    LaneSamples {
+pub(crate) fn candidate(algo: &str, default: bool, samples_ns: &[u64]) -> RecordedSamples {
+    RecordedSamples {
         algo: algo.parse().unwrap(),
         kernel_hash: KernelHash::new(1),
         default,

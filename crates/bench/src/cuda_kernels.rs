@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use voxtune::{DType, Operation};
 use voxtune_cuda::{
-    Algorithm, Compiled, Cublas, CudaDevice, CudaError, Gate, Instance, MapBuilder, Prepared,
-    Probe, Result, StridedMapBuilder, Verifier, find_compiled,
+    Algorithm, BlockingKernel, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder,
+    Prepared, Probe, Result, StridedMapBuilder, Verifier, find_compiled,
 };
 use voxtune_nvcc::Toolchain;
 
@@ -169,9 +169,9 @@ impl CudaKernels {
     ///
     /// # Errors
     /// If its kernels cannot be had.
-    pub fn gate(&mut self) -> Result<Gate> {
+    pub fn blocking_kernel(&mut self) -> Result<BlockingKernel> {
         let device = self.device.clone();
-        Gate::new(&device, self.compiled(&Instance::probe())?)
+        BlockingKernel::new(&device, self.compiled(&Instance::probe())?)
     }
 
     /// The float64 convolution of a storage type.

@@ -48,7 +48,7 @@ pub enum CacheError {
         /// The file.
         path: PathBuf,
     },
-    /// The file is sound and bears another file's name. It is left alone.
+    /// The file is sound and has another file's name. It is left alone.
     #[error("{}: misnamed cache: {found}; rename the file to {expected}", path.display())]
     Misnamed {
         /// The file.

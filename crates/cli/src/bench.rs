@@ -14,10 +14,10 @@ use voxtune_types::printable_path;
 use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
+use crate::l2_state::l2_state;
 use crate::measured_clouds::CloudArguments;
 use crate::numbers::positive;
 use crate::output;
-use crate::regime::regime;
 use crate::texts::text;
 
 /// Voxels of a generated cloud that names no count.
@@ -121,7 +121,7 @@ impl BenchArguments {
             filter: self.filter.clone(),
             rounds: self.rounds,
             calls: self.calls,
-            regime: regime(self.warm, on_gpu),
+            l2_state: l2_state(self.warm, on_gpu),
             seed: self.clouds.seed,
             peers: self.peers.as_deref().map(read_peers).transpose()?,
             rates: self.rates,

@@ -175,7 +175,7 @@ fn widened<T: Storage>(simd: Simd, values: &[T]) -> Cow<'_, [f32]> {
     )
 }
 
-/// Copies one row of `channels` values a pair into a gapless matrix.
+/// Copies one row of `channels` values per pair into a gapless matrix.
 fn gather<T: Storage>(
     simd: Simd,
     from: &[T],

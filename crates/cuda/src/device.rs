@@ -9,7 +9,7 @@ use crate::binding::driver::sys;
 use voxtune_types::{ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
-use crate::execution::{Allocator, CallersStream, Lane as _, Queue, StreamOrdered};
+use crate::execution::{Allocator, CallersStream, OrderedStream as _, Queue, StreamOrdered};
 use crate::gpu::{Gpu, Memory, Modules};
 
 /// A handle of an open device and of an execution context on it: a stream, and where memory comes
@@ -163,7 +163,7 @@ impl CudaDevice {
         self.gpu().driver_version
     }
 
-    /// Size of the second-level cache.
+    /// Size of the L2 cache.
     ///
     /// # Units
     /// Bytes.

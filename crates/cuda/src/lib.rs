@@ -31,10 +31,10 @@ mod buffer;
 mod code;
 mod device;
 
+mod blocking_kernel;
 mod error;
 mod execution;
 mod families;
-mod gate;
 mod gpu;
 mod graph;
 mod instance;
@@ -51,6 +51,7 @@ mod verify;
 mod workspace;
 
 pub use binding::CUstream;
+pub use blocking_kernel::BlockingKernel;
 pub use buffer::{DeviceBuffer, DeviceElement, DeviceSlice, DeviceSliceMut};
 pub use code::{
     Code, Compiled, CompilerId, DECLARATION, KernelCompiler, file_name, find_compiled, hash_fields,
@@ -63,7 +64,6 @@ pub use families::{
     Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
     default_algorithm, fallback_algorithm,
 };
-pub use gate::Gate;
 pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;

@@ -2,11 +2,11 @@
 
 use crate::binding::driver::{result, sys};
 
+use crate::blocking_kernel::BlockingKernel;
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
-use crate::gate::Gate;
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
 /// Two events on a device's stream and the time between them.
@@ -86,7 +86,7 @@ impl Drop for EventTimer {
     }
 }
 
-/// Empties the second-level cache of everything useful, by writing twice its size.
+/// Empties the L2 cache of everything useful, by writing twice its size.
 #[derive(Debug)]
 pub struct CacheFlush {
     buffer: DeviceBuffer,
@@ -165,17 +165,17 @@ impl Probe {
     ///
     /// # Errors
     /// If the driver fails.
-    pub fn empty_launch_ns(&self, gate: &mut Gate) -> Result<f64> {
+    pub fn empty_launch_ns(&self, blocking_kernel: &mut BlockingKernel) -> Result<f64> {
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
         let mut timer = EventTimer::new(&self.device)?;
         let mut times_ns = Vec::new();
         for _ in 0..11 {
-            gate.close()?;
+            blocking_kernel.block()?;
             timer.start()?;
             // SAFETY: the kernel takes no arguments and touches no memory.
             unsafe { self.empty.launch(grid, arguments![]) }?;
             timer.stop()?;
-            gate.open();
+            blocking_kernel.unblock();
             times_ns.push(timer.elapsed_ns()?);
         }
         times_ns.sort_by(f64::total_cmp);

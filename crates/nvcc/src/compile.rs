@@ -13,10 +13,10 @@ use voxtune_cuda::{
 use voxtune_kernels::SOURCES;
 use voxtune_types::ComputeCapability;
 
+use crate::compile_lock::CompileLock;
 use crate::find::Toolchain;
 use crate::io::IoContext as _;
 use crate::sources::check_sources;
-use crate::turn::Turn;
 
 /// How far a compilation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Toolchain {
             Some(bytes) => (bytes, true),
             None => {
                 fs::create_dir_all(cache_dir).at(cache_dir)?;
-                let _turn = Turn::wait_for(&path);
+                let _lock = CompileLock::wait_for(&path);
                 match read_made(code, &path) {
                     // Somebody else was faster.
                     Some(bytes) => (bytes, true),

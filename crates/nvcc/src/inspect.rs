@@ -14,7 +14,7 @@ use crate::cuda_toolkit::is_pinned;
 use crate::expected::{Declaration, Finding, declaration, declarations_of};
 use crate::find::Toolchain;
 use crate::io::IoContext as _;
-use crate::ptxas::{self, Notes};
+use crate::ptxas::{self, PtxasReport};
 use crate::sass::{Hazard, NVDISASM_ARGS, hazards};
 
 impl Toolchain {
@@ -45,10 +45,10 @@ impl Toolchain {
         let instance = &compiled.instance;
         let uninspected =
             |reason| CudaError::Uninspected { instance: instance.to_string(), reason };
-        let notes = notes_about(compiled)?;
+        let report = ptxas_report(compiled)?;
         let declared = declarations_of(instance).map_err(uninspected)?;
         let mut defects = match is_pinned(self.version()) {
-            true => undeclared(compiled, notes, &declared),
+            true => undeclared(compiled, report, &declared),
             false => Vec::new(),
         };
         if instance.hopper {
@@ -79,7 +79,7 @@ impl Toolchain {
 }
 
 /// What the assembler said when it made a cubin.
-fn notes_about(compiled: &Compiled) -> Result<Notes> {
+fn ptxas_report(compiled: &Compiled) -> Result<PtxasReport> {
     let path = notes_path(&compiled.path);
     let words = fs::read_to_string(&path).at(&path)?;
     ptxas::parse(&words).ok_or_else(|| CudaError::Uninspected {
@@ -93,16 +93,20 @@ fn describe(hazard: &Hazard) -> String {
 }
 
 /// What the assembler found and the source does not declare, and the reverse.
-fn undeclared(compiled: &Compiled, notes: Notes, declared: &[Declaration<'_>]) -> Vec<String> {
+fn undeclared(
+    compiled: &Compiled,
+    report: PtxasReport,
+    declared: &[Declaration<'_>],
+) -> Vec<String> {
     let (instance, arch) = (&compiled.instance, compiled.arch);
     let judge = |finding: Finding| {
         let expected = declared.iter().any(|one| one.covers(finding, instance, arch));
         let (name, source) = (finding.name(), instance.source);
-        match (finding.is_in(notes), expected) {
+        match (finding.is_in(report), expected) {
             (true, true) | (false, false) => None,
             (true, false) => Some(format!(
                 "{}: change it, or declare in {source} `{}`",
-                finding.describe(notes),
+                finding.describe(report),
                 declaration(finding, instance, arch)
             )),
             (false, true) => {
@@ -114,17 +118,17 @@ fn undeclared(compiled: &Compiled, notes: Notes, declared: &[Declaration<'_>]) -
 }
 
 impl Finding {
-    const fn is_in(self, notes: Notes) -> bool {
+    const fn is_in(self, report: PtxasReport) -> bool {
         match self {
-            Self::Spills => notes.spilled > 0,
-            Self::Serialised => notes.serialised,
+            Self::Spills => report.spilled > 0,
+            Self::Serialised => report.serialised,
         }
     }
 
-    fn describe(self, notes: Notes) -> String {
+    fn describe(self, report: PtxasReport) -> String {
         match self {
             Self::Spills => {
-                format!("it spills registers, {} bytes of stores and loads", notes.spilled)
+                format!("it spills registers, {} bytes of stores and loads", report.spilled)
             }
             Self::Serialised => "its wgmma products are serialised (C7512)".to_owned(),
         }
@@ -161,11 +165,11 @@ mod tests {
         let text = "// expected: spills on sm_90 where ROWS=256: two blocks a multiprocessor\n";
         let declared = declarations(text).unwrap();
         let (wide, narrow) = (compiled(&[("ROWS", 256)]), compiled(&[("ROWS", 128)]));
-        let notes = |spilled, serialised| Notes { spilled, serialised };
-        let defects = |one, notes| undeclared(one, notes, &declared);
-        assert!(defects(&wide, notes(8, false)).is_empty());
-        assert!(defects(&narrow, notes(0, false)).is_empty());
-        let of_narrow = defects(&narrow, notes(8, true));
+        let report = |spilled, serialised| PtxasReport { spilled, serialised };
+        let defects = |one, report| undeclared(one, report, &declared);
+        assert!(defects(&wide, report(8, false)).is_empty());
+        assert!(defects(&narrow, report(0, false)).is_empty());
+        let of_narrow = defects(&narrow, report(8, true));
         let [spills, serialised] = of_narrow.as_slice() else { panic!("{of_narrow:?}") };
         assert!(
             spills.contains("8 bytes") && spills.contains("on sm_90 where ROWS=128: REASON`"),
@@ -175,10 +179,10 @@ mod tests {
         // What is proposed declares it.
         let proposed = declaration(Finding::Spills, &narrow.instance, ARCH);
         let proposed = declarations(&proposed).unwrap();
-        assert!(undeclared(&narrow, notes(8, false), &proposed).is_empty());
+        assert!(undeclared(&narrow, report(8, false), &proposed).is_empty());
         let plain = declaration(Finding::Spills, &Instance::kernel_map(), ARCH);
         assert_eq!(declarations(&plain).unwrap().len(), 1, "{plain}");
-        let outdated = defects(&wide, notes(0, false));
+        let outdated = defects(&wide, report(0, false));
         assert!(outdated[0].contains("which is not so"), "{outdated:?}");
         assert_eq!(outdated.len(), 1);
     }
@@ -187,12 +191,12 @@ mod tests {
     fn without_the_words_of_the_assembler_nothing_passes() {
         let folder = tempfile::tempdir().unwrap();
         let one = Compiled { path: folder.path().join("one.cubin"), ..compiled(&[]) };
-        assert!(matches!(notes_about(&one), Err(CudaError::Io { .. })));
+        assert!(matches!(ptxas_report(&one), Err(CudaError::Io { .. })));
         fs::write(notes_path(&one.path), "nothing").unwrap();
-        let error = notes_about(&one).unwrap_err().to_string();
+        let error = ptxas_report(&one).unwrap_err().to_string();
         assert!(error.contains("one.ptxas says nothing about it: delete it"), "{error}");
         let words = "    8 bytes stack frame, 8 bytes spill stores, 4 bytes spill loads\n";
         fs::write(notes_path(&one.path), words).unwrap();
-        assert_eq!(notes_about(&one).unwrap(), Notes { spilled: 12, serialised: false });
+        assert_eq!(ptxas_report(&one).unwrap(), PtxasReport { spilled: 12, serialised: false });
     }
 }

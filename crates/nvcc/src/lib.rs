@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod compile_lock;
 mod compiler;
 pub mod cuda_toolkit;
 mod expected;
@@ -19,7 +20,6 @@ mod io;
 mod ptxas;
 mod sass;
 mod sources;
-mod turn;
 
 pub use compile::Progress;
 pub use compiler::Nvcc;

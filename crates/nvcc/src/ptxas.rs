@@ -2,7 +2,7 @@
 
 /// Findings about an instance, over all its kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
+pub(crate) struct PtxasReport {
     /// Bytes of spilled registers, stores and loads together.
     pub(crate) spilled: u32,
     /// Whether products wait for each other, C7512.
@@ -18,18 +18,18 @@ pub(crate) struct Notes {
 /// ptxas info    : Function properties for wgmma_gemm
 ///     24 bytes stack frame, 48 bytes spill stores, 28 bytes spill loads
 /// ```
-pub(crate) fn parse(output: &str) -> Option<Notes> {
-    let mut notes = Notes::default();
+pub(crate) fn parse(output: &str) -> Option<PtxasReport> {
+    let mut report = PtxasReport::default();
     let mut kernels = 0;
     for line in output.lines() {
         // The number depends on the reason: C7510 and its neighbours say the same.
-        notes.serialised |= line.contains("instructions are serialized");
+        report.serialised |= line.contains("instructions are serialized");
         if line.contains("bytes spill stores") {
-            notes.spilled += bytes(line, "spill stores")? + bytes(line, "spill loads")?;
+            report.spilled += bytes(line, "spill stores")? + bytes(line, "spill loads")?;
             kernels += 1;
         }
     }
-    (kernels > 0).then_some(notes)
+    (kernels > 0).then_some(report)
 }
 
 /// The number in `48 bytes WHAT`, among others separated by commas.
@@ -64,12 +64,12 @@ ptxas info    : Used 80 registers, used 2 barriers, 24 bytes cumulative stack si
 
     #[test]
     fn notes_are_those_of_all_kernels() {
-        let notes = |spilled, serialised| Some(Notes { spilled, serialised });
-        assert_eq!(parse(SOUND), notes(0, false));
-        assert_eq!(parse(SERIALISED), notes(76, true));
-        assert_eq!(parse(&format!("{SERIALISED}{SOUND}")), notes(76, true));
+        let report = |spilled, serialised| Some(PtxasReport { spilled, serialised });
+        assert_eq!(parse(SOUND), report(0, false));
+        assert_eq!(parse(SERIALISED), report(76, true));
+        assert_eq!(parse(&format!("{SERIALISED}{SOUND}")), report(76, true));
         let spills = SOUND.replace("0 bytes spill loads", "8 bytes spill loads");
-        assert_eq!(parse(&spills), notes(8, false));
+        assert_eq!(parse(&spills), report(8, false));
     }
 
     /// No words about a kernel are not taken for good ones.

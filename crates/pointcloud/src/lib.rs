@@ -42,7 +42,7 @@ mod tile;
 mod uniform;
 
 #[cfg(test)]
-mod hostile;
+mod malformed_tests;
 #[cfg(test)]
 mod neighbours;
 #[cfg(test)]

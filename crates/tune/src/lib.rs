@@ -33,10 +33,10 @@ pub mod testing;
 pub mod verify;
 pub mod worker;
 
-pub use plan::expand::{Extent, Plan, PlanError, Request};
+pub use plan::expand::{Plan, PlanError, Remeasure, Request};
 pub use plan::grid::{Configuration, Grid, GridOverrides};
 pub use plan::presets::Preset;
-pub use run::device_pool::{Crew, Gpus};
+pub use run::device_pool::{DevicePool, Gpus};
 pub use run::event::{Event, Observer, Outcome, Summary};
 pub use run::on_miss::TuneNow;
 pub use run::populate::Populate;

@@ -6,7 +6,7 @@ use voxtune::{Algorithm, MapCounts, Registry};
 use voxtune_tune::Preset;
 use voxtune_types::{AlgoMode, Arch, ComputeCapability, DeviceIdentity, Direction, Operation};
 
-/// What the default preset compiles, over clouds of 5 and 12 pairs a row.
+/// What the default preset compiles, over clouds of 5 and 12 pairs per row.
 #[test]
 fn pruning_spares_instances() {
     let arch = Arch::Cuda(ComputeCapability { major: 9, minor: 0 });

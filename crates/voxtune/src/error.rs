@@ -323,7 +323,7 @@ impl ConvError {
     }
 }
 
-/// Why no algorithm of a device computes an operation, and what mends it.
+/// Why no algorithm of a device computes an operation, and what repairs it.
 fn why_none(device: &DeviceIdentity, operation: &Operation) -> Cow<'static, str> {
     if let Err(why) = device.arch.supported() {
         return why.to_string().into();

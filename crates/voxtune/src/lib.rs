@@ -58,8 +58,8 @@ mod voxels;
 
 pub use cost_model::Estimate;
 pub use device::{
-    Ahead, CacheRegime, Device, DeviceChoice, DeviceError, KernelSource, MalformedDeviceChoice,
-    Sample,
+    BackgroundCompile, Device, DeviceChoice, DeviceError, KernelSource, L2State,
+    MalformedDeviceChoice, Sample,
 };
 pub use epilogue::Epilogue;
 pub use error::ConvError;
@@ -77,9 +77,10 @@ pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use tensor::Tensor;
 pub use tuner::{
-    Answer, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissJournal, MissPolicy,
-    NoUserFolder, PassedGrade, PinError, Resolution, Source, TuneError, TuneOnMiss, Tuner,
-    TunerBuilder, TunerError, Untrusted, Why, modes_of_process, read_modes, user_folder,
+    ExplainedChoice, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissJournal,
+    MissPolicy, NoUserFolder, PinError, Resolution, SkipReason, SkippedGrade, Source, TuneError,
+    TuneOnMiss, Tuner, TunerBuilder, TunerError, Untrusted, modes_of_process, read_modes,
+    user_folder,
 };
 pub use voxels::{ExpectedCounts, Voxels};
 pub use voxtune_cache::{KernelHash, Requirement};

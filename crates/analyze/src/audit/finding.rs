@@ -92,7 +92,7 @@ pub enum Finding {
     },
 }
 
-/// What mends a finding.
+/// What repairs a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remedy {
     /// To decide by the evidence again, as merging does.
@@ -104,7 +104,7 @@ pub enum Remedy {
 }
 
 impl Finding {
-    /// What mends it, where a command does that says so of a whole folder.
+    /// What repairs it, where a command does that says so of a whole folder.
     #[must_use]
     pub const fn remedy(&self) -> Option<Remedy> {
         match self {

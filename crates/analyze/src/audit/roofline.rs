@@ -73,7 +73,7 @@ fn peak(arch: Arch) -> Peak {
         clock_hz: ghz * 1e9,
         half_flops_per_clock: half,
         single_flops_per_clock: single,
-        // A multiprocessor takes 64 bytes a clock from the second-level cache; twice that leaves
+        // An SM takes 64 bytes per clock from the L2 cache; twice that leaves
         // room for what it writes.
         unit_bytes_per_clock: 128.0,
         memory_bytes_per_second: terabytes * 1e12,
@@ -205,7 +205,7 @@ mod tests {
     }
 
     /// Two float16 features of 2 M rows and 32 channels are 256 MB, of which 63 MB may stay in the
-    /// second-level cache.
+    /// L2 cache.
     #[test]
     fn wide_clouds_are_bound_by_memory() {
         let bound = bound(&entry(Arch::sm(9, 0), 132, DType::Float16, 32, 2_000_000));

@@ -7,7 +7,7 @@ use voxtune_cuda::{Instance, algorithm, model::Rates};
 use voxtune_tune::Preset;
 use voxtune_types::ComputeCapability;
 
-/// Pairs a row of the maps that keys stand for: a surface's, and those of crowded voxels.
+/// Pairs per row of the maps that keys stand for: a surface's, and those of crowded voxels.
 const PAIRS_A_ROW: [usize; 2] = [5, 12];
 
 /// A kernel that the model chooses.

@@ -28,7 +28,7 @@ use voxtune::{AlgoId, ShapeKey};
 use voxtune_cache::Decision;
 
 use crate::distribution::Distribution;
-use crate::samples::{LaneSamples, RaceSamples};
+use crate::samples::{RaceSamples, RecordedSamples};
 use voxtune_tune::race::statistics::median;
 
 pub use flips::{Flip, Flips, Population};
@@ -93,10 +93,10 @@ struct Oracle<'r> {
 
 impl<'r> Oracle<'r> {
     fn of(race: &'r RaceSamples) -> Option<Self> {
-        let sound = race.lanes.iter().filter(|lane| !lane.failed);
-        let medians = sound.filter_map(|lane: &LaneSamples| {
-            let values: Vec<f64> = lane.samples().map(|ns| ns as f64).collect();
-            Some((&lane.algo, median(&values)?))
+        let sound = race.candidates.iter().filter(|candidate| !candidate.failed);
+        let medians = sound.filter_map(|candidate: &RecordedSamples| {
+            let values: Vec<f64> = candidate.samples().map(|ns| ns as f64).collect();
+            Some((&candidate.algo, median(&values)?))
         });
         let medians: Vec<(&AlgoId, f64)> = medians.collect();
         let best = medians.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -145,8 +145,9 @@ pub fn assess(oracle: &[RaceSamples], cache: &Population, against: Option<&Popul
             decision.map(|decision| decision.winner).into_iter().collect()
         }),
         default: compare(&|race| {
-            let default = race.lanes.iter().filter(|lane| lane.default && !lane.failed);
-            default.map(|lane| lane.algo.clone()).collect()
+            let default =
+                race.candidates.iter().filter(|candidate| candidate.default && !candidate.failed);
+            default.map(|candidate| candidate.algo.clone()).collect()
         }),
         bucket_transfer: compare(&|race| {
             neighbours(race, &|near, key| {

@@ -5,14 +5,15 @@ use voxtune::VoxelBucket;
 use voxtune_cache::{Evidence, decide};
 
 use super::*;
-use crate::testing::{lane, race};
+use crate::testing::{candidate, race};
 use voxtune_tune::testing::record;
 
-/// A race at so many rows and pairs a row in which `algo` is best and the default takes twice as
+/// A race at so many rows and pairs per row in which `algo` is best and the default takes twice as
 /// long.
 fn oracle(rows: usize, pairs_per_row: usize, times: &[(&str, u64)]) -> RaceSamples {
-    let lanes = times.iter().map(|&(algo, ns)| lane(algo, algo == "slow", &[ns, ns + 1, ns + 2]));
-    let mut race = race(lanes.collect());
+    let candidates =
+        times.iter().map(|&(algo, ns)| candidate(algo, algo == "slow", &[ns, ns + 1, ns + 2]));
+    let mut race = race(candidates.collect());
     race.entry.key = ShapeKey::new(race.entry.key.operation, rows, rows, rows * pairs_per_row);
     race.entry.workload.rows_out = rows as u64;
     race
@@ -67,7 +68,7 @@ fn stored_choices_default_and_transfers() {
 #[test]
 fn what_cannot_be_compared_is_counted() {
     let mut here = oracle(1000, 5, &[("slow", 300), ("a", 100)]);
-    here.lanes[1].failed = true;
+    here.candidates[1].failed = true;
     let elsewhere = oracle(9000, 5, &[("slow", 300)]);
     let cache = population([decision(&here, "a")]);
     let report = assess(&[here, elsewhere], &cache, None);

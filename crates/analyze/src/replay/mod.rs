@@ -9,7 +9,7 @@
 //! asks for more than there are gets the same ones again, and the report says how many.
 
 mod policy;
-mod track;
+mod sampler;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use voxtune_cache::{Evidence, Outcome, Record};
 pub use policy::{Changes, MalformedPolicy, Pick, Search, SearchPolicy};
 
 use crate::distribution::Distribution;
-use crate::samples::{LaneSamples, RaceSamples};
-use track::Replayed;
+use crate::samples::{RaceSamples, RecordedSamples};
+use sampler::Replayed;
 use voxtune_tune::evidence::commit::winner;
 use voxtune_tune::race::statistics::median;
 use voxtune_tune::race::summarize::summarize;
@@ -114,7 +114,7 @@ impl<'p> Tally<'p> {
         self.repeated_samples += outcome.repeated_samples;
         self.kernel_ns += u128::from(outcome.kernel_ns);
         self.recorded_kernel_ns +=
-            race.lanes.iter().flat_map(LaneSamples::samples).map(u128::from).sum::<u128>();
+            race.candidates.iter().flat_map(RecordedSamples::samples).map(u128::from).sum::<u128>();
         let choice = choose(race, &outcome.rounds_ns, self.policy.pick);
         match choice.as_ref().and_then(|choice| regret(race, choice)) {
             Some(regret) => {
@@ -159,10 +159,11 @@ fn choose(race: &RaceSamples, rounds_ns: &[Vec<Option<u64>>], pick: Pick) -> Opt
     match pick {
         Pick::Decide => decided(race, rounds_ns),
         Pick::Fastest => {
-            let medians = race.lanes.iter().zip(rounds_ns).filter(|(lane, _)| !lane.failed);
-            let medians = medians.filter_map(|(lane, rounds)| {
+            let medians =
+                race.candidates.iter().zip(rounds_ns).filter(|(candidate, _)| !candidate.failed);
+            let medians = medians.filter_map(|(candidate, rounds)| {
                 let values: Vec<f64> = rounds.iter().flatten().map(|&ns| ns as f64).collect();
-                Some((median(&values)?, &lane.algo))
+                Some((median(&values)?, &candidate.algo))
             });
             medians.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, algo)| algo.clone())
         }
@@ -171,16 +172,19 @@ fn choose(race: &RaceSamples, rounds_ns: &[Vec<Option<u64>>], pick: Pick) -> Opt
 
 /// The choice of the tuner itself: evidence of these samples, decided.
 fn decided(race: &RaceSamples, rounds_ns: &[Vec<Option<u64>>]) -> Option<AlgoId> {
-    let default = race.lanes.iter().position(|lane| lane.default && !lane.failed);
+    let default =
+        race.candidates.iter().position(|candidate| candidate.default && !candidate.failed);
     let default_rounds = default.map(|default| &*rounds_ns[default]);
     let mut evidence = Evidence::new();
-    for (lane, rounds_ns) in race.lanes.iter().zip(rounds_ns).filter(|(lane, _)| !lane.failed) {
+    for (candidate, rounds_ns) in
+        race.candidates.iter().zip(rounds_ns).filter(|(candidate, _)| !candidate.failed)
+    {
         let timing = summarize(rounds_ns, default_rounds, 0.0, None);
         let Some(timing) = timing else { continue };
         let record = Record {
-            algo: lane.algo.clone(),
-            kernel_hash: lane.kernel_hash,
-            default: lane.default,
+            algo: candidate.algo.clone(),
+            kernel_hash: candidate.kernel_hash,
+            default: candidate.default,
             requires: None,
             environment: voxtune_cache::Environment {
                 tool: String::new(),
@@ -197,12 +201,12 @@ fn decided(race: &RaceSamples, rounds_ns: &[Vec<Option<u64>>]) -> Option<AlgoId>
 /// How much slower a candidate is than the best, by the medians of all its samples.
 fn regret(race: &RaceSamples, choice: &AlgoId) -> Option<f64> {
     let medians: Vec<(&AlgoId, f64)> = race
-        .lanes
+        .candidates
         .iter()
-        .filter(|lane| !lane.failed)
-        .filter_map(|lane| {
-            let values: Vec<f64> = lane.samples().map(|ns| ns as f64).collect();
-            Some((&lane.algo, median(&values)?))
+        .filter(|candidate| !candidate.failed)
+        .filter_map(|candidate| {
+            let values: Vec<f64> = candidate.samples().map(|ns| ns as f64).collect();
+            Some((&candidate.algo, median(&values)?))
         })
         .collect();
     let best = medians.iter().map(|(_, ns)| *ns).min_by(f64::total_cmp)?;
@@ -214,18 +218,19 @@ fn regret(race: &RaceSamples, choice: &AlgoId) -> Option<f64> {
 /// drift strikes both alike. A candidate with one sample has it in both; if nobody has two, there
 /// are no halves.
 fn halves(race: &RaceSamples) -> Option<[RaceSamples; 2]> {
-    let can_be_halved = race.lanes.iter().any(|lane| lane.samples().nth(1).is_some());
+    let can_be_halved =
+        race.candidates.iter().any(|candidate| candidate.samples().nth(1).is_some());
     can_be_halved.then(|| {
         [0, 1].map(|parity| {
-            let lanes = race.lanes.iter().map(|lane| {
-                let own = lane.samples().skip(parity).step_by(2);
+            let candidates = race.candidates.iter().map(|candidate| {
+                let own = candidate.samples().skip(parity).step_by(2);
                 let mut rounds_ns: Vec<Option<u64>> = own.map(Some).collect();
                 if rounds_ns.is_empty() {
-                    rounds_ns.extend(lane.samples().map(Some));
+                    rounds_ns.extend(candidate.samples().map(Some));
                 }
-                LaneSamples { rounds_ns, ..lane.clone() }
+                RecordedSamples { rounds_ns, ..candidate.clone() }
             });
-            RaceSamples { entry: race.entry.clone(), lanes: lanes.collect() }
+            RaceSamples { entry: race.entry.clone(), candidates: candidates.collect() }
         })
     })
 }

@@ -44,14 +44,14 @@ pub enum Search {
 pub struct Changes {
     /// See [`Policy::budget`].
     pub budget: Option<Duration>,
-    /// See [`Policy::hopeless_ratio`].
-    pub hopeless_ratio: Option<f64>,
+    /// See [`Policy::dominated_ratio`].
+    pub dominated_ratio: Option<f64>,
     /// See [`Policy::leader_samples`].
     pub leader_samples: Option<usize>,
     /// See [`Policy::max_samples`].
     pub max_samples: Option<usize>,
-    /// See [`Policy::shoot_out`].
-    pub shoot_out: Option<Duration>,
+    /// See [`Policy::tie_break`].
+    pub tie_break: Option<Duration>,
 }
 
 impl Changes {
@@ -60,10 +60,10 @@ impl Changes {
     pub fn on(self, arch: Arch) -> Policy {
         let own = Policy::of(arch, self.budget.unwrap_or_else(|| Policy::usual_budget(arch)));
         Policy {
-            hopeless_ratio: self.hopeless_ratio.unwrap_or(own.hopeless_ratio),
+            dominated_ratio: self.dominated_ratio.unwrap_or(own.dominated_ratio),
             leader_samples: self.leader_samples.unwrap_or(own.leader_samples),
             max_samples: self.max_samples.unwrap_or(own.max_samples),
-            shoot_out: self.shoot_out.unwrap_or(own.shoot_out),
+            tie_break: self.tie_break.unwrap_or(own.tie_break),
             ..own
         }
     }
@@ -155,10 +155,10 @@ impl SearchPolicy {
             (Search::Race(race), "samples") => change(&mut race.max_samples, count()),
             (Search::Race(race), "leader") => change(&mut race.leader_samples, count()),
             (Search::Race(race), "hopeless") => {
-                change(&mut race.hopeless_ratio, number().filter(|&ratio| ratio >= 1.0))
+                change(&mut race.dominated_ratio, number().filter(|&ratio| ratio >= 1.0))
             }
             (Search::Race(race), "budget") => change(&mut race.budget, seconds()),
-            (Search::Race(race), "shootout") => change(&mut race.shoot_out, seconds()),
+            (Search::Race(race), "shootout") => change(&mut race.tie_break, seconds()),
             _ => false,
         }
     }
@@ -184,10 +184,10 @@ impl fmt::Display for Changes {
         let count = |of: Option<usize>| of.map(|count| count as f64);
         let named = [
             ("budget", seconds(self.budget)),
-            ("hopeless", self.hopeless_ratio),
+            ("hopeless", self.dominated_ratio),
             ("leader", count(self.leader_samples)),
             ("samples", count(self.max_samples)),
-            ("shootout", seconds(self.shoot_out)),
+            ("shootout", seconds(self.tie_break)),
         ];
         for (name, value) in named {
             if let Some(value) = value {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::testing::{lane, race};
+use crate::testing::{candidate, race};
 
 /// SplitMix64, as numbers in [-1, 1).
 struct Noise(u64);
@@ -24,14 +24,14 @@ fn races(count: usize, noise_share: f64) -> Vec<RaceSamples> {
     let mut noise = Noise(7);
     (0..count)
         .map(|_| {
-            let lanes = (0..8).map(|number| {
+            let candidates = (0..8).map(|number| {
                 // From the best to 3.8 times as much, the default in the middle.
                 let ns = 100_000.0 * (1.0 + 0.4 * f64::from(number));
                 let samples: Vec<u64> =
                     (0..ROUNDS).map(|_| (ns * (1.0 + noise_share * noise.next())) as u64).collect();
-                lane(&format!("algo{number}"), number == 4, &samples)
+                candidate(&format!("algo{number}"), number == 4, &samples)
             });
-            race(lanes.collect())
+            race(candidates.collect())
         })
         .collect()
 }
@@ -70,11 +70,11 @@ fn a_shoot_out_makes_near_ties_fall_alike() {
             let mut samples = |ns: f64| -> Vec<u64> {
                 (0..240).map(|_| (ns * (1.0 + 0.008 * noise.next())) as u64).collect()
             };
-            let lanes = [
-                lane("a", false, &samples(200_000.0 * behind)),
-                lane("b", false, &samples(200_000.0)),
+            let candidates = [
+                candidate("a", false, &samples(200_000.0 * behind)),
+                candidate("b", false, &samples(200_000.0)),
             ];
-            let mut race = race(lanes.into());
+            let mut race = race(candidates.into());
             // There are none on a CPU.
             race.entry.device.arch = "sm_90".parse().unwrap();
             race
@@ -101,7 +101,10 @@ fn one_noisy_sample_each_is_worse() {
 #[test]
 fn regret_is_the_distance_from_the_best() {
     // The first sample of the best misleads: it looks slower than that of the next.
-    let races = [race(vec![lane("a", true, &[130, 100, 100]), lane("b", false, &[120, 125, 130])])];
+    let races = [race(vec![
+        candidate("a", true, &[130, 100, 100]),
+        candidate("b", false, &[120, 125, 130]),
+    ])];
     let report = &reports(&races, &["rounds:samples=1:pick=fastest"])[0];
     assert!((report.regret.unwrap().worst - 0.25).abs() < 1e-12, "{report:?}");
     assert_eq!(report.kernel_seconds, 250e-9);
@@ -111,8 +114,8 @@ fn regret_is_the_distance_from_the_best() {
 #[test]
 fn the_tuner_keeps_the_default_in_a_tie_and_the_fastest_does_not() {
     let races = [race(vec![
-        lane("a", false, &[99_900, 99_900, 99_900]),
-        lane("b", true, &[100_000, 100_000, 100_000]),
+        candidate("a", false, &[99_900, 99_900, 99_900]),
+        candidate("b", true, &[100_000, 100_000, 100_000]),
     ])];
     let [decide, fastest] = &reports(&races, &["exhaustive", "exhaustive:pick=fastest"])[..] else {
         panic!()
@@ -123,17 +126,17 @@ fn the_tuner_keeps_the_default_in_a_tie_and_the_fastest_does_not() {
 
 #[test]
 fn samples_beyond_the_record_are_repeated_and_counted() {
-    let races = [race(vec![lane("a", true, &[100, 110]), lane("b", false, &[500])])];
+    let races = [race(vec![candidate("a", true, &[100, 110]), candidate("b", false, &[500])])];
     let report = &reports(&races, &["rounds:samples=5"])[0];
     assert_eq!((report.samples, report.repeated_samples), (10, 3 + 4));
 }
 
 #[test]
 fn whoever_failed_cannot_be_chosen() {
-    let mut broken = lane("a", false, &[10, 10]);
+    let mut broken = candidate("a", false, &[10, 10]);
     broken.failed = true;
     let alone = race(vec![broken.clone()]);
-    let races = [race(vec![broken, lane("b", true, &[100, 100])]), alone];
+    let races = [race(vec![broken, candidate("b", true, &[100, 100])]), alone];
     for policy in ["race", "exhaustive", "rounds:samples=3:pick=fastest"] {
         let report = &reports(&races, &[policy])[0];
         assert_eq!((report.races, report.undecided), (2, 1), "{policy}");
@@ -143,11 +146,11 @@ fn whoever_failed_cannot_be_chosen() {
 
 #[test]
 fn halves_share_what_cannot_be_halved() {
-    assert!(halves(&race(vec![lane("a", true, &[1]), lane("b", false, &[2])])).is_none());
+    assert!(halves(&race(vec![candidate("a", true, &[1]), candidate("b", false, &[2])])).is_none());
     let [even, odd] =
-        halves(&race(vec![lane("a", true, &[1, 2, 3]), lane("b", false, &[4])])).unwrap();
+        halves(&race(vec![candidate("a", true, &[1, 2, 3]), candidate("b", false, &[4])])).unwrap();
     let samples = |race: &RaceSamples| -> Vec<Vec<u64>> {
-        race.lanes.iter().map(|lane| lane.samples().collect()).collect()
+        race.candidates.iter().map(|candidate| candidate.samples().collect()).collect()
     };
     assert_eq!(samples(&even), [vec![1, 3], vec![4]]);
     assert_eq!(samples(&odd), [vec![2], vec![4]]);

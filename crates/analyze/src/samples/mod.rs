@@ -44,12 +44,12 @@ pub struct RaceSamples {
     /// What was measured.
     pub entry: EntryKey,
     /// One for each candidate that had a sample, in the order of the registry.
-    pub lanes: Vec<LaneSamples>,
+    pub candidates: Vec<RecordedSamples>,
 }
 
 /// The samples of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneSamples {
+pub struct RecordedSamples {
     /// Which algorithm.
     pub algo: AlgoId,
     /// Which version of its code.
@@ -117,32 +117,33 @@ impl RaceSamples {
     /// What a measurement saw; `None` if nobody raced.
     #[must_use]
     pub fn of(measured: &Measured) -> Option<Self> {
-        let lanes = measured.rounds.iter().filter_map(|rounds| {
+        let candidates = measured.rounds.iter().filter_map(|rounds| {
             let record = measured.records.iter().find(|record| record.algo == rounds.algo)?;
-            let lane = LaneSamples {
+            let candidate = RecordedSamples {
                 algo: rounds.algo.clone(),
                 kernel_hash: record.kernel_hash,
                 default: record.default,
                 failed: record.timing().is_none(),
                 rounds_ns: rounds.rounds_ns.clone(),
             };
-            let has_samples = lane.samples().next().is_some();
-            has_samples.then_some(lane)
+            let has_samples = candidate.samples().next().is_some();
+            has_samples.then_some(candidate)
         });
-        let lanes: Vec<LaneSamples> = lanes.collect();
-        (!lanes.is_empty()).then(|| Self { entry: measured.entry.clone(), lanes })
+        let candidates: Vec<RecordedSamples> = candidates.collect();
+        (!candidates.is_empty()).then(|| Self { entry: measured.entry.clone(), candidates })
     }
 
     /// Why no race can have had these samples, if so.
     fn defect(&self) -> Option<&'static str> {
-        let names: BTreeSet<&AlgoId> = self.lanes.iter().map(|lane| &lane.algo).collect();
-        if self.lanes.is_empty() {
+        let names: BTreeSet<&AlgoId> =
+            self.candidates.iter().map(|candidate| &candidate.algo).collect();
+        if self.candidates.is_empty() {
             Some("nobody took part")
-        } else if names.len() != self.lanes.len() {
+        } else if names.len() != self.candidates.len() {
             Some("a candidate took part twice")
-        } else if self.lanes.iter().any(|lane| lane.samples().next().is_none()) {
+        } else if self.candidates.iter().any(|candidate| candidate.samples().next().is_none()) {
             Some("a candidate has no sample")
-        } else if self.lanes.iter().any(|lane| lane.samples().any(|ns| ns == 0)) {
+        } else if self.candidates.iter().any(|candidate| candidate.samples().any(|ns| ns == 0)) {
             Some("a sample took no time")
         } else {
             None
@@ -150,7 +151,7 @@ impl RaceSamples {
     }
 }
 
-impl LaneSamples {
+impl RecordedSamples {
     /// Its samples, in order.
     ///
     /// # Units

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{lane, race};
+use crate::testing::{candidate, race};
 
 fn read(path: &Path) -> Result<Vec<RaceSamples>, SamplesError> {
     SamplesReader::open(path)?.collect()
@@ -13,12 +13,12 @@ fn read(path: &Path) -> Result<Vec<RaceSamples>, SamplesError> {
 fn races_come_back_as_they_went() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.samples");
-    let mut broken = lane("c", false, &[5]);
+    let mut broken = candidate("c", false, &[5]);
     broken.failed = true;
     broken.rounds_ns = vec![Some(7), None, Some(u64::MAX)];
     let races = [
-        race(vec![lane("a", true, &[100, 101, 99]), broken]),
-        race(vec![lane("b", false, &[1 << 40])]),
+        race(vec![candidate("a", true, &[100, 101, 99]), broken]),
+        race(vec![candidate("b", false, &[1 << 40])]),
     ];
     for race in &races {
         SamplesWriter::append_to(&path).unwrap().write(race).unwrap();
@@ -30,7 +30,7 @@ fn races_come_back_as_they_went() {
 fn a_torn_end_costs_one_race_and_is_not_written_over() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.samples");
-    let one = race(vec![lane("a", true, &[100])]);
+    let one = race(vec![candidate("a", true, &[100])]);
     let mut writer = SamplesWriter::append_to(&path).unwrap();
     writer.write(&one).unwrap();
     let first = std::fs::metadata(&path).unwrap().len();
@@ -68,12 +68,12 @@ fn other_files_are_left_alone() {
 
 #[test]
 fn impossible_races_are_damage() {
-    let twice = race(vec![lane("a", true, &[1]), lane("a", false, &[1])]);
+    let twice = race(vec![candidate("a", true, &[1]), candidate("a", false, &[1])]);
     for wrong in [
         race(Vec::new()),
-        race(vec![lane("a", true, &[])]),
+        race(vec![candidate("a", true, &[])]),
         twice,
-        race(vec![lane("a", true, &[0])]),
+        race(vec![candidate("a", true, &[0])]),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.samples");
@@ -90,7 +90,7 @@ proptest! {
     fn damage_is_found(position in 0_usize..200, bit in 0_u8..8) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.samples");
-        let one = race(vec![lane("a", true, &[100, 90]), lane("b", false, &[80])]);
+        let one = race(vec![candidate("a", true, &[100, 90]), candidate("b", false, &[80])]);
         SamplesWriter::append_to(&path).unwrap().write(&one).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         let position = position % bytes.len();
@@ -116,7 +116,7 @@ fn f06_writers_that_start_at_once_write_one_head() {
     let lock = lock_open_file(&first, LOCK_WAIT).unwrap();
     let second = {
         let path = path.clone();
-        let one = race(vec![lane("a", true, &[100])]);
+        let one = race(vec![candidate("a", true, &[100])]);
         std::thread::spawn(move || SamplesWriter::append_to(&path)?.write(&one))
     };
     // Time for one that does not wait to write a head of its own.
@@ -138,7 +138,7 @@ fn f06_many_writers_of_a_new_file_keep_all_races() {
         std::thread::scope(|scope| {
             for _ in 0..WRITERS {
                 scope.spawn(|| {
-                    let one = race(vec![lane("a", true, &[100])]);
+                    let one = race(vec![candidate("a", true, &[100])]);
                     start.wait();
                     SamplesWriter::append_to(&path).unwrap().write(&one).unwrap();
                 });
@@ -153,7 +153,7 @@ fn f06_many_writers_of_a_new_file_keep_all_races() {
 fn f06_what_a_full_disk_cuts_off_loses_nothing_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.samples");
-    let one = race(vec![lane("a", true, &[100])]);
+    let one = race(vec![candidate("a", true, &[100])]);
     let mut writer = SamplesWriter::append_to(&path).unwrap();
     writer.write(&one).unwrap();
     let full = add_whole(&writer.file, |mut file| {

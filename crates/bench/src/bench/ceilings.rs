@@ -30,7 +30,7 @@ pub(super) fn measure(kernels: &mut CudaKernels, dtypes: &[DType]) -> Result<Cei
             dense_flops_per_s.insert(dtype, rate);
         }
     }
-    let empty_launch_ns = probe.empty_launch_ns(&mut kernels.gate()?)?;
+    let empty_launch_ns = probe.empty_launch_ns(&mut kernels.blocking_kernel()?)?;
     Ok(CeilingsReport {
         given: false,
         copy_bytes_per_s,

@@ -36,7 +36,7 @@ pub(super) fn on_gpu(
     order: RowOrder,
     rounds: usize,
 ) -> Result<MapTimes, ConvError> {
-    let (builder, mut gate) = (kernels.map_builder()?, kernels.gate()?);
+    let (builder, mut blocking_kernel) = (kernels.map_builder()?, kernels.blocking_kernel()?);
     let device = kernels.device();
     let (mut flush, mut timer) = (CacheFlush::new(device)?, EventTimer::new(device)?);
     let coords = DeviceBuffer::from_host(device, cells)?;
@@ -58,11 +58,11 @@ pub(super) fn on_gpu(
         samples.part(device, "pair lists".to_owned(), || Ok(builder.add_pairs(&map)?))?;
 
         flush.flush()?;
-        gate.close()?;
+        blocking_kernel.block()?;
         timer.start()?;
         let map = builder.submanifold_on_device(Cloud::new(&coords, cells.len()), kernel)?;
         timer.stop()?;
-        gate.open();
+        blocking_kernel.unblock();
         samples.map_event_ms.push(timer.elapsed_ns()? / 1e6);
         drop(map);
 

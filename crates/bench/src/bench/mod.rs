@@ -5,7 +5,7 @@
 //! | which layers on which clouds | [`options`] |
 //! | what the device can do | `ceilings`, [`roofline`] |
 //! | how long a kernel map takes | `map_times` |
-//! | every candidate of an operation in interleaved rounds | `field` |
+//! | every candidate of an operation in interleaved rounds | `candidate_set` |
 //! | a user's call, host included | `calls` |
 //! | ratios to other libraries | [`peers`], [`comparison`] |
 //! | what is written and printed | [`report`], [`text`] |
@@ -15,9 +15,9 @@
 //! [`CudaKernels`], on a stream of its own that is idle while candidates run.
 
 mod calls;
+mod candidate_set;
 mod ceilings;
 pub mod comparison;
-mod field;
 mod map_times;
 pub mod options;
 pub mod peers;
@@ -28,8 +28,7 @@ pub mod text;
 use std::sync::Arc;
 
 use voxtune::{
-    AlgoId, Algorithm, CacheRegime, ConvError, DType, Device, Direction, MapCounts, Operation,
-    Voxels,
+    AlgoId, Algorithm, ConvError, DType, Device, Direction, L2State, MapCounts, Operation, Voxels,
 };
 use voxtune_cuda::{CudaError, RowOrder, default_algorithm};
 
@@ -37,12 +36,12 @@ pub use options::{BenchOptions, DEFAULT_CHANNELS};
 
 use crate::cuda_kernels::CudaKernels;
 use crate::named_cloud::NamedCloud;
-use field::{Field, Timed};
+use candidate_set::{CandidateSet, Timed};
 use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
 use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
-use voxtune_tune::measure::throttle::Steady;
+use voxtune_tune::measure::throttle::ThrottleFilter;
 
 /// What happens during a run.
 #[derive(Debug)]
@@ -91,8 +90,8 @@ impl Bench<'_> {
         let mut report = BenchReport {
             device: described.unwrap_or_else(|| self.device.identity().to_string()),
             rounds: self.options.rounds,
-            cold: self.kernels.is_some() && self.options.regime == CacheRegime::Cold,
-            warm: self.kernels.is_some() && self.options.regime == CacheRegime::Warm,
+            cold: self.kernels.is_some() && self.options.l2_state == L2State::Cold,
+            warm: self.kernels.is_some() && self.options.l2_state == L2State::Hot,
             ceilings: CeilingsReport::default(),
             clouds: Vec::new(),
             rows: Vec::new(),
@@ -118,7 +117,7 @@ impl Bench<'_> {
         report.ceilings = self.ceilings()?;
         observer(&BenchEvent::Ceilings(&report.ceilings));
         // One for the whole run: what a large layer has done to the clock, the next one shows.
-        let mut steady = Steady::default();
+        let mut throttle_filter = ThrottleFilter::default();
         for cloud in &self.options.clouds {
             let setup = match self.set_up(cloud, report) {
                 Ok(setup) => setup,
@@ -130,7 +129,8 @@ impl Bench<'_> {
             };
             observer(&BenchEvent::Cloud(report.clouds.last().expect("one was just added")));
             for operation in self.options.operations(&cloud.label) {
-                let row = self.row(cloud, &setup, operation, &mut steady, report, observer)?;
+                let row =
+                    self.row(cloud, &setup, operation, &mut throttle_filter, report, observer)?;
                 if let Some(row) = row {
                     observer(&BenchEvent::Row(&row));
                     report.rows.push(row);
@@ -194,7 +194,7 @@ impl Bench<'_> {
         cloud: &NamedCloud,
         setup: &CloudSetup,
         operation: Operation,
-        steady: &mut Steady,
+        throttle_filter: &mut ThrottleFilter,
         report: &mut BenchReport,
         observer: &mut dyn FnMut(&BenchEvent<'_>),
     ) -> Result<Option<RowReport>, Ended> {
@@ -204,12 +204,12 @@ impl Bench<'_> {
             fail(report, observer, format!("{operation} on {}: {lack}", cloud.label));
             return Ok(None);
         }
-        let mut field = Field::new(device, operation, setup, pool, self.options.seed)?;
-        for failure in field.leave_out_wrong()? {
+        let mut set = CandidateSet::new(device, operation, setup, pool, self.options.seed)?;
+        for failure in set.leave_out_wrong()? {
             fail(report, observer, format!("{}: {failure}", cloud.label));
         }
         let Timed { ranking, clock_mhz, failures } =
-            field.time(self.options.rounds, self.options.regime, steady)?;
+            set.time(self.options.rounds, self.options.l2_state, throttle_filter)?;
         for failure in failures {
             fail(report, observer, format!("{}: {failure}", cloud.label));
         }

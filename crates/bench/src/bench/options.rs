@@ -1,6 +1,6 @@
 //! What to measure.
 
-use voxtune::{AlgoMode, CacheRegime, DType, Direction, KernelSize, Operation};
+use voxtune::{AlgoMode, DType, Direction, KernelSize, L2State, Operation};
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
 
@@ -44,8 +44,8 @@ pub struct BenchOptions {
     pub rounds: usize,
     /// How many calls of the public layer are timed, if any.
     pub calls: Option<usize>,
-    /// What a GPU's second-level cache holds when a sample begins.
-    pub regime: CacheRegime,
+    /// What a GPU's L2 cache holds when a sample begins.
+    pub l2_state: L2State,
     /// Seed of operands.
     pub seed: u64,
     /// Times of other libraries.

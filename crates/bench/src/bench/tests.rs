@@ -1,6 +1,6 @@
 //! A run on the host.
 
-use voxtune::{AlgoMode, CacheRegime, KernelSize};
+use voxtune::{AlgoMode, KernelSize, L2State};
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
@@ -25,7 +25,7 @@ fn options() -> BenchOptions {
         filter: Vec::new(),
         rounds: 2,
         calls: None,
-        regime: CacheRegime::Cold,
+        l2_state: L2State::Cold,
         seed: 0,
         peers: None,
         rates: None,

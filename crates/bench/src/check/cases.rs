@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Reductions of parts are compiled for one, two and four elements a thread, and each is checked.
+    /// Reductions of parts are compiled for one, two and four elements per thread, and each is checked.
     #[test]
     fn splits_meet_every_width() {
         for width in [1, 2, 4] {

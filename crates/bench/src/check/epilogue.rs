@@ -81,7 +81,7 @@ fn named(bits: u32) -> String {
 }
 
 /// A product that every algorithm is to compute and to finish.
-struct Question<'a> {
+struct Problem<'a> {
     op: Operation,
     map: &'a DeviceKernelMap,
     fill: Fill,
@@ -104,15 +104,15 @@ impl Checker<'_> {
             ] {
                 let cells = Cells::Generated(generator, rows).voxels();
                 let map = self.map_of(&cells, op.kernel, false)?;
-                let question = Question { op, map: &map, fill, shift };
-                self.finish_all(&question, &mut findings)?;
+                let problem = Problem { op, map: &map, fill, shift };
+                self.finish_all(&problem, &mut findings)?;
             }
         }
         Ok(findings)
     }
 
-    fn parts(&self, question: &Question<'_>) -> Result<Parts, CheckError> {
-        let Question { op, map, fill, shift } = question;
+    fn parts(&self, problem: &Problem<'_>) -> Result<Parts, CheckError> {
+        let Problem { op, map, fill, shift } = problem;
         let (device, channels) = (self.kernels.device(), op.c_out as usize);
         let part = |dtype, len, seed| match fill {
             Fill::Exact => CheckTensor::integers(device, dtype, len, *shift, seed),
@@ -127,11 +127,11 @@ impl Checker<'_> {
 
     fn finish_all(
         &mut self,
-        question: &Question<'_>,
+        problem: &Problem<'_>,
         findings: &mut Findings,
     ) -> Result<(), CheckError> {
-        let Question { op, map, fill, shift } = question;
-        let parts = self.parts(question)?;
+        let Problem { op, map, fill, shift } = problem;
+        let parts = self.parts(problem)?;
         let device = self.kernels.device();
         let mut product = Product::new(device, op, map.counts()?, *fill, *shift, 21)?;
         for bits in 0..COMBINATIONS {
@@ -143,7 +143,7 @@ impl Checker<'_> {
             for algorithm in self.candidates(op) {
                 findings.checked += 1;
                 let what = format!("{op}, {fill:?}, shifted by {shift}, with {}", named(bits));
-                match self.finished_error(algorithm, question, &mut product, epilogue, &expected) {
+                match self.finished_error(algorithm, problem, &mut product, epilogue, &expected) {
                     Ok(error) => {
                         findings.judge(algorithm, &what, error, fill.tolerance(op.dtype));
                     }
@@ -160,12 +160,12 @@ impl Checker<'_> {
     fn finished_error(
         &mut self,
         algorithm: &'static Algorithm,
-        question: &Question<'_>,
+        problem: &Problem<'_>,
         product: &mut Product,
         epilogue: Epilogue<'_>,
         expected: &DeviceBuffer,
     ) -> Result<f64, CheckError> {
-        let Question { op, map, .. } = question;
+        let Problem { op, map, .. } = problem;
         let prepared = self.kernels.prepare(algorithm, op)?;
         let bytes = algorithm.workspace_bytes(op, map.counts()?);
         let mut workspace = Workspace::new(self.kernels.device())?;
@@ -184,8 +184,8 @@ impl Checker<'_> {
         let map = self.builder.submanifold(&voxels, kernel)?;
         for dtype in DType::ALL {
             let op = Operation::submanifold(Direction::Forward, dtype, 5, 7, kernel);
-            let question = Question { op, map: &map, fill: Fill::Random, shift: 0 };
-            let parts = self.parts(&question)?;
+            let problem = Problem { op, map: &map, fill: Fill::Random, shift: 0 };
+            let parts = self.parts(&problem)?;
             let device = self.kernels.device();
             let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
             let [first, second, result] = Product::lengths(&op, map.counts()?);

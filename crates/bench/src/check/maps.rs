@@ -12,7 +12,7 @@ use crate::named_cloud::NamedCloud;
 /// Rows of a segment of [`RowOrder::Sorted`].
 const SEGMENT_ROWS: usize = 32_768;
 
-/// Compares maps of hostile clouds, of generated ones around block sizes, and of named ones.
+/// Compares maps of adversarial clouds, of generated ones around block sizes, and of named ones.
 pub(super) fn check(builder: &MapBuilder, quick: bool, named: &[NamedCloud]) -> Result<Findings> {
     let mut findings = Findings::default();
     let own = clouds(quick);

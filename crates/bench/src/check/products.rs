@@ -37,7 +37,7 @@ pub(super) fn table_operations(quick: bool) -> Vec<Operation> {
 }
 
 /// A product that every algorithm is to compute.
-pub(super) struct Question<'a> {
+pub(super) struct Problem<'a> {
     pub(super) op: Operation,
     pub(super) map: &'a DeviceKernelMap,
     pub(super) fill: Fill,
@@ -58,8 +58,8 @@ impl Checker<'_> {
             let (fill, seed) = (case.fill, number as u64);
             let device = self.kernels.device();
             let product = Product::new(device, &case.op, counts, fill, case.shift, seed)?;
-            let question = Question { op: case.op, map: &map, fill, what: case.to_string() };
-            self.compare_all(&question, product, &mut findings, None)?;
+            let problem = Problem { op: case.op, map: &map, fill, what: case.to_string() };
+            self.compare_all(&problem, product, &mut findings, None)?;
         }
         Ok(findings)
     }
@@ -78,9 +78,9 @@ impl Checker<'_> {
                 let device = self.kernels.device();
                 let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 1)?;
                 let what = format!("{op} on {}", cloud.label);
-                let question = Question { op, map: &map, fill: Fill::Random, what };
+                let problem = Problem { op, map: &map, fill: Fill::Random, what };
                 let into = Some((&mut collected, &*cloud.label));
-                self.compare_all(&question, product, &mut findings, into)?;
+                self.compare_all(&problem, product, &mut findings, into)?;
             }
         }
         findings.worst = collected.into_errors();
@@ -89,12 +89,12 @@ impl Checker<'_> {
 
     pub(super) fn compare_all(
         &mut self,
-        question: &Question<'_>,
+        problem: &Problem<'_>,
         mut product: Product,
         findings: &mut Findings,
         mut collected: Option<(&mut Collected, &str)>,
     ) -> Result<(), CheckError> {
-        let Question { op, map, fill, what } = question;
+        let Problem { op, map, fill, what } = problem;
         let (first, second) = (product.first.get(), product.second.get());
         let expected = self.verifier(op.dtype)?.reference(op, map, first, second)?;
         for algorithm in self.candidates(op) {
@@ -190,7 +190,7 @@ impl Checker<'_> {
     }
 }
 
-/// As much of a cloud as sanitizers bear.
+/// As much of a cloud as sanitizers can handle.
 fn sample(cells: &[Voxel], quick: bool) -> &[Voxel] {
     const QUICK_ROWS: usize = 300;
     let rows = if quick { cells.len().min(QUICK_ROWS) } else { cells.len() };

@@ -1,4 +1,4 @@
-//! Every instance once, on one small cloud: what a race detector bears.
+//! Every instance once, on one small cloud: what a race detector can handle.
 //!
 //! Nothing is compared: whoever watches the launches, such as compute-sanitizer's racecheck, judges them. Instances are those
 //! that it can follow ([`Instance::for_race_detector`]).

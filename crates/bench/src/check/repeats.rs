@@ -154,7 +154,7 @@ mod tests {
         let continued = |id: &&str| id.starts_with("wgmma_wgrad:") && id.ends_with(":split=396");
         assert!(ids.iter().any(continued), "{ids:?}");
         assert!(ids.iter().filter(|id| id.starts_with("wgmma_wgrad:")).all(continued));
-        // A surface has nine pairs a row, or a little less.
+        // A surface has nine pairs per row, or a little less.
         const { assert!(LONG_ROWS * 8 > CONTINUED_PAIRS) };
     }
 

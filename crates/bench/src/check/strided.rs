@@ -11,7 +11,7 @@ use super::cells::Cells;
 use super::data::{Fill, Product};
 use super::float64::{TOLERANCE, distance, on_host};
 use super::maps::{clouds, disorder};
-use super::products::Question;
+use super::products::Problem;
 use super::{CheckError, Checker, Findings};
 
 /// What a layer between two clouds is, apart from channels.
@@ -253,8 +253,8 @@ impl Checker<'_> {
                 }
             }
             let what = format!("{op}, {cells}, {fill:?}");
-            let question = Question { op, map, fill, what };
-            self.compare_all(&question, product, findings, None)?;
+            let problem = Problem { op, map, fill, what };
+            self.compare_all(&problem, product, findings, None)?;
         }
         Ok(())
     }

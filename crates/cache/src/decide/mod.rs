@@ -19,7 +19,7 @@ use crate::evidence::{Evidence, Records};
 use ranking::{Pair, Ranked, rank};
 use standing::{AgainstDefault, Standing, collect_standings};
 
-pub use standing::{PROOF_ROUNDS, beats_default};
+pub use standing::{MIN_SHARED_ROUNDS, beats_default};
 pub use timer::{NOISE_CEILING, NOISE_FLOOR, TIMER_STEP_NS, Timer, tie_band};
 
 /// How far from the best an algorithm is still safe to use for a neighbouring key.
@@ -46,7 +46,7 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    ratios and more than [`NOISE_FLOOR`], the [margin](Timer::incumbent_margin) of fewer than six
 ///    rounds, and is as fast by its time.
 /// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in
-///    [`PROOF_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer rounds
+///    [`MIN_SHARED_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer rounds
 ///    prove nothing in an algorithm's favour, and rounds that only one of them ran prove nothing at
 ///    all. Where no workload has a default everyone may win that shared workloads lead to from the
 ///    one that met the most rivals.
@@ -73,7 +73,7 @@ pub fn decide(evidence: &Evidence) -> Decisions {
     workloads
         .into_iter()
         .filter_map(|((device, key), workloads)| {
-            Field::over(Timer::of(&device.arch), &workloads).decision(device, key)
+            CandidateSet::over(Timer::of(&device.arch), &workloads).decision(device, key)
         })
         .collect()
 }
@@ -88,7 +88,7 @@ pub fn decide_key(
     let workloads = evidence.workloads(device, key);
     let workloads: Vec<(bool, &Records)> =
         workloads.map(|(entry, records)| (entry.workload.cold, records)).collect();
-    Field::over(Timer::of(&device.arch), &workloads).decision(device, key)
+    CandidateSet::over(Timer::of(&device.arch), &workloads).decision(device, key)
 }
 
 /// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
@@ -102,12 +102,12 @@ pub fn significantly_beaten<'a>(
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
     let timer = Timer::of(arch);
-    let field = Field::of(timer, workloads, []);
-    let Some(own) = field.comparable().find(|standing| standing.algo == incumbent) else {
+    let set = CandidateSet::of(timer, workloads, []);
+    let Some(own) = set.comparable().find(|standing| standing.algo == incumbent) else {
         return true;
     };
-    let mut members = field.members();
-    if choose(&rank(&members, field.reference()), field.reference())
+    let mut members = set.members();
+    if choose(&rank(&members, set.reference()), set.reference())
         .is_some_and(|one| one.algo == incumbent)
     {
         return false;
@@ -115,9 +115,9 @@ pub fn significantly_beaten<'a>(
     if !members.iter().any(|standing| standing.algo == incumbent) {
         members.push(own);
     }
-    let ranking = rank(&members, field.reference());
+    let ranking = rank(&members, set.reference());
     let Some(leader) = ranking.first() else { return true };
-    let (margin, reference) = (timer.incumbent_margin(), field.reference());
+    let (margin, reference) = (timer.incumbent_margin(), set.reference());
     let stays = |one: &Ranked<'_, 'a>| {
         one.standing.algo == incumbent && one.ties_with(leader, margin, reference)
     };
@@ -144,22 +144,22 @@ pub fn distance<'a>(
 ) -> Option<Distance> {
     /// Ninety-five of a hundred lie within so many.
     const STANDARD_ERRORS: f64 = 2.0;
-    let field = Field::of(Timer::of(arch), workloads, []);
-    let standing = |algo: &AlgoId| field.standings.iter().find(|standing| standing.algo == algo);
+    let set = CandidateSet::of(Timer::of(arch), workloads, []);
+    let standing = |algo: &AlgoId| set.standings.iter().find(|standing| standing.algo == algo);
     let Pair { log_ratio, band, error } = Pair::of(standing(first)?, standing(second)?)?;
     let reach = band + STANDARD_ERRORS * error;
     Some(Distance { slower_by: log_ratio.exp_m1(), is_noise: log_ratio.abs().exp_m1() <= reach })
 }
 
 /// The algorithms that nothing rules out on a key.
-struct Field<'a> {
+struct CandidateSet<'a> {
     /// In the order of their ids.
     standings: Vec<Standing<'a>>,
     /// Number of the default, where there is one: of several the one with the most workloads.
     default: Option<usize>,
 }
 
-impl<'a> Field<'a> {
+impl<'a> CandidateSet<'a> {
     /// Over the records of workloads that are cold or not.
     fn over(timer: Timer, workloads: &[(bool, &'a Records)]) -> Self {
         let any_cold = workloads.iter().any(|(cold, _)| *cold);

@@ -16,7 +16,7 @@ pub(super) struct Ranked<'s, 'a> {
     /// Up to which fraction it ties with whoever that is.
     band: f64,
     /// How many of the others share a workload with it.
-    rivals: usize,
+    opponents: usize,
 }
 
 impl<'a> Ranked<'_, 'a> {
@@ -24,7 +24,7 @@ impl<'a> Ranked<'_, 'a> {
     fn order(&self, other: &Self) -> Ordering {
         self.defeat
             .total_cmp(&other.defeat)
-            .then_with(|| other.rivals.cmp(&self.rivals))
+            .then_with(|| other.opponents.cmp(&self.opponents))
             .then_with(|| self.standing.algo.cmp(other.standing.algo))
     }
 
@@ -152,20 +152,20 @@ pub(super) fn rank<'s, 'a>(
             standing,
             defeat: 0.0,
             band: tie_band([0.0; 2]),
-            rivals: 0,
+            opponents: 0,
         }));
         for others in groups.values() {
             let Some(ground) = Ground::between(own[0], others[0], reference) else { continue };
             let [here, there] = ground.workloads();
             let log = |one: &Standing<'_>, workloads| ground.log(one, workloads, reference);
-            let logs = others.iter().map(|&rival| (log(rival, there), rival));
+            let logs = others.iter().map(|&opponent| (log(opponent, there), opponent));
             let best = logs.min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.algo.cmp(b.1.algo)));
             let Some((best_log, best)) = best else { continue };
             let met = if matches!(ground, Ground::Shared(_)) { others.len() } else { 0 };
             let noise = |one: &Standing<'_>, on: &[usize]| one.mean(on, |run| run.relative_noise);
             let best_noise = noise(best, there);
             for ranked in &mut ranking[first..] {
-                ranked.rivals += met;
+                ranked.opponents += met;
                 let defeat = log(ranked.standing, here) - best_log;
                 if defeat > ranked.defeat {
                     ranked.defeat = defeat;

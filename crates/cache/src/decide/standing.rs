@@ -10,7 +10,7 @@ use crate::record::{Outcome, Record, Requirement};
 use crate::timing::{Interval, Timing};
 
 /// Samples below which nothing is proven: of one or two rounds any difference may be a late sample.
-pub const PROOF_ROUNDS: u32 = 3;
+pub const MIN_SHARED_ROUNDS: u32 = 3;
 
 /// Samples from which on an interval of a median holds it in nineteen cases of twenty.
 const SURE_ROUNDS: u32 = 6;
@@ -155,23 +155,23 @@ fn contradict(timer: Timer, preferred: &[&Record], default: &Timing) -> bool {
     if !default.met_default() {
         return false;
     }
-    let proven = preferred.iter().filter_map(|record| {
+    let with_ratio = preferred.iter().filter_map(|record| {
         let Outcome::Measured(timing) = &record.outcome else { return None };
         let rounds = timing.samples.min(default.samples);
-        let ratio = timing.ratio_to_default.filter(|_| rounds >= PROOF_ROUNDS)?;
+        let ratio = timing.ratio_to_default.filter(|_| rounds >= MIN_SHARED_ROUNDS)?;
         let run = run(timer, record, timing, Some(default), Sessions::One);
         Some((run.log_ns, ratio, rounds >= SURE_ROUNDS))
     });
-    let mut proven: Vec<(f64, Interval, bool)> = proven.collect();
-    proven.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut rivals = proven.iter().peekable();
+    let mut with_ratio: Vec<(f64, Interval, bool)> = with_ratio.collect();
+    with_ratio.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut opponents = with_ratio.iter().peekable();
     // The greatest lower end of those who seem as fast, and of the sure ones among them.
     let (mut worst, mut worst_sure) = (0.0_f64, 0.0_f64);
-    proven.iter().any(|&(log_ns, ratio, is_sure)| {
+    with_ratio.iter().any(|&(log_ns, ratio, is_sure)| {
         let limit = log_ns + NOISE_FLOOR.ln_1p();
-        while let Some((_, rival, is_sure)) = rivals.next_if(|rival| rival.0 <= limit) {
-            worst = worst.max(rival.low);
-            worst_sure = worst_sure.max(if *is_sure { rival.low } else { 0.0 });
+        while let Some((_, opponent, is_sure)) = opponents.next_if(|opponent| opponent.0 <= limit) {
+            worst = worst.max(opponent.low);
+            worst_sure = worst_sure.max(if *is_sure { opponent.low } else { 0.0 });
         }
         let lost_by = |margin: f64, worst: f64| ratio.high * (1.0 + margin) < worst;
         // An interval of few rounds is narrow by luck: in one session, too, times say otherwise.
@@ -192,7 +192,7 @@ fn is_of_another_session(timing: &Timing, ratio: Interval, default: &Timing) -> 
 
 /// What a workload says that has both an algorithm and the default.
 fn against_default(timing: &Timing, default: &Timing) -> AgainstDefault {
-    let are_few = timing.samples.min(default.samples) < PROOF_ROUNDS;
+    let are_few = timing.samples.min(default.samples) < MIN_SHARED_ROUNDS;
     let beat = match timing.ratio_to_default {
         Some(ratio) if are_few && ratio.median < 1.0 => return AgainstDefault::Nothing,
         Some(_) if are_few => false,
@@ -208,7 +208,7 @@ fn against_default(timing: &Timing, default: &Timing) -> AgainstDefault {
 /// both ran: it stays below 1; or its median does, and the algorithm's median is faster than the
 /// default ever was by more than [`NOISE_CEILING`], since of three rounds one late sample widens
 /// the interval to anything. The default's time may be of another day, when the machine was slower:
-/// by itself it says nothing. Of fewer than [`PROOF_ROUNDS`] rounds there is no such interval.
+/// by itself it says nothing. Of fewer than [`MIN_SHARED_ROUNDS`] rounds there is no such interval.
 ///
 /// # Units
 /// Both times in one.

@@ -107,7 +107,7 @@ fn f01_those_that_never_met_are_compared_by_the_default() {
 }
 
 #[test]
-fn f01_without_a_default_whoever_lost_to_a_rival_does_not_win() {
+fn f01_without_a_default_a_candidate_that_lost_does_not_win() {
     let first = || race(0, 11, &[("x", 50_000.0), ("m", 57_000.0), ("z", 90_000.0)]);
     assert_eq!(winner(&[first(), race(1, 11, &[("m", 10_000.0)])]), "x");
     assert_eq!(winner(&[first(), race(1, 11, &[("m", 10_000.0), ("z", 12_000.0)])]), "x");
@@ -120,7 +120,7 @@ fn f01_who_lost_to_the_default_on_one_workload_leaves_it_in_its_place() {
     let first = race(0, 11, &[("d", 100_000.0), ("x", 50_000.0)]);
     let second = race(1, 11, &[("d", 100_000.0), ("x", 120_000.0)]);
     assert_eq!(winner(&[first.clone(), second.clone()]), "d");
-    // A rival that beat it takes both places.
+    // An opponent that beat it takes both places.
     let third = race(1, 11, &[("d", 100_000.0), ("x", 120_000.0), ("y", 80_000.0)]);
     assert_eq!(winner(&[first, third]), "y");
 }
@@ -216,9 +216,9 @@ fn f01_what_the_old_rule_decided_is_found_and_mended() {
     // Any update does, such as every populate and merge begins with.
     let wait = std::time::Duration::from_secs(5);
     assert!(caches.update(arch, wait, |_| ()).unwrap().decisions_written);
-    let mended = caches.read_decisions(arch).unwrap().unwrap();
-    assert_eq!(mended, decide(&evidence));
-    assert!(audit(&mended, &evidence).is_empty());
+    let repaired = caches.read_decisions(arch).unwrap().unwrap();
+    assert_eq!(repaired, decide(&evidence));
+    assert!(audit(&repaired, &evidence).is_empty());
 }
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -292,8 +292,8 @@ proptest! {
                 if all >> winner & 1 == 0 {
                     continue;
                 }
-                for rival in (0..NAMES.len()).filter(|rival| all >> rival & 1 == 1) {
-                    prop_assert!(ranks[winner] <= ranks[rival], "{decision:?}");
+                for opponent in (0..NAMES.len()).filter(|opponent| all >> opponent & 1 == 1) {
+                    prop_assert!(ranks[winner] <= ranks[opponent], "{decision:?}");
                 }
             }
         }

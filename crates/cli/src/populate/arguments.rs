@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use voxtune::{Arch, CacheRegime, DType, DeviceChoice, KernelSize, LayerKind};
+use voxtune::{Arch, DType, DeviceChoice, KernelSize, L2State, LayerKind};
 use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_pointcloud::{Columns, Crop, FileOptions, MAX_VOXELS, Source};
 use voxtune_tune::Preset;
@@ -12,7 +12,7 @@ use voxtune_tune::plan::groups::Groups;
 use voxtune_tune::plan::partition::PartitionChoice;
 use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::race::Policy;
-use voxtune_tune::{DeviceSpec, Extent, Gpus, Request};
+use voxtune_tune::{DeviceSpec, Gpus, Remeasure, Request};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, Direction};
 
@@ -300,8 +300,8 @@ impl PopulateArguments {
             directions: self.directions(),
             modes,
             budget: Duration::ZERO,
-            regime: CacheRegime::Cold,
-            extent: self.extent(),
+            l2_state: L2State::Cold,
+            remeasure: self.remeasure(),
             retry_quarantined: self.retry_quarantined,
             time_limit: self.time_limit,
         }
@@ -309,16 +309,16 @@ impl PopulateArguments {
 
     /// Whether what has valid evidence is passed over.
     pub(super) fn skips_evidence(&self) -> bool {
-        self.extent() != Extent::Whole
+        self.remeasure() != Remeasure::All
     }
 
-    const fn extent(&self) -> Extent {
+    const fn remeasure(&self) -> Remeasure {
         if self.resume {
-            Extent::Missing
+            Remeasure::Incomplete
         } else if self.top_up {
-            Extent::New
+            Remeasure::New
         } else {
-            Extent::Whole
+            Remeasure::All
         }
     }
 

@@ -20,7 +20,7 @@ use voxtune_tune::measure::estimate::configuration_bytes;
 use voxtune_tune::plan::partition::PART_VARIABLES;
 use voxtune_tune::plan::shape_file::{Shape, Shapes};
 use voxtune_tune::worker::WorkerError;
-use voxtune_tune::{Crew, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
+use voxtune_tune::{DevicePool, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{Density, Direction, printable, printable_path};
 
@@ -29,8 +29,8 @@ pub(crate) use arguments::PopulateArguments;
 use crate::algo_modes::{algo_modes, alternatives, variable};
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
+use crate::l2_state::l2_state;
 use crate::output;
-use crate::regime::regime;
 use progress::Progress;
 use recorder::Recorder;
 
@@ -76,19 +76,19 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         return Ok(dry_run(arguments, &plan, &request.directions));
     }
     let start = Instant::now();
-    let mut crew = open(arguments)?;
-    check_available(crew.lead(), &request.modes, &request.directions)?;
+    let mut pool = open(arguments)?;
+    check_available(pool.primary(), &request.modes, &request.directions)?;
     if arguments.is_dry_run() {
         return Ok(dry_run(arguments, &plan, &request.directions));
     }
-    let identity = crew.lead().identity();
+    let identity = pool.primary().identity();
     let arch = identity.arch;
     request.budget = arguments.budget(arch);
-    request.regime = regime(arguments.is_warm(), arch.is_cuda());
+    request.l2_state = l2_state(arguments.is_warm(), arch.is_cuda());
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
     interrupt::watch(&interrupt)?;
-    match crew.size() {
+    match pool.size() {
         1 => output::status("Device", identity),
         count => output::status("Devices", format_args!("{count} × {identity}")),
     }
@@ -104,7 +104,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let samples = samples.map_err(Failure::failed)?;
     let mut progress = Progress::new(plan.configurations.len());
     let mut recorder = Recorder { progress: &mut progress, samples, failure: None };
-    let result = populate.run_crew(&mut crew, &mut recorder);
+    let result = populate.run_on_pool(&mut pool, &mut recorder);
     let unsaved = recorder.failure;
     progress.finish();
     output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
@@ -218,17 +218,17 @@ fn check_available(
 }
 
 /// Opens the device, in a worker unless told otherwise, or several GPUs.
-fn open(arguments: &PopulateArguments) -> Result<Crew, Failure> {
+fn open(arguments: &PopulateArguments) -> Result<DevicePool, Failure> {
     match arguments.gpus() {
         Some(gpus) => open_gpus(arguments, gpus),
-        None => open_device(arguments).map(Crew::from),
+        None => open_device(arguments).map(DevicePool::from),
     }
 }
 
-fn open_gpus(arguments: &PopulateArguments, gpus: &Gpus) -> Result<Crew, Failure> {
+fn open_gpus(arguments: &PopulateArguments, gpus: &Gpus) -> Result<DevicePool, Failure> {
     let start = || {
         let devices = gpus.devices()?.into_iter();
-        Crew::start(&devices.map(|device| arguments.spec(device)).collect::<Vec<_>>())
+        DevicePool::start(&devices.map(|device| arguments.spec(device)).collect::<Vec<_>>())
     };
     start().map_err(|error| match error {
         error if error.is_not_found() => Failure::no_device(error),
@@ -243,7 +243,7 @@ fn open_device(arguments: &PopulateArguments) -> Result<Executor, Failure> {
             WorkerError::Refused { not_found: true, .. } => Failure::no_device(error),
             other => Failure::failed(other),
         })?;
-        let note = worker.opened().note.clone();
+        let note = worker.opened().fallback_reason.clone();
         (Executor::from(worker), note)
     } else {
         let (device, note) = spec.open().map_err(|error| match error {

@@ -114,8 +114,8 @@ impl Progress {
 impl Observer for Progress {
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Started { estimate, lanes } => {
-                let total = estimate.total().div_f64((*lanes).max(1) as f64);
+            Event::Started { estimate, devices } => {
+                let total = estimate.total().div_f64((*devices).max(1) as f64);
                 let (time, memory) = (coarse(total), human_bytes(estimate.peak_bytes));
                 self.status("Estimate", &format!("{time}, peak memory {memory}"));
                 self.set_remaining(total);
@@ -130,7 +130,7 @@ impl Observer for Progress {
                 let place = operation.map_or_else(|| "the trial".to_owned(), ToString::to_string);
                 self.status("Lost", &format!("{algo} in {place} ({reason}): {detail}"));
             }
-            Event::LaneGivenUp { why } => {
+            Event::DeviceGivenUp { why } => {
                 self.status("Warning", &format!("{why}: the other GPUs go on without this one"));
             }
             Event::SavingWaits { lock, unsaved } => {

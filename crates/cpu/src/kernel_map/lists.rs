@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Pair;
 
-/// Output rows a step of the index: blocks of output rows begin at multiples of it.
+/// Output rows per step of the index: blocks of output rows begin at multiples of it.
 pub(crate) const SEGMENT_ROWS: usize = 64;
 
 /// Pair lists one behind the other.

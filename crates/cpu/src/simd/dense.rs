@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{RowProduct, Rows, Simd};
 use crate::kernel_map::Pair;
 
-/// Rows that meet all panels before the next ones are read: they stay in the second-level cache.
+/// Rows that meet all panels before the next ones are read: they stay in the L2 cache.
 const BLOCK_ROWS: usize = 256;
 
 /// The left matrix of a dense product, row-major and gapless.

@@ -19,7 +19,7 @@ use super::queue::Queue;
 use crate::error::{CudaError, Result};
 
 /// A stream, as far as memory asks it.
-pub(crate) trait Lane {
+pub(crate) trait OrderedStream {
     /// The raw stream.
     fn raw(&self) -> CUstream;
 
@@ -70,7 +70,7 @@ pub(crate) struct Allocation<L = Queue> {
     readers: Mutex<Vec<Weak<L>>>,
 }
 
-impl<L: Lane> Allocation<L> {
+impl<L: OrderedStream> Allocation<L> {
     /// Memory of an allocator, at least one byte.
     pub(crate) fn new(allocator: &Arc<dyn Allocator>, len_bytes: usize, home: &L) -> Result<Self> {
         // Every address is somebody's, so that a pointer to nothing is a pointer.

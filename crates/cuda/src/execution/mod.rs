@@ -15,7 +15,7 @@ mod allocator;
 mod foreign;
 mod queue;
 
-pub(crate) use allocation::{Allocation, Lane};
+pub(crate) use allocation::{Allocation, OrderedStream};
 pub use allocator::Allocator;
 pub(crate) use allocator::StreamOrdered;
 pub use foreign::ForeignMemory;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::binding::driver::sys::{CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
 use crate::binding::driver::{CudaContext, CudaStream};
 
-use super::allocation::{Allocation, Lane, Order};
+use super::allocation::{Allocation, Order, OrderedStream};
 use crate::error::{DriverContext as _, Result};
 
 /// A stream of another library, such as PyTorch's current one.
@@ -123,7 +123,7 @@ impl Queue {
     }
 }
 
-impl Lane for Queue {
+impl OrderedStream for Queue {
     fn raw(&self) -> CUstream {
         self.stream.cu_stream()
     }

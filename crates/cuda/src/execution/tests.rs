@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::binding::driver::sys::CUstream;
 
-use super::allocation::{Allocation, Lane, Order};
+use super::allocation::{Allocation, Order, OrderedStream};
 use super::{Allocator, ForeignMemory};
 use crate::error::{CudaError, Result};
 
@@ -32,7 +32,7 @@ impl Noted {
     }
 }
 
-impl Lane for Noted {
+impl OrderedStream for Noted {
     fn raw(&self) -> CUstream {
         std::ptr::without_provenance_mut(self.name)
     }
@@ -87,14 +87,14 @@ unsafe impl Allocator for Counted {
 }
 
 /// An allocator with memory of it, whose home is the stream 1, and a reader.
-struct Site {
+struct Fixture {
     counted: Arc<Counted>,
     home: Arc<Noted>,
     reader: Arc<Noted>,
     memory: Allocation<Noted>,
 }
 
-impl Site {
+impl Fixture {
     fn new() -> Self {
         let (counted, home, reader) = (Arc::<Counted>::default(), Noted::new(1), Noted::new(2));
         let allocator: Arc<dyn Allocator> = counted.clone();
@@ -109,7 +109,7 @@ impl Site {
 
 #[test]
 fn memory_goes_back_to_who_made_it() {
-    let Site { counted, home, memory, .. } = Site::new();
+    let Fixture { counted, home, memory, .. } = Fixture::new();
     let other: Arc<dyn Allocator> = Arc::<Counted>::default();
     let elsewhere = Allocation::new(&other, 0, &*home).unwrap();
     assert_eq!(*counted.live.lock().unwrap(), [(256, 640, 1)]);
@@ -125,40 +125,40 @@ fn memory_goes_back_to_who_made_it() {
 
 #[test]
 fn a_reader_waits_for_the_writer_once() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     for _ in 0..3 {
-        site.memory.read_by(&site.home, &site.reader).unwrap();
+        fixture.memory.read_by(&fixture.home, &fixture.reader).unwrap();
     }
-    assert_eq!(site.reader.take_waits(), [1]);
+    assert_eq!(fixture.reader.take_waits(), [1]);
     // The next write waits for the reader, and has to be waited for again.
-    site.memory.write_by(&site.home).unwrap();
-    site.memory.write_by(&site.home).unwrap();
-    assert_eq!(site.home.take_waits(), [2]);
-    site.memory.read_by(&site.home, &site.reader).unwrap();
-    assert_eq!(site.reader.take_waits(), [1]);
+    fixture.memory.write_by(&fixture.home).unwrap();
+    fixture.memory.write_by(&fixture.home).unwrap();
+    assert_eq!(fixture.home.take_waits(), [2]);
+    fixture.memory.read_by(&fixture.home, &fixture.reader).unwrap();
+    assert_eq!(fixture.reader.take_waits(), [1]);
 }
 
 /// Such as a layer's weights: streams that read them do not wait for each other.
 #[test]
 fn what_the_host_has_waited_for_is_read_at_once() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     let another = Noted::new(3);
-    site.memory.settle();
-    for reader in [&site.reader, &another] {
-        site.memory.read_by(&site.home, reader).unwrap();
+    fixture.memory.settle();
+    for reader in [&fixture.reader, &another] {
+        fixture.memory.read_by(&fixture.home, reader).unwrap();
         assert!(reader.take_waits().is_empty());
     }
     // They are waited for before the memory is given to somebody else.
-    assert!(site.live() == 1 && site.memory.release(&site.home).is_none());
-    let mut waits = site.home.take_waits();
+    assert!(fixture.live() == 1 && fixture.memory.release(&fixture.home).is_none());
+    let mut waits = fixture.home.take_waits();
     waits.sort_unstable();
     assert_eq!(waits, [2, 3]);
-    assert!(site.counted.live.lock().unwrap().is_empty());
+    assert!(fixture.counted.live.lock().unwrap().is_empty());
 }
 
 #[test]
 fn a_stream_that_is_gone_is_not_waited_for() {
-    let Site { counted, home, reader, memory } = Site::new();
+    let Fixture { counted, home, reader, memory } = Fixture::new();
     memory.read_by(&home, &reader).unwrap();
     drop(reader);
     assert!(memory.release(&home).is_none() && counted.live.lock().unwrap().is_empty());
@@ -167,7 +167,7 @@ fn a_stream_that_is_gone_is_not_waited_for() {
 
 #[test]
 fn nothing_is_freed_into_a_graph() {
-    let Site { counted, home, reader, mut memory } = Site::new();
+    let Fixture { counted, home, reader, mut memory } = Fixture::new();
     memory.read_by(&home, &reader).unwrap();
     for captured in [&home, &reader] {
         captured.set_captured(true);
@@ -182,20 +182,20 @@ fn nothing_is_freed_into_a_graph() {
 
 #[test]
 fn what_a_capture_keeps_from_waiting_is_refused() {
-    let site = Site::new();
+    let fixture = Fixture::new();
     // What is recorded does not run, and is ordered by whoever launches it.
-    site.reader.set_captured(true);
-    site.memory.read_by(&site.home, &site.reader).unwrap();
-    site.reader.set_captured(false);
+    fixture.reader.set_captured(true);
+    fixture.memory.read_by(&fixture.home, &fixture.reader).unwrap();
+    fixture.reader.set_captured(false);
     // Nor does it count as a read: the first one that runs waits.
-    site.home.set_captured(true);
-    let refused = site.memory.read_by(&site.home, &site.reader);
+    fixture.home.set_captured(true);
+    let refused = fixture.memory.read_by(&fixture.home, &fixture.reader);
     assert!(matches!(refused, Err(CudaError::BlockedByCapture)), "{refused:?}");
-    site.home.set_captured(false);
-    site.memory.read_by(&site.home, &site.reader).unwrap();
-    assert_eq!(site.reader.take_waits(), [1]);
-    site.reader.set_captured(true);
-    let refused = site.memory.write_by(&site.home);
+    fixture.home.set_captured(false);
+    fixture.memory.read_by(&fixture.home, &fixture.reader).unwrap();
+    assert_eq!(fixture.reader.take_waits(), [1]);
+    fixture.reader.set_captured(true);
+    let refused = fixture.memory.write_by(&fixture.home);
     assert!(matches!(refused, Err(CudaError::BlockedByCapture)), "{refused:?}");
 }
 

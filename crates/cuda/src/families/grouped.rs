@@ -20,7 +20,7 @@ use crate::module::LoadedInstance;
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grouped {
-    /// Result channels a block; output channels in wgrad.
+    /// Result channels per block; output channels in wgrad.
     cols: u32,
     walk: Walk,
 }
@@ -31,7 +31,7 @@ enum Walk {
     /// Positions: forward and dgrad.
     Rows {
         rows: u32,
-        /// Channels a thread, in pieces of 16 bytes.
+        /// Channels per thread, in pieces of 16 bytes.
         pieces: u32,
         order: RowOrder,
     },
@@ -39,7 +39,7 @@ enum Walk {
     Pairs { split: u32 },
 }
 
-/// Threads a block of wgrad.
+/// Threads per block of wgrad.
 const PAIR_THREADS: u32 = 256;
 
 /// Threads of a row of a block: two list its pairs.

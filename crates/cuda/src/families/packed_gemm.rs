@@ -18,7 +18,7 @@ use crate::module::LoadedInstance;
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PackedGemm {
-    /// Warps a block, each for sixteen positions at a time.
+    /// Warps per block, each for sixteen positions at a time.
     warps: u32,
     /// Blocks per SM.
     blocks: u32,
@@ -27,7 +27,7 @@ pub(super) struct PackedGemm {
 const SHAPES: [PackedGemm; 2] =
     [PackedGemm { warps: 8, blocks: 2 }, PackedGemm { warps: 8, blocks: 3 }];
 
-/// Positions a warp.
+/// Positions per warp.
 const ROWS: usize = 16;
 
 /// Elements of the inner dimension that a warp multiplies at a time.

@@ -17,7 +17,7 @@ use crate::module::LoadedInstance;
 /// Parameters of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ResidentGemm {
-    /// Warps a block, which has an SM for itself.
+    /// Warps per block, which has an SM for itself.
     warps: u32,
     /// Shared memory of a block, for the weights and the rings: what the architecture has.
     kib: u32,
@@ -43,7 +43,7 @@ const SHAPES: [Shape; 4] = [
 /// Natural order multiplies several times as many absent rows as a sorted one; it never came near.
 const ORDERS: [RowOrder; 2] = [RowOrder::Sorted, RowOrder::Global];
 
-/// Positions a warp.
+/// Positions per warp.
 const ROWS: usize = 16;
 
 /// More result channels are more sums than registers hold.

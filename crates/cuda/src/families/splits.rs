@@ -18,7 +18,7 @@ pub(super) const MAX_PARTS: u32 = 8;
 /// Gathered channels from which an offset is a chain of steps that is worth being cut.
 pub(super) const LEAST_CHANNELS: u32 = 64;
 
-/// Threads of the reduction along a row and a block, and rows a block.
+/// Threads of the reduction along a row and a block, and rows per block.
 const LANES: u32 = 32;
 const THREADS: u32 = 256;
 const BLOCK_ROWS: usize = (THREADS / LANES) as usize;

@@ -1,4 +1,4 @@
-//! Descriptions of tensors for the copy engine of Hopper.
+//! Descriptions of tensors for Hopper's Tensor Memory Accelerator (TMA).
 
 use std::ffi::c_void;
 
@@ -22,7 +22,7 @@ pub(super) struct WeightsBox {
 pub(super) struct TensorMap(sys::CUtensorMap);
 
 impl TensorMap {
-    /// A map that nothing may be copied by: for launches whose operands the copy engine cannot
+    /// A map that nothing may be copied by: for launches whose operands the TMA cannot
     /// take.
     pub(super) const fn none() -> Self {
         Self(sys::CUtensorMap { opaque: [0; 16] })
@@ -75,7 +75,7 @@ impl TensorMap {
             )
         }
         .result()
-        .during("describing weights to the copy engine")?;
+        .during("describing weights to the TMA")?;
         Ok(map)
     }
 }

@@ -12,7 +12,7 @@
 //! | [`Outputs`] | the voxels of a strided or transposed layer, by [`OutputsBuilder`] | before the map |
 //! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
 
-mod across;
+mod bipartite;
 mod cloud;
 mod counts;
 mod kernels;
@@ -233,7 +233,7 @@ impl DeviceKernelMap {
     /// `None` of a submanifold map, whose layers undo each other.
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
-        let (Lookup::Across(_), Some(reverse)) = (self.forward.lookup(), &self.reverse) else {
+        let (Lookup::Bipartite(_), Some(reverse)) = (self.forward.lookup(), &self.reverse) else {
             return None;
         };
         Some(Self {
@@ -267,7 +267,7 @@ impl DeviceKernelMap {
     pub(crate) fn is_symmetric(&self) -> bool {
         let within = match self.forward.lookup() {
             Lookup::Within { .. } => true,
-            Lookup::Across(across) => Arc::ptr_eq(&across.own, &across.gathered),
+            Lookup::Bipartite(bipartite) => Arc::ptr_eq(&bipartite.own, &bipartite.gathered),
         };
         within && self.kernel.is_centred()
     }

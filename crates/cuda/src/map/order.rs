@@ -8,7 +8,7 @@ use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::module::{Grid, arguments, block_count};
 
-/// Rows a block of the sort, and its threads.
+/// Rows per block of the sort, and its threads.
 const TILE_ROWS: usize = 2048;
 const SORT_THREADS: u32 = 512;
 /// Tiles a segment of [`super::RowOrder::Sorted`]: 32,768 rows.

@@ -59,13 +59,13 @@ impl PairLists {
                     )?;
                 }
             }
-            Lookup::Across(across) => {
-                let ((slots, capacity, ranks), (own_slots, places)) = across.parts();
-                let steps = across.steps;
+            Lookup::Bipartite(bipartite) => {
+                let ((slots, capacity, ranks), (own_slots, places)) = bipartite.parts();
+                let steps = bipartite.steps;
                 // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, RowCount, int, Steps, int*, int*, int*); as
                 // above.
                 unsafe {
-                    across.kernels.pairs.launch(
+                    bipartite.kernels.pairs.launch(
                         grid,
                         arguments![
                             slots, capacity, ranks, own_slots, places, masks, n, words, steps,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::across::Across;
+use super::bipartite::Bipartite;
 use super::kernels::{MapKernels, TABLE_THREADS, Window};
 use super::lazy::Lazy;
 use super::order::{sort_all, sort_segments};
@@ -36,7 +36,7 @@ pub(super) enum Lookup {
         window: Window,
     },
     /// In another cloud.
-    Across(Across),
+    Bipartite(Bipartite),
 }
 
 impl Lookup {
@@ -44,7 +44,7 @@ impl Lookup {
     fn own(&self) -> &Search {
         match self {
             Self::Within { search, .. } => search,
-            Self::Across(across) => &across.own,
+            Self::Bipartite(bipartite) => &bipartite.own,
         }
     }
 }
@@ -87,7 +87,7 @@ impl RowMap {
     pub(super) const fn volume(&self) -> usize {
         match &self.lookup {
             Lookup::Within { window, .. } => window.volume(),
-            Lookup::Across(across) => across.steps.volume(),
+            Lookup::Bipartite(bipartite) => bipartite.steps.volume(),
         }
     }
 
@@ -105,7 +105,7 @@ impl RowMap {
     pub(super) fn meeting_words(&self) -> u64 {
         match &self.lookup {
             Lookup::Within { search, window } => search.meeting_words(window.is_reversed()),
-            Lookup::Across(across) => across.own.meeting_words(false),
+            Lookup::Bipartite(bipartite) => bipartite.own.meeting_words(false),
         }
     }
 
@@ -158,13 +158,13 @@ impl RowMap {
                     )?;
                 }
             }
-            Lookup::Across(across) => {
-                let ((slots, capacity, ranks), (own_slots, places)) = across.parts();
-                let steps = across.steps;
+            Lookup::Bipartite(bipartite) => {
+                let ((slots, capacity, ranks), (own_slots, places)) = bipartite.parts();
+                let steps = bipartite.steps;
                 // SAFETY: (Slot*, u32, int*, Slot*, uint2*, RowCount, int, Steps, int*, i64, int*, u32*); as
                 // above.
                 unsafe {
-                    across.kernels.table.launch(
+                    bipartite.kernels.table.launch(
                         grid,
                         arguments![
                             slots, capacity, ranks, own_slots, places, n, words, steps, rows_at,

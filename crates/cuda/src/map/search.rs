@@ -24,7 +24,7 @@ const DUPLICATE: u64 = 4;
 const COUNTS: u64 = 8;
 /// Cell numbers have six bits; the bit above says who made the slot.
 const CELL_MASK: u64 = 63;
-/// Blocks a multiprocessor of kernels that loop over the rows.
+/// Blocks per SM of kernels that loop over the rows.
 const BLOCKS_A_UNIT: u32 = 8;
 
 /// Bricks by hash, the place of each row, and the rows by brick. One buffer.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use voxtune_types::{Geometry, KernelSize, Voxel};
 
-use super::across::{Across, AcrossKernels, Steps};
+use super::bipartite::{Bipartite, BipartiteKernels, Steps};
 use super::cloud::Cloud;
 use super::counts::ReportPages;
 use super::kernels::MapKernels;
@@ -21,7 +21,7 @@ use crate::error::{CudaError, Result};
 #[derive(Debug)]
 pub struct StridedMapBuilder {
     kernels: Arc<MapKernels>,
-    across: Arc<AcrossKernels>,
+    bipartite: Arc<BipartiteKernels>,
     pages: ReportPages,
 }
 
@@ -32,8 +32,8 @@ impl StridedMapBuilder {
     /// If the cubin cannot be loaded.
     pub fn new(maps: &MapBuilder, compiled: &Compiled) -> Result<Self> {
         let kernels = Arc::clone(&maps.kernels);
-        let across = Arc::new(AcrossKernels::new(&kernels.device, compiled)?);
-        Ok(Self { kernels, across, pages: maps.pages.clone() })
+        let bipartite = Arc::new(BipartiteKernels::new(&kernels.device, compiled)?);
+        Ok(Self { kernels, bipartite, pages: maps.pages.clone() })
     }
 
     /// The map between distinct voxels in any order: for each of [`Geometry::offsets`] the rows that
@@ -83,7 +83,7 @@ impl StridedMapBuilder {
         let forward = self.rows(&outputs, &inputs, of_outputs)?;
         let reverse = self.rows(&inputs, &outputs, of_inputs)?;
         for search in [&inputs, &outputs] {
-            search.place_bricks(&self.across.bases)?;
+            search.place_bricks(&self.bipartite.bases)?;
             search.rank(&self.kernels, geometry.kernel.volume())?;
         }
         Ok(self.map(geometry.kernel, (inputs, outputs), forward, Some(reverse)))
@@ -106,7 +106,7 @@ impl StridedMapBuilder {
         cloud.check()?;
         let search = Arc::new(Search::insert(&self.kernels, &self.pages, cloud)?);
         let forward = self.rows(&search, &search, Steps::multiplied(&geometry))?;
-        search.place_bricks(&self.across.bases)?;
+        search.place_bricks(&self.bipartite.bases)?;
         search.rank(&self.kernels, kernel.volume())?;
         // It is its own mirror image.
         Ok(self.map(kernel, (Arc::clone(&search), search), forward, None))
@@ -132,13 +132,13 @@ impl StridedMapBuilder {
     }
 
     fn rows(&self, own: &Arc<Search>, gathered: &Arc<Search>, steps: Steps) -> Result<RowMap> {
-        let across = Across {
-            kernels: Arc::clone(&self.across),
+        let bipartite = Bipartite {
+            kernels: Arc::clone(&self.bipartite),
             own: Arc::clone(own),
             gathered: Arc::clone(gathered),
             steps,
         };
-        let masks = across.masks(&self.kernels)?;
-        Ok(RowMap::new(Lookup::Across(across), masks))
+        let masks = bipartite.masks(&self.kernels)?;
+        Ok(RowMap::new(Lookup::Bipartite(bipartite), masks))
     }
 }

@@ -12,7 +12,7 @@
 /// Constants of a family. On a GPU that was not measured they are taken as they are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constants {
-    /// Cycles of a multiprocessor that 32 copies take: addresses, predicates, the copies.
+    /// Cycles of an SM that 32 copies take: addresses, predicates, the copies.
     pub copy_clocks: f64,
     /// A pipeline stage from its barrier to the next, with nothing to copy. Nanoseconds.
     pub stage_ns: f64,

@@ -9,11 +9,11 @@ use super::{MapSize, Rates};
 /// and step over the chunk, so many pairs at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PairTile {
-    /// Input channels a block.
+    /// Input channels per block.
     pub(crate) rows: u32,
-    /// Output channels a block.
+    /// Output channels per block.
     pub(crate) cols: u32,
-    /// Pairs a step.
+    /// Pairs per step.
     pub(crate) depth: u32,
     /// Chunks into which all pairs are cut, before each offset rounds up.
     pub(crate) split: u32,
@@ -21,7 +21,7 @@ pub(crate) struct PairTile {
     pub(crate) unit: Unit,
     /// Threads that copy.
     pub(crate) threads: u32,
-    /// Blocks that a multiprocessor holds.
+    /// Blocks that an SM holds.
     pub(crate) resident: u32,
     /// Copy instructions of a step, counted by thread.
     pub(crate) copies: u32,

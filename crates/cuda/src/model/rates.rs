@@ -9,13 +9,13 @@ pub struct Rates {
     pub sms: f64,
     /// Clock under load, in cycles a nanosecond.
     pub clock_ghz: f64,
-    /// What the whole device reads and writes in its memory. Bytes a nanosecond.
+    /// What the whole device reads and writes in its memory. Bytes per nanosecond.
     pub memory_bytes_ns: f64,
-    /// What an SM gets from L2 while all others read too. Bytes a nanosecond.
+    /// What an SM gets from L2 while all others read too. Bytes per nanosecond.
     pub cache_bytes_ns: f64,
     /// Working set that L2 holds without losing rate. Bytes.
     pub cache_bytes: f64,
-    /// Shared memory's bytes a cycle.
+    /// Shared memory's bytes per cycle.
     pub shared_bytes_clock: f64,
     /// Shared memory for resident blocks. Bytes.
     pub shared_bytes: usize,
@@ -50,8 +50,8 @@ impl Rates {
     /// The rates of a compute capability with so many SMs.
     ///
     /// Those of 9.0 were measured on an H100 (SXM, 132 SMs): copies at 3.01 TB/s, reads
-    /// of L2 at 7.4 TB/s until 40 MB, 2,600 operations a cycle by `mma.sync`
-    /// with operands from shared memory and 4,096 by `wgmma`, 128 bytes a cycle of shared memory.
+    /// of L2 at 7.4 TB/s until 40 MB, 2,600 operations per cycle by `mma.sync`
+    /// with operands from shared memory and 4,096 by `wgmma`, 128 bytes per cycle of shared memory.
     /// Others: NVIDIA's architecture whitepapers, of the largest part of each.
     #[must_use]
     pub fn of(capability: ComputeCapability, sms: u32) -> Self {

@@ -12,11 +12,11 @@ use crate::map::RowOrder;
 /// those rows have, so many gathered channels at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowTile {
-    /// Result rows a block.
+    /// Result rows per block.
     pub(crate) rows: u32,
-    /// Result channels a block.
+    /// Result channels per block.
     pub(crate) cols: u32,
-    /// Gathered channels a step.
+    /// Gathered channels per step.
     pub(crate) depth: u32,
     /// Offsets a step.
     pub(crate) offsets: u32,
@@ -27,7 +27,7 @@ pub(crate) struct RowTile {
     pub(crate) unit: Unit,
     /// Threads that copy.
     pub(crate) threads: u32,
-    /// Blocks that a multiprocessor holds.
+    /// Blocks that an SM holds.
     pub(crate) resident: u32,
     /// Copy instructions of a step, counted by thread.
     pub(crate) copies: u32,

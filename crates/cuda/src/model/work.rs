@@ -23,7 +23,7 @@ pub(crate) enum Unit {
 }
 
 impl Unit {
-    /// Operations a cycle of a multiprocessor.
+    /// Operations per cycle of an SM.
     pub(crate) const fn flops_clock(self, rates: &Rates) -> f64 {
         match self {
             Self::Mma => rates.mma_flops_clock,
@@ -38,7 +38,7 @@ impl Unit {
 pub struct Tiles {
     /// Blocks of the launch.
     pub blocks: f64,
-    /// Blocks that a multiprocessor holds.
+    /// Blocks that an SM holds.
     pub resident: f64,
     /// Steps of a mean block.
     pub steps: f64,
@@ -46,7 +46,7 @@ pub struct Tiles {
     pub multiply_ns: f64,
     /// A step's traffic with shared memory likewise. Nanoseconds.
     pub shared_ns: f64,
-    /// What a step reads through the second-level cache. Bytes.
+    /// What a step reads through the L2 cache. Bytes.
     pub cache_bytes: f64,
     /// Copy instructions of a step, counted by thread.
     pub copies: f64,
@@ -69,7 +69,7 @@ pub struct Passes {
     pub bytes: f64,
 }
 
-/// Rows of a result leave a multiprocessor at this rate. Bytes a nanosecond: the rate of all writes
+/// Rows of a result leave an SM at this rate. Bytes per nanosecond: the rate of all writes
 /// to memory, 3.24 TB/s on an H100, over its multiprocessors.
 const WRITE_BYTES_NS: f64 = 25.0;
 

@@ -2,7 +2,7 @@
 //!
 //! Repeating a run must not stir a file up: where the stored winner still holds its own among the
 //! new measurements, the stored evidence stays as it is, to the byte. Only a winner that is
-//! significantly beaten and did not [defend its place](crate::race::holds_its_place), a candidate that was not
+//! significantly beaten and did not [defend its place](crate::race::confirm_incumbent), a candidate that was not
 //! measured before, a kernel that has changed, or one that went into quarantine or came out of it brings the
 //! new measurements in. Where only some candidates
 //! raced, their times stand beside the stored ones of the others, and nobody wins by having stayed away.
@@ -63,7 +63,7 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     let incumbent = winner(evidence, entry);
     // Its own code of another hash has no place to hold.
     let held = incumbent.is_some()
-        && measured.defended == incumbent
+        && measured.confirmed == incumbent
         && !new.iter().any(|record| Some(&record.algo) == incumbent.as_ref());
     let with_fresh = key_with(evidence, entry, &fresh);
     let beaten = !held
@@ -175,7 +175,7 @@ mod tests {
     use voxtune_cache::{Interval, KernelHash, Outcome, Reason};
 
     use super::*;
-    use crate::evidence::phase_times::Spent;
+    use crate::evidence::phase_times::PhaseTimes;
     use crate::testing;
     use crate::testing::entry;
 
@@ -190,8 +190,8 @@ mod tests {
             entry: entry(),
             records,
             rounds: Vec::new(),
-            defended: None,
-            spent: Spent::default(),
+            confirmed: None,
+            spent: PhaseTimes::default(),
         }
     }
 
@@ -246,8 +246,8 @@ mod tests {
             entry: entry(),
             records: vec![with_ratio("a", 1000, 1.0, 1.0), b, c],
             rounds: Vec::new(),
-            defended: None,
-            spent: Spent::default(),
+            confirmed: None,
+            spent: PhaseTimes::default(),
         };
         let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
         // `b` looks half as fast by its median, while the rounds say nothing of the kind.
@@ -268,24 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn a_winner_that_defended_its_place_keeps_it() {
+    fn a_confirmed_winner_stays() {
         let (_, mut evidence) = committed(&[&[("a", 1, 1000), ("b", 1, 800)]]);
         let before = evidence.clone();
         let mut run = measured(&[("a", 1, 800), ("b", 1, 1000)]);
         let by = |name: &str| Some(name.parse().unwrap());
         assert_eq!(challenger(&by("b").unwrap(), &entry(), &run.records).unwrap(), by("a"));
-        run.defended = by("b");
+        run.confirmed = by("b");
         assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Kept);
         assert_eq!(evidence, before);
         // What another held elsewhere is nothing to this one.
-        run.defended = by("c");
+        run.confirmed = by("c");
         assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Replaced);
         assert_eq!(winner(&evidence, &entry()), by("a"));
     }
 
     /// What is new is stored beside it, unless that would beat it by the times that are stored.
     #[test]
-    fn a_defended_place_is_held_beside_what_is_new() {
+    fn a_confirmed_winner_stays_beside_what_is_new() {
         let times = |evidence: &Evidence| -> Vec<(String, Option<u64>)> {
             let records = evidence.records(&entry()).unwrap();
             let time = |one: &Record| one.timing().map(|timing| timing.median_ns);
@@ -295,7 +295,7 @@ mod tests {
         let by = |name: &str| Some(name.parse().unwrap());
         let first: &[_] = &[("a", 1, 1000), ("b", 1, 800)];
         let after = |mut run: Measured| {
-            run.defended = by("b");
+            run.confirmed = by("b");
             let (_, mut evidence) = committed(&[first]);
             assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Replaced);
             (winner(&evidence, &entry()), times(&evidence))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use voxtune_cache::{EntryKey, Record};
 use voxtune_types::AlgoId;
 
-use crate::evidence::phase_times::Spent;
+use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::candidate::Candidate;
 
 /// One of a configuration's clouds in one direction, ready to be measured.
@@ -28,9 +28,10 @@ pub struct Measured {
     /// The samples behind the records, of those that raced.
     pub rounds: Vec<Rounds>,
     /// The winner by stored evidence, if it lost the race and held its place in rounds against the new one.
-    pub defended: Option<AlgoId>,
+    #[serde(rename = "defended")]
+    pub confirmed: Option<AlgoId>,
     /// Where the time went.
-    pub spent: Spent,
+    pub spent: PhaseTimes,
 }
 
 /// The samples of one candidate.

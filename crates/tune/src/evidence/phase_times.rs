@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 
 /// Time by what it was spent on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spent {
+pub struct PhaseTimes {
     /// Waiting for kernels to be read or compiled.
     pub compile: Duration,
     /// The trial of the device before the first configuration.
-    pub trial: Duration,
+    #[serde(rename = "trial")]
+    pub calibrate: Duration,
     /// Clouds, kernel maps and the names of candidates.
     pub clouds: Duration,
     /// Operands, and the first result at full size.
@@ -24,12 +25,13 @@ pub struct Spent {
     /// Samples of races that a lowered clock or the host spoiled, and the pauses behind them.
     pub throttled: Duration,
     /// Comparing results at full size in races.
-    pub proofs: Duration,
+    #[serde(rename = "proofs")]
+    pub comparing: Duration,
     /// Deciding and writing files, on a GPU while it measures on.
     pub write: Duration,
 }
 
-impl Spent {
+impl PhaseTimes {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> Duration {
@@ -37,37 +39,46 @@ impl Spent {
     }
 
     const fn named(&self) -> [(&'static str, Duration); 9] {
-        let Self { compile, trial, clouds, operands, verify, race, throttled, proofs, write } =
-            *self;
+        let Self {
+            compile,
+            calibrate,
+            clouds,
+            operands,
+            verify,
+            race,
+            throttled,
+            comparing,
+            write,
+        } = *self;
         [
             ("compile", compile),
-            ("trial", trial),
+            ("trial", calibrate),
             ("clouds", clouds),
             ("operands", operands),
             ("verify", verify),
             ("race", race),
             ("throttled", throttled),
-            ("proofs", proofs),
+            ("proofs", comparing),
             ("write", write),
         ]
     }
 }
 
-impl AddAssign for Spent {
+impl AddAssign for PhaseTimes {
     fn add_assign(&mut self, other: Self) {
         self.compile += other.compile;
-        self.trial += other.trial;
+        self.calibrate += other.calibrate;
         self.clouds += other.clouds;
         self.operands += other.operands;
         self.verify += other.verify;
         self.race += other.race;
         self.throttled += other.throttled;
-        self.proofs += other.proofs;
+        self.comparing += other.comparing;
         self.write += other.write;
     }
 }
 
-impl fmt::Display for Spent {
+impl fmt::Display for PhaseTimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (name, time)) in self.named().into_iter().enumerate() {
             let comma = if number == 0 { "" } else { ", " };
@@ -84,15 +95,15 @@ mod tests {
     #[test]
     fn every_part_counts_and_is_shown() {
         let second = Duration::from_secs(1);
-        let mut spent = Spent {
+        let mut spent = PhaseTimes {
             compile: second,
-            trial: 2 * second,
+            calibrate: 2 * second,
             clouds: 3 * second,
             operands: 4 * second,
             verify: 5 * second,
             race: 6 * second,
             throttled: 7 * second,
-            proofs: 8 * second,
+            comparing: 8 * second,
             write: 9 * second,
         };
         spent += spent;

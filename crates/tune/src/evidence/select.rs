@@ -13,13 +13,13 @@ use crate::evidence::commit::{decision, winner};
 use crate::evidence::entry::PreparedEntry;
 use crate::evidence::entry::is_quarantine;
 use crate::inputs::candidate::Candidate;
-use crate::plan::expand::Extent;
+use crate::plan::expand::Remeasure;
 
 /// What is asked of stored evidence.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct SelectOptions<'a> {
     /// How much is measured where there is evidence.
-    pub extent: Extent,
+    pub remeasure: Remeasure,
     /// Whether quarantined candidates get another chance.
     pub retry_quarantined: bool,
     /// Which algorithms compete in the entry's direction.
@@ -45,38 +45,39 @@ pub enum Selection {
 
 /// What of an entry is to be measured.
 #[must_use]
-pub fn select(wish: Wish<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selection {
+pub fn select(options: SelectOptions<'_>, stored: &Evidence, entry: &PreparedEntry) -> Selection {
     let records = stored.records(&entry.key);
     let record = |one: &Candidate| records.and_then(|all| all.get(&one.id, one.kernel_hash));
     let quarantined = |one: &Candidate| record(one).is_some_and(is_quarantine);
     // Whoever is due a trial, or had one.
-    let allowed = |one: &&Candidate| wish.retry_quarantined || !quarantined(one);
+    let allowed = |one: &&Candidate| options.retry_quarantined || !quarantined(one);
     let lacking = |one: &&Candidate| record(one).is_none() || quarantined(one) && allowed(one);
     let names = |candidates: Vec<&Candidate>| -> Vec<AlgoId> {
         candidates.into_iter().map(|one| one.id.clone()).collect()
     };
     let new = names(entry.pool.iter().filter(lacking).collect());
     let incumbent = winner(stored, &entry.key);
-    let mut disproved = disproved(stored, entry);
-    let is_disproved = disproved.any(|record| incumbent.as_ref() == Some(&record.algo));
-    if wish.extent != Extent::Whole && new.is_empty() && !is_disproved {
+    let mut quarantines_over_stale = quarantines_over_stale(stored, entry);
+    let is_incumbent_stale =
+        quarantines_over_stale.any(|record| incumbent.as_ref() == Some(&record.algo));
+    if options.remeasure != Remeasure::All && new.is_empty() && !is_incumbent_stale {
         return Selection::Nothing;
     }
     let mut all = names(entry.pool.iter().filter(allowed).collect());
     if all.is_empty() {
         return Selection::Nothing;
     }
-    if matches!(wish.mode, AlgoMode::Named(_)) {
+    if matches!(options.mode, AlgoMode::Named(_)) {
         // Whoever is to take the place of a stored winner must beat it in the same race, and the default, too.
-        let incumbent = incumbent.filter(|_| !is_disproved);
-        for rival in incumbent.into_iter().chain(stored_defaults(stored, entry)) {
-            if !all.contains(&rival) {
-                all.push(rival);
+        let incumbent = incumbent.filter(|_| !is_incumbent_stale);
+        for opponent in incumbent.into_iter().chain(stored_defaults(stored, entry)) {
+            if !all.contains(&opponent) {
+                all.push(opponent);
             }
         }
     }
     // Whoever follows a winner that is out need not have been near it.
-    let is_whole = wish.extent != Extent::New || records.is_none() || is_disproved;
+    let is_whole = options.remeasure != Remeasure::New || records.is_none() || is_incumbent_stale;
     if is_whole || new.len() == all.len() {
         return Selection::Race(all);
     }
@@ -114,7 +115,7 @@ fn stored_defaults(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId>
 
 /// The quarantines of today's code beside measurements of other code of the same algorithm, as a merge with a
 /// machine of another release brings them together. What is stored would let it win.
-pub(crate) fn disproved<'s>(
+pub(crate) fn quarantines_over_stale<'s>(
     stored: &'s Evidence,
     entry: &PreparedEntry,
 ) -> impl Iterator<Item = &'s Record> {
@@ -207,8 +208,8 @@ mod tests {
         PreparedEntry { key: key(), cloud: 0, pool }
     }
 
-    fn wish(extent: Extent, retry_quarantined: bool) -> Wish<'static> {
-        Wish { extent, retry_quarantined, mode: &AlgoMode::Auto }
+    fn options(remeasure: Remeasure, retry_quarantined: bool) -> SelectOptions<'static> {
+        SelectOptions { remeasure, retry_quarantined, mode: &AlgoMode::Auto }
     }
 
     fn names(ids: &[AlgoId]) -> Vec<&str> {
@@ -218,10 +219,10 @@ mod tests {
     #[test]
     fn what_is_known_is_left_alone_if_so_wished() {
         let (stored, entry) = (stored(&[]), entry(&[]));
-        for extent in [Extent::Missing, Extent::New] {
-            assert_eq!(select(wish(extent, false), &stored, &entry), Selection::Nothing);
+        for remeasure in [Remeasure::Incomplete, Remeasure::New] {
+            assert_eq!(select(options(remeasure, false), &stored, &entry), Selection::Nothing);
         }
-        let Selection::Race(all) = select(wish(Extent::Whole, false), &stored, &entry) else {
+        let Selection::Race(all) = select(options(Remeasure::All, false), &stored, &entry) else {
             panic!("a whole run measures everybody");
         };
         assert_eq!(all.len(), 5);
@@ -230,26 +231,30 @@ mod tests {
     #[test]
     fn a_changed_kernel_meets_the_stored_leaders() {
         let changed = entry(&["farther"]);
-        let selection = select(wish(Extent::New, false), &stored(&[]), &changed);
+        let selection = select(options(Remeasure::New, false), &stored(&[]), &changed);
         let Selection::TopUp { some, all } = selection else { panic!("{selection:?}") };
         assert_eq!(names(&some), ["default", "first", "near", "farther"]);
         assert_eq!(all.len(), 5);
-        let resumed = select(wish(Extent::Missing, false), &stored(&[]), &changed);
+        let resumed = select(options(Remeasure::Incomplete, false), &stored(&[]), &changed);
         assert!(matches!(resumed, Selection::Race(all) if all.len() == 5));
-        let nothing_stored = select(wish(Extent::New, false), &Evidence::new(), &changed);
+        let nothing_stored = select(options(Remeasure::New, false), &Evidence::new(), &changed);
         assert!(matches!(nothing_stored, Selection::Race(all) if all.len() == 5));
     }
 
     #[test]
     fn the_quarantined_wait_for_a_retry_or_another_hash() {
         let stored = stored(&[("far", None)]);
-        let Selection::Race(all) = select(wish(Extent::Whole, false), &stored, &entry(&[])) else {
+        let Selection::Race(all) = select(options(Remeasure::All, false), &stored, &entry(&[]))
+        else {
             panic!("a whole run measures");
         };
         assert_eq!(names(&all), ["default", "first", "near", "farther"]);
-        assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
+        assert_eq!(
+            select(options(Remeasure::New, false), &stored, &entry(&[])),
+            Selection::Nothing
+        );
         for (retry, changed) in [(true, entry(&[])), (false, entry(&["far"]))] {
-            let selection = select(wish(Extent::New, retry), &stored, &changed);
+            let selection = select(options(Remeasure::New, retry), &stored, &changed);
             let Selection::TopUp { some, .. } = selection else { panic!("{selection:?}") };
             assert_eq!(names(&some), ["default", "first", "near", "far"]);
         }
@@ -261,11 +266,12 @@ mod tests {
         let mut stored = stored(&[]);
         stored.insert(key(), record("first", 2, None)).unwrap();
         let today = entry(&["first"]);
-        let disproved: Vec<_> = disproved(&stored, &today).map(|one| one.algo.as_str()).collect();
-        assert_eq!(disproved, ["first"]);
-        for extent in [Extent::Missing, Extent::New, Extent::Whole] {
-            let Selection::Race(all) = select(wish(extent, false), &stored, &today) else {
-                panic!("{extent:?} leaves it, or some of those who may follow it")
+        let quarantines_over_stale: Vec<_> =
+            quarantines_over_stale(&stored, &today).map(|one| one.algo.as_str()).collect();
+        assert_eq!(quarantines_over_stale, ["first"]);
+        for remeasure in [Remeasure::Incomplete, Remeasure::New, Remeasure::All] {
+            let Selection::Race(all) = select(options(remeasure, false), &stored, &today) else {
+                panic!("{remeasure:?} leaves it, or some of those who may follow it")
             };
             assert_eq!(names(&all), ["default", "near", "far", "farther"]);
         }
@@ -273,11 +279,14 @@ mod tests {
         let mode: AlgoMode = "far".parse().unwrap();
         let mut named = entry(&["first"]);
         named.pool.retain(|one| ["far", "first"].contains(&one.id.as_str()));
-        let of_one = Wish { mode: &mode, ..wish(Extent::Whole, false) };
+        let of_one = SelectOptions { mode: &mode, ..options(Remeasure::All, false) };
         let Selection::Race(all) = select(of_one, &stored, &named) else { panic!() };
         assert_eq!(names(&all), ["far", "default"]);
         // It says nothing of another's entry, nor of the code that was measured.
-        assert_eq!(select(wish(Extent::New, false), &stored, &entry(&[])), Selection::Nothing);
+        assert_eq!(
+            select(options(Remeasure::New, false), &stored, &entry(&[])),
+            Selection::Nothing
+        );
     }
 
     #[test]
@@ -292,9 +301,9 @@ mod tests {
     fn an_entry_that_is_all_in_quarantine_is_left_alone() {
         let all: Vec<(&str, Option<u64>)> = TIMES_NS.map(|(name, _)| (name, None)).to_vec();
         let stored = stored(&all);
-        let nothing = select(wish(Extent::Whole, false), &stored, &entry(&[]));
+        let nothing = select(options(Remeasure::All, false), &stored, &entry(&[]));
         assert_eq!(nothing, Selection::Nothing);
-        let retried = select(wish(Extent::New, true), &stored, &entry(&[]));
+        let retried = select(options(Remeasure::New, true), &stored, &entry(&[]));
         assert!(matches!(retried, Selection::Race(all) if all.len() == 5));
     }
 
@@ -303,8 +312,9 @@ mod tests {
         let mode: AlgoMode = "far".parse().unwrap();
         let mut entry = entry(&[]);
         entry.pool.retain(|one| one.id.as_str() == "far");
-        let wish = Wish { extent: Extent::Whole, retry_quarantined: false, mode: &mode };
-        let Selection::Race(all) = select(wish, &stored(&[]), &entry) else { panic!() };
+        let options =
+            SelectOptions { remeasure: Remeasure::All, retry_quarantined: false, mode: &mode };
+        let Selection::Race(all) = select(options, &stored(&[]), &entry) else { panic!() };
         assert_eq!(names(&all), ["far", "first", "default"]);
     }
 
@@ -316,11 +326,12 @@ mod tests {
         assert_eq!(incumbent(&stored(&[]), &elsewhere).unwrap().as_str(), "first");
         let mode: AlgoMode = "far".parse().unwrap();
         elsewhere.pool.retain(|one| one.id.as_str() == "far");
-        let wish = Wish { extent: Extent::Whole, retry_quarantined: false, mode: &mode };
-        let Selection::Race(all) = select(wish, &stored(&[]), &elsewhere) else { panic!() };
+        let options =
+            SelectOptions { remeasure: Remeasure::All, retry_quarantined: false, mode: &mode };
+        let Selection::Race(all) = select(options, &stored(&[]), &elsewhere) else { panic!() };
         assert_eq!(names(&all), ["far", "first", "default"]);
         // Of a key that nobody measured it has none.
-        let Selection::Race(all) = select(wish, &Evidence::new(), &elsewhere) else { panic!() };
+        let Selection::Race(all) = select(options, &Evidence::new(), &elsewhere) else { panic!() };
         assert_eq!(names(&all), ["far"]);
     }
 

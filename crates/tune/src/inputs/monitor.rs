@@ -11,7 +11,7 @@ use crate::inputs::candidate::Candidate;
 /// Whoever is told what runs.
 pub trait Monitor {
     /// These are the candidates that [`Self::running`] numbers from now on.
-    fn field(&mut self, candidates: &[Candidate]);
+    fn announce(&mut self, candidates: &[Candidate]);
 
     /// A candidate of the field runs from now on, and ends within `limit` unless it hangs.
     fn running(&mut self, candidate: usize, limit: Duration);
@@ -31,7 +31,7 @@ pub struct Unwatched<'a> {
 }
 
 impl Monitor for Unwatched<'_> {
-    fn field(&mut self, _candidates: &[Candidate]) {}
+    fn announce(&mut self, _candidates: &[Candidate]) {}
 
     fn running(&mut self, _candidate: usize, _limit: Duration) {}
 

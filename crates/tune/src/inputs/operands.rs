@@ -94,20 +94,20 @@ impl Operands {
 /// Memory that measurements take one after the other: operands, and a result that others are compared
 /// with. It grows to the largest of them and stays.
 #[derive(Debug)]
-pub struct Workbench {
+pub struct OperandBuffers {
     /// The operands at hand.
     pub operands: Operands,
     /// Memory for another result.
-    pub spare: Option<Tensor>,
+    pub spare_result: Option<Tensor>,
 }
 
-impl Workbench {
+impl OperandBuffers {
     /// Without any memory yet.
     ///
     /// # Errors
     /// If the device fails.
     pub fn new(device: &Device) -> Result<Self, ConvError> {
-        Ok(Self { operands: Operands::empty(device)?, spare: None })
+        Ok(Self { operands: Operands::empty(device)?, spare_result: None })
     }
 
     /// The call that the operands at hand are for.
@@ -125,8 +125,8 @@ impl Workbench {
             let out = &self.operands.out;
             (out.dtype(), out.rows(), out.channels())
         };
-        let mut other = match self.spare.take() {
-            Some(spare) => spare,
+        let mut other = match self.spare_result.take() {
+            Some(spare_result) => spare_result,
             None => Tensor::empty(device, dtype)?,
         };
         other.reshape(device, dtype, rows, channels)?;
@@ -140,7 +140,7 @@ impl Workbench {
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         let Operands { a, b, out } = &self.operands;
-        let tensors = [a, b, out].into_iter().chain(&self.spare);
+        let tensors = [a, b, out].into_iter().chain(&self.spare_result);
         tensors.map(|tensor| tensor.held_bytes() as u64).sum()
     }
 }

@@ -16,7 +16,7 @@ use crate::verify::rejection::{Rejection, guarded};
 
 /// Floating-point operations per second on a layer of middling size, of the default algorithm or
 /// else of the first that works. Candidates that fail here are judged later, each by itself.
-pub(super) fn trial(
+pub(super) fn calibrate(
     device: &Device,
     limit: Duration,
     avoid: &[AlgoId],
@@ -40,7 +40,7 @@ pub(super) fn trial(
         if avoid.contains(algorithm.id()) {
             continue;
         }
-        monitor.field(&[Candidate::new(device, &operation, &**algorithm)]);
+        monitor.announce(&[Candidate::new(device, &operation, &**algorithm)]);
         let mut run = || {
             monitor.running(0, limit);
             let start = Instant::now();

@@ -1,6 +1,6 @@
 //! What the measurement of an entry needs beside its candidates.
 
-use voxtune::{CacheRegime, Device, Operation};
+use voxtune::{Device, L2State, Operation};
 use voxtune_cache::{EntryKey, Workload};
 use voxtune_types::AlgoId;
 
@@ -48,7 +48,7 @@ pub fn entry_key(
             pairs: counts.pairs as u64,
             batch: cloud.batches(job.batch_size),
             // Host caches are far smaller than any cloud that is worth tuning for.
-            cold: device.identity().arch.is_cuda() && job.regime == CacheRegime::Cold,
+            cold: device.identity().arch.is_cuda() && job.l2_state == L2State::Cold,
         },
     }
 }

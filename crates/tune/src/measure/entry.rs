@@ -10,34 +10,34 @@ use voxtune_types::AlgoId;
 
 use crate::evidence::commit::challenger;
 use crate::evidence::entry::{Measured, Rounds};
-use crate::evidence::phase_times::Spent;
+use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::bytes::human_bytes;
 use crate::inputs::candidate::{Candidate, environment};
 use crate::inputs::cloud_setup::SetupError;
 use crate::inputs::monitor::Monitor;
-use crate::inputs::operands::Workbench;
+use crate::inputs::operands::OperandBuffers;
 use crate::measure::context::{Entry, entry_key};
-use crate::measure::device_sampler::{DeviceTrack, Notes, Racer};
+use crate::measure::device_sampler::{DeviceSampler, RacingCandidate, SamplerStats};
 use crate::measure::error::EntryError;
 use crate::race::summarize::summarize;
-use crate::race::{Grid, Lane, Policy, holds_its_place, race, ranks};
-use crate::verify::context::Stand;
+use crate::race::{CandidateSamples, Policy, TieOrder, confirm_incumbent, race, ranks};
+use crate::verify::context::VerifyContext;
 use crate::verify::float64::Verifier;
-use crate::verify::full_size::AtScale;
+use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, Verdict};
 
 /// Who takes part in an entry's measurement.
 #[derive(Clone, Debug)]
-pub struct Field {
+pub struct CandidateSet {
     /// Those that race, in the order of the registry; behind them, if they are without the default and
     /// it may run, the default, which is compared with and does not race.
     algorithms: Vec<Arc<dyn Algorithm>>,
     /// The same, by name.
     candidates: Vec<Candidate>,
-    racers: usize,
+    racing: usize,
 }
 
-impl Field {
+impl CandidateSet {
     /// The candidates of these names that can run here, and the default, without code that is to be avoided.
     #[must_use]
     pub fn new(
@@ -53,18 +53,17 @@ impl Field {
             (!is_avoided).then(|| (Arc::clone(algorithm), candidate))
         };
         let usable = names.iter().filter_map(|id| registry.usable(id, operation));
-        let mut field: Vec<(Arc<dyn Algorithm>, Candidate)> =
-            usable.filter_map(candidate).collect();
-        let racers = field.len();
+        let mut set: Vec<(Arc<dyn Algorithm>, Candidate)> = usable.filter_map(candidate).collect();
+        let racing = set.len();
         // Only GPUs are fast enough to compare everybody at full size.
         if device.identity().arch.is_cuda()
             && let Some(default) = registry.default_for(operation)
             && !names.contains(default.id())
         {
-            field.extend(candidate(default));
+            set.extend(candidate(default));
         }
-        let (algorithms, candidates) = field.into_iter().unzip();
-        Self { algorithms, candidates, racers }
+        let (algorithms, candidates) = set.into_iter().unzip();
+        Self { algorithms, candidates, racing }
     }
 
     /// Everyone who takes part.
@@ -95,143 +94,148 @@ impl Entry<'_> {
     pub fn measure(
         &self,
         verifier: &mut Verifier,
-        bench: &mut Workbench,
-        field: &Field,
+        buffers: &mut OperandBuffers,
+        set: &CandidateSet,
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Measured>, EntryError> {
         let Self { device, job, setup, operation, limits, .. } = *self;
-        monitor.field(&field.candidates);
-        let mut spent = Spent::default();
+        monitor.announce(&set.candidates);
+        let mut spent = PhaseTimes::default();
         let start = Instant::now();
-        let Some(mut verdicts) = self.verify(verifier, bench, field, monitor)? else {
+        let Some(mut verdicts) = self.verify(verifier, buffers, set, monitor)? else {
             return Ok(None);
         };
         spent.verify = start.elapsed();
         monitor.working(limits.of_set_up(0.0));
         let start = Instant::now();
         let counts = setup.map.counts();
-        let filled = bench.operands.fill(device, operation, counts, Noise::Uniform, job.seed);
+        let filled = buffers.operands.fill(device, operation, counts, Noise::Uniform, job.seed);
         filled.map_err(SetupError::from)?;
         let is_cuda = device.identity().arch.is_cuda();
-        let at_scale = if is_cuda {
-            let (all, trusted) = (&field.algorithms, field.trusted());
-            let stand = self.stand();
-            AtScale::new(&stand, setup, bench, all, &trusted, &mut verdicts, monitor)
+        let full_size = if is_cuda {
+            let (all, trusted) = (&set.algorithms, set.trusted());
+            let context = self.context();
+            FullSizeReference::new(&context, setup, buffers, all, &trusted, &mut verdicts, monitor)
                 .map_err(SetupError::from)?
         } else {
             None
         };
-        field.check_device(&verdicts)?;
-        let racers: Vec<usize> =
-            (0..field.racers).filter(|&index| verdicts[index].is_ok()).collect();
-        let default = racers.iter().position(|&index| field.candidates[index].default);
+        set.check_device(&verdicts)?;
+        let racing: Vec<usize> = (0..set.racing).filter(|&index| verdicts[index].is_ok()).collect();
+        let default = racing.iter().position(|&index| set.candidates[index].default);
         spent.operands = start.elapsed();
         let start = Instant::now();
-        let mut track = DeviceTrack {
+        let mut sampler = DeviceSampler {
             entry: *self,
-            racers: racers
+            racing: racing
                 .iter()
-                .map(|&index| Racer::new(index, &*field.algorithms[index]))
+                .map(|&index| RacingCandidate::new(index, &*set.algorithms[index]))
                 .collect(),
-            bench: &mut *bench,
-            at_scale: at_scale.as_ref(),
+            buffers: &mut *buffers,
+            full_size: full_size.as_ref(),
             start,
             limit: limits.of(operation.flops(counts.pairs) as f64),
             monitor: &mut *monitor,
-            notes: Notes::default(),
+            stats: SamplerStats::default(),
             device_lost: false,
         };
         let policy = Policy::of(device.identity().arch, job.budget);
-        let ranks = ranks(&field.names(&racers));
-        let lanes = race(Grid { ranks: &ranks, default }, &policy, &mut track);
-        let clock_mhz = track.notes.steady.fastest_mhz;
-        let mut ended = Ended { field, verdicts, racers, default, lanes, policy, clock_mhz, spent };
-        let defended = self.defend(&mut ended, &mut track);
-        let Notes { steady, proofs } = track.notes;
-        ended.spent.race = start.elapsed().saturating_sub(steady.spoiled + proofs);
-        (ended.spent.throttled, ended.spent.proofs) = (steady.spoiled, proofs);
-        if let Some(at_scale) = at_scale {
-            at_scale.give_back(bench);
+        let ranks = ranks(&set.names(&racing));
+        let samples = race(TieOrder { ranks: &ranks, default }, &policy, &mut sampler);
+        let clock_mhz = sampler.stats.throttle_filter.fastest_mhz;
+        let mut finished =
+            FinishedRace { set, verdicts, racing, default, samples, policy, clock_mhz, spent };
+        let confirmed = self.confirm(&mut finished, &mut sampler);
+        let SamplerStats { throttle_filter, comparing } = sampler.stats;
+        finished.spent.race = start.elapsed().saturating_sub(throttle_filter.discarded + comparing);
+        (finished.spent.throttled, finished.spent.comparing) =
+            (throttle_filter.discarded, comparing);
+        if let Some(full_size) = full_size {
+            full_size.give_back(buffers);
         }
         monitor.working(limits.of_set_up(0.0));
-        for (lane, &index) in ended.lanes.iter().zip(&ended.racers) {
-            if let Some(rejection) = lane.failure.clone().filter(|one| one.device_lost) {
-                return Err(field.device_lost(index, rejection));
+        for (samples, &index) in finished.samples.iter().zip(&finished.racing) {
+            if let Some(rejection) = samples.failure.clone().filter(|one| one.device_lost) {
+                return Err(set.device_lost(index, rejection));
             }
         }
         if monitor.interrupted() {
             return Ok(None);
         }
-        Ok(Some(Measured { defended, ..self.measured(&ended) }))
+        Ok(Some(Measured { confirmed, ..self.measured(&finished) }))
     }
 
     /// The stored winner, if it raced, is about to lose its place by what it did there, and holds it.
-    fn defend(&self, ended: &mut Ended<'_>, track: &mut DeviceTrack<'_>) -> Option<AlgoId> {
+    fn confirm(
+        &self,
+        finished: &mut FinishedRace<'_>,
+        sampler: &mut DeviceSampler<'_>,
+    ) -> Option<AlgoId> {
         let incumbent = self.incumbent?;
-        let Measured { entry, records, .. } = self.measured(ended);
+        let Measured { entry, records, .. } = self.measured(finished);
         // What a device says of itself is never malformed, or committing it will tell.
         let challenger = challenger(incumbent, &entry, &records).ok()??;
-        let lane_of = |id: &AlgoId| {
-            ended.racers.iter().position(|&index| ended.field.candidates[index].id == *id)
+        let place_of = |id: &AlgoId| {
+            finished.racing.iter().position(|&index| finished.set.candidates[index].id == *id)
         };
-        let two = [lane_of(incumbent)?, lane_of(&challenger)?];
+        let two = [place_of(incumbent)?, place_of(&challenger)?];
         // Whoever failed has no place to hold.
-        if two.iter().any(|&lane| ended.lanes[lane].failure.is_some()) {
+        if two.iter().any(|&place| finished.samples[place].failure.is_some()) {
             return None;
         }
         let margin = Timer::of(&entry.device.arch).incumbent_margin();
-        holds_its_place(&mut ended.lanes, two, margin, track).then(|| incumbent.clone())
+        confirm_incumbent(&mut finished.samples, two, margin, sampler).then(|| incumbent.clone())
     }
 
-    fn stand(&self) -> Stand<'_> {
+    fn context(&self) -> VerifyContext<'_> {
         let Self { device, job, cloud, operation, limits, .. } = *self;
-        Stand { device, operation, cloud, seed: job.seed, limits }
+        VerifyContext { device, operation, cloud, seed: job.seed, limits }
     }
 
     /// The verdict on everybody by a problem of the size of verification. `None` if interrupted.
     fn verify(
         &self,
         verifier: &mut Verifier,
-        bench: &Workbench,
-        field: &Field,
+        buffers: &OperandBuffers,
+        set: &CandidateSet,
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Vec<Verdict>>, EntryError> {
-        let stand = self.stand();
+        let context = self.context();
         // To ask takes a driver as long as a small layer.
-        let free_bytes = self.device.free_memory_bytes() + bench.held_bytes();
-        let mut verdicts = Vec::with_capacity(field.algorithms.len());
-        for (number, algorithm) in field.algorithms.iter().enumerate() {
+        let free_bytes = self.device.free_memory_bytes() + buffers.held_bytes();
+        let mut verdicts = Vec::with_capacity(set.algorithms.len());
+        for (number, algorithm) in set.algorithms.iter().enumerate() {
             if monitor.interrupted() {
                 return Ok(None);
             }
             let verdict = match self.check_memory(&**algorithm, free_bytes) {
-                Ok(()) => verifier.verdict(&stand, (number, &**algorithm), monitor)?,
+                Ok(()) => verifier.verdict(&context, (number, &**algorithm), monitor)?,
                 Err(too_large) => Err(too_large),
             };
             verdicts.push(verdict);
-            field.check_device(&verdicts)?;
+            set.check_device(&verdicts)?;
         }
         verifier.release();
         Ok(Some(verdicts))
     }
 
-    fn measured(&self, ended: &Ended<'_>) -> Measured {
+    fn measured(&self, finished: &FinishedRace<'_>) -> Measured {
         let Self { device, job, cloud, setup, operation, .. } = *self;
-        let Ended { field, racers, lanes, .. } = ended;
-        let rounds = racers.iter().zip(lanes).map(|(&index, lane)| Rounds {
-            algo: field.candidates[index].id.clone(),
-            rounds_ns: lane.rounds.clone(),
+        let FinishedRace { set, racing, samples, .. } = finished;
+        let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
+            algo: set.candidates[index].id.clone(),
+            rounds_ns: samples.rounds.clone(),
         });
         let environment = environment(device);
-        let records = field.candidates.iter().zip(ended.outcomes());
+        let records = set.candidates.iter().zip(finished.outcomes());
         Measured {
             entry: entry_key(device, operation, cloud, setup, job),
             records: records
                 .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
                 .collect(),
             rounds: rounds.collect(),
-            defended: None,
-            spent: ended.spent,
+            confirmed: None,
+            spent: finished.spent,
         }
     }
 
@@ -252,7 +256,7 @@ impl Entry<'_> {
     }
 }
 
-impl Field {
+impl CandidateSet {
     fn device_lost(&self, index: usize, rejection: Rejection) -> EntryError {
         EntryError::DeviceLost { candidate: self.candidates[index].id.clone(), rejection }
     }
@@ -268,32 +272,32 @@ impl Field {
 }
 
 /// A race that is over.
-struct Ended<'a> {
-    field: &'a Field,
+struct FinishedRace<'a> {
+    set: &'a CandidateSet,
     verdicts: Vec<Verdict>,
     /// Numbers in the field of those that raced.
-    racers: Vec<usize>,
+    racing: Vec<usize>,
     /// Which of these is the default.
     default: Option<usize>,
-    lanes: Vec<Lane<Rejection>>,
+    samples: Vec<CandidateSamples<Rejection>>,
     policy: Policy,
     clock_mhz: Option<u32>,
-    spent: Spent,
+    spent: PhaseTimes,
 }
 
-impl Ended<'_> {
+impl FinishedRace<'_> {
     /// What becomes of each candidate; nothing for one that had no sample, and for a default that only
     /// was compared with and stood.
     fn outcomes(&self) -> Vec<Option<Outcome>> {
         let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
         let mut outcomes: Vec<Option<Outcome>> = self.verdicts.iter().map(rejected).collect();
-        let default_rounds = self.default.map(|default| &*self.lanes[default].rounds);
-        for (lane, &index) in self.lanes.iter().zip(&self.racers) {
+        let default_rounds = self.default.map(|default| &*self.samples[default].rounds);
+        for (samples, &index) in self.samples.iter().zip(&self.racing) {
             let max_error = *self.verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
-            outcomes[index] = match &lane.failure {
+            outcomes[index] = match &samples.failure {
                 Some(rejection) => Some(rejection.clone().into_outcome()),
-                None => summarize(&lane.rounds, default_rounds, max_error, self.clock_mhz)
-                    .map(|timing| verified(lane, &self.policy, timing)),
+                None => summarize(&samples.rounds, default_rounds, max_error, self.clock_mhz)
+                    .map(|timing| verified(samples, &self.policy, timing)),
             };
         }
         outcomes
@@ -301,6 +305,14 @@ impl Ended<'_> {
 }
 
 /// The outcome of a candidate that did not fail: without all of its proofs it may not win.
-const fn verified(lane: &Lane<Rejection>, policy: &Policy, timing: Timing) -> Outcome {
-    if lane.proofs >= policy.proofs { Outcome::Measured(timing) } else { Outcome::Beaten(timing) }
+const fn verified(
+    samples: &CandidateSamples<Rejection>,
+    policy: &Policy,
+    timing: Timing,
+) -> Outcome {
+    if samples.verified_samples >= policy.verified_samples {
+        Outcome::Measured(timing)
+    } else {
+        Outcome::Beaten(timing)
+    }
 }

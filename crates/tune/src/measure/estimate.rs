@@ -8,7 +8,7 @@ use voxtune::{Device, Direction, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
 use crate::inputs::monitor::Monitor;
-use crate::measure::calibrate::trial;
+use crate::measure::calibrate::calibrate;
 use crate::measure::error::EntryError;
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::grid::LayerShape;
@@ -58,7 +58,7 @@ pub fn estimate(
     avoid: &[AlgoId],
     monitor: &mut dyn Monitor,
 ) -> Result<Estimate, EntryError> {
-    let flops_per_second = trial(device, job.time_limit, avoid, monitor)?;
+    let flops_per_second = calibrate(device, job.time_limit, avoid, monitor)?;
     let planned = job.configurations.iter();
     let configurations = if device.identity().arch.is_cuda() {
         let mut seen = Seen::default();
@@ -152,11 +152,11 @@ fn host_time(
                 let flops = operation.flops(counts.pairs) as f64;
                 let run = flops / flops_per_second;
                 let first = run * pool as f64;
-                let owed = first + 2.0 * run;
+                let minimum = first + 2.0 * run;
                 let wanted = run.mul_add(LATER_SAMPLES, first);
                 let problem = problem_flops(device, &operation, cloud) / flops_per_second;
                 let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
-                verified + wanted.min(job.budget.as_secs_f64()).max(owed)
+                verified + wanted.min(job.budget.as_secs_f64()).max(minimum)
             });
             set_up + entries.sum::<f64>()
         })

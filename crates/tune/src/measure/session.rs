@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Ahead, Device, Direction, KernelHash, MapCounts, Operation};
+use voxtune::{BackgroundCompile, Device, Direction, KernelHash, MapCounts, Operation};
 use voxtune_cache::Reason;
 use voxtune_types::{AlgoId, AlgoMode};
 
@@ -15,9 +15,9 @@ use crate::inputs::bytes::human_bytes;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::cloud_setup::{CloudSetup, SetupCache, SetupError};
 use crate::inputs::monitor::{Limits, Monitor};
-use crate::inputs::operands::Workbench;
+use crate::inputs::operands::OperandBuffers;
 use crate::measure::context::{Entry, entry_key};
-use crate::measure::entry::Field;
+use crate::measure::entry::CandidateSet;
 use crate::measure::error::EntryError;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::plan::expand::PlannedConfiguration;
@@ -67,9 +67,9 @@ pub struct Session {
     setups: SetupCache,
     verifier: Verifier,
     /// Made with the first measurement, and given up where memory runs short.
-    bench: Option<Workbench>,
+    buffers: Option<OperandBuffers>,
     /// Kernels that are being compiled.
-    ahead: Option<Ahead>,
+    background_compile: Option<BackgroundCompile>,
     /// Of the time waited for kernels, what measurements have told of.
     waited: Duration,
 }
@@ -86,8 +86,8 @@ impl Session {
             limits,
             setups: SetupCache::default(),
             verifier: Verifier::default(),
-            bench: None,
-            ahead: None,
+            buffers: None,
+            background_compile: None,
             waited: Duration::ZERO,
         }
     }
@@ -98,7 +98,7 @@ impl Session {
     pub fn compile(&mut self, order: &[usize]) -> usize {
         let wanted = wanted_kernels(self.device.registry(), &self.job, order.iter().copied());
         let candidates = wanted.len();
-        self.ahead = Some(self.device.compile_ahead(wanted));
+        self.background_compile = Some(self.device.compile_ahead(wanted));
         candidates
     }
 
@@ -154,7 +154,7 @@ impl Session {
         let planned = self.planned(task.configuration)?.clone();
         let setup = self.setup(&planned, task.cloud, monitor)?;
         let operation = planned.configuration.operation(task.direction);
-        let field = Field::new(&self.device, &operation, &task.candidates, &task.avoid);
+        let set = CandidateSet::new(&self.device, &operation, &task.candidates, &task.avoid);
         let entry = Entry {
             device: &self.device,
             job: &self.job,
@@ -164,13 +164,13 @@ impl Session {
             limits: self.limits,
             incumbent: task.incumbent.as_ref(),
         };
-        let mut bench = match self.bench.take() {
-            Some(bench) => bench,
-            None => Workbench::new(&self.device).map_err(SetupError::from)?,
+        let mut buffers = match self.buffers.take() {
+            Some(buffers) => buffers,
+            None => OperandBuffers::new(&self.device).map_err(SetupError::from)?,
         };
         // A bench that could not be filled is not kept: its memory may be what others lack.
-        let mut measured = entry.measure(&mut self.verifier, &mut bench, &field, monitor)?;
-        self.bench = Some(bench);
+        let mut measured = entry.measure(&mut self.verifier, &mut buffers, &set, monitor)?;
+        self.buffers = Some(buffers);
         if let Some(measured) = &mut measured {
             let waited = self.device.waited_for_kernels();
             measured.spent.compile = waited.saturating_sub(self.waited);
@@ -221,7 +221,7 @@ impl Session {
 
     fn check_memory(&mut self, needed_bytes: u64) -> Result<(), SessionError> {
         let mut free_bytes = self.device.free_memory_bytes();
-        if needed_bytes > free_bytes && self.bench.take().is_some() {
+        if needed_bytes > free_bytes && self.buffers.take().is_some() {
             free_bytes = self.device.free_memory_bytes();
         }
         if needed_bytes <= free_bytes {

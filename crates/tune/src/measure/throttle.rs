@@ -28,14 +28,14 @@ const COOL_DOWN: Duration = Duration::from_millis(5);
 
 /// Takes samples, and knows the fastest clock of those it has taken.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Steady {
+pub struct ThrottleFilter {
     /// The fastest clock of a sample.
     pub fastest_mhz: Option<u32>,
     /// What samples cost that a lowered clock or the host spoiled.
-    pub spoiled: Duration,
+    pub discarded: Duration,
 }
 
-impl Steady {
+impl ThrottleFilter {
     /// The first sample that nothing has spoiled, or the last that is tried.
     ///
     /// # Errors
@@ -49,15 +49,15 @@ impl Steady {
             let throttled = self.is_throttled(taken);
             attempt += 1;
             let is_last = attempt >= attempts(taken.elapsed_ns);
-            let spoiled = start.elapsed();
+            let discarded = start.elapsed();
             if throttled {
                 std::thread::sleep(COOL_DOWN);
-                self.spoiled += COOL_DOWN;
+                self.discarded += COOL_DOWN;
             }
-            if taken.unhindered && !throttled || is_last {
+            if !taken.host_was_late && !throttled || is_last {
                 return Ok(taken);
             }
-            self.spoiled += spoiled;
+            self.discarded += discarded;
         }
     }
 
@@ -73,12 +73,12 @@ impl Steady {
 mod tests {
     use super::*;
 
-    const FAST: Sample = Sample { elapsed_ns: 1_000, clock_mhz: Some(1_980), unhindered: true };
+    const FAST: Sample = Sample { elapsed_ns: 1_000, clock_mhz: Some(1_980), host_was_late: false };
 
     /// What is taken of these, one after another, and how many of them were tried.
-    fn taken(steady: &mut Steady, samples: &[Sample]) -> (Sample, usize) {
+    fn taken(throttle_filter: &mut ThrottleFilter, samples: &[Sample]) -> (Sample, usize) {
         let mut tried = 0;
-        let taken = steady.take(|| {
+        let taken = throttle_filter.take(|| {
             tried += 1;
             Ok::<_, ()>(samples[tried - 1])
         });
@@ -86,49 +86,52 @@ mod tests {
     }
 
     #[test]
-    fn what_the_clock_or_the_host_has_spoiled_is_taken_again() {
-        let mut steady = Steady::default();
-        assert_eq!(taken(&mut steady, &[FAST]), (FAST, 1));
+    fn throttled_and_late_samples_are_taken_again() {
+        let mut throttle_filter = ThrottleFilter::default();
+        assert_eq!(taken(&mut throttle_filter, &[FAST]), (FAST, 1));
         let slow = Sample { elapsed_ns: 1_400, clock_mhz: Some(1_455), ..FAST };
-        let late = Sample { elapsed_ns: 1_700, unhindered: false, ..FAST };
+        let late = Sample { elapsed_ns: 1_700, host_was_late: true, ..FAST };
         let near = Sample { clock_mhz: Some(1_790), ..FAST };
-        assert_eq!(taken(&mut steady, &[slow, late, near]), (near, 3));
-        assert_eq!(steady.fastest_mhz, Some(1_980));
-        assert!(steady.spoiled >= COOL_DOWN);
+        assert_eq!(taken(&mut throttle_filter, &[slow, late, near]), (near, 3));
+        assert_eq!(throttle_filter.fastest_mhz, Some(1_980));
+        assert!(throttle_filter.discarded >= COOL_DOWN);
     }
 
     #[test]
     fn a_device_that_stays_slow_is_measured_as_it_is() {
-        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let mut throttle_filter =
+            ThrottleFilter { fastest_mhz: Some(1_980), ..ThrottleFilter::default() };
         let slow = Sample { clock_mhz: Some(1_455), ..FAST };
         for (elapsed_ns, tried) in [(500_000, 4), (2_000_000, 2), (4_000_000, 1)] {
             let slow = Sample { elapsed_ns, ..slow };
-            assert_eq!(taken(&mut steady, &[slow; 9]), (slow, tried));
+            assert_eq!(taken(&mut throttle_filter, &[slow; 9]), (slow, tried));
         }
     }
 
     /// A run that lowers the clock by itself is taken as it is, and the next one still starts cool.
     #[test]
     fn a_pause_follows_a_throttled_sample_that_is_taken() {
-        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let mut throttle_filter =
+            ThrottleFilter { fastest_mhz: Some(1_980), ..ThrottleFilter::default() };
         let slow = Sample { elapsed_ns: 9_000_000, clock_mhz: Some(1_455), ..FAST };
         let start = Instant::now();
-        assert_eq!(taken(&mut steady, &[slow]), (slow, 1));
+        assert_eq!(taken(&mut throttle_filter, &[slow]), (slow, 1));
         assert!(start.elapsed() >= COOL_DOWN);
-        assert_eq!(steady.spoiled, COOL_DOWN);
+        assert_eq!(throttle_filter.discarded, COOL_DOWN);
     }
 
     #[test]
     fn without_a_clock_to_read_nothing_is_throttled() {
-        let mut steady = Steady { fastest_mhz: Some(1_980), ..Steady::default() };
+        let mut throttle_filter =
+            ThrottleFilter { fastest_mhz: Some(1_980), ..ThrottleFilter::default() };
         let plain = Sample { clock_mhz: None, ..FAST };
-        assert_eq!(taken(&mut steady, &[plain]), (plain, 1));
+        assert_eq!(taken(&mut throttle_filter, &[plain]), (plain, 1));
     }
 
     #[test]
     fn a_failure_ends_it() {
         let mut tried = 0;
-        let failed = Steady::default().take(|| {
+        let failed = ThrottleFilter::default().take(|| {
             tried += 1;
             Err::<Sample, _>(7)
         });

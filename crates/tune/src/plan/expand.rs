@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::plan::grid::{Configuration, Expansion, MergedCount};
-use voxtune::CacheRegime;
+use voxtune::L2State;
 use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{Direction, VoxelBucket};
@@ -32,10 +32,10 @@ pub struct Request {
     pub modes: AlgoModes,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
-    /// What a GPU's second-level cache holds when a sample begins.
-    pub regime: CacheRegime,
+    /// What a GPU's L2 cache holds when a sample begins.
+    pub l2_state: L2State,
     /// How much is measured where there is evidence already.
-    pub extent: Extent,
+    pub remeasure: Remeasure,
     /// Whether quarantined candidates get another chance.
     pub retry_quarantined: bool,
     /// Least time that a candidate gets before it counts as hung; slow layers get more.
@@ -44,12 +44,12 @@ pub struct Request {
 
 /// How much of an entry is measured where there is evidence of it already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Extent {
+pub enum Remeasure {
     /// Every candidate.
     #[default]
-    Whole,
+    All,
     /// Nothing if there is valid evidence for every candidate, else every candidate.
-    Missing,
+    Incomplete,
     /// Only candidates without valid evidence, in one race with the stored leaders.
     New,
 }
@@ -108,8 +108,8 @@ impl Request {
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
             budget: Duration::from_secs(1),
-            regime: CacheRegime::Cold,
-            extent: Extent::Whole,
+            l2_state: L2State::Cold,
+            remeasure: Remeasure::All,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
         }
@@ -295,8 +295,8 @@ mod tests {
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
             budget: Duration::from_secs(6),
-            regime: CacheRegime::Cold,
-            extent: Extent::Whole,
+            l2_state: L2State::Cold,
+            remeasure: Remeasure::All,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
         }

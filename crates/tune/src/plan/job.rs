@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use voxtune::CacheRegime;
+use voxtune::L2State;
 use voxtune_types::Direction;
 use voxtune_types::mode::AlgoModes;
 
@@ -24,8 +24,8 @@ pub struct Job {
     pub modes: AlgoModes,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
-    /// What a GPU's second-level cache holds when a sample begins.
-    pub regime: CacheRegime,
+    /// What a GPU's L2 cache holds when a sample begins.
+    pub l2_state: L2State,
     /// Least time that a candidate gets before it counts as hung.
     pub time_limit: Duration,
     /// Speed of the device, if it is known already: the trial of [`crate::measure::estimate`] is left out
@@ -44,7 +44,7 @@ impl Job {
             directions: request.directions.clone(),
             modes: request.modes.clone(),
             budget: request.budget,
-            regime: request.regime,
+            l2_state: request.l2_state,
             time_limit: request.time_limit,
             flops_per_second: None,
         }

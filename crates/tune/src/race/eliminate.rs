@@ -3,49 +3,53 @@
 use voxtune_cache::decide::NOISE_CEILING;
 
 use super::policy::Policy;
-use super::samples::{Centre, Lane, leader};
+use super::samples::{CandidateSamples, Centre, leader};
 
 /// Lets everyone race whose first sample is within reach of the leader. Again after each round, since a
-/// leader may fail: whoever looked hopeless beside a wrong result need not be.
-pub(super) fn admit<F>(field: &mut [Lane<F>], policy: &Policy) {
-    let Some((_, best)) = leader(field) else { return };
-    for lane in field.iter_mut().filter(|lane| lane.failure.is_none()) {
-        let [first, second] = [0, 1].map(|number| lane.samples().nth(number));
+/// leader may fail: whoever looked dominated beside a wrong result need not be.
+pub(super) fn admit_undominated<F>(candidates: &mut [CandidateSamples<F>], policy: &Policy) {
+    let Some((_, best)) = leader(candidates) else { return };
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.failure.is_none()) {
+        let [first, second] = [0, 1].map(|number| candidate.samples().nth(number));
         // Whoever has had a second one was in already, and may have left again.
         if let (Some(first), None) = (first, second) {
-            lane.racing |= !policy.is_hopeless(first as f64, best);
+            candidate.racing |= !policy.is_dominated(first as f64, best);
         }
     }
 }
 
 /// Samples that a candidate must have before it may be called beaten: more of one that was, at its best,
 /// within noise of the leader.
-pub(super) fn owed<F>(lane: &Lane<F>, best_ns: f64, policy: &Policy) -> usize {
-    let Some((least_ns, centre)) = lane.least_ns().zip(lane.centre()) else { return 1 };
+pub(super) fn min_samples<F>(
+    candidate: &CandidateSamples<F>,
+    best_ns: f64,
+    policy: &Policy,
+) -> usize {
+    let Some((least_ns, centre)) = candidate.least_ns().zip(candidate.centre()) else { return 1 };
     let is_near = least_ns as f64 <= best_ns * (1.0 + NOISE_CEILING);
-    if is_near { policy.owed_when_near(centre.median_ns) } else { 1 }
+    if is_near { policy.min_samples_when_near(centre.median_ns) } else { 1 }
 }
 
 /// Whoever has what it is owed, and at least three samples, and an interval wholly above the leader's
 /// leaves. The interval is the median with 2.4 standard errors, taken from the median absolute
 /// deviation, and at least 1 %.
-pub(super) fn leave_out_beaten<F>(field: &mut [Lane<F>], policy: &Policy) {
+pub(super) fn eliminate<F>(candidates: &mut [CandidateSamples<F>], policy: &Policy) {
     const STANDARD_ERRORS: f64 = 2.4;
     const LEAST_RELATIVE_ERROR: f64 = 0.01;
     let error_ns = |centre: &Centre| {
         (STANDARD_ERRORS * centre.error_ns()).max(centre.median_ns * LEAST_RELATIVE_ERROR)
     };
-    let Some((first, best_ns)) = leader(field) else { return };
-    if field[first].samples().count() < policy.leader_samples {
+    let Some((first, best_ns)) = leader(candidates) else { return };
+    if candidates[first].samples().count() < policy.leader_samples {
         return;
     }
-    let Some(best) = field[first].centre() else { return };
+    let Some(best) = candidates[first].centre() else { return };
     let reach_ns = best.median_ns + error_ns(&best);
-    for lane in field.iter_mut() {
-        let least = policy.leader_samples.max(owed(lane, best_ns, policy));
-        let beaten = lane.centre().is_some_and(|centre| {
+    for candidate in candidates.iter_mut() {
+        let least = policy.leader_samples.max(min_samples(candidate, best_ns, policy));
+        let beaten = candidate.centre().is_some_and(|centre| {
             centre.samples >= least && centre.median_ns - error_ns(&centre) > reach_ns
         });
-        lane.racing &= !beaten;
+        candidate.racing &= !beaten;
     }
 }

@@ -7,25 +7,25 @@ use voxtune_types::Arch;
 
 use crate::race::statistics::median;
 
-use super::samples::Lane;
+use super::samples::CandidateSamples;
 
 /// When to sample, when to leave and when to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
     /// Time after which only what is owed is still measured: a sample of each candidate, the proofs of
-    /// those that are not hopeless, [`Self::leader_samples`] of the leader, [`Self::near_samples`] of
-    /// those near it, and the shoot-out. A [defence](super::holds_its_place) comes behind it.
+    /// those that are not dominated, [`Self::leader_samples`] of the leader, [`Self::near_samples`] of
+    /// those near it, and the tie-break. A [defence](super::confirm_incumbent) comes behind it.
     pub budget: Duration,
-    /// First runs shorter than this are repeated once before they count, unless they are hopeless even so:
+    /// First runs shorter than this are repeated once before they count, unless they are dominated even so:
     /// caches and branch predictors are cold the first time, and tables may have to be made.
     pub warm_up_below: Duration,
     /// By how much a first run may be longer than later ones.
     pub first_run_extra: Duration,
     /// A candidate whose first sample exceeds the leader's median this many times leaves at once.
-    pub hopeless_ratio: f64,
+    pub dominated_ratio: f64,
     /// The same of a candidate that takes longer than [`Self::steady_above`], and so differs from itself by no
     /// more than the ceiling of the noise.
-    pub steady_hopeless_ratio: f64,
+    pub steady_dominated_ratio: f64,
     /// Samples that the leader gets whatever the budget says.
     pub leader_samples: usize,
     /// Samples that everyone gets whose least is within the ceiling of the noise from the leader: of three,
@@ -42,13 +42,13 @@ pub struct Policy {
     /// Runs longer than this hardly differ from each other.
     pub steady_above: Duration,
     /// Samples, behind the first, whose results are proven.
-    pub proofs: usize,
-    /// A sample that exceeds its lane's least this many times is a hiccup of the host, and taken again.
-    pub late_ratio: f64,
-    /// How often a lane's samples are taken again.
-    pub retakes: usize,
-    /// Time of a lane's samples up to which a shoot-out goes on; none without any.
-    pub shoot_out: Duration,
+    pub verified_samples: usize,
+    /// A sample that exceeds its candidate's least this many times is an outlier of the host, and taken again.
+    pub outlier_ratio: f64,
+    /// How often a candidate's samples are taken again.
+    pub resamples: usize,
+    /// Time of a candidate's samples up to which a tie-break goes on; none without any.
+    pub tie_break: Duration,
 }
 
 impl Policy {
@@ -75,8 +75,8 @@ impl Policy {
             budget,
             warm_up_below: Duration::from_millis(50),
             first_run_extra: Duration::from_millis(50),
-            hopeless_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
-            steady_hopeless_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
+            dominated_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
+            steady_dominated_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
             // Intervals are looked at from so many samples of the leader on.
             leader_samples: if is_exhaustive { MAX_SAMPLES + 1 } else { 3 },
             near_samples: 0,
@@ -85,10 +85,10 @@ impl Policy {
             max_samples: MAX_SAMPLES,
             steady_samples: MAX_SAMPLES,
             steady_above: Duration::MAX,
-            proofs: 0,
-            late_ratio: f64::INFINITY,
-            retakes: 0,
-            shoot_out: Duration::ZERO,
+            verified_samples: 0,
+            outlier_ratio: f64::INFINITY,
+            resamples: 0,
+            tie_break: Duration::ZERO,
         }
     }
 
@@ -99,8 +99,8 @@ impl Policy {
     #[must_use]
     pub const fn on_gpu(budget: Duration) -> Self {
         let policy = Self::with_budget(budget);
-        let is_exhaustive = policy.hopeless_ratio == f64::INFINITY;
-        let shoot_out = if is_exhaustive { Duration::ZERO } else { Duration::from_millis(60) };
+        let is_exhaustive = policy.dominated_ratio == f64::INFINITY;
+        let tie_break = if is_exhaustive { Duration::ZERO } else { Duration::from_millis(60) };
         Self {
             warm_up_below: Duration::from_millis(10),
             first_run_extra: Duration::from_millis(1),
@@ -109,32 +109,35 @@ impl Policy {
             short_below: Duration::from_micros(100),
             steady_samples: if is_exhaustive { policy.max_samples } else { 5 },
             steady_above: Duration::from_millis(1),
-            steady_hopeless_ratio: if is_exhaustive {
+            steady_dominated_ratio: if is_exhaustive {
                 f64::INFINITY
             } else {
                 (1.0 + NOISE_CEILING) / (1.0 - NOISE_CEILING)
             },
-            proofs: 2,
+            verified_samples: 2,
             // A GPU that lowers its clock for want of power is up to a sixth slower.
-            late_ratio: 1.25,
-            retakes: 3,
-            shoot_out,
+            outlier_ratio: 1.25,
+            resamples: 3,
+            tie_break,
             ..policy
         }
     }
 
-    /// Whether a first run is to be repeated: not if it would be hopeless without all that it may have
+    /// Whether a first run is to be repeated: not if it would be dominated without all that it may have
     /// done beyond its duty.
     pub(super) fn repeats(&self, first_ns: u64, best_ns: f64, is_default: bool) -> bool {
         let least_ns = first_ns as f64 - self.first_run_extra.as_nanos() as f64;
         Duration::from_nanos(first_ns) < self.warm_up_below
-            && (is_default || !self.is_hopeless(least_ns, best_ns))
+            && (is_default || !self.is_dominated(least_ns, best_ns))
     }
 
     /// Whether a candidate need not race on, by its first sample.
-    pub(super) fn is_hopeless(&self, first_ns: f64, best_ns: f64) -> bool {
-        let ratio =
-            if self.is_steady(first_ns) { self.steady_hopeless_ratio } else { self.hopeless_ratio };
+    pub(super) fn is_dominated(&self, first_ns: f64, best_ns: f64) -> bool {
+        let ratio = if self.is_steady(first_ns) {
+            self.steady_dominated_ratio
+        } else {
+            self.dominated_ratio
+        };
         first_ns > best_ns * ratio
     }
 
@@ -143,9 +146,9 @@ impl Policy {
         ns > self.steady_above.as_nanos() as f64
     }
 
-    /// Whether a sample is a hiccup beside another of the same candidate.
-    pub(super) fn is_late(&self, ns: u64, other_ns: u64) -> bool {
-        ns as f64 > other_ns as f64 * self.late_ratio
+    /// Whether a sample is an outlier beside another of the same candidate.
+    pub(super) fn is_outlier(&self, ns: u64, other_ns: u64) -> bool {
+        ns as f64 > other_ns as f64 * self.outlier_ratio
     }
 
     /// Samples that are enough of a candidate with this median.
@@ -154,22 +157,22 @@ impl Policy {
     }
 
     /// Samples that are owed to whoever is near the leader.
-    pub(super) fn owed_when_near(&self, median_ns: f64) -> usize {
+    pub(super) fn min_samples_when_near(&self, median_ns: f64) -> usize {
         let is_short = median_ns < self.short_below.as_nanos() as f64;
         if is_short { self.short_near_samples } else { self.near_samples }
     }
 
     /// Samples of a candidate after which it is left to chance on which side of a band it lies.
-    pub(super) fn most_in_shoot_out<F>(&self, lane: &Lane<F>) -> usize {
+    pub(super) fn max_tie_break_samples<F>(&self, candidate: &CandidateSamples<F>) -> usize {
         /// Of runs so long that the time would be up before: the clock of a GPU at the limit of its
         /// power wanders by several percent.
         const LEAST: usize = 15;
         /// A median of so many is as good as the next process's.
         const MOST: usize = 201;
-        let median_ns = median(&lane.values()).unwrap_or(f64::INFINITY);
-        if self.shoot_out.is_zero() {
+        let median_ns = median(&candidate.values()).unwrap_or(f64::INFINITY);
+        if self.tie_break.is_zero() {
             return 0;
         }
-        ((self.shoot_out.as_nanos() as f64 / median_ns) as usize).clamp(LEAST, MOST)
+        ((self.tie_break.as_nanos() as f64 / median_ns) as usize).clamp(LEAST, MOST)
     }
 }

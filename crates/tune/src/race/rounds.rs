@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::eliminate::{admit, leave_out_beaten, owed};
+use super::eliminate::{admit_undominated, eliminate, min_samples};
 use super::policy::Policy;
-use super::proof::share_rounds;
-use super::sampler::Track;
-use super::samples::{Lane, leader, record};
+use super::sampler::Sampler;
+use super::samples::{CandidateSamples, leader, record};
+use super::shared_rounds::sample_shared_rounds;
 use super::statistics::median;
-use super::tie_break::shoot_out;
+use super::tie_break::tie_break;
 
 /// Who starts in a race.
 #[derive(Clone, Copy, Debug)]
-pub struct Grid<'a> {
-    /// Ranks of the candidates when ties fall, from 1, the preferred one's the least: one a lane.
+pub struct TieOrder<'a> {
+    /// Ranks of the candidates when ties fall, from 1, the preferred one's the least: one a candidate.
     pub ranks: &'a [usize],
     /// Which of them is the default, preferred to all others.
     pub default: Option<usize>,
@@ -25,101 +25,115 @@ pub fn ranks<N: Ord>(names: &[N]) -> Vec<usize> {
 }
 
 /// Races the candidates of a grid and returns what each did, in the same order.
-pub fn race<T: Track>(grid: Grid<'_>, policy: &Policy, track: &mut T) -> Vec<Lane<T::Failure>> {
-    let Grid { ranks, default } = grid;
-    let mut field: Vec<Lane<T::Failure>> = ranks.iter().map(|_| Lane::new()).collect();
-    first_round(&mut field, default, policy, track);
+pub fn race<T: Sampler>(
+    order: TieOrder<'_>,
+    policy: &Policy,
+    sampler: &mut T,
+) -> Vec<CandidateSamples<T::Failure>> {
+    let TieOrder { ranks, default } = order;
+    let mut candidates: Vec<CandidateSamples<T::Failure>> =
+        ranks.iter().map(|_| CandidateSamples::new()).collect();
+    first_round(&mut candidates, default, policy, sampler);
     for round in 1.. {
-        admit(&mut field, policy);
-        if track.interrupted() || !later_round(&mut field, round, policy, track) {
+        admit_undominated(&mut candidates, policy);
+        if sampler.interrupted() || !later_round(&mut candidates, round, policy, sampler) {
             break;
         }
-        retake_late(&mut field, policy, track);
-        leave_out_beaten(&mut field, policy);
+        resample_outliers(&mut candidates, policy, sampler);
+        eliminate(&mut candidates, policy);
     }
-    share_rounds(&mut field, default, policy, track);
+    sample_shared_rounds(&mut candidates, default, policy, sampler);
     let mut ranks = ranks.to_vec();
     if let Some(rank) = default.and_then(|default| ranks.get_mut(default)) {
         *rank = 0;
     }
-    shoot_out(&mut field, &ranks, default, policy, track);
-    field
+    tie_break(&mut candidates, &ranks, default, policy, sampler);
+    candidates
 }
 
-fn first_round<T: Track>(
-    field: &mut [Lane<T::Failure>],
+fn first_round<T: Sampler>(
+    candidates: &mut [CandidateSamples<T::Failure>],
     default: Option<usize>,
     policy: &Policy,
-    track: &mut T,
+    sampler: &mut T,
 ) {
-    for (number, lane) in field.iter_mut().enumerate() {
-        if track.interrupted() {
+    for (number, candidate) in candidates.iter_mut().enumerate() {
+        if sampler.interrupted() {
             return;
         }
-        record(lane, track.sample(number));
+        record(candidate, sampler.sample(number));
     }
-    let best_ns = leader(field).map_or(f64::INFINITY, |(_, best_ns)| best_ns);
-    for (number, lane) in field.iter_mut().enumerate() {
-        if track.interrupted() {
+    let best_ns = leader(candidates).map_or(f64::INFINITY, |(_, best_ns)| best_ns);
+    for (number, candidate) in candidates.iter_mut().enumerate() {
+        if sampler.interrupted() {
             return;
         }
-        if let Some(Some(ns)) = lane.rounds.last()
+        if let Some(Some(ns)) = candidate.rounds.last()
             && policy.repeats(*ns, best_ns, default == Some(number))
         {
             let first_ns = *ns;
-            lane.rounds.clear();
-            record(lane, track.sample(number));
-            // The warm-up was faster: the one sample by which it may be hopeless is none.
-            if lane.least_ns().is_some_and(|again_ns| policy.is_late(again_ns, first_ns)) {
-                lane.rounds.clear();
-                record(lane, track.sample(number));
+            candidate.rounds.clear();
+            record(candidate, sampler.sample(number));
+            // The warm-up was faster: the one sample by which it may be dominated is none.
+            if candidate.least_ns().is_some_and(|again_ns| policy.is_outlier(again_ns, first_ns)) {
+                candidate.rounds.clear();
+                record(candidate, sampler.sample(number));
             }
         }
     }
-    for (number, lane) in field.iter_mut().enumerate() {
-        lane.racing &= default == Some(number);
+    for (number, candidate) in candidates.iter_mut().enumerate() {
+        candidate.racing &= default == Some(number);
     }
 }
 
 /// One sample of everyone who is still in; false if nobody was owed one. The order rotates, so
 /// that nobody always runs behind the same neighbour.
-fn later_round<T: Track>(
-    field: &mut [Lane<T::Failure>],
+fn later_round<T: Sampler>(
+    candidates: &mut [CandidateSamples<T::Failure>],
     round: usize,
     policy: &Policy,
-    track: &mut T,
+    sampler: &mut T,
 ) -> bool {
     let mut sampled = false;
-    for step in 0..field.len() {
-        let lane = (step + round) % field.len();
-        let due = field[lane].racing
-            && !track.interrupted()
-            && is_due(field, lane, policy, track.elapsed());
+    for step in 0..candidates.len() {
+        let candidate = (step + round) % candidates.len();
+        let due = candidates[candidate].racing
+            && !sampler.interrupted()
+            && is_due(candidates, candidate, policy, sampler.elapsed());
         if due {
-            let proven = field[lane].proofs < policy.proofs;
-            let sample = if proven { track.proven_sample(lane) } else { track.sample(lane) };
-            field[lane].proofs += usize::from(proven && sample.is_ok());
-            record(&mut field[lane], sample);
+            let verified = candidates[candidate].verified_samples < policy.verified_samples;
+            let sample = if verified {
+                sampler.verified_sample(candidate)
+            } else {
+                sampler.sample(candidate)
+            };
+            candidates[candidate].verified_samples += usize::from(verified && sample.is_ok());
+            record(&mut candidates[candidate], sample);
             sampled = true;
         } else {
-            field[lane].rounds.push(None);
+            candidates[candidate].rounds.push(None);
         }
     }
     sampled
 }
 
-fn is_due<F>(field: &[Lane<F>], lane: usize, policy: &Policy, elapsed: Duration) -> bool {
-    if field[lane].proofs < policy.proofs {
+fn is_due<F>(
+    candidates: &[CandidateSamples<F>],
+    candidate: usize,
+    policy: &Policy,
+    elapsed: Duration,
+) -> bool {
+    if candidates[candidate].verified_samples < policy.verified_samples {
         return true;
     }
-    let taken = field[lane].samples().count();
-    let next = median(&field[lane].values()).unwrap_or(0.0);
+    let taken = candidates[candidate].samples().count();
+    let next = median(&candidates[candidate].values()).unwrap_or(0.0);
     if taken >= policy.enough(next) {
         return false;
     }
-    if let Some((first, best_ns)) = leader(field)
-        && (first == lane && taken < policy.leader_samples
-            || taken < owed(&field[lane], best_ns, policy))
+    if let Some((first, best_ns)) = leader(candidates)
+        && (first == candidate && taken < policy.leader_samples
+            || taken < min_samples(&candidates[candidate], best_ns, policy))
     {
         return true;
     }
@@ -127,19 +141,27 @@ fn is_due<F>(field: &[Lane<F>], lane: usize, policy: &Policy, elapsed: Duration)
 }
 
 /// Takes late samples again, those of first rounds among them, and keeps the lesser of the two.
-fn retake_late<T: Track>(field: &mut [Lane<T::Failure>], policy: &Policy, track: &mut T) {
-    for (number, lane) in field.iter_mut().enumerate().filter(|(_, lane)| lane.racing) {
-        for round in 0..lane.rounds.len() {
-            let Some((ns, least_ns)) = lane.rounds[round].zip(lane.least_ns()) else { continue };
-            let is_due = policy.is_late(ns, least_ns) && lane.retakes < policy.retakes;
-            if !is_due || track.interrupted() {
+fn resample_outliers<T: Sampler>(
+    candidates: &mut [CandidateSamples<T::Failure>],
+    policy: &Policy,
+    sampler: &mut T,
+) {
+    for (number, candidate) in
+        candidates.iter_mut().enumerate().filter(|(_, candidate)| candidate.racing)
+    {
+        for round in 0..candidate.rounds.len() {
+            let Some((ns, least_ns)) = candidate.rounds[round].zip(candidate.least_ns()) else {
+                continue;
+            };
+            let is_due = policy.is_outlier(ns, least_ns) && candidate.resamples < policy.resamples;
+            if !is_due || sampler.interrupted() {
                 continue;
             }
-            lane.retakes += 1;
-            match track.sample(number) {
-                Ok(again_ns) => lane.rounds[round] = Some(ns.min(again_ns)),
+            candidate.resamples += 1;
+            match sampler.sample(number) {
+                Ok(again_ns) => candidate.rounds[round] = Some(ns.min(again_ns)),
                 Err(failure) => {
-                    lane.fail(failure);
+                    candidate.fail(failure);
                     break;
                 }
             }

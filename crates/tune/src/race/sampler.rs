@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What the racers run on.
-pub trait Track {
+pub trait Sampler {
     /// Why a run failed.
     type Failure;
 
@@ -14,7 +14,7 @@ pub trait Track {
     ///
     /// # Errors
     /// If the candidate fails: it leaves the race.
-    fn sample(&mut self, lane: usize) -> Result<u64, Self::Failure>;
+    fn sample(&mut self, candidate: usize) -> Result<u64, Self::Failure>;
 
     /// The same, of a run whose result is proven right.
     ///
@@ -23,8 +23,8 @@ pub trait Track {
     ///
     /// # Errors
     /// If the candidate fails or its result is wrong: it leaves the race.
-    fn proven_sample(&mut self, lane: usize) -> Result<u64, Self::Failure> {
-        self.sample(lane)
+    fn verified_sample(&mut self, candidate: usize) -> Result<u64, Self::Failure> {
+        self.sample(candidate)
     }
 
     /// Time spent on this entry so far.

@@ -6,7 +6,7 @@ use crate::race::statistics::{median, median_absolute_deviation};
 
 /// What a candidate did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane<F> {
+pub struct CandidateSamples<F> {
     /// Its time in each round in which it ran, warm-up left out.
     ///
     /// # Units
@@ -15,15 +15,15 @@ pub struct Lane<F> {
     /// Why it left, if it failed.
     pub failure: Option<F>,
     /// How many of its results were proven right.
-    pub proofs: usize,
+    pub verified_samples: usize,
     pub(super) racing: bool,
     /// How often a late sample was taken again.
-    pub(super) retakes: usize,
+    pub(super) resamples: usize,
 }
 
-impl<F> Lane<F> {
+impl<F> CandidateSamples<F> {
     pub(super) const fn new() -> Self {
-        Self { rounds: Vec::new(), failure: None, proofs: 0, racing: true, retakes: 0 }
+        Self { rounds: Vec::new(), failure: None, verified_samples: 0, racing: true, resamples: 0 }
     }
 
     /// Puts it out of the race.
@@ -84,20 +84,20 @@ impl Centre {
     }
 }
 
-pub(super) fn record<F>(lane: &mut Lane<F>, sample: Result<u64, F>) {
+pub(super) fn record<F>(candidate: &mut CandidateSamples<F>, sample: Result<u64, F>) {
     match sample {
-        Ok(ns) => lane.rounds.push(Some(ns)),
+        Ok(ns) => candidate.rounds.push(Some(ns)),
         Err(failure) => {
-            lane.fail(failure);
-            lane.rounds.push(None);
+            candidate.fail(failure);
+            candidate.rounds.push(None);
         }
     }
 }
 
 /// The candidate with the lowest median that has not failed, and that median.
-pub(super) fn leader<F>(field: &[Lane<F>]) -> Option<(usize, f64)> {
-    let alive = field.iter().enumerate().filter(|(_, lane)| lane.failure.is_none());
+pub(super) fn leader<F>(candidates: &[CandidateSamples<F>]) -> Option<(usize, f64)> {
+    let alive = candidates.iter().enumerate().filter(|(_, candidate)| candidate.failure.is_none());
     alive
-        .filter_map(|(index, lane)| Some((index, median(&lane.values())?)))
+        .filter_map(|(index, candidate)| Some((index, median(&candidate.values())?)))
         .min_by(|a, b| a.1.total_cmp(&b.1))
 }

@@ -1,6 +1,6 @@
 //! From the samples of a race to what evidence keeps of them.
 
-use voxtune_cache::decide::PROOF_ROUNDS;
+use voxtune_cache::decide::MIN_SHARED_ROUNDS;
 use voxtune_cache::{Interval, Timing};
 
 use crate::race::statistics::{median, median_absolute_deviation, median_interval};
@@ -33,20 +33,20 @@ pub fn summarize(
 }
 
 /// Whether these ratios prove as much as the numbers of samples say, which is all that evidence
-/// keeps of them: where both have [`PROOF_ROUNDS`], so must what they share. Of fewer nobody
+/// keeps of them: where both have [`MIN_SHARED_ROUNDS`], so must what they share. Of fewer nobody
 /// expects a proof.
 fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>) -> bool {
     let samples = |rounds: &[Option<u64>]| rounds.iter().flatten().count();
     let fewer = samples(own).min(other.map_or(0, samples));
-    let enough = PROOF_ROUNDS as usize;
+    let enough = MIN_SHARED_ROUNDS as usize;
     fewer < enough || ratios.len() >= enough
 }
 
-/// The median of ratios to the default's time, with its interval. Fewer than [`PROOF_ROUNDS`] have
+/// The median of ratios to the default's time, with its interval. Fewer than [`MIN_SHARED_ROUNDS`] have
 /// none: it would be as narrow as they are few.
 #[must_use]
 pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
-    if ratios.len() < PROOF_ROUNDS as usize {
+    if ratios.len() < MIN_SHARED_ROUNDS as usize {
         return None;
     }
     median_interval(ratios)

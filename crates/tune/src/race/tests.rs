@@ -12,13 +12,13 @@ struct Fake<F: FnMut(usize, usize) -> Result<u64, &'static str>> {
     clock: Duration,
 }
 
-impl<F: FnMut(usize, usize) -> Result<u64, &'static str>> Track for Fake<F> {
+impl<F: FnMut(usize, usize) -> Result<u64, &'static str>> Sampler for Fake<F> {
     type Failure = &'static str;
 
-    fn sample(&mut self, lane: usize) -> Result<u64, &'static str> {
-        let run = self.runs[lane];
-        self.runs[lane] += 1;
-        let ns = (self.times)(lane, run)?;
+    fn sample(&mut self, candidate: usize) -> Result<u64, &'static str> {
+        let run = self.runs[candidate];
+        self.runs[candidate] += 1;
+        let ns = (self.times)(candidate, run)?;
         self.clock += Duration::from_nanos(ns);
         Ok(ns)
     }
@@ -31,205 +31,216 @@ impl<F: FnMut(usize, usize) -> Result<u64, &'static str>> Track for Fake<F> {
 const MS: u64 = 1_000_000;
 
 fn run(
-    lanes: usize,
+    candidates: usize,
     budget_ms: u64,
     times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
-) -> Vec<Lane<&'static str>> {
+) -> Vec<CandidateSamples<&'static str>> {
     let policy = Policy::with_budget(Duration::from_millis(budget_ms));
-    run_under(&policy, lanes, None, times)
+    run_under(&policy, candidates, None, times)
 }
 
 fn run_under(
     policy: &Policy,
-    lanes: usize,
+    candidates: usize,
     default: Option<usize>,
     times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
-) -> Vec<Lane<&'static str>> {
-    let ranks: Vec<usize> = (1..=lanes).collect();
-    race_on(Grid { ranks: &ranks, default }, policy, times)
+) -> Vec<CandidateSamples<&'static str>> {
+    let ranks: Vec<usize> = (1..=candidates).collect();
+    race_on(TieOrder { ranks: &ranks, default }, policy, times)
 }
 
 fn race_on(
-    grid: Grid<'_>,
+    order: TieOrder<'_>,
     policy: &Policy,
     times: impl FnMut(usize, usize) -> Result<u64, &'static str>,
-) -> Vec<Lane<&'static str>> {
-    let mut track = Fake { times, runs: vec![0; grid.ranks.len()], clock: Duration::ZERO };
-    race(grid, policy, &mut track)
+) -> Vec<CandidateSamples<&'static str>> {
+    let mut sampler = Fake { times, runs: vec![0; order.ranks.len()], clock: Duration::ZERO };
+    race(order, policy, &mut sampler)
 }
 
-fn counts(field: &[Lane<&'static str>]) -> Vec<usize> {
-    field.iter().map(|lane| lane.samples().count()).collect()
+fn counts(candidates: &[CandidateSamples<&'static str>]) -> Vec<usize> {
+    candidates.iter().map(|candidate| candidate.samples().count()).collect()
 }
 
 #[test]
-fn hopeless_candidates_get_one_sample() {
-    let field = run(3, 60_000, |lane, _| Ok([100, 201, 199][lane] * MS));
-    assert_eq!(counts(&field), [11, 1, 3]);
+fn dominated_candidates_get_one_sample() {
+    let candidates = run(3, 60_000, |candidate, _| Ok([100, 201, 199][candidate] * MS));
+    assert_eq!(counts(&candidates), [11, 1, 3]);
 }
 
 #[test]
 fn nobody_leaves_a_race_without_end() {
-    let times = |lane: usize, _| Ok([100, 1000, 105][lane] * MS);
+    let times = |candidate: usize, _| Ok([100, 1000, 105][candidate] * MS);
     for policy in [Policy::with_budget(Duration::MAX), Policy::on_gpu(Duration::MAX)] {
-        let field = run_under(&policy, 3, None, times);
-        assert_eq!(counts(&field), [11, 11, 11]);
+        let candidates = run_under(&policy, 3, None, times);
+        assert_eq!(counts(&candidates), [11, 11, 11]);
     }
 }
 
 #[test]
 fn near_ties_are_measured_to_the_end() {
-    let field = run(2, 60_000, |lane, run| Ok(100 * MS + (lane as u64 + run as u64 % 3) * MS / 2));
-    assert_eq!(counts(&field), [11, 11]);
+    let candidates =
+        run(
+            2,
+            60_000,
+            |candidate, run| Ok(100 * MS + (candidate as u64 + run as u64 % 3) * MS / 2),
+        );
+    assert_eq!(counts(&candidates), [11, 11]);
 }
 
 #[test]
 fn the_leader_gets_three_samples_whatever_the_budget() {
-    let field = run(3, 0, |lane, _| Ok([150, 100, 120][lane] * MS));
-    assert_eq!(counts(&field), [1, 3, 1]);
+    let candidates = run(3, 0, |candidate, _| Ok([150, 100, 120][candidate] * MS));
+    assert_eq!(counts(&candidates), [1, 3, 1]);
 }
 
 /// Its first sample was late, and no budget is left: by that one alone everybody would have beaten it.
 #[test]
 fn f09_the_leader_and_the_default_share_three_rounds_whatever_the_budget() {
     for policy in [Policy::with_budget(Duration::ZERO), Policy::on_gpu(Duration::ZERO)] {
-        let field = run_under(&policy, 3, Some(0), |lane, run| {
-            Ok(if lane == 0 && run < 2 { 190 } else { [90, 100, 120][lane] } * MS)
+        let candidates = run_under(&policy, 3, Some(0), |candidate, run| {
+            Ok(if candidate == 0 && run < 2 { 190 } else { [90, 100, 120][candidate] } * MS)
         });
-        assert!(field[0].samples().count() >= 3, "{field:?}");
-        assert!(field[1].ratios_to(&field[0]).len() >= 3, "{field:?}");
+        assert!(candidates[0].samples().count() >= 3, "{candidates:?}");
+        assert!(candidates[1].ratios_to(&candidates[0]).len() >= 3, "{candidates:?}");
     }
     // Whoever leads behind the rounds of another shares as many.
     let policy = Policy::with_budget(Duration::ZERO);
-    let field = run_under(&policy, 3, Some(2), |lane, run| {
-        Ok(if lane == 0 && run > 0 { 130 } else { [100, 110, 150][lane] } * MS)
+    let candidates = run_under(&policy, 3, Some(2), |candidate, run| {
+        Ok(if candidate == 0 && run > 0 { 130 } else { [100, 110, 150][candidate] } * MS)
     });
-    assert!(field[1].ratios_to(&field[2]).len() >= 3, "{field:?}");
+    assert!(candidates[1].ratios_to(&candidates[2]).len() >= 3, "{candidates:?}");
     // A default that fails is owed nothing.
-    let field = run_under(
-        &policy,
-        2,
-        Some(1),
-        |lane, _| {
-            if lane == 1 { Err("wrong") } else { Ok(100 * MS) }
-        },
-    );
-    assert_eq!(counts(&field), [3, 0]);
+    let candidates =
+        run_under(
+            &policy,
+            2,
+            Some(1),
+            |candidate, _| {
+                if candidate == 1 { Err("wrong") } else { Ok(100 * MS) }
+            },
+        );
+    assert_eq!(counts(&candidates), [3, 0]);
 }
 
 #[test]
 fn a_budget_is_kept_to_what_is_owed() {
-    let field = run(2, 1_000, |lane, _| Ok([100, 101][lane] * MS));
-    let total: u64 = field.iter().flat_map(Lane::samples).sum();
+    let candidates = run(2, 1_000, |candidate, _| Ok([100, 101][candidate] * MS));
+    let total: u64 = candidates.iter().flat_map(CandidateSamples::samples).sum();
     assert!(total <= 1_000 * MS && total > 900 * MS, "{total}");
 }
 
 #[test]
 fn short_runs_are_warmed_up() {
-    let field = run(1, 60_000, |_, run| Ok(if run == 0 { 40 * MS } else { MS }));
-    assert!(field[0].samples().all(|ns| ns == MS));
+    let candidates = run(1, 60_000, |_, run| Ok(if run == 0 { 40 * MS } else { MS }));
+    assert!(candidates[0].samples().all(|ns| ns == MS));
 }
 
 #[test]
 fn a_first_run_of_a_gpu_is_forgiven_a_millisecond() {
     let policy = Policy::on_gpu(Duration::ZERO);
     let mut runs = [0; 4];
-    let field = run_under(&policy, 4, None, |lane, run| {
-        runs[lane] += 1;
-        let extra = if run == 0 { [0, 900, 900, 900][lane] } else { 0 };
-        Ok(([500, 950, 2_000, 525][lane] + extra) * US)
+    let candidates = run_under(&policy, 4, None, |candidate, run| {
+        runs[candidate] += 1;
+        let extra = if run == 0 { [0, 900, 900, 900][candidate] } else { 0 };
+        Ok(([500, 950, 2_000, 525][candidate] + extra) * US)
     });
     // One run that does not count, three of those within twice the leader's time, and five of those near.
     assert_eq!(runs, [6, 4, 1, 6]);
-    assert_eq!(counts(&field), [5, 3, 1, 5]);
-    assert!(field[1].samples().all(|ns| ns == 950 * US));
+    assert_eq!(counts(&candidates), [5, 3, 1, 5]);
+    assert!(candidates[1].samples().all(|ns| ns == 950 * US));
 }
 
 #[test]
 fn a_slow_first_sample_of_a_short_run_is_forgiven() {
-    let field = run(2, 60_000, |lane, run| {
-        Ok(if lane == 1 && run == 0 { 49 * MS } else { [11, 10][lane] * MS })
+    let candidates = run(2, 60_000, |candidate, run| {
+        Ok(if candidate == 1 && run == 0 { 49 * MS } else { [11, 10][candidate] * MS })
     });
-    assert_eq!(counts(&field), [3, 11]);
+    assert_eq!(counts(&candidates), [3, 11]);
 }
 
 #[test]
 fn failures_leave_and_are_kept() {
-    let field = run(2, 60_000, |lane, run| {
-        if lane == 0 && run == 3 { Err("device lost") } else { Ok([99, 100][lane] * MS) }
+    let candidates = run(2, 60_000, |candidate, run| {
+        if candidate == 0 && run == 3 { Err("device lost") } else { Ok([99, 100][candidate] * MS) }
     });
-    assert_eq!(field[0].failure, Some("device lost"));
-    assert_eq!(field[1].samples().count(), 11);
+    assert_eq!(candidates[0].failure, Some("device lost"));
+    assert_eq!(candidates[1].samples().count(), 11);
 }
 
 #[test]
 fn a_drifting_clock_does_not_change_the_ratio() {
     let mut calls = 0;
-    let field = run(2, 60_000, |lane, _| {
+    let candidates = run(2, 60_000, |candidate, _| {
         calls += 1;
-        Ok([100, 90][lane] * MS * (100 + calls) / 100)
+        Ok([100, 90][candidate] * MS * (100 + calls) / 100)
     });
-    let ratios = field[1].ratios_to(&field[0]);
+    let ratios = candidates[1].ratios_to(&candidates[0]);
     let middle = median(&ratios).unwrap();
     assert!((0.87..0.93).contains(&middle), "{middle}");
 }
 
-/// Whatever the budget: without its proofs a lane may not win.
+/// Whatever the budget: without its proofs a candidate may not win.
 #[test]
-fn whoever_is_not_hopeless_owes_its_proofs() {
+fn undominated_candidates_get_verified_samples() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let field = run_under(&policy, 4, None, |lane, _| Ok([150, 100, 199, 201][lane] * 4 * US));
-    let proofs: Vec<usize> = field.iter().map(|lane| lane.proofs).collect();
-    assert_eq!((counts(&field), proofs), (vec![3, 5, 3, 1], vec![2, 2, 2, 0]));
+    let candidates =
+        run_under(&policy, 4, None, |candidate, _| Ok([150, 100, 199, 201][candidate] * 4 * US));
+    let verified_samples: Vec<usize> =
+        candidates.iter().map(|candidate| candidate.verified_samples).collect();
+    assert_eq!((counts(&candidates), verified_samples), (vec![3, 5, 3, 1], vec![2, 2, 2, 0]));
 }
 
 /// By its first sample, which is off by a tenth at most, as is the leader's.
 #[test]
 fn a_long_run_beyond_the_noise_of_the_leader_leaves_at_once() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let field = run_under(&policy, 4, Some(3), |lane, _| Ok([100, 122, 123, 150][lane] * MS));
-    assert_eq!(counts(&field), [5, 3, 1, 3]);
+    let candidates =
+        run_under(&policy, 4, Some(3), |candidate, _| Ok([100, 122, 123, 150][candidate] * MS));
+    assert_eq!(counts(&candidates), [5, 3, 1, 3]);
 }
 
 #[test]
-fn the_default_is_never_hopeless() {
+fn the_default_is_never_dominated() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let field = run_under(&policy, 2, Some(0), |lane, _| Ok([900, 100][lane] * MS));
-    assert_eq!((counts(&field), field[0].proofs), (vec![3, 5], 2));
-    assert_eq!(field[1].ratios_to(&field[0]).len(), 3);
+    let candidates = run_under(&policy, 2, Some(0), |candidate, _| Ok([900, 100][candidate] * MS));
+    assert_eq!((counts(&candidates), candidates[0].verified_samples), (vec![3, 5], 2));
+    assert_eq!(candidates[1].ratios_to(&candidates[0]).len(), 3);
 }
 
 #[test]
-fn a_proof_that_fails_is_none() {
+fn a_failed_verification_does_not_count() {
     let policy = Policy::on_gpu(Duration::from_secs(60));
-    let field = run_under(&policy, 2, None, |lane, run| {
-        if lane == 0 && run == 2 { Err("wrong") } else { Ok([100, 101][lane] * MS) }
+    let candidates = run_under(&policy, 2, None, |candidate, run| {
+        if candidate == 0 && run == 2 { Err("wrong") } else { Ok([100, 101][candidate] * MS) }
     });
-    assert_eq!((field[0].failure, field[0].proofs), (Some("wrong"), 1));
-    assert_eq!((field[1].failure, field[1].proofs), (None, 2));
+    assert_eq!((candidates[0].failure, candidates[0].verified_samples), (Some("wrong"), 1));
+    assert_eq!((candidates[1].failure, candidates[1].verified_samples), (None, 2));
 }
 
 #[test]
-fn a_wrong_leader_leaves_nobody_hopeless() {
+fn a_wrong_leader_leaves_nobody_dominated() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let field = run_under(&policy, 3, Some(2), |lane, run| {
-        if lane == 0 && run == 1 { Err("wrong") } else { Ok([10, 100, 150][lane] * MS) }
+    let candidates = run_under(&policy, 3, Some(2), |candidate, run| {
+        if candidate == 0 && run == 1 { Err("wrong") } else { Ok([10, 100, 150][candidate] * MS) }
     });
-    let proofs: Vec<usize> = field.iter().map(|lane| lane.proofs).collect();
-    assert_eq!((counts(&field), proofs), (vec![1, 6, 4], vec![0, 2, 2]));
+    let verified_samples: Vec<usize> =
+        candidates.iter().map(|candidate| candidate.verified_samples).collect();
+    assert_eq!((counts(&candidates), verified_samples), (vec![1, 6, 4], vec![0, 2, 2]));
 }
 
 #[test]
 fn long_runs_of_a_gpu_need_few_samples() {
     let policy = Policy::on_gpu(Duration::from_secs(60));
-    let field = run_under(&policy, 2, None, |lane, _| Ok([100, 101][lane] * MS));
-    assert_eq!(counts(&field), [5, 5]);
-    let field = run_under(&policy, 2, None, |lane, _| Ok([100, 101][lane] * MS / 1000));
-    assert_eq!(counts(&field), [11, 11]);
+    let candidates = run_under(&policy, 2, None, |candidate, _| Ok([100, 101][candidate] * MS));
+    assert_eq!(counts(&candidates), [5, 5]);
+    let candidates =
+        run_under(&policy, 2, None, |candidate, _| Ok([100, 101][candidate] * MS / 1000));
+    assert_eq!(counts(&candidates), [11, 11]);
 }
 
 #[test]
-fn an_empty_field_is_no_race() {
+fn no_candidates_are_no_race() {
     assert!(run(0, 1_000, |_, _| Ok(MS)).is_empty());
 }
 
@@ -239,63 +250,63 @@ const US: u64 = 1_000;
 fn a_late_sample_is_taken_again() {
     let policy = Policy::on_gpu(Duration::ZERO);
     // The warm-up is the first run; the third run of the one and the fourth of the other are hiccups.
-    let field = run_under(&policy, 2, None, |lane, run| {
-        let ns = [200, 190][lane] * US;
-        Ok(if run == 2 + lane { 2 * ns } else { ns })
+    let candidates = run_under(&policy, 2, None, |candidate, run| {
+        let ns = [200, 190][candidate] * US;
+        Ok(if run == 2 + candidate { 2 * ns } else { ns })
     });
-    assert_eq!(counts(&field), [5, 5]);
-    assert!(field[0].samples().all(|ns| ns == 200 * US), "{field:?}");
-    assert!(field[1].samples().all(|ns| ns == 190 * US), "{field:?}");
+    assert_eq!(counts(&candidates), [5, 5]);
+    assert!(candidates[0].samples().all(|ns| ns == 200 * US), "{candidates:?}");
+    assert!(candidates[1].samples().all(|ns| ns == 190 * US), "{candidates:?}");
 }
 
 #[test]
-fn whoever_was_faster_when_it_warmed_up_is_not_hopeless() {
+fn a_candidate_that_was_faster_when_it_warmed_up_is_not_dominated() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let field = run_under(&policy, 2, None, |lane, run| {
-        Ok(if lane == 1 && run == 1 { 900 * US } else { [20, 21][lane] * US })
+    let candidates = run_under(&policy, 2, None, |candidate, run| {
+        Ok(if candidate == 1 && run == 1 { 900 * US } else { [20, 21][candidate] * US })
     });
-    assert_eq!(counts(&field), [7, 7]);
-    assert!(field[1].samples().all(|ns| ns == 21 * US), "{field:?}");
+    assert_eq!(counts(&candidates), [7, 7]);
+    assert!(candidates[1].samples().all(|ns| ns == 21 * US), "{candidates:?}");
 }
 
 #[test]
 fn retakes_come_to_an_end() {
     let policy = Policy::on_gpu(Duration::ZERO);
     let mut runs = 0;
-    let field = run_under(&policy, 1, None, |_, run| {
+    let candidates = run_under(&policy, 1, None, |_, run| {
         runs += 1;
         Ok(if run == 1 { 100 * US } else { 180 * US })
     });
-    assert_eq!((counts(&field), runs), (vec![5], 1 + 5 + policy.retakes));
+    assert_eq!((counts(&candidates), runs), (vec![5], 1 + 5 + policy.resamples));
 }
 
 /// Two late samples of three, each less than what is taken again, do not cost a win.
 #[test]
-fn whoever_is_near_at_its_best_gets_more_samples() {
+fn a_candidate_near_at_its_best_gets_more_samples() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let field = run_under(&policy, 2, None, |lane, run| {
-        let late = lane == 1 && (run == 2 || run == 3);
-        Ok(if late { 25 * US } else { [26, 22][lane] * US })
+    let candidates = run_under(&policy, 2, None, |candidate, run| {
+        let late = candidate == 1 && (run == 2 || run == 3);
+        Ok(if late { 25 * US } else { [26, 22][candidate] * US })
     });
-    assert_eq!(counts(&field)[1], 7);
-    assert_eq!(field[1].centre().unwrap().median_ns, 22_000.0);
+    assert_eq!(counts(&candidates)[1], 7);
+    assert_eq!(candidates[1].centre().unwrap().median_ns, 22_000.0);
 }
 
 /// One that is preferred, this far behind the leader, with noise of 1 % either way: how often it ran.
 fn preferred_behind_by(per_mille: u64) -> usize {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let grid = Grid { ranks: &[2, 1], default: None };
-    let field = race_on(grid, &policy, |lane, run| {
-        let ns = 250 * US * [1_000, 1_000 + per_mille][lane] / 1_000;
+    let order = TieOrder { ranks: &[2, 1], default: None };
+    let candidates = race_on(order, &policy, |candidate, run| {
+        let ns = 250 * US * [1_000, 1_000 + per_mille][candidate] / 1_000;
         Ok(ns * (990 + [0, 12, 5, 20, 10][run % 5]) / 1_000)
     });
-    let [leader, preferred] = counts(&field)[..] else { panic!() };
+    let [leader, preferred] = counts(&candidates)[..] else { panic!() };
     assert_eq!(leader, preferred, "in the same rounds");
     preferred
 }
 
 #[test]
-fn a_shoot_out_goes_on_until_the_preferred_is_clear_of_the_edge() {
+fn a_tie_break_goes_on_until_the_preferred_is_clear_of_the_edge() {
     // The band ends at 1 %: deep within it and far beyond it little is open.
     let counts = [0, 4, 10, 16, 60].map(preferred_behind_by);
     assert!(counts[0] < counts[1] && counts[4] == 5, "{counts:?}");
@@ -304,20 +315,21 @@ fn a_shoot_out_goes_on_until_the_preferred_is_clear_of_the_edge() {
 }
 
 #[test]
-fn whoever_would_not_win_a_tie_needs_no_shoot_out() {
+fn a_candidate_that_would_not_win_a_tie_needs_no_tie_break() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let times = |lane: usize, _| Ok([1_000, 1_010][lane] * US / 4);
+    let times = |candidate: usize, _| Ok([1_000, 1_010][candidate] * US / 4);
     let run = |ranks: [usize; 2], default| {
-        counts(&race_on(Grid { ranks: &ranks, default }, &policy, times))
+        counts(&race_on(TieOrder { ranks: &ranks, default }, &policy, times))
     };
     assert_eq!(run([1, 2], None), [5, 5]);
     assert_eq!(run([2, 1], None), [201, 201]);
     assert_eq!(run([1, 2], Some(1)), [201, 201]);
     // Where a third is preferred to both and clearly within the band, neither can win.
-    let field = race_on(Grid { ranks: &[3, 2, 1], default: None }, &policy, |lane, _| {
-        Ok([400, 404, 400][lane] * US)
-    });
-    assert_eq!(counts(&field), [5, 5, 5]);
+    let candidates =
+        race_on(TieOrder { ranks: &[3, 2, 1], default: None }, &policy, |candidate, _| {
+            Ok([400, 404, 400][candidate] * US)
+        });
+    assert_eq!(counts(&candidates), [5, 5, 5]);
 }
 
 /// Six percent behind, and one late sample of the winner's: decisions would keep the default.
@@ -325,67 +337,82 @@ fn whoever_would_not_win_a_tie_needs_no_shoot_out() {
 fn a_default_is_not_kept_by_one_late_sample() {
     let policy = Policy::on_gpu(Duration::ZERO);
     let times = |late: usize| {
-        let grid = Grid { ranks: &[1, 2], default: Some(0) };
-        race_on(grid, &policy, |lane, run| {
-            let ns = [424, 400][lane] * US;
-            Ok(if lane == 1 && run == late { ns * 11 / 10 } else { ns })
+        let order = TieOrder { ranks: &[1, 2], default: Some(0) };
+        race_on(order, &policy, |candidate, run| {
+            let ns = [424, 400][candidate] * US;
+            Ok(if candidate == 1 && run == late { ns * 11 / 10 } else { ns })
         })
     };
     assert_eq!(counts(&times(usize::MAX))[1], 5);
-    let field = times(3);
-    assert!((9..20).contains(&field[0].samples().count()), "{field:?}");
-    let ratio = median_interval(&field[1].ratios_to(&field[0])).unwrap();
+    let candidates = times(3);
+    assert!((9..20).contains(&candidates[0].samples().count()), "{candidates:?}");
+    let ratio = median_interval(&candidates[1].ratios_to(&candidates[0])).unwrap();
     assert!(ratio.high < 1.0, "{ratio:?}");
 }
 
 #[test]
-fn a_shoot_out_of_long_runs_is_short() {
+fn a_tie_break_of_long_runs_is_short() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let grid = Grid { ranks: &[2, 1], default: None };
-    assert_eq!(counts(&race_on(grid, &policy, |lane, _| Ok([100, 101][lane] * MS))), [15, 15]);
-    let none = Policy { shoot_out: Duration::ZERO, ..policy };
-    assert_eq!(counts(&race_on(grid, &none, |lane, _| Ok([100, 101][lane] * MS))), [5, 5]);
+    let order = TieOrder { ranks: &[2, 1], default: None };
+    assert_eq!(
+        counts(&race_on(order, &policy, |candidate, _| Ok([100, 101][candidate] * MS))),
+        [15, 15]
+    );
+    let none = Policy { tie_break: Duration::ZERO, ..policy };
+    assert_eq!(
+        counts(&race_on(order, &none, |candidate, _| Ok([100, 101][candidate] * MS))),
+        [5, 5]
+    );
 }
 
 #[test]
-fn whoever_fails_in_a_shoot_out_is_out() {
+fn a_candidate_that_fails_in_a_tie_break_is_out() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    let grid = Grid { ranks: &[2, 1], default: None };
-    let field = race_on(grid, &policy, |lane, run| {
-        if lane == 1 && run == 20 { Err("device lost") } else { Ok([400, 404][lane] * US) }
+    let order = TieOrder { ranks: &[2, 1], default: None };
+    let candidates = race_on(order, &policy, |candidate, run| {
+        if candidate == 1 && run == 20 {
+            Err("device lost")
+        } else {
+            Ok([400, 404][candidate] * US)
+        }
     });
-    assert_eq!(field[1].failure, Some("device lost"));
-    assert!(field[0].samples().count() < 25);
+    assert_eq!(candidates[1].failure, Some("device lost"));
+    assert!(candidates[0].samples().count() < 25);
 }
 
-/// Whether the first of two lanes holds its place where each takes these times, run after run.
+/// Whether the first of two candidates holds its place where each takes these times, run after run.
 fn holds(times: impl FnMut(usize, usize) -> Result<u64, &'static str>) -> (bool, Vec<usize>) {
-    let mut field = vec![Lane::new(), Lane::new()];
-    let mut track = Fake { times, runs: vec![0; 2], clock: Duration::ZERO };
-    let holds = holds_its_place(&mut field, [0, 1], 0.03, &mut track);
-    (holds, track.runs)
+    let mut candidates = vec![CandidateSamples::new(), CandidateSamples::new()];
+    let mut sampler = Fake { times, runs: vec![0; 2], clock: Duration::ZERO };
+    let holds = confirm_incumbent(&mut candidates, [0, 1], 0.03, &mut sampler);
+    (holds, sampler.runs)
 }
 
 #[test]
-fn two_rounds_that_are_not_lost_defend_a_place() {
+fn two_rounds_that_are_not_lost_confirm_the_incumbent() {
     // Five percent slower, but for two rounds in which it is as good as the challenger.
-    let unlucky = |lane, run| Ok(if lane == 0 && run != 2 && run != 5 { 105 } else { 100 } * MS);
+    let unlucky =
+        |candidate, run| Ok(if candidate == 0 && run != 2 && run != 5 { 105 } else { 100 } * MS);
     assert_eq!(holds(unlucky), (true, vec![6, 6]));
-    let within_margin = |lane, _| Ok([102, 100][lane] * MS);
+    let within_margin = |candidate, _| Ok([102, 100][candidate] * MS);
     assert_eq!(holds(within_margin), (true, vec![2, 2]));
 }
 
 #[test]
-fn whoever_is_slower_round_after_round_gives_way() {
-    assert_eq!(holds(|lane, _| Ok([104, 100][lane] * MS)), (false, vec![11, 11]));
-    let hiccup = |lane, run| Ok(if lane == 1 && run == 7 { 500 } else { [104, 100][lane] } * MS);
-    assert_eq!(holds(hiccup), (false, vec![12, 12]));
+fn an_incumbent_slower_round_after_round_gives_way() {
+    assert_eq!(holds(|candidate, _| Ok([104, 100][candidate] * MS)), (false, vec![11, 11]));
+    let outlier = |candidate, run| {
+        Ok(if candidate == 1 && run == 7 { 500 } else { [104, 100][candidate] } * MS)
+    };
+    assert_eq!(holds(outlier), (false, vec![12, 12]));
 }
 
 #[test]
-fn whoever_fails_in_its_defence_gives_way() {
+fn a_candidate_that_fails_in_confirmation_rounds_gives_way() {
     let fails = |who: usize| {
-        move |lane, run| if lane == who && run == 1 { Err("lost") } else { Ok([200, 100][lane]) }
+        move |candidate, run| {
+            if candidate == who && run == 1 { Err("lost") } else { Ok([200, 100][candidate]) }
+        }
     };
     assert_eq!(holds(fails(0)), (false, vec![2, 2]));
     // The second round begins with the challenger.

@@ -1,4 +1,4 @@
-//! The shoot-out: more rounds for those about whom the decision could go either way.
+//! The tie-break: more rounds for those about whom the decision could go either way.
 //!
 //! Ties are decided by who is preferred, so a preferred candidate wins or not by the side of the band of
 //! noise on which it lies. Where its distance from the leader is that of the edge, give or take its
@@ -10,8 +10,8 @@ use voxtune_cache::decide::{Timer, beats_default, tie_band};
 use voxtune_cache::timing::standard_error;
 
 use super::policy::Policy;
-use super::sampler::Track;
-use super::samples::{Centre, Lane, record};
+use super::sampler::Sampler;
+use super::samples::{CandidateSamples, Centre, record};
 use super::summarize::ratio_interval;
 
 /// Standard errors by which a distance must be off the edge of the band.
@@ -24,68 +24,82 @@ const LEAST_SPREAD: f64 = 0.0027;
 /// See [`LEAST_SPREAD`].
 const LEAST_SPREAD_NS: f64 = 200.0;
 
-/// Runs whoever is undecided, beside the leader, until nobody is. `ranks` are those of the lanes when
+/// Runs whoever is undecided, beside the leader, until nobody is. `ranks` are those of the candidates when
 /// ties fall, the preferred one's the least.
-pub(super) fn shoot_out<T: Track>(
-    field: &mut [Lane<T::Failure>],
+pub(super) fn tie_break<T: Sampler>(
+    candidates: &mut [CandidateSamples<T::Failure>],
     ranks: &[usize],
     default: Option<usize>,
     policy: &Policy,
-    track: &mut T,
+    sampler: &mut T,
 ) {
     for round in 0.. {
-        let due = undecided(field, ranks, default, policy);
+        let due = near_band_edge(candidates, ranks, default, policy);
         if due.is_empty() {
             return;
         }
-        for step in 0..field.len() {
-            let lane = (step + round) % field.len();
-            if track.interrupted() {
+        for step in 0..candidates.len() {
+            let candidate = (step + round) % candidates.len();
+            if sampler.interrupted() {
                 return;
             }
-            if due.contains(&lane) {
-                record(&mut field[lane], track.sample(lane));
+            if due.contains(&candidate) {
+                record(&mut candidates[candidate], sampler.sample(candidate));
             } else {
-                field[lane].rounds.push(None);
+                candidates[candidate].rounds.push(None);
             }
         }
     }
 }
 
 /// The leader and those who may take its win from it or not, as far as is known; empty if all is clear.
-fn undecided<F>(
-    field: &[Lane<F>],
+fn near_band_edge<F>(
+    candidates: &[CandidateSamples<F>],
     ranks: &[usize],
     default: Option<usize>,
     policy: &Policy,
 ) -> Vec<usize> {
     // Nobody else is looked at in the end.
-    let may_win = |lane: &Lane<F>| lane.failure.is_none() && lane.proofs >= policy.proofs;
-    let standings: Vec<(usize, Centre)> = (0..field.len())
-        .filter(|&lane| may_win(&field[lane]))
-        .filter_map(|lane| Some((lane, field[lane].centre()?)))
+    let may_win = |candidate: &CandidateSamples<F>| {
+        candidate.failure.is_none() && candidate.verified_samples >= policy.verified_samples
+    };
+    let standings: Vec<(usize, Centre)> = (0..candidates.len())
+        .filter(|&candidate| may_win(&candidates[candidate]))
+        .filter_map(|candidate| Some((candidate, candidates[candidate].centre()?)))
         .collect();
     let leader = standings.iter().min_by(|a, b| a.1.decisive_ns().total_cmp(&b.1.decisive_ns()));
     let Some(&(leader, best)) = leader else { return Vec::new() };
 
-    let sides = standings.iter().filter(|(lane, _)| *lane != leader);
-    let sides: Vec<(usize, Side)> =
-        sides.map(|(lane, centre)| (*lane, Side::of(centre, &best))).collect();
-    let within = sides.iter().filter(|(_, side)| *side == Side::Within).map(|(lane, _)| *lane);
-    let Some(preferred) = within.chain([leader]).min_by_key(|&lane| ranks[lane]) else {
+    let positions = standings.iter().filter(|(candidate, _)| *candidate != leader);
+    let positions: Vec<(usize, BandPosition)> = positions
+        .map(|(candidate, centre)| (*candidate, BandPosition::of(centre, &best)))
+        .collect();
+    let within = positions
+        .iter()
+        .filter(|(_, position)| *position == BandPosition::Within)
+        .map(|(candidate, _)| *candidate);
+    let Some(preferred) = within.chain([leader]).min_by_key(|&candidate| ranks[candidate]) else {
         return Vec::new();
     };
-    let may_go_on =
-        |lane: usize| field[lane].samples().count() < policy.most_in_shoot_out(&field[lane]);
-    let mut due: Vec<usize> = sides
+    let may_go_on = |candidate: usize| {
+        candidates[candidate].samples().count()
+            < policy.max_tie_break_samples(&candidates[candidate])
+    };
+    let mut due: Vec<usize> = positions
         .iter()
-        .filter(|(lane, side)| *side == Side::Unclear && ranks[*lane] < ranks[preferred])
-        .map(|(lane, _)| *lane)
-        .filter(|&lane| may_go_on(lane))
+        .filter(|(candidate, position)| {
+            *position == BandPosition::Unclear && ranks[*candidate] < ranks[preferred]
+        })
+        .map(|(candidate, _)| *candidate)
+        .filter(|&candidate| may_go_on(candidate))
         .collect();
-    let beyond = |lane| sides.iter().any(|&(other, side)| other == lane && side == Side::Beyond);
+    let beyond = |candidate| {
+        positions
+            .iter()
+            .any(|&(other, position)| other == candidate && position == BandPosition::Beyond)
+    };
     if let Some(default) = default.filter(|&default| beyond(default) && may_go_on(default))
-        && !beats(&field[preferred], &field[default])
+        && !beats(&candidates[preferred], &candidates[default])
     {
         due.extend([default, preferred]);
     }
@@ -96,22 +110,22 @@ fn undecided<F>(
 }
 
 /// Whether a candidate beat the default as decisions ask for.
-fn beats<F>(lane: &Lane<F>, default: &Lane<F>) -> bool {
+fn beats<F>(candidate: &CandidateSamples<F>, default: &CandidateSamples<F>) -> bool {
     let default_min_ns = default.least_ns().map(|least_ns| least_ns as f64);
-    ratio_interval(&lane.ratios_to(default))
-        .zip(lane.centre())
+    ratio_interval(&candidate.ratios_to(default))
+        .zip(candidate.centre())
         .is_some_and(|(ratio, centre)| beats_default(ratio, centre.median_ns, default_min_ns))
 }
 
 /// Where a candidate lies beside the band of noise around the leader.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+enum BandPosition {
     Within,
     Unclear,
     Beyond,
 }
 
-impl Side {
+impl BandPosition {
     fn of(centre: &Centre, best: &Centre) -> Self {
         let distance = centre.decisive_ns() / best.decisive_ns() - 1.0;
         let off = distance - tie_band([centre, best].map(noise));

@@ -13,17 +13,17 @@ use crate::evidence::entry::Measured;
 use crate::measure::estimate::Estimate;
 use crate::plan::expand::Plan;
 use crate::plan::job::Job;
-use crate::run::device_pool::Crew;
-use crate::run::eta::Pace;
+use crate::run::device_pool::DevicePool;
+use crate::run::eta::Eta;
 use crate::run::event::{EntryReport, Event, Observer, Outcome, Summary};
 use crate::run::populate::{Populate, PopulateError};
 use crate::run::queue::Queue;
 use crate::run::save_beside::save_beside;
-use crate::run::worker_event::{Ended, Note};
-use crate::run::worker_loop::{Failure, Lane, Shared};
-use crate::run::write_buffer::{Ledger, Unsaved};
+use crate::run::worker_event::{ConfigurationResult, WorkerEvent};
+use crate::run::worker_loop::{ConfigurationFailure, Shared, WorkerLoop};
+use crate::run::write_buffer::{PendingResult, WriteBuffer};
 use crate::worker::executor::Executor;
-use crate::worker::failure::Trouble;
+use crate::worker::failure::MeasureError;
 
 /// How long to wait for another writer while there is something to measure.
 const SHORT_WAIT: Duration = Duration::from_millis(100);
@@ -39,87 +39,88 @@ impl Populate<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Summary, PopulateError> {
         let shared = Shared::new(Queue::in_order(self.plan.configurations.len()));
-        self.run_lanes(&shared, executor, &mut [], observer)
+        self.run_on(&shared, executor, &mut [], observer)
     }
 
     /// [`Self::run`] on several devices of one kind: each configuration is measured by one of them, the
-    /// dearest first. A device that fails for good leaves what it had to the others. Only this process
+    /// costliest first. A device that fails for good leaves what it had to the others. Only this process
     /// writes.
     ///
     /// # Errors
     /// If results cannot be saved, or no device is left. What was saved stays.
-    pub fn run_crew(
+    pub fn run_on_pool(
         &self,
-        crew: &mut Crew,
+        pool: &mut DevicePool,
         observer: &mut dyn Observer,
     ) -> Result<Summary, PopulateError> {
-        if crew.size() == 1 {
-            return self.run(crew.split().0, observer);
+        if pool.size() == 1 {
+            return self.run(pool.split().0, observer);
         }
         let Plan { configurations, .. } = self.plan;
-        let queue = Queue::dearest_first(configurations, &self.request.directions, crew.size());
+        let queue = Queue::costliest_first(configurations, &self.request.directions, pool.size());
         let shared = Shared::new(queue);
-        let (lead, others) = crew.split();
-        self.run_lanes(&shared, lead, others, observer)
+        let (primary, others) = pool.split();
+        self.run_on(&shared, primary, others, observer)
     }
 
-    fn run_lanes(
+    fn run_on(
         &self,
         shared: &Shared,
-        lead: &mut Executor,
+        primary: &mut Executor,
         others: &mut [Executor],
         observer: &mut dyn Observer,
     ) -> Result<Summary, PopulateError> {
         let requested = self.plan.configurations.len();
-        let mut desk = Desk {
+        let mut coordinator = Coordinator {
             populate: *self,
             shared,
             observer,
-            arch: lead.identity().arch,
-            ledger: Ledger::new(Duration::ZERO),
+            arch: primary.identity().arch,
+            write_buffer: WriteBuffer::new(Duration::ZERO),
             summary: Summary { requested, ..Summary::default() },
-            pace: Pace::default(),
-            lanes: 1 + others.len(),
+            eta: Eta::default(),
+            devices: 1 + others.len(),
             worker: None,
             saving_waits: false,
             failure: None,
         };
         // Nobody wants to hear after an hour that the folder cannot be written.
         let start = Instant::now();
-        desk.update(&[], self.lock_wait)?;
-        desk.ledger.saved(start.elapsed());
-        let (mut lead, mut others) = (lead, others);
+        coordinator.update(&[], self.lock_wait)?;
+        coordinator.write_buffer.saved(start.elapsed());
+        let (mut primary, mut others) = (primary, others);
         loop {
-            let error = match desk.prepare_run(lead) {
+            let error = match coordinator.prepare_run(primary) {
                 Ok(estimate) => {
-                    desk.run(&estimate, lead, others);
+                    coordinator.run(&estimate, primary, others);
                     break;
                 }
-                Err(Failure::Interrupted) => break,
-                Err(Failure::Lane(error)) => error,
-                Err(Failure::Configuration(why)) => PopulateError::SetUp(why),
+                Err(ConfigurationFailure::Interrupted) => break,
+                Err(ConfigurationFailure::Device(error)) => error,
+                Err(ConfigurationFailure::Configuration(why)) => PopulateError::SetUp(why),
             };
             // What the first cannot do, another may.
             let Some((next, rest)) = std::mem::take(&mut others).split_first_mut() else {
                 return Err(error);
             };
-            (lead, others) = (next, rest);
-            desk.lane_gives_up(&error);
+            (primary, others) = (next, rest);
+            coordinator.device_gives_up(&error);
         }
         // Whatever ended the run: what was measured before is worth keeping.
-        match (desk.save_last(), desk.failure) {
+        match (coordinator.save_last(), coordinator.failure) {
             (Ok(()), None) => {}
             (Ok(()), Some(error)) => return Err(error),
             (Err(why), failure) => {
                 let ended =
                     failure.map_or_else(|| "the run is over".to_owned(), |one| one.to_string());
-                let unsaved = desk.ledger.len();
-                let beside = save_beside(self.cache, desk.arch, &desk.ledger.take());
+                let unsaved = coordinator.write_buffer.len();
+                let beside =
+                    save_beside(self.cache, coordinator.arch, &coordinator.write_buffer.take());
                 let beside = beside.map(|beside| (beside, self.cache.path().to_owned()));
                 return Err(PopulateError::Unsaved { ended, unsaved, why: Box::new(why), beside });
             }
         }
-        let mut summary = desk.summary;
+        let mut summary = coordinator.summary;
         summary.failed = summary.requested - summary.measured - summary.skipped;
         summary.interrupted = self.interrupt.load(Ordering::Relaxed);
         Ok(summary)
@@ -127,17 +128,17 @@ impl Populate<'_> {
 }
 
 /// Where results come together: the one that writes files and tells of progress.
-struct Desk<'a> {
+struct Coordinator<'a> {
     populate: Populate<'a>,
     shared: &'a Shared,
     observer: &'a mut dyn Observer,
     arch: Arch,
-    ledger: Ledger,
+    write_buffer: WriteBuffer,
     summary: Summary,
-    pace: Pace,
+    eta: Eta,
     /// Those that have not given up.
-    lanes: usize,
-    /// The lead's process that was told of last.
+    devices: usize,
+    /// The primary's process that was told of last.
     worker: Option<u32>,
     /// Whether another process writes, as was told.
     saving_waits: bool,
@@ -145,89 +146,90 @@ struct Desk<'a> {
     failure: Option<PopulateError>,
 }
 
-impl Desk<'_> {
-    /// Gets everything ready that configurations share. Kernels are compiled ahead by the lead alone: the
+impl Coordinator<'_> {
+    /// Gets everything ready that configurations share. Kernels are compiled ahead by the primary alone: the
     /// others find them in the folder, and whoever needs one sooner compiles it.
-    fn prepare_run(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
+    fn prepare_run(&mut self, primary: &mut Executor) -> Result<Estimate, ConfigurationFailure> {
         let Populate { plan, request, interrupt, .. } = self.populate;
-        lead.begin(Job::new(plan, request), interrupt)?;
-        self.tell_of_worker(lead);
-        let kernels = lead.compile(self.shared.queue.order(), interrupt)?;
+        primary.begin(Job::new(plan, request), interrupt)?;
+        self.tell_of_worker(primary);
+        let kernels = primary.compile(self.shared.queue.order(), interrupt)?;
         self.observer.event(&Event::Compiling { kernels });
         let start = Instant::now();
-        let estimate = self.estimate(lead)?;
-        self.summary.spent.trial = start.elapsed();
-        self.tell_of_worker(lead);
-        self.pace = Pace::new(&estimate);
-        let lanes = self.lanes;
-        self.observer.event(&Event::Started { estimate: &estimate, lanes });
+        let estimate = self.estimate(primary)?;
+        self.summary.spent.calibrate = start.elapsed();
+        self.tell_of_worker(primary);
+        self.eta = Eta::new(&estimate);
+        let devices = self.devices;
+        self.observer.event(&Event::Started { estimate: &estimate, devices });
         Ok(estimate)
     }
 
-    /// Says so if the lead's worker is another one than before.
-    fn tell_of_worker(&mut self, lead: &Executor) {
-        if let Some(id) = lead.worker_id().filter(|&id| self.worker != Some(id)) {
+    /// Says so if the primary's worker is another one than before.
+    fn tell_of_worker(&mut self, primary: &Executor) {
+        if let Some(id) = primary.worker_id().filter(|&id| self.worker != Some(id)) {
             self.worker = Some(id);
             self.observer.event(&Event::WorkerStarted { id });
         }
     }
 
     /// The estimate, by the first algorithm that does not take its process down.
-    fn estimate(&mut self, lead: &mut Executor) -> Result<Estimate, Failure> {
+    fn estimate(&mut self, primary: &mut Executor) -> Result<Estimate, ConfigurationFailure> {
         let mut avoid: Vec<AlgoId> = Vec::new();
         loop {
-            match lead.estimate(&avoid, self.populate.interrupt) {
-                Err(Trouble::Lost(loss)) => {
+            match primary.estimate(&avoid, self.populate.interrupt) {
+                Err(MeasureError::Lost(loss)) => {
                     let Some(candidate) = &loss.candidate else {
-                        return Err(Trouble::Lost(loss).into());
+                        return Err(MeasureError::Lost(loss).into());
                     };
                     let algo = candidate.id.clone();
                     avoid.push(algo.clone());
-                    self.take(Note::lost_in_trial(algo, loss));
+                    self.take(WorkerEvent::lost_in_calibration(algo, loss));
                 }
                 other => return Ok(other?),
             }
         }
     }
 
-    /// Lets the lanes run, and writes meanwhile. A CPU's runs in this very thread: writing and measuring at
+    /// Lets the worker threads run, and writes meanwhile. A CPU's runs in this very thread: writing and measuring at
     /// the same time would disturb each other.
-    fn run(&mut self, estimate: &Estimate, lead: &mut Executor, others: &mut [Executor]) {
+    fn run(&mut self, estimate: &Estimate, primary: &mut Executor, others: &mut [Executor]) {
         let (populate, shared) = (self.populate, self.shared);
         if others.is_empty() && !self.arch.is_cuda() {
             let known = self.worker;
-            Lane::new(populate, shared, lead, &mut |note| self.take(note)).run(known);
+            WorkerLoop::new(populate, shared, primary, &mut |event| self.take(event)).run(known);
             return;
         }
         let mut job = Job::new(populate.plan, populate.request);
         job.flops_per_second = Some(estimate.flops_per_second);
-        let (sender, notes) = channel();
+        let (sender, events) = channel();
         std::thread::scope(|scope| {
             // A desk that listens no more has closed the queue.
             let (told, known) = (sender.clone(), self.worker);
             scope.spawn(move || {
-                Lane::new(populate, shared, lead, &mut |note| drop(told.send(note))).run(known);
+                WorkerLoop::new(populate, shared, primary, &mut |event| drop(told.send(event)))
+                    .run(known);
             });
             for other in others {
                 let (told, job) = (sender.clone(), job.clone());
                 scope.spawn(move || {
-                    let tell = &mut |note| drop(told.send(note));
-                    Lane::new(populate, shared, other, tell).begin_and_run(job);
+                    let tell = &mut |event| drop(told.send(event));
+                    WorkerLoop::new(populate, shared, other, tell).begin_and_run(job);
                 });
             }
             drop(sender);
-            for note in notes {
-                self.take(note);
+            for event in events {
+                self.take(event);
             }
         });
     }
 
-    /// Hears a note. After a failure of its own, the desk hands nothing out any more.
-    fn take(&mut self, note: Note) {
+    /// Hears a note. After a failure of its own, the coordinator hands nothing out any more.
+    fn take(&mut self, event: WorkerEvent) {
         let plan = self.populate.plan;
-        match note {
-            Note::WorkerStarted { id } => self.observer.event(&Event::WorkerStarted { id }),
-            Note::CandidateLost { algo, operation, reason, detail } => {
+        match event {
+            WorkerEvent::WorkerStarted { id } => self.observer.event(&Event::WorkerStarted { id }),
+            WorkerEvent::CandidateLost { algo, operation, reason, detail } => {
                 self.observer.event(&Event::CandidateLost {
                     algo: &algo,
                     operation: operation.as_ref(),
@@ -235,17 +237,17 @@ impl Desk<'_> {
                     detail: &detail,
                 });
             }
-            Note::ConfigurationStarted { index } => {
+            WorkerEvent::ConfigurationStarted { index } => {
                 let configuration = &plan.configurations[index].configuration;
                 self.observer.event(&Event::ConfigurationStarted { index, configuration });
             }
-            Note::EntryStarted { index, cloud, operation } => {
+            WorkerEvent::EntryStarted { index, cloud, operation } => {
                 let cloud = plan.configurations[index].clouds[cloud].label();
                 self.observer.event(&Event::EntryStarted { operation: &operation, cloud });
             }
-            Note::ConfigurationEnded { index, ended } => {
+            WorkerEvent::ConfigurationEnded { index, ended } => {
                 self.ended(index, ended);
-                if self.ledger.is_due() {
+                if self.write_buffer.is_due() {
                     match self.save(SHORT_WAIT) {
                         // Whoever writes now ends some time; what waits is saved then, or at the end.
                         Err(PopulateError::Cache(CacheError::Locked { path, .. })) => {
@@ -255,9 +257,9 @@ impl Desk<'_> {
                     }
                 }
             }
-            Note::GivenUp { error, unfinished } => {
-                if self.lanes > 1 {
-                    self.lane_gives_up(&error);
+            WorkerEvent::GivenUp { error, unfinished } => {
+                if self.devices > 1 {
+                    self.device_gives_up(&error);
                     return;
                 }
                 if let Some((index, ended)) = unfinished {
@@ -269,9 +271,9 @@ impl Desk<'_> {
     }
 
     /// One of several ends, and leaves what it had to the others.
-    fn lane_gives_up(&mut self, error: &PopulateError) {
-        self.lanes -= 1;
-        self.observer.event(&Event::LaneGivenUp { why: &error.to_string() });
+    fn device_gives_up(&mut self, error: &PopulateError) {
+        self.devices -= 1;
+        self.observer.event(&Event::DeviceGivenUp { why: &error.to_string() });
     }
 
     fn fail(&mut self, error: PopulateError) {
@@ -279,21 +281,21 @@ impl Desk<'_> {
         self.shared.queue.close();
     }
 
-    fn ended(&mut self, index: usize, ended: Ended) {
-        let Ended { outcome, measured, took, spent } = ended;
+    fn ended(&mut self, index: usize, ended: ConfigurationResult) {
+        let ConfigurationResult { outcome, measured, took, spent } = ended;
         match outcome {
             Outcome::Measured => self.summary.measured += 1,
             Outcome::Skipped => self.summary.skipped += 1,
             Outcome::Failed(_) | Outcome::Interrupted => {}
         }
         self.summary.spent += spent;
-        let remaining = self.pace.after(index, &outcome, took) / self.lanes.max(1) as u32;
-        self.ledger.push(Unsaved { index, outcome, measured, remaining });
+        let remaining = self.eta.after(index, &outcome, took) / self.devices.max(1) as u32;
+        self.write_buffer.push(PendingResult { index, outcome, measured, remaining });
     }
 
     fn tell_of_writer(&mut self, lock: &Path) {
         if !std::mem::replace(&mut self.saving_waits, true) {
-            let unsaved = self.ledger.len();
+            let unsaved = self.write_buffer.len();
             self.observer.event(&Event::SavingWaits { lock, unsaved });
         }
     }
@@ -321,7 +323,7 @@ impl Desk<'_> {
 
     /// Saves what waits for it, and tells of it. Waits so long for others who write.
     fn save(&mut self, lock_wait: Duration) -> Result<(), PopulateError> {
-        let unsaved = self.ledger.take();
+        let unsaved = self.write_buffer.take();
         let start = Instant::now();
         let updated = if unsaved.iter().any(|one| !one.measured.is_empty()) {
             self.update(&unsaved, lock_wait)
@@ -332,16 +334,16 @@ impl Desk<'_> {
         let reports: Vec<Vec<EntryReport>> = match updated {
             Ok(reports) => reports,
             Err(error) => {
-                self.ledger.put_back(unsaved);
-                self.ledger.saved(cost);
+                self.write_buffer.put_back(unsaved);
+                self.write_buffer.saved(cost);
                 return Err(error);
             }
         };
         self.saving_waits = false;
         self.summary.spent.write += cost;
-        self.ledger.saved(cost);
+        self.write_buffer.saved(cost);
         for (one, reports) in unsaved.iter().zip(&reports) {
-            let Unsaved { index, ref outcome, remaining, .. } = *one;
+            let PendingResult { index, ref outcome, remaining, .. } = *one;
             let configuration = &self.populate.plan.configurations[index].configuration;
             self.observer.event(&Event::ConfigurationEnded {
                 index,
@@ -357,7 +359,7 @@ impl Desk<'_> {
     /// Brings results into the files, and reads what else is in them.
     fn update(
         &mut self,
-        unsaved: &[Unsaved],
+        unsaved: &[PendingResult],
         lock_wait: Duration,
     ) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
         let cache = self.populate.cache;

@@ -65,13 +65,15 @@ impl Gpus {
     ///
     /// # Errors
     /// If all are meant and there are none.
-    pub fn devices(&self) -> Result<Vec<DeviceChoice>, CrewError> {
+    pub fn devices(&self) -> Result<Vec<DeviceChoice>, DevicePoolError> {
         match self {
             Self::These(ordinals) => Ok(ordinals.iter().copied().map(DeviceChoice::Cuda).collect()),
             Self::All => match voxtune_cuda::devices() {
-                Ok(found) if found.is_empty() => Err(CrewError::NoGpu("there is none".to_owned())),
+                Ok(found) if found.is_empty() => {
+                    Err(DevicePoolError::NoGpu("there is none".to_owned()))
+                }
                 Ok(found) => Ok((0..).take(found.len()).map(DeviceChoice::Cuda).collect()),
-                Err(error) => Err(CrewError::NoGpu(error.to_string())),
+                Err(error) => Err(DevicePoolError::NoGpu(error.to_string())),
             },
         }
     }
@@ -80,7 +82,7 @@ impl Gpus {
 /// GPUs that cannot share a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CrewError {
+pub enum DevicePoolError {
     /// The host has no GPU.
     #[error("no GPU was found: {0}")]
     NoGpu(String),
@@ -105,7 +107,7 @@ fn listed(found: &[(DeviceChoice, DeviceIdentity)]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-impl CrewError {
+impl DevicePoolError {
     /// Whether a device does not exist, rather than not work.
     #[must_use]
     pub const fn is_not_found(&self) -> bool {
@@ -121,24 +123,24 @@ impl CrewError {
 
 /// Whoever runs candidates: one or several, all on devices of one kind.
 #[derive(Debug)]
-pub struct Crew {
-    lead: Executor,
+pub struct DevicePool {
+    primary: Executor,
     others: Vec<Executor>,
 }
 
-impl From<Executor> for Crew {
-    fn from(lead: Executor) -> Self {
-        Self { lead, others: Vec::new() }
+impl From<Executor> for DevicePool {
+    fn from(primary: Executor) -> Self {
+        Self { primary, others: Vec::new() }
     }
 }
 
-impl Crew {
+impl DevicePool {
     /// Starts a worker for each specification, all at the same time.
     ///
     /// # Errors
     /// If one cannot be started or have its device, or the devices are not of one kind. An empty list
     /// has no GPU.
-    pub fn start(specs: &[DeviceSpec]) -> Result<Self, CrewError> {
+    pub fn start(specs: &[DeviceSpec]) -> Result<Self, DevicePoolError> {
         let started: Vec<Result<Worker, WorkerError>> = std::thread::scope(|scope| {
             let starts: Vec<_> =
                 specs.iter().map(|spec| scope.spawn(|| Worker::start(spec))).collect();
@@ -150,7 +152,7 @@ impl Crew {
         let mut workers = Vec::new();
         for (spec, worker) in specs.iter().zip(started) {
             let worker =
-                worker.map_err(|source| CrewError::Worker { device: spec.choice, source })?;
+                worker.map_err(|source| DevicePoolError::Worker { device: spec.choice, source })?;
             workers.push((spec.choice, worker));
         }
         let kinds: BTreeSet<&DeviceIdentity> =
@@ -158,17 +160,18 @@ impl Crew {
         if kinds.len() > 1 {
             let found =
                 workers.iter().map(|(device, one)| (*device, one.opened().identity.clone()));
-            return Err(CrewError::Mixed(found.collect()));
+            return Err(DevicePoolError::Mixed(found.collect()));
         }
         let mut executors = workers.into_iter().map(|(_, worker)| Executor::from(worker));
-        let lead = executors.next().ok_or_else(|| CrewError::NoGpu("none was named".to_owned()))?;
-        Ok(Self { lead, others: executors.collect() })
+        let primary =
+            executors.next().ok_or_else(|| DevicePoolError::NoGpu("none was named".to_owned()))?;
+        Ok(Self { primary, others: executors.collect() })
     }
 
     /// One of them, who stands for all: devices and algorithms are the same.
     #[must_use]
-    pub const fn lead(&self) -> &Executor {
-        &self.lead
+    pub const fn primary(&self) -> &Executor {
+        &self.primary
     }
 
     /// How many there are.
@@ -178,7 +181,7 @@ impl Crew {
     }
 
     pub(crate) fn split(&mut self) -> (&mut Executor, &mut [Executor]) {
-        (&mut self.lead, &mut self.others)
+        (&mut self.primary, &mut self.others)
     }
 }
 
@@ -200,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_no_crew() {
-        let error = Crew::start(&[]).unwrap_err();
+    fn nobody_is_no_pool() {
+        let error = DevicePool::start(&[]).unwrap_err();
         assert!(error.is_not_found(), "{error}");
     }
 
@@ -212,7 +215,7 @@ mod tests {
             name: name.to_owned(),
             units: 132,
         };
-        let text = CrewError::Mixed(vec![
+        let text = DevicePoolError::Mixed(vec![
             (DeviceChoice::Cuda(0), identity("NVIDIA H100")),
             (DeviceChoice::Cuda(1), identity("NVIDIA H200")),
         ])

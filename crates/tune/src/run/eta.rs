@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::measure::estimate::Estimate;
 use crate::run::event::Outcome;
 
-/// Time that is still to be spent, by all lanes together.
+/// Time that is still to be spent, by all worker threads together.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct Eta {
     /// Of each configuration, by the estimate.
     configurations: Vec<Duration>,
     /// Of those to come, by the estimate.
@@ -17,7 +17,7 @@ pub(crate) struct Pace {
     expected: Duration,
 }
 
-impl Pace {
+impl Eta {
     pub(crate) fn new(estimate: &Estimate) -> Self {
         let configurations = estimate.configurations.clone();
         Self { configurations, ahead: estimate.total(), ..Self::default() }
@@ -50,9 +50,9 @@ mod tests {
             peak_bytes: 0,
             flops_per_second: 1.0,
         };
-        let mut pace = Pace::new(&estimate);
-        assert_eq!(pace.after(1, &Outcome::Skipped, Duration::ZERO), 4 * second);
-        assert_eq!(pace.after(0, &Outcome::Measured, 2 * second), 6 * second);
-        assert_eq!(pace.after(2, &Outcome::Measured, 6 * second), Duration::ZERO);
+        let mut eta = Eta::new(&estimate);
+        assert_eq!(eta.after(1, &Outcome::Skipped, Duration::ZERO), 4 * second);
+        assert_eq!(eta.after(0, &Outcome::Measured, 2 * second), 6 * second);
+        assert_eq!(eta.after(2, &Outcome::Measured, 6 * second), Duration::ZERO);
     }
 }

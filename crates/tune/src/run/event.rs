@@ -10,7 +10,7 @@ use voxtune_types::AlgoId;
 
 use crate::evidence::commit::Committed;
 use crate::evidence::entry::Measured;
-use crate::evidence::phase_times::Spent;
+use crate::evidence::phase_times::PhaseTimes;
 use crate::measure::estimate::Estimate;
 
 /// How a configuration ended.
@@ -52,7 +52,7 @@ pub enum Event<'a> {
         /// What it will need of one device.
         estimate: &'a Estimate,
         /// How many share it.
-        lanes: usize,
+        devices: usize,
     },
     /// A damaged file was moved out of the way.
     SetAside(&'a SetAside),
@@ -76,7 +76,7 @@ pub enum Event<'a> {
         id: u32,
     },
     /// A device cannot be used any more: the others measure what it had at hand and what it would have had.
-    LaneGivenUp {
+    DeviceGivenUp {
         /// What was seen.
         why: &'a str,
     },
@@ -134,5 +134,5 @@ pub struct Summary {
     /// Whether the run was ended from outside.
     pub interrupted: bool,
     /// Where its time went, that of several devices added up.
-    pub spent: Spent,
+    pub spent: PhaseTimes,
 }

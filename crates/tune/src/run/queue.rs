@@ -3,8 +3,8 @@
 //! A worker verifies a layer once for all sizes, so that layers are shared out among the workers: what two of
 //! them have to verify, both take the time for. Configurations of one share over the same clouds make a group:
 //! whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
-//! its group, then takes the dearest group of its share, then of a share that nobody has begun, then any that
-//! nobody has begun, and when there is none, helps with the group that has most left. The dearest come first within
+//! its group, then takes the costliest group of its share, then of a share that nobody has begun, then any that
+//! nobody has begun, and when there is none, helps with the group that has most left. The costliest come first within
 //! a group too, so that what is left for the end is small.
 
 use std::cmp::Reverse;
@@ -29,7 +29,7 @@ pub(crate) struct Queue {
 struct State {
     groups: Vec<Group>,
     /// Configurations that somebody measures now.
-    in_hand: usize,
+    in_flight: usize,
     closed: bool,
 }
 
@@ -51,14 +51,14 @@ impl Group {
 /// A configuration in somebody's hands. It goes back when this is dropped before it is done, so that
 /// somebody else measures it.
 #[derive(Debug)]
-pub(crate) struct Turn<'q> {
+pub(crate) struct Assignment<'q> {
     queue: &'q Queue,
     group: usize,
     configuration: (u128, usize),
     done: bool,
 }
 
-impl Turn<'_> {
+impl Assignment<'_> {
     /// Its number in the plan.
     pub(crate) const fn index(&self) -> usize {
         self.configuration.1
@@ -75,10 +75,10 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Assignment<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.locked();
-        state.in_hand -= 1;
+        state.in_flight -= 1;
         if !self.done {
             state.groups[self.group].waiting.push_front(self.configuration);
         }
@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// For so many workers.
-    pub(crate) fn dearest_first(
+    pub(crate) fn costliest_first(
         configurations: &[PlannedConfiguration],
         directions: &[Direction],
         workers: usize,
@@ -137,7 +137,7 @@ impl Queue {
 
     /// The next configuration for a worker whose last one was of this group. While others are at work on
     /// what may come back, it waits; `None` says that all is done, or will not be.
-    pub(crate) fn next(&self, last: Option<usize>) -> Option<Turn<'_>> {
+    pub(crate) fn next(&self, last: Option<usize>) -> Option<Assignment<'_>> {
         let mut state = self.locked();
         loop {
             if state.closed {
@@ -147,10 +147,10 @@ impl Queue {
                 let chosen = &mut state.groups[group];
                 chosen.begun = true;
                 let configuration = chosen.waiting.pop_front()?;
-                state.in_hand += 1;
-                return Some(Turn { queue: self, group, configuration, done: false });
+                state.in_flight += 1;
+                return Some(Assignment { queue: self, group, configuration, done: false });
             }
-            if state.in_hand == 0 {
+            if state.in_flight == 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -175,17 +175,17 @@ impl State {
             return Some(own);
         }
         let waiting = || (0..self.groups.len()).filter(has_some);
-        let dearest = |number: &usize| (self.groups[*number].cost(), Reverse(*number));
+        let costliest = |number: &usize| (self.groups[*number].cost(), Reverse(*number));
         let untouched = || waiting().filter(|&number| !self.groups[number].begun);
         let share = |number: usize| self.groups[number].share;
         let is_own = |number: &usize| last.is_some_and(|last| share(last) == share(*number));
         let is_nobodys = |number: &usize| {
             self.groups.iter().all(|group| !group.begun || group.share != share(*number))
         };
-        (untouched().filter(is_own).max_by_key(dearest))
-            .or_else(|| untouched().filter(is_nobodys).max_by_key(dearest))
-            .or_else(|| untouched().max_by_key(dearest))
-            .or_else(|| waiting().max_by_key(dearest))
+        (untouched().filter(is_own).max_by_key(costliest))
+            .or_else(|| untouched().filter(is_nobodys).max_by_key(costliest))
+            .or_else(|| untouched().max_by_key(costliest))
+            .or_else(|| waiting().max_by_key(costliest))
     }
 }
 
@@ -228,11 +228,11 @@ mod tests {
     }
 
     fn queue(plan: &Plan) -> Queue {
-        Queue::dearest_first(&plan.configurations, &Direction::ALL, 1)
+        Queue::costliest_first(&plan.configurations, &Direction::ALL, 1)
     }
 
-    fn voxels(plan: &Plan, turn: &Turn<'_>) -> usize {
-        plan.configurations[turn.index()].configuration.voxels
+    fn voxels(plan: &Plan, assignment: &Assignment<'_>) -> usize {
+        plan.configurations[assignment.index()].configuration.voxels
     }
 
     #[test]
@@ -240,10 +240,10 @@ mod tests {
         let queue = Queue::in_order(3);
         let mut order = Vec::new();
         let mut last = None;
-        while let Some(turn) = queue.next(last) {
-            last = Some(turn.group());
-            order.push(turn.index());
-            turn.done();
+        while let Some(assignment) = queue.next(last) {
+            last = Some(assignment.group());
+            order.push(assignment.index());
+            assignment.done();
         }
         assert_eq!(order, [0, 1, 2]);
     }
@@ -274,16 +274,18 @@ mod tests {
     #[test]
     fn workers_keep_to_their_layers() {
         let plan = quick();
-        let queue = Queue::dearest_first(&plan.configurations, &Direction::ALL, 2);
-        let layer = |turn: &Turn<'_>| plan.configurations[turn.index()].configuration.channels;
+        let queue = Queue::costliest_first(&plan.configurations, &Direction::ALL, 2);
+        let layer = |assignment: &Assignment<'_>| {
+            plan.configurations[assignment.index()].configuration.channels
+        };
         let mut seen: [Vec<_>; 2] = [Vec::new(), Vec::new()];
         let mut last = [None, None];
         for step in 0..6 {
             let worker = step % 2;
-            let turn = queue.next(last[worker]).unwrap();
-            last[worker] = Some(turn.group());
-            seen[worker].push(layer(&turn));
-            turn.done();
+            let assignment = queue.next(last[worker]).unwrap();
+            last[worker] = Some(assignment.group());
+            seen[worker].push(layer(&assignment));
+            assignment.done();
         }
         // 128→256 outweighs the two others together: its two sizes are one share.
         assert_eq!(seen[0][..2], [seen[0][0]; 2]);
@@ -298,9 +300,9 @@ mod tests {
         let index = given_back.index();
         drop(given_back);
         let mut seen: Vec<usize> = std::iter::from_fn(|| {
-            let turn = queue.next(None)?;
-            let index = turn.index();
-            turn.done();
+            let assignment = queue.next(None)?;
+            let index = assignment.index();
+            assignment.done();
             Some(index)
         })
         .collect();
@@ -312,17 +314,17 @@ mod tests {
     #[test]
     fn whoever_has_nothing_to_do_waits_for_what_may_come_back() {
         let queue = Queue::in_order(1);
-        let turn = queue.next(None).unwrap();
+        let assignment = queue.next(None).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| queue.next(None).map(|turn| turn.index()));
+            let waiting = scope.spawn(|| queue.next(None).map(|assignment| assignment.index()));
             std::thread::sleep(std::time::Duration::from_millis(20));
             assert!(!waiting.is_finished());
-            drop(turn);
+            drop(assignment);
             assert_eq!(waiting.join().unwrap(), Some(0));
         });
-        let turn = queue.next(None).unwrap();
+        let assignment = queue.next(None).unwrap();
         queue.close();
-        drop(turn);
+        drop(assignment);
         assert!(queue.next(None).is_none(), "nothing comes out of a closed one");
     }
 }

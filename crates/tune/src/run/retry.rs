@@ -11,12 +11,12 @@ use voxtune_types::AlgoId;
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
 use crate::evidence::entry::is_quarantine;
-use crate::evidence::phase_times::Spent;
+use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::candidate::Candidate;
 use crate::measure::session::Task;
-use crate::run::worker_event::Note;
+use crate::run::worker_event::WorkerEvent;
 use crate::worker::executor::Executor;
-use crate::worker::failure::{Loss, Trouble};
+use crate::worker::failure::{LostProcess, MeasureError};
 
 /// Entries in which a candidate takes its process down before it is not tried any more in this run:
 /// each costs a start of the worker, and a hung one its whole time limit.
@@ -24,9 +24,9 @@ const ENOUGH: usize = 3;
 
 /// The candidates that have taken their process down in the course of a run, whichever worker it was.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(Mutex<HashMap<(AlgoId, KernelHash), Vec<Reason>>>);
+pub(crate) struct CrashHistory(Mutex<HashMap<(AlgoId, KernelHash), Vec<Reason>>>);
 
-impl Losses {
+impl CrashHistory {
     /// Why a candidate is not tried any more, if that is so.
     fn verdict(&self, candidate: &Candidate) -> Option<Outcome> {
         let key = (candidate.id.clone(), candidate.kernel_hash);
@@ -55,7 +55,7 @@ impl Losses {
 }
 
 /// An entry and who is still to be tried there.
-pub(crate) struct Trial<'a> {
+pub(crate) struct EntryRetry<'a> {
     entry: &'a PreparedEntry,
     task: Task,
     /// Those who are out.
@@ -67,7 +67,7 @@ pub(crate) struct Trial<'a> {
     mishap: bool,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> EntryRetry<'a> {
     pub(crate) fn new(
         configuration: usize,
         entry: &'a PreparedEntry,
@@ -92,13 +92,13 @@ impl<'a> Trial<'a> {
     pub(crate) fn run(
         mut self,
         executor: &mut Executor,
-        losses: &Losses,
+        crash_history: &CrashHistory,
         interrupt: &AtomicBool,
-        tell: &mut dyn FnMut(Note),
-    ) -> Result<Measured, Trouble> {
+        tell: &mut dyn FnMut(WorkerEvent),
+    ) -> Result<Measured, MeasureError> {
         for candidate in &self.entry.pool {
             if self.task.candidates.contains(&candidate.id)
-                && let Some(outcome) = losses.verdict(candidate)
+                && let Some(outcome) = crash_history.verdict(candidate)
             {
                 self.quarantine.push((candidate.clone(), outcome));
             }
@@ -112,14 +112,14 @@ impl<'a> Trial<'a> {
                     entry: self.entry.key.clone(),
                     records: Vec::new(),
                     rounds: Vec::new(),
-                    defended: None,
-                    spent: Spent::default(),
+                    confirmed: None,
+                    spent: PhaseTimes::default(),
                 };
                 return Ok(self.with_quarantine(nothing, executor));
             }
             match executor.measure(&self.task, interrupt) {
                 Ok(measured) => return Ok(self.with_quarantine(measured, executor)),
-                Err(Trouble::Lost(loss)) => self.after(loss, losses, tell)?,
+                Err(MeasureError::Lost(loss)) => self.after(loss, crash_history, tell)?,
                 Err(other) => return Err(other),
             }
         }
@@ -128,23 +128,23 @@ impl<'a> Trial<'a> {
     /// Draws the conclusion from a lost process.
     fn after(
         &mut self,
-        loss: Loss,
-        losses: &Losses,
-        tell: &mut dyn FnMut(Note),
-    ) -> Result<(), Trouble> {
+        loss: LostProcess,
+        crash_history: &CrashHistory,
+        tell: &mut dyn FnMut(WorkerEvent),
+    ) -> Result<(), MeasureError> {
         let Some(candidate) = &loss.candidate else {
             if std::mem::replace(&mut self.mishap, true) {
-                return Err(Trouble::Lost(loss));
+                return Err(MeasureError::Lost(loss));
             }
             return Ok(());
         };
-        let hangs = loss.reason == Reason::Timeout && losses.is_known_to_hang(candidate);
+        let hangs = loss.reason == Reason::Timeout && crash_history.is_known_to_hang(candidate);
         if loss.from_outside && !hangs && !self.suspects.contains(&candidate.id) {
             self.suspects.push(candidate.id.clone());
             return Ok(());
         }
-        losses.add(candidate, loss.reason);
-        tell(Note::CandidateLost {
+        crash_history.add(candidate, loss.reason);
+        tell(WorkerEvent::CandidateLost {
             algo: candidate.id.clone(),
             operation: Some(self.entry.key.key.operation),
             reason: loss.reason,
@@ -181,43 +181,46 @@ mod tests {
         Candidate { id, kernel_hash, default: false, requires: None }
     }
 
-    fn lost(name: &str, reason: Reason, from_outside: bool) -> Loss {
+    fn lost(name: &str, reason: Reason, from_outside: bool) -> LostProcess {
         let candidate = Some(candidate(name));
-        Loss { candidate, reason, detail: "in words".to_owned(), from_outside }
+        LostProcess { candidate, reason, detail: "in words".to_owned(), from_outside }
     }
 
     /// Whom a trial of two has put into quarantine after these losses.
-    fn quarantined(losses: &Losses, lost: &[Loss]) -> Vec<String> {
+    fn quarantined(crash_history: &CrashHistory, lost: &[LostProcess]) -> Vec<String> {
         let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
         let both = ["a", "b"].map(|name| name.parse().unwrap()).to_vec();
-        let mut trial = Trial::new(0, &entry, both, None);
+        let mut entry_retry = EntryRetry::new(0, &entry, both, None);
         for loss in lost {
-            trial.after(loss.clone(), losses, &mut |_| ()).unwrap();
+            entry_retry.after(loss.clone(), crash_history, &mut |_| ()).unwrap();
         }
-        trial.quarantine.iter().map(|(candidate, _)| candidate.id.to_string()).collect()
+        entry_retry.quarantine.iter().map(|(candidate, _)| candidate.id.to_string()).collect()
     }
 
     #[test]
     fn f18_silence_gets_a_second_try_and_a_crash_does_not() {
         let hung = |name| lost(name, Reason::Timeout, true);
         let none: [&str; 0] = [];
-        assert_eq!(quarantined(&Losses::default(), &[hung("a")]), none);
-        assert_eq!(quarantined(&Losses::default(), &[hung("a"), hung("a")]), ["a"]);
+        assert_eq!(quarantined(&CrashHistory::default(), &[hung("a")]), none);
+        assert_eq!(quarantined(&CrashHistory::default(), &[hung("a"), hung("a")]), ["a"]);
         // One silence each, in whatever order, is no verdict; the next one is.
         let each = [hung("a"), hung("b"), hung("a")];
-        assert_eq!(quarantined(&Losses::default(), &each[..2]), none);
-        assert_eq!(quarantined(&Losses::default(), &each), ["a"]);
+        assert_eq!(quarantined(&CrashHistory::default(), &each[..2]), none);
+        assert_eq!(quarantined(&CrashHistory::default(), &each), ["a"]);
         let crash = lost("a", Reason::Crash, false);
-        assert_eq!(quarantined(&Losses::default(), &[crash]), ["a"]);
+        assert_eq!(quarantined(&CrashHistory::default(), &[crash]), ["a"]);
     }
 
     #[test]
     fn f18_whoever_is_known_to_hang_costs_its_limit_once_an_entry() {
-        let (losses, hung) = (Losses::default(), lost("a", Reason::Timeout, true));
-        assert_eq!(quarantined(&losses, &[hung.clone(), hung.clone()]), ["a"]);
-        assert_eq!(quarantined(&losses, &[hung]), ["a"], "in the next entry");
+        let (crash_history, hung) = (CrashHistory::default(), lost("a", Reason::Timeout, true));
+        assert_eq!(quarantined(&crash_history, &[hung.clone(), hung.clone()]), ["a"]);
+        assert_eq!(quarantined(&crash_history, &[hung]), ["a"], "in the next entry");
         let killed = lost("a", Reason::OutOfMemory, true);
-        assert!(quarantined(&losses, &[killed]).is_empty(), "somebody else may have done that");
+        assert!(
+            quarantined(&crash_history, &[killed]).is_empty(),
+            "somebody else may have done that"
+        );
     }
 
     /// Other code of it was measured, as a merge with a machine of another release brings it in.
@@ -233,8 +236,8 @@ mod tests {
             stored.insert(key(), record).unwrap();
         }
         let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
-        let mut trial = Trial::new(0, &entry, vec!["sound".parse().unwrap()], None);
-        trial.avoid_quarantined(&stored);
-        assert_eq!(trial.task.avoid, [("default".parse().unwrap(), KernelHash::new(2))]);
+        let mut entry_retry = EntryRetry::new(0, &entry, vec!["sound".parse().unwrap()], None);
+        entry_retry.avoid_quarantined(&stored);
+        assert_eq!(entry_retry.task.avoid, [("default".parse().unwrap(), KernelHash::new(2))]);
     }
 }

@@ -8,14 +8,18 @@ use voxtune_cache::{CacheDir, Evidence, InvalidRecord};
 use voxtune_types::Arch;
 
 use crate::evidence::commit::commit;
-use crate::run::write_buffer::Unsaved;
+use crate::run::write_buffer::PendingResult;
 
 /// How many folders may lie beside a cache before somebody looks at them.
 const MOST: u32 = 1000;
 
 /// Saves results in a new folder inside that of the caches, `unsaved-1` or the next number, from where `merge`
 /// brings them in. `None` where there are none, or that cannot be done either.
-pub(crate) fn save_beside(cache: &CacheDir, arch: Arch, unsaved: &[Unsaved]) -> Option<PathBuf> {
+pub(crate) fn save_beside(
+    cache: &CacheDir,
+    arch: Arch,
+    unsaved: &[PendingResult],
+) -> Option<PathBuf> {
     let measured = || unsaved.iter().flat_map(|one| &one.measured);
     measured().next()?;
     let folder = (1..=MOST)
@@ -39,20 +43,20 @@ pub(crate) fn save_beside(cache: &CacheDir, arch: Arch, unsaved: &[Unsaved]) -> 
 mod tests {
     use super::*;
     use crate::evidence::entry::Measured;
-    use crate::evidence::phase_times::Spent;
+    use crate::evidence::phase_times::PhaseTimes;
     use crate::run::event::Outcome;
     use crate::testing::{entry, record};
 
-    fn unsaved() -> [Unsaved; 1] {
+    fn unsaved() -> [PendingResult; 1] {
         let measured = Measured {
             entry: entry(),
             records: vec![record("a", 1, 1000)],
             rounds: Vec::new(),
-            defended: None,
-            spent: Spent::default(),
+            confirmed: None,
+            spent: PhaseTimes::default(),
         };
         let (outcome, remaining) = (Outcome::Measured, Duration::ZERO);
-        [Unsaved { index: 0, outcome, measured: vec![measured], remaining }]
+        [PendingResult { index: 0, outcome, measured: vec![measured], remaining }]
     }
 
     #[test]

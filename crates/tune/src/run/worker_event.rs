@@ -1,4 +1,4 @@
-//! What a lane tells the one who saves results and shows progress.
+//! What a worker thread tells the one who saves results and shows progress.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use voxtune_cache::Reason;
 use voxtune_types::AlgoId;
 
 use crate::evidence::entry::Measured;
-use crate::evidence::phase_times::Spent;
+use crate::evidence::phase_times::PhaseTimes;
 use crate::run::event::Outcome;
 use crate::run::populate::PopulateError;
-use crate::worker::failure::Loss;
+use crate::worker::failure::LostProcess;
 
-/// A message of a lane. Unlike an [`Event`](crate::Event) it belongs to whoever hears it, in another
+/// A message of a worker thread. Unlike an [`Event`](crate::Event) it belongs to whoever hears it, in another
 /// thread maybe.
 #[derive(Debug)]
-pub(crate) enum Note {
+pub(crate) enum WorkerEvent {
     /// Candidates run in this process.
     WorkerStarted { id: u32 },
     /// A candidate took its process down.
@@ -31,29 +31,29 @@ pub(crate) enum Note {
     /// Candidates of an entry begin to run.
     EntryStarted { index: usize, cloud: usize, operation: Operation },
     /// A configuration ended.
-    ConfigurationEnded { index: usize, ended: Ended },
-    /// The lane measures no more: nothing can run in it.
+    ConfigurationEnded { index: usize, ended: ConfigurationResult },
+    /// The worker thread measures no more: nothing can run in it.
     GivenUp {
         error: PopulateError,
-        /// The configuration at hand, which is measured again if another lane is left, and what there is
+        /// The configuration at hand, which is measured again if another worker thread is left, and what there is
         /// of it.
-        unfinished: Option<(usize, Ended)>,
+        unfinished: Option<(usize, ConfigurationResult)>,
     },
 }
 
 /// How a configuration ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ConfigurationResult {
     pub(crate) outcome: Outcome,
     pub(crate) measured: Vec<Measured>,
     /// How long it took.
     pub(crate) took: Duration,
-    pub(crate) spent: Spent,
+    pub(crate) spent: PhaseTimes,
 }
 
-impl Note {
+impl WorkerEvent {
     /// A candidate lost in the trial before the run.
-    pub(crate) fn lost_in_trial(algo: AlgoId, loss: Loss) -> Self {
+    pub(crate) fn lost_in_calibration(algo: AlgoId, loss: LostProcess) -> Self {
         Self::CandidateLost { algo, operation: None, reason: loss.reason, detail: loss.detail }
     }
 }

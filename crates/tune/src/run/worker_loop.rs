@@ -10,23 +10,25 @@ use voxtune_types::AlgoId;
 use crate::evidence::commit::winner;
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
-use crate::evidence::phase_times::Spent;
-use crate::evidence::select::{Selection, Wish, disproved, incumbent, is_comparable, select};
+use crate::evidence::phase_times::PhaseTimes;
+use crate::evidence::select::{
+    SelectOptions, Selection, incumbent, is_comparable, quarantines_over_stale, select,
+};
 use crate::plan::expand::Request;
 use crate::plan::job::Job;
 use crate::run::event::Outcome;
 use crate::run::populate::{Populate, PopulateError};
 use crate::run::queue::Queue;
-use crate::run::retry::{Losses, Trial};
-use crate::run::worker_event::{Ended, Note};
+use crate::run::retry::{CrashHistory, EntryRetry};
+use crate::run::worker_event::{ConfigurationResult, WorkerEvent};
 use crate::worker::executor::Executor;
-use crate::worker::failure::Trouble;
+use crate::worker::failure::MeasureError;
 
-/// What the lanes of a run share.
+/// What the worker threads of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
-    pub(crate) losses: Losses,
+    pub(crate) crash_history: CrashHistory,
     /// The evidence on disk, as of the last writing. What is not saved yet is of other entries than those
     /// to come.
     stored: Mutex<Arc<Evidence>>,
@@ -34,7 +36,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(queue: Queue) -> Self {
-        Self { queue, losses: Losses::default(), stored: Mutex::default() }
+        Self { queue, crash_history: CrashHistory::default(), stored: Mutex::default() }
     }
 
     pub(crate) fn set_stored(&self, evidence: Evidence) {
@@ -47,24 +49,24 @@ impl Shared {
 }
 
 /// Why a configuration has no result.
-pub(crate) enum Failure {
+pub(crate) enum ConfigurationFailure {
     /// Of its own.
     Configuration(String),
     /// The run was ended from outside.
     Interrupted,
     /// Nothing can run here any more.
-    Lane(PopulateError),
+    Device(PopulateError),
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Configuration(why) => Self::Configuration(why),
-            Trouble::Lost(loss) => {
+impl From<MeasureError> for ConfigurationFailure {
+    fn from(error: MeasureError) -> Self {
+        match error {
+            MeasureError::Configuration(why) => Self::Configuration(why),
+            MeasureError::Lost(loss) => {
                 Self::Configuration(format!("the worker is lost: {}", loss.detail))
             }
-            Trouble::Interrupted => Self::Interrupted,
-            Trouble::Over(error) => Self::Lane(error.into()),
+            MeasureError::Interrupted => Self::Interrupted,
+            MeasureError::Over(error) => Self::Device(error.into()),
         }
     }
 }
@@ -76,36 +78,39 @@ struct Entries {
     skipped: usize,
     interrupted: bool,
     winnerless: Vec<EntryKey>,
-    spent: Spent,
+    spent: PhaseTimes,
 }
 
 /// A worker, or this process, at work on a run.
-pub(crate) struct Lane<'a> {
+pub(crate) struct WorkerLoop<'a> {
     populate: Populate<'a>,
     shared: &'a Shared,
     executor: &'a mut Executor,
-    tell: &'a mut dyn FnMut(Note),
+    tell: &'a mut dyn FnMut(WorkerEvent),
     /// The worker's process that was told of last.
     worker: Option<u32>,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> WorkerLoop<'a> {
     pub(crate) fn new(
         populate: Populate<'a>,
         shared: &'a Shared,
         executor: &'a mut Executor,
-        tell: &'a mut dyn FnMut(Note),
+        tell: &'a mut dyn FnMut(WorkerEvent),
     ) -> Self {
         Self { populate, shared, executor, tell, worker: None }
     }
 
     /// Takes a job up and measures until there is nothing left.
     pub(crate) fn begin_and_run(&mut self, job: Job) {
-        match self.executor.begin(job, self.populate.interrupt).map_err(Failure::from) {
+        match self.executor.begin(job, self.populate.interrupt).map_err(ConfigurationFailure::from)
+        {
             Ok(()) => self.run(None),
-            Err(Failure::Interrupted) => {}
-            Err(Failure::Lane(error)) => self.give_up(error, None),
-            Err(Failure::Configuration(why)) => self.give_up(PopulateError::SetUp(why), None),
+            Err(ConfigurationFailure::Interrupted) => {}
+            Err(ConfigurationFailure::Device(error)) => self.give_up(error, None),
+            Err(ConfigurationFailure::Configuration(why)) => {
+                self.give_up(PopulateError::SetUp(why), None)
+            }
         }
     }
 
@@ -115,47 +120,47 @@ impl<'a> Lane<'a> {
         self.tell_of_worker();
         let mut group = None;
         while !self.populate.interrupt.load(Ordering::Relaxed) {
-            let Some(turn) = self.shared.queue.next(group) else { break };
-            group = Some(turn.group());
-            let index = turn.index();
-            (self.tell)(Note::ConfigurationStarted { index });
+            let Some(assignment) = self.shared.queue.next(group) else { break };
+            group = Some(assignment.group());
+            let index = assignment.index();
+            (self.tell)(WorkerEvent::ConfigurationStarted { index });
             let (ended, error) = self.configuration(index);
             if let Some(error) = error {
                 self.give_up(error, Some((index, ended)));
                 break;
             }
             self.tell_of_worker();
-            (self.tell)(Note::ConfigurationEnded { index, ended });
-            turn.done();
+            (self.tell)(WorkerEvent::ConfigurationEnded { index, ended });
+            assignment.done();
         }
     }
 
-    fn give_up(&mut self, error: PopulateError, unfinished: Option<(usize, Ended)>) {
-        (self.tell)(Note::GivenUp { error, unfinished });
+    fn give_up(&mut self, error: PopulateError, unfinished: Option<(usize, ConfigurationResult)>) {
+        (self.tell)(WorkerEvent::GivenUp { error, unfinished });
     }
 
     /// Says so if the worker is another one than before.
     fn tell_of_worker(&mut self) {
         let id = self.executor.worker_id();
         if let Some(id) = id.filter(|_| id != self.worker) {
-            (self.tell)(Note::WorkerStarted { id });
+            (self.tell)(WorkerEvent::WorkerStarted { id });
         }
         self.worker = id;
     }
 
     /// Measures a configuration. An error says that it was the last one here.
-    fn configuration(&mut self, index: usize) -> (Ended, Option<PopulateError>) {
+    fn configuration(&mut self, index: usize) -> (ConfigurationResult, Option<PopulateError>) {
         let start = Instant::now();
 
         let mut entries = Entries::default();
         let (failed, error) = match self.entries(index, &mut entries) {
             Ok(()) => (None, None),
-            Err(Failure::Configuration(why)) => (Some(why), None),
-            Err(Failure::Interrupted) => {
+            Err(ConfigurationFailure::Configuration(why)) => (Some(why), None),
+            Err(ConfigurationFailure::Interrupted) => {
                 entries.interrupted = true;
                 (None, None)
             }
-            Err(Failure::Lane(error)) => (Some(error.to_string()), Some(error)),
+            Err(ConfigurationFailure::Device(error)) => (Some(error.to_string()), Some(error)),
         };
         let outcome = if let Some(why) = failed {
             Outcome::Failed(why)
@@ -169,11 +174,11 @@ impl<'a> Lane<'a> {
             Outcome::Measured
         };
         let Entries { measured, spent, .. } = entries;
-        (Ended { outcome, measured, took: start.elapsed(), spent }, error)
+        (ConfigurationResult { outcome, measured, took: start.elapsed(), spent }, error)
     }
 
     /// Measures the entries of a configuration: each of its clouds in each direction.
-    fn entries(&mut self, index: usize, entries: &mut Entries) -> Result<(), Failure> {
+    fn entries(&mut self, index: usize, entries: &mut Entries) -> Result<(), ConfigurationFailure> {
         let start = Instant::now();
         let prepared = self.prepare(index)?;
         entries.spent.clouds += start.elapsed();
@@ -191,7 +196,7 @@ impl<'a> Lane<'a> {
                 Selection::TopUp { some, all } => (some, Some(all)),
             };
             let operation = entry.key.key.operation;
-            (self.tell)(Note::EntryStarted { index, cloud: entry.cloud, operation });
+            (self.tell)(WorkerEvent::EntryStarted { index, cloud: entry.cloud, operation });
             let spent = &mut entries.spent;
             let mut measured = self.measure(index, entry, candidates, &stored, spent)?;
             if let Some(all) = all
@@ -208,18 +213,21 @@ impl<'a> Lane<'a> {
     }
 
     /// The entries of a configuration. A worker that is lost over it is given one more chance.
-    fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, Failure> {
+    fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, ConfigurationFailure> {
         match self.executor.prepare(index, self.populate.interrupt) {
-            Err(Trouble::Lost(_)) => Ok(self.executor.prepare(index, self.populate.interrupt)?),
+            Err(MeasureError::Lost(_)) => {
+                Ok(self.executor.prepare(index, self.populate.interrupt)?)
+            }
             other => Ok(other?),
         }
     }
 
     fn select(&self, stored: &Evidence, entry: &PreparedEntry) -> Selection {
-        let Request { extent, retry_quarantined, modes, .. } = self.populate.request;
+        let Request { remeasure, retry_quarantined, modes, .. } = self.populate.request;
         let mode = modes.of(entry.key.key.operation.direction);
-        let wish = Wish { extent: *extent, retry_quarantined: *retry_quarantined, mode };
-        select(wish, stored, entry)
+        let options =
+            SelectOptions { remeasure: *remeasure, retry_quarantined: *retry_quarantined, mode };
+        select(options, stored, entry)
     }
 
     fn measure(
@@ -228,17 +236,17 @@ impl<'a> Lane<'a> {
         entry: &PreparedEntry,
         candidates: Vec<AlgoId>,
         stored: &Evidence,
-        spent: &mut Spent,
-    ) -> Result<Measured, Failure> {
+        spent: &mut PhaseTimes,
+    ) -> Result<Measured, ConfigurationFailure> {
         let retry = self.populate.request.retry_quarantined;
-        let mut trial = Trial::new(index, entry, candidates, incumbent(stored, entry));
+        let mut entry_retry = EntryRetry::new(index, entry, candidates, incumbent(stored, entry));
         if !retry {
-            trial.avoid_quarantined(stored);
+            entry_retry.avoid_quarantined(stored);
         }
-        let (losses, interrupt) = (&self.shared.losses, self.populate.interrupt);
-        let mut measured = trial.run(self.executor, losses, interrupt, self.tell)?;
+        let (crash_history, interrupt) = (&self.shared.crash_history, self.populate.interrupt);
+        let mut measured = entry_retry.run(self.executor, crash_history, interrupt, self.tell)?;
         // Said again, so that other code of theirs does not outlive it.
-        for record in disproved(stored, entry) {
+        for record in quarantines_over_stale(stored, entry) {
             if measured.records.iter().all(|one| one.algo != record.algo) {
                 measured.records.push(record.clone());
             }

@@ -17,7 +17,7 @@ const PATIENCE: u32 = 20;
 
 /// A configuration that ended and is not saved yet.
 #[derive(Debug)]
-pub(crate) struct Unsaved {
+pub(crate) struct PendingResult {
     pub(crate) index: usize,
     pub(crate) outcome: Outcome,
     pub(crate) measured: Vec<Measured>,
@@ -27,20 +27,20 @@ pub(crate) struct Unsaved {
 
 /// Configurations that ended and are not saved yet, in their order.
 #[derive(Debug)]
-pub(crate) struct Ledger {
-    unsaved: Vec<Unsaved>,
+pub(crate) struct WriteBuffer {
+    unsaved: Vec<PendingResult>,
     saved_at: Instant,
     /// What the last writing took.
     cost: Duration,
 }
 
-impl Ledger {
+impl WriteBuffer {
     /// An empty one, after a writing that took so long.
     pub(crate) fn new(cost: Duration) -> Self {
         Self { unsaved: Vec::new(), saved_at: Instant::now(), cost }
     }
 
-    pub(crate) fn push(&mut self, unsaved: Unsaved) {
+    pub(crate) fn push(&mut self, unsaved: PendingResult) {
         self.unsaved.push(unsaved);
     }
 
@@ -55,12 +55,12 @@ impl Ledger {
     }
 
     /// What waits, to be saved now.
-    pub(crate) fn take(&mut self) -> Vec<Unsaved> {
+    pub(crate) fn take(&mut self) -> Vec<PendingResult> {
         std::mem::take(&mut self.unsaved)
     }
 
     /// It could not be saved, and waits again, before what has come since.
-    pub(crate) fn put_back(&mut self, unsaved: Vec<Unsaved>) {
+    pub(crate) fn put_back(&mut self, unsaved: Vec<PendingResult>) {
         self.unsaved.splice(..0, unsaved);
     }
 
@@ -76,17 +76,17 @@ mod tests {
 
     #[test]
     fn cheap_writes_are_not_put_off_and_dear_ones_not_for_long() {
-        assert!(Ledger::new(Duration::ZERO).is_due());
-        let mut ledger = Ledger::new(Duration::from_secs(3));
-        assert!(!ledger.is_due());
-        ledger.saved_at = Instant::now().checked_sub(LONGEST).unwrap();
+        assert!(WriteBuffer::new(Duration::ZERO).is_due());
+        let mut write_buffer = WriteBuffer::new(Duration::from_secs(3));
+        assert!(!write_buffer.is_due());
+        write_buffer.saved_at = Instant::now().checked_sub(LONGEST).unwrap();
         assert!(
-            ledger.is_due(),
+            write_buffer.is_due(),
             "three seconds of writing are worth a minute, but nobody waits that long"
         );
-        ledger.saved(Duration::from_millis(100));
-        assert!(!ledger.is_due());
-        ledger.saved_at = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
-        assert!(ledger.is_due());
+        write_buffer.saved(Duration::from_millis(100));
+        assert!(!write_buffer.is_due());
+        write_buffer.saved_at = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        assert!(write_buffer.is_due());
     }
 }

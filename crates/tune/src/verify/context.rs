@@ -7,7 +7,7 @@ use crate::inputs::planned_cloud::PlannedCloud;
 
 /// What candidates are verified at.
 #[derive(Clone, Copy, Debug)]
-pub struct Stand<'a> {
+pub struct VerifyContext<'a> {
     /// Where they run.
     pub device: &'a Device,
     /// What they compute.

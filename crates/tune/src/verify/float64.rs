@@ -16,18 +16,18 @@ use crate::inputs::cloud_setup::{CloudSetup, SetupError};
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::Operands;
 use crate::inputs::planned_cloud::PlannedCloud;
-use crate::verify::context::Stand;
+use crate::verify::context::VerifyContext;
 use crate::verify::rejection::{Rejection, Verdict, failed, guarded};
 use crate::verify::tolerance::tolerance;
 
 /// How large a problem the float64 reference computes: rows, and floating-point operations.
 #[derive(Clone, Copy, Debug)]
-struct Effort {
+struct ProblemSize {
     rows: usize,
     flops: f64,
 }
 
-impl Effort {
+impl ProblemSize {
     /// About a second on one core.
     const HOST: Self = Self { rows: 16_384, flops: 1.5e9 };
     /// Tenths of a second on a GPU.
@@ -61,7 +61,9 @@ impl Effort {
 pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
     let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
     // The larger of the two efforts bounds both.
-    Effort::HOST.bytes(operation, pairs_per_row).max(Effort::GPU.bytes(operation, pairs_per_row))
+    ProblemSize::HOST
+        .bytes(operation, pairs_per_row)
+        .max(ProblemSize::GPU.bytes(operation, pairs_per_row))
 }
 
 /// Floating-point operations of one float64 result of an operation over a cloud.
@@ -69,26 +71,26 @@ pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
 pub fn problem_flops(device: &Device, operation: &Operation, cloud: &PlannedCloud) -> f64 {
     let row_flops =
         operation.flops(1) as f64 * cloud.expected_pairs_per_row(operation.kernel.volume());
-    cloud.sample_rows(Effort::on(device).rows(row_flops)) as f64 * row_flops
+    cloud.sample_rows(ProblemSize::on(device).rows(row_flops)) as f64 * row_flops
 }
 
 /// Verifies candidates, each once for an operation and a cloud however many sizes are measured.
 #[derive(Debug, Default)]
 pub struct Verifier {
     verdicts: HashMap<(Operation, String, AlgoId, KernelHash), Verdict>,
-    case: Option<(Operation, String, Case)>,
+    problems: Option<(Operation, String, ProblemSet)>,
 }
 
 /// A problem with known answers.
 #[derive(Debug)]
-struct Case {
+struct ProblemSet {
     setup: CloudSetup,
-    random: Question,
-    integers: Question,
+    random: Problem,
+    integers: Problem,
 }
 
 #[derive(Debug)]
-struct Question {
+struct Problem {
     operands: Operands,
     expected: Reference,
     tolerance: f64,
@@ -101,11 +103,11 @@ impl Verifier {
     /// If the problem itself cannot be set up; a candidate's failure is its verdict.
     pub fn verdict(
         &mut self,
-        stand: &Stand<'_>,
+        context: &VerifyContext<'_>,
         (number, algorithm): (usize, &dyn Algorithm),
         monitor: &mut dyn Monitor,
     ) -> Result<Verdict, SetupError> {
-        let Stand { device, operation, cloud, seed, limits } = *stand;
+        let VerifyContext { device, operation, cloud, seed, limits } = *context;
         let hash = match algorithm.kernel_hash(device, operation) {
             Ok(hash) => hash,
             Err(error) => return Ok(Err(failed(error))),
@@ -116,28 +118,31 @@ impl Verifier {
             return Ok(verdict.clone());
         }
         let current = self
-            .case
+            .problems
             .as_ref()
             .is_some_and(|(held, held_label, _)| held == operation && *held_label == label);
         let flops = problem_flops(device, operation, cloud);
         if !current {
-            monitor.working(limits.of_set_up(flops * Case::REFERENCE_SLOWDOWN));
-            self.case = Some((*operation, label, Case::new(device, operation, cloud, seed)?));
+            monitor.working(limits.of_set_up(flops * ProblemSet::REFERENCE_SLOWDOWN));
+            self.problems =
+                Some((*operation, label, ProblemSet::new(device, operation, cloud, seed)?));
         }
-        let Some((_, _, case)) = &mut self.case else { unreachable!("the case was just made") };
-        monitor.running(number, limits.of(flops * Case::RUNS));
-        let verdict = case.examine(device, algorithm, operation);
+        let Some((_, _, problems)) = &mut self.problems else {
+            unreachable!("the case was just made")
+        };
+        monitor.running(number, limits.of(flops * ProblemSet::RUNS));
+        let verdict = problems.check_all(device, algorithm, operation);
         self.verdicts.insert(key, verdict.clone());
         Ok(verdict)
     }
 
     /// Gives back the memory of the problem at hand; verdicts stay.
     pub fn release(&mut self) {
-        self.case = None;
+        self.problems = None;
     }
 }
 
-impl Case {
+impl ProblemSet {
     /// How often a candidate runs.
     const RUNS: f64 = 3.0;
     /// How much slower than a candidate the float64 reference is.
@@ -151,7 +156,7 @@ impl Case {
     ) -> Result<Self, SetupError> {
         let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
         let row_flops = operation.flops(1) as f64 * pairs_per_row;
-        let rows = Effort::on(device).rows(row_flops);
+        let rows = ProblemSize::on(device).rows(row_flops);
         // Another seed than the measurement's: neither data nor rows are those of the race.
         let cells = device.install(|| cloud.sample(rows, 1, !seed))?;
         let voxels = Voxels::new(device, cells)?;
@@ -161,27 +166,27 @@ impl Case {
         let random = Operands::random(device, operation, counts, !seed)?;
         let integers = Operands::integers(device, operation, counts, !seed)?;
         let tolerance = tolerance(operation, counts);
-        let random = Question::new(device, operation, &setup, random, tolerance)?;
-        let integers = Question::new(device, operation, &setup, integers, 0.0)?;
+        let random = Problem::new(device, operation, &setup, random, tolerance)?;
+        let integers = Problem::new(device, operation, &setup, integers, 0.0)?;
         Ok(Self { setup, random, integers })
     }
 
-    fn examine(
+    fn check_all(
         &mut self,
         device: &Device,
         algorithm: &dyn Algorithm,
         operation: &Operation,
     ) -> Verdict {
         let setup = &self.setup;
-        let first = self.random.ask(device, algorithm, operation, setup)?;
+        let first = self.random.check(device, algorithm, operation, setup)?;
         // Again, since a race may spare the first run.
-        let second = self.random.ask(device, algorithm, operation, setup)?;
-        self.integers.ask(device, algorithm, operation, setup)?;
+        let second = self.random.check(device, algorithm, operation, setup)?;
+        self.integers.check(device, algorithm, operation, setup)?;
         Ok(first.max(second))
     }
 }
 
-impl Question {
+impl Problem {
     fn new(
         device: &Device,
         operation: &Operation,
@@ -195,7 +200,7 @@ impl Question {
     }
 
     /// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
-    fn ask(
+    fn check(
         &mut self,
         device: &Device,
         algorithm: &dyn Algorithm,
@@ -203,12 +208,12 @@ impl Question {
         setup: &CloudSetup,
     ) -> Verdict {
         let Self { operands, expected, tolerance } = self;
-        ask(device, algorithm, operation, setup, operands, expected, *tolerance)
+        check(device, algorithm, operation, setup, operands, expected, *tolerance)
     }
 }
 
 /// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
-pub(crate) fn ask(
+pub(crate) fn check(
     device: &Device,
     algorithm: &dyn Algorithm,
     operation: &Operation,
@@ -235,10 +240,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problems_keep_to_their_effort() {
-        assert_eq!(Effort::HOST.rows(1e4), 16_384);
-        assert_eq!(Effort::HOST.rows(1e6), 1_500);
-        assert_eq!(Effort::HOST.rows(1e9), 515);
-        assert_eq!(Effort::GPU.rows(1e4), 65_536);
+    fn problems_keep_to_their_size() {
+        assert_eq!(ProblemSize::HOST.rows(1e4), 16_384);
+        assert_eq!(ProblemSize::HOST.rows(1e6), 1_500);
+        assert_eq!(ProblemSize::HOST.rows(1e9), 515);
+        assert_eq!(ProblemSize::GPU.rows(1e4), 65_536);
     }
 }

@@ -12,52 +12,52 @@ use voxtune_types::AlgoId;
 
 use crate::inputs::cloud_setup::CloudSetup;
 use crate::inputs::monitor::Monitor;
-use crate::inputs::operands::Workbench;
-use crate::verify::context::Stand;
+use crate::inputs::operands::OperandBuffers;
+use crate::verify::context::VerifyContext;
 use crate::verify::rejection::{Rejection, Verdict, guarded};
 use crate::verify::tolerance::tolerance;
 
 /// A result at full size that others must agree with.
 #[derive(Debug)]
-pub struct AtScale {
+pub struct FullSizeReference {
     expected: Reference,
     /// Whose it is.
-    author: AlgoId,
+    produced_by: AlgoId,
     tolerance: f64,
 }
 
-impl AtScale {
+impl FullSizeReference {
     /// What the first of the trusted ones that works makes of the operands; `None` if nobody works. Whoever
     /// fails over it gets that as its verdict.
     ///
     /// # Errors
     /// If the device fails.
     pub fn new(
-        stand: &Stand<'_>,
+        context: &VerifyContext<'_>,
         setup: &CloudSetup,
-        bench: &mut Workbench,
-        field: &[Arc<dyn Algorithm>],
+        buffers: &mut OperandBuffers,
+        algorithms: &[Arc<dyn Algorithm>],
         trusted: &[usize],
         verdicts: &mut [Verdict],
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Self>, ConvError> {
-        let Stand { device, operation, limits, .. } = *stand;
+        let VerifyContext { device, operation, limits, .. } = *context;
         let limit = limits.of(operation.flops(setup.map.counts().pairs) as f64);
         for &number in trusted {
             if verdicts[number].is_err() {
                 continue;
             }
             monitor.running(number, limit);
-            bench.operands.out.poison(device)?;
-            let launch = bench.launch(operation, setup);
-            let run = guarded(|| device.registry().run(&*field[number], device, launch))
+            buffers.operands.out.poison(device)?;
+            let launch = buffers.launch(operation, setup);
+            let run = guarded(|| device.registry().run(&*algorithms[number], device, launch))
                 .and_then(|()| guarded(|| device.synchronize()));
             match run {
                 Ok(()) => {
-                    let result = bench.take_result(device)?;
+                    let result = buffers.take_result(device)?;
                     return Ok(Some(Self {
                         expected: Reference::from_result(device, operation, result)?,
-                        author: field[number].id().clone(),
+                        produced_by: algorithms[number].id().clone(),
                         // Two right results differ by up to twice the tolerance.
                         tolerance: 2.0 * tolerance(operation, setup.map.counts()),
                     }));
@@ -83,16 +83,16 @@ impl AtScale {
         if worst <= self.tolerance {
             return Ok(());
         }
-        let Self { author, tolerance, .. } = self;
+        let Self { produced_by, tolerance, .. } = self;
         let rows = result.rows();
         let detail = format!(
-            "{worst:.2e} from {author} at full size, {rows} rows, tolerance {tolerance:.0e}"
+            "{worst:.2e} from {produced_by} at full size, {rows} rows, tolerance {tolerance:.0e}"
         );
         Err(Rejection::new(Reason::WrongResult, detail))
     }
 
     /// Gives the memory of the result back to the bench.
-    pub fn give_back(self, bench: &mut Workbench) {
-        bench.spare = self.expected.into_result();
+    pub fn give_back(self, buffers: &mut OperandBuffers) {
+        buffers.spare_result = self.expected.into_result();
     }
 }

@@ -5,19 +5,19 @@ use std::sync::atomic::AtomicBool;
 use voxtune_types::AlgoId;
 
 use super::Worker;
-use super::protocol::{Answer, Command};
+use super::protocol::{Command, Response};
 use super::wire::WireJob;
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
 use crate::measure::estimate::Estimate;
 use crate::measure::session::Task;
 use crate::plan::job::Job;
-use crate::worker::failure::{Loss, Trouble};
+use crate::worker::failure::{LostProcess, MeasureError};
 
 impl Worker {
-    pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), Trouble> {
+    pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), MeasureError> {
         match self.call(&Command::Begin(Box::new(WireJob::from(job))), interrupt)? {
-            Answer::Begun => Ok(()),
+            Response::Begun => Ok(()),
             other => Err(other.unexpected()),
         }
     }
@@ -26,9 +26,9 @@ impl Worker {
         &mut self,
         order: &[usize],
         interrupt: &AtomicBool,
-    ) -> Result<usize, Trouble> {
+    ) -> Result<usize, MeasureError> {
         match self.call(&Command::Compile { order: order.to_vec() }, interrupt)? {
-            Answer::Compiling { kernels } => Ok(kernels),
+            Response::Compiling { kernels } => Ok(kernels),
             other => Err(other.unexpected()),
         }
     }
@@ -37,9 +37,9 @@ impl Worker {
         &mut self,
         avoid: &[AlgoId],
         interrupt: &AtomicBool,
-    ) -> Result<Estimate, Trouble> {
+    ) -> Result<Estimate, MeasureError> {
         match self.call(&Command::Estimate { avoid: avoid.to_vec() }, interrupt)? {
-            Answer::Estimated(estimate) => Ok(estimate),
+            Response::Estimated(estimate) => Ok(estimate),
             other => Err(other.unexpected()),
         }
     }
@@ -48,9 +48,9 @@ impl Worker {
         &mut self,
         configuration: usize,
         interrupt: &AtomicBool,
-    ) -> Result<Vec<PreparedEntry>, Trouble> {
+    ) -> Result<Vec<PreparedEntry>, MeasureError> {
         match self.call(&Command::Prepare { configuration }, interrupt)? {
-            Answer::Prepared(entries) => Ok(entries),
+            Response::Prepared(entries) => Ok(entries),
             other => Err(other.unexpected()),
         }
     }
@@ -59,20 +59,20 @@ impl Worker {
         &mut self,
         task: &Task,
         interrupt: &AtomicBool,
-    ) -> Result<Measured, Trouble> {
+    ) -> Result<Measured, MeasureError> {
         match self.call(&Command::Measure(task.clone()), interrupt)? {
-            Answer::Measured(measured) => Ok(*measured),
+            Response::Measured(measured) => Ok(*measured),
             other => Err(other.unexpected()),
         }
     }
 }
 
-impl Answer {
+impl Response {
     /// What to make of an answer that is no result.
-    fn unexpected(self) -> Trouble {
+    fn unexpected(self) -> MeasureError {
         match self {
-            Self::Failed(why) => Trouble::Configuration(why),
-            _ => Trouble::Lost(Loss::of_nobody("the worker answered another question")),
+            Self::Failed(why) => MeasureError::Configuration(why),
+            _ => MeasureError::Lost(LostProcess::of_nobody("the worker answered another question")),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::measure::estimate::Estimate;
 use crate::measure::session::{Session, Task};
 use crate::plan::job::Job;
 use crate::worker::Worker;
-use crate::worker::failure::Trouble;
+use crate::worker::failure::MeasureError;
 
 /// Where candidates run.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Executor {
     }
 
     /// Takes up a job.
-    pub(crate) fn begin(&mut self, job: Job, interrupt: &AtomicBool) -> Result<(), Trouble> {
+    pub(crate) fn begin(&mut self, job: Job, interrupt: &AtomicBool) -> Result<(), MeasureError> {
         match &mut self.place {
             Place::Here { device, session } => {
                 *session = Some(Box::new(Session::new(device.clone(), job.clone())));
@@ -112,7 +112,7 @@ impl Executor {
         &mut self,
         order: Vec<usize>,
         interrupt: &AtomicBool,
-    ) -> Result<usize, Trouble> {
+    ) -> Result<usize, MeasureError> {
         self.ahead.clone_from(&order);
         match self.ready(interrupt)? {
             Ready::Here(session) => Ok(session.compile(&order)),
@@ -124,7 +124,7 @@ impl Executor {
         &mut self,
         avoid: &[AlgoId],
         interrupt: &AtomicBool,
-    ) -> Result<Estimate, Trouble> {
+    ) -> Result<Estimate, MeasureError> {
         let estimate = match self.ready(interrupt)? {
             Ready::Here(session) => session.estimate(avoid, &mut Unwatched { interrupt })?,
             Ready::Worker(worker) => worker.estimate(avoid, interrupt)?,
@@ -139,7 +139,7 @@ impl Executor {
         &mut self,
         configuration: usize,
         interrupt: &AtomicBool,
-    ) -> Result<Vec<PreparedEntry>, Trouble> {
+    ) -> Result<Vec<PreparedEntry>, MeasureError> {
         match self.ready(interrupt)? {
             Ready::Here(session) => {
                 Ok(session.prepare(configuration, &mut Unwatched { interrupt })?)
@@ -152,22 +152,22 @@ impl Executor {
         &mut self,
         task: &Task,
         interrupt: &AtomicBool,
-    ) -> Result<Measured, Trouble> {
+    ) -> Result<Measured, MeasureError> {
         match self.ready(interrupt)? {
             Ready::Here(session) => {
                 let measured = session.measure(task, &mut Unwatched { interrupt })?;
-                measured.ok_or(Trouble::Interrupted)
+                measured.ok_or(MeasureError::Interrupted)
             }
             Ready::Worker(worker) => worker.measure(task, interrupt),
         }
     }
 
     /// Whatever runs the job, started anew if the last one is gone.
-    fn ready(&mut self, interrupt: &AtomicBool) -> Result<Ready<'_>, Trouble> {
+    fn ready(&mut self, interrupt: &AtomicBool) -> Result<Ready<'_>, MeasureError> {
         let job = self.job.as_ref();
         match &mut self.place {
             Place::Here { session, .. } => {
-                let none = || Trouble::Configuration("no job is at hand".to_owned());
+                let none = || MeasureError::Configuration("no job is at hand".to_owned());
                 Ok(Ready::Here(session.as_mut().ok_or_else(none)?))
             }
             Place::Worker(worker) => {

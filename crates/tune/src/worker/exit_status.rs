@@ -7,9 +7,9 @@ use voxtune_cache::Reason;
 /// The first lines that a worker has written to its standard error since it first ran the candidate at
 /// hand: what follows them is a backtrace.
 #[derive(Debug, Default)]
-pub(super) struct LastWords(Vec<String>);
+pub(super) struct StderrExcerpt(Vec<String>);
 
-impl LastWords {
+impl StderrExcerpt {
     const LINES: usize = 4;
     const LINE_CHARS: usize = 300;
 
@@ -42,8 +42,8 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn new(status: Option<ExitStatus>, last_words: &LastWords) -> Self {
-        let words = last_words.text();
+    pub(super) fn new(status: Option<ExitStatus>, stderr_excerpt: &StderrExcerpt) -> Self {
+        let words = stderr_excerpt.text();
         let from_outside = status.is_some_and(is_from_outside);
         // Rust's words before it aborts for want of memory; the system's own way is SIGKILL.
         let out_of_memory = words.contains("memory allocation of") || status.is_some_and(is_killed);
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn ending(raw: i32, lines: &[&str]) -> Ending {
-        let mut words = LastWords::default();
+        let mut words = StderrExcerpt::default();
         lines.iter().for_each(|line| words.push(line));
         Ending::new(Some(ExitStatus::from_raw(raw)), &words)
     }
@@ -121,11 +121,11 @@ mod tests {
 
     #[test]
     fn words_are_few() {
-        let mut words = LastWords::default();
+        let mut words = StderrExcerpt::default();
         (0..100).for_each(|number| words.push(&number.to_string()));
         assert_eq!(words.text(), "0; 1; 2; 3");
         words.clear();
         words.push(&"x".repeat(10_000));
-        assert_eq!(words.text().len(), LastWords::LINE_CHARS);
+        assert_eq!(words.text().len(), StderrExcerpt::LINE_CHARS);
     }
 }

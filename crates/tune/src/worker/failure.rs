@@ -9,7 +9,7 @@ use crate::measure::session::SessionError;
 
 /// A candidate, or something else, that took the process down in which it ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Loss {
+pub(crate) struct LostProcess {
     pub(crate) candidate: Option<Candidate>,
     pub(crate) reason: Reason,
     pub(crate) detail: String,
@@ -17,7 +17,7 @@ pub(crate) struct Loss {
     pub(crate) from_outside: bool,
 }
 
-impl Loss {
+impl LostProcess {
     pub(crate) fn of_nobody(detail: &str) -> Self {
         let detail = detail.to_owned();
         Self { candidate: None, reason: Reason::Crash, detail, from_outside: false }
@@ -26,11 +26,11 @@ impl Loss {
 
 /// Work that has no result.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum MeasureError {
     /// This configuration cannot be measured; others may.
     Configuration(String),
     /// What ran is gone with its process; there will be another.
-    Lost(Loss),
+    Lost(LostProcess),
     /// The run was ended from outside.
     Interrupted,
     /// No candidate can run any more.
@@ -76,7 +76,7 @@ pub enum WorkerError {
     Refused {
         /// Whether the device does not exist, rather than not work.
         not_found: bool,
-        /// What is missing, and what mends it.
+        /// What is missing, and what repairs it.
         message: String,
     },
     /// It ended or fell silent while it opened its device.
@@ -84,14 +84,14 @@ pub enum WorkerError {
     Ended(String),
 }
 
-impl From<WorkerError> for Trouble {
+impl From<WorkerError> for MeasureError {
     fn from(error: WorkerError) -> Self {
         Self::Over(error.into())
     }
 }
 
 /// In this process, a lost device is the end.
-impl From<SessionError> for Trouble {
+impl From<SessionError> for MeasureError {
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::Configuration(why) => Self::Configuration(why),

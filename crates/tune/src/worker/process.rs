@@ -13,13 +13,13 @@ use std::time::Duration;
 use voxtune_cache::Environment;
 use voxtune_types::{AlgoId, DeviceIdentity};
 
-use super::exit_status::{Ending, LastWords};
-use super::protocol::{Answer, Command, Message, NEW_WORDS, OpenedDevice, read, write};
+use super::exit_status::{Ending, StderrExcerpt};
+use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read, write};
 use super::vitals::Vitals;
-use super::watchdog::Scene;
+use super::watchdog::Watchdog;
 use super::{ASKED, DeviceSpec};
 use crate::worker::failure::WorkerError;
-use crate::worker::failure::{Loss, Trouble};
+use crate::worker::failure::{LostProcess, MeasureError};
 
 /// How long a program gets to say that it is a worker.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ pub struct Opened {
     /// Every algorithm of its registry.
     pub algorithms: Vec<AlgoId>,
     /// Why it is not the device that was asked for, if it is not.
-    pub note: Option<String>,
+    pub fallback_reason: Option<String>,
 }
 
 /// A process that runs candidates, started anew after each failure.
@@ -68,8 +68,8 @@ impl Worker {
     /// If it cannot be started, is no worker, or cannot have its device.
     pub fn start(spec: &DeviceSpec) -> Result<Self, WorkerError> {
         let (running, device) = Running::start(spec)?;
-        let OpenedDevice { identity, environment, algorithms, note } = device;
-        let opened = Opened { identity, environment, algorithms, note };
+        let OpenedDevice { identity, environment, algorithms, fallback_reason } = device;
+        let opened = Opened { identity, environment, algorithms, fallback_reason };
         Ok(Self { spec: spec.clone(), opened, running: Some(running) })
     }
 
@@ -112,13 +112,13 @@ impl Worker {
         &mut self,
         command: &Command,
         interrupt: &AtomicBool,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<Response, MeasureError> {
         let Some(mut running) = self.running.take() else {
-            return Err(Trouble::Lost(Loss::of_nobody("the worker is not running")));
+            return Err(MeasureError::Lost(LostProcess::of_nobody("the worker is not running")));
         };
-        let answer = running.call(command, interrupt)?;
+        let response = running.call(command, interrupt)?;
         self.running = Some(running);
-        Ok(answer)
+        Ok(response)
     }
 }
 
@@ -129,7 +129,7 @@ struct Running {
     /// Absent once the worker is to end.
     commands: Option<ChildStdin>,
     messages: Receiver<Message>,
-    last_words: Arc<Mutex<LastWords>>,
+    stderr_excerpt: Arc<Mutex<StderrExcerpt>>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -164,8 +164,8 @@ impl Running {
             return Err(WorkerError::Ended(running.ending().detail));
         }
         match running.hear_within(OPEN_WITHIN) {
-            Heard::Message(Message::Answer(Answer::Opened(device))) => Ok((running, device)),
-            Heard::Message(Message::Answer(Answer::Refused { not_found, message })) => {
+            Heard::Message(Message::Response(Response::Opened(device))) => Ok((running, device)),
+            Heard::Message(Message::Response(Response::Refused { not_found, message })) => {
                 Err(WorkerError::Refused { not_found, message })
             }
             Heard::Message(_) | Heard::Nothing => {
@@ -195,21 +195,21 @@ impl Running {
                 });
             });
         }
-        let last_words = Arc::<Mutex<LastWords>>::default();
+        let stderr_excerpt = Arc::<Mutex<StderrExcerpt>>::default();
         let listener = child.stderr.take().map(|stderr| {
-            let last_words = Arc::clone(&last_words);
+            let stderr_excerpt = Arc::clone(&stderr_excerpt);
             std::thread::spawn(move || {
                 for_each_line(stderr, |line| {
                     if line.ends_with(NEW_WORDS) {
-                        locked(&last_words).clear();
+                        locked(&stderr_excerpt).clear();
                     } else {
-                        locked(&last_words).push(&String::from_utf8_lossy(line));
+                        locked(&stderr_excerpt).push(&String::from_utf8_lossy(line));
                     }
                     true
                 });
             })
         });
-        Ok(Self { commands: child.stdin.take(), child, messages, last_words, listener })
+        Ok(Self { commands: child.stdin.take(), child, messages, stderr_excerpt, listener })
     }
 
     fn send(&mut self, command: &Command) -> io::Result<()> {
@@ -219,46 +219,54 @@ impl Running {
         }
     }
 
-    fn call(&mut self, command: &Command, interrupt: &AtomicBool) -> Result<Answer, Trouble> {
-        let mut scene = Scene::new(BEGIN_WITHIN);
+    fn call(
+        &mut self,
+        command: &Command,
+        interrupt: &AtomicBool,
+    ) -> Result<Response, MeasureError> {
+        let mut watchdog = Watchdog::new(BEGIN_WITHIN);
         if self.send(command).is_err() {
-            return Err(Trouble::Lost(scene.ended(self.ending())));
+            return Err(MeasureError::Lost(watchdog.ended(self.ending())));
         }
         loop {
             if interrupt.load(Ordering::Relaxed) {
-                return Err(Trouble::Interrupted);
+                return Err(MeasureError::Interrupted);
             }
-            match self.look(&mut scene) {
-                Heard::Message(Message::Answer(answer)) => return Ok(answer),
+            match self.look(&mut watchdog) {
+                Heard::Message(Message::Response(response)) => return Ok(response),
                 Heard::Message(Message::Lost { candidate, reason, detail }) => {
-                    return Err(Trouble::Lost(scene.lost(candidate.as_ref(), reason, detail)));
+                    return Err(MeasureError::Lost(watchdog.lost(
+                        candidate.as_ref(),
+                        reason,
+                        detail,
+                    )));
                 }
-                Heard::Message(message) => scene.turn(message),
+                Heard::Message(message) => watchdog.on_message(message),
                 Heard::Nothing => {}
-                Heard::Hung(_) => return Err(Trouble::Lost(scene.hung())),
-                Heard::End => return Err(Trouble::Lost(scene.ended(self.ending()))),
+                Heard::Hung(_) => return Err(MeasureError::Lost(watchdog.hung())),
+                Heard::End => return Err(MeasureError::Lost(watchdog.ended(self.ending()))),
             }
         }
     }
 
     /// Listens for as long as a look takes.
-    fn look(&mut self, scene: &mut Scene) -> Heard {
-        let look = scene.next_look();
+    fn look(&mut self, watchdog: &mut Watchdog) -> Heard {
+        let look = watchdog.next_look();
         match self.messages.recv_timeout(look) {
             Ok(message) => Heard::Message(message),
             Err(RecvTimeoutError::Disconnected) => Heard::End,
             Err(RecvTimeoutError::Timeout) => {
-                scene.heard_nothing(look, Vitals::of(self.child.id()));
-                if scene.is_hung() { Heard::Hung(scene.silence()) } else { Heard::Nothing }
+                watchdog.heard_nothing(look, Vitals::of(self.child.id()));
+                if watchdog.is_hung() { Heard::Hung(watchdog.silence()) } else { Heard::Nothing }
             }
         }
     }
 
     /// The next message, or none within such a time.
     fn hear_within(&mut self, limit: Duration) -> Heard {
-        let mut scene = Scene::new(limit);
+        let mut watchdog = Watchdog::new(limit);
         loop {
-            match self.look(&mut scene) {
+            match self.look(&mut watchdog) {
                 Heard::Nothing => {}
                 heard => return heard,
             }
@@ -277,12 +285,12 @@ impl Running {
             }
             std::thread::sleep(NAP);
         }
-        self.hear_last_words();
-        Ending::new(status, &locked(&self.last_words))
+        self.drain_stderr();
+        Ending::new(status, &locked(&self.stderr_excerpt))
     }
 
     /// Waits for what the process wrote before its end. A child of its own may hold the pipe open.
-    fn hear_last_words(&mut self) {
+    fn drain_stderr(&mut self) {
         for _ in 0..WORDS_WITHIN.as_millis() {
             if self.listener.as_ref().is_none_or(JoinHandle::is_finished) {
                 break;
@@ -305,7 +313,7 @@ impl Drop for Running {
     }
 }
 
-fn locked(words: &Mutex<LastWords>) -> MutexGuard<'_, LastWords> {
+fn locked(words: &Mutex<StderrExcerpt>) -> MutexGuard<'_, StderrExcerpt> {
     words.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -41,13 +41,14 @@ pub(super) enum Command {
     Measure(Task),
 }
 
-/// What the worker says: an [`Answer`] to every command, and before it what it is doing.
+/// What the worker says: an [`Response`] to every command, and before it what it is doing.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Message {
     /// The worker is one.
     Ready,
     /// These are the candidates that numbers mean from now on.
-    Field(Vec<Candidate>),
+    #[serde(rename = "Field")]
+    Candidates(Vec<Candidate>),
     /// A candidate runs.
     Running { candidate: usize, limit: Duration },
     /// Something runs that is no candidate's.
@@ -55,12 +56,13 @@ pub(super) enum Message {
     /// The device cannot be used any more; the worker ends.
     Lost { candidate: Option<AlgoId>, reason: Reason, detail: String },
     /// The command is done.
-    Answer(Answer),
+    #[serde(rename = "Answer")]
+    Response(Response),
 }
 
 /// What becomes of a command.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// The device is open.
     Opened(OpenedDevice),
     /// It cannot be opened.
@@ -85,7 +87,8 @@ pub(super) struct OpenedDevice {
     pub(super) identity: DeviceIdentity,
     pub(super) environment: Environment,
     pub(super) algorithms: Vec<AlgoId>,
-    pub(super) note: Option<String>,
+    #[serde(rename = "note")]
+    pub(super) fallback_reason: Option<String>,
 }
 
 /// Writes a message whole.
@@ -111,7 +114,8 @@ mod tests {
         let limit = Duration::from_millis(10_500);
         write(&mut pipe, &Message::Running { candidate: 3, limit }).unwrap();
         pipe.extend(b"and that is all\n");
-        write(&mut pipe, &Message::Answer(Answer::Failed("a \u{1e} in\na text".into()))).unwrap();
+        write(&mut pipe, &Message::Response(Response::Failed("a \u{1e} in\na text".into())))
+            .unwrap();
         let lines: Vec<&[u8]> = pipe.split(|&byte| byte == b'\n').collect();
         assert_eq!(lines.len(), 4, "a line each, one of text, and nothing behind the last");
         let Some(Message::Running { candidate: 3, limit: found }) = read(lines[0]) else {
@@ -119,7 +123,7 @@ mod tests {
         };
         assert_eq!(found, limit);
         assert!(read::<Message>(lines[1]).is_none());
-        let Some(Message::Answer(Answer::Failed(text))) = read(lines[2]) else {
+        let Some(Message::Response(Response::Failed(text))) = read(lines[2]) else {
             panic!("{:?}", String::from_utf8_lossy(lines[2]));
         };
         assert_eq!(text, "a \u{1e} in\na text");

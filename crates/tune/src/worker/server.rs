@@ -8,7 +8,7 @@ use std::time::Duration;
 use voxtune::{Device, DeviceError};
 
 use super::DeviceSpec;
-use super::protocol::{Answer, Command, Message, NEW_WORDS, OpenedDevice, read, write};
+use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read, write};
 use crate::inputs::candidate::{Candidate, environment};
 use crate::inputs::monitor::Monitor;
 use crate::measure::session::{Session, SessionError};
@@ -24,70 +24,70 @@ pub(super) fn serve(
     let mut device = None;
     let mut session = None;
     while let Ok(command) = commands.recv() {
-        let answer = match command {
+        let response = match command {
             Command::Open(spec) => match (DeviceSpec::try_from(spec), open.take()) {
                 (Ok(spec), Some(open)) => match open(&spec) {
-                    Ok((opened, note)) => {
-                        let answer = Answer::Opened(describe(&opened, note));
+                    Ok((opened, fallback_reason)) => {
+                        let response = Response::Opened(describe(&opened, fallback_reason));
                         device = Some(opened);
-                        answer
+                        response
                     }
-                    Err(error) => Answer::Refused {
+                    Err(error) => Response::Refused {
                         not_found: matches!(error, DeviceError::NotFound { .. }),
                         message: error.to_string(),
                     },
                 },
-                (Err(message), _) => Answer::Refused { not_found: false, message },
-                (_, None) => Answer::Failed("the device is open".to_owned()),
+                (Err(message), _) => Response::Refused { not_found: false, message },
+                (_, None) => Response::Failed("the device is open".to_owned()),
             },
             Command::Begin(job) => match (&device, Job::try_from(*job)) {
                 (Some(device), Ok(job)) => {
                     session = Some(Session::new(device.clone(), job));
-                    Answer::Begun
+                    Response::Begun
                 }
-                (None, _) => Answer::Failed("no device is open".to_owned()),
-                (_, Err(why)) => Answer::Failed(why),
+                (None, _) => Response::Failed("no device is open".to_owned()),
+                (_, Err(why)) => Response::Failed(why),
             },
             command => match &mut session {
                 Some(session) => work(session, command),
-                None => Answer::Failed("no job is at hand".to_owned()),
+                None => Response::Failed("no job is at hand".to_owned()),
             },
         };
-        say(&Message::Answer(answer));
+        say(&Message::Response(response));
     }
     end()
 }
 
-fn describe(device: &Device, note: Option<String>) -> OpenedDevice {
+fn describe(device: &Device, fallback_reason: Option<String>) -> OpenedDevice {
     let algorithms = device.registry().algorithms();
     OpenedDevice {
         identity: device.identity().clone(),
         environment: environment(device),
         algorithms: algorithms.map(|algorithm| algorithm.id().clone()).collect(),
-        note,
+        fallback_reason,
     }
 }
 
-fn work(session: &mut Session, command: Command) -> Answer {
+fn work(session: &mut Session, command: Command) -> Response {
     let monitor = &mut Announcer::default();
     let result = match command {
-        Command::Compile { order } => Ok(Answer::Compiling { kernels: session.compile(&order) }),
-        Command::Estimate { avoid } => session.estimate(&avoid, monitor).map(Answer::Estimated),
+        Command::Compile { order } => Ok(Response::Compiling { kernels: session.compile(&order) }),
+        Command::Estimate { avoid } => session.estimate(&avoid, monitor).map(Response::Estimated),
         Command::Prepare { configuration } => {
-            session.prepare(configuration, monitor).map(Answer::Prepared)
+            session.prepare(configuration, monitor).map(Response::Prepared)
         }
         Command::Measure(task) => session.measure(&task, monitor).map(|measured| {
             // Nobody interrupts a worker: it is ended.
             measured.map_or_else(
-                || Answer::Failed("interrupted".to_owned()),
-                |measured| Answer::Measured(Box::new(measured)),
+                || Response::Failed("interrupted".to_owned()),
+                |measured| Response::Measured(Box::new(measured)),
             )
         }),
         Command::Open(_) | Command::Begin(_) => unreachable!("served by the caller"),
     };
     match result {
-        Ok(answer) => answer,
-        Err(SessionError::Configuration(why)) => Answer::Failed(why),
+        Ok(response) => response,
+        Err(SessionError::Configuration(why)) => Response::Failed(why),
         Err(SessionError::DeviceLost { candidate, reason, detail }) => {
             say(&Message::Lost { candidate, reason, detail });
             end()
@@ -143,9 +143,9 @@ struct Announcer {
 }
 
 impl Monitor for Announcer {
-    fn field(&mut self, candidates: &[Candidate]) {
+    fn announce(&mut self, candidates: &[Candidate]) {
         self.tried.clear();
-        say(&Message::Field(candidates.to_vec()));
+        say(&Message::Candidates(candidates.to_vec()));
     }
 
     fn running(&mut self, candidate: usize, limit: Duration) {

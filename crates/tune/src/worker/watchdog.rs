@@ -9,18 +9,18 @@ use super::exit_status::Ending;
 use super::protocol::Message;
 use super::vitals::Vitals;
 use crate::inputs::candidate::Candidate;
-use crate::worker::failure::Loss;
+use crate::worker::failure::LostProcess;
 
 /// How often a waiting supervisor looks: whether it is to stop, and how the process is.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who wants a processor and has had it for less than half of the time is starved, not hung; so many times as
 /// long as its limit at most.
 const PATIENCE: u32 = 10;
 
 /// What runs in the worker, by its own words.
-pub(super) struct Scene {
-    field: Vec<Candidate>,
+pub(super) struct Watchdog {
+    candidates: Vec<Candidate>,
     running: Option<usize>,
     limit: Duration,
     /// For how long it was listened to in vain.
@@ -29,18 +29,18 @@ pub(super) struct Scene {
     vitals: Option<(Vitals, Vitals)>,
 }
 
-impl Scene {
+impl Watchdog {
     /// Before the worker has said anything, for which it has so long.
     pub(super) const fn new(limit: Duration) -> Self {
-        Self { field: Vec::new(), running: None, limit, silent: Duration::ZERO, vitals: None }
+        Self { candidates: Vec::new(), running: None, limit, silent: Duration::ZERO, vitals: None }
     }
 
-    pub(super) fn turn(&mut self, message: Message) {
+    pub(super) fn on_message(&mut self, message: Message) {
         match message {
-            Message::Field(candidates) => self.field = candidates,
+            Message::Candidates(candidates) => self.candidates = candidates,
             Message::Running { candidate, limit } => self.begin(Some(candidate), limit),
             Message::Working { limit } => self.begin(None, limit),
-            Message::Ready | Message::Answer(_) | Message::Lost { .. } => {}
+            Message::Ready | Message::Response(_) | Message::Lost { .. } => {}
         }
     }
 
@@ -56,8 +56,8 @@ impl Scene {
     /// How long to listen before the next look.
     pub(super) fn next_look(&self) -> Duration {
         match self.time_left() {
-            Duration::ZERO => GLANCE,
-            left => left.min(GLANCE),
+            Duration::ZERO => POLL_INTERVAL,
+            left => left.min(POLL_INTERVAL),
         }
     }
 
@@ -85,14 +85,14 @@ impl Scene {
     }
 
     fn candidate(&self) -> Option<Candidate> {
-        self.field.get(self.running?).cloned()
+        self.candidates.get(self.running?).cloned()
     }
 
     /// The loss of what runs and is hung. It may have been frozen in a way that nobody sees from here, so it
     /// gets a second try.
-    pub(super) fn hung(&self) -> Loss {
+    pub(super) fn hung(&self) -> LostProcess {
         let (candidate, detail) = (self.candidate(), self.silence());
-        Loss { candidate, reason: Reason::Timeout, detail, from_outside: true }
+        LostProcess { candidate, reason: Reason::Timeout, detail, from_outside: true }
     }
 
     /// What is said of a process that is hung.
@@ -100,14 +100,14 @@ impl Scene {
         format!("nothing was heard of it for {:.1} s", self.limit.as_secs_f64())
     }
 
-    pub(super) fn ended(&self, ending: Ending) -> Loss {
+    pub(super) fn ended(&self, ending: Ending) -> LostProcess {
         let Ending { reason, detail, from_outside } = ending;
-        Loss { candidate: self.candidate(), reason, detail, from_outside }
+        LostProcess { candidate: self.candidate(), reason, detail, from_outside }
     }
 
-    pub(super) fn lost(&self, id: Option<&AlgoId>, reason: Reason, detail: String) -> Loss {
-        let candidate = self.field.iter().find(|candidate| Some(&candidate.id) == id).cloned();
-        Loss { candidate, reason, detail, from_outside: false }
+    pub(super) fn lost(&self, id: Option<&AlgoId>, reason: Reason, detail: String) -> LostProcess {
+        let candidate = self.candidates.iter().find(|candidate| Some(&candidate.id) == id).cloned();
+        LostProcess { candidate, reason, detail, from_outside: false }
     }
 }
 
@@ -133,48 +133,48 @@ mod tests {
 
     #[test]
     fn whoever_overruns_its_limit_is_named() {
-        let mut scene = Scene::new(2 * SECOND);
-        assert!(!scene.is_hung());
-        scene.heard_nothing(SECOND, None);
-        assert!(!scene.is_hung());
-        scene.heard_nothing(SECOND, None);
-        assert!(scene.is_hung());
-        assert_eq!(scene.hung().candidate, None, "it never said what it does");
-        scene.turn(Message::Field(vec![candidate("a"), candidate("b")]));
-        scene.turn(Message::Running { candidate: 1, limit: Duration::from_secs(3600) });
-        assert!(!scene.is_hung());
-        scene.turn(Message::Running { candidate: 1, limit: Duration::ZERO });
-        assert!(scene.is_hung());
-        let hung = scene.hung();
+        let mut watchdog = Watchdog::new(2 * SECOND);
+        assert!(!watchdog.is_hung());
+        watchdog.heard_nothing(SECOND, None);
+        assert!(!watchdog.is_hung());
+        watchdog.heard_nothing(SECOND, None);
+        assert!(watchdog.is_hung());
+        assert_eq!(watchdog.hung().candidate, None, "it never said what it does");
+        watchdog.on_message(Message::Candidates(vec![candidate("a"), candidate("b")]));
+        watchdog.on_message(Message::Running { candidate: 1, limit: Duration::from_secs(3600) });
+        assert!(!watchdog.is_hung());
+        watchdog.on_message(Message::Running { candidate: 1, limit: Duration::ZERO });
+        assert!(watchdog.is_hung());
+        let hung = watchdog.hung();
         assert_eq!((hung.candidate, hung.reason), (Some(candidate("b")), Reason::Timeout));
         assert!(hung.from_outside, "it gets a second try");
-        scene.turn(Message::Working { limit: Duration::ZERO });
-        assert_eq!(scene.hung().candidate, None, "setting up is nobody's fault");
+        watchdog.on_message(Message::Working { limit: Duration::ZERO });
+        assert_eq!(watchdog.hung().candidate, None, "setting up is nobody's fault");
     }
 
     #[test]
     fn f18_the_silence_of_a_stopped_process_does_not_count() {
-        let mut scene = Scene::new(2 * SECOND);
+        let mut watchdog = Watchdog::new(2 * SECOND);
         let stopped = Some(Vitals { is_stopped: true, ..Vitals::default() });
-        (0..100).for_each(|_| scene.heard_nothing(SECOND, stopped));
-        assert!(!scene.is_hung());
+        (0..100).for_each(|_| watchdog.heard_nothing(SECOND, stopped));
+        assert!(!watchdog.is_hung());
         // It goes on, and has all of its time.
-        scene.heard_nothing(SECOND, waiting(Duration::ZERO));
-        assert!(!scene.is_hung());
-        scene.heard_nothing(SECOND, waiting(Duration::ZERO));
-        assert!(scene.is_hung(), "it hangs without any help");
+        watchdog.heard_nothing(SECOND, waiting(Duration::ZERO));
+        assert!(!watchdog.is_hung());
+        watchdog.heard_nothing(SECOND, waiting(Duration::ZERO));
+        assert!(watchdog.is_hung(), "it hangs without any help");
     }
 
     #[test]
     fn f18_a_starved_process_does_not_hang_and_a_busy_or_waiting_one_does() {
         let after = |share: f64, is_runnable, seconds: u32| {
-            let mut scene = Scene::new(2 * SECOND);
+            let mut watchdog = Watchdog::new(2 * SECOND);
             for second in 0..=seconds {
                 let processor_time = (SECOND * second).mul_f64(share);
                 let vitals = Vitals { is_stopped: false, is_runnable, processor_time };
-                scene.heard_nothing(SECOND, Some(vitals));
+                watchdog.heard_nothing(SECOND, Some(vitals));
             }
-            scene.is_hung()
+            watchdog.is_hung()
         };
         assert!(!after(0.0, true, 10), "it never had a processor");
         assert!(!after(0.3, true, 10), "others have most of the processors");
@@ -185,12 +185,12 @@ mod tests {
 
     #[test]
     fn f18_a_supervisor_that_is_late_blames_nobody() {
-        let mut scene = Scene::new(SECOND);
+        let mut watchdog = Watchdog::new(SECOND);
         // However long the look has really taken.
-        scene.heard_nothing(scene.next_look(), None);
-        assert_eq!(scene.time_left(), SECOND - GLANCE);
-        scene.heard_nothing(scene.time_left(), None);
-        assert!(scene.is_hung());
-        assert_eq!(scene.next_look(), GLANCE, "nobody looks without a pause");
+        watchdog.heard_nothing(watchdog.next_look(), None);
+        assert_eq!(watchdog.time_left(), SECOND - POLL_INTERVAL);
+        watchdog.heard_nothing(watchdog.time_left(), None);
+        assert!(watchdog.is_hung());
+        assert_eq!(watchdog.next_look(), POLL_INTERVAL, "nobody looks without a pause");
     }
 }

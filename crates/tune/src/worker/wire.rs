@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
 use serde::{Deserialize, Serialize};
-use voxtune::{CacheRegime, DType, Direction, KernelSize, LayerKind};
+use voxtune::{DType, Direction, KernelSize, L2State, LayerKind};
 use voxtune_pointcloud::{Columns, Crop, FileOptions};
 use voxtune_types::mode::AlgoModes;
 
@@ -98,7 +98,7 @@ impl From<&Job> for WireJob {
             directions: job.directions.clone(),
             modes: Direction::ALL.map(|direction| job.modes.of(direction).to_string()),
             budget: job.budget,
-            warm: job.regime == CacheRegime::Warm,
+            warm: job.l2_state == L2State::Hot,
             time_limit: job.time_limit,
             flops_per_second: job.flops_per_second,
         }
@@ -143,7 +143,7 @@ impl TryFrom<WireJob> for Job {
             directions: wire.directions,
             modes: modes.map_err(|error| error.to_string())?,
             budget: wire.budget,
-            regime: if wire.warm { CacheRegime::Warm } else { CacheRegime::Cold },
+            l2_state: if wire.warm { L2State::Hot } else { L2State::Cold },
             time_limit: wire.time_limit,
             flops_per_second: wire.flops_per_second,
         })
@@ -204,7 +204,7 @@ mod tests {
     use voxtune_types::AlgoMode;
 
     use super::*;
-    use crate::plan::expand::{Extent, Plan, Request, TIME_LIMIT};
+    use crate::plan::expand::{Plan, Remeasure, Request, TIME_LIMIT};
     use crate::plan::grid::GridOverrides;
     use crate::plan::groups::Groups;
 
@@ -225,8 +225,8 @@ mod tests {
             directions: vec![Direction::Wgrad, Direction::Forward],
             modes: AlgoModes::resolve(None, variable).unwrap(),
             budget: Duration::from_millis(1_234),
-            regime: CacheRegime::Warm,
-            extent: Extent::Whole,
+            l2_state: L2State::Hot,
+            remeasure: Remeasure::All,
             retry_quarantined: false,
             time_limit: TIME_LIMIT,
         };
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(back.directions, job.directions);
         assert_eq!((back.batch_size, back.seed), (job.batch_size, job.seed));
         assert_eq!((back.budget, back.time_limit), (job.budget, job.time_limit));
-        assert_eq!(back.regime, CacheRegime::Warm);
+        assert_eq!(back.l2_state, L2State::Hot);
         assert_eq!(back.flops_per_second, job.flops_per_second);
 
         std::fs::write(&path, points(20)).unwrap();

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
-    Algorithm, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError, DeviceKernelMap,
-    EventTimer, Gate, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder, PointsBuilder,
-    Prepared, Probe, StridedMapBuilder, Verifier, Workspace,
+    Algorithm, BlockingKernel, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError,
+    DeviceKernelMap, EventTimer, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder,
+    PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, Workspace,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
 use super::kernels::{KernelSource, KernelStore};
-use super::{CacheRegime, Sample};
+use super::{L2State, Sample};
 
 /// A GPU in one execution context: a stream with kernels bound to it, a workspace and page-locked
 /// reports. Contexts share where kernels come from, and the code that is loaded.
@@ -41,7 +41,7 @@ pub(crate) struct CudaBackend {
 struct Stopwatch {
     timer: EventTimer,
     flush: CacheFlush,
-    gate: Gate,
+    blocking_kernel: BlockingKernel,
     probe: Probe,
 }
 
@@ -50,7 +50,7 @@ impl Stopwatch {
         Ok(Self {
             timer: EventTimer::new(device)?,
             flush: CacheFlush::new(device)?,
-            gate: Gate::new(device, compiled)?,
+            blocking_kernel: BlockingKernel::new(device, compiled)?,
             probe: Probe::new(device, compiled)?,
         })
     }
@@ -293,7 +293,7 @@ impl CudaBackend {
     /// for that is hidden.
     pub(super) fn time<E: From<CudaError>>(
         &self,
-        regime: CacheRegime,
+        l2_state: L2State,
         mut work: impl FnMut() -> Result<(), E>,
     ) -> Result<Sample, E> {
         let mut slot = locked(&self.stopwatch);
@@ -304,20 +304,20 @@ impl CudaBackend {
                 empty.insert(Stopwatch::new(&self.device, &compiled)?)
             }
         };
-        match regime {
-            CacheRegime::Cold => stopwatch.flush.flush()?,
-            CacheRegime::Warm => work()?,
+        match l2_state {
+            L2State::Cold => stopwatch.flush.flush()?,
+            L2State::Hot => work()?,
         }
-        stopwatch.gate.close()?;
+        stopwatch.blocking_kernel.block()?;
         stopwatch.timer.start()?;
         let queued = work();
         stopwatch.timer.stop()?;
-        let unhindered = stopwatch.gate.open();
+        let host_was_late = !stopwatch.blocking_kernel.unblock();
         queued?;
         // The clock first: it is queued at once, and the wait for it is the only one.
         let clock_mhz = stopwatch.probe.clock_mhz()? as u32;
         let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
-        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz), unhindered })
+        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz), host_was_late })
     }
 
     pub(crate) fn noise_fill(&self) -> Result<&NoiseFill, CudaError> {

@@ -67,7 +67,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The instances of one device, each read or compiled once a process, whoever asks for it first.
+/// The instances of one device, each read or compiled once per process, whoever asks for it first.
 #[derive(Debug)]
 pub(crate) struct KernelStore {
     source: KernelSource,
@@ -92,12 +92,12 @@ struct State {
 }
 
 /// Somebody's turn to obtain an instance, which ends however that ends.
-struct Turn<'a> {
+struct InFlight<'a> {
     store: &'a KernelStore,
     instance: &'a Instance,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         locked(&self.store.state).under_way.remove(self.instance);
         self.store.done.notify_all();
@@ -199,7 +199,7 @@ impl KernelStore {
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         drop(state);
-        let _turn = Turn { store: self, instance };
+        let _in_flight = InFlight { store: self, instance };
         let obtained = self.obtain(instance);
         let mut state = locked(&self.state);
         match obtained {

@@ -44,7 +44,7 @@ pub enum DeviceError {
     Unusable {
         /// What was asked for.
         asked: DeviceChoice,
-        /// What is missing, and what mends it.
+        /// What is missing, and what repairs it.
         why: String,
     },
     /// A number of threads that no host has.
@@ -67,15 +67,15 @@ pub enum DeviceError {
     },
 }
 
-/// What a GPU's second-level cache holds when a timed run begins. Between the layers of a network it is
+/// What a GPU's L2 cache holds when a timed run begins. Between the layers of a network it is
 /// something of both: what the layer before wrote, and nothing of the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CacheRegime {
+pub enum L2State {
     /// Nothing of use.
     #[default]
     Cold,
     /// What a run of the same work has left there.
-    Warm,
+    Hot,
 }
 
 /// One timed run.
@@ -85,18 +85,18 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// The device's clock meanwhile, where it can be read.
     pub clock_mhz: Option<u32>,
-    /// Whether all work was handed over before the device began. If not, it may have waited for the host
-    /// in between, as in a first run that loads code.
-    pub unhindered: bool,
+    /// Whether the device began before all work was handed over: it may have waited for the host in
+    /// between, as in a first run that loads code.
+    pub host_was_late: bool,
 }
 
 /// Code that is being compiled ahead of its use. Dropping this ends it after the kernels at hand.
 #[derive(Debug)]
-pub struct Ahead {
+pub struct BackgroundCompile {
     stop: Arc<AtomicBool>,
 }
 
-impl Drop for Ahead {
+impl Drop for BackgroundCompile {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -301,9 +301,9 @@ impl Device {
     /// other things: whoever needs code that is not there yet waits for it, or compiles it at once. Two
     /// processors are left to others. Ends with the value that is returned.
     #[must_use]
-    pub fn compile_ahead(&self, wanted: Vec<(AlgoId, Operation)>) -> Ahead {
+    pub fn compile_ahead(&self, wanted: Vec<(AlgoId, Operation)>) -> BackgroundCompile {
         let stop = Arc::new(AtomicBool::new(false));
-        let Some(cuda) = &self.inner.cuda else { return Ahead { stop } };
+        let Some(cuda) = &self.inner.cuda else { return BackgroundCompile { stop } };
         let (cuda, stopped) = (Arc::clone(cuda), Arc::clone(&stop));
         let work = move || {
             let known = wanted
@@ -314,7 +314,7 @@ impl Device {
         };
         // Without a thread everything is compiled when it is needed.
         let _ = std::thread::Builder::new().name("voxtune-compile".to_owned()).spawn(work);
-        Ahead { stop }
+        BackgroundCompile { stop }
     }
 
     /// How long whoever needed code has waited so far for it to be read or compiled.
@@ -323,7 +323,7 @@ impl Device {
         self.cuda().map_or(Duration::ZERO, CudaBackend::waited_for_kernels)
     }
 
-    /// Runs work on this device and says how long the device took for it. A GPU's second-level cache is
+    /// Runs work on this device and says how long the device took for it. A GPU's L2 cache is
     /// emptied before, outside the timed window, or the work is run once before, by the regime; and the
     /// host's time for handing work over is hidden. On a CPU the regime changes nothing.
     ///
@@ -331,16 +331,16 @@ impl Device {
     /// If the work fails.
     pub fn time(
         &self,
-        regime: CacheRegime,
+        l2_state: L2State,
         mut work: impl FnMut() -> Result<(), ConvError>,
     ) -> Result<Sample, ConvError> {
         if let Some(cuda) = &self.inner.cuda {
-            return cuda.time(regime, work);
+            return cuda.time(l2_state, work);
         }
         let start = Instant::now();
         work()?;
         let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Ok(Sample { elapsed_ns, clock_mhz: None, unhindered: true })
+        Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
     }
 
     /// Whether work that is handed over now becomes part of a graph instead of running. What cannot

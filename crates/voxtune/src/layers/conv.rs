@@ -10,7 +10,7 @@ use super::conv_builder::ConvBuilder;
 use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 use super::slices::{Slice, slices};
 use super::weights::{WeightLayout, WeightShape};
-use super::{LayerHint, Prepared};
+use super::{Prepared, RegisteredLayer};
 use crate::tuner::Call;
 use crate::{
     Activation, ConvError, Device, Epilogue, KernelMap, Launch, Resolution, SparseTensor, Tensor,
@@ -82,7 +82,7 @@ pub struct Conv<K> {
     /// What its kernel map is called.
     map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
-    hint: Arc<LayerHint>,
+    registered: Arc<RegisteredLayer>,
     /// The last resolution of each direction: frames of one size ask for the same key again and again.
     resolved: Arc<Mutex<[Option<Resolved>; 3]>>,
     kind: PhantomData<K>,
@@ -116,7 +116,7 @@ pub struct ConvGradients {
 }
 
 /// Where a call runs: the outputs' voxels, and the map to them, or one of each slice.
-struct Site {
+struct CallMaps {
     outputs: Voxels,
     maps: Vec<Arc<KernelMap>>,
 }
@@ -130,7 +130,7 @@ impl<K: ConvKind> Conv<K> {
     /// A layer of these parts.
     pub(super) fn new(device: &Device, tuner: Tuner, parts: Parts) -> Self {
         let Parts { operation, geometry, weight_shape, weights, bias, slices, map_name } = parts;
-        let hint = device.preparations().enlist(&tuner, operation);
+        let registered = device.preparations().register_layer(&tuner, operation);
         Self {
             device: device.clone(),
             tuner,
@@ -141,7 +141,7 @@ impl<K: ConvKind> Conv<K> {
             bias: bias.map(Arc::new),
             slices,
             map_name,
-            hint,
+            registered,
             resolved: Arc::default(),
             kind: PhantomData,
         }
@@ -151,7 +151,7 @@ impl<K: ConvKind> Conv<K> {
     /// [`Device::prepare`] does. Kernel maps that are built from now on, while the layer lives, come
     /// with everything that it reads of them.
     pub fn prepare(&self, directions: &[Direction]) -> Prepared {
-        self.hint.add(directions);
+        self.registered.add(directions);
         let parts = || self.slices.iter().map(|slice| slice.operation);
         let all = || parts().chain(self.slices.is_empty().then_some(self.operation));
         let operations: Vec<Operation> = directions
@@ -256,23 +256,23 @@ impl<K: ConvKind> Conv<K> {
     /// # Errors
     /// If the kernel map cannot be built or nothing can run.
     pub fn resolve(&self, direction: Direction, inputs: &Voxels) -> Result<Resolution, ConvError> {
-        let site = self.site(inputs)?;
+        let call_maps = self.call_maps(inputs)?;
         let operation = self.slices.first().map_or(self.operation, |slice| slice.operation);
-        self.resolve_over(operation.with_direction(direction), &site.maps[0], inputs)
+        self.resolve_over(operation.with_direction(direction), &call_maps.maps[0], inputs)
     }
 
-    fn site(&self, inputs: &Voxels) -> Result<Site, ConvError> {
+    fn call_maps(&self, inputs: &Voxels) -> Result<CallMaps, ConvError> {
         let (outputs, geometry) = inputs.made_by(&self.geometry)?;
         if let Some(name) = &self.map_name {
             inputs.name_map(name, &outputs, &geometry)?;
         }
         if self.slices.is_empty() {
             let map = inputs.map_of(&outputs, &geometry)?;
-            return Ok(Site { outputs, maps: vec![map] });
+            return Ok(CallMaps { outputs, maps: vec![map] });
         }
         let map = |slice: &Slice| inputs.map_between(&outputs, &slice.of(&geometry));
         let maps = self.slices.iter().map(map).collect::<Result<_, _>>()?;
-        Ok(Site { outputs, maps })
+        Ok(CallMaps { outputs, maps })
     }
 
     fn resolve_over(
@@ -317,12 +317,12 @@ impl<K: ConvKind> Conv<K> {
         input: &SparseTensor,
         epilogue: &Epilogue<'_>,
     ) -> Result<SparseTensor, ConvError> {
-        let site = self.site(input.voxels())?;
+        let call_maps = self.call_maps(input.voxels())?;
         let Operation { c_out, dtype, .. } = self.operation;
         let device = input.voxels().device();
-        let mut out = Tensor::zeros(device, dtype, site.outputs.len(), c_out as usize)?;
-        self.forward_at(&site, input, epilogue, &mut out)?;
-        SparseTensor::new(site.outputs, out)
+        let mut out = Tensor::zeros(device, dtype, call_maps.outputs.len(), c_out as usize)?;
+        self.forward_at(&call_maps, input, epilogue, &mut out)?;
+        SparseTensor::new(call_maps.outputs, out)
     }
 
     /// [`Self::forward_with`], a residual that is added, and an activation, which is none or a ReLU.
@@ -333,7 +333,7 @@ impl<K: ConvKind> Conv<K> {
         residual: &SparseTensor,
         activation: Activation,
     ) -> Result<SparseTensor, ConvError> {
-        let outputs = self.site(input.voxels())?.outputs;
+        let outputs = self.call_maps(input.voxels())?.outputs;
         if !outputs.is_same(residual.voxels()) {
             let (first, other) = (outputs.len(), residual.voxels().len());
             return Err(ConvError::OtherVoxels { what: "a residual block", first, other });
@@ -363,21 +363,21 @@ impl<K: ConvKind> Conv<K> {
         epilogue: &Epilogue<'_>,
         out: &mut Tensor,
     ) -> Result<(), ConvError> {
-        let site = self.site(input.voxels())?;
-        self.forward_at(&site, input, epilogue, out)
+        let call_maps = self.call_maps(input.voxels())?;
+        self.forward_at(&call_maps, input, epilogue, out)
     }
 
     fn forward_at(
         &self,
-        site: &Site,
+        call_maps: &CallMaps,
         input: &SparseTensor,
         epilogue: &Epilogue<'_>,
         out: &mut Tensor,
     ) -> Result<(), ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
         input.features().expect("input", input.voxels().len(), c_in, dtype)?;
-        out.expect("output", site.outputs.len(), c_out, dtype)?;
-        epilogue.check(&self.operation, site.outputs.len())?;
+        out.expect("output", call_maps.outputs.len(), c_out, dtype)?;
+        epilogue.check(&self.operation, call_maps.outputs.len())?;
         let (inputs, a) = (input.voxels(), input.features());
         let with_bias = match &self.bias {
             None => None,
@@ -385,13 +385,20 @@ impl<K: ConvKind> Conv<K> {
         };
         let epilogue = Some(with_bias.as_ref().unwrap_or(epilogue)).filter(|one| !one.is_empty());
         if self.slices.is_empty() {
-            return self.run(Direction::Forward, site, inputs, (a, &self.weights), out, epilogue);
+            return self.run(
+                Direction::Forward,
+                call_maps,
+                inputs,
+                (a, &self.weights),
+                out,
+                epilogue,
+            );
         }
         let mut sums: Option<Tensor> = None;
-        for (slice, map) in self.slices.iter().zip(&site.maps) {
+        for (slice, map) in self.slices.iter().zip(&call_maps.maps) {
             let before = sums.as_ref().map(|sums| Epilogue::new().with_residual(sums));
             let mut next =
-                Tensor::unwritten(inputs.device(), dtype, site.outputs.len(), c_out as usize)?;
+                Tensor::unwritten(inputs.device(), dtype, call_maps.outputs.len(), c_out as usize)?;
             let operands = (a, &*slice.weights);
             self.run_over(slice.operation, map, inputs, operands, &mut next, before.as_ref())?;
             sums = Some(next);
@@ -432,16 +439,16 @@ impl<K: ConvKind> Conv<K> {
     /// If the gradient does not fit the layer, or the kernel fails.
     pub fn dgrad(&self, inputs: &Voxels, grad_output: &Tensor) -> Result<Tensor, ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
-        let site = self.site(inputs)?;
-        grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
+        let call_maps = self.call_maps(inputs)?;
+        grad_output.expect("output gradient", call_maps.outputs.len(), c_out, dtype)?;
         let device = inputs.device();
         let mut out = Tensor::zeros(device, dtype, inputs.len(), c_in as usize)?;
         if self.slices.is_empty() {
             let operands = (grad_output, &*self.weights);
-            self.run(Direction::Dgrad, &site, inputs, operands, &mut out, None)?;
+            self.run(Direction::Dgrad, &call_maps, inputs, operands, &mut out, None)?;
             return Ok(out);
         }
-        for (slice, map) in self.slices.iter().zip(&site.maps) {
+        for (slice, map) in self.slices.iter().zip(&call_maps.maps) {
             let mut part = Tensor::unwritten(device, dtype, inputs.len(), c_in as usize)?;
             let operation = slice.operation.with_direction(Direction::Dgrad);
             let operands = (grad_output, &*slice.weights);
@@ -461,18 +468,18 @@ impl<K: ConvKind> Conv<K> {
     /// If an operand does not fit the layer, or the kernel fails.
     pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, ConvError> {
         let Operation { c_in, c_out, dtype, .. } = self.operation;
-        let site = self.site(input.voxels())?;
+        let call_maps = self.call_maps(input.voxels())?;
         input.features().expect("input", input.voxels().len(), c_in, dtype)?;
-        grad_output.expect("output gradient", site.outputs.len(), c_out, dtype)?;
+        grad_output.expect("output gradient", call_maps.outputs.len(), c_out, dtype)?;
         let weight_rows = self.operation.weight_rows();
         let device = input.voxels().device();
         let mut out = Tensor::zeros(device, DType::Float32, weight_rows, c_out as usize)?;
         let operands = (input.features(), grad_output);
         if self.slices.is_empty() {
-            self.run(Direction::Wgrad, &site, input.voxels(), operands, &mut out, None)?;
+            self.run(Direction::Wgrad, &call_maps, input.voxels(), operands, &mut out, None)?;
             return Ok(out);
         }
-        for (slice, map) in self.slices.iter().zip(&site.maps) {
+        for (slice, map) in self.slices.iter().zip(&call_maps.maps) {
             let (rows, c_out) = (slice.weights.rows(), slice.weights.channels());
             let mut part = Tensor::unwritten(device, DType::Float32, rows, c_out)?;
             let operation = slice.operation.with_direction(Direction::Wgrad);
@@ -499,14 +506,14 @@ impl<K: ConvKind> Conv<K> {
     fn run(
         &self,
         direction: Direction,
-        site: &Site,
+        call_maps: &CallMaps,
         inputs: &Voxels,
         (a, b): (&Tensor, &Tensor),
         out: &mut Tensor,
         epilogue: Option<&Epilogue<'_>>,
     ) -> Result<(), ConvError> {
         let operation = self.operation.with_direction(direction);
-        self.run_over(operation, &site.maps[0], inputs, (a, b), out, epilogue)
+        self.run_over(operation, &call_maps.maps[0], inputs, (a, b), out, epilogue)
     }
 
     fn run_over(
@@ -537,7 +544,7 @@ impl<K> Clone for Conv<K> {
             bias: self.bias.clone(),
             slices: Arc::clone(&self.slices),
             map_name: self.map_name.clone(),
-            hint: Arc::clone(&self.hint),
+            registered: Arc::clone(&self.registered),
             resolved: Arc::clone(&self.resolved),
             kind: PhantomData,
         }

@@ -27,7 +27,7 @@ pub use kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 pub use module::{Module, Pointwise};
 pub use pool::{Average, AvgPool3d, GlobalPool, MaxPool3d, Maximum, Pool, PoolBuilder, PoolKind};
 pub use prepare::Prepared;
-pub(crate) use prepare::{LayerHint, Preparations};
+pub(crate) use prepare::{Preparations, RegisteredLayer};
 pub use rows::{LayerNorm, Linear};
 pub use sequential::{Residual, Sequential};
 pub use skip::Skip;

@@ -33,12 +33,12 @@ pub struct Prepared {
 pub(crate) struct Preparations {
     /// Algorithms that have run for an operation.
     done: Mutex<HashSet<(AlgoId, Operation), FxBuildHasher>>,
-    layers: Mutex<Vec<Weak<LayerHint>>>,
+    layers: Mutex<Vec<Weak<RegisteredLayer>>>,
 }
 
 /// A layer that is alive: what kernel maps are made complete for.
 #[derive(Debug)]
-pub(crate) struct LayerHint {
+pub(crate) struct RegisteredLayer {
     tuner: Tuner,
     /// In the forward direction.
     operation: Operation,
@@ -50,7 +50,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl LayerHint {
+impl RegisteredLayer {
     pub(crate) fn add(&self, directions: &[Direction]) {
         let bits = directions.iter().fold(0, |bits, direction| bits | 1 << *direction as u8);
         self.directions.fetch_or(bits, Ordering::Relaxed);
@@ -68,19 +68,19 @@ impl LayerHint {
 type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 
 /// The map of an operation's layer over two neighbouring voxels.
-fn trial_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
-    Voxels::of_trial(device)?.typical_map(operation)
+fn warm_up_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
+    Voxels::of_warm_up(device)?.typical_map(operation)
 }
 
 /// An operation over two neighbouring voxels, with operands.
-struct Trial<'a> {
+struct WarmUp<'a> {
     map: &'a KernelMap,
     first: Tensor,
     second: Tensor,
     result: Tensor,
 }
 
-impl<'a> Trial<'a> {
+impl<'a> WarmUp<'a> {
     fn new(
         device: &Device,
         operation: &Operation,
@@ -88,7 +88,7 @@ impl<'a> Trial<'a> {
     ) -> Result<Self, ConvError> {
         let map = match maps.entry(operation.typical_geometry()) {
             Entry::Occupied(held) => held.into_mut(),
-            Entry::Vacant(place) => place.insert(trial_map(device, operation)?),
+            Entry::Vacant(place) => place.insert(warm_up_map(device, operation)?),
         };
         let Operation { direction, dtype, c_in, c_out, .. } = *operation;
         let (n_in, n_out) = (map.n_in(), map.n_out());
@@ -124,20 +124,25 @@ impl<'a> Trial<'a> {
 
 impl Preparations {
     /// Remembers a layer for as long as it lives.
-    pub(crate) fn enlist(&self, tuner: &Tuner, operation: Operation) -> Arc<LayerHint> {
-        let hint = LayerHint { tuner: tuner.clone(), operation, directions: AtomicU8::new(0) };
-        let hint = Arc::new(hint);
+    pub(crate) fn register_layer(
+        &self,
+        tuner: &Tuner,
+        operation: Operation,
+    ) -> Arc<RegisteredLayer> {
+        let registered =
+            RegisteredLayer { tuner: tuner.clone(), operation, directions: AtomicU8::new(0) };
+        let registered = Arc::new(registered);
         let mut layers = locked(&self.layers);
         layers.retain(|layer| layer.strong_count() > 0);
-        layers.push(Arc::downgrade(&hint));
-        hint
+        layers.push(Arc::downgrade(&registered));
+        registered
     }
 
     /// The layers of a kernel size that are alive, equal ones once.
-    fn layers_like(&self, map: &KernelMap) -> Vec<Arc<LayerHint>> {
-        let mut distinct: Vec<Arc<LayerHint>> = Vec::new();
+    fn layers_like(&self, map: &KernelMap) -> Vec<Arc<RegisteredLayer>> {
+        let mut distinct: Vec<Arc<RegisteredLayer>> = Vec::new();
         for layer in locked(&self.layers).iter().filter_map(Weak::upgrade) {
-            let same = |one: &Arc<LayerHint>| {
+            let same = |one: &Arc<RegisteredLayer>| {
                 one.operation == layer.operation
                     && one.tuner.is_same(&layer.tuner)
                     && one.operations().eq(layer.operations())
@@ -207,11 +212,11 @@ impl Device {
         if algorithms.is_empty() {
             return;
         }
-        let mut trial = Trial::new(self, operation, maps).map_err(|error| error.to_string());
+        let mut warm_up = WarmUp::new(self, operation, maps).map_err(|error| error.to_string());
         for algorithm in algorithms {
             let key = (algorithm.id().clone(), *operation);
-            let ran = trial.as_mut().map_err(|error| error.clone()).and_then(|trial| {
-                trial.run(self, operation, &**algorithm).map_err(|error| error.to_string())
+            let ran = warm_up.as_mut().map_err(|error| error.clone()).and_then(|warm_up| {
+                warm_up.run(self, operation, &**algorithm).map_err(|error| error.to_string())
             });
             match ran {
                 Ok(()) => {
@@ -227,7 +232,7 @@ impl Device {
     }
 
     /// Loads an algorithm that a key turned out to run and that no cache had named: one that a model chose.
-    fn make_ready(&self, algorithm: &Arc<dyn Algorithm>, operation: &Operation) {
+    fn warm_up(&self, algorithm: &Arc<dyn Algorithm>, operation: &Operation) {
         let key = (algorithm.id().clone(), *operation);
         let ready = locked(&self.preparations().done).contains(&key);
         if !ready && !self.is_capturing() {
@@ -245,7 +250,7 @@ impl Device {
             for operation in layer.operations() {
                 let key = map.counts().key(operation);
                 let made = layer.tuner.peek(self, &key, map.waits()).and_then(|algorithm| {
-                    self.make_ready(&algorithm, &operation);
+                    self.warm_up(&algorithm, &operation);
                     algorithm.prepare_map(self, &operation, map)
                 });
                 if let Err(error) = made {
@@ -265,7 +270,7 @@ mod tests {
 
     /// What is prepared is run over a map of its own kind: any other is refused.
     #[test]
-    fn every_kind_of_layer_has_a_trial() {
+    fn every_kind_of_layer_has_a_warm_up() {
         let device = Device::cpu_with_threads(1).unwrap();
         let mut maps = BTreeMap::new();
         for (extent, stride) in [(3, 1), (3, 2), (2, 2), (5, 3)] {
@@ -279,9 +284,9 @@ mod tests {
                     let dtype = DType::Float16;
                     let op = Operation::strided(direction, dtype, 3, 5, kernel, [stride; 3]);
                     let op = op.with_kind(kind);
-                    let mut trial = Trial::new(&device, &op, &mut maps).unwrap();
+                    let mut warm_up = WarmUp::new(&device, &op, &mut maps).unwrap();
                     let algorithm = Arc::clone(device.registry().default_for(&op).unwrap());
-                    trial.run(&device, &op, &*algorithm).unwrap();
+                    warm_up.run(&device, &op, &*algorithm).unwrap();
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The algorithms of a table's decisions, as far as they were asked for. Reading takes no lock.
 #[derive(Default)]
-pub(super) struct Decided {
+pub(super) struct DecidedAlgorithms {
     /// By the number of the table. A process has few; those beyond are not remembered.
     tables: [OnceLock<(u64, Box<[AtomicU32]>)>; 8],
 }
@@ -13,7 +13,7 @@ pub(super) struct Decided {
 /// How a place is written: 0 is not asked for, 1 is that nothing can run.
 const NOTHING: u32 = 1;
 
-impl Decided {
+impl DecidedAlgorithms {
     /// The place of the algorithm that a decision comes to, of a table with so many decisions;
     /// `find` looks for it the first time.
     #[inline]
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn each_decision_of_each_table_is_looked_for_once() {
-        let decided = Decided::default();
+        let decided = DecidedAlgorithms::default();
         for table in 0..8 {
             let found = |decision: usize| (decision != 2).then_some(decision * 10);
             for decision in 0..5 {

@@ -10,7 +10,7 @@ use rustc_hash::FxBuildHasher;
 ///
 /// Slots lie in levels, each twice as large as the one before. A key has a few slots at each level
 /// and is in the first that was free, so a search ends at a free one.
-pub(super) struct Memo<K, V> {
+pub(super) struct MemoTable<K, V> {
     levels: [Level<K, V>; LEVELS],
 }
 
@@ -23,13 +23,13 @@ const FIRST_LEVEL_SLOTS: usize = 64;
 /// Slots of a key at a level.
 const REACH: usize = 8;
 
-impl<K, V> Default for Memo<K, V> {
+impl<K, V> Default for MemoTable<K, V> {
     fn default() -> Self {
         Self { levels: std::array::from_fn(|_| OnceLock::new()) }
     }
 }
 
-impl<K: Hash + Eq, V: Copy> Memo<K, V> {
+impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
     /// What was remembered of a key, else what is computed now.
     #[inline]
     pub(super) fn get_or(&self, key: K, compute: impl FnOnce(&K) -> V) -> V {
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn everything_is_computed_once() {
-        let (memo, computed) = (Memo::default(), AtomicUsize::new(0));
+        let (memo, computed) = (MemoTable::default(), AtomicUsize::new(0));
         for _ in 0..2 {
             for key in 0..20_000_u64 {
                 let value = memo.get_or(key, |key| {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn threads_agree() {
-        let memo = Memo::default();
+        let memo = MemoTable::default();
         std::thread::scope(|scope| {
             for thread in 0..4_u64 {
                 let memo = &memo;
@@ -130,7 +130,7 @@ mod tests {
                 state.write_u8(7);
             }
         }
-        let memo = Memo::default();
+        let memo = MemoTable::default();
         for key in (0..2 * LEVELS * REACH).chain(0..2 * LEVELS * REACH) {
             assert_eq!(memo.get_or(Same(key), |key| key.0), key);
         }

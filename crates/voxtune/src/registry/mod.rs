@@ -19,9 +19,9 @@ use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 use crate::cost_model::{Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
-use decided::Decided;
+use decided::DecidedAlgorithms;
 pub use launch::Launch;
-use memo::Memo;
+use memo::MemoTable;
 
 /// A kernel with its parameters.
 pub trait Algorithm: Send + Sync {
@@ -107,20 +107,20 @@ impl fmt::Debug for dyn Algorithm {
 /// What was found out about algorithms. It never changes: code that a device has stays, and code that
 /// it lacks is not looked for again.
 #[derive(Default)]
-struct Known {
+struct ResolveCache {
     /// Whether the algorithm at a place can run an operation here.
-    usable: Memo<(Operation, usize), bool>,
+    usable: MemoTable<(Operation, usize), bool>,
     /// What the model chose: places.
-    chosen: Memo<ShapeKey, Option<usize>>,
+    chosen: MemoTable<ShapeKey, Option<usize>>,
     /// What suits a key of a family whose first algorithm is at a place: places.
-    suited: Memo<(ShapeKey, usize), Option<usize>>,
+    suited: MemoTable<(ShapeKey, usize), Option<usize>>,
     /// What the decisions of tables come to: places.
-    decided: Decided,
+    decided: DecidedAlgorithms,
 }
 
-impl fmt::Debug for Known {
+impl fmt::Debug for ResolveCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known").finish_non_exhaustive()
+        f.debug_struct("ResolveCache").finish_non_exhaustive()
     }
 }
 
@@ -128,7 +128,7 @@ impl fmt::Debug for Known {
 #[derive(Clone)]
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
-    known: Arc<Known>,
+    cache: Arc<ResolveCache>,
     /// Where the first algorithm of a name is.
     places: HashMap<AlgoId, usize, FxBuildHasher>,
     /// Names the default of an operation, where that need not be asked of each algorithm.
@@ -179,7 +179,7 @@ impl Registry {
         for (place, algorithm) in algorithms.iter().enumerate() {
             places.entry(algorithm.id().clone()).or_insert(place);
         }
-        Self { algorithms, known: Arc::default(), places, default: None }
+        Self { algorithms, cache: Arc::default(), places, default: None }
     }
 
     /// All algorithms.
@@ -208,7 +208,7 @@ impl Registry {
             let place = *self.places.get(id)?;
             self.is_usable(place, operation).then_some(place)
         };
-        let place = self.known.decided.place(table, decision, || names().find_map(usable))?;
+        let place = self.cache.decided.place(table, decision, || names().find_map(usable))?;
         self.algorithms.get(place)
     }
 
@@ -222,7 +222,7 @@ impl Registry {
         }
         let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
         let first = self.algorithms.iter().position(of_family)?;
-        let place = self.known.suited.get_or((*key, first), |(key, _)| {
+        let place = self.cache.suited.get_or((*key, first), |(key, _)| {
             let (operation, counts) = (&key.operation, MapCounts::typical(key));
             let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
                 .filter(|place| of_family(&self.algorithms[*place]))
@@ -238,7 +238,7 @@ impl Registry {
     /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
     /// GPU it takes a look for the kernel.
     fn is_usable(&self, place: usize, operation: &Operation) -> bool {
-        self.known.usable.get_or((*operation, place), |(operation, place)| {
+        self.cache.usable.get_or((*operation, place), |(operation, place)| {
             let algorithm = &self.algorithms[*place];
             algorithm.applies(operation) && algorithm.is_available()
         })
@@ -267,7 +267,7 @@ impl Registry {
     /// what the device has the code of; `None` where it does not, or says nothing. Remembered by key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let place = self.known.chosen.get_or(*key, |key| {
+        let place = self.cache.chosen.get_or(*key, |key| {
             let counts = MapCounts::typical(key);
             let usable = |algorithm: &dyn Algorithm| {
                 algorithm.applies(&key.operation) && algorithm.is_available()
@@ -303,7 +303,7 @@ impl Registry {
         if *mode != AlgoMode::Auto {
             return pool;
         }
-        without_hopeless(pool, |algorithm| Contender {
+        without_dominated(pool, |algorithm| Contender {
             family: algorithm.id().family(),
             is_default: is_default(algorithm),
             estimate: algorithm.estimate(operation, counts),
@@ -343,7 +343,7 @@ impl Registry {
 }
 
 /// A pool without those that take too long by a model of cost.
-fn without_hopeless(
+fn without_dominated(
     mut pool: Vec<Arc<dyn Algorithm>>,
     contender: impl for<'a> Fn(&'a dyn Algorithm) -> Contender<'a>,
 ) -> Vec<Arc<dyn Algorithm>> {

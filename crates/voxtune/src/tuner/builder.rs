@@ -7,8 +7,8 @@ use voxtune_caches::EmbeddedFile;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, Direction};
 
+use super::decision_cache::DecisionCache;
 use super::journal::MissJournal;
-use super::layer::Layer;
 use super::policy::MissPolicy;
 use super::resolve::{Inner, Tuner};
 use super::trust::{check_file, check_folder};
@@ -167,8 +167,8 @@ impl TunerBuilder {
             }
         }
         Ok(Tuner::of(Inner {
-            user: Layer::new(decisions),
-            embedded: self.embedded.then(embedded::layer),
+            user: DecisionCache::new(decisions),
+            embedded: self.embedded.then(embedded::decision_cache),
             modes: self.modes,
             policy: self.policy,
             journal: self.journal,

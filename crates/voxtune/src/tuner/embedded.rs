@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 
 use voxtune_cache::{Decisions, decode_decisions};
 
-use super::layer::Layer;
+use super::decision_cache::DecisionCache;
 
 /// The embedded decisions, decoded and validated at the first call of a process.
-pub(super) fn layer() -> &'static Layer {
-    static LAYER: OnceLock<Layer> = OnceLock::new();
-    LAYER.get_or_init(|| Layer::new(voxtune_caches::DECISIONS.iter().filter_map(decode)))
+pub(super) fn decision_cache() -> &'static DecisionCache {
+    static CACHE: OnceLock<DecisionCache> = OnceLock::new();
+    CACHE.get_or_init(|| DecisionCache::new(voxtune_caches::DECISIONS.iter().filter_map(decode)))
 }
 
 fn decode(file: &voxtune_caches::EmbeddedFile) -> Option<Decisions> {

@@ -5,8 +5,8 @@ use std::fmt;
 use voxtune_cache::{CacheDir, Decision, DecisionRef, Environment, Evidence, Timing, Workload};
 use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey, printable};
 
-use super::search::{Found, Passed};
-use super::{Grade, GradeKind, Source, Why};
+use super::search::{Found, SkippedStep};
+use super::{Grade, GradeKind, SkipReason, Source};
 use crate::ConvError;
 
 /// What a key runs on a device, what that follows from, and why no better grade answered.
@@ -17,25 +17,25 @@ pub struct Explanation {
     /// Where it is to run.
     pub device: DeviceIdentity,
     /// The grades before the one that answered.
-    pub passed: Vec<PassedGrade>,
+    pub skipped: Vec<SkippedGrade>,
     /// The answer, or the error that a call meets.
-    pub answer: Result<Answer, String>,
+    pub answer: Result<ExplainedChoice, String>,
 }
 
 /// A grade that did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PassedGrade {
+pub struct SkippedGrade {
     /// The grade.
     pub kind: GradeKind,
     /// The cache that was asked, where the grade asks caches.
     pub source: Option<Source>,
     /// Why it did not answer.
-    pub why: Why,
+    pub reason: SkipReason,
 }
 
 /// An answer with its grounds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct ExplainedChoice {
     /// The algorithm that runs.
     pub algorithm: AlgoId,
     /// How it was found.
@@ -72,22 +72,20 @@ impl Explanation {
     pub(super) fn new(
         device: &DeviceIdentity,
         key: &ShapeKey,
-        passed: Vec<Passed>,
+        skipped: Vec<SkippedStep>,
         found: Result<Found<'_>, ConvError>,
         folders: &[CacheDir],
     ) -> Self {
-        let answer = found.map_err(|error| error.to_string()).map(|found| Answer {
+        let answer = found.map_err(|error| error.to_string()).map(|found| ExplainedChoice {
             algorithm: found.algorithm.id().clone(),
             grade: found.grade,
             entry: found.entry.map(DecisionRef::to_decision),
             measured: found.entry.map_or_else(Vec::new, |entry| measured(folders, entry)),
         });
-        let passed = passed.into_iter().map(|Passed { kind, source, why }| PassedGrade {
-            kind,
-            source,
-            why,
-        });
-        Self { key: *key, device: device.clone(), passed: passed.collect(), answer }
+        let skipped = skipped
+            .into_iter()
+            .map(|SkippedStep { kind, source, reason }| SkippedGrade { kind, source, reason });
+        Self { key: *key, device: device.clone(), skipped: skipped.collect(), answer }
     }
 }
 
@@ -143,9 +141,9 @@ impl fmt::Display for Explanation {
             }
             Err(error) => writeln!(f, "  fails      {error}")?,
         }
-        for PassedGrade { kind, source, why } in &self.passed {
+        for SkippedGrade { kind, source, reason } in &self.skipped {
             let source = source.map_or_else(String::new, |source| format!(" ({source})"));
-            writeln!(f, "  not        {kind}{source}: {why}")?;
+            writeln!(f, "  not        {kind}{source}: {reason}")?;
         }
         Ok(())
     }

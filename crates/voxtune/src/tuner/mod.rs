@@ -7,33 +7,33 @@
 //!
 //! | idea | module |
 //! |---|---|
-//! | the walk through the grades | `search`, `near`, `why` |
+//! | the walk through the grades | `search`, `near`, `skip_reason` |
 //! | what it found | `grade` |
 //! | the same walk, told | `explain` |
-//! | which caches, which policy | `builder`, `resolve`, `layer`, `embedded` |
+//! | which caches, which policy | `builder`, `resolve`, `decision_cache`, `embedded` |
 //! | the user's own folder, and whether it counts | `folder`, `trust` |
 //! | pinned algorithms | `pins` |
 //! | what happens to misses | `policy`, `journal`, `tuned` |
 
 mod builder;
+mod decision_cache;
 mod embedded;
 mod explain;
 mod folder;
 mod grade;
 mod journal;
-mod layer;
 mod near;
 mod pins;
 mod policy;
 mod resolve;
 mod search;
+mod skip_reason;
 mod trust;
 mod tuned;
 mod tuner_error;
-mod why;
 
 pub use builder::TunerBuilder;
-pub use explain::{Answer, Explanation, MeasuredWorkload, PassedGrade};
+pub use explain::{ExplainedChoice, Explanation, MeasuredWorkload, SkippedGrade};
 pub use folder::{NoUserFolder, user_folder};
 pub use grade::{Grade, GradeKind, Resolution, Source};
 pub use journal::MissJournal;
@@ -41,6 +41,6 @@ pub use pins::{PinError, modes_of_process, read_modes};
 pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
 pub(crate) use resolve::Call;
 pub use resolve::Tuner;
+pub use skip_reason::SkipReason;
 pub use trust::Untrusted;
 pub use tuner_error::TunerError;
-pub use why::Why;

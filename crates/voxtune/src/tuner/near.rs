@@ -3,7 +3,7 @@
 use voxtune_cache::{DecisionRef, Table};
 use voxtune_types::{AlgoId, DeviceIdentity, ShapeKey};
 
-use super::why::Why;
+use super::skip_reason::SkipReason;
 
 /// How many buckets away a key may be to say something. Three octaves of rows change how many
 /// blocks a machine has to hand out, but not which operand is reused.
@@ -30,7 +30,7 @@ pub(super) fn guess<'a>(
     table: &'a Table,
     device: &DeviceIdentity,
     key: &ShapeKey,
-) -> Result<Guess<'a>, Why> {
+) -> Result<Guess<'a>, SkipReason> {
     let rank = |decision: DecisionRef<'a>| {
         let near = decision.key();
         let buckets = near.bucket_out.distance(key.bucket_out);
@@ -54,7 +54,9 @@ pub(super) fn guess<'a>(
         }
     }
     match (below, above) {
-        (None, None) => Err(if measured { Why::TooFar } else { Why::OperationUnknown }),
+        (None, None) => {
+            Err(if measured { SkipReason::TooFar } else { SkipReason::OperationUnknown })
+        }
         (Some((_, only)), None) | (None, Some((_, only))) => Ok(Guess { from: only, other: None }),
         (Some((near, below)), Some((far, above))) => {
             if below.key() == above.key() && below.device() == above.device() {
@@ -62,7 +64,7 @@ pub(super) fn guess<'a>(
             }
             let (from, other) = if near <= far { (below, above) } else { (above, below) };
             let guess = Guess { from, other: Some(other) };
-            if guess.names().next().is_none() { Err(Why::Unsafe) } else { Ok(guess) }
+            if guess.names().next().is_none() { Err(SkipReason::Unsafe) } else { Ok(guess) }
         }
     }
 }

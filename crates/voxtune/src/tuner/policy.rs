@@ -15,7 +15,7 @@ pub enum MissPolicy {
     /// Take the best grade there is.
     #[default]
     BestGrade,
-    /// Measure the key on the voxels of the call, once a process, and run what won. Where that
+    /// Measure the key on the voxels of the call, once per process, and run what won. Where that
     /// fails, in a graph capture, and where there are no voxels: the best grade.
     TuneNow(Arc<dyn TuneOnMiss>),
     /// Fail with [`ConvError::Miss`](crate::ConvError::Miss).

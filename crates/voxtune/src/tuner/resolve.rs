@@ -6,12 +6,12 @@ use voxtune_cache::CacheDir;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{DeviceIdentity, Operation, ShapeKey};
 
+use super::decision_cache::DecisionCache;
 use super::explain::Explanation;
 use super::journal::{MissJournal, Missed};
-use super::layer::Layer;
 use super::pins::{PinError, modes_of_process};
 use super::policy::{Miss, MissPolicy};
-use super::search::{Found, Passed, Search, Site};
+use super::search::{Found, Query, Search, SkippedStep};
 use super::tuned::Tuned;
 use super::{Resolution, Source, TunerBuilder, TunerError};
 use crate::{
@@ -41,8 +41,8 @@ pub struct Tuner {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     /// Decisions of the caller's, then those of folders.
-    pub(super) user: Layer,
-    pub(super) embedded: Option<&'static Layer>,
+    pub(super) user: DecisionCache,
+    pub(super) embedded: Option<&'static DecisionCache>,
     pub(super) modes: AlgoModes,
     pub(super) policy: MissPolicy,
     pub(super) tuned: Tuned,
@@ -71,7 +71,7 @@ impl Tuner {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The tuner of layers that name none, made once a process: the [user's folder](user_folder)
+    /// The tuner of layers that name none, made once per process: the [user's folder](user_folder)
     /// over the embedded caches. Algorithms are pinned by the `WARPCONVNET_*_ALGO_MODE` variables,
     /// else by the file `algo-modes` in the user's folder. Misses go to the journal that
     /// `VOXTUNE_MISS_JOURNAL` names, if it does.
@@ -119,7 +119,9 @@ impl Tuner {
 
     /// The devices that the caches hold decisions for, those of the user first.
     pub fn devices(&self) -> impl Iterator<Item = &DeviceIdentity> {
-        self.layers().flat_map(|(_, layer)| layer.table.devices()).map(|device| &**device)
+        self.decision_caches()
+            .flat_map(|(_, decision_cache)| decision_cache.table.devices())
+            .map(|device| &**device)
     }
 
     /// The algorithm that a key runs on a device. A key alone is never tuned: that takes voxels.
@@ -154,8 +156,8 @@ impl Tuner {
         call: Option<Call<'_>>,
     ) -> Result<Resolution, ConvError> {
         let waits = call.is_none_or(|call| call.waits);
-        let site = Site { device: device.identity(), registry: device.registry(), waits };
-        let mut found = self.search(site, key, |_| ());
+        let query = Query { device: device.identity(), registry: device.registry(), waits };
+        let mut found = self.search(query, key, |_| ());
         let missed = match &found {
             Ok(found) => found.grade.is_miss(),
             Err(error) => matches!(error, ConvError::Miss { .. }),
@@ -164,10 +166,10 @@ impl Tuner {
             if let Some(journal) = &self.inner.journal {
                 let grade = found.as_ref().ok().map(|found| found.grade.kind());
                 let counts = call.map(|call| call.counts);
-                journal.record(&Missed { device: site.device, key, counts, grade });
+                journal.record(&Missed { device: query.device, key, counts, grade });
             }
             if self.tunes(device, key, call) {
-                found = self.search(site, key, |_| ());
+                found = self.search(query, key, |_| ());
             }
         }
         found.map(|Found { algorithm, grade, .. }| Resolution { algorithm, grade, key: *key })
@@ -195,8 +197,8 @@ impl Tuner {
         key: &ShapeKey,
         waits: bool,
     ) -> Result<Arc<dyn Algorithm>, ConvError> {
-        let site = Site { device: device.identity(), registry: device.registry(), waits };
-        Ok(self.search(site, key, |_| ())?.algorithm)
+        let query = Query { device: device.identity(), registry: device.registry(), waits };
+        Ok(self.search(query, key, |_| ())?.algorithm)
     }
 
     /// Every algorithm that an operation may run on a device: those for the keys that were measured,
@@ -209,8 +211,8 @@ impl Tuner {
         let identity = device.identity();
         let any = ShapeKey::new(*operation, 1, 1, 1);
         let measured: Vec<_> = self
-            .layers()
-            .flat_map(|(_, layer)| layer.table.near(identity.arch, &any))
+            .decision_caches()
+            .flat_map(|(_, decision_cache)| decision_cache.table.near(identity.arch, &any))
             .map(|decision| (decision.device() == identity, decision.key()))
             .collect();
         let has_own = measured.iter().any(|(own, _)| *own);
@@ -239,29 +241,31 @@ impl Tuner {
         registry: &Registry,
         key: &ShapeKey,
     ) -> Explanation {
-        let mut passed = Vec::new();
+        let mut skipped = Vec::new();
         let found =
-            self.search(Site { device, registry, waits: true }, key, |one| passed.push(one));
-        Explanation::new(device, key, passed, found, &self.inner.folders)
+            self.search(Query { device, registry, waits: true }, key, |one| skipped.push(one));
+        Explanation::new(device, key, skipped, found, &self.inner.folders)
     }
 
     fn search(
         &self,
-        site: Site<'_>,
+        query: Query<'_>,
         key: &ShapeKey,
-        passed: impl FnMut(Passed),
+        skipped: impl FnMut(SkippedStep),
     ) -> Result<Found<'_>, ConvError> {
         let Inner { modes, policy, .. } = &*self.inner;
         let mode = modes.of(key.operation.direction);
-        let layers = || self.layers();
-        Search { site, key, mode, policy, layers }.run(passed)
+        let decision_caches = || self.decision_caches();
+        Search { query, key, mode, policy, decision_caches }.run(skipped)
     }
 
     /// The caches in the order of their authority.
-    pub(super) fn layers(&self) -> impl Iterator<Item = (Source, &Layer)> {
+    pub(super) fn decision_caches(&self) -> impl Iterator<Item = (Source, &DecisionCache)> {
         let Inner { user, embedded, tuned, .. } = &*self.inner;
-        let own = std::iter::once(user).chain(tuned.layers()).map(|layer| (Source::User, layer));
-        own.chain(embedded.map(|layer| (Source::Embedded, layer)))
+        let own = std::iter::once(user)
+            .chain(tuned.decision_caches())
+            .map(|decision_cache| (Source::User, decision_cache));
+        own.chain(embedded.map(|decision_cache| (Source::Embedded, decision_cache)))
     }
 
     /// Whether two are one, shared.

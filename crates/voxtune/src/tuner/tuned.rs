@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use rustc_hash::FxBuildHasher;
 use voxtune_types::{DeviceIdentity, ShapeKey};
 
-use super::layer::Layer;
+use super::decision_cache::DecisionCache;
 use super::policy::{Miss, TuneOnMiss};
 
 /// Decisions that grow, one key at a time. Reading them takes no lock.
@@ -22,18 +22,18 @@ type Next = OnceLock<Box<Link>>;
 
 #[derive(Debug)]
 struct Link {
-    layer: Layer,
+    decision_cache: DecisionCache,
     next: Next,
 }
 
 impl Tuned {
     /// The decisions, oldest first.
-    pub(super) fn layers(&self) -> impl Iterator<Item = &Layer> {
+    pub(super) fn decision_caches(&self) -> impl Iterator<Item = &DecisionCache> {
         let mut next = &self.first;
         std::iter::from_fn(move || {
             let link = next.get()?;
             next = &link.next;
-            Some(&link.layer)
+            Some(&link.decision_cache)
         })
     }
 
@@ -42,7 +42,10 @@ impl Tuned {
     pub(super) fn tune(&self, hook: &dyn TuneOnMiss, miss: &Miss<'_>) -> bool {
         let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
         let device = miss.device.identity();
-        if self.layers().any(|layer| layer.table.exact(device, miss.key).is_some()) {
+        if self
+            .decision_caches()
+            .any(|decision_cache| decision_cache.table.exact(device, miss.key).is_some())
+        {
             return true;
         }
         if !tried.insert((device.clone(), *miss.key)) {
@@ -50,7 +53,7 @@ impl Tuned {
         }
         match hook.tune(miss) {
             Ok(decisions) => {
-                self.push(Layer::new([decisions]));
+                self.push(DecisionCache::new([decisions]));
                 true
             }
             Err(error) => {
@@ -61,11 +64,11 @@ impl Tuned {
     }
 
     /// Only under the lock of `tried`, so that no two look for the end at once.
-    fn push(&self, layer: Layer) {
+    fn push(&self, decision_cache: DecisionCache) {
         let mut next = &self.first;
         while let Some(link) = next.get() {
             next = &link.next;
         }
-        next.get_or_init(|| Box::new(Link { layer, next: Next::new() }));
+        next.get_or_init(|| Box::new(Link { decision_cache, next: Next::new() }));
     }
 }

@@ -76,7 +76,7 @@ impl ExpectedCounts {
             expected: self.clone(),
             input_rows,
             facts: Mutex::default(),
-            known: Mutex::default(),
+            state: Mutex::default(),
         });
         let mut book = locked(&self.book);
         book.unsettled.extend(unsettled);
@@ -109,7 +109,7 @@ struct Overflow {
 
 /// What is known of a frame.
 #[derive(Default)]
-struct Known {
+struct FrameState {
     rows: BTreeMap<Path, usize>,
     overflow: Option<Overflow>,
 }
@@ -120,7 +120,7 @@ pub(crate) struct Frame {
     input_rows: usize,
     /// What the device has not reported yet.
     facts: Mutex<Vec<Fact>>,
-    known: Mutex<Known>,
+    state: Mutex<FrameState>,
 }
 
 impl Frame {
@@ -158,7 +158,7 @@ impl Frame {
 
     fn learn_rows(&self, path: Path, rows: usize) {
         locked(&self.expected.book).rows.insert(path.clone(), self.per_input_row(rows));
-        locked(&self.known).rows.insert(path, rows);
+        locked(&self.state).rows.insert(path, rows);
     }
 
     fn learn_pairs(&self, path: MapPath, counts: &voxtune_cuda::MapCounts) {
@@ -197,7 +197,7 @@ impl Frame {
         if let Some(error) = failure {
             return Err(error);
         }
-        match &locked(&self.known).overflow {
+        match &locked(&self.state).overflow {
             Some(Overflow { level, needed, capacity }) => {
                 Err(ConvError::Overflow { level: *level, needed: *needed, capacity: *capacity })
             }
@@ -219,7 +219,7 @@ impl Frame {
                 let counts = if waits { Some(report.wait()?) } else { report.try_read()? };
                 // Pairs of a frame that overflowed are too few.
                 if let Some(counts) = &counts
-                    && locked(&self.known).overflow.is_none()
+                    && locked(&self.state).overflow.is_none()
                 {
                     self.learn_pairs(path.clone(), counts);
                 }
@@ -229,7 +229,7 @@ impl Frame {
     }
 
     fn settle_outputs(&self, path: &Path, capacity: usize, counts: voxtune_cuda::OutputCounts) {
-        if locked(&self.known).overflow.is_some() {
+        if locked(&self.state).overflow.is_some() {
             return;
         }
         // A table that was full has missed some: there are more than it knows.
@@ -239,7 +239,7 @@ impl Frame {
             return;
         }
         let level = *path.last().expect("a level that a layer made has that layer");
-        locked(&self.known).overflow = Some(Overflow { level, needed, capacity });
+        locked(&self.state).overflow = Some(Overflow { level, needed, capacity });
         if counts.incomplete {
             // The next frame waits for this level, and so takes a table that is large enough.
             locked(&self.expected.book).rows.remove(path);
@@ -260,7 +260,7 @@ impl Frame {
     /// A level's number of rows, after waiting for the frame; `None` if the frame has no such level.
     fn rows_after_wait(&self, path: &Path) -> Result<Option<usize>, ConvError> {
         self.wait()?;
-        Ok(locked(&self.known).rows.get(path).copied())
+        Ok(locked(&self.state).rows.get(path).copied())
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Levels {
     pub(super) device: Device,
     /// Whether they are those of a trial: maps are not made complete for the layers that are alive, and
     /// counts are of no interest.
-    is_trial: bool,
+    is_warm_up: bool,
     /// What their counts are expected to be, if anybody expects something.
     frame: Option<Arc<Frame>>,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
@@ -80,7 +80,7 @@ impl Levels {
     pub(super) fn new(device: &Device) -> Self {
         Self {
             device: device.clone(),
-            is_trial: false,
+            is_warm_up: false,
             frame: None,
             maps: Mutex::default(),
             names: Mutex::default(),
@@ -96,8 +96,8 @@ impl Levels {
     }
 
     /// The levels of a trial.
-    pub(super) fn of_trial(device: &Device) -> Self {
-        Self { is_trial: true, ..Self::new(device) }
+    pub(super) fn of_warm_up(device: &Device) -> Self {
+        Self { is_warm_up: true, ..Self::new(device) }
     }
 
     /// What tensors over a level have to wait for before they are read.
@@ -140,7 +140,7 @@ impl Levels {
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
         get_or_make(&slot, || {
             let map = Arc::new(build()?);
-            if !self.is_trial {
+            if !self.is_warm_up {
                 self.device.prepare_map(&map);
             }
             Ok(map)
@@ -215,7 +215,7 @@ impl Levels {
             return Ok((Cells::Host(self.device.install(find)?), None));
         };
         let (builder, cloud) = (cuda.outputs_builder()?, cells.cloud());
-        if self.is_trial {
+        if self.is_warm_up {
             let capacity = OutputsBuilder::most_outputs(geometry, cloud.capacity());
             let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
             let cells = match found.counted {
@@ -262,8 +262,8 @@ impl Levels {
             return Ok(KernelMap::from_host(*geometry, self.device.install(build)?));
         };
         let map = cuda.build_map(inputs.cloud(), outputs.cloud(), geometry)?;
-        let of_trial = self.is_trial.then(|| to.cells.expected());
-        let mut pairs = of_trial.or_else(|| pairs_counted(from, to, geometry));
+        let of_warm_up = self.is_warm_up.then(|| to.cells.expected());
+        let mut pairs = of_warm_up.or_else(|| pairs_counted(from, to, geometry));
         if let Some(frame) = &self.frame {
             let path: MapPath = (from.path(), to.path(), *geometry);
             pairs = frame.pairs(&path).or(pairs);

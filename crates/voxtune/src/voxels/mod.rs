@@ -107,8 +107,8 @@ impl Voxels {
 
     /// Two neighbours for a trial of an operation, of which nothing is counted or waited for. Their maps
     /// are made complete for no layer, since making one complete may take a trial.
-    pub(crate) fn of_trial(device: &Device) -> Result<Self, ConvError> {
-        let levels = Arc::new(Levels::of_trial(device));
+    pub(crate) fn of_warm_up(device: &Device) -> Result<Self, ConvError> {
+        let levels = Arc::new(Levels::of_warm_up(device));
         let level = levels.add(Cells::two_neighbours(device)?, None, None);
         Ok(Self { levels, level })
     }
@@ -118,7 +118,7 @@ impl Voxels {
     }
 
     /// These voxels as the input of a frame whose counts are expected to be as those of earlier ones:
-    /// what layers make of them on a GPU, nobody waits for. To be called once a frame, by whoever runs a
+    /// what layers make of them on a GPU, nobody waits for. To be called once per frame, by whoever runs a
     /// network on one cloud after another.
     ///
     /// ```

@@ -160,7 +160,7 @@ impl Partition {
     ///
     /// # Errors
     /// If none of them is there, or they make no sense. Doing everything in each of many processes
-    /// would be the dearest way to misunderstand a scheduler, so nothing is guessed.
+    /// would be the costliest way to misunderstand a scheduler, so nothing is guessed.
     pub fn from_environment(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, PartitionError> {
@@ -210,17 +210,17 @@ impl Partition {
     }
 }
 
-/// Which part each of several jobs belongs to: the dearest first, each to the part that has the
-/// least so far. So two parts differ by at most the dearest job, and the largest is at most a third
+/// Which part each of several jobs belongs to: the costliest first, each to the part that has the
+/// least so far. So two parts differ by at most the costliest job, and the largest is at most a third
 /// above the best possible one (Graham 1969, "Bounds on multiprocessing timing anomalies"). Ties go
 /// to the earlier job and the lower part, so every machine comes to the same answer.
 pub(crate) fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
-    let mut dearest_first: Vec<usize> = (0..costs.len()).collect();
-    dearest_first.sort_by_key(|&job| (Reverse(costs[job]), job));
+    let mut costliest_first: Vec<usize> = (0..costs.len()).collect();
+    costliest_first.sort_by_key(|&job| (Reverse(costs[job]), job));
     // More parts than jobs stay empty, and take no memory.
     let mut loads = vec![0_u128; parts.min(costs.len()).max(1)];
     let mut part_of = vec![0; costs.len()];
-    for job in dearest_first {
+    for job in costliest_first {
         let lightest = (0..loads.len()).min_by_key(|&part| (loads[part], part)).unwrap_or(0);
         loads[lightest] += costs[job];
         part_of[job] = lightest;

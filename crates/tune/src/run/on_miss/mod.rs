@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
-use voxtune::{CacheRegime, KernelHash, Miss, TuneError, TuneOnMiss};
+use voxtune::{KernelHash, L2State, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
 };
@@ -251,7 +251,7 @@ impl TuneNow {
             directions: vec![operation.direction],
             modes: AlgoModes::default(),
             budget: self.budget,
-            regime: CacheRegime::Cold,
+            l2_state: L2State::Cold,
             time_limit: TIME_LIMIT,
             flops_per_second: None,
         })

@@ -6,24 +6,24 @@
 
 use std::sync::Arc;
 
-use voxtune::{Algorithm, CacheRegime, ConvError, Device, Direction, Launch, Operation, Reference};
+use voxtune::{Algorithm, ConvError, Device, Direction, L2State, Launch, Operation, Reference};
 
 use super::report::Ranked;
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
 use voxtune_tune::inputs::operands::Operands;
-use voxtune_tune::measure::throttle::Steady;
+use voxtune_tune::measure::throttle::ThrottleFilter;
 use voxtune_tune::race::statistics::{median, median_absolute_deviation};
 
 /// A candidate whose first time exceeds the leader's this many times is not timed again.
-const HOPELESS_RATIO: f64 = 2.0;
+const DOMINATED_RATIO: f64 = 2.0;
 
 /// An operation over a cloud, with its operands.
-pub(super) struct Field<'a> {
+pub(super) struct CandidateSet<'a> {
     device: &'a Device,
     operation: Operation,
     setup: &'a CloudSetup,
     operands: Operands,
-    racers: Vec<Arc<dyn Algorithm>>,
+    algorithms: Vec<Arc<dyn Algorithm>>,
 }
 
 /// What the rounds came to.
@@ -37,16 +37,16 @@ pub(super) struct Timed {
     pub(super) failures: Vec<String>,
 }
 
-impl<'a> Field<'a> {
+impl<'a> CandidateSet<'a> {
     pub(super) fn new(
         device: &'a Device,
         operation: Operation,
         setup: &'a CloudSetup,
-        racers: Vec<Arc<dyn Algorithm>>,
+        algorithms: Vec<Arc<dyn Algorithm>>,
         seed: u64,
     ) -> Result<Self, ConvError> {
         let operands = Operands::random(device, &operation, setup.map.counts(), seed)?;
-        Ok(Self { device, operation, setup, operands, racers })
+        Ok(Self { device, operation, setup, operands, algorithms })
     }
 
     /// Sends home whoever computes something else than float64, or, where that would take too long,
@@ -56,19 +56,19 @@ impl<'a> Field<'a> {
         // Two right results differ by up to twice the tolerance.
         let tolerance = 2.0 * self.tolerance();
         let mut failures = Vec::new();
-        for racer in std::mem::take(&mut self.racers) {
+        for algorithm in std::mem::take(&mut self.algorithms) {
             let verdict = self.operands.out.poison(self.device).and_then(|()| {
-                self.run(&*racer)?;
+                self.run(&*algorithm)?;
                 expected.worst_error(self.device, &self.operands.out)
             });
             match verdict {
-                Ok(error) if error <= tolerance => self.racers.push(racer),
+                Ok(error) if error <= tolerance => self.algorithms.push(algorithm),
                 Ok(error) => {
-                    let (id, operation) = (racer.id(), self.operation);
+                    let (id, operation) = (algorithm.id(), self.operation);
                     failures.push(format!("{id} on {operation}: error {error:.2e} from {against}"));
                 }
                 Err(error) => {
-                    failures.push(format!("{} on {}: {error}", racer.id(), self.operation));
+                    failures.push(format!("{} on {}: {error}", algorithm.id(), self.operation));
                     // Whether the device still works: without it nothing else can be measured.
                     self.device.synchronize()?;
                 }
@@ -111,47 +111,49 @@ impl<'a> Field<'a> {
         Ok((expected, "float64".to_owned()))
     }
 
-    fn run(&mut self, racer: &dyn Algorithm) -> Result<(), ConvError> {
+    fn run(&mut self, algorithm: &dyn Algorithm) -> Result<(), ConvError> {
         let Operands { a, b, out } = &mut self.operands;
         let launch =
             Launch { operation: &self.operation, map: &self.setup.map, a, b, out, epilogue: None };
-        self.device.registry().run(racer, self.device, launch)
+        self.device.registry().run(algorithm, self.device, launch)
     }
 
     /// Times everyone who is left.
     pub(super) fn time(
         mut self,
         rounds: usize,
-        regime: CacheRegime,
-        steady: &mut Steady,
+        l2_state: L2State,
+        throttle_filter: &mut ThrottleFilter,
     ) -> Result<Timed, ConvError> {
-        let racers = std::mem::take(&mut self.racers);
-        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); racers.len()];
-        let mut racing = vec![true; racers.len()];
+        let algorithms = std::mem::take(&mut self.algorithms);
+        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); algorithms.len()];
+        let mut racing = vec![true; algorithms.len()];
         let (mut failures, mut clocks) = (Vec::new(), Vec::new());
         let is_default: Vec<bool> =
-            racers.iter().map(|racer| racer.is_default(&self.operation)).collect();
+            algorithms.iter().map(|algorithm| algorithm.is_default(&self.operation)).collect();
         for round in 0..=rounds {
-            for step in 0..racers.len() {
+            for step in 0..algorithms.len() {
                 // Nobody always runs behind the same neighbour.
-                let lane = (step + round) % racers.len();
-                if !racing[lane] {
+                let place = (step + round) % algorithms.len();
+                if !racing[place] {
                     continue;
                 }
                 let device = self.device;
-                match steady.take(|| device.time(regime, || self.run(&*racers[lane]))) {
+                match throttle_filter
+                    .take(|| device.time(l2_state, || self.run(&*algorithms[place])))
+                {
                     Ok(sample) => {
-                        samples[lane].push(sample.elapsed_ns as f64 / 1e6);
+                        samples[place].push(sample.elapsed_ns as f64 / 1e6);
                         clocks.extend(sample.clock_mhz);
                     }
                     Err(error) => {
                         failures.push(format!(
                             "{} on {}: {error}",
-                            racers[lane].id(),
+                            algorithms[place].id(),
                             self.operation
                         ));
-                        racing[lane] = false;
-                        samples[lane].clear();
+                        racing[place] = false;
+                        samples[place].clear();
                         self.device.synchronize()?;
                     }
                 }
@@ -160,7 +162,7 @@ impl<'a> Field<'a> {
                 settle(&mut samples, &mut racing, &is_default);
             }
         }
-        let ranking = ranked(&racers, &samples, &is_default);
+        let ranking = ranked(&algorithms, &samples, &is_default);
         let clock_mhz = clocks.iter().min().copied().zip(clocks.iter().max().copied());
         Ok(Timed { ranking, clock_mhz: clock_mhz.map(|(low, high)| [low, high]), failures })
     }
@@ -170,18 +172,22 @@ impl<'a> Field<'a> {
 fn settle(samples: &mut [Vec<f64>], racing: &mut [bool], is_default: &[bool]) {
     let best = samples.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     for ((times, racing), is_default) in samples.iter_mut().zip(racing).zip(is_default) {
-        let hopeless = times.first().is_some_and(|first| *first > best * HOPELESS_RATIO);
-        *racing &= !hopeless || *is_default;
+        let dominated = times.first().is_some_and(|first| *first > best * DOMINATED_RATIO);
+        *racing &= !dominated || *is_default;
         if *racing {
             times.clear();
         }
     }
 }
 
-fn ranked(racers: &[Arc<dyn Algorithm>], samples: &[Vec<f64>], is_default: &[bool]) -> Vec<Ranked> {
-    let rank = |((racer, times), default): ((&Arc<dyn Algorithm>, &Vec<f64>), &bool)| {
+fn ranked(
+    algorithms: &[Arc<dyn Algorithm>],
+    samples: &[Vec<f64>],
+    is_default: &[bool],
+) -> Vec<Ranked> {
+    let rank = |((algorithm, times), default): ((&Arc<dyn Algorithm>, &Vec<f64>), &bool)| {
         Some(Ranked {
-            algorithm: racer.id().to_string(),
+            algorithm: algorithm.id().to_string(),
             default: *default,
             median_ms: median(times)?,
             deviation_ms: median_absolute_deviation(times)?,
@@ -189,8 +195,8 @@ fn ranked(racers: &[Arc<dyn Algorithm>], samples: &[Vec<f64>], is_default: &[boo
             samples: times.len(),
         })
     };
-    let lanes = racers.iter().zip(samples).zip(is_default);
-    let mut ranking: Vec<Ranked> = lanes.filter_map(rank).collect();
+    let timed = algorithms.iter().zip(samples).zip(is_default);
+    let mut ranking: Vec<Ranked> = timed.filter_map(rank).collect();
     ranking.sort_by(|a, b| a.median_ms.total_cmp(&b.median_ms));
     ranking
 }
@@ -203,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hopeless_keep_one_sample_and_the_default_stays() {
+    fn the_dominated_keep_one_sample_and_the_default_stays() {
         let mut samples = vec![vec![10.0], vec![19.0], vec![21.0], vec![99.0], vec![]];
         let mut racing = [true, true, true, true, false];
         settle(&mut samples, &mut racing, &[false, false, false, true, false]);
@@ -248,18 +254,18 @@ mod tests {
         let setup = CloudSetup { voxels, map };
         for direction in Direction::ALL {
             let operation = Operation::submanifold(direction, DType::Float32, 8, 16, kernel);
-            let mut racers: Vec<Arc<dyn Algorithm>> = Registry::cpu()
+            let mut algorithms: Vec<Arc<dyn Algorithm>> = Registry::cpu()
                 .algorithms()
                 .filter(|algorithm| algorithm.applies(&operation))
                 .cloned()
                 .collect();
-            let right = racers.len();
-            racers.insert(0, Arc::new(Idle("idle".parse().unwrap())));
-            let mut field = Field::new(&device, operation, &setup, racers, 1).unwrap();
-            let failures = field.leave_out_wrong().unwrap();
+            let right = algorithms.len();
+            algorithms.insert(0, Arc::new(Idle("idle".parse().unwrap())));
+            let mut set = CandidateSet::new(&device, operation, &setup, algorithms, 1).unwrap();
+            let failures = set.leave_out_wrong().unwrap();
             assert_eq!(failures.len(), 1, "{failures:?}");
             assert!(failures[0].starts_with("idle on "), "{failures:?}");
-            let timed = field.time(3, CacheRegime::Cold, &mut Steady::default()).unwrap();
+            let timed = set.time(3, L2State::Cold, &mut ThrottleFilter::default()).unwrap();
             assert_eq!(timed.ranking.len(), right);
             assert!(timed.ranking.is_sorted_by(|a, b| a.median_ms <= b.median_ms));
             let default = timed.ranking.iter().find(|ranked| ranked.default).unwrap();

@@ -18,11 +18,11 @@ const WAIT: Duration = Duration::from_secs(600);
 /// turn; a third process may lock a new one while a second holds the old one, and then compiles in vain
 /// at worst, since files appear whole or not at all.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct CompileLock {
     lock: Option<(PathBuf, FileLock)>,
 }
 
-impl Turn {
+impl CompileLock {
     /// Waits until nobody else has the turn at this file.
     pub(crate) fn wait_for(made: &Path) -> Self {
         let mut name = OsString::from(".");
@@ -33,7 +33,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for CompileLock {
     fn drop(&mut self) {
         if let Some((path, _)) = &self.lock {
             // Where an open file cannot be removed, the last one removes it.
@@ -54,7 +54,7 @@ mod tests {
         let made = folder.path().join("a.cubin");
         let times = AtomicUsize::new(0);
         let work = || {
-            let _turn = Turn::wait_for(&made);
+            let _lock = CompileLock::wait_for(&made);
             if !made.exists() {
                 times.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(100));
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_folder_without_locks_stops_nobody() {
-        assert!(Turn::wait_for(Path::new("no/such/folder/a.cubin")).lock.is_none());
+        assert!(CompileLock::wait_for(Path::new("no/such/folder/a.cubin")).lock.is_none());
     }
 
     /// A pipe in the place of a lock would wait for its reader.
@@ -79,6 +79,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let made = folder.path().join("a.cubin");
         fs::create_dir(folder.path().join(".a.cubin.lock")).unwrap();
-        assert!(Turn::wait_for(&made).lock.is_none());
+        assert!(CompileLock::wait_for(&made).lock.is_none());
     }
 }

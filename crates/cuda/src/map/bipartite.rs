@@ -15,14 +15,14 @@ use crate::module::{Kernel, LoadedInstance, arguments};
 
 /// Every kernel of `strided_map.cu`.
 #[derive(Debug)]
-pub(super) struct AcrossKernels {
+pub(super) struct BipartiteKernels {
     pub(super) bases: Kernel,
     masks: Kernel,
     pub(super) table: Kernel,
     pub(super) pairs: Kernel,
 }
 
-impl AcrossKernels {
+impl BipartiteKernels {
     pub(super) fn new(device: &CudaDevice, compiled: &Compiled) -> Result<Self> {
         let loaded = LoadedInstance::load(device, compiled)?;
         Ok(Self {
@@ -70,8 +70,8 @@ impl Steps {
 
 /// One direction between two clouds.
 #[derive(Debug)]
-pub(super) struct Across {
-    pub(super) kernels: Arc<AcrossKernels>,
+pub(super) struct Bipartite {
+    pub(super) kernels: Arc<BipartiteKernels>,
     /// The rows' own cloud.
     pub(super) own: Arc<Search>,
     /// The cloud that they gather from.
@@ -79,7 +79,7 @@ pub(super) struct Across {
     pub(super) steps: Steps,
 }
 
-impl Across {
+impl Bipartite {
     /// Addresses as the kernels take them: the gathered cloud's slots, their number and its ranks, then
     /// the own cloud's slots and places.
     pub(super) fn parts(&self) -> ((u64, u32, u64), (u64, u64)) {

@@ -21,15 +21,15 @@ const LIMIT: Duration = Duration::from_millis(2);
 /// to queue a kernel of 30 us makes 50 of it. Behind a closed gate everything is queued before the
 /// device begins.
 #[derive(Debug)]
-pub struct Gate {
+pub struct BlockingKernel {
     device: CudaDevice,
     wait_for_word: Kernel,
     word: HostWord,
     ticket: u32,
-    closed: Option<Instant>,
+    blocked_since: Option<Instant>,
 }
 
-impl Gate {
+impl BlockingKernel {
     /// An open gate. Takes the compiled [`crate::Instance::probe`].
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Gate {
             wait_for_word: loaded.kernel("wait_for_word")?,
             word: HostWord::new(device)?,
             ticket: 0,
-            closed: None,
+            blocked_since: None,
         })
     }
 
@@ -49,12 +49,12 @@ impl Gate {
     ///
     /// # Errors
     /// If the driver fails.
-    pub fn close(&mut self) -> Result<()> {
+    pub fn block(&mut self) -> Result<()> {
         self.ticket = self.ticket.wrapping_add(1);
         let word = self.word.address(&self.device)?;
         let limit_ns = LIMIT.as_nanos() as u64;
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
-        self.closed = Some(Instant::now());
+        self.blocked_since = Some(Instant::now());
         // SAFETY: (const u32*, u32, u64); the word lives as long as this value, which waits for the device
         // before it goes.
         unsafe { self.wait_for_word.launch(grid, arguments![word, self.ticket, limit_ns]) }
@@ -62,16 +62,16 @@ impl Gate {
 
     /// Opens the gate. Whether it was still closed: otherwise the device may have begun before everything was
     /// queued.
-    pub fn open(&mut self) -> bool {
+    pub fn unblock(&mut self) -> bool {
         self.word.as_atomic().store(self.ticket, Ordering::Release);
-        self.closed.take().is_some_and(|since| since.elapsed() < LIMIT)
+        self.blocked_since.take().is_some_and(|since| since.elapsed() < LIMIT)
     }
 }
 
-impl Drop for Gate {
+impl Drop for BlockingKernel {
     fn drop(&mut self) {
         // Opened, so that the kernel ends at once, and waited for, since it reads the word.
-        self.open();
+        self.unblock();
         let _ = self.device.synchronize();
     }
 }

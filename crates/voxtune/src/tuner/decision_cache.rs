@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use voxtune_cache::{DecisionId, DecisionRef, Decisions, Table};
 use voxtune_types::{DeviceIdentity, ShapeKey};
 
-use super::why::Why;
+use super::skip_reason::SkipReason;
 use crate::{Algorithm, Registry};
 
 /// Decisions with a number, by which registries remember what they come to.
 #[derive(Debug)]
-pub(super) struct Layer {
+pub(super) struct DecisionCache {
     number: u64,
     pub(super) table: Table,
 }
 
-impl Layer {
+impl DecisionCache {
     pub(super) fn new(sets: impl IntoIterator<Item = Decisions>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self { number: NEXT.fetch_add(1, Ordering::Relaxed), table: Table::new(sets) }
@@ -27,13 +27,13 @@ impl Layer {
         &self,
         device: &DeviceIdentity,
         key: &ShapeKey,
-    ) -> Result<DecisionRef<'_>, Why> {
+    ) -> Result<DecisionRef<'_>, SkipReason> {
         Ok(self.table.decision(self.find(device, key)?))
     }
 
-    fn find(&self, device: &DeviceIdentity, key: &ShapeKey) -> Result<DecisionId, Why> {
-        let device = self.table.device_id(device).ok_or(Why::DeviceUnknown)?;
-        self.table.find(device, key).ok_or(Why::KeyUnknown)
+    fn find(&self, device: &DeviceIdentity, key: &ShapeKey) -> Result<DecisionId, SkipReason> {
+        let device = self.table.device_id(device).ok_or(SkipReason::DeviceUnknown)?;
+        self.table.find(device, key).ok_or(SkipReason::KeyUnknown)
     }
 
     /// What that decision comes to.
@@ -42,18 +42,18 @@ impl Layer {
         registry: &'r Registry,
         device: &DeviceIdentity,
         key: &ShapeKey,
-    ) -> Result<(&'r Arc<dyn Algorithm>, DecisionRef<'_>), Why> {
+    ) -> Result<(&'r Arc<dyn Algorithm>, DecisionRef<'_>), SkipReason> {
         let id = self.find(device, key)?;
         let Self { number, table } = self;
         let entry = table.decision(id);
         let names = || entry.preferred();
         let table = (*number, table.len());
         let algorithm = registry.decided(table, id.index(), &key.operation, names);
-        Ok((algorithm.ok_or(Why::Unusable)?, entry))
+        Ok((algorithm.ok_or(SkipReason::Unusable)?, entry))
     }
 }
 
-impl Default for Layer {
+impl Default for DecisionCache {
     fn default() -> Self {
         Self::new([])
     }

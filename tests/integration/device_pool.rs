@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use voxtune::DeviceChoice;
 use voxtune_cache::Reason;
-use voxtune_tune::run::device_pool::CrewError;
-use voxtune_tune::{Crew, DeviceSpec, Event, Gpus};
+use voxtune_tune::run::device_pool::DevicePoolError;
+use voxtune_tune::{DevicePool, DeviceSpec, Event, Gpus};
 use voxtune_types::AlgoMode;
 use voxtune_types::mode::AlgoModes;
 
@@ -19,15 +19,15 @@ use crate::populating::evidence;
 use crate::suite::{Suite, TOOLKIT, kernels_folder};
 
 pub(crate) fn add(suite: &mut Suite) {
-    suite.test("crew::two_do_what_one_does_in_about_half_the_time", half_the_time);
-    suite.test("crew::a_crash_costs_its_candidate_alone", a_crash_costs_its_candidate_alone);
-    suite.test("crew::a_lost_device_leaves_its_work_to_the_others", a_lost_device);
-    suite.test("crew::a_device_that_is_lost_in_the_trial_costs_itself", a_lost_lead);
-    suite.test("crew::the_last_lost_device_ends_the_run", the_last_lost_device);
-    suite.test("crew::an_interrupt_ends_all", an_interrupt_ends_all);
-    suite.test("crew::devices_of_two_kinds_are_refused", two_kinds);
-    suite.test("crew::flags_that_exclude_each_other", flags);
-    suite.gpu_test("crew::every_gpu_of_the_host_shares_the_work", every_gpu);
+    suite.test("device_pool::two_do_what_one_does_in_about_half_the_time", half_the_time);
+    suite.test("device_pool::a_crash_costs_its_candidate_alone", a_crash_costs_its_candidate_alone);
+    suite.test("device_pool::a_lost_device_leaves_its_work_to_the_others", a_lost_device);
+    suite.test("device_pool::a_device_that_is_lost_in_calibration_costs_itself", a_lost_primary);
+    suite.test("device_pool::the_last_lost_device_ends_the_run", the_last_lost_device);
+    suite.test("device_pool::an_interrupt_ends_all", an_interrupt_ends_all);
+    suite.test("device_pool::devices_of_two_kinds_are_refused", two_kinds);
+    suite.test("device_pool::flags_that_exclude_each_other", flags);
+    suite.gpu_test("device_pool::every_gpu_of_the_host_shares_the_work", every_gpu);
 }
 
 /// Configurations over clouds of so many sizes.
@@ -114,7 +114,7 @@ fn a_lost_device() {
 }
 
 /// The first device goes in the trial before the first configuration.
-fn a_lost_lead() {
+fn a_lost_primary() {
     let folder = tempfile::tempdir().unwrap();
     let healthy = spec(&[
         Injected::new("plain", Fault::TakesDeviceAway).default(),
@@ -162,8 +162,8 @@ fn an_interrupt_ends_all() {
 fn two_kinds() {
     let one = spec(&[Injected::new("plain", Fault::None).default()]);
     let other = DeviceSpec { threads: Some(2), ..one.clone() };
-    let error = Crew::start(&[one, other]).unwrap_err();
-    assert!(matches!(error, CrewError::Mixed(_)) && !error.is_not_found(), "{error}");
+    let error = DevicePool::start(&[one, other]).unwrap_err();
+    assert!(matches!(error, DevicePoolError::Mixed(_)) && !error.is_not_found(), "{error}");
     let text = error.to_string();
     assert!(text.contains("1 threads") && text.contains("2 threads"), "{text}");
 }

@@ -66,14 +66,14 @@ proptest! {
                 flipped[place] = *byte;
             }
             check(&name, &flipped)?;
-            // Another number in the place of a digit: what a hostile header would say.
+            // Another number in the place of a digit: what a malformed header would say.
             let digits: Vec<usize> =
                 (0..valid.len()).filter(|&place| valid[place].is_ascii_digit()).collect();
             if !digits.is_empty() {
                 let place = digits[digit.index(digits.len())];
                 let text = number.to_string();
-                let hostile = [&valid[..place], text.as_bytes(), &valid[place + 1..]].concat();
-                check(&name, &hostile)?;
+                let malformed = [&valid[..place], text.as_bytes(), &valid[place + 1..]].concat();
+                check(&name, &malformed)?;
             }
         }
     }

@@ -7,7 +7,7 @@ use super::near::{MAX_BUCKETS, MAX_DENSITIES};
 /// Why a grade did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Why {
+pub enum SkipReason {
     /// No mode names algorithms for this direction.
     NothingPinned,
     /// The cache holds no decision.
@@ -32,7 +32,7 @@ pub enum Why {
     Forbidden,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NothingPinned => f.write_str("no mode names algorithms for this direction"),

@@ -1,0 +1,57 @@
+//! The proof: rounds of the leader and the default together.
+//!
+//! Only who beat the default in rounds that both ran takes its place, and of fewer than
+//! [`MIN_SHARED_ROUNDS`] rounds any difference may be one late sample. Where a budget ends before, the
+//! two run on alone.
+
+use voxtune_cache::decide::MIN_SHARED_ROUNDS;
+
+use super::policy::Policy;
+use super::sampler::Sampler;
+use super::samples::{CandidateSamples, record};
+use super::statistics::median;
+
+/// Runs the leader and the default until they have shared enough rounds. A leader that falls behind
+/// meanwhile is followed by the next.
+pub(super) fn sample_shared_rounds<T: Sampler>(
+    candidates: &mut [CandidateSamples<T::Failure>],
+    default: Option<usize>,
+    policy: &Policy,
+    sampler: &mut T,
+) {
+    let Some(default) = default else { return };
+    for round in 0.. {
+        let Some(leader) = leader_lacking_rounds(candidates, default, policy) else { return };
+        for step in 0..candidates.len() {
+            let candidate = (step + round) % candidates.len();
+            if sampler.interrupted() {
+                return;
+            }
+            if candidate == leader || candidate == default {
+                record(&mut candidates[candidate], sampler.sample(candidate));
+            } else {
+                candidates[candidate].rounds.push(None);
+            }
+        }
+    }
+}
+
+/// Who leads, unless it is the default or has shared enough rounds with it.
+fn leader_lacking_rounds<F>(
+    candidates: &[CandidateSamples<F>],
+    default: usize,
+    policy: &Policy,
+) -> Option<usize> {
+    let may_win = |candidate: &CandidateSamples<F>| {
+        candidate.failure.is_none() && candidate.verified_samples >= policy.verified_samples
+    };
+    if candidates[default].failure.is_some() {
+        return None;
+    }
+    let runners = candidates.iter().enumerate().filter(|(_, candidate)| may_win(candidate));
+    let medians =
+        runners.filter_map(|(number, candidate)| Some((number, median(&candidate.values())?)));
+    let (leader, _) = medians.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let shared = candidates[leader].ratios_to(&candidates[default]).len();
+    (leader != default && shared < MIN_SHARED_ROUNDS as usize).then_some(leader)
+}
