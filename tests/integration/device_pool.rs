@@ -113,7 +113,7 @@ fn a_lost_device() {
     assert_eq!(evidence(run.folder()).quarantine().count(), 0);
 }
 
-/// The first device goes in the trial before the first configuration.
+/// The first device is lost in calibration, before the first configuration.
 fn a_lost_primary() {
     let folder = tempfile::tempdir().unwrap();
     let healthy = spec(&[

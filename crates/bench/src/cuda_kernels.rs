@@ -165,10 +165,10 @@ impl CudaKernels {
         Probe::new(&device, self.compiled(&Instance::probe())?)
     }
 
-    /// A gate for what is timed.
+    /// A blocking kernel for what is timed.
     ///
     /// # Errors
-    /// If its kernels cannot be had.
+    /// If it cannot be compiled or loaded.
     pub fn blocking_kernel(&mut self) -> Result<BlockingKernel> {
         let device = self.device.clone();
         BlockingKernel::new(&device, self.compiled(&Instance::probe())?)

@@ -18,7 +18,7 @@ use crate::error::CacheError;
 use crate::file_name::{FileKind, FileName, lock_name};
 use crate::link;
 
-/// Held by whoever writes an architecture's files of a folder.
+/// Held while an architecture's files of a folder are written.
 #[derive(Debug)]
 pub(crate) struct Locks {
     _locks: Vec<FileLock>,

@@ -115,7 +115,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// How a candidate's trial ended.
+/// How a candidate's measurement ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
@@ -177,7 +177,7 @@ pub struct Record {
     pub requires: Option<Requirement>,
     /// The software around it.
     pub environment: Environment,
-    /// How its trial ended.
+    /// How its measurement ended.
     pub outcome: Outcome,
 }
 

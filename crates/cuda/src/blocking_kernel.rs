@@ -1,4 +1,4 @@
-//! Holding the device up until the host has queued what is to be timed.
+//! A blocking kernel: holds the device until the host has queued what is timed.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,14 +11,14 @@ use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
-/// How long a gate stays closed at most. Work that waits for the device while it is queued, as a first run may,
-/// would else wait for ever.
+/// How long the kernel blocks at most. Queued work may wait for the device, as a first run does,
+/// and would otherwise wait for ever.
 const LIMIT: Duration = Duration::from_millis(2);
 
-/// A place in the device's queue that nothing passes until the host says so.
+/// A blocking kernel: work queued behind it starts when the host releases it.
 ///
-/// Between the start of a timer and its stop lies what the device does, and what it waits for: a host that is slow
-/// to queue a kernel of 30 us makes 50 of it. Behind a closed gate everything is queued before the
+/// Between two events lies what the device does, and what it waits for: a host that is slow to
+/// queue a kernel of 30 us makes 50 of it. Behind a blocking kernel everything is queued before the
 /// device begins.
 #[derive(Debug)]
 pub struct BlockingKernel {
@@ -30,7 +30,7 @@ pub struct BlockingKernel {
 }
 
 impl BlockingKernel {
-    /// An open gate. Takes the compiled [`crate::Instance::probe`].
+    /// Loads the kernel of the compiled [`crate::Instance::probe`]; nothing is blocked yet.
     ///
     /// # Errors
     /// If it cannot be loaded.
@@ -45,7 +45,7 @@ impl BlockingKernel {
         })
     }
 
-    /// Queues the gate: what is queued behind it begins when it opens, or after two milliseconds.
+    /// Queues the kernel: work behind it starts with [`Self::unblock`], or after two milliseconds.
     ///
     /// # Errors
     /// If the driver fails.
@@ -60,8 +60,8 @@ impl BlockingKernel {
         unsafe { self.wait_for_word.launch(grid, arguments![word, self.ticket, limit_ns]) }
     }
 
-    /// Opens the gate. Whether it was still closed: otherwise the device may have begun before everything was
-    /// queued.
+    /// Releases the device. Whether it was still blocked: otherwise it may have begun before
+    /// everything was queued.
     pub fn unblock(&mut self) -> bool {
         self.word.as_atomic().store(self.ticket, Ordering::Release);
         self.blocked_since.take().is_some_and(|since| since.elapsed() < LIMIT)
@@ -70,7 +70,7 @@ impl BlockingKernel {
 
 impl Drop for BlockingKernel {
     fn drop(&mut self) {
-        // Opened, so that the kernel ends at once, and waited for, since it reads the word.
+        // The kernel reads the word, so it must end before the word is freed.
         self.unblock();
         let _ = self.device.synchronize();
     }

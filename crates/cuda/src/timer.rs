@@ -157,7 +157,7 @@ impl Probe {
         Ok(counted[0] as f64 * 1e3 / counted[1] as f64)
     }
 
-    /// Median time of a kernel that does nothing, queued behind a gate as measured work is: what every
+    /// Median time of a kernel that does nothing, queued behind a blocking kernel as measured work is: what every
     /// time between two events includes.
     ///
     /// # Units

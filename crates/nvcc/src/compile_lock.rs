@@ -1,4 +1,4 @@
-//! Whose turn it is to compile an instance, among all processes that share a folder.
+//! A lock per compiled instance, among all processes that share a folder.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use voxtune_files::FileLock;
 
-/// How long to wait for another who compiles the same file: longer than any kernel takes, so that one that is
-/// stopped costs time and nothing else.
+/// How long to wait for another process that compiles the same file: longer than any kernel takes,
+/// so that a stopped process costs time and nothing else.
 const WAIT: Duration = Duration::from_secs(600);
 
 /// The right to compile a file, until dropped or until the process ends, however it ends.
 ///
-/// This saves work and nothing depends on it: whoever comes second finds the file that the first has
-/// made. A folder on a file system without locks costs the work twice. The lock file goes with the
-/// turn; a third process may lock a new one while a second holds the old one, and then compiles in vain
-/// at worst, since files appear whole or not at all.
+/// The lock saves work and nothing depends on it: the second process finds the file that the first
+/// has made. A folder on a file system without locks costs the work twice. The lock file is removed
+/// with the lock. A third process may then lock a new file while a second holds the old one, and
+/// compiles in vain at worst, since files appear whole or not at all.
 #[derive(Debug)]
 pub(crate) struct CompileLock {
     lock: Option<(PathBuf, FileLock)>,
 }
 
 impl CompileLock {
-    /// Waits until nobody else has the turn at this file.
+    /// Waits until no other process compiles this file.
     pub(crate) fn wait_for(made: &Path) -> Self {
         let mut name = OsString::from(".");
         name.push(made.file_name().unwrap_or_default());

@@ -78,7 +78,7 @@ impl Toolchain {
     }
 }
 
-/// What the assembler said when it made a cubin.
+/// What ptxas reported when it made a cubin.
 fn ptxas_report(compiled: &Compiled) -> Result<PtxasReport> {
     let path = notes_path(&compiled.path);
     let words = fs::read_to_string(&path).at(&path)?;

@@ -1,6 +1,6 @@
 //! What ptxas says about code that it makes.
 
-/// Findings about an instance, over all its kernels.
+/// Findings of ptxas about an instance, over all its kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PtxasReport {
     /// Bytes of spilled registers, stores and loads together.

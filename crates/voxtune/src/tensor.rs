@@ -55,7 +55,7 @@ impl Tensor {
         Ok(Self { rows, channels, dtype, storage, counted: None })
     }
 
-    /// A tensor of values that nobody has chosen, to be written whole.
+    /// A tensor of unspecified contents, to be written whole.
     pub(crate) fn unwritten(
         device: &Device,
         dtype: DType,
@@ -150,9 +150,8 @@ impl Tensor {
         Self::zeros(device, dtype, 0, 0)
     }
 
-    /// Gives the tensor another shape and storage type, and values that nobody has chosen. Memory of a
-    /// GPU is kept where it suffices, so that a tensor that takes many shapes allocates only for the
-    /// largest so far.
+    /// Changes shape and dtype; contents become unspecified. Memory of a GPU is kept where it
+    /// suffices, so that a tensor that takes many shapes allocates only for the largest so far.
     ///
     /// # Errors
     /// If the device cannot hold it; the tensor then has no elements.

@@ -1,4 +1,4 @@
-//! A race on recorded samples.
+//! A [`Sampler`] of recorded samples.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Numbers before a payload are little-endian. A payload is MessagePack without field names: the
-//! entry, then a lane a candidate. A file grows by whole races, so one that a killed process left
+//! entry, then the samples of each candidate. A file grows by whole races, so one that a killed process left
 //! behind is good up to its last race.
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The candidates of an operation, timed in interleaved rounds.
 //!
-//! Every candidate runs in every round, so that a drifting clock strikes all of them alike, and a sample that a lowered
-//! clock or the host has spoiled is taken again, as in races. A first round is not counted; who takes more than twice the
-//! leader's time in it is not timed again, unless it is the default.
+//! Every candidate runs in every round, so that a drifting clock affects all of them alike. A
+//! sample that a lowered clock or a late host disturbed is taken again, as in races. A first round
+//! is not counted. A candidate that takes more than twice the leader's time in it is not timed
+//! again, unless it is the default.
 
 use std::sync::Arc;
 
@@ -49,8 +50,8 @@ impl<'a> CandidateSet<'a> {
         Ok(Self { device, operation, setup, operands, algorithms })
     }
 
-    /// Sends home whoever computes something else than float64, or, where that would take too long,
-    /// than the default. Says who and why.
+    /// Removes candidates whose result differs from float64, or, where that would take too long,
+    /// from the default's. Says which and why.
     pub(super) fn leave_out_wrong(&mut self) -> Result<Vec<String>, ConvError> {
         let (expected, against) = self.expected()?;
         // Two right results differ by up to twice the tolerance.
@@ -168,7 +169,7 @@ impl<'a> CandidateSet<'a> {
     }
 }
 
-/// After the first round: whoever has no chance keeps that one time and leaves, the others start over.
+/// After the first round: dominated candidates keep that one time and leave, the others start over.
 fn settle(samples: &mut [Vec<f64>], racing: &mut [bool], is_default: &[bool]) {
     let best = samples.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     for ((times, racing), is_default) in samples.iter_mut().zip(racing).zip(is_default) {

@@ -158,7 +158,7 @@ mod tests {
         const { assert!(LONG_ROWS * 8 > CONTINUED_PAIRS) };
     }
 
-    /// Whoever adds up parts by a second kernel is repeated, too.
+    /// Algorithms that add up parts by a second kernel are repeated, too.
     #[test]
     fn splits_are_repeated() {
         for family in ["mask_gemm", "wgmma_gemm"] {

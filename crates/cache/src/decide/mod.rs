@@ -56,8 +56,8 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    is the least text: near-ties fall the same way on every run. Noise is the sum of both
 ///    [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most
 ///    [`NOISE_CEILING`].
-/// 9. The runner-up is the next by defeats, whoever may win or not, and safe is whoever is within
-///    [`SAFE_MARGIN`] of the best. Who never met the default is neither.
+/// 9. The runner-up is the next by defeats, whether it may win or not. Candidates within
+///    [`SAFE_MARGIN`] of the best are safe. One that never met the default is neither.
 ///
 /// So nobody wins who lost to the default or, beyond noise, to somebody who may win and lost to
 /// nobody; whatever subset was measured, in which order and by whom. A key none of whose algorithms

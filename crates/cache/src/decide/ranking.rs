@@ -10,10 +10,10 @@ use super::timer::tie_band;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ranked<'s, 'a> {
     pub(super) standing: &'s Standing<'a>,
-    /// The natural logarithm of its time divided by that of whoever it lost to by most; 0 if to
-    /// nobody.
+    /// The natural logarithm of its time divided by that of the candidate it lost to by most; 0 if
+    /// to none.
     pub(super) defeat: f64,
-    /// Up to which fraction it ties with whoever that is.
+    /// Up to which fraction it ties with that one.
     band: f64,
     /// How many of the others share a workload with it.
     opponents: usize,
@@ -135,7 +135,7 @@ impl Pair {
 /// Ranks algorithms by their worst defeats; those without a workload in common are compared by what
 /// each did against the reference.
 ///
-/// Whoever was measured on the same workloads is compared with the best of them alone, so this
+/// A candidate that was measured on the same workloads is compared with the best of them alone, so this
 /// takes as long as there are algorithms, unless there are as many sets of workloads.
 pub(super) fn rank<'s, 'a>(
     members: &[&'s Standing<'a>],

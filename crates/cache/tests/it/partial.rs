@@ -20,7 +20,7 @@ fn workload(number: usize) -> EntryKey {
     entry_on(&format!("cloud{number}"), &host(), operation(8, 8), 2_000, 9_000)
 }
 
-/// What a run left on one workload: who took how many microseconds in so many rounds, one a lane.
+/// What a run left on one workload: who took how many microseconds in so many rounds, one for each candidate.
 /// The one called `d` is the default.
 fn race(number: usize, samples: u32, times_us: &[(&str, f64)]) -> Evidence {
     let default = times_us.iter().find(|(name, _)| *name == "d").map(|(_, us)| *us);

@@ -18,7 +18,7 @@ use super::foreign::{ForeignMemory, Release};
 use super::queue::Queue;
 use crate::error::{CudaError, Result};
 
-/// A stream, as far as memory asks it.
+/// A stream, as far as the order of reads and writes needs it.
 pub(crate) trait OrderedStream {
     /// The raw stream.
     fn raw(&self) -> CUstream;

@@ -1,4 +1,4 @@
-//! Rows of one cloud that gather rows of another.
+//! Row maps between two clouds: rows of one gather rows of the other.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Steps {
     }
 }
 
-/// One direction between two clouds.
+/// One direction of a map between two clouds.
 #[derive(Debug)]
 pub(super) struct Bipartite {
     pub(super) kernels: Arc<BipartiteKernels>,

@@ -1,11 +1,15 @@
 //! What new measurements do to stored ones.
 //!
-//! Repeating a run must not stir a file up: where the stored winner still holds its own among the
-//! new measurements, the stored evidence stays as it is, to the byte. Only a winner that is
-//! significantly beaten and did not [defend its place](crate::race::confirm_incumbent), a candidate that was not
-//! measured before, a kernel that has changed, or one that went into quarantine or came out of it brings the
-//! new measurements in. Where only some candidates
-//! raced, their times stand beside the stored ones of the others, and nobody wins by having stayed away.
+//! A repeated run must not change a file for nothing: where the stored winner still holds among the
+//! new measurements, the stored evidence stays as it is, to the byte. New measurements are stored
+//! if one of these is so:
+//!
+//! - the winner is significantly beaten and was not [confirmed](crate::race::confirm_incumbent)
+//! - a candidate was not measured before, or its kernel has changed
+//! - a candidate went into quarantine or came out of it
+//!
+//! Where only some candidates raced, their times stand beside the stored ones of the others, and no
+//! candidate wins by not being measured.
 //!
 //! A winner is that of a key, over all workloads that it was measured on: what the file decides.
 
@@ -25,7 +29,7 @@ use crate::evidence::entry::is_quarantine;
 pub enum Committed {
     /// There were none before.
     Added,
-    /// The stored ones stay: their winner was not significantly beaten, or defended its place.
+    /// The stored ones stay: their winner was not significantly beaten, or was confirmed.
     Kept,
     /// They took the place of the stored ones.
     Replaced,
@@ -61,7 +65,7 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     };
     let new: Vec<Record> = records.iter().filter(is_new).cloned().collect();
     let incumbent = winner(evidence, entry);
-    // Its own code of another hash has no place to hold.
+    // Code of another hash cannot be confirmed.
     let held = incumbent.is_some()
         && measured.confirmed == incumbent
         && !new.iter().any(|record| Some(&record.algo) == incumbent.as_ref());
@@ -71,19 +75,18 @@ pub fn commit(evidence: &mut Evidence, measured: &Measured) -> Result<Committed,
     if new.is_empty() && !beaten {
         return Ok(Committed::Kept);
     }
-    // A winner that held its place holds it beside what is new, whose times are of a race that it lost.
+    // A confirmed winner keeps its record beside new ones: their times are of a race that it lost.
     let beside = held.then(|| replaced(stored, entry, &new)).transpose()?;
     let winner_with = |next: &Evidence| winner(&key_with(evidence, entry, next), entry);
     let beside = beside.filter(|next| winner_with(next) == incumbent);
     let next = beside.map_or_else(|| replaced(stored, entry, records), Ok)?;
     let is_renewed = |id: &AlgoId| records.iter().any(|record| record.algo == *id);
     let is_out = |id: &AlgoId| records.iter().any(|one| one.algo == *id && is_quarantine(one));
-    // Where the incumbent is out, somebody has to follow.
+    // An incumbent in quarantine needs a successor.
     if !incumbent.as_ref().is_some_and(is_out)
         && winner_with(&next).is_some_and(|id| !is_renewed(&id) && incumbent != Some(id))
     {
-        // It was not measured: its stored time is of another hour than the times of those who were, and a
-        // machine that is slower today is no merit.
+        // Its stored time is from an earlier run and cannot be compared with today's.
         return Ok(Committed::Kept);
     }
     evidence.retain(|stored, _| stored != entry);
@@ -116,7 +119,7 @@ fn key_with(evidence: &Evidence, entry: &EntryKey, of_entry: &Evidence) -> Evide
     of_key
 }
 
-/// Who is about to take a stored winner's place, by these records of an entry alone.
+/// The candidate that would replace a stored winner, by these records of an entry alone.
 ///
 /// # Errors
 /// If a record is malformed.
@@ -129,10 +132,10 @@ pub(crate) fn challenger(
     Ok(if is_beaten(incumbent, &fresh, entry) { winner(&fresh, entry) } else { None })
 }
 
-/// Whether a stored winner lost to the new one: by its median, over the workloads of its key, beyond noise, and
-/// in the rounds of this entry in which
-/// both met the default, by its [margin](Timer::incumbent_margin). Medians alone are fooled by a machine that is busy
-/// for half a race, and three rounds agree by chance one time in eight.
+/// Whether the new winner beats the stored one. It must win by its median over the workloads of the
+/// key, beyond noise. It must also win the rounds of this entry in which both met the default, by
+/// the [margin](Timer::incumbent_margin). Medians alone mislead where a machine is loaded for half
+/// a race, and three rounds agree by chance one time in eight.
 fn is_beaten(incumbent: &AlgoId, of_key: &Evidence, entry: &EntryKey) -> bool {
     let Some(records) = of_key.records(entry) else { return false };
     let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
@@ -277,7 +280,7 @@ mod tests {
         run.confirmed = by("b");
         assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Kept);
         assert_eq!(evidence, before);
-        // What another held elsewhere is nothing to this one.
+        // Another algorithm's confirmation does not count.
         run.confirmed = by("c");
         assert_eq!(commit(&mut evidence, &run).unwrap(), Committed::Replaced);
         assert_eq!(winner(&evidence, &entry()), by("a"));
@@ -307,7 +310,7 @@ mod tests {
         // Its own code is another now: what held is not what is stored.
         let changed = after(measured(&[("a", 1, 800), ("b", 2, 1000)]));
         assert_eq!(changed, (by("a"), vec![stored("a", 800), stored("b", 1000)]));
-        // The challenger failed in the rounds of the defence.
+        // The challenger failed in the confirmation rounds.
         let mut failed = measured(&[("b", 1, 1000), ("c", 1, 900)]);
         failed.records.push(crashed("a", 1));
         let (winner, times) = after(failed);

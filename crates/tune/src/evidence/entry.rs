@@ -27,7 +27,7 @@ pub struct Measured {
     pub records: Vec<Record>,
     /// The samples behind the records, of those that raced.
     pub rounds: Vec<Rounds>,
-    /// The winner by stored evidence, if it lost the race and held its place in rounds against the new one.
+    /// The stored winner, if the race beat it but the confirmation rounds did not.
     #[serde(rename = "defended")]
     pub confirmed: Option<AlgoId>,
     /// Where the time went.

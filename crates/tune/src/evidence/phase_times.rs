@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct PhaseTimes {
     /// Waiting for kernels to be read or compiled.
     pub compile: Duration,
-    /// The trial of the device before the first configuration.
+    /// Calibration of the device before the first configuration; printed as "trial".
     #[serde(rename = "trial")]
     pub calibrate: Duration,
     /// Clouds, kernel maps and the names of candidates.
@@ -22,9 +22,9 @@ pub struct PhaseTimes {
     pub verify: Duration,
     /// Races, but for what follows.
     pub race: Duration,
-    /// Samples of races that a lowered clock or the host spoiled, and the pauses behind them.
+    /// Samples discarded for a lowered clock or a late host, and the pauses after them.
     pub throttled: Duration,
-    /// Comparing results at full size in races.
+    /// Comparing results at full size in races; printed as "proofs".
     #[serde(rename = "proofs")]
     pub comparing: Duration,
     /// Deciding and writing files, on a GPU while it measures on.

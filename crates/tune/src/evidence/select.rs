@@ -15,7 +15,7 @@ use crate::evidence::entry::is_quarantine;
 use crate::inputs::candidate::Candidate;
 use crate::plan::expand::Remeasure;
 
-/// What is asked of stored evidence.
+/// What to measure where evidence is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct SelectOptions<'a> {
     /// How much is measured where there is evidence.
@@ -49,7 +49,7 @@ pub fn select(options: SelectOptions<'_>, stored: &Evidence, entry: &PreparedEnt
     let records = stored.records(&entry.key);
     let record = |one: &Candidate| records.and_then(|all| all.get(&one.id, one.kernel_hash));
     let quarantined = |one: &Candidate| record(one).is_some_and(is_quarantine);
-    // Whoever is due a trial, or had one.
+    // Quarantined candidates only on request.
     let allowed = |one: &&Candidate| options.retry_quarantined || !quarantined(one);
     let lacking = |one: &&Candidate| record(one).is_none() || quarantined(one) && allowed(one);
     let names = |candidates: Vec<&Candidate>| -> Vec<AlgoId> {
@@ -68,7 +68,8 @@ pub fn select(options: SelectOptions<'_>, stored: &Evidence, entry: &PreparedEnt
         return Selection::Nothing;
     }
     if matches!(options.mode, AlgoMode::Named(_)) {
-        // Whoever is to take the place of a stored winner must beat it in the same race, and the default, too.
+        // A candidate that replaces a stored winner must beat it in the same race, and the default
+        // too.
         let incumbent = incumbent.filter(|_| !is_incumbent_stale);
         for opponent in incumbent.into_iter().chain(stored_defaults(stored, entry)) {
             if !all.contains(&opponent) {
@@ -76,7 +77,7 @@ pub fn select(options: SelectOptions<'_>, stored: &Evidence, entry: &PreparedEnt
             }
         }
     }
-    // Whoever follows a winner that is out need not have been near it.
+    // The successor of a winner that is out need not have been near it.
     let is_whole = options.remeasure != Remeasure::New || records.is_none() || is_incumbent_stale;
     if is_whole || new.len() == all.len() {
         return Selection::Race(all);
@@ -87,8 +88,8 @@ pub fn select(options: SelectOptions<'_>, stored: &Evidence, entry: &PreparedEnt
     if some.len() == all.len() { Selection::Race(all) } else { Selection::TopUp { some, all } }
 }
 
-/// Who has a place to defend in a race: the stored winner of the key, unless its code is another today. A
-/// workload that is new has one, too, where its key was measured on others.
+/// The stored winner of the key, unless its code has changed since. A new workload has one too, if
+/// its key was measured on others.
 pub(crate) fn incumbent(stored: &Evidence, entry: &PreparedEntry) -> Option<AlgoId> {
     let EntryKey { device, key, .. } = &entry.key;
     let winner = winner(stored, &entry.key)?;
@@ -100,7 +101,7 @@ pub(crate) fn incumbent(stored: &Evidence, entry: &PreparedEntry) -> Option<Algo
     is_same.then_some(winner)
 }
 
-/// The defaults of a key by what was measured of it on any workload, without those in quarantine on this one.
+/// The defaults of a key on any workload, without those that this entry quarantined.
 fn stored_defaults(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
     let EntryKey { device, key, .. } = &entry.key;
     let records = stored.workloads(device, key).flat_map(|(_, records)| records.iter());
@@ -113,8 +114,8 @@ fn stored_defaults(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId>
     defaults.map(|record| record.algo.clone()).filter(|algo| !is_out(algo)).collect()
 }
 
-/// The quarantines of today's code beside measurements of other code of the same algorithm, as a merge with a
-/// machine of another release brings them together. What is stored would let it win.
+/// Quarantines of the current kernel hash where an older hash has a timing (after merging
+/// releases). The old timing must not win.
 pub(crate) fn quarantines_over_stale<'s>(
     stored: &'s Evidence,
     entry: &PreparedEntry,
@@ -127,8 +128,8 @@ pub(crate) fn quarantines_over_stale<'s>(
     })
 }
 
-/// The stored winner of the key, whoever is near enough to have been one, and the default. Everyone else was so
-/// far behind that the noise between two runs does not bring it to the front.
+/// The stored winner of the key, candidates within noise of it, and the default. The others were so
+/// far behind that noise between two runs does not bring them to the front.
 fn leaders(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
     let decision = decision(stored, &entry.key);
     let near = decision.into_iter().flat_map(|decision| decision.safe);
@@ -136,9 +137,9 @@ fn leaders(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
     near.chain(default).collect()
 }
 
-/// Whether measurements of today can stand beside stored ones: whoever was measured well both times
-/// took the same time, within [`NOISE_CEILING`]. A machine that has slowed down since, or has been set
-/// to another clock, fails this.
+/// Whether today's measurements can stand beside stored ones: candidates measured well both times
+/// took the same time, within [`NOISE_CEILING`]. A machine that has slowed down or changed its
+/// clock fails this.
 #[must_use]
 pub fn is_comparable(stored: &Evidence, key: &EntryKey, today: &[Record]) -> bool {
     let Some(records) = stored.records(key) else { return true };

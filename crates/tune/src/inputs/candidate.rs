@@ -1,4 +1,4 @@
-//! An algorithm as a competitor: its name, and which version of its code runs.
+//! A candidate: an algorithm, and the version of its code.
 
 use serde::{Deserialize, Serialize};
 use voxtune::{Algorithm, Device, KernelHash, Operation, Requirement};
@@ -8,14 +8,14 @@ use voxtune_types::AlgoId;
 /// Stands for the code of a candidate that could not be compiled: no code has this hash.
 pub const NOT_COMPILED: KernelHash = KernelHash::new(0);
 
-/// A competitor for an operation on a device.
+/// A candidate for an operation on a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Which algorithm.
     pub id: AlgoId,
     /// Which version of its code; [`NOT_COMPILED`] if there is none.
     pub kernel_hash: KernelHash,
-    /// Whether it is what runs where nothing is known.
+    /// Whether it runs where nothing was measured.
     pub default: bool,
     /// The optional library that it needs.
     pub requires: Option<Requirement>,
@@ -39,7 +39,7 @@ impl Candidate {
         self.id == *id && self.kernel_hash == kernel_hash
     }
 
-    /// What evidence keeps of its trial.
+    /// The record that evidence keeps of it.
     #[must_use]
     pub fn record(&self, environment: &Environment, outcome: Outcome) -> Record {
         Record {

@@ -1,29 +1,29 @@
-//! Who is told what runs, before it runs.
+//! Announces what runs, before it runs.
 //!
-//! A candidate that takes its process down can't say so any more. Its name is known all the same,
-//! because it was announced, and so is the time after which it counts as hung.
+//! A candidate that takes its process down cannot report itself. Its name is known because it was
+//! announced, and so is the time after which it counts as hung.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::inputs::candidate::Candidate;
 
-/// Whoever is told what runs.
+/// Receives what is about to run.
 pub trait Monitor {
-    /// These are the candidates that [`Self::running`] numbers from now on.
+    /// Announces the candidates that [`Self::running`] numbers from now on.
     fn announce(&mut self, candidates: &[Candidate]);
 
-    /// A candidate of the field runs from now on, and ends within `limit` unless it hangs.
+    /// An announced candidate runs from now on, and ends within `limit` unless it hangs.
     fn running(&mut self, candidate: usize, limit: Duration);
 
-    /// Something that is no candidate's runs from now on, and ends within `limit` unless it hangs.
+    /// Work that belongs to no candidate runs from now on, and ends within `limit` unless it hangs.
     fn working(&mut self, limit: Duration);
 
     /// Whether to stop at once.
     fn interrupted(&self) -> bool;
 }
 
-/// Nobody watches: candidates run in the process that would.
+/// A monitor that reports to nobody: candidates run in this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched<'a> {
     /// Set by anyone to end the run.

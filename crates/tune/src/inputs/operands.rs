@@ -91,8 +91,8 @@ impl Operands {
     }
 }
 
-/// Memory that measurements take one after the other: operands, and a result that others are compared
-/// with. It grows to the largest of them and stays.
+/// Device memory that measurements reuse: operands, and a result that others are compared with. It
+/// grows to the largest of them and stays.
 #[derive(Debug)]
 pub struct OperandBuffers {
     /// The operands at hand.
@@ -116,7 +116,8 @@ impl OperandBuffers {
         Launch { operation, map: &setup.map, a, b, out, epilogue: None }
     }
 
-    /// Takes the result, and puts one of the same shape in its place, whose values nobody has chosen.
+    /// Takes the result, and puts one of the same shape in its place, whose contents are
+    /// unspecified.
     ///
     /// # Errors
     /// If the device cannot hold two.

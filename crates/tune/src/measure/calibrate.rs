@@ -1,4 +1,4 @@
-//! The speed of a device, by a short trial.
+//! Calibration: the speed of a device on one layer.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::inputs::operands::Operands;
 use crate::measure::error::EntryError;
 use crate::verify::rejection::{Rejection, guarded};
 
-/// Floating-point operations per second on a layer of middling size, of the default algorithm or
-/// else of the first that works. Candidates that fail here are judged later, each by itself.
+/// Measures floating-point operations per second on a medium layer, with the default algorithm or
+/// else the first that works. A candidate that fails here is judged later.
 pub(super) fn calibrate(
     device: &Device,
     limit: Duration,

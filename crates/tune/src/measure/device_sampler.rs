@@ -1,4 +1,4 @@
-//! A race's track on a real device: candidates run over one cloud, timed by the device's clock.
+//! The [`Sampler`] of a real device: runs candidates over one cloud, timed by the device's clock.
 
 use std::time::{Duration, Instant};
 
@@ -13,31 +13,31 @@ use crate::race::Sampler;
 use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, guarded};
 
-/// One that races.
+/// A candidate that races.
 pub(crate) struct RacingCandidate<'a> {
-    /// In the field.
+    /// Its number in the candidate set.
     number: usize,
     algorithm: &'a dyn Algorithm,
     has_run: bool,
 }
 
 impl<'a> RacingCandidate<'a> {
-    /// The candidate of this number in the field.
+    /// The candidate of this number in the candidate set.
     pub(crate) fn new(number: usize, algorithm: &'a dyn Algorithm) -> Self {
         Self { number, algorithm, has_run: false }
     }
 }
 
-/// What a race notes by the way.
+/// Statistics of a race's samples.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SamplerStats {
-    /// Takes the samples.
+    /// Takes the samples, and counts discarded ones.
     pub(crate) throttle_filter: ThrottleFilter,
-    /// What comparing results cost.
+    /// Time that comparing results took.
     pub(crate) comparing: Duration,
 }
 
-/// The real thing: candidates on a device.
+/// Runs and times candidates on a device.
 pub(crate) struct DeviceSampler<'a> {
     pub(crate) entry: Entry<'a>,
     pub(crate) racing: Vec<RacingCandidate<'a>>,
@@ -74,7 +74,7 @@ impl Sampler for DeviceSampler<'_> {
         Ok(sample.elapsed_ns.max(1))
     }
 
-    /// The result is poisoned before and compared behind, both outside of the timed window.
+    /// Poisons the result before and compares it after, both outside the timed window.
     fn verified_sample(&mut self, candidate: usize) -> Result<u64, Rejection> {
         let device = self.entry.device;
         let Some(full_size) = self.full_size else {

@@ -26,11 +26,11 @@ use crate::verify::float64::Verifier;
 use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, Verdict};
 
-/// Who takes part in an entry's measurement.
+/// The candidates of an entry's measurement.
 #[derive(Clone, Debug)]
 pub struct CandidateSet {
-    /// Those that race, in the order of the registry; behind them, if they are without the default and
-    /// it may run, the default, which is compared with and does not race.
+    /// Candidates that race, in the order of the registry. Behind them the default, if it may run
+    /// and does not race: results are compared with its.
     algorithms: Vec<Arc<dyn Algorithm>>,
     /// The same, by name.
     candidates: Vec<Candidate>,
@@ -66,18 +66,18 @@ impl CandidateSet {
         Self { algorithms, candidates, racing }
     }
 
-    /// Everyone who takes part.
+    /// All candidates, the default included.
     #[must_use]
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }
 
-    /// The names of these.
+    /// The names of these candidates.
     fn names(&self, numbers: &[usize]) -> Vec<&AlgoId> {
         numbers.iter().map(|&number| &self.candidates[number].id).collect()
     }
 
-    /// Numbers of those that may be compared with: the default first.
+    /// Numbers of the candidates that may serve as reference: the default first.
     fn trusted(&self) -> Vec<usize> {
         let mut numbers: Vec<usize> = (0..self.candidates.len()).collect();
         numbers.sort_by_key(|&number| !self.candidates[number].default);
@@ -165,7 +165,7 @@ impl Entry<'_> {
         Ok(Some(Measured { confirmed, ..self.measured(&finished) }))
     }
 
-    /// The stored winner, if it raced, is about to lose its place by what it did there, and holds it.
+    /// Returns the stored winner if the race beat it but the confirmation rounds did not.
     fn confirm(
         &self,
         finished: &mut FinishedRace<'_>,
@@ -173,13 +173,13 @@ impl Entry<'_> {
     ) -> Option<AlgoId> {
         let incumbent = self.incumbent?;
         let Measured { entry, records, .. } = self.measured(finished);
-        // What a device says of itself is never malformed, or committing it will tell.
+        // A device's own words are never malformed; committing them would tell.
         let challenger = challenger(incumbent, &entry, &records).ok()??;
         let place_of = |id: &AlgoId| {
             finished.racing.iter().position(|&index| finished.set.candidates[index].id == *id)
         };
         let two = [place_of(incumbent)?, place_of(&challenger)?];
-        // Whoever failed has no place to hold.
+        // A candidate that failed is not confirmed.
         if two.iter().any(|&place| finished.samples[place].failure.is_some()) {
             return None;
         }
@@ -192,7 +192,7 @@ impl Entry<'_> {
         VerifyContext { device, operation, cloud, seed: job.seed, limits }
     }
 
-    /// The verdict on everybody by a problem of the size of verification. `None` if interrupted.
+    /// Verifies every candidate on the smaller problem. `None` if interrupted.
     fn verify(
         &self,
         verifier: &mut Verifier,
@@ -201,7 +201,7 @@ impl Entry<'_> {
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Vec<Verdict>>, EntryError> {
         let context = self.context();
-        // To ask takes a driver as long as a small layer.
+        // One query for all: it takes the driver as long as a small layer.
         let free_bytes = self.device.free_memory_bytes() + buffers.held_bytes();
         let mut verdicts = Vec::with_capacity(set.algorithms.len());
         for (number, algorithm) in set.algorithms.iter().enumerate() {
@@ -275,7 +275,7 @@ impl CandidateSet {
 struct FinishedRace<'a> {
     set: &'a CandidateSet,
     verdicts: Vec<Verdict>,
-    /// Numbers in the field of those that raced.
+    /// Numbers in the candidate set of those that raced.
     racing: Vec<usize>,
     /// Which of these is the default.
     default: Option<usize>,
@@ -286,8 +286,8 @@ struct FinishedRace<'a> {
 }
 
 impl FinishedRace<'_> {
-    /// What becomes of each candidate; nothing for one that had no sample, and for a default that only
-    /// was compared with and stood.
+    /// The outcome of each candidate. `None` for a candidate without a sample, and for a default
+    /// that served as reference alone and did not fail.
     fn outcomes(&self) -> Vec<Option<Outcome>> {
         let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
         let mut outcomes: Vec<Option<Outcome>> = self.verdicts.iter().map(rejected).collect();
@@ -304,7 +304,7 @@ impl FinishedRace<'_> {
     }
 }
 
-/// The outcome of a candidate that did not fail: without all of its proofs it may not win.
+/// The outcome of a candidate that did not fail: without all verified samples it may not win.
 const fn verified(
     samples: &CandidateSamples<Rejection>,
     policy: &Policy,

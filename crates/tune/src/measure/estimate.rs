@@ -48,10 +48,10 @@ const PAIR_BYTES: f64 = 16.0;
 /// Seconds that a row takes to generate, sort and map.
 const ROW_SECONDS: f64 = 0.6e-6;
 
-/// Estimates a job on a device, after a short trial of its speed that leaves some algorithms out.
+/// Estimates a job on a device, after a short calibration that leaves some algorithms out.
 ///
 /// # Errors
-/// If the trial fails, or a candidate takes the device with it.
+/// If calibration fails, or a candidate takes the device with it.
 pub fn estimate(
     device: &Device,
     job: &Job,
@@ -134,7 +134,7 @@ fn host_time(
 ) -> Duration {
     /// Samples of the leader and its rivals beyond the first of each candidate.
     const LATER_SAMPLES: f64 = 20.0;
-    /// How much slower the float64 reference is than the trial.
+    /// How much slower the float64 reference is than the calibrated speed.
     const REFERENCE_SLOWDOWN: f64 = 10.0;
     /// Runs of a candidate on the problems of verification, and how many of these there are.
     const CHECKS: f64 = 3.0;

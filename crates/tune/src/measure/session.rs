@@ -1,7 +1,7 @@
-//! Whatever runs candidates: a device, a job, and what configurations share.
+//! A session: a device, a job, and what configurations share.
 //!
-//! A session decides nothing and writes nothing. It says which candidates an entry has, and measures
-//! those that it is told to. It runs in the process that decides, or in a worker of it.
+//! A session decides nothing and writes nothing. It lists the candidates of an entry, and measures
+//! those that it is told to. It runs in the supervisor's process, or in a worker.
 
 use std::time::Duration;
 
@@ -25,33 +25,34 @@ use crate::plan::job::Job;
 use crate::plan::kernels::wanted_kernels;
 use crate::verify::float64::Verifier;
 
-/// What is to be measured.
+/// An entry to be measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Number of the configuration in the job.
     pub configuration: usize,
     /// Number of the cloud in the configuration.
     pub cloud: usize,
-    /// Which direction.
+    /// The direction.
     pub direction: Direction,
-    /// Who races. Names that cannot run here are passed over.
+    /// Candidates that race. Names that cannot run here are skipped.
     pub candidates: Vec<AlgoId>,
-    /// Who must not run, even to be compared with: names, and the code of theirs that is in quarantine.
+    /// Algorithms that must not run, not even as reference, with the quarantined hash of their
+    /// code.
     pub avoid: Vec<(AlgoId, KernelHash)>,
-    /// The winner by stored evidence, which defends its place if it races.
+    /// The winner by stored evidence. If it loses the race, confirmation rounds follow.
     pub incumbent: Option<AlgoId>,
 }
 
-/// Work that has no result.
+/// Why work has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionError {
     /// This configuration cannot be measured here; others may.
     Configuration(String),
     /// The device cannot be used any more by this process.
     DeviceLost {
-        /// By whom, if by a candidate.
+        /// The candidate that took it down, if one did.
         candidate: Option<AlgoId>,
-        /// The class of what it did.
+        /// The class of the failure.
         reason: Reason,
         /// What was seen.
         detail: String,
@@ -66,11 +67,11 @@ pub struct Session {
     limits: Limits,
     setups: SetupCache,
     verifier: Verifier,
-    /// Made with the first measurement, and given up where memory runs short.
+    /// Made with the first measurement, and freed where memory runs short.
     buffers: Option<OperandBuffers>,
-    /// Kernels that are being compiled.
+    /// Kernels that compile in the background.
     background_compile: Option<BackgroundCompile>,
-    /// Of the time waited for kernels, what measurements have told of.
+    /// Time waited for kernels that measurements have already reported.
     waited: Duration,
 }
 
@@ -92,9 +93,9 @@ impl Session {
         }
     }
 
-    /// Begins to have the code of all candidates compiled, in the order in which configurations will need
-    /// it, where it is not part of the program. What is needed sooner is waited for. Returns how many
-    /// candidates all operations have together.
+    /// Begins to compile the code of all candidates, where it is not part of the program, in the
+    /// order in which configurations need it. A call that needs a kernel sooner waits for it.
+    /// Returns the number of candidates over all operations.
     pub fn compile(&mut self, order: &[usize]) -> usize {
         let wanted = wanted_kernels(self.device.registry(), &self.job, order.iter().copied());
         let candidates = wanted.len();
@@ -102,7 +103,7 @@ impl Session {
         candidates
     }
 
-    /// What the job will need, after a trial of the device that leaves some algorithms out.
+    /// What the job will need, after a calibration that leaves some algorithms out.
     ///
     /// # Errors
     /// If the device does not work.
@@ -116,10 +117,10 @@ impl Session {
         Ok(estimate)
     }
 
-    /// Sets up the clouds of a configuration and says which entries it has.
+    /// Sets up the clouds of a configuration and lists its entries.
     ///
     /// # Errors
-    /// If it needs more memory than there is, its clouds cannot be had, or nobody competes.
+    /// If it needs more memory than is free, its clouds cannot be made, or it has no candidate.
     pub fn prepare(
         &mut self,
         configuration: usize,
@@ -168,7 +169,7 @@ impl Session {
             Some(buffers) => buffers,
             None => OperandBuffers::new(&self.device).map_err(SetupError::from)?,
         };
-        // A bench that could not be filled is not kept: its memory may be what others lack.
+        // Buffers that could not be filled are not kept: others may lack their memory.
         let mut measured = entry.measure(&mut self.verifier, &mut buffers, &set, monitor)?;
         self.buffers = Some(buffers);
         if let Some(measured) = &mut measured {

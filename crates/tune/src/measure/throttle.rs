@@ -1,17 +1,17 @@
-//! Samples that tell of a candidate, and not of the clock or the host.
+//! Repeats samples disturbed by throttling or a late host.
 //!
-//! A GPU that was busy for long lowers its clock, and a host that is late leaves it waiting. Such a sample is taken again,
-//! a few times: a device that has slowed down for good is as fast as it will be.
+//! A GPU under long load lowers its clock, and a late host leaves it waiting. Such a sample is
+//! taken again a few times. A device that stays slow is measured as it is.
 
 use std::time::{Duration, Instant};
 
 use voxtune::Sample;
 
-/// A sample taken below this share of the fastest clock seen says more about the clock than about the candidate.
+/// A sample below this share of the fastest clock seen is throttled.
 const THROTTLED_BELOW: f64 = 0.9;
 
-/// How often a sample is tried before a spoiled one is taken after all, by the time that it took. It is by
-/// themselves that long runs lower the clock, so that the next is no faster.
+/// Attempts per sample, by its time; the last one counts even if disturbed. Long runs lower the
+/// clock by themselves, so that another attempt is no faster.
 ///
 /// # Units
 /// Nanoseconds.
@@ -23,20 +23,20 @@ const fn attempts(elapsed_ns: u64) -> usize {
     }
 }
 
-/// Pause after a throttled sample, also after one that is taken: the next starts cool.
+/// Pause after a throttled sample, even one that counts: the next starts cool.
 const COOL_DOWN: Duration = Duration::from_millis(5);
 
-/// Takes samples, and knows the fastest clock of those it has taken.
+/// Takes samples, discards disturbed ones, and keeps the fastest clock seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThrottleFilter {
     /// The fastest clock of a sample.
     pub fastest_mhz: Option<u32>,
-    /// What samples cost that a lowered clock or the host spoiled.
+    /// Time that discarded samples and pauses took.
     pub discarded: Duration,
 }
 
 impl ThrottleFilter {
-    /// The first sample that nothing has spoiled, or the last that is tried.
+    /// Returns the first undisturbed sample, or the last attempt.
     ///
     /// # Errors
     /// Whatever sampling fails with.
@@ -75,7 +75,7 @@ mod tests {
 
     const FAST: Sample = Sample { elapsed_ns: 1_000, clock_mhz: Some(1_980), host_was_late: false };
 
-    /// What is taken of these, one after another, and how many of them were tried.
+    /// The sample that is taken of these, and the number of attempts.
     fn taken(throttle_filter: &mut ThrottleFilter, samples: &[Sample]) -> (Sample, usize) {
         let mut tried = 0;
         let taken = throttle_filter.take(|| {

@@ -1,4 +1,4 @@
-//! What a run asks of whoever runs its candidates.
+//! What a run asks of an executor.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use voxtune_types::mode::AlgoModes;
 use crate::plan::expand::{Plan, PlannedConfiguration, Request};
 
 /// The part of a plan and its request that running candidates takes. What is done with stored
-/// evidence is not in it: whoever runs candidates knows no files.
+/// evidence is not in it: executors know no files.
 #[derive(Clone, Debug)]
 pub struct Job {
     /// What is measured, in this order.
@@ -28,7 +28,7 @@ pub struct Job {
     pub l2_state: L2State,
     /// Least time that a candidate gets before it counts as hung.
     pub time_limit: Duration,
-    /// Speed of the device, if it is known already: the trial of [`crate::measure::estimate`] is left out
+    /// Speed of the device, if it is known already: the calibration of [`crate::measure::estimate`] is left out
     /// where a worker starts anew.
     pub flops_per_second: Option<f64>,
 }

@@ -1,21 +1,21 @@
-//! The defence: whether a stored winner that has lost a race gives way.
+//! Confirmation rounds: whether a stored winner that has lost a race stays.
 //!
-//! On a machine that others use, a race may be lost by bad luck, and a run that is repeated would stir its
-//! file up for nothing. So whoever is to take a stored winner's place beats it once more, in rounds of the
-//! two alone. Those of the race do not count: the challenger is who looked best in them.
+//! On a shared machine a race may be lost by bad luck, and a repeated run would change its file for
+//! nothing. So the challenger must beat the incumbent again, in rounds of the two alone. Rounds of
+//! the race do not count: the challenger was chosen for looking best in them.
 
 use super::sampler::Sampler;
 use super::samples::CandidateSamples;
 
-/// Rounds of a defence, of which the challenger wins all but [`LOST`]: of two that are alike, one does so one
-/// time in 315.
+/// Confirmation rounds. The challenger must win all but [`LOST`]; between two equal candidates that
+/// happens one time in 315.
 const ROUNDS: usize = 12;
 
-/// Rounds that a challenger may lose: one late sample of its own is no defence of the other's.
+/// Rounds that the challenger may lose: tolerates one outlier of the challenger.
 const LOST: usize = 1;
 
-/// Whether the first of two candidates holds its place against the second: it does unless it is slower in eleven of
-/// twelve rounds, by more than this fraction. Whoever fails is out of the race, and has lost.
+/// Whether the first candidate keeps its place against the second. It does unless it is slower by
+/// more than `margin` in eleven of twelve rounds. A candidate that fails leaves the race and loses.
 pub fn confirm_incumbent<T: Sampler>(
     candidates: &mut [CandidateSamples<T::Failure>],
     [incumbent, challenger]: [usize; 2],
@@ -45,7 +45,7 @@ pub fn confirm_incumbent<T: Sampler>(
         if held > LOST {
             return true;
         }
-        // Nothing to come could change that.
+        // No later round can change the outcome.
         if round + 1 - held == ROUNDS - LOST {
             return false;
         }

@@ -1,25 +1,25 @@
-//! Who races on.
+//! Elimination: which candidates race on.
 
 use voxtune_cache::decide::NOISE_CEILING;
 
 use super::policy::Policy;
 use super::samples::{CandidateSamples, Centre, leader};
 
-/// Lets everyone race whose first sample is within reach of the leader. Again after each round, since a
-/// leader may fail: whoever looked dominated beside a wrong result need not be.
+/// Admits candidates whose first sample is not dominated by the leader. Repeated after each round:
+/// a leader may fail, and a candidate that only a wrong result dominated comes back.
 pub(super) fn admit_undominated<F>(candidates: &mut [CandidateSamples<F>], policy: &Policy) {
     let Some((_, best)) = leader(candidates) else { return };
     for candidate in candidates.iter_mut().filter(|candidate| candidate.failure.is_none()) {
         let [first, second] = [0, 1].map(|number| candidate.samples().nth(number));
-        // Whoever has had a second one was in already, and may have left again.
+        // A candidate with a second sample was admitted before, and may have left since.
         if let (Some(first), None) = (first, second) {
             candidate.racing |= !policy.is_dominated(first as f64, best);
         }
     }
 }
 
-/// Samples that a candidate must have before it may be called beaten: more of one that was, at its best,
-/// within noise of the leader.
+/// Samples that a candidate needs before elimination: more where its best sample is within noise of
+/// the leader.
 pub(super) fn min_samples<F>(
     candidate: &CandidateSamples<F>,
     best_ns: f64,
@@ -30,9 +30,9 @@ pub(super) fn min_samples<F>(
     if is_near { policy.min_samples_when_near(centre.median_ns) } else { 1 }
 }
 
-/// Whoever has what it is owed, and at least three samples, and an interval wholly above the leader's
-/// leaves. The interval is the median with 2.4 standard errors, taken from the median absolute
-/// deviation, and at least 1 %.
+/// Drops candidates whose interval lies wholly above the leader's. A candidate needs its minimum of
+/// samples first, and at least three. The interval is the median with 2.4 standard errors, taken
+/// from the median absolute deviation, and at least 1 %.
 pub(super) fn eliminate<F>(candidates: &mut [CandidateSamples<F>], policy: &Policy) {
     const STANDARD_ERRORS: f64 = 2.4;
     const LEAST_RELATIVE_ERROR: f64 = 0.01;

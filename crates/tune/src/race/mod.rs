@@ -1,23 +1,24 @@
-//! Racing: who is fastest, in interleaved rounds.
+//! Races: timing candidates in interleaved rounds.
 //!
-//! The candidates run in turn, round after round, so that a drifting clock or a busy neighbour
-//! strikes all of them alike. A candidate leaves when its first sample is dominated, and later when
-//! its interval cannot reach the leader's (after Tørring et al. 2021, arXiv 2103.08716). The
-//! default is never dominated, since ratios to it come from the rounds in which both ran.
+//! Candidates run one after another, round after round, so that a drifting clock or a neighbour's
+//! load affects all of them alike. A candidate leaves when its first sample is dominated. Later it
+//! leaves when its confidence interval lies above the leader's (after Tørring et al. 2021, arXiv
+//! 2103.08716). The default is never dominated: ratios to it come from the rounds in which both
+//! ran.
 //!
-//! Where results are to be proven at full size, whoever is not dominated owes proofs: its next samples
-//! are of runs whose results are compared, whatever the budget says. So a race ends with two kinds of
-//! candidates, proven ones, which may win, and others.
+//! Where results are compared at full size, candidates that are not dominated get
+//! `verified_samples` verified samples, even past the budget. Only a candidate with all of them may
+//! win.
 //!
-//! The leader and the default are owed as many rounds together as prove something, whatever the budget says.
+//! The leader and the default share a minimum of rounds, even past the budget.
 //!
-//! Whoever came near the leader is owed more samples than others, late ones are taken again, and where the
-//! decision would fall on the edge of the band of noise, a tie-break goes on until it does not.
+//! Candidates near the leader get more samples, and outliers are sampled again. A tie-break follows
+//! where the decision falls on the edge of the noise band.
 //!
-//! Whoever won before, by what is stored, and has lost this race [defends its place](confirm_incumbent) against the winner.
+//! A stored winner that lost the race meets the challenger in [confirmation
+//! rounds](confirm_incumbent).
 //!
-//! Nothing here knows devices or clocks: a [`Sampler`] provides both, so that policies are tested on
-//! made-up times.
+//! A [`Sampler`] provides the device and the clock, so that policies are tested on made-up times.
 
 mod confirm;
 mod eliminate;

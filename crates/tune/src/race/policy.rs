@@ -12,61 +12,63 @@ use super::samples::CandidateSamples;
 /// When to sample, when to leave and when to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Time after which only what is owed is still measured: a sample of each candidate, the proofs of
-    /// those that are not dominated, [`Self::leader_samples`] of the leader, [`Self::near_samples`] of
-    /// those near it, and the tie-break. A [defence](super::confirm_incumbent) comes behind it.
+    /// Soft time limit. Past it, only the minimum is sampled: one sample per candidate, the
+    /// verified samples of candidates that are not dominated, [`Self::leader_samples`],
+    /// [`Self::near_samples`], and the tie-break. [Confirmation rounds](super::confirm_incumbent)
+    /// follow after it.
     pub budget: Duration,
-    /// First runs shorter than this are repeated once before they count, unless they are dominated even so:
-    /// caches and branch predictors are cold the first time, and tables may have to be made.
+    /// First runs shorter than this are repeated once before they count, unless they are dominated
+    /// even so: caches and branch predictors are cold, and tables may have to be made.
     pub warm_up_below: Duration,
     /// By how much a first run may be longer than later ones.
     pub first_run_extra: Duration,
-    /// A candidate whose first sample exceeds the leader's median this many times leaves at once.
+    /// A candidate whose first sample exceeds the leader's median this many times is dominated, and
+    /// leaves at once.
     pub dominated_ratio: f64,
-    /// The same of a candidate that takes longer than [`Self::steady_above`], and so differs from itself by no
-    /// more than the ceiling of the noise.
+    /// The same for candidates slower than [`Self::steady_above`], whose samples differ by no more
+    /// than the noise ceiling.
     pub steady_dominated_ratio: f64,
-    /// Samples that the leader gets whatever the budget says.
+    /// Minimum samples of the leader, even past the budget.
     pub leader_samples: usize,
-    /// Samples that everyone gets whose least is within the ceiling of the noise from the leader: of three,
-    /// two late ones spoil a median.
+    /// Minimum samples of candidates whose best sample is within the noise ceiling of the leader:
+    /// of three samples, two late ones distort a median.
     pub near_samples: usize,
-    /// The same where a run is shorter than [`Self::short_below`], so that they cost nothing.
+    /// The same for runs shorter than [`Self::short_below`], which cost nothing.
     pub short_near_samples: usize,
-    /// Runs shorter than this cost less than what is done around them.
+    /// Runs shorter than this cost less than the work around them.
     pub short_below: Duration,
-    /// Samples after which a candidate that is still in has been measured well enough.
+    /// Samples after which a candidate is measured well enough.
     pub max_samples: usize,
-    /// The same of a candidate that takes longer than [`Self::steady_above`].
+    /// The same for candidates slower than [`Self::steady_above`].
     pub steady_samples: usize,
     /// Runs longer than this hardly differ from each other.
     pub steady_above: Duration,
-    /// Samples, behind the first, whose results are proven.
+    /// Samples after the first whose results are compared at full size.
     pub verified_samples: usize,
-    /// A sample that exceeds its candidate's least this many times is an outlier of the host, and taken again.
+    /// A sample above its candidate's minimum times this ratio is an outlier, and is taken again.
     pub outlier_ratio: f64,
-    /// How often a candidate's samples are taken again.
+    /// How many outliers of a candidate are taken again.
     pub resamples: usize,
-    /// Time of a candidate's samples up to which a tie-break goes on; none without any.
+    /// Time of a candidate's samples up to which a tie-break goes on; zero for no tie-break.
     pub tie_break: Duration,
 }
 
 impl Policy {
-    /// Time for an entry on a device beyond what is owed, unless told otherwise: a hundred runs of a layer of
-    /// middling size on a GPU, some ten on a CPU.
+    /// Default soft time limit of an entry: a hundred runs of a medium layer on a GPU, some ten on
+    /// a CPU.
     #[must_use]
     pub const fn usual_budget(arch: Arch) -> Duration {
         if arch.is_cuda() { Duration::from_millis(100) } else { Duration::from_secs(6) }
     }
 
-    /// The tuner's own on a device, for a budget.
+    /// The tuner's policy on a device, for a budget.
     #[must_use]
     pub const fn of(arch: Arch, budget: Duration) -> Self {
         if arch.is_cuda() { Self::on_gpu(budget) } else { Self::with_budget(budget) }
     }
 
-    /// The policy for a budget on the host. Without an end to it, [`Duration::MAX`], nobody leaves and
-    /// everybody gets [`Self::max_samples`]: the oracle of a regret.
+    /// The policy for a budget on the host. With an unlimited one, [`Duration::MAX`], no candidate
+    /// leaves and each gets [`Self::max_samples`]: the oracle of a regret.
     #[must_use]
     pub const fn with_budget(budget: Duration) -> Self {
         const MAX_SAMPLES: usize = 11;
@@ -92,10 +94,11 @@ impl Policy {
         }
     }
 
-    /// The policy for a budget on a GPU, whose clock is its own: runs of a millisecond differ by a few
-    /// thousandths, and what a first run does beyond its duty, such as making the tables of a row order,
-    /// takes less than one. Results are proven twice, since a race of
-    /// threads may spare the first run.
+    /// The policy for a budget on a GPU, which times by its own clock.
+    ///
+    /// Runs of a millisecond differ by a few thousandths. The extra work of a first run, such as
+    /// making the tables of a row order, takes less than a millisecond. Results are verified twice,
+    /// since a race of threads may spare the first run.
     #[must_use]
     pub const fn on_gpu(budget: Duration) -> Self {
         let policy = Self::with_budget(budget);
@@ -123,15 +126,15 @@ impl Policy {
         }
     }
 
-    /// Whether a first run is to be repeated: not if it would be dominated without all that it may have
-    /// done beyond its duty.
+    /// Whether a first run is repeated: not if it is dominated even without the extra work of a
+    /// first run.
     pub(super) fn repeats(&self, first_ns: u64, best_ns: f64, is_default: bool) -> bool {
         let least_ns = first_ns as f64 - self.first_run_extra.as_nanos() as f64;
         Duration::from_nanos(first_ns) < self.warm_up_below
             && (is_default || !self.is_dominated(least_ns, best_ns))
     }
 
-    /// Whether a candidate need not race on, by its first sample.
+    /// Whether a first sample rules its candidate out.
     pub(super) fn is_dominated(&self, first_ns: f64, best_ns: f64) -> bool {
         let ratio = if self.is_steady(first_ns) {
             self.steady_dominated_ratio
@@ -141,7 +144,7 @@ impl Policy {
         first_ns > best_ns * ratio
     }
 
-    /// Whether runs that take so long hardly differ from each other.
+    /// Whether runs this long hardly differ from each other.
     fn is_steady(&self, ns: f64) -> bool {
         ns > self.steady_above.as_nanos() as f64
     }
@@ -151,18 +154,18 @@ impl Policy {
         ns as f64 > other_ns as f64 * self.outlier_ratio
     }
 
-    /// Samples that are enough of a candidate with this median.
+    /// Samples that are enough for a candidate with this median.
     pub(super) fn enough(&self, median_ns: f64) -> usize {
         if self.is_steady(median_ns) { self.steady_samples } else { self.max_samples }
     }
 
-    /// Samples that are owed to whoever is near the leader.
+    /// Minimum samples of candidates near the leader.
     pub(super) fn min_samples_when_near(&self, median_ns: f64) -> usize {
         let is_short = median_ns < self.short_below.as_nanos() as f64;
         if is_short { self.short_near_samples } else { self.near_samples }
     }
 
-    /// Samples of a candidate after which it is left to chance on which side of a band it lies.
+    /// Samples after which a tie-break leaves the candidate's position to chance.
     pub(super) fn max_tie_break_samples<F>(&self, candidate: &CandidateSamples<F>) -> usize {
         /// Of runs so long that the time would be up before: the clock of a GPU at the limit of its
         /// power wanders by several percent.

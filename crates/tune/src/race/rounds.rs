@@ -10,21 +10,21 @@ use super::shared_rounds::sample_shared_rounds;
 use super::statistics::median;
 use super::tie_break::tie_break;
 
-/// Who starts in a race.
+/// Which candidate wins a tie.
 #[derive(Clone, Copy, Debug)]
 pub struct TieOrder<'a> {
-    /// Ranks of the candidates when ties fall, from 1, the preferred one's the least: one a candidate.
+    /// Rank of each candidate, from 1: the lowest is preferred.
     pub ranks: &'a [usize],
-    /// Which of them is the default, preferred to all others.
+    /// Number of the default, which is preferred to all others.
     pub default: Option<usize>,
 }
 
-/// The ranks by which the decision prefers one of these to another in a tie: by name.
+/// Ranks by name: the order in which decisions break ties.
 pub fn ranks<N: Ord>(names: &[N]) -> Vec<usize> {
     names.iter().map(|own| names.iter().filter(|other| *other < own).count() + 1).collect()
 }
 
-/// Races the candidates of a grid and returns what each did, in the same order.
+/// Races candidates and returns the samples of each, in the same order.
 pub fn race<T: Sampler>(
     order: TieOrder<'_>,
     policy: &Policy,
@@ -74,7 +74,7 @@ fn first_round<T: Sampler>(
             let first_ns = *ns;
             candidate.rounds.clear();
             record(candidate, sampler.sample(number));
-            // The warm-up was faster: the one sample by which it may be dominated is none.
+            // The warm-up was faster: this one sample must not rule the candidate out.
             if candidate.least_ns().is_some_and(|again_ns| policy.is_outlier(again_ns, first_ns)) {
                 candidate.rounds.clear();
                 record(candidate, sampler.sample(number));
@@ -86,8 +86,8 @@ fn first_round<T: Sampler>(
     }
 }
 
-/// One sample of everyone who is still in; false if nobody was owed one. The order rotates, so
-/// that nobody always runs behind the same neighbour.
+/// Samples each candidate that still races and is due; false if none was. The order rotates, so
+/// that no candidate always runs behind the same neighbour.
 fn later_round<T: Sampler>(
     candidates: &mut [CandidateSamples<T::Failure>],
     round: usize,
@@ -140,7 +140,7 @@ fn is_due<F>(
     elapsed + Duration::from_nanos(next as u64) <= policy.budget
 }
 
-/// Takes late samples again, those of first rounds among them, and keeps the lesser of the two.
+/// Samples outliers again, those of first rounds included, and keeps the lower time.
 fn resample_outliers<T: Sampler>(
     candidates: &mut [CandidateSamples<T::Failure>],
     policy: &Policy,

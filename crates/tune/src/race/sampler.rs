@@ -1,8 +1,8 @@
-//! What a race takes its samples from.
+//! What runs and times the candidates of a race.
 
 use std::time::Duration;
 
-/// What the racers run on.
+/// Runs and times candidates.
 pub trait Sampler {
     /// Why a run failed.
     type Failure;
@@ -16,7 +16,7 @@ pub trait Sampler {
     /// If the candidate fails: it leaves the race.
     fn sample(&mut self, candidate: usize) -> Result<u64, Self::Failure>;
 
-    /// The same, of a run whose result is proven right.
+    /// Like [`Self::sample`], and compares the result.
     ///
     /// # Units
     /// Nanoseconds.

@@ -1,10 +1,10 @@
-//! What a candidate did in a race.
+//! The samples of a candidate in a race.
 
 use voxtune_cache::timing::{centre_ns, standard_error};
 
 use crate::race::statistics::{median, median_absolute_deviation};
 
-/// What a candidate did.
+/// The samples of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CandidateSamples<F> {
     /// Its time in each round in which it ran, warm-up left out.
@@ -12,12 +12,12 @@ pub struct CandidateSamples<F> {
     /// # Units
     /// Nanoseconds.
     pub rounds: Vec<Option<u64>>,
-    /// Why it left, if it failed.
+    /// Why the candidate failed, if it did.
     pub failure: Option<F>,
-    /// How many of its results were proven right.
+    /// How many of its results were compared and right.
     pub verified_samples: usize,
     pub(super) racing: bool,
-    /// How often a late sample was taken again.
+    /// How many outliers were taken again.
     pub(super) resamples: usize,
 }
 
@@ -26,7 +26,7 @@ impl<F> CandidateSamples<F> {
         Self { rounds: Vec::new(), failure: None, verified_samples: 0, racing: true, resamples: 0 }
     }
 
-    /// Puts it out of the race.
+    /// Takes the candidate out of the race.
     pub(super) fn fail(&mut self, failure: F) {
         self.failure = Some(failure);
         self.racing = false;

@@ -1,8 +1,8 @@
-//! The proof: rounds of the leader and the default together.
+//! Rounds that the leader and the default share.
 //!
-//! Only who beat the default in rounds that both ran takes its place, and of fewer than
-//! [`MIN_SHARED_ROUNDS`] rounds any difference may be one late sample. Where a budget ends before, the
-//! two run on alone.
+//! A candidate takes the default's place only by rounds that both ran. Of fewer than
+//! [`MIN_SHARED_ROUNDS`] rounds, any difference may be one late sample. Where the budget ends
+//! before, the two run on alone.
 
 use voxtune_cache::decide::MIN_SHARED_ROUNDS;
 
@@ -11,8 +11,8 @@ use super::sampler::Sampler;
 use super::samples::{CandidateSamples, record};
 use super::statistics::median;
 
-/// Runs the leader and the default until they have shared enough rounds. A leader that falls behind
-/// meanwhile is followed by the next.
+/// Samples the leader and the default until they share enough rounds. If the leader falls behind
+/// meanwhile, the next leader follows.
 pub(super) fn sample_shared_rounds<T: Sampler>(
     candidates: &mut [CandidateSamples<T::Failure>],
     default: Option<usize>,
@@ -36,7 +36,7 @@ pub(super) fn sample_shared_rounds<T: Sampler>(
     }
 }
 
-/// Who leads, unless it is the default or has shared enough rounds with it.
+/// The leader, unless it is the default or shares enough rounds with it.
 fn leader_lacking_rounds<F>(
     candidates: &[CandidateSamples<F>],
     default: usize,

@@ -32,9 +32,8 @@ pub fn summarize(
     })
 }
 
-/// Whether these ratios prove as much as the numbers of samples say, which is all that evidence
-/// keeps of them: where both have [`MIN_SHARED_ROUNDS`], so must what they share. Of fewer nobody
-/// expects a proof.
+/// Whether the shared rounds say as much as the sample counts, which are all that evidence keeps.
+/// Where both candidates have [`MIN_SHARED_ROUNDS`] samples, they must share as many rounds.
 fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>) -> bool {
     let samples = |rounds: &[Option<u64>]| rounds.iter().flatten().count();
     let fewer = samples(own).min(other.map_or(0, samples));

@@ -110,7 +110,7 @@ fn f09_the_leader_and_the_default_share_three_rounds_whatever_the_budget() {
         Ok(if candidate == 0 && run > 0 { 130 } else { [100, 110, 150][candidate] } * MS)
     });
     assert!(candidates[1].ratios_to(&candidates[2]).len() >= 3, "{candidates:?}");
-    // A default that fails is owed nothing.
+    // A default that fails needs no shared rounds.
     let candidates =
         run_under(
             &policy,
@@ -180,7 +180,7 @@ fn a_drifting_clock_does_not_change_the_ratio() {
     assert!((0.87..0.93).contains(&middle), "{middle}");
 }
 
-/// Whatever the budget: without its proofs a candidate may not win.
+/// Whatever the budget: without verified samples no candidate may win.
 #[test]
 fn undominated_candidates_get_verified_samples() {
     let policy = Policy::on_gpu(Duration::ZERO);

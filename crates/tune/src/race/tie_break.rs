@@ -1,10 +1,12 @@
-//! The tie-break: more rounds for those about whom the decision could go either way.
+//! The tie-break: more rounds where the decision could go either way.
 //!
-//! Ties are decided by who is preferred, so a preferred candidate wins or not by the side of the band of
-//! noise on which it lies. Where its distance from the leader is that of the edge, give or take its
-//! error, two runs would differ; both run on, in the same rounds, until it is clear of the edge or as much
-//! was measured as a policy allows. So do a winner and the default that it has not yet beaten in the rounds in
-//! which both ran: of a few rounds, one late sample says otherwise.
+//! The preferred candidate wins a tie, so it wins or loses by the side of the noise band on which
+//! it lies. Where its distance from the leader is at the band's edge, within its error, two runs
+//! would decide differently. Then both run on, in the same rounds, until the distance is clear of
+//! the edge or the policy's maximum is reached.
+//!
+//! So do a winner and a default that it has not yet beaten in shared rounds: of few rounds, one
+//! late sample decides otherwise.
 
 use voxtune_cache::decide::{Timer, beats_default, tie_band};
 use voxtune_cache::timing::standard_error;
@@ -17,15 +19,16 @@ use super::summarize::ratio_interval;
 /// Standard errors by which a distance must be off the edge of the band.
 const CLEAR_BY: f64 = 3.0;
 
-/// Few samples may lie together by chance: nobody's are believed to deviate less than this fraction in the
-/// median, or less than [`LEAST_SPREAD_NS`]. On an H100 about half do.
+/// The smallest deviation that is believed, as a fraction of the median: few samples may lie
+/// together by chance. On an H100 about half of all candidates deviate less. See also
+/// [`LEAST_SPREAD_NS`].
 const LEAST_SPREAD: f64 = 0.0027;
 
 /// See [`LEAST_SPREAD`].
 const LEAST_SPREAD_NS: f64 = 200.0;
 
-/// Runs whoever is undecided, beside the leader, until nobody is. `ranks` are those of the candidates when
-/// ties fall, the preferred one's the least.
+/// Samples candidates near the band's edge, and the leader, until none is left there. `ranks` is
+/// the order of preference in ties; the lowest is preferred.
 pub(super) fn tie_break<T: Sampler>(
     candidates: &mut [CandidateSamples<T::Failure>],
     ranks: &[usize],
@@ -52,14 +55,15 @@ pub(super) fn tie_break<T: Sampler>(
     }
 }
 
-/// The leader and those who may take its win from it or not, as far as is known; empty if all is clear.
+/// The leader and the candidates that may take its win, as far as is known; empty if the decision
+/// is clear.
 fn near_band_edge<F>(
     candidates: &[CandidateSamples<F>],
     ranks: &[usize],
     default: Option<usize>,
     policy: &Policy,
 ) -> Vec<usize> {
-    // Nobody else is looked at in the end.
+    // Only these can win.
     let may_win = |candidate: &CandidateSamples<F>| {
         candidate.failure.is_none() && candidate.verified_samples >= policy.verified_samples
     };
@@ -109,7 +113,7 @@ fn near_band_edge<F>(
     due
 }
 
-/// Whether a candidate beat the default as decisions ask for.
+/// Whether a candidate beats the default by the rule of decisions.
 fn beats<F>(candidate: &CandidateSamples<F>, default: &CandidateSamples<F>) -> bool {
     let default_min_ns = default.least_ns().map(|least_ns| least_ns as f64);
     ratio_interval(&candidate.ratios_to(default))
@@ -117,7 +121,7 @@ fn beats<F>(candidate: &CandidateSamples<F>, default: &CandidateSamples<F>) -> b
         .is_some_and(|(ratio, centre)| beats_default(ratio, centre.median_ns, default_min_ns))
 }
 
-/// Where a candidate lies beside the band of noise around the leader.
+/// Where a candidate lies relative to the noise band around the leader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BandPosition {
     Within,
@@ -141,12 +145,12 @@ impl BandPosition {
     }
 }
 
-/// As decisions have it: only a GPU is quick enough for shoot-outs.
+/// The noise that decisions assume: only GPUs are fast enough for tie-breaks.
 fn noise(centre: &Centre) -> f64 {
     Timer::Gpu.relative_noise(centre.decisive_ns(), centre.spread_ns)
 }
 
-/// A standard error of what decisions compare.
+/// Standard error of the time that decisions compare, relative to the median.
 fn relative_error(centre: &Centre) -> f64 {
     let least_ns = (LEAST_SPREAD * centre.median_ns).max(LEAST_SPREAD_NS);
     standard_error(centre.spread_ns.max(least_ns), centre.samples) / centre.median_ns

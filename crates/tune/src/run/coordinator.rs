@@ -1,4 +1,4 @@
-//! The whole run: every configuration of a plan, saved as it goes.
+//! Coordinates a run: hands configurations out, saves results, reports progress.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -42,9 +42,9 @@ impl Populate<'_> {
         self.run_on(&shared, executor, &mut [], observer)
     }
 
-    /// [`Self::run`] on several devices of one kind: each configuration is measured by one of them, the
-    /// costliest first. A device that fails for good leaves what it had to the others. Only this process
-    /// writes.
+    /// [`Self::run`] on several devices of one kind. Each configuration is measured by one of them,
+    /// the costliest first. A device that fails for good leaves its work to the others. Only this
+    /// process writes.
     ///
     /// # Errors
     /// If results cannot be saved, or no device is left. What was saved stays.
@@ -86,6 +86,7 @@ impl Populate<'_> {
         };
         // Nobody wants to hear after an hour that the folder cannot be written.
         let start = Instant::now();
+        // Fails now, not after an hour, if the folder cannot be written.
         coordinator.update(&[], self.lock_wait)?;
         coordinator.write_buffer.saved(start.elapsed());
         let (mut primary, mut others) = (primary, others);
@@ -99,14 +100,14 @@ impl Populate<'_> {
                 Err(ConfigurationFailure::Device(error)) => error,
                 Err(ConfigurationFailure::Configuration(why)) => PopulateError::SetUp(why),
             };
-            // What the first cannot do, another may.
+            // Another device may still work.
             let Some((next, rest)) = std::mem::take(&mut others).split_first_mut() else {
                 return Err(error);
             };
             (primary, others) = (next, rest);
             coordinator.device_gives_up(&error);
         }
-        // Whatever ended the run: what was measured before is worth keeping.
+        // Whatever ended the run, earlier results are worth keeping.
         match (coordinator.save_last(), coordinator.failure) {
             (Ok(()), None) => {}
             (Ok(()), Some(error)) => return Err(error),
@@ -127,7 +128,7 @@ impl Populate<'_> {
     }
 }
 
-/// Where results come together: the one that writes files and tells of progress.
+/// Owns the files and the progress: the only writer of a run.
 struct Coordinator<'a> {
     populate: Populate<'a>,
     shared: &'a Shared,
@@ -136,19 +137,19 @@ struct Coordinator<'a> {
     write_buffer: WriteBuffer,
     summary: Summary,
     eta: Eta,
-    /// Those that have not given up.
+    /// Devices that have not given up.
     devices: usize,
-    /// The primary's process that was told of last.
+    /// The primary device's worker process that was reported last.
     worker: Option<u32>,
-    /// Whether another process writes, as was told.
+    /// Whether the observer was told that another process writes.
     saving_waits: bool,
     /// Why the run cannot go on.
     failure: Option<PopulateError>,
 }
 
 impl Coordinator<'_> {
-    /// Gets everything ready that configurations share. Kernels are compiled ahead by the primary alone: the
-    /// others find them in the folder, and whoever needs one sooner compiles it.
+    /// Prepares what configurations share. The primary device's worker alone compiles kernels
+    /// ahead; the others find them in the folder, or compile one that they need sooner.
     fn prepare_run(&mut self, primary: &mut Executor) -> Result<Estimate, ConfigurationFailure> {
         let Populate { plan, request, interrupt, .. } = self.populate;
         primary.begin(Job::new(plan, request), interrupt)?;
@@ -165,7 +166,7 @@ impl Coordinator<'_> {
         Ok(estimate)
     }
 
-    /// Says so if the primary's worker is another one than before.
+    /// Reports the primary device's worker process if it is another one than before.
     fn tell_of_worker(&mut self, primary: &Executor) {
         if let Some(id) = primary.worker_id().filter(|&id| self.worker != Some(id)) {
             self.worker = Some(id);
@@ -191,8 +192,8 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Lets the worker threads run, and writes meanwhile. A CPU's runs in this very thread: writing and measuring at
-    /// the same time would disturb each other.
+    /// Runs the worker threads and writes meanwhile. On a CPU everything runs in this thread:
+    /// writing and measuring at the same time would disturb each other.
     fn run(&mut self, estimate: &Estimate, primary: &mut Executor, others: &mut [Executor]) {
         let (populate, shared) = (self.populate, self.shared);
         if others.is_empty() && !self.arch.is_cuda() {
@@ -204,7 +205,7 @@ impl Coordinator<'_> {
         job.flops_per_second = Some(estimate.flops_per_second);
         let (sender, events) = channel();
         std::thread::scope(|scope| {
-            // A desk that listens no more has closed the queue.
+            // A coordinator that no longer listens has closed the queue.
             let (told, known) = (sender.clone(), self.worker);
             scope.spawn(move || {
                 WorkerLoop::new(populate, shared, primary, &mut |event| drop(told.send(event)))
@@ -224,7 +225,8 @@ impl Coordinator<'_> {
         });
     }
 
-    /// Hears a note. After a failure of its own, the coordinator hands nothing out any more.
+    /// Handles an event of a worker thread. After a failure of its own, the coordinator hands out
+    /// nothing more.
     fn take(&mut self, event: WorkerEvent) {
         let plan = self.populate.plan;
         match event {
@@ -249,7 +251,7 @@ impl Coordinator<'_> {
                 self.ended(index, ended);
                 if self.write_buffer.is_due() {
                     match self.save(SHORT_WAIT) {
-                        // Whoever writes now ends some time; what waits is saved then, or at the end.
+                        // The other writer ends some time; results are saved then, or at the end.
                         Err(PopulateError::Cache(CacheError::Locked { path, .. })) => {
                             self.tell_of_writer(&path);
                         }
@@ -270,7 +272,7 @@ impl Coordinator<'_> {
         }
     }
 
-    /// One of several ends, and leaves what it had to the others.
+    /// One of several devices gives up and leaves its work to the others.
     fn device_gives_up(&mut self, error: &PopulateError) {
         self.devices -= 1;
         self.observer.event(&Event::DeviceGivenUp { why: &error.to_string() });
@@ -300,11 +302,11 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Saves what is left: as long as somebody else writes it waits, and once the run is ended from outside, as long
-    /// as anybody waits for a lock.
+    /// Saves what is left. Waits as long as another process writes; after an interrupt, no longer
+    /// than `lock_wait`.
     fn save_last(&mut self) -> Result<(), PopulateError> {
         let Populate { lock_wait, interrupt, .. } = self.populate;
-        // Some have ended since it was told.
+        // Some configurations have ended since the observer was told.
         self.saving_waits = false;
         let (start, mut ended_at) = (Instant::now(), None);
         loop {
@@ -321,7 +323,7 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Saves what waits for it, and tells of it. Waits so long for others who write.
+    /// Saves the buffered results and reports them. Waits `lock_wait` for other writers.
     fn save(&mut self, lock_wait: Duration) -> Result<(), PopulateError> {
         let unsaved = self.write_buffer.take();
         let start = Instant::now();
@@ -356,7 +358,7 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Brings results into the files, and reads what else is in them.
+    /// Merges results into the files, and keeps the evidence that they hold then.
     fn update(
         &mut self,
         unsaved: &[PendingResult],
@@ -371,7 +373,7 @@ impl Coordinator<'_> {
             let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> =
                 unsaved.iter().map(|one| one.measured.iter().map(&mut commit).collect()).collect();
             let mut reports = reports?;
-            // A key may have been measured on several workloads: its winner is known behind the last of them.
+            // A key may have several workloads: its winner is known after the last of them.
             for report in reports.iter_mut().flatten() {
                 report.winner = winner(evidence, &report.measured.entry);
             }

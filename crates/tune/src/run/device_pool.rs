@@ -121,7 +121,7 @@ impl DevicePoolError {
     }
 }
 
-/// Whoever runs candidates: one or several, all on devices of one kind.
+/// Executors on devices of one kind.
 #[derive(Debug)]
 pub struct DevicePool {
     primary: Executor,
@@ -168,13 +168,13 @@ impl DevicePool {
         Ok(Self { primary, others: executors.collect() })
     }
 
-    /// One of them, who stands for all: devices and algorithms are the same.
+    /// The first executor. It stands for all: devices and algorithms are the same.
     #[must_use]
     pub const fn primary(&self) -> &Executor {
         &self.primary
     }
 
-    /// How many there are.
+    /// How many executors there are.
     #[must_use]
     pub const fn size(&self) -> usize {
         1 + self.others.len()

@@ -1,19 +1,19 @@
-//! How much longer a run takes, from the estimate and how it has held so far.
+//! Remaining time of a run, from the estimate and the progress so far.
 
 use std::time::Duration;
 
 use crate::measure::estimate::Estimate;
 use crate::run::event::Outcome;
 
-/// Time that is still to be spent, by all worker threads together.
+/// Remaining time, summed over all devices.
 #[derive(Debug, Default)]
 pub(crate) struct Eta {
-    /// Of each configuration, by the estimate.
+    /// Estimate of each configuration.
     configurations: Vec<Duration>,
-    /// Of those to come, by the estimate.
+    /// Estimate of the configurations that are left.
     ahead: Duration,
     spent: Duration,
-    /// What was expected of that.
+    /// Estimate of what was measured.
     expected: Duration,
 }
 

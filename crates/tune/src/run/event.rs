@@ -1,4 +1,4 @@
-//! What a run tells whoever watches it.
+//! Events of a run, for its observer.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::measure::estimate::Estimate;
 /// How a configuration ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every entry has a winner, and at least one was measured now.
+    /// Every entry has a winner, and at least one was measured in this run.
     Measured,
-    /// Valid evidence was there for all of it.
+    /// Valid evidence was stored for all of it.
     Skipped,
     /// At least one entry has no winner.
     Failed(String),
-    /// The run ended before it did.
+    /// The run ended before.
     Interrupted,
 }
 
@@ -41,8 +41,8 @@ pub struct EntryReport {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The code of all candidates begins to be compiled, where it is not part of the program: in the order
-    /// in which it is needed, while the first ones are measured.
+    /// Compilation of all candidates' kernels begins, where they are not part of the program: in
+    /// the order of need, while the first ones are measured.
     Compiling {
         /// Candidates of all operations.
         kernels: usize,
@@ -51,7 +51,7 @@ pub enum Event<'a> {
     Started {
         /// What it will need of one device.
         estimate: &'a Estimate,
-        /// How many share it.
+        /// How many devices share it.
         devices: usize,
     },
     /// A damaged file was moved out of the way.
@@ -70,29 +70,30 @@ pub enum Event<'a> {
         /// The cloud that they compute it on.
         cloud: &'a str,
     },
-    /// Candidates run in this process.
+    /// A worker process started: candidates run in it.
     WorkerStarted {
-        /// Its number, as the system knows it.
+        /// Its process id.
         id: u32,
     },
-    /// A device cannot be used any more: the others measure what it had at hand and what it would have had.
+    /// A device cannot be used any more: the others measure its configuration in progress and the
+    /// rest.
     DeviceGivenUp {
         /// What was seen.
         why: &'a str,
     },
-    /// Another process writes the same files: what ended meanwhile is saved when it is done. Told once for each such
-    /// time.
+    /// Another process writes the same files: results are saved when it is done. Reported once for
+    /// each such time.
     SavingWaits {
         /// The file that it has locked.
         lock: &'a Path,
-        /// Configurations that ended and are not saved.
+        /// Configurations that ended and are not saved yet.
         unsaved: usize,
     },
-    /// A candidate took its process down: it is quarantined, and the others are measured without it.
+    /// A candidate took its process down: it is quarantined, and the entry is measured without it.
     CandidateLost {
         /// Which one.
         algo: &'a AlgoId,
-        /// What it computed; nothing, if it was lost in the trial before the run.
+        /// What it computed; `None` if it was lost in calibration, before the run.
         operation: Option<&'a Operation>,
         /// The class of what it did.
         reason: Reason,
@@ -114,9 +115,9 @@ pub enum Event<'a> {
     },
 }
 
-/// Whoever shows the progress of a run.
+/// Shows the progress of a run.
 pub trait Observer {
-    /// Something happened.
+    /// Handles an event.
     fn event(&mut self, event: &Event<'_>);
 }
 

@@ -1,4 +1,4 @@
-//! A run, and what ends it.
+//! A run's inputs, and the errors that end it.
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use voxtune_cache::{CacheDir, CacheError, InvalidRecord};
 use crate::plan::expand::{Plan, Request};
 use crate::worker::failure::ExecutorError;
 
-/// Everything that a run needs beside whoever runs its candidates.
+/// The inputs of a run, without the executors of its candidates.
 #[derive(Clone, Copy, Debug)]
 pub struct Populate<'a> {
     /// What is measured.
@@ -18,13 +18,14 @@ pub struct Populate<'a> {
     pub request: &'a Request,
     /// Where results go.
     pub cache: &'a CacheDir,
-    /// How long to wait for another writer of the same file before the run; what was measured waits longer.
+    /// How long to wait for another writer of the same file before the run; saving results waits
+    /// longer.
     pub lock_wait: Duration,
-    /// Set by anyone to end the run: what is complete is saved, the rest is given up.
+    /// Set by any thread to end the run: complete results are saved, the rest is dropped.
     pub interrupt: &'a AtomicBool,
 }
 
-/// A run that cannot go on.
+/// Why a run cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PopulateError {
@@ -40,24 +41,24 @@ pub enum PopulateError {
     /// The device does not work at all.
     #[error("{0}")]
     SetUp(String),
-    /// What ended the run, and why what was measured before is lost.
+    /// Why a run ended, and why its results could not be saved.
     #[error(
         "{ended}; and {unsaved} configurations that were measured are not saved: {why}{}",
         rescue(beside)
     )]
     Unsaved {
-        /// What ended it.
+        /// Why the run ended.
         ended: String,
-        /// How many.
+        /// How many configurations are not saved.
         unsaved: usize,
         /// Why they cannot be saved.
         why: Box<PopulateError>,
-        /// A folder of their own that holds them instead, and the one that they were meant for.
+        /// The folder that holds the results instead, and the one that they were meant for.
         beside: Option<(PathBuf, PathBuf)>,
     },
 }
 
-/// How what lies beside gets in.
+/// How to merge the results from the other folder.
 fn rescue(beside: &Option<(PathBuf, PathBuf)>) -> String {
     beside.as_ref().map_or_else(String::new, |(beside, folder)| {
         let (beside, folder) = (beside.display(), folder.display());

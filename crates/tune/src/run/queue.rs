@@ -1,11 +1,16 @@
-//! Which configuration is measured next, by one worker or by several.
+//! Hands configurations out to one worker or several.
 //!
-//! A worker verifies a layer once for all sizes, so that layers are shared out among the workers: what two of
-//! them have to verify, both take the time for. Configurations of one share over the same clouds make a group:
-//! whoever measures one of them has set the clouds and their kernel maps up for the others. So a worker stays with
-//! its group, then takes the costliest group of its share, then of a share that nobody has begun, then any that
-//! nobody has begun, and when there is none, helps with the group that has most left. The costliest come first within
-//! a group too, so that what is left for the end is small.
+//! A worker verifies a layer once for all sizes, so layers are divided into one share per worker.
+//! Configurations of one share over the same clouds form a group: the first one sets up the clouds
+//! and kernel maps for the others. A worker takes the first of these that exists:
+//!
+//! 1. its own group
+//! 2. the costliest group of its share that no worker has begun
+//! 3. the costliest group of a share that no worker has begun
+//! 4. the costliest group that no worker has begun
+//! 5. the group with most work left
+//!
+//! The costliest configurations of a group come first, so that little is left for the end.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -28,7 +33,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     groups: Vec<Group>,
-    /// Configurations that somebody measures now.
+    /// Configurations that are being measured.
     in_flight: usize,
     closed: bool,
 }
@@ -48,8 +53,8 @@ impl Group {
     }
 }
 
-/// A configuration in somebody's hands. It goes back when this is dropped before it is done, so that
-/// somebody else measures it.
+/// A configuration that a worker measures. If this is dropped before [`Self::done`], the
+/// configuration goes back to the queue for another worker.
 #[derive(Debug)]
 pub(crate) struct Assignment<'q> {
     queue: &'q Queue,
@@ -69,7 +74,7 @@ impl Assignment<'_> {
         self.group
     }
 
-    /// Nobody else is to measure it.
+    /// Marks the configuration as measured.
     pub(crate) fn done(mut self) {
         self.done = true;
     }
@@ -93,7 +98,7 @@ impl Queue {
         Self::new(vec![Group { waiting, ..Group::default() }])
     }
 
-    /// For so many workers.
+    /// For this many workers.
     pub(crate) fn costliest_first(
         configurations: &[PlannedConfiguration],
         directions: &[Direction],
@@ -135,8 +140,9 @@ impl Queue {
         state.groups.iter().flat_map(|group| &group.waiting).map(|&(_, index)| index).collect()
     }
 
-    /// The next configuration for a worker whose last one was of this group. While others are at work on
-    /// what may come back, it waits; `None` says that all is done, or will not be.
+    /// The next configuration for a worker whose last one was of this group. Waits while other
+    /// workers hold configurations that may come back; `None` if all are done or the queue is
+    /// closed.
     pub(crate) fn next(&self, last: Option<usize>) -> Option<Assignment<'_>> {
         let mut state = self.locked();
         loop {
@@ -157,7 +163,7 @@ impl Queue {
         }
     }
 
-    /// Hands nothing out any more.
+    /// Hands out nothing more.
     pub(crate) fn close(&self) {
         self.locked().closed = true;
         self.changed.notify_all();

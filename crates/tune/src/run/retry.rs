@@ -1,4 +1,4 @@
-//! One entry, measured however many of its candidates take their process down.
+//! Measures one entry; restarts the worker and quarantines the candidate after each crash.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -22,7 +22,7 @@ use crate::worker::failure::{LostProcess, MeasureError};
 /// each costs a start of the worker, and a hung one its whole time limit.
 const ENOUGH: usize = 3;
 
-/// The candidates that have taken their process down in the course of a run, whichever worker it was.
+/// Candidates that took their process down in this run, over all workers.
 #[derive(Debug, Default)]
 pub(crate) struct CrashHistory(Mutex<HashMap<(AlgoId, KernelHash), Vec<Reason>>>);
 
@@ -54,16 +54,16 @@ impl CrashHistory {
     }
 }
 
-/// An entry and who is still to be tried there.
+/// An entry with its remaining candidates.
 pub(crate) struct EntryRetry<'a> {
     entry: &'a PreparedEntry,
     task: Task,
-    /// Those who are out.
+    /// Candidates that are out.
     quarantine: Vec<(Candidate, Outcome)>,
-    /// Whom a process was running when it ended or fell silent for what somebody else may have done. Each has
-    /// had its second try.
+    /// Candidates that ran when a process ended or fell silent, perhaps through somebody else. Each
+    /// has had its second try.
     suspects: Vec<AlgoId>,
-    /// Whether a process has ended in which no candidate ran.
+    /// Whether a process ended while no candidate ran.
     mishap: bool,
 }
 
@@ -88,7 +88,7 @@ impl<'a> EntryRetry<'a> {
         self.task.avoid.extend(out.map(|record| (record.algo.clone(), record.kernel_hash)));
     }
 
-    /// Measures whoever survives it.
+    /// Measures the candidates that survive.
     pub(crate) fn run(
         mut self,
         executor: &mut Executor,
@@ -186,7 +186,7 @@ mod tests {
         LostProcess { candidate, reason, detail: "in words".to_owned(), from_outside }
     }
 
-    /// Whom a trial of two has put into quarantine after these losses.
+    /// The candidates, of two, that these losses put into quarantine.
     fn quarantined(crash_history: &CrashHistory, lost: &[LostProcess]) -> Vec<String> {
         let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
         let both = ["a", "b"].map(|name| name.parse().unwrap()).to_vec();

@@ -1,4 +1,4 @@
-//! Results that cannot be saved where they belong, in a folder beside.
+//! Saves results in a folder beside, if they cannot be saved in the cache's own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use voxtune_types::Arch;
 use crate::evidence::commit::commit;
 use crate::run::write_buffer::PendingResult;
 
-/// How many folders may lie beside a cache before somebody looks at them.
+/// Folders beside a cache at most; then somebody has to look at them.
 const MOST: u32 = 1000;
 
-/// Saves results in a new folder inside that of the caches, `unsaved-1` or the next number, from where `merge`
-/// brings them in. `None` where there are none, or that cannot be done either.
+/// Saves results in a new folder inside that of the caches, `unsaved-1` or the next number, for
+/// `merge`. `None` without results, or if that fails too.
 pub(crate) fn save_beside(
     cache: &CacheDir,
     arch: Arch,
@@ -28,11 +28,11 @@ pub(crate) fn save_beside(
     let change = |evidence: &mut Evidence| -> Result<(), InvalidRecord> {
         measured().try_for_each(|measured| commit(evidence, measured).map(drop))
     };
-    // Nobody else knows the folder, so that its lock is free.
+    // The folder is new, so its lock is free.
     match CacheDir::new(&folder).update(arch, Duration::ZERO, change) {
         Ok(update) if update.value.is_ok() => Some(folder),
         _ => {
-            // What is there of it is of no use to anybody.
+            // A partial folder is of no use.
             _ = fs::remove_dir_all(&folder);
             None
         }

@@ -1,4 +1,4 @@
-//! What a worker thread tells the one who saves results and shows progress.
+//! Messages from worker threads to the coordinator.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::run::event::Outcome;
 use crate::run::populate::PopulateError;
 use crate::worker::failure::LostProcess;
 
-/// A message of a worker thread. Unlike an [`Event`](crate::Event) it belongs to whoever hears it, in another
-/// thread maybe.
+/// A message of a worker thread. Unlike an [`Event`](crate::Event) it owns its data, since it
+/// crosses threads.
 #[derive(Debug)]
 pub(crate) enum WorkerEvent {
     /// Candidates run in this process.
@@ -21,7 +21,7 @@ pub(crate) enum WorkerEvent {
     /// A candidate took its process down.
     CandidateLost {
         algo: AlgoId,
-        /// Nothing, if it was lost in the trial before the run.
+        /// `None` if it was lost in calibration.
         operation: Option<Operation>,
         reason: Reason,
         detail: String,
@@ -32,11 +32,11 @@ pub(crate) enum WorkerEvent {
     EntryStarted { index: usize, cloud: usize, operation: Operation },
     /// A configuration ended.
     ConfigurationEnded { index: usize, ended: ConfigurationResult },
-    /// The worker thread measures no more: nothing can run in it.
+    /// The worker thread ends: nothing can run on its device.
     GivenUp {
         error: PopulateError,
-        /// The configuration at hand, which is measured again if another worker thread is left, and what there is
-        /// of it.
+        /// The configuration in progress with its results so far. Another worker thread, if one is
+        /// left, measures it again.
         unfinished: Option<(usize, ConfigurationResult)>,
     },
 }
@@ -52,7 +52,7 @@ pub(crate) struct ConfigurationResult {
 }
 
 impl WorkerEvent {
-    /// A candidate lost in the trial before the run.
+    /// A candidate lost in calibration, before the run.
     pub(crate) fn lost_in_calibration(algo: AlgoId, loss: LostProcess) -> Self {
         Self::CandidateLost { algo, operation: None, reason: loss.reason, detail: loss.detail }
     }

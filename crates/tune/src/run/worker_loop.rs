@@ -1,4 +1,4 @@
-//! One worker's way through a run: configuration after configuration, as they are handed out.
+//! The loop of one worker thread: take a configuration, measure it, report.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,13 +24,13 @@ use crate::run::worker_event::{ConfigurationResult, WorkerEvent};
 use crate::worker::executor::Executor;
 use crate::worker::failure::MeasureError;
 
-/// What the worker threads of a run share.
+/// State that the worker threads of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) crash_history: CrashHistory,
-    /// The evidence on disk, as of the last writing. What is not saved yet is of other entries than those
-    /// to come.
+    /// The evidence on disk, as of the last write. Results that are not saved yet are of other
+    /// entries than those to come.
     stored: Mutex<Arc<Evidence>>,
 }
 
@@ -50,11 +50,11 @@ impl Shared {
 
 /// Why a configuration has no result.
 pub(crate) enum ConfigurationFailure {
-    /// Of its own.
+    /// For a reason of its own; others may have results.
     Configuration(String),
     /// The run was ended from outside.
     Interrupted,
-    /// Nothing can run here any more.
+    /// The device cannot be used any more.
     Device(PopulateError),
 }
 
@@ -81,13 +81,13 @@ struct Entries {
     spent: PhaseTimes,
 }
 
-/// A worker, or this process, at work on a run.
+/// One worker thread's loop, over a worker process or in this process.
 pub(crate) struct WorkerLoop<'a> {
     populate: Populate<'a>,
     shared: &'a Shared,
     executor: &'a mut Executor,
     tell: &'a mut dyn FnMut(WorkerEvent),
-    /// The worker's process that was told of last.
+    /// The worker process that was reported last.
     worker: Option<u32>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Measures until there is nothing left, with a worker that was told of already, if it is this one.
+    /// Measures until nothing is left. `known` is a worker process that was reported already.
     pub(crate) fn run(&mut self, known: Option<u32>) {
         self.worker = known;
         self.tell_of_worker();
@@ -139,7 +139,7 @@ impl<'a> WorkerLoop<'a> {
         (self.tell)(WorkerEvent::GivenUp { error, unfinished });
     }
 
-    /// Says so if the worker is another one than before.
+    /// Reports the worker process if it is another one than before.
     fn tell_of_worker(&mut self) {
         let id = self.executor.worker_id();
         if let Some(id) = id.filter(|_| id != self.worker) {
@@ -148,7 +148,7 @@ impl<'a> WorkerLoop<'a> {
         self.worker = id;
     }
 
-    /// Measures a configuration. An error says that it was the last one here.
+    /// Measures a configuration. An error says that this worker loop ends.
     fn configuration(&mut self, index: usize) -> (ConfigurationResult, Option<PopulateError>) {
         let start = Instant::now();
 
@@ -212,7 +212,7 @@ impl<'a> WorkerLoop<'a> {
         Ok(())
     }
 
-    /// The entries of a configuration. A worker that is lost over it is given one more chance.
+    /// Prepares the entries of a configuration; tries once more if the worker is lost.
     fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, ConfigurationFailure> {
         match self.executor.prepare(index, self.populate.interrupt) {
             Err(MeasureError::Lost(_)) => {
@@ -245,13 +245,13 @@ impl<'a> WorkerLoop<'a> {
         }
         let (crash_history, interrupt) = (&self.shared.crash_history, self.populate.interrupt);
         let mut measured = entry_retry.run(self.executor, crash_history, interrupt, self.tell)?;
-        // Said again, so that other code of theirs does not outlive it.
+        // Repeated, so that a timing of other code does not outlive the quarantine.
         for record in quarantines_over_stale(stored, entry) {
             if measured.records.iter().all(|one| one.algo != record.algo) {
                 measured.records.push(record.clone());
             }
         }
-        // Whoever needs a kernel that is not there yet waits for it while an entry is prepared.
+        // Preparing an entry waits for kernels that are still being compiled.
         spent.clouds = spent.clouds.saturating_sub(measured.spent.compile);
         *spent += measured.spent;
         Ok(measured)

@@ -1,8 +1,8 @@
-//! Results on their way to disk.
+//! Buffers results between writes.
 //!
-//! A file is written whole, and grows to megabytes: to write it after each configuration would take as
-//! long as to measure. So results are saved together, as often as that costs a twentieth of the time, and
-//! nobody is told of a configuration before it is saved.
+//! A file is written whole, and grows to megabytes: a write per configuration would take as long as
+//! measuring. So results are saved together, often enough that writing takes a twentieth of the
+//! time. A configuration is reported only after it is saved.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// How many times as long as the last writing took results wait for the next.
 const PATIENCE: u32 = 20;
 
-/// A configuration that ended and is not saved yet.
+/// The result of a configuration that is not saved yet.
 #[derive(Debug)]
 pub(crate) struct PendingResult {
     pub(crate) index: usize,
@@ -25,17 +25,17 @@ pub(crate) struct PendingResult {
     pub(crate) remaining: Duration,
 }
 
-/// Configurations that ended and are not saved yet, in their order.
+/// Results that are not saved yet, in their order.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer {
     unsaved: Vec<PendingResult>,
     saved_at: Instant,
-    /// What the last writing took.
+    /// Time of the last write.
     cost: Duration,
 }
 
 impl WriteBuffer {
-    /// An empty one, after a writing that took so long.
+    /// An empty buffer; the last write took `cost`.
     pub(crate) fn new(cost: Duration) -> Self {
         Self { unsaved: Vec::new(), saved_at: Instant::now(), cost }
     }
@@ -44,27 +44,27 @@ impl WriteBuffer {
         self.unsaved.push(unsaved);
     }
 
-    /// How many wait.
+    /// How many results wait.
     pub(crate) const fn len(&self) -> usize {
         self.unsaved.len()
     }
 
-    /// Whether what waits has waited long enough.
+    /// Whether the results have waited long enough.
     pub(crate) fn is_due(&self) -> bool {
         self.saved_at.elapsed() >= (self.cost * PATIENCE).min(LONGEST)
     }
 
-    /// What waits, to be saved now.
+    /// Takes the waiting results, to be saved now.
     pub(crate) fn take(&mut self) -> Vec<PendingResult> {
         std::mem::take(&mut self.unsaved)
     }
 
-    /// It could not be saved, and waits again, before what has come since.
+    /// Puts results back that could not be saved, before newer ones.
     pub(crate) fn put_back(&mut self, unsaved: Vec<PendingResult>) {
         self.unsaved.splice(..0, unsaved);
     }
 
-    /// It was saved, or that was tried, and that took so long.
+    /// Notes a write, successful or not, and its time.
     pub(crate) fn saved(&mut self, cost: Duration) {
         (self.saved_at, self.cost) = (Instant::now(), cost);
     }

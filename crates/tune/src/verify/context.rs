@@ -1,11 +1,11 @@
-//! What candidates are verified at.
+//! Where and on what candidates are verified.
 
 use voxtune::{Device, Operation};
 
 use crate::inputs::monitor::Limits;
 use crate::inputs::planned_cloud::PlannedCloud;
 
-/// What candidates are verified at.
+/// Where and on what candidates are verified.
 #[derive(Clone, Copy, Debug)]
 pub struct VerifyContext<'a> {
     /// Where they run.

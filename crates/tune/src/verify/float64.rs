@@ -1,10 +1,10 @@
-//! Right or wrong, by the worst element.
+//! Float64 check, by the worst element.
 //!
-//! Every candidate computes a problem of the same layer twice into a poisoned result, as large as float64
-//! allows whatever the size that is measured, and every element is compared with float64 computed from the
-//! same rounded inputs. Then it computes
-//! one on small integers, where nothing rounds and results must be equal to the bit. On a GPU, whoever is
-//! to win is compared with the verified default on the problem of the race, too: see [`crate::verify::full_size`].
+//! Every candidate computes a smaller problem of the same layer twice, each time into a poisoned
+//! result. Every element is compared with float64, computed from the same rounded inputs. Then the
+//! candidate computes a problem on small integers, where nothing rounds and results must be equal
+//! to the bit. On a GPU, candidates are also compared at full size: see
+//! [`crate::verify::full_size`].
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::verify::context::VerifyContext;
 use crate::verify::rejection::{Rejection, Verdict, failed, guarded};
 use crate::verify::tolerance::tolerance;
 
-/// How large a problem the float64 reference computes: rows, and floating-point operations.
+/// Limits of a problem for the float64 reference: rows, and floating-point operations.
 #[derive(Clone, Copy, Debug)]
 struct ProblemSize {
     rows: usize,
@@ -60,7 +60,7 @@ impl ProblemSize {
 #[must_use]
 pub fn problem_bytes(operation: &Operation, cloud: &PlannedCloud) -> u64 {
     let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
-    // The larger of the two efforts bounds both.
+    // The larger of the two sizes bounds both.
     ProblemSize::HOST
         .bytes(operation, pairs_per_row)
         .max(ProblemSize::GPU.bytes(operation, pairs_per_row))
@@ -81,7 +81,7 @@ pub struct Verifier {
     problems: Option<(Operation, String, ProblemSet)>,
 }
 
-/// A problem with known answers.
+/// The problems of one operation and cloud, with known results.
 #[derive(Debug)]
 struct ProblemSet {
     setup: CloudSetup,
@@ -89,6 +89,7 @@ struct ProblemSet {
     integers: Problem,
 }
 
+/// Operands, and the result that float64 gives.
 #[derive(Debug)]
 struct Problem {
     operands: Operands,
@@ -171,6 +172,7 @@ impl ProblemSet {
         Ok(Self { setup, random, integers })
     }
 
+    /// Checks a candidate on both problems; the random one twice.
     fn check_all(
         &mut self,
         device: &Device,
@@ -179,7 +181,7 @@ impl ProblemSet {
     ) -> Verdict {
         let setup = &self.setup;
         let first = self.random.check(device, algorithm, operation, setup)?;
-        // Again, since a race may spare the first run.
+        // Again, since a race of threads may spare the first run.
         let second = self.random.check(device, algorithm, operation, setup)?;
         self.integers.check(device, algorithm, operation, setup)?;
         Ok(first.max(second))

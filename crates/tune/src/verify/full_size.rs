@@ -1,8 +1,9 @@
-//! Right or wrong at full size, where float64 would take too long: by comparison among candidates.
+//! Full-size check: compares each candidate with the verified default, because a float64 reference
+//! is too slow there.
 //!
-//! The first candidate whose verdict is good, the default before others, computes the very problem of
-//! the race. It has been compared with float64 on another cloud; in the race, others are compared
-//! with it, every element, and so is it itself. What only goes wrong at size or now and then shows there.
+//! The first verified candidate, the default before others, computes the very problem of the race.
+//! It was compared with float64 on another cloud. In the race every element of each result is
+//! compared with it. That shows errors which occur only at size, or now and then.
 
 use std::sync::Arc;
 
@@ -17,18 +18,18 @@ use crate::verify::context::VerifyContext;
 use crate::verify::rejection::{Rejection, Verdict, guarded};
 use crate::verify::tolerance::tolerance;
 
-/// A result at full size that others must agree with.
+/// A result at full size that the candidates of a race must agree with.
 #[derive(Debug)]
 pub struct FullSizeReference {
     expected: Reference,
-    /// Whose it is.
+    /// The algorithm that produced it.
     produced_by: AlgoId,
     tolerance: f64,
 }
 
 impl FullSizeReference {
-    /// What the first of the trusted ones that works makes of the operands; `None` if nobody works. Whoever
-    /// fails over it gets that as its verdict.
+    /// Keeps the result of the first trusted candidate that works; `None` if none works. A
+    /// candidate that fails here gets that as its verdict.
     ///
     /// # Errors
     /// If the device fails.
@@ -74,10 +75,10 @@ impl FullSizeReference {
         Ok(None)
     }
 
-    /// Whether a result agrees.
+    /// Compares a result with the reference.
     ///
     /// # Errors
-    /// If it does not.
+    /// If they differ by more than the tolerance.
     pub fn check(&self, device: &Device, result: &Tensor) -> Result<(), Rejection> {
         let worst = guarded(|| self.expected.worst_error(device, result))?;
         if worst <= self.tolerance {
@@ -91,7 +92,7 @@ impl FullSizeReference {
         Err(Rejection::new(Reason::WrongResult, detail))
     }
 
-    /// Gives the memory of the result back to the bench.
+    /// Returns the result's memory to the buffers.
     pub fn give_back(self, buffers: &mut OperandBuffers) {
         buffers.spare_result = self.expected.into_result();
     }

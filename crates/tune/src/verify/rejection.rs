@@ -1,4 +1,4 @@
-//! Why a candidate may not compete, and how its failures become that.
+//! Why a candidate may not compete.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,28 +12,28 @@ pub struct Rejection {
     pub reason: Reason,
     /// What was seen.
     pub detail: String,
-    /// Whether it took the device with it: nothing that runs there afterwards says anything.
+    /// Whether it took the device with it: later results there mean nothing.
     pub device_lost: bool,
 }
 
 impl Rejection {
-    /// A rejection that leaves the device as it was.
+    /// A rejection that left the device usable.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), device_lost: false }
     }
 
-    /// What evidence keeps of it.
+    /// The outcome that evidence keeps.
     #[must_use]
     pub fn into_outcome(self) -> Outcome {
         Outcome::Quarantined { reason: self.reason, detail: self.detail }
     }
 }
 
-/// The worst normalised error of a right candidate, or why it is out.
+/// The worst normalised error of a right candidate, or why it may not compete.
 pub type Verdict = Result<f64, Rejection>;
 
-/// Runs a candidate; a panic is its own failure and nobody else's.
+/// Runs a candidate and turns its panic into a rejection.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> Result<T, ConvError>) -> Result<T, Rejection> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(failed),

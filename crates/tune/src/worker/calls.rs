@@ -68,7 +68,7 @@ impl Worker {
 }
 
 impl Response {
-    /// What to make of an answer that is no result.
+    /// The error that an unexpected response stands for.
     fn unexpected(self) -> MeasureError {
         match self {
             Self::Failed(why) => MeasureError::Configuration(why),

@@ -1,4 +1,4 @@
-//! Where candidates run: in this process, or in a worker of it. The same session either way.
+//! Runs candidates in this process or in a worker, by the same session.
 
 use std::sync::atomic::AtomicBool;
 
@@ -15,7 +15,7 @@ use crate::plan::job::Job;
 use crate::worker::Worker;
 use crate::worker::failure::MeasureError;
 
-/// Where candidates run.
+/// Runs candidates in this process or in a worker.
 #[derive(Debug)]
 pub struct Executor {
     place: Place,

@@ -4,8 +4,8 @@ use std::process::ExitStatus;
 
 use voxtune_cache::Reason;
 
-/// The first lines that a worker has written to its standard error since it first ran the candidate at
-/// hand: what follows them is a backtrace.
+/// The first lines that the worker wrote to stderr since it began to run the current candidate. A
+/// backtrace follows them.
 #[derive(Debug, Default)]
 pub(super) struct StderrExcerpt(Vec<String>);
 

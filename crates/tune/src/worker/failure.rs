@@ -1,4 +1,4 @@
-//! Work that has no result, and candidates that cannot be run.
+//! Errors of measurements, executors and workers.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use voxtune_cache::Reason;
 use crate::inputs::candidate::Candidate;
 use crate::measure::session::SessionError;
 
-/// A candidate, or something else, that took the process down in which it ran.
+/// The loss of a process, and the candidate that ran in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LostProcess {
     pub(crate) candidate: Option<Candidate>,
@@ -18,18 +18,19 @@ pub(crate) struct LostProcess {
 }
 
 impl LostProcess {
+    /// A loss that no candidate caused.
     pub(crate) fn of_nobody(detail: &str) -> Self {
         let detail = detail.to_owned();
         Self { candidate: None, reason: Reason::Crash, detail, from_outside: false }
     }
 }
 
-/// Work that has no result.
+/// Why a measurement has no result.
 #[derive(Debug)]
 pub(crate) enum MeasureError {
     /// This configuration cannot be measured; others may.
     Configuration(String),
-    /// What ran is gone with its process; there will be another.
+    /// The process is lost; another one will start.
     Lost(LostProcess),
     /// The run was ended from outside.
     Interrupted,
@@ -37,7 +38,7 @@ pub(crate) enum MeasureError {
     Over(ExecutorError),
 }
 
-/// Candidates that cannot be run at all.
+/// Why no candidate can run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecutorError {
@@ -49,14 +50,14 @@ pub enum ExecutorError {
         "{who} took the device down: {detail}; with isolation, that would have cost nobody else"
     )]
     DeviceLost {
-        /// Which candidate, or what else.
+        /// The candidate, or the step, that did it.
         who: String,
         /// What was seen.
         detail: String,
     },
 }
 
-/// A worker that cannot be had.
+/// Why a worker could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
@@ -65,13 +66,13 @@ pub enum WorkerError {
         "cannot start a worker process: {0}; candidates can run in this process, unprotected, without isolation"
     )]
     Start(#[source] io::Error),
-    /// What was started is no worker.
+    /// The process that was started is no worker.
     #[error(
         "the worker process did not say that it is one ({0}): `main` must call \
          `voxtune_tune::worker::serve_if_asked()` first"
     )]
     NoHook(String),
-    /// It cannot have its device.
+    /// The worker cannot open its device.
     #[error("{message}")]
     Refused {
         /// Whether the device does not exist, rather than not work.

@@ -28,19 +28,19 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// kernel of the kernel map may have to be compiled.
 const OPEN_WITHIN: Duration = Duration::from_secs(300);
 
-/// How long a worker gets to say what it does at a command: before it does, it may read scans again.
+/// How long a worker gets to report what it does after a command: it may read scans again first.
 const BEGIN_WITHIN: Duration = Duration::from_secs(600);
 
 /// How long a worker that has fallen silent gets to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long its last words are waited for after its end.
+/// How long to wait for its stderr after its end.
 const WORDS_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long to sleep between two looks at a process that is about to end.
 const NAP: Duration = Duration::from_millis(1);
 
-/// What a worker says of its device.
+/// A worker's device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// What measurements on it are valid for.
@@ -133,7 +133,7 @@ struct Running {
     listener: Option<JoinHandle<()>>,
 }
 
-/// What a look at a worker comes to.
+/// The result of a poll.
 enum Heard {
     Message(Message),
     /// Nothing yet.
@@ -249,7 +249,7 @@ impl Running {
         }
     }
 
-    /// Listens for as long as a look takes.
+    /// Waits for a message until the next poll.
     fn look(&mut self, watchdog: &mut Watchdog) -> Heard {
         let look = watchdog.next_look();
         match self.messages.recv_timeout(look) {
@@ -262,7 +262,7 @@ impl Running {
         }
     }
 
-    /// The next message, or none within such a time.
+    /// The next message, or nothing within the limit.
     fn hear_within(&mut self, limit: Duration) -> Heard {
         let mut watchdog = Watchdog::new(limit);
         loop {
@@ -273,7 +273,7 @@ impl Running {
         }
     }
 
-    /// How the process ended, which does not speak any more.
+    /// How the process ended.
     fn ending(&mut self) -> Ending {
         self.commands = None;
         let mut status = None;

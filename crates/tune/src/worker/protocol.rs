@@ -24,7 +24,7 @@ const RECORD_SEPARATOR: char = '\u{1e}';
 /// The line on the worker's standard error before the words of another candidate.
 pub(super) const NEW_WORDS: &[u8] = b"\x1e\n";
 
-/// What the supervisor wants.
+/// A command of the supervisor.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Command {
     /// Open a device.
@@ -41,12 +41,12 @@ pub(super) enum Command {
     Measure(Task),
 }
 
-/// What the worker says: an [`Response`] to every command, and before it what it is doing.
+/// A message of the worker: a [`Response`] to every command, and before it what it is doing.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Message {
     /// The worker is one.
     Ready,
-    /// These are the candidates that numbers mean from now on.
+    /// The candidates that later messages number.
     #[serde(rename = "Field")]
     Candidates(Vec<Candidate>),
     /// A candidate runs.
@@ -60,7 +60,7 @@ pub(super) enum Message {
     Response(Response),
 }
 
-/// What becomes of a command.
+/// The result of a command.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Response {
     /// The device is open.

@@ -1,4 +1,4 @@
-//! The worker's side: does as it is told until its supervisor is gone.
+//! The worker's side: executes commands until its supervisor is gone.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write as _};
@@ -138,7 +138,7 @@ fn end() -> ! {
 /// Tells the supervisor what runs.
 #[derive(Default)]
 struct Announcer {
-    /// Candidates that have been tried since the field was announced.
+    /// Candidates that have run since they were announced.
     tried: BTreeSet<usize>,
 }
 

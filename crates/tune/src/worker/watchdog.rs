@@ -1,4 +1,4 @@
-//! What a worker is doing, by its own words, and who is to blame when it stops.
+//! Tracks the candidate the worker last reported, to attribute a hang or crash.
 
 use std::time::Duration;
 
@@ -11,30 +11,31 @@ use super::vitals::Vitals;
 use crate::inputs::candidate::Candidate;
 use crate::worker::failure::LostProcess;
 
-/// How often a waiting supervisor looks: whether it is to stop, and how the process is.
+/// How often a waiting supervisor polls the interrupt flag and the process.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Who wants a processor and has had it for less than half of the time is starved, not hung; so many times as
-/// long as its limit at most.
+/// A runnable process with less than half of the processor time is starved, not hung. It gets at
+/// most this many times its limit.
 const PATIENCE: u32 = 10;
 
-/// What runs in the worker, by its own words.
+/// What the worker last reported, and how long it has been silent.
 pub(super) struct Watchdog {
     candidates: Vec<Candidate>,
     running: Option<usize>,
     limit: Duration,
-    /// For how long it was listened to in vain.
+    /// Time without a message.
     silent: Duration,
-    /// The process when it was listened to in vain for the first time, and for the last time.
+    /// State of the process at the first and at the last poll without a message.
     vitals: Option<(Vitals, Vitals)>,
 }
 
 impl Watchdog {
-    /// Before the worker has said anything, for which it has so long.
+    /// Before the first message, for which the worker has `limit`.
     pub(super) const fn new(limit: Duration) -> Self {
         Self { candidates: Vec::new(), running: None, limit, silent: Duration::ZERO, vitals: None }
     }
 
+    /// Tracks what the worker reports.
     pub(super) fn on_message(&mut self, message: Message) {
         match message {
             Message::Candidates(candidates) => self.candidates = candidates,
@@ -53,7 +54,7 @@ impl Watchdog {
         self.limit.saturating_sub(self.silent)
     }
 
-    /// How long to listen before the next look.
+    /// How long to wait before the next poll.
     pub(super) fn next_look(&self) -> Duration {
         match self.time_left() {
             Duration::ZERO => POLL_INTERVAL,
@@ -61,9 +62,9 @@ impl Watchdog {
         }
     }
 
-    /// Nothing was heard during a look that was to take so long. It counts as that long: if it took longer,
-    /// this process was stopped or starved, and the other one most likely with it. Time in which the other one
-    /// is stopped does not count at all.
+    /// Counts a poll without a message as `look` long. If it took longer, this process was stopped
+    /// or starved, and the worker most likely too. Time in which the worker is stopped does not
+    /// count.
     pub(super) fn heard_nothing(&mut self, look: Duration, vitals: Option<Vitals>) {
         if vitals.is_none_or(|vitals| !vitals.is_stopped) {
             self.silent += look;
@@ -71,14 +72,14 @@ impl Watchdog {
         self.vitals = vitals.map(|now| (self.vitals.map_or(now, |(first, _)| first), now));
     }
 
-    /// Whether the process would run, had it a processor.
+    /// Whether the process would run if it had a processor.
     fn is_starved(&self) -> bool {
         let Some((first, now)) = self.vitals else { return false };
         let had = now.processor_time.saturating_sub(first.processor_time);
         now.is_runnable && had < self.silent / 2 && self.silent < self.limit * PATIENCE
     }
 
-    /// Whether what runs has overrun its limit, and nobody else is to blame.
+    /// Whether the worker has overrun its limit, through no other process.
     pub(super) fn is_hung(&self) -> bool {
         let is_stopped = self.vitals.is_some_and(|(_, now)| now.is_stopped);
         self.time_left().is_zero() && !is_stopped && !self.is_starved()
@@ -88,8 +89,8 @@ impl Watchdog {
         self.candidates.get(self.running?).cloned()
     }
 
-    /// The loss of what runs and is hung. It may have been frozen in a way that nobody sees from here, so it
-    /// gets a second try.
+    /// The loss of a hung worker. It may have been frozen in a way that cannot be seen from here,
+    /// so its candidate gets a second try.
     pub(super) fn hung(&self) -> LostProcess {
         let (candidate, detail) = (self.candidate(), self.silence());
         LostProcess { candidate, reason: Reason::Timeout, detail, from_outside: true }

@@ -37,7 +37,7 @@ pub(crate) struct CudaBackend {
     features: [OnceLock<FeatureKernels>; 3],
 }
 
-/// What timing a run takes: events, a cache to empty, a gate to queue behind, a clock to read.
+/// What timing a run takes: events, a cache to empty, a blocking kernel to queue behind, a clock to read.
 struct Stopwatch {
     timer: EventTimer,
     flush: CacheFlush,
@@ -212,7 +212,7 @@ impl CudaBackend {
         self.store.get_all(&distinct, jobs, stop);
     }
 
-    /// How long whoever needed a kernel has waited for it to be read or compiled.
+    /// How long calls have waited for kernels to be read or compiled.
     pub(super) fn waited_for_kernels(&self) -> Duration {
         self.store.waited()
     }
@@ -289,7 +289,7 @@ impl CudaBackend {
         locked(&self.workspace).reserve(needed)
     }
 
-    /// Times queued work with events, behind a gate that opens once all of it is queued, so that the host's time
+    /// Times queued work with events, behind a blocking kernel that ends once all of it is queued, so that the host's time
     /// for that is hidden.
     pub(super) fn time<E: From<CudaError>>(
         &self,

@@ -67,7 +67,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The instances of one device, each read or compiled once per process, whoever asks for it first.
+/// The instances of one device, each read or compiled once per process, by the first call that needs it.
 #[derive(Debug)]
 pub(crate) struct KernelStore {
     source: KernelSource,
@@ -91,7 +91,7 @@ struct State {
     under_way: HashSet<Instance>,
 }
 
-/// Somebody's turn to obtain an instance, which ends however that ends.
+/// An instance that is being read or compiled; dropping this ends that, however it ended.
 struct InFlight<'a> {
     store: &'a KernelStore,
     instance: &'a Instance,
@@ -182,7 +182,7 @@ impl KernelStore {
         Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed))
     }
 
-    /// An instance. Waits for whoever is obtaining it already.
+    /// An instance. Waits for a thread that is obtaining it already.
     fn get_or_obtain(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
         let mut state = locked(&self.state);
         loop {

@@ -90,7 +90,7 @@ pub struct Sample {
     pub host_was_late: bool,
 }
 
-/// Code that is being compiled ahead of its use. Dropping this ends it after the kernels at hand.
+/// Kernels that compile in the background. Dropping this stops it after the ones in progress.
 #[derive(Debug)]
 pub struct BackgroundCompile {
     stop: Arc<AtomicBool>,
@@ -317,7 +317,7 @@ impl Device {
         BackgroundCompile { stop }
     }
 
-    /// How long whoever needed code has waited so far for it to be read or compiled.
+    /// How long calls have waited so far for code to be read or compiled.
     #[must_use]
     pub fn waited_for_kernels(&self) -> Duration {
         self.cuda().map_or(Duration::ZERO, CudaBackend::waited_for_kernels)

@@ -115,7 +115,7 @@ pub struct ConvGradients {
     pub bias: Option<Tensor>,
 }
 
-/// Where a call runs: the outputs' voxels, and the map to them, or one of each slice.
+/// The output voxels of a call, and the map to them, or one per slice.
 struct CallMaps {
     outputs: Voxels,
     maps: Vec<Arc<KernelMap>>,

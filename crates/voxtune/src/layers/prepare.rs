@@ -36,7 +36,7 @@ pub(crate) struct Preparations {
     layers: Mutex<Vec<Weak<RegisteredLayer>>>,
 }
 
-/// A layer that is alive: what kernel maps are made complete for.
+/// A live layer: kernel maps are completed for it.
 #[derive(Debug)]
 pub(crate) struct RegisteredLayer {
     tuner: Tuner,
@@ -72,7 +72,7 @@ fn warm_up_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>,
     Voxels::of_warm_up(device)?.typical_map(operation)
 }
 
-/// An operation over two neighbouring voxels, with operands.
+/// A warm-up launch: an operation over two neighbouring voxels, with operands.
 struct WarmUp<'a> {
     map: &'a KernelMap,
     first: Tensor,
@@ -123,7 +123,7 @@ impl<'a> WarmUp<'a> {
 }
 
 impl Preparations {
-    /// Remembers a layer for as long as it lives.
+    /// Keeps a layer registered for as long as it lives.
     pub(crate) fn register_layer(
         &self,
         tuner: &Tuner,
@@ -231,7 +231,7 @@ impl Device {
         }
     }
 
-    /// Loads an algorithm that a key turned out to run and that no cache had named: one that a model chose.
+    /// Warms up an algorithm that a key resolved to and no cache had named: one that a model chose.
     fn warm_up(&self, algorithm: &Arc<dyn Algorithm>, operation: &Operation) {
         let key = (algorithm.id().clone(), *operation);
         let ready = locked(&self.preparations().done).contains(&key);

@@ -1,4 +1,4 @@
-//! What decisions come to on a device.
+//! The algorithms that decisions resolve to on a device.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,7 +32,7 @@ impl DecidedAlgorithms {
             let Some(written) = places.get(decision) else { break };
             return match written.load(Ordering::Relaxed) {
                 0 => {
-                    // Whoever looks at the same time finds the same.
+                    // A thread that looks at the same time finds the same.
                     let place = find();
                     let number = place.map_or(Some(NOTHING), |place| {
                         u32::try_from(place).ok()?.checked_add(NOTHING + 1)

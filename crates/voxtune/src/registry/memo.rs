@@ -1,4 +1,4 @@
-//! Answers that are remembered.
+//! A memo table.
 
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::OnceLock;

@@ -104,8 +104,8 @@ impl fmt::Debug for dyn Algorithm {
     }
 }
 
-/// What was found out about algorithms. It never changes: code that a device has stays, and code that
-/// it lacks is not looked for again.
+/// Facts about algorithms, each found once. They never change: code that a device has stays, and
+/// code that it lacks is not looked for again.
 #[derive(Default)]
 struct ResolveCache {
     /// Whether the algorithm at a place can run an operation here.
@@ -212,10 +212,14 @@ impl Registry {
         self.algorithms.get(place)
     }
 
-    /// The algorithm of this name, if it can run a key's operation here and now; of a family's that can, what
-    /// suits the key where nothing was measured: what the model finds clearly faster than the default, else the
-    /// default, where that is one of them; else the fastest by the model, or the first, of those whose
-    /// geometry suits the operation; else the first. Remembered by key.
+    /// The algorithm of this name, if it can run a key's operation here. For the name of a family,
+    /// the first of these that exists, remembered by key:
+    ///
+    /// 1. what the model finds clearly faster than the default, among the family's usable
+    ///    algorithms
+    /// 2. the default, if it is one of them
+    /// 3. among those whose geometry suits the operation, the fastest by the model, or the first
+    /// 4. the first
     pub(crate) fn suited(&self, name: &AlgoId, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
         if self.places.contains_key(name) {
             return self.usable(name, &key.operation);
@@ -279,7 +283,7 @@ impl Registry {
     }
 
     /// The algorithms that may compete for an operation under a mode. For `auto`, those whose
-    /// geometry suits the operation, without those that a model of cost finds hopeless. The default
+    /// geometry suits the operation, without those that a model of cost finds dominated. The default
     /// is always among them, since every winner is compared with it.
     #[must_use]
     pub fn pool(

@@ -1,4 +1,4 @@
-//! A set of decisions that a tuner asks.
+//! The decisions of one cache that a tuner asks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use voxtune_types::{DeviceIdentity, ShapeKey};
 use super::skip_reason::SkipReason;
 use crate::{Algorithm, Registry};
 
-/// Decisions with a number, by which registries remember what they come to.
+/// The decisions of one cache, with a number by which registries remember what they resolve to.
 #[derive(Debug)]
 pub(super) struct DecisionCache {
     number: u64,

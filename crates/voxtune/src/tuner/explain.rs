@@ -18,7 +18,7 @@ pub struct Explanation {
     pub device: DeviceIdentity,
     /// The grades before the one that answered.
     pub skipped: Vec<SkippedGrade>,
-    /// The answer, or the error that a call meets.
+    /// The algorithm that runs, or the error that a call returns.
     pub answer: Result<ExplainedChoice, String>,
 }
 
@@ -33,7 +33,7 @@ pub struct SkippedGrade {
     pub reason: SkipReason,
 }
 
-/// An answer with its grounds.
+/// The algorithm that a key resolves to, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExplainedChoice {
     /// The algorithm that runs.

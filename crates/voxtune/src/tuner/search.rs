@@ -13,7 +13,7 @@ use super::skip_reason::SkipReason;
 use super::{Grade, GradeKind, MissPolicy, Source};
 use crate::{Algorithm, ConvError, Registry};
 
-/// Where a key is to run.
+/// The device that a key is resolved for.
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
     pub(super) device: &'a DeviceIdentity,
@@ -22,7 +22,7 @@ pub(super) struct Query<'a> {
     pub(super) waits: bool,
 }
 
-/// What a walk looks at.
+/// The inputs of a resolution.
 pub(super) struct Search<'a, L> {
     pub(super) query: Query<'a>,
     pub(super) key: &'a ShapeKey,
@@ -40,7 +40,7 @@ pub(super) struct SkippedStep {
     pub(super) reason: SkipReason,
 }
 
-/// An answer.
+/// The algorithm that a grade answers with.
 pub(super) struct Found<'t> {
     pub(super) algorithm: Arc<dyn Algorithm>,
     pub(super) grade: Grade,
@@ -48,6 +48,7 @@ pub(super) struct Found<'t> {
     pub(super) entry: Option<DecisionRef<'t>>,
 }
 
+/// What one cache has for a grade.
 type Lookup<'t> = Result<Found<'t>, SkipReason>;
 
 impl<'a, 't, L, I> Search<'a, L>

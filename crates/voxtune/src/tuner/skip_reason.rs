@@ -1,10 +1,10 @@
-//! Why a grade did not answer.
+//! Why resolution skipped a grade.
 
 use std::fmt;
 
 use super::near::{MAX_BUCKETS, MAX_DENSITIES};
 
-/// Why a grade did not answer.
+/// Why resolution skipped a grade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SkipReason {

@@ -46,7 +46,7 @@ type Slot<T> = Arc<OnceLock<T>>;
 /// voxels.
 pub(super) struct Levels {
     pub(super) device: Device,
-    /// Whether they are those of a trial: maps are not made complete for the layers that are alive, and
+    /// Whether they are those of a warm-up launch: maps are not made complete for the layers that are alive, and
     /// counts are of no interest.
     is_warm_up: bool,
     /// What their counts are expected to be, if anybody expects something.
@@ -95,7 +95,7 @@ impl Levels {
         Self { frame: Some(frame), count, ..Self::new(device) }
     }
 
-    /// The levels of a trial.
+    /// The levels of a warm-up launch.
     pub(super) fn of_warm_up(device: &Device) -> Self {
         Self { is_warm_up: true, ..Self::new(device) }
     }

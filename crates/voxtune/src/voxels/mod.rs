@@ -105,8 +105,8 @@ impl Voxels {
         Self { levels, level }
     }
 
-    /// Two neighbours for a trial of an operation, of which nothing is counted or waited for. Their maps
-    /// are made complete for no layer, since making one complete may take a trial.
+    /// Two neighbours for a warm-up launch, of which nothing is counted or waited for. Their maps are
+    /// completed for no layer, since completing one may take a warm-up launch.
     pub(crate) fn of_warm_up(device: &Device) -> Result<Self, ConvError> {
         let levels = Arc::new(Levels::of_warm_up(device));
         let level = levels.add(Cells::two_neighbours(device)?, None, None);

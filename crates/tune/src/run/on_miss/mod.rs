@@ -96,7 +96,7 @@ impl TuneNow {
     fn tuned(&self, miss: &Miss<'_>) -> Result<Decisions, TuneNowError> {
         let (device, key) = (miss.device.identity(), miss.key);
         let lock = self.lock(device.arch);
-        // Whoever has the lock, or had it before, may have measured this very key.
+        // Another process may have measured this very key.
         match self.stored(device, key) {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
