@@ -19,7 +19,8 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("concurrency::a_long_writer_costs_nothing", a_long_writer_costs_nothing);
 }
 
-/// Somebody holds the lock for longer than a run waits for it, and lets it go long after the last measurement.
+/// Somebody holds the lock for longer than a run waits for it, and lets it go long after the last
+/// measurement.
 fn a_long_writer_costs_nothing() {
     let mut run = Run::small();
     run.request.grid.voxels = vec![500, 1_000, 2_000];

@@ -52,7 +52,8 @@ pub(crate) fn bits(tensor: &Tensor) -> Vec<u32> {
     tensor.to_f32().unwrap().into_iter().map(f32::to_bits).collect()
 }
 
-/// Two layers: the tiles of the first are dealt out by counters, the second's map is between levels.
+/// Two layers: the tiles of the first are dealt out by counters, the second's map is between
+/// levels.
 pub(crate) struct Layers {
     pub(crate) first: SubmConv3d,
     down: SparseConv3d,
@@ -265,7 +266,8 @@ fn algorithms_side_by_side(gpu: &Device, wanted: impl Fn(&str) -> bool) -> BTree
     families
 }
 
-/// One stream computes, another one reads what it has computed, and the first goes on to overwrite it.
+/// One stream computes, another one reads what it has computed, and the first goes on to overwrite
+/// it.
 fn tensors_are_read_in_order() {
     let gpu = gpu();
     let (layers, frames, _) = two_frames(&gpu);

@@ -202,7 +202,8 @@ fn users_build_no_tools() {
     }
 }
 
-/// Crates of a published program state what they are, and ask for no later compiler than the facade.
+/// Crates of a published program state what they are, and ask for no later compiler than the
+/// facade.
 fn what_ships_needs_an_old_compiler() {
     for package in members() {
         let name = text(&package, "name");

@@ -158,7 +158,8 @@ fn pins() {
     assert!(refused.contains("nonesuch") && refused.contains("ALGO_MODE"), "{refused}");
 }
 
-/// What was measured of it: for the key, on another device, for neighbouring keys; else the default.
+/// What was measured of it: for the key, on another device, for neighbouring keys; else the
+/// default.
 fn a_pinned_family_runs_its_best() {
     use Direction::Forward;
     let device = device();

@@ -233,8 +233,8 @@ fn samples_are_replayed() {
     assert_eq!(all["kernel_seconds"], all["recorded_kernel_seconds"], "{all}");
 }
 
-/// One population judged by an oracle that is measured on the spot, then again by the recorded one and
-/// against a second population.
+/// One population judged by an oracle that is measured on the spot, then again by the recorded one
+/// and against a second population.
 fn regret_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -1,5 +1,5 @@
-//! What a project that depends on voxtune does: tunes its own layers into its own binary. The template
-//! of `examples/own_caches`, file by file.
+//! What a project that depends on voxtune does: tunes its own layers into its own binary. The
+//! template of `examples/own_caches`, file by file.
 
 use voxtune::{
     DType, Device, DeviceChoice, Direction, EmbeddedFile, Grade, KernelSize, KernelSource,

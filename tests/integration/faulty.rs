@@ -51,17 +51,18 @@ pub(crate) enum Fault {
     DoesNotCompile,
     /// Right, but it takes this many milliseconds more.
     Takes(u64),
-    /// Right, but it takes this many milliseconds more, and leaves the number of its process in the folder
-    /// of the device.
+    /// Right, but it takes this many milliseconds more, and leaves the number of its process in the
+    /// folder of the device.
     Signs(u64),
     /// Ends its process, and a device that has a folder cannot be opened again.
     TakesDeviceAway,
     /// The first run of the race takes 30 ms more, as if something were loaded.
     SlowFirst,
-    /// Every run takes 30 ms more until it has lost a race, as beside a neighbour that is busy for a while.
+    /// Every run takes 30 ms more until it has lost a race, as beside a neighbour that is busy for
+    /// a while.
     LosesItsRace,
-    /// Takes this many milliseconds more, and with each run of anybody a hundredth of that on top, as on
-    /// a device whose clock falls.
+    /// Takes this many milliseconds more, and with each run of anybody a hundredth of that on top,
+    /// as on a device whose clock falls.
     Drifts(u64),
     /// Touches memory of a GPU that is not there.
     IllegalAddress,
@@ -108,8 +109,8 @@ pub(crate) fn with_folder(spec: DeviceSpec, folder: &Path) -> DeviceSpec {
     DeviceSpec { kernels: Some(folder.to_owned()), ..spec }
 }
 
-/// The device of a specification: on the host with the injected candidates alone, on a GPU with them
-/// beside its own.
+/// The device of a specification: on the host with the injected candidates alone, on a GPU with
+/// them beside its own.
 pub(crate) fn open(spec: &DeviceSpec) -> Result<(Device, Option<String>), DeviceError> {
     if spec.note.is_empty() {
         return spec.open();
@@ -156,8 +157,8 @@ struct Faulty {
 /// Runs that verification on the host makes of each candidate before it races.
 const VERIFICATION_RUNS: usize = 3;
 
-/// Runs of a race after which whoever takes more than twice as long as another leaves: one that does not count,
-/// and one that does.
+/// Runs of a race after which whoever takes more than twice as long as another leaves: one that
+/// does not count, and one that does.
 const HOPELESS_RUNS: usize = 2;
 
 static DRIFT: AtomicUsize = AtomicUsize::new(0);

@@ -59,15 +59,16 @@ fn row(device: &Device, channels: usize, seed: u64) -> Tensor {
     noise(device, DType::Float32, 1, channels, seed)
 }
 
-/// Runs on the host and twice on the GPU: results agree within what rounding explains, and repeat to
-/// the bit.
+/// Runs on the host and twice on the GPU: results agree within what rounding explains, and repeat
+/// to the bit.
 fn agree(what: &str, run: impl Fn(&Device) -> Vec<Tensor>, [host, gpu]: &[Device; 2]) {
     let (expected, found, again) = (run(host), run(gpu), run(gpu));
     assert_eq!(expected.len(), found.len());
     for (part, (expected, found)) in expected.iter().zip(&found).enumerate() {
         let shape = |tensor: &Tensor| (tensor.rows(), tensor.channels(), tensor.dtype());
         assert_eq!(shape(expected), shape(found), "{what}, result {part}");
-        // Two roundings to the storage type that differ by one place, or float32 sums in another order.
+        // Two roundings to the storage type that differ by one place, or float32 sums in another
+        // order.
         let tolerance = [1.0 / 1000.0, 1.0 / 125.0, 4e-5][expected.dtype().index()];
         let values = |tensor: &Tensor| tensor.to_f32().unwrap();
         let (expected, found, again) = (values(expected), values(found), values(&again[part]));

@@ -1,5 +1,5 @@
-//! Files that somebody else can reach: pipes and sockets in their place, folders that cannot be entered or written,
-//! locks that are never freed.
+//! Files that somebody else can reach: pipes and sockets in their place, folders that cannot be
+//! entered or written, locks that are never freed.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -83,7 +83,8 @@ fn what_cannot_be_kept() {
     let device = Device::cpu_with_threads(1).unwrap();
     let root = tempfile::tempdir().unwrap();
     let arch = device.identity().arch;
-    // A place where no folder can be made, a folder without room for the lock, and one without room for results.
+    // A place where no folder can be made, a folder without room for the lock, and one without room
+    // for results.
     let [file, locked, full] = ["file", "locked", "full"].map(|name| root.path().join(name));
     fs::write(&file, "").unwrap();
     fs::create_dir_all(locked.join(format!("{arch}.tuning.lock"))).unwrap();
@@ -198,7 +199,8 @@ fn pipes() {
     assert!(explain.success().stderr.contains("found a named pipe"));
 }
 
-/// A pipe, and a device that never ends, in the place of each file that a folder of caches may hold.
+/// A pipe, and a device that never ends, in the place of each file that a folder of caches may
+/// hold.
 fn nothing_hangs() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);

@@ -230,7 +230,8 @@ fn equal_voxels_are_named(device: &Device) {
     let words = stream.clone_htod(&words).unwrap();
     stream.synchronize().unwrap();
     let address = words.device_ptr(&stream).0;
-    // SAFETY: the cells are there, and live until the end of this function, which waits for results.
+    // SAFETY: the cells are there, and live until the end of this function, which waits for
+    // results.
     let memory = unsafe { ForeignMemory::borrowed(address, rows * size_of::<Voxel>()) };
     let voxels = Voxels::from_foreign(device, memory, rows, None).unwrap().expecting(&expected);
     let features = Tensor::zeros(device, DType::Float32, rows, 4).unwrap();

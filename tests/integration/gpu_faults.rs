@@ -30,8 +30,8 @@ const KERNELS: &[u8] = concat!(include_str!("astray.ptx"), "\0").as_bytes();
 fn run(kernel: &str) {
     let context = CudaContext::new(0).unwrap();
     let name = std::ffi::CString::new(kernel).unwrap();
-    // SAFETY: the text is PTX and ends with a zero byte; the kernels have no parameters. What they do
-    // to the context is what the caller is after.
+    // SAFETY: the text is PTX and ends with a zero byte; the kernels have no parameters. What they
+    // do to the context is what the caller is after.
     unsafe {
         let module = result::module::load_data(KERNELS.as_ptr().cast()).unwrap();
         let function = result::module::get_function(module, name).unwrap();

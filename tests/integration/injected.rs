@@ -1,5 +1,5 @@
-//! Candidates that a tuner must withstand without a worker: wrong, racy, panicking, failing, dominated,
-//! and those that look worse than they are.
+//! Candidates that a tuner must withstand without a worker: wrong, racy, panicking, failing,
+//! dominated, and those that look worse than they are.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -301,8 +301,8 @@ fn a_stored_winner_defends_its_place() {
     assert!(of_file(&slower) > 30_000_000 && files() != stored, "it has become slow");
 }
 
-/// A winner whose code of today is known to crash, and of whose other code a time is stored, as after a merge with
-/// another release: whoever is measured by name does not meet it.
+/// A winner whose code of today is known to crash, and of whose other code a time is stored, as
+/// after a merge with another release: whoever is measured by name does not meet it.
 fn code_in_quarantine_is_nobodys_rival() {
     let signatures = tempfile::tempdir().unwrap();
     let with = |hash| {

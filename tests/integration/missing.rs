@@ -112,8 +112,8 @@ fn a_miss_is_tuned_and_kept() {
     assert!(records.iter().any(|record| record.timing().is_some()));
 }
 
-/// Each tuner is as good as a process: they share the folder and nothing else. One measures, the others take
-/// what it found.
+/// Each tuner is as good as a process: they share the folder and nothing else. One measures, the
+/// others take what it found.
 fn many_that_miss_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let runs_alone = runs_until_exact(&folder.path().join("alone"));
@@ -122,7 +122,8 @@ fn many_that_miss_at_once() {
         let threads = [(); 4].map(|()| scope.spawn(|| runs_until_exact(&shared)));
         threads.map(|thread| thread.join().unwrap()).into_iter().sum()
     });
-    // Each of the others runs its own call. A first run that a busy machine stretches is not repeated.
+    // Each of the others runs its own call. A first run that a busy machine stretches is not
+    // repeated.
     assert!(runs <= runs_alone + 3 + 1, "{runs} runs, {runs_alone} alone");
     assert_eq!(evidence(&shared).len(), 1);
 }

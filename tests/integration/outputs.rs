@@ -148,7 +148,8 @@ fn nohup_is_respected() {
     assert!(!stdout.contains("(interrupted)"), "{stdout}");
 }
 
-/// Killed where it cannot say anything: what it had measured is kept by the next run, which says so.
+/// Killed where it cannot say anything: what it had measured is kept by the next run, which says
+/// so.
 #[cfg(target_os = "linux")]
 fn a_killed_regret() {
     let folder = populated();

@@ -1,4 +1,5 @@
-//! Runs that measure a part of the candidates of a key: whatever the order, nobody takes the place of who beat it.
+//! Runs that measure a part of the candidates of a key: whatever the order, nobody takes the place
+//! of who beat it.
 
 use std::path::Path;
 
@@ -157,7 +158,8 @@ fn assert_beat_default(evidence: &Evidence, decision: &Decision) {
     }
 }
 
-/// Files that the rule of 0.1 wrote: `explicit_gemm` alone on a second cloud took everybody's place.
+/// Files that the rule of 0.1 wrote: `explicit_gemm` alone on a second cloud took everybody's
+/// place.
 fn verify_finds_the_old_rule() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/cache/tests/fixtures/f01");
     let folder = tempfile::tempdir().unwrap();

@@ -57,8 +57,8 @@ fn every_entry_is_ranked() {
     }
 }
 
-/// Down and back: the strided layer and the inverse one over the scan, the layer between over what the
-/// first made of it. Each key names its kind, and the worker reads the levels from files.
+/// Down and back: the strided layer and the inverse one over the scan, the layer between over what
+/// the first made of it. Each key names its kind, and the worker reads the levels from files.
 fn a_models_layers_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -57,7 +57,8 @@ fn geometries() -> Vec<Geometry> {
     ]
 }
 
-/// Outputs and maps of clouds with and without locality, of isolated rows, and at the ends of 32 bits.
+/// Outputs and maps of clouds with and without locality, of isolated rows, and at the ends of 32
+/// bits.
 fn outputs_are_those_of_the_host() {
     let (host, gpu) = (Device::cpu().unwrap(), open_gpu().unwrap());
     let ends = [i32::MIN, i32::MIN + 1, -1, 0, 1, i32::MAX - 1, i32::MAX];

@@ -1,7 +1,8 @@
 //! A GPU with its compiled kernels, for commands that look at kernels one by one.
 //!
 //! The tuner runs algorithms through the registry of [`voxtune::Device`]. What it does not offer,
-//! such as a misaligned operand, the rate of a copy or a kernel map read back, is reached from here.
+//! such as a misaligned operand, the rate of a copy or a kernel map read back, is reached from
+//! here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -114,7 +114,8 @@ pub enum NamedCloudError {
 impl TryFrom<&OsStr> for CloudSpec {
     type Error = NamedCloudError;
 
-    /// Reads a text as [`Self::from_str`] does. What is not Unicode can only be a path, under a name or not.
+    /// Reads a text as [`Self::from_str`] does. What is not Unicode can only be a path, under a
+    /// name or not.
     fn try_from(text: &OsStr) -> Result<Self, NamedCloudError> {
         if let Some(text) = text.to_str() {
             return text.parse();
@@ -127,7 +128,8 @@ impl TryFrom<&OsStr> for CloudSpec {
     }
 }
 
-/// The name before the first `=` of a text that is not Unicode, where that can be one, and the rest.
+/// The name before the first `=` of a text that is not Unicode, where that can be one, and the
+/// rest.
 #[cfg(unix)]
 fn split_label(text: &OsStr) -> (Option<&str>, &OsStr) {
     use std::os::unix::ffi::OsStrExt as _;

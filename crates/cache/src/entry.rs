@@ -22,8 +22,8 @@ pub struct Workload {
     pub pairs: u64,
     /// Samples in the batch.
     pub batch: u32,
-    /// Whether the last-level cache was flushed before every sample. Warm times decide nothing beside cold
-    /// ones of the same key.
+    /// Whether the last-level cache was flushed before every sample. Warm times decide nothing
+    /// beside cold ones of the same key.
     pub cold: bool,
 }
 

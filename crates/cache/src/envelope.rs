@@ -87,8 +87,8 @@ impl<'a> Opened<'a> {
         B::deserialize(&mut self.body).map_err(Defect::corrupt)
     }
 
-    /// Checks that this body, written again in the file's version, gives the same bytes: so nothing follows it, and there
-    /// is one way only to write what the file says.
+    /// Checks that this body, written again in the file's version, gives the same bytes: so nothing
+    /// follows it, and there is one way only to write what the file says.
     pub(crate) fn check_canonical(&self, body: &impl Serialize) -> Result<(), Defect> {
         let mut rest = Comparer { rest: self.checked };
         let same = write_checked(&mut rest, self.kind, self.version, body).is_ok();

@@ -25,8 +25,8 @@ impl Records {
         self.0.values()
     }
 
-    /// One record an algorithm, in their order: of several versions a measured one before a quarantined
-    /// one, then the more trusted.
+    /// One record an algorithm, in their order: of several versions a measured one before a
+    /// quarantined one, then the more trusted.
     #[must_use]
     pub fn preferred(&self) -> Vec<&Record> {
         let mut preferred: Vec<&Record> = Vec::with_capacity(self.0.len());
@@ -77,9 +77,10 @@ impl Records {
 /// What was measured: a set of [`Record`]s under (entry, algorithm, kernel hash).
 ///
 /// Sets merge by union, and of two records in one place the more trusted one stays: a quarantine
-/// before a measurement, then what raced beside the default, the larger number of samples, the smaller
-/// spread and the smaller encoding. So merging is associative, commutative and idempotent: machines may populate apart and
-/// in any order. Every record in a set is valid, see [`Evidence::insert`].
+/// before a measurement, then what raced beside the default, the larger number of samples, the
+/// smaller spread and the smaller encoding. So merging is associative, commutative and idempotent:
+/// machines may populate apart and in any order. Every record in a set is valid, see
+/// [`Evidence::insert`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence(BTreeMap<EntryKey, Records>);
 
@@ -143,8 +144,8 @@ impl Evidence {
             .take_while(move |(entry, _)| entry.device == *device && entry.key == *key)
     }
 
-    /// Of [`Self::workloads`] those whose times decide: the cold ones, where there are any, since their times
-    /// and those of warm ones cannot be compared.
+    /// Of [`Self::workloads`] those whose times decide: the cold ones, where there are any, since
+    /// their times and those of warm ones cannot be compared.
     pub fn decisive_workloads<'a>(
         &'a self,
         device: &'a DeviceIdentity,

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a file lies that may be a link: the last target of a link, else the path itself, whether or not
-/// anything is there.
+/// Where a file lies that may be a link: the last target of a link, else the path itself, whether
+/// or not anything is there.
 ///
 /// # Errors
 /// If a link leads nowhere or in a circle, or the way to its target cannot be followed.
@@ -19,8 +19,8 @@ pub(crate) fn target(path: &Path) -> io::Result<PathBuf> {
     })
 }
 
-/// The error of a link whose target is not there: a file that is missing may be made, and the target of
-/// a link may lie on a disk that is not mounted now.
+/// The error of a link whose target is not there: a file that is missing may be made, and the
+/// target of a link may lie on a disk that is not mounted now.
 pub(crate) fn leads_nowhere(path: &Path) -> io::Error {
     let to = fs::read_link(path).unwrap_or_default();
     let why = format!("it is a link to {}, which is not there: remove the link", to.display());

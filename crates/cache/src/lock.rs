@@ -37,8 +37,8 @@ impl Locks {
         Ok(Self { _locks: locks })
     }
 
-    /// Waits until nobody writes, and keeps writers out. Nothing where that cannot be had: a reader may lack
-    /// the permission, and one that waits for ever is of no use.
+    /// Waits until nobody writes, and keeps writers out. Nothing where that cannot be had: a reader
+    /// may lack the permission, and one that waits for ever is of no use.
     pub(crate) fn share(folder: &Path, arch: Arch, wait: Duration) -> Self {
         let start = Instant::now();
         let take =
@@ -47,8 +47,8 @@ impl Locks {
     }
 }
 
-/// The folder's own lock, and those of the folders that its files are links into, whose writers take theirs:
-/// in an order of all processes, so that no two wait for each other.
+/// The folder's own lock, and those of the folders that its files are links into, whose writers
+/// take theirs: in an order of all processes, so that no two wait for each other.
 fn lock_files(folder: &Path, arch: Arch) -> Vec<PathBuf> {
     let own = folder.join(lock_name(arch));
     let mut files = BTreeMap::from([(canonical_folder(&own), own)]);

@@ -121,8 +121,8 @@ impl fmt::Display for Reason {
 pub enum Outcome {
     /// It was verified and timed.
     Measured(Timing),
-    /// It was right on a smaller problem, and at full size so slow that nobody verified it there: it may
-    /// not win.
+    /// It was right on a smaller problem, and at full size so slow that nobody verified it there:
+    /// it may not win.
     Beaten(Timing),
     /// It failed, and may not win.
     Quarantined {
@@ -196,13 +196,13 @@ impl Record {
         self.timing().map_or(Ok(()), Timing::validate)
     }
 
-    /// The order of trust between two records of one version of an algorithm on one entry: the lesser
-    /// is kept.
+    /// The order of trust between two records of one version of an algorithm on one entry: the
+    /// lesser is kept.
     ///
-    /// A quarantine goes before a measurement, since what fails now and then has failed; then what raced beside the
-    /// default, since its time alone is of an hour that the default's is not of; then the
-    /// larger number of samples, the smaller spread and the smaller encoding. The last makes the order
-    /// total, and so merging associative, commutative and idempotent.
+    /// A quarantine goes before a measurement, since what fails now and then has failed; then what
+    /// raced beside the default, since its time alone is of an hour that the default's is not of;
+    /// then the larger number of samples, the smaller spread and the smaller encoding. The last
+    /// makes the order total, and so merging associative, commutative and idempotent.
     pub(crate) fn trust_order(&self, other: &Self) -> Ordering {
         let by_outcome = match (self.timing(), other.timing()) {
             (Some(ours), Some(theirs)) => theirs
@@ -217,8 +217,9 @@ impl Record {
         by_outcome.then_with(|| self.encoding().cmp(&other.encoding()))
     }
 
-    /// The order of preference between two versions of an algorithm on one entry: the lesser stands for
-    /// it. What failed in one version says nothing about another, so here a measurement goes first.
+    /// The order of preference between two versions of an algorithm on one entry: the lesser stands
+    /// for it. What failed in one version says nothing about another, so here a measurement goes
+    /// first.
     pub(crate) fn version_order(&self, other: &Self) -> Ordering {
         let is_quarantine = |record: &Self| record.timing().is_none();
         is_quarantine(self).cmp(&is_quarantine(other)).then_with(|| self.trust_order(other))

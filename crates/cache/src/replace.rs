@@ -15,12 +15,12 @@ use crate::link;
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Gives a file these bytes: at any moment, power loss included, it holds either the old ones or
-/// the new ones. Where this fails the old ones stay and no temporary file is left. A link stays, and
-/// what it leads to is replaced.
+/// the new ones. Where this fails the old ones stay and no temporary file is left. A link stays,
+/// and what it leads to is replaced.
 ///
 /// # Errors
-/// If the file cannot be written, something else than a file lies in its place, or it is a link that leads
-/// nowhere.
+/// If the file cannot be written, something else than a file lies in its place, or it is a link
+/// that leads nowhere.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let path = &*link::target(path).map_err(CacheError::io("replace the file", path))?;
     let folder = parent(path);
@@ -69,7 +69,8 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, CacheError> {
 }
 
 /// Deletes what writers that were killed left of their temporary files. Only for the holder of the
-/// lock that all writers of these names take; those of kernel packs, which lie in the same folder, take none.
+/// lock that all writers of these names take; those of kernel packs, which lie in the same folder,
+/// take none.
 pub(crate) fn sweep_temporaries(folder: &Path, stem: &str) {
     let (prefix, packs) = (format!(".{stem}."), format!(".{stem}.kernels."));
     let Ok(files) = fs::read_dir(folder) else { return };

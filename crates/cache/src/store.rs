@@ -196,8 +196,8 @@ impl CacheDir {
 }
 
 #[cfg(feature = "write")]
-/// Creates a folder that is not there, with those above it. Nobody else may write to it, whatever the
-/// process's mask is: a runtime trusts a user's own folder alone.
+/// Creates a folder that is not there, with those above it. Nobody else may write to it, whatever
+/// the process's mask is: a runtime trusts a user's own folder alone.
 ///
 /// # Errors
 /// If the system refuses.

@@ -42,9 +42,9 @@ pub struct Timing {
     pub max_error: f64,
 }
 
-/// By what algorithms are compared on a GPU: midway between the least sample and the median. What disturbs a run
-/// makes it longer, so that the median alone moves with how often that happened, and the least alone is a
-/// single sample.
+/// By what algorithms are compared on a GPU: midway between the least sample and the median. What
+/// disturbs a run makes it longer, so that the median alone moves with how often that happened, and
+/// the least alone is a single sample.
 ///
 /// # Units
 /// Those of both.
@@ -53,8 +53,8 @@ pub const fn centre_ns(median_ns: f64, min_ns: f64) -> f64 {
     f64::midpoint(median_ns, min_ns)
 }
 
-/// A standard error of the median of normal noise, by the median absolute deviation of so many samples; that
-/// of [`centre_ns`] is no larger.
+/// A standard error of the median of normal noise, by the median absolute deviation of so many
+/// samples; that of [`centre_ns`] is no larger.
 ///
 /// # Units
 /// Those of the deviation.

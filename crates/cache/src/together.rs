@@ -19,11 +19,11 @@ const TRIES: u32 = 20;
 type Stamp = Option<(u64, u64, Option<SystemTime>)>;
 
 impl CacheDir {
-    /// What `read` reads of an architecture's files, all of one moment: a save in between would make
-    /// decisions and evidence look as if one did not follow from the other.
+    /// What `read` reads of an architecture's files, all of one moment: a save in between would
+    /// make decisions and evidence look as if one did not follow from the other.
     ///
-    /// Takes a share of the lock if it can be had. Where it cannot, and a file has changed meanwhile, `read` is called
-    /// again.
+    /// Takes a share of the lock if it can be had. Where it cannot, and a file has changed
+    /// meanwhile, `read` is called again.
     pub fn read_together<R>(&self, arch: Arch, read: impl FnMut(&Self) -> R) -> R {
         let _share = Locks::share(self.path(), arch, WAIT);
         self.read_unchanged(arch, read)

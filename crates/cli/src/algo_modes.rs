@@ -15,8 +15,8 @@ pub(crate) fn algo_modes(flag: Option<&AlgoMode>) -> Result<AlgoModes, Failure> 
     Ok(modes)
 }
 
-/// A variable of the environment. What is not Unicode is no value either: it is to be refused, not passed
-/// over.
+/// A variable of the environment. What is not Unicode is no value either: it is to be refused, not
+/// passed over.
 pub(crate) fn variable(name: &str) -> Option<String> {
     Some(std::env::var_os(name)?.to_string_lossy().into_owned())
 }

@@ -26,10 +26,12 @@ const DEFAULT_VOXELS: usize = 130_000;
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArguments {
-    /// Channel pairs [default: those that the peers have for a cloud, else nine from 3,32 to 512,512]
+    /// Channel pairs [default: those that the peers have for a cloud, else nine from 3,32 to
+    /// 512,512]
     #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
     channels: Option<Vec<ChannelPair>>,
-    /// Groups of these channels: a number, or depthwise. Pairs that do not divide into them are left out
+    /// Groups of these channels: a number, or depthwise. Pairs that do not divide into them are
+    /// left out
     #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
     groups: Groups,
     #[command(flatten)]
@@ -52,14 +54,15 @@ pub struct BenchArguments {
     /// Interleaved rounds that each median is of
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = positive)]
     rounds: usize,
-    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it, instead of
-    /// emptying it before every sample
+    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it,
+    /// instead of emptying it before every sample
     #[arg(long)]
     warm: bool,
     /// Print the whole ranking of each row
     #[arg(long)]
     all: bool,
-    /// Also time back-to-back calls of SubmConv3d::forward with the fastest algorithm, host included
+    /// Also time back-to-back calls of SubmConv3d::forward with the fastest algorithm, host
+    /// included
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000", value_parser = positive)]
     calls: Option<usize>,
     /// Times of other libraries to print ratios to: JSON lines with peer, cloud, cin, cout, dtype,

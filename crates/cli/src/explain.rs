@@ -23,7 +23,8 @@ pub struct ExplainArguments {
     /// Channel pairs of the layers
     #[arg(long, value_name = "C_in,C_out", num_args = 1.., required = true)]
     channels: Vec<ChannelPair>,
-    /// Groups of these channels: a number, or depthwise. Pairs that do not divide into them are left out
+    /// Groups of these channels: a number, or depthwise. Pairs that do not divide into them are
+    /// left out
     #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
     groups: Groups,
     /// Kernel sizes: 1, 3 or 5
@@ -41,12 +42,12 @@ pub struct ExplainArguments {
     /// Device to explain for, if it is here: auto (the first GPU, else the CPU), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto, conflicts_with = "arch")]
     device: DeviceChoice,
-    /// Architecture to explain for instead, such as sm_90, whether or not such a device is here: a CPU's, or
-    /// a GPU's from sm_80 on
+    /// Architecture to explain for instead, such as sm_90, whether or not such a device is here: a
+    /// CPU's, or a GPU's from sm_80 on
     #[arg(long, value_name = "ARCH")]
     arch: Option<Arch>,
-    /// Name of the device of that architecture, or a part of the name of one in the caches [default:
-    /// the first in the caches]
+    /// Name of the device of that architecture, or a part of the name of one in the caches
+    /// [default: the first in the caches]
     #[arg(long, value_name = "TEXT", requires = "arch", value_parser = text)]
     device_name: Option<String>,
     /// Multiprocessors or threads of a device that the caches do not hold
@@ -86,7 +87,8 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit, Failure> {
 }
 
 impl ExplainArguments {
-    /// The folder that stands above the embedded decisions; none where there is neither a workspace nor a user folder.
+    /// The folder that stands above the embedded decisions; none where there is neither a workspace
+    /// nor a user folder.
     fn folder(&self) -> Result<Option<PathBuf>, Failure> {
         let named = self.folder.out.is_some() || self.folder.user;
         match self.folder.resolve() {

@@ -14,8 +14,9 @@ use crate::program;
 /// Where populate writes, and where the other commands look.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FolderArguments {
-    /// Folder of the cache files; populate and merge create it if missing [default: the user folder if --user or
-    /// one of its variables is given, else the workspace's caches/, and outside a workspace the user folder]
+    /// Folder of the cache files; populate and merge create it if missing [default: the user folder
+    /// if --user or one of its variables is given, else the workspace's caches/, and outside a
+    /// workspace the user folder]
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) out: Option<PathBuf>,
     /// Use the user's cache folder: $VOXTUNE_CACHE_DIR, else $WARPCONVNET_BENCHMARK_CACHE_DIR, else
@@ -98,7 +99,8 @@ pub(crate) fn must_exist(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether a path that is to be read is a file, else it is a folder; whoever reads it says what else it may be.
+/// Whether a path that is to be read is a file, else it is a folder; whoever reads it says what
+/// else it may be.
 pub(crate) fn is_file(path: &Path) -> Result<bool, Failure> {
     let name = printable_path(path);
     match std::fs::metadata(path) {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::exit::Failure;
 use crate::output;
 
-/// Sets the flag at the first signal, so that the run ends and a worker with it, or else after the sample at
-/// hand. The second one ends the process.
+/// Sets the flag at the first signal, so that the run ends and a worker with it, or else after the
+/// sample at hand. The second one ends the process.
 pub(crate) fn watch(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
     let flag = Arc::clone(interrupt);
     ctrlc::set_handler(move || {
@@ -23,8 +23,8 @@ pub(crate) fn watch(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
     .map_err(|error| Failure::failed(format!("failed to listen for Ctrl-C: {error}")))
 }
 
-/// Keeps SIGHUP from this process where its caller has it ignored, as nohup does: listening for the signal
-/// would undo that. To be called before there are other threads.
+/// Keeps SIGHUP from this process where its caller has it ignored, as nohup does: listening for the
+/// signal would undo that. To be called before there are other threads.
 pub(crate) fn keep_ignored_hangups() {
     #[cfg(target_os = "linux")]
     {

@@ -20,7 +20,8 @@ pub(crate) struct JsonFile {
 pub(crate) struct JsonReport(Option<OutputFile>);
 
 impl JsonFile {
-    /// Refuses a place that cannot be written to: nobody wants to hear so after minutes of measuring.
+    /// Refuses a place that cannot be written to: nobody wants to hear so after minutes of
+    /// measuring.
     pub(crate) fn checked(&self) -> Result<JsonReport, Failure> {
         let path = self.path.as_deref();
         Ok(JsonReport(path.map(|path| OutputFile::checked("--json", path)).transpose()?))

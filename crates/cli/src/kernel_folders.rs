@@ -33,8 +33,8 @@ impl KernelFolders {
     }
 }
 
-/// A folder in the build folder, which cargo keeps at the workspace unless told otherwise. A program that cargo has not
-/// started looks for a workspace above the current folder.
+/// A folder in the build folder, which cargo keeps at the workspace unless told otherwise. A
+/// program that cargo has not started looks for a workspace above the current folder.
 pub(crate) fn in_target(name: &str) -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let beside_manifest = || Some(set("CARGO_MANIFEST_DIR")?.parent()?.join("target"));

@@ -97,8 +97,8 @@ fn parted(results: Vec<Result<Compiled, CudaError>>) -> (Vec<Compiled>, Vec<Cuda
     (compiled, errors)
 }
 
-/// Every instance that a populate of the preset will ask for, as far as that can be said before there are
-/// clouds.
+/// Every instance that a populate of the preset will ask for, as far as that can be said before
+/// there are clouds.
 fn instances(
     preset: Preset,
     modes: AlgoModes,
@@ -139,7 +139,8 @@ mod tests {
         assert!(error.contains("sm_70") && error.contains("sm_80 or later"), "{error}");
     }
 
-    /// A mode names instances that the pool leaves out, and no others are compiled for a smaller preset.
+    /// A mode names instances that the pool leaves out, and no others are compiled for a smaller
+    /// preset.
     #[test]
     fn a_preset_needs_utilities_and_its_candidates() {
         let capability = ComputeCapability { major: 9, minor: 0 };

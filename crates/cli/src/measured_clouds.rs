@@ -10,9 +10,10 @@ use crate::texts::cloud;
 /// Clouds, each of a size of its own.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CloudArguments {
-    /// Clouds: uniform, surface, either with a count (uniform:130000), scan files (.npy, .npz, .bin,
-    /// .ply, .pcd), .i32 files (little-endian int32 x, y, z triples), folders of such files, or
-    /// NAME=FILE. `check` takes uniform and surface whatever else is named; `bench` where nothing is
+    /// Clouds: uniform, surface, either with a count (uniform:130000), scan files (.npy, .npz,
+    /// .bin, .ply, .pcd), .i32 files (little-endian int32 x, y, z triples), folders of such files,
+    /// or NAME=FILE. `check` takes uniform and surface whatever else is named; `bench` where
+    /// nothing is
     #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud())]
     clouds: Vec<CloudSpec>,
     /// Edge of a voxel for scan files, in their unit
@@ -21,8 +22,8 @@ pub(crate) struct CloudArguments {
     /// Part of scan files of points to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
-    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin files
-    /// 5 as in nuScenes]
+    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin
+    /// files 5 as in nuScenes]
     #[arg(long, value_name = "N")]
     columns: Option<Columns>,
     /// Seed of generated clouds and of operands

@@ -3,9 +3,10 @@
 //! Whoever closes the pipe has seen enough: the work goes on in silence. Any other error, such as a
 //! full disk, is a failure of the command, which is told once and ends up in the exit status.
 //!
-//! Everything that a person reads passes through here, so that no name that a file or a caller chose reaches
-//! the terminal with its escape sequences. Lines are the writer's to make: a name that goes into one is
-//! [made printable](voxtune_types::printable()) there, or its ends of line would make more of them.
+//! Everything that a person reads passes through here, so that no name that a file or a caller
+//! chose reaches the terminal with its escape sequences. Lines are the writer's to make: a name
+//! that goes into one is [made printable](voxtune_types::printable()) there, or its ends of line
+//! would make more of them.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -51,7 +52,8 @@ pub(crate) fn complain(kind: &str, text: impl Display) {
     write(&mut io::stderr().lock(), &safe(&format!("{kind}: {}\n", indented(&text))));
 }
 
-/// Writes what the parser of the command line says, in its colours unless something steers the terminal in it.
+/// Writes what the parser of the command line says, in its colours unless something steers the
+/// terminal in it.
 pub(crate) fn of_parser(error: &clap::Error) {
     let plain = error.render().to_string();
     if safe(&plain) == plain {
@@ -97,8 +99,8 @@ fn safe(text: &str) -> Cow<'_, str> {
         .into()
 }
 
-/// JSON whose strings have escapes for what steers a terminal and JSON itself would let pass, such as the
-/// one-byte introducer of control sequences. All of it lies in strings.
+/// JSON whose strings have escapes for what steers a terminal and JSON itself would let pass, such
+/// as the one-byte introducer of control sequences. All of it lies in strings.
 fn safe_json(text: &str) -> Cow<'_, str> {
     let steers = |char| steers_a_terminal(char) && char != '\n';
     if !text.contains(steers) {

@@ -24,8 +24,8 @@ pub struct ReplayArguments {
     json: bool,
 }
 
-/// What is compared where nothing is asked for: the tuner, a hastier one, a fixed number of samples,
-/// and everything there is.
+/// What is compared where nothing is asked for: the tuner, a hastier one, a fixed number of
+/// samples, and everything there is.
 const POLICIES: [&str; 4] = ["race", "race:samples=5", "rounds:samples=3", "exhaustive"];
 
 pub(crate) fn run(arguments: &ReplayArguments) -> Result<Exit, Failure> {

@@ -1,7 +1,7 @@
 //! Texts on the command line that no type reads: filters and names.
 //!
-//! An empty text is no filter and no name. It is what a shell makes of a variable that is not set, and would
-//! admit everything where it was meant to admit one thing.
+//! An empty text is no filter and no name. It is what a shell makes of a variable that is not set,
+//! and would admit everything where it was meant to admit one thing.
 
 use std::ffi::{OsStr, OsString};
 

@@ -9,8 +9,8 @@
 //! (cells of a cube at 15 % occupancy, about 5), or a file of little-endian int32 quadruples
 //! (batch, x, y, z). `all` runs every algorithm that applies.
 //!
-//! Each time is the shortest of 9 runs. On a machine with other work the time that threads spent on a
-//! core says more: it is the mean of the same runs, summed over threads (Linux only, else zero).
+//! Each time is the shortest of 9 runs. On a machine with other work the time that threads spent on
+//! a core says more: it is the mean of the same runs, summed over threads (Linux only, else zero).
 #![expect(clippy::print_stdout, reason = "an example prints what it measures")]
 
 use std::collections::BTreeSet;

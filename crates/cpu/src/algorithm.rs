@@ -199,8 +199,8 @@ impl Algorithm {
             }
     }
 
-    /// Computes one direction of a convolution and overwrites all of the output. Sums are in float32,
-    /// in an order that depends on the map and the algorithm alone.
+    /// Computes one direction of a convolution and overwrites all of the output. Sums are in
+    /// float32, in an order that depends on the map and the algorithm alone.
     ///
     /// # Shapes
     /// Those of [`Operands`].
@@ -297,8 +297,8 @@ impl Algorithm {
         Ok(())
     }
 
-    /// A hash of the source that this algorithm runs, so that a measurement can be told to be of other
-    /// code. Stable across builds of the same source.
+    /// A hash of the source that this algorithm runs, so that a measurement can be told to be of
+    /// other code. Stable across builds of the same source.
     #[must_use]
     pub fn source_hash(&self) -> u64 {
         let sources = match self.family {

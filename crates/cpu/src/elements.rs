@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn rounding_is_to_nearest_even() {
-        // 1 + 2^-11 lies half-way between two binary16 values, 1 + 2^-8 between two bfloat16 values.
+        // 1 + 2^-11 lies half-way between two binary16 values, 1 + 2^-8 between two bfloat16
+        // values.
         for (dtype, half_way) in
             [(DType::Float16, 2_f32.powi(-11)), (DType::BFloat16, 2_f32.powi(-8))]
         {

@@ -1,8 +1,8 @@
 //! Channels in groups that do not meet, depthwise layers among them.
 //!
-//! Output-stationary as [`crate::implicit_gemm`]: a task owns a block of output rows and keeps their
-//! float32 sums in the cache. A row that meets another costs its channels times those of a group, so
-//! a depthwise layer is bound by the rows that are read, and not by products.
+//! Output-stationary as [`crate::implicit_gemm`]: a task owns a block of output rows and keeps
+//! their float32 sums in the cache. A row that meets another costs its channels times those of a
+//! group, so a depthwise layer is bound by the rows that are read, and not by products.
 
 use rayon::prelude::*;
 use voxtune_types::{DType, Direction, Operation};
@@ -240,8 +240,8 @@ fn wide<'a, T: Storage>(simd: Simd, row: &'a [T], room: &'a mut Vec<f32>) -> &'a
     }
 }
 
-/// Weights `(volume, c_in / groups, c_out)` as `(volume, c_out / groups, c_in)`, in which dgrad reads them.
-/// `shape` is dgrad's: its depth are a group's outputs.
+/// Weights `(volume, c_in / groups, c_out)` as `(volume, c_out / groups, c_in)`, in which dgrad
+/// reads them. `shape` is dgrad's: its depth are a group's outputs.
 fn transposed(weights: &[f32], shape: Shape) -> Vec<f32> {
     let Shape { depth, width, groups } = shape;
     let (c_out, c_in) = (shape.gathered(), shape.result());

@@ -18,7 +18,8 @@ const TASK_ROWS: usize = 128;
 /// Features times weights: `y[o] += x[i] · w[offset]` for each pair.
 ///
 /// # Shapes
-/// `features` is `(n_in, c_in)`, `weights` `(volume, c_in / groups, c_out)`, the result `(n_out, c_out)`.
+/// `features` is `(n_in, c_in)`, `weights` `(volume, c_in / groups, c_out)`, the result `(n_out,
+/// c_out)`.
 ///
 /// # Errors
 /// If a slice or the map does not fit the operation.
@@ -76,7 +77,8 @@ pub fn finish(op: &Operation, out: &mut [f64], epilogue: &Epilogue<'_>) -> Resul
 /// Gradient of the features: `dx[i] += g[o] · w[offset]ᵀ` for each pair.
 ///
 /// # Shapes
-/// `grad_out` is `(n_out, c_out)`, `weights` `(volume, c_in / groups, c_out)`, the result `(n_in, c_in)`.
+/// `grad_out` is `(n_out, c_out)`, `weights` `(volume, c_in / groups, c_out)`, the result `(n_in,
+/// c_in)`.
 ///
 /// # Errors
 /// If a slice or the map does not fit the operation.

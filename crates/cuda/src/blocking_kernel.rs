@@ -55,8 +55,8 @@ impl BlockingKernel {
         let limit_ns = LIMIT.as_nanos() as u64;
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
         self.blocked_since = Some(Instant::now());
-        // SAFETY: (const u32*, u32, u64); the word lives as long as this value, which waits for the device
-        // before it goes.
+        // SAFETY: (const u32*, u32, u64); the word lives as long as this value, which waits for the
+        // device before it goes.
         unsafe { self.wait_for_word.launch(grid, arguments![word, self.ticket, limit_ns]) }
     }
 

@@ -32,8 +32,8 @@ macro_rules! device_elements {
 }
 device_elements!(u8, u16, i32, u32, u64, f32, f64, f16, bf16, Voxel);
 
-/// Bytes in a device's memory, of the execution context that it was made in: it is written there, and
-/// released in the order of that stream. Launches of other contexts may read it.
+/// Bytes in a device's memory, of the execution context that it was made in: it is written there,
+/// and released in the order of that stream. Launches of other contexts may read it.
 #[derive(Debug)]
 pub struct DeviceBuffer {
     device: CudaDevice,
@@ -59,8 +59,8 @@ impl DeviceBuffer {
         Ok(Self::of(device, memory, len_bytes))
     }
 
-    /// Memory of others, without a copy. What they queued on other streams to write it must be waited
-    /// for before.
+    /// Memory of others, without a copy. What they queued on other streams to write it must be
+    /// waited for before.
     ///
     /// # Errors
     /// [`CudaError::NotOnDevice`] if the driver knows the address as none of this device.
@@ -112,8 +112,8 @@ impl DeviceBuffer {
         Ok(buffer)
     }
 
-    /// Where the memory is, as CUDA names it. Work that is queued behind the buffer's stream may use it
-    /// while the buffer lives.
+    /// Where the memory is, as CUDA names it. Work that is queued behind the buffer's stream may
+    /// use it while the buffer lives.
     #[must_use]
     pub fn device_address(&self) -> u64 {
         self.as_ref().address()
@@ -256,7 +256,8 @@ impl<'a> DeviceSlice<'a> {
     /// The device's address, for work that is queued next with a handle, of whatever context.
     ///
     /// # Errors
-    /// [`CudaError::NotOnDevice`] if the handle is of another device; [`CudaError::BlockedByCapture`].
+    /// [`CudaError::NotOnDevice`] if the handle is of another device;
+    /// [`CudaError::BlockedByCapture`].
     pub(crate) fn read_by(self, device: &CudaDevice) -> Result<u64> {
         let home = &self.buffer.device;
         if !home.shares_stream(device) {
@@ -319,7 +320,8 @@ impl<'a> DeviceSliceMut<'a> {
     /// Queues a copy of other memory of the device.
     ///
     /// # Errors
-    /// [`CudaError::Length`] if it is not as long; [`CudaError::NotOnDevice`] if it is on another device.
+    /// [`CudaError::Length`] if it is not as long; [`CudaError::NotOnDevice`] if it is on another
+    /// device.
     pub fn copy_from(&mut self, source: DeviceSlice<'_>) -> Result<()> {
         let (expected, found) = (self.len_bytes, source.len_bytes);
         if expected != found {
@@ -332,23 +334,24 @@ impl<'a> DeviceSliceMut<'a> {
         device.bind()?;
         let source = source.read_by(device)?;
         self.buffer.write()?;
-        // SAFETY: both ranges lie in live buffers and are as long as each other, and no shared borrow
-        // overlaps what is borrowed mutably.
+        // SAFETY: both ranges lie in live buffers and are as long as each other, and no shared
+        // borrow overlaps what is borrowed mutably.
         unsafe { result::memcpy_dtod_async(self.address, source, expected, device.raw_stream()) }
             .during("copying on the device")
     }
 
-    /// The device's address, for work of the context that the buffer belongs to, before anybody else
-    /// can have read it.
+    /// The device's address, for work of the context that the buffer belongs to, before anybody
+    /// else can have read it.
     pub(crate) const fn address(&self) -> u64 {
         self.address
     }
 
-    /// The device's address, for work that is queued next with a handle of the buffer's own context.
+    /// The device's address, for work that is queued next with a handle of the buffer's own
+    /// context.
     ///
     /// # Errors
-    /// [`CudaError::OtherStream`] if the handle's work is queued elsewhere; [`CudaError::NotOnDevice`] if
-    /// it is of another device; [`CudaError::BlockedByCapture`].
+    /// [`CudaError::OtherStream`] if the handle's work is queued elsewhere;
+    /// [`CudaError::NotOnDevice`] if it is of another device; [`CudaError::BlockedByCapture`].
     pub(crate) fn write_by(&self, device: &CudaDevice) -> Result<u64> {
         device.expect_same_stream("a result", &self.buffer.device)?;
         self.buffer.write()?;

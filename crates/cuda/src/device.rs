@@ -16,10 +16,10 @@ use crate::gpu::{Gpu, Memory, Modules};
 /// from. Clones share both. Further contexts share the device: what it is, and the code that is
 /// loaded.
 ///
-/// What is made with a handle works in its context: buffers are written and freed there, kernels are
-/// queued there, a [`Workspace`](crate::Workspace) serves launches there. Kernels of another context
-/// may read a buffer, which orders the two on the device. See [`Self::wait_for`] for what is not
-/// ordered by itself.
+/// What is made with a handle works in its context: buffers are written and freed there, kernels
+/// are queued there, a [`Workspace`](crate::Workspace) serves launches there. Kernels of another
+/// context may read a buffer, which orders the two on the device. See [`Self::wait_for`] for what
+/// is not ordered by itself.
 #[derive(Clone)]
 pub struct CudaDevice {
     context: Arc<ExecutionContext>,
@@ -75,18 +75,18 @@ impl CudaDevice {
         Self::of(Arc::clone(gpu), Arc::clone(queue), allocator)
     }
 
-    /// Lets what is queued here from now on wait for what was queued there so far. The host waits for
-    /// nothing.
+    /// Lets what is queued here from now on wait for what was queued there so far. The host waits
+    /// for nothing.
     ///
-    /// Reading a buffer of another context needs no call of this: the launch that reads it first does as
-    /// much, and the buffer's own context waits before it writes or frees it. Launches of a
+    /// Reading a buffer of another context needs no call of this: the launch that reads it first
+    /// does as much, and the buffer's own context waits before it writes or frees it. Launches of a
     /// [`Graph`](crate::Graph) are not seen by that, nor is what others do with
-    /// [`ForeignMemory`](crate::ForeignMemory). Inside a capture it makes this handle's work part of
-    /// the other one's graph, until that waits for this.
+    /// [`ForeignMemory`](crate::ForeignMemory). Inside a capture it makes this handle's work part
+    /// of the other one's graph, until that waits for this.
     ///
     /// # Errors
-    /// [`CudaError::NotOnDevice`] if the other one is a handle of another device; whatever the driver
-    /// fails with.
+    /// [`CudaError::NotOnDevice`] if the other one is a handle of another device; whatever the
+    /// driver fails with.
     pub fn wait_for(&self, other: &Self) -> Result<()> {
         self.expect_same_device("the other stream", other)?;
         if self.shares_stream(other) {
@@ -198,8 +198,8 @@ impl CudaDevice {
         self.queue().synchronize()
     }
 
-    /// How often the host has waited for this handle's stream: to know a count, to read a result, or because it
-    /// was told to.
+    /// How often the host has waited for this handle's stream: to know a count, to read a result,
+    /// or because it was told to.
     #[must_use]
     pub fn waits(&self) -> u64 {
         self.context.waits.load(Ordering::Relaxed)

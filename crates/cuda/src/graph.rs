@@ -81,7 +81,8 @@ impl Drop for Capture<'_> {
 impl CudaDevice {
     /// Records what `work` queues on this handle's stream, instead of running it. The work may only
     /// queue: it must not allocate memory, wait, or load code, so everything that it needs has been
-    /// made and has run before with this handle. Memory that is dropped meanwhile is released later.
+    /// made and has run before with this handle. Memory that is dropped meanwhile is released
+    /// later.
     ///
     /// # Errors
     /// What the work failed with, [`CudaError::AllocationInCapture`] among it; whatever the driver
@@ -109,7 +110,8 @@ impl Graph {
     /// Their values may have changed: the work reads those of the launch.
     ///
     /// Nobody but the caller orders it with other streams: tensors that it reads and that another
-    /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around it.
+    /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around
+    /// it.
     pub unsafe fn launch(&self) -> Result<()> {
         self.graph.launch().during("launching a graph")
     }

@@ -91,8 +91,8 @@ impl Instance {
         self.source.strip_suffix(".cu").unwrap_or(self.source)
     }
 
-    /// The instance that computes the same for any number of channels and groups, by loads of single elements;
-    /// `None` where the family has none.
+    /// The instance that computes the same for any number of channels and groups, by loads of
+    /// single elements; `None` where the family has none.
     #[must_use]
     pub fn for_any_channels(&self) -> Option<Self> {
         let narrow = |name: &str| match (self.source, name) {
@@ -108,9 +108,10 @@ impl Instance {
             .then(|| Self { defines: defines.collect(), ..self.clone() })
     }
 
-    /// The instance as a race detector can follow it: one that takes an arrival at a barrier for that of its own lane alone
-    /// reports every other lane that an arrival stands for, so all of them arrive. It computes the same, more slowly.
-    /// Families whose warps meet at no such barrier are as ever.
+    /// The instance as a race detector can follow it: one that takes an arrival at a barrier for
+    /// that of its own lane alone reports every other lane that an arrival stands for, so all of
+    /// them arrive. It computes the same, more slowly. Families whose warps meet at no such barrier
+    /// are as ever.
     #[must_use]
     pub fn for_race_detector(&self) -> Self {
         let mut watched = self.clone();

@@ -11,8 +11,9 @@ pub(crate) const DRIVER: &[&str] = &["cuda", "nvcuda"];
 /// cuBLAS.
 pub(crate) const CUBLAS: &[&str] = &["cublas"];
 
-/// Whether a library can be loaded under one of these names. cudarc, which would panic where it cannot,
-/// looks under these file names too; where a program links the library, it is loaded already.
+/// Whether a library can be loaded under one of these names. cudarc, which would panic where it
+/// cannot, looks under these file names too; where a program links the library, it is loaded
+/// already.
 #[cfg(feature = "driver")]
 pub(crate) fn is_present(names: &[&str]) -> bool {
     names.iter().flat_map(|name| file_names(name)).any(|file| {

@@ -157,8 +157,8 @@ impl Probe {
         Ok(counted[0] as f64 * 1e3 / counted[1] as f64)
     }
 
-    /// Median time of a kernel that does nothing, queued behind a blocking kernel as measured work is: what every
-    /// time between two events includes.
+    /// Median time of a kernel that does nothing, queued behind a blocking kernel as measured work
+    /// is: what every time between two events includes.
     ///
     /// # Units
     /// Nanoseconds.

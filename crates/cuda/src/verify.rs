@@ -130,8 +130,8 @@ impl Verifier {
         let (own_gathered, own_result) = ((c_gathered / groups) as i32, (c_result / groups) as i32);
         let (c_gathered, c_result) = (c_gathered as i32, c_result as i32);
         let volume = op.kernel.volume() as i32;
-        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int, int) with the
-        // lengths that `reference` compared and gave the result.
+        // SAFETY: (Element*, Element*, double*, int*, i64, int, int, int, int, int, int, int) with
+        // the lengths that `reference` compared and gave the result.
         unsafe {
             self.rows.launch(
                 grid,
@@ -153,7 +153,8 @@ impl Verifier {
         }
     }
 
-    /// Weights with the channels of their offsets swapped, so that neighbouring threads of dgrad read neighbours.
+    /// Weights with the channels of their offsets swapped, so that neighbouring threads of dgrad
+    /// read neighbours.
     fn transposed(&self, op: &Operation, weights: DeviceSlice<'_>) -> Result<DeviceBuffer> {
         let length = op.weight_len();
         let mut transposed = DeviceBuffer::alloc(&self.device, weights.len_bytes())?;
@@ -195,8 +196,9 @@ impl Verifier {
             let (own_in, own_out) = op.group_channels();
             let grid = grid(own_in as usize * (op.c_out as usize).div_ceil(TILE[1]))?;
             let (own_in, own_out) = (own_in as i32, own_out as i32);
-            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int, int, int) with the lengths
-            // that `reference` compared and gave the result; a block for each input and tile of outputs.
+            // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int, int, int) with the
+            // lengths that `reference` compared and gave the result; a block for each input and
+            // tile of outputs.
             return unsafe {
                 self.wgrad_groups.launch(
                     grid,
@@ -208,8 +210,8 @@ impl Verifier {
             };
         }
         let grid = grid(tiles)?;
-        // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths that `reference`
-        // compared and gave the result; a block for each tile of each offset.
+        // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths that
+        // `reference` compared and gave the result; a block for each tile of each offset.
         unsafe {
             self.wgrad.launch(
                 grid,
@@ -243,8 +245,8 @@ impl Verifier {
         let length_arg = length as i64;
         let (channels, relu) = (channels as i32, i32::from(epilogue.relu));
         let grid = Grid::covering(length, THREADS)?;
-        // SAFETY: (double*, i64, int, float*, float*, Element*, int), of `length` elements, of as many
-        // as there are channels, and of `length`, compared above.
+        // SAFETY: (double*, i64, int, float*, float*, Element*, int), of `length` elements, of as
+        // many as there are channels, and of `length`, compared above.
         unsafe {
             self.epilogue
                 .launch(grid, arguments![target, length_arg, channels, scale, bias, residual, relu])
@@ -269,8 +271,8 @@ impl Verifier {
         Ok(reference)
     }
 
-    /// The sum of the squares of a stored result, one double, as [`Self::worst_difference`] takes it. Waits
-    /// for nothing.
+    /// The sum of the squares of a stored result, one double, as [`Self::worst_difference`] takes
+    /// it. Waits for nothing.
     ///
     /// # Errors
     /// Whatever the driver fails with.

@@ -33,8 +33,9 @@ impl Workspace {
         })
     }
 
-    /// Makes room for so many bytes of scratch memory. Allocates only if there are fewer, and twice as
-    /// many at once where graphs may hold on to the former: all of those together are no more then.
+    /// Makes room for so many bytes of scratch memory. Allocates only if there are fewer, and twice
+    /// as many at once where graphs may hold on to the former: all of those together are no more
+    /// then.
     ///
     /// # Errors
     /// If the device has not the memory.

@@ -1,5 +1,5 @@
-//! For build scripts: lists a folder of voxtune caches, so that a program carries what its owner has
-//! tuned.
+//! For build scripts: lists a folder of voxtune caches, so that a program carries what its owner
+//! has tuned.
 //!
 //! ```no_run
 //! // build.rs
@@ -9,8 +9,8 @@
 //! ```
 //!
 //! In the program, `voxtune::embed_caches!()` then gives the decision files and
-//! `voxtune::embed_packs!()` the kernel packs, for `Tuner::builder().files(…).packs(…)`. A file that is
-//! added to the folder is embedded by the next build.
+//! `voxtune::embed_packs!()` the kernel packs, for `Tuner::builder().files(…).packs(…)`. A file
+//! that is added to the folder is embedded by the next build.
 #![forbid(unsafe_code)]
 
 mod listing;
@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 pub use listing::{Kind, Listing};
 
 /// Lists the decision files and kernel packs of a folder, named relative to the package, for
-/// `voxtune::embed_caches!()` and `voxtune::embed_packs!()`. A folder that does not exist is empty. A
-/// damaged file is left out, with a warning of the build; evidence, locks and files that were set aside
-/// are never embedded.
+/// `voxtune::embed_caches!()` and `voxtune::embed_packs!()`. A folder that does not exist is empty.
+/// A damaged file is left out, with a warning of the build; evidence, locks and files that were set
+/// aside are never embedded.
 ///
 /// # Errors
 /// If this is not called by a build script, or the folder cannot be read.

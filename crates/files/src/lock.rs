@@ -69,8 +69,8 @@ enum Kind {
 }
 
 impl FileLock {
-    /// Waits for the exclusive lock of a file, at most this long. Makes the file where there is none, for
-    /// the group too if the folder is the group's.
+    /// Waits for the exclusive lock of a file, at most this long. Makes the file where there is
+    /// none, for the group too if the folder is the group's.
     ///
     /// # Errors
     /// If the file cannot be opened or locked, or was not free in time.

@@ -1,15 +1,15 @@
 //! Opening what is a regular file, and nothing that could block.
 //!
 //! A named pipe, a socket, a terminal or another device in the place of a file would make a reader
-//! wait for ever. So nothing else than a regular file is opened, and whoever swaps a pipe in meanwhile
-//! gains nothing: opening does not block, and the open file is looked at again.
+//! wait for ever. So nothing else than a regular file is opened, and whoever swaps a pipe in
+//! meanwhile gains nothing: opening does not block, and the open file is looked at again.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Something else than a regular file in the place of one: the inner error of an [`io::Error`] of the
-/// kind [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// Something else than a regular file in the place of one: the inner error of an [`io::Error`] of
+/// the kind [`InvalidInput`](io::ErrorKind::InvalidInput).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a regular file, found {found}")]
 pub struct NotRegular {
@@ -49,8 +49,8 @@ pub fn read_to_string(path: &Path) -> io::Result<String> {
     text(read(path)?)
 }
 
-/// The bytes of a file that a command line names: a regular file, or what the shell hands over, such as
-/// `/dev/stdin` or `<(command)`.
+/// The bytes of a file that a command line names: a regular file, or what the shell hands over,
+/// such as `/dev/stdin` or `<(command)`.
 ///
 /// # Errors
 /// If the system refuses, or it is neither ([`NotRegular`]).
@@ -66,7 +66,8 @@ pub fn read_argument_to_string(path: &Path) -> io::Result<String> {
     text(read_argument(path)?)
 }
 
-/// Whether a path names a descriptor that this process was started with. Whoever hands one over means it.
+/// Whether a path names a descriptor that this process was started with. Whoever hands one over
+/// means it.
 fn is_handed_over(path: &Path) -> bool {
     path == Path::new("/dev/stdin")
         || [Path::new("/dev/fd"), Path::new("/proc/self/fd")].map(Some).contains(&path.parent())

@@ -25,8 +25,8 @@ fn may_be_unreadable(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::PermissionDenied { Ok(()) } else { Err(error) }
 }
 
-/// Some network and virtual file systems have no call for folders: they refuse the file as such, which
-/// says nothing of the rename before it.
+/// Some network and virtual file systems have no call for folders: they refuse the file as such,
+/// which says nothing of the rename before it.
 #[cfg(unix)]
 fn as_far_as_it_can(synced: io::Result<()>) -> io::Result<()> {
     use rustix::io::Errno;

@@ -1,8 +1,9 @@
 //! Times of a fresh frame: coordinates that no earlier frame had, maps built within.
 //!
-//! `cargo run --release -p voxtune-models --example frame -- SCAN [DEVICE]` runs CenterPoint's backbone at its own
-//! widths with random weights over the voxels of a scan file, in float16, fused; and one strided layer's outputs
-//! and map. Wall clock, medians: everything a program waits for.
+//! `cargo run --release -p voxtune-models --example frame -- SCAN [DEVICE]` runs CenterPoint's
+//! backbone at its own widths with random weights over the voxels of a scan file, in float16,
+//! fused; and one strided layer's outputs and map. Wall clock, medians: everything a program waits
+//! for.
 #![expect(clippy::print_stdout, reason = "an example that prints its figures")]
 
 use std::path::PathBuf;

@@ -97,7 +97,8 @@ impl NameMap {
     }
 }
 
-/// Our name of a tensor, by the patterns of a name map; `None` if the network has none of that name.
+/// Our name of a tensor, by the patterns of a name map; `None` if the network has none of that
+/// name.
 fn ours(patterns: &[(String, String)], theirs: &str) -> Option<String> {
     let (module, parameter) = theirs.rsplit_once('.')?;
     let parameter = match parameter {

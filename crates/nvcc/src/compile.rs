@@ -86,8 +86,8 @@ impl Toolchain {
     /// Compiles an instance for an architecture, unless it lies in `cache_dir` already.
     ///
     /// # Errors
-    /// [`CudaError::NvccFailed`] with the compiler's words; [`CudaError::OtherSources`] if the hashes
-    /// in `voxtune-cuda` are of other sources; whatever the folder's file system fails with.
+    /// [`CudaError::NvccFailed`] with the compiler's words; [`CudaError::OtherSources`] if the
+    /// hashes in `voxtune-cuda` are of other sources; whatever the folder's file system fails with.
     pub fn compile_one(
         &self,
         code: Code,

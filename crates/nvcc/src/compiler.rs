@@ -8,8 +8,8 @@ use voxtune_types::ComputeCapability;
 
 use crate::find::Toolchain;
 
-/// The nvcc that [`Toolchain::find`] finds, looked for at the first use. Where there is none, what a
-/// folder holds still serves.
+/// The nvcc that [`Toolchain::find`] finds, looked for at the first use. Where there is none, what
+/// a folder holds still serves.
 #[derive(Debug)]
 pub struct Nvcc {
     toolkit: PathBuf,

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use voxtune_cuda::{CudaError, Result, hash_of_files, source_hash_of};
 use voxtune_kernels::SOURCES;
 
-/// Code compiled from other sources than the runtime's hashes name would be taken for today's, and a
-/// stale file for fresh.
+/// Code compiled from other sources than the runtime's hashes name would be taken for today's, and
+/// a stale file for fresh.
 ///
 /// # Errors
 /// [`CudaError::OtherSources`] with the first source that differs.

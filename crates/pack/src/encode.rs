@@ -91,8 +91,8 @@ pub(crate) fn seal(version: u32, index: &[u8], frames: &[u8]) -> Vec<u8> {
     [&MAGIC[..], &checksum, &checked].concat()
 }
 
-/// The order in which like code lies side by side: storage types of one tile differ least, then directions, so
-/// they are compared last. The order decides the size of a pack and nothing else.
+/// The order in which like code lies side by side: storage types of one tile differ least, then
+/// directions, so they are compared last. The order decides the size of a pack and nothing else.
 fn similarity(kernel: &Kernel) -> (String, bool, [Vec<(String, u32)>; 2]) {
     const ALIKE: [&str; 2] = ["DGRAD", "VOXTUNE_DTYPE"];
     let (mut alike, mut apart): (Vec<_>, Vec<_>) =

@@ -19,8 +19,8 @@ pub enum Generator {
     /// Ground, walls and objects, one cell thick as in scans: 8 to 10 mean neighbours of 27 from
     /// some thousand voxels on, and strongly local.
     Surface,
-    /// What a strided layer makes of a surface: 14 to 17 mean neighbours of 27, as the deeper levels of
-    /// networks have.
+    /// What a strided layer makes of a surface: 14 to 17 mean neighbours of 27, as the deeper
+    /// levels of networks have.
     Thick,
 }
 

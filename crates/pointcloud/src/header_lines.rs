@@ -7,8 +7,8 @@ use crate::error::InFile;
 
 /// The lines of a header, without their ends.
 ///
-/// An end is LF, with a CR before it or without. Where the header has no LF, as Turk wrote PLY files,
-/// it is a CR alone. Data start at the very next byte, whatever that looks like.
+/// An end is LF, with a CR before it or without. Where the header has no LF, as Turk wrote PLY
+/// files, it is a CR alone. Data start at the very next byte, whatever that looks like.
 pub(crate) struct HeaderLines<'a> {
     rest: &'a [u8],
     end: u8,

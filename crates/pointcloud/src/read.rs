@@ -30,9 +30,9 @@ pub(crate) enum Contents {
 /// | `.pcd` | ASCII, binary or binary_compressed: fields x, y, z |
 ///
 /// A file of another extension is recognised by its first bytes, unless it is a `.bin`, which has
-/// no mark. Coordinates are as precise as the file has them. Integer arrays `[N, 3]` (x, y, z) or `[N, 4]` (batch,
-/// x, y, z) hold voxels, for which [`crate::load_file`] is the exact way; here their x, y, z count
-/// as points.
+/// no mark. Coordinates are as precise as the file has them. Integer arrays `[N, 3]` (x, y, z) or
+/// `[N, 4]` (batch, x, y, z) hold voxels, for which [`crate::load_file`] is the exact way; here
+/// their x, y, z count as points.
 ///
 /// # Errors
 /// [`CloudError::Io`], [`CloudError::UnknownFormat`], [`CloudError::AmbiguousArray`], and
@@ -43,8 +43,8 @@ pub fn read_points(path: impl AsRef<Path>) -> Result<Points, CloudError> {
     read_points_in(path, None)
 }
 
-/// The points of a scan file, as [`read_points`] reads them, whose rows have so many columns if it is
-/// a `.bin`. Without a count the file's name decides, unless its numbers contradict that.
+/// The points of a scan file, as [`read_points`] reads them, whose rows have so many columns if it
+/// is a `.bin`. Without a count the file's name decides, unless its numbers contradict that.
 ///
 /// # Errors
 /// As [`read_points`].

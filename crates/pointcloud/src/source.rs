@@ -40,8 +40,8 @@ impl Source {
 impl TryFrom<&OsStr> for Source {
     type Error = CloudError;
 
-    /// Reads the name of a generator; any other text is a path, which need not be Unicode. A file called
-    /// `uniform` is written `./uniform`.
+    /// Reads the name of a generator; any other text is a path, which need not be Unicode. A file
+    /// called `uniform` is written `./uniform`.
     fn try_from(text: &OsStr) -> Result<Self, Self::Error> {
         if text.is_empty() {
             return Err(CloudError::EmptySource);

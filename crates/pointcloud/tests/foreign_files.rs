@@ -1,4 +1,5 @@
-//! Files as other programs write them: far from the origin, in other encodings, with other line ends.
+//! Files as other programs write them: far from the origin, in other encodings, with other line
+//! ends.
 
 use std::path::PathBuf;
 
@@ -24,8 +25,8 @@ impl Folder {
     }
 }
 
-/// A grid of 20 by 20 by 3 points of 0.1, each coordinate as its text says: at the centres of cells,
-/// or on the borders between them.
+/// A grid of 20 by 20 by 3 points of 0.1, each coordinate as its text says: at the centres of
+/// cells, or on the borders between them.
 fn grid(x0: i64, y0: i64, last_digit: u8) -> Vec<[String; 3]> {
     let text = |base: i64, step: i64| format!("{}.{}{last_digit}", base + step / 10, step % 10);
     let mut rows = Vec::new();

@@ -83,8 +83,8 @@ fn polynomial<const N: usize>(x: f64, coefficients: [f64; N]) -> f64 {
     coefficients.into_iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient)
 }
 
-/// `1 - erf(x)` by the rational approximations of FreeBSD's `s_erf.c` (Sun Microsystems 1993), whose
-/// error here is some units in the last place of float64.
+/// `1 - erf(x)` by the rational approximations of FreeBSD's `s_erf.c` (Sun Microsystems 1993),
+/// whose error here is some units in the last place of float64.
 fn erfc(x: f64) -> f64 {
     const ERX: f64 = 8.450_629_115_104_675e-1;
     let magnitude = x.abs();

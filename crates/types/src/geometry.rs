@@ -6,10 +6,10 @@ use crate::{KernelSize, LayerKind};
 
 /// Everything that a kernel map follows from but the voxels.
 ///
-/// Fine cell `f` and coarse cell `c` meet at offset `r` of the kernel, from 0 to extent − 1 along each
-/// axis, where `f = c · stride − padding + r · dilation`. Inputs are the fine cells, but of
-/// [upsampling](LayerKind::is_upsampling) layers, whose inputs are the coarse ones. This is the rule
-/// of spconv 2 (`spconv/csrc/sparse/indices.py`) and of dense convolutions.
+/// Fine cell `f` and coarse cell `c` meet at offset `r` of the kernel, from 0 to extent − 1 along
+/// each axis, where `f = c · stride − padding + r · dilation`. Inputs are the fine cells, but of
+/// [upsampling](LayerKind::is_upsampling) layers, whose inputs are the coarse ones. This is the
+/// rule of spconv 2 (`spconv/csrc/sparse/indices.py`) and of dense convolutions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Geometry {
     /// Which rows there are.
@@ -99,7 +99,8 @@ impl Geometry {
         Ok(())
     }
 
-    /// The step from a coarse cell's first fine cell, `c · stride`, to the cell of the first offset.
+    /// The step from a coarse cell's first fine cell, `c · stride`, to the cell of the first
+    /// offset.
     #[must_use]
     pub fn low(&self) -> [i32; 3] {
         self.padding.map(|padding| -i32::from(padding))
@@ -133,8 +134,8 @@ impl Geometry {
     }
 
     /// The extent of a layer's outputs, given that of its inputs: outputs at or past it, and below
-    /// zero, do not exist. As spconv computes it (`spconv/pytorch/ops.py`, `get_conv_output_size` and
-    /// `get_deconv_output_size`); an axis of which nothing is left has extent 0.
+    /// zero, do not exist. As spconv computes it (`spconv/pytorch/ops.py`, `get_conv_output_size`
+    /// and `get_deconv_output_size`); an axis of which nothing is left has extent 0.
     #[must_use]
     pub fn output_shape(&self, shape: [u32; 3]) -> [u32; 3] {
         let extents = self.kernel.extents();

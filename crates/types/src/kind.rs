@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Which rows a layer makes, and how they meet those that it reads.
 ///
-/// The kind is stored, and nothing infers it from a stride of 1: a [`Self::Sparse`] layer of stride 1
-/// has outputs where there are no inputs.
+/// The kind is stored, and nothing infers it from a stride of 1: a [`Self::Sparse`] layer of stride
+/// 1 has outputs where there are no inputs.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -45,7 +45,8 @@ impl LayerKind {
         }
     }
 
-    /// Whether inputs lie on the coarser grid: their windows reach outputs, instead of the other way.
+    /// Whether inputs lie on the coarser grid: their windows reach outputs, instead of the other
+    /// way.
     #[must_use]
     pub const fn is_upsampling(self) -> bool {
         matches!(self, Self::Inverse | Self::Transposed)

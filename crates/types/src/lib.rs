@@ -1,7 +1,7 @@
 //! The words that every part of voxtune shares.
 //!
-//! Nothing here does I/O, knows a device or runs a kernel. Data flows from a layer and
-//! a cloud to a [`ShapeKey`], and from there to [`AlgoId`]s that caches store and the registry runs.
+//! Nothing here does I/O, knows a device or runs a kernel. Data flows from a layer and a cloud to a
+//! [`ShapeKey`], and from there to [`AlgoId`]s that caches store and the registry runs.
 //!
 //! | idea | type |
 //! |---|---|

@@ -117,8 +117,9 @@ impl AlgoModes {
     }
 
     /// The modes that a flag and the environment ask for. A flag beats the variable of a direction
-    /// (`WARPCONVNET_FWD_ALGO_MODE`, `_DGRAD_`, `_WGRAD_`), which beats `WARPCONVNET_BWD_ALGO_MODE`,
-    /// which stands for both gradients. An empty variable counts as absent.
+    /// (`WARPCONVNET_FWD_ALGO_MODE`, `_DGRAD_`, `_WGRAD_`), which beats
+    /// `WARPCONVNET_BWD_ALGO_MODE`, which stands for both gradients. An empty variable counts as
+    /// absent.
     ///
     /// # Errors
     /// If a variable that decides holds no mode.
@@ -188,8 +189,8 @@ pub struct MalformedAlgoModes {
 }
 
 impl AlgoModes {
-    /// Reads lines such as `wgrad = [a,b]`; what they do not name is `auto`. A `#` begins a comment,
-    /// whose bytes may be in any encoding.
+    /// Reads lines such as `wgrad = [a,b]`; what they do not name is `auto`. A `#` begins a
+    /// comment, whose bytes may be in any encoding.
     ///
     /// # Errors
     /// If a line gives no direction its mode.

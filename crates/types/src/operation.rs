@@ -94,8 +94,8 @@ impl Operation {
         groups > 0 && c_in.is_multiple_of(groups) && c_out.is_multiple_of(groups)
     }
 
-    /// Whether each channel has weights of its own and meets no other: as many groups as inputs and as
-    /// outputs.
+    /// Whether each channel has weights of its own and meets no other: as many groups as inputs and
+    /// as outputs.
     #[must_use]
     pub const fn is_depthwise(&self) -> bool {
         self.groups == self.c_in && self.groups == self.c_out
@@ -111,8 +111,8 @@ impl Operation {
         }
     }
 
-    /// Rows of the weights as a matrix of `c_out` columns: `volume · c_in / groups`. [`usize::MAX`] if
-    /// they are more.
+    /// Rows of the weights as a matrix of `c_out` columns: `volume · c_in / groups`. [`usize::MAX`]
+    /// if they are more.
     #[must_use]
     pub const fn weight_rows(&self) -> usize {
         let (of_group, _) = self.group_channels();
@@ -125,8 +125,8 @@ impl Operation {
         Self { direction, ..self }
     }
 
-    /// Whether a map of this geometry is one of the operation's layers. Padding and dilation are the
-    /// map's alone.
+    /// Whether a map of this geometry is one of the operation's layers. Padding and dilation are
+    /// the map's alone.
     #[must_use]
     pub fn is_over(&self, geometry: &Geometry) -> bool {
         let Geometry { kind, kernel, stride, .. } = *geometry;

@@ -1,7 +1,8 @@
 //! Names that somebody else chose, made safe to print.
 //!
-//! Files, devices and clouds may be called anything. An escape sequence in a name would steer the terminal,
-//! and an end of line would forge a line of its own. JSON has escapes of its own and takes names as they are.
+//! Files, devices and clouds may be called anything. An escape sequence in a name would steer the
+//! terminal, and an end of line would forge a line of its own. JSON has escapes of its own and
+//! takes names as they are.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -33,7 +34,8 @@ pub fn printable_path(path: &Path) -> String {
     printable(&path.to_string_lossy()).into_owned()
 }
 
-/// Whether a character ends a line, begins an escape sequence or turns the direction of writing round.
+/// Whether a character ends a line, begins an escape sequence or turns the direction of writing
+/// round.
 #[must_use]
 pub fn steers_a_terminal(char: char) -> bool {
     char.is_control()

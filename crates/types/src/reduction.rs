@@ -12,7 +12,8 @@ pub enum Reduction {
     Max,
 }
 
-/// What becomes of the input rows that an output row meets. An output row that meets none has zeros.
+/// What becomes of the input rows that an output row meets. An output row that meets none has
+/// zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pooling {
     /// The largest of each channel; what is not a number stays so. Its gradient goes to every input
@@ -23,8 +24,8 @@ pub enum Pooling {
     MaxAtLeastZero,
     /// The mean of the rows that are there.
     Average,
-    /// The same mean with the gradient of spconv 2.3, which multiplies by the number of rows that are
-    /// there instead of dividing by it. For parity alone: it is no gradient of the mean.
+    /// The same mean with the gradient of spconv 2.3, which multiplies by the number of rows that
+    /// are there instead of dividing by it. For parity alone: it is no gradient of the mean.
     AverageAsSpconv,
 }
 

@@ -1,11 +1,11 @@
 //! What a network's first frame waits for on a GPU: `cargo bench -p voxtune --bench first_call`.
 //!
-//! Prints how long the context takes, how long preparing the layers of a MinkUNet takes once there is one, and
-//! for each layer its call in the first frame beside that in the median of later ones, each frame over a kernel
-//! map of its own, and the median of calls repeated back to back, whose operands lie in the cache. All of it in
-//! float16, over a generated surface. A process has one first frame, so that these are medians over several
-//! processes. Kernels come from the packs in the program, or first from the folder that `VOXTUNE_KERNELS` names.
-//! Without a GPU it says so.
+//! Prints how long the context takes, how long preparing the layers of a MinkUNet takes once there
+//! is one, and for each layer its call in the first frame beside that in the median of later ones,
+//! each frame over a kernel map of its own, and the median of calls repeated back to back, whose
+//! operands lie in the cache. All of it in float16, over a generated surface. A process has one
+//! first frame, so that these are medians over several processes. Kernels come from the packs in
+//! the program, or first from the folder that `VOXTUNE_KERNELS` names. Without a GPU it says so.
 #![expect(clippy::print_stdout, reason = "the output is the point")]
 
 use std::error::Error;
@@ -19,8 +19,8 @@ use voxtune::{
 };
 use voxtune_pointcloud::{Generator, generate};
 
-/// The distinct submanifold layers of a MinkUNet34C on three channels with 20 classes, joined inputs of the
-/// decoder included: Choy et al. 2019, arXiv 1904.08755.
+/// The distinct submanifold layers of a MinkUNet34C on three channels with 20 classes, joined
+/// inputs of the decoder included: Choy et al. 2019, arXiv 1904.08755.
 const MINK_UNET: [(u32, u32); 13] = [
     (3, 32),
     (32, 32),
@@ -125,7 +125,8 @@ fn one_process() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prepares the network's operations in these directions. The second time something is already there.
+/// Prepares the network's operations in these directions. The second time something is already
+/// there.
 fn prepare(device: &Device, tuner: &Tuner, directions: &[Direction]) {
     let kernel = KernelSize::submanifold(3).expect("3 is odd");
     let operations: Vec<Operation> = directions
@@ -197,8 +198,8 @@ impl Calls {
     }
 }
 
-/// Medians over the processes, layer by layer; and how many single calls took longer than allowed, in
-/// first frames and in later ones: what delays both alike is not the first frame's.
+/// Medians over the processes, layer by layer; and how many single calls took longer than allowed,
+/// in first frames and in later ones: what delays both alike is not the first frame's.
 fn print_summary(processes: &[Vec<Calls>]) {
     let mut worst: f64 = 0.0;
     let (mut late_first, mut late_later) = (0, 0);

@@ -1,12 +1,12 @@
-//! Fits the cost model's constants to an evidence file, and says how well they predict clouds that they
-//! were not fitted to.
+//! Fits the cost model's constants to an evidence file, and says how well they predict clouds that
+//! they were not fitted to.
 //!
 //! ```text
 //! cargo run --release -p voxtune --example fit_cost_model -- caches/sm_90.evidence.msgpack
 //! ```
 //!
-//! Constants of `crates/cuda/src/model/constants.rs` are the start of the search; what it prints may take
-//! their place.
+//! Constants of `crates/cuda/src/model/constants.rs` are the start of the search; what it prints
+//! may take their place.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "an example prints what it finds")]
 
@@ -150,9 +150,10 @@ fn loss(timings: &[&Timing], vector: Vector) -> f64 {
     timings.iter().map(of).sum()
 }
 
-/// Turns one constant at a time by ever smaller factors, as long as the loss falls. A constant that is 0
-/// stays 0: the family lacks what it stands for. Where one launch does everything, its own time is left as
-/// it is, since no timing is short enough to tell it from the rest, and traffic happens once.
+/// Turns one constant at a time by ever smaller factors, as long as the loss falls. A constant that
+/// is 0 stays 0: the family lacks what it stands for. Where one launch does everything, its own
+/// time is left as it is, since no timing is short enough to tell it from the rest, and traffic
+/// happens once.
 fn fit(timings: &[&Timing], starts: &Fitted) -> Fitted {
     let of_group = |(group, start): (&Group, &Vector)| {
         let own: Vec<&Timing> =
@@ -184,8 +185,8 @@ fn fit(timings: &[&Timing], starts: &Fitted) -> Fitted {
     starts.iter().map(of_group).collect()
 }
 
-/// For each entry, what is lost by taking the first by model, and by taking the best of those within 1.4
-/// times its modelled time.
+/// For each entry, what is lost by taking the first by model, and by taking the best of those
+/// within 1.4 times its modelled time.
 fn judge(timings: &[&Timing], constants: &Fitted) -> Vec<(f64, f64)> {
     let mut entries: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
     for timing in timings {

@@ -7,6 +7,7 @@
 //! | its tensors | [`ForeignMemory`], [`Tensor::from_foreign`](crate::Tensor::from_foreign) |
 //! | its coordinates | [`ForeignMemory`], [`Voxels::from_foreign`](crate::Voxels::from_foreign) |
 //!
-//! What cannot be checked is promised where each of these is made, in `unsafe` code of the program's.
+//! What cannot be checked is promised where each of these is made, in `unsafe` code of the
+//! program's.
 
 pub use voxtune_cuda::{Allocator, CUstream, CallersStream, CudaError, ForeignMemory};

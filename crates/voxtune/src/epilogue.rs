@@ -58,8 +58,8 @@ impl Epilogue<'static> {
     }
 
     /// A batch normalisation with fixed statistics, folded into a scale and a bias (Ioffe and
-    /// Szegedy, *Batch Normalization*, 2015, algorithm 2): `scale = gamma / sqrt(variance + epsilon)`,
-    /// `bias = beta - mean · scale`.
+    /// Szegedy, *Batch Normalization*, 2015, algorithm 2): `scale = gamma / sqrt(variance +
+    /// epsilon)`, `bias = beta - mean · scale`.
     ///
     /// # Shapes
     /// `gamma`, `beta`, `mean`, `variance`: `(c_out)`.

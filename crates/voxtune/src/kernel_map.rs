@@ -70,8 +70,8 @@ impl KernelMap {
         Self { geometry, counts, waits: true, place: Place::Host(map) }
     }
 
-    /// A map that was built for layers of this geometry, with the counts that it is expected to have;
-    /// waits for its own where nobody expects any.
+    /// A map that was built for layers of this geometry, with the counts that it is expected to
+    /// have; waits for its own where nobody expects any.
     pub(crate) fn from_cuda(
         geometry: Geometry,
         map: DeviceKernelMap,
@@ -82,8 +82,8 @@ impl KernelMap {
     }
 
     /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
-    /// encoder's: for each offset the same pairs, inputs as outputs. Nothing is built anew. `None` of a
-    /// submanifold map, over which layers undo each other.
+    /// encoder's: for each offset the same pairs, inputs as outputs. Nothing is built anew. `None`
+    /// of a submanifold map, over which layers undo each other.
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
         let MapCounts { n_in, n_out, pairs } = self.counts;
@@ -142,8 +142,8 @@ impl KernelMap {
         }
     }
 
-    /// Row and pair counts as far as the host knows them, which keys follow from. On a GPU they may be
-    /// those of earlier frames, or follow from what was counted when the outputs were found.
+    /// Row and pair counts as far as the host knows them, which keys follow from. On a GPU they may
+    /// be those of earlier frames, or follow from what was counted when the outputs were found.
     #[must_use]
     pub const fn counts(&self) -> MapCounts {
         self.counts

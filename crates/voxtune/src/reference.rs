@@ -99,8 +99,8 @@ impl Reference {
         Ok(Self { operation: *operation, place })
     }
 
-    /// The result that [`Self::from_result`] took, for its memory to be used again; `None` of any other
-    /// reference.
+    /// The result that [`Self::from_result`] took, for its memory to be used again; `None` of any
+    /// other reference.
     #[must_use]
     pub fn into_result(self) -> Option<Tensor> {
         match self.place {
@@ -109,9 +109,10 @@ impl Reference {
         }
     }
 
-    /// The largest error of any element of a result: its difference from the reference over the larger
-    /// of the reference there and its root mean square. Infinite where an element is not a number. The
-    /// root mean square keeps elements that cancel to nearly nothing from failing on rounding alone.
+    /// The largest error of any element of a result: its difference from the reference over the
+    /// larger of the reference there and its root mean square. Infinite where an element is not a
+    /// number. The root mean square keeps elements that cancel to nearly nothing from failing on
+    /// rounding alone.
     ///
     /// # Errors
     /// If the result is of another size, or the device fails.

@@ -23,8 +23,8 @@ pub struct Tensor {
     channels: usize,
     dtype: DType,
     storage: Storage,
-    /// How many of the rows there are, where a frame counts them on the device; what lies past them is
-    /// anything.
+    /// How many of the rows there are, where a frame counts them on the device; what lies past them
+    /// is anything.
     counted: Option<FrameRows>,
 }
 
@@ -102,8 +102,8 @@ impl Tensor {
         Self::from_f32(device, DType::Float32, rows.len(), CHANNELS, rows.as_flattened())
     }
 
-    /// A tensor whose element at flat index `i` is `value(i)`, rounded to the storage type, computed
-    /// in parallel.
+    /// A tensor whose element at flat index `i` is `value(i)`, rounded to the storage type,
+    /// computed in parallel.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -238,14 +238,15 @@ impl Tensor {
         Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
     }
 
-    /// A tensor in memory of others, without a copy: in the context of the device handle, which must
-    /// have waited for whoever wrote it.
+    /// A tensor in memory of others, without a copy: in the context of the device handle, which
+    /// must have waited for whoever wrote it.
     ///
     /// # Shapes
     /// `(rows, channels)`, row-major, without padding, at an address that fits one element.
     ///
     /// # Errors
-    /// If the device is no GPU or not the one that has the memory, or it is too short or not aligned.
+    /// If the device is no GPU or not the one that has the memory, or it is too short or not
+    /// aligned.
     pub fn from_foreign(
         device: &Device,
         memory: ForeignMemory,
@@ -334,8 +335,8 @@ impl Tensor {
         Ok(())
     }
 
-    /// Overwrites every element with a value that is not a number, so that one that a kernel forgets
-    /// to write is seen.
+    /// Overwrites every element with a value that is not a number, so that one that a kernel
+    /// forgets to write is seen.
     ///
     /// # Errors
     /// If the device fails.

@@ -1,5 +1,5 @@
-//! Looking an algorithm up allocates nothing, the first time included, nor does comparing a launch's map
-//! with its operation.
+//! Looking an algorithm up allocates nothing, the first time included, nor does comparing a
+//! launch's map with its operation.
 
 use std::hint::black_box;
 

@@ -407,7 +407,8 @@ fn absurd_counts_and_operations_do_not_panic() {
     }
 }
 
-/// Channels up to what a GPU's kernels count, one past it, and past everything; no groups; no stride.
+/// Channels up to what a GPU's kernels count, one past it, and past everything; no groups; no
+/// stride.
 fn absurd_operations() -> Vec<Operation> {
     const MAX: u32 = u32::MAX;
     let sides = [(0, 1), (1 << 20, 1 << 6), (1 << 13, 1 << 13), (1 << 20, 1 << 7), (MAX, MAX)];

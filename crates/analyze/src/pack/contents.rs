@@ -31,8 +31,8 @@ pub struct Contents {
     pub without_room: usize,
 }
 
-/// How many kernels the pack of an architecture has at most because of a model: what may be wrong is not to
-/// make a pack larger than 1 MiB, at the 4 KiB that a kernel takes on average.
+/// How many kernels the pack of an architecture has at most because of a model: what may be wrong
+/// is not to make a pack larger than 1 MiB, at the 4 KiB that a kernel takes on average.
 const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 
 impl Contents {
@@ -82,9 +82,9 @@ impl Contents {
         }
     }
 
-    /// One kernel a direction and dtype that takes any channels, and one that takes any groups of them,
-    /// for each width of masks; the defaults of the shipped layers, and of depthwise ones of 3×3×3
-    /// offsets and whole copies of channels.
+    /// One kernel a direction and dtype that takes any channels, and one that takes any groups of
+    /// them, for each width of masks; the defaults of the shipped layers, and of depthwise ones of
+    /// 3×3×3 offsets and whole copies of channels.
     fn add_defaults(&mut self) {
         for direction in Direction::ALL {
             for dtype in DType::ALL {

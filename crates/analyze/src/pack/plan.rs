@@ -27,9 +27,9 @@ pub struct PackPlan {
 }
 
 impl PackPlan {
-    /// All that ships with the decisions of a folder: their winners, or a model's choices where nothing was
-    /// measured, with a default for every operation. `limit` is what a layer may lose by pruning, as a
-    /// fraction.
+    /// All that ships with the decisions of a folder: their winners, or a model's choices where
+    /// nothing was measured, with a default for every operation. `limit` is what a layer may lose
+    /// by pruning, as a fraction.
     ///
     /// # Errors
     /// If the folder cannot be read, or holds a damaged file.
@@ -41,8 +41,8 @@ impl PackPlan {
         Self::new(target, caches, limit, Contents::of)
     }
 
-    /// The winners of a folder's decisions and nothing else: what a program carries beside the packs that
-    /// voxtune brings.
+    /// The winners of a folder's decisions and nothing else: what a program carries beside the
+    /// packs that voxtune brings.
     ///
     /// # Errors
     /// As [`Self::shipped`].
@@ -76,8 +76,9 @@ impl PackPlan {
         Ok(Self { target, contents, pruned, decisions })
     }
 
-    /// Compiles what neither the pack at `path` nor `folder` has, into the folder, `jobs` kernels at a
-    /// time, and encodes the pack that is to take the other's place. One that cannot be read is none.
+    /// Compiles what neither the pack at `path` nor `folder` has, into the folder, `jobs` kernels
+    /// at a time, and encodes the pack that is to take the other's place. One that cannot be read
+    /// is none.
     ///
     /// # Errors
     /// If a kernel does not compile.

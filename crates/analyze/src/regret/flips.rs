@@ -38,8 +38,8 @@ pub struct Flip {
     pub theirs: AlgoId,
     /// By how much the other's winner was slower in the evidence of each, where it tells.
     pub slower_by: [Option<f64>; 2],
-    /// Whether noise explains the difference in at least one of them: they lie at the edge of the band. If not,
-    /// the two runs contradict each other.
+    /// Whether noise explains the difference in at least one of them: they lie at the edge of the
+    /// band. If not, the two runs contradict each other.
     pub within_noise: bool,
 }
 

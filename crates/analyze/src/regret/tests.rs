@@ -55,7 +55,8 @@ fn stored_choices_default_and_transfers() {
     assert_eq!(cached, [200, 10, 0]);
     assert_eq!(report.default.regret.unwrap().count, 3);
     assert_eq!(percent(report.default.regret.unwrap().median), 200);
-    // `here` borrows "a" from half its rows, which borrows "b" in return; nobody is next to `denser`.
+    // `here` borrows "a" from half its rows, which borrows "b" in return; nobody is next to
+    // `denser`.
     let bucket: Vec<i64> =
         report.bucket_transfer.points.iter().map(|one| percent(one.regret)).collect();
     assert_eq!((bucket, report.bucket_transfer.without_choice), (vec![10, 0], 1));

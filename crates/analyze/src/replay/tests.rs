@@ -59,8 +59,8 @@ fn a_race_is_cheaper_and_as_good() {
     assert_eq!(all.samples, 20 * 8 * 40);
 }
 
-/// Two candidates whose distance is that of the edge of the band of noise, more or less: who wins by its
-/// name is left to chance.
+/// Two candidates whose distance is that of the edge of the band of noise, more or less: who wins
+/// by its name is left to chance.
 #[test]
 fn a_shoot_out_makes_near_ties_fall_alike() {
     let mut noise = Noise(3);

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Numbers before a payload are little-endian. A payload is MessagePack without field names: the
-//! entry, then the samples of each candidate. A file grows by whole races, so one that a killed process left
-//! behind is good up to its last race.
+//! entry, then the samples of each candidate. A file grows by whole races, so one that a killed
+//! process left behind is good up to its last race.
 
 #[cfg(test)]
 mod tests;
@@ -161,8 +161,8 @@ impl RecordedSamples {
     }
 }
 
-/// A file of samples that grows, by several processes if they name the same: each locks it while it looks at
-/// what is there, and while it writes.
+/// A file of samples that grows, by several processes if they name the same: each locks it while it
+/// looks at what is there, and while it writes.
 #[derive(Debug)]
 pub struct SamplesWriter {
     path: PathBuf,
@@ -222,8 +222,8 @@ fn add_whole(file: &File, write: impl FnOnce(&File) -> io::Result<()>) -> io::Re
     })
 }
 
-/// The lock of a file of samples; none on a file system without locks, where it is up to the user that one
-/// process alone writes.
+/// The lock of a file of samples; none on a file system without locks, where it is up to the user
+/// that one process alone writes.
 fn locked(file: &File) -> io::Result<Option<HeldLock<'_>>> {
     match lock_open_file(file, LOCK_WAIT) {
         Ok(lock) => Ok(Some(lock)),

@@ -78,9 +78,9 @@ impl<'a> CandidateSet<'a> {
         Ok(failures)
     }
 
-    /// The largest error that is rounding. An element of a weight gradient is a sum over a million rows,
-    /// and rounding errors of a sum of `n` terms grow with `√n` (Higham, Accuracy and Stability of
-    /// Numerical Algorithms, §4.2).
+    /// The largest error that is rounding. An element of a weight gradient is a sum over a million
+    /// rows, and rounding errors of a sum of `n` terms grow with `√n` (Higham, Accuracy and
+    /// Stability of Numerical Algorithms, §4.2).
     fn tolerance(&self) -> f64 {
         let counts = self.setup.map.counts();
         let terms = match self.operation.direction {

@@ -10,8 +10,8 @@
 //! | ratios to other libraries | [`peers`], [`comparison`] |
 //! | what is written and printed | [`report`], [`text`] |
 //!
-//! Candidates run through the registry, as populate runs them, and are compared with float64 or with
-//! the default before they are timed. The ceilings and the map times of a GPU come from
+//! Candidates run through the registry, as populate runs them, and are compared with float64 or
+//! with the default before they are timed. The ceilings and the map times of a GPU come from
 //! [`CudaKernels`], on a stream of its own that is idle while candidates run.
 
 mod calls;

@@ -26,7 +26,8 @@ pub const DEFAULT_CHANNELS: [ChannelPair; 9] = [
 pub struct BenchOptions {
     /// The clouds.
     pub clouds: Vec<NamedCloud>,
-    /// Layers for every cloud; without them those that the peers have for it, else the default ones.
+    /// Layers for every cloud; without them those that the peers have for it, else the default
+    /// ones.
     pub channels: Option<Vec<ChannelPair>>,
     /// Groups of these channels; layers whose channels do not divide into them are left out.
     pub groups: Groups,

@@ -1,9 +1,9 @@
 //! Times of other libraries, to print ratios beside.
 //!
 //! One JSON object a line: `peer`, `cloud`, `cin`, `cout`, `dtype`, `fwd_kernel_ms`, and
-//! `train_kernel_ms` for forward and backward together where the latter was measured. Other fields are
-//! left alone. Several lines of one layer are several peers, or several runs: the best of them counts,
-//! forward and backward each by itself.
+//! `train_kernel_ms` for forward and backward together where the latter was measured. Other fields
+//! are left alone. Several lines of one layer are several peers, or several runs: the best of them
+//! counts, forward and backward each by itself.
 
 use std::collections::BTreeMap;
 

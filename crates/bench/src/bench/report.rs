@@ -58,7 +58,8 @@ pub struct CloudReport {
     pub pairs: usize,
     /// Time until a map is built and the host knows its counts.
     pub map_ms: Option<f64>,
-    /// The time of building it by the device's clock, with a cold L2 cache, behind a blocking kernel that hides the host's.
+    /// The time of building it by the device's clock, with a cold L2 cache, behind a blocking
+    /// kernel that hides the host's.
     pub map_event_ms: Option<f64>,
     /// Time until a map has what the default forward algorithm reads and the device is idle.
     pub ready_ms: Option<f64>,

@@ -14,8 +14,8 @@ pub struct Rates {
 
 /// The least time that a product can take by bytes and by operations.
 ///
-/// Bytes: features in and out once, weights once, four for each pair. Operations: `2 · pairs · c_in ·
-/// c_out`. The same for each direction, since the three products touch the same tensors.
+/// Bytes: features in and out once, weights once, four for each pair. Operations: `2 · pairs · c_in
+/// · c_out`. The same for each direction, since the three products touch the same tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Floor {
     /// Bytes that have to move.

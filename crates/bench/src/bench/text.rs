@@ -235,8 +235,8 @@ fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Columns as wide as their widest cell: the first and texts to the left, numbers to the right. Clouds and
-/// peers may be called anything, so every cell is made printable.
+/// Columns as wide as their widest cell: the first and texts to the left, numbers to the right.
+/// Clouds and peers may be called anything, so every cell is made printable.
 fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let printable = |cell: String| printable(&cell).into_owned();
     let rows: Vec<Vec<String>> =

@@ -50,12 +50,12 @@ impl fmt::Display for Case {
 /// Channel counts that are no whole copies.
 const ODD_CHANNELS: [u32; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 20, 33];
 
-/// `(c_in, c_out, groups)` of layers that every grouped algorithm is to compute: depthwise, and several channels a
-/// group.
+/// `(c_in, c_out, groups)` of layers that every grouped algorithm is to compute: depthwise, and
+/// several channels a group.
 const GROUPS: [(u32, u32, u32); 2] = [(64, 64, 64), (64, 64, 16)];
 
-/// Channels of groups that are no whole copies: depthwise; several outputs of an input; several inputs of an
-/// output; both, few and more than an instance is compiled for.
+/// Channels of groups that are no whole copies: depthwise; several outputs of an input; several
+/// inputs of an output; both, few and more than an instance is compiled for.
 const ODD_GROUPS: [(u32, u32, u32); 10] = [
     (7, 7, 7),
     (20, 20, 20),
@@ -256,7 +256,8 @@ mod tests {
         }
     }
 
-    /// Reductions of parts are compiled for one, two and four elements per thread, and each is checked.
+    /// Reductions of parts are compiled for one, two and four elements per thread, and each is
+    /// checked.
     #[test]
     fn splits_meet_every_width() {
         for width in [1, 2, 4] {

@@ -10,8 +10,8 @@ use super::data::{Fill, Product, random};
 use super::float64::{TOLERANCE, distance};
 use super::{CheckError, CheckTensor, Checker, Findings};
 
-/// Channel pairs: whole copies, odd numbers, and those of the narrow families. The other steps have the
-/// same, so that instances are compiled once.
+/// Channel pairs: whole copies, odd numbers, and those of the narrow families. The other steps have
+/// the same, so that instances are compiled once.
 const PAIRS: [(u32, u32); 10] = [
     (40, 1),
     (40, 7),

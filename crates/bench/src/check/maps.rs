@@ -62,8 +62,9 @@ pub(super) fn clouds(quick: bool) -> Vec<(String, Vec<Voxel>)> {
 /// Clouds of [`corner_pairs`]: one brick in a few hundred is in the first slot.
 const CORNER_CLOUDS: i32 = 24;
 
-/// Pairs of voxels that meet at a corner of their bricks of 4×4×4 cells, far from other pairs. Threads of a
-/// last block that have no row must not see the surroundings of whichever brick is in the first slot.
+/// Pairs of voxels that meet at a corner of their bricks of 4×4×4 cells, far from other pairs.
+/// Threads of a last block that have no row must not see the surroundings of whichever brick is in
+/// the first slot.
 fn corner_pairs(seed: i32) -> Vec<Voxel> {
     const PAIRS: i32 = 100;
     let pair = |number: i32| {

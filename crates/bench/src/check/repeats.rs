@@ -15,8 +15,8 @@ const ROWS: usize = 5_000;
 /// Rows of the cloud of [`long_sums`].
 const LONG_ROWS: usize = 900_000;
 
-/// Pairs from which on sums of [`long_sums`] are continued: `wgmma_wgrad` adds up at most 256 steps of 64
-/// pairs in registers, and shares all pairs among 396 units.
+/// Pairs from which on sums of [`long_sums`] are continued: `wgmma_wgrad` adds up at most 256 steps
+/// of 64 pairs in registers, and shares all pairs among 396 units.
 const CONTINUED_PAIRS: usize = 396 * 256 * 64;
 
 /// The operations that are repeated.

@@ -80,7 +80,8 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Whole copies and none: channels that every family takes, and channels that few do, and their groups.
+/// Whole copies and none: channels that every family takes, and channels that few do, and their
+/// groups.
 const CHANNELS: [(u32, u32, u32); 7] =
     [(32, 64, 1), (13, 33, 1), (3, 32, 1), (20, 12, 1), (128, 128, 1), (20, 20, 20), (12, 20, 4)];
 
@@ -191,8 +192,8 @@ impl Checker<'_> {
         Ok(None)
     }
 
-    /// Every algorithm on a layer and on the one that undoes it. Rows are no multiple of any tile's, and
-    /// some have no pair.
+    /// Every algorithm on a layer and on the one that undoes it. Rows are no multiple of any
+    /// tile's, and some have no pair.
     fn strided_products(
         &mut self,
         builder: &StridedMapBuilder,

@@ -46,10 +46,10 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    ratios and more than [`NOISE_FLOOR`], the [margin](Timer::incumbent_margin) of fewer than six
 ///    rounds, and is as fast by its time.
 /// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in
-///    [`MIN_SHARED_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer rounds
-///    prove nothing in an algorithm's favour, and rounds that only one of them ran prove nothing at
-///    all. Where no workload has a default everyone may win that shared workloads lead to from the
-///    one that met the most rivals.
+///    [`MIN_SHARED_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer
+///    rounds prove nothing in an algorithm's favour, and rounds that only one of them ran prove
+///    nothing at all. Where no workload has a default everyone may win that shared workloads lead
+///    to from the one that met the most rivals.
 /// 7. Of those the leader is whose worst defeat by another of them is the least: who lost to
 ///    nobody, where there is one.
 /// 8. The winner is, among those within the noise of the leader, the default, else the one whose id

@@ -135,8 +135,8 @@ impl Pair {
 /// Ranks algorithms by their worst defeats; those without a workload in common are compared by what
 /// each did against the reference.
 ///
-/// A candidate that was measured on the same workloads is compared with the best of them alone, so this
-/// takes as long as there are algorithms, unless there are as many sets of workloads.
+/// A candidate that was measured on the same workloads is compared with the best of them alone, so
+/// this takes as long as there are algorithms, unless there are as many sets of workloads.
 pub(super) fn rank<'s, 'a>(
     members: &[&'s Standing<'a>],
     reference: Option<&Standing<'a>>,

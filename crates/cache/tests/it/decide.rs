@@ -235,8 +235,8 @@ fn winner_over(records: impl IntoIterator<Item = (EntryKey, Record)>) -> String 
 fn warm_times_decide_where_there_are_no_cold_ones() {
     let warm = [on("uniform", false, measured("a", 50)), on("uniform", false, measured("b", 20))];
     assert_eq!(winner_over(warm.clone()), "b");
-    // Neither are they mixed with cold ones, of the same cloud or of another, nor do they rule out whom
-    // they do not know.
+    // Neither are they mixed with cold ones, of the same cloud or of another, nor do they rule out
+    // whom they do not know.
     for cloud in ["uniform", "surface"] {
         let cold = [on(cloud, true, measured("a", 60)), on(cloud, true, measured("b", 90))];
         let c = on(cloud, true, measured("c", 30));

@@ -61,8 +61,8 @@ fn version_2_of_evidence_is_read() {
     assert_eq!(decide(&evidence), decide(&contents()));
 }
 
-/// What version 3 of evidence and version 2 of decisions were made from: what is new in them, beside
-/// the rest.
+/// What version 3 of evidence and version 2 of decisions were made from: what is new in them,
+/// beside the rest.
 fn contents_3() -> voxtune_cache::Evidence {
     let mut evidence = contents_2();
     for kind in LayerKind::ALL {

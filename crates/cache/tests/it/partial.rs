@@ -20,8 +20,8 @@ fn workload(number: usize) -> EntryKey {
     entry_on(&format!("cloud{number}"), &host(), operation(8, 8), 2_000, 9_000)
 }
 
-/// What a run left on one workload: who took how many microseconds in so many rounds, one for each candidate.
-/// The one called `d` is the default.
+/// What a run left on one workload: who took how many microseconds in so many rounds, one for each
+/// candidate. The one called `d` is the default.
 fn race(number: usize, samples: u32, times_us: &[(&str, f64)]) -> Evidence {
     let default = times_us.iter().find(|(name, _)| *name == "d").map(|(_, us)| *us);
     let mut evidence = Evidence::new();
@@ -125,7 +125,8 @@ fn f01_who_lost_to_the_default_on_one_workload_leaves_it_in_its_place() {
     assert_eq!(winner(&[first, third]), "y");
 }
 
-/// `u` looks fastest and has not beaten the default; `z` has, by more than noise: the default lost to it.
+/// `u` looks fastest and has not beaten the default; `z` has, by more than noise: the default lost
+/// to it.
 #[test]
 fn f01_the_default_does_not_hide_behind_who_proved_nothing() {
     let mut all = race(0, 11, &[("d", 100_000.0), ("z", 93_000.0)]);

@@ -80,7 +80,8 @@ fn f19_links_that_lead_nowhere_or_in_a_circle_are_errors() {
     }
 }
 
-/// Writers through the link and beside its target take one lock, or one would undo the other's work.
+/// Writers through the link and beside its target take one lock, or one would undo the other's
+/// work.
 #[test]
 fn f19_writers_through_links_and_without_lose_nothing() {
     let root = tempfile::tempdir().unwrap();
@@ -129,7 +130,8 @@ fn f16_nothing_but_a_file_is_read_or_replaced() {
     drop(held);
 }
 
-/// The second user of a group's folder, and one who is kept out: by the lock file, as the message says.
+/// The second user of a group's folder, and one who is kept out: by the lock file, as the message
+/// says.
 #[test]
 fn f04_a_lock_file_in_a_groups_folder_is_the_groups() {
     let root = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! `check`: every kernel of a GPU against what is known to be right, and layers and networks against
-//! what other libraries computed.
+//! `check`: every kernel of a GPU against what is known to be right, and layers and networks
+//! against what other libraries computed.
 
 mod fixtures;
 
@@ -35,8 +35,9 @@ pub struct CheckArguments {
     /// Only algorithms whose id contains this text
     #[arg(long, value_name = "TEXT", value_parser = text)]
     filter: Option<String>,
-    /// Steps to run: maps, float64, shapes, epilogue, strided, clouds, repeats, large, race [default: all but race; quick:
-    /// neither large]. Race runs every instance once and compares nothing: for race detectors
+    /// Steps to run: maps, float64, shapes, epilogue, strided, clouds, repeats, large, race
+    /// [default: all but race; quick: neither large]. Race runs every instance once and compares
+    /// nothing: for race detectors
     #[arg(long, value_name = "STEP", num_args = 1..)]
     steps: Option<Vec<Step>>,
     /// Of the step race only this part, such as slice:1/4
@@ -50,11 +51,12 @@ pub struct CheckArguments {
     list_families: bool,
     #[command(flatten)]
     clouds: CloudArguments,
-    /// Instead run a folder of fixtures, layers and networks that another library has computed, as its index.json
-    /// describes them, and print the worst element of each
+    /// Instead run a folder of fixtures, layers and networks that another library has computed, as
+    /// its index.json describes them, and print the worst element of each
     #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "filter", "steps", "partition", "repeats"])]
     fixtures: Option<PathBuf>,
-    /// GPU to check: cuda:N, or auto for the first. With --fixtures also cpu [default: cuda:0; fixtures: auto]
+    /// GPU to check: cuda:N, or auto for the first. With --fixtures also cpu [default: cuda:0;
+    /// fixtures: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceChoice>,
     #[command(flatten)]

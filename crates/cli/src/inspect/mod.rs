@@ -27,7 +27,8 @@ pub struct InspectArguments {
     /// At most this many candidates of each entry, best first
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     top_k: Option<u16>,
-    /// Only the quarantined candidates, with the reasons; populate --retry-quarantined tries them again
+    /// Only the quarantined candidates, with the reasons; populate --retry-quarantined tries them
+    /// again
     #[arg(long, conflicts_with_all = ["best_only", "top_k"])]
     quarantined: bool,
     /// JSON instead of text

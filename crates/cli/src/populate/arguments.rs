@@ -43,8 +43,9 @@ const MODEL_CONFLICTS: [&str; 9] = [
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
 pub struct PopulateArguments {
-    /// What to measure: the grids default (364 configurations) and quick (6), or the layers of networks: lidar (44,
-    /// those of CenterPoint, SECOND and BEVFusion) and unet (109, those of MinkUNet34C and SpUNet)
+    /// What to measure: the grids default (364 configurations) and quick (6), or the layers of
+    /// networks: lidar (44, those of CenterPoint, SECOND and BEVFusion) and unet (109, those of
+    /// MinkUNet34C and SpUNet)
     #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
     preset: Preset,
     /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
@@ -53,37 +54,39 @@ pub struct PopulateArguments {
     /// Channel pairs instead of the preset's
     #[arg(long, value_name = "C_in,C_out", num_args = 1..)]
     channels: Option<Vec<ChannelPair>>,
-    /// Groups of these channels: a number, or depthwise, of as many outputs as inputs. Channels that do not divide
-    /// into groups have no layer of so many [default: 1]
+    /// Groups of these channels: a number, or depthwise, of as many outputs as inputs. Channels
+    /// that do not divide into groups have no layer of so many [default: 1]
     #[arg(long, value_name = "G", num_args = 1..)]
     groups: Option<Vec<Groups>>,
     /// Kinds of layers instead of the preset's: submanifold, sparse (strided), inverse, transposed
     #[arg(long, value_name = "KIND", num_args = 1.., value_parser = layer_kind)]
     kinds: Option<Vec<LayerKind>>,
-    /// Strides of layers that are not submanifold: a number, or one for each axis such as 2,1,1 [default: 2]
+    /// Strides of layers that are not submanifold: a number, or one for each axis such as 2,1,1
+    /// [default: 2]
     #[arg(long, value_name = "S", num_args = 1..)]
     strides: Option<Vec<Stride>>,
-    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1; submanifold layers have
-    /// those of 1, 3 and 5
+    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1;
+    /// submanifold layers have those of 1, 3 and 5
     #[arg(long, value_name = "K", num_args = 1.., value_parser = kernel_size)]
     kernel_sizes: Option<Vec<KernelSize>>,
     /// Storage types instead of the preset's: float16, bfloat16, float32
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     dtypes: Option<Vec<DType>>,
-    /// Measure the shapes that a file names instead of a grid: lines such as
-    /// `voxels=126000 channels=32,64 kernel=3 dtype=float16 direction=forward`, a JSON array of objects
-    /// with these fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
+    /// Measure the shapes that a file names instead of a grid: lines such as `voxels=126000
+    /// channels=32,64 kernel=3 dtype=float16 direction=forward`, a JSON array of objects with these
+    /// fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID)]
     shapes: Option<PathBuf>,
     /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
     from_misses: Option<PathBuf>,
-    /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it really meets:
-    /// centerpoint, second, bevfusion, spunet, minkunet, trellis, or a JSON file of layers such as those in the index.json of fixtures
+    /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it
+    /// really meets: centerpoint, second, bevfusion, spunet, minkunet, trellis, or a JSON file of
+    /// layers such as those in the index.json of fixtures
     #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
     model: Option<Model>,
-    /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default: auto,
-    /// or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
+    /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default:
+    /// auto, or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
     #[arg(long, value_name = "MODE")]
     algo_mode: Option<AlgoMode>,
     /// Measure the forward pass only
@@ -92,9 +95,9 @@ pub struct PopulateArguments {
     /// Measure the gradients of features and weights only
     #[arg(long)]
     backward_only: bool,
-    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it, instead of
-    /// emptying it before every sample. What is measured so is kept apart, and decides only where
-    /// nothing was measured cold
+    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it,
+    /// instead of emptying it before every sample. What is measured so is kept apart, and decides
+    /// only where nothing was measured cold
     #[arg(long)]
     warm: bool,
     /// Samples in each generated cloud
@@ -106,8 +109,8 @@ pub struct PopulateArguments {
     /// Skip what has valid evidence for every algorithm asked for
     #[arg(long)]
     resume: bool,
-    /// Measure only algorithms without valid evidence, such as those whose kernels have changed, in one
-    /// race with the stored leaders
+    /// Measure only algorithms without valid evidence, such as those whose kernels have changed, in
+    /// one race with the stored leaders
     #[arg(long, conflicts_with = "resume")]
     top_up: bool,
     /// Give quarantined algorithms another chance
@@ -122,8 +125,8 @@ pub struct PopulateArguments {
     /// Device to measure: auto (the first GPU, else the CPU), cpu, or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// GPUs of this host that share the work, each with a process of its own: all, or numbers such as
-    /// 0,1. They must be of one kind
+    /// GPUs of this host that share the work, each with a process of its own: all, or numbers such
+    /// as 0,1. They must be of one kind
     #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "no_isolation"])]
     gpus: Option<Gpus>,
     /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
@@ -136,14 +139,14 @@ pub struct PopulateArguments {
     /// Part of scan files to keep, half open
     #[arg(long, value_name = "X0,Y0,Z0,X1,Y1,Z1", allow_hyphen_values = true)]
     crop: Option<Crop>,
-    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin files
-    /// 5 as in nuScenes]
+    /// Float32 numbers in a row of .bin scans, x, y, z first [default: 4 as in KITTI, in .pcd.bin
+    /// files 5 as in nuScenes]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     columns: Option<Columns>,
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
-    /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many as
-    /// a near tie takes, and twelve rounds in which a stored winner defends its place [default: 6 on
-    /// a CPU, 0.1 on a GPU]
+    /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many
+    /// as a near tie takes, and twelve rounds in which a stored winner defends its place [default:
+    /// 6 on a CPU, 0.1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is
@@ -154,8 +157,8 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
     /// The part of the work that falls to this machine, such as slice:1/4, or env to ask the
-    /// scheduler: VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX (Kubernetes) and
-    /// VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
+    /// scheduler: VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX (Kubernetes)
+    /// and VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
     #[arg(long, value_name = "PART")]
     partition: Option<PartitionChoice>,
     /// Add the raw samples of every race to a file, for replay

@@ -115,8 +115,8 @@ pub(super) struct ModelPlan {
     _levels: TempDir,
 }
 
-/// The distinct layers of a network over each scan of the request: strided layers over the voxels that
-/// they read, inverse ones over those that they go back to.
+/// The distinct layers of a network over each scan of the request: strided layers over the voxels
+/// that they read, inverse ones over those that they go back to.
 pub(super) fn plan_model(
     model: &Model,
     dtypes: &[DType],
@@ -172,8 +172,8 @@ fn measured(
     Ok(list)
 }
 
-/// How far voxels are moved for a layer of other padding than that of the layers which are measured,
-/// whose windows are centred: rows then meet as in the network.
+/// How far voxels are moved for a layer of other padding than that of the layers which are
+/// measured, whose windows are centred: rows then meet as in the network.
 ///
 /// Fine cell f and coarse cell c meet where `f + padding = c · stride + r`, so that padding is a
 /// translation of the fine cells.

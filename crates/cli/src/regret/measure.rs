@@ -42,11 +42,12 @@ impl Measure {
     }
 }
 
-/// Takes samples into a scratch folder of its own. Samples of before, maybe of an hour, make room for those of a
-/// run that measured something and was completed alone; others lie beside them. `None` after a dry run.
+/// Takes samples into a scratch folder of its own. Samples of before, maybe of an hour, make room
+/// for those of a run that measured something and was completed alone; others lie beside them.
+/// `None` after a dry run.
 pub(super) fn measure(flags: &[OsString]) -> Result<Option<(Exit, PathBuf)>, Failure> {
-    // By themselves first, so that nobody reads of flags that they did not give. Help is no failure, and clap
-    // tells both apart.
+    // By themselves first, so that nobody reads of flags that they did not give. Help is no
+    // failure, and clap tells both apart.
     let arguments = Measure::parse(&[], flags).unwrap_or_else(|error| error.exit());
     if arguments.is_dry_run() {
         return populate::run(&arguments).map(|_| None);

@@ -38,7 +38,8 @@ pub struct RegretArguments {
     /// Draw the distributions into an SVG file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// What to measure, as flags of populate behind `--`: `-- --clouds sweep.pcd --partition slice:1/20`
+    /// What to measure, as flags of populate behind `--`: `-- --clouds sweep.pcd --partition
+    /// slice:1/20`
     #[arg(last = true, value_name = "POPULATE FLAGS", conflicts_with = "samples", value_parser = os_text())]
     populate: Vec<OsString>,
 }
@@ -48,8 +49,8 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         Some(folder) => folder.clone(),
         None => FolderArguments::default().resolve()?,
     };
-    // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a file
-    // cannot be written.
+    // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a
+    // file cannot be written.
     let json = arguments.json.checked()?;
     let svg =
         arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;

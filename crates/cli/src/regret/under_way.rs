@@ -1,8 +1,8 @@
 //! Scratch folders of runs, and what becomes of those whose run was killed.
 //!
-//! Two runs at a time measure badly, and lose nothing: each has a folder of its own, and holds a lock in it for
-//! as long as it lives. A folder that nobody holds is of a run that was killed. The next run keeps its samples
-//! under a name of their own, removes the rest, and says both.
+//! Two runs at a time measure badly, and lose nothing: each has a folder of its own, and holds a
+//! lock in it for as long as it lives. A folder that nobody holds is of a run that was killed. The
+//! next run keeps its samples under a name of their own, removes the rest, and says both.
 
 use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::samples_file::sound_races;
 
 const PREFIX: &str = "under-way-";
 
-/// The file whose lock says that a run is alive; in the folder above, that one looks for runs that are not.
+/// The file whose lock says that a run is alive; in the folder above, that one looks for runs that
+/// are not.
 const LOCK: &str = "lock";
 
 /// The scratch folder of a run. Dropping it removes it.
@@ -107,7 +108,8 @@ fn is_alive(folder: &Path) -> bool {
     }
 }
 
-/// Keeps the samples of an abandoned folder beside it and removes the rest. What cannot be read stays.
+/// Keeps the samples of an abandoned folder beside it and removes the rest. What cannot be read
+/// stays.
 fn take_over(abandoned: &Path, parent: &Path) {
     let left = printable_path(abandoned);
     let samples = abandoned.join(SAMPLES);

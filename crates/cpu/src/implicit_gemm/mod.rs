@@ -18,9 +18,9 @@ use crate::wgrad_split;
 
 /// The family, with the size of its blocks.
 ///
-/// Forward and dgrad keep `rows` output rows by `cols` columns of sums in the cache. wgrad keeps all
-/// input channels by `cols` output channels of sums for some offsets, and packs the pairs of `rows`
-/// output rows at a time.
+/// Forward and dgrad keep `rows` output rows by `cols` columns of sums in the cache. wgrad keeps
+/// all input channels by `cols` output channels of sums for some offsets, and packs the pairs of
+/// `rows` output rows at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ImplicitGemm {
     /// Rows of a block.
@@ -62,7 +62,8 @@ impl ImplicitGemm {
     }
 
     /// Three heights of the block that spans all columns; few rows want low blocks, so that every
-    /// core has some. For wide layers also a narrower block, whose sums and weights take less cache.
+    /// core has some. For wide layers also a narrower block, whose sums and weights take less
+    /// cache.
     pub(crate) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
         let spans = self.cols == widest(op);
         match op.direction {

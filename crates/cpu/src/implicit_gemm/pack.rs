@@ -14,8 +14,8 @@ pub(super) enum Order {
     Transposed,
 }
 
-/// The right matrices of all offsets in float32, each as panels of [`Simd::panel_cols`] columns, one
-/// behind the other; the last may be a single vector wide. Missing columns are zero.
+/// The right matrices of all offsets in float32, each as panels of [`Simd::panel_cols`] columns,
+/// one behind the other; the last may be a single vector wide. Missing columns are zero.
 pub(super) struct Panels {
     values: Vec<f32>,
     shape: Shape,

@@ -32,8 +32,8 @@ pub(super) fn submanifold(
     }
 }
 
-/// The lists of the map from fine inputs to coarse outputs in which input `i` and output `o` meet at
-/// the offset that steps from `o * stride` to `i`.
+/// The lists of the map from fine inputs to coarse outputs in which input `i` and output `o` meet
+/// at the offset that steps from `o * stride` to `i`.
 pub(super) fn strided(
     inputs: &[Voxel],
     outputs: &[Voxel],

@@ -154,13 +154,13 @@ impl KernelMap {
 
     /// The map between two sets of voxels: for each of [`Geometry::offsets`] the rows that meet.
     ///
-    /// Any distinct outputs will do: those of [`layer_outputs`], or [`downsampled`], or a program's own, in
-    /// any order. Built as [`Self::submanifold`], of two clouds instead of one, and without a mirror
-    /// image.
+    /// Any distinct outputs will do: those of [`layer_outputs`], or [`downsampled`], or a program's
+    /// own, in any order. Built as [`Self::submanifold`], of two clouds instead of one, and without
+    /// a mirror image.
     ///
     /// # Errors
-    /// If two rows of a side are the same voxel, a stride or dilation is zero, or there are too many
-    /// rows.
+    /// If two rows of a side are the same voxel, a stride or dilation is zero, or there are too
+    /// many rows.
     pub fn between(
         inputs: &[Voxel],
         outputs: &[Voxel],
@@ -179,8 +179,8 @@ impl KernelMap {
         Ok(Self { n_in, n_out, lists, symmetric: false, transposed: OnceLock::new() })
     }
 
-    /// The map of layers of a geometry: [`Self::dilated`] of a submanifold one, whose inputs are its
-    /// outputs, and otherwise [`Self::between`].
+    /// The map of layers of a geometry: [`Self::dilated`] of a submanifold one, whose inputs are
+    /// its outputs, and otherwise [`Self::between`].
     ///
     /// # Errors
     /// As those.
@@ -229,9 +229,9 @@ impl KernelMap {
         Ok(Self { n_in, n_out, lists, symmetric: false, transposed: OnceLock::new() })
     }
 
-    /// The map of the transposed convolution: for each offset the same pairs with the rows swapped. Of
-    /// the map of an encoder's strided layer it is that of the decoder's layer which undoes it. Both
-    /// share their lists.
+    /// The map of the transposed convolution: for each offset the same pairs with the rows swapped.
+    /// Of the map of an encoder's strided layer it is that of the decoder's layer which undoes it.
+    /// Both share their lists.
     #[must_use]
     pub fn to_transposed(&self) -> Self {
         Self {
@@ -281,8 +281,8 @@ impl KernelMap {
         self.lists.list(offset)
     }
 
-    /// Whether the list of offset `volume - 1 - i` is that of `i` with the rows swapped, as for every
-    /// submanifold convolution. Then nothing has to be built for dgrad.
+    /// Whether the list of offset `volume - 1 - i` is that of `i` with the rows swapped, as for
+    /// every submanifold convolution. Then nothing has to be built for dgrad.
     #[must_use]
     pub const fn is_symmetric(&self) -> bool {
         self.symmetric

@@ -8,13 +8,13 @@ use super::KernelMapError;
 /// Input voxels a task takes at least.
 const TASK_VOXELS: usize = 4096;
 
-/// The outputs of a [sparse](voxtune_types::LayerKind::Sparse) layer: every coarse voxel whose window
-/// holds an input. Of an [upsampling](voxtune_types::LayerKind::is_upsampling) layer: every fine voxel
-/// in the window of an input. Sorted, each once.
+/// The outputs of a [sparse](voxtune_types::LayerKind::Sparse) layer: every coarse voxel whose
+/// window holds an input. Of an [upsampling](voxtune_types::LayerKind::is_upsampling) layer: every
+/// fine voxel in the window of an input. Sorted, each once.
 ///
-/// Where the outputs have a `shape`, those past it or below zero do not exist; without one all do whose
-/// coordinates fit 32 bits. These are the places where a dense convolution of the same data can
-/// differ from zero, and the outputs of spconv's layers.
+/// Where the outputs have a `shape`, those past it or below zero do not exist; without one all do
+/// whose coordinates fit 32 bits. These are the places where a dense convolution of the same data
+/// can differ from zero, and the outputs of spconv's layers.
 ///
 /// # Errors
 /// If a stride or a dilation is zero.

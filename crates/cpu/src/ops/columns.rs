@@ -7,7 +7,8 @@ use crate::elements::{Elements, ElementsMut};
 /// Copies the channels of each part, one part after the other, into the rows of `whole`.
 ///
 /// # Shapes
-/// Each part: its elements and its channels, `(rows, channels)`. `whole`: `(rows, sum of channels)`.
+/// Each part: its elements and its channels, `(rows, channels)`. `whole`: `(rows, sum of
+/// channels)`.
 ///
 /// # Errors
 /// If lengths or types differ from that.

@@ -10,8 +10,8 @@ use crate::elements::{Elements, ElementsMut};
 
 /// A dense grid: samples of `shape` cells each, from coordinate 0 on.
 ///
-/// Its tensor is `(batches · channels, cells)`: batch, channel, x, y, z, the last one fastest, which
-/// other libraries call NCDHW.
+/// Its tensor is `(batches · channels, cells)`: batch, channel, x, y, z, the last one fastest,
+/// which other libraries call NCDHW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DenseGrid {
     /// Samples.

@@ -6,8 +6,8 @@ use super::error::OpError;
 use super::number::{Number, by_dtype, check_len, matrix, row_of};
 use crate::elements::Elements;
 
-/// Adds up what `add_row` adds to `width` totals for each row: rows in order within parts of a fixed
-/// length, then the parts in order.
+/// Adds up what `add_row` adds to `width` totals for each row: rows in order within parts of a
+/// fixed length, then the parts in order.
 pub(super) fn column_totals(
     rows: usize,
     width: usize,

@@ -66,7 +66,8 @@ pub(super) unsafe fn row_product(product: &mut RowProduct<'_>) {
 /// [`super::Simd::outer_product`].
 ///
 /// # Safety
-/// The processor has AVX-512 F, AVX2, FMA and F16C, and the product was checked for [`LANES`] and [`STRIP`].
+/// The processor has AVX-512 F, AVX2, FMA and F16C, and the product was checked for [`LANES`] and
+/// [`STRIP`].
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
 pub(super) unsafe fn outer_product(product: &mut OuterProduct<'_>) {
     // SAFETY: passed on from the caller.

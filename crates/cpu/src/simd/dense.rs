@@ -20,8 +20,8 @@ pub(crate) enum DenseLhs<'a> {
 /// `out = lhs · rhs`, or `out += lhs · rhs` if `keep`, on the calling thread.
 ///
 /// # Shapes
-/// `lhs` is `(m, depth)`, `rhs` `(depth, n)`, `out` `(m, n)`; all row-major and gapless. `rhs` may be
-/// stored as `(n, depth)` and used transposed.
+/// `lhs` is `(m, depth)`, `rhs` `(depth, n)`, `out` `(m, n)`; all row-major and gapless. `rhs` may
+/// be stored as `(n, depth)` and used transposed.
 ///
 /// # Panics
 /// If a slice is shorter than its shape.
@@ -78,8 +78,8 @@ pub(crate) fn accumulate_dense(
     }
 }
 
-/// A right matrix as panels of [`Simd::panel_cols`] columns, one behind the other; the last may be a
-/// single vector wide. Missing columns are zero.
+/// A right matrix as panels of [`Simd::panel_cols`] columns, one behind the other; the last may be
+/// a single vector wide. Missing columns are zero.
 struct Panels {
     values: Vec<f32>,
     depth: usize,

@@ -71,9 +71,9 @@ unsafe fn group_product<V: Vector, const ROWS: usize, const VECTORS: usize>(
     begin: usize,
 ) {
     let depth = product.depth;
-    // SAFETY: `begin + ROWS` is within the pairs, and `check` has compared the largest input row (or
-    // the number of pairs) with the rows, the panel with `depth · width`, and the range of output
-    // rows with the accumulators.
+    // SAFETY: `begin + ROWS` is within the pairs, and `check` has compared the largest input row
+    // (or the number of pairs) with the rows, the panel with `depth · width`, and the range of
+    // output rows with the accumulators.
     unsafe {
         let group = product.pairs.as_ptr().add(begin);
         let row_of = |m: usize| row_pointer(product.rows, depth, group.add(m), begin + m);
@@ -137,7 +137,8 @@ fn prefetch_rows<V: Vector>(product: &RowProduct<'_>, begin: usize) {
 /// [`super::Simd::outer_product`] on this vector, with `STRIP` rows of accumulators.
 ///
 /// # Safety
-/// The processor has the vector's instructions, and `product` was checked for its lanes and `STRIP`.
+/// The processor has the vector's instructions, and `product` was checked for its lanes and
+/// `STRIP`.
 #[inline(always)]
 pub(super) unsafe fn outer_product<V: Vector, const STRIP: usize>(product: &mut OuterProduct<'_>) {
     // SAFETY: passed on from the caller.

@@ -1,11 +1,11 @@
 //! The inner loops, on the vector instructions that this processor has.
 //!
 //! This is the only unsafe module of the crate, for two reasons: vector loads and stores take raw
-//! pointers, and instructions may only run where they exist. Both are settled at its edge: a [`Simd`]
-//! can be had only for detected instructions, and its methods are safe functions that check every
-//! index against the slices they are given. Behind the edge, [`kernel`] states the loops once over
-//! [`vector::Vector`]; [`avx512`] and [`avx2`] fill in the instructions, and [`scalar`] is a separate
-//! safe implementation for any other processor.
+//! pointers, and instructions may only run where they exist. Both are settled at its edge: a
+//! [`Simd`] can be had only for detected instructions, and its methods are safe functions that
+//! check every index against the slices they are given. Behind the edge, [`kernel`] states the
+//! loops once over [`vector::Vector`]; [`avx512`] and [`avx2`] fill in the instructions, and
+//! [`scalar`] is a separate safe implementation for any other processor.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -37,8 +37,8 @@ const PREFETCH_LINES: usize = 4;
 /// Rows ahead of the current one at which [`prefetch`] hides the way to main memory.
 pub(crate) const PREFETCH_ROWS: usize = 12;
 
-/// Asks for the first cache lines of a row. Rows found through a kernel map are scattered, out of reach
-/// of the processor's own prefetchers.
+/// Asks for the first cache lines of a row. Rows found through a kernel map are scattered, out of
+/// reach of the processor's own prefetchers.
 #[inline(always)]
 pub(crate) fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]

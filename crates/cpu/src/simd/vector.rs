@@ -2,7 +2,8 @@
 
 /// A register of float32 values.
 ///
-/// Methods are inlined into callers compiled with the instructions' features; see [`super::kernel`].
+/// Methods are inlined into callers compiled with the instructions' features; see
+/// [`super::kernel`].
 pub(super) trait Vector: Copy {
     /// Values in the register.
     const LANES: usize;

@@ -70,7 +70,8 @@ fn every_combination_of_parts() {
     }
 }
 
-/// 2049 lies between two float16 values: rounding it before the residual is added gives 2046, and 2047 is right.
+/// 2049 lies between two float16 values: rounding it before the residual is added gives 2046, and
+/// 2047 is right.
 #[test]
 fn sums_are_rounded_once() {
     let map = map_of(&[Voxel::new(0, 0, 0, 0)]);

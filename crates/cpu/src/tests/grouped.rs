@@ -6,7 +6,8 @@ use voxtune_types::Geometry;
 use super::*;
 use crate::kernel_map::layer_outputs;
 
-/// `(c_in, c_out, groups)`: depthwise; several outputs of an input; several inputs of an output; both.
+/// `(c_in, c_out, groups)`: depthwise; several outputs of an input; several inputs of an output;
+/// both.
 const SHAPES: [(u32, u32, u32); 9] = [
     (1, 1, 1),
     (16, 16, 16),
@@ -19,8 +20,8 @@ const SHAPES: [(u32, u32, u32); 9] = [
     (64, 64, 8),
 ];
 
-/// Weights `(volume, c_in / groups, c_out)` as `(volume, c_in, c_out)`, zeros between groups. By the definition:
-/// input `i` meets output `o` where both are of one group.
+/// Weights `(volume, c_in / groups, c_out)` as `(volume, c_in, c_out)`, zeros between groups. By
+/// the definition: input `i` meets output `o` where both are of one group.
 fn with_zeros(op: &Operation, weights: &[f64]) -> Vec<f64> {
     let (own_in, own_out) = op.group_channels();
     let mut dense = Vec::new();

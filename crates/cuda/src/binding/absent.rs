@@ -1,7 +1,7 @@
 //! What the rest of this crate names of cudarc, for programs that are built without it.
 //!
-//! No device opens there ([`IS_BUILT`](super::IS_BUILT)), so nothing of this is ever called: every call
-//! fails, and there is no value of a stream or a graph.
+//! No device opens there ([`IS_BUILT`](super::IS_BUILT)), so nothing of this is ever called: every
+//! call fails, and there is no value of a stream or a graph.
 
 #![expect(unreachable_pub, reason = "errors show some of these types and nobody can name them")]
 

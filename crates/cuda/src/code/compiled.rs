@@ -102,8 +102,8 @@ impl Compiled {
         self.code.minimum_driver(self.cuda_version)
     }
 
-    /// Whether a device of this capability can run it: a cubin on its own major version from its minor
-    /// one on, with Hopper's instructions on that very one, PTX on everything later.
+    /// Whether a device of this capability can run it: a cubin on its own major version from its
+    /// minor one on, with Hopper's instructions on that very one, PTX on everything later.
     #[must_use]
     pub fn runs_on(&self, capability: ComputeCapability) -> bool {
         match self.code {

@@ -6,8 +6,8 @@
 //! FAMILY-ARCH-SOURCES-cudaMAJOR.MINOR-COMPILER.cubin
 //! ```
 //!
-//! `SOURCES` is a hash of the sources and of the instance's own arguments. A program knows it without a
-//! compiler and without the sources: it carries the hash of each family's files
+//! `SOURCES` is a hash of the sources and of the instance's own arguments. A program knows it
+//! without a compiler and without the sources: it carries the hash of each family's files
 //! ([`source_hash_of`]). `COMPILER` is a hash of the compiler's version and of the arguments that
 //! every call shares. So a machine without nvcc finds what another has compiled from the same
 //! sources.
@@ -117,8 +117,8 @@ mod tests {
         assert_ne!(hash_fields([b"ab".as_slice()]), hash_fields([b"a".as_slice(), b"b"]));
     }
 
-    /// The hashes are those of the sources. Where they are not, the test writes the file anew and fails:
-    /// run it again, and commit the file together with the sources.
+    /// The hashes are those of the sources. Where they are not, the test writes the file anew and
+    /// fails: run it again, and commit the file together with the sources.
     #[test]
     fn the_hashes_are_of_the_sources() {
         let mut text = String::from(

@@ -107,7 +107,8 @@ impl<L: OrderedStream> Allocation<L> {
     /// To be called before another stream is given work that reads.
     ///
     /// # Errors
-    /// [`CudaError::BlockedByCapture`] where the home is being captured and has not been waited for.
+    /// [`CudaError::BlockedByCapture`] where the home is being captured and has not been waited
+    /// for.
     pub(crate) fn read_by(&self, home: &L, reader: &Arc<L>) -> Result<()> {
         let mut readers = self.readers_now();
         if readers.iter().any(|known| known.as_ptr() == Arc::as_ptr(reader)) {
@@ -168,8 +169,8 @@ impl<L: OrderedStream> Allocation<L> {
             return Some(self);
         }
         match self.owner {
-            // SAFETY: this value had the address from this allocator, and is consumed here; the home,
-            // where all other work on it was queued, waits for every reader.
+            // SAFETY: this value had the address from this allocator, and is consumed here; the
+            // home, where all other work on it was queued, waits for every reader.
             Owner::Allocator(allocator) => unsafe {
                 allocator.free(self.address, self.len_bytes, home.raw());
             },

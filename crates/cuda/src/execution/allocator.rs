@@ -14,9 +14,9 @@ use crate::error::{DriverContext as _, Result};
 /// is being captured.
 ///
 /// # Safety
-/// What [`allocate`](Self::allocate) returns is memory of the device that its context is of, aligned
-/// to 256 bytes and as long as was asked for. Until [`free`](Self::free) it is nobody else's, in the
-/// order of the stream: work queued on the stream from now on may use it.
+/// What [`allocate`](Self::allocate) returns is memory of the device that its context is of,
+/// aligned to 256 bytes and as long as was asked for. Until [`free`](Self::free) it is nobody
+/// else's, in the order of the stream: work queued on the stream from now on may use it.
 pub unsafe trait Allocator: fmt::Debug + Send + Sync {
     /// Memory of at least one byte, by its address on the device.
     ///
@@ -30,8 +30,8 @@ pub unsafe trait Allocator: fmt::Debug + Send + Sync {
     /// Takes memory back. Nobody is told of a failure.
     ///
     /// # Safety
-    /// This allocator gave the address for this length and this stream, and has not had it back. What
-    /// uses the memory was queued on the stream before, or the stream waits for it.
+    /// This allocator gave the address for this length and this stream, and has not had it back.
+    /// What uses the memory was queued on the stream before, or the stream waits for it.
     unsafe fn free(&self, address: u64, len_bytes: usize, stream: CUstream);
 }
 

@@ -6,9 +6,9 @@
 //! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
 //! | memory, and the other streams that read it | [`Allocation`] |
 //!
-//! A [`CudaDevice`](crate::CudaDevice) is a handle of a device and of one of these contexts. Buffers
-//! and kernels keep the handle that they were made with, so every launch has its context, and none
-//! can end up in another one.
+//! A [`CudaDevice`](crate::CudaDevice) is a handle of a device and of one of these contexts.
+//! Buffers and kernels keep the handle that they were made with, so every launch has its context,
+//! and none can end up in another one.
 
 mod allocation;
 mod allocator;

@@ -26,8 +26,8 @@ impl CallersStream {
     ///
     /// # Safety
     /// It is a stream of the primary context of the device that it is given to, and not the default
-    /// stream of each thread. It lives as long as the device handles that are made with it, and what
-    /// is made with those: tensors, layers, graphs.
+    /// stream of each thread. It lives as long as the device handles that are made with it, and
+    /// what is made with those: tensors, layers, graphs.
     #[must_use]
     pub const unsafe fn new(raw: CUstream) -> Self {
         Self { raw }
@@ -41,7 +41,8 @@ pub(crate) struct Queue {
     /// Held while a capture begins, and while another stream takes its place in this one.
     order: Mutex<()>,
     has_captured: AtomicBool,
-    /// Whether memory of another stream was read here: its owner relies on this one to end in order.
+    /// Whether memory of another stream was read here: its owner relies on this one to end in
+    /// order.
     has_read_others: AtomicBool,
     /// Memory that was dropped while its release would have become part of a graph.
     retired: Mutex<Vec<Allocation>>,
@@ -100,8 +101,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Lets what is queued from now on wait for what another stream was given so far. The host waits
-    /// for nothing. Where the other one is being captured, this one then is, too.
+    /// Lets what is queued from now on wait for what another stream was given so far. The host
+    /// waits for nothing. Where the other one is being captured, this one then is, too.
     pub(crate) fn join(&self, other: &Self) -> Result<()> {
         if other.is_capturing()? {
             self.has_captured.store(true, Ordering::Release);

@@ -6,8 +6,8 @@ use crate::map::MapBuilder;
 
 /// Most channels of a side. Kernels count them, and bytes of a row, in signed 32 bits.
 const MAX_CHANNELS: u32 = 1 << 20;
-/// Most weights of an offset, which kernels count likewise. Padded to whole tiles and times five, as
-/// pools compare tiles, they stay below 2^32 too.
+/// Most weights of an offset, which kernels count likewise. Padded to whole tiles and times five,
+/// as pools compare tiles, they stay below 2^32 too.
 const MAX_OFFSET_WEIGHTS: u64 = 1 << 26;
 
 /// Whether kernels can count the channels and offsets of an operation.

@@ -12,9 +12,9 @@ use crate::error::{CudaError, Result};
 /// default has none.
 ///
 /// # Shapes
-/// `scale`, `bias`: `(c_out)` float32. `residual`: `(n_out, c_out)` of the operation's storage type.
-/// At any address that fits one element; rows of the residual may lie any pitch apart. The kernels read each element of a
-/// residual before, and in the thread that, writes the result there.
+/// `scale`, `bias`: `(c_out)` float32. `residual`: `(n_out, c_out)` of the operation's storage
+/// type. At any address that fits one element; rows of the residual may lie any pitch apart. The
+/// kernels read each element of a residual before, and in the thread that, writes the result there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// Factors of the channels.

@@ -253,8 +253,8 @@ impl Variant for ExplicitGemm {
         Layout::new(op, counts).end
     }
 
-    /// What all kernels read and write: a gathered element is read, written and read by the product;
-    /// a product is written and read in float32 and added to a float32 sum.
+    /// What all kernels read and write: a gathered element is read, written and read by the
+    /// product; a product is written and read in float32 and added to a float32 sum.
     fn work(&self, op: &Operation, size: MapSize, _rates: &Rates) -> Option<Work> {
         const SUM_BYTES: f64 = 4.0;
         let pairs = size.pairs as f64;
@@ -389,8 +389,9 @@ impl Kernels {
             };
         }
         let epilogue = operands.epilogue.params();
-        // SAFETY: (float*, i64, int, int, Epilogue, Element*), sums and result of `length` elements; the
-        // structure mirrors the kernel's, and `check` has compared the lengths of its parts.
+        // SAFETY: (float*, i64, int, int, Epilogue, Element*), sums and result of `length`
+        // elements; the structure mirrors the kernel's, and `check` has compared the lengths of its
+        // parts.
         unsafe {
             let parts = arguments![sums, length_arg, channels, pitch, epilogue, target];
             self.finish.launch(grid, parts)
@@ -420,8 +421,8 @@ impl Kernels {
             let (x, g) = (operands.first.address(), operands.second.address());
             let (x_pitch, g_pitch) =
                 (operands.first.pitch() as i32, operands.second.pitch() as i32);
-            // SAFETY: (Element*, int*, int, int, int, int, Element*); the workspace holds both gathered
-            // operands of the largest offset.
+            // SAFETY: (Element*, int*, int, int, int, int, Element*); the workspace holds both
+            // gathered operands of the largest offset.
             unsafe {
                 let blocks = Grid::covering(rows * op.c_in as usize, 256)?;
                 let parts = arguments![x, in_rows, count, padded, c_in, x_pitch, x_rows];

@@ -26,13 +26,15 @@ pub(crate) trait KernelFamily: Sync {
     /// Every variant. Their order is permanent only as far as it breaks ties in a listing.
     fn variants(&self) -> Vec<Box<dyn Variant>>;
 
-    /// Whether it computes operations of several groups, and those alone. All others compute one group.
+    /// Whether it computes operations of several groups, and those alone. All others compute one
+    /// group.
     fn takes_groups(&self) -> bool {
         false
     }
 
     /// Which variant runs where nothing is known about an operation of as many groups as the family
-    /// takes; `None` if that is another family's. Exactly one family names a variant, which a test checks.
+    /// takes; `None` if that is another family's. Exactly one family names a variant, which a test
+    /// checks.
     fn default_variant(&self, _op: &Operation) -> Option<usize> {
         None
     }
@@ -49,8 +51,8 @@ pub(crate) trait Variant: fmt::Debug + Send + Sync {
     /// The permanent id.
     fn id(&self) -> AlgoId;
 
-    /// Whether it computes this operation, which has as many groups as its family takes and a volume that
-    /// maps hold.
+    /// Whether it computes this operation, which has as many groups as its family takes and a
+    /// volume that maps hold.
     fn applies(&self, op: &Operation) -> bool;
 
     /// Whether an architecture has its instructions and is what it was cut for. Shared memory is

@@ -2,8 +2,8 @@
 
 use voxtune_types::{Direction, Operation};
 
-/// `GroupParams` of the kernels: channels of a group that are summed over, and of the result; in wgrad
-/// inputs and outputs.
+/// `GroupParams` of the kernels: channels of a group that are summed over, and of the result; in
+/// wgrad inputs and outputs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GroupParams {

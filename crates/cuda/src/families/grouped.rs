@@ -45,8 +45,8 @@ const PAIR_THREADS: u32 = 256;
 /// Threads of a row of a block: two list its pairs.
 const ROW_THREADS: u32 = 2;
 
-/// Input channels of a group that a block of wgrad takes, unless the layer is depthwise. Mirrors `INS`
-/// of `grouped.cu`.
+/// Input channels of a group that a block of wgrad takes, unless the layer is depthwise. Mirrors
+/// `INS` of `grouped.cu`.
 const INS: u32 = 4;
 
 /// Pairs that chunks of wgrad are whole multiples of.
@@ -100,8 +100,8 @@ impl Grouped {
         copy_elements(channels).min(Self::owned(op))
     }
 
-    /// Shared memory of the weights, if they lie there, and the gathered channels of a group that an instance
-    /// is compiled for, 0 for any number.
+    /// Shared memory of the weights, if they lie there, and the gathered channels of a group that
+    /// an instance is compiled for, 0 for any number.
     fn weights(self, op: &Operation) -> (usize, u32) {
         let (gathered, _) = group_channels(op);
         let offsets = 32 * mask_words(op.kernel.volume());

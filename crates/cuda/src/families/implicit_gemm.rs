@@ -20,8 +20,8 @@ use crate::model::{
 };
 use crate::module::LoadedInstance;
 
-/// Parameters of an instance: result rows, result channels and gathered channels per block. In wgrad
-/// they are input channels, output channels and pairs.
+/// Parameters of an instance: result rows, result channels and gathered channels per block. In
+/// wgrad they are input channels, output channels and pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ImplicitGemm {
     rows: u32,

@@ -66,7 +66,8 @@ const TILES: [Tile; 20] = [
     Tile { rows: 128, cols: 256, depth: 32, stages: 4, warp: 64 },
 ];
 
-/// Parts that blocks are cut into, and the tiles that are. Few rows are one segment, so one order does.
+/// Parts that blocks are cut into, and the tiles that are. Few rows are one segment, so one order
+/// does.
 const SPLITS: [u32; 3] = [2, 4, 8];
 #[rustfmt::skip]
 const SPLIT_TILES: [Tile; 4] = [

@@ -359,8 +359,8 @@ mod tests {
         assert_eq!(instances.len(), 3 * 3 * 2);
     }
 
-    /// Of several groups likewise: whatever instance the default has, one that is nearly the same stands
-    /// in for all channels and groups.
+    /// Of several groups likewise: whatever instance the default has, one that is nearly the same
+    /// stands in for all channels and groups.
     #[test]
     fn one_instance_stands_in_for_all_groups() {
         let mut instances = BTreeSet::new();

@@ -86,9 +86,9 @@ fn is_aligned(address: u64, pitch: usize, elements: u32, dtype: DType) -> bool {
 /// The tensors of one product.
 ///
 /// # Shapes
-/// With `x (n_in, c_in)`, `w (volume, c_in / groups, c_out)`, `y` and its gradient `g (n_out, c_out)`,
-/// row-major, at any address that fits one element. Rows of features and gradients may lie any
-/// pitch apart; `w` and `dw` are dense.
+/// With `x (n_in, c_in)`, `w (volume, c_in / groups, c_out)`, `y` and its gradient `g (n_out,
+/// c_out)`, row-major, at any address that fits one element. Rows of features and gradients may lie
+/// any pitch apart; `w` and `dw` are dense.
 ///
 /// | direction | first | second | result |
 /// |---|---|---|---|
@@ -165,8 +165,8 @@ impl Operands<'_> {
     }
 }
 
-/// Compares the length of a matrix with its shape: exactly where rows are dense, else from the first
-/// row's first element to the last one's last.
+/// Compares the length of a matrix with its shape: exactly where rows are dense, else from the
+/// first row's first element to the last one's last.
 pub(super) fn check_length(
     what: &'static str,
     (rows, channels, element): Shape,

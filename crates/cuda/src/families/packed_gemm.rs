@@ -1,5 +1,5 @@
-//! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets packed
-//! along the inner dimension.
+//! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets
+//! packed along the inner dimension.
 
 use std::sync::Arc;
 
@@ -72,7 +72,8 @@ impl Variant for PackedGemm {
         slices * result.next_multiple_of(8) as usize * SLICE * 2
     }
 
-    /// What a launch asks of a device: each warp is a block of its own, and reads the table of all offsets.
+    /// What a launch asks of a device: each warp is a block of its own, and reads the table of all
+    /// offsets.
     fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
         let (gathered, result) = channels(op);
         let bytes = op.dtype.bytes() as f64;

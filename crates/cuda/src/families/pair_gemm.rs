@@ -64,7 +64,8 @@ impl PairGemm {
         TILES.into_iter().flat_map(|tile| SPLITS.map(|split| Self { tile, split }))
     }
 
-    /// Tiles whose padded products stay within a half of the least possible: a tile of 128 rows wins at 96 channels.
+    /// Tiles whose padded products stay within a half of the least possible: a tile of 128 rows
+    /// wins at 96 channels.
     fn is_well_filled(self, op: &Operation) -> bool {
         // Small tiles gather each row once for every tile across from it.
         let large = |rows: u32, cols: u32| {
@@ -195,7 +196,8 @@ impl Variant for PairGemm {
         )
     }
 
-    /// Fewer chunks of pairs than the default's make longer sums, which lose accuracy on large maps.
+    /// Fewer chunks of pairs than the default's make longer sums, which lose accuracy on large
+    /// maps.
     fn is_safe_unverified(&self, op: &Operation) -> bool {
         self.split >= Self::default_for(op).split
     }

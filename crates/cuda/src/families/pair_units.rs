@@ -4,7 +4,8 @@ use voxtune_types::Operation;
 
 use crate::map::{MapBuilder, MapCounts};
 
-/// `PairUnits` of the kernels: each offset's pair list cut into chunks, one unit a chunk, or shared out among interleaved units.
+/// `PairUnits` of the kernels: each offset's pair list cut into chunks, one unit a chunk, or shared
+/// out among interleaved units.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PairUnits {
@@ -22,8 +23,8 @@ impl PairUnits {
     }
 
     /// Shares all pairs among at most `units`, or as many as there are lists: each list is cut into
-    /// steps of `step` pairs, and unit `s` of the list's `S` takes the steps `s`, `s + S`, `s + 2 S` and
-    /// so on. The longest unit is as short as can be.
+    /// steps of `step` pairs, and unit `s` of the list's `S` takes the steps `s`, `s + S`, `s + 2
+    /// S` and so on. The longest unit is as short as can be.
     pub(super) fn interleaved(counts: &MapCounts, units: usize, step: u32) -> Self {
         let step = step as usize;
         let steps = || counts.pairs.iter().map(|pairs| pairs.div_ceil(step));

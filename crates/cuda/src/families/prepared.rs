@@ -74,8 +74,8 @@ impl Prepared {
     }
 
     /// Queues the product on the context's stream: no allocation, no waiting, but for the first
-    /// launch that reads a row order or the pair lists of a map, which makes them. Map, workspace and
-    /// result are of this context; the other operands may be of any one on the device.
+    /// launch that reads a row order or the pair lists of a map, which makes them. Map, workspace
+    /// and result are of this context; the other operands may be of any one on the device.
     ///
     /// # Errors
     /// [`CudaError::OtherStream`] for what is of another context and must not be;

@@ -52,7 +52,8 @@ const MOST_RESULT: u32 = 96;
 /// Gathered channels that a warp multiplies at a time.
 const SLICE: u32 = 32;
 
-/// Steps of a ring: two so that one is filled while the other is multiplied; more than eight are not used up.
+/// Steps of a ring: two so that one is filled while the other is multiplied; more than eight are
+/// not used up.
 const STAGES: std::ops::RangeInclusive<u32> = 2..=8;
 
 impl ResidentGemm {
@@ -131,8 +132,8 @@ impl Variant for ResidentGemm {
             && self.stages(op) >= *STAGES.start()
     }
 
-    /// Rows too few for a block on each SM do not repay bringing the weights, and one offset's weights
-    /// are read once whoever has them.
+    /// Rows too few for a block on each SM do not repay bringing the weights, and one offset's
+    /// weights are read once whoever has them.
     fn in_auto_pool(&self, op: &Operation, rows: usize, _rates: &Rates) -> bool {
         self.applies(op) && rows >= 4_096 && op.kernel.volume() > 1
     }

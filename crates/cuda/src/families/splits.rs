@@ -1,6 +1,8 @@
-//! Splits of an output-stationary product: each tile's offsets cut into parts, whose sums a second kernel adds up.
+//! Splits of an output-stationary product: each tile's offsets cut into parts, whose sums a second
+//! kernel adds up.
 //!
-//! `kernels/cuda/splits.cuh` says how. The workspace holds `(parts, rows, result channels)` float32.
+//! `kernels/cuda/splits.cuh` says how. The workspace holds `(parts, rows, result channels)`
+//! float32.
 
 use voxtune_types::{AlgoId, Direction, Operation};
 
@@ -45,7 +47,8 @@ pub(super) struct ReduceSplitsParams {
     pub(super) epilogue: EpilogueParams,
 }
 
-/// The id of a family that can be cut: its numbers, its row order, then the parts if there are several.
+/// The id of a family that can be cut: its numbers, its row order, then the parts if there are
+/// several.
 pub(super) fn id(family: &str, numbers: &[(&str, u32)], order: RowOrder, parts: u32) -> AlgoId {
     let texts: Vec<String> = numbers.iter().map(|(_, value)| value.to_string()).collect();
     let names = numbers.iter().map(|(name, _)| *name);
@@ -58,7 +61,8 @@ pub(super) fn id(family: &str, numbers: &[(&str, u32)], order: RowOrder, parts: 
     AlgoId::new(family, &params).expect("parameters are words and numbers")
 }
 
-/// Elements that a thread of the reduction adds up, of so many result channels: `REDUCE_WIDTH` of the kernels.
+/// Elements that a thread of the reduction adds up, of so many result channels: `REDUCE_WIDTH` of
+/// the kernels.
 pub(super) fn reduce_width(result_channels: u32) -> u32 {
     copy_elements(result_channels).min(4)
 }

@@ -28,7 +28,8 @@ impl TensorMap {
         Self(sys::CUtensorMap { opaque: [0; 16] })
     }
 
-    /// Weights of 16 bits, `(volume, c_in, c_out)`, at an address aligned to 16 bytes; `c_out` is a multiple of eight.
+    /// Weights of 16 bits, `(volume, c_in, c_out)`, at an address aligned to 16 bytes; `c_out` is a
+    /// multiple of eight.
     ///
     /// # Errors
     /// If the driver refuses.

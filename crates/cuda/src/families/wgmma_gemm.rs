@@ -66,11 +66,12 @@ const TILES: [Tile; 17] = [
     Tile { rows: 128, cols: 256, depth: 64, offsets: 1, stages: 4, groups: 2, blocks: 1 },
 ];
 
-/// Natural order multiplies several times as many absent rows as a sorted one; nothing here beats it there.
+/// Natural order multiplies several times as many absent rows as a sorted one; nothing here beats
+/// it there.
 const ORDERS: [RowOrder; 2] = [RowOrder::Sorted, RowOrder::Global];
 
-/// Parts that tiles are cut into, and the tiles that are: the widest at 256 channels and more were the fastest, two warpgroups at 64. Few rows
-/// are one segment, so one order does.
+/// Parts that tiles are cut into, and the tiles that are: the widest at 256 channels and more were
+/// the fastest, two warpgroups at 64. Few rows are one segment, so one order does.
 const SPLITS: [u32; 4] = [2, 3, 4, 8];
 #[rustfmt::skip]
 const SPLIT_TILES: [Tile; 5] = [
@@ -232,7 +233,8 @@ impl Variant for WgmmaGemm {
         if self.tile.offsets > 1 {
             instance.defines.push(("OFFSETS", self.tile.offsets));
         }
-        // One instance for any number of parts; without, the source is as it would be if there were none.
+        // One instance for any number of parts; without, the source is as it would be if there were
+        // none.
         if self.splits > 1 {
             instance.defines.push(("SPLIT", 1));
         }
@@ -408,8 +410,8 @@ mod tests {
         assert!(WgmmaGemm::all().all(|tile| tile.applies(&op) == (tile.splits == 1)));
     }
 
-    /// What nvcc is told, the kernel demands: whole warpgroups, rows that a lane can ask for, and shared memory for as many blocks as are
-    /// promised per SM.
+    /// What nvcc is told, the kernel demands: whole warpgroups, rows that a lane can ask for, and
+    /// shared memory for as many blocks as are promised per SM.
     #[test]
     fn tiles_are_what_the_kernel_can_be() {
         const A_MULTIPROCESSOR: usize = 228 * 1024;

@@ -110,10 +110,11 @@ impl Variant for WgmmaWgrad {
             && op.c_out.is_multiple_of(8)
     }
 
-    /// Tiles whose padded products stay within a quarter of the least possible and whose gathered bytes
-    /// within an eighth. Of the splits, those with a unit or more for each time that the device is filled: in each wave the offsets
-    /// that are side by side fetch their rows again. A layer of many tiles has few units a wave, so that it takes more waves
-    /// to even out their lengths. Layers of fewer than 32 channels fill less than half of any line.
+    /// Tiles whose padded products stay within a quarter of the least possible and whose gathered
+    /// bytes within an eighth. Of the splits, those with a unit or more for each time that the
+    /// device is filled: in each wave the offsets that are side by side fetch their rows again. A
+    /// layer of many tiles has few units a wave, so that it takes more waves to even out their
+    /// lengths. Layers of fewer than 32 channels fill less than half of any line.
     fn in_auto_pool(&self, op: &Operation, _rows: usize, rates: &Rates) -> bool {
         let padded =
             |rows: u32, cols: u32| op.c_in.next_multiple_of(rows) * op.c_out.next_multiple_of(cols);
@@ -225,8 +226,9 @@ mod tests {
         Operation::submanifold(Direction::Wgrad, DType::Float16, c_in, c_out, kernel)
     }
 
-    /// What nvcc is told, the kernel demands: whole warpgroups of at most two fragments each, gathering warps of sixteen lines, panels
-    /// that begin where their swizzle does, and room on an SM for as many blocks as are promised.
+    /// What nvcc is told, the kernel demands: whole warpgroups of at most two fragments each,
+    /// gathering warps of sixteen lines, panels that begin where their swizzle does, and room on an
+    /// SM for as many blocks as are promised.
     #[test]
     fn tiles_are_what_the_kernel_can_be() {
         const A_MULTIPROCESSOR: usize = 228 * 1024;
@@ -240,7 +242,8 @@ mod tests {
             let blocks =
                 tile.tile.blocks as usize * (tile.shared_bytes(&layer(64, 64)) + A_BLOCKS_OWN);
             assert!(blocks <= A_MULTIPROCESSOR, "{}: {blocks}", tile.id());
-            // Accumulators, and what else a multiplying thread holds, out of the registers it is given.
+            // Accumulators, and what else a multiplying thread holds, out of the registers it is
+            // given.
             let share = 65_536 / (tile.threads() * tile.tile.blocks) / 8 * 8;
             let multiplying = (share * (1 + tile.tile.groups) - share.min(72)) / tile.tile.groups;
             assert!(
@@ -283,7 +286,8 @@ mod tests {
         assert_eq!(pool(128, 128), [(128, 128)]);
     }
 
-    /// The workspace holds one partial result a unit, and a launch about as many blocks as its split.
+    /// The workspace holds one partial result a unit, and a launch about as many blocks as its
+    /// split.
     #[test]
     fn a_launch_fills_the_device_as_often_as_it_says() {
         let mut pairs = vec![30_000; 27];

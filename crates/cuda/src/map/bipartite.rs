@@ -80,8 +80,8 @@ pub(super) struct Bipartite {
 }
 
 impl Bipartite {
-    /// Addresses as the kernels take them: the gathered cloud's slots, their number and its ranks, then
-    /// the own cloud's slots and places.
+    /// Addresses as the kernels take them: the gathered cloud's slots, their number and its ranks,
+    /// then the own cloud's slots and places.
     pub(super) fn parts(&self) -> ((u64, u32, u64), (u64, u64)) {
         let (slots, capacity, _, ranks) = self.gathered.parts();
         let (own_slots, _, places, _) = self.own.parts();
@@ -98,8 +98,8 @@ impl Bipartite {
         let ((slots, capacity, _), (own_slots, places)) = self.parts();
         let (n, words, steps) = (self.own.count(), words as i32, self.steps);
         let (masks_at, counts) = (masks.as_mut().address(), self.own.counts());
-        // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*); every row has its place, and
-        // there are as many counts as a kernel has offsets.
+        // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*); every row has its
+        // place, and there are as many counts as a kernel has offsets.
         unsafe {
             self.kernels.masks.launch(
                 looping_grid(kernels, rows)?,

@@ -12,8 +12,8 @@ use crate::row_count::RowCount;
 
 /// Voxels in device memory, one a row.
 ///
-/// The host either knows how many there are, or has made room for a capacity and leaves the count to
-/// the device: kernels that are queued later read it there, and nobody waits.
+/// The host either knows how many there are, or has made room for a capacity and leaves the count
+/// to the device: kernels that are queued later read it there, and nobody waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Cloud<'a> {
     coords: &'a DeviceBuffer,
@@ -28,8 +28,8 @@ impl<'a> Cloud<'a> {
         Self { coords, capacity: rows, counted: None }
     }
 
-    /// At most so many, and as many as an int32 at the start of `counted` says once the work that is
-    /// queued before has written it. A larger count means the capacity.
+    /// At most so many, and as many as an int32 at the start of `counted` says once the work that
+    /// is queued before has written it. A larger count means the capacity.
     #[must_use]
     pub const fn counted(self, counted: &'a Arc<DeviceBuffer>) -> Self {
         Self { counted: Some(counted), ..self }

@@ -47,8 +47,8 @@ impl MapCounts {
     }
 }
 
-/// Words of the longest report, a map's: whether a cell occurs twice, the pairs of each offset, and the
-/// number of rows.
+/// Words of the longest report, a map's: whether a cell occurs twice, the pairs of each offset, and
+/// the number of rows.
 const REPORT_WORDS: usize = 2 + MAX_VOLUME;
 
 /// Page-locked words that a kernel writes, with an event that says when.
@@ -88,8 +88,8 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         if self.device.bind().is_ok() {
-            // SAFETY: both were made in `new` and are released here alone; the device is idle first,
-            // since a kernel may not have written yet. Errors have no reader.
+            // SAFETY: both were made in `new` and are released here alone; the device is idle
+            // first, since a kernel may not have written yet. Errors have no reader.
             unsafe {
                 let _ = self.device.synchronize();
                 let _ = result::event::destroy(self.written);
@@ -169,8 +169,8 @@ impl Report {
         }
     }
 
-    /// The first words of the report, after waiting for the kernel that writes it. Zeros where no kernel
-    /// does.
+    /// The first words of the report, after waiting for the kernel that writes it. Zeros where no
+    /// kernel does.
     pub(crate) fn wait(&self, len: usize) -> Result<Vec<i32>> {
         let Page { device, written, .. } = self.page();
         if self.queued.load(Ordering::Acquire) {

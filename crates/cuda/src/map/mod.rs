@@ -109,8 +109,8 @@ impl MapBuilder {
         self.submanifold_on_device(Cloud::new(&coords, voxels.len()), kernel)
     }
 
-    /// The same over voxels that are on the device already. Waits for nothing; work queued later may
-    /// overwrite the voxels.
+    /// The same over voxels that are on the device already. Waits for nothing; work queued later
+    /// may overwrite the voxels.
     ///
     /// # Errors
     /// As [`Self::submanifold`], and [`CudaError::Length`] if the buffer is shorter than `n`
@@ -142,8 +142,8 @@ impl MapBuilder {
     /// Adds the map by input rows, which dgrad then reads instead of the mirror image of the
     /// forward map.
     ///
-    /// Correct for every map; needed where a submanifold map is not symmetric. A map between two clouds
-    /// has it already.
+    /// Correct for every map; needed where a submanifold map is not symmetric. A map between two
+    /// clouds has it already.
     ///
     /// # Errors
     /// Whatever the driver fails with.
@@ -251,8 +251,8 @@ impl DeviceKernelMap {
     /// Rows and pairs. The first call waits until the map is built on the device.
     ///
     /// # Errors
-    /// [`CudaError::DuplicateVoxel`] if two voxels of a side are equal; then no product over the map means
-    /// anything. Whatever work queued before has failed with.
+    /// [`CudaError::DuplicateVoxel`] if two voxels of a side are equal; then no product over the
+    /// map means anything. Whatever work queued before has failed with.
     pub fn counts(&self) -> Result<&MapCounts> {
         self.counts.get_or_try(|| self.report().wait())
     }

@@ -52,8 +52,9 @@ pub(super) fn sort_segments(kernels: &MapKernels, map: &RowMap) -> Result<Device
     let (n, words, passes) = (map.count(), mask_words(volume) as i32, passes(volume) as i32);
     let (volume, ticket) = (volume as i32, map.meeting_words());
     let arrived = ticket + 4;
-    // SAFETY: (u32*, RowCount, int, int, int*, int, uint2*, int*, int*, int*, int*); `items` holds n items
-    // twice, `tile_counts` every tile's digits; a segment's tiles place just what they have counted.
+    // SAFETY: (u32*, RowCount, int, int, int*, int, uint2*, int*, int*, int*, int*); `items` holds
+    // n items twice, `tile_counts` every tile's digits; a segment's tiles place just what they have
+    // counted.
     unsafe {
         kernels.order_segments.launch(
             grid,
@@ -130,8 +131,8 @@ pub(super) fn sort_all(kernels: &MapKernels, map: &RowMap) -> Result<DeviceBuffe
         (map.masks.as_ref().address(), map.counts(), rows.as_mut().address());
     let (n, words, passes) = (map.count(), mask_words(volume) as i32, layout.passes as i32);
     let (volume, keys, histogram) = (volume as i32, at(layout.keys()), at(layout.histogram(0)));
-    // SAFETY: (u32*, RowCount, int, int, int*, int, u32*, int*); masks and keys hold n rows, the histogram
-    // the digits of every pass.
+    // SAFETY: (u32*, RowCount, int, int, int*, int, u32*, int*); masks and keys hold n rows, the
+    // histogram the digits of every pass.
     unsafe {
         kernels
             .order_keys
@@ -145,8 +146,8 @@ pub(super) fn sort_all(kernels: &MapKernels, map: &RowMap) -> Result<DeviceBuffe
         let shift = (pass * DIGIT_BITS) as i32;
         let (histogram, status, ticket) =
             (at(layout.histogram(pass)), at(layout.status(pass)), at(layout.ticket(pass)));
-        // SAFETY: (u32*, uint2*, RowCount, int, int*, u32*, int*, uint2*, int*); the histogram counts the very
-        // digits that the tiles place, so places lie within the rows.
+        // SAFETY: (u32*, uint2*, RowCount, int, int*, u32*, int*, uint2*, int*); the histogram
+        // counts the very digits that the tiles place, so places lie within the rows.
         unsafe {
             kernels.order_pass.launch(
                 grid,

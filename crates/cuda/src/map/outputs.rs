@@ -23,8 +23,8 @@ const NO_OWNER: u8 = 0x7f;
 const MOST_KEYS: usize = 0x7f7f_7f7f;
 /// `Tally` of the kernels.
 const TALLY_BYTES: usize = 40;
-/// How often a larger table is tried. Tables are twice as large as bricks are many from the second on, so
-/// it is the last in all likelihood.
+/// How often a larger table is tried. Tables are twice as large as bricks are many from the second
+/// on, so it is the last in all likelihood.
 const TRIES: u32 = 4;
 
 /// The outputs of a layer, on the device.
@@ -50,8 +50,8 @@ pub struct OutputCounts {
     pub pairs: usize,
     /// Whether the table of bricks was too small: some outputs were not found.
     pub incomplete: bool,
-    /// Pairs of neighbours within bricks of four cells an axis, by the axes on which they differ: z, y,
-    /// yz, x, xz, xy, xyz.
+    /// Pairs of neighbours within bricks of four cells an axis, by the axes on which they differ:
+    /// z, y, yz, x, xz, xy, xyz.
     neighbours: [usize; 7],
 }
 
@@ -71,10 +71,10 @@ impl OutputCounts {
 
     /// About how many pairs a submanifold map of the outputs has.
     ///
-    /// Counted are neighbours within bricks. Cells that differ by one on an axis share a brick with a
-    /// chance of 3 in 4, whatever the cloud, if bricks lie anywhere: so their number is that of those
-    /// counted over the chance. Offsets further apart are taken to be as frequent as the nearest in their
-    /// direction.
+    /// Counted are neighbours within bricks. Cells that differ by one on an axis share a brick with
+    /// a chance of 3 in 4, whatever the cloud, if bricks lie anywhere: so their number is that of
+    /// those counted over the chance. Offsets further apart are taken to be as frequent as the
+    /// nearest in their direction.
     #[must_use]
     pub fn submanifold_pairs(&self, kernel: KernelSize) -> usize {
         let mut pairs = 0.0;
@@ -175,8 +175,8 @@ impl Reach {
     }
 }
 
-/// The most bricks of four cells along an axis from the first to the last that the outputs of an input
-/// lie in.
+/// The most bricks of four cells along an axis from the first to the last that the outputs of an
+/// input lie in.
 fn bricks_along(geometry: &Geometry, axis: usize) -> usize {
     let extent = usize::from(geometry.kernel.extents()[axis]);
     let span = (extent - 1) * usize::from(geometry.dilation[axis]) + 1;
@@ -250,8 +250,8 @@ impl OutputsBuilder {
         Err(CudaError::TooLarge { what, found: slots, limit })
     }
 
-    /// The same with room for so many outputs, and without waiting: how many there are the device knows,
-    /// and the report tells later. Outputs that there is no room for are left out, and
+    /// The same with room for so many outputs, and without waiting: how many there are the device
+    /// knows, and the report tells later. Outputs that there is no room for are left out, and
     /// [`OutputCounts::rows`] counts them.
     ///
     /// # Errors
@@ -333,16 +333,17 @@ impl OutputsBuilder {
             [layout.owners(), layout.totals(), layout.tally(), layout.blocks()]
                 .map(|at| slots + at as u64);
         let (coords, rows, reach) = (cloud.read_by(&self.device)?, cloud.count(), *reach);
-        // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*); the cloud holds as many voxels,
-        // slots and owners are as many as the kernel is told, and it probes a bounded number of them.
+        // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*); the cloud holds as many
+        // voxels, slots and owners are as many as the kernel is told, and it probes a bounded
+        // number of them.
         unsafe {
             self.insert.launch(
                 Grid::covering(cloud.capacity(), ROW_THREADS)?,
                 arguments![coords, rows, reach, slots, slot_count, owners, tally],
             )?;
         }
-        // SAFETY: (Slot*, u32, int*, int*, Tally*); the owner of a brick is a key, each of which has a
-        // total.
+        // SAFETY: (Slot*, u32, int*, int*, Tally*); the owner of a brick is a key, each of which
+        // has a total.
         unsafe {
             self.count.launch(
                 Grid::covering(capacity, ROW_THREADS)?,
@@ -360,8 +361,8 @@ impl OutputsBuilder {
             (room.capacity.min(MAX_ROWS) as i32, room.counted.as_ref().address())
         });
         let report_at = report.address();
-        // SAFETY: (int*, int, Tally*, int, int*, int*); there are as many sums, the count is an int32 or
-        // not given, and the report has more than ten words.
+        // SAFETY: (int*, int, Tally*, int, int*, int*); there are as many sums, the count is an
+        // int32 or not given, and the report has more than ten words.
         unsafe {
             let tail = arguments![blocks_at, block_count, tally, capacity, counted, report_at];
             self.scan.launch(scan, tail)?;
@@ -386,8 +387,8 @@ impl OutputsBuilder {
             [layout.owners(), layout.totals(), layout.blocks()].map(|at| slots + at as u64);
         let (outputs_at, room, slot_count) =
             (outputs.as_mut().address(), found as i32, layout.capacity as u32);
-        // SAFETY: (Slot*, u32, int*, int*, int*, int4*, int); as above, and the outputs have the room
-        // that the kernel is told of.
+        // SAFETY: (Slot*, u32, int*, int*, int*, int4*, int); as above, and the outputs have the
+        // room that the kernel is told of.
         unsafe {
             self.write.launch(
                 Grid::covering(layout.capacity, ROW_THREADS)?,
@@ -412,8 +413,8 @@ const fn slots_for(inputs: usize) -> usize {
     2 * inputs + 64
 }
 
-/// What finding outputs works with, and where its parts begin: slots, owners, totals, what is counted on
-/// the way, and sums of blocks.
+/// What finding outputs works with, and where its parts begin: slots, owners, totals, what is
+/// counted on the way, and sums of blocks.
 struct Layout {
     capacity: usize,
     keys: usize,

@@ -36,8 +36,8 @@ impl PairLists {
         let offsets_at = pair_offset.as_mut().address();
         let (in_at, out_at) = (in_rows.as_mut().address(), out_rows.as_mut().address());
         let scan = Grid { blocks: [volume as u32, 1], threads: 1024, shared_bytes: 0 };
-        // SAFETY: (u32*, RowCount, int, int, int*), (int*, int, int*, int, int*); `blocks` holds volume × blocks
-        // counts.
+        // SAFETY: (u32*, RowCount, int, int, int*), (int*, int, int*, int, int*); `blocks` holds
+        // volume × blocks counts.
         unsafe {
             kernels.pair_count.launch(grid, arguments![masks, n, words, volume_arg, blocks_at])?;
             kernels
@@ -47,8 +47,8 @@ impl PairLists {
         match forward.lookup() {
             Lookup::Within { search, window } => {
                 let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
-                // SAFETY: (Slot*, u32, uint2*, int*, u32*, RowCount, int, Window, int*, int*, int*); the lists
-                // hold as many pairs as the masks have bits.
+                // SAFETY: (Slot*, u32, uint2*, int*, u32*, RowCount, int, Window, int*, int*,
+                // int*); the lists hold as many pairs as the masks have bits.
                 unsafe {
                     kernels.pair_lists.of(window).launch(
                         grid,
@@ -62,8 +62,8 @@ impl PairLists {
             Lookup::Bipartite(bipartite) => {
                 let ((slots, capacity, ranks), (own_slots, places)) = bipartite.parts();
                 let steps = bipartite.steps;
-                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, RowCount, int, Steps, int*, int*, int*); as
-                // above.
+                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, RowCount, int, Steps, int*, int*,
+                // int*); as above.
                 unsafe {
                     bipartite.kernels.pairs.launch(
                         grid,

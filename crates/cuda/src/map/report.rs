@@ -7,8 +7,8 @@ use super::counts::Report;
 use super::search::Search;
 use crate::error::{CudaError, Result};
 
-/// The counts of a map that may still be on their way from the device. It outlives the map and keeps
-/// none of its memory.
+/// The counts of a map that may still be on their way from the device. It outlives the map and
+/// keeps none of its memory.
 #[derive(Clone, Debug)]
 pub struct MapReport {
     volume: usize,
@@ -75,8 +75,8 @@ impl MapReport {
         words_of: impl Fn(&Report, usize) -> Result<Option<Vec<i32>>>,
     ) -> Result<Option<MapCounts>> {
         let len = 2 + self.volume;
-        // Both sides have the same pairs: of the inputs only their number is asked, and whether they
-        // are distinct.
+        // Both sides have the same pairs: of the inputs only their number is asked, and whether
+        // they are distinct.
         let mut n_in = None;
         if let Some(inputs) = &self.inputs {
             let Some(words) = words_of(&inputs.report, len)? else { return Ok(None) };

@@ -145,9 +145,9 @@ impl RowMap {
         match &self.lookup {
             Lookup::Within { search, window } => {
                 let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
-                // SAFETY: (Slot*, u32, uint2*, int*, RowCount, int, Window, int*, i64, int*, u32*); the order,
-                // where there is one, is a permutation of n rows; table and masks have the lengths
-                // allocated above.
+                // SAFETY: (Slot*, u32, uint2*, int*, RowCount, int, Window, int*, i64, int*, u32*);
+                // the order, where there is one, is a permutation of n rows; table and masks have
+                // the lengths allocated above.
                 unsafe {
                     kernels.table.of(window).launch(
                         grid,
@@ -161,8 +161,8 @@ impl RowMap {
             Lookup::Bipartite(bipartite) => {
                 let ((slots, capacity, ranks), (own_slots, places)) = bipartite.parts();
                 let steps = bipartite.steps;
-                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, RowCount, int, Steps, int*, i64, int*, u32*); as
-                // above.
+                // SAFETY: (Slot*, u32, int*, Slot*, uint2*, RowCount, int, Steps, int*, i64, int*,
+                // u32*); as above.
                 unsafe {
                     bipartite.kernels.table.launch(
                         grid,

@@ -117,8 +117,8 @@ impl Search {
             let (slots, capacity, places, _) = search.parts();
             let duplicate = search.address(search.control()) + DUPLICATE;
             let (coords, rows) = (cloud.read_by(device)?, search.count());
-            // SAFETY: (int4*, RowCount, Slot*, u32, uint2*, int*); the cloud holds as many voxels, and
-            // there are more slots than bricks, so probing ends.
+            // SAFETY: (int4*, RowCount, Slot*, u32, uint2*, int*); the cloud holds as many voxels,
+            // and there are more slots than bricks, so probing ends.
             unsafe {
                 kernels.insert.launch(
                     Grid::covering(n, ROW_THREADS)?,
@@ -147,8 +147,8 @@ impl Search {
         let cursor = if counted { self.address(self.control()) } else { 0 };
         let counts = self.counts();
         let grid = looping_grid(kernels, self.rows)?;
-        // SAFETY: (Slot*, u32, uint2*, RowCount, int, Window, u32*, int*, int*); every row has its place,
-        // and the control words hold a cursor and as many counts as a window has offsets.
+        // SAFETY: (Slot*, u32, uint2*, RowCount, int, Window, u32*, int*, int*); every row has its
+        // place, and the control words hold a cursor and as many counts as a window has offsets.
         unsafe {
             kernels.masks.of(window).launch(
                 grid,
@@ -165,8 +165,8 @@ impl Search {
         }
         let (slots, _, places, _) = self.parts();
         let (rows, cursor) = (self.count(), self.address(self.control()));
-        // SAFETY: (Slot*, uint2*, RowCount, int*); every row has its place, and the first control word is the
-        // cursor.
+        // SAFETY: (Slot*, uint2*, RowCount, int*); every row has its place, and the first control
+        // word is the cursor.
         unsafe {
             kernel.launch(
                 Grid::covering(self.rows, ROW_THREADS)?,
@@ -183,8 +183,8 @@ impl Search {
         let (slots, _, places, ranks) = self.parts();
         let (rows, length) = (self.count(), 1 + volume as i32);
         let (counted, report) = (self.address(self.control()) + DUPLICATE, self.report.address());
-        // SAFETY: (Slot*, uint2*, RowCount, int*, int*, int, int*); the bricks' places among the ranks
-        // add up to at most n; the report holds a flag, the counts and the number of rows.
+        // SAFETY: (Slot*, uint2*, RowCount, int*, int*, int, int*); the bricks' places among the
+        // ranks add up to at most n; the report holds a flag, the counts and the number of rows.
         unsafe {
             kernels.ranks.launch(
                 Grid::covering(self.rows.max(2 + volume), ROW_THREADS)?,
@@ -217,8 +217,8 @@ pub(super) fn looping_grid(kernels: &MapKernels, rows: usize) -> Result<Grid> {
     Ok(grid)
 }
 
-/// The voxel in a cell of the brick that a slot's words describe: the key, the cells that have rows,
-/// the place of its rows, then x, y and z.
+/// The voxel in a cell of the brick that a slot's words describe: the key, the cells that have
+/// rows, the place of its rows, then x, y and z.
 fn voxel(slot: &[u32], cell: i32) -> Voxel {
     const WIDE: u32 = 1 << 31;
     const BATCH: u32 = (1 << 13) - 1;

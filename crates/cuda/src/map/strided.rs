@@ -36,15 +36,15 @@ impl StridedMapBuilder {
         Ok(Self { kernels, bipartite, pages: maps.pages.clone() })
     }
 
-    /// The map between distinct voxels in any order: for each of [`Geometry::offsets`] the rows that
-    /// meet. With the map by input rows, which dgrad reads. [`DeviceKernelMap::transposed`] is the map
-    /// of the layer that undoes it.
+    /// The map between distinct voxels in any order: for each of [`Geometry::offsets`] the rows
+    /// that meet. With the map by input rows, which dgrad reads. [`DeviceKernelMap::transposed`] is
+    /// the map of the layer that undoes it.
     ///
     /// Two rows of a side in one cell are an error of [`DeviceKernelMap::counts`].
     ///
     /// # Errors
-    /// [`CudaError::Geometry`]; [`CudaError::TooLarge`] past 125 offsets or a billion rows; whatever
-    /// the driver fails with.
+    /// [`CudaError::Geometry`]; [`CudaError::TooLarge`] past 125 offsets or a billion rows;
+    /// whatever the driver fails with.
     pub fn build(
         &self,
         inputs: &[Voxel],
@@ -58,8 +58,8 @@ impl StridedMapBuilder {
         self.build_on_device(Cloud::new(&inputs, n_in), Cloud::new(&outputs, n_out), geometry)
     }
 
-    /// The same over voxels that are on the device already. Waits for nothing; work queued later may
-    /// overwrite the voxels.
+    /// The same over voxels that are on the device already. Waits for nothing; work queued later
+    /// may overwrite the voxels.
     ///
     /// # Errors
     /// As [`Self::build`], and [`CudaError::Length`] if a buffer is shorter than its voxels.
@@ -89,8 +89,8 @@ impl StridedMapBuilder {
         Ok(self.map(geometry.kernel, (inputs, outputs), forward, Some(reverse)))
     }
 
-    /// The map of a submanifold layer whose offsets are further apart than neighbours, over voxels that
-    /// are on the device already.
+    /// The map of a submanifold layer whose offsets are further apart than neighbours, over voxels
+    /// that are on the device already.
     ///
     /// # Errors
     /// As [`Self::build_on_device`].

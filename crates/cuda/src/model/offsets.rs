@@ -14,9 +14,10 @@ const SEGMENT_ROWS: f64 = 32_768.0;
 /// Independent offsets at this many pairs of 27 a row and fewer, the density of uniform clouds.
 const INDEPENDENT_PAIRS: f64 = 4.84;
 
-/// Masks of real clouds lie on surfaces, and the denser a cloud the more an offset says about others:
-/// entropy lost a pair of 27 past [`INDEPENDENT_PAIRS`], and what at least remains. Read off tiles of
-/// 64 and 128 rows of a street scene (6.3 and 8.4 pairs per row) and of a sphere's shell (12.8).
+/// Masks of real clouds lie on surfaces, and the denser a cloud the more an offset says about
+/// others: entropy lost a pair of 27 past [`INDEPENDENT_PAIRS`], and what at least remains. Read
+/// off tiles of 64 and 128 rows of a street scene (6.3 and 8.4 pairs per row) and of a sphere's
+/// shell (12.8).
 const BITS_LOST_A_PAIR: f64 = 0.07;
 const LEAST_BITS: f64 = 0.4;
 

@@ -71,8 +71,8 @@ impl PairTile {
         })
     }
 
-    /// Chunks of all offsets, at least one: the centre of a submanifold map has as many pairs as rows,
-    /// the others share the rest. No offset of another map stands out.
+    /// Chunks of all offsets, at least one: the centre of a submanifold map has as many pairs as
+    /// rows, the others share the rest. No offset of another map stands out.
     fn units(&self, op: &Operation, size: MapSize) -> f64 {
         let depth = self.depth as usize;
         let chunk = size.pairs.div_ceil(self.split as usize).next_multiple_of(depth).max(depth);

@@ -8,8 +8,8 @@ use super::{MapSize, Rates};
 use crate::families::channels;
 use crate::map::RowOrder;
 
-/// Geometry of a family whose blocks own result rows × result channels, and step over the offsets that
-/// those rows have, so many gathered channels at a time.
+/// Geometry of a family whose blocks own result rows × result channels, and step over the offsets
+/// that those rows have, so many gathered channels at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowTile {
     /// Result rows per block.
@@ -36,7 +36,8 @@ pub(crate) struct RowTile {
     pub(crate) reads: [u32; 2],
     /// Whether weights stay in shared memory, so that steps bring none.
     pub(crate) keeps_weights: bool,
-    /// Parts into which each tile's offsets are cut: blocks of their own, whose sums a second kernel adds up.
+    /// Parts into which each tile's offsets are cut: blocks of their own, whose sums a second
+    /// kernel adds up.
     pub(crate) splits: u32,
 }
 
@@ -100,7 +101,8 @@ impl RowTile {
         })
     }
 
-    /// Adding up so many results. Parts that the cache holds have not been to memory when they are read.
+    /// Adding up so many results. Parts that the cache holds have not been to memory when they are
+    /// read.
     fn reduce_ns(&self, results: f64, bytes: f64, rates: &Rates) -> f64 {
         if self.splits == 1 {
             return 0.0;
@@ -111,8 +113,8 @@ impl RowTile {
         REDUCE_NS + cached / (rates.cache_bytes_ns * rates.sms) + passed / rates.memory_bytes_ns
     }
 
-    /// What gathering brings from memory. A global order finds a row again only if the features stay
-    /// in the cache; the others find it near.
+    /// What gathering brings from memory. A global order finds a row again only if the features
+    /// stay in the cache; the others find it near.
     fn gathered_bytes(&self, op: &Operation, rows: usize, pairs: usize, rates: &Rates) -> f64 {
         let (gathered, _) = channels(op);
         let row_bytes = f64::from(gathered) * op.dtype.bytes() as f64;
@@ -172,7 +174,8 @@ mod tests {
         assert_eq!(two.memory_bytes, one.memory_bytes);
     }
 
-    /// The sweep of `kernels/BENCH.md`, where parts halve the time of 3,716 rows and lose from 27,855 on.
+    /// The sweep of `kernels/BENCH.md`, where parts halve the time of 3,716 rows and lose from
+    /// 27,855 on.
     #[test]
     fn parts_pay_for_few_rows_alone() {
         let rates = Rates::of(ComputeCapability { major: 9, minor: 0 }, 132);

@@ -76,7 +76,8 @@ const WRITE_BYTES_NS: f64 = 25.0;
 /// How far past the last full wave the longest blocks reach, in waves.
 const TAIL_WAVES: f64 = 0.2;
 
-/// How sharply the slowest of several things that overlap decides: ∞ would be their maximum, 1 their sum.
+/// How sharply the slowest of several things that overlap decides: ∞ would be their maximum, 1
+/// their sum.
 fn slowest<const N: usize>(of: [f64; N], power: i32) -> f64 {
     let largest = of.into_iter().fold(f64::MIN_POSITIVE, f64::max);
     let sum: f64 = of.into_iter().map(|one| (one / largest).powi(power)).sum();

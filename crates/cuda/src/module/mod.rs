@@ -19,7 +19,8 @@ use parameters::Parameters;
 pub(crate) struct Module {
     gpu: Arc<Gpu>,
     raw: sys::CUmodule,
-    /// What was asked for by name: another context, which may be capturing, then asks the driver nothing.
+    /// What was asked for by name: another context, which may be capturing, then asks the driver
+    /// nothing.
     functions: Mutex<HashMap<&'static str, Function>>,
 }
 
@@ -41,7 +42,8 @@ unsafe impl Sync for Module {}
 impl Drop for Module {
     fn drop(&mut self) {
         if self.gpu.bind().is_ok() {
-            // SAFETY: loaded in `LoadedInstance::load` and unloaded nowhere else. An error has no reader.
+            // SAFETY: loaded in `LoadedInstance::load` and unloaded nowhere else. An error has no
+            // reader.
             let _ = unsafe { result::module::unload(self.raw) };
         }
     }
@@ -55,8 +57,8 @@ pub(crate) struct LoadedInstance {
 }
 
 impl LoadedInstance {
-    /// Loads a cubin, or takes the one that is loaded: many algorithms share an instance, and each computes
-    /// many operations.
+    /// Loads a cubin, or takes the one that is loaded: many algorithms share an instance, and each
+    /// computes many operations.
     ///
     /// # Errors
     /// [`CudaError::DriverTooOld`] if the driver is older than the compiler;
@@ -249,8 +251,9 @@ impl Kernel {
     /// Queues the kernel on its context's stream.
     ///
     /// # Safety
-    /// `arguments` are, in order and type, those of the kernel, whose number and sizes are compared;
-    /// addresses among them are valid for what it reads and writes with this grid until it has run.
+    /// `arguments` are, in order and type, those of the kernel, whose number and sizes are
+    /// compared; addresses among them are valid for what it reads and writes with this grid until
+    /// it has run.
     ///
     /// # Errors
     /// [`CudaError::ParameterSize`] if the kernel takes parameters of other sizes; whatever the

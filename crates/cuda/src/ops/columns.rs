@@ -57,8 +57,9 @@ impl FeatureKernels {
         let (units, rows) = ((line / unit_bytes) as i32, rows as i64);
         let grid = self.element_grid(rows as usize * units as usize);
         let arguments = arguments![source, target, rows, units, from_pitch, to_pitch];
-        // SAFETY: (Unit*, Unit*, i64, i32, i64, i64); the columns lie in both matrices, whose lengths
-        // have been compared, and the unit divides both addresses; the target is borrowed mutably.
+        // SAFETY: (Unit*, Unit*, i64, i32, i64, i64); the columns lie in both matrices, whose
+        // lengths have been compared, and the unit divides both addresses; the target is borrowed
+        // mutably.
         unsafe { self.copy_columns[place].launch(grid, arguments) }
     }
 

@@ -45,8 +45,8 @@ impl DenseGrid {
 }
 
 impl FeatureKernels {
-    /// Queues the making of a dense tensor of rows, zeros where no voxel is. A voxel outside the grid
-    /// is left out. Voxels are distinct: which of two rows a cell gets is not decided.
+    /// Queues the making of a dense tensor of rows, zeros where no voxel is. A voxel outside the
+    /// grid is left out. Voxels are distinct: which of two rows a cell gets is not decided.
     ///
     /// # Shapes
     /// `x`: `(voxels, channels)`. `dense`:
@@ -73,9 +73,9 @@ impl FeatureKernels {
         let (rows, channels) = (voxels.count(), shape.channels());
         let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and the
-        // kernel writes to cells of the grid alone; it only reads the features, and the dense tensor is
-        // borrowed mutably.
+        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
+        // and the kernel writes to cells of the grid alone; it only reads the features, and the
+        // dense tensor is borrowed mutably.
         unsafe { self.to_dense.launch(self.grid(shape.rows, TILE), arguments) }
     }
 
@@ -105,8 +105,8 @@ impl FeatureKernels {
         let (rows, channels) = (voxels.count(), shape.channels());
         let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and the
-        // kernel reads cells of the grid alone; the features are borrowed mutably.
+        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
+        // and the kernel reads cells of the grid alone; the features are borrowed mutably.
         unsafe { self.from_dense.launch(self.grid(shape.rows, TILE), arguments) }
     }
 

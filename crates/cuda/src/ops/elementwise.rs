@@ -30,8 +30,8 @@ impl ActivationParams {
     }
 }
 
-/// `y = activation((x - mean[c]) / sqrt(variance[c] + epsilon) · scale[c] + shift[c])`. Each part may
-/// be absent; a mean and a variance make it a batch normalisation.
+/// `y = activation((x - mean[c]) / sqrt(variance[c] + epsilon) · scale[c] + shift[c])`. Each part
+/// may be absent; a mean and a variance make it a batch normalisation.
 ///
 /// # Shapes
 /// Each `(channels)` float32, at any address that fits one.

@@ -191,8 +191,9 @@ impl FeatureKernels {
         let count = groups.groups as i32;
         let rows = of_rows.rows();
         let grid = self.element_grid(of_rows.rows * units as usize);
-        // SAFETY: (Unit*, Unit*, i32*, i32, i64, i32); lengths have been compared, the kernel reads no
-        // group from `count` on, and the unit divides both addresses; the result is borrowed mutably.
+        // SAFETY: (Unit*, Unit*, i32*, i32, i64, i32); lengths have been compared, the kernel reads
+        // no group from `count` on, and the unit divides both addresses; the result is borrowed
+        // mutably.
         unsafe { self.spread[place].launch(grid, arguments![x, y, index, count, rows, units]) }
     }
 
@@ -240,8 +241,8 @@ impl FeatureKernels {
         let (begins, of_pieces) =
             (groups.piece_begins.as_ref().read_by(&self.device)?, groups.pieces as i64);
         let first = arguments![x, partial, order, begins, none, of_pieces, channels, reduction];
-        // SAFETY: (Element*, f32*, i32*, i32*, i32*, i64, i32, i32); the tables were found to name rows
-        // of `x` alone, and there is room for each piece.
+        // SAFETY: (Element*, f32*, i32*, i32*, i32*, i64, i32, i32); the tables were found to name
+        // rows of `x` alone, and there is room for each piece.
         unsafe { self.group_pieces.launch(self.element_grid(pieces), first) }?;
         let piece_starts = groups.piece_starts.as_ref().read_by(&self.device)?;
         let last = arguments![partial, y, none, piece_starts, starts, items, channels, reduction];
@@ -288,8 +289,8 @@ impl FeatureKernels {
         if reduction == Reduction::Mean {
             let starts = groups.starts.as_ref().read_by(&self.device)?;
             let arguments = arguments![grad_y, grad_x, index, starts, count, rows, channels];
-            // SAFETY: (Element*, Element*, i32*, i32*, i32, i64, i32); lengths have been compared, and
-            // the kernel reads no group from `count` on; the result is borrowed mutably.
+            // SAFETY: (Element*, Element*, i32*, i32*, i32, i64, i32); lengths have been compared,
+            // and the kernel reads no group from `count` on; the result is borrowed mutably.
             return unsafe { self.spread_mean.launch(grid, arguments) };
         }
         let (x, y) = (x.read_by(&self.device)?, y.read_by(&self.device)?);

@@ -71,16 +71,16 @@ impl FeatureKernels {
         let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
         let (rows, channels) = (shape.rows(), shape.channels());
         let arguments = arguments![x, y, address, pitch, volume, rows, channels, pooling];
-        // SAFETY: (Element*, Element*, i32*, i64, i32, i64, i32, i32); lengths have been compared with
-        // the map, whose table names rows of `x` alone, and the result is borrowed mutably.
+        // SAFETY: (Element*, Element*, i32*, i64, i32, i64, i32, i32); lengths have been compared
+        // with the map, whose table names rows of `x` alone, and the result is borrowed mutably.
         unsafe { self.map_pool.launch(self.element_grid(shape.len()), arguments) }
     }
 
     /// Queues the gradient for the rows that were pooled.
     ///
     /// # Shapes
-    /// `x`, `grad_x`: `(n_in, channels)`. `y`, `grad_y`: `(n_out, channels)`; only maxima read `x` and
-    /// `y`.
+    /// `x`, `grad_x`: `(n_in, channels)`. `y`, `grad_y`: `(n_out, channels)`; only maxima read `x`
+    /// and `y`.
     ///
     /// # Errors
     /// If lengths differ from that, or the device fails.
@@ -114,16 +114,16 @@ impl FeatureKernels {
             let counts = weights.as_ref().address();
             let arguments =
                 arguments![grad_y, grad_x, counts, address, pitch, volume, rows, channels];
-            // SAFETY: (Element*, Element*, f32*, i32*, i64, i32, i64, i32); lengths have been compared
-            // with the map, whose table names rows of `grad_y` alone, each of which has a count; the
-            // result is borrowed mutably.
+            // SAFETY: (Element*, Element*, f32*, i32*, i64, i32, i64, i32); lengths have been
+            // compared with the map, whose table names rows of `grad_y` alone, each of which has a
+            // count; the result is borrowed mutably.
             return unsafe { self.map_average_backward.launch(grid, arguments) };
         }
         let (x, y) = (x.read_by(&self.device)?, y.read_by(&self.device)?);
         let arguments = arguments![x, y, grad_y, grad_x, address, pitch, volume, rows, channels];
-        // SAFETY: (Element*, Element*, Element*, Element*, i32*, i64, i32, i64, i32); lengths have been
-        // compared with the map, whose table names rows of `y` alone, and the result is borrowed
-        // mutably.
+        // SAFETY: (Element*, Element*, Element*, Element*, i32*, i64, i32, i64, i32); lengths have
+        // been compared with the map, whose table names rows of `y` alone, and the result is
+        // borrowed mutably.
         unsafe { self.map_max_backward.launch(grid, arguments) }
     }
 
@@ -136,8 +136,8 @@ impl FeatureKernels {
             let (rows, target) = (n_out as i64, counts.as_ref().address());
             let divides = i32::from(pooling == Pooling::Average);
             let arguments = arguments![address, pitch, volume, rows, target, divides];
-            // SAFETY: (i32*, i64, i32, i64, f32*, i32); the table has a column for each output row, and the
-            // target a number.
+            // SAFETY: (i32*, i64, i32, i64, f32*, i32); the table has a column for each output row,
+            // and the target a number.
             unsafe { self.map_average_weights.launch(self.element_grid(n_out), arguments) }?;
         }
         Ok(counts)

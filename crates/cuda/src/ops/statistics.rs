@@ -220,8 +220,8 @@ impl FeatureKernels {
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let sums = arguments![x, grad_y, rows, channels, params, lanes, part_rows, target];
         let both = (cut, shape);
-        // SAFETY: (Element*, Element*, i64, i32, Affine, i32, i64, f32*); lengths have been compared,
-        // and the parts have room for two sums of each block.
+        // SAFETY: (Element*, Element*, i64, i32, Affine, i32, i64, f32*); lengths have been
+        // compared, and the parts have room for two sums of each block.
         unsafe {
             self.two_sums(&self.batch_norm_sums, sums, &partial, both, grad_scale, grad_shift)
         }?;
@@ -308,14 +308,14 @@ impl FeatureKernels {
         let (of_rows, target) = (statistics.as_ref().address(), partial.as_ref().address());
         let arguments =
             arguments![x, grad_y, grad_x, rows, channels, row_lanes, gamma, epsilon, of_rows];
-        // SAFETY: (Element*, Element*, Element*, i64, i32, i32, f32*, f32, float2*); lengths have been
-        // compared, the statistics have two numbers a row, and the result is borrowed mutably.
+        // SAFETY: (Element*, Element*, Element*, i64, i32, i32, f32*, f32, float2*); lengths have
+        // been compared, the statistics have two numbers a row, and the result is borrowed mutably.
         unsafe { self.layer_norm_backward.launch(grid, arguments) }?;
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let sums = arguments![x, grad_y, of_rows, rows, channels, lanes, part_rows, target];
         let both = (cut, shape);
-        // SAFETY: (Element*, Element*, float2*, i64, i32, i32, i64, f32*); lengths have been compared,
-        // and the parts have room for two sums of each block.
+        // SAFETY: (Element*, Element*, float2*, i64, i32, i32, i64, f32*); lengths have been
+        // compared, and the parts have room for two sums of each block.
         unsafe { self.two_sums(&self.layer_norm_sums, sums, &partial, both, grad_gamma, grad_beta) }
     }
 }

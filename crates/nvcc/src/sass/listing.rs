@@ -1,7 +1,7 @@
 //! Reading a disassembly: instructions, labels, and the registers of each instruction.
 //!
-//! nvdisasm draws a column a register beside its code: `^` where an instruction writes it, `v` where
-//! it reads it, `x` where it does both. So no table of opcodes is needed here.
+//! nvdisasm draws a column a register beside its code: `^` where an instruction writes it, `v`
+//! where it reads it, `x` where it does both. So no table of opcodes is needed here.
 
 use std::collections::HashMap;
 

@@ -72,7 +72,8 @@ fn a_commit_in_each_path_overwrites_what_products_read() {
 #[test]
 fn registers_of_their_own_may_stay_in_flight() {
     assert_eq!(hazards(REGISTERS_IN_USE), Ok(Vec::new()));
-    // It is right by the wait for all but one group: one more in flight, and a buffer is loaded early.
+    // It is right by the wait for all but one group: one more in flight, and a buffer is loaded
+    // early.
     let waits =
         REGISTERS_IN_USE.replace("WARPGROUP.DEPBAR.LE gsb0, 0x1", "WARPGROUP.DEPBAR.LE gsb0, 0x2");
     assert!(!hazards(&waits).unwrap().is_empty());

@@ -105,7 +105,8 @@ fn replaced(
     of_one_entry(entry, absent.chain(records))
 }
 
-/// The evidence of an entry's key, with that of the entry itself in the place of what is stored of it.
+/// The evidence of an entry's key, with that of the entry itself in the place of what is stored of
+/// it.
 fn key_with(evidence: &Evidence, entry: &EntryKey, of_entry: &Evidence) -> Evidence {
     let mut of_key = of_entry.clone();
     for (other, records) in evidence.workloads(&entry.device, &entry.key) {
@@ -214,8 +215,8 @@ mod tests {
         assert_eq!(evidence, committed(&[first]).1);
     }
 
-    /// Other code of the winner was measured, and today's is in quarantine: who meets the default again without it
-    /// takes its place.
+    /// Other code of the winner was measured, and today's is in quarantine: who meets the default
+    /// again without it takes its place.
     #[test]
     fn code_of_before_does_not_outlive_the_quarantine_of_todays() {
         let quarantine = |hash| Record {
@@ -378,7 +379,8 @@ mod tests {
         assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
     }
 
-    /// A machine that is slower today makes the default and a newcomer slower than what a rival took yesterday.
+    /// A machine that is slower today makes the default and a newcomer slower than what a rival
+    /// took yesterday.
     #[test]
     fn nobody_wins_by_staying_away() {
         let first: &[_] = &[("a", 1, 1000), ("b", 1, 1080)];

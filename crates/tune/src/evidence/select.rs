@@ -1,7 +1,7 @@
 //! Which candidates of an entry are measured, given what is stored of it.
 //!
-//! A stored result holds for one version of a candidate's code, by its hash. So a changed kernel asks for
-//! its own candidates alone, and lifts their quarantine by itself.
+//! A stored result holds for one version of a candidate's code, by its hash. So a changed kernel
+//! asks for its own candidates alone, and lifts their quarantine by itself.
 
 use std::collections::BTreeSet;
 

@@ -22,8 +22,8 @@ impl LayerShape {
         Self { kind: LayerKind::Submanifold, kernel, stride: [1; 3] }
     }
 
-    /// The class of the rows of a key on the side of the cloud that it was measured on: the inputs, but
-    /// of an inverse layer, which goes back to that cloud.
+    /// The class of the rows of a key on the side of the cloud that it was measured on: the inputs,
+    /// but of an inverse layer, which goes back to that cloud.
     #[must_use]
     pub const fn cloud_bucket(self, key: &ShapeKey) -> VoxelBucket {
         match self.kind {

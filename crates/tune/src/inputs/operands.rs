@@ -59,8 +59,8 @@ impl Operands {
         Ok(operands)
     }
 
-    /// Makes these the operands of an operation over a map of these counts, and keeps their memory where
-    /// it suffices. What the result holds is left open.
+    /// Makes these the operands of an operation over a map of these counts, and keeps their memory
+    /// where it suffices. What the result holds is left open.
     ///
     /// # Errors
     /// If the device cannot hold them.

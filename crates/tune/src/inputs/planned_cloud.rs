@@ -54,8 +54,8 @@ impl PlannedCloud {
         }
     }
 
-    /// So many voxels that lie in the same way: a generated cloud, or a contiguous part of a file's, of which
-    /// there are as many as the [file has](Self::sample_rows).
+    /// So many voxels that lie in the same way: a generated cloud, or a contiguous part of a
+    /// file's, of which there are as many as the [file has](Self::sample_rows).
     ///
     /// # Errors
     /// If the generator refuses the count.
@@ -75,8 +75,9 @@ impl PlannedCloud {
         }
     }
 
-    /// How many voxels a [sample](Self::sample) of so many has. A generated cloud has as many as are wanted,
-    /// however few are measured: what is verified on a cloud of one voxel is verified for none larger.
+    /// How many voxels a [sample](Self::sample) of so many has. A generated cloud has as many as
+    /// are wanted, however few are measured: what is verified on a cloud of one voxel is verified
+    /// for none larger.
     #[must_use]
     pub fn sample_rows(&self, wanted: usize) -> usize {
         match self {

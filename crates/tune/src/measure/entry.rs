@@ -38,7 +38,8 @@ pub struct CandidateSet {
 }
 
 impl CandidateSet {
-    /// The candidates of these names that can run here, and the default, without code that is to be avoided.
+    /// The candidates of these names that can run here, and the default, without code that is to be
+    /// avoided.
     #[must_use]
     pub fn new(
         device: &Device,

@@ -5,8 +5,8 @@ use voxtune_types::AlgoId;
 use crate::inputs::cloud_setup::SetupError;
 use crate::verify::rejection::Rejection;
 
-/// An entry that could not be measured, through no fault of a candidate or by that of one that took the
-/// device with it.
+/// An entry that could not be measured, through no fault of a candidate or by that of one that took
+/// the device with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {

@@ -82,9 +82,9 @@ struct Seen<'j> {
     clouds: HashSet<(&'j str, usize, LayerShape)>,
 }
 
-/// A model of cost knows how long candidates take. What is done around them is what the default preset on an H100
-/// comes to, as it prints where its time went: verification of 312 layers and directions, and the rest of
-/// 2,184 entries, which ran each candidate about three times.
+/// A model of cost knows how long candidates take. What is done around them is what the default
+/// preset on an H100 comes to, as it prints where its time went: verification of 312 layers and
+/// directions, and the rest of 2,184 entries, which ran each candidate about three times.
 fn gpu_time<'j>(
     device: &Device,
     planned: &'j PlannedConfiguration,
@@ -116,7 +116,8 @@ fn gpu_time<'j>(
     Duration::from_secs_f64(seconds)
 }
 
-/// Seconds that a run of each candidate takes, where a model knows some of them: the others are like those.
+/// Seconds that a run of each candidate takes, where a model knows some of them: the others are
+/// like those.
 fn each_once(modelled: impl ExactSizeIterator<Item = Option<f64>>, fallback: f64) -> f64 {
     let count = modelled.len() as f64;
     let known: Vec<f64> = modelled.flatten().collect();
@@ -165,8 +166,8 @@ fn host_time(
 }
 
 /// Memory that a configuration needs on its device: all its clouds with their maps, and the more of
-/// what verifying and racing its largest direction takes. A race holds the operands, and a float32 copy
-/// of features and weights for workspaces.
+/// what verifying and racing its largest direction takes. A race holds the operands, and a float32
+/// copy of features and weights for workspaces.
 ///
 /// # Units
 /// Bytes.

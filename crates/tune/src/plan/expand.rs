@@ -165,8 +165,8 @@ impl Plan {
         Ok(Self { configurations, merged: Vec::new() })
     }
 
-    /// Layers, each over the voxels of a file of its own, in their order; those of one layer and bucket
-    /// are entries of one configuration.
+    /// Layers, each over the voxels of a file of its own, in their order; those of one layer and
+    /// bucket are entries of one configuration.
     ///
     /// # Errors
     /// If a file cannot be used, or nothing is to be measured.

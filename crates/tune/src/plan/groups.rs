@@ -16,7 +16,8 @@ impl Groups {
     /// All channels meet.
     pub const ONE: Self = Self::Number(1);
 
-    /// How many groups a layer of these channels has; `None` if they do not divide into such groups.
+    /// How many groups a layer of these channels has; `None` if they do not divide into such
+    /// groups.
     #[must_use]
     pub const fn of(self, c_in: u32, c_out: u32) -> Option<u32> {
         match self {

@@ -28,8 +28,8 @@ pub struct Job {
     pub l2_state: L2State,
     /// Least time that a candidate gets before it counts as hung.
     pub time_limit: Duration,
-    /// Speed of the device, if it is known already: the calibration of [`crate::measure::estimate`] is left out
-    /// where a worker starts anew.
+    /// Speed of the device, if it is known already: the calibration of [`crate::measure::estimate`]
+    /// is left out where a worker starts anew.
     pub flops_per_second: Option<f64>,
 }
 

@@ -10,8 +10,8 @@ use crate::inputs::planned_cloud::PlannedCloud;
 use crate::plan::grid::LayerShape;
 use crate::plan::job::Job;
 
-/// The candidates of every operation of a job whose configurations are measured in this order, those
-/// first that are needed first. The registry may be that of a device that is not there.
+/// The candidates of every operation of a job whose configurations are measured in this order,
+/// those first that are needed first. The registry may be that of a device that is not there.
 #[must_use]
 pub fn wanted_kernels(
     registry: &Registry,

@@ -17,7 +17,8 @@ pub enum Preset {
     Default,
     /// Three layers at two sizes: 6 configurations.
     Quick,
-    /// The layers of CenterPoint, SECOND, BEVFusion and their like at the sizes of a LiDAR's frames.
+    /// The layers of CenterPoint, SECOND, BEVFusion and their like at the sizes of a LiDAR's
+    /// frames.
     Lidar,
     /// The layers of MinkUNet34C and SpUNet at the sizes of rooms and streets.
     Unet,

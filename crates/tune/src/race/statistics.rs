@@ -38,8 +38,8 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
 /// How many of the smallest values may be left out so that a fair coin shows at most that many
 /// heads with a probability of at most 2.5 %.
 fn order_statistic_rank(len: usize) -> usize {
-    /// Beyond so many the tail of the binomial is that of a normal distribution, and the least probability is none
-    /// that a number can hold.
+    /// Beyond so many the tail of the binomial is that of a normal distribution, and the least
+    /// probability is none that a number can hold.
     const MANY: usize = 500;
     const NORMAL_QUANTILE: f64 = 1.959_964;
     if len > MANY {

@@ -41,8 +41,8 @@ fn has_enough(ratios: &[f64], own: &[Option<u64>], other: Option<&[Option<u64>]>
     fewer < enough || ratios.len() >= enough
 }
 
-/// The median of ratios to the default's time, with its interval. Fewer than [`MIN_SHARED_ROUNDS`] have
-/// none: it would be as narrow as they are few.
+/// The median of ratios to the default's time, with its interval. Fewer than [`MIN_SHARED_ROUNDS`]
+/// have none: it would be as narrow as they are few.
 #[must_use]
 pub(crate) fn ratio_interval(ratios: &[f64]) -> Option<Interval> {
     if ratios.len() < MIN_SHARED_ROUNDS as usize {

@@ -94,7 +94,8 @@ fn the_leader_gets_three_samples_whatever_the_budget() {
     assert_eq!(counts(&candidates), [1, 3, 1]);
 }
 
-/// Its first sample was late, and no budget is left: by that one alone everybody would have beaten it.
+/// Its first sample was late, and no budget is left: by that one alone everybody would have beaten
+/// it.
 #[test]
 fn f09_the_leader_and_the_default_share_three_rounds_whatever_the_budget() {
     for policy in [Policy::with_budget(Duration::ZERO), Policy::on_gpu(Duration::ZERO)] {
@@ -145,7 +146,8 @@ fn a_first_run_of_a_gpu_is_forgiven_a_millisecond() {
         let extra = if run == 0 { [0, 900, 900, 900][candidate] } else { 0 };
         Ok(([500, 950, 2_000, 525][candidate] + extra) * US)
     });
-    // One run that does not count, three of those within twice the leader's time, and five of those near.
+    // One run that does not count, three of those within twice the leader's time, and five of those
+    // near.
     assert_eq!(runs, [6, 4, 1, 6]);
     assert_eq!(counts(&candidates), [5, 3, 1, 5]);
     assert!(candidates[1].samples().all(|ns| ns == 950 * US));
@@ -249,7 +251,8 @@ const US: u64 = 1_000;
 #[test]
 fn a_late_sample_is_taken_again() {
     let policy = Policy::on_gpu(Duration::ZERO);
-    // The warm-up is the first run; the third run of the one and the fourth of the other are hiccups.
+    // The warm-up is the first run; the third run of the one and the fourth of the other are
+    // hiccups.
     let candidates = run_under(&policy, 2, None, |candidate, run| {
         let ns = [200, 190][candidate] * US;
         Ok(if run == 2 + candidate { 2 * ns } else { ns })
@@ -292,7 +295,8 @@ fn a_candidate_near_at_its_best_gets_more_samples() {
     assert_eq!(candidates[1].centre().unwrap().median_ns, 22_000.0);
 }
 
-/// One that is preferred, this far behind the leader, with noise of 1 % either way: how often it ran.
+/// One that is preferred, this far behind the leader, with noise of 1 % either way: how often it
+/// ran.
 fn preferred_behind_by(per_mille: u64) -> usize {
     let policy = Policy::on_gpu(Duration::ZERO);
     let order = TieOrder { ranks: &[2, 1], default: None };

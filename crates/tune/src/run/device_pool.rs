@@ -1,7 +1,8 @@
 //! The GPUs of one host at work on one run, each with a worker of its own.
 //!
-//! One process decides and writes; each worker measures what it is handed, on its own device. Results are
-//! stored under the kind of a device, not under its number, so only devices of one kind can share a run.
+//! One process decides and writes; each worker measures what it is handed, on its own device.
+//! Results are stored under the kind of a device, not under its number, so only devices of one kind
+//! can share a run.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -138,8 +139,8 @@ impl DevicePool {
     /// Starts a worker for each specification, all at the same time.
     ///
     /// # Errors
-    /// If one cannot be started or have its device, or the devices are not of one kind. An empty list
-    /// has no GPU.
+    /// If one cannot be started or have its device, or the devices are not of one kind. An empty
+    /// list has no GPU.
     pub fn start(specs: &[DeviceSpec]) -> Result<Self, DevicePoolError> {
         let started: Vec<Result<Worker, WorkerError>> = std::thread::scope(|scope| {
             let starts: Vec<_> =

@@ -195,7 +195,8 @@ impl State {
     }
 }
 
-/// Which share each configuration belongs to: all sizes of a layer to one, the shares as even as may be.
+/// Which share each configuration belongs to: all sizes of a layer to one, the shares as even as
+/// may be.
 fn shares(configurations: &[PlannedConfiguration], costs: &[u128], workers: usize) -> Vec<usize> {
     let mut layers = Vec::new();
     let mut layer_costs: Vec<u128> = Vec::new();

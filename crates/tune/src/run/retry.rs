@@ -37,8 +37,8 @@ impl CrashHistory {
         Some(Outcome::Quarantined { reason: *reasons.last()?, detail })
     }
 
-    /// Whether a candidate was found to hang before. Another try of each entry would cost its whole time
-    /// limit again.
+    /// Whether a candidate was found to hang before. Another try of each entry would cost its whole
+    /// time limit again.
     fn is_known_to_hang(&self, candidate: &Candidate) -> bool {
         let key = (candidate.id.clone(), candidate.kernel_hash);
         self.known().get(&key).is_some_and(|reasons| reasons.contains(&Reason::Timeout))

@@ -37,8 +37,8 @@ impl ProblemSize {
         if device.identity().arch.is_cuda() { Self::GPU } else { Self::HOST }
     }
 
-    /// Memory of a problem: two sets of operands and two float64 results, and what computing the latter
-    /// takes in passing, a float64 and a float32 copy of the inputs.
+    /// Memory of a problem: two sets of operands and two float64 results, and what computing the
+    /// latter takes in passing, a float64 and a float32 copy of the inputs.
     fn bytes(self, operation: &Operation, pairs_per_row: f64) -> u64 {
         const ELEMENT_BYTES: usize = 2 * 4 + 2 * 8 + 8 + 4 + 4;
         let rows = self.rows(operation.flops(1) as f64 * pairs_per_row);
@@ -46,8 +46,8 @@ impl ProblemSize {
         ((operation.weight_len() + rows * channels) * ELEMENT_BYTES) as u64
     }
 
-    /// Rows of a problem, given the operations of one: 515 at least, which is no multiple of any tile
-    /// and fills several.
+    /// Rows of a problem, given the operations of one: 515 at least, which is no multiple of any
+    /// tile and fills several.
     fn rows(self, row_flops: f64) -> usize {
         ((self.flops / row_flops) as usize).clamp(515, self.rows)
     }

@@ -23,8 +23,8 @@ pub struct Executor {
     environment: Environment,
     algorithms: Vec<AlgoId>,
     job: Option<Job>,
-    /// The configurations whose kernels are to be compiled ahead, in the order of need: again, if a worker
-    /// starts anew.
+    /// The configurations whose kernels are to be compiled ahead, in the order of need: again, if a
+    /// worker starts anew.
     ahead: Vec<usize>,
 }
 
@@ -106,8 +106,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Begins to compile ahead what configurations will need in this order, and says how many candidates
-    /// these are.
+    /// Begins to compile ahead what configurations will need in this order, and says how many
+    /// candidates these are.
     pub(crate) fn compile(
         &mut self,
         order: Vec<usize>,

@@ -12,16 +12,16 @@
 //! quarantined, the worker is started anew, and the rest of the entry is measured without it. One
 //! worker serves a whole run: starting it is paid once, and again after each failure.
 //!
-//! The worker is the very program that runs the tuner. So that it knows what to be, the first line of
-//! `main` asks it:
+//! The worker is the very program that runs the tuner. So that it knows what to be, the first line
+//! of `main` asks it:
 //!
 //! ```
 //! voxtune_tune::worker::serve_if_asked();
 //! // From here on, this is the program that its user started.
 //! ```
 //!
-//! A program with algorithms of its own opens its device in [`serve_if_asked_with`], so that the worker
-//! has them too.
+//! A program with algorithms of its own opens its device in [`serve_if_asked_with`], so that the
+//! worker has them too.
 
 mod calls;
 pub mod executor;

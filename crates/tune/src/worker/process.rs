@@ -24,8 +24,8 @@ use crate::worker::failure::{LostProcess, MeasureError};
 /// How long a program gets to say that it is a worker.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a worker gets to open its device: a busy host with many GPUs takes tens of seconds, and the
-/// kernel of the kernel map may have to be compiled.
+/// How long a worker gets to open its device: a busy host with many GPUs takes tens of seconds, and
+/// the kernel of the kernel map may have to be compiled.
 const OPEN_WITHIN: Duration = Duration::from_secs(300);
 
 /// How long a worker gets to report what it does after a command: it may read scans again first.
@@ -346,8 +346,9 @@ fn for_each_line(pipe: impl io::Read, mut take: impl FnMut(&[u8]) -> bool) {
 mod tests {
     use super::*;
 
-    /// The program of these tests does not call the hook. Started as a worker it runs them all, this one
-    /// among them, which is where it must end: a worker without the hook starts no further ones.
+    /// The program of these tests does not call the hook. Started as a worker it runs them all,
+    /// this one among them, which is where it must end: a worker without the hook starts no further
+    /// ones.
     #[test]
     fn a_program_without_the_hook_is_found_out() {
         let error = Worker::start(&DeviceSpec::default()).unwrap_err();

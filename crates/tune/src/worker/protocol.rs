@@ -1,7 +1,8 @@
 //! What supervisor and worker say to each other.
 //!
 //! JSON text sequences (RFC 7464): a record separator, a JSON text, a line feed. Whatever else gets
-//! into the worker's output, such as what a kernel prints, lies between two of them and is passed over.
+//! into the worker's output, such as what a kernel prints, lies between two of them and is passed
+//! over.
 
 use std::io::{self, Write};
 use std::time::Duration;

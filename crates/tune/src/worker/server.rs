@@ -95,8 +95,8 @@ fn work(session: &mut Session, command: Command) -> Response {
     }
 }
 
-/// Reads commands in a thread of its own, which ends the process when there will be no more: then the
-/// supervisor is gone, whatever runs meanwhile.
+/// Reads commands in a thread of its own, which ends the process when there will be no more: then
+/// the supervisor is gone, whatever runs meanwhile.
 fn listen() -> Receiver<Command> {
     let (sender, receiver): (Sender<Command>, _) = channel();
     std::thread::spawn(move || {
@@ -150,7 +150,8 @@ impl Monitor for Announcer {
 
     fn running(&mut self, candidate: usize, limit: Duration) {
         if self.tried.insert(candidate) {
-            // What follows on this pipe is this candidate's. If nobody reads it, the next line tells.
+            // What follows on this pipe is this candidate's. If nobody reads it, the next line
+            // tells.
             let _ = io::stderr().lock().write_all(NEW_WORDS);
         }
         say(&Message::Running { candidate, limit });

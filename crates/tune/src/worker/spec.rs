@@ -23,7 +23,8 @@ pub struct DeviceSpec {
 }
 
 impl DeviceSpec {
-    /// Opens the device. The second value says why [`DeviceChoice::Auto`] is not a GPU, where it is not.
+    /// Opens the device. The second value says why [`DeviceChoice::Auto`] is not a GPU, where it is
+    /// not.
     ///
     /// # Errors
     /// If a demanded device does not exist or cannot be used.

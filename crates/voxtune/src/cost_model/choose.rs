@@ -30,10 +30,10 @@ pub(crate) fn choose<'a>(
     faster.into_iter().map(|(algorithm, _)| algorithm).find(|algorithm| has_code(&***algorithm))
 }
 
-/// What suits an operation best of algorithms that somebody has named and that can run it: as [`choose`] has it
-/// where the default is one of them, which stands otherwise; else the fastest by the model of those whose
-/// geometry suits the operation, the first of them where there is no model, and the first of all where there are
-/// none.
+/// What suits an operation best of algorithms that somebody has named and that can run it: as
+/// [`choose`] has it where the default is one of them, which stands otherwise; else the fastest by
+/// the model of those whose geometry suits the operation, the first of them where there is no
+/// model, and the first of all where there are none.
 pub(crate) fn choose_named<'a>(
     usable: &[&'a Arc<dyn Algorithm>],
     operation: &Operation,
@@ -104,7 +104,8 @@ mod tests {
         }
     }
 
-    /// The default or what is clearly faster, where the default is of the family; else what suits the layer.
+    /// The default or what is clearly faster, where the default is of the family; else what suits
+    /// the layer.
     #[test]
     fn of_a_family_that_was_named_what_suits_is_chosen() {
         let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);

@@ -5,8 +5,8 @@
 pub struct Estimate {
     /// Nanoseconds.
     pub time_ns: f64,
-    /// Whether the model was held against measurements of this architecture and kernel size. What was not
-    /// is trusted less.
+    /// Whether the model was held against measurements of this architecture and kernel size. What
+    /// was not is trusted less.
     pub is_fitted: bool,
 }
 

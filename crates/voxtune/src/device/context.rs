@@ -9,8 +9,8 @@ use crate::ConvError;
 
 impl Device {
     /// A handle of this device with a stream of its own, whose work runs beside that of others: in
-    /// another thread, for another frame. On a CPU every handle is like every other one, and each call
-    /// is done when it returns.
+    /// another thread, for another frame. On a CPU every handle is like every other one, and each
+    /// call is done when it returns.
     ///
     /// ```
     /// use voxtune::{Device, DeviceChoice};
@@ -32,8 +32,8 @@ impl Device {
         }
     }
 
-    /// A handle of this device, a GPU, whose work goes to a stream of the caller's, in order with what
-    /// others queue there.
+    /// A handle of this device, a GPU, whose work goes to a stream of the caller's, in order with
+    /// what others queue there.
     ///
     /// # Errors
     /// If this device is no GPU, or has no memory to give.
@@ -42,8 +42,8 @@ impl Device {
         self.within(cuda, cuda.device().with_stream(stream))
     }
 
-    /// A handle of this device, a GPU, and this handle's stream, whose memory comes from an allocator of
-    /// the caller's: results, kernel maps, workspaces.
+    /// A handle of this device, a GPU, and this handle's stream, whose memory comes from an
+    /// allocator of the caller's: results, kernel maps, workspaces.
     ///
     /// # Errors
     /// If this device is no GPU, or the allocator has no memory to give.
@@ -52,9 +52,9 @@ impl Device {
         self.within(cuda, cuda.device().with_allocator(allocator))
     }
 
-    /// Lets what is handed to this context from now on begin when another one has done what it was given
-    /// so far. The host waits for nothing. Calls that share tensors need none of this; launches of a
-    /// [`Graph`](crate::Graph) do, and memory that others write.
+    /// Lets what is handed to this context from now on begin when another one has done what it was
+    /// given so far. The host waits for nothing. Calls that share tensors need none of this;
+    /// launches of a [`Graph`](crate::Graph) do, and memory that others write.
     ///
     /// # Errors
     /// If the two are of different GPUs, or one of them fails.
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
     use crate::{SparseConv3d, SparseTensor, Tensor, Voxels, WeightLayout};
 
-    /// Two handles of the host share what belongs to the device, and a layer of one computes the same
-    /// over the other's input, in whichever thread.
+    /// Two handles of the host share what belongs to the device, and a layer of one computes the
+    /// same over the other's input, in whichever thread.
     #[test]
     fn handles_of_the_host_are_alike() {
         let device = Device::cpu_with_threads(2).unwrap();

@@ -37,7 +37,8 @@ pub(crate) struct CudaBackend {
     features: [OnceLock<FeatureKernels>; 3],
 }
 
-/// What timing a run takes: events, a cache to empty, a blocking kernel to queue behind, a clock to read.
+/// What timing a run takes: events, a cache to empty, a blocking kernel to queue behind, a clock to
+/// read.
 struct Stopwatch {
     timer: EventTimer,
     flush: CacheFlush,
@@ -168,8 +169,8 @@ impl CudaBackend {
         Ok(self.map_builder.get_or_init(|| builder))
     }
 
-    /// The builder of maps between two clouds, loaded at the first use: most programs that need none
-    /// should not wait for it.
+    /// The builder of maps between two clouds, loaded at the first use: most programs that need
+    /// none should not wait for it.
     pub(super) fn strided_builder(&self) -> Result<&StridedMapBuilder, CudaError> {
         if let Some(builder) = self.strided_builder.get() {
             return Ok(builder);
@@ -198,7 +199,8 @@ impl CudaBackend {
         Ok(self.points_builder.get_or_init(|| builder))
     }
 
-    /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop` is set.
+    /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop`
+    /// is set.
     pub(super) fn compile(
         &self,
         wanted: &[(&'static Algorithm, Operation)],
@@ -270,8 +272,8 @@ impl CudaBackend {
         prepared.launch(map, operands, &mut workspace)
     }
 
-    /// Makes what an algorithm reads of a map, the workspace that it needs over it, and its launches in
-    /// this context.
+    /// Makes what an algorithm reads of a map, the workspace that it needs over it, and its
+    /// launches in this context.
     pub(crate) fn prepare_map(
         &self,
         algorithm: &'static Algorithm,
@@ -289,8 +291,8 @@ impl CudaBackend {
         locked(&self.workspace).reserve(needed)
     }
 
-    /// Times queued work with events, behind a blocking kernel that ends once all of it is queued, so that the host's time
-    /// for that is hidden.
+    /// Times queued work with events, behind a blocking kernel that ends once all of it is queued,
+    /// so that the host's time for that is hidden.
     pub(super) fn time<E: From<CudaError>>(
         &self,
         l2_state: L2State,

@@ -39,8 +39,9 @@ impl KernelSource {
         Self { folder: Some(folder.into()), ..Self::embedded() }
     }
 
-    /// A folder whose missing instances are compiled into it, such as by the `Nvcc` of `voxtune-nvcc`.
-    /// The program's packs are not looked at: what is measured is what the sources say.
+    /// A folder whose missing instances are compiled into it, such as by the `Nvcc` of
+    /// `voxtune-nvcc`. The program's packs are not looked at: what is measured is what the sources
+    /// say.
     #[must_use]
     pub fn compiling(folder: impl Into<PathBuf>, compiler: Arc<dyn KernelCompiler>) -> Self {
         Self { folder: Some(folder.into()), compiler: Some(compiler), ..Self::default() }
@@ -67,7 +68,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The instances of one device, each read or compiled once per process, by the first call that needs it.
+/// The instances of one device, each read or compiled once per process, by the first call that
+/// needs it.
 #[derive(Debug)]
 pub(crate) struct KernelStore {
     source: KernelSource,
@@ -141,7 +143,8 @@ impl KernelStore {
         folder.map_or(Ok(None), |folder| find_compiled(instance, self.capability, folder))
     }
 
-    /// From the folder, else from a pack: a folder that cannot be read is worth a warning where a pack serves.
+    /// From the folder, else from a pack: a folder that cannot be read is worth a warning where a
+    /// pack serves.
     fn find(&self, instance: &Instance) -> Result<Compiled, CudaError> {
         let unreadable = match self.in_folder(instance) {
             Ok(Some(compiled)) => return Ok(compiled),
@@ -216,8 +219,8 @@ impl KernelStore {
         }
     }
 
-    /// Obtains instances in their order, `jobs` at a time, until all are there or `stop` is set. Failures
-    /// are met again by whoever uses what failed.
+    /// Obtains instances in their order, `jobs` at a time, until all are there or `stop` is set.
+    /// Failures are met again by whoever uses what failed.
     pub(super) fn get_all(&self, instances: &[Instance], jobs: usize, stop: &AtomicBool) {
         let next = AtomicUsize::new(0);
         let work = || {

@@ -102,16 +102,16 @@ impl Drop for BackgroundCompile {
     }
 }
 
-/// A processor with its memory and its algorithms, and the execution context that work is handed to:
-/// of a GPU, a stream. Cloning shares all of it.
+/// A processor with its memory and its algorithms, and the execution context that work is handed
+/// to: of a GPU, a stream. Cloning shares all of it.
 ///
 /// [`Self::with_new_stream`] and its like make handles of further contexts, whose work runs side by
-/// side. They share the processor, its [registry](Self::registry), the code that is loaded and what was
-/// prepared. Each has its own stream, and on it workspaces, counters and reports.
+/// side. They share the processor, its [registry](Self::registry), the code that is loaded and what
+/// was prepared. Each has its own stream, and on it workspaces, counters and reports.
 ///
 /// # Contexts
-/// A call runs in the context of the handle that it is made with. A layer runs in that of its input:
-/// the handle that the input's [`Voxels`](crate::Voxels) were made with.
+/// A call runs in the context of the handle that it is made with. A layer runs in that of its
+/// input: the handle that the input's [`Voxels`](crate::Voxels) were made with.
 ///
 /// | what | where it can be used |
 /// |---|---|
@@ -119,9 +119,10 @@ impl Drop for BackgroundCompile {
 /// | a [`Tensor`](crate::Tensor) | read in every context, in order; written in its own |
 /// | [`Voxels`](crate::Voxels), a [`KernelMap`](crate::KernelMap), a [`Graph`] | in their own: another one is refused |
 ///
-/// The first call elsewhere that reads a tensor waits, on the device, for the context that wrote it;
-/// and that context waits for its readers before it overwrites or frees the tensor. What no call shows,
-/// launches of graphs and what others do with memory that they share, [`Self::wait_for`] orders.
+/// The first call elsewhere that reads a tensor waits, on the device, for the context that wrote
+/// it; and that context waits for its readers before it overwrites or frees the tensor. What no
+/// call shows, launches of graphs and what others do with memory that they share,
+/// [`Self::wait_for`] orders.
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -221,8 +222,8 @@ impl Device {
         Ok(Self { inner: Inner::new(cpu, None, registry) })
     }
 
-    /// This very device, its context and memory, with algorithms of the caller's choosing, which may be
-    /// wrappers of those that it has.
+    /// This very device, its context and memory, with algorithms of the caller's choosing, which
+    /// may be wrappers of those that it has.
     #[must_use]
     pub fn with_registry(&self, registry: Registry) -> Self {
         let Inner { cpu, cuda, .. } = &*self.inner;
@@ -262,7 +263,8 @@ impl Device {
         }
     }
 
-    /// Waits until everything handed to this handle's context is done. On the host that is always so.
+    /// Waits until everything handed to this handle's context is done. On the host that is always
+    /// so.
     ///
     /// # Errors
     /// If something that was handed over failed.
@@ -273,8 +275,8 @@ impl Device {
         }
     }
 
-    /// How often the host has waited for this device: to know a count, to read a result, or because it
-    /// was told to. On the host it never has.
+    /// How often the host has waited for this device: to know a count, to read a result, or because
+    /// it was told to. On the host it never has.
     #[must_use]
     pub fn waits(&self) -> u64 {
         self.inner.cuda.as_ref().map_or(0, |cuda| cuda.device().waits())
@@ -297,9 +299,9 @@ impl Device {
         }
     }
 
-    /// [`Self::compile`] in threads of its own, in the order of the list, while the device is used for
-    /// other things: whoever needs code that is not there yet waits for it, or compiles it at once. Two
-    /// processors are left to others. Ends with the value that is returned.
+    /// [`Self::compile`] in threads of its own, in the order of the list, while the device is used
+    /// for other things: whoever needs code that is not there yet waits for it, or compiles it at
+    /// once. Two processors are left to others. Ends with the value that is returned.
     #[must_use]
     pub fn compile_ahead(&self, wanted: Vec<(AlgoId, Operation)>) -> BackgroundCompile {
         let stop = Arc::new(AtomicBool::new(false));
@@ -324,8 +326,8 @@ impl Device {
     }
 
     /// Runs work on this device and says how long the device took for it. A GPU's L2 cache is
-    /// emptied before, outside the timed window, or the work is run once before, by the regime; and the
-    /// host's time for handing work over is hidden. On a CPU the regime changes nothing.
+    /// emptied before, outside the timed window, or the work is run once before, by the regime; and
+    /// the host's time for handing work over is hidden. On a CPU the regime changes nothing.
     ///
     /// # Errors
     /// If the work fails.
@@ -352,8 +354,8 @@ impl Device {
 
     /// Records what `work` hands to this device, a GPU, instead of running it, so that one call of
     /// [`Graph::launch`] does all of it again. The work may only queue what has run before: results
-    /// go to tensors that are there, as in [`SubmConv3d::forward_into`](crate::SubmConv3d::forward_into).
-    /// Nothing is tuned inside.
+    /// go to tensors that are there, as in
+    /// [`SubmConv3d::forward_into`](crate::SubmConv3d::forward_into). Nothing is tuned inside.
     ///
     /// # Errors
     /// What the work failed with; if this device is no GPU, or what was called cannot be recorded.

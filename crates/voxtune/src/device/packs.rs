@@ -113,7 +113,8 @@ fn decode(name: String, bytes: Cow<'static, [u8]>) -> Option<(String, Pack)> {
     }
 }
 
-/// The pack of the device's architecture, else the latest earlier one of its major version, else PTX.
+/// The pack of the device's architecture, else the latest earlier one of its major version, else
+/// PTX.
 fn best_embedded(
     files: &[voxtune_caches::EmbeddedFile],
     capability: ComputeCapability,

@@ -203,8 +203,9 @@ pub struct BatchStatistics {
 }
 
 impl BatchNorm {
-    /// The output of training: normalised by the batch's own statistics, towards which the running ones
-    /// move by `momentum`, the variance without its bias, as PyTorch has it (0.1 there by default).
+    /// The output of training: normalised by the batch's own statistics, towards which the running
+    /// ones move by `momentum`, the variance without its bias, as PyTorch has it (0.1 there by
+    /// default).
     ///
     /// # Errors
     /// If the input has other channels, or the device fails.

@@ -62,9 +62,9 @@ pub type SparseConvTranspose3d = Conv<Transposed>;
 /// A convolution layer. Its kinds are [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`] and
 /// [`SparseConvTranspose3d`]. Cloning shares weights and what is prepared.
 ///
-/// A call runs in the execution context of its input: on the stream of the [`Device`] handle that the
-/// input's voxels were made with, where its output is, too. The layer may have been built with another
-/// handle of the same device: its weights are read from every context.
+/// A call runs in the execution context of its input: on the stream of the [`Device`] handle that
+/// the input's voxels were made with, where its output is, too. The layer may have been built with
+/// another handle of the same device: its weights are read from every context.
 ///
 /// # Shapes
 /// Inputs are `(voxels, c_in)`; outputs `(outputs, c_out)`, over the voxels that
@@ -83,7 +83,8 @@ pub struct Conv<K> {
     map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
     registered: Arc<RegisteredLayer>,
-    /// The last resolution of each direction: frames of one size ask for the same key again and again.
+    /// The last resolution of each direction: frames of one size ask for the same key again and
+    /// again.
     resolved: Arc<Mutex<[Option<Resolved>; 3]>>,
     kind: PhantomData<K>,
 }
@@ -148,8 +149,8 @@ impl<K: ConvKind> Conv<K> {
     }
 
     /// Gets ready what these directions may run, for any row count that was measured, as
-    /// [`Device::prepare`] does. Kernel maps that are built from now on, while the layer lives, come
-    /// with everything that it reads of them.
+    /// [`Device::prepare`] does. Kernel maps that are built from now on, while the layer lives,
+    /// come with everything that it reads of them.
     pub fn prepare(&self, directions: &[Direction]) -> Prepared {
         self.registered.add(directions);
         let parts = || self.slices.iter().map(|slice| slice.operation);
@@ -325,7 +326,8 @@ impl<K: ConvKind> Conv<K> {
         SparseTensor::new(call_maps.outputs, out)
     }
 
-    /// [`Self::forward_with`], a residual that is added, and an activation, which is none or a ReLU.
+    /// [`Self::forward_with`], a residual that is added, and an activation, which is none or a
+    /// ReLU.
     pub(super) fn forward_onto(
         &self,
         input: &SparseTensor,

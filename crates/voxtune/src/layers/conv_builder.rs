@@ -114,14 +114,15 @@ impl<K: ConvKind> ConvBuilder<K> {
         }
     }
 
-    /// Extent of the kernel, 1 to 7 along each axis; 3 if not given. That of a submanifold layer is odd.
+    /// Extent of the kernel, 1 to 7 along each axis; 3 if not given. That of a submanifold layer is
+    /// odd.
     pub fn kernel(mut self, kernel: impl Into<Axes>) -> Self {
         self.kernel = kernel.into().0;
         self
     }
 
-    /// Step between outputs; 1 if not given. Of an inverse layer: that of the layer which it undoes; the
-    /// kernel's extent if not given. Submanifold layers have none.
+    /// Step between outputs; 1 if not given. Of an inverse layer: that of the layer which it
+    /// undoes; the kernel's extent if not given. Submanifold layers have none.
     pub fn stride(mut self, stride: impl Into<Axes>) -> Self {
         self.stride = Some(stride.into().0);
         self
@@ -184,10 +185,10 @@ impl<K: ConvKind> ConvBuilder<K> {
         self
     }
 
-    /// A name for the layer's kernel map over one input, spconv's `indice_key`. Maps are shared without. With one,
-    /// layers that name the same map must have the same: an inverse layer goes back along the layer of
-    /// its name, and a checkpoint's network that was put together otherwise is an error and does not
-    /// run.
+    /// A name for the layer's kernel map over one input, spconv's `indice_key`. Maps are shared
+    /// without. With one, layers that name the same map must have the same: an inverse layer goes
+    /// back along the layer of its name, and a checkpoint's network that was put together otherwise
+    /// is an error and does not run.
     pub fn map_name(mut self, name: impl Into<String>) -> Self {
         self.map_name = Some(name.into());
         self
@@ -202,8 +203,8 @@ impl<K: ConvKind> ConvBuilder<K> {
     /// The layer on a device, [prepared](Conv::prepare) for the forward direction.
     ///
     /// # Errors
-    /// If no layer is as described, naming what is wrong; if no algorithm of the device computes it;
-    /// if weights or bias have another length, or are more than memory holds; if an environment
+    /// If no layer is as described, naming what is wrong; if no algorithm of the device computes
+    /// it; if weights or bias have another length, or are more than memory holds; if an environment
     /// variable that decides on algorithms is malformed.
     pub fn build(self, device: &Device) -> Result<Conv<K>, ConvError> {
         let geometry = self.geometry()?;

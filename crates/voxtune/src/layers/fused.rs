@@ -8,8 +8,8 @@ use super::tape::Record;
 use super::{Gradients, Module, Pointwise, SparseTensor, Tape, WeightLayout};
 use crate::{Activation, ConvError, Epilogue, Tensor};
 
-/// A convolution with work on its output in the same kernel. [`Sequential::fuse`](crate::Sequential)
-/// makes it.
+/// A convolution with work on its output in the same kernel.
+/// [`Sequential::fuse`](crate::Sequential) makes it.
 pub(super) struct FusedConv<K> {
     /// Without its bias, which the epilogue has.
     conv: Conv<K>,

@@ -26,8 +26,8 @@ impl Channels {
         self.own_out * self.groups
     }
 
-    /// Weights `(c_out, volume, c_in / groups)` as `(c_out, volume, c_in)`, in which each output reads the inputs
-    /// of its own group alone.
+    /// Weights `(c_out, volume, c_in / groups)` as `(c_out, volume, c_in)`, in which each output
+    /// reads the inputs of its own group alone.
     fn dense(self, volume: usize, grouped: &[f32]) -> Vec<f32> {
         let mut dense = vec![0.0; self.c_out() * volume * self.c_in()];
         for o in 0..self.c_out() {

@@ -13,8 +13,8 @@ pub trait Module: fmt::Debug + Send + Sync {
     /// If the input does not fit the module, or a kernel fails.
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError>;
 
-    /// The output with a residual added and an activation behind it, by the module's own last kernel
-    /// where that [can](Self::adds).
+    /// The output with a residual added and an activation behind it, by the module's own last
+    /// kernel where that [can](Self::adds).
     ///
     /// # Errors
     /// If input or residual do not fit the module, or a kernel fails.
@@ -46,10 +46,10 @@ pub trait Module: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// The parameters and running statistics, by the names that PyTorch would give them: `weight`, `bias`,
-    /// `running_mean`, `running_var`, behind the number of the module in a sequence. A convolution's
-    /// weights are in the order of [`WeightLayout::Rsck`](crate::WeightLayout). What was
-    /// [fused](Self::fuse) has none.
+    /// The parameters and running statistics, by the names that PyTorch would give them: `weight`,
+    /// `bias`, `running_mean`, `running_var`, behind the number of the module in a sequence. A
+    /// convolution's weights are in the order of [`WeightLayout::Rsck`](crate::WeightLayout). What
+    /// was [fused](Self::fuse) has none.
     ///
     /// # Errors
     /// If the device fails to hand them over.
@@ -75,12 +75,12 @@ pub trait Module: fmt::Debug + Send + Sync {
         Ok(all.map(|(name, values)| (name, vec![values.len()])).collect())
     }
 
-    /// The output as training has it, batch normalisations by the batch's own statistics; and on the tape,
-    /// what [`Tape::backward`] needs of the pass.
+    /// The output as training has it, batch normalisations by the batch's own statistics; and on
+    /// the tape, what [`Tape::backward`] needs of the pass.
     ///
     /// # Errors
-    /// If the input does not fit the module, a kernel fails, or the module cannot be trained, such as one
-    /// that was [fused](Self::fuse).
+    /// If the input does not fit the module, a kernel fails, or the module cannot be trained, such
+    /// as one that was [fused](Self::fuse).
     fn forward_on_tape(
         &mut self,
         input: &SparseTensor,
@@ -109,8 +109,9 @@ pub trait Module: fmt::Debug + Send + Sync {
         Err(untrainable(format!("{self:?}")))
     }
 
-    /// Lets kernels do what follows them, wherever within the module that gives the same results but
-    /// for rounding. Appends what was done, a line each. For inference: normalisations become fixed.
+    /// Lets kernels do what follows them, wherever within the module that gives the same results
+    /// but for rounding. Appends what was done, a line each. For inference: normalisations become
+    /// fixed.
     ///
     /// # Errors
     /// If the device fails.

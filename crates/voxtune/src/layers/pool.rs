@@ -62,8 +62,8 @@ pub type MaxPool3d = Pool<Maximum>;
 /// The mean of each channel over the voxels of a window that are there.
 pub type AvgPool3d = Pool<Average>;
 
-/// A pooling of windows, strided as a [`SparseConv3d`](crate::SparseConv3d): its outputs are those of
-/// that layer. [`MaxPool3d`] or [`AvgPool3d`].
+/// A pooling of windows, strided as a [`SparseConv3d`](crate::SparseConv3d): its outputs are those
+/// of that layer. [`MaxPool3d`] or [`AvgPool3d`].
 #[derive(Clone, Copy, Debug)]
 pub struct Pool<K> {
     geometry: Geometry,
@@ -194,8 +194,8 @@ impl<K: PoolKind> PoolBuilder<K> {
 }
 
 impl PoolBuilder<Maximum> {
-    /// The larger of the maximum and 0, as spconv computes it: its outputs begin as zeros. No gradient
-    /// goes where 0 is the largest.
+    /// The larger of the maximum and 0, as spconv computes it: its outputs begin as zeros. No
+    /// gradient goes where 0 is the largest.
     pub const fn clamped_at_zero(mut self) -> Self {
         self.pooling = Pooling::MaxAtLeastZero;
         self
@@ -203,8 +203,8 @@ impl PoolBuilder<Maximum> {
 }
 
 impl PoolBuilder<Average> {
-    /// The gradient of spconv 2.3, which multiplies by the number of voxels that are there instead of
-    /// dividing by it: for parity with what was trained so.
+    /// The gradient of spconv 2.3, which multiplies by the number of voxels that are there instead
+    /// of dividing by it: for parity with what was trained so.
     pub const fn with_gradient_of_spconv(mut self) -> Self {
         self.pooling = Pooling::AverageAsSpconv;
         self

@@ -157,11 +157,12 @@ impl Preparations {
 
 impl Device {
     /// Gets ready what these operations will run here: for each the algorithms that the tuner's
-    /// caches name for any row count, and the one that runs where nothing was measured. Their code is
-    /// loaded and has run once, over two voxels. On the host, and inside a graph capture, there is
-    /// nothing to do.
+    /// caches name for any row count, and the one that runs where nothing was measured. Their code
+    /// is loaded and has run once, over two voxels. On the host, and inside a graph capture, there
+    /// is nothing to do.
     ///
-    /// What cannot be made ready is no error here: the row counts that would need it may never come.
+    /// What cannot be made ready is no error here: the row counts that would need it may never
+    /// come.
     pub fn prepare(&self, tuner: &Tuner, operations: &[Operation]) -> Prepared {
         let start = Instant::now();
         let mut prepared = Prepared::default();
@@ -186,7 +187,8 @@ impl Device {
         prepared
     }
 
-    /// The algorithms that an operation may run and that have not run for it yet. Counts the others.
+    /// The algorithms that an operation may run and that have not run for it yet. Counts the
+    /// others.
     fn wanted<'a>(
         &self,
         tuner: &Tuner,

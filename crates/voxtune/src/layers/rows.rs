@@ -6,8 +6,8 @@ use super::tape::Record;
 use super::{Gradients, Module, Pointwise, SparseTensor, SubmConv3d, Tape, WeightLayout};
 use crate::{Activation, ConvError, Device, Tensor, ops};
 
-/// A linear layer of each voxel's channels: `y = x · W + b`. It is a submanifold convolution of 1×1×1,
-/// tuned and fused as any other.
+/// A linear layer of each voxel's channels: `y = x · W + b`. It is a submanifold convolution of
+/// 1×1×1, tuned and fused as any other.
 ///
 /// ```
 /// use voxtune::{Device, Linear, Module, SparseTensor, Tensor, Voxel, Voxels};
@@ -181,8 +181,8 @@ impl LayerNorm {
     /// `gamma`, `beta`: `(channels)`.
     ///
     /// # Errors
-    /// If they differ in length, `epsilon` is not a finite number of at least 0, or the device cannot
-    /// hold them.
+    /// If they differ in length, `epsilon` is not a finite number of at least 0, or the device
+    /// cannot hold them.
     pub fn new(
         device: &Device,
         gamma: &[f32],

@@ -59,8 +59,8 @@ impl Sequential {
         self.modules.is_empty()
     }
 
-    /// Lets the kernels of convolutions do the normalisations, activations and additions that follow
-    /// them. Says what was done, a line each.
+    /// Lets the kernels of convolutions do the normalisations, activations and additions that
+    /// follow them. Says what was done, a line each.
     ///
     /// # Errors
     /// If the device fails.
@@ -181,8 +181,8 @@ impl Module for Sequential {
     }
 }
 
-/// A residual block: `activation(body(x) + shortcut(x))`, where the shortcut is `x` itself if there is
-/// none (He et al., *Deep Residual Learning*, 2015).
+/// A residual block: `activation(body(x) + shortcut(x))`, where the shortcut is `x` itself if there
+/// is none (He et al., *Deep Residual Learning*, 2015).
 #[derive(Debug)]
 pub struct Residual {
     body: Sequential,

@@ -1,8 +1,8 @@
 //! Kernels of more offsets than a device's maps hold, cut into slices along x.
 //!
-//! A slice is a layer of its own between the same voxels: the sum of their outputs is the layer's, and
-//! their weight gradients follow each other in its own. Sums are rounded to the storage type behind
-//! each slice.
+//! A slice is a layer of its own between the same voxels: the sum of their outputs is the layer's,
+//! and their weight gradients follow each other in its own. Sums are rounded to the storage type
+//! behind each slice.
 
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ impl Slice {
     }
 }
 
-/// The slices of a layer with these weights, `(volume, c_in / groups, c_out)`; none if its map can be had.
+/// The slices of a layer with these weights, `(volume, c_in / groups, c_out)`; none if its map can
+/// be had.
 ///
 /// # Errors
 /// If the device cannot hold the weights.
@@ -81,8 +82,8 @@ mod tests {
     use crate::noise::value;
     use crate::{Epilogue, Noise, Tuner, Voxels};
 
-    /// Layers in slices of at most so many offsets, as on a device whose maps hold no more, give what
-    /// whole ones do: outputs with an epilogue, and all gradients.
+    /// Layers in slices of at most so many offsets, as on a device whose maps hold no more, give
+    /// what whole ones do: outputs with an epilogue, and all gradients.
     fn assert_slices_add_up<K: ConvKind>(
         inputs: &Voxels,
         kernel: [u32; 3],

@@ -98,7 +98,8 @@ impl SparseTensor {
     /// Result: `(samples · channels, cells)`, which is `(samples, channels, x, y, z)`, row-major.
     ///
     /// # Errors
-    /// If the voxels have no shape, one's batch is none of the samples, or the device cannot hold it.
+    /// If the voxels have no shape, one's batch is none of the samples, or the device cannot hold
+    /// it.
     pub fn to_dense(&self, samples: usize) -> Result<Tensor, ConvError> {
         let cells = ops::DenseCells::new(&self.voxels, samples)?;
         Ok(cells.to_dense(self.voxels.device(), &self.features)?.counted(self.voxels.frame_fate()))

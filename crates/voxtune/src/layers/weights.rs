@@ -13,12 +13,13 @@ pub enum WeightLayout {
     Rsck,
     /// `(c_out, k0, k1, k2, c_in)`: that of spconv 2.
     ///
-    /// spconv 2 multiplies by the raw buffer of a layer of one offset as if it were `(c_in, c_out)`,
-    /// against the shape that it stores (`spconv/pytorch/conv.py`, `SparseConvolution.forward`). So
-    /// do submanifold layers and layers of stride 1 here: results are the checkpoint's.
+    /// spconv 2 multiplies by the raw buffer of a layer of one offset as if it were `(c_in,
+    /// c_out)`, against the shape that it stores (`spconv/pytorch/conv.py`,
+    /// `SparseConvolution.forward`). So do submanifold layers and layers of stride 1 here: results
+    /// are the checkpoint's.
     Krsc,
-    /// `(k, c_in, c_out)` with the first axis fastest: that of MinkowskiEngine, and of torchsparse 2
-    /// for odd kernel volumes.
+    /// `(k, c_in, c_out)` with the first axis fastest: that of MinkowskiEngine, and of torchsparse
+    /// 2 for odd kernel volumes.
     Minkowski,
 }
 
@@ -55,8 +56,8 @@ impl WeightShape {
             .filter(|len| len.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
     }
 
-    /// Where a weight lies in a checkpoint: of offset `k`, of input channel `i` of a group, of output
-    /// channel `o`.
+    /// Where a weight lies in a checkpoint: of offset `k`, of input channel `i` of a group, of
+    /// output channel `o`.
     fn place(&self, layout: WeightLayout, k: usize, i: usize, o: usize) -> usize {
         let (c_in, c_out) = (self.c_in / self.groups, self.c_out);
         let volume = self.kernel.volume();
@@ -128,7 +129,8 @@ mod tests {
         assert_eq!(plain.to_stored(WeightLayout::Rsck, &weights), weights);
         // (c_out, k, c_in): offset 1, input 0, output 1 lies at (1 · 6 + 1) · 2.
         assert_eq!(plain.to_stored(WeightLayout::Krsc, &weights)[5], 14.0);
-        // Offset (0, 1, 2) is the sixth here and there; (0, 0, 1) the second here and the third there.
+        // Offset (0, 1, 2) is the sixth here and there; (0, 0, 1) the second here and the third
+        // there.
         let minkowski = plain.to_stored(WeightLayout::Minkowski, &weights);
         assert_eq!((minkowski[5 * 4], minkowski[4]), (20.0, 8.0));
         let one = WeightShape { reads_raw: true, ..shape([1; 3], 2, 3, 1) };
@@ -140,7 +142,8 @@ mod tests {
     fn groups_have_weights_of_their_own_inputs() {
         let depthwise = shape([1; 3], 3, 3, 3);
         assert_eq!(depthwise.to_stored(WeightLayout::Krsc, &[1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]);
-        // (c_out, k, c_in / groups): output 3 is of the second group, and its second input comes last.
+        // (c_out, k, c_in / groups): output 3 is of the second group, and its second input comes
+        // last.
         let pairs = shape([1, 1, 2], 4, 4, 2);
         let stored = pairs.to_stored(WeightLayout::Krsc, &numbers(16));
         assert_eq!(stored[(2 + 1) * 4 + 3], ((3 * 2 + 1) * 2 + 1) as f32);

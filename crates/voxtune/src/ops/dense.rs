@@ -23,8 +23,8 @@ impl DenseCells {
     /// The grid of so many samples of the voxels' [shape](Voxels::shape).
     ///
     /// # Errors
-    /// If the voxels have no shape, or the grid too many cells. On the host also if a voxel's batch is
-    /// none of the samples; a GPU, which does not read its voxels back, leaves such ones out.
+    /// If the voxels have no shape, or the grid too many cells. On the host also if a voxel's batch
+    /// is none of the samples; a GPU, which does not read its voxels back, leaves such ones out.
     pub fn new(voxels: &Voxels, batches: usize) -> Result<Self, ConvError> {
         let shape = voxels.shape().ok_or(ConvError::NoShape)?;
         let grid = cpu::DenseGrid { batches, shape: shape.map(|extent| extent as usize) };
@@ -54,7 +54,8 @@ impl DenseCells {
         }
     }
 
-    /// The dense tensor of these rows, zeros where no voxel is. Its gradient is [`Self::from_dense`].
+    /// The dense tensor of these rows, zeros where no voxel is. Its gradient is
+    /// [`Self::from_dense`].
     ///
     /// # Shapes
     /// `x`: `(rows, channels)`. The result: `(batches · channels, cells)`.

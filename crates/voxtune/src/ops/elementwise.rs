@@ -78,8 +78,8 @@ pub fn affine_into(
     Ok(device.install(|| of.forward(x, rows, channels, y))?)
 }
 
-/// The gradient of [`affine`] for `x`. With an identity and a scale or shift alone, that of the shift
-/// is [`column_sums`](super::column_sums) of `grad_y`.
+/// The gradient of [`affine`] for `x`. With an identity and a scale or shift alone, that of the
+/// shift is [`column_sums`](super::column_sums) of `grad_y`.
 ///
 /// # Shapes
 /// `x`, `grad_y` and the result: `(rows, channels)`.

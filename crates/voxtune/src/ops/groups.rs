@@ -10,10 +10,10 @@ use crate::{ConvError, Device, Tensor};
 
 /// Which of some groups each row belongs to, on a device.
 ///
-/// [`Self::spread`] gathers a group's row for each of its rows, [`Self::reduce`] makes one row of each
-/// group's. So an index of rows is a gather with its scatter-add, and the batch numbers of voxels are
-/// the global pooling of samples. Sums run over a group's rows in ascending order, in pieces of a fixed
-/// length.
+/// [`Self::spread`] gathers a group's row for each of its rows, [`Self::reduce`] makes one row of
+/// each group's. So an index of rows is a gather with its scatter-add, and the batch numbers of
+/// voxels are the global pooling of samples. Sums run over a group's rows in ascending order, in
+/// pieces of a fixed length.
 #[derive(Debug)]
 pub struct RowGroups {
     rows: usize,
@@ -31,7 +31,8 @@ impl RowGroups {
     /// Takes the group of each row, -1 for none.
     ///
     /// # Errors
-    /// If a row names a group that there is not, there are too many, or the device cannot hold them.
+    /// If a row names a group that there is not, there are too many, or the device cannot hold
+    /// them.
     pub fn new(device: &Device, group_of_row: Vec<i32>, groups: usize) -> Result<Self, ConvError> {
         let rows = group_of_row.len();
         let host = cpu::RowGroups::new(group_of_row, groups)?;
@@ -173,11 +174,12 @@ impl RowGroups {
         Ok(y)
     }
 
-    /// The gradient of [`Self::reduce`] for `x`. Of a maximum it goes to every row that is equal to it.
+    /// The gradient of [`Self::reduce`] for `x`. Of a maximum it goes to every row that is equal to
+    /// it.
     ///
     /// # Shapes
-    /// `x` and the result: `(rows, channels)`. `y`, which [`Self::reduce`] made of it, and `grad_y`:
-    /// `(groups, channels)`.
+    /// `x` and the result: `(rows, channels)`. `y`, which [`Self::reduce`] made of it, and
+    /// `grad_y`: `(groups, channels)`.
     ///
     /// # Errors
     /// If shapes or types do not fit, or the device fails.

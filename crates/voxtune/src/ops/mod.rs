@@ -1,9 +1,9 @@
 //! What layers of a network do beside convolutions, forward and backward, on the host and on GPUs.
 //!
-//! Functions take the device that their tensors are on. Storage is any [`DType`], arithmetic float32
-//! or wider; parameters, statistics and their gradients are float32 tensors of one row. Runs repeat
-//! to the bit. What ends in `_into` writes to a tensor that is there and allocates nothing, so that a
-//! [`Graph`](crate::Graph) can record it.
+//! Functions take the device that their tensors are on. Storage is any [`DType`], arithmetic
+//! float32 or wider; parameters, statistics and their gradients are float32 tensors of one row.
+//! Runs repeat to the bit. What ends in `_into` writes to a tensor that is there and allocates
+//! nothing, so that a [`Graph`](crate::Graph) can record it.
 //!
 //! | what | functions |
 //! |---|---|

@@ -121,8 +121,8 @@ impl NormGradients {
     }
 }
 
-/// Normalises each channel by a mean and a variance (Ioffe and Szegedy, *Batch Normalization*, 2015):
-/// of the batch in training, fixed ones otherwise.
+/// Normalises each channel by a mean and a variance (Ioffe and Szegedy, *Batch Normalization*,
+/// 2015): of the batch in training, fixed ones otherwise.
 ///
 /// # Shapes
 /// `x` and the result: `(rows, channels)`.
@@ -163,8 +163,8 @@ pub fn batch_norm_into(
     Ok(device.install(|| norm.forward(x, rows, channels, activation, y))?)
 }
 
-/// The gradients of [`batch_norm`] where mean and variance are those of `x`, which they depend on. An
-/// activation is left out: `grad_y` is the gradient of what it was applied to.
+/// The gradients of [`batch_norm`] where mean and variance are those of `x`, which they depend on.
+/// An activation is left out: `grad_y` is the gradient of what it was applied to.
 ///
 /// # Shapes
 /// `x`, `grad_y`: `(rows, channels)`.

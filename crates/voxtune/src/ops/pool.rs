@@ -59,8 +59,8 @@ pub fn pool_into(
     Ok(device.install(|| cpu::map_pool::pool(map, pooling, x, channels, y))?)
 }
 
-/// The gradient of [`pool()`] for `x`. Of a maximum it goes to every input that is equal to the output,
-/// as in spconv.
+/// The gradient of [`pool()`] for `x`. Of a maximum it goes to every input that is equal to the
+/// output, as in spconv.
 ///
 /// # Shapes
 /// `x` and the result: `(n_in, channels)`. `y`, which [`pool()`] made of it, and `grad_y`:

@@ -55,8 +55,8 @@ fn listed(
 /// Offsets of the kernels that constants were fitted to, 3×3×3, in submanifold layers.
 const FITTED_VOLUME: usize = 27;
 
-/// Counts that a GPU's map can have: no more rows and pairs than its kernels count. Whoever asks about a
-/// map of more gets the answer for the largest.
+/// Counts that a GPU's map can have: no more rows and pairs than its kernels count. Whoever asks
+/// about a map of more gets the answer for the largest.
 fn possible(counts: MapCounts) -> MapCounts {
     let most = |count: usize| count.min(i32::MAX as usize);
     let MapCounts { n_in, n_out, pairs } = counts;

@@ -68,7 +68,8 @@ impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
     }
 }
 
-/// The slots of a hash at a level: neighbours, so that they share a line of the processor's cache or two.
+/// The slots of a hash at a level: neighbours, so that they share a line of the processor's cache
+/// or two.
 #[inline]
 fn window<T>(slots: &[T], hash: u64) -> &[T] {
     // The upper half, which this hash mixes best; levels are powers of two of at least `REACH`.

@@ -35,8 +35,8 @@ pub trait Algorithm: Send + Sync {
     /// Whether its geometry suits this operation over such a map.
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool;
 
-    /// How long a model expects a call to take; `None` where no model describes it. Who has no model is
-    /// never left out of a race for its cost, and never chosen by one.
+    /// How long a model expects a call to take; `None` where no model describes it. Who has no
+    /// model is never left out of a race for its cost, and never chosen by one.
     fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
         None
     }
@@ -159,8 +159,8 @@ impl Registry {
         Self { default: Some(default), ..Self::new(algorithms) }
     }
 
-    /// What a device of this identity would have with every optional library and every kernel, whether or
-    /// not there is one: for looking at caches, not for running. On a GPU below
+    /// What a device of this identity would have with every optional library and every kernel,
+    /// whether or not there is one: for looking at caches, not for running. On a GPU below
     /// [`ComputeCapability::LEAST`](voxtune_types::ComputeCapability::LEAST) none of them applies.
     #[must_use]
     pub fn of_device(device: &DeviceIdentity) -> Self {
@@ -267,8 +267,9 @@ impl Registry {
         default.or_else(expected).or_else(|| others().find(runs))
     }
 
-    /// What a model finds clearly faster than the default for a key that nothing was measured for, of
-    /// what the device has the code of; `None` where it does not, or says nothing. Remembered by key.
+    /// What a model finds clearly faster than the default for a key that nothing was measured for,
+    /// of what the device has the code of; `None` where it does not, or says nothing. Remembered by
+    /// key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
         let place = self.cache.chosen.get_or(*key, |key| {
@@ -283,8 +284,8 @@ impl Registry {
     }
 
     /// The algorithms that may compete for an operation under a mode. For `auto`, those whose
-    /// geometry suits the operation, without those that a model of cost finds dominated. The default
-    /// is always among them, since every winner is compared with it.
+    /// geometry suits the operation, without those that a model of cost finds dominated. The
+    /// default is always among them, since every winner is compared with it.
     #[must_use]
     pub fn pool(
         &self,
@@ -314,8 +315,8 @@ impl Registry {
         })
     }
 
-    /// Says whether an algorithm is the default of an operation. To ask each for itself has each compare
-    /// all tiles of a family.
+    /// Says whether an algorithm is the default of an operation. To ask each for itself has each
+    /// compare all tiles of a family.
     fn tells_default(&self, operation: &Operation) -> impl Fn(&dyn Algorithm) -> bool {
         let named = self.default.map(|default| default(operation));
         move |algorithm| {

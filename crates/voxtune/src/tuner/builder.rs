@@ -17,8 +17,8 @@ use crate::KernelSource;
 
 /// Chooses the caches and the policy of a [`Tuner`].
 ///
-/// Where several caches hold a key, decisions given in code go first, then bytes given in code, then
-/// folders in their order, then the decisions in the binary.
+/// Where several caches hold a key, decisions given in code go first, then bytes given in code,
+/// then folders in their order, then the decisions in the binary.
 #[derive(Debug, Default)]
 pub struct TunerBuilder {
     decisions: Vec<Decisions>,
@@ -63,8 +63,8 @@ impl TunerBuilder {
         self
     }
 
-    /// Adds the bytes of decision files, such as [`embed_caches!`](crate::embed_caches) gives. Bytes
-    /// that cannot be used are left out and kept as a [warning](Tuner::warnings).
+    /// Adds the bytes of decision files, such as [`embed_caches!`](crate::embed_caches) gives.
+    /// Bytes that cannot be used are left out and kept as a [warning](Tuner::warnings).
     #[must_use]
     pub fn files(mut self, files: &[EmbeddedFile]) -> Self {
         self.files.extend(files);

@@ -60,7 +60,8 @@ pub struct MeasuredWorkload {
 }
 
 impl MeasuredWorkload {
-    /// By which fraction of the winner's time the runner-up was slower, by [`Timing::centre_ns`]; negative where it was faster, since a decision weighs all races of its key.
+    /// By which fraction of the winner's time the runner-up was slower, by [`Timing::centre_ns`];
+    /// negative where it was faster, since a decision weighs all races of its key.
     #[must_use]
     pub fn margin(&self) -> Option<f64> {
         let (winner, runner_up) = (self.winner?, self.runner_up?);
@@ -89,8 +90,8 @@ impl Explanation {
     }
 }
 
-/// The races behind a decision, from the first folder that decided so and whose evidence has any: what another
-/// folder measured is not why.
+/// The races behind a decision, from the first folder that decided so and whose evidence has any:
+/// what another folder measured is not why.
 fn measured(folders: &[CacheDir], entry: DecisionRef<'_>) -> Vec<MeasuredWorkload> {
     let arch = entry.device().arch;
     let from = |folder: &CacheDir| {

@@ -20,8 +20,8 @@ use crate::{GradeKind, MapCounts};
 ///
 /// A process writes each key once. A line is one append, so that lines of different processes never
 /// mix, and none is written past the limit. A journal that cannot be written is given up with a
-/// warning: no call fails for it. Only submanifold layers are written: a line is a layer over one cloud,
-/// as populate measures it.
+/// warning: no call fails for it. Only submanifold layers are written: a line is a layer over one
+/// cloud, as populate measures it.
 #[derive(Debug)]
 pub struct MissJournal {
     path: PathBuf,
@@ -47,7 +47,8 @@ pub(crate) struct Missed<'a> {
 }
 
 impl MissJournal {
-    /// The size beyond which a journal does not grow, unless told otherwise: some six thousand keys.
+    /// The size beyond which a journal does not grow, unless told otherwise: some six thousand
+    /// keys.
     pub const LIMIT_BYTES: u64 = 1 << 20;
 
     /// A journal in this file, which need not exist.

@@ -38,8 +38,8 @@ pub enum PinError {
     },
 }
 
-/// The modes that the `WARPCONVNET_*_ALGO_MODE` variables name, over those of the file `algo-modes` in this
-/// folder, the user's: what [`Tuner::global`](crate::Tuner::global) obeys.
+/// The modes that the `WARPCONVNET_*_ALGO_MODE` variables name, over those of the file `algo-modes`
+/// in this folder, the user's: what [`Tuner::global`](crate::Tuner::global) obeys.
 ///
 /// # Errors
 /// If a variable holds no mode, or the file is malformed or cannot be read.
@@ -62,8 +62,8 @@ pub fn modes_of_process(folder: Option<&Path>) -> Result<AlgoModes, PinError> {
     Ok(of_file.overridden_by(variable)?)
 }
 
-/// Whether nobody else can have written the file: who can write to its folder can put another in its place. No file
-/// is nobody's.
+/// Whether nobody else can have written the file: who can write to its folder can put another in
+/// its place. No file is nobody's.
 fn is_users(folder: &Path, file: &Path) -> Result<(), Untrusted> {
     if fs::symlink_metadata(file).is_err() {
         return Ok(());

@@ -35,8 +35,8 @@ pub struct Miss<'a> {
     pub voxels: &'a Voxels,
 }
 
-/// Measures a key while a program runs. The tuner's crate implements it, so that programs that never
-/// tune carry no tuner.
+/// Measures a key while a program runs. The tuner's crate implements it, so that programs that
+/// never tune carry no tuner.
 pub trait TuneOnMiss: Send + Sync + fmt::Debug {
     /// Measures a key and gives what is decided for it. May be called from several processes at
     /// once; within a process one call is made at a time, and none twice for a key.

@@ -189,8 +189,8 @@ impl Tuner {
         self.inner.tuned.tune(&**hook, &Miss { device, key, counts, voxels })
     }
 
-    /// The algorithm that a key runs as things are, where calls may wait for counts or may not: nothing is
-    /// recorded or tuned.
+    /// The algorithm that a key runs as things are, where calls may wait for counts or may not:
+    /// nothing is recorded or tuned.
     pub(crate) fn peek(
         &self,
         device: &Device,
@@ -201,8 +201,8 @@ impl Tuner {
         Ok(self.search(query, key, |_| ())?.algorithm)
     }
 
-    /// Every algorithm that an operation may run on a device: those for the keys that were measured,
-    /// on the device or else on its siblings, and the one for keys that are near to none.
+    /// Every algorithm that an operation may run on a device: those for the keys that were
+    /// measured, on the device or else on its siblings, and the one for keys that are near to none.
     pub(crate) fn algorithms_for(
         &self,
         device: &Device,
@@ -232,8 +232,8 @@ impl Tuner {
         self.explain_at(device.identity(), device.registry(), key)
     }
 
-    /// [`Self::explain`] for a device that need not be here, with the algorithms that it would have,
-    /// such as [`Registry::of_device`].
+    /// [`Self::explain`] for a device that need not be here, with the algorithms that it would
+    /// have, such as [`Registry::of_device`].
     #[must_use]
     pub fn explain_at(
         &self,

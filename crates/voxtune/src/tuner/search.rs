@@ -100,8 +100,8 @@ where
         })
     }
 
-    /// What runs where nobody waits for the device's counts: the answer itself, or what its decision
-    /// names next that needs none, or the default.
+    /// What runs where nobody waits for the device's counts: the answer itself, or what its
+    /// decision names next that needs none, or the default.
     fn without_waiting(&self, found: Found<'t>) -> Found<'t> {
         let operation = &self.key.operation;
         let waits = |algorithm: &Arc<dyn Algorithm>| algorithm.waits_for_counts(operation);
@@ -138,8 +138,9 @@ where
         })
     }
 
-    /// Among the named algorithms, the way of a walk without names: the best that caches know for the key, for
-    /// another device, for neighbouring keys, else of the first name that has one what suits the key.
+    /// Among the named algorithms, the way of a walk without names: the best that caches know for
+    /// the key, for another device, for neighbouring keys, else of the first name that has one what
+    /// suits the key.
     fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
         let Self { query: Query { device, registry, .. }, key, mode, .. } = *self;
         let admitted = |id: &&AlgoId| mode.admits(id);

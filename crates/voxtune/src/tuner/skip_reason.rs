@@ -26,7 +26,8 @@ pub enum SkipReason {
     Unsafe,
     /// None of the algorithms that the cache names can run here.
     Unusable,
-    /// The model of cost finds nothing clearly faster than the default, or says nothing of the operation.
+    /// The model of cost finds nothing clearly faster than the default, or says nothing of the
+    /// operation.
     NothingFaster,
     /// The policy takes nothing less than an exact key.
     Forbidden,

@@ -16,8 +16,8 @@ pub struct Untrusted {
     pub reason: String,
 }
 
-/// Checks that a folder belongs to this user, or to the superuser, and that nobody else can put files
-/// into it. One that does not exist is nobody's, and passes.
+/// Checks that a folder belongs to this user, or to the superuser, and that nobody else can put
+/// files into it. One that does not exist is nobody's, and passes.
 pub(crate) fn check_folder(path: &Path) -> Result<(), Untrusted> {
     check(path)
 }

@@ -13,14 +13,15 @@ use voxtune_types::Geometry;
 
 use crate::ConvError;
 
-/// How many levels and maps a network's frames have had, so that the next frame need not wait for its
-/// own counts.
+/// How many levels and maps a network's frames have had, so that the next frame need not wait for
+/// its own counts.
 ///
-/// A network that sees one cloud after another keeps one of these and gives it to the voxels of each
-/// ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once for each
-/// level's number of voxels. In later ones it waits for nothing until a result is read: a level has room
-/// for half as many voxels again as the last frames had for a voxel of their input. Should one need
-/// more, reading a result is a [`ConvError::Overflow`]; the frame run again has the room.
+/// A network that sees one cloud after another keeps one of these and gives it to the voxels of
+/// each ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once
+/// for each level's number of voxels. In later ones it waits for nothing until a result is read: a
+/// level has room for half as many voxels again as the last frames had for a voxel of their input.
+/// Should one need more, reading a result is a [`ConvError::Overflow`]; the frame run again has the
+/// room.
 ///
 /// Cloning shares them. The host's own layers know their counts and expect nothing.
 #[derive(Clone, Default)]
@@ -42,8 +43,8 @@ struct Book {
     unsettled: Vec<Arc<Frame>>,
 }
 
-/// Room for a level over what it is expected to need: half as much again. Rows that are not there cost
-/// memory and no time, since blocks without rows end at once.
+/// Room for a level over what it is expected to need: half as much again. Rows that are not there
+/// cost memory and no time, since blocks without rows end at once.
 const MARGIN: f64 = 1.5;
 /// Room beyond that, for small levels, and what capacities are multiples of.
 const SPARE_ROWS: usize = 256;
@@ -124,7 +125,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// How many rows a level is expected to have, with the room that it gets; `None` if no frame had it.
+    /// How many rows a level is expected to have, with the room that it gets; `None` if no frame
+    /// had it.
     pub(super) fn rows(&self, path: &Path) -> Option<(usize, usize)> {
         let ratio = *locked(&self.expected.book).rows.get(path)?;
         let rows = (ratio * self.input_rows as f64).round() as usize;
@@ -257,7 +259,8 @@ impl Frame {
         self.settle(true).map(|_| ())
     }
 
-    /// A level's number of rows, after waiting for the frame; `None` if the frame has no such level.
+    /// A level's number of rows, after waiting for the frame; `None` if the frame has no such
+    /// level.
     fn rows_after_wait(&self, path: &Path) -> Result<Option<usize>, ConvError> {
         self.wait()?;
         Ok(locked(&self.state).rows.get(path).copied())

@@ -46,8 +46,8 @@ type Slot<T> = Arc<OnceLock<T>>;
 /// voxels.
 pub(super) struct Levels {
     pub(super) device: Device,
-    /// Whether they are those of a warm-up launch: maps are not made complete for the layers that are alive, and
-    /// counts are of no interest.
+    /// Whether they are those of a warm-up launch: maps are not made complete for the layers that
+    /// are alive, and counts are of no interest.
     is_warm_up: bool,
     /// What their counts are expected to be, if anybody expects something.
     frame: Option<Arc<Frame>>,
@@ -63,8 +63,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a slot holds, made at the first call. Two threads may make it at once: both make the same, and
-/// the first is kept.
+/// What a slot holds, made at the first call. Two threads may make it at once: both make the same,
+/// and the first is kept.
 fn get_or_make<T: Clone>(
     slot: &OnceLock<T>,
     make: impl FnOnce() -> Result<T, ConvError>,
@@ -127,8 +127,8 @@ impl Levels {
         Arc::new(Level { number, cells, shape, origin, counts: None })
     }
 
-    /// The map from a level to another, built at the first call with everything that the layers which
-    /// are alive on the device will read of it.
+    /// The map from a level to another, built at the first call with everything that the layers
+    /// which are alive on the device will read of it.
     pub(super) fn map(
         &self,
         from: &Level,
@@ -147,8 +147,8 @@ impl Levels {
         })
     }
 
-    /// Gives a map a name, or compares it with the one that has it. A layer that undoes another has that
-    /// layer's map, which has to be there.
+    /// Gives a map a name, or compares it with the one that has it. A layer that undoes another has
+    /// that layer's map, which has to be there.
     pub(super) fn name_map(
         &self,
         name: &Arc<str>,
@@ -279,8 +279,8 @@ impl Levels {
     }
 }
 
-/// How many pairs a map has, or about how many, by what was counted when its outputs were found; `None`
-/// if nothing was that says so.
+/// How many pairs a map has, or about how many, by what was counted when its outputs were found;
+/// `None` if nothing was that says so.
 fn pairs_counted(from: &Level, to: &Level, geometry: &Geometry) -> Option<usize> {
     let counts = to.counts?;
     if geometry.kind == LayerKind::Submanifold {

@@ -18,11 +18,11 @@ use levels::{Level, Levels};
 
 /// The occupied cells of a sparse tensor on a device.
 ///
-/// The voxels that layers make of them, and the kernel maps in between, are built at the first use and
-/// shared: by layers of one geometry, by both directions of a layer, by a strided layer and the
+/// The voxels that layers make of them, and the kernel maps in between, are built at the first use
+/// and shared: by layers of one geometry, by both directions of a layer, by a strided layer and the
 /// [inverse](LayerKind::Inverse) one that undoes it. No names are needed for that: a
-/// [level](Self::outputs_of) knows what made it. Cloning shares everything; the last of a
-/// network's voxels frees it.
+/// [level](Self::outputs_of) knows what made it. Cloning shares everything; the last of a network's
+/// voxels frees it.
 #[derive(Clone)]
 pub struct Voxels {
     levels: Arc<Levels>,
@@ -40,9 +40,9 @@ impl Voxels {
         Ok(Self::of(device, Cells::from_host(device, cells)?, None))
     }
 
-    /// [`Self::new`] within a grid of so many cells along x, y and z, from 0 up. What layers make of
-    /// them ends at the shape that follows for their outputs ([`Geometry::output_shape`]), as the
-    /// networks of spconv need it: its `spatial_shape`, in the order of the coordinates.
+    /// [`Self::new`] within a grid of so many cells along x, y and z, from 0 up. What layers make
+    /// of them ends at the shape that follows for their outputs ([`Geometry::output_shape`]), as
+    /// the networks of spconv need it: its `spatial_shape`, in the order of the coordinates.
     ///
     /// # Errors
     /// As [`Self::new`], and if a cell lies outside.
@@ -59,8 +59,8 @@ impl Voxels {
     }
 
     /// Takes cells that another library has in a GPU's memory, the first `rows` times int32
-    /// `(batch, x, y, z)` of it, without a copy. They are not read back: whether two are equal, the first
-    /// kernel map tells. Those outside the `shape`, if one is given, must not be there.
+    /// `(batch, x, y, z)` of it, without a copy. They are not read back: whether two are equal, the
+    /// first kernel map tells. Those outside the `shape`, if one is given, must not be there.
     ///
     /// # Errors
     /// If the device is not the GPU that has the memory, or that holds fewer.
@@ -105,8 +105,8 @@ impl Voxels {
         Self { levels, level }
     }
 
-    /// Two neighbours for a warm-up launch, of which nothing is counted or waited for. Their maps are
-    /// completed for no layer, since completing one may take a warm-up launch.
+    /// Two neighbours for a warm-up launch, of which nothing is counted or waited for. Their maps
+    /// are completed for no layer, since completing one may take a warm-up launch.
     pub(crate) fn of_warm_up(device: &Device) -> Result<Self, ConvError> {
         let levels = Arc::new(Levels::of_warm_up(device));
         let level = levels.add(Cells::two_neighbours(device)?, None, None);
@@ -117,9 +117,9 @@ impl Voxels {
         Self { levels: Arc::clone(&self.levels), level }
     }
 
-    /// These voxels as the input of a frame whose counts are expected to be as those of earlier ones:
-    /// what layers make of them on a GPU, nobody waits for. To be called once per frame, by whoever runs a
-    /// network on one cloud after another.
+    /// These voxels as the input of a frame whose counts are expected to be as those of earlier
+    /// ones: what layers make of them on a GPU, nobody waits for. To be called once per frame, by
+    /// whoever runs a network on one cloud after another.
     ///
     /// ```
     /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
@@ -188,8 +188,9 @@ impl Voxels {
         self.level.cells.cuda().map(CudaCells::cloud)
     }
 
-    /// Where the cells are in a GPU's memory, int32 `(batch, x, y, z)` each, for kernels of others that
-    /// are queued behind this library's; `None` if they are the host's. Valid while the voxels live.
+    /// Where the cells are in a GPU's memory, int32 `(batch, x, y, z)` each, for kernels of others
+    /// that are queued behind this library's; `None` if they are the host's. Valid while the voxels
+    /// live.
     #[must_use]
     pub fn device_address(&self) -> Option<u64> {
         self.level.cells.cuda().map(|cells| cells.coords().device_address())
@@ -207,8 +208,8 @@ impl Voxels {
         &self.levels.device
     }
 
-    /// Whether two are the same voxels in the same rows: clones, or what equal layers made of the same
-    /// ones. What is added or concatenated must be.
+    /// Whether two are the same voxels in the same rows: clones, or what equal layers made of the
+    /// same ones. What is added or concatenated must be.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.levels, &other.levels) && self.level.number == other.level.number
@@ -222,8 +223,8 @@ impl Voxels {
         Ok(self.outputs_of(&Geometry::submanifold(kernel, [1; 3]))?.1)
     }
 
-    /// The voxels that a layer makes of these, and the map to them. Both are built by the first call
-    /// and shared by all later ones.
+    /// The voxels that a layer makes of these, and the map to them. Both are built by the first
+    /// call and shared by all later ones.
     ///
     /// | kind of layer | outputs |
     /// |---|---|
@@ -256,7 +257,8 @@ impl Voxels {
         })
     }
 
-    /// Gives the map to voxels that a layer has made a name, or compares it with the one that has it.
+    /// Gives the map to voxels that a layer has made a name, or compares it with the one that has
+    /// it.
     pub(crate) fn name_map(
         &self,
         name: &Arc<str>,

@@ -123,8 +123,8 @@ pub enum PartitionError {
 /// `strategy.job-index`.
 const INDEX: &str = "VOXTUNE_PARTITION_INDEX";
 
-/// The variables by which a scheduler may say which part a process is, those of voxtune itself and of
-/// Kubernetes: a Slurm array may have been made for something else.
+/// The variables by which a scheduler may say which part a process is, those of voxtune itself and
+/// of Kubernetes: a Slurm array may have been made for something else.
 pub const PART_VARIABLES: [&str; 2] = [INDEX, "JOB_COMPLETION_INDEX"];
 
 /// The number of parts, for schedulers that do not tell: GitHub's `strategy.job-total`, the
@@ -211,9 +211,9 @@ impl Partition {
 }
 
 /// Which part each of several jobs belongs to: the costliest first, each to the part that has the
-/// least so far. So two parts differ by at most the costliest job, and the largest is at most a third
-/// above the best possible one (Graham 1969, "Bounds on multiprocessing timing anomalies"). Ties go
-/// to the earlier job and the lower part, so every machine comes to the same answer.
+/// least so far. So two parts differ by at most the costliest job, and the largest is at most a
+/// third above the best possible one (Graham 1969, "Bounds on multiprocessing timing anomalies").
+/// Ties go to the earlier job and the lower part, so every machine comes to the same answer.
 pub(crate) fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
     let mut costliest_first: Vec<usize> = (0..costs.len()).collect();
     costliest_first.sort_by_key(|&job| (Reverse(costs[job]), job));

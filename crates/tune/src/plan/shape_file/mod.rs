@@ -16,8 +16,8 @@
 //! | `direction` | `forward`, `dgrad` or `wgrad` | all three |
 //! | `pairs` | pairs of the kernel map | the clouds decide |
 //!
-//! What a journal notes beside is passed over; `device`, which may hold blanks, ends a line. Other fields are
-//! refused.
+//! What a journal notes beside is passed over; `device`, which may hold blanks, ends a line. Other
+//! fields are refused.
 
 mod json;
 mod text;

@@ -26,11 +26,12 @@ use crate::plan::job::Job;
 use crate::run::on_miss::patience::Patience;
 
 /// Measures keys on the voxels of the call that misses them, in the process that calls, and keeps
-/// the results in a folder. Where that cannot be written, they hold for the process, with one warning in the log.
+/// the results in a folder. Where that cannot be written, they hold for the process, with one
+/// warning in the log.
 ///
 /// Of several processes that miss at once one measures; the others wait for it and take what it
-/// found. Whoever has waited in vain does not wait again for a while. A candidate that crashes takes the program with it: where that matters, record the misses
-/// and measure them offline.
+/// found. Whoever has waited in vain does not wait again for a while. A candidate that crashes
+/// takes the program with it: where that matters, record the misses and measure them offline.
 #[derive(Clone, Debug)]
 pub struct TuneNow {
     cache: CacheDir,
@@ -85,8 +86,9 @@ impl TuneNow {
         self
     }
 
-    /// How long to wait for another process that tunes. A minute, unless told otherwise. After one wait in vain a
-    /// key that somebody else is in the way of runs the best grade at once, for ten minutes.
+    /// How long to wait for another process that tunes. A minute, unless told otherwise. After one
+    /// wait in vain a key that somebody else is in the way of runs the best grade at once, for ten
+    /// minutes.
     #[must_use]
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -116,9 +118,9 @@ impl TuneNow {
         decided.ok_or_else(|| TuneNowError::Measure(format!("every candidate failed for {key}")))
     }
 
-    /// The right to tune for an architecture; nothing in a folder that has no room for a lock, where there is nobody
-    /// to wait for either. Another file than the lock of the caches, which is held for the milliseconds of a
-    /// write.
+    /// The right to tune for an architecture; nothing in a folder that has no room for a lock,
+    /// where there is nobody to wait for either. Another file than the lock of the caches, which is
+    /// held for the milliseconds of a write.
     fn lock(&self, arch: Arch) -> Result<Option<FileLock>, TuneNowError> {
         let path = self.cache.path().join(format!("{arch}.tuning.lock"));
         if let Err(error) = create_folder(self.cache.path()) {
