@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 /// Which product of a convolution is computed.
 ///
+/// A bilinear product has these three and no fourth. So the type is exhaustive, unlike
+/// [`DType`](crate::DType) and [`LayerKind`](crate::LayerKind): a `match` that forgets one does not
+/// compile.
+///
 /// With features `x`, weights `w`, kernel map `(i, o, k)` and output gradient `g`:
 ///
 /// | direction | result |
