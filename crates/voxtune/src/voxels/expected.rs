@@ -299,3 +299,74 @@ impl FrameRows {
         Ok(self.frame.rows_after_wait(level)?.unwrap_or(capacity))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use voxtune_cuda::OutputCounts;
+    use voxtune_types::KernelSize;
+
+    use super::*;
+
+    fn path(strides: &[u8]) -> Path {
+        let kernel = KernelSize::cubic(3).unwrap();
+        strides.iter().map(|&stride| Geometry::strided(kernel, [stride; 3])).collect()
+    }
+
+    fn counted(rows: usize) -> OutputCounts {
+        let mut counts = OutputCounts::default();
+        counts.rows = rows;
+        counts
+    }
+
+    #[test]
+    fn a_level_is_expected_in_proportion_to_its_input_with_room_to_spare() {
+        let expected = ExpectedCounts::new();
+        let first = expected.begin(1_000);
+        assert_eq!(first.rows(&path(&[2])), None);
+        first.settle_outputs(&path(&[2]), 5_000, counted(600));
+        let later = expected.begin(10_000);
+        let (rows, room) = later.rows(&path(&[2])).unwrap();
+        assert_eq!(rows, 6_000);
+        assert!((9_000..9_600).contains(&room) && room.is_multiple_of(SPARE_ROWS), "{room}");
+        assert!(later.wait().is_ok());
+        // Nothing is known of layers behind, nor of other layers.
+        assert_eq!((later.rows(&path(&[2, 2])), later.rows(&path(&[3]))), (None, None));
+    }
+
+    #[test]
+    fn a_level_without_room_spoils_its_frame_and_what_was_learnt_behind_it() {
+        let expected = ExpectedCounts::new();
+        let first = expected.begin(1_000);
+        for (level, rows) in [(path(&[2]), 500), (path(&[2, 2]), 200), (path(&[3]), 100)] {
+            first.settle_outputs(&level, 5_000, counted(rows));
+        }
+        let spoiled = expected.begin(1_000);
+        spoiled.settle_outputs(&path(&[2]), 700, counted(900));
+        // What is counted behind it is of too few rows.
+        spoiled.settle_outputs(&path(&[2, 2]), 300, counted(10));
+        for _ in 0..2 {
+            match spoiled.wait() {
+                Err(ConvError::Overflow { needed: 900, capacity: 700, level }) => {
+                    assert_eq!(level, path(&[2])[0]);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let again = expected.begin(1_000);
+        assert_eq!(again.rows(&path(&[2])).unwrap().0, 900);
+        assert_eq!(again.rows(&path(&[2, 2])), None);
+        assert_eq!(again.rows(&path(&[3])).unwrap().0, 100);
+    }
+
+    #[test]
+    fn a_table_that_was_too_small_is_waited_for_in_the_next_frame() {
+        let expected = ExpectedCounts::new();
+        expected.begin(100).settle_outputs(&path(&[2]), 5_000, counted(100));
+        let mut incomplete = counted(90);
+        incomplete.incomplete = true;
+        let spoiled = expected.begin(100);
+        spoiled.settle_outputs(&path(&[2]), 500, incomplete);
+        assert!(spoiled.wait().is_err());
+        assert_eq!(expected.begin(100).rows(&path(&[2])), None);
+    }
+}
