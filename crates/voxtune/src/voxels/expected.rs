@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use voxtune_cuda::{MapReport, OutputsReport};
 use voxtune_types::Geometry;
@@ -74,7 +74,7 @@ impl ExpectedCounts {
         });
         let unsettled: Vec<_> = unsettled.collect();
         let frame = Arc::new(Frame {
-            expected: self.clone(),
+            book: Arc::downgrade(&self.book),
             input_rows,
             facts: Mutex::default(),
             state: Mutex::default(),
@@ -117,7 +117,9 @@ struct FrameState {
 
 /// One input on its way through a network.
 pub(crate) struct Frame {
-    expected: ExpectedCounts,
+    /// What it learns from and writes to, which holds frames itself; nothing once nobody expects
+    /// anything any more.
+    book: Weak<Mutex<Book>>,
     input_rows: usize,
     /// What the device has not reported yet.
     facts: Mutex<Vec<Fact>>,
@@ -128,14 +130,14 @@ impl Frame {
     /// How many rows a level is expected to have, with the room that it gets; `None` if no frame
     /// had it.
     pub(super) fn rows(&self, path: &Path) -> Option<(usize, usize)> {
-        let ratio = *locked(&self.expected.book).rows.get(path)?;
+        let ratio = *locked(&*self.book.upgrade()?).rows.get(path)?;
         let rows = (ratio * self.input_rows as f64).round() as usize;
         Some((rows, with_margin(rows)))
     }
 
     /// How many pairs a map is expected to have; `None` if no frame had it.
     pub(super) fn pairs(&self, path: &MapPath) -> Option<usize> {
-        let ratio = *locked(&self.expected.book).pairs.get(path)?;
+        let ratio = *locked(&*self.book.upgrade()?).pairs.get(path)?;
         Some((ratio * self.input_rows as f64).round() as usize)
     }
 
@@ -154,26 +156,34 @@ impl Frame {
         locked(&self.facts).push(Fact::Map { path, report });
     }
 
+    /// Changes what later frames expect, if anybody does.
+    fn write<R>(&self, change: impl FnOnce(&mut Book) -> R) {
+        if let Some(book) = self.book.upgrade() {
+            change(&mut locked(&book));
+        }
+    }
+
     fn per_input_row(&self, count: usize) -> f64 {
         count as f64 / self.input_rows.max(1) as f64
     }
 
     fn learn_rows(&self, path: Path, rows: usize) {
-        locked(&self.expected.book).rows.insert(path.clone(), self.per_input_row(rows));
+        self.write(|book| book.rows.insert(path.clone(), self.per_input_row(rows)));
         locked(&self.state).rows.insert(path, rows);
     }
 
     fn learn_pairs(&self, path: MapPath, counts: &voxtune_cuda::MapCounts) {
         let pairs = self.per_input_row(counts.total_pairs());
-        locked(&self.expected.book).pairs.insert(path, pairs);
+        self.write(|book| book.pairs.insert(path, pairs));
     }
 
     /// Forgets what is expected of levels that were made of one: too few of its rows were there.
     fn forget_beyond(&self, path: &Path) {
         let beyond = |other: &Path| other.len() > path.len() && other.starts_with(path);
-        let mut book = locked(&self.expected.book);
-        book.rows.retain(|level, _| !beyond(level));
-        book.pairs.retain(|(from, to, _), _| !beyond(from) && !beyond(to));
+        self.write(|book| {
+            book.rows.retain(|level, _| !beyond(level));
+            book.pairs.retain(|(from, to, _), _| !beyond(from) && !beyond(to));
+        });
     }
 
     /// Learns what the device has counted, all of it if it `waits`. Whether that was everything.
@@ -244,7 +254,7 @@ impl Frame {
         locked(&self.state).overflow = Some(Overflow { level, needed, capacity });
         if counts.incomplete {
             // The next frame waits for this level, and so takes a table that is large enough.
-            locked(&self.expected.book).rows.remove(path);
+            self.write(|book| book.rows.remove(path));
         } else {
             self.learn_rows(path.clone(), needed);
         }
@@ -356,6 +366,19 @@ mod tests {
         assert_eq!(again.rows(&path(&[2])).unwrap().0, 900);
         assert_eq!(again.rows(&path(&[2, 2])), None);
         assert_eq!(again.rows(&path(&[3])).unwrap().0, 100);
+    }
+
+    #[test]
+    fn frames_end_with_whoever_expected_them() {
+        let expected = ExpectedCounts::new();
+        let frame = Arc::downgrade(&expected.begin(100));
+        assert!(frame.upgrade().is_some(), "its counts are to be learnt by the next frame");
+        let kept = frame.upgrade().unwrap();
+        drop(expected);
+        kept.settle_outputs(&path(&[2]), 500, counted(100));
+        assert_eq!(kept.rows(&path(&[2])), None);
+        drop(kept);
+        assert!(frame.upgrade().is_none());
     }
 
     #[test]
