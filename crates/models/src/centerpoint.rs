@@ -103,11 +103,5 @@ fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
 }
 
 fn layers(chain: &mut Chain) {
-    chain.submanifold(3, 5, 16);
-    chain.repeat(4, 3, 16);
-    for (padding, c_in, c_out) in [([1; 3], 16, 32), ([1; 3], 32, 64), ([0, 1, 1], 64, 128)] {
-        chain.strided([3; 3], [2; 3], padding, c_in, c_out);
-        chain.repeat(4, 3, c_out);
-    }
-    chain.strided([3, 1, 1], [2, 1, 1], [0; 3], 128, 128);
+    encoder::chain(chain, Height::First, 5, [(16, 4), (32, 4), (64, 4), (128, 4)]);
 }

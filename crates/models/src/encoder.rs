@@ -3,6 +3,7 @@
 
 use voxtune::{Sequential, Sparse, SparseTensor, Tensor};
 
+use crate::chain::Chain;
 use crate::error::ModelError;
 use crate::source::{Kernel, Source};
 
@@ -47,22 +48,54 @@ pub(crate) fn describe(
             };
             let (down, c_out) =
                 source.stage::<Sparse>(&down, Kernel::Odd, Some(channels), |conv, weights| {
-                    let mut padding = weights.kernel.map(|extent| extent / 2);
-                    if level == LEVELS {
-                        padding[axis] = 0;
-                    }
-                    conv.stride(2).padding(padding)
+                    conv.stride(2).padding(padding(weights.kernel, level, axis))
                 })?;
             (layers, channels) = (layers.then(down), c_out);
         }
         (layers, channels, blocks) = source.blocks(layers, &name, channels)?;
     }
-    let (mut kernel, mut stride) = ([1; 3], [1; 3]);
-    (kernel[axis], stride[axis]) = (3, 2);
-    let kernel = Kernel::Of(kernel);
+    let (kernel, stride) = last(axis);
+    let (kernel, stride) = (Kernel::Of(kernel.map(From::from)), stride.map(u32::from));
     let (out, channels) =
         source.stage::<Sparse>("out", kernel, Some(channels), |conv, _| conv.stride(stride))?;
     Ok((layers.then(out), channels))
+}
+
+/// The convolutions at the widths of a network's authors: a stem, then for each level its width and
+/// how many layers it has behind its strided one, and the last layer.
+pub(crate) fn chain(chain: &mut Chain, height: Height, c_in: u32, levels: [(u32, usize); 4]) {
+    let axis = height.axis();
+    let mut before = levels[0].0;
+    chain.submanifold(3, c_in, before);
+    for (level, (width, layers)) in (1..).zip(levels) {
+        if level > 1 {
+            chain.strided([3; 3], [2; 3], padding([3; 3], level, axis), before, width);
+        }
+        chain.repeat(layers, 3, width);
+        before = width;
+    }
+    let (kernel, stride) = last(axis);
+    chain.strided(kernel, stride, [0; 3], before, 128);
+}
+
+/// Padding of a level's strided layer: half the kernel, but for the height of the last level.
+fn padding<T: From<u8> + std::ops::Div<Output = T>>(
+    kernel: [T; 3],
+    level: u32,
+    axis: usize,
+) -> [T; 3] {
+    let mut padding = kernel.map(|extent| extent / T::from(2));
+    if level == LEVELS {
+        padding[axis] = T::from(0);
+    }
+    padding
+}
+
+/// Kernel and stride of the layer that leaves little of the height.
+const fn last(axis: usize) -> ([u8; 3], [u8; 3]) {
+    let (mut kernel, mut stride) = ([1; 3], [1; 3]);
+    (kernel[axis], stride[axis]) = (3, 2);
+    (kernel, stride)
 }
 
 /// The bird's-eye view of so many samples: `(samples · channels, heights · cells)`, which is
