@@ -15,6 +15,7 @@
 
 mod bad_input;
 mod command;
+mod compiled;
 mod concurrency;
 mod contexts;
 mod crate_table;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
     #[cfg(unix)]
     files::add(&mut suite);
     frames::add(&mut suite);
+    compiled::add(&mut suite);
     gpu::add(&mut suite);
     gpu_faults::add(&mut suite);
     injected::add(&mut suite);

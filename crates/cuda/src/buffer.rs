@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::binding::driver::result;
+use crate::binding::driver::{result, sys};
 use half::{bf16, f16};
 use voxtune_types::Voxel;
 
@@ -32,13 +33,37 @@ macro_rules! device_elements {
 }
 device_elements!(u8, u16, i32, u32, u64, f32, f64, f16, bf16, Voxel);
 
+/// Memory until the last buffer and the last graph that have it are gone.
+#[derive(Debug)]
+struct OwnedMemory {
+    device: CudaDevice,
+    /// There until this is dropped.
+    allocation: Option<Allocation>,
+}
+
+impl OwnedMemory {
+    fn allocation(&self) -> &Allocation {
+        self.allocation.as_ref().expect("memory is there until it is dropped")
+    }
+}
+
+impl Drop for OwnedMemory {
+    fn drop(&mut self) {
+        // A context that is gone has taken its memory along: nothing is left to report to. An owner
+        // of foreign memory is told all the same.
+        if let Some(allocation) = self.allocation.take()
+            && self.device.bind().is_ok()
+        {
+            self.device.queue().release(allocation);
+        }
+    }
+}
+
 /// Bytes in a device's memory, of the execution context that it was made in: it is written there,
 /// and released in the order of that stream. Launches of other contexts may read it.
 #[derive(Debug)]
 pub struct DeviceBuffer {
-    device: CudaDevice,
-    /// There until the buffer is dropped.
-    memory: Option<Box<Allocation>>,
+    memory: Arc<OwnedMemory>,
     address: u64,
     len_bytes: usize,
 }
@@ -50,7 +75,7 @@ impl DeviceBuffer {
     /// If the device has not that much memory. [`CudaError::AllocationInCapture`] inside a capture:
     /// such memory would belong to the graph.
     pub fn alloc(device: &CudaDevice, len_bytes: usize) -> Result<Self> {
-        if device.is_capturing()? {
+        if device.is_capturing()? && !device.allocator().serves_captures() {
             return Err(CudaError::AllocationInCapture { bytes: len_bytes });
         }
         device.bind()?;
@@ -75,21 +100,40 @@ impl DeviceBuffer {
 
     fn of(device: &CudaDevice, memory: Allocation, len_bytes: usize) -> Self {
         let address = memory.address();
-        Self { device: device.clone(), memory: Some(Box::new(memory)), address, len_bytes }
+        let memory = Arc::new(OwnedMemory { device: device.clone(), allocation: Some(memory) });
+        Self { memory, address, len_bytes }
     }
 
     fn memory(&self) -> &Allocation {
-        self.memory.as_ref().expect("a buffer has its memory until it is dropped")
+        self.memory.allocation()
     }
 
     /// The handle that it was made with.
     #[must_use]
-    pub const fn device(&self) -> &CudaDevice {
-        &self.device
+    pub fn device(&self) -> &CudaDevice {
+        &self.memory.device
+    }
+
+    /// Another name of the same memory: what is written to one is read from both, in the order of
+    /// the stream.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let Self { ref memory, address, len_bytes } = *self;
+        Self { memory: Arc::clone(memory), address, len_bytes }
+    }
+
+    /// Says that work which is queued next writes here, such as the launch of a graph: this
+    /// buffer's context then waits for those that read it.
+    ///
+    /// # Errors
+    /// [`CudaError::BlockedByCapture`] where one of them is being captured.
+    pub fn will_be_written(&self) -> Result<()> {
+        self.device().bind()?;
+        self.write()
     }
 
     fn write(&self) -> Result<()> {
-        self.memory().write_by(self.device.queue())
+        self.memory().write_by(self.device().queue())
     }
 
     /// A copy of host values.
@@ -140,18 +184,19 @@ impl DeviceBuffer {
         if values.is_empty() {
             return Ok(());
         }
-        self.device.bind()?;
+        let device = self.device();
+        device.bind()?;
         self.write()?;
         // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited for.
         unsafe {
             result::memcpy_htod_async(
                 self.address + at_byte as u64,
                 values,
-                self.device.raw_stream(),
+                device.raw_stream(),
             )
         }
         .during("copying to the device")?;
-        self.device.synchronize()?;
+        device.synchronize()?;
         self.memory().settle();
         Ok(())
     }
@@ -166,15 +211,16 @@ impl DeviceBuffer {
             return Err(CudaError::Length { what: "download", expected, found: self.len_bytes });
         }
         let mut values = vec![T::default(); len];
+        let device = self.device();
         if !values.is_empty() {
-            self.device.bind()?;
+            device.bind()?;
             let source = self.address + at_byte as u64;
             // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited
             // for; every pattern of bits is a value.
-            unsafe { result::memcpy_dtoh_async(&mut values, source, self.device.raw_stream()) }
+            unsafe { result::memcpy_dtoh_async(&mut values, source, device.raw_stream()) }
                 .during("copying from the device")?;
         }
-        self.device.synchronize()?;
+        device.synchronize()?;
         self.memory().settle();
         Ok(values)
     }
@@ -204,18 +250,6 @@ impl DeviceBuffer {
     pub const fn as_mut(&mut self) -> DeviceSliceMut<'_> {
         let (address, len_bytes) = (self.address, self.len_bytes);
         DeviceSliceMut { buffer: self, address, len_bytes, lifetime: PhantomData }
-    }
-}
-
-impl Drop for DeviceBuffer {
-    fn drop(&mut self) {
-        // A context that is gone has taken its memory along: nothing is left to report to. An owner
-        // of foreign memory is told all the same.
-        if let Some(memory) = self.memory.take()
-            && self.device.bind().is_ok()
-        {
-            self.device.queue().release(*memory);
-        }
     }
 }
 
@@ -259,12 +293,13 @@ impl<'a> DeviceSlice<'a> {
     /// [`CudaError::NotOnDevice`] if the handle is of another device;
     /// [`CudaError::BlockedByCapture`].
     pub(crate) fn read_by(self, device: &CudaDevice) -> Result<u64> {
-        let home = &self.buffer.device;
+        let home = self.buffer.device();
         if !home.shares_stream(device) {
             device.expect_same_device("an operand", home)?;
             device.bind()?;
             self.buffer.memory().read_by(home.queue(), device.queue())?;
         }
+        device.queue().hold(|| Arc::<OwnedMemory>::clone(&self.buffer.memory));
         Ok(self.address)
     }
 }
@@ -309,12 +344,33 @@ impl<'a> DeviceSliceMut<'a> {
         if self.len_bytes == 0 {
             return Ok(());
         }
-        let device = &self.buffer.device;
+        let device = self.buffer.device();
         device.bind()?;
         self.buffer.write()?;
         // SAFETY: the range lies in a live buffer that is borrowed mutably.
         unsafe { result::memset_d8_async(self.address, byte, self.len_bytes, device.raw_stream()) }
             .during("filling device memory")
+    }
+
+    /// Sets every int32 of the range, whose base and length are multiples of four.
+    ///
+    /// # Errors
+    /// [`CudaError::Misaligned`] if they are not; whatever the driver fails with.
+    pub fn fill_words(&mut self, word: i32) -> Result<()> {
+        let (address, words) = (self.address, self.len_bytes / 4);
+        if !(address | self.len_bytes as u64).is_multiple_of(4) {
+            return Err(CudaError::Misaligned { what: "words to set", address, expected: 4 });
+        }
+        if words == 0 {
+            return Ok(());
+        }
+        let device = self.buffer.device();
+        device.bind()?;
+        self.buffer.write()?;
+        // SAFETY: the range lies in a live buffer that is borrowed mutably, and is aligned.
+        unsafe { sys::cuMemsetD32Async(address, word.cast_unsigned(), words, device.raw_stream()) }
+            .result()
+            .during("setting words in device memory")
     }
 
     /// Queues a copy of other memory of the device.
@@ -330,7 +386,7 @@ impl<'a> DeviceSliceMut<'a> {
         if expected == 0 {
             return Ok(());
         }
-        let device = &self.buffer.device;
+        let device = self.buffer.device();
         device.bind()?;
         let source = source.read_by(device)?;
         self.buffer.write()?;
@@ -353,8 +409,9 @@ impl<'a> DeviceSliceMut<'a> {
     /// [`CudaError::OtherStream`] if the handle's work is queued elsewhere;
     /// [`CudaError::NotOnDevice`] if it is of another device; [`CudaError::BlockedByCapture`].
     pub(crate) fn write_by(&self, device: &CudaDevice) -> Result<u64> {
-        device.expect_same_stream("a result", &self.buffer.device)?;
+        device.expect_same_stream("a result", self.buffer.device())?;
         self.buffer.write()?;
+        device.queue().hold(|| Arc::<OwnedMemory>::clone(&self.buffer.memory));
         Ok(self.address)
     }
 }

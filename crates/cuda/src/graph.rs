@@ -7,6 +7,7 @@ use crate::binding::driver::sys::CUgraphInstantiate_flags;
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
+use crate::execution::Held;
 
 /// Work of a context's stream as a CUDA graph: one launch by the host for all of it.
 ///
@@ -24,6 +25,8 @@ use crate::error::{CudaError, DriverContext as _, Result};
 /// ```
 pub struct Graph {
     graph: CudaGraph,
+    /// Code, reports, and memory of other contexts that the work uses.
+    held: Vec<Held>,
     device: CudaDevice,
 }
 
@@ -44,7 +47,10 @@ impl Drop for Graph {
     fn drop(&mut self) {
         // The thread that a graph ends in may never have used the device. A context that is gone
         // has taken the graph along: nothing is left to report to.
-        _ = self.device.bind();
+        if self.device.bind().is_ok() && !self.held.is_empty() {
+            // What it used may be freed from now on by streams that know nothing of this one.
+            _ = self.device.synchronize();
+        }
     }
 }
 
@@ -62,16 +68,18 @@ impl<'a> Capture<'a> {
 
     fn end(mut self) -> Result<Graph> {
         self.is_open = false;
+        let held = self.device.queue().end_recording();
         let flags = CUgraphInstantiate_flags(0);
         let graph = self.device.stream().end_capture(flags).during("ending a graph capture")?;
         let graph = graph.ok_or(CudaError::NothingCaptured)?;
-        Ok(Graph { graph, device: self.device.clone() })
+        Ok(Graph { graph, held, device: self.device.clone() })
     }
 }
 
 impl Drop for Capture<'_> {
     fn drop(&mut self) {
         if self.is_open {
+            drop(self.device.queue().end_recording());
             // What went wrong inside is what the caller hears of.
             _ = self.device.stream().end_capture(CUgraphInstantiate_flags(0));
         }
@@ -125,6 +133,7 @@ impl Graph {
 
 impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Graph").field("device", &self.device).finish_non_exhaustive()
+        let (device, held) = (&self.device, self.held.len());
+        f.debug_struct("Graph").field("device", device).field("held", &held).finish_non_exhaustive()
     }
 }

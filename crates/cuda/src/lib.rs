@@ -15,6 +15,7 @@
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
 //! | calls recorded once, launched often | [`Graph`] |
+//! | a frame recorded with all that it uses | [`FrameContext`], [`FrameGraph`] |
 //! | whether a result is right | [`Verifier`] |
 //! | operands made on the device | [`NoiseFill`] |
 //! | what layers do beside convolutions | [`ops`] |
@@ -35,6 +36,7 @@ mod blocking_kernel;
 mod error;
 mod execution;
 mod families;
+mod frame;
 mod gpu;
 mod graph;
 mod instance;
@@ -59,11 +61,12 @@ pub use code::{
 };
 pub use device::CudaDevice;
 pub use error::{CudaError, Result};
-pub use execution::{Allocator, CallersStream, ForeignMemory};
+pub use execution::{Allocator, CallersStream, ForeignMemory, PlannedBytes};
 pub use families::{
     Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
     default_algorithm, fallback_algorithm,
 };
+pub use frame::{FrameContext, FrameGraph};
 pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;

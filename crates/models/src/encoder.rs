@@ -1,7 +1,7 @@
 //! What the encoders of LiDAR detectors have in common: levels of submanifold layers, each half as
 //! fine as the one before, and a last layer that leaves little of the height.
 
-use voxtune::{Sequential, Sparse, SparseTensor, Tensor};
+use voxtune::{ConvError, Sequential, Sparse, SparseTensor, Tensor};
 
 use crate::chain::Chain;
 use crate::error::ModelError;
@@ -104,9 +104,9 @@ pub(crate) fn bird_eye_view(
     output: &SparseTensor,
     height: Height,
     samples: u32,
-) -> Result<Tensor, ModelError> {
-    Ok(match height {
-        Height::First => output.to_dense(samples as usize)?,
-        Height::Last => output.to_dense_z_first(samples as usize)?,
-    })
+) -> Result<Tensor, ConvError> {
+    match height {
+        Height::First => output.to_dense(samples as usize),
+        Height::Last => output.to_dense_z_first(samples as usize),
+    }
 }

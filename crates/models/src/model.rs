@@ -7,7 +7,8 @@ use std::path::Path;
 
 use voxtune::train::Optimizer;
 use voxtune::{
-    Activation, ConvError, DType, Device, Gradients, Module, Sequential, SparseTensor, Tape, Tensor,
+    Activation, CompiledNetwork, ConvError, DType, Device, FrameProfile, Gradients, Module,
+    Sequential, SparseTensor, Tape, Tensor,
 };
 
 use crate::checkpoint::Checkpoint;
@@ -119,6 +120,24 @@ impl<K: Kind> Model<K> {
         Ok(self.layers.fuse()?)
     }
 
+    /// What the network's levels count over some frames: what [`Self::compile`] makes room by.
+    ///
+    /// # Errors
+    /// As [`FrameProfile::of`].
+    pub fn profile(
+        &self,
+        frames: impl IntoIterator<Item = SparseTensor>,
+    ) -> Result<FrameProfile, ModelError> {
+        Ok(FrameProfile::of(frames, |frame| self.layers.forward(frame))?)
+    }
+
+    /// The network with one graph a frame, for frames like those of the profile. To be
+    /// [fused](Self::fuse) before.
+    #[must_use]
+    pub fn compile(self, device: &Device, profile: FrameProfile) -> CompiledNetwork {
+        CompiledNetwork::new(device, profile, move |frame| self.layers.forward(frame))
+    }
+
     /// The features of the last layer.
     ///
     /// # Errors
@@ -139,7 +158,22 @@ impl<K: Encoder> Model<K> {
     /// # Errors
     /// As [`Self::forward`], and if the input has no shape or the device cannot hold the result.
     pub fn forward_bev(&self, input: &SparseTensor, samples: u32) -> Result<Tensor, ModelError> {
-        bird_eye_view(&self.forward(input)?, K::HEIGHT, samples)
+        Ok(bird_eye_view(&self.forward(input)?, K::HEIGHT, samples)?)
+    }
+}
+
+impl<K: Encoder> Model<K> {
+    /// [`Self::compile`] up to the [bird's-eye view](Self::forward_bev) of so many samples.
+    #[must_use]
+    pub fn compile_bev(
+        self,
+        device: &Device,
+        profile: FrameProfile,
+        samples: u32,
+    ) -> CompiledNetwork<Tensor> {
+        CompiledNetwork::new(device, profile, move |frame| {
+            bird_eye_view(&self.layers.forward(frame)?, K::HEIGHT, samples)
+        })
     }
 }
 

@@ -22,7 +22,8 @@ pub enum ConvError {
     /// A frame whose level has more voxels than it had room for.
     #[error(
         "the outputs of layer {level} are {needed} voxels, and the frame had room for {capacity}: \
-             its results are wrong; run it again, there is room now"
+             its results are wrong; run it again, there is room now (a compiled network: by \
+             `run_or_grow`)"
     )]
     Overflow {
         /// The layer that made the level.
@@ -32,6 +33,35 @@ pub enum ConvError {
         /// Voxels that there was room for.
         capacity: usize,
     },
+    /// A level of a compiled network that no frame of its profile had.
+    #[error(
+        "no frame of the profile had outputs of layer {level}: make the profile of frames that run \
+         through the very network that is compiled"
+    )]
+    NotInProfile {
+        /// The layer that makes the level.
+        level: Geometry,
+    },
+    /// A profile of no frames.
+    #[error("a profile needs at least one frame: give it clouds like those that the network will see")]
+    EmptyProfile,
+    /// A frame of another kind than those of the profile.
+    #[error(
+        "a compiled network takes frames of {expected}, as those of its profile, and was given one \
+         of {found}"
+    )]
+    OtherFrame {
+        /// What the profile's frames are.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// Cells that every frame of a compiled network overwrites.
+    #[error(
+        "a compiled network makes these cells anew in each frame, so none can be lent: copy them by \
+         `Voxels::read_cells`"
+    )]
+    Repeated,
     /// A tensor with the wrong number of channels.
     #[error("{what}: expected {expected} channels, found {found}")]
     Channels {

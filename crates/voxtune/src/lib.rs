@@ -32,6 +32,7 @@
 //! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |
 //! | the training step | [`train`], [`Tape`], [`Gradients`] |
+//! | a network as one graph a frame | [`CompiledNetwork`], [`FrameProfile`] |
 //! | calls recorded once, launched often | [`Graph`] |
 //! | streams, allocators and memory of other libraries | [`cuda`], [`Device::with_stream`] |
 //! | every algorithm of a device | [`Registry`] |
@@ -39,6 +40,7 @@
 //! | what to do where no cache knows | [`MissPolicy`], [`MissJournal`] |
 #![forbid(unsafe_code)]
 
+mod compiled;
 mod cost_model;
 pub mod cuda;
 mod device;
@@ -56,6 +58,7 @@ pub mod train;
 mod tuner;
 mod voxels;
 
+pub use compiled::{CapacityClass, CompiledNetwork, FrameOutput, FrameProfile};
 pub use cost_model::Estimate;
 pub use device::{
     BackgroundCompile, Device, DeviceChoice, DeviceError, KernelSource, L2State,

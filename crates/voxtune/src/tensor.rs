@@ -238,6 +238,44 @@ impl Tensor {
         Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
     }
 
+    /// A tensor of the elements at the start of a GPU's memory.
+    ///
+    /// # Errors
+    /// If the buffer is shorter.
+    pub(crate) fn in_buffer(
+        buffer: DeviceBuffer,
+        dtype: DType,
+        rows: usize,
+        channels: usize,
+    ) -> Result<Self, ConvError> {
+        let expected = matrix_len(dtype, rows, channels)? * dtype.bytes();
+        let found = buffer.len_bytes();
+        if found < expected {
+            return Err(CudaError::Length { what: "tensor", expected, found }.into());
+        }
+        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
+    }
+
+    /// Another tensor of the same elements in a GPU's memory; `None` of the host's.
+    pub(crate) fn share(&self) -> Option<Self> {
+        let Self { rows, channels, dtype, ref storage, ref counted } = *self;
+        match storage {
+            Storage::Host(_) => None,
+            Storage::Cuda(buffer) => {
+                let (storage, counted) = (Storage::Cuda(buffer.share()), counted.clone());
+                Some(Self { rows, channels, dtype, storage, counted })
+            }
+        }
+    }
+
+    /// Says that a graph which is launched next writes the elements.
+    pub(crate) fn will_be_written(&self) -> Result<(), CudaError> {
+        match &self.storage {
+            Storage::Host(_) => Ok(()),
+            Storage::Cuda(buffer) => buffer.will_be_written(),
+        }
+    }
+
     /// A tensor in memory of others, without a copy: in the context of the device handle, which
     /// must have waited for whoever wrote it.
     ///

@@ -189,6 +189,19 @@ pub(crate) mod driver {
             ABSENT.0
         }
 
+        pub(crate) const unsafe fn cuStreamQuery(_stream: CUstream) -> CUresult {
+            ABSENT.0
+        }
+
+        pub(crate) const unsafe fn cuMemsetD32Async(
+            _address: u64,
+            _word: u32,
+            _words: usize,
+            _stream: CUstream,
+        ) -> CUresult {
+            ABSENT.0
+        }
+
         pub(crate) const unsafe fn cuPointerGetAttribute(
             _data: *mut c_void,
             _attribute: CUpointer_attribute,

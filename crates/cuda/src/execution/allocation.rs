@@ -159,10 +159,25 @@ impl<L: OrderedStream> Allocation<L> {
         self.readers_now().iter().find_map(Weak::upgrade)
     }
 
+    /// Gives memory back to an allocator that serves captures, unless another stream reads it.
+    fn release_in_capture(self, home: &L) -> Option<Self> {
+        match &self.owner {
+            Owner::Allocator(allocator)
+                if allocator.serves_captures() && self.readers_now().is_empty() =>
+            {
+                // SAFETY: this value had the address from this allocator, and is consumed here;
+                // all work on it was queued on the home.
+                unsafe { allocator.free(self.address, self.len_bytes, home.raw()) };
+                None
+            }
+            _ => Some(self),
+        }
+    }
+
     /// Gives the memory back, in order. It is returned where that would become part of a graph.
     pub(crate) fn release(self, home: &L) -> Option<Self> {
         if !home.may_wait() {
-            return Some(self);
+            return self.release_in_capture(home);
         }
         // A device that fails to wait has failed for good, and nothing is read any more.
         if self.wait_for_readers(home).is_ok_and(|order| order != Order::Waits) {

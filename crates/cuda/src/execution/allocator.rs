@@ -10,8 +10,8 @@ use crate::error::{DriverContext as _, Result};
 /// Gives a context its memory: results, kernel maps, workspaces. Ours is the driver's pool. One of
 /// the caller's lets another library's pool, such as PyTorch's, own every byte.
 ///
-/// Both calls are made with the device's context current in the thread, and never while the stream
-/// is being captured.
+/// Both calls are made with the device's context current in the thread; while the stream is being
+/// captured only if it [serves](Self::serves_captures) captures.
 ///
 /// # Safety
 /// What [`allocate`](Self::allocate) returns is memory of the device that its context is of,
@@ -33,6 +33,12 @@ pub unsafe trait Allocator: fmt::Debug + Send + Sync {
     /// This allocator gave the address for this length and this stream, and has not had it back.
     /// What uses the memory was queued on the stream before, or the stream waits for it.
     unsafe fn free(&self, address: u64, len_bytes: usize, stream: CUstream);
+
+    /// Whether it can be called now that the stream is being captured. Its memory is then there
+    /// whenever the graph runs. No allocator need do that.
+    fn serves_captures(&self) -> bool {
+        false
+    }
 }
 
 /// The driver's pool: memory is taken and given back in the order of the stream.

@@ -5,6 +5,8 @@
 //! | a stream, ours or the caller's, and whether it is being captured | [`Queue`], [`CallersStream`] |
 //! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
 //! | memory, and the other streams that read it | [`Allocation`] |
+//! | one block for all memory of a recorded frame | [`PlannedMemory`], [`plan`] |
+//! | what a graph that is being recorded uses, so that it stays | [`Held`] |
 //!
 //! A [`CudaDevice`](crate::CudaDevice) is a handle of a device and of one of these contexts.
 //! Buffers and kernels keep the handle that they were made with, so every launch has its context,
@@ -13,14 +15,18 @@
 mod allocation;
 mod allocator;
 mod foreign;
+mod plan;
+mod planned;
 mod queue;
 
 pub(crate) use allocation::{Allocation, OrderedStream};
 pub use allocator::Allocator;
 pub(crate) use allocator::StreamOrdered;
 pub use foreign::ForeignMemory;
+pub use planned::PlannedBytes;
+pub(crate) use planned::{PlannedMemory, planned_context};
 pub use queue::CallersStream;
-pub(crate) use queue::Queue;
+pub(crate) use queue::{Held, Queue};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Streams: what orders a context's work.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,9 @@ impl CallersStream {
     }
 }
 
+/// What a graph uses and must not lose: memory, code, pages.
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
+
 /// A stream, with what must wait until nobody records its work.
 pub(crate) struct Queue {
     stream: Arc<CudaStream>,
@@ -41,6 +45,10 @@ pub(crate) struct Queue {
     /// Held while a capture begins, and while another stream takes its place in this one.
     order: Mutex<()>,
     has_captured: AtomicBool,
+    /// Whether a capture of ours is open.
+    is_recording: AtomicBool,
+    /// What that has used so far.
+    held: Mutex<Vec<Held>>,
     /// Whether memory of another stream was read here: its owner relies on this one to end in
     /// order.
     has_read_others: AtomicBool,
@@ -59,6 +67,8 @@ impl Queue {
             is_callers,
             order: Mutex::default(),
             has_captured: AtomicBool::new(false),
+            is_recording: AtomicBool::new(false),
+            held: Mutex::default(),
             has_read_others: AtomicBool::new(false),
             retired: Mutex::default(),
         }
@@ -98,7 +108,30 @@ impl Queue {
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).during("beginning a graph capture")?;
         self.has_captured.store(true, Ordering::Release);
+        locked(&self.held).clear();
+        self.is_recording.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether a capture of ours is open.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.is_recording.load(Ordering::Acquire)
+    }
+
+    /// Keeps what a graph that is being recorded uses for as long as the graph.
+    pub(crate) fn hold(&self, used: impl FnOnce() -> Held) {
+        if self.is_recording() {
+            locked(&self.held).push(used());
+        }
+    }
+
+    /// A capture of ours is over: what it has used, each thing once.
+    pub(crate) fn end_recording(&self) -> Vec<Held> {
+        self.is_recording.store(false, Ordering::Release);
+        let mut held = std::mem::take(&mut *locked(&self.held));
+        held.sort_by_key(|one| Arc::as_ptr(one).addr());
+        held.dedup_by_key(|one| Arc::as_ptr(one).addr());
+        held
     }
 
     /// Lets what is queued from now on wait for what another stream was given so far. The host

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::binding::driver::{result, sys};
@@ -74,6 +74,8 @@ impl Page {
         let written = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
             .during("creating an event");
         let words = NonNull::new(words.cast()).expect("the driver returns memory or an error");
+        // SAFETY: there are as many words, and nobody else has them.
+        unsafe { std::ptr::write_bytes::<i32>(words.as_ptr(), 0, REPORT_WORDS) };
         match written {
             Ok(written) => Ok(Self { device: device.clone(), words, written }),
             Err(error) => {
@@ -115,7 +117,7 @@ impl ReportPages {
     pub(crate) fn take(&self) -> Result<Report> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let page = free.map_or_else(|| Page::new(&self.device), Ok)?;
-        Ok(Report { page: Some(page), queued: AtomicBool::new(false), pages: self.clone() })
+        Ok(Report { page: Some(Arc::new(page)), writer: AtomicU8::new(NOBODY), pages: self.clone() })
     }
 }
 
@@ -125,19 +127,29 @@ impl fmt::Debug for ReportPages {
     }
 }
 
+/// Who writes a report. Nobody reports of no rows.
+const NOBODY: u8 = 0;
+/// A kernel that was queued before the page's event.
+const KERNEL: u8 = 1;
+/// A kernel of a graph, whenever that runs: its stream says when.
+const GRAPH: u8 = 2;
+
 /// What a build tells the host.
 pub(crate) struct Report {
     /// Returned to the pool on release, which is ordered: the next report is written on the same
-    /// stream and read after its own event.
-    page: Option<Page>,
-    /// Whether a kernel writes it. Nobody reports of no rows.
-    queued: AtomicBool,
+    /// stream and read after its own event. A page that a graph writes stays the graph's.
+    page: Option<Arc<Page>>,
+    writer: AtomicU8,
     pages: ReportPages,
 }
 
 impl Report {
-    fn page(&self) -> &Page {
+    fn page(&self) -> &Arc<Page> {
         self.page.as_ref().expect("a report has its page until it is dropped")
+    }
+
+    fn writer(&self) -> u8 {
+        self.writer.load(Ordering::Acquire)
     }
 
     /// Where the kernel writes.
@@ -145,25 +157,38 @@ impl Report {
         self.page().words.as_ptr() as u64
     }
 
-    /// Says that the kernel which writes the report has been queued.
+    /// Says that the kernel which writes the report has been queued, or recorded.
     pub(crate) fn queued(&self) -> Result<()> {
-        let Page { device, written, .. } = self.page();
+        let Page { device, written, .. } = &**self.page();
+        if device.queue().is_recording() {
+            device.queue().hold(|| Arc::<Page>::clone(self.page()));
+            self.writer.store(GRAPH, Ordering::Release);
+            return Ok(());
+        }
         device.bind()?;
         // SAFETY: event and stream belong to the current context.
         unsafe { result::event::record(*written, device.raw_stream()) }
             .during("recording an event")?;
-        self.queued.store(true, Ordering::Release);
+        self.writer.store(KERNEL, Ordering::Release);
         Ok(())
     }
 
     fn is_ready(&self) -> Result<bool> {
-        if !self.queued.load(Ordering::Acquire) {
-            return Ok(true);
-        }
-        let Page { device, written, .. } = self.page();
-        device.bind()?;
-        // SAFETY: the event lives as long as the page.
-        match unsafe { result::event::query(*written) } {
+        let Page { device, written, .. } = &**self.page();
+        let answer = match self.writer() {
+            NOBODY => return Ok(true),
+            KERNEL => {
+                device.bind()?;
+                // SAFETY: the event lives as long as the page.
+                unsafe { result::event::query(*written) }
+            }
+            _ => {
+                device.bind()?;
+                // SAFETY: the stream lives as long as the handle.
+                unsafe { sys::cuStreamQuery(device.raw_stream()) }.result()
+            }
+        };
+        match answer {
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
             answer => answer.during("asking whether a kernel has reported").map(|()| true),
         }
@@ -172,12 +197,20 @@ impl Report {
     /// The first words of the report, after waiting for the kernel that writes it. Zeros where no
     /// kernel does.
     pub(crate) fn wait(&self, len: usize) -> Result<Vec<i32>> {
-        let Page { device, written, .. } = self.page();
-        if self.queued.load(Ordering::Acquire) {
-            device.bind()?;
-            device.waited();
-            // SAFETY: the event lives as long as the page.
-            unsafe { result::event::synchronize(*written) }.during("waiting for a count")?;
+        let Page { device, written, .. } = &**self.page();
+        match self.writer() {
+            NOBODY => {}
+            KERNEL => {
+                device.bind()?;
+                device.waited();
+                // SAFETY: the event lives as long as the page.
+                unsafe { result::event::synchronize(*written) }.during("waiting for a count")?;
+            }
+            _ => {
+                if !self.is_ready()? {
+                    device.synchronize()?;
+                }
+            }
         }
         Ok(self.words(len))
     }
@@ -190,17 +223,20 @@ impl Report {
     /// The first words, once whoever writes them has ended.
     fn words(&self, len: usize) -> Vec<i32> {
         assert!(len <= REPORT_WORDS, "a report has {REPORT_WORDS} words and not {len}");
-        if !self.queued.load(Ordering::Acquire) {
+        if self.writer() == NOBODY {
             return vec![0; len];
         }
-        // SAFETY: the page holds this many words, and the kernel that wrote them has ended.
+        // SAFETY: the page holds this many words, all of them initialised when it was made; the
+        // kernel that wrote them has ended, and the next run of its graph is queued by whoever
+        // reads them now.
         unsafe { std::slice::from_raw_parts(self.page().words.as_ptr(), len) }.to_vec()
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        if let Some(page) = self.page.take() {
+        // A page that a graph holds goes with the graph.
+        if let Some(page) = self.page.take().and_then(Arc::into_inner) {
             self.pages.free.lock().unwrap_or_else(PoisonError::into_inner).push(page);
         }
     }

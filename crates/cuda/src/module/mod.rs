@@ -198,7 +198,6 @@ pub(crate) struct ShapedKernel {
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     /// Stays loaded for as long as its kernels.
-    #[expect(dead_code, reason = "held, and not read")]
     module: Arc<Module>,
     device: CudaDevice,
     raw: sys::CUfunction,
@@ -266,6 +265,7 @@ impl Kernel {
         let device = &self.device;
         self.parameters.expect(self.name, &arguments.sizes)?;
         device.bind()?;
+        device.queue().hold(|| Arc::<Module>::clone(&self.module));
         let [x, y] = grid.blocks;
         // SAFETY: the function is loaded; the rest is the caller's promise.
         unsafe {

@@ -66,6 +66,11 @@ impl Device {
         }
     }
 
+    /// A handle of this device, a GPU, in a context that is there.
+    pub(crate) fn in_context(&self, device: CudaDevice) -> Result<Self, ConvError> {
+        self.within(self.expect_cuda("contexts")?, device)
+    }
+
     fn within(&self, cuda: &CudaBackend, device: CudaDevice) -> Result<Self, ConvError> {
         Ok(self.with_backend(Some(Arc::new(cuda.within(device)?))))
     }
@@ -77,7 +82,7 @@ impl Device {
         Self { inner: Arc::new(Inner { cpu, cuda, registry, preparations }) }
     }
 
-    fn expect_cuda(&self, what: &'static str) -> Result<&CudaBackend, ConvError> {
+    pub(crate) fn expect_cuda(&self, what: &'static str) -> Result<&CudaBackend, ConvError> {
         let device = || self.identity().clone();
         self.cuda().ok_or_else(|| ConvError::NotOfAGpu { what, device: device() })
     }

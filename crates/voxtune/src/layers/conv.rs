@@ -321,7 +321,7 @@ impl<K: ConvKind> Conv<K> {
         let call_maps = self.call_maps(input.voxels())?;
         let Operation { c_out, dtype, .. } = self.operation;
         let device = input.voxels().device();
-        let mut out = Tensor::zeros(device, dtype, call_maps.outputs.len(), c_out as usize)?;
+        let mut out = Tensor::unwritten(device, dtype, call_maps.outputs.len(), c_out as usize)?;
         self.forward_at(&call_maps, input, epilogue, &mut out)?;
         SparseTensor::new(call_maps.outputs, out)
     }
@@ -528,6 +528,9 @@ impl<K: ConvKind> Conv<K> {
         epilogue: Option<&Epilogue<'_>>,
     ) -> Result<(), ConvError> {
         let resolution = self.resolve_over(operation, map, inputs)?;
+        if let Some(frame) = inputs.repeated_frame() {
+            frame.ran(&resolution);
+        }
         let launch = Launch { operation: &operation, map, a, b, out, epilogue };
         let device = inputs.device();
         device.registry().run(resolution.algorithm(), device, launch)

@@ -33,6 +33,15 @@ impl SparseTensor {
         Ok(Self { voxels, features: Arc::new(features) })
     }
 
+    /// The same features over the same voxels of another frame.
+    pub(crate) fn over(&self, voxels: Voxels) -> Self {
+        let features = match self.features.share() {
+            Some(shared) => Arc::new(shared.counted(voxels.frame_rows())),
+            None => Arc::clone(&self.features),
+        };
+        Self { voxels, features }
+    }
+
     /// The voxels.
     #[must_use]
     pub const fn voxels(&self) -> &Voxels {

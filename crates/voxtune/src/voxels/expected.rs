@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use voxtune_cuda::{MapReport, OutputsReport};
-use voxtune_types::Geometry;
-
+use super::frame::{Frame, MapPath, Path, Room};
+use super::rooms::FrameCounts;
 use crate::ConvError;
 
 /// How many levels and maps a network's frames have had, so that the next frame need not wait for
@@ -20,19 +19,14 @@ use crate::ConvError;
 /// each ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once
 /// for each level's number of voxels. In later ones it waits for nothing until a result is read: a
 /// level has room for half as many voxels again as the last frames had for a voxel of their input.
-/// Should one need more, reading a result is a [`ConvError::Overflow`]; the frame run again has the
-/// room.
+/// Should one need more, reading a result is a [`ConvError::Overflow`](crate::ConvError::Overflow);
+/// the frame run again has the room.
 ///
 /// Cloning shares them. The host's own layers know their counts and expect nothing.
 #[derive(Clone, Default)]
 pub struct ExpectedCounts {
     book: Arc<Mutex<Book>>,
 }
-
-/// The layers that made a level, from the input on.
-pub(super) type Path = Vec<Geometry>;
-/// From a level to another, for layers of a geometry.
-pub(super) type MapPath = (Path, Path, Geometry);
 
 /// Numbers for each voxel of the input.
 #[derive(Default)]
@@ -47,11 +41,11 @@ struct Book {
 /// cost memory and no time, since blocks without rows end at once.
 const MARGIN: f64 = 1.5;
 /// Room beyond that, for small levels, and what capacities are multiples of.
-const SPARE_ROWS: usize = 256;
+pub(super) const SPARE_ROWS: usize = 256;
 
-/// So many rows with the margin.
-fn with_margin(rows: usize) -> usize {
-    ((rows as f64 * MARGIN) as usize).saturating_add(SPARE_ROWS).next_multiple_of(SPARE_ROWS)
+/// So many rows with a margin.
+pub(super) fn with_margin(rows: usize, margin: f64) -> usize {
+    ((rows as f64 * margin) as usize).saturating_add(SPARE_ROWS).next_multiple_of(SPARE_ROWS)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,16 +67,26 @@ impl ExpectedCounts {
             frame.settle(false).is_ok_and(|settled| !settled)
         });
         let unsettled: Vec<_> = unsettled.collect();
-        let frame = Arc::new(Frame {
-            book: Arc::downgrade(&self.book),
-            input_rows,
-            facts: Mutex::default(),
-            state: Mutex::default(),
-        });
+        let learnt = Learnt { book: Arc::downgrade(&self.book), input_rows };
+        let frame = Arc::new(Frame::expecting(learnt));
         let mut book = locked(&self.book);
         book.unsettled.extend(unsettled);
         book.unsettled.push(Arc::clone(&frame));
         frame
+    }
+
+    /// Everything that a frame has counted which was the first to expect anything, after waiting.
+    ///
+    /// # Errors
+    /// As those of reading the frame's results.
+    pub(crate) fn of_first_frame(&self, input_rows: usize) -> Result<FrameCounts, ConvError> {
+        let frames = locked(&self.book).unsettled.clone();
+        frames.iter().try_for_each(|frame| frame.wait())?;
+        let book = locked(&self.book);
+        let of_input = |ratio: f64| (ratio * input_rows.max(1) as f64).round() as usize;
+        let rows = book.rows.iter().map(|(path, ratio)| (path.clone(), of_input(*ratio)));
+        let pairs = book.pairs.iter().map(|(path, ratio)| (path.clone(), of_input(*ratio)));
+        Ok(FrameCounts { input_rows, rows: rows.collect(), pairs: pairs.collect() })
     }
 }
 
@@ -94,66 +98,16 @@ impl fmt::Debug for ExpectedCounts {
     }
 }
 
-/// A level's number of rows, or a map's number of pairs, that the device has been asked to count.
-enum Fact {
-    Outputs { path: Path, capacity: usize, report: OutputsReport },
-    Map { path: MapPath, report: MapReport },
-}
-
-/// A level that had too little room: everything that was made of it is wrong.
-#[derive(Clone, Debug)]
-struct Overflow {
-    level: Geometry,
-    needed: usize,
-    capacity: usize,
-}
-
-/// What is known of a frame.
-#[derive(Default)]
-struct FrameState {
-    rows: BTreeMap<Path, usize>,
-    overflow: Option<Overflow>,
-}
-
-/// One input on its way through a network.
-pub(crate) struct Frame {
-    /// What it learns from and writes to, which holds frames itself; nothing once nobody expects
-    /// anything any more.
+/// What a frame of so many voxels learns from earlier ones, and later ones from it.
+pub(super) struct Learnt {
+    /// It holds frames itself; nothing once nobody expects anything any more.
     book: Weak<Mutex<Book>>,
     input_rows: usize,
-    /// What the device has not reported yet.
-    facts: Mutex<Vec<Fact>>,
-    state: Mutex<FrameState>,
 }
 
-impl Frame {
-    /// How many rows a level is expected to have, with the room that it gets; `None` if no frame
-    /// had it.
-    pub(super) fn rows(&self, path: &Path) -> Option<(usize, usize)> {
-        let ratio = *locked(&*self.book.upgrade()?).rows.get(path)?;
-        let rows = (ratio * self.input_rows as f64).round() as usize;
-        Some((rows, with_margin(rows)))
-    }
-
-    /// How many pairs a map is expected to have; `None` if no frame had it.
-    pub(super) fn pairs(&self, path: &MapPath) -> Option<usize> {
-        let ratio = *locked(&*self.book.upgrade()?).pairs.get(path)?;
-        Some((ratio * self.input_rows as f64).round() as usize)
-    }
-
-    /// Remembers a level that the device counts.
-    pub(super) fn expects_outputs(&self, path: Path, capacity: usize, report: OutputsReport) {
-        locked(&self.facts).push(Fact::Outputs { path, capacity, report });
-    }
-
-    /// Remembers a level whose rows were waited for.
-    pub(super) fn knows_outputs(&self, path: Path, rows: usize) {
-        self.learn_rows(path, rows);
-    }
-
-    /// Remembers a map that the device counts.
-    pub(super) fn expects_pairs(&self, path: MapPath, report: MapReport) {
-        locked(&self.facts).push(Fact::Map { path, report });
+impl Learnt {
+    fn read<R>(&self, read: impl FnOnce(&Book) -> Option<R>) -> Option<R> {
+        read(&locked(&*self.book.upgrade()?))
     }
 
     /// Changes what later frames expect, if anybody does.
@@ -167,153 +121,48 @@ impl Frame {
         count as f64 / self.input_rows.max(1) as f64
     }
 
-    fn learn_rows(&self, path: Path, rows: usize) {
-        self.write(|book| book.rows.insert(path.clone(), self.per_input_row(rows)));
-        locked(&self.state).rows.insert(path, rows);
+    fn of_input(&self, ratio: f64) -> usize {
+        (ratio * self.input_rows as f64).round() as usize
     }
 
-    fn learn_pairs(&self, path: MapPath, counts: &voxtune_cuda::MapCounts) {
-        let pairs = self.per_input_row(counts.total_pairs());
-        self.write(|book| book.pairs.insert(path, pairs));
+    /// How many rows a level is expected to have, and the room that it gets.
+    pub(super) fn room(&self, path: &Path) -> Option<Room> {
+        let expected = self.of_input(self.read(|book| book.rows.get(path).copied())?);
+        Some(Room { expected, capacity: with_margin(expected, MARGIN) })
+    }
+
+    /// How many pairs a map is expected to have.
+    pub(super) fn pairs(&self, path: &MapPath) -> Option<usize> {
+        Some(self.of_input(self.read(|book| book.pairs.get(path).copied())?))
+    }
+
+    pub(super) fn learn_rows(&self, path: Path, rows: usize) {
+        self.write(|book| book.rows.insert(path, self.per_input_row(rows)));
+    }
+
+    pub(super) fn learn_pairs(&self, path: MapPath, pairs: usize) {
+        self.write(|book| book.pairs.insert(path, self.per_input_row(pairs)));
+    }
+
+    /// Forgets what is expected of a level, so that the next frame waits for it.
+    pub(super) fn forget(&self, path: &Path) {
+        self.write(|book| book.rows.remove(path));
     }
 
     /// Forgets what is expected of levels that were made of one: too few of its rows were there.
-    fn forget_beyond(&self, path: &Path) {
+    pub(super) fn forget_beyond(&self, path: &Path) {
         let beyond = |other: &Path| other.len() > path.len() && other.starts_with(path);
         self.write(|book| {
             book.rows.retain(|level, _| !beyond(level));
             book.pairs.retain(|(from, to, _), _| !beyond(from) && !beyond(to));
         });
     }
-
-    /// Learns what the device has counted, all of it if it `waits`. Whether that was everything.
-    ///
-    /// # Errors
-    /// [`ConvError::Overflow`] of a level that had too little room, equal voxels, and whatever work
-    /// queued before has failed with.
-    fn settle(&self, waits: bool) -> Result<bool, ConvError> {
-        let mut facts = locked(&self.facts);
-        let mut failure = None;
-        facts.retain(|fact| {
-            // What fails stays, so that whoever asks again hears of it again.
-            self.learn(fact, waits).map_or_else(
-                |error| {
-                    failure.get_or_insert(error);
-                    true
-                },
-                |learnt| !learnt,
-            )
-        });
-        let settled = facts.is_empty();
-        drop(facts);
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        match &locked(&self.state).overflow {
-            Some(Overflow { level, needed, capacity }) => {
-                Err(ConvError::Overflow { level: *level, needed: *needed, capacity: *capacity })
-            }
-            None => Ok(settled),
-        }
-    }
-
-    /// Learns one thing that the device has counted, if it has or the call `waits`. Whether it had.
-    fn learn(&self, fact: &Fact, waits: bool) -> Result<bool, ConvError> {
-        match fact {
-            Fact::Outputs { path, capacity, report } => {
-                let counts = if waits { Some(report.wait()?) } else { report.try_read()? };
-                if let Some(counts) = counts {
-                    self.settle_outputs(path, *capacity, counts);
-                }
-                Ok(counts.is_some())
-            }
-            Fact::Map { path, report } => {
-                let counts = if waits { Some(report.wait()?) } else { report.try_read()? };
-                // Pairs of a frame that overflowed are too few.
-                if let Some(counts) = &counts
-                    && locked(&self.state).overflow.is_none()
-                {
-                    self.learn_pairs(path.clone(), counts);
-                }
-                Ok(counts.is_some())
-            }
-        }
-    }
-
-    fn settle_outputs(&self, path: &Path, capacity: usize, counts: voxtune_cuda::OutputCounts) {
-        if locked(&self.state).overflow.is_some() {
-            return;
-        }
-        // A table that was full has missed some: there are more than it knows.
-        let needed = if counts.incomplete { counts.rows.max(2 * capacity) } else { counts.rows };
-        if !counts.incomplete && needed <= capacity {
-            self.learn_rows(path.clone(), needed);
-            return;
-        }
-        let level = *path.last().expect("a level that a layer made has that layer");
-        locked(&self.state).overflow = Some(Overflow { level, needed, capacity });
-        if counts.incomplete {
-            // The next frame waits for this level, and so takes a table that is large enough.
-            self.write(|book| book.rows.remove(path));
-        } else {
-            self.learn_rows(path.clone(), needed);
-        }
-        self.forget_beyond(path);
-    }
-
-    /// Waits for everything that the frame was to count.
-    ///
-    /// # Errors
-    /// As [`Self::settle`].
-    pub(crate) fn wait(&self) -> Result<(), ConvError> {
-        self.settle(true).map(|_| ())
-    }
-
-    /// A level's number of rows, after waiting for the frame; `None` if the frame has no such
-    /// level.
-    fn rows_after_wait(&self, path: &Path) -> Result<Option<usize>, ConvError> {
-        self.wait()?;
-        Ok(locked(&self.state).rows.get(path).copied())
-    }
-}
-
-/// The rows of a tensor that a frame counts on the device.
-#[derive(Clone)]
-pub(crate) struct FrameRows {
-    frame: Arc<Frame>,
-    /// `None` where the host knows how many there are.
-    level: Option<Path>,
-}
-
-impl FrameRows {
-    pub(super) const fn new(frame: Arc<Frame>, level: Option<Path>) -> Self {
-        Self { frame, level }
-    }
-
-    /// Those of a tensor whose rows are known, in the same frame.
-    pub(crate) fn of_known_rows(self) -> Self {
-        Self { level: None, ..self }
-    }
-
-    /// Whether the host knows how many there are, so that only the frame's fate is open.
-    pub(crate) const fn are_known(&self) -> bool {
-        self.level.is_none()
-    }
-
-    /// How many of `capacity` rows there are, after waiting for the frame.
-    ///
-    /// # Errors
-    /// As [`Frame::wait`].
-    pub(crate) fn wait(&self, capacity: usize) -> Result<usize, ConvError> {
-        let Some(level) = &self.level else { return self.frame.wait().map(|()| capacity) };
-        Ok(self.frame.rows_after_wait(level)?.unwrap_or(capacity))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use voxtune_cuda::OutputCounts;
-    use voxtune_types::KernelSize;
+    use voxtune_types::{Geometry, KernelSize};
 
     use super::*;
 
@@ -332,15 +181,16 @@ mod tests {
     fn a_level_is_expected_in_proportion_to_its_input_with_room_to_spare() {
         let expected = ExpectedCounts::new();
         let first = expected.begin(1_000);
-        assert_eq!(first.rows(&path(&[2])), None);
+        assert_eq!(first.room(&path(&[2])).unwrap(), None);
         first.settle_outputs(&path(&[2]), 5_000, counted(600));
         let later = expected.begin(10_000);
-        let (rows, room) = later.rows(&path(&[2])).unwrap();
-        assert_eq!(rows, 6_000);
+        let Room { expected, capacity: room } = later.room(&path(&[2])).unwrap().unwrap();
+        assert_eq!(expected, 6_000);
         assert!((9_000..9_600).contains(&room) && room.is_multiple_of(SPARE_ROWS), "{room}");
         assert!(later.wait().is_ok());
         // Nothing is known of layers behind, nor of other layers.
-        assert_eq!((later.rows(&path(&[2, 2])), later.rows(&path(&[3]))), (None, None));
+        assert_eq!(later.room(&path(&[2, 2])).unwrap(), None);
+        assert_eq!(later.room(&path(&[3])).unwrap(), None);
     }
 
     #[test]
@@ -363,9 +213,10 @@ mod tests {
             }
         }
         let again = expected.begin(1_000);
-        assert_eq!(again.rows(&path(&[2])).unwrap().0, 900);
-        assert_eq!(again.rows(&path(&[2, 2])), None);
-        assert_eq!(again.rows(&path(&[3])).unwrap().0, 100);
+        let expected = |of: &[u8]| again.room(&path(of)).unwrap().map(|room| room.expected);
+        assert_eq!(expected(&[2]), Some(900));
+        assert_eq!(expected(&[2, 2]), None);
+        assert_eq!(expected(&[3]), Some(100));
     }
 
     #[test]
@@ -376,7 +227,7 @@ mod tests {
         let kept = frame.upgrade().unwrap();
         drop(expected);
         kept.settle_outputs(&path(&[2]), 500, counted(100));
-        assert_eq!(kept.rows(&path(&[2])), None);
+        assert_eq!(kept.room(&path(&[2])).unwrap(), None);
         drop(kept);
         assert!(frame.upgrade().is_none());
     }
@@ -390,6 +241,6 @@ mod tests {
         let spoiled = expected.begin(100);
         spoiled.settle_outputs(&path(&[2]), 500, incomplete);
         assert!(spoiled.wait().is_err());
-        assert_eq!(expected.begin(100).rows(&path(&[2])), None);
+        assert_eq!(expected.begin(100).room(&path(&[2])).unwrap(), None);
     }
 }

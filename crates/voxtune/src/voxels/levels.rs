@@ -7,7 +7,7 @@ use voxtune_cuda::{OutputCounts, OutputsBuilder};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::cells::{Cells, CudaCells};
-use super::expected::{Frame, FrameRows, MapPath, Path};
+use super::frame::{Frame, FrameRows, MapPath, Path, Room};
 use crate::{ConvError, Device, KernelMap, MapCounts};
 
 /// One set of voxels.
@@ -98,6 +98,11 @@ impl Levels {
     /// The levels of a warm-up launch.
     pub(super) fn of_warm_up(device: &Device) -> Self {
         Self { is_warm_up: true, ..Self::new(device) }
+    }
+
+    /// The frame that they are of.
+    pub(super) const fn frame(&self) -> Option<&Arc<Frame>> {
+        self.frame.as_ref()
     }
 
     /// What tensors over a level have to wait for before they are read.
@@ -231,7 +236,7 @@ impl Levels {
         };
         let mut path = from.path();
         path.push(*geometry);
-        let Some((expected, room)) = frame.rows(&path) else {
+        let Some(Room { expected, capacity: room }) = frame.room(&path)? else {
             let found = builder.find(cloud, geometry, shape)?;
             let counts = found.report.try_read()?;
             frame.knows_outputs(path, found.capacity);

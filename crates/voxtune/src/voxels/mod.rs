@@ -2,7 +2,9 @@
 
 mod cells;
 mod expected;
+mod frame;
 mod levels;
+mod rooms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +15,9 @@ use voxtune_types::{Geometry, KernelSize, LayerKind, Operation, Voxel};
 use crate::{ConvError, Device, KernelMap};
 use cells::{Cells, CudaCells};
 pub use expected::ExpectedCounts;
-pub(crate) use expected::FrameRows;
+pub(crate) use frame::{Frame, FrameRows, Room};
 use levels::{Level, Levels};
+pub(crate) use rooms::{FrameCounts, Rooms};
 
 /// The occupied cells of a sparse tensor on a device.
 ///
@@ -113,6 +116,35 @@ impl Voxels {
         Ok(Self { levels, level })
     }
 
+    /// Room for the cells of one frame after another, whose number the device reads where it is
+    /// `counted`.
+    pub(crate) fn with_room(
+        device: &Device,
+        coords: DeviceBuffer,
+        counted: Arc<DeviceBuffer>,
+        room: Room,
+        shape: Option<[u32; 3]>,
+    ) -> Self {
+        let Room { expected, capacity } = room;
+        Self::of(device, Cells::counted(coords, capacity, counted, expected), shape)
+    }
+
+    /// These voxels as the input of a frame.
+    pub(crate) fn in_frame(&self, frame: Arc<Frame>) -> Self {
+        let levels = Arc::new(Levels::of_frame(self.device(), frame, &self.level));
+        Self { levels, level: Arc::clone(&self.level) }
+    }
+
+    /// Where the cells are in a GPU's memory; `None` if they are the host's.
+    pub(crate) fn coords(&self) -> Option<&DeviceBuffer> {
+        self.level.cells.cuda().map(CudaCells::coords)
+    }
+
+    /// The frame that they are of, if it is run again and again.
+    pub(crate) fn repeated_frame(&self) -> Option<&Arc<Frame>> {
+        self.levels.frame().filter(|frame| frame.is_repeated())
+    }
+
     fn at(&self, level: Arc<Level>) -> Self {
         Self { levels: Arc::clone(&self.levels), level }
     }
@@ -138,9 +170,7 @@ impl Voxels {
         if device.cuda().is_none() || self.level.cells.cuda().is_some_and(CudaCells::are_counted) {
             return self.clone();
         }
-        let frame = expected.begin(self.len());
-        let levels = Arc::new(Levels::of_frame(device, frame, &self.level));
-        Self { levels, level: Arc::clone(&self.level) }
+        self.in_frame(expected.begin(self.len()))
     }
 
     /// Rows that tensors over these voxels have. That is the number of voxels, but where a frame
@@ -168,9 +198,27 @@ impl Voxels {
     /// The cells, in row order. A GPU's are read back by the first call.
     ///
     /// # Errors
-    /// As [`Self::count`].
+    /// As [`Self::count`]; [`ConvError::Repeated`] of those that a
+    /// [compiled network](crate::CompiledNetwork) makes anew in each frame, which
+    /// [`Self::read_cells`] reads.
     pub fn cells(&self) -> Result<&[Voxel], ConvError> {
-        self.level.cells.host(|| self.count())
+        match self.repeated_frame() {
+            Some(_) => Err(ConvError::Repeated),
+            None => self.level.cells.host(|| self.count()),
+        }
+    }
+
+    /// The cells as they are now, in row order. A GPU's are read back by every call.
+    ///
+    /// # Errors
+    /// As [`Self::count`].
+    pub fn read_cells(&self) -> Result<Vec<Voxel>, ConvError> {
+        match self.coords() {
+            Some(coords) if self.repeated_frame().is_some() => {
+                Ok(coords.download(0, self.count()?)?)
+            }
+            _ => Ok(self.cells()?.to_vec()),
+        }
     }
 
     /// What a tensor over these voxels has to wait for before it is read.

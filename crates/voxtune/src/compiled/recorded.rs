@@ -1,0 +1,150 @@
+//! The graph of one capacity class.
+
+use std::sync::Arc;
+
+use voxtune_cuda::{DeviceBuffer, FrameContext, FrameGraph, PlannedBytes};
+use voxtune_types::Voxel;
+
+use super::output::FrameOutput;
+use super::profile::FrameKind;
+use crate::voxels::{Frame, Room, Rooms};
+use crate::{ConvError, Device, Resolution, SparseTensor, Tensor, Voxels};
+
+/// Where the frames of a class begin: buffers that each of them overwrites.
+struct Input {
+    coords: DeviceBuffer,
+    count: Arc<DeviceBuffer>,
+    features: DeviceBuffer,
+    tensor: SparseTensor,
+}
+
+impl Input {
+    fn new(device: &Device, room: Room, kind: &FrameKind) -> Result<Self, ConvError> {
+        let FrameKind { channels, dtype, shape } = *kind;
+        let cuda = device.expect_cuda("graphs")?.device();
+        let coords = DeviceBuffer::zeroed(cuda, room.capacity * size_of::<Voxel>())?;
+        let features = DeviceBuffer::zeroed(cuda, room.capacity * channels * dtype.bytes())?;
+        let count = Arc::new(DeviceBuffer::zeroed(cuda, size_of::<i32>())?);
+        let voxels = Voxels::with_room(device, coords.share(), Arc::clone(&count), room, shape);
+        let rows = Tensor::in_buffer(features.share(), dtype, room.capacity, channels)?;
+        Ok(Self { coords, count, features, tensor: SparseTensor::new(voxels, rows)? })
+    }
+
+    /// Queues the copies of a frame's voxels and features.
+    fn write(&mut self, frame: &SparseTensor, rows: usize) -> Result<(), ConvError> {
+        let features = frame.features().cuda()?;
+        let elsewhere = voxtune_cuda::CudaError::NotOnDevice { what: "a frame" };
+        let coords = frame.voxels().coords().ok_or(elsewhere)?;
+        let len_bytes = rows * size_of::<Voxel>();
+        copy(&mut self.coords, coords.as_ref(), len_bytes)?;
+        let row_bytes = frame.features().channels() * frame.features().dtype().bytes();
+        copy(&mut self.features, features, rows * row_bytes)?;
+        let count = i32::try_from(rows).unwrap_or(i32::MAX);
+        Ok(self.count.share().as_mut().fill_words(count)?)
+    }
+}
+
+fn copy(
+    target: &mut DeviceBuffer,
+    source: voxtune_cuda::DeviceSlice<'_>,
+    len_bytes: usize,
+) -> Result<(), ConvError> {
+    let shorter = || voxtune_cuda::CudaError::Length {
+        what: "a frame",
+        expected: len_bytes,
+        found: source.len_bytes(),
+    };
+    let source = source.get(0..len_bytes).ok_or_else(shorter)?;
+    let mut target = target.part_mut(0..len_bytes).ok_or_else(shorter)?;
+    Ok(target.copy_from(source)?)
+}
+
+/// A network over frames of at most so many voxels: one graph, with the memory that it uses.
+pub(super) struct Recorded<O> {
+    graph: FrameGraph,
+    frame: Arc<Frame>,
+    output: O,
+    input: Input,
+    rooms: Arc<Rooms>,
+    device: Device,
+}
+
+impl<O: FrameOutput> Recorded<O> {
+    /// Records a network. Algorithms are chosen for what the rooms expect.
+    pub(super) fn new(
+        base: &Device,
+        kind: &FrameKind,
+        rooms: Rooms,
+        network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
+    ) -> Result<Self, ConvError> {
+        let cuda = base.expect_cuda("graphs")?;
+        let context = FrameContext::new(cuda.device())?;
+        let device = base.in_context(context.device().clone())?;
+        // Weights may have been written there a moment ago.
+        device.wait_for(base)?;
+        let rooms = Arc::new(rooms);
+        let input = Input::new(&device, rooms.input, kind)?;
+        let (graph, (frame, output)) = context.record(|| run(&input, &rooms, network))?;
+        Ok(Self { graph, frame, output, input, rooms, device })
+    }
+
+    /// Queues a frame.
+    pub(super) fn launch(&mut self, frame: &SparseTensor, rows: usize) -> Result<(), ConvError> {
+        self.input.write(frame, rows)?;
+        self.frame.begin_again(rows);
+        for tensor in self.output.tensors() {
+            tensor.will_be_written()?;
+        }
+        Ok(self.graph.launch()?)
+    }
+
+    /// Runs the same calls one by one, with room and algorithms of the class.
+    pub(super) fn eager(
+        &mut self,
+        frame: &SparseTensor,
+        rows: usize,
+        network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
+    ) -> Result<O, ConvError> {
+        self.input.write(frame, rows)?;
+        let (frame, output) = run(&self.input, &self.rooms, network)?;
+        frame.begin_again(rows);
+        frame.wait()?;
+        Ok(output)
+    }
+
+    pub(super) fn wait(&self) -> Result<(), ConvError> {
+        self.frame.wait()
+    }
+
+    pub(super) const fn output(&self) -> &O {
+        &self.output
+    }
+
+    pub(super) const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(super) fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    pub(super) fn resolutions(&self) -> Vec<Resolution> {
+        self.frame.resolutions()
+    }
+
+    pub(super) const fn planned_bytes(&self) -> PlannedBytes {
+        self.graph.planned_bytes()
+    }
+}
+
+/// One run of the network over what the input's buffers hold.
+fn run<O>(
+    input: &Input,
+    rooms: &Arc<Rooms>,
+    network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
+) -> Result<(Arc<Frame>, O), ConvError> {
+    let frame = Arc::new(Frame::within(Arc::clone(rooms)));
+    let voxels = input.tensor.voxels().in_frame(Arc::clone(&frame));
+    let output = network(&input.tensor.over(voxels))?;
+    Ok((frame, output))
+}
