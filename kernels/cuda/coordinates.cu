@@ -10,6 +10,9 @@
 // The number of inputs, n, may be in device memory (RowCount), and that of outputs is written there.
 // Where the host has made room without knowing it, later kernels are given that address.
 //
+// The table is that of a kernel map of the outputs when all is done: their places and ranks are
+// written with them (map_bricks.cuh), so nobody hashes them again.
+//
 // Bricks of outputs are made in a hash table, each with the least key that reaches it, its owner. A key
 // is a row and which of the bricks around it is meant, so each brick has one of its own. The order of
 // the outputs is that of their bricks' owners, then that of the cells: it follows from the order of
@@ -190,8 +193,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_sums(int* tota
 }
 
 // Turns the blocks' sums into where their outputs begin. The number of all, or -1 for more than int32
-// counts, is reported with what was counted; what there is room for is left at `counted`, if that is
-// given.
+// counts, is reported with what was counted. It is left at `counted`, if that is given, or zero where
+// there is too little room: nothing that is made of too few outputs would be right.
 extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blocks, int count, const Tally* tally, int room, int* counted,
                                                                         int* report) {
     __shared__ int64_t sums[SCAN_THREADS / 32];
@@ -223,13 +226,14 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blo
         report[1] = countable ? static_cast<int>(carried) : -1;
         report[2] = static_cast<int>(min(tally->meetings, static_cast<unsigned long long>(INT_MAX)));
         for (int i = 0; i < 7; ++i) report[3 + i] = tally->neighbours[i];
-        if (counted) *counted = countable ? min(static_cast<int>(carried), room) : room;
+        if (counted) *counted = carried <= room && !tally->full ? static_cast<int>(carried) : 0;
     }
 }
 
-// Writes the outputs, as many as there is room for.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(const Slot* slots, uint32_t capacity, const int* owners, const int* totals,
-                                                                        const int* blocks, int4* outputs, int room) {
+// Writes the outputs, as many as there is room for, with their places and ranks. Cells of those that
+// there is no room for leave the table.
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(Slot* slots, uint32_t capacity, const int* owners, const int* totals,
+                                                                        const int* blocks, int4* outputs, int room, uint2* places, int* ranks) {
     const uint32_t at = blockIdx.x * ROW_THREADS + threadIdx.x;
     if (at >= capacity) return;
     const uint4 found = header(slots + at);
@@ -237,9 +241,15 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(const Sl
     if (cells == 0) return;
     const Brick brick = brick_in(slots + at);
     const int key = owners[at];
-    int64_t place = int64_t(blocks[key / ROW_THREADS]) + totals[key];
-    for (; cells != 0 && place < room; cells &= cells - 1, ++place) {
+    const int64_t first = int64_t(blocks[key / ROW_THREADS]) + totals[key];
+    unsigned long long kept = 0;
+    for (int64_t place = first; cells != 0 && place < room; cells &= cells - 1, ++place) {
         const int cell = __ffsll(cells) - 1;
+        kept |= 1ull << cell;
         outputs[place] = make_int4(brick.batch, brick.x * 4 + (cell >> 4), brick.y * 4 + (cell >> 2 & 3), brick.z * 4 + (cell & 3));
+        places[place] = make_uint2(at, cell);
+        ranks[place] = static_cast<int>(place);
     }
+    if (cells != 0) slots[at].low = static_cast<uint32_t>(kept), slots[at].high = static_cast<uint32_t>(kept >> 32);
+    slots[at].first = kept != 0 ? static_cast<int>(first) : 0;
 }

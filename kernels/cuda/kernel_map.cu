@@ -6,8 +6,9 @@
 // offset, then by output row.
 //
 // Rows are found by bricks of cells (map_bricks.cuh): one kernel inserts them, the next makes masks
-// and gives each brick its place in `ranks`, a third lists the rows there. Tables and pair lists
-// look rows up again, in whatever order they are to have.
+// and gives each brick its place in `ranks`, a third lists the rows there. That is done once for
+// voxels, however many maps are made of them: a further map makes its masks alone. Tables and pair
+// lists look rows up again, in whatever order they are to have.
 //
 // Where a brick's rows lie in `ranks` depends on the schedule; nothing that leaves this file does.
 // Tables are written by position, pair lists at places from prefix sums: bitwise repeatable.
@@ -19,6 +20,7 @@
 // expected: spills on sm_86 sm_89 sm_120: map_table or map_masks, for windows wider than 3; nvcc's own choice of registers, 32 bytes at most
 #include "common.cuh"
 #include "map_bricks.cuh"
+#include "pair_counts.cuh"
 #include "row_order.cuh"
 
 using namespace voxtune;
@@ -68,11 +70,11 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4*
     if (active) places[row] = make_uint2(at, cell | (made ? CLAIMED : 0));
 }
 
-// Masks of all rows. Where `cursor` is given also the rows' pairs by offset, added to `counts`, and
-// every brick's place in `ranks`, taken from the cursor.
+// Masks of all rows. Where `cursor` is given, also every brick's place in `ranks`, taken from the
+// cursor; where `counts` is, the rows' pairs by offset, added to it and then reported.
 template <class Surroundings>
 __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, const uint2* places, int n, int words, Window window,
-                                              uint32_t* masks, int* cursor, int* counts) {
+                                              uint32_t* masks, int* cursor, int* counts, int* report) {
     __shared__ int block_counts[MAX_MASK_WORDS * 32];
     const int lane = threadIdx.x % 32;
     if (threadIdx.x < MAX_MASK_WORDS * 32) block_counts[threadIdx.x] = 0;
@@ -88,7 +90,7 @@ __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, co
             if (w >= words) break;
             const uint32_t bits = mask.word(w);
             if (active) masks[row * words + w] = bits;
-            if (cursor) pairs[w] += __popc(transpose(bits));
+            if (counts) pairs[w] += __popc(transpose(bits));
         }
         if (cursor) {
             const bool claimed = active && (place.y & CLAIMED);
@@ -100,34 +102,31 @@ __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, co
             if (claimed) slots[place.x].first = start + through - rows;
         }
     }
-    if (cursor) {
+    if (counts) {
         for (int w = 0; w < words; ++w) atomicAdd(block_counts + w * 32 + lane, pairs[w]);
-        __syncthreads();
-        const int k = threadIdx.x;
-        if (k < window.volume && block_counts[k] > 0) atomicAdd(counts + k, block_counts[k]);
+        report_pairs(block_counts, window.volume, counts, report);
     }
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks_3(Slot* slots, uint32_t capacity, const uint2* places, RowCount count, int words,
                                                                       const __grid_constant__ Window window, uint32_t* masks, int* cursor,
-                                                                      int* counts) {
-    masks_of_rows<Near<false>>(slots, capacity, places, count.load(), words, window, masks, cursor, counts);
+                                                                      int* counts, int* report) {
+    masks_of_rows<Near<false>>(slots, capacity, places, count.load(), words, window, masks, cursor, counts, report);
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_masks(Slot* slots, uint32_t capacity, const uint2* places, RowCount count, int words,
                                                                     const __grid_constant__ Window window, uint32_t* masks, int* cursor,
-                                                                    int* counts) {
-    masks_of_rows<Far<false>>(slots, capacity, places, count.load(), words, window, masks, cursor, counts);
+                                                                    int* counts, int* report) {
+    masks_of_rows<Far<false>>(slots, capacity, places, count.load(), words, window, masks, cursor, counts, report);
 }
 
-// Lists the rows by brick and cell, and tells the host what was counted: `report` is page-locked
-// memory.
+// Lists the rows by brick and cell, and tells the host whether two share a cell and how many there
+// are: `report` is page-locked memory.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* slots, const uint2* places, RowCount count, int* ranks,
-                                                                    const int* counted, int length, int* report) {
+                                                                    const int* duplicate, int* report) {
     const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
     const int n = count.load();
-    if (row < length) report[row] = counted[row];
-    if (row == length) report[row] = n;
+    if (row == 0) report[0] = *duplicate, report[1] = n;
     if (row >= n) return;
     const uint2 place = places[row];
     const Slot* slot = slots + place.x;

@@ -7,7 +7,8 @@
 //
 // Layouts: as in kernel_map.cu. Both clouds are in brick tables (map_bricks.cuh) that map_insert
 // made and map_ranks completes; between the two, map_bases gives every brick its place in `ranks`.
-// A row's coordinates are those of its place in its own cloud's table.
+// Those of a strided layer's outputs are left by the kernels that find these (coordinates.cu). A
+// row's coordinates are those of its place in its own cloud's table.
 //
 // A row is a thread. It walks the offsets in the order of the weights; consecutive ones lie in one
 // brick mostly, which is then looked up once. Coordinates are 64-bit: products past the ends of
@@ -18,6 +19,7 @@
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 #include "common.cuh"
 #include "map_bricks.cuh"
+#include "pair_counts.cuh"
 #include "warp_bits.cuh"
 
 using namespace voxtune;
@@ -111,10 +113,12 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_bases(Slot* slots,
     if (claimed) slots[place.x].first = start + through - rows;
 }
 
-// Masks of all rows, and the rows' pairs by offset, added to `counts`.
+// Masks of all rows; where `counts` is given, also the rows' pairs by offset, added to it and then
+// reported.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS) across_masks(const Slot* slots, uint32_t capacity, const Slot* own_slots,
                                                                        const uint2* places, RowCount count, int words,
-                                                                       const __grid_constant__ Steps steps, uint32_t* masks, int* counts) {
+                                                                       const __grid_constant__ Steps steps, uint32_t* masks, int* counts,
+                                                                       int* report) {
     const int n = count.load();
     __shared__ int block_counts[MAX_MASK_WORDS * 32];
     const int lane = threadIdx.x % 32;
@@ -135,13 +139,12 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS
             pairs[w] += __popc(transpose(bits));
         }
     }
+    if (!counts) return;
 #pragma unroll
     for (int w = 0; w < MAX_MASK_WORDS; ++w) {
         if (w < words) atomicAdd(block_counts + w * 32 + lane, pairs[w]);
     }
-    __syncthreads();
-    const int k = threadIdx.x;
-    if (k < steps.volume && block_counts[k] > 0) atomicAdd(counts + k, block_counts[k]);
+    report_pairs(block_counts, steps.volume, counts, report);
 }
 
 // The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is

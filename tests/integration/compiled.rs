@@ -184,12 +184,8 @@ fn frames_wait_for_nothing(device: &Device) {
         assert_eq!((device.waits(), context.waits()), before, "frame {seed}");
         // An output is read in another context, in order, without the host.
         let output = compiled.run(&input).unwrap();
-        let sum = voxtune::ops::add(
-            device,
-            output.features(),
-            output.features(),
-            Activation::Identity,
-        );
+        let sum =
+            voxtune::ops::add(device, output.features(), output.features(), Activation::Identity);
         assert_eq!((device.waits(), context.waits()), before, "frame {seed}");
         let doubled = sum.unwrap().to_f32().unwrap();
         let once = output.features().to_f32().unwrap();

@@ -189,11 +189,7 @@ impl DeviceBuffer {
         self.write()?;
         // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited for.
         unsafe {
-            result::memcpy_htod_async(
-                self.address + at_byte as u64,
-                values,
-                device.raw_stream(),
-            )
+            result::memcpy_htod_async(self.address + at_byte as u64, values, device.raw_stream())
         }
         .during("copying to the device")?;
         device.synchronize()?;

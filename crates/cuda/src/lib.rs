@@ -11,6 +11,7 @@
 //! | voxels on it | [`Cloud`] |
 //! | the voxels of a strided or transposed layer | [`OutputsBuilder`] |
 //! | voxels of points | [`PointsBuilder`] |
+//! | voxels by hash | [`VoxelIndex`] |
 //! | which rows meet | [`MapBuilder`], [`StridedMapBuilder`], [`DeviceKernelMap`], [`RowOrder`] |
 //! | what can compute an operation | [`Algorithm`], [`algorithms`], [`default_algorithm`] |
 //! | an algorithm ready to launch | [`Prepared`], [`Operands`], [`Epilogue`] |
@@ -72,7 +73,7 @@ pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{
     Cloud, DeviceKernelMap, MapBuilder, MapCounts, MapReport, OutputCounts, Outputs,
-    OutputsBuilder, OutputsReport, RowOrder, StridedMapBuilder,
+    OutputsBuilder, OutputsReport, RowOrder, StridedMapBuilder, VoxelIndex,
 };
 pub use noise::{Noise, NoiseFill};
 pub use points::{

@@ -118,7 +118,7 @@ impl Verifier {
         target: u64,
     ) -> Result<()> {
         self.device.expect_same_stream("the kernel map", map.device())?;
-        let (rows, mirror) = crate::families::row_map(op.direction, map)?;
+        let (rows, mirror) = map.rows_of(op.direction)?;
         let natural = map.ordered(rows, RowOrder::Natural)?;
         let (table, pitch) =
             (natural.table.as_ref().address(), DeviceKernelMap::pitch(rows.rows) as i64);

@@ -43,7 +43,9 @@ pub enum ConvError {
         level: Geometry,
     },
     /// A profile of no frames.
-    #[error("a profile needs at least one frame: give it clouds like those that the network will see")]
+    #[error(
+        "a profile needs at least one frame: give it clouds like those that the network will see"
+    )]
     EmptyProfile,
     /// A frame of another kind than those of the profile.
     #[error(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use voxtune::{ConvError, Device, KernelSize, Voxel, Voxels};
+use voxtune::{ConvError, Device, Direction, KernelSize, Voxel, Voxels};
 use voxtune_cuda::{CacheFlush, Cloud, CudaDevice, DeviceBuffer, EventTimer, RowOrder};
 
 use crate::cuda_kernels::CudaKernels;
@@ -53,7 +53,8 @@ pub(super) fn on_gpu(
         samples.map_ms.push(since_ms(start));
         for order in RowOrder::ALL {
             let part = format!("{} order", order.as_str());
-            samples.part(device, part, || Ok(builder.add_order(&map, order)?))?;
+            samples
+                .part(device, part, || Ok(builder.add_order(&map, Direction::Forward, order)?))?;
         }
         samples.part(device, "pair lists".to_owned(), || Ok(builder.add_pairs(&map)?))?;
 
@@ -68,7 +69,7 @@ pub(super) fn on_gpu(
 
         let start = Instant::now();
         let map = builder.submanifold_on_device(Cloud::new(&coords, cells.len()), kernel)?;
-        builder.add_order(&map, order)?;
+        builder.add_order(&map, Direction::Forward, order)?;
         device.synchronize()?;
         samples.ready_ms.push(since_ms(start));
     }

@@ -3,7 +3,7 @@
 use voxtune_cpu::KernelMap;
 use voxtune_cuda::{CudaError, DeviceKernelMap, MapBuilder, Result, RowOrder};
 use voxtune_pointcloud::{Generator, generate};
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Direction, KernelSize, Voxel};
 
 use super::Findings;
 use super::cells::{Cells, corners};
@@ -91,7 +91,8 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
     let mut map = builder.submanifold(voxels, kernel)?;
     builder.add_reverse(&mut map)?;
     for order in RowOrder::ALL {
-        builder.add_order(&map, order)?;
+        builder.add_order(&map, Direction::Forward, order)?;
+        builder.add_order(&map, Direction::Dgrad, order)?;
     }
     let host = match KernelMap::submanifold(voxels, kernel) {
         Ok(host) => host,

@@ -37,7 +37,7 @@ use serde::Serialize;
 use voxtune_cuda::{
     Algorithm, CudaError, DeviceKernelMap, Instance, MapBuilder, Verifier, algorithms,
 };
-use voxtune_types::{DType, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
 pub(crate) use data::CheckTensor;
 pub use worst::{WorstError, table};
@@ -339,7 +339,7 @@ impl Checker<'_> {
 
     fn add_orders(&self, map: &DeviceKernelMap) -> Result<(), CheckError> {
         for algorithm in algorithms().iter().filter(|algorithm| self.options.names(algorithm)) {
-            self.builder.add_order(map, algorithm.row_order())?;
+            self.builder.add_order(map, Direction::Forward, algorithm.row_order())?;
         }
         Ok(())
     }

@@ -159,7 +159,8 @@ impl Checker<'_> {
         host: &KernelMap,
     ) -> Result<Option<String>, CheckError> {
         for order in RowOrder::ALL {
-            self.builder.add_order(map, order)?;
+            self.builder.add_order(map, Direction::Forward, order)?;
+            self.builder.add_order(map, Direction::Dgrad, order)?;
         }
         let counts = map.counts()?;
         if (counts.n_in, counts.n_out) != (host.n_in(), host.n_out()) {

@@ -46,7 +46,6 @@ pub use explicit_gemm::Cublas;
 pub(crate) use geometry::channels;
 pub use operands::{Matrix, MatrixMut, Operands};
 pub use prepared::Prepared;
-pub(crate) use tile_gemm::row_map;
 
 use crate::error::Result;
 use crate::instance::Instance;

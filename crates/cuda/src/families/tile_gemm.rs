@@ -10,7 +10,7 @@ use super::geometry::{channels, copy_elements};
 use super::group_params::GroupParams;
 use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
 use super::tensor_map::{TensorMap, WeightsBox};
-use crate::error::{CudaError, Result};
+use crate::error::Result;
 use crate::map::{DeviceKernelMap, RowMap, RowOrder};
 use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
 use crate::row_count::RowCount;
@@ -134,7 +134,7 @@ impl<V: Tiles> TileGemm<V> {
 
 impl<V: Tiles> Bound for TileGemm<V> {
     fn launch(&self, launch: Launch<'_, '_>) -> Result<()> {
-        let (rows, mirror) = row_map(launch.op.direction, launch.map)?;
+        let (rows, mirror) = launch.map.rows_of(launch.op.direction)?;
         if rows.rows == 0 {
             return Ok(());
         }
@@ -184,17 +184,5 @@ impl<V: Tiles> Bound for TileGemm<V> {
 
     fn compiled_shared_bytes(&self) -> Option<u32> {
         Some(self.product.shared_bytes)
-    }
-}
-
-/// The rows that a direction writes, and whether weights are taken in mirrored order.
-pub(crate) fn row_map(direction: Direction, map: &DeviceKernelMap) -> Result<(&RowMap, bool)> {
-    if direction != Direction::Dgrad {
-        return Ok((&map.forward, false));
-    }
-    match &map.reverse {
-        Some(reverse) => Ok((reverse, false)),
-        None if map.is_symmetric() => Ok((&map.forward, true)),
-        None => Err(CudaError::MapLacks { what: "reverse table" }),
     }
 }

@@ -4,20 +4,18 @@ use std::sync::Arc;
 
 use voxtune_types::Geometry;
 
-use super::kernels::MapKernels;
-use super::search::{Search, looping_grid};
-use super::{MAX_VOLUME, mask_words};
-use crate::buffer::DeviceBuffer;
+use super::MAX_VOLUME;
+use super::index::VoxelIndex;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::Result;
-use crate::module::{Kernel, LoadedInstance, arguments};
+use crate::module::{Kernel, LoadedInstance};
 
 /// Every kernel of `strided_map.cu`.
 #[derive(Debug)]
 pub(super) struct BipartiteKernels {
     pub(super) bases: Kernel,
-    masks: Kernel,
+    pub(super) masks: Kernel,
     pub(super) table: Kernel,
     pub(super) pairs: Kernel,
 }
@@ -72,42 +70,11 @@ impl Steps {
 #[derive(Debug)]
 pub(super) struct Bipartite {
     pub(super) kernels: Arc<BipartiteKernels>,
-    /// The rows' own cloud.
-    pub(super) own: Arc<Search>,
-    /// The cloud that they gather from.
-    pub(super) gathered: Arc<Search>,
+    /// The rows' own voxels.
+    pub(super) own: Arc<VoxelIndex>,
+    /// The voxels that they gather from.
+    pub(super) gathered: Arc<VoxelIndex>,
     pub(super) steps: Steps,
-}
-
-impl Bipartite {
-    /// Addresses as the kernels take them: the gathered cloud's slots, their number and its ranks,
-    /// then the own cloud's slots and places.
-    pub(super) fn parts(&self) -> ((u64, u32, u64), (u64, u64)) {
-        let (slots, capacity, _, ranks) = self.gathered.parts();
-        let (own_slots, _, places, _) = self.own.parts();
-        ((slots, capacity, ranks), (own_slots, places))
-    }
-
-    /// Masks of all rows; counts the own cloud's pairs. To be made once.
-    pub(super) fn masks(&self, kernels: &MapKernels) -> Result<DeviceBuffer> {
-        let (rows, words) = (self.own.rows(), mask_words(self.steps.volume()));
-        let mut masks = DeviceBuffer::alloc(&kernels.device, rows * words * 4)?;
-        if rows == 0 {
-            return Ok(masks);
-        }
-        let ((slots, capacity, _), (own_slots, places)) = self.parts();
-        let (n, words, steps) = (self.own.count(), words as i32, self.steps);
-        let (masks_at, counts) = (masks.as_mut().address(), self.own.counts());
-        // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*); every row has its
-        // place, and there are as many counts as a kernel has offsets.
-        unsafe {
-            self.kernels.masks.launch(
-                looping_grid(kernels, rows)?,
-                arguments![slots, capacity, own_slots, places, n, words, steps, masks_at, counts],
-            )?;
-        }
-        Ok(masks)
-    }
 }
 
 #[cfg(test)]

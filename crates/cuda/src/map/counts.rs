@@ -47,9 +47,8 @@ impl MapCounts {
     }
 }
 
-/// Words of the longest report, a map's: whether a cell occurs twice, the pairs of each offset, and
-/// the number of rows.
-const REPORT_WORDS: usize = 2 + MAX_VOLUME;
+/// Words of the longest report, a map's pairs of each offset.
+const REPORT_WORDS: usize = MAX_VOLUME;
 
 /// Page-locked words that a kernel writes, with an event that says when.
 struct Page {
@@ -117,7 +116,11 @@ impl ReportPages {
     pub(crate) fn take(&self) -> Result<Report> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let page = free.map_or_else(|| Page::new(&self.device), Ok)?;
-        Ok(Report { page: Some(Arc::new(page)), writer: AtomicU8::new(NOBODY), pages: self.clone() })
+        Ok(Report {
+            page: Some(Arc::new(page)),
+            writer: AtomicU8::new(NOBODY),
+            pages: self.clone(),
+        })
     }
 }
 

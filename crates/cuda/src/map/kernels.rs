@@ -90,11 +90,6 @@ impl Window {
         Self { low, flip: 1 - self.flip, ..self }
     }
 
-    /// Whether it is a [`Self::reversed`] one.
-    pub(super) const fn is_reversed(self) -> bool {
-        self.flip == 1
-    }
-
     pub(super) const fn volume(self) -> usize {
         self.volume as usize
     }

@@ -1,13 +1,13 @@
 //! The kernel map on the device.
 //!
-//! Building one hashes the voxels and makes every row's mask; the rest is made from that when it is
-//! first used, and kept. Nothing waits for the device but [`DeviceKernelMap::counts`], and what
-//! needs it.
+//! Voxels are hashed once, or are the outputs of a layer, which are found in such a table. Building a
+//! map makes every row's mask; the rest is made from that when it is first used, and kept. Nothing
+//! waits for the device but [`DeviceKernelMap::counts`], and what needs it.
 //!
 //! | part | layout | made |
 //! |---|---|---|
-//! | [`Search`] | bricks of voxels by hash | at once |
-//! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a row has | at once |
+//! | [`VoxelIndex`] | bricks of voxels by hash | before the first map of the voxels |
+//! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a row has | at once by output rows; by input rows at the first use |
 //! | [`RowMap`] tables | `(volume, pitch)` int32: the row gathered at an offset, or -1 | for each [`RowOrder`] at its first launch |
 //! | [`Outputs`] | the voxels of a strided or transposed layer, by [`OutputsBuilder`] | before the map |
 //! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
@@ -15,6 +15,7 @@
 mod bipartite;
 mod cloud;
 mod counts;
+mod index;
 mod kernels;
 mod lazy;
 mod order;
@@ -22,12 +23,12 @@ mod outputs;
 mod pairs;
 mod report;
 mod rows;
-mod search;
 mod strided;
 
 pub use cloud::Cloud;
 pub use counts::MapCounts;
 pub(crate) use counts::ReportPages;
+pub use index::VoxelIndex;
 pub use outputs::{OutputCounts, Outputs, OutputsBuilder, OutputsReport};
 pub(crate) use pairs::PairLists;
 pub use report::MapReport;
@@ -36,16 +37,17 @@ pub use strided::StridedMapBuilder;
 
 use std::sync::Arc;
 
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Direction, KernelSize, Voxel};
 
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
+use bipartite::{Bipartite, BipartiteKernels, Steps};
+use counts::Report;
 use kernels::{MapKernels, Window};
 use lazy::Lazy;
 use rows::Lookup;
-use search::Search;
 
 /// Most offsets that the kernels' tables hold.
 const MAX_VOLUME: usize = 125;
@@ -98,6 +100,16 @@ impl MapBuilder {
         Ok(Self { kernels, pages: ReportPages::new(device) })
     }
 
+    /// Hashes voxels for maps of them. Waits for nothing; work queued later may overwrite the
+    /// coordinates. That two of them are equal is reported by the maps.
+    ///
+    /// # Errors
+    /// [`CudaError::TooLarge`] past a billion rows; [`CudaError::Length`] if a buffer is shorter
+    /// than the voxels; whatever the driver fails with.
+    pub fn index(&self, cloud: Cloud<'_>) -> Result<Arc<VoxelIndex>> {
+        VoxelIndex::insert(&self.kernels, &self.pages, cloud).map(Arc::new)
+    }
+
     /// Queues the map of a submanifold convolution over these voxels. Waits for the copy of the
     /// voxels, and for nothing else: that two of them are equal is reported by
     /// [`DeviceKernelMap::counts`].
@@ -109,34 +121,32 @@ impl MapBuilder {
         self.submanifold_on_device(Cloud::new(&coords, voxels.len()), kernel)
     }
 
-    /// The same over voxels that are on the device already. Waits for nothing; work queued later
-    /// may overwrite the voxels.
+    /// The same over voxels that are on the device already. Waits for nothing.
     ///
     /// # Errors
-    /// As [`Self::submanifold`], and [`CudaError::Length`] if the buffer is shorter than `n`
-    /// voxels.
+    /// As [`Self::submanifold`] and [`Self::index`].
     pub fn submanifold_on_device(
         &self,
         cloud: Cloud<'_>,
         kernel: KernelSize,
     ) -> Result<DeviceKernelMap> {
         check_map(kernel, cloud.capacity())?;
-        cloud.check()?;
-        let window = Window::new(kernel);
-        let search = Arc::new(Search::insert(&self.kernels, &self.pages, cloud)?);
-        let masks = search.masks(&self.kernels, window, true)?;
-        search.rank(&self.kernels, kernel.volume())?;
-        let lookup = Lookup::Within { search: Arc::clone(&search), window };
-        Ok(DeviceKernelMap {
-            kernels: Arc::clone(&self.kernels),
-            kernel,
-            inputs: Arc::clone(&search),
-            outputs: search,
-            counts: Lazy::default(),
-            forward: Arc::new(RowMap::new(lookup, masks)),
-            reverse: None,
-            pairs: Lazy::default(),
-        })
+        self.submanifold_of(&self.index(cloud)?, kernel)
+    }
+
+    /// The same over voxels that are hashed already.
+    ///
+    /// # Errors
+    /// As [`Self::submanifold`].
+    pub fn submanifold_of(
+        &self,
+        index: &Arc<VoxelIndex>,
+        kernel: KernelSize,
+    ) -> Result<DeviceKernelMap> {
+        check_map(kernel, index.rows())?;
+        let lookup = Lookup::Within { index: Arc::clone(index), window: Window::new(kernel) };
+        let (kernels, pages) = (&self.kernels, &self.pages);
+        DeviceKernelMap::new(kernels, pages, kernel, [index, index], lookup, Reverse::Mirrored)
     }
 
     /// Adds the map by input rows, which dgrad then reads instead of the mirror image of the
@@ -148,22 +158,32 @@ impl MapBuilder {
     /// # Errors
     /// Whatever the driver fails with.
     pub fn add_reverse(&self, map: &mut DeviceKernelMap) -> Result<()> {
-        if let Lookup::Within { search, window } = map.forward.lookup() {
-            let window = window.reversed();
-            let masks = search.masks(&self.kernels, window, false)?;
-            let lookup = Lookup::Within { search: Arc::clone(search), window };
-            map.reverse = Some(Arc::new(RowMap::new(lookup, masks)));
+        let sides = &map.sides;
+        if let Lookup::Within { index, window } = sides.by_output.lookup() {
+            let lookup = Lookup::Within { index: Arc::clone(index), window: window.reversed() };
+            let rows = sides.by_output.of_other_side(&self.kernels, lookup)?;
+            sides.by_input.get_or_try(|| Ok::<_, CudaError>(rows))?;
         }
         Ok(())
     }
 
-    /// Makes the tables of a row order now, of the forward map and, where there is one, the
-    /// reverse, so that the first launch that reads them need not. Waits for nothing.
+    /// Makes the table of a row order now, so that the first launch of the direction need not.
+    /// Waits for nothing. A weight's gradient reads no table.
     ///
     /// # Errors
-    /// Whatever the driver fails with.
-    pub fn add_order(&self, map: &DeviceKernelMap, order: RowOrder) -> Result<()> {
-        map.row_maps().try_for_each(|rows| map.ordered(rows, order).map(|_| ()))
+    /// [`CudaError::MapLacks`] if there is no map that the direction could read; whatever the
+    /// driver fails with.
+    pub fn add_order(
+        &self,
+        map: &DeviceKernelMap,
+        direction: Direction,
+        order: RowOrder,
+    ) -> Result<()> {
+        if direction == Direction::Wgrad {
+            return Ok(());
+        }
+        let (rows, _) = map.rows_of(direction)?;
+        map.ordered(rows, order).map(|_| ())
     }
 
     /// Makes the pair lists now, so that the first wgrad need not. Waits for the counts.
@@ -187,23 +207,73 @@ fn check_map(kernel: KernelSize, rows: usize) -> Result<()> {
     within("the number of possible pairs", rows.saturating_mul(volume), i32::MAX as usize)
 }
 
+/// What is known of a map's rows by input.
+#[derive(Debug)]
+enum Reverse {
+    /// The map by output mirrored, unless [`MapBuilder::add_reverse`] has made another.
+    Mirrored,
+    /// To be looked up like this.
+    Other(Arc<BipartiteKernels>, Steps),
+}
+
+/// The rows of a map by either side, which it shares with the map of the layer that undoes it.
+#[derive(Debug)]
+struct Sides {
+    inputs: Arc<VoxelIndex>,
+    /// Those of a submanifold map are the inputs.
+    outputs: Arc<VoxelIndex>,
+    by_output: RowMap,
+    /// Made at the first use. A submanifold map needs none: it is its own mirror image.
+    by_input: Lazy<RowMap>,
+    reverse: Reverse,
+    /// The pairs of each offset, the same from either side.
+    pairs: Arc<Report>,
+}
+
 /// Which input row meets which output row at which offset, in the device's memory.
 #[derive(Debug)]
 pub struct DeviceKernelMap {
     kernels: Arc<MapKernels>,
     pub(crate) kernel: KernelSize,
     counts: Lazy<MapCounts>,
-    inputs: Arc<Search>,
-    /// Those of a submanifold map are the inputs.
-    outputs: Arc<Search>,
-    /// By output row.
-    pub(crate) forward: Arc<RowMap>,
-    /// By input row. A submanifold map needs none: it is its own mirror image.
-    pub(crate) reverse: Option<Arc<RowMap>>,
+    sides: Arc<Sides>,
+    /// Whether the sides are the other way round.
+    is_transposed: bool,
     pairs: Lazy<PairLists>,
 }
 
 impl DeviceKernelMap {
+    fn new(
+        kernels: &Arc<MapKernels>,
+        pages: &ReportPages,
+        kernel: KernelSize,
+        [inputs, outputs]: [&Arc<VoxelIndex>; 2],
+        by_output: Lookup,
+        reverse: Reverse,
+    ) -> Result<Self> {
+        let pairs = Arc::new(pages.take()?);
+        let by_output = RowMap::counted(kernels, by_output, &pairs)?;
+        let sides = Sides {
+            inputs: Arc::clone(inputs),
+            outputs: Arc::clone(outputs),
+            by_output,
+            by_input: Lazy::default(),
+            reverse,
+            pairs,
+        };
+        Ok(Self::of(kernels, kernel, Arc::new(sides), false))
+    }
+
+    fn of(
+        kernels: &Arc<MapKernels>,
+        kernel: KernelSize,
+        sides: Arc<Sides>,
+        is_transposed: bool,
+    ) -> Self {
+        let (kernels, counts, pairs) = (Arc::clone(kernels), Lazy::default(), Lazy::default());
+        Self { kernels, kernel, counts, sides, is_transposed, pairs }
+    }
+
     /// The kernel size that the map was built for.
     #[must_use]
     pub const fn kernel(&self) -> KernelSize {
@@ -216,16 +286,22 @@ impl DeviceKernelMap {
         &self.kernels.device
     }
 
+    /// The voxels of the inputs, and of the outputs.
+    fn ends(&self) -> [&Arc<VoxelIndex>; 2] {
+        let Sides { inputs, outputs, .. } = &*self.sides;
+        if self.is_transposed { [outputs, inputs] } else { [inputs, outputs] }
+    }
+
     /// Input rows; where the device counts them, as many as there may be.
     #[must_use]
     pub fn n_in(&self) -> usize {
-        self.inputs.rows()
+        self.ends()[0].rows()
     }
 
     /// Output rows; where the device counts them, as many as there may be.
     #[must_use]
     pub fn n_out(&self) -> usize {
-        self.outputs.rows()
+        self.ends()[1].rows()
     }
 
     /// The map of the transposed convolution, which undoes the strided one that this map is of: for
@@ -233,19 +309,9 @@ impl DeviceKernelMap {
     /// `None` of a submanifold map, whose layers undo each other.
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
-        let (Lookup::Bipartite(_), Some(reverse)) = (self.forward.lookup(), &self.reverse) else {
-            return None;
-        };
-        Some(Self {
-            kernels: Arc::clone(&self.kernels),
-            kernel: self.kernel,
-            counts: Lazy::default(),
-            inputs: Arc::clone(&self.outputs),
-            outputs: Arc::clone(&self.inputs),
-            forward: Arc::clone(reverse),
-            reverse: Some(Arc::clone(&self.forward)),
-            pairs: Lazy::default(),
-        })
+        let Reverse::Other(..) = self.sides.reverse else { return None };
+        let sides = Arc::clone(&self.sides);
+        Some(Self::of(&self.kernels, self.kernel, sides, !self.is_transposed))
     }
 
     /// Rows and pairs. The first call waits until the map is built on the device.
@@ -260,26 +326,67 @@ impl DeviceKernelMap {
     /// What the device reports of the build, for whoever wants to know it later than now.
     #[must_use]
     pub fn report(&self) -> MapReport {
-        MapReport::new(self.kernel.volume(), &self.inputs, &self.outputs)
+        let [inputs, outputs] = self.ends();
+        let of_inputs = (!Arc::ptr_eq(inputs, outputs)).then(|| inputs.report());
+        let pairs = Arc::clone(&self.sides.pairs);
+        MapReport::new(self.kernel.volume(), of_inputs, outputs.report(), pairs)
     }
 
     /// Whether dgrad can read the forward map mirrored.
-    pub(crate) fn is_symmetric(&self) -> bool {
-        let within = match self.forward.lookup() {
-            Lookup::Within { .. } => true,
-            Lookup::Bipartite(bipartite) => Arc::ptr_eq(&bipartite.own, &bipartite.gathered),
-        };
-        within && self.kernel.is_centred()
+    fn is_symmetric(&self) -> bool {
+        matches!(self.sides.reverse, Reverse::Mirrored) && self.kernel.is_centred()
     }
 
-    fn row_maps(&self) -> impl Iterator<Item = &RowMap> {
-        std::iter::once(&*self.forward).chain(self.reverse.as_deref())
+    /// By rows of the sides' inputs, made at the first call; `None` where there is no such map.
+    fn by_input(&self) -> Result<Option<&RowMap>> {
+        let Sides { inputs, outputs, by_output, by_input, reverse, .. } = &*self.sides;
+        let Reverse::Other(kernels, steps) = reverse else { return Ok(by_input.get()) };
+        let made = by_input.get_or_try(|| {
+            let lookup = Lookup::Bipartite(Bipartite {
+                kernels: Arc::clone(kernels),
+                own: Arc::clone(inputs),
+                gathered: Arc::clone(outputs),
+                steps: *steps,
+            });
+            by_output.of_other_side(&self.kernels, lookup)
+        });
+        made.map(Some)
     }
 
-    /// Whether every row map of it is held in this order.
+    /// The rows that the forward direction writes.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with, where they are made now.
+    pub(crate) fn forward(&self) -> Result<&RowMap> {
+        match self.is_transposed {
+            false => Ok(&self.sides.by_output),
+            true => Ok(self.by_input()?.expect("a map that was transposed has both sides")),
+        }
+    }
+
+    /// The rows that a direction writes, and whether weights are taken in mirrored order.
+    ///
+    /// # Errors
+    /// [`CudaError::MapLacks`] if a submanifold map is not symmetric and was given no other; as
+    /// [`Self::forward`].
+    pub(crate) fn rows_of(&self, direction: Direction) -> Result<(&RowMap, bool)> {
+        if direction != Direction::Dgrad {
+            return Ok((self.forward()?, false));
+        }
+        if self.is_transposed {
+            return Ok((&self.sides.by_output, false));
+        }
+        match self.by_input()? {
+            Some(reverse) => Ok((reverse, false)),
+            None if self.is_symmetric() => Ok((&self.sides.by_output, true)),
+            None => Err(CudaError::MapLacks { what: "reverse table" }),
+        }
+    }
+
+    /// Whether the row map that the forward direction reads is held in this order.
     #[must_use]
     pub fn has_order(&self, order: RowOrder) -> bool {
-        self.row_maps().all(|rows| rows.has(order))
+        self.forward().is_ok_and(|rows| rows.has(order))
     }
 
     /// One of its row maps in an order, made at the first call.
@@ -291,7 +398,7 @@ impl DeviceKernelMap {
     pub(crate) fn pairs(&self) -> Result<&PairLists> {
         self.pairs.get_or_try(|| {
             let total = self.counts()?.total_pairs();
-            PairLists::new(&self.kernels, &self.forward, total)
+            PairLists::new(&self.kernels, self.forward()?, total)
         })
     }
 
@@ -307,16 +414,20 @@ impl DeviceKernelMap {
     /// # Errors
     /// If the driver fails.
     pub fn download_table(&self) -> Result<Vec<i32>> {
-        self.download(&self.forward, RowOrder::Natural)
+        self.download(self.forward()?, RowOrder::Natural)
     }
 
-    /// The table by input rows, `(volume, n_in)`; `None` if [`MapBuilder::add_reverse`] did not
-    /// make it. For tests and inspection.
+    /// The table by input rows, `(volume, n_in)`; `None` of a submanifold map for which
+    /// [`MapBuilder::add_reverse`] did not make it. For tests and inspection.
     ///
     /// # Errors
     /// If the driver fails.
     pub fn download_reverse_table(&self) -> Result<Option<Vec<i32>>> {
-        self.reverse.as_ref().map(|rows| self.download(rows, RowOrder::Natural)).transpose()
+        let rows = match self.is_transposed {
+            true => Some(&self.sides.by_output),
+            false => self.by_input()?,
+        };
+        rows.map(|rows| self.download(rows, RowOrder::Natural)).transpose()
     }
 
     /// The table in an order, `(volume, n_out)` by position. For tests and inspection.
@@ -324,7 +435,7 @@ impl DeviceKernelMap {
     /// # Errors
     /// If the driver fails.
     pub fn download_ordered_table(&self, order: RowOrder) -> Result<Vec<i32>> {
-        self.download(&self.forward, order)
+        self.download(self.forward()?, order)
     }
 
     fn download(&self, rows: &RowMap, order: RowOrder) -> Result<Vec<i32>> {
@@ -338,8 +449,9 @@ impl DeviceKernelMap {
     /// # Errors
     /// If the driver fails.
     pub fn download_masks(&self, order: RowOrder) -> Result<Vec<u32>> {
-        let ordered = self.ordered(&self.forward, order)?;
-        let masks = ordered.masks.as_ref().unwrap_or(&self.forward.masks);
+        let forward = self.forward()?;
+        let ordered = self.ordered(forward, order)?;
+        let masks = ordered.masks.as_ref().unwrap_or(&forward.masks);
         masks.download(0, self.n_out() * mask_words(self.kernel.volume()))
     }
 
@@ -368,10 +480,11 @@ impl DeviceKernelMap {
     /// # Errors
     /// If the driver fails.
     pub fn download_order(&self, order: RowOrder) -> Result<Option<Vec<i32>>> {
-        if !self.forward.has(order) {
+        let forward = self.forward()?;
+        if !forward.has(order) {
             return Ok(None);
         }
-        let ordered = self.ordered(&self.forward, order)?;
+        let ordered = self.ordered(forward, order)?;
         let rows = ordered.row_of_position.as_ref();
         rows.map(|rows| rows.download(0, self.n_out())).transpose()
     }

@@ -30,12 +30,11 @@ fn tile_grid(rows: usize) -> Result<Grid> {
 }
 
 /// Words by which the blocks of a segment meet: a ticket, then two a pass and segment.
-pub(super) const fn meeting_bytes(rows: usize) -> usize {
+const fn meeting_bytes(rows: usize) -> usize {
     4 + rows.div_ceil(TILE_ROWS * SEGMENT_TILES) * 2 * MAX_PASSES * 4
 }
 
-/// The row of each position, sorted within segments. At most once for a row map: the words by which
-/// blocks meet are zeros only then.
+/// The row of each position, sorted within segments.
 pub(super) fn sort_segments(kernels: &MapKernels, map: &RowMap) -> Result<DeviceBuffer> {
     let (n, volume, device) = (map.rows, map.volume(), &kernels.device);
     let mut rows = DeviceBuffer::alloc(device, n * 4)?;
@@ -44,14 +43,17 @@ pub(super) fn sort_segments(kernels: &MapKernels, map: &RowMap) -> Result<Device
     }
     let grid = tile_grid(n)?;
     let counts_bytes = grid.blocks[0] as usize * DIGITS * 4;
-    let mut scratch = DeviceBuffer::alloc(device, counts_bytes + 2 * n * 8)?;
-    let tile_counts = scratch.as_mut().address();
+    // The words by which blocks meet are zeros at first.
+    let zeros_bytes = meeting_bytes(n).next_multiple_of(8);
+    let mut scratch = DeviceBuffer::alloc(device, zeros_bytes + counts_bytes + 2 * n * 8)?;
+    scratch.as_mut().get(0..zeros_bytes).expect("zeros lie in the buffer").fill(0)?;
+    let ticket = scratch.as_mut().address();
+    let tile_counts = ticket + zeros_bytes as u64;
     let items = tile_counts + counts_bytes as u64;
     let (masks, counts, rows_at) =
         (map.masks.as_ref().address(), map.counts(), rows.as_mut().address());
     let (n, words, passes) = (map.count(), mask_words(volume) as i32, passes(volume) as i32);
-    let (volume, ticket) = (volume as i32, map.meeting_words());
-    let arrived = ticket + 4;
+    let (volume, arrived) = (volume as i32, ticket + 4);
     // SAFETY: (u32*, RowCount, int, int, int*, int, uint2*, int*, int*, int*, int*); `items` holds
     // n items twice, `tile_counts` every tile's digits; a segment's tiles place just what they have
     // counted.

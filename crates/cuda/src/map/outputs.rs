@@ -8,8 +8,8 @@ use super::MAX_ROWS;
 use super::MapBuilder;
 use super::cloud::Cloud;
 use super::counts::{Report, ReportPages};
+use super::index::{SLOT_BYTES, VoxelIndex, by_row_bytes, ranks_at};
 use super::kernels::ROW_THREADS;
-use super::search::SLOT_BYTES;
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
@@ -39,6 +39,9 @@ pub struct Outputs {
     pub counted: Option<Arc<DeviceBuffer>>,
     /// What was counted.
     pub report: OutputsReport,
+    /// The outputs by hash, for kernel maps of them: what they were found in. `None` where there is
+    /// no room for any.
+    pub index: Option<Arc<VoxelIndex>>,
 }
 
 /// What was counted while outputs were found.
@@ -244,7 +247,7 @@ impl OutputsBuilder {
                 slots = (2 * keys + 64).max(2 * slots);
                 continue;
             }
-            return self.write(&attempt, counts.rows);
+            return self.write(attempt, counts.rows, None);
         }
         let (what, limit) = ("the size of a table of outputs", slots / 2);
         Err(CudaError::TooLarge { what, found: slots, limit })
@@ -267,8 +270,7 @@ impl OutputsBuilder {
         let counted = Arc::new(DeviceBuffer::alloc(&self.device, size_of::<i32>())?);
         let room = Room { capacity, counted: &counted };
         let attempt = self.attempt(cloud, &reach, slots_for(cloud.capacity()), Some(room))?;
-        let outputs = self.write(&attempt, capacity)?;
-        Ok(Outputs { counted: Some(counted), ..outputs })
+        self.write(attempt, capacity, Some(counted))
     }
 
     /// The most outputs that so many inputs can have.
@@ -301,7 +303,8 @@ impl OutputsBuilder {
 
     fn nothing(&self) -> Result<Outputs> {
         let coords = DeviceBuffer::alloc(&self.device, 0)?;
-        Ok(Outputs { coords, capacity: 0, counted: None, report: OutputsReport(None) })
+        let report = OutputsReport(None);
+        Ok(Outputs { coords, capacity: 0, counted: None, report, index: None })
     }
 
     /// Queues everything up to the number of outputs, with a table of so many slots.
@@ -319,19 +322,16 @@ impl OutputsBuilder {
             return Err(CudaError::TooLarge { what, found: capacity, limit });
         };
         let layout = Layout { capacity, keys, blocks };
-        let mut buffer = DeviceBuffer::alloc(&self.device, layout.len_bytes())?;
-        for (part, byte) in [
-            (0..layout.owners(), 0),
-            (layout.owners()..layout.totals(), NO_OWNER),
-            (layout.totals()..layout.blocks(), 0),
-        ] {
-            buffer.as_mut().get(part).expect("parts lie in the buffer").fill(byte)?;
+        let table = DeviceBuffer::zeroed(&self.device, capacity * SLOT_BYTES)?;
+        let mut scratch = DeviceBuffer::alloc(&self.device, layout.len_bytes())?;
+        for (part, byte) in [(0..layout.totals(), NO_OWNER), (layout.totals()..layout.blocks(), 0)]
+        {
+            scratch.as_mut().get(part).expect("parts lie in the buffer").fill(byte)?;
         }
         let report = self.pages.take()?;
-        let slots = buffer.as_mut().address();
-        let [owners, totals, tally, blocks_at] =
-            [layout.owners(), layout.totals(), layout.tally(), layout.blocks()]
-                .map(|at| slots + at as u64);
+        let (slots, owners) = (table.as_ref().address(), scratch.as_mut().address());
+        let [totals, tally, blocks_at] =
+            [layout.totals(), layout.tally(), layout.blocks()].map(|at| owners + at as u64);
         let (coords, rows, reach) = (cloud.read_by(&self.device)?, cloud.count(), *reach);
         // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*); the cloud holds as many
         // voxels, slots and owners are as many as the kernel is told, and it probes a bounded
@@ -368,11 +368,16 @@ impl OutputsBuilder {
             self.scan.launch(scan, tail)?;
         }
         report.queued()?;
-        Ok(Attempt { layout, buffer, report: Arc::new(report) })
+        Ok(Attempt { layout, table, scratch, report: Arc::new(report) })
     }
 
     /// Queues the writing of so many outputs.
-    fn write(&self, attempt: &Attempt, found: usize) -> Result<Outputs> {
+    fn write(
+        &self,
+        attempt: Attempt,
+        found: usize,
+        counted: Option<Arc<DeviceBuffer>>,
+    ) -> Result<Outputs> {
         if found > MAX_ROWS {
             return Err(CudaError::TooLarge {
                 what: "the number of outputs",
@@ -380,23 +385,34 @@ impl OutputsBuilder {
                 limit: MAX_ROWS,
             });
         }
-        let Attempt { layout, buffer, .. } = attempt;
+        let Attempt { layout, table, scratch, report } = attempt;
         let mut outputs = DeviceBuffer::alloc(&self.device, found * size_of::<Voxel>())?;
-        let slots = buffer.as_ref().address();
-        let [owners, totals, blocks] =
-            [layout.owners(), layout.totals(), layout.blocks()].map(|at| slots + at as u64);
+        let mut by_row = DeviceBuffer::alloc(&self.device, by_row_bytes(found))?;
+        let (slots, owners) = (table.as_ref().address(), scratch.as_ref().address());
+        let [totals, blocks] = [layout.totals(), layout.blocks()].map(|at| owners + at as u64);
         let (outputs_at, room, slot_count) =
             (outputs.as_mut().address(), found as i32, layout.capacity as u32);
-        // SAFETY: (Slot*, u32, int*, int*, int*, int4*, int); as above, and the outputs have the
-        // room that the kernel is told of.
+        let places = by_row.as_mut().address();
+        let ranks = places + ranks_at(found) as u64;
+        // SAFETY: (Slot*, u32, int*, int*, int*, int4*, int, uint2*, int*); as above, and outputs,
+        // places and ranks have the room that the kernel is told of.
         unsafe {
             self.write.launch(
                 Grid::covering(layout.capacity, ROW_THREADS)?,
-                arguments![slots, slot_count, owners, totals, blocks, outputs_at, room],
+                arguments![
+                    slots, slot_count, owners, totals, blocks, outputs_at, room, places, ranks
+                ],
             )?;
         }
-        let report = attempt.report();
-        Ok(Outputs { coords: outputs, capacity: found, counted: None, report })
+        let report = OutputsReport(Some(report));
+        let index = VoxelIndex::of_outputs(
+            (found, counted.clone()),
+            (table, layout.capacity),
+            by_row,
+            report.clone(),
+        );
+        let index = Some(Arc::new(index));
+        Ok(Outputs { coords: outputs, capacity: found, counted, report, index })
     }
 }
 
@@ -413,8 +429,8 @@ const fn slots_for(inputs: usize) -> usize {
     2 * inputs + 64
 }
 
-/// What finding outputs works with, and where its parts begin: slots, owners, totals, what is
-/// counted on the way, and sums of blocks.
+/// What finding outputs works with beside the table, and where its parts begin: owners, totals, what
+/// is counted on the way, and sums of blocks.
 struct Layout {
     capacity: usize,
     keys: usize,
@@ -422,12 +438,8 @@ struct Layout {
 }
 
 impl Layout {
-    const fn owners(&self) -> usize {
-        self.capacity * SLOT_BYTES
-    }
-
     const fn totals(&self) -> usize {
-        self.owners() + self.capacity * 4
+        self.capacity * 4
     }
 
     const fn tally(&self) -> usize {
@@ -446,7 +458,8 @@ impl Layout {
 /// A table with its outputs counted.
 struct Attempt {
     layout: Layout,
-    buffer: DeviceBuffer,
+    table: DeviceBuffer,
+    scratch: DeviceBuffer,
     report: Arc<Report>,
 }
 

@@ -1,5 +1,6 @@
 //! Pair lists, for products that sum over pairs.
 
+use super::index::IndexParts;
 use super::kernels::{MapKernels, PAIR_ROWS};
 use super::mask_words;
 use super::rows::{Lookup, RowMap};
@@ -45,22 +46,24 @@ impl PairLists {
                 .launch(scan, arguments![blocks_at, length, counts, volume_arg, offsets_at])?;
         }
         match forward.lookup() {
-            Lookup::Within { search, window } => {
-                let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
+            Lookup::Within { index, window } => {
+                let (window, parts) = (*window, index.parts());
+                let IndexParts { slots, slot_count, places, ranks } = parts;
                 // SAFETY: (Slot*, u32, uint2*, int*, u32*, RowCount, int, Window, int*, int*,
                 // int*); the lists hold as many pairs as the masks have bits.
                 unsafe {
                     kernels.pair_lists.of(window).launch(
                         grid,
                         arguments![
-                            slots, capacity, places, ranks, masks, n, words, window, blocks_at,
+                            slots, slot_count, places, ranks, masks, n, words, window, blocks_at,
                             in_at, out_at
                         ],
                     )?;
                 }
             }
             Lookup::Bipartite(bipartite) => {
-                let ((slots, capacity, ranks), (own_slots, places)) = bipartite.parts();
+                let IndexParts { slots: own_slots, places, .. } = bipartite.own.parts();
+                let IndexParts { slots, slot_count, ranks, .. } = bipartite.gathered.parts();
                 let steps = bipartite.steps;
                 // SAFETY: (Slot*, u32, int*, Slot*, uint2*, u32*, RowCount, int, Steps, int*, int*,
                 // int*); as above.
@@ -68,7 +71,7 @@ impl PairLists {
                     bipartite.kernels.pairs.launch(
                         grid,
                         arguments![
-                            slots, capacity, ranks, own_slots, places, masks, n, words, steps,
+                            slots, slot_count, ranks, own_slots, places, masks, n, words, steps,
                             blocks_at, in_at, out_at
                         ],
                     )?;

@@ -1,11 +1,11 @@
 //! What a map's build tells the host.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::MapCounts;
 use super::counts::Report;
-use super::search::Search;
-use crate::error::{CudaError, Result};
+use super::index::IndexReport;
+use crate::error::Result;
 
 /// The counts of a map that may still be on their way from the device. It outlives the map and
 /// keeps none of its memory.
@@ -13,53 +13,32 @@ use crate::error::{CudaError, Result};
 pub struct MapReport {
     volume: usize,
     /// `None` where the outputs are the inputs.
-    inputs: Option<Side>,
-    outputs: Side,
-}
-
-/// The report of a side's rows, which are read back where two of them share a cell.
-#[derive(Clone, Debug)]
-struct Side {
-    report: Arc<Report>,
-    search: Weak<Search>,
-}
-
-impl Side {
-    fn new(search: &Arc<Search>) -> Self {
-        Self { report: Arc::clone(search.report()), search: Arc::downgrade(search) }
-    }
-
-    /// Rows, and pairs of each offset, of the words that a report has.
-    fn counts(&self, words: &[i32]) -> Result<(usize, Vec<usize>)> {
-        let (duplicate, counts) = (words[0] != 0, &words[1..]);
-        if duplicate {
-            let search = self.search.upgrade();
-            let found = search.map(|search| search.find_duplicate()).transpose()?.flatten();
-            return Err(match found {
-                Some((voxel, row)) => CudaError::DuplicateVoxel { voxel, row },
-                None => CudaError::DuplicateVoxels,
-            });
-        }
-        let mut counts: Vec<usize> =
-            counts.iter().map(|&count| usize::try_from(count).unwrap_or(0)).collect();
-        Ok((counts.pop().unwrap_or(0), counts))
-    }
+    inputs: Option<IndexReport>,
+    outputs: IndexReport,
+    /// The pairs of each offset.
+    pairs: Arc<Report>,
 }
 
 impl MapReport {
-    pub(super) fn new(volume: usize, inputs: &Arc<Search>, outputs: &Arc<Search>) -> Self {
-        let other = !Arc::ptr_eq(inputs, outputs);
-        Self { volume, inputs: other.then(|| Side::new(inputs)), outputs: Side::new(outputs) }
+    pub(super) const fn new(
+        volume: usize,
+        inputs: Option<IndexReport>,
+        outputs: IndexReport,
+        pairs: Arc<Report>,
+    ) -> Self {
+        Self { volume, inputs, outputs, pairs }
     }
 
     /// Rows and pairs. Waits until the map is built on the device.
     ///
     /// # Errors
     /// As [`DeviceKernelMap::counts`](super::DeviceKernelMap::counts), and
-    /// [`CudaError::DuplicateVoxels`] where the map is gone that could tell which.
+    /// [`CudaError::DuplicateVoxels`](crate::CudaError::DuplicateVoxels) where the voxels are gone
+    /// that could tell which.
     pub fn wait(&self) -> Result<MapCounts> {
-        let counts = self.read(|report, len| report.wait(len).map(Some))?;
-        Ok(counts.expect("a report that was waited for is there"))
+        let n_out = self.outputs.wait()?;
+        let n_in = self.inputs.as_ref().map_or(Ok(n_out), IndexReport::wait)?;
+        Ok(MapCounts { n_in, n_out, pairs: counts(&self.pairs.wait(self.volume)?) })
     }
 
     /// The same if the device has built the map, without waiting.
@@ -67,23 +46,19 @@ impl MapReport {
     /// # Errors
     /// As [`Self::wait`].
     pub fn try_read(&self) -> Result<Option<MapCounts>> {
-        self.read(Report::try_read)
+        let Some(n_out) = self.outputs.try_read()? else { return Ok(None) };
+        let n_in = match &self.inputs {
+            None => n_out,
+            Some(inputs) => match inputs.try_read()? {
+                Some(n_in) => n_in,
+                None => return Ok(None),
+            },
+        };
+        let pairs = self.pairs.try_read(self.volume)?;
+        Ok(pairs.map(|words| MapCounts { n_in, n_out, pairs: counts(&words) }))
     }
+}
 
-    fn read(
-        &self,
-        words_of: impl Fn(&Report, usize) -> Result<Option<Vec<i32>>>,
-    ) -> Result<Option<MapCounts>> {
-        let len = 2 + self.volume;
-        // Both sides have the same pairs: of the inputs only their number is asked, and whether
-        // they are distinct.
-        let mut n_in = None;
-        if let Some(inputs) = &self.inputs {
-            let Some(words) = words_of(&inputs.report, len)? else { return Ok(None) };
-            n_in = Some(inputs.counts(&words)?.0);
-        }
-        let Some(words) = words_of(&self.outputs.report, len)? else { return Ok(None) };
-        let (n_out, pairs) = self.outputs.counts(&words)?;
-        Ok(Some(MapCounts { n_in: n_in.unwrap_or(n_out), n_out, pairs }))
-    }
+fn counts(words: &[i32]) -> Vec<usize> {
+    words.iter().map(|&count| usize::try_from(count).unwrap_or(0)).collect()
 }

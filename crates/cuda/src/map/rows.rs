@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use super::bipartite::Bipartite;
+use super::counts::Report;
+use super::index::{IndexParts, VoxelIndex, looping_grid};
 use super::kernels::{MapKernels, TABLE_THREADS, Window};
 use super::lazy::Lazy;
 use super::order::{sort_all, sort_segments};
-use super::search::Search;
 use super::{DeviceKernelMap, RowOrder, mask_words};
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::module::{Grid, arguments};
 use crate::row_count::RowCount;
+
+/// `PAIR_COUNTS` of the kernels, and the word behind them.
+const COUNT_BYTES: usize = 512;
 
 /// Rows with, for each offset, the row that they gather.
 #[derive(Debug)]
@@ -21,9 +25,24 @@ pub(crate) struct RowMap {
     /// In natural order.
     pub(crate) masks: DeviceBuffer,
     lookup: Lookup,
+    /// The pairs of each offset, which are the same from either side.
+    counts: DeviceBuffer,
     natural: Lazy<OrderedRows>,
     sorted: Lazy<OrderedRows>,
     global: Lazy<OrderedRows>,
+}
+
+/// What the making of masks counts, and where it tells the host.
+pub(super) struct Counting<'a> {
+    counts: &'a mut DeviceBuffer,
+    report: &'a Report,
+}
+
+impl Counting<'_> {
+    /// The addresses, to be written by what is queued next.
+    fn parts(&mut self) -> (u64, u64) {
+        (self.counts.as_mut().address(), self.report.address())
+    }
 }
 
 /// Where the rows that are gathered are found.
@@ -31,20 +50,99 @@ pub(crate) struct RowMap {
 pub(super) enum Lookup {
     /// Around the rows themselves.
     Within {
-        /// The only cloud.
-        search: Arc<Search>,
+        /// The only voxels.
+        index: Arc<VoxelIndex>,
         window: Window,
     },
-    /// In another cloud.
+    /// Among other voxels.
     Bipartite(Bipartite),
 }
 
 impl Lookup {
-    /// The rows' own cloud.
-    fn own(&self) -> &Search {
+    /// The rows' own voxels.
+    fn own(&self) -> &VoxelIndex {
         match self {
-            Self::Within { search, .. } => search,
+            Self::Within { index, .. } => index,
             Self::Bipartite(bipartite) => &bipartite.own,
+        }
+    }
+
+    /// Masks of all rows.
+    fn masks(
+        &self,
+        kernels: &MapKernels,
+        mut counting: Option<Counting<'_>>,
+    ) -> Result<DeviceBuffer> {
+        let (own, volume) = (self.own(), self.volume());
+        let words = mask_words(volume);
+        let mut masks = DeviceBuffer::alloc(&kernels.device, own.rows() * words * 4)?;
+        let (masks_at, words) = (masks.as_mut().address(), words as i32);
+        let (counts, report) = counting.as_mut().map_or((0, 0), Counting::parts);
+        let rows = own.count();
+        match self {
+            Self::Bipartite(bipartite) => {
+                for index in [&bipartite.own, &bipartite.gathered] {
+                    let bases = &bipartite.kernels.bases;
+                    index.rank(kernels, |cursor| index.place_bricks(bases, cursor))?;
+                }
+                if own.rows() == 0 {
+                    return Ok(masks);
+                }
+                let IndexParts { slots: own_slots, places, .. } = bipartite.own.parts();
+                let IndexParts { slots, slot_count, .. } = bipartite.gathered.parts();
+                let steps = bipartite.steps;
+                // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*, int*);
+                // every row has its place, and there are as many counts as a kernel has offsets.
+                unsafe {
+                    bipartite.kernels.masks.launch(
+                        looping_grid(kernels, own.rows())?,
+                        arguments![
+                            slots, slot_count, own_slots, places, rows, words, steps, masks_at,
+                            counts, report
+                        ],
+                    )?;
+                }
+            }
+            Self::Within { index, window } => {
+                let IndexParts { slots, slot_count, places, .. } = index.parts();
+                let window = *window;
+                let launch = |cursor: u64| {
+                    // SAFETY: (Slot*, u32, uint2*, RowCount, int, Window, u32*, int*, int*, int*);
+                    // every row has its place, the cursor is one or none, and there are as many
+                    // counts as a window has offsets.
+                    unsafe {
+                        kernels.masks.of(window).launch(
+                            looping_grid(kernels, own.rows())?,
+                            arguments![
+                                slots, slot_count, places, rows, words, window, masks_at, cursor,
+                                counts, report
+                            ],
+                        )
+                    }
+                };
+                let mut is_made = false;
+                index.rank(kernels, |cursor| {
+                    is_made = true;
+                    launch(cursor)
+                })?;
+                if own.rows() == 0 {
+                    return Ok(masks);
+                }
+                if !is_made {
+                    launch(0)?;
+                }
+            }
+        }
+        if let Some(Counting { report, .. }) = counting {
+            report.queued()?;
+        }
+        Ok(masks)
+    }
+
+    const fn volume(&self) -> usize {
+        match self {
+            Self::Within { window, .. } => window.volume(),
+            Self::Bipartite(bipartite) => bipartite.steps.volume(),
         }
     }
 }
@@ -67,9 +165,23 @@ impl OrderedRows {
 }
 
 impl RowMap {
-    pub(super) fn new(lookup: Lookup, masks: DeviceBuffer) -> Self {
+    /// A map whose pairs are counted and reported.
+    pub(super) fn counted(kernels: &MapKernels, lookup: Lookup, report: &Report) -> Result<Self> {
+        let mut counts = DeviceBuffer::zeroed(&kernels.device, COUNT_BYTES)?;
+        let counting = Counting { counts: &mut counts, report };
+        let masks = lookup.masks(kernels, Some(counting))?;
+        Ok(Self::new(lookup, masks, counts))
+    }
+
+    /// The map of the other side, whose pairs are those of this one.
+    pub(super) fn of_other_side(&self, kernels: &MapKernels, lookup: Lookup) -> Result<Self> {
+        let masks = lookup.masks(kernels, None)?;
+        Ok(Self::new(lookup, masks, self.counts.share()))
+    }
+
+    fn new(lookup: Lookup, masks: DeviceBuffer, counts: DeviceBuffer) -> Self {
         let (natural, sorted, global) = <_>::default();
-        Self { rows: lookup.own().rows(), masks, lookup, natural, sorted, global }
+        Self { rows: lookup.own().rows(), masks, lookup, counts, natural, sorted, global }
     }
 
     const fn slot(&self, order: RowOrder) -> &Lazy<OrderedRows> {
@@ -85,10 +197,7 @@ impl RowMap {
     }
 
     pub(super) const fn volume(&self) -> usize {
-        match &self.lookup {
-            Lookup::Within { window, .. } => window.volume(),
-            Lookup::Bipartite(bipartite) => bipartite.steps.volume(),
-        }
+        self.lookup.volume()
     }
 
     /// The number of rows as kernels take it.
@@ -96,17 +205,9 @@ impl RowMap {
         self.lookup.own().count()
     }
 
-    /// Address of the pairs of each offset, which are the same from either side.
+    /// Address of the pairs of each offset.
     pub(super) fn counts(&self) -> u64 {
-        self.lookup.own().counts()
-    }
-
-    /// Address of the words by which the blocks of its sort by segments meet.
-    pub(super) fn meeting_words(&self) -> u64 {
-        match &self.lookup {
-            Lookup::Within { search, window } => search.meeting_words(window.is_reversed()),
-            Lookup::Bipartite(bipartite) => bipartite.own.meeting_words(false),
-        }
+        self.counts.as_ref().address()
     }
 
     pub(super) fn has(&self, order: RowOrder) -> bool {
@@ -143,8 +244,9 @@ impl RowMap {
         let (n, words, pitch_arg) = (self.count(), words as i32, pitch as i64);
         let grid = Grid::covering(pitch, TABLE_THREADS)?;
         match &self.lookup {
-            Lookup::Within { search, window } => {
-                let (window, (slots, capacity, places, ranks)) = (*window, search.parts());
+            Lookup::Within { index, window } => {
+                let (window, parts) = (*window, index.parts());
+                let IndexParts { slots, slot_count, places, ranks } = parts;
                 // SAFETY: (Slot*, u32, uint2*, int*, RowCount, int, Window, int*, i64, int*, u32*);
                 // the order, where there is one, is a permutation of n rows; table and masks have
                 // the lengths allocated above.
@@ -152,14 +254,15 @@ impl RowMap {
                     kernels.table.of(window).launch(
                         grid,
                         arguments![
-                            slots, capacity, places, ranks, n, words, window, rows_at, pitch_arg,
+                            slots, slot_count, places, ranks, n, words, window, rows_at, pitch_arg,
                             table_at, masks_at
                         ],
                     )?;
                 }
             }
             Lookup::Bipartite(bipartite) => {
-                let ((slots, capacity, ranks), (own_slots, places)) = bipartite.parts();
+                let IndexParts { slots: own_slots, places, .. } = bipartite.own.parts();
+                let IndexParts { slots, slot_count, ranks, .. } = bipartite.gathered.parts();
                 let steps = bipartite.steps;
                 // SAFETY: (Slot*, u32, int*, Slot*, uint2*, RowCount, int, Steps, int*, i64, int*,
                 // u32*); as above.
@@ -167,7 +270,7 @@ impl RowMap {
                     bipartite.kernels.table.launch(
                         grid,
                         arguments![
-                            slots, capacity, ranks, own_slots, places, n, words, steps, rows_at,
+                            slots, slot_count, ranks, own_slots, places, n, words, steps, rows_at,
                             pitch_arg, table_at, masks_at
                         ],
                     )?;

@@ -7,11 +7,10 @@ use voxtune_types::{Geometry, KernelSize, Voxel};
 use super::bipartite::{Bipartite, BipartiteKernels, Steps};
 use super::cloud::Cloud;
 use super::counts::ReportPages;
+use super::index::VoxelIndex;
 use super::kernels::MapKernels;
-use super::lazy::Lazy;
-use super::rows::{Lookup, RowMap};
-use super::search::Search;
-use super::{DeviceKernelMap, MapBuilder, check_map};
+use super::rows::Lookup;
+use super::{DeviceKernelMap, MapBuilder, Reverse, check_map};
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::error::{CudaError, Result};
@@ -62,7 +61,7 @@ impl StridedMapBuilder {
     /// may overwrite the voxels.
     ///
     /// # Errors
-    /// As [`Self::build`], and [`CudaError::Length`] if a buffer is shorter than its voxels.
+    /// As [`Self::build`] and [`MapBuilder::index`].
     pub fn build_on_device(
         &self,
         inputs: Cloud<'_>,
@@ -71,74 +70,63 @@ impl StridedMapBuilder {
     ) -> Result<DeviceKernelMap> {
         geometry.check().map_err(CudaError::Geometry)?;
         check_map(geometry.kernel, inputs.capacity().min(outputs.capacity()))?;
-        inputs.check()?;
-        outputs.check()?;
-        let insert = |cloud| Search::insert(&self.kernels, &self.pages, cloud).map(Arc::new);
-        let (inputs, outputs) = (insert(inputs)?, insert(outputs)?);
+        let index = |cloud| VoxelIndex::insert(&self.kernels, &self.pages, cloud).map(Arc::new);
+        self.build_of(&index(inputs)?, &index(outputs)?, geometry)
+    }
+
+    /// The same over voxels that are hashed already.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_of(
+        &self,
+        inputs: &Arc<VoxelIndex>,
+        outputs: &Arc<VoxelIndex>,
+        geometry: &Geometry,
+    ) -> Result<DeviceKernelMap> {
+        geometry.check().map_err(CudaError::Geometry)?;
+        check_map(geometry.kernel, inputs.rows().min(outputs.rows()))?;
         let steps = Steps::multiplied(geometry);
         let (of_outputs, of_inputs) = match geometry.kind.is_upsampling() {
             false => (steps, steps.divided()),
             true => (steps.divided(), steps),
         };
-        let forward = self.rows(&outputs, &inputs, of_outputs)?;
-        let reverse = self.rows(&inputs, &outputs, of_inputs)?;
-        for search in [&inputs, &outputs] {
-            search.place_bricks(&self.bipartite.bases)?;
-            search.rank(&self.kernels, geometry.kernel.volume())?;
-        }
-        Ok(self.map(geometry.kernel, (inputs, outputs), forward, Some(reverse)))
+        let reverse = Reverse::Other(Arc::clone(&self.bipartite), of_inputs);
+        self.map(geometry.kernel, [inputs, outputs], of_outputs, reverse)
     }
 
     /// The map of a submanifold layer whose offsets are further apart than neighbours, over voxels
-    /// that are on the device already.
+    /// that are hashed already.
     ///
     /// # Errors
-    /// As [`Self::build_on_device`].
-    pub fn dilated_on_device(
+    /// As [`Self::build`].
+    pub fn dilated_of(
         &self,
-        cloud: Cloud<'_>,
+        index: &Arc<VoxelIndex>,
         kernel: KernelSize,
         dilation: [u8; 3],
     ) -> Result<DeviceKernelMap> {
         let geometry = Geometry::submanifold(kernel, dilation);
         geometry.check().map_err(CudaError::Geometry)?;
-        check_map(kernel, cloud.capacity())?;
-        cloud.check()?;
-        let search = Arc::new(Search::insert(&self.kernels, &self.pages, cloud)?);
-        let forward = self.rows(&search, &search, Steps::multiplied(&geometry))?;
-        search.place_bricks(&self.bipartite.bases)?;
-        search.rank(&self.kernels, kernel.volume())?;
+        check_map(kernel, index.rows())?;
         // It is its own mirror image.
-        Ok(self.map(kernel, (Arc::clone(&search), search), forward, None))
+        self.map(kernel, [index, index], Steps::multiplied(&geometry), Reverse::Mirrored)
     }
 
     fn map(
         &self,
         kernel: KernelSize,
-        (inputs, outputs): (Arc<Search>, Arc<Search>),
-        forward: RowMap,
-        reverse: Option<RowMap>,
-    ) -> DeviceKernelMap {
-        DeviceKernelMap {
-            kernels: Arc::clone(&self.kernels),
-            kernel,
-            inputs,
-            outputs,
-            counts: Lazy::default(),
-            forward: Arc::new(forward),
-            reverse: reverse.map(Arc::new),
-            pairs: Lazy::default(),
-        }
-    }
-
-    fn rows(&self, own: &Arc<Search>, gathered: &Arc<Search>, steps: Steps) -> Result<RowMap> {
-        let bipartite = Bipartite {
+        [inputs, outputs]: [&Arc<VoxelIndex>; 2],
+        steps: Steps,
+        reverse: Reverse,
+    ) -> Result<DeviceKernelMap> {
+        let lookup = Lookup::Bipartite(Bipartite {
             kernels: Arc::clone(&self.bipartite),
-            own: Arc::clone(own),
-            gathered: Arc::clone(gathered),
+            own: Arc::clone(outputs),
+            gathered: Arc::clone(inputs),
             steps,
-        };
-        let masks = bipartite.masks(&self.kernels)?;
-        Ok(RowMap::new(Lookup::Bipartite(bipartite), masks))
+        });
+        let (kernels, pages) = (&self.kernels, &self.pages);
+        DeviceKernelMap::new(kernels, pages, kernel, [inputs, outputs], lookup, reverse)
     }
 }

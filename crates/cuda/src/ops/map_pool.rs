@@ -1,10 +1,10 @@
 //! Maximum and average over the rows that a kernel map gathers.
 
-use voxtune_types::Pooling;
+use voxtune_types::{Direction, Pooling};
 
 use super::{FeatureKernels, Shape};
 use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
-use crate::error::{CudaError, Result};
+use crate::error::Result;
 use crate::map::{DeviceKernelMap, RowMap, RowOrder};
 use crate::module::arguments;
 
@@ -31,11 +31,8 @@ impl Table {
 
     /// By input rows: the output rows that each one meets.
     fn of_inputs(map: &DeviceKernelMap) -> Result<Self> {
-        match &map.reverse {
-            Some(reverse) => Self::of(map, reverse, false),
-            None if map.is_symmetric() => Self::of(map, &map.forward, true),
-            None => Err(CudaError::MapLacks { what: "reverse table" }),
-        }
+        let (rows, mirrored) = map.rows_of(Direction::Dgrad)?;
+        Self::of(map, rows, mirrored)
     }
 }
 
@@ -62,7 +59,7 @@ impl FeatureKernels {
             return Ok(());
         }
         self.device.expect_same_stream("the kernel map", map.device())?;
-        let Table { address, pitch, volume } = Table::of(map, &map.forward, false)?;
+        let Table { address, pitch, volume } = Table::of(map, map.forward()?, false)?;
         let pooling = match pooling {
             Pooling::Max => 0_i32,
             Pooling::MaxAtLeastZero => 1,
@@ -132,7 +129,7 @@ impl FeatureKernels {
         let n_out = map.n_out();
         let counts = DeviceBuffer::alloc(&self.device, n_out * size_of::<f32>())?;
         if n_out > 0 {
-            let Table { address, pitch, volume } = Table::of(map, &map.forward, false)?;
+            let Table { address, pitch, volume } = Table::of(map, map.forward()?, false)?;
             let (rows, target) = (n_out as i64, counts.as_ref().address());
             let divides = i32::from(pooling == Pooling::Average);
             let arguments = arguments![address, pitch, volume, rows, target, divides];

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use voxtune_cuda::{CudaError, DeviceKernelMap, MapBuilder, RowOrder};
 use voxtune_pointcloud::{Generator, generate};
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Direction, KernelSize, Voxel};
 
 use crate::Error;
 
@@ -154,7 +154,7 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
     // Rows by brick are placed by atomics; whatever leaves must not depend on that.
     let again = builder.submanifold(voxels, kernel)?;
     for order in [RowOrder::Sorted, RowOrder::Global] {
-        builder.add_order(&again, order)?;
+        builder.add_order(&again, Direction::Forward, order)?;
         ensure(again.download_order(order)? == map.download_order(order)?, "second order")?;
     }
     Ok(())
@@ -185,7 +185,7 @@ fn compare_order(
     masks: &[Vec<u32>],
     pairs: &[usize],
 ) -> Result<(), Error> {
-    builder.add_order(map, order)?;
+    builder.add_order(map, Direction::Forward, order)?;
     let n = masks.len();
     let mut by_frequency: Vec<usize> = (0..pairs.len()).collect();
     by_frequency.sort_by_key(|&k| (Reverse(pairs[k]), k));
@@ -218,7 +218,7 @@ fn duplicates(builder: &MapBuilder) -> Result<usize, Error> {
             voxels.insert(at, cube[repeated]);
             voxels.push(cube[7]);
             let map = builder.submanifold(&voxels, kernel)?;
-            builder.add_order(&map, RowOrder::Sorted)?;
+            builder.add_order(&map, Direction::Forward, RowOrder::Sorted)?;
             let found = map.counts().cloned();
             let expected = (cube[repeated], at);
             if !matches!(found, Err(CudaError::DuplicateVoxel { voxel, row }) if (voxel, row) == expected)

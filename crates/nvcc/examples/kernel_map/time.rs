@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use voxtune_cuda::{CacheFlush, Cloud, CudaDevice, DeviceBuffer, EventTimer, MapBuilder, RowOrder};
-use voxtune_types::{KernelSize, Voxel};
+use voxtune_types::{Direction, KernelSize, Voxel};
 
 use crate::Error;
 
@@ -52,7 +52,7 @@ pub(crate) fn run(
                 let map =
                     builder.submanifold_on_device(Cloud::new(&coords, voxels.len()), kernel)?;
                 for &order in orders {
-                    builder.add_order(&map, order)?;
+                    builder.add_order(&map, Direction::Forward, order)?;
                 }
                 if pairs {
                     builder.add_pairs(&map)?;

@@ -12,22 +12,31 @@ use crate::{ConvError, Device, Resolution, SparseTensor, Tensor, Voxels};
 
 /// Where the frames of a class begin: buffers that each of them overwrites.
 struct Input {
+    device: Device,
+    kind: FrameKind,
+    room: Room,
     coords: DeviceBuffer,
     count: Arc<DeviceBuffer>,
     features: DeviceBuffer,
-    tensor: SparseTensor,
 }
 
 impl Input {
-    fn new(device: &Device, room: Room, kind: &FrameKind) -> Result<Self, ConvError> {
-        let FrameKind { channels, dtype, shape } = *kind;
+    fn new(device: &Device, room: Room, kind: FrameKind) -> Result<Self, ConvError> {
+        let FrameKind { channels, dtype, .. } = kind;
         let cuda = device.expect_cuda("graphs")?.device();
         let coords = DeviceBuffer::zeroed(cuda, room.capacity * size_of::<Voxel>())?;
         let features = DeviceBuffer::zeroed(cuda, room.capacity * channels * dtype.bytes())?;
         let count = Arc::new(DeviceBuffer::zeroed(cuda, size_of::<i32>())?);
-        let voxels = Voxels::with_room(device, coords.share(), Arc::clone(&count), room, shape);
-        let rows = Tensor::in_buffer(features.share(), dtype, room.capacity, channels)?;
-        Ok(Self { coords, count, features, tensor: SparseTensor::new(voxels, rows)? })
+        Ok(Self { device: device.clone(), kind, room, coords, count, features })
+    }
+
+    /// What the buffers hold, as the input of a frame of which nothing is made yet.
+    fn tensor(&self, frame: Arc<Frame>) -> Result<SparseTensor, ConvError> {
+        let FrameKind { channels, dtype, shape } = self.kind;
+        let (coords, count) = (self.coords.share(), Arc::clone(&self.count));
+        let voxels = Voxels::with_room(&self.device, coords, count, self.room, shape);
+        let rows = Tensor::in_buffer(self.features.share(), dtype, self.room.capacity, channels)?;
+        SparseTensor::new(voxels.in_frame(frame), rows)
     }
 
     /// Queues the copies of a frame's voxels and features.
@@ -83,7 +92,7 @@ impl<O: FrameOutput> Recorded<O> {
         // Weights may have been written there a moment ago.
         device.wait_for(base)?;
         let rooms = Arc::new(rooms);
-        let input = Input::new(&device, rooms.input, kind)?;
+        let input = Input::new(&device, rooms.input, *kind)?;
         let (graph, (frame, output)) = context.record(|| run(&input, &rooms, network))?;
         Ok(Self { graph, frame, output, input, rooms, device })
     }
@@ -144,7 +153,6 @@ fn run<O>(
     network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
 ) -> Result<(Arc<Frame>, O), ConvError> {
     let frame = Arc::new(Frame::within(Arc::clone(rooms)));
-    let voxels = input.tensor.voxels().in_frame(Arc::clone(&frame));
-    let output = network(&input.tensor.over(voxels))?;
+    let output = network(&input.tensor(Arc::clone(&frame))?)?;
     Ok((frame, output))
 }

@@ -9,7 +9,7 @@ use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
     Algorithm, BlockingKernel, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError,
     DeviceKernelMap, EventTimer, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder,
-    PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, Workspace,
+    PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, VoxelIndex, Workspace,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
@@ -142,22 +142,25 @@ impl CudaBackend {
         self.device.memory().map_or(0, |memory| memory.free_bytes as u64)
     }
 
+    /// Voxels by hash, for maps of them.
+    pub(crate) fn index(&self, cloud: Cloud<'_>) -> Result<Arc<VoxelIndex>, CudaError> {
+        self.builder()?.index(cloud)
+    }
+
     /// The map of layers of a geometry, between voxels that are on the device.
     pub(crate) fn build_map(
         &self,
-        inputs: Cloud<'_>,
-        outputs: Cloud<'_>,
+        inputs: &Arc<VoxelIndex>,
+        outputs: &Arc<VoxelIndex>,
         geometry: &Geometry,
     ) -> Result<DeviceKernelMap, CudaError> {
         let Geometry { kind, kernel, dilation, .. } = *geometry;
         match (kind, dilation) {
-            (LayerKind::Submanifold, [1, 1, 1]) => {
-                self.builder()?.submanifold_on_device(inputs, kernel)
-            }
+            (LayerKind::Submanifold, [1, 1, 1]) => self.builder()?.submanifold_of(inputs, kernel),
             (LayerKind::Submanifold, _) => {
-                self.strided_builder()?.dilated_on_device(inputs, kernel, dilation)
+                self.strided_builder()?.dilated_of(inputs, kernel, dilation)
             }
-            _ => self.strided_builder()?.build_on_device(inputs, outputs, geometry),
+            _ => self.strided_builder()?.build_of(inputs, outputs, geometry),
         }
     }
 
@@ -285,7 +288,7 @@ impl CudaBackend {
         if operation.direction == Direction::Wgrad || algorithm.requires_cublas() {
             builder.add_pairs(map)?;
         } else {
-            builder.add_order(map, algorithm.row_order())?;
+            builder.add_order(map, operation.direction, algorithm.row_order())?;
         }
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         locked(&self.workspace).reserve(needed)

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use voxtune_cuda::{Cloud, DeviceBuffer};
+use voxtune_cuda::{Cloud, DeviceBuffer, Outputs, OutputsReport, VoxelIndex};
 use voxtune_types::Voxel;
 
+use crate::device::CudaBackend;
 use crate::{ConvError, Device};
 
 /// Coordinates, a row each, where their device reads them.
@@ -21,6 +22,8 @@ pub(super) struct CudaCells {
     counted: Option<Arc<DeviceBuffer>>,
     /// How many there are, as far as the host knows.
     expected: usize,
+    /// By hash, when the first map of them is made.
+    index: OnceLock<Arc<VoxelIndex>>,
     /// Read back when somebody first asks.
     host: OnceLock<Vec<Voxel>>,
 }
@@ -30,6 +33,15 @@ impl CudaCells {
     pub(super) fn cloud(&self) -> Cloud<'_> {
         let cloud = Cloud::new(&self.coords, self.capacity);
         self.counted.as_ref().map_or(cloud, |counted| cloud.counted(counted))
+    }
+
+    /// By hash, for maps of them: made at the first call, of which one is enough.
+    pub(super) fn index(&self, backend: &CudaBackend) -> Result<&Arc<VoxelIndex>, ConvError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let made = backend.index(self.cloud())?;
+        Ok(self.index.get_or_init(|| made))
     }
 
     pub(super) const fn coords(&self) -> &DeviceBuffer {
@@ -52,6 +64,7 @@ impl Cells {
             capacity: rows,
             counted: None,
             expected: rows,
+            index: OnceLock::new(),
             host: OnceLock::from(cells),
         }))
     }
@@ -70,8 +83,8 @@ impl Cells {
 
     /// So many on the device.
     pub(super) fn on_device(coords: DeviceBuffer, rows: usize) -> Self {
-        let (counted, host) = (None, OnceLock::new());
-        Self::Cuda(CudaCells { coords, capacity: rows, counted, expected: rows, host })
+        let (index, host) = <_>::default();
+        Self::Cuda(CudaCells { coords, capacity: rows, counted: None, expected: rows, index, host })
     }
 
     /// At most so many on the device, which knows how many, and about as many as expected.
@@ -81,8 +94,17 @@ impl Cells {
         counted: Arc<DeviceBuffer>,
         expected: usize,
     ) -> Self {
-        let (counted, host) = (Some(counted), OnceLock::new());
-        Self::Cuda(CudaCells { coords, capacity, counted, expected, host })
+        let (counted, (index, host)) = (Some(counted), <_>::default());
+        Self::Cuda(CudaCells { coords, capacity, counted, expected, index, host })
+    }
+
+    /// Those that a layer makes, about as many as expected.
+    pub(super) fn found(outputs: Outputs, expected: usize) -> (Self, OutputsReport) {
+        let Outputs { coords, capacity, counted, report, index } = outputs;
+        let index = index.map_or_else(OnceLock::new, OnceLock::from);
+        let host = OnceLock::new();
+        let expected = expected.min(capacity);
+        (Self::Cuda(CudaCells { coords, capacity, counted, expected, index, host }), report)
     }
 
     /// Rows that tensors over them have.

@@ -258,7 +258,6 @@ impl Frame {
         self.wait()?;
         Ok(locked(&self.state).rows.get(path).copied())
     }
-
 }
 
 /// The rows of a tensor that a frame counts on the device.

@@ -223,32 +223,30 @@ impl Levels {
         if self.is_warm_up {
             let capacity = OutputsBuilder::most_outputs(geometry, cloud.capacity());
             let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
-            let cells = match found.counted {
-                Some(counted) => Cells::counted(found.coords, capacity, counted, capacity),
-                None => Cells::on_device(found.coords, found.capacity),
-            };
-            return Ok((cells, None));
+            return Ok((Cells::found(found, capacity).0, None));
         }
-        let Some(frame) = &self.frame else {
-            let found = builder.find(cloud, geometry, shape)?;
-            let counts = found.report.try_read()?;
-            return Ok((Cells::on_device(found.coords, found.capacity), counts));
+        let path = || from.path().into_iter().chain([*geometry]).collect::<Path>();
+        let room = match &self.frame {
+            None => None,
+            Some(frame) => frame.room(&path())?,
         };
-        let mut path = from.path();
-        path.push(*geometry);
-        let Some(Room { expected, capacity: room }) = frame.room(&path)? else {
+        let Some(Room { expected, capacity: room }) = room else {
             let found = builder.find(cloud, geometry, shape)?;
             let counts = found.report.try_read()?;
-            frame.knows_outputs(path, found.capacity);
-            return Ok((Cells::on_device(found.coords, found.capacity), counts));
+            let rows = found.capacity;
+            if let Some(frame) = &self.frame {
+                frame.knows_outputs(path(), rows);
+            }
+            return Ok((Cells::found(found, rows).0, counts));
         };
         let capacity = room.min(OutputsBuilder::most_outputs(geometry, cloud.capacity()));
         let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
-        let Some(counted) = found.counted else {
-            return Ok((Cells::on_device(found.coords, found.capacity), None));
-        };
-        frame.expects_outputs(path, capacity, found.report);
-        Ok((Cells::counted(found.coords, capacity, counted, expected.min(capacity)), None))
+        let is_counted = found.counted.is_some();
+        let (cells, report) = Cells::found(found, expected);
+        if let Some(frame) = self.frame.as_ref().filter(|_| is_counted) {
+            frame.expects_outputs(path(), capacity, report);
+        }
+        Ok((cells, None))
     }
 
     /// The map of layers of a geometry between two levels.
@@ -266,7 +264,7 @@ impl Levels {
             let build = || voxtune_cpu::KernelMap::of(inputs, outputs, geometry);
             return Ok(KernelMap::from_host(*geometry, self.device.install(build)?));
         };
-        let map = cuda.build_map(inputs.cloud(), outputs.cloud(), geometry)?;
+        let map = cuda.build_map(inputs.index(cuda)?, outputs.index(cuda)?, geometry)?;
         let of_warm_up = self.is_warm_up.then(|| to.cells.expected());
         let mut pairs = of_warm_up.or_else(|| pairs_counted(from, to, geometry));
         if let Some(frame) = &self.frame {
