@@ -1,16 +1,16 @@
-// What layers do to features beside convolutions, forward and backward: affine maps with activations,
-// normalisations, sums of columns, pooling, gathering, dense grids.
+// What layers do to features beside convolutions, forward and backward: affine maps with
+// activations, normalisations, sums of columns, pooling, gathering, dense grids. A file an idea.
 //
-// Layouts: features are (rows, channels), row-major and dense, of the storage type, at any address
-// that fits one element. Numbers of channels are float32, or null
-// where neutral. A table of a kernel map is (volume, pitch) int32, -1 where no row is; a negative
-// pitch walks its offsets backwards.
+// Layouts: features are (rows, channels) of the storage type, rows any pitch apart, at any address
+// that fits one element; accesses are 16 bytes wide where address, pitch and channels are multiples
+// of that. Numbers of channels are dense float32, or null where neutral. A table of a kernel map is
+// (volume, pitch) int32, -1 where no row is; a negative pitch walks its offsets backwards.
 //
 // Arithmetic is float32, multiplications and additions apart, so that the host computes the same.
 // Every sum has an order that sizes alone decide: runs repeat to the bit.
 //
-// Architecture: any. 256 threads a block, any number of blocks but where it says otherwise. Parameters:
-// VOXTUNE_DTYPE.
+// Architecture: any. 256 threads per block, any number of blocks but where it says otherwise.
+// Parameters: VOXTUNE_DTYPE.
 #include "features/batch_norm.cuh"
 #include "features/column_sums.cuh"
 #include "features/dense.cuh"

@@ -41,6 +41,7 @@ mod module_table;
 mod outputs;
 mod outside;
 mod partial_runs;
+mod pitch;
 mod points;
 mod populating;
 mod scan;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
     outside::add(&mut suite);
     outputs::add(&mut suite);
     partial_runs::add(&mut suite);
+    pitch::add(&mut suite);
     points::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);

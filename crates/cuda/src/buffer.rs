@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::binding::driver::result;
 use half::{bf16, f16};
@@ -38,9 +39,17 @@ device_elements!(u8, u16, i32, u32, u64, f32, f64, f16, bf16, Voxel);
 pub struct DeviceBuffer {
     device: CudaDevice,
     /// There until the buffer is dropped.
-    memory: Option<Box<Allocation>>,
+    memory: Option<Memory>,
     address: u64,
     len_bytes: usize,
+}
+
+/// Whose the memory of a buffer is.
+#[derive(Debug)]
+enum Memory {
+    Own(Box<Allocation>),
+    /// Part of another buffer's, which lives as long and whose readers are counted there.
+    PartOf(Arc<DeviceBuffer>),
 }
 
 impl DeviceBuffer {
@@ -75,11 +84,24 @@ impl DeviceBuffer {
 
     fn of(device: &CudaDevice, memory: Allocation, len_bytes: usize) -> Self {
         let address = memory.address();
-        Self { device: device.clone(), memory: Some(Box::new(memory)), address, len_bytes }
+        let memory = Some(Memory::Own(Box::new(memory)));
+        Self { device: device.clone(), memory, address, len_bytes }
+    }
+
+    /// A buffer over part of another one's memory, which lives as long as either; `None` past the
+    /// end. What is written to one is seen in the other, in the order of their stream.
+    #[must_use]
+    pub fn part_of(whole: &Arc<Self>, bytes: Range<usize>) -> Option<Self> {
+        let DeviceSlice { address, len_bytes, .. } = Self::as_ref(whole).get(bytes)?;
+        let memory = Some(Memory::PartOf(Arc::clone(whole)));
+        Some(Self { device: whole.device.clone(), memory, address, len_bytes })
     }
 
     fn memory(&self) -> &Allocation {
-        self.memory.as_ref().expect("a buffer has its memory until it is dropped")
+        match self.memory.as_ref().expect("a buffer has its memory until it is dropped") {
+            Memory::Own(memory) => memory,
+            Memory::PartOf(whole) => whole.memory(),
+        }
     }
 
     /// The handle that it was made with.
@@ -211,7 +233,7 @@ impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         // A context that is gone has taken its memory along: nothing is left to report to. An owner
         // of foreign memory is told all the same.
-        if let Some(memory) = self.memory.take()
+        if let Some(Memory::Own(memory)) = self.memory.take()
             && self.device.bind().is_ok()
         {
             self.device.queue().release(*memory);

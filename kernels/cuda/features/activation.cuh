@@ -74,11 +74,11 @@ struct Affine {
     }
 };
 
-template <typename Body, typename... Addresses>
+template <typename Body, typename... Operands>
 __device__ __forceinline__ void walk_activated(const Activation& activation, int64_t rows, int channels, Body body,
-                                               const Addresses*... addresses) {
+                                               const Operands&... operands) {
     if (activation.is_linear()) {
-        walk_packs(rows, channels, body, addresses...);
+        walk_packs(rows, channels, body, operands...);
     } else {
         walk<1>(rows, channels, body);
     }

@@ -30,15 +30,15 @@ __device__ __forceinline__ void add_columns(int64_t rows, int channels, int lane
     }
 }
 
-KERNEL column_sums(const Element* x, int64_t rows, int channels, int lanes, int64_t part_rows, float* partial) {
+KERNEL column_sums(Rows<const Element> x, int64_t rows, int channels, int lanes, int64_t part_rows, float* partial) {
     add_columns<1>(rows, channels, lanes, part_rows, partial,
-                   [=](int64_t row, int channel, float* sums) { sums[0] += Dtype::load(x[row * channels + channel]); });
+                   [=](int64_t row, int channel, float* sums) { sums[0] += Dtype::load(x(row, channel)); });
 }
 
-KERNEL column_squares(const Element* x, const float* mean, int64_t rows, int channels, int lanes, int64_t part_rows,
-                                               float* partial) {
+KERNEL column_squares(Rows<const Element> x, const float* mean, int64_t rows, int channels, int lanes, int64_t part_rows,
+                      float* partial) {
     add_columns<1>(rows, channels, lanes, part_rows, partial, [=](int64_t row, int channel, float* sums) {
-        const float difference = Dtype::load(x[row * channels + channel]) - __ldg(mean + channel);
+        const float difference = Dtype::load(x(row, channel)) - __ldg(mean + channel);
         sums[0] += difference * difference;
     });
 }

@@ -1,4 +1,5 @@
-// Dense grids: rows written to the cells that their voxels lie in, and read from them.
+// Dense grids: rows written to the cells that their voxels lie in, and read from them. Their tensors
+// have no pitch: other libraries read them.
 #pragma once
 #include "../row_count.cuh"
 #include "walk.cuh"
@@ -23,7 +24,8 @@ struct DenseGrid {
 // and neighbouring voxels side by side in a dense tensor. Voxels outside are left out when written,
 // and zeros when read.
 template <bool TO_DENSE>
-__device__ __forceinline__ void move_dense(Element* features, Element* dense, const int* voxels, RowCount count, int channels, const DenseGrid& grid) {
+__device__ __forceinline__ void move_dense(Rows<Element> features, Element* dense, const int* voxels, RowCount count, int channels,
+                                           const DenseGrid& grid) {
     const int64_t rows = count.load();
     constexpr int TILE = 32, LINES = THREADS / TILE;
     __shared__ Element tile[TILE][TILE + 1];
@@ -35,7 +37,7 @@ __device__ __forceinline__ void move_dense(Element* features, Element* dense, co
             const auto by_row = [&](auto move) {
                 for (int l = line; l < TILE; l += LINES) {
                     if (first + l < rows && channel + lane < channels) {
-                        move(tile[l][lane], features[(first + l) * channels + channel + lane]);
+                        move(tile[l][lane], features(first + l, channel + lane));
                     }
                 }
             };
@@ -58,9 +60,9 @@ __device__ __forceinline__ void move_dense(Element* features, Element* dense, co
     }
 }
 
-KERNEL to_dense(Element* features, Element* dense, const int* voxels, RowCount rows, int channels, DenseGrid grid) {
+KERNEL to_dense(Rows<Element> features, Element* dense, const int* voxels, RowCount rows, int channels, DenseGrid grid) {
     move_dense<true>(features, dense, voxels, rows, channels, grid);
 }
-KERNEL from_dense(Element* features, Element* dense, const int* voxels, RowCount rows, int channels, DenseGrid grid) {
+KERNEL from_dense(Rows<Element> features, Element* dense, const int* voxels, RowCount rows, int channels, DenseGrid grid) {
     move_dense<false>(features, dense, voxels, rows, channels, grid);
 }

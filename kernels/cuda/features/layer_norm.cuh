@@ -20,16 +20,16 @@ __device__ __forceinline__ void walk_rows(int64_t rows, int lanes, Body body) {
 }
 
 // Mean and one over the standard deviation of a row.
-__device__ __forceinline__ float2 row_statistics(const Element* x, int64_t row, int lane, int lanes, int channels, float epsilon) {
+__device__ __forceinline__ float2 row_statistics(Rows<const Element> x, int64_t row, int lane, int lanes, int channels, float epsilon) {
     const float inverse_count = __fdiv_rn(1.0f, static_cast<float>(channels));
     float sum = 0.0f, squares = 0.0f;
     if (row >= 0) {
-        for (int c = lane; c < channels; c += lanes) sum += Dtype::load(x[row * channels + c]);
+        for (int c = lane; c < channels; c += lanes) sum += Dtype::load(x(row, c));
     }
     const float mean = sum_of_lanes(sum, lanes) * inverse_count;
     if (row >= 0) {
         for (int c = lane; c < channels; c += lanes) {
-            const float difference = Dtype::load(x[row * channels + c]) - mean;
+            const float difference = Dtype::load(x(row, c)) - mean;
             squares += difference * difference;
         }
     }
@@ -37,25 +37,25 @@ __device__ __forceinline__ float2 row_statistics(const Element* x, int64_t row, 
     return make_float2(mean, rsqrtf(variance + epsilon));
 }
 
-KERNEL layer_norm(const Element* x, Element* y, int64_t rows, int channels, int lanes, const float* gamma, const float* beta,
-                                           float epsilon) {
+KERNEL layer_norm(Rows<const Element> x, Rows<Element> y, int64_t rows, int channels, int lanes, const float* gamma,
+                  const float* beta, float epsilon) {
     walk_rows(rows, lanes, [=](int64_t row, int lane) {
         const float2 of_row = row_statistics(x, row, lane, lanes, channels, epsilon);
         if (row < 0) return;
         for (int c = lane; c < channels; c += lanes) {
-            const float scaled = (Dtype::load(x[row * channels + c]) - of_row.x) * of_row.y * (gamma ? __ldg(gamma + c) : 1.0f);
-            y[row * channels + c] = Dtype::store(scaled + (beta ? __ldg(beta + c) : 0.0f));
+            const float scaled = (Dtype::load(x(row, c)) - of_row.x) * of_row.y * (gamma ? __ldg(gamma + c) : 1.0f);
+            y(row, c) = Dtype::store(scaled + (beta ? __ldg(beta + c) : 0.0f));
         }
     });
 }
 
 // Also writes the statistics, (rows) of mean and one over the standard deviation.
-KERNEL layer_norm_backward(const Element* x, const Element* grad_y, Element* grad_x, int64_t rows, int channels, int lanes,
-                                                    const float* gamma, float epsilon, float2* statistics) {
+KERNEL layer_norm_backward(Rows<const Element> x, Rows<const Element> grad_y, Rows<Element> grad_x, int64_t rows, int channels,
+                           int lanes, const float* gamma, float epsilon, float2* statistics) {
     walk_rows(rows, lanes, [=](int64_t row, int lane) {
         const float2 of_row = row_statistics(x, row, lane, lanes, channels, epsilon);
-        const auto inner = [=](int c) { return Dtype::load(grad_y[row * channels + c]) * (gamma ? __ldg(gamma + c) : 1.0f); };
-        const auto normalised = [=](int c) { return (Dtype::load(x[row * channels + c]) - of_row.x) * of_row.y; };
+        const auto inner = [=](int c) { return Dtype::load(grad_y(row, c)) * (gamma ? __ldg(gamma + c) : 1.0f); };
+        const auto normalised = [=](int c) { return (Dtype::load(x(row, c)) - of_row.x) * of_row.y; };
         float plain = 0.0f, along = 0.0f;
         if (row >= 0) {
             for (int c = lane; c < channels; c += lanes) {
@@ -69,18 +69,18 @@ KERNEL layer_norm_backward(const Element* x, const Element* grad_y, Element* gra
         if (row < 0) return;
         if (lane == 0) statistics[row] = of_row;
         for (int c = lane; c < channels; c += lanes) {
-            grad_x[row * channels + c] = Dtype::store((inner(c) - plain - normalised(c) * along) * of_row.y);
+            grad_x(row, c) = Dtype::store((inner(c) - plain - normalised(c) * along) * of_row.y);
         }
     });
 }
 
 // `statistics`: (rows) of mean and one over the standard deviation.
-KERNEL layer_norm_sums(const Element* x, const Element* grad_y, const float2* statistics, int64_t rows, int channels, int lanes,
-                                                int64_t part_rows, float* partial) {
+KERNEL layer_norm_sums(Rows<const Element> x, Rows<const Element> grad_y, const float2* statistics, int64_t rows, int channels,
+                       int lanes, int64_t part_rows, float* partial) {
     add_columns<2>(rows, channels, lanes, part_rows, partial, [=](int64_t row, int channel, float* sums) {
         const float2 of_row = __ldg(statistics + row);
-        const float grad = Dtype::load(grad_y[row * channels + channel]);
-        sums[0] += grad * ((Dtype::load(x[row * channels + channel]) - of_row.x) * of_row.y);
+        const float grad = Dtype::load(grad_y(row, channel));
+        sums[0] += grad * ((Dtype::load(x(row, channel)) - of_row.x) * of_row.y);
         sums[1] += grad;
     });
 }

@@ -3,9 +3,9 @@
 #include "walk.cuh"
 
 // Over a kernel map. Mirrored by the host: 0 the largest, 1 the largest and 0, 2 the mean.
-KERNEL map_pool(const Element* x, Element* y, const int* table, int64_t pitch, int volume, int64_t rows, int channels,
-                                         int pooling) {
-    auto body = [=](auto width, int64_t i, int64_t row, int channel) {
+KERNEL map_pool(Rows<const Element> x, Rows<Element> y, const int* table, int64_t pitch, int volume, int64_t rows, int channels,
+                int pooling) {
+    auto body = [=](auto width, int64_t row, int channel) {
         constexpr int WIDTH = decltype(width)::value;
         float totals[WIDTH];
 #pragma unroll
@@ -15,7 +15,7 @@ KERNEL map_pool(const Element* x, Element* y, const int* table, int64_t pitch, i
             const int64_t from = __ldg(table + k * pitch + row);
             if (from < 0) continue;
             ++count;
-            const auto pack = load<Element, WIDTH>(x + from * channels + channel);
+            const auto pack = load<Element, WIDTH>(x.at(from, channel));
 #pragma unroll
             for (int e = 0; e < WIDTH; ++e) {
                 const float value = Dtype::load(pack.elements[e]);
@@ -26,24 +26,24 @@ KERNEL map_pool(const Element* x, Element* y, const int* table, int64_t pitch, i
         Pack<Element, WIDTH> pack;
 #pragma unroll
         for (int e = 0; e < WIDTH; ++e) pack.elements[e] = Dtype::store(count == 0 ? 0.0f : totals[e] * factor);
-        store(y + i, pack);
+        store(y.at(row, channel), pack);
     };
     walk_packs(rows, channels, body, x, y);
 }
 
 // Rows are those of x; the table names the rows of y that each one meets.
-KERNEL map_max_backward(const Element* x, const Element* y, const Element* grad_y, Element* grad_x, const int* table, int64_t pitch,
-                                                 int volume, int64_t rows, int channels) {
-    auto body = [=](auto width, int64_t i, int64_t row, int channel) {
+KERNEL map_max_backward(Rows<const Element> x, Rows<const Element> y, Rows<const Element> grad_y, Rows<Element> grad_x,
+                        const int* table, int64_t pitch, int volume, int64_t rows, int channels) {
+    auto body = [=](auto width, int64_t row, int channel) {
         constexpr int WIDTH = decltype(width)::value;
-        auto own = load<Element, WIDTH>(x + i);
+        auto own = load<Element, WIDTH>(x.at(row, channel));
         float totals[WIDTH] = {};
 #pragma unroll 2
         for (int k = 0; k < volume; ++k) {
             const int64_t to = __ldg(table + k * pitch + row);
             if (to < 0) continue;
-            const auto largest = load<Element, WIDTH>(y + to * channels + channel);
-            const auto grad = load<Element, WIDTH>(grad_y + to * channels + channel);
+            const auto largest = load<Element, WIDTH>(y.at(to, channel));
+            const auto grad = load<Element, WIDTH>(grad_y.at(to, channel));
 #pragma unroll
             for (int e = 0; e < WIDTH; ++e) {
                 if (Dtype::load(own.elements[e]) == Dtype::load(largest.elements[e])) totals[e] += Dtype::load(grad.elements[e]);
@@ -51,29 +51,29 @@ KERNEL map_max_backward(const Element* x, const Element* y, const Element* grad_
         }
 #pragma unroll
         for (int e = 0; e < WIDTH; ++e) own.elements[e] = Dtype::store(totals[e]);
-        store(grad_x + i, own);
+        store(grad_x.at(row, channel), own);
     };
     walk_packs(rows, channels, body, x, y, grad_y, grad_x);
 }
 
 // `weights`: of each row of y, from map_average_weights.
-KERNEL map_average_backward(const Element* grad_y, Element* grad_x, const float* weights, const int* table, int64_t pitch,
-                                                     int volume, int64_t rows, int channels) {
-    auto body = [=](auto width, int64_t i, int64_t row, int channel) {
+KERNEL map_average_backward(Rows<const Element> grad_y, Rows<Element> grad_x, const float* weights, const int* table,
+                            int64_t pitch, int volume, int64_t rows, int channels) {
+    auto body = [=](auto width, int64_t row, int channel) {
         constexpr int WIDTH = decltype(width)::value;
         float totals[WIDTH] = {};
         for (int k = 0; k < volume; ++k) {
             const int64_t to = __ldg(table + k * pitch + row);
             if (to < 0) continue;
             const float weight = __ldg(weights + to);
-            const auto grad = load<Element, WIDTH>(grad_y + to * channels + channel);
+            const auto grad = load<Element, WIDTH>(grad_y.at(to, channel));
 #pragma unroll
             for (int e = 0; e < WIDTH; ++e) totals[e] = __fadd_rn(totals[e], __fmul_rn(Dtype::load(grad.elements[e]), weight));
         }
         Pack<Element, WIDTH> pack;
 #pragma unroll
         for (int e = 0; e < WIDTH; ++e) pack.elements[e] = Dtype::store(totals[e]);
-        store(grad_x + i, pack);
+        store(grad_x.at(row, channel), pack);
     };
     walk_packs(rows, channels, body, grad_y, grad_x);
 }

@@ -33,8 +33,23 @@ __device__ __forceinline__ void store(E* to, const Pack<E, WIDTH>& pack) {
     *reinterpret_cast<Pack<E, WIDTH>*>(to) = pack;
 }
 
-// Calls body(Constant<width>, element, row, channel) for every `width` neighbours. The only division
-// is that of a thread's first element.
+// Rows of elements that lie `pitch` elements apart. Mirrored by the host.
+template <typename E>
+struct Rows {
+    E* first;
+    int64_t pitch;
+
+    __device__ __forceinline__ E* at(int64_t row, int channel) const { return first + row * pitch + channel; }
+    __device__ __forceinline__ E& operator()(int64_t row, int channel) const { return *at(row, channel); }
+
+    // Whether packs of `width` elements begin where one access can move them, in every row.
+    __device__ __forceinline__ bool is_aligned(int width) const {
+        return reinterpret_cast<uintptr_t>(first) % 16 == 0 && pitch % width == 0;
+    }
+};
+
+// Calls body(Constant<width>, row, channel) for every `width` neighbours. The only division is that of
+// a thread's first element.
 template <int WIDTH, typename Body>
 __device__ __forceinline__ void walk(int64_t rows, int channels, Body body) {
     const uint32_t packs = channels / WIDTH;
@@ -46,7 +61,7 @@ __device__ __forceinline__ void walk(int64_t rows, int channels, Body body) {
     const int64_t row_step = stride / packs;
     const uint32_t pack_step = static_cast<uint32_t>(stride - row_step * packs);
     while (true) {
-        body(Constant<WIDTH>{}, i * WIDTH, row, static_cast<int>(pack * WIDTH));
+        body(Constant<WIDTH>{}, row, static_cast<int>(pack * WIDTH));
         i += stride;
         if (i >= count) break;
         row += row_step;
@@ -58,12 +73,10 @@ __device__ __forceinline__ void walk(int64_t rows, int channels, Body body) {
     }
 }
 
-__device__ __forceinline__ bool is_aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
-
-// The same, sixteen bytes at a time where channels and all addresses allow that.
-template <typename Body, typename... Addresses>
-__device__ __forceinline__ void walk_packs(int64_t rows, int channels, Body body, const Addresses*... addresses) {
-    if (channels % MOST == 0 && (is_aligned(addresses) && ...)) {
+// The same, sixteen bytes at a time where channels, addresses and pitches allow that.
+template <typename Body, typename... Operands>
+__device__ __forceinline__ void walk_packs(int64_t rows, int channels, Body body, const Operands&... operands) {
+    if (channels % MOST == 0 && (operands.is_aligned(MOST) && ...)) {
         walk<MOST>(rows, channels, body);
     } else {
         walk<1>(rows, channels, body);
