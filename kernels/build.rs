@@ -7,12 +7,7 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
     println!("cargo::rerun-if-changed={}", folder.display());
-    let entries = fs::read_dir(&folder)?.collect::<io::Result<Vec<_>>>()?;
-    let mut names: Vec<String> = entries
-        .into_iter()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".cu") || name.ends_with(".cuh"))
-        .collect();
+    let mut names = sources_of(&folder, "")?;
     names.sort_unstable();
     let mut list = String::from("&[\n");
     for name in names {
@@ -23,4 +18,19 @@ fn main() -> io::Result<()> {
     list.push_str("]\n");
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
     fs::write(PathBuf::from(out).join("sources.rs"), list)
+}
+
+/// Names of a folder's sources, under a prefix, and of those in its folders.
+fn sources_of(folder: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if entry.file_type()?.is_dir() {
+            names.extend(sources_of(&entry.path(), &format!("{prefix}{name}/"))?);
+        } else if name.ends_with(".cu") || name.ends_with(".cuh") {
+            names.push(format!("{prefix}{name}"));
+        }
+    }
+    Ok(names)
 }

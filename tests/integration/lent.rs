@@ -51,7 +51,7 @@ fn owners_of_memory_are_told_once() {
     let count = || told.load(Ordering::Relaxed);
     let wrap = |rows: usize| {
         let memory = foreign(&stream, &values(ROWS * 16, 5), &told);
-        Tensor::from_foreign(&gpu, memory, DType::Float32, rows, 16)
+        Tensor::from_foreign(&gpu, memory, DType::Float32, rows, 16, 16)
     };
     let weights = values(27 * 16 * 8, 6);
     let layer = SubmConv3d::builder(16, 8).weights(WeightLayout::Rsck, &weights);
@@ -81,7 +81,7 @@ fn owners_of_memory_are_told_once() {
     {
         // SAFETY: nothing is read where the driver knows nothing, which is what is tested.
         let memory = unsafe { ForeignMemory::borrowed(address, 64) };
-        let error = Tensor::from_foreign(&gpu, memory, DType::Float32, 1, 16).unwrap_err();
+        let error = Tensor::from_foreign(&gpu, memory, DType::Float32, 1, 16, 16).unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
 }
@@ -160,7 +160,7 @@ fn a_callers_stream_has_an_order() {
         let (address, bytes) = (slice.device_ptr(&stream).0, ROWS * 64 * size_of::<f32>());
         // SAFETY: the slice outlives the tensor, and others write to it on its own stream.
         let memory = unsafe { ForeignMemory::borrowed(address, bytes) };
-        let tensor = Tensor::from_foreign(&device, memory, DType::Float32, ROWS, 64).unwrap();
+        let tensor = Tensor::from_foreign(&device, memory, DType::Float32, ROWS, 64, 64).unwrap();
         for round in 0..TIMES / DEPTH {
             let sums: Vec<_> = (0..DEPTH)
                 .map(|time| {
@@ -199,7 +199,7 @@ fn a_host_takes_nothing_of_a_gpu() {
     let errors = [
         host.with_stream(stream).unwrap_err(),
         host.with_allocator(Arc::<Counting>::default()).unwrap_err(),
-        Tensor::from_foreign(&host, memory(), DType::Float32, 1, 16).unwrap_err(),
+        Tensor::from_foreign(&host, memory(), DType::Float32, 1, 16, 16).unwrap_err(),
     ];
     for (error, what) in errors.iter().zip(["streams", "allocators", "foreign memory"]) {
         let error = error.to_string();

@@ -42,6 +42,7 @@ mod module_table;
 mod outputs;
 mod outside;
 mod partial_runs;
+mod pitch;
 mod points;
 mod populating;
 mod scan;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
     outside::add(&mut suite);
     outputs::add(&mut suite);
     partial_runs::add(&mut suite);
+    pitch::add(&mut suite);
     points::add(&mut suite);
     populating::add(&mut suite);
     scan::add(&mut suite);

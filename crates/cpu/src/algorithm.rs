@@ -6,9 +6,7 @@ use voxtune_types::{AlgoId, DType, Direction, Operation, PitchClass};
 
 use crate::elements::{Elements, ElementsMut};
 use crate::epilogue::Epilogue;
-use crate::explicit_gemm::ExplicitGemm;
-use crate::grouped::Grouped;
-use crate::implicit_gemm::ImplicitGemm;
+use crate::family::{Products, Variant, variants};
 use crate::kernel_map::KernelMap;
 use crate::simd::Simd;
 
@@ -92,38 +90,15 @@ pub enum RunError {
 #[derive(Debug)]
 pub struct Algorithm {
     id: AlgoId,
-    family: Family,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Family {
-    Explicit(ExplicitGemm),
-    Implicit(ImplicitGemm),
-    Grouped(Grouped),
+    variant: Box<dyn Variant>,
 }
 
 /// Every algorithm of the host, in a fixed order.
 #[must_use]
 pub fn algorithms() -> &'static [Algorithm] {
     static ALGORITHMS: LazyLock<Vec<Algorithm>> = LazyLock::new(|| {
-        let explicit = Algorithm {
-            id: AlgoId::new(ExplicitGemm::FAMILY, &[]).expect("a well-formed name"),
-            family: Family::Explicit(ExplicitGemm),
-        };
-        let implicit = ImplicitGemm::ALL.into_iter().map(|blocks| Algorithm {
-            id: AlgoId::new(
-                ImplicitGemm::FAMILY,
-                &[("rows", &blocks.rows.to_string()), ("cols", &blocks.cols.to_string())],
-            )
-            .expect("a well-formed name"),
-            family: Family::Implicit(blocks),
-        });
-        let grouped = Grouped::ALL.into_iter().map(|blocks| Algorithm {
-            id: AlgoId::new(Grouped::FAMILY, &[("rows", &blocks.rows.to_string())])
-                .expect("a well-formed name"),
-            family: Family::Grouped(blocks),
-        });
-        std::iter::once(explicit).chain(implicit).chain(grouped).collect()
+        let named = |variant: Box<dyn Variant>| Algorithm { id: variant.id(), variant };
+        variants().into_iter().map(named).collect()
     });
     &ALGORITHMS
 }
@@ -131,12 +106,7 @@ pub fn algorithms() -> &'static [Algorithm] {
 /// The algorithm to run where nothing has been measured. It applies to the operation if any does.
 #[must_use]
 pub fn default_algorithm(op: &Operation) -> &'static Algorithm {
-    let wanted = ImplicitGemm::default_for(op);
-    let is_default = |algorithm: &&Algorithm| match algorithm.family {
-        Family::Explicit(_) => false,
-        Family::Implicit(blocks) => op.groups == 1 && blocks == wanted,
-        Family::Grouped(blocks) => op.groups != 1 && blocks == Grouped::DEFAULT,
-    };
+    let is_default = |algorithm: &&Algorithm| algorithm.variant.is_default(op);
     algorithms().iter().find(is_default).expect("the default is one of the list")
 }
 
@@ -156,23 +126,14 @@ impl Algorithm {
             && op.checked_weight_len().is_some()
             && op.c_in > 0
             && op.c_out > 0
-            && match self.family {
-                Family::Explicit(_) => op.groups == 1,
-                Family::Implicit(blocks) => op.groups == 1 && blocks.applies(op),
-                Family::Grouped(_) => op.groups != 1,
-            }
+            && self.variant.applies(op)
     }
 
     /// Whether the algorithm is worth measuring for this operation over this many output rows. The
     /// pool is small: from three to six a direction.
     #[must_use]
     pub fn in_auto_pool(&self, op: &Operation, n_out: usize) -> bool {
-        self.applies(op)
-            && match self.family {
-                Family::Explicit(explicit) => explicit.in_auto_pool(op),
-                Family::Implicit(blocks) => blocks.in_auto_pool(op, n_out),
-                Family::Grouped(_) => true,
-            }
+        self.applies(op) && self.variant.in_auto_pool(op, n_out)
     }
 
     /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current
@@ -191,12 +152,7 @@ impl Algorithm {
             Direction::Dgrad => map.unbuilt_transposed_bytes(),
             Direction::Forward | Direction::Wgrad => 0,
         };
-        transposed_bytes
-            + match self.family {
-                Family::Explicit(explicit) => explicit.workspace_bytes(op, map),
-                Family::Implicit(blocks) => blocks.workspace_bytes(Simd::best(), op, map),
-                Family::Grouped(blocks) => blocks.workspace_bytes(op, map),
-            }
+        transposed_bytes + self.variant.workspace_bytes(op, map)
     }
 
     /// Computes one direction of a convolution and overwrites all of the output. Sums are in
@@ -229,6 +185,7 @@ impl Algorithm {
         }
         check(op, map, &operands)?;
         let Operands { a, b, out, epilogue } = operands;
+        let variant = &*self.variant;
         macro_rules! products {
             ($dtype:ident, $a:expr, $b:expr, $out:expr) => {{
                 let residual = match epilogue.residual {
@@ -236,61 +193,28 @@ impl Algorithm {
                     _ => None,
                 };
                 let epilogue = epilogue.typed(residual);
-                match self.family {
-                    Family::Explicit(explicit) => {
-                        explicit.product(simd, op, map, $a, $b, $out, epilogue)
-                    }
-                    Family::Implicit(blocks) => {
-                        blocks.product(simd, op, map, $a, $b, $out, epilogue)
-                    }
-                    Family::Grouped(blocks) => {
-                        blocks.product(simd, op, map, $a, $b, $out, epilogue)
-                    }
-                }
+                Products::product(variant, simd, op, map, $a, $b, $out, epilogue);
             }};
         }
-        macro_rules! wgrad {
-            ($a:expr, $b:expr, $out:expr) => {
-                match self.family {
-                    Family::Explicit(explicit) => explicit.wgrad(simd, op, map, $a, $b, $out),
-                    Family::Implicit(blocks) => blocks.wgrad(simd, op, map, $a, $b, $out),
-                    Family::Grouped(blocks) => blocks.wgrad(simd, op, map, $a, $b, $out),
-                }
-            };
-        }
-        match (op.direction, a, b, out) {
-            (
-                Direction::Wgrad,
-                Elements::Float16(a),
-                Elements::Float16(b),
-                ElementsMut::Float32(out),
-            ) => {
-                wgrad!(a, b, out);
-            }
-            (
-                Direction::Wgrad,
-                Elements::BFloat16(a),
-                Elements::BFloat16(b),
-                ElementsMut::Float32(out),
-            ) => {
-                wgrad!(a, b, out);
-            }
-            (
-                Direction::Wgrad,
-                Elements::Float32(a),
-                Elements::Float32(b),
-                ElementsMut::Float32(out),
-            ) => {
-                wgrad!(a, b, out);
-            }
-            (_, Elements::Float16(a), Elements::Float16(b), ElementsMut::Float16(out)) => {
+        match (a, b, out) {
+            (Elements::Float16(a), Elements::Float16(b), ElementsMut::Float16(out)) => {
                 products!(Float16, a, b, out);
             }
-            (_, Elements::BFloat16(a), Elements::BFloat16(b), ElementsMut::BFloat16(out)) => {
+            (Elements::BFloat16(a), Elements::BFloat16(b), ElementsMut::BFloat16(out)) => {
                 products!(BFloat16, a, b, out);
             }
-            (_, Elements::Float32(a), Elements::Float32(b), ElementsMut::Float32(out)) => {
-                products!(Float32, a, b, out);
+            (Elements::Float16(a), Elements::Float16(b), ElementsMut::Float32(out)) => {
+                Products::wgrad(variant, simd, op, map, a, b, out);
+            }
+            (Elements::BFloat16(a), Elements::BFloat16(b), ElementsMut::Float32(out)) => {
+                Products::wgrad(variant, simd, op, map, a, b, out);
+            }
+            (Elements::Float32(a), Elements::Float32(b), ElementsMut::Float32(out)) => {
+                if op.direction == Direction::Wgrad {
+                    Products::wgrad(variant, simd, op, map, a, b, out);
+                } else {
+                    products!(Float32, a, b, out);
+                }
             }
             _ => unreachable!("storage types have been checked"),
         }
@@ -301,13 +225,8 @@ impl Algorithm {
     /// other code. Stable across builds of the same source.
     #[must_use]
     pub fn source_hash(&self) -> u64 {
-        let sources = match self.family {
-            Family::Explicit(_) => ExplicitGemm::SOURCES,
-            Family::Implicit(_) => ImplicitGemm::SOURCES,
-            Family::Grouped(_) => Grouped::SOURCES,
-        };
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-        for source in sources.iter().chain(Simd::SOURCES) {
+        for source in self.variant.sources().iter().chain(Simd::SOURCES) {
             // A checkout may have converted the ends of lines.
             for line in source.lines() {
                 hasher.update(line.as_bytes());

@@ -25,9 +25,11 @@
 #![deny(unsafe_code)]
 
 pub mod algorithm;
+mod chunks;
 pub mod elements;
 mod epilogue;
 mod explicit_gemm;
+mod family;
 mod grouped;
 mod implicit_gemm;
 pub mod isa;

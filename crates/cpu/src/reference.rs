@@ -5,10 +5,10 @@
 //!
 //! Channels in groups: `w` has the `c_in / groups` inputs of each output channel's own group.
 
-use rayon::prelude::*;
 use voxtune_types::{DType, Direction, Operation};
 
 use crate::algorithm::{RunError, check_shapes};
+use crate::chunks::for_each_chunk;
 use crate::epilogue::Epilogue;
 use crate::kernel_map::{KernelMap, Pair};
 
@@ -32,7 +32,7 @@ pub fn forward(
     check(op, Direction::Forward, map, features, weights)?;
     let Channels { c_in, c_out, own_in, own_out } = Channels::of(op);
     let mut out = vec![0.0; map.n_out() * c_out];
-    out.par_chunks_mut((TASK_ROWS * c_out).max(1)).enumerate().for_each(|(task, rows)| {
+    for_each_chunk(&mut out, (TASK_ROWS * c_out).max(1), &|task, rows| {
         let first_row = task * TASK_ROWS;
         let n_rows = rows.len() / c_out;
         for offset in 0..map.kernel_volume() {
@@ -98,8 +98,8 @@ pub fn dgrad(
         }
     }
     let mut out = vec![0.0; map.n_in() * c_in];
-    out.par_chunks_mut(c_in.max(1)).zip(met).for_each(|(row, met)| {
-        for (offset, out_row) in met {
+    for_each_chunk(&mut out, c_in.max(1), &|in_row, row| {
+        for &(offset, out_row) in &met[in_row] {
             let g = &grad_out[out_row * c_out..][..c_out];
             for (channel, dx) in row.iter_mut().enumerate() {
                 let first = channel / own_in * own_out;
@@ -128,7 +128,7 @@ pub fn wgrad(
     check(op, Direction::Wgrad, map, features, grad_out)?;
     let Channels { c_in, c_out, own_in, own_out } = Channels::of(op);
     let mut out = vec![0.0; map.kernel_volume() * own_in * c_out];
-    out.par_chunks_mut((own_in * c_out).max(1)).enumerate().for_each(|(offset, dw)| {
+    for_each_chunk(&mut out, (own_in * c_out).max(1), &|offset, dw| {
         for pair in map.pair_list(offset) {
             let x = &features[pair.in_row as usize * c_in..][..c_in];
             let g = &grad_out[pair.out_row as usize * c_out..][..c_out];

@@ -114,8 +114,21 @@ impl DeviceBuffer {
         &self.memory.device
     }
 
-    /// Another name of the same memory: what is written to one is read from both, in the order of
-    /// the stream.
+    /// A buffer over part of this one's memory, which lives as long as either; `None` past the end.
+    /// What is written to one is seen in the other, in the order of their stream.
+    #[must_use]
+    pub fn part_of(&self, bytes: Range<usize>) -> Option<Self> {
+        let DeviceSlice { address, len_bytes, .. } = self.as_ref().get(bytes)?;
+        Some(Self { memory: Arc::clone(&self.memory), address, len_bytes })
+    }
+
+    /// Whether another buffer, or a graph, has the memory, too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.memory) > 1
+    }
+
+    /// A buffer over the same memory.
     #[must_use]
     pub fn share(&self) -> Self {
         let Self { ref memory, address, len_bytes } = *self;

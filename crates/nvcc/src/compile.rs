@@ -125,6 +125,9 @@ impl Toolchain {
         let scratch = tempfile::tempdir_in(cache_dir).at(cache_dir)?;
         for source in SOURCES {
             let file = scratch.path().join(source.name);
+            if let Some(folder) = file.parent() {
+                fs::create_dir_all(folder).at(folder)?;
+            }
             fs::write(&file, source.text).at(file)?;
         }
         let made = scratch.path().join("made");

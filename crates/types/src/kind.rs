@@ -75,7 +75,8 @@ impl std::str::FromStr for LayerKind {
     }
 }
 
-/// How far apart the rows of an operation's operands lie.
+/// How far apart the rows of an operation's operands lie. Rows that are further apart and begin
+/// elsewhere than at multiples of 16 bytes have no class: layers copy them to dense ones first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -74,6 +74,13 @@ pub enum ConvError {
         /// Channels of the tensor.
         found: usize,
     },
+    /// A function that was to write columns of a tensor gave them other memory.
+    #[error(
+        "columns to write were replaced: expected values in the tensor that the function was \
+         given, found another one in its place; write with `_into` functions, `write_f32` or \
+         `fill_noise`, and leave its shape"
+    )]
+    ColumnsReplaced,
     /// A tensor whose rows are not those of the voxels.
     #[error("{what}: expected {expected} rows, one for each voxel, found {found}")]
     Rows {

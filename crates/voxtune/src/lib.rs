@@ -78,7 +78,7 @@ pub use ops::Activation;
 pub use points::{AxisOrder, PointCloud, PointVoxels, VoxelGrid, Voxelization};
 pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
-pub use tensor::Tensor;
+pub use tensor::{Tensor, TensorColumns};
 pub use tuner::{
     ExplainedChoice, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissJournal,
     MissPolicy, NoUserFolder, PinError, Resolution, SkipReason, SkippedGrade, Source, TuneError,

@@ -35,6 +35,89 @@ pub fn split(
     by_dtype!(whole.dtype(), split_typed(whole, rows, parts))
 }
 
+/// Columns of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// The first of them.
+    pub first: usize,
+    /// How many they are.
+    pub width: usize,
+    /// Columns of the matrix.
+    pub of: usize,
+}
+
+/// Copies some columns of `whole` into a matrix of their own.
+///
+/// # Shapes
+/// `whole`: `(rows, columns.of)`. `part`: `(rows, columns.width)`.
+///
+/// # Errors
+/// If lengths or types differ from that, or there are not so many columns.
+pub fn take(
+    whole: Elements<'_>,
+    rows: usize,
+    columns: Columns,
+    part: ElementsMut<'_>,
+) -> Result<(), OpError> {
+    by_dtype!(part.dtype(), take_typed(whole, rows, columns, part))
+}
+
+/// Copies a matrix into some columns of `whole`, and leaves the others as they are.
+///
+/// # Shapes
+/// As those of [`take`].
+///
+/// # Errors
+/// If lengths or types differ from that, or there are not so many columns.
+pub fn put(
+    part: Elements<'_>,
+    rows: usize,
+    columns: Columns,
+    whole: ElementsMut<'_>,
+) -> Result<(), OpError> {
+    by_dtype!(whole.dtype(), put_typed(part, rows, columns, whole))
+}
+
+impl Columns {
+    fn range(self) -> Result<std::ops::Range<usize>, OpError> {
+        let Self { first, width, of } = self;
+        let found = first.saturating_add(width);
+        if found > of {
+            let (operand, expected) = ("a row with these columns", found as u128);
+            return Err(OpError::WrongLength { operand, expected, found: of });
+        }
+        Ok(first..found)
+    }
+}
+
+fn take_typed<T: Number>(
+    whole: Elements<'_>,
+    rows: usize,
+    columns: Columns,
+    part: ElementsMut<'_>,
+) -> Result<(), OpError> {
+    let (range, Columns { width, of, .. }) = (columns.range()?, columns);
+    let whole = matrix::<T>("the whole", whole, rows, of)?;
+    for_each_row(matrix_mut::<T>("a part", part, rows, width)?, width, |row, out| {
+        out.copy_from_slice(&row_of(whole, row, of)[range.clone()]);
+    });
+    Ok(())
+}
+
+fn put_typed<T: Number>(
+    part: Elements<'_>,
+    rows: usize,
+    columns: Columns,
+    whole: ElementsMut<'_>,
+) -> Result<(), OpError> {
+    let (range, Columns { width, of, .. }) = (columns.range()?, columns);
+    let part = matrix::<T>("a part", part, rows, width)?;
+    for_each_row(matrix_mut::<T>("the whole", whole, rows, of)?, of, |row, out| {
+        out[range.clone()].copy_from_slice(row_of(part, row, width));
+    });
+    Ok(())
+}
+
 fn concat_typed<T: Number>(
     parts: &[(Elements<'_>, usize)],
     rows: usize,
@@ -110,6 +193,16 @@ mod tests {
                 let targets = back.iter_mut().zip(&widths).map(|(part, w)| (part.as_elements_mut(), *w));
                 split(whole.as_elements(), rows, targets.collect()).unwrap();
                 prop_assert!(back == parts);
+                let (mut again, mut first) = (noise(dtype, rows * width, 99), 0);
+                for (part, &w) in parts.iter().zip(&widths) {
+                    let columns = Columns { first, width: w, of: width };
+                    put(part.as_elements(), rows, columns, again.as_elements_mut()).unwrap();
+                    let mut taken = zeros(dtype, rows * w);
+                    take(whole.as_elements(), rows, columns, taken.as_elements_mut()).unwrap();
+                    prop_assert!(taken == *part);
+                    first += w;
+                }
+                prop_assert!(again == whole);
             }
         }
     }

@@ -1,11 +1,11 @@
 //! A dense tensor of the cells that voxels lie in.
 
-use rayon::prelude::*;
 use voxtune_types::Voxel;
 
 use super::error::OpError;
 use super::groups::RowGroups;
 use super::number::{Number, by_dtype, check_len, for_each_row, matrix, matrix_mut};
+use crate::chunks::for_each_chunk;
 use crate::elements::{Elements, ElementsMut};
 
 /// A dense grid: samples of `shape` cells each, from coordinate 0 on.
@@ -115,7 +115,7 @@ fn to_dense<T: Number>(
     let x = matrix::<T>("x", x, voxels.len(), channels)?;
     let dense = matrix_mut::<T>("the dense tensor", dense, len, 1)?;
     let places = grid.places(voxels)?;
-    dense.par_iter_mut().for_each(|element| *element = T::default());
+    for_each_chunk(dense, 1 << 14, &|_, elements| elements.fill(T::default()));
     if len == 0 {
         return Ok(());
     }
@@ -123,7 +123,7 @@ fn to_dense<T: Number>(
     let batches = places.iter().map(|(batch, _)| *batch as i32).collect();
     let samples = RowGroups::new(batches, grid.batches)?;
     let cells = len / (grid.batches * channels);
-    dense.par_chunks_mut(cells).enumerate().for_each(|(line, dense)| {
+    for_each_chunk(dense, cells, &|line, dense| {
         let (batch, channel) = (line / channels, line % channels);
         let rows = samples.starts()[batch] as usize..samples.starts()[batch + 1] as usize;
         for &row in &samples.order()[rows] {

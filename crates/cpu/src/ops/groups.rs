@@ -5,11 +5,11 @@
 //! Each is the other's gradient where the reduction is a sum, so this is gathering by an index with
 //! its scatter-add, and the global pooling of a batch.
 
-use rayon::prelude::*;
 use voxtune_types::Reduction;
 
 use super::error::OpError;
 use super::number::{Number, by_dtype, for_each_row, matrix, matrix_mut, row_of};
+use crate::chunks::for_each_chunk;
 use crate::elements::{Elements, ElementsMut};
 
 /// Which group each row belongs to, and the rows of each group in ascending order.
@@ -252,7 +252,7 @@ fn reduce<T: Number>(
         Reduction::Max => (f32::NEG_INFINITY, larger),
     };
     let mut parts = vec![first; (groups.pieces.len() - 1) * channels];
-    parts.par_chunks_mut(channels.max(1)).enumerate().for_each(|(piece, totals)| {
+    for_each_chunk(&mut parts, channels.max(1), &|piece, totals| {
         let places = groups.pieces[piece] as usize..groups.pieces[piece + 1] as usize;
         for &row in &groups.order[places] {
             for (total, x) in totals.iter_mut().zip(row_of(x, row as usize, channels)) {

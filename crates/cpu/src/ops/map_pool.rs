@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
 use voxtune_types::Pooling;
 
 use super::error::OpError;
 use super::groups::larger;
 use super::number::{Number, by_dtype, matrix, matrix_mut, row_of};
+use crate::chunks::for_each_chunk;
 use crate::elements::{Elements, ElementsMut};
 use crate::kernel_map::{KernelMap, MapView, Pair, SEGMENT_ROWS};
 
@@ -68,7 +68,7 @@ fn by_segments<T: Number>(
     if channels == 0 {
         return;
     }
-    out.par_chunks_mut(SEGMENT_ROWS * channels).enumerate().for_each(|(segment, out)| {
+    for_each_chunk(out, SEGMENT_ROWS * channels, &|segment, out| {
         let begin = segment * SEGMENT_ROWS;
         let rows: Range<usize> = begin..begin + out.len() / channels;
         let mut totals = vec![first; out.len()];

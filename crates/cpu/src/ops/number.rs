@@ -1,10 +1,10 @@
 //! Elements of any storage type as float32, and rows of them in parallel.
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 use voxtune_types::DType;
 
 use super::error::OpError;
+use crate::chunks::for_each_chunk;
 use crate::elements::{Elements, ElementsMut};
 
 /// An element of a storage type.
@@ -129,7 +129,7 @@ pub(super) fn for_each_row<T: Send>(
         return;
     }
     let rows = rows_a_task(channels);
-    out.par_chunks_mut(rows * channels).enumerate().for_each(|(task, lines)| {
+    for_each_chunk(out, rows * channels, &|task, lines| {
         for (line, row) in lines.chunks_exact_mut(channels).enumerate() {
             write(task * rows + line, row);
         }

@@ -1,9 +1,8 @@
 //! Sums, means and variances of channels over rows.
 
-use rayon::prelude::*;
-
 use super::error::OpError;
 use super::number::{Number, by_dtype, check_len, matrix, row_of};
+use crate::chunks::for_each_chunk;
 use crate::elements::Elements;
 
 /// Adds up what `add_row` adds to `width` totals for each row: rows in order within parts of a
@@ -15,18 +14,17 @@ pub(super) fn column_totals(
 ) -> Vec<f64> {
     /// Rows of a part.
     const PART: usize = 2048;
-    let parts: Vec<Vec<f64>> = (0..rows.div_ceil(PART))
-        .into_par_iter()
-        .map(|part| {
-            let mut totals = vec![0.0; width];
-            for row in part * PART..rows.min((part + 1) * PART) {
-                add_row(row, &mut totals);
-            }
-            totals
-        })
-        .collect();
     let mut totals = vec![0.0; width];
-    for part in parts {
+    if width == 0 {
+        return totals;
+    }
+    let mut parts = vec![0.0; rows.div_ceil(PART) * width];
+    for_each_chunk(&mut parts, width, &|part, totals| {
+        for row in part * PART..rows.min((part + 1) * PART) {
+            add_row(row, totals);
+        }
+    });
+    for part in parts.chunks_exact(width) {
         for (total, part) in totals.iter_mut().zip(part) {
             *total += part;
         }

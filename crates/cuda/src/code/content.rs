@@ -43,16 +43,23 @@ pub fn source_hash_of(source: &str) -> Option<u64> {
 
 /// Hash of a source with all headers among these files, given by name and text in one order.
 ///
-/// Every header counts, included or not: headers are few and change together. Declarations about
-/// the code do not: they decide none of it, and whoever corrects one compiles nothing again.
+/// Every header that families share counts, included or not: they are few and change together. One
+/// in a folder is a part of the family of that name and counts for it alone. Declarations about the
+/// code do not count: they decide none of it, and whoever corrects one compiles nothing again.
 #[must_use]
 pub fn hash_of_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, source: &str) -> u64 {
     let of_source: Vec<_> = files
         .into_iter()
-        .filter(|(name, _)| *name == source || name.ends_with(".cuh"))
+        .filter(|(name, _)| *name == source || is_header_of(name, source))
         .map(|(name, text)| (name, without_declarations(text)))
         .collect();
     hash_fields(of_source.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]))
+}
+
+/// Whether a file is a header that a source can include.
+fn is_header_of(name: &str, source: &str) -> bool {
+    let is_own = |(folder, _)| source.strip_suffix(".cu") == Some(folder);
+    name.ends_with(".cuh") && name.split_once('/').is_none_or(is_own)
 }
 
 /// How a line begins by which a source declares a finding about its own code that is known.
@@ -99,6 +106,9 @@ mod tests {
         assert_ne!(base, hash_of_files([header, ("k.cu", "int l;"), other], "k.cu"));
         assert_ne!(base, hash_of_files([header, kernel, other], "o.cu"));
         assert_eq!(base, hash_of_files([header, kernel, ("o.cu", "int p;")], "k.cu"));
+        let part = |name| [header, (name, "int p;"), kernel, other];
+        assert_ne!(base, hash_of_files(part("k/part.cuh"), "k.cu"));
+        assert_eq!(base, hash_of_files(part("o/part.cuh"), "k.cu"));
         let declares = ("k.cu", "// expected: spills on sm_80: k\nint k;");
         assert_eq!(base, hash_of_files([header, declares, other], "k.cu"));
     }

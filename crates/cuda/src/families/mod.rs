@@ -39,11 +39,12 @@ mod wgmma_wgrad;
 use std::fmt;
 use std::sync::LazyLock;
 
-use voxtune_types::{AlgoId, ComputeCapability, Operation, PitchClass};
+use voxtune_types::{AlgoId, ComputeCapability, Operation};
 
 pub use epilogue::Epilogue;
 pub use explicit_gemm::Cublas;
 pub(crate) use geometry::channels;
+pub(crate) use operands::check_length;
 pub use operands::{Matrix, MatrixMut, Operands};
 pub use prepared::Prepared;
 
@@ -91,8 +92,8 @@ impl Algorithm {
     /// Whether the algorithm computes this operation at all.
     #[must_use]
     pub fn applies(&self, op: &Operation) -> bool {
-        // Kernels read row maps and pair lists, whatever layer these are of.
-        op.pitch == PitchClass::Dense && self.can_count(op) && self.variant.applies(op)
+        // Kernels read row maps and pair lists, whatever layer these are of, and rows at any pitch.
+        self.can_count(op) && self.variant.applies(op)
     }
 
     /// Whether the family takes such groups, and its kernels can count what the operation has.
@@ -281,7 +282,7 @@ fn find(name: impl Fn(&'static dyn KernelFamily) -> Option<usize>) -> &'static A
 mod tests {
     use std::collections::BTreeSet;
 
-    use voxtune_types::{DType, Direction, KernelSize, LayerKind};
+    use voxtune_types::{DType, Direction, KernelSize, LayerKind, PitchClass};
 
     use super::*;
 
@@ -421,6 +422,19 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    /// Pitches are parameters of launches: rows that lie apart are read by the code of dense ones.
+    #[test]
+    fn pitched_rows_have_the_instances_of_dense_ones() {
+        for op in all_operations() {
+            let pitched = Operation { pitch: PitchClass::Pitched, ..op };
+            for algorithm in algorithms() {
+                assert_eq!(algorithm.instance(&pitched), algorithm.instance(&op));
+                assert_eq!(algorithm.applies(&pitched), algorithm.applies(&op));
+            }
+            assert_eq!(default_algorithm(&pitched).id(), default_algorithm(&op).id());
         }
     }
 

@@ -39,6 +39,14 @@ impl<'a> Matrix<'a> {
         self.data
     }
 
+    /// The device's address, for work that is queued next with a handle.
+    ///
+    /// # Errors
+    /// As [`DeviceSlice::read_by`].
+    pub(crate) fn read_by(self, device: &CudaDevice) -> Result<u64> {
+        self.data.read_by(device)
+    }
+
     /// Whether so many elements are one copy, in every row.
     pub(super) fn is_aligned(self, elements: u32, dtype: DType) -> bool {
         is_aligned(self.address(), self.pitch, elements, dtype)
@@ -64,8 +72,21 @@ impl<'a> MatrixMut<'a> {
         self.data.address()
     }
 
-    pub(super) const fn pitch(&self) -> usize {
+    pub(crate) const fn pitch(&self) -> usize {
         self.pitch
+    }
+
+    /// The memory behind it.
+    pub(crate) const fn data(&self) -> &DeviceSliceMut<'a> {
+        &self.data
+    }
+
+    /// The device's address, for work that is queued next with a handle of its own context.
+    ///
+    /// # Errors
+    /// As [`DeviceSliceMut::write_by`].
+    pub(crate) fn write_by(&self, device: &CudaDevice) -> Result<u64> {
+        self.data.write_by(device)
     }
 
     pub(super) fn is_aligned(&self, elements: u32, dtype: DType) -> bool {
@@ -167,7 +188,7 @@ impl Operands<'_> {
 
 /// Compares the length of a matrix with its shape: exactly where rows are dense, else from the
 /// first row's first element to the last one's last.
-pub(super) fn check_length(
+pub(crate) fn check_length(
     what: &'static str,
     (rows, channels, element): Shape,
     pitch: usize,

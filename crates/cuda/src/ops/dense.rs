@@ -5,6 +5,7 @@ use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::error::Result;
 use crate::map::Cloud;
 use crate::module::arguments;
+use crate::{Matrix, MatrixMut};
 
 /// A dense grid: samples of `shape` cells each, from coordinate 0 on. Its tensor is
 /// `(batches · channels, cells)`: batch, channel, x, y, z, the last one fastest.
@@ -49,31 +50,30 @@ impl FeatureKernels {
     /// grid is left out. Voxels are distinct: which of two rows a cell gets is not decided.
     ///
     /// # Shapes
-    /// `x`: `(voxels, channels)`. `dense`:
-    /// `(batches · channels, cells)`.
+    /// `x`: `(voxels, channels)`. `dense`: `(batches · channels, cells)`, without a pitch.
     ///
     /// # Errors
     /// If lengths differ from that, or the driver fails.
     pub fn to_dense(
         &self,
         grid: DenseGrid,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         voxels: Cloud<'_>,
         channels: usize,
         dense: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
         let (shape, params) = (Shape::new(voxels.capacity(), channels)?, grid.params()?);
-        self.check("x", x.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
         self.check_dense(grid, voxels, dense.len_bytes(), channels)?;
         dense.fill(0)?;
         if shape.is_empty() {
             return Ok(());
         }
-        let (x, dense) = (x.read_by(&self.device)?, dense.write_by(&self.device)?);
+        let (x, dense) = (self.read(x)?, dense.write_by(&self.device)?);
         let (rows, channels) = (voxels.count(), shape.channels());
         let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
+        // SAFETY: (Rows, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
         // and the kernel writes to cells of the grid alone; it only reads the features, and the
         // dense tensor is borrowed mutably.
         unsafe { self.to_dense.launch(self.grid(shape.rows, TILE), arguments) }
@@ -93,19 +93,19 @@ impl FeatureKernels {
         dense: DeviceSlice<'_>,
         voxels: Cloud<'_>,
         channels: usize,
-        x: &mut DeviceSliceMut<'_>,
+        x: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let (shape, params) = (Shape::new(voxels.capacity(), channels)?, grid.params()?);
-        self.check("x", x.len_bytes(), shape)?;
+        self.check_mut("x", x, shape)?;
         self.check_dense(grid, voxels, dense.len_bytes(), channels)?;
         if shape.is_empty() {
             return Ok(());
         }
-        let (x, dense) = (x.write_by(&self.device)?, dense.read_by(&self.device)?);
+        let (x, dense) = (self.written(x)?, dense.read_by(&self.device)?);
         let (rows, channels) = (voxels.count(), shape.channels());
         let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Element*, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
+        // SAFETY: (Rows, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
         // and the kernel reads cells of the grid alone; the features are borrowed mutably.
         unsafe { self.from_dense.launch(self.grid(shape.rows, TILE), arguments) }
     }

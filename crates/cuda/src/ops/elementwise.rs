@@ -2,11 +2,12 @@
 
 use voxtune_types::{Activation, DType};
 
-use super::{FeatureKernels, Shape, address_of, check_bytes, check_row};
-use crate::buffer::{DeviceSlice, DeviceSliceMut};
+use super::{FeatureKernels, RowsParams, Shape, address_of, check_row, check_rows};
+use crate::buffer::DeviceSlice;
 use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::module::arguments;
+use crate::{Matrix, MatrixMut};
 
 /// `Activation` of the kernels.
 #[repr(C)]
@@ -82,18 +83,38 @@ impl Affine<'_> {
         })
     }
 
-    /// The shape to walk over: where no part knows channels, rows of eight do as well.
-    fn walked(&self, shape: Shape) -> Shape {
+    /// How to walk over features: where a part has numbers for channels, by rows.
+    fn walk(&self, shape: Shape, pitches: &[usize]) -> Walk {
         let Self { mean, variance, scale, shift, .. } = self;
         let any = [mean, variance, scale, shift].iter().any(|part| part.is_some());
-        if any { shape } else { shape_of(shape.len()) }
+        if any { Walk { shape, is_flat: false } } else { Walk::new(shape, pitches) }
     }
 }
 
-/// Elements as rows of eight, which kernels move at once, or one by one.
-fn shape_of(len: usize) -> Shape {
-    let channels = if len.is_multiple_of(8) { 8 } else { 1 };
-    Shape { rows: len / channels, channels }
+/// What a kernel walks over whose elements need no channel.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    shape: Shape,
+    /// Whether rows are not those of the features.
+    is_flat: bool,
+}
+
+impl Walk {
+    /// Elements as rows of eight, which kernels move at once, or one by one; the features' own rows
+    /// where an operand has others between them.
+    fn new(shape: Shape, pitches: &[usize]) -> Self {
+        let is_flat = pitches.iter().all(|pitch| *pitch == shape.channels);
+        if !is_flat {
+            return Self { shape, is_flat };
+        }
+        let channels = if shape.len().is_multiple_of(8) { 8 } else { 1 };
+        Self { shape: Shape { rows: shape.len() / channels, channels }, is_flat }
+    }
+
+    /// An operand in the rows of the walk.
+    const fn rows_of(&self, operand: RowsParams) -> RowsParams {
+        if self.is_flat { RowsParams::new(operand.first, self.shape.channels) } else { operand }
+    }
 }
 
 impl FeatureKernels {
@@ -107,24 +128,25 @@ impl FeatureKernels {
     pub fn affine(
         &self,
         of: &Affine<'_>,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         rows: usize,
         channels: usize,
-        y: &mut DeviceSliceMut<'_>,
+        y: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
         of.check(channels)?;
-        self.check("x", x.len_bytes(), shape)?;
-        self.check("y", y.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
+        self.check_mut("y", y, shape)?;
         if shape.is_empty() {
             return Ok(());
         }
-        let (walked, params) = (of.walked(shape), of.params(&self.device)?);
-        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
-        let (rows, channels) = (walked.rows(), walked.channels());
+        let walk = of.walk(shape, &[x.pitch(), y.pitch()]);
+        let params = of.params(&self.device)?;
+        let [x, y] = [self.read(x)?, self.written(y)?].map(|operand| walk.rows_of(operand));
+        let (rows, channels) = (walk.shape.rows(), walk.shape.channels());
         let grid = self.element_grid(shape.len());
-        // SAFETY: (Element*, Element*, i64, i32, Affine); all lengths have been compared, and the
-        // result is borrowed mutably.
+        // SAFETY: (Rows, Rows, i64, i32, Affine); all lengths have been compared, and the result is
+        // borrowed mutably.
         unsafe { self.affine.launch(grid, arguments![x, y, rows, channels, params]) }
     }
 
@@ -138,117 +160,132 @@ impl FeatureKernels {
     pub fn affine_backward(
         &self,
         of: &Affine<'_>,
-        x: DeviceSlice<'_>,
-        grad_y: DeviceSlice<'_>,
+        x: Matrix<'_>,
+        grad_y: Matrix<'_>,
         rows: usize,
         channels: usize,
-        grad_x: &mut DeviceSliceMut<'_>,
+        grad_x: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
         of.check(channels)?;
-        self.check("x", x.len_bytes(), shape)?;
-        self.check("grad_y", grad_y.len_bytes(), shape)?;
-        self.check("grad_x", grad_x.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
+        self.check("grad_y", grad_y, shape)?;
+        self.check_mut("grad_x", grad_x, shape)?;
         if shape.is_empty() {
             return Ok(());
         }
-        let (walked, params) = (of.walked(shape), of.params(&self.device)?);
-        let (rows, channels) = (walked.rows(), walked.channels());
-        let (x, grad_y) = (x.read_by(&self.device)?, grad_y.read_by(&self.device)?);
-        let grad_x = grad_x.write_by(&self.device)?;
+        let walk = of.walk(shape, &[x.pitch(), grad_y.pitch(), grad_x.pitch()]);
+        let params = of.params(&self.device)?;
+        let operands = [self.read(x)?, self.read(grad_y)?, self.written(grad_x)?];
+        let [x, grad_y, grad_x] = operands.map(|operand| walk.rows_of(operand));
+        let (rows, channels) = (walk.shape.rows(), walk.shape.channels());
         let arguments = arguments![x, grad_y, grad_x, rows, channels, params];
-        // SAFETY: (Element*, Element*, Element*, i64, i32, Affine); all lengths have been compared,
-        // and the result is borrowed mutably.
+        // SAFETY: (Rows, Rows, Rows, i64, i32, Affine); all lengths have been compared, and the
+        // result is borrowed mutably.
         unsafe { self.affine_backward.launch(self.element_grid(shape.len()), arguments) }
     }
 
     /// Queues `y = activation(a + b)`.
     ///
     /// # Shapes
-    /// All alike.
+    /// All `(rows, channels)`.
     ///
     /// # Errors
-    /// If lengths differ, or the driver fails.
+    /// If lengths differ from that, or the driver fails.
     pub fn add(
         &self,
-        a: DeviceSlice<'_>,
-        b: DeviceSlice<'_>,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        rows: usize,
+        channels: usize,
         activation: Activation,
-        y: &mut DeviceSliceMut<'_>,
+        y: &mut MatrixMut<'_>,
     ) -> Result<()> {
-        let len = y.len_bytes() / self.dtype.bytes();
-        check_bytes("a", a.len_bytes(), y.len_bytes())?;
-        check_bytes("b", b.len_bytes(), y.len_bytes())?;
-        if len == 0 {
+        let shape = Shape::new(rows, channels)?;
+        self.check("a", a, shape)?;
+        self.check("b", b, shape)?;
+        self.check_mut("y", y, shape)?;
+        if shape.is_empty() {
             return Ok(());
         }
-        let (shape, activation) = (shape_of(len), ActivationParams::new(activation));
-        let (rows, channels) = (shape.rows(), shape.channels());
-        let (a, b) = (a.read_by(&self.device)?, b.read_by(&self.device)?);
-        let y = y.write_by(&self.device)?;
+        let walk = Walk::new(shape, &[a.pitch(), b.pitch(), y.pitch()]);
+        let operands = [self.read(a)?, self.read(b)?, self.written(y)?];
+        let [a, b, y] = operands.map(|operand| walk.rows_of(operand));
+        let (rows, channels) = (walk.shape.rows(), walk.shape.channels());
+        let activation = ActivationParams::new(activation);
         let arguments = arguments![a, b, y, rows, channels, activation];
-        // SAFETY: (Element*, Element*, Element*, i64, i32, Activation); all lengths are that of the
-        // result, which is borrowed mutably.
-        unsafe { self.add.launch(self.element_grid(len), arguments) }
+        // SAFETY: (Rows, Rows, Rows, i64, i32, Activation); all lengths have been compared, and the
+        // result is borrowed mutably.
+        unsafe { self.add.launch(self.element_grid(shape.len()), arguments) }
     }
 
     /// Queues the gradient of a sum for either part.
     ///
     /// # Shapes
-    /// All alike.
+    /// All `(rows, channels)`.
     ///
     /// # Errors
-    /// If lengths differ, or the driver fails.
+    /// If lengths differ from that, or the driver fails.
+    #[expect(clippy::too_many_arguments, reason = "three operands and a result with a shape")]
     pub fn add_backward(
         &self,
-        a: DeviceSlice<'_>,
-        b: DeviceSlice<'_>,
-        grad_y: DeviceSlice<'_>,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        grad_y: Matrix<'_>,
+        rows: usize,
+        channels: usize,
         activation: Activation,
-        grad: &mut DeviceSliceMut<'_>,
+        grad: &mut MatrixMut<'_>,
     ) -> Result<()> {
-        let len = grad.len_bytes() / self.dtype.bytes();
-        check_bytes("a", a.len_bytes(), grad.len_bytes())?;
-        check_bytes("b", b.len_bytes(), grad.len_bytes())?;
-        check_bytes("grad_y", grad_y.len_bytes(), grad.len_bytes())?;
-        if len == 0 {
+        let shape = Shape::new(rows, channels)?;
+        self.check("a", a, shape)?;
+        self.check("b", b, shape)?;
+        self.check("grad_y", grad_y, shape)?;
+        self.check_mut("grad", grad, shape)?;
+        if shape.is_empty() {
             return Ok(());
         }
-        let (shape, activation) = (shape_of(len), ActivationParams::new(activation));
-        let (rows, channels) = (shape.rows(), shape.channels());
-        let (a, b) = (a.read_by(&self.device)?, b.read_by(&self.device)?);
-        let (grad_y, grad) = (grad_y.read_by(&self.device)?, grad.write_by(&self.device)?);
+        let walk = Walk::new(shape, &[a.pitch(), b.pitch(), grad_y.pitch(), grad.pitch()]);
+        let operands = [self.read(a)?, self.read(b)?, self.read(grad_y)?, self.written(grad)?];
+        let [a, b, grad_y, grad] = operands.map(|operand| walk.rows_of(operand));
+        let (rows, channels) = (walk.shape.rows(), walk.shape.channels());
+        let activation = ActivationParams::new(activation);
         let arguments = arguments![a, b, grad_y, grad, rows, channels, activation];
-        // SAFETY: (Element*, Element*, Element*, Element*, i64, i32, Activation); all lengths are
-        // that of the result, which is borrowed mutably.
-        unsafe { self.add_backward.launch(self.element_grid(len), arguments) }
+        // SAFETY: (Rows, Rows, Rows, Rows, i64, i32, Activation); all lengths have been compared,
+        // and the result is borrowed mutably.
+        unsafe { self.add_backward.launch(self.element_grid(shape.len()), arguments) }
     }
 
     /// Queues the rounding of each element to another storage type, or a copy in the same one.
     ///
     /// # Shapes
-    /// As many elements in both.
+    /// Both `(rows, channels)`.
     ///
     /// # Errors
-    /// If lengths differ, or the driver fails.
+    /// If lengths differ from that, or the driver fails.
     pub fn cast(
         &self,
-        from: DeviceSlice<'_>,
+        from: Matrix<'_>,
+        rows: usize,
+        channels: usize,
         to_dtype: DType,
-        to: &mut DeviceSliceMut<'_>,
+        to: &mut MatrixMut<'_>,
     ) -> Result<()> {
-        let len = from.len_bytes() / self.dtype.bytes();
-        check_bytes("the target", to.len_bytes(), len * to_dtype.bytes())?;
-        if len == 0 {
+        let shape = Shape::new(rows, channels)?;
+        self.check("the source", from, shape)?;
+        check_rows("the target", (to.data().len_bytes(), to.pitch()), shape, to_dtype)?;
+        if shape.is_empty() {
             return Ok(());
         }
         let kernel = &self.casts[to_dtype.index()];
-        let shape = shape_of(len);
-        let (rows, channels) = (shape.rows(), shape.channels());
-        let (from, to) = (from.read_by(&self.device)?, to.write_by(&self.device)?);
-        // SAFETY: (Element*, the target's elements, i64, i32); both have `len` elements, and the
-        // target is borrowed mutably.
-        unsafe { kernel.launch(self.element_grid(len), arguments![from, to, rows, channels]) }
+        let walk = Walk::new(shape, &[from.pitch(), to.pitch()]);
+        let operands = [self.read(from)?, self.written(to)?];
+        let [from, to] = operands.map(|operand| walk.rows_of(operand));
+        let (rows, channels) = (walk.shape.rows(), walk.shape.channels());
+        let grid = self.element_grid(shape.len());
+        // SAFETY: (Rows, Rows of the target's elements, i64, i32); both lengths have been compared,
+        // and the target is borrowed mutably.
+        unsafe { kernel.launch(grid, arguments![from, to, rows, channels]) }
     }
 }
 
@@ -256,7 +293,7 @@ impl FeatureKernels {
 mod tests {
     use super::*;
 
-    /// As `features.cu` declares them.
+    /// As `features/activation.cuh` declares them.
     #[test]
     fn parameters_have_the_kernels_sizes() {
         assert_eq!(size_of::<ActivationParams>(), 8);
@@ -265,7 +302,12 @@ mod tests {
 
     #[test]
     fn elements_are_walked_in_rows_of_eight_where_that_fits() {
-        let shape = |len| (shape_of(len).rows, shape_of(len).channels);
-        assert_eq!([shape(0), shape(16), shape(17)], [(0, 8), (2, 8), (17, 1)]);
+        let walk = |rows, channels, pitches: &[usize]| {
+            let walk = Walk::new(Shape { rows, channels }, pitches);
+            (walk.shape.rows, walk.shape.channels, walk.rows_of(RowsParams::new(0, 32)).pitch)
+        };
+        assert_eq!(walk(4, 4, &[4, 4]), (2, 8, 8));
+        assert_eq!(walk(17, 1, &[1, 1]), (17, 1, 1));
+        assert_eq!(walk(4, 4, &[4, 32]), (4, 4, 32));
     }
 }

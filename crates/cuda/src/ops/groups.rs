@@ -2,12 +2,13 @@
 
 use voxtune_types::Reduction;
 
-use super::columns::unit;
-use super::{FeatureKernels, Shape, within};
-use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
+use super::columns::Units;
+use super::{FeatureKernels, RowsParams, Shape, within};
+use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::module::arguments;
+use crate::{Matrix, MatrixMut};
 
 /// Which group each row belongs to, in host memory: what the host's `RowGroups` holds.
 #[derive(Clone, Copy, Debug)]
@@ -173,28 +174,28 @@ impl FeatureKernels {
     pub fn spread(
         &self,
         groups: &DeviceRowGroups,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         channels: usize,
-        y: &mut DeviceSliceMut<'_>,
+        y: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let (of_rows, of_groups) = groups.shapes(channels)?;
-        self.check("x", x.len_bytes(), of_groups)?;
-        self.check("y", y.len_bytes(), of_rows)?;
+        self.check("x", x, of_groups)?;
+        self.check_mut("y", y, of_rows)?;
         if of_rows.is_empty() {
             return Ok(());
         }
-        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
-        let line = (channels * self.dtype.bytes()) as u64;
-        let place = unit(&[x, y, line]);
-        let units = (line / (2_u64 << place)) as i32;
+        let operands = [self.read(x)?, self.written(y)?];
+        let units = Units::of(operands, channels, self.dtype.bytes());
+        let ([x, y], per_row) = (units.operands, units.per_row);
         let index = groups.group_of_row.as_ref().read_by(&self.device)?;
         let count = groups.groups as i32;
         let rows = of_rows.rows();
-        let grid = self.element_grid(of_rows.rows * units as usize);
-        // SAFETY: (Unit*, Unit*, i32*, i32, i64, i32); lengths have been compared, the kernel reads
-        // no group from `count` on, and the unit divides both addresses; the result is borrowed
-        // mutably.
-        unsafe { self.spread[place].launch(grid, arguments![x, y, index, count, rows, units]) }
+        let grid = self.element_grid(of_rows.rows * per_row as usize);
+        let arguments = arguments![x, y, index, count, rows, per_row];
+        // SAFETY: (Rows of units, Rows of units, i32*, i32, i64, i32); lengths have been compared,
+        // the kernel reads no group from `count` on, and the unit divides addresses and pitches;
+        // the result is borrowed mutably.
+        unsafe { self.spread[units.place].launch(grid, arguments) }
     }
 
     /// Queues the making of one row of each group's.
@@ -208,13 +209,13 @@ impl FeatureKernels {
         &self,
         groups: &DeviceRowGroups,
         reduction: Reduction,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         channels: usize,
-        y: &mut DeviceSliceMut<'_>,
+        y: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let (of_rows, of_groups) = groups.shapes(channels)?;
-        self.check("x", x.len_bytes(), of_rows)?;
-        self.check("y", y.len_bytes(), of_groups)?;
+        self.check("x", x, of_rows)?;
+        self.check_mut("y", y, of_groups)?;
         if of_groups.is_empty() {
             return Ok(());
         }
@@ -223,31 +224,31 @@ impl FeatureKernels {
             Reduction::Mean => 1,
             Reduction::Max => 2,
         };
-        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let (x, y) = (self.read(x)?, self.written(y)?);
         let order = groups.order.as_ref().read_by(&self.device)?;
         let starts = groups.starts.as_ref().read_by(&self.device)?;
         let (items, channels) = (of_groups.rows(), of_groups.channels());
         let grid = self.element_grid(of_groups.len());
         if groups.is_flat {
             let arguments = arguments![x, y, order, starts, starts, items, channels, reduction];
-            // SAFETY: (Element*, Element*, i32*, i32*, i32*, i64, i32, i32); lengths have been
-            // compared, and the tables were found to name rows of `x` alone; the result is borrowed
-            // mutably.
+            // SAFETY: (Rows, Rows, i32*, i32*, i32*, i64, i32, i32); lengths have been compared,
+            // and the tables were found to name rows of `x` alone; the result is borrowed mutably.
             return unsafe { self.group_reduce.launch(grid, arguments) };
         }
         let pieces = groups.pieces * channels as usize;
         let partial = DeviceBuffer::alloc(&self.device, pieces * size_of::<f32>())?;
-        let (partial, none) = (partial.as_ref().address(), 0_u64);
+        let none = 0_u64;
+        let partial = RowsParams::new(partial.as_ref().address(), of_groups.channels);
         let (begins, of_pieces) =
             (groups.piece_begins.as_ref().read_by(&self.device)?, groups.pieces as i64);
         let first = arguments![x, partial, order, begins, none, of_pieces, channels, reduction];
-        // SAFETY: (Element*, f32*, i32*, i32*, i32*, i64, i32, i32); the tables were found to name
-        // rows of `x` alone, and there is room for each piece.
+        // SAFETY: (Rows, Rows of f32, i32*, i32*, i32*, i64, i32, i32); the tables were found to
+        // name rows of `x` alone, and there is room for each piece.
         unsafe { self.group_pieces.launch(self.element_grid(pieces), first) }?;
         let piece_starts = groups.piece_starts.as_ref().read_by(&self.device)?;
         let last = arguments![partial, y, none, piece_starts, starts, items, channels, reduction];
-        // SAFETY: (f32*, Element*, i32*, i32*, i32*, i64, i32, i32); the tables were found to name
-        // pieces that there are, and the result is borrowed mutably.
+        // SAFETY: (Rows of f32, Rows, i32*, i32*, i32*, i64, i32, i32); the tables were found to
+        // name pieces that there are, and the result is borrowed mutably.
         unsafe { self.group_whole.launch(grid, last) }
     }
 
@@ -263,40 +264,40 @@ impl FeatureKernels {
         &self,
         groups: &DeviceRowGroups,
         reduction: Reduction,
-        (x, y): (DeviceSlice<'_>, DeviceSlice<'_>),
-        grad_y: DeviceSlice<'_>,
+        (x, y): (Matrix<'_>, Matrix<'_>),
+        grad_y: Matrix<'_>,
         channels: usize,
-        grad_x: &mut DeviceSliceMut<'_>,
+        grad_x: &mut MatrixMut<'_>,
     ) -> Result<()> {
         if reduction == Reduction::Sum {
             return self.spread(groups, grad_y, channels, grad_x);
         }
         let (of_rows, of_groups) = groups.shapes(channels)?;
-        self.check("grad_y", grad_y.len_bytes(), of_groups)?;
-        self.check("grad_x", grad_x.len_bytes(), of_rows)?;
+        self.check("grad_y", grad_y, of_groups)?;
+        self.check_mut("grad_x", grad_x, of_rows)?;
         if reduction == Reduction::Max {
-            self.check("x", x.len_bytes(), of_rows)?;
-            self.check("y", y.len_bytes(), of_groups)?;
+            self.check("x", x, of_rows)?;
+            self.check("y", y, of_groups)?;
         }
         if of_rows.is_empty() {
             return Ok(());
         }
         let index = groups.group_of_row.as_ref().read_by(&self.device)?;
         let count = groups.groups as i32;
-        let (grad_y, grad_x) = (grad_y.read_by(&self.device)?, grad_x.write_by(&self.device)?);
+        let (grad_y, grad_x) = (self.read(grad_y)?, self.written(grad_x)?);
         let (rows, channels) = (of_rows.rows(), of_rows.channels());
         let grid = self.element_grid(of_rows.len());
         if reduction == Reduction::Mean {
             let starts = groups.starts.as_ref().read_by(&self.device)?;
             let arguments = arguments![grad_y, grad_x, index, starts, count, rows, channels];
-            // SAFETY: (Element*, Element*, i32*, i32*, i32, i64, i32); lengths have been compared,
-            // and the kernel reads no group from `count` on; the result is borrowed mutably.
+            // SAFETY: (Rows, Rows, i32*, i32*, i32, i64, i32); lengths have been compared, and the
+            // kernel reads no group from `count` on; the result is borrowed mutably.
             return unsafe { self.spread_mean.launch(grid, arguments) };
         }
-        let (x, y) = (x.read_by(&self.device)?, y.read_by(&self.device)?);
+        let (x, y) = (self.read(x)?, self.read(y)?);
         let arguments = arguments![x, y, grad_y, grad_x, index, count, rows, channels];
-        // SAFETY: (Element*, Element*, Element*, Element*, i32*, i32, i64, i32); lengths have been
-        // compared, and the kernel reads no group from `count` on; the result is borrowed mutably.
+        // SAFETY: (Rows, Rows, Rows, Rows, i32*, i32, i64, i32); lengths have been compared, and
+        // the kernel reads no group from `count` on; the result is borrowed mutably.
         unsafe { self.spread_max.launch(grid, arguments) }
     }
 }

@@ -3,10 +3,11 @@
 use voxtune_types::{Direction, Pooling};
 
 use super::{FeatureKernels, Shape};
-use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
+use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::map::{DeviceKernelMap, RowMap, RowOrder};
 use crate::module::arguments;
+use crate::{Matrix, MatrixMut};
 
 /// A table as the kernels read it: its first offset, and the way to the next one.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +49,13 @@ impl FeatureKernels {
         &self,
         map: &DeviceKernelMap,
         pooling: Pooling,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         channels: usize,
-        y: &mut DeviceSliceMut<'_>,
+        y: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(map.n_out(), channels)?;
-        self.check("x", x.len_bytes(), Shape { rows: map.n_in(), channels })?;
-        self.check("y", y.len_bytes(), shape)?;
+        self.check("x", x, Shape { rows: map.n_in(), channels })?;
+        self.check_mut("y", y, shape)?;
         if shape.is_empty() {
             return Ok(());
         }
@@ -65,10 +66,10 @@ impl FeatureKernels {
             Pooling::MaxAtLeastZero => 1,
             Pooling::Average | Pooling::AverageAsSpconv => 2,
         };
-        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let (x, y) = (self.read(x)?, self.written(y)?);
         let (rows, channels) = (shape.rows(), shape.channels());
         let arguments = arguments![x, y, address, pitch, volume, rows, channels, pooling];
-        // SAFETY: (Element*, Element*, i32*, i64, i32, i64, i32, i32); lengths have been compared
+        // SAFETY: (Rows, Rows, i32*, i64, i32, i64, i32, i32); lengths have been compared
         // with the map, whose table names rows of `x` alone, and the result is borrowed mutably.
         unsafe { self.map_pool.launch(self.element_grid(shape.len()), arguments) }
     }
@@ -85,18 +86,18 @@ impl FeatureKernels {
         &self,
         map: &DeviceKernelMap,
         pooling: Pooling,
-        (x, y): (DeviceSlice<'_>, DeviceSlice<'_>),
-        grad_y: DeviceSlice<'_>,
+        (x, y): (Matrix<'_>, Matrix<'_>),
+        grad_y: Matrix<'_>,
         channels: usize,
-        grad_x: &mut DeviceSliceMut<'_>,
+        grad_x: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(map.n_in(), channels)?;
         let of_outputs = Shape { rows: map.n_out(), channels };
-        self.check("grad_y", grad_y.len_bytes(), of_outputs)?;
-        self.check("grad_x", grad_x.len_bytes(), shape)?;
+        self.check("grad_y", grad_y, of_outputs)?;
+        self.check_mut("grad_x", grad_x, shape)?;
         if !pooling.is_average() {
-            self.check("x", x.len_bytes(), shape)?;
-            self.check("y", y.len_bytes(), of_outputs)?;
+            self.check("x", x, shape)?;
+            self.check("y", y, of_outputs)?;
         }
         if shape.is_empty() {
             return Ok(());
@@ -104,21 +105,21 @@ impl FeatureKernels {
         self.device.expect_same_stream("the kernel map", map.device())?;
         let Table { address, pitch, volume } = Table::of_inputs(map)?;
         let (rows, channels) = (shape.rows(), shape.channels());
-        let (grad_y, grad_x) = (grad_y.read_by(&self.device)?, grad_x.write_by(&self.device)?);
+        let (grad_y, grad_x) = (self.read(grad_y)?, self.written(grad_x)?);
         let grid = self.element_grid(shape.len());
         if pooling.is_average() {
             let weights = self.gradient_weights(map, pooling)?;
             let counts = weights.as_ref().address();
             let arguments =
                 arguments![grad_y, grad_x, counts, address, pitch, volume, rows, channels];
-            // SAFETY: (Element*, Element*, f32*, i32*, i64, i32, i64, i32); lengths have been
+            // SAFETY: (Rows, Rows, f32*, i32*, i64, i32, i64, i32); lengths have been
             // compared with the map, whose table names rows of `grad_y` alone, each of which has a
             // count; the result is borrowed mutably.
             return unsafe { self.map_average_backward.launch(grid, arguments) };
         }
-        let (x, y) = (x.read_by(&self.device)?, y.read_by(&self.device)?);
+        let (x, y) = (self.read(x)?, self.read(y)?);
         let arguments = arguments![x, y, grad_y, grad_x, address, pitch, volume, rows, channels];
-        // SAFETY: (Element*, Element*, Element*, Element*, i32*, i64, i32, i64, i32); lengths have
+        // SAFETY: (Rows, Rows, Rows, Rows, i32*, i64, i32, i64, i32); lengths have
         // been compared with the map, whose table names rows of `y` alone, and the result is
         // borrowed mutably.
         unsafe { self.map_max_backward.launch(grid, arguments) }

@@ -1,7 +1,8 @@
 //! What layers do to features beside convolutions, forward and backward.
 //!
-//! Features are rows of channels, row-major and dense, of the storage type that the kernels were
-//! compiled for; parameters and statistics of channels are float32. Results are overwritten whole.
+//! Features are rows of channels, any pitch apart, of the storage type that the kernels were
+//! compiled for; parameters and statistics of channels are dense float32. Every element of a result
+//! is overwritten, and what lies between its rows is left alone.
 //! Everything is queued and nothing waits. Sums have an order that sizes alone decide, so that runs
 //! repeat to the bit.
 //!
@@ -27,9 +28,10 @@ use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
+use crate::families::check_length;
 use crate::module::{Grid, Kernel, LoadedInstance};
+use crate::{Matrix, MatrixMut};
 
-pub use columns::Columns;
 pub use dense::DenseGrid;
 pub use elementwise::Affine;
 pub(crate) use groups::DeviceTables;
@@ -149,9 +151,23 @@ impl FeatureKernels {
         self.grid(elements, THREADS as usize)
     }
 
-    /// Refuses features of another length than `(rows, channels)`.
-    fn check(&self, what: &'static str, found: usize, shape: Shape) -> Result<()> {
-        check_bytes(what, found, shape.len().saturating_mul(self.dtype.bytes()))
+    /// Refuses features that have not the length of `(rows, channels)` at their pitch.
+    fn check(&self, what: &'static str, x: Matrix<'_>, shape: Shape) -> Result<()> {
+        check_rows(what, (x.data().len_bytes(), x.pitch()), shape, self.dtype)
+    }
+
+    fn check_mut(&self, what: &'static str, y: &MatrixMut<'_>, shape: Shape) -> Result<()> {
+        check_rows(what, (y.data().len_bytes(), y.pitch()), shape, self.dtype)
+    }
+
+    /// Features as a kernel reads them that is launched next.
+    fn read(&self, x: Matrix<'_>) -> Result<RowsParams> {
+        Ok(RowsParams::new(x.read_by(&self.device)?, x.pitch()))
+    }
+
+    /// Features as a kernel writes them that is launched next.
+    fn written(&self, y: &MatrixMut<'_>) -> Result<RowsParams> {
+        Ok(RowsParams::new(y.write_by(&self.device)?, y.pitch()))
     }
 }
 
@@ -186,6 +202,32 @@ impl Shape {
     }
 }
 
+/// `Rows` of the kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RowsParams {
+    first: u64,
+    pitch: i64,
+}
+
+impl RowsParams {
+    const fn new(first: u64, pitch: usize) -> Self {
+        Self { first, pitch: pitch as i64 }
+    }
+}
+
+fn check_rows(
+    what: &'static str,
+    (found, pitch): (usize, usize),
+    Shape { rows, channels }: Shape,
+    dtype: DType,
+) -> Result<()> {
+    if pitch < channels || isize::try_from(pitch).is_err() {
+        return Err(CudaError::Pitch { what, channels, found: pitch });
+    }
+    check_length(what, (rows, channels, dtype.bytes()), pitch, found)
+}
+
 /// Column groups of 32 channels are blocks along a grid's second axis, which has 65,535.
 const MAX_CHANNELS: usize = 65_535 * 32;
 
@@ -209,4 +251,19 @@ fn check_row_mut(what: &'static str, row: &DeviceSliceMut<'_>, channels: usize) 
 /// Address of numbers that a launch of this context reads, and that may be absent; 0 then.
 fn address_of(row: Option<DeviceSlice<'_>>, device: &CudaDevice) -> Result<u64> {
     row.map_or(Ok(0), |row| row.read_by(device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_have_the_kernels_size_and_whole_rows() {
+        assert_eq!(size_of::<RowsParams>(), 16);
+        let shape = Shape { rows: 3, channels: 4 };
+        let check = |bytes, pitch| check_rows("x", (bytes, pitch), shape, DType::Float16);
+        assert!(check(24, 4).is_ok() && check(48, 10).is_ok());
+        assert!(matches!(check(24, 3), Err(CudaError::Pitch { channels: 4, found: 3, .. })));
+        assert!(matches!(check(46, 10), Err(CudaError::Length { expected: 48, .. })));
+    }
 }

@@ -4,6 +4,7 @@ use super::{Affine, FeatureKernels, Shape, THREADS, address_of, check_row, check
 use crate::buffer::{DeviceBuffer, DeviceSlice, DeviceSliceMut};
 use crate::error::Result;
 use crate::module::{Arguments, Grid, Kernel, arguments};
+use crate::{Matrix, MatrixMut};
 
 /// Parts that a long matrix is cut into, and the fewest rows of one.
 const MOST_PARTS: usize = 4096;
@@ -96,13 +97,13 @@ impl FeatureKernels {
     /// If lengths differ from that, or the device fails.
     pub fn column_sums(
         &self,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         rows: usize,
         channels: usize,
         sums: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
-        self.check("x", x.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
         check_row_mut("the sums", sums, channels)?;
         if shape.is_empty() {
             return sums.fill(0);
@@ -112,13 +113,13 @@ impl FeatureKernels {
         self.finish(&partial, 0, cut, shape, 1.0, sums)
     }
 
-    fn sum(&self, x: DeviceSlice<'_>, shape: Shape, cut: Cut) -> Result<DeviceBuffer> {
+    fn sum(&self, x: Matrix<'_>, shape: Shape, cut: Cut) -> Result<DeviceBuffer> {
         let partial = self.parts(cut, shape, 1)?;
-        let (x, target) = (x.read_by(&self.device)?, partial.as_ref().address());
+        let (x, target) = (self.read(x)?, partial.as_ref().address());
         let (rows, channels) = (shape.rows(), shape.channels());
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let arguments = arguments![x, rows, channels, lanes, part_rows, target];
-        // SAFETY: (Element*, i64, i32, i32, i64, f32*); the caller has compared the length of `x`
+        // SAFETY: (Rows, i64, i32, i32, i64, f32*); the caller has compared the length of `x`
         // with the shape, and the parts have room for one sum of each block.
         unsafe { self.column_sums.launch(cut.grid(), arguments) }?;
         Ok(partial)
@@ -134,14 +135,14 @@ impl FeatureKernels {
     /// If lengths differ from that, or the device fails.
     pub fn column_statistics(
         &self,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         rows: usize,
         channels: usize,
         mean: &mut DeviceSliceMut<'_>,
         variance: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
-        self.check("x", x.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
         check_row_mut("the mean", mean, channels)?;
         check_row_mut("the variance", variance, channels)?;
         if shape.is_empty() {
@@ -151,12 +152,12 @@ impl FeatureKernels {
         let (cut, count) = (Cut::new(shape), rows as f64);
         let partial = self.sum(x, shape, cut)?;
         self.finish(&partial, 0, cut, shape, count, mean)?;
-        let x = x.read_by(&self.device)?;
+        let x = self.read(x)?;
         let (means, target) = (mean.address(), partial.as_ref().address());
         let (rows, channels) = (shape.rows(), shape.channels());
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let arguments = arguments![x, means, rows, channels, lanes, part_rows, target];
-        // SAFETY: (Element*, f32*, i64, i32, i32, i64, f32*); lengths have been compared, and the
+        // SAFETY: (Rows, f32*, i64, i32, i32, i64, f32*); lengths have been compared, and the
         // parts, which have been read by now, have room for one sum of each block.
         unsafe { self.column_squares.launch(cut.grid(), arguments) }?;
         self.finish(&partial, 0, cut, shape, count, variance)
@@ -193,19 +194,19 @@ impl FeatureKernels {
     pub fn batch_norm_backward(
         &self,
         of: &Affine<'_>,
-        x: DeviceSlice<'_>,
-        grad_y: DeviceSlice<'_>,
+        x: Matrix<'_>,
+        grad_y: Matrix<'_>,
         rows: usize,
         channels: usize,
-        grad_x: &mut DeviceSliceMut<'_>,
+        grad_x: &mut MatrixMut<'_>,
         grad_scale: &mut DeviceSliceMut<'_>,
         grad_shift: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
         of.check(channels)?;
-        self.check("x", x.len_bytes(), shape)?;
-        self.check("grad_y", grad_y.len_bytes(), shape)?;
-        self.check("grad_x", grad_x.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
+        self.check("grad_y", grad_y, shape)?;
+        self.check_mut("grad_x", grad_x, shape)?;
         check_row_mut("grad_scale", grad_scale, channels)?;
         check_row_mut("grad_shift", grad_shift, channels)?;
         if shape.is_empty() {
@@ -216,19 +217,19 @@ impl FeatureKernels {
         let partial = self.parts(cut, shape, 2)?;
         let (rows, channels) = (shape.rows(), shape.channels());
         let (params, target) = (of.params(&self.device)?, partial.as_ref().address());
-        let (x, grad_y) = (x.read_by(&self.device)?, grad_y.read_by(&self.device)?);
+        let (x, grad_y) = (self.read(x)?, self.read(grad_y)?);
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let sums = arguments![x, grad_y, rows, channels, params, lanes, part_rows, target];
         let both = (cut, shape);
-        // SAFETY: (Element*, Element*, i64, i32, Affine, i32, i64, f32*); lengths have been
+        // SAFETY: (Rows, Rows, i64, i32, Affine, i32, i64, f32*); lengths have been
         // compared, and the parts have room for two sums of each block.
         unsafe {
             self.two_sums(&self.batch_norm_sums, sums, &partial, both, grad_scale, grad_shift)
         }?;
         let (scale, shift) = (grad_scale.address(), grad_shift.address());
-        let grad_x = grad_x.write_by(&self.device)?;
+        let grad_x = self.written(grad_x)?;
         let arguments = arguments![x, grad_y, grad_x, rows, channels, params, scale, shift];
-        // SAFETY: (Element*, Element*, Element*, i64, i32, Affine, f32*, f32*); lengths have been
+        // SAFETY: (Rows, Rows, Rows, i64, i32, Affine, f32*, f32*); lengths have been
         // compared, and the result is borrowed mutably.
         unsafe { self.batch_norm_backward.launch(self.element_grid(shape.len()), arguments) }
     }
@@ -243,26 +244,26 @@ impl FeatureKernels {
     pub fn layer_norm(
         &self,
         norm: &LayerNorm<'_>,
-        x: DeviceSlice<'_>,
+        x: Matrix<'_>,
         rows: usize,
         channels: usize,
-        y: &mut DeviceSliceMut<'_>,
+        y: &mut MatrixMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
         norm.check(channels)?;
-        self.check("x", x.len_bytes(), shape)?;
-        self.check("y", y.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
+        self.check_mut("y", y, shape)?;
         if shape.is_empty() {
             return Ok(());
         }
-        let (x, y) = (x.read_by(&self.device)?, y.write_by(&self.device)?);
+        let (x, y) = (self.read(x)?, self.written(y)?);
         let lanes = lanes(channels);
         let grid = self.grid(rows, THREADS as usize / lanes);
         let (rows, channels, lanes) = (shape.rows(), shape.channels(), lanes as i32);
         let gamma = address_of(norm.gamma, &self.device)?;
         let (beta, epsilon) = (address_of(norm.beta, &self.device)?, norm.epsilon);
         let arguments = arguments![x, y, rows, channels, lanes, gamma, beta, epsilon];
-        // SAFETY: (Element*, Element*, i64, i32, i32, f32*, f32*, f32); lengths have been compared,
+        // SAFETY: (Rows, Rows, i64, i32, i32, f32*, f32*, f32); lengths have been compared,
         // and the result is borrowed mutably.
         unsafe { self.layer_norm.launch(grid, arguments) }
     }
@@ -278,19 +279,19 @@ impl FeatureKernels {
     pub fn layer_norm_backward(
         &self,
         norm: &LayerNorm<'_>,
-        x: DeviceSlice<'_>,
-        grad_y: DeviceSlice<'_>,
+        x: Matrix<'_>,
+        grad_y: Matrix<'_>,
         rows: usize,
         channels: usize,
-        grad_x: &mut DeviceSliceMut<'_>,
+        grad_x: &mut MatrixMut<'_>,
         grad_gamma: &mut DeviceSliceMut<'_>,
         grad_beta: &mut DeviceSliceMut<'_>,
     ) -> Result<()> {
         let shape = Shape::new(rows, channels)?;
         norm.check(channels)?;
-        self.check("x", x.len_bytes(), shape)?;
-        self.check("grad_y", grad_y.len_bytes(), shape)?;
-        self.check("grad_x", grad_x.len_bytes(), shape)?;
+        self.check("x", x, shape)?;
+        self.check("grad_y", grad_y, shape)?;
+        self.check_mut("grad_x", grad_x, shape)?;
         check_row_mut("grad_gamma", grad_gamma, channels)?;
         check_row_mut("grad_beta", grad_beta, channels)?;
         if shape.is_empty() {
@@ -301,20 +302,20 @@ impl FeatureKernels {
         let (cut, row_lanes) = (Cut::new(shape), lanes(channels));
         let partial = self.parts(cut, shape, 2)?;
         let grid = self.grid(rows, THREADS as usize / row_lanes);
-        let (x, grad_y) = (x.read_by(&self.device)?, grad_y.read_by(&self.device)?);
-        let grad_x = grad_x.write_by(&self.device)?;
+        let (x, grad_y) = (self.read(x)?, self.read(grad_y)?);
+        let grad_x = self.written(grad_x)?;
         let (rows, channels, row_lanes) = (shape.rows(), shape.channels(), row_lanes as i32);
         let (gamma, epsilon) = (address_of(norm.gamma, &self.device)?, norm.epsilon);
         let (of_rows, target) = (statistics.as_ref().address(), partial.as_ref().address());
         let arguments =
             arguments![x, grad_y, grad_x, rows, channels, row_lanes, gamma, epsilon, of_rows];
-        // SAFETY: (Element*, Element*, Element*, i64, i32, i32, f32*, f32, float2*); lengths have
+        // SAFETY: (Rows, Rows, Rows, i64, i32, i32, f32*, f32, float2*); lengths have
         // been compared, the statistics have two numbers a row, and the result is borrowed mutably.
         unsafe { self.layer_norm_backward.launch(grid, arguments) }?;
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let sums = arguments![x, grad_y, of_rows, rows, channels, lanes, part_rows, target];
         let both = (cut, shape);
-        // SAFETY: (Element*, Element*, float2*, i64, i32, i32, i64, f32*); lengths have been
+        // SAFETY: (Rows, Rows, float2*, i64, i32, i32, i64, f32*); lengths have been
         // compared, and the parts have room for two sums of each block.
         unsafe { self.two_sums(&self.layer_norm_sums, sums, &partial, both, grad_gamma, grad_beta) }
     }

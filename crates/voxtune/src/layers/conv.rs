@@ -8,6 +8,7 @@ use voxtune_types::{DType, Direction, Geometry, Operation};
 
 use super::conv_builder::ConvBuilder;
 use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
+use super::pitch::Operands;
 use super::slices::{Slice, slices};
 use super::weights::{WeightLayout, WeightShape};
 use super::{Prepared, RegisteredLayer};
@@ -527,13 +528,17 @@ impl<K: ConvKind> Conv<K> {
         out: &mut Tensor,
         epilogue: Option<&Epilogue<'_>>,
     ) -> Result<(), ConvError> {
-        let resolution = self.resolve_over(operation, map, inputs)?;
-        if let Some(frame) = inputs.repeated_frame() {
-            frame.ran(&resolution);
-        }
-        let launch = Launch { operation: &operation, map, a, b, out, epilogue };
         let device = inputs.device();
-        device.registry().run(resolution.algorithm(), device, launch)
+        let operands = Operands::new(device, a, b)?;
+        operands.run(device, out, |(a, b), out, pitch| {
+            let operation = Operation { pitch, ..operation };
+            let resolution = self.resolve_over(operation, map, inputs)?;
+            if let Some(frame) = inputs.repeated_frame() {
+                frame.ran(&resolution);
+            }
+            let launch = Launch { operation: &operation, map, a, b, out, epilogue };
+            device.registry().run(resolution.algorithm(), device, launch)
+        })
     }
 }
 

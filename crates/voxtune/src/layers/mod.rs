@@ -8,6 +8,7 @@ mod fused;
 mod groups_tests;
 mod kinds;
 mod module;
+mod pitch;
 mod pool;
 mod prepare;
 mod rows;

@@ -72,11 +72,15 @@ impl Module for Skip {
     ) -> Result<Tensor, ConvError> {
         let Record::Joined(input, channels) = tape.pop(self)? else { return Err(other_pass(self)) };
         let device = input.voxels().device();
-        let widths = [channels, input.features().channels()];
-        let parts = ops::split(device, grad_output, &widths)?;
-        let [of_output, of_input] = &*parts else { return Err(other_pass(self)) };
-        let of_body = self.body.backward_on_tape(tape, of_output, gradients)?;
-        ops::add(device, &of_body, of_input, Activation::Identity)
+        let whole = channels + input.features().channels();
+        let found = grad_output.channels();
+        if found != whole {
+            return Err(ConvError::Channels { what: "gradient", expected: whole, found });
+        }
+        let of_output = grad_output.columns(0..channels)?;
+        let of_body = self.body.backward_on_tape(tape, &of_output, gradients)?;
+        let of_input = grad_output.columns(channels..whole)?;
+        ops::add(device, &of_body, &of_input, Activation::Identity)
     }
 
     fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {

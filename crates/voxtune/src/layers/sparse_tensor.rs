@@ -1,5 +1,6 @@
 //! Voxels with a row of features each.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use voxtune_types::DType;
@@ -64,6 +65,14 @@ impl SparseTensor {
     pub fn into_features(self) -> Result<Tensor, Self> {
         let Self { voxels, features } = self;
         Arc::try_unwrap(features).map_err(|features| Self { voxels, features })
+    }
+
+    /// Some channels over the same voxels: on a GPU where the features are, without a copy.
+    ///
+    /// # Errors
+    /// If there are not so many channels, or the host cannot hold the copy.
+    pub fn columns(&self, columns: Range<usize>) -> Result<Self, ConvError> {
+        Self::new(self.voxels.clone(), self.features.shared_columns(columns)?)
     }
 
     /// The features in another storage type.

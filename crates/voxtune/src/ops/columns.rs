@@ -1,7 +1,6 @@
 //! Channels side by side, and tensors in another storage type.
 
 use voxtune_cpu::ops as cpu;
-use voxtune_cuda::ops::Columns;
 use voxtune_types::DType;
 
 use super::{expect, host, host_mut, kernels};
@@ -38,11 +37,13 @@ pub fn concat_into(
         expect(part, "part", rows, part.channels(), dtype)?;
     }
     if let Some(kernels) = kernels(device, dtype)? {
-        let (mut first, target) = (0, &mut whole.cuda_mut()?);
+        let mut first = 0;
         for part in parts {
             let width = part.channels();
-            let (own, all) = (Columns { first: 0, of: width }, Columns { first, of: channels });
-            kernels.copy_columns(part.cuda()?, own, target, all, rows, width)?;
+            whole.write_columns(first..first + width, |target| {
+                let (from, to) = (part.cuda_matrix()?, &mut target.cuda_matrix_mut()?);
+                Ok(kernels.copy_columns(from, rows, width, to)?)
+            })?;
             first += width;
         }
         return Ok(());
@@ -70,8 +71,9 @@ pub fn split(device: &Device, whole: &Tensor, widths: &[usize]) -> Result<Vec<Te
         let mut first = 0;
         for part in &mut parts {
             let width = part.channels();
-            let (own, all) = (Columns { first: 0, of: width }, Columns { first, of: channels });
-            kernels.copy_columns(whole.cuda()?, all, &mut part.cuda_mut()?, own, rows, width)?;
+            let from = whole.columns(first..first + width)?;
+            let to = &mut part.cuda_matrix_mut()?;
+            kernels.copy_columns(from.cuda_matrix()?, rows, width, to)?;
             first += width;
         }
         return Ok(parts);
@@ -91,7 +93,8 @@ pub fn split(device: &Device, whole: &Tensor, widths: &[usize]) -> Result<Vec<Te
 pub fn cast(device: &Device, x: &Tensor, dtype: DType) -> Result<Tensor, ConvError> {
     let mut y = Tensor::unwritten(device, dtype, x.rows(), x.channels())?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        kernels.cast(x.cuda()?, dtype, &mut y.cuda_mut()?)?;
+        let to = &mut y.cuda_matrix_mut()?;
+        kernels.cast(x.cuda_matrix()?, x.rows(), x.channels(), dtype, to)?;
     } else {
         let (from, to) = (host(device, "input", x)?, host_mut(device, "result", &mut y)?);
         device.install(|| cpu::cast::cast(from, to))?;

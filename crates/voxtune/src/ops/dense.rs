@@ -84,7 +84,7 @@ impl DenseCells {
         expect(x, "input", self.voxels.len(), channels, dtype)?;
         expect(dense, "dense tensor", lines, self.cells, dtype)?;
         if let Some(kernels) = kernels(device, dtype)? {
-            let ((grid, voxels), x) = (self.cuda(device)?, x.cuda()?);
+            let ((grid, voxels), x) = (self.cuda(device)?, x.cuda_matrix()?);
             let to = &mut dense.cuda_mut()?;
             return Ok(kernels.to_dense(grid, x, voxels, channels, to)?);
         }
@@ -108,7 +108,7 @@ impl DenseCells {
         let mut x = Tensor::unwritten(device, dense.dtype(), self.voxels.len(), channels)?;
         if let Some(kernels) = kernels(device, dense.dtype())? {
             let ((grid, voxels), dense) = (self.cuda(device)?, dense.cuda()?);
-            let to = &mut x.cuda_mut()?;
+            let to = &mut x.cuda_matrix_mut()?;
             kernels.from_dense(grid, dense, voxels, channels, to)?;
         } else {
             let (voxels, dense) = (self.host(device)?, host(device, "dense tensor", dense)?);

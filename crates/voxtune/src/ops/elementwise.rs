@@ -71,7 +71,13 @@ pub fn affine_into(
     of.check(channels)?;
     expect_like(y, "result", x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        return Ok(kernels.affine(&of.cuda()?, x.cuda()?, rows, channels, &mut y.cuda_mut()?)?);
+        return Ok(kernels.affine(
+            &of.cuda()?,
+            x.cuda_matrix()?,
+            rows,
+            channels,
+            &mut y.cuda_matrix_mut()?,
+        )?);
     }
     let (of, x) = (of.host(device)?, host(device, "input", x)?);
     let y = host_mut(device, "result", y)?;
@@ -97,8 +103,15 @@ pub fn affine_backward(
     expect_like(grad_y, "gradient", x)?;
     let mut grad_x = fresh_like(device, x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        let (of, to) = (of.cuda()?, &mut grad_x.cuda_mut()?);
-        kernels.affine_backward(&of, x.cuda()?, grad_y.cuda()?, rows, channels, to)?;
+        let (of, to) = (of.cuda()?, &mut grad_x.cuda_matrix_mut()?);
+        kernels.affine_backward(
+            &of,
+            x.cuda_matrix()?,
+            grad_y.cuda_matrix()?,
+            rows,
+            channels,
+            to,
+        )?;
     } else {
         let (of, x) = (of.host(device)?, host(device, "input", x)?);
         let grad_y = host(device, "gradient", grad_y)?;
@@ -140,7 +153,9 @@ pub fn add_into(
     expect_like(b, "second summand", a)?;
     expect_like(y, "result", a)?;
     if let Some(kernels) = kernels(device, a.dtype())? {
-        return Ok(kernels.add(a.cuda()?, b.cuda()?, activation, &mut y.cuda_mut()?)?);
+        let (rows, channels) = (a.rows(), a.channels());
+        let (a, b, y) = (a.cuda_matrix()?, b.cuda_matrix()?, &mut y.cuda_matrix_mut()?);
+        return Ok(kernels.add(a, b, rows, channels, activation, y)?);
     }
     let (a, b) = (host(device, "first summand", a)?, host(device, "second summand", b)?);
     let y = host_mut(device, "result", y)?;
@@ -165,8 +180,10 @@ pub fn add_backward(
     expect_like(grad_y, "gradient", a)?;
     let mut grad = fresh_like(device, a)?;
     if let Some(kernels) = kernels(device, a.dtype())? {
-        let to = &mut grad.cuda_mut()?;
-        kernels.add_backward(a.cuda()?, b.cuda()?, grad_y.cuda()?, activation, to)?;
+        let to = &mut grad.cuda_matrix_mut()?;
+        let (rows, channels) = (a.rows(), a.channels());
+        let (a, b, grad_y) = (a.cuda_matrix()?, b.cuda_matrix()?, grad_y.cuda_matrix()?);
+        kernels.add_backward(a, b, grad_y, rows, channels, activation, to)?;
     } else {
         let (a, b) = (host(device, "first summand", a)?, host(device, "second summand", b)?);
         let grad_y = host(device, "gradient", grad_y)?;

@@ -138,7 +138,12 @@ impl RowGroups {
         expect(x, "input", self.groups, channels, x.dtype())?;
         let mut y = Tensor::unwritten(device, x.dtype(), self.rows, channels)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
-            kernels.spread(self.cuda(device)?, x.cuda()?, channels, &mut y.cuda_mut()?)?;
+            kernels.spread(
+                self.cuda(device)?,
+                x.cuda_matrix()?,
+                channels,
+                &mut y.cuda_matrix_mut()?,
+            )?;
         } else {
             let (groups, x) = (self.host(device)?, host(device, "input", x)?);
             let y = host_mut(device, "result", &mut y)?;
@@ -165,7 +170,13 @@ impl RowGroups {
         let mut y = Tensor::unwritten(device, x.dtype(), self.groups, channels)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
             let groups = self.cuda(device)?;
-            kernels.reduce(groups, reduction, x.cuda()?, channels, &mut y.cuda_mut()?)?;
+            kernels.reduce(
+                groups,
+                reduction,
+                x.cuda_matrix()?,
+                channels,
+                &mut y.cuda_matrix_mut()?,
+            )?;
         } else {
             let (groups, x) = (self.host(device)?, host(device, "input", x)?);
             let y = host_mut(device, "result", &mut y)?;
@@ -198,8 +209,15 @@ impl RowGroups {
         let mut grad_x = fresh_like(device, x)?;
         if let Some(kernels) = kernels(device, x.dtype())? {
             let groups = self.cuda(device)?;
-            let (both, to) = ((x.cuda()?, y.cuda()?), &mut grad_x.cuda_mut()?);
-            kernels.reduce_backward(groups, reduction, both, grad_y.cuda()?, channels, to)?;
+            let (both, to) = ((x.cuda_matrix()?, y.cuda_matrix()?), &mut grad_x.cuda_matrix_mut()?);
+            kernels.reduce_backward(
+                groups,
+                reduction,
+                both,
+                grad_y.cuda_matrix()?,
+                channels,
+                to,
+            )?;
         } else {
             let groups = self.host(device)?;
             let both = (host(device, "input", x)?, host(device, "output", y)?);

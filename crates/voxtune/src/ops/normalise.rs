@@ -155,8 +155,8 @@ pub fn batch_norm_into(
     norm.check(channels)?;
     expect_like(y, "result", x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        let (of, y) = (norm.cuda(activation)?, &mut y.cuda_mut()?);
-        return Ok(kernels.affine(&of, x.cuda()?, rows, channels, y)?);
+        let (of, y) = (norm.cuda(activation)?, &mut y.cuda_matrix_mut()?);
+        return Ok(kernels.affine(&of, x.cuda_matrix()?, rows, channels, y)?);
     }
     let (norm, x) = (norm.host(device)?, host(device, "input", x)?);
     let y = host_mut(device, "result", y)?;
@@ -266,8 +266,8 @@ pub fn layer_norm_into(
     norm.check(channels)?;
     expect_like(y, "result", x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
-        let (norm, y) = (norm.cuda()?, &mut y.cuda_mut()?);
-        return Ok(kernels.layer_norm(&norm, x.cuda()?, rows, channels, y)?);
+        let (norm, y) = (norm.cuda()?, &mut y.cuda_matrix_mut()?);
+        return Ok(kernels.layer_norm(&norm, x.cuda_matrix()?, rows, channels, y)?);
     }
     let (norm, x) = (norm.host(device)?, host(device, "input", x)?);
     let y = host_mut(device, "result", y)?;

@@ -52,7 +52,13 @@ pub fn pool_into(
     expect(y, "result", map.n_out(), channels, x.dtype())?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         let map = cuda_map(device, map)?;
-        return Ok(kernels.pool(map, pooling, x.cuda()?, channels, &mut y.cuda_mut()?)?);
+        return Ok(kernels.pool(
+            map,
+            pooling,
+            x.cuda_matrix()?,
+            channels,
+            &mut y.cuda_matrix_mut()?,
+        )?);
     }
     let (map, x) = (host_map(device, map)?, host(device, "input", x)?);
     let y = host_mut(device, "result", y)?;
@@ -83,8 +89,8 @@ pub fn pool_backward(
     let mut grad_x = fresh_like(device, x)?;
     if let Some(kernels) = kernels(device, x.dtype())? {
         let map = cuda_map(device, map)?;
-        let (both, to) = ((x.cuda()?, y.cuda()?), &mut grad_x.cuda_mut()?);
-        kernels.pool_backward(map, pooling, both, grad_y.cuda()?, channels, to)?;
+        let (both, to) = ((x.cuda_matrix()?, y.cuda_matrix()?), &mut grad_x.cuda_matrix_mut()?);
+        kernels.pool_backward(map, pooling, both, grad_y.cuda_matrix()?, channels, to)?;
     } else {
         let map = host_map(device, map)?;
         let both = (host(device, "input", x)?, host(device, "output", y)?);

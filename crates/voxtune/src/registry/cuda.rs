@@ -5,7 +5,7 @@ use std::sync::Arc;
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_cuda::model::{MapSize, Rates};
 use voxtune_cuda::{CudaError, Epilogue, Instance, Operands};
-use voxtune_types::{AlgoId, ComputeCapability, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, Operation, PitchClass};
 
 use super::{Algorithm, Launch};
 use crate::device::{CudaBackend, KernelStore};
@@ -144,6 +144,8 @@ impl Algorithm for CudaAlgorithm {
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
         launch.check()?;
         let Launch { operation, map, a, b, out, epilogue } = launch;
+        // What is prepared is the same for either: pitches are parameters of the launch.
+        let operation = &Operation { pitch: PitchClass::Dense, ..*operation };
         let backend = self.backend(device)?;
         let elsewhere = || CudaError::MapLacks { what: "copy in device memory" };
         let mut operands = Operands {

@@ -43,7 +43,7 @@ pub enum Grade {
         /// The device that was measured.
         device: Arc<DeviceIdentity>,
     },
-    /// A key with the same operation and other row counts or density was measured.
+    /// A key with the same operation and other row counts, density or pitch was measured.
     Near {
         /// Which cache answered.
         source: Source,

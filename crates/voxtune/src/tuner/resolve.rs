@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use voxtune_cache::CacheDir;
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{DeviceIdentity, Operation, ShapeKey};
+use voxtune_types::{DeviceIdentity, Operation, PitchClass, ShapeKey};
 
 use super::decision_cache::DecisionCache;
 use super::explain::Explanation;
@@ -13,7 +13,7 @@ use super::pins::{PinError, modes_of_process};
 use super::policy::{Miss, MissPolicy};
 use super::search::{Found, Query, Search, SkippedStep};
 use super::tuned::Tuned;
-use super::{Resolution, Source, TunerBuilder, TunerError};
+use super::{Grade, Resolution, Source, TunerBuilder, TunerError};
 use crate::{
     Algorithm, ConvError, Device, DeviceChoice, DeviceError, KernelSource, MapCounts, Registry,
     Voxels, user_folder,
@@ -157,7 +157,8 @@ impl Tuner {
     ) -> Result<Resolution, ConvError> {
         let waits = call.is_none_or(|call| call.waits);
         let query = Query { device: device.identity(), registry: device.registry(), waits };
-        let mut found = self.search(query, key, |_| ());
+        let asked = &self.asked(query.device, key);
+        let mut found = self.search(query, asked, |_| ());
         let missed = match &found {
             Ok(found) => found.grade.is_miss(),
             Err(error) => matches!(error, ConvError::Miss { .. }),
@@ -166,13 +167,30 @@ impl Tuner {
             if let Some(journal) = &self.inner.journal {
                 let grade = found.as_ref().ok().map(|found| found.grade.kind());
                 let counts = call.map(|call| call.counts);
-                journal.record(&Missed { device: query.device, key, counts, grade });
+                journal.record(&Missed { device: query.device, key: asked, counts, grade });
             }
-            if self.tunes(device, key, call) {
-                found = self.search(query, key, |_| ());
+            if self.tunes(device, asked, call) {
+                found = self.search(query, asked, |_| ());
             }
         }
-        found.map(|Found { algorithm, grade, .. }| Resolution { algorithm, grade, key: *key })
+        found.map(|Found { algorithm, grade, .. }| {
+            let grade = match grade {
+                Grade::Exact { source } if asked != key => Grade::Near { source, key: *asked },
+                grade => grade,
+            };
+            Resolution { algorithm, grade, key: *key }
+        })
+    }
+
+    /// The key whose decisions answer for a key. Rows a pitch apart are answered as dense ones are
+    /// until somebody has measured them: the same instructions run over either.
+    fn asked(&self, device: &DeviceIdentity, key: &ShapeKey) -> ShapeKey {
+        let is_known =
+            || self.decision_caches().any(|(_, decisions)| decisions.decision(device, key).is_ok());
+        if key.operation.pitch == PitchClass::Dense || is_known() {
+            return *key;
+        }
+        ShapeKey { operation: Operation { pitch: PitchClass::Dense, ..key.operation }, ..*key }
     }
 
     /// Tunes a key now, if that is the policy and can be done. True if it is worth looking again.
@@ -254,6 +272,7 @@ impl Tuner {
         skipped: impl FnMut(SkippedStep),
     ) -> Result<Found<'_>, ConvError> {
         let Inner { modes, policy, .. } = &*self.inner;
+        let key = &self.asked(query.device, key);
         let mode = modes.of(key.operation.direction);
         let decision_caches = || self.decision_caches();
         Search { query, key, mode, policy, decision_caches }.run(skipped)

@@ -1,5 +1,7 @@
 //! Rows of channels on a device.
 
+mod columns;
+
 use std::fmt;
 
 use half::{bf16, f16};
@@ -8,19 +10,28 @@ use voxtune_cpu::{Elements, ElementsMut, HostBuffer};
 use voxtune_cuda::{
     CudaError, DeviceBuffer, DeviceSlice, DeviceSliceMut, ForeignMemory, Matrix, MatrixMut,
 };
-use voxtune_types::{DType, matrix_len};
+use voxtune_types::{DType, PitchClass, matrix_len};
+
+pub use columns::TensorColumns;
 
 use crate::noise::value;
 use crate::voxels::FrameRows;
 use crate::{ConvError, Device, Noise};
 
-/// A dense matrix on a device.
+/// A matrix on a device.
+///
+/// Rows lie one behind the other, or a [pitch](Self::pitch) apart on a GPU: where they are
+/// [columns](Self::columns) of another tensor, or of another library's. Layers and operations take
+/// either. What takes rows without a pitch alone refuses others, and [`Self::contiguous`] copies
+/// them: parameters and statistics of more than one row, points, and dense grids.
 ///
 /// # Shapes
-/// `(rows, channels)`, row-major, without padding. Weights are `(volume · c_in, c_out)`.
+/// `(rows, channels)`, row-major. Weights are `(volume · c_in, c_out)`.
 pub struct Tensor {
     rows: usize,
     channels: usize,
+    /// Elements from the first of a row to that of the next one; `channels` in host memory.
+    pitch: usize,
     dtype: DType,
     storage: Storage,
     /// How many of the rows there are, where a frame counts them on the device; what lies past them
@@ -30,8 +41,14 @@ pub struct Tensor {
 
 enum Storage {
     Host(HostBuffer),
-    /// The elements at its start; it may be longer than they need.
+    /// The elements at its start; it may be longer than they need. Columns of a tensor share it.
     Cuda(DeviceBuffer),
+}
+
+impl Storage {
+    fn of(buffer: DeviceBuffer) -> Self {
+        Self::Cuda(buffer)
+    }
 }
 
 impl Tensor {
@@ -49,10 +66,14 @@ impl Tensor {
             None => Storage::Host(host_zeros(dtype, rows, channels)?),
             Some(backend) => {
                 let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
-                Storage::Cuda(DeviceBuffer::zeroed(backend.device(), len_bytes)?)
+                Storage::of(DeviceBuffer::zeroed(backend.device(), len_bytes)?)
             }
         };
-        Ok(Self { rows, channels, dtype, storage, counted: None })
+        Ok(Self::dense(dtype, rows, channels, storage))
+    }
+
+    const fn dense(dtype: DType, rows: usize, channels: usize, storage: Storage) -> Self {
+        Self { rows, channels, pitch: channels, dtype, storage, counted: None }
     }
 
     /// A tensor of unspecified contents, to be written whole.
@@ -66,8 +87,8 @@ impl Tensor {
             return Self::zeros(device, dtype, rows, channels);
         };
         let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
-        let storage = Storage::Cuda(DeviceBuffer::alloc(backend.device(), len_bytes)?);
-        Ok(Self { rows, channels, dtype, storage, counted: None })
+        let storage = Storage::of(DeviceBuffer::alloc(backend.device(), len_bytes)?);
+        Ok(Self::dense(dtype, rows, channels, storage))
     }
 
     /// A tensor of these values, rounded to the storage type.
@@ -118,9 +139,9 @@ impl Tensor {
         device.install(|| fill_buffer(&mut host, value));
         let storage = match device.cuda() {
             None => Storage::Host(host),
-            Some(backend) => Storage::Cuda(upload(backend.device(), &host)?),
+            Some(backend) => Storage::of(upload(backend.device(), &host)?),
         };
-        Ok(Self { rows, channels, dtype, storage, counted: None })
+        Ok(Self::dense(dtype, rows, channels, storage))
     }
 
     /// A tensor of values that depend on the seed and an element's place alone: the same on every
@@ -150,8 +171,9 @@ impl Tensor {
         Self::zeros(device, dtype, 0, 0)
     }
 
-    /// Changes shape and dtype; contents become unspecified. Memory of a GPU is kept where it
-    /// suffices, so that a tensor that takes many shapes allocates only for the largest so far.
+    /// Changes shape and dtype; contents become unspecified and rows dense. Memory of a GPU is kept
+    /// where it suffices and is the tensor's alone, so that a tensor that takes many shapes
+    /// allocates only for the largest so far.
     ///
     /// # Errors
     /// If the device cannot hold it; the tensor then has no elements.
@@ -162,11 +184,14 @@ impl Tensor {
         rows: usize,
         channels: usize,
     ) -> Result<(), ConvError> {
-        (self.rows, self.channels, self.dtype, self.counted) = (0, 0, dtype, None);
+        let is_dense = self.is_dense();
+        (self.rows, self.channels, self.pitch) = (0, 0, 0);
+        (self.dtype, self.counted) = (dtype, None);
         match (device.cuda(), &mut self.storage) {
             (Some(backend), Storage::Cuda(buffer)) => {
                 let len_bytes = matrix_len(dtype, rows, channels)? * dtype.bytes();
-                if buffer.len_bytes() < len_bytes {
+                let is_own = is_dense && !buffer.is_shared();
+                if !is_own || buffer.len_bytes() < len_bytes {
                     // Both at once may be more than there is.
                     *buffer = DeviceBuffer::alloc(backend.device(), 0)?;
                     *buffer = DeviceBuffer::alloc(backend.device(), len_bytes)?;
@@ -181,21 +206,22 @@ impl Tensor {
                 return Err(CudaError::NotOnDevice { what: "a tensor" }.into());
             }
         }
-        (self.rows, self.channels) = (rows, channels);
+        (self.rows, self.channels, self.pitch) = (rows, channels, channels);
         Ok(())
     }
 
     /// The same elements in the same order as a matrix of other extents. Nothing is copied.
     ///
     /// # Errors
-    /// If it would have more or fewer elements.
+    /// If it would have more or fewer elements, or rows have a pitch.
     pub(crate) fn with_shape(self, rows: usize, channels: usize) -> Result<Self, ConvError> {
+        self.expect_dense()?;
         let expected = matrix_len(self.dtype, self.rows, self.channels)?;
         let found = matrix_len(self.dtype, rows, channels)?;
         if found != expected {
             return Err(ConvError::Length { what: "the tensor's shape", expected, found });
         }
-        Ok(Self { rows, channels, ..self })
+        Ok(Self { rows, channels, pitch: channels, ..self })
     }
 
     /// A float32 tensor of values in host memory, moved there and not copied.
@@ -212,13 +238,8 @@ impl Tensor {
         if found != expected {
             return Err(ConvError::Length { what: "tensor", expected, found });
         }
-        Ok(Self {
-            rows,
-            channels,
-            dtype,
-            storage: Storage::Host(HostBuffer::Float32(values)),
-            counted: None,
-        })
+        let storage = Storage::Host(HostBuffer::Float32(values));
+        Ok(Self::dense(dtype, rows, channels, storage))
     }
 
     /// A float32 tensor of the elements at the start of a GPU's memory.
@@ -235,7 +256,7 @@ impl Tensor {
         if found < expected {
             return Err(CudaError::Length { what: "tensor", expected, found }.into());
         }
-        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
+        Ok(Self::dense(dtype, rows, channels, Storage::of(buffer)))
     }
 
     /// A tensor of the elements at the start of a GPU's memory.
@@ -253,17 +274,17 @@ impl Tensor {
         if found < expected {
             return Err(CudaError::Length { what: "tensor", expected, found }.into());
         }
-        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
+        let storage = Storage::Cuda(buffer);
+        Ok(Self { rows, channels, pitch: channels, dtype, storage, counted: None })
     }
 
     /// Another tensor of the same elements in a GPU's memory; `None` of the host's.
     pub(crate) fn share(&self) -> Option<Self> {
-        let Self { rows, channels, dtype, ref storage, ref counted } = *self;
-        match storage {
+        match &self.storage {
             Storage::Host(_) => None,
             Storage::Cuda(buffer) => {
-                let (storage, counted) = (Storage::Cuda(buffer.share()), counted.clone());
-                Some(Self { rows, channels, dtype, storage, counted })
+                let (storage, counted) = (Storage::Cuda(buffer.share()), self.counted.clone());
+                Some(Self { storage, counted, ..*self })
             }
         }
     }
@@ -280,23 +301,33 @@ impl Tensor {
     /// must have waited for whoever wrote it.
     ///
     /// # Shapes
-    /// `(rows, channels)`, row-major, without padding, at an address that fits one element.
+    /// `(rows, channels)`, row-major, at an address that fits one element.
+    ///
+    /// # Units
+    /// The pitch, from the first element of a row to that of the next one, is in elements:
+    /// `channels` where nothing lies between rows.
     ///
     /// # Errors
     /// If the device is no GPU or not the one that has the memory, or it is too short or not
-    /// aligned.
+    /// aligned, or the pitch is less than the channels.
     pub fn from_foreign(
         device: &Device,
         memory: ForeignMemory,
         dtype: DType,
         rows: usize,
         channels: usize,
+        pitch: usize,
     ) -> Result<Self, ConvError> {
         let what = "foreign memory";
         let Some(backend) = device.cuda() else {
             return Err(ConvError::NotOfAGpu { what, device: device.identity().clone() });
         };
-        let expected = matrix_len(dtype, rows, channels)? * dtype.bytes();
+        if pitch < channels {
+            return Err(CudaError::Pitch { what, channels, found: pitch }.into());
+        }
+        // No more than a matrix of whole rows, whose size is found not to wrap.
+        matrix_len(dtype, rows, pitch)?;
+        let expected = span(rows, channels, pitch) * dtype.bytes();
         let (found, address) = (memory.len_bytes(), memory.address());
         if found < expected {
             return Err(CudaError::Length { what, expected, found }.into());
@@ -305,7 +336,7 @@ impl Tensor {
             return Err(CudaError::Misaligned { what, address, expected: dtype.bytes() }.into());
         }
         let buffer = DeviceBuffer::from_foreign(backend.device(), memory)?;
-        Ok(Self { rows, channels, dtype, storage: Storage::Cuda(buffer), counted: None })
+        Ok(Self { pitch, ..Self::dense(dtype, rows, channels, Storage::of(buffer)) })
     }
 
     /// Overwrites every element with the noise of a seed.
@@ -324,6 +355,10 @@ impl Tensor {
             return Ok(());
         }
         let backend = device.cuda().ok_or(CudaError::NotOnDevice { what: "a tensor" })?;
+        if !self.is_dense() {
+            let dense = Self::noise(device, dtype, self.rows, self.channels, noise, seed)?;
+            return self.copy_from(device, &dense);
+        }
         Ok(backend.noise_fill()?.fill(noise, dtype, &mut self.cuda_mut()?, seed)?)
     }
 
@@ -341,13 +376,17 @@ impl Tensor {
             return Err(ConvError::Length { what: "tensor", expected, found: values.len() });
         }
         let host = HostBuffer::from_f32(self.dtype, values);
+        let rows = (self.channels, self.pitch);
         match &mut self.storage {
             Storage::Host(buffer) => *buffer = host,
-            Storage::Cuda(buffer) => match &host {
-                HostBuffer::Float16(values) => buffer.upload(0, values)?,
-                HostBuffer::BFloat16(values) => buffer.upload(0, values)?,
-                HostBuffer::Float32(values) => buffer.upload(0, values)?,
-            },
+            Storage::Cuda(buffer) => {
+                let buffer = buffer;
+                match &host {
+                    HostBuffer::Float16(values) => columns::upload(buffer, rows, values)?,
+                    HostBuffer::BFloat16(values) => columns::upload(buffer, rows, values)?,
+                    HostBuffer::Float32(values) => columns::upload(buffer, rows, values)?,
+                }
+            }
         }
         Ok(())
     }
@@ -379,12 +418,17 @@ impl Tensor {
     /// # Errors
     /// If the device fails.
     pub fn poison(&mut self, device: &Device) -> Result<(), ConvError> {
-        match &mut self.storage {
-            Storage::Host(buffer) => device.install(|| fill_buffer(buffer, |_| f32::NAN)),
-            // All bits set are not a number in every storage type.
-            Storage::Cuda(_) => self.cuda_mut()?.fill(0xff)?,
+        if let Storage::Host(buffer) = &mut self.storage {
+            device.install(|| fill_buffer(buffer, |_| f32::NAN));
+            return Ok(());
         }
-        Ok(())
+        if !self.is_dense() {
+            let mut dense = Self::unwritten(device, self.dtype, self.rows, self.channels)?;
+            dense.poison(device)?;
+            return self.copy_from(device, &dense);
+        }
+        // All bits set are not a number in every storage type.
+        Ok(self.cuda_mut()?.fill(0xff)?)
     }
 
     /// The values. Every storage type fits float32 exactly.
@@ -395,13 +439,18 @@ impl Tensor {
     /// # Errors
     /// As [`Self::count`], and if the device fails to hand them over.
     pub fn to_f32(&self) -> Result<Vec<f32>, ConvError> {
-        let len = self.count()? * self.channels;
+        let count = self.count()?;
+        let (len, rows) = (span(count, self.channels, self.pitch), (self.channels, self.pitch));
         Ok(match &self.storage {
             Storage::Host(buffer) => buffer.to_f32(),
             Storage::Cuda(buffer) => match HostBuffer::zeros(self.dtype, 0) {
-                HostBuffer::Float16(_) => HostBuffer::Float16(buffer.download(0, len)?).to_f32(),
-                HostBuffer::BFloat16(_) => HostBuffer::BFloat16(buffer.download(0, len)?).to_f32(),
-                HostBuffer::Float32(_) => buffer.download(0, len)?,
+                HostBuffer::Float16(_) => {
+                    HostBuffer::Float16(columns::download(buffer, rows, len)?).to_f32()
+                }
+                HostBuffer::BFloat16(_) => {
+                    HostBuffer::BFloat16(columns::download(buffer, rows, len)?).to_f32()
+                }
+                HostBuffer::Float32(_) => columns::download(buffer, rows, len)?,
             },
         })
     }
@@ -453,6 +502,16 @@ impl Tensor {
         self.channels
     }
 
+    /// From the first element of a row to that of the next one: the number of channels where rows
+    /// are dense, as they always are in host memory.
+    ///
+    /// # Units
+    /// Elements.
+    #[must_use]
+    pub const fn pitch(&self) -> usize {
+        self.pitch
+    }
+
     /// Storage type.
     #[must_use]
     pub const fn dtype(&self) -> DType {
@@ -464,7 +523,7 @@ impl Tensor {
     /// # Units
     /// Bytes.
     #[must_use]
-    pub const fn held_bytes(&self) -> usize {
+    pub fn held_bytes(&self) -> usize {
         match &self.storage {
             Storage::Host(_) => self.len_bytes(),
             Storage::Cuda(buffer) => buffer.len_bytes(),
@@ -489,8 +548,8 @@ impl Tensor {
         }
     }
 
-    /// Where the elements are in a GPU's memory, for kernels of others that are queued behind this
-    /// library's; `None` if they are the host's. Valid while the tensor lives and keeps its shape.
+    /// Where the elements are in a GPU's memory, rows [a pitch](Self::pitch) apart, for kernels of
+    /// others that are queued behind this library's; `None` if they are the host's. Valid while the tensor lives and keeps its shape.
     #[must_use]
     pub fn device_address(&self) -> Option<u64> {
         match &self.storage {
@@ -504,41 +563,77 @@ impl Tensor {
         self.rows * self.channels
     }
 
+    /// Bytes from the first element of the first row to the last of the last.
     const fn len_bytes(&self) -> usize {
-        self.len() * self.dtype.bytes()
+        span(self.rows, self.channels, self.pitch) * self.dtype.bytes()
     }
 
-    pub(crate) fn cuda(&self) -> Result<DeviceSlice<'_>, CudaError> {
-        let absent = CudaError::NotOnDevice { what: "a tensor" };
+    /// Whether each row begins where the one before ends.
+    const fn is_dense(&self) -> bool {
+        self.pitch == self.channels || self.rows <= 1
+    }
+
+    fn expect_dense(&self) -> Result<(), CudaError> {
+        if self.is_dense() {
+            return Ok(());
+        }
+        let (channels, found) = (self.channels, self.pitch);
+        Err(CudaError::Pitch { what: "a tensor", channels, found })
+    }
+
+    /// How far apart its rows lie, as keys have it; `None` of rows a pitch apart that begin
+    /// elsewhere than at multiples of 16 bytes, which no key has.
+    pub(crate) fn pitch_class(&self) -> Option<PitchClass> {
+        let bytes = |elements: usize| (elements * self.dtype.bytes()) as u64;
+        let is_aligned = |place: u64| place.is_multiple_of(16);
         match &self.storage {
-            Storage::Host(_) => Err(absent),
-            Storage::Cuda(buffer) => buffer.as_ref().get(0..self.len_bytes()).ok_or(absent),
+            _ if self.is_dense() => Some(PitchClass::Dense),
+            Storage::Cuda(buffer) => (is_aligned(buffer.device_address())
+                && is_aligned(bytes(self.pitch)))
+            .then_some(PitchClass::Pitched),
+            Storage::Host(_) => None,
         }
     }
 
-    /// The elements of the first rows.
-    pub(crate) fn cuda_rows(&self, rows: usize) -> Result<DeviceSlice<'_>, CudaError> {
-        let len_bytes = rows * self.channels * self.dtype.bytes();
-        self.cuda()?.get(0..len_bytes).ok_or(CudaError::NotOnDevice { what: "a tensor" })
+    /// The elements of a tensor whose rows are dense.
+    pub(crate) fn cuda(&self) -> Result<DeviceSlice<'_>, CudaError> {
+        self.expect_dense()?;
+        self.cuda_part(self.len_bytes())
     }
 
     /// The same to write to.
-    pub(crate) fn cuda_rows_mut(&mut self, rows: usize) -> Result<DeviceSliceMut<'_>, CudaError> {
-        let len_bytes = rows * self.channels * self.dtype.bytes();
-        self.cuda_part_mut(len_bytes)
+    pub(crate) fn cuda_mut(&mut self) -> Result<DeviceSliceMut<'_>, CudaError> {
+        self.expect_dense()?;
+        self.cuda_part_mut(self.len_bytes())
     }
 
     pub(crate) fn cuda_matrix(&self) -> Result<Matrix<'_>, CudaError> {
-        Ok(Matrix::new(self.cuda()?, self.channels))
+        self.cuda_rows(self.rows)
     }
 
     pub(crate) fn cuda_matrix_mut(&mut self) -> Result<MatrixMut<'_>, CudaError> {
-        let pitch = self.channels;
-        Ok(MatrixMut::new(self.cuda_mut()?, pitch))
+        self.cuda_rows_mut(self.rows)
     }
 
-    pub(crate) fn cuda_mut(&mut self) -> Result<DeviceSliceMut<'_>, CudaError> {
-        self.cuda_part_mut(self.len_bytes())
+    /// The first rows.
+    pub(crate) fn cuda_rows(&self, rows: usize) -> Result<Matrix<'_>, CudaError> {
+        let len_bytes = span(rows, self.channels, self.pitch) * self.dtype.bytes();
+        Ok(Matrix::new(self.cuda_part(len_bytes)?, self.pitch))
+    }
+
+    /// The first rows, to write to.
+    pub(crate) fn cuda_rows_mut(&mut self, rows: usize) -> Result<MatrixMut<'_>, CudaError> {
+        let (pitch, element) = (self.pitch, self.dtype.bytes());
+        let len_bytes = span(rows, self.channels, pitch) * element;
+        Ok(MatrixMut::new(self.cuda_part_mut(len_bytes)?, pitch))
+    }
+
+    fn cuda_part(&self, len_bytes: usize) -> Result<DeviceSlice<'_>, CudaError> {
+        let absent = CudaError::NotOnDevice { what: "a tensor" };
+        match &self.storage {
+            Storage::Host(_) => Err(absent),
+            Storage::Cuda(buffer) => buffer.as_ref().get(0..len_bytes).ok_or(absent),
+        }
     }
 
     fn cuda_part_mut(&mut self, len_bytes: usize) -> Result<DeviceSliceMut<'_>, CudaError> {
@@ -550,6 +645,11 @@ impl Tensor {
     }
 }
 
+/// Elements from the first of the first row to the last of the last.
+const fn span(rows: usize, channels: usize, pitch: usize) -> usize {
+    if rows == 0 { 0 } else { (rows - 1) * pitch + channels }
+}
+
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rows, channels, dtype, storage, .. } = self;
@@ -557,7 +657,8 @@ impl fmt::Debug for Tensor {
             Storage::Host(_) => "host",
             Storage::Cuda(_) => "GPU",
         };
-        write!(f, "Tensor({rows} x {channels} {dtype}, {place})")
+        write!(f, "Tensor({rows} x {channels} {dtype}, {place}")?;
+        if self.is_dense() { f.write_str(")") } else { write!(f, ", pitch {})", self.pitch) }
     }
 }
 
