@@ -59,7 +59,7 @@ pub use code::{
 };
 pub use device::CudaDevice;
 pub use error::{CudaError, Result};
-pub use execution::{Allocator, CallersStream, ForeignMemory};
+pub use execution::{Allocator, CallersStream, ForeignMemory, MemoryUse};
 pub use families::{
     Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
     default_algorithm, fallback_algorithm,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a stream, ours or the caller's, and whether it is being captured | [`Queue`], [`CallersStream`] |
 //! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
+//! | how much of it is taken | [`Tally`], [`MemoryUse`] |
 //! | memory, and the other streams that read it | [`Allocation`] |
 //!
 //! A [`CudaDevice`](crate::CudaDevice) is a handle of a device and of one of these contexts.
@@ -14,6 +15,7 @@ mod allocation;
 mod allocator;
 mod foreign;
 mod queue;
+mod tally;
 
 pub(crate) use allocation::{Allocation, OrderedStream};
 pub use allocator::Allocator;
@@ -21,6 +23,8 @@ pub(crate) use allocator::StreamOrdered;
 pub use foreign::ForeignMemory;
 pub use queue::CallersStream;
 pub(crate) use queue::Queue;
+pub use tally::MemoryUse;
+pub(crate) use tally::{Tallied, Tally};
 
 #[cfg(test)]
 mod tests;

@@ -266,6 +266,7 @@ impl Kernel {
         let device = &self.device;
         self.parameters.expect(self.name, &arguments.sizes)?;
         device.bind()?;
+        device.launched();
         let [x, y] = grid.blocks;
         // SAFETY: the function is loaded; the rest is the caller's promise.
         unsafe {
