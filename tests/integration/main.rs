@@ -14,6 +14,7 @@
 #![expect(clippy::print_stdout, reason = "the test runner reports what it left out")]
 
 mod bad_input;
+mod benching;
 mod command;
 mod compiled;
 mod concurrency;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     voxtune_tune::worker::serve_if_asked_with(faulty::open);
     let mut suite = suite::Suite::default();
     bad_input::add(&mut suite);
+    benching::add(&mut suite);
     concurrency::add(&mut suite);
     contexts::add(&mut suite);
     crate_table::add(&mut suite);

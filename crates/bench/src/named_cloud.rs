@@ -17,6 +17,7 @@ use std::str::FromStr;
 
 use voxtune_pointcloud::{
     CloudError, FileOptions, Generator, MAX_VOXELS, Scan, ScanWarning, generate, load_scan,
+    load_scan_in_order,
 };
 use voxtune_types::Voxel;
 
@@ -37,6 +38,15 @@ pub struct CloudSpec {
 enum Place {
     Generated { generator: Generator, voxels: Option<usize> },
     Path(PathBuf),
+}
+
+/// The order in which a cloud has its voxels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoxelOrder {
+    /// By batch, x, y, z; `.i32` files in theirs.
+    Sorted,
+    /// That of files which hold voxels. Others are sorted.
+    AsStored,
 }
 
 /// A cloud with its name.
@@ -189,6 +199,7 @@ impl CloudSpec {
     fn load(
         &self,
         options: &FileOptions,
+        order: VoxelOrder,
         default_voxels: usize,
         seed: u64,
     ) -> Result<Vec<NamedCloud>, NamedCloudError> {
@@ -196,7 +207,7 @@ impl CloudSpec {
             vec![NamedCloud { label: self.label.clone().unwrap_or(own), cells, warnings }]
         };
         let loaded = |file: &Path| {
-            let (cells, warnings) = load_one(file, options)?;
+            let (cells, warnings) = load_one(file, options, order)?;
             Ok::<_, NamedCloudError>(named(stem(file), cells, warnings))
         };
         match &self.place {
@@ -227,12 +238,13 @@ impl CloudSpec {
 pub fn load_clouds(
     specs: &[CloudSpec],
     options: &FileOptions,
+    order: VoxelOrder,
     default_voxels: usize,
     seed: u64,
 ) -> Result<Vec<NamedCloud>, NamedCloudError> {
     let mut clouds: Vec<NamedCloud> = Vec::new();
     for spec in specs {
-        for cloud in spec.load(options, default_voxels, seed)? {
+        for cloud in spec.load(options, order, default_voxels, seed)? {
             if clouds.iter().any(|held| held.label == cloud.label) {
                 return Err(NamedCloudError::SameLabel(cloud.label));
             }
@@ -270,14 +282,17 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, NamedCloudError> {
 fn load_one(
     path: &Path,
     options: &FileOptions,
+    order: VoxelOrder,
 ) -> Result<(Vec<Voxel>, Vec<ScanWarning>), NamedCloudError> {
     if has_extension(path, &["i32"]) {
         return Ok((read_raw(path)?, Vec::new()));
     }
-    let loaded = match load_scan(path, options) {
-        Err(CloudError::CropOfVoxels { .. }) => {
-            load_scan(path, &FileOptions { crop: None, ..*options })
-        }
+    let load = |options: &FileOptions| match order {
+        VoxelOrder::Sorted => load_scan(path, options),
+        VoxelOrder::AsStored => load_scan_in_order(path, options),
+    };
+    let loaded = match load(options) {
+        Err(CloudError::CropOfVoxels { .. }) => load(&FileOptions { crop: None, ..*options }),
         other => other,
     };
     let Scan { voxels, warnings, .. } = loaded?;
@@ -310,7 +325,9 @@ mod tests {
     fn load(texts: &[&str]) -> Result<Vec<NamedCloud>, String> {
         let specs = texts.iter().map(|text| text.parse()).collect::<Result<Vec<CloudSpec>, _>>();
         let specs = specs.map_err(|error| error.to_string())?;
-        load_clouds(&specs, &FileOptions::default(), 50, 1).map_err(|error| error.to_string())
+        let order = VoxelOrder::Sorted;
+        load_clouds(&specs, &FileOptions::default(), order, 50, 1)
+            .map_err(|error| error.to_string())
     }
 
     #[test]

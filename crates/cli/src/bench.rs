@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use voxtune::{AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, KernelSize};
-use voxtune_bench::bench::peers::Peers;
+use voxtune::{
+    AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, KernelSize, KernelSource,
+};
+use voxtune_bench::bench::peers::{MalformedPeers, Peers};
 use voxtune_bench::bench::roofline::Rates;
 use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
 use voxtune_bench::cuda_kernels::CudaKernels;
@@ -11,6 +13,7 @@ use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
 use voxtune_types::printable_path;
 
+use crate::bench_model::{self, NetworkArguments};
 use crate::exit::{Exit, Failure};
 use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
@@ -21,7 +24,7 @@ use crate::output;
 use crate::texts::text;
 
 /// Voxels of a generated cloud that names no count.
-const DEFAULT_VOXELS: usize = 130_000;
+pub(crate) const DEFAULT_VOXELS: usize = 130_000;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +38,9 @@ pub struct BenchArguments {
     #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
     groups: Groups,
     #[command(flatten)]
-    clouds: CloudArguments,
+    pub(crate) networks: NetworkArguments,
+    #[command(flatten)]
+    pub(crate) clouds: CloudArguments,
     /// Kernel size: 1, 3 or 5
     #[arg(long, value_name = "K", default_value = "3", value_parser = kernel_size)]
     kernel_size: KernelSize,
@@ -44,7 +49,7 @@ pub struct BenchArguments {
     directions: Option<Vec<Direction>>,
     /// Storage types [default: float16 on a GPU, float32 on a CPU]
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
-    dtypes: Option<Vec<DType>>,
+    pub(crate) dtypes: Option<Vec<DType>>,
     /// Algorithms beside the default: auto, all, a family, an id, or a list such as `[a,b]`
     #[arg(long, value_name = "MODE", default_value_t = AlgoMode::Auto)]
     algo_mode: AlgoMode,
@@ -66,11 +71,12 @@ pub struct BenchArguments {
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000", value_parser = positive)]
     calls: Option<usize>,
     /// Times of other libraries to print ratios to: JSON lines with peer, cloud, cin, cout, dtype,
-    /// fwd_kernel_ms and train_kernel_ms
+    /// fwd_kernel_ms and train_kernel_ms; with --model, those with peer, net, cloud, ms, kernel_ms
+    /// and step_ms
     #[arg(long, value_name = "FILE")]
-    peers: Option<PathBuf>,
+    pub(crate) peers: Option<PathBuf>,
     /// Rates that floors are computed with instead of those measured in the run: TB/s and TFLOP/s
-    #[arg(long, value_name = "COPY,DENSE", value_parser = rates)]
+    #[arg(long, value_name = "COPY,DENSE", value_parser = rates, conflicts_with = "model")]
     rates: Option<Rates>,
     /// Device to measure: cuda:N, cpu, or auto (the first GPU, else the CPU)
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cuda(0))]
@@ -79,14 +85,15 @@ pub struct BenchArguments {
     #[arg(long, value_name = "N", value_parser = positive)]
     threads: Option<usize>,
     #[command(flatten)]
-    json: JsonFile,
+    pub(crate) json: JsonFile,
     #[command(flatten)]
-    kernels: KernelFolders,
+    pub(crate) kernels: KernelFolders,
 }
 
 impl BenchArguments {
-    fn open(&self) -> Result<(Device, Option<CudaKernels>), Failure> {
-        let opened = Device::open_with(self.device, &self.kernels.source());
+    /// The device, with kernels from there.
+    pub(crate) fn open_device(&self, kernels: &KernelSource) -> Result<Device, Failure> {
+        let opened = Device::open_with(self.device, kernels);
         let (device, why_no_gpu) = opened.map_err(|error| match error {
             DeviceError::NotFound { .. } => Failure::no_device(error),
             other => Failure::failed(other),
@@ -94,21 +101,26 @@ impl BenchArguments {
         if let Some(why) = why_no_gpu {
             output::status("Note", why);
         }
-        if device.identity().arch.is_cuda() {
-            let ordinal = match self.device {
-                DeviceChoice::Cuda(ordinal) => ordinal,
-                DeviceChoice::Auto | DeviceChoice::Cpu => 0,
-            };
-            let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
-            let kernels = CudaKernels::open(ordinal as usize, &folder, &toolkit);
-            return Ok((device, Some(kernels.map_err(Failure::failed)?)));
-        }
         match self.threads {
-            Some(threads) => {
-                Ok((Device::cpu_with_threads(threads).map_err(Failure::failed)?, None))
+            Some(threads) if !device.identity().arch.is_cuda() => {
+                Device::cpu_with_threads(threads).map_err(Failure::failed)
             }
-            None => Ok((device, None)),
+            _ => Ok(device),
         }
+    }
+
+    /// What is reached beside the registry of a GPU.
+    pub(crate) fn open_kernels(&self, device: &Device) -> Result<Option<CudaKernels>, Failure> {
+        if !device.identity().arch.is_cuda() {
+            return Ok(None);
+        }
+        let ordinal = match self.device {
+            DeviceChoice::Cuda(ordinal) => ordinal,
+            DeviceChoice::Auto | DeviceChoice::Cpu => 0,
+        };
+        let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
+        let kernels = CudaKernels::open(ordinal as usize, &folder, &toolkit);
+        kernels.map(Some).map_err(Failure::failed)
     }
 
     fn options(&self, on_gpu: bool) -> Result<BenchOptions, Failure> {
@@ -126,15 +138,19 @@ impl BenchArguments {
             calls: self.calls,
             l2_state: l2_state(self.warm, on_gpu),
             seed: self.clouds.seed,
-            peers: self.peers.as_deref().map(read_peers).transpose()?,
+            peers: self.peers.as_deref().map(read_layer_peers).transpose()?,
             rates: self.rates,
         })
     }
 }
 
 pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
+    if let Some(ran) = bench_model::run(arguments) {
+        return ran;
+    }
     let json = arguments.json.checked()?;
-    let (device, kernels) = arguments.open()?;
+    let device = arguments.open_device(&arguments.kernels.source())?;
+    let kernels = arguments.open_kernels(&device)?;
     let options = arguments.options(kernels.is_some())?;
     output::status("Device", device.identity());
     let report = Bench { device: &device, kernels, options: &options }.run(&mut progress);
@@ -158,11 +174,19 @@ fn progress(event: &BenchEvent<'_>) {
     }
 }
 
-fn read_peers(path: &Path) -> Result<Peers, Failure> {
+fn read_layer_peers(path: &Path) -> Result<Peers, Failure> {
+    read_peers(path, |bytes| Peers::parse(bytes))
+}
+
+/// A file of other libraries' times.
+pub(crate) fn read_peers<P>(
+    path: &Path,
+    parse: impl FnOnce(&[u8]) -> Result<P, MalformedPeers>,
+) -> Result<P, Failure> {
     let name = printable_path(path);
     let bytes = voxtune_files::read_argument(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
-    Peers::parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
+    parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
 }
 
 fn kernel_size(text: &str) -> Result<KernelSize, String> {
@@ -230,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_file_of_peers_that_is_none_is_a_usage_error() {
-        let failure = read_peers(Path::new("no such file")).unwrap_err();
+        let failure = read_layer_peers(Path::new("no such file")).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
     }
 }

@@ -28,6 +28,12 @@ impl KernelFolders {
         self.toolkit.clone().unwrap_or_else(|| in_target("cuda-toolkit"))
     }
 
+    /// Where a program that runs networks has kernels from: the packs in it, or a folder that is
+    /// named, whose missing ones are compiled.
+    pub(crate) fn of_a_program(&self) -> KernelSource {
+        if self.kernels.is_some() { self.source() } else { KernelSource::from_env() }
+    }
+
     pub(crate) fn source(&self) -> KernelSource {
         KernelSource::compiling(self.kernels(), Nvcc::new(self.toolkit()))
     }

@@ -11,6 +11,7 @@ pub mod exit;
 
 mod algo_modes;
 mod bench;
+mod bench_model;
 mod check;
 mod cuda_toolkit;
 mod duration;

@@ -1,6 +1,6 @@
 //! The clouds of `check` and `bench`.
 
-use voxtune_bench::named_cloud::{CloudSpec, NamedCloud, load_clouds};
+use voxtune_bench::named_cloud::{CloudSpec, NamedCloud, VoxelOrder, load_clouds};
 use voxtune_pointcloud::{Columns, Crop, FileOptions, Generator};
 
 use crate::exit::Failure;
@@ -37,8 +37,13 @@ impl CloudArguments {
         if self.clouds.is_empty() {
             self.generated_and_named(voxels)
         } else {
-            self.load(&self.clouds, voxels)
+            self.load(&self.clouds, VoxelOrder::Sorted, voxels)
         }
+    }
+
+    /// The clouds named, files of voxels in their order.
+    pub(crate) fn as_stored(&self, voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
+        self.load(&self.clouds, VoxelOrder::AsStored, voxels)
     }
 
     /// Both generators and the clouds named.
@@ -48,13 +53,18 @@ impl CloudArguments {
         specs.extend(
             self.clouds.iter().filter(|spec| !specs.contains(spec)).cloned().collect::<Vec<_>>(),
         );
-        self.load(&specs, voxels)
+        self.load(&specs, VoxelOrder::Sorted, voxels)
     }
 
-    fn load(&self, specs: &[CloudSpec], voxels: usize) -> Result<Vec<NamedCloud>, Failure> {
+    fn load(
+        &self,
+        specs: &[CloudSpec],
+        order: VoxelOrder,
+        voxels: usize,
+    ) -> Result<Vec<NamedCloud>, Failure> {
         let Self { voxel_size: cell_size, crop, columns, seed, .. } = *self;
         let options = FileOptions { cell_size, crop, columns };
-        let clouds = load_clouds(specs, &options, voxels, seed).map_err(Failure::usage)?;
+        let clouds = load_clouds(specs, &options, order, voxels, seed).map_err(Failure::usage)?;
         for warning in clouds.iter().flat_map(|cloud| &cloud.warnings) {
             output::complain("warning", warning);
         }

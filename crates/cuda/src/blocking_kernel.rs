@@ -11,7 +11,7 @@ use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
-/// How long the kernel blocks at most. Queued work may wait for the device, as a first run does,
+/// How long the kernel blocks at most unless told otherwise. Queued work may wait for the device, as a first run does,
 /// and would otherwise wait for ever.
 const LIMIT: Duration = Duration::from_millis(2);
 
@@ -26,7 +26,7 @@ pub struct BlockingKernel {
     wait_for_word: Kernel,
     word: HostWord,
     ticket: u32,
-    blocked_since: Option<Instant>,
+    blocked_until: Option<Instant>,
 }
 
 impl BlockingKernel {
@@ -41,7 +41,7 @@ impl BlockingKernel {
             wait_for_word: loaded.kernel("wait_for_word")?,
             word: HostWord::new(device)?,
             ticket: 0,
-            blocked_since: None,
+            blocked_until: None,
         })
     }
 
@@ -50,11 +50,19 @@ impl BlockingKernel {
     /// # Errors
     /// If the driver fails.
     pub fn block(&mut self) -> Result<()> {
+        self.block_for(LIMIT)
+    }
+
+    /// [`Self::block`] for as long as a limit, for work that takes the host long to queue.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn block_for(&mut self, limit: Duration) -> Result<()> {
         self.ticket = self.ticket.wrapping_add(1);
         let word = self.word.address(&self.device)?;
-        let limit_ns = LIMIT.as_nanos() as u64;
+        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         let grid = Grid { blocks: [1, 1], threads: 1, shared_bytes: 0 };
-        self.blocked_since = Some(Instant::now());
+        self.blocked_until = Some(Instant::now() + limit);
         // SAFETY: (const u32*, u32, u64); the word lives as long as this value, which waits for the
         // device before it goes.
         unsafe { self.wait_for_word.launch(grid, arguments![word, self.ticket, limit_ns]) }
@@ -64,7 +72,7 @@ impl BlockingKernel {
     /// everything was queued.
     pub fn unblock(&mut self) -> bool {
         self.word.as_atomic().store(self.ticket, Ordering::Release);
-        self.blocked_since.take().is_some_and(|since| since.elapsed() < LIMIT)
+        self.blocked_until.take().is_some_and(|until| Instant::now() < until)
     }
 }
 

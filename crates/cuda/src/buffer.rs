@@ -200,6 +200,7 @@ impl DeviceBuffer {
         let device = self.device();
         device.bind()?;
         self.write()?;
+        self.device().launched();
         // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited for.
         unsafe {
             result::memcpy_htod_async(self.address + at_byte as u64, values, device.raw_stream())
@@ -224,6 +225,7 @@ impl DeviceBuffer {
         if !values.is_empty() {
             device.bind()?;
             let source = self.address + at_byte as u64;
+            self.device().launched();
             // SAFETY: the range lies in the buffer; `values` outlives the copy, which is waited
             // for; every pattern of bits is a value.
             unsafe { result::memcpy_dtoh_async(&mut values, source, device.raw_stream()) }
@@ -356,6 +358,7 @@ impl<'a> DeviceSliceMut<'a> {
         let device = self.buffer.device();
         device.bind()?;
         self.buffer.write()?;
+        device.launched();
         // SAFETY: the range lies in a live buffer that is borrowed mutably.
         unsafe { result::memset_d8_async(self.address, byte, self.len_bytes, device.raw_stream()) }
             .during("filling device memory")
@@ -399,6 +402,7 @@ impl<'a> DeviceSliceMut<'a> {
         device.bind()?;
         let source = source.read_by(device)?;
         self.buffer.write()?;
+        device.launched();
         // SAFETY: both ranges lie in live buffers and are as long as each other, and no shared
         // borrow overlaps what is borrowed mutably.
         unsafe { result::memcpy_dtod_async(self.address, source, expected, device.raw_stream()) }

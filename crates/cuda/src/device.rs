@@ -9,7 +9,9 @@ use crate::binding::driver::sys;
 use voxtune_types::{ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
-use crate::execution::{Allocator, CallersStream, OrderedStream as _, Queue, StreamOrdered};
+use crate::execution::{
+    Allocator, CallersStream, MemoryUse, OrderedStream as _, Queue, StreamOrdered, Tallied,
+};
 use crate::gpu::{Gpu, Memory, Modules};
 
 /// A handle of an open device and of an execution context on it: a stream, and where memory comes
@@ -31,6 +33,8 @@ struct ExecutionContext {
     allocator: Arc<dyn Allocator>,
     /// How often the host has waited for the stream.
     waits: AtomicU64,
+    /// How many calls have queued work on the stream.
+    launches: AtomicU64,
 }
 
 impl CudaDevice {
@@ -42,12 +46,14 @@ impl CudaDevice {
     pub fn open(ordinal: usize) -> Result<Self> {
         let gpu = Gpu::open(ordinal)?;
         let queue = Queue::new(&gpu.context)?;
-        Ok(Self::of(Arc::new(gpu), Arc::new(queue), Arc::new(StreamOrdered)))
+        let allocator = Tallied::new(Arc::new(StreamOrdered), Arc::clone(&gpu.tally));
+        Ok(Self::of(Arc::new(gpu), Arc::new(queue), Arc::new(allocator)))
     }
 
     fn of(gpu: Arc<Gpu>, queue: Arc<Queue>, allocator: Arc<dyn Allocator>) -> Self {
-        let waits = AtomicU64::new(0);
-        Self { context: Arc::new(ExecutionContext { gpu, queue, allocator, waits }) }
+        let (waits, launches) = (AtomicU64::new(0), AtomicU64::new(0));
+        let context = ExecutionContext { gpu, queue, allocator, waits, launches };
+        Self { context: Arc::new(context) }
     }
 
     /// This device with a stream of its own, and memory from where this handle has it.
@@ -71,6 +77,12 @@ impl CudaDevice {
     /// This device and this handle's stream, with memory from elsewhere.
     #[must_use]
     pub fn with_allocator(&self, allocator: Arc<dyn Allocator>) -> Self {
+        let tally = Arc::clone(&self.gpu().tally);
+        self.with_counted_allocator(Arc::new(Tallied::new(allocator, tally)))
+    }
+
+    /// The same with an allocator whose memory is counted already.
+    pub(crate) fn with_counted_allocator(&self, allocator: Arc<dyn Allocator>) -> Self {
         let ExecutionContext { gpu, queue, .. } = &*self.context;
         Self::of(Arc::clone(gpu), Arc::clone(queue), allocator)
     }
@@ -189,6 +201,17 @@ impl CudaDevice {
         self.gpu().memory()
     }
 
+    /// What this library has taken of the device's memory, in all contexts.
+    #[must_use]
+    pub fn memory_use(&self) -> MemoryUse {
+        self.gpu().tally.read()
+    }
+
+    /// Lets [`MemoryUse::peak_bytes`] begin at what is taken now.
+    pub fn reset_peak_memory(&self) {
+        self.gpu().tally.reset_peak();
+    }
+
     /// Waits for all work of this handle's stream, and reports what failed in it.
     ///
     /// # Errors
@@ -208,6 +231,18 @@ impl CudaDevice {
     /// Notes that the host waits.
     pub(crate) fn waited(&self) {
         self.context.waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls have queued work on this handle's stream: kernels, products of cuBLAS,
+    /// copies, fills, and whole graphs, each of them one. What becomes part of a graph counts, too.
+    #[must_use]
+    pub fn launches(&self) -> u64 {
+        self.context.launches.load(Ordering::Relaxed)
+    }
+
+    /// Notes that work is queued.
+    pub(crate) fn launched(&self) {
+        self.context.launches.fetch_add(1, Ordering::Relaxed);
     }
 
     /// cudarc's stream, for sharing with other users of cudarc.

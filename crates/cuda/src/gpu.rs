@@ -10,6 +10,7 @@ use crate::binding::driver::{CudaContext, result};
 use voxtune_types::{Arch, ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
+use crate::execution::Tally;
 use crate::instance::Instance;
 use crate::library;
 use crate::module::Module;
@@ -27,6 +28,8 @@ pub(crate) struct Gpu {
     pub(crate) driver_version: i32,
     pub(crate) l2_bytes: usize,
     pub(crate) shared_bytes_a_block: usize,
+    /// What is taken of its memory.
+    pub(crate) tally: Arc<Tally>,
     modules: Mutex<Modules>,
 }
 
@@ -64,6 +67,7 @@ impl Gpu {
             driver_version,
             l2_bytes,
             shared_bytes_a_block,
+            tally: Arc::default(),
             modules: Mutex::default(),
         })
     }

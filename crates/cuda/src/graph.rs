@@ -121,6 +121,7 @@ impl Graph {
     /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around
     /// it.
     pub unsafe fn launch(&self) -> Result<()> {
+        self.device.launched();
         self.graph.launch().during("launching a graph")
     }
 

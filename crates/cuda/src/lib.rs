@@ -62,7 +62,7 @@ pub use code::{
 };
 pub use device::CudaDevice;
 pub use error::{CudaError, Result};
-pub use execution::{Allocator, CallersStream, ForeignMemory, PlannedBytes};
+pub use execution::{Allocator, CallersStream, ForeignMemory, MemoryUse, PlannedBytes};
 pub use families::{
     Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
     default_algorithm, fallback_algorithm,

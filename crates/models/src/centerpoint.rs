@@ -1,9 +1,9 @@
 //! The residual backbone of CenterPoint.
 
-use voxtune::Sequential;
+use voxtune::{AxisOrder, Sequential};
 
 use crate::chain::Chain;
-use crate::encoder::{self, Height};
+use crate::encoder::{self, Behind, Height};
 use crate::error::ModelError;
 use crate::load::Definition;
 use crate::model::{Model, kind};
@@ -42,6 +42,7 @@ pub(crate) static DEFINITION: Definition = Definition {
     names: NAMES,
     first: &["stem.conv", "stem.norm"],
     epsilon: 1e-3,
+    axes: AxisOrder::Zyx,
     describe,
     layers,
 };
@@ -103,5 +104,5 @@ fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
 }
 
 fn layers(chain: &mut Chain) {
-    encoder::chain(chain, Height::First, 5, [(16, 4), (32, 4), (64, 4), (128, 4)]);
+    encoder::chain(chain, Height::First, 5, [16, 32, 64, 128], Behind::Blocks { biases: true });
 }

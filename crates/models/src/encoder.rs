@@ -3,7 +3,7 @@
 
 use voxtune::{ConvError, Sequential, Sparse, SparseTensor, Tensor};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, strided, submanifold};
 use crate::error::ModelError;
 use crate::source::{Kernel, Source};
 
@@ -61,21 +61,52 @@ pub(crate) fn describe(
     Ok((layers.then(out), channels))
 }
 
-/// The convolutions at the widths of a network's authors: a stem, then for each level its width and
-/// how many layers it has behind its strided one, and the last layer.
-pub(crate) fn chain(chain: &mut Chain, height: Height, c_in: u32, levels: [(u32, usize); 4]) {
+/// What levels have behind their strided layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// So many convolutions on the first level, and two on each other.
+    Layers(u32),
+    /// Two residual blocks, whose convolutions have biases or not.
+    Blocks { biases: bool },
+}
+
+/// The network at the widths of its authors.
+pub(crate) fn chain(
+    chain: &mut Chain,
+    height: Height,
+    c_in: u32,
+    widths: [u32; 4],
+    behind: Behind,
+) {
     let axis = height.axis();
-    let mut before = levels[0].0;
-    chain.submanifold(3, c_in, before);
-    for (level, (width, layers)) in (1..).zip(levels) {
+    let mut before = widths[0];
+    chain.stage("stem", submanifold(3), c_in, before);
+    for (level, width) in (1..).zip(widths) {
         if level > 1 {
-            chain.strided([3; 3], [2; 3], padding([3; 3], level, axis), before, width);
+            // Libraries whose last axis is the height count the layer behind the blocks before it.
+            let counted = if height == Height::Last { "2" } else { "" };
+            let geometry = strided([3; 3], [2; 3], padding([3; 3], level, axis));
+            chain.stage(&format!("level{level}.down{counted}"), geometry, before, width);
         }
-        chain.repeat(layers, 3, width);
+        let layers = match behind {
+            Behind::Layers(of_first) if level == 1 => of_first,
+            _ => 2,
+        };
+        for number in 0..layers {
+            match behind {
+                Behind::Layers(_) => {
+                    let name = format!("level{level}.layer{number}");
+                    chain.stage(&name, submanifold(3), width, width);
+                }
+                Behind::Blocks { biases } => {
+                    chain.block(&format!("level{level}.block{number}"), width, width, biases);
+                }
+            }
+        }
         before = width;
     }
     let (kernel, stride) = last(axis);
-    chain.strided(kernel, stride, [0; 3], before, 128);
+    chain.stage("out", strided(kernel, stride, [0; 3]), before, 128);
 }
 
 /// Padding of a level's strided layer: half the kernel, but for the height of the last level.

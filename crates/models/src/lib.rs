@@ -12,7 +12,7 @@
 //! | what they have in common | [`Model`] |
 //! | tensors by name, safetensors files | [`Checkpoint`] |
 //! | what a checkpoint does not say | [`LoadOptions`], [`WeightOrder`] |
-//! | the convolutions of a network by its name, without weights | [`Network`] |
+//! | networks by name: their steps without weights, random checkpoints | [`Network`], [`AnyModel`] |
 //!
 //! Widths, numbers of blocks, biases and the order of weights follow from names and shapes of the
 //! tensors. A checkpoint that is not one of the network, or can be read in two ways, is an error
@@ -31,6 +31,7 @@ mod minkunet;
 mod model;
 mod names;
 mod network;
+mod random;
 mod second;
 mod source;
 mod spconv_bench;
@@ -40,12 +41,12 @@ mod unet;
 
 pub use bevfusion::{BevFusion, BevFusionEncoder};
 pub use centerpoint::{CenterPoint, CenterPointBackbone};
-pub use chain::NetworkLayer;
+pub use chain::{NetworkLayer, NetworkStep};
 pub use checkpoint::Checkpoint;
 pub use error::{ModelError, Problem, Unfit};
 pub use load::LoadOptions;
 pub use minkunet::{MinkUNet, MinkowskiUNet};
-pub use model::{Encoder, Kind, Model};
+pub use model::{AnyModel, Encoder, Kind, Model};
 pub use names::WeightOrder;
 pub use network::{Network, UnknownNetwork};
 pub use second::{Second, SecondBackbone};

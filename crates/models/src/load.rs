@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use voxtune::{DType, Device, Sequential};
+use voxtune::{AxisOrder, DType, Device, Sequential};
 use voxtune_types::printable;
 
 use crate::chain::Chain;
@@ -77,7 +77,7 @@ impl LoadOptions {
 /// What a network is: a file has one.
 #[derive(Debug)]
 pub struct Definition {
-    /// What it is called on the command line, if its layers follow each other.
+    /// What it is called on the command line.
     pub(crate) name: &'static str,
     /// What it is called in errors.
     pub(crate) network: &'static str,
@@ -87,9 +87,11 @@ pub struct Definition {
     pub(crate) first: &'static [&'static str],
     /// Of its normalisations.
     pub(crate) epsilon: f32,
+    /// The order of its coordinates.
+    pub(crate) axes: AxisOrder,
     /// Its modules, and their output channels.
     pub(crate) describe: fn(&mut Source<'_>) -> Result<(Sequential, u32), ModelError>,
-    /// Its convolutions as its authors have them.
+    /// Its layers at the widths of its authors.
     pub(crate) layers: fn(&mut Chain),
 }
 

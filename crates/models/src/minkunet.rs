@@ -1,5 +1,7 @@
 //! MinkowskiEngine's U-Net.
 
+use voxtune::AxisOrder;
+
 use crate::chain::Chain;
 use crate::load::Definition;
 use crate::model::{Model, kind};
@@ -25,6 +27,7 @@ pub(crate) static DEFINITION: Definition = Definition {
     names: NAMES,
     first: &["stem0.conv", "stem0.norm"],
     epsilon: 1e-5,
+    axes: AxisOrder::Xyz,
     describe: unet::describe,
     layers,
 };
@@ -107,17 +110,5 @@ const NAMES: &[NameMap] = &[
 
 /// MinkUNet34C.
 fn layers(chain: &mut Chain) {
-    chain.submanifold(5, 3, 32);
-    let widths = [32, 32, 64, 128, 256];
-    for (stage, blocks) in [2, 3, 4, 6].into_iter().enumerate() {
-        let (c_in, c_out) = (widths[stage], widths[stage + 1]);
-        chain.strided([2; 3], [2; 3], [0; 3], c_in, c_in);
-        chain.submanifold(3, c_in, c_out);
-        if c_in != c_out {
-            chain.submanifold(1, c_in, c_out);
-        }
-        chain.repeat(2 * blocks - 1, 3, c_out);
-    }
-    chain.back_up(&widths, [256, 128, 96, 96]);
-    chain.submanifold(1, 96, 20);
+    chain.unet(3, false);
 }

@@ -22,6 +22,8 @@ mod sealed {
 
     pub trait Sealed {
         const DEFINITION: &'static Definition;
+        /// Of networks that end in a bird's-eye view.
+        const BIRD_EYE: Option<Height>;
     }
     pub trait SealedEncoder {
         const HEIGHT: Height;
@@ -229,6 +231,31 @@ impl<K: Kind> Module for Model<K> {
     }
 }
 
+/// A [`Model`] of whichever kind, for programs that hear its name when they run
+/// ([`Network::load`](crate::Network::load)).
+pub trait AnyModel: Module {
+    /// What becomes of an output of [`Module::forward`] in programs: the bird's-eye view of so many
+    /// samples, as [`Model::forward_bev`] has it; `None` of a network that ends in features.
+    ///
+    /// # Errors
+    /// As [`Model::forward_bev`].
+    fn bird_eye_view(
+        &self,
+        output: &SparseTensor,
+        samples: u32,
+    ) -> Result<Option<Tensor>, ModelError>;
+}
+
+impl<K: Kind> AnyModel for Model<K> {
+    fn bird_eye_view(
+        &self,
+        output: &SparseTensor,
+        samples: u32,
+    ) -> Result<Option<Tensor>, ModelError> {
+        K::BIRD_EYE.map(|height| bird_eye_view(output, height, samples)).transpose()
+    }
+}
+
 impl<K: Kind> fmt::Debug for Model<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} output channels", K::DEFINITION.network, self.channels)
@@ -237,12 +264,16 @@ impl<K: Kind> fmt::Debug for Model<K> {
 
 /// The marker of a kind of network.
 macro_rules! kind {
+    (@bird_eye) => { None };
+    (@bird_eye $height:path) => { Some($height) };
     ($(#[$doc:meta])* $marker:ident, $definition:path $(, $height:path)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub enum $marker {}
         impl $crate::model::Sealed for $marker {
             const DEFINITION: &'static $crate::load::Definition = &$definition;
+            const BIRD_EYE: Option<$crate::encoder::Height> =
+                $crate::model::kind!(@bird_eye $($height)?);
         }
         impl $crate::model::Kind for $marker {}
         $(

@@ -3,11 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::chain::{Chain, NetworkLayer};
-use crate::load::Definition;
-use crate::{bevfusion, centerpoint, minkunet, second, spunet, trellis};
+use voxtune::{AxisOrder, Device, Voxel};
 
-/// A network whose layers are known by name.
+use crate::chain::{Chain, NetworkStep};
+use crate::checkpoint::Checkpoint;
+use crate::error::ModelError;
+use crate::load::{Definition, LoadOptions};
+use crate::model::{AnyModel, Kind, Model};
+use crate::random;
+use crate::{bevfusion, centerpoint, minkunet, second, spconv_bench, spunet, trellis};
+
+/// A network that is known by name, at the widths of its authors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Network {
@@ -22,18 +28,21 @@ pub enum Network {
     /// [`MinkUNet`](crate::MinkUNet), which is MinkUNet34C here, with 3 input channels and 20
     /// classes.
     MinkUNet,
+    /// [`SpconvBench`](crate::SpconvBench), with 3 input channels.
+    SpconvBench,
     /// [`TrellisBlock`](crate::TrellisBlock) of 512 channels.
     Trellis,
 }
 
 impl Network {
     /// All networks.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::CenterPoint,
         Self::Second,
         Self::BevFusion,
         Self::SpUNet,
         Self::MinkUNet,
+        Self::SpconvBench,
         Self::Trellis,
     ];
 
@@ -44,6 +53,7 @@ impl Network {
             Self::BevFusion => &bevfusion::DEFINITION,
             Self::SpUNet => &spunet::DEFINITION,
             Self::MinkUNet => &minkunet::DEFINITION,
+            Self::SpconvBench => &spconv_bench::DEFINITION,
             Self::Trellis => &trellis::DEFINITION,
         }
     }
@@ -54,15 +64,91 @@ impl Network {
         self.definition().name
     }
 
-    /// Its convolutions in the order in which they run. Each reads the voxels that the one before
-    /// made; an inverse one goes back to the inputs of the strided one that made them. Axes are
-    /// those of the network: z, y, x of CenterPoint and SECOND.
+    /// Its convolutions and maxima in the order in which they run. Each reads the voxels that the
+    /// one before made; an inverse one goes back to the inputs of the strided one that made them.
+    /// Axes are those of the network ([`Self::axes`]).
     #[must_use]
-    pub fn layers(self) -> Vec<NetworkLayer> {
+    pub fn steps(self) -> Vec<NetworkStep> {
         let mut chain = Chain::default();
         (self.definition().layers)(&mut chain);
-        chain.0
+        chain.steps
     }
+
+    /// The order of its coordinates: z, y, x of CenterPoint and SECOND.
+    #[must_use]
+    pub const fn axes(self) -> AxisOrder {
+        self.definition().axes
+    }
+
+    /// A cell at x, y, z in the order of the network's coordinates.
+    #[must_use]
+    pub const fn turned(self, cell: Voxel) -> Voxel {
+        let Voxel { batch, x, y, z } = cell;
+        match self.axes() {
+            AxisOrder::Xyz => cell,
+            AxisOrder::Zyx => Voxel::new(batch, z, y, x),
+        }
+    }
+
+    /// Channels of a voxel, as its authors have them.
+    #[must_use]
+    pub fn c_in(self) -> u32 {
+        let first = self.steps().into_iter().find_map(|step| match step {
+            NetworkStep::Convolution(layer) => Some(layer.c_in),
+            NetworkStep::Pool(_) => None,
+        });
+        first.expect("every network has a convolution")
+    }
+
+    /// A checkpoint of random numbers, the same for the same seed, for measuring the network
+    /// without one of its own. With other channels of a voxel than its authors' if they are given.
+    ///
+    /// ```
+    /// use voxtune::Device;
+    /// use voxtune_models::{CenterPointBackbone, LoadOptions, Network};
+    ///
+    /// let checkpoint = Network::CenterPoint.random_checkpoint(Some(4), 0)?;
+    /// let device = Device::cpu()?;
+    /// CenterPointBackbone::from_checkpoint(&device, &checkpoint, &LoadOptions::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there are no channels.
+    pub fn random_checkpoint(self, c_in: Option<u32>, seed: u64) -> Result<Checkpoint, ModelError> {
+        random::checkpoint(self.definition(), c_in, seed)
+    }
+
+    /// The network of a checkpoint's tensors, of whichever kind it is.
+    ///
+    /// # Errors
+    /// As [`Model::from_checkpoint`].
+    pub fn load(
+        self,
+        device: &Device,
+        checkpoint: &Checkpoint,
+        options: &LoadOptions,
+    ) -> Result<Box<dyn AnyModel>, ModelError> {
+        match self {
+            Self::CenterPoint => boxed::<centerpoint::CenterPoint>(device, checkpoint, options),
+            Self::Second => boxed::<second::Second>(device, checkpoint, options),
+            Self::BevFusion => boxed::<bevfusion::BevFusion>(device, checkpoint, options),
+            Self::SpUNet => boxed::<spunet::PointceptSpUNet>(device, checkpoint, options),
+            Self::MinkUNet => boxed::<minkunet::MinkowskiUNet>(device, checkpoint, options),
+            Self::SpconvBench => {
+                boxed::<spconv_bench::SpconvBenchmark>(device, checkpoint, options)
+            }
+            Self::Trellis => boxed::<trellis::ConvNeXtBlock>(device, checkpoint, options),
+        }
+    }
+}
+
+fn boxed<K: Kind>(
+    device: &Device,
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+) -> Result<Box<dyn AnyModel>, ModelError> {
+    Ok(Box::new(Model::<K>::from_checkpoint(device, checkpoint, options)?))
 }
 
 impl fmt::Display for Network {
@@ -93,16 +179,17 @@ impl FromStr for Network {
 
 #[cfg(test)]
 mod tests {
-    use voxtune::{Device, Voxel, Voxels};
+    use voxtune::{DType, SparseTensor, Tensor, Voxel, Voxels};
 
     use super::*;
 
     #[test]
     fn networks_have_the_layers_of_their_sources() {
-        let count = |network: Network| network.layers().len();
+        let count = |network: Network| network.steps().len();
         let unet = 1 + 4 + 30 + 4 * 6 + 1;
         // MinkUNet34C widens within blocks, which then have shortcuts.
-        assert_eq!(Network::ALL.map(count), [21, 12, 21, unet, unet + 3, 3]);
+        assert_eq!(Network::ALL.map(count), [21, 12, 21, unet, unet + 3, 7 * 2 + 6, 3]);
+        assert_eq!(Network::ALL.map(Network::c_in), [5, 4, 5, 4, 3, 3, 512]);
     }
 
     /// Channels follow each other, and every inverse layer finds what it undoes.
@@ -113,11 +200,42 @@ mod tests {
             let cells = (0..40).map(|x| Voxel::new(0, x, x / 2, x % 7)).collect();
             let mut voxels = Voxels::new(&device, cells).unwrap();
             let start = voxels.clone();
-            for layer in network.layers() {
-                voxels = voxels.outputs_of(&layer.geometry).unwrap().0;
+            for step in network.steps() {
+                voxels = voxels.outputs_of(step.geometry()).unwrap().0;
             }
             let ends_where_it_began = [Network::SpUNet, Network::MinkUNet, Network::Trellis];
             assert_eq!(voxels.is_same(&start), ends_where_it_began.contains(&network), "{network}");
+        }
+    }
+
+    #[test]
+    fn random_checkpoints_repeat() {
+        let of = |seed| Network::Second.random_checkpoint(None, seed).unwrap();
+        assert!(of(7) == of(7) && of(7) != of(8));
+        assert_eq!(of(7).get("conv_input.0.weight").unwrap().0, [16, 3, 3, 3, 4]);
+    }
+
+    /// A random checkpoint is one of its network, and a frame of it gives numbers.
+    #[test]
+    fn random_checkpoints_are_read_and_run() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        for network in Network::ALL {
+            let c_in = if network == Network::Trellis { network.c_in() } else { 6 };
+            let checkpoint = network.random_checkpoint(Some(c_in), 7).unwrap();
+            let mut model = network.load(&device, &checkpoint, &LoadOptions::new()).unwrap();
+            model.fuse(&mut Vec::new()).unwrap();
+            let cells = (0..40).map(|x| Voxel::new(0, x, x / 2, x % 7)).collect();
+            let voxels = Voxels::within(&device, [96; 3], cells).unwrap();
+            let value = |index: usize| (index % 13) as f32 / 6.0 - 1.0;
+            let features = Tensor::from_fn(&device, DType::Float32, 40, c_in as usize, value);
+            let input = SparseTensor::new(voxels, features.unwrap()).unwrap();
+            let output = model.forward(&input).unwrap();
+            let view = model.bird_eye_view(&output, 1).unwrap();
+            let ends_in_view = [Network::CenterPoint, Network::Second, Network::BevFusion];
+            assert_eq!(view.is_some(), ends_in_view.contains(&network), "{network}");
+            let values = view.as_ref().unwrap_or(output.features()).to_f32().unwrap();
+            assert!(values.iter().all(|value| value.is_finite()), "{network}");
+            assert!(values.iter().any(|value| *value != 0.0), "{network}");
         }
     }
 }

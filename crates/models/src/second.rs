@@ -1,9 +1,9 @@
 //! The backbone of SECOND.
 
-use voxtune::Sequential;
+use voxtune::{AxisOrder, Sequential};
 
 use crate::chain::Chain;
-use crate::encoder::{self, Height};
+use crate::encoder::{self, Behind, Height};
 use crate::error::ModelError;
 use crate::load::Definition;
 use crate::model::{Model, kind};
@@ -29,6 +29,7 @@ pub(crate) static DEFINITION: Definition = Definition {
     names: NAMES,
     first: &["stem.conv", "stem.norm"],
     epsilon: 1e-3,
+    axes: AxisOrder::Zyx,
     describe,
     layers,
 };
@@ -79,5 +80,5 @@ fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
 }
 
 fn layers(chain: &mut Chain) {
-    encoder::chain(chain, Height::First, 4, [(16, 1), (32, 2), (64, 2), (64, 2)]);
+    encoder::chain(chain, Height::First, 4, [16, 32, 64, 64], Behind::Layers(1));
 }

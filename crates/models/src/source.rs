@@ -368,7 +368,7 @@ impl<'a> Source<'a> {
 }
 
 /// What a convolution's normalisation is called: `norm2` beside `conv2`.
-fn normalisation_of(conv: &str) -> String {
+pub(crate) fn normalisation_of(conv: &str) -> String {
     match conv.rsplit_once("conv") {
         Some((before, after)) => format!("{before}norm{after}"),
         None => format!("{conv}.norm"),

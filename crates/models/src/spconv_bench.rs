@@ -1,9 +1,9 @@
 //! The network that spconv is measured with.
 
-use voxtune::{MaxPool3d, Sequential, Submanifold};
+use voxtune::{AxisOrder, MaxPool3d, Sequential, Submanifold};
 
 use crate::blocks::then;
-use crate::chain::Chain;
+use crate::chain::{Chain, submanifold};
 use crate::error::ModelError;
 use crate::load::Definition;
 use crate::model::{Model, kind};
@@ -29,6 +29,7 @@ pub(crate) static DEFINITION: Definition = Definition {
     names: NAMES,
     first: &["layer0"],
     epsilon: 1e-3,
+    axes: AxisOrder::Zyx,
     describe,
     layers,
 };
@@ -63,6 +64,16 @@ fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
 }
 
 fn layers(chain: &mut Chain) {
-    chain.submanifold(3, 3, 64);
-    chain.repeat(1, 3, 64);
+    let (mut before, mut place) = (3, 0);
+    for width in [64, 96, 128, 160, 192, 224, 256] {
+        if place > 0 {
+            chain.pool();
+            place += 1;
+        }
+        for c_in in [before, width] {
+            chain.conv(format!("layer{place}"), submanifold(3), c_in, width);
+            place += 1;
+        }
+        before = width;
+    }
 }

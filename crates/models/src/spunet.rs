@@ -1,5 +1,7 @@
 //! Pointcept's U-Net.
 
+use voxtune::AxisOrder;
+
 use crate::chain::Chain;
 use crate::load::Definition;
 use crate::model::{Model, kind};
@@ -24,6 +26,7 @@ pub(crate) static DEFINITION: Definition = Definition {
     names: NAMES,
     first: &["stem0.conv", "stem0.norm"],
     epsilon: 1e-3,
+    axes: AxisOrder::Xyz,
     describe: unet::describe,
     layers,
 };
@@ -69,12 +72,5 @@ const NAMES: &[NameMap] = &[
 ];
 
 fn layers(chain: &mut Chain) {
-    chain.submanifold(5, 4, 32);
-    let widths = [32, 32, 64, 128, 256];
-    for (stage, blocks) in [2, 3, 4, 6].into_iter().enumerate() {
-        chain.strided([2; 3], [2; 3], [0; 3], widths[stage], widths[stage + 1]);
-        chain.repeat(2 * blocks, 3, widths[stage + 1]);
-    }
-    chain.back_up(&widths, [256, 128, 96, 96]);
-    chain.submanifold(1, 96, 20);
+    chain.unet(4, true);
 }

@@ -1,9 +1,9 @@
 //! A block of TRELLIS.2's variational autoencoder.
 
-use voxtune::{Activation, Residual, Sequential, Submanifold};
+use voxtune::{Activation, AxisOrder, Residual, Sequential, Submanifold};
 
 use crate::blocks::then;
-use crate::chain::Chain;
+use crate::chain::{Chain, Norm, submanifold};
 use crate::error::ModelError;
 use crate::load::Definition;
 use crate::model::{Model, kind};
@@ -30,6 +30,7 @@ pub(crate) static DEFINITION: Definition = Definition {
     names: NAMES,
     first: &["block.conv"],
     epsilon: 1e-6,
+    axes: AxisOrder::Xyz,
     describe,
     layers,
 };
@@ -74,7 +75,8 @@ fn describe(source: &mut Source<'_>) -> Result<(Sequential, u32), ModelError> {
 }
 
 fn layers(chain: &mut Chain) {
-    chain.repeat(1, 3, 512);
-    chain.submanifold(1, 512, 2048);
-    chain.submanifold(1, 2048, 512);
+    let conv = chain.conv("block.conv", submanifold(3), 512, 512);
+    (conv.norm, conv.has_bias) = (Some(Norm::Layer), true);
+    chain.linear("block.widen", 512, 2048);
+    chain.linear("block.narrow", 2048, 512);
 }

@@ -70,7 +70,7 @@ pub enum CloudError {
     },
     /// An archive of several arrays, none or several of which have a name that means points.
     #[error(
-        "{}: expected one array, or exactly one named pc, points, xyz or coords, found {}",
+        "{}: expected one array, or exactly one named pc, points, xyz, coords or indices_zyx, found {}",
         path.display(),
         if names.is_empty() { "no array".to_owned() } else { names.join(", ") }
     )]

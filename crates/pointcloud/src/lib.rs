@@ -54,6 +54,6 @@ pub use error::CloudError;
 pub use generate::{Generator, MAX_VOXELS, generate};
 pub use points::Points;
 pub use read::{read_points, read_points_in};
-pub use source::{FileOptions, Scan, Source, load_file, load_scan};
+pub use source::{FileOptions, Scan, Source, load_file, load_scan, load_scan_in_order};
 pub use voxelize::voxelize;
 pub use warning::ScanWarning;

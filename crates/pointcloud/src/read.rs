@@ -18,12 +18,27 @@ pub(crate) enum Contents {
     Voxels(Vec<Voxel>),
 }
 
+impl Contents {
+    /// Takes what was read as x, y, z for z, y, x.
+    pub(crate) fn reverse_axes(&mut self) {
+        match self {
+            Self::Points(points) => points.xyz.iter_mut().for_each(|point| point.reverse()),
+            Self::Voxels(voxels) => {
+                for Voxel { x, z, .. } in voxels {
+                    std::mem::swap(x, z);
+                }
+            }
+        }
+    }
+}
+
 /// The points of a scan file.
 ///
 /// | extension | contents |
 /// |---|---|
 /// | `.npy` | NumPy array `[N, 3 or more]` of float32 or float64: x, y, z, then what is ignored |
-/// | `.npz` | NumPy archive: its only array, or the one named pc, points, xyz or coords |
+/// | `.npz` | NumPy archive: its only array, or the one named pc, points, xyz, coords or
+/// indices_zyx, whose axes are z, y, x |
 /// | `.bin` | KITTI: float32 x, y, z, intensity |
 /// | `.pcd.bin` | nuScenes: float32 x, y, z, intensity, ring |
 /// | `.ply` | ASCII or binary of both byte orders: x, y, z of the element `vertex` |

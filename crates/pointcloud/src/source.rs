@@ -86,7 +86,7 @@ impl Default for FileOptions {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Scan {
-    /// At least one, distinct, sorted by batch, x, y, z.
+    /// At least one, distinct; sorted by batch, x, y, z, but for [`load_scan_in_order`].
     pub voxels: Vec<Voxel>,
     /// What is doubtful about them.
     pub warnings: Vec<ScanWarning>,
@@ -115,15 +115,30 @@ pub fn load_file(path: impl AsRef<Path>, options: &FileOptions) -> Result<Vec<Vo
 /// # Errors
 /// Those of [`load_file`].
 pub fn load_scan(path: impl AsRef<Path>, options: &FileOptions) -> Result<Scan, CloudError> {
+    let mut scan = load_scan_in_order(path, options)?;
+    scan.voxels.sort_unstable();
+    Ok(scan)
+}
+
+/// [`load_scan`] whose voxels are in the order of the file where it holds voxels, as whoever
+/// voxelised a scan has made them; those of points are sorted.
+///
+/// # Errors
+/// Those of [`load_file`].
+pub fn load_scan_in_order(
+    path: impl AsRef<Path>,
+    options: &FileOptions,
+) -> Result<Scan, CloudError> {
     let path = path.as_ref();
     match read(path, options.columns)? {
         Contents::Points(points) => scan_of_points(path, &points, options),
         Contents::Voxels(_) if options.crop.is_some() => {
             Err(CloudError::CropOfVoxels { path: path.to_owned() })
         }
-        Contents::Voxels(mut voxels) => {
-            voxels.sort_unstable();
-            if let Some(pair) = voxels.windows(2).find(|pair| pair[0] == pair[1]) {
+        Contents::Voxels(voxels) => {
+            let mut sorted = voxels.clone();
+            sorted.sort_unstable();
+            if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
                 return Err(CloudError::DuplicateVoxel { path: path.to_owned(), voxel: pair[0] });
             }
             if voxels.is_empty() {
@@ -209,6 +224,11 @@ mod tests {
         let voxels = scans::npy_voxels(&[[1, 9, 9, 9], [0, 5, -6, 7]]);
         let cloud = load("v.npy", &voxels, &FileOptions::default()).unwrap();
         assert_eq!(cloud, [Voxel::new(0, 5, -6, 7), Voxel::new(1, 9, 9, 9)]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.npy");
+        std::fs::write(&path, &voxels).unwrap();
+        let stored = load_scan_in_order(&path, &FileOptions::default()).unwrap().voxels;
+        assert_eq!(stored, [Voxel::new(1, 9, 9, 9), Voxel::new(0, 5, -6, 7)]);
     }
 
     #[test]

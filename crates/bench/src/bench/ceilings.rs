@@ -16,7 +16,7 @@ const COPY_BYTES: usize = 1 << 30;
 const DENSE_EDGE: usize = 8192;
 
 /// Measures the rates of a device. Without cuBLAS there are none of dense products.
-pub(super) fn measure(kernels: &mut CudaKernels, dtypes: &[DType]) -> Result<CeilingsReport> {
+pub(crate) fn measure(kernels: &mut CudaKernels, dtypes: &[DType]) -> Result<CeilingsReport> {
     let mut probe = kernels.probe()?;
     let device = kernels.device().clone();
     let copy_bytes_per_s = Some(probe.copy_rate(COPY_BYTES)?);

@@ -16,7 +16,7 @@
 
 mod calls;
 mod candidate_set;
-mod ceilings;
+pub(crate) mod ceilings;
 pub mod comparison;
 mod map_times;
 pub mod options;

@@ -6,7 +6,7 @@ use super::comparison::{Comparison, Ratio, Summary};
 use super::report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 
 /// Where there is no value.
-const NONE: &str = "–";
+pub(crate) const NONE: &str = "–";
 
 /// The whole report; with the ranking of each row if asked for.
 #[must_use]
@@ -231,13 +231,13 @@ fn ratio_cells(ratio: Option<&Ratio>) -> [String; 3] {
     )
 }
 
-fn ms(value: Option<f64>) -> String {
+pub(crate) fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.4}"))
 }
 
 /// Columns as wide as their widest cell: the first and texts to the left, numbers to the right.
 /// Clouds and peers may be called anything, so every cell is made printable.
-fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let printable = |cell: String| printable(&cell).into_owned();
     let rows: Vec<Vec<String>> =
         rows.map(|cells| cells.into_iter().map(printable).collect()).collect();

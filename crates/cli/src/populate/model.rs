@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use tempfile::TempDir;
 use voxtune::{DType, Device, Geometry, KernelSize, LayerKind, Voxel, Voxels};
-use voxtune_models::{Network, NetworkLayer};
+use voxtune_models::{Network, NetworkLayer, NetworkStep};
 use voxtune_pointcloud::{Source, load_scan};
 use voxtune_tune::plan::grid::{ChannelPair, Configuration, LayerShape};
 use voxtune_tune::{Plan, Request};
@@ -59,12 +59,22 @@ const fn ones() -> [u8; 3] {
 }
 
 impl Model {
-    fn layers(&self) -> Result<Vec<NetworkLayer>, Failure> {
+    fn steps(&self) -> Result<Vec<NetworkStep>, Failure> {
         match self {
-            Self::Known(network) => Ok(network.layers()),
+            Self::Known(network) => Ok(network.steps()),
             Self::File(path) => {
-                read(path).map_err(|why| Failure::usage(format!("{}: {why}", printable_path(path))))
+                let layers = read(path);
+                let named = |why| Failure::usage(format!("{}: {why}", printable_path(path)));
+                Ok(layers.map_err(named)?.into_iter().map(NetworkStep::Convolution).collect())
             }
+        }
+    }
+
+    /// The cells of a scan in the order of the network's axes; a file's are those of the scan.
+    fn turned(&self, cells: Vec<Voxel>) -> Vec<Voxel> {
+        match self {
+            Self::Known(network) => cells.into_iter().map(|cell| network.turned(cell)).collect(),
+            Self::File(_) => cells,
         }
     }
 }
@@ -122,7 +132,7 @@ pub(super) fn plan_model(
     dtypes: &[DType],
     request: &Request,
 ) -> Result<ModelPlan, Failure> {
-    let layers = model.layers()?;
+    let steps = model.steps()?;
     let folder = tempfile::tempdir().map_err(Failure::failed)?;
     let host = Device::cpu().map_err(Failure::failed)?;
     let mut list = Vec::new();
@@ -131,16 +141,16 @@ pub(super) fn plan_model(
             return Err(Failure::usage("--model is measured on scans: name files with --clouds"));
         };
         let scan = load_scan(path, &request.file_options).map_err(Failure::usage)?;
-        let start = Voxels::new(&host, scan.voxels).map_err(Failure::failed)?;
+        let start = Voxels::new(&host, model.turned(scan.voxels)).map_err(Failure::failed)?;
         let mut levels = Levels { folder: folder.path(), label: source.label(), held: Vec::new() };
-        list.extend(measured(&layers, start, dtypes, &mut levels)?);
+        list.extend(measured(&steps, start, dtypes, &mut levels)?);
     }
     let plan = Plan::of_scans(request, &list).map_err(Failure::usage)?;
     Ok(ModelPlan { plan, _levels: folder })
 }
 
 fn measured(
-    layers: &[NetworkLayer],
+    steps: &[NetworkStep],
     start: Voxels,
     dtypes: &[DType],
     levels: &mut Levels<'_>,
@@ -148,8 +158,12 @@ fn measured(
     let mut list = Vec::new();
     let mut seen = BTreeSet::new();
     let mut at = start;
-    for NetworkLayer { geometry, c_in, c_out } in layers {
-        let (outputs, _) = at.outputs_of(geometry).map_err(Failure::failed)?;
+    for step in steps {
+        let (outputs, _) = at.outputs_of(step.geometry()).map_err(Failure::failed)?;
+        let NetworkStep::Convolution(NetworkLayer { geometry, c_in, c_out }) = step else {
+            at = outputs;
+            continue;
+        };
         let cloud = if geometry.kind == LayerKind::Inverse { &outputs } else { &at };
         if cloud.is_empty() {
             return Err(Failure::usage(format!(
@@ -319,8 +333,8 @@ mod tests {
         let start = Voxels::new(&host, cells).unwrap();
         let mut levels =
             Levels { folder: folder.path(), label: "scan".to_owned(), held: Vec::new() };
-        let layers = Network::SpUNet.layers();
-        let list = measured(&layers, start.clone(), &[DType::Float16], &mut levels).unwrap();
+        let steps = Network::SpUNet.steps();
+        let list = measured(&steps, start.clone(), &[DType::Float16], &mut levels).unwrap();
         assert_eq!(levels.held.len(), 5);
         let of = |name: &str| list.iter().filter(|(_, path)| path.ends_with(name)).count();
         // Stem, down, up, two convolutions and a projection of the decoder's block, the classes.

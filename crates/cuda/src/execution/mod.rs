@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a stream, ours or the caller's, and whether it is being captured | [`Queue`], [`CallersStream`] |
 //! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
+//! | how much of it is taken | [`Tally`], [`MemoryUse`] |
 //! | memory, and the other streams that read it | [`Allocation`] |
 //! | one block for all memory of a recorded frame | [`PlannedMemory`], [`plan`] |
 //! | what a graph that is being recorded uses, so that it stays | [`Held`] |
@@ -18,6 +19,7 @@ mod foreign;
 mod plan;
 mod planned;
 mod queue;
+mod tally;
 
 pub(crate) use allocation::{Allocation, OrderedStream};
 pub use allocator::Allocator;
@@ -27,6 +29,8 @@ pub use planned::PlannedBytes;
 pub(crate) use planned::{PlannedMemory, planned_context};
 pub use queue::CallersStream;
 pub(crate) use queue::{Held, Queue};
+pub use tally::MemoryUse;
+pub(crate) use tally::{Tallied, Tally};
 
 #[cfg(test)]
 mod tests;

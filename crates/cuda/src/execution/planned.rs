@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::binding::driver::sys::CUstream;
 
-use super::allocator::{Allocator, StreamOrdered};
+use super::allocator::Allocator;
 use super::plan::{MemoryPlan, Notes};
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
@@ -16,8 +16,10 @@ use crate::error::{CudaError, Result};
 ///
 /// Memory that was there before the capture stays until the last buffer is gone, even if it is
 /// given back: the graph may name it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PlannedMemory {
+    /// Where memory comes from outside captures.
+    base: Arc<dyn Allocator>,
     state: Mutex<State>,
 }
 
@@ -27,7 +29,7 @@ struct State {
     plan: MemoryPlan,
     /// What the graph's calls are answered from.
     block: Option<DeviceBuffer>,
-    /// Addresses of the driver's that somebody has.
+    /// Addresses of the other allocator's that somebody has.
     live: BTreeSet<u64>,
     /// Those that the graph may name.
     named: BTreeSet<u64>,
@@ -37,7 +39,7 @@ struct State {
 
 #[derive(Debug, Default)]
 enum Mode {
-    /// Memory is the driver's.
+    /// Memory is the other allocator's.
     #[default]
     Passing,
     /// And calls are noted.
@@ -76,7 +78,7 @@ impl PlannedMemory {
     }
 
     /// Answers by the plan from now on. The block belongs to a handle of the same stream whose
-    /// memory is the driver's.
+    /// memory is the other allocator's.
     pub(crate) fn serve(&self, plain: &CudaDevice) -> Result<()> {
         let mut state = self.state();
         state.block = Some(DeviceBuffer::alloc(plain, state.plan.len_bytes())?);
@@ -85,7 +87,7 @@ impl PlannedMemory {
         Ok(())
     }
 
-    /// Memory is the driver's again.
+    /// Memory is the other allocator's again.
     pub(crate) fn pass(&self) {
         self.state().mode = Mode::Passing;
     }
@@ -100,7 +102,7 @@ impl State {
     }
 }
 
-// SAFETY: outside a capture the driver's pool answers, which keeps the promise; what a graph may
+// SAFETY: outside a capture the other allocator answers, which keeps the promise; what a graph may
 // name is nobody's from when it is given back until the end. Inside, allocations have places of one block
 // that no two have which are there at once, aligned to 256 bytes: the same calls in the same order
 // were noted before, and any other is refused.
@@ -116,7 +118,7 @@ unsafe impl Allocator for PlannedMemory {
             };
             return Ok(block.as_ref().address() + place.offset as u64);
         }
-        let address = StreamOrdered.allocate(len_bytes, stream)?;
+        let address = self.base.allocate(len_bytes, stream)?;
         state.live.insert(address);
         if let Mode::Noting(notes) = &mut state.mode {
             notes.allocated(address, len_bytes);
@@ -136,7 +138,7 @@ unsafe impl Allocator for PlannedMemory {
         match state.named.contains(&address) {
             true => state.kept.push((address, len_bytes)),
             // SAFETY: the caller's promise.
-            false => unsafe { StreamOrdered.free(address, len_bytes, stream) },
+            false => unsafe { self.base.free(address, len_bytes, stream) },
         }
     }
 
@@ -157,18 +159,19 @@ impl Drop for PlannedMemory {
         for (address, len_bytes) in std::mem::take(&mut state.kept) {
             // SAFETY: it came from there, on the stream of the block's handle, and nobody has used
             // it since it was given back but graphs, which are queued on that stream, too.
-            unsafe { StreamOrdered.free(address, len_bytes, device.raw_stream()) };
+            unsafe { self.base.free(address, len_bytes, device.raw_stream()) };
         }
     }
 }
 
-/// The allocator of a further context, the context's stream with the driver's memory, and the
+/// The allocator of a further context, the context's stream with the memory of a handle, and the
 /// context itself.
 pub(crate) fn planned_context(
     base: &CudaDevice,
 ) -> Result<(Arc<PlannedMemory>, CudaDevice, CudaDevice)> {
-    let plain = base.with_new_stream()?.with_allocator(Arc::new(StreamOrdered));
-    let memory = Arc::new(PlannedMemory::default());
-    let device = plain.with_allocator(Arc::<PlannedMemory>::clone(&memory));
+    let plain = base.with_new_stream()?;
+    let (base, state) = (Arc::clone(plain.allocator()), Mutex::default());
+    let memory = Arc::new(PlannedMemory { base, state });
+    let device = plain.with_counted_allocator(Arc::<PlannedMemory>::clone(&memory));
     Ok((memory, plain, device))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::binding::driver::sys::CUstream;
 
 use super::allocation::{Allocation, Order, OrderedStream};
-use super::{Allocator, ForeignMemory};
+use super::{Allocator, ForeignMemory, MemoryUse, Tallied, Tally};
 use crate::error::{CudaError, Result};
 
 /// A stream that notes what it was told.
@@ -105,6 +105,32 @@ impl Fixture {
     fn live(&self) -> usize {
         self.counted.live.lock().unwrap().len()
     }
+}
+
+#[test]
+fn what_is_taken_is_counted_with_its_peak() {
+    let (home, tally) = (Noted::new(1), Arc::<Tally>::default());
+    let counted: Arc<dyn Allocator> = Arc::<Counted>::default();
+    let allocator: Arc<dyn Allocator> = Arc::new(Tallied::new(counted, Arc::clone(&tally)));
+    let taken = |len_bytes| Allocation::<Noted>::new(&allocator, len_bytes, &*home).unwrap();
+    let used = |current_bytes, peak_bytes| MemoryUse { current_bytes, peak_bytes };
+
+    let first = taken(640);
+    assert_eq!(tally.read(), used(640, 640));
+    let second = taken(100);
+    first.release(&*home);
+    assert_eq!(tally.read(), used(100, 740));
+    tally.reset_peak();
+    assert_eq!(tally.read(), used(100, 100));
+    // What cannot be had is not taken.
+    assert!(Allocation::<Noted>::new(&allocator, 1 << 41, &*home).is_err());
+    // Memory that a graph may still use stays taken.
+    home.set_captured(true);
+    let kept = second.release(&*home).unwrap();
+    assert_eq!(tally.read(), used(100, 100));
+    home.set_captured(false);
+    assert!(kept.release(&*home).is_none());
+    assert_eq!(tally.read(), used(0, 100));
 }
 
 #[test]

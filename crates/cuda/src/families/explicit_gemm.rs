@@ -87,6 +87,7 @@ impl Cublas {
         };
         let (one, beta) = (1.0_f32, if shape.add { 1.0_f32 } else { 0.0 });
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        self.device.launched();
         // SAFETY: the caller's promise; alpha and beta are float32, as the compute type asks.
         unsafe {
             result::gemm_ex(

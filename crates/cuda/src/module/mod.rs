@@ -266,6 +266,7 @@ impl Kernel {
         self.parameters.expect(self.name, &arguments.sizes)?;
         device.bind()?;
         device.queue().hold(|| Arc::<Module>::clone(&self.module));
+        device.launched();
         let [x, y] = grid.blocks;
         // SAFETY: the function is loaded; the rest is the caller's promise.
         unsafe {

@@ -41,7 +41,15 @@ impl Input {
 
     /// Queues the copies of a frame's voxels and features.
     fn write(&mut self, frame: &SparseTensor, rows: usize) -> Result<(), ConvError> {
-        let features = frame.features().cuda()?;
+        let dense;
+        let features = match frame.features().cuda() {
+            Ok(features) => features,
+            // Rows a pitch apart.
+            Err(_) => {
+                dense = frame.features().contiguous(&self.device)?;
+                dense.cuda()?
+            }
+        };
         let elsewhere = voxtune_cuda::CudaError::NotOnDevice { what: "a frame" };
         let coords = frame.voxels().coords().ok_or(elsewhere)?;
         let len_bytes = rows * size_of::<Voxel>();

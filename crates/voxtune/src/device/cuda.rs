@@ -55,6 +55,22 @@ impl Stopwatch {
             probe: Probe::new(device, compiled)?,
         })
     }
+
+    /// Queues work behind the blocking kernel, lets the device begin, and waits for it.
+    fn sample<E: From<CudaError>>(
+        &mut self,
+        work: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Sample, E> {
+        self.timer.start()?;
+        let queued = work();
+        self.timer.stop()?;
+        let host_was_late = !self.blocking_kernel.unblock();
+        queued?;
+        // The clock first: it is queued at once, and the wait for it is the only one.
+        let clock_mhz = self.probe.clock_mhz()? as u32;
+        let elapsed_ns = self.timer.elapsed_ns()? as u64;
+        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz), host_was_late })
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -302,27 +318,51 @@ impl CudaBackend {
         mut work: impl FnMut() -> Result<(), E>,
     ) -> Result<Sample, E> {
         let mut slot = locked(&self.stopwatch);
-        let stopwatch = match &mut *slot {
-            Some(stopwatch) => stopwatch,
-            empty => {
-                let compiled = self.store.get(&Instance::probe())?;
-                empty.insert(Stopwatch::new(&self.device, &compiled)?)
-            }
-        };
+        let stopwatch = self.stopwatch(&mut slot)?;
         match l2_state {
             L2State::Cold => stopwatch.flush.flush()?,
             L2State::Hot => work()?,
         }
         stopwatch.blocking_kernel.block()?;
-        stopwatch.timer.start()?;
+        stopwatch.sample(work)
+    }
+
+    /// [`Self::time`] of work that takes the host up to `limit` to queue, with L2 as it is.
+    pub(super) fn time_whole<E: From<CudaError>>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Sample, E> {
+        let mut slot = locked(&self.stopwatch);
+        let stopwatch = self.stopwatch(&mut slot)?;
+        stopwatch.blocking_kernel.block_for(limit)?;
+        stopwatch.sample(work)
+    }
+
+    /// The time between two events around queued work, what the device waited for included.
+    pub(super) fn span<E: From<CudaError>>(
+        &self,
+        work: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Duration, E> {
+        let mut timer = EventTimer::new(&self.device)?;
+        timer.start()?;
         let queued = work();
-        stopwatch.timer.stop()?;
-        let host_was_late = !stopwatch.blocking_kernel.unblock();
+        timer.stop()?;
         queued?;
-        // The clock first: it is queued at once, and the wait for it is the only one.
-        let clock_mhz = stopwatch.probe.clock_mhz()? as u32;
-        let elapsed_ns = stopwatch.timer.elapsed_ns()? as u64;
-        Ok(Sample { elapsed_ns, clock_mhz: Some(clock_mhz), host_was_late })
+        Ok(Duration::from_nanos(timer.elapsed_ns()? as u64))
+    }
+
+    fn stopwatch<'a>(
+        &self,
+        slot: &'a mut Option<Stopwatch>,
+    ) -> Result<&'a mut Stopwatch, CudaError> {
+        Ok(match slot {
+            Some(stopwatch) => stopwatch,
+            empty => {
+                let compiled = self.store.get(&Instance::probe())?;
+                empty.insert(Stopwatch::new(&self.device, &compiled)?)
+            }
+        })
     }
 
     pub(crate) fn noise_fill(&self) -> Result<&NoiseFill, CudaError> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use voxtune_cuda::{CudaError, Graph};
+use voxtune_cuda::{CudaError, Graph, MemoryUse};
 use voxtune_types::{AlgoId, DeviceIdentity, Operation};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
@@ -282,6 +282,27 @@ impl Device {
         self.inner.cuda.as_ref().map_or(0, |cuda| cuda.device().waits())
     }
 
+    /// How many calls have queued work on this handle's stream: kernels, products of cuBLAS, copies,
+    /// fills, and whole graphs, each of them one. On the host there are none.
+    #[must_use]
+    pub fn launches(&self) -> u64 {
+        self.inner.cuda.as_ref().map_or(0, |cuda| cuda.device().launches())
+    }
+
+    /// What this library has taken of a GPU's memory, in all contexts of this device, now and at
+    /// most; `None` on the host, where nobody counts it.
+    #[must_use]
+    pub fn memory_use(&self) -> Option<MemoryUse> {
+        self.inner.cuda.as_ref().map(|cuda| cuda.device().memory_use())
+    }
+
+    /// Lets [`MemoryUse::peak_bytes`] begin at what is taken now.
+    pub fn reset_peak_memory(&self) {
+        if let Some(cuda) = &self.inner.cuda {
+            cuda.device().reset_peak_memory();
+        }
+    }
+
     /// Runs host work on this device's worker threads.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.inner.cpu.install(work)
@@ -334,15 +355,46 @@ impl Device {
     pub fn time(
         &self,
         l2_state: L2State,
-        mut work: impl FnMut() -> Result<(), ConvError>,
+        work: impl FnMut() -> Result<(), ConvError>,
     ) -> Result<Sample, ConvError> {
         if let Some(cuda) = &self.inner.cuda {
             return cuda.time(l2_state, work);
         }
-        let start = Instant::now();
-        work()?;
-        let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let elapsed_ns = u64::try_from(time_on_host(work)?.as_nanos()).unwrap_or(u64::MAX);
         Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
+    }
+
+    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame, and says
+    /// how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as it is.
+    /// Work that waits for the GPU waits until the limit first, and then the host was late.
+    ///
+    /// # Errors
+    /// If the work fails.
+    pub fn time_whole(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> Result<(), ConvError>,
+    ) -> Result<Sample, ConvError> {
+        if let Some(cuda) = &self.inner.cuda {
+            return cuda.time_whole(limit, work);
+        }
+        let elapsed_ns = u64::try_from(time_on_host(work)?.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
+    }
+
+    /// Runs work on this device and says how long a GPU took from its first launch to the end of its
+    /// last, gaps in which it waited for the host included.
+    ///
+    /// # Errors
+    /// If the work fails.
+    pub fn span(
+        &self,
+        work: impl FnOnce() -> Result<(), ConvError>,
+    ) -> Result<Duration, ConvError> {
+        match &self.inner.cuda {
+            Some(cuda) => cuda.span(work),
+            None => time_on_host(work),
+        }
     }
 
     /// Whether work that is handed over now becomes part of a graph instead of running. What cannot
@@ -384,6 +436,12 @@ impl Device {
     pub(crate) fn cuda(&self) -> Option<&CudaBackend> {
         self.inner.cuda.as_deref()
     }
+}
+
+fn time_on_host(work: impl FnOnce() -> Result<(), ConvError>) -> Result<Duration, ConvError> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
 }
 
 fn all_threads() -> usize {

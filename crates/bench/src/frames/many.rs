@@ -1,0 +1,203 @@
+//! Many different frames of one sweep, as a vehicle sees them: turned, and cropped to other
+//! numbers of voxels.
+
+use std::collections::HashSet;
+use std::f64::consts::TAU;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use voxtune::{AxisOrder, Voxel};
+
+use super::FrameError;
+use super::fit::Fit;
+use super::measure::Meter;
+use super::report::{ManyReport, Spread};
+use super::statistics::{median, quantile};
+use super::subject::Subject;
+use super::way::{Inference, Way};
+
+/// The fewest voxels of a frame, if the sweep has several times as many.
+const LEAST_VOXELS: usize = 10_000;
+/// The most voxels of a frame.
+const MOST_VOXELS: usize = 135_000;
+/// Frames before those that are measured, the largest ones.
+const WARM_UPS: usize = 5;
+
+/// Runs so many different frames in each of the ways that see new voxels.
+pub(super) fn measure(
+    meter: &Meter<'_>,
+    subject: &Subject<'_>,
+    inference: &Inference,
+    count: usize,
+) -> Result<Vec<ManyReport>, FrameError> {
+    let frames = frames(subject, count);
+    let mut largest: Vec<&Vec<Voxel>> = frames.iter().collect();
+    largest.sort_by_key(|cells| std::cmp::Reverse(cells.len()));
+    let mut reports = Vec::new();
+    for way in [Way::Fresh, Way::Expected] {
+        for cells in largest.iter().take(WARM_UPS) {
+            let subject = subject.with_cells((*cells).clone());
+            meter.frame_or_again(&mut inference.as_way(way, &subject))?;
+        }
+        let (mut samples, mut hosts_ms, mut repeats) = (Vec::new(), Vec::new(), 0);
+        for cells in &frames {
+            let subject = subject.with_cells(cells.clone());
+            let (frame, again) = meter.frame_or_again(&mut inference.as_way(way, &subject))?;
+            samples.push((cells.len(), frame.wall_ms));
+            hosts_ms.push(frame.host_ms);
+            repeats += usize::from(again);
+        }
+        reports.push(summary(way, samples, median(&hosts_ms), repeats));
+    }
+    Ok(reports)
+}
+
+fn summary(way: Way, samples: Vec<(usize, f64)>, host_ms: f64, repeats: usize) -> ManyReport {
+    let fit = Fit::through(&samples);
+    let over: Vec<f64> = samples.iter().map(|&(voxels, ms)| ms / fit.at(voxels)).collect();
+    let walls_ms: Vec<f64> = samples.iter().map(|sample| sample.1).collect();
+    let voxels = samples.iter().map(|sample| sample.0);
+    ManyReport {
+        way,
+        frames: samples.len(),
+        voxels: [voxels.clone().min().unwrap_or(0), voxels.max().unwrap_or(0)],
+        wall_ms: Spread::of(&walls_ms),
+        host_ms,
+        fit,
+        over_fit_p95: quantile(&over, 0.95),
+        over_fit_largest: quantile(&over, 1.0),
+        repeats,
+        samples,
+    }
+}
+
+/// Frames of evenly spread numbers of voxels, in a random order.
+fn frames(subject: &Subject<'_>, count: usize) -> Vec<Vec<Voxel>> {
+    let mut random = ChaCha8Rng::seed_from_u64(subject.seed);
+    let all = subject.cells.len();
+    let (least, most) = (LEAST_VOXELS.min(all / 8).max(1), MOST_VOXELS.min(all));
+    let step = |number: usize| {
+        least + most.saturating_sub(least) * number / count.saturating_sub(1).max(1)
+    };
+    let mut wanted: Vec<usize> = (0..count).map(step).collect();
+    for place in (1..count).rev() {
+        wanted.swap(place, random.random_range(0..=place));
+    }
+    wanted.into_iter().map(|voxels| one(subject, voxels, &mut random)).collect()
+}
+
+/// The cells turned about the middle of their grid, without those that leave it, and of these the
+/// ones nearest to one of them: a square around it.
+fn one(subject: &Subject<'_>, voxels: usize, random: &mut ChaCha8Rng) -> Vec<Voxel> {
+    let plane = match subject.network.axes() {
+        AxisOrder::Xyz => [0, 1],
+        AxisOrder::Zyx => [1, 2],
+    };
+    let (sin, cos) = random.random_range(0.0..TAU).sin_cos();
+    let middle = plane.map(|axis| f64::from(subject.shape[axis]) / 2.0);
+    let mut seen = HashSet::new();
+    let mut turned: Vec<Voxel> = subject
+        .cells
+        .iter()
+        .filter_map(|cell| {
+            let mut at = [cell.x, cell.y, cell.z];
+            let [u, v] = [0, 1].map(|one| f64::from(at[plane[one]]) + 0.5 - middle[one]);
+            for (axis, to) in plane.into_iter().zip([u * cos - v * sin, u * sin + v * cos]) {
+                let place = if axis == plane[0] { middle[0] } else { middle[1] };
+                at[axis] = (to + place).floor() as i32;
+            }
+            let is_inside = at
+                .iter()
+                .zip(subject.shape)
+                .all(|(at, size)| u32::try_from(*at).is_ok_and(|at| at < size));
+            let cell = Voxel::new(cell.batch, at[0], at[1], at[2]);
+            (is_inside && seen.insert(cell)).then_some(cell)
+        })
+        .collect();
+    if turned.len() <= voxels {
+        return turned;
+    }
+    let along = |cell: &Voxel| {
+        let at = [cell.x, cell.y, cell.z];
+        plane.map(|axis| i64::from(at[axis]))
+    };
+    let centre = along(&turned[random.random_range(0..turned.len())]);
+    let away = |cell: &Voxel| {
+        let [u, v] = along(cell);
+        (u - centre[0]).abs().max((v - centre[1]).abs())
+    };
+    let mut distances: Vec<i64> = turned.iter().map(away).collect();
+    let (_, &mut furthest, _) = distances.select_nth_unstable(voxels - 1);
+    // Of those at the edge of the square as many as there is room for.
+    let inner = turned.iter().filter(|cell| away(cell) < furthest).count();
+    let mut room = voxels - inner;
+    turned.retain(|cell| {
+        let distance = away(cell);
+        let is_edge = distance == furthest && room > 0;
+        room -= usize::from(is_edge);
+        distance < furthest || is_edge
+    });
+    turned
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::{DType, Device};
+
+    use super::super::options::FrameOptions;
+    use super::*;
+    use crate::named_cloud::NamedCloud;
+
+    fn options() -> FrameOptions {
+        FrameOptions {
+            models: Vec::new(),
+            clouds: Vec::new(),
+            dtypes: Vec::new(),
+            frames: 1,
+            warm_ups: 0,
+            training: false,
+            many: None,
+            grid: Some([60, 50, 9]),
+            seed: 3,
+            peers: None,
+        }
+    }
+
+    #[test]
+    fn frames_are_different_crops_of_the_sweep() {
+        let cells = (0..2_000).map(|at| Voxel::new(0, at % 50, at / 50, at % 7)).collect();
+        let cloud = NamedCloud { label: "sweep".to_owned(), cells, warnings: Vec::new() };
+        let device = Device::cpu_with_threads(1).unwrap();
+        for name in ["centerpoint", "spunet"] {
+            let spec = name.parse().unwrap();
+            let subject = Subject::new(&device, &spec, &cloud, DType::Float32, &options());
+            let all = frames(&subject, 12);
+            assert_eq!(all, frames(&subject, 12), "{name}");
+            let mut counts: Vec<usize> = all.iter().map(Vec::len).collect();
+            counts.sort_unstable();
+            assert_eq!(counts[..9], [250, 409, 568, 727, 886, 1045, 1204, 1363, 1522], "{name}");
+            for cells in &all {
+                let distinct: HashSet<&Voxel> = cells.iter().collect();
+                assert_eq!(distinct.len(), cells.len());
+                let [x, y, z] = subject.shape.map(|size| 0..size as i32);
+                let is_inside = |cell: &Voxel| {
+                    x.contains(&cell.x) && y.contains(&cell.y) && z.contains(&cell.z)
+                };
+                assert!(cells.iter().all(is_inside), "{name}");
+            }
+            // Turning leaves heights alone.
+            let height = |cell: &Voxel| if name == "spunet" { cell.z } else { cell.x };
+            assert!(all.iter().flatten().all(|cell| height(cell) < 7));
+        }
+    }
+
+    #[test]
+    fn times_are_compared_with_the_line_through_them() {
+        let samples = vec![(1_000, 1.0), (2_000, 5.0), (3_000, 3.0)];
+        let report = summary(Way::Fresh, samples, 0.5, 1);
+        // The line is 2, 3, 4: the ratios are 0.5, 5/3, 0.75.
+        assert!((report.over_fit_largest - 5.0 / 3.0).abs() < 1e-9);
+        assert!((report.over_fit_p95 - (0.75 + 0.9 * (5.0 / 3.0 - 0.75))).abs() < 1e-9);
+        assert_eq!((report.voxels, report.repeats, report.frames), ([1_000, 3_000], 1, 3));
+    }
+}

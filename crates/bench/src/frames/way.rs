@@ -1,0 +1,165 @@
+//! The ways to run a frame.
+//!
+//! A further way is a line of [`Way`], and a `Runs` that makes its input and runs it.
+
+use serde::Serialize;
+use voxtune::train::LossScale;
+use voxtune::{ConvError, ExpectedCounts, SparseTensor, Tape, Tensor, Voxels, ops};
+use voxtune_models::AnyModel;
+
+use super::FrameError;
+use super::subject::Subject;
+
+/// How a frame is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Way {
+    /// Over new voxels; the host waits for the number of each level's.
+    Fresh,
+    /// Over new voxels, with the counts of earlier frames expected ([`ExpectedCounts`]).
+    Expected,
+    /// Over the same voxels again, whose levels and maps are there.
+    Held,
+    /// A training step over new voxels: forward and backward, without an optimizer.
+    Step,
+}
+
+impl Way {
+    /// Those of a network for inference, in the order in which they are measured.
+    pub const OF_INFERENCE: [Self; 3] = [Self::Fresh, Self::Expected, Self::Held];
+
+    /// Its name in tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Expected => "expected",
+            Self::Held => "maps held",
+            Self::Step => "step",
+        }
+    }
+}
+
+/// What runs frames of one way.
+pub(super) trait Runs {
+    /// What a frame reads, on the device.
+    fn input(&mut self) -> Result<SparseTensor, FrameError>;
+
+    /// Queues a frame.
+    fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError>;
+}
+
+/// What a frame leaves: alive until the device is done.
+pub(super) enum Kept {
+    View(Tensor),
+    Features(SparseTensor),
+    Step { _loss: [Tensor; 2] },
+}
+
+impl Kept {
+    /// Whoever reads a result hears of a level that had too little room.
+    pub(super) fn check(&self) -> Result<(), ConvError> {
+        match self {
+            Self::View(view) => view.count().map(drop),
+            Self::Features(output) => output.features().count().map(drop),
+            Self::Step { .. } => Ok(()),
+        }
+    }
+}
+
+/// A network for inference.
+pub(super) struct Inference {
+    model: Box<dyn AnyModel>,
+    expected: ExpectedCounts,
+}
+
+impl Inference {
+    pub(super) fn new(model: Box<dyn AnyModel>) -> Self {
+        Self { model, expected: ExpectedCounts::new() }
+    }
+
+    /// Frames of a subject in one of the ways.
+    pub(super) const fn as_way<'a>(
+        &'a self,
+        way: Way,
+        subject: &'a Subject<'a>,
+    ) -> InferenceWay<'a> {
+        InferenceWay { of: self, subject, way, held: None }
+    }
+}
+
+/// A network for inference, run in one of the ways.
+pub(super) struct InferenceWay<'a> {
+    of: &'a Inference,
+    subject: &'a Subject<'a>,
+    way: Way,
+    held: Option<Voxels>,
+}
+
+impl Runs for InferenceWay<'_> {
+    fn input(&mut self) -> Result<SparseTensor, FrameError> {
+        let subject = self.subject;
+        let voxels = match (&self.held, self.way) {
+            (Some(held), Way::Held) => held.clone(),
+            (_, Way::Expected) => subject.voxels()?.expecting(&self.of.expected),
+            _ => subject.voxels()?,
+        };
+        if self.way == Way::Held {
+            self.held = Some(voxels.clone());
+        }
+        subject.over(voxels)
+    }
+
+    fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError> {
+        let output = self.of.model.forward(input)?;
+        Ok(match self.of.model.bird_eye_view(&output, 1)? {
+            Some(view) => Kept::View(view),
+            None => Kept::Features(output),
+        })
+    }
+}
+
+/// A network in training. The loss is the mean square of the output's features.
+pub(super) struct Training<'a> {
+    subject: &'a Subject<'a>,
+    model: Box<dyn AnyModel>,
+    tape: Tape,
+}
+
+impl<'a> Training<'a> {
+    pub(super) fn new(subject: &'a Subject<'a>, model: Box<dyn AnyModel>) -> Self {
+        Self { subject, model, tape: Tape::new() }
+    }
+}
+
+impl Runs for Training<'_> {
+    fn input(&mut self) -> Result<SparseTensor, FrameError> {
+        self.subject.over(self.subject.voxels()?)
+    }
+
+    fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError> {
+        let output = self.model.forward_on_tape(input, &mut self.tape)?;
+        let features = output.features();
+        let (loss, gradient) = mean_square(self.subject, features)?;
+        let model: &dyn voxtune::Module = &*self.model;
+        drop(self.tape.backward(model, &gradient)?);
+        Ok(Kept::Step { _loss: loss })
+    }
+}
+
+/// Mean and variance of each channel, which the mean square follows from; and its gradient, by a
+/// factor that keeps it within float16.
+fn mean_square(
+    subject: &Subject<'_>,
+    features: &Tensor,
+) -> Result<([Tensor; 2], Tensor), FrameError> {
+    let (device, channels) = (subject.device, features.channels());
+    let (mean, variance) = ops::column_statistics(device, features)?;
+    let values = (features.rows() * channels).max(1) as f32;
+    let factor = vec![LossScale::dynamic().factor() * 2.0 / values; channels];
+    let scale = Tensor::from_f32(device, voxtune::DType::Float32, 1, channels, &factor)?;
+    let scaled = ops::Affine { scale: Some(&scale), ..ops::Affine::default() };
+    let gradient = ops::affine(device, scaled, features)?;
+    Ok(([mean, variance], gradient))
+}

@@ -1,0 +1,187 @@
+//! `bench --model`: times of whole networks, frame by frame.
+
+use voxtune::{DType, Device};
+use voxtune_bench::frames::peers::FramePeers;
+use voxtune_bench::frames::{self, FrameEvent, FrameOptions, ModelSpec, text as frame_text};
+
+use crate::bench::{BenchArguments, DEFAULT_VOXELS, read_peers};
+use crate::exit::{Exit, Failure};
+use crate::numbers::positive;
+use crate::output;
+
+/// Arguments of `bench --model`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct NetworkArguments {
+    /// Time whole frames of networks with random weights instead of layers: centerpoint, second,
+    /// bevfusion, spunet, minkunet, spconv-bench or trellis; NAME/N for N channels of a voxel,
+    /// NAME:CLOUD,CLOUD for some of the clouds. Kernels are those in the program, unless --kernels
+    /// is given
+    #[arg(
+        long,
+        value_name = "NAME[/N][:CLOUD,...]",
+        num_args = 1..,
+        requires = "clouds",
+        conflicts_with_all = LAYER_ARGUMENTS
+    )]
+    model: Option<Vec<ModelSpec>>,
+    /// Frames that each median is of, behind five others
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = positive,
+        requires = "model"
+    )]
+    frames: usize,
+    /// Also time training steps: forward and backward, the mean square as loss, no optimizer
+    #[arg(long, requires = "model")]
+    training: bool,
+    /// Also time N different frames of each cloud, 10,000 to 135,000 voxels as far as it has them:
+    /// turned about its middle and cropped
+    #[arg(long, value_name = "N", value_parser = positive, requires = "model")]
+    many: Option<usize>,
+    /// Cells along x, y, z [default: 1440,1440,41 for detectors, where the cloud fits; else 96 more
+    /// than the largest coordinates]
+    #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
+    grid: Option<[u32; 3]>,
+}
+
+/// What says which layers are timed, and how.
+const LAYER_ARGUMENTS: [&str; 10] = [
+    "channels",
+    "groups",
+    "kernel_size",
+    "directions",
+    "algo_mode",
+    "filter",
+    "rounds",
+    "warm",
+    "all",
+    "calls",
+];
+
+/// Frames before those that are measured.
+const WARM_UPS: usize = 5;
+
+/// Times the networks that the arguments name, if they name any.
+pub(crate) fn run(arguments: &BenchArguments) -> Option<Result<Exit, Failure>> {
+    let models = arguments.networks.model.clone()?;
+    Some(run_models(arguments, models))
+}
+
+fn run_models(arguments: &BenchArguments, models: Vec<ModelSpec>) -> Result<Exit, Failure> {
+    let json = arguments.json.checked()?;
+    let device = arguments.open_device(&arguments.kernels.of_a_program())?;
+    let options = options(arguments, models, &device)?;
+    let mut kernels = match arguments.open_kernels(&device) {
+        Ok(kernels) => kernels,
+        Err(why) => {
+            output::status("Note", format_args!("no ceilings: {}", why.message));
+            None
+        }
+    };
+    output::status("Device", device.identity());
+    let report = frames::run(&device, kernels.as_mut(), &options, &mut progress);
+    output::results(&frame_text::report(&report));
+    json.write(&report)?;
+    Ok(if report.failures.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+fn options(
+    arguments: &BenchArguments,
+    models: Vec<ModelSpec>,
+    device: &Device,
+) -> Result<FrameOptions, Failure> {
+    let NetworkArguments { frames, training, many, grid, .. } = arguments.networks;
+    let is_gpu = device.identity().arch.is_cuda();
+    let dtype = if is_gpu { DType::Float16 } else { DType::Float32 };
+    let peers = arguments.peers.as_deref();
+    let options = FrameOptions {
+        models,
+        clouds: arguments.clouds.as_stored(DEFAULT_VOXELS)?,
+        dtypes: arguments.dtypes.clone().unwrap_or_else(|| vec![dtype]),
+        frames,
+        warm_ups: WARM_UPS,
+        training,
+        many,
+        grid,
+        seed: arguments.clouds.seed,
+        peers: peers.map(|path| read_peers(path, |bytes| FramePeers::parse(bytes))).transpose()?,
+    };
+    if let Some(name) = options.missing_cloud() {
+        let there: Vec<&str> = options.clouds.iter().map(|cloud| &*cloud.label).collect();
+        let there = there.join(", ");
+        return Err(Failure::usage(format!("--model names no cloud `{name}`: there are {there}")));
+    }
+    Ok(options)
+}
+
+fn progress(event: &FrameEvent<'_>) {
+    match event {
+        FrameEvent::Network(name) => output::status("Running", name),
+        FrameEvent::Measured(network) => {
+            output::status("Timed", frame_text::network_line(network));
+        }
+        FrameEvent::Ceilings(ceilings) => {
+            output::status("Ceilings", voxtune_bench::bench::text::ceilings(ceilings));
+        }
+        FrameEvent::Failed(why) => output::status("Failed", why),
+        _ => {}
+    }
+}
+
+fn grid(text: &str) -> Result<[u32; 3], String> {
+    let extent = |part: &str| part.parse().ok().filter(|extent| *extent > 0);
+    let extents = text.split(',').map(extent).collect::<Option<Vec<u32>>>();
+    extents
+        .and_then(|extents| <[u32; 3]>::try_from(extents).ok())
+        .ok_or_else(|| "expected three whole numbers above 0, such as 1440,1440,41".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parse(more: &[&str]) -> Result<BenchArguments, ErrorKind> {
+        let line = ["xtask", "bench"].iter().chain(more);
+        match Cli::try_parse_from(line).map_err(|error| error.kind())?.command {
+            Command::Bench(arguments) => Ok(*arguments),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn networks_and_layers_do_not_mix() {
+        let model = ["--model", "spunet", "--clouds", "uniform:9"];
+        let with = |more: &[&str]| parse(&[&model[..], more].concat()).map(drop);
+        assert_eq!(with(&["--training", "--many", "9", "--grid", "64,64,64"]), Ok(()));
+        for layers in [&["--channels", "3,4"][..], &["--rounds", "3"], &["--calls"], &["--warm"]] {
+            assert_eq!(with(layers), Err(ErrorKind::ArgumentConflict), "{layers:?}");
+        }
+        let alone = |more: &[&str]| parse(more).map(drop);
+        assert_eq!(alone(&["--model", "spunet"]), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(alone(&["--training"]), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(alone(&["--frames", "9"]), Err(ErrorKind::MissingRequiredArgument));
+    }
+
+    #[test]
+    fn a_cloud_that_is_not_there_is_a_usage_error() {
+        let arguments = ["--device", "cpu", "--threads", "1", "--clouds", "uniform:9"];
+        let arguments = parse(&[&arguments[..], &["--model", "spunet:street"]].concat()).unwrap();
+        let failure = run(&arguments).unwrap().unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains("street") && failure.message.contains("uniform:9"));
+    }
+
+    #[test]
+    fn a_grid_is_three_numbers_above_zero() {
+        assert_eq!(grid("1440,1440,41"), Ok([1440, 1440, 41]));
+        for text in ["", "1,2", "1,2,3,4", "1,0,3", "1,-2,3", "a,b,c"] {
+            assert!(grid(text).is_err(), "{text:?}");
+        }
+    }
+}
