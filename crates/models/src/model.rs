@@ -252,7 +252,7 @@ impl<K: Kind> AnyModel for Model<K> {
         output: &SparseTensor,
         samples: u32,
     ) -> Result<Option<Tensor>, ModelError> {
-        K::BIRD_EYE.map(|height| bird_eye_view(output, height, samples)).transpose()
+        Ok(K::BIRD_EYE.map(|height| bird_eye_view(output, height, samples)).transpose()?)
     }
 }
 
