@@ -8,7 +8,8 @@ use super::FrameError;
 use super::options::FrameOptions;
 use super::report::{Spread, WayReport};
 use super::statistics::median;
-use super::way::{Kept, Runs, Way};
+use super::subject::Subject;
+use super::way::{Inference, Kept, Runs, Way};
 
 /// Frames between events.
 const EVENT_FRAMES: usize = 11;
@@ -77,6 +78,31 @@ impl<'a> Meter<'a> {
             }
             frame => Ok((frame?, false)),
         }
+    }
+
+    /// The device's time for the bird's-eye view of an output; `None` if the network ends in none.
+    pub(super) fn view(
+        &self,
+        inference: &Inference,
+        subject: &Subject<'_>,
+    ) -> Result<Option<f64>, FrameError> {
+        let model = inference.model();
+        let output = model.forward(&subject.over(subject.voxels()?)?)?;
+        if model.bird_eye_view(&output, 1)?.is_none() {
+            return Ok(None);
+        }
+        let mut times_ms = Vec::new();
+        for _ in 0..EVENT_FRAMES {
+            self.device.synchronize()?;
+            let mut view = Ok(None);
+            let sample = self.device.time_whole(QUEUE_LIMIT, || {
+                view = model.bird_eye_view(&output, 1);
+                Ok(())
+            })?;
+            view?;
+            times_ms.push(sample.elapsed_ns as f64 / 1e6);
+        }
+        Ok(Some(median(&times_ms)))
     }
 
     /// Runs frames of a way, warm-ups first.
