@@ -48,6 +48,13 @@ impl<'a> Meter<'a> {
 
     /// Runs one frame over an input that is on the device.
     pub(super) fn frame(&self, runs: &mut dyn Runs) -> Result<Frame, FrameError> {
+        let (frame, fate) = self.attempt(runs)?;
+        fate?;
+        Ok(frame)
+    }
+
+    /// The same, and what whoever reads its result hears.
+    fn attempt(&self, runs: &mut dyn Runs) -> Result<(Frame, Result<(), ConvError>), FrameError> {
         let device = self.device;
         let input = runs.input()?;
         device.synchronize()?;
@@ -60,23 +67,23 @@ impl<'a> Meter<'a> {
         device.synchronize()?;
         let wall = start.elapsed();
         let peak = device.memory_use();
-        kept.check()?;
+        let fate = kept.check();
         let [wall_ms, host_ms] = [wall, host].map(|time| time.as_secs_f64() * 1e3);
         let peak_bytes = peak.map(|memory| memory.peak_bytes.saturating_sub(self.base_bytes));
-        Ok(Frame { wall_ms, host_ms, launches, waits, peak_bytes })
+        Ok((Frame { wall_ms, host_ms, launches, waits, peak_bytes }, fate))
     }
 
     /// [`Self::frame`], and once more if a level had too little room: both together, and whether it
     /// was so.
     pub(super) fn frame_or_again(&self, runs: &mut dyn Runs) -> Result<(Frame, bool), FrameError> {
-        let start = Instant::now();
-        match self.frame(runs) {
-            Err(FrameError::Device(ConvError::Overflow { .. })) => {
-                let lost_ms = start.elapsed().as_secs_f64() * 1e3;
+        let (lost, fate) = self.attempt(runs)?;
+        match fate {
+            Ok(()) => Ok((lost, false)),
+            Err(ConvError::Overflow { .. }) => {
                 let again = self.frame(runs)?;
-                Ok((Frame { wall_ms: lost_ms + again.wall_ms, ..again }, true))
+                Ok((Frame { wall_ms: lost.wall_ms + again.wall_ms, ..again }, true))
             }
-            frame => Ok((frame?, false)),
+            Err(other) => Err(other.into()),
         }
     }
 
