@@ -1,30 +1,21 @@
 //! `bench`: times of layers on clouds, beside ceilings and other libraries.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use voxtune::{
-    AlgoMode, DType, Device, DeviceChoice, DeviceError, Direction, KernelSize, KernelSource,
-};
-use voxtune_bench::bench::peers::{MalformedPeers, Peers};
+use voxtune::{AlgoMode, DType, Direction, KernelSize};
+use voxtune_bench::bench::peers::Peers;
 use voxtune_bench::bench::roofline::Rates;
 use voxtune_bench::bench::{Bench, BenchEvent, BenchOptions, text as report_text};
-use voxtune_bench::cuda_kernels::CudaKernels;
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
-use voxtune_types::printable_path;
 
 use crate::bench_model::{self, NetworkArguments};
+use crate::bench_setup::{BenchSetup, DEFAULT_VOXELS, read_peers};
 use crate::exit::{Exit, Failure};
-use crate::json_file::JsonFile;
-use crate::kernel_folders::KernelFolders;
 use crate::l2_state::l2_state;
-use crate::measured_clouds::CloudArguments;
 use crate::numbers::positive;
 use crate::output;
 use crate::texts::text;
-
-/// Voxels of a generated cloud that names no count.
-pub(crate) const DEFAULT_VOXELS: usize = 130_000;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
@@ -37,19 +28,12 @@ pub struct BenchArguments {
     /// left out
     #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
     groups: Groups,
-    #[command(flatten)]
-    pub(crate) networks: NetworkArguments,
-    #[command(flatten)]
-    pub(crate) clouds: CloudArguments,
     /// Kernel size: 1, 3 or 5
     #[arg(long, value_name = "K", default_value = "3", value_parser = kernel_size)]
     kernel_size: KernelSize,
     /// Directions: forward, dgrad, wgrad [default: all]
     #[arg(long, value_name = "DIRECTION", num_args = 1..)]
     directions: Option<Vec<Direction>>,
-    /// Storage types [default: float16 on a GPU, float32 on a CPU]
-    #[arg(long, value_name = "DTYPE", num_args = 1..)]
-    pub(crate) dtypes: Option<Vec<DType>>,
     /// Algorithms beside the default: auto, all, a family, an id, or a list such as `[a,b]`
     #[arg(long, value_name = "MODE", default_value_t = AlgoMode::Auto)]
     algo_mode: AlgoMode,
@@ -70,87 +54,45 @@ pub struct BenchArguments {
     /// included
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000", value_parser = positive)]
     calls: Option<usize>,
-    /// Times of other libraries to print ratios to: JSON lines with peer, cloud, cin, cout, dtype,
-    /// fwd_kernel_ms and train_kernel_ms; with --model, those with peer, net, cloud, ms, kernel_ms
-    /// and step_ms
-    #[arg(long, value_name = "FILE")]
-    pub(crate) peers: Option<PathBuf>,
     /// Rates that floors are computed with instead of those measured in the run: TB/s and TFLOP/s
     #[arg(long, value_name = "COPY,DENSE", value_parser = rates, conflicts_with = "model")]
     rates: Option<Rates>,
-    /// Device to measure: cuda:N, cpu, or auto (the first GPU, else the CPU)
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cuda(0))]
-    device: DeviceChoice,
-    /// Worker threads of the CPU [default: all]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    threads: Option<usize>,
     #[command(flatten)]
-    pub(crate) json: JsonFile,
+    networks: NetworkArguments,
     #[command(flatten)]
-    pub(crate) kernels: KernelFolders,
+    setup: BenchSetup,
 }
 
 impl BenchArguments {
-    /// The device, with kernels from there.
-    pub(crate) fn open_device(&self, kernels: &KernelSource) -> Result<Device, Failure> {
-        let opened = Device::open_with(self.device, kernels);
-        let (device, why_no_gpu) = opened.map_err(|error| match error {
-            DeviceError::NotFound { .. } => Failure::no_device(error),
-            other => Failure::failed(other),
-        })?;
-        if let Some(why) = why_no_gpu {
-            output::status("Note", why);
-        }
-        match self.threads {
-            Some(threads) if !device.identity().arch.is_cuda() => {
-                Device::cpu_with_threads(threads).map_err(Failure::failed)
-            }
-            _ => Ok(device),
-        }
-    }
-
-    /// What is reached beside the registry of a GPU.
-    pub(crate) fn open_kernels(&self, device: &Device) -> Result<Option<CudaKernels>, Failure> {
-        if !device.identity().arch.is_cuda() {
-            return Ok(None);
-        }
-        let ordinal = match self.device {
-            DeviceChoice::Cuda(ordinal) => ordinal,
-            DeviceChoice::Auto | DeviceChoice::Cpu => 0,
-        };
-        let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
-        let kernels = CudaKernels::open(ordinal as usize, &folder, &toolkit);
-        kernels.map(Some).map_err(Failure::failed)
-    }
-
     fn options(&self, on_gpu: bool) -> Result<BenchOptions, Failure> {
         let dtype = if on_gpu { DType::Float16 } else { DType::Float32 };
         Ok(BenchOptions {
-            clouds: self.clouds.named_or_generated(DEFAULT_VOXELS)?,
+            clouds: self.setup.clouds.named_or_generated(DEFAULT_VOXELS)?,
             channels: self.channels.clone(),
             groups: self.groups,
             kernel: self.kernel_size,
             directions: self.directions.clone().unwrap_or_else(|| Direction::ALL.to_vec()),
-            dtypes: self.dtypes.clone().unwrap_or_else(|| vec![dtype]),
+            dtypes: self.setup.dtypes.clone().unwrap_or_else(|| vec![dtype]),
             mode: self.algo_mode.clone(),
             filter: self.filter.clone(),
             rounds: self.rounds,
             calls: self.calls,
             l2_state: l2_state(self.warm, on_gpu),
-            seed: self.clouds.seed,
-            peers: self.peers.as_deref().map(read_layer_peers).transpose()?,
+            seed: self.setup.clouds.seed,
+            peers: self.setup.peers.as_deref().map(read_layer_peers).transpose()?,
             rates: self.rates,
         })
     }
 }
 
 pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
-    if let Some(ran) = bench_model::run(arguments) {
+    let setup = &arguments.setup;
+    if let Some(ran) = bench_model::run(&arguments.networks, setup) {
         return ran;
     }
-    let json = arguments.json.checked()?;
-    let device = arguments.open_device(&arguments.kernels.source())?;
-    let kernels = arguments.open_kernels(&device)?;
+    let json = setup.json.checked()?;
+    let device = setup.open_device(&setup.kernels.source())?;
+    let kernels = setup.open_kernels(&device)?;
     let options = arguments.options(kernels.is_some())?;
     output::status("Device", device.identity());
     let report = Bench { device: &device, kernels, options: &options }.run(&mut progress);
@@ -178,17 +120,6 @@ fn read_layer_peers(path: &Path) -> Result<Peers, Failure> {
     read_peers(path, |bytes| Peers::parse(bytes))
 }
 
-/// A file of other libraries' times.
-pub(crate) fn read_peers<P>(
-    path: &Path,
-    parse: impl FnOnce(&[u8]) -> Result<P, MalformedPeers>,
-) -> Result<P, Failure> {
-    let name = printable_path(path);
-    let bytes = voxtune_files::read_argument(path)
-        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
-    parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
-}
-
 fn kernel_size(text: &str) -> Result<KernelSize, String> {
     let extent = text.parse().map_err(|_| "expected 1, 3 or 5".to_owned())?;
     KernelSize::submanifold(extent).map_err(|error| error.to_string())
@@ -209,16 +140,21 @@ fn rates(text: &str) -> Result<Rates, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use clap::error::ErrorKind;
 
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn arguments(more: &[&str]) -> BenchArguments {
+    fn parse(more: &[&str]) -> Result<BenchArguments, ErrorKind> {
         let line = ["xtask", "bench"].iter().chain(more);
-        match Cli::try_parse_from(line).unwrap().command {
-            Command::Bench(arguments) => *arguments,
+        match Cli::try_parse_from(line).map_err(|error| error.kind())?.command {
+            Command::Bench(arguments) => Ok(*arguments),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn arguments(more: &[&str]) -> BenchArguments {
+        parse(more).unwrap()
     }
 
     #[test]
@@ -256,5 +192,28 @@ mod tests {
     fn a_file_of_peers_that_is_none_is_a_usage_error() {
         let failure = read_layer_peers(Path::new("no such file")).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
+    }
+
+    #[test]
+    fn networks_and_layers_do_not_mix() {
+        let model = ["--model", "spunet", "--clouds", "uniform:9"];
+        let with = |more: &[&str]| parse(&[&model[..], more].concat()).map(drop);
+        assert_eq!(with(&["--training", "--many", "9", "--grid", "64,64,64"]), Ok(()));
+        for layers in [&["--channels", "3,4"][..], &["--rounds", "3"], &["--calls"], &["--warm"]] {
+            assert_eq!(with(layers), Err(ErrorKind::ArgumentConflict), "{layers:?}");
+        }
+        let alone = |more: &[&str]| parse(more).map(drop);
+        assert_eq!(alone(&["--model", "spunet"]), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(alone(&["--training"]), Err(ErrorKind::MissingRequiredArgument));
+        assert_eq!(alone(&["--frames", "9"]), Err(ErrorKind::MissingRequiredArgument));
+    }
+
+    #[test]
+    fn a_cloud_that_is_not_there_is_a_usage_error() {
+        let line = ["--device", "cpu", "--threads", "1", "--clouds", "uniform:9"];
+        let arguments = arguments(&[&line[..], &["--model", "spunet:street"]].concat());
+        let failure = run(&arguments).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains("street") && failure.message.contains("uniform:9"));
     }
 }

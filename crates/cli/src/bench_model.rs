@@ -4,7 +4,7 @@ use voxtune::{DType, Device};
 use voxtune_bench::frames::peers::FramePeers;
 use voxtune_bench::frames::{self, FrameEvent, FrameOptions, ModelSpec, text as frame_text};
 
-use crate::bench::{BenchArguments, DEFAULT_VOXELS, read_peers};
+use crate::bench_setup::{BenchSetup, DEFAULT_VOXELS, read_peers};
 use crate::exit::{Exit, Failure};
 use crate::numbers::positive;
 use crate::output;
@@ -36,8 +36,8 @@ pub(crate) struct NetworkArguments {
     /// Also time training steps: forward and backward, the mean square as loss, no optimizer
     #[arg(long, requires = "model")]
     training: bool,
-    /// Also time N different frames of each cloud, 10,000 to 135,000 voxels as far as it has them:
-    /// turned about its middle and cropped
+    /// Also time N different frames of each cloud, turned about its middle and cropped to between
+    /// 10,000 and 135,000 voxels, over a second copy of it where one has too few
     #[arg(long, value_name = "N", value_parser = positive, requires = "model")]
     many: Option<usize>,
     /// Cells along x, y, z [default: 1440,1440,41 for detectors, where the cloud fits; else 96 more
@@ -64,16 +64,23 @@ const LAYER_ARGUMENTS: [&str; 10] = [
 const WARM_UPS: usize = 5;
 
 /// Times the networks that the arguments name, if they name any.
-pub(crate) fn run(arguments: &BenchArguments) -> Option<Result<Exit, Failure>> {
-    let models = arguments.networks.model.clone()?;
-    Some(run_models(arguments, models))
+pub(crate) fn run(
+    networks: &NetworkArguments,
+    setup: &BenchSetup,
+) -> Option<Result<Exit, Failure>> {
+    let models = networks.model.clone()?;
+    Some(run_models(networks, models, setup))
 }
 
-fn run_models(arguments: &BenchArguments, models: Vec<ModelSpec>) -> Result<Exit, Failure> {
-    let json = arguments.json.checked()?;
-    let device = arguments.open_device(&arguments.kernels.of_a_program())?;
-    let options = options(arguments, models, &device)?;
-    let mut kernels = match arguments.open_kernels(&device) {
+fn run_models(
+    networks: &NetworkArguments,
+    models: Vec<ModelSpec>,
+    setup: &BenchSetup,
+) -> Result<Exit, Failure> {
+    let json = setup.json.checked()?;
+    let device = setup.open_device(&setup.kernels.of_a_program())?;
+    let options = options(networks, models, setup, &device)?;
+    let mut kernels = match setup.open_kernels(&device) {
         Ok(kernels) => kernels,
         Err(why) => {
             output::status("Note", format_args!("no ceilings: {}", why.message));
@@ -88,24 +95,25 @@ fn run_models(arguments: &BenchArguments, models: Vec<ModelSpec>) -> Result<Exit
 }
 
 fn options(
-    arguments: &BenchArguments,
+    networks: &NetworkArguments,
     models: Vec<ModelSpec>,
+    setup: &BenchSetup,
     device: &Device,
 ) -> Result<FrameOptions, Failure> {
-    let NetworkArguments { frames, training, many, grid, .. } = arguments.networks;
+    let NetworkArguments { frames, training, many, grid, .. } = *networks;
     let is_gpu = device.identity().arch.is_cuda();
     let dtype = if is_gpu { DType::Float16 } else { DType::Float32 };
-    let peers = arguments.peers.as_deref();
+    let peers = setup.peers.as_deref();
     let options = FrameOptions {
         models,
-        clouds: arguments.clouds.as_stored(DEFAULT_VOXELS)?,
-        dtypes: arguments.dtypes.clone().unwrap_or_else(|| vec![dtype]),
+        clouds: setup.clouds.as_stored(DEFAULT_VOXELS)?,
+        dtypes: setup.dtypes.clone().unwrap_or_else(|| vec![dtype]),
         frames,
         warm_ups: WARM_UPS,
         training,
         many,
         grid,
-        seed: arguments.clouds.seed,
+        seed: setup.clouds.seed,
         peers: peers.map(|path| read_peers(path, |bytes| FramePeers::parse(bytes))).transpose()?,
     };
     if let Some(name) = options.missing_cloud() {
@@ -140,42 +148,7 @@ fn grid(text: &str) -> Result<[u32; 3], String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-    use clap::error::ErrorKind;
-
     use super::*;
-    use crate::cli::{Cli, Command};
-
-    fn parse(more: &[&str]) -> Result<BenchArguments, ErrorKind> {
-        let line = ["xtask", "bench"].iter().chain(more);
-        match Cli::try_parse_from(line).map_err(|error| error.kind())?.command {
-            Command::Bench(arguments) => Ok(*arguments),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn networks_and_layers_do_not_mix() {
-        let model = ["--model", "spunet", "--clouds", "uniform:9"];
-        let with = |more: &[&str]| parse(&[&model[..], more].concat()).map(drop);
-        assert_eq!(with(&["--training", "--many", "9", "--grid", "64,64,64"]), Ok(()));
-        for layers in [&["--channels", "3,4"][..], &["--rounds", "3"], &["--calls"], &["--warm"]] {
-            assert_eq!(with(layers), Err(ErrorKind::ArgumentConflict), "{layers:?}");
-        }
-        let alone = |more: &[&str]| parse(more).map(drop);
-        assert_eq!(alone(&["--model", "spunet"]), Err(ErrorKind::MissingRequiredArgument));
-        assert_eq!(alone(&["--training"]), Err(ErrorKind::MissingRequiredArgument));
-        assert_eq!(alone(&["--frames", "9"]), Err(ErrorKind::MissingRequiredArgument));
-    }
-
-    #[test]
-    fn a_cloud_that_is_not_there_is_a_usage_error() {
-        let arguments = ["--device", "cpu", "--threads", "1", "--clouds", "uniform:9"];
-        let arguments = parse(&[&arguments[..], &["--model", "spunet:street"]].concat()).unwrap();
-        let failure = run(&arguments).unwrap().unwrap_err();
-        assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.message.contains("street") && failure.message.contains("uniform:9"));
-    }
 
     #[test]
     fn a_grid_is_three_numbers_above_zero() {

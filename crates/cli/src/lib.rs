@@ -12,6 +12,7 @@ pub mod exit;
 mod algo_modes;
 mod bench;
 mod bench_model;
+mod bench_setup;
 mod check;
 mod cuda_toolkit;
 mod duration;

@@ -280,7 +280,7 @@ fn fail(report: &mut BenchReport, observer: &mut dyn FnMut(&BenchEvent<'_>), tex
     report.failures.push(text);
 }
 
-fn rates_of(ceilings: &CeilingsReport, dtype: DType) -> Option<Rates> {
+pub(crate) fn rates_of(ceilings: &CeilingsReport, dtype: DType) -> Option<Rates> {
     Some(Rates {
         copy_bytes_per_s: ceilings.copy_bytes_per_s?,
         dense_flops_per_s: *ceilings.dense_flops_per_s.get(&dtype)?,

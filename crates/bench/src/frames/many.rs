@@ -18,8 +18,10 @@ use super::way::{Inference, Way};
 
 /// The fewest voxels of a frame, if the sweep has several times as many.
 const LEAST_VOXELS: usize = 10_000;
-/// The most voxels of a frame.
+/// The most voxels of a frame, if copies of the sweep have as many.
 const MOST_VOXELS: usize = 135_000;
+/// Turned copies of the sweep that are laid over each other at most.
+const COPIES: usize = 2;
 /// Frames before those that are measured, the largest ones.
 const WARM_UPS: usize = 5;
 
@@ -75,7 +77,7 @@ fn summary(way: Way, samples: Vec<(usize, f64)>, host_ms: f64, repeats: usize) -
 fn frames(subject: &Subject<'_>, count: usize) -> Vec<Vec<Voxel>> {
     let mut random = ChaCha8Rng::seed_from_u64(subject.seed);
     let all = subject.cells.len();
-    let (least, most) = (LEAST_VOXELS.min(all / 8).max(1), MOST_VOXELS.min(all));
+    let (least, most) = (LEAST_VOXELS.min(all / 8).max(1), MOST_VOXELS.min(COPIES * all));
     let step = |number: usize| {
         least + most.saturating_sub(least) * number / count.saturating_sub(1).max(1)
     };
@@ -86,34 +88,22 @@ fn frames(subject: &Subject<'_>, count: usize) -> Vec<Vec<Voxel>> {
     wanted.into_iter().map(|voxels| one(subject, voxels, &mut random)).collect()
 }
 
-/// The cells turned about the middle of their grid, without those that leave it, and of these the
-/// ones nearest to one of them: a square around it.
+/// The cells turned about the middle of their grid, without those that leave it, and over them a
+/// second such copy where one has too few; of these the ones nearest to one of them: a square around
+/// it.
 fn one(subject: &Subject<'_>, voxels: usize, random: &mut ChaCha8Rng) -> Vec<Voxel> {
     let plane = match subject.network.axes() {
         AxisOrder::Xyz => [0, 1],
         AxisOrder::Zyx => [1, 2],
     };
-    let (sin, cos) = random.random_range(0.0..TAU).sin_cos();
-    let middle = plane.map(|axis| f64::from(subject.shape[axis]) / 2.0);
+    let mut turned = Vec::new();
     let mut seen = HashSet::new();
-    let mut turned: Vec<Voxel> = subject
-        .cells
-        .iter()
-        .filter_map(|cell| {
-            let mut at = [cell.x, cell.y, cell.z];
-            let [u, v] = [0, 1].map(|one| f64::from(at[plane[one]]) + 0.5 - middle[one]);
-            for (axis, to) in plane.into_iter().zip([u * cos - v * sin, u * sin + v * cos]) {
-                let place = if axis == plane[0] { middle[0] } else { middle[1] };
-                at[axis] = (to + place).floor() as i32;
-            }
-            let is_inside = at
-                .iter()
-                .zip(subject.shape)
-                .all(|(at, size)| u32::try_from(*at).is_ok_and(|at| at < size));
-            let cell = Voxel::new(cell.batch, at[0], at[1], at[2]);
-            (is_inside && seen.insert(cell)).then_some(cell)
-        })
-        .collect();
+    for _ in 0..COPIES {
+        if turned.len() < voxels {
+            let cells = turn(subject, plane, random.random_range(0.0..TAU));
+            turned.extend(cells.filter(|cell| seen.insert(*cell)));
+        }
+    }
     if turned.len() <= voxels {
         return turned;
     }
@@ -138,6 +128,25 @@ fn one(subject: &Subject<'_>, voxels: usize, random: &mut ChaCha8Rng) -> Vec<Vox
         distance < furthest || is_edge
     });
     turned
+}
+
+/// The cells turned by an angle, some of them on each other, without those that leave the grid.
+fn turn<'a>(
+    subject: &'a Subject<'_>,
+    plane: [usize; 2],
+    angle: f64,
+) -> impl Iterator<Item = Voxel> + 'a {
+    let (sin, cos) = angle.sin_cos();
+    let middle = plane.map(|axis| f64::from(subject.shape[axis]) / 2.0);
+    subject.cells.iter().filter_map(move |cell| {
+        let mut at = [cell.x, cell.y, cell.z];
+        let [u, v] = [0, 1].map(|one| f64::from(at[plane[one]]) + 0.5 - middle[one]);
+        at[plane[0]] = (u * cos - v * sin + middle[0]).floor() as i32;
+        at[plane[1]] = (u * sin + v * cos + middle[1]).floor() as i32;
+        let mut inside = at.iter().zip(subject.shape);
+        let is_inside = inside.all(|(at, size)| u32::try_from(*at).is_ok_and(|at| at < size));
+        is_inside.then_some(Voxel::new(cell.batch, at[0], at[1], at[2]))
+    })
 }
 
 #[cfg(test)]
@@ -175,7 +184,9 @@ mod tests {
             assert_eq!(all, frames(&subject, 12), "{name}");
             let mut counts: Vec<usize> = all.iter().map(Vec::len).collect();
             counts.sort_unstable();
-            assert_eq!(counts[..9], [250, 409, 568, 727, 886, 1045, 1204, 1363, 1522], "{name}");
+            // Evenly spread from an eighth of the sweep to two copies of it, as far as cells are left.
+            assert_eq!(counts[..8], [250, 590, 931, 1272, 1613, 1954, 2295, 2636], "{name}");
+            assert!(counts[11] < 4_000, "{counts:?}");
             for cells in &all {
                 let distinct: HashSet<&Voxel> = cells.iter().collect();
                 assert_eq!(distinct.len(), cells.len());

@@ -8,7 +8,8 @@ use super::FrameError;
 use super::options::FrameOptions;
 use super::report::{Spread, WayReport};
 use super::statistics::median;
-use super::way::{Kept, Runs, Way};
+use super::subject::Subject;
+use super::way::{Inference, Kept, Runs, Way};
 
 /// Frames between events.
 const EVENT_FRAMES: usize = 11;
@@ -47,6 +48,13 @@ impl<'a> Meter<'a> {
 
     /// Runs one frame over an input that is on the device.
     pub(super) fn frame(&self, runs: &mut dyn Runs) -> Result<Frame, FrameError> {
+        let (frame, fate) = self.attempt(runs)?;
+        fate?;
+        Ok(frame)
+    }
+
+    /// The same, and what whoever reads its result hears.
+    fn attempt(&self, runs: &mut dyn Runs) -> Result<(Frame, Result<(), ConvError>), FrameError> {
         let device = self.device;
         let input = runs.input()?;
         device.synchronize()?;
@@ -59,24 +67,49 @@ impl<'a> Meter<'a> {
         device.synchronize()?;
         let wall = start.elapsed();
         let peak = device.memory_use();
-        kept.check()?;
+        let fate = kept.check();
         let [wall_ms, host_ms] = [wall, host].map(|time| time.as_secs_f64() * 1e3);
         let peak_bytes = peak.map(|memory| memory.peak_bytes.saturating_sub(self.base_bytes));
-        Ok(Frame { wall_ms, host_ms, launches, waits, peak_bytes })
+        Ok((Frame { wall_ms, host_ms, launches, waits, peak_bytes }, fate))
     }
 
     /// [`Self::frame`], and once more if a level had too little room: both together, and whether it
     /// was so.
     pub(super) fn frame_or_again(&self, runs: &mut dyn Runs) -> Result<(Frame, bool), FrameError> {
-        let start = Instant::now();
-        match self.frame(runs) {
-            Err(FrameError::Device(ConvError::Overflow { .. })) => {
-                let lost_ms = start.elapsed().as_secs_f64() * 1e3;
+        let (lost, fate) = self.attempt(runs)?;
+        match fate {
+            Ok(()) => Ok((lost, false)),
+            Err(ConvError::Overflow { .. }) => {
                 let again = self.frame(runs)?;
-                Ok((Frame { wall_ms: lost_ms + again.wall_ms, ..again }, true))
+                Ok((Frame { wall_ms: lost.wall_ms + again.wall_ms, ..again }, true))
             }
-            frame => Ok((frame?, false)),
+            Err(other) => Err(other.into()),
         }
+    }
+
+    /// The device's time for the bird's-eye view of an output; `None` if the network ends in none.
+    pub(super) fn view(
+        &self,
+        inference: &Inference,
+        subject: &Subject<'_>,
+    ) -> Result<Option<f64>, FrameError> {
+        let model = inference.model();
+        let output = model.forward(&subject.over(subject.voxels()?)?)?;
+        if model.bird_eye_view(&output, 1)?.is_none() {
+            return Ok(None);
+        }
+        let mut times_ms = Vec::new();
+        for _ in 0..EVENT_FRAMES {
+            self.device.synchronize()?;
+            let mut view = Ok(None);
+            let sample = self.device.time_whole(QUEUE_LIMIT, || {
+                view = model.bird_eye_view(&output, 1);
+                Ok(())
+            })?;
+            view?;
+            times_ms.push(sample.elapsed_ns as f64 / 1e6);
+        }
+        Ok(Some(median(&times_ms)))
     }
 
     /// Runs frames of a way, warm-ups first.

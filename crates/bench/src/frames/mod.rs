@@ -38,8 +38,8 @@ use report::{FrameReport, NetworkReport};
 use subject::Subject;
 use way::{Inference, Training, Way};
 
-use crate::bench::ceilings;
 use crate::bench::report::CeilingsReport;
+use crate::bench::{ceilings, rates_of};
 use crate::cuda_kernels::CudaKernels;
 use crate::named_cloud::NamedCloud;
 
@@ -98,7 +98,13 @@ pub fn run(
     }
     if let Some(kernels) = kernels {
         match ceilings::measure(kernels, &options.dtypes) {
-            Ok(ceilings) => report.ceilings = ceilings,
+            Ok(ceilings) => {
+                for network in &mut report.networks {
+                    let rates = rates_of(&ceilings, network.dtype);
+                    network.floor = rates.map(|rates| network.floor_at(rates));
+                }
+                report.ceilings = ceilings;
+            }
             Err(error) => fail(&mut report, observer, format!("ceilings: {error}")),
         }
     }
@@ -136,6 +142,7 @@ fn measure(
     if let Some(count) = options.many {
         report.many = many::measure(&meter, &subject, &inference, count)?;
     }
+    report.view_ms = meter.view(&inference, &subject)?;
     drop(inference);
     if options.training {
         let mut training = Training::new(&subject, subject.trainable()?);
@@ -143,5 +150,6 @@ fn measure(
         report.ways.push(meter.way(Way::Step, &mut training, options)?);
     }
     report.steps = steps::measure(&subject)?;
+    report.layers = steps::layers(&subject)?;
     Ok(report)
 }

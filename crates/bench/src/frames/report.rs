@@ -1,13 +1,14 @@
 //! What a run measured, as it is written.
 
 use serde::Serialize;
-use voxtune::DType;
+use voxtune::{DType, MapCounts, Operation};
 
 use super::fit::Fit;
 use super::peers::PeerRow;
 use super::statistics::{median, quantile};
 use super::way::Way;
 use crate::bench::report::CeilingsReport;
+use crate::bench::roofline::{Floor, Rates, floor};
 
 /// Everything that a run measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,6 +48,14 @@ pub struct NetworkReport {
     pub first_ms: f64,
     /// The same of the first training step.
     pub first_step_ms: Option<f64>,
+    /// The device's time for the bird's-eye view by itself, of a network that ends in one.
+    pub view_ms: Option<f64>,
+    /// What the convolutions of a frame move and multiply, and the least time that takes: the sum
+    /// of their floors; `None` without ceilings.
+    pub floor: Option<Floor>,
+    /// The convolutions of a frame, with the counts of their maps.
+    #[serde(skip)]
+    pub(super) layers: Vec<(Operation, MapCounts)>,
     /// One for each way to run a frame.
     pub ways: Vec<WayReport>,
     /// Many different frames of the cloud, in each way that sees new voxels.
@@ -60,6 +69,16 @@ impl NetworkReport {
     #[must_use]
     pub fn over_weights(&self, way: &WayReport) -> Option<u64> {
         Some(way.peak_bytes?.saturating_sub(self.weights_bytes?))
+    }
+
+    /// The sum of the convolutions' floors at some rates.
+    pub(super) fn floor_at(&self, rates: Rates) -> Floor {
+        let floors = self.layers.iter().map(|(operation, counts)| floor(operation, *counts, rates));
+        floors.fold(Floor { bytes: 0, flops: 0, floor_ms: 0.0 }, |sum, one| Floor {
+            bytes: sum.bytes + one.bytes,
+            flops: sum.flops + one.flops,
+            floor_ms: sum.floor_ms + one.floor_ms,
+        })
     }
 
     /// The first frame of the process, or its first step, over the median of a way; `None` where

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use voxtune::{Geometry, LayerKind, Voxels};
+use voxtune::{Direction, Geometry, LayerKind, MapCounts, Operation, Voxels};
+use voxtune_models::{NetworkLayer, NetworkStep};
 
 use super::FrameError;
 use super::report::StepReport;
@@ -11,6 +12,24 @@ use super::subject::Subject;
 
 /// Runs that each median is of.
 const RUNS: usize = 11;
+
+/// The convolutions of a frame, and the counts of their maps.
+pub(super) fn layers(subject: &Subject<'_>) -> Result<Vec<(Operation, MapCounts)>, FrameError> {
+    let mut at = subject.voxels()?;
+    let mut layers = Vec::new();
+    for step in subject.network.steps() {
+        let (outputs, map) = at.outputs_of(step.geometry())?;
+        if let NetworkStep::Convolution(NetworkLayer { geometry, c_in, c_out }) = step {
+            let c_in = if layers.is_empty() { subject.c_in } else { c_in };
+            let Geometry { kind, kernel, stride, .. } = geometry;
+            let (direction, dtype) = (Direction::Forward, subject.dtype);
+            let submanifold = Operation::submanifold(direction, dtype, c_in, c_out, kernel);
+            layers.push((Operation { kind, stride, ..submanifold }, map.counts()));
+        }
+        at = outputs;
+    }
+    Ok(layers)
+}
 
 /// Every distinct map of the network, but those of inverse layers: they are by-products of those
 /// that they undo.

@@ -6,6 +6,7 @@ use voxtune_models::Network;
 use super::options::grid_of;
 use super::peers::FramePeers;
 use super::*;
+use crate::bench::roofline::Rates;
 
 fn spec(text: &str) -> ModelSpec {
     text.parse().unwrap()
@@ -88,6 +89,19 @@ fn a_run_on_the_cpu_measures_every_way() {
         }
         assert!(network.first_ms > 0.0 && network.first_step_ms.unwrap() > 0.0);
     }
+    assert!(second.view_ms.unwrap() > 0.0 && bench.view_ms.is_none());
+    // Without ceilings there is no floor; at given rates it is that of every convolution.
+    assert_eq!((second.floor, second.layers.len(), bench.layers.len()), (None, 12, 14));
+    let rates = Rates { copy_bytes_per_s: 1e12, dense_flops_per_s: 1e12 };
+    let flops = |network: &report::NetworkReport| -> u64 {
+        network.layers.iter().map(|(operation, counts)| operation.flops(counts.pairs)).sum()
+    };
+    let floor = bench.floor_at(rates);
+    assert_eq!(floor.flops, flops(bench));
+    assert!(
+        floor.floor_ms >= floor.flops as f64 / 1e9 && floor.floor_ms >= floor.bytes as f64 / 1e9
+    );
+    assert_eq!(second.layers[0].0.c_in, 5);
     // Four levels and the last layer: outputs, and submanifold maps of all but the last.
     assert_eq!(second.steps.len(), 4 + 4);
     assert!(second.steps.iter().all(|step| step.inputs > 0 && step.wall_ms > 0.0));
@@ -144,6 +158,9 @@ fn the_least_of_peers_counts_folded_ones_first() {
         weights_bytes: Some(100),
         first_ms: 6.0,
         first_step_ms: Some(9.0),
+        view_ms: None,
+        floor: None,
+        layers: Vec::new(),
         ways: Vec::new(),
         many: Vec::new(),
         steps: Vec::new(),

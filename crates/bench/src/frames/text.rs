@@ -2,6 +2,7 @@
 
 use super::peers::{Beside, PeerRow};
 use super::report::{FrameReport, ManyReport, NetworkReport, StepReport, WayReport};
+use crate::bench::roofline::Floor;
 use crate::bench::text::{NONE, ceilings, ms, table};
 
 /// Bytes of a mebibyte.
@@ -21,10 +22,7 @@ pub fn report(report: &FrameReport) -> String {
         ceilings(&report.ceilings),
     );
     let networks = || report.networks.iter();
-    text.push_str(&table(
-        &["network", "cloud", "dtype", "voxels", "channels", "grid", "weights MiB", "first ms"],
-        networks().map(network_cells),
-    ));
+    text.push_str(&table(&NETWORK_TITLES, networks().map(network_cells)));
     text.push('\n');
     let ways = networks().flat_map(|network| network.ways.iter().map(move |way| (network, way)));
     text.push_str(&table(&WAY_TITLES, ways.map(|(network, way)| way_cells(network, way))));
@@ -67,8 +65,26 @@ pub fn network_line(network: &NetworkReport) -> String {
     format!("{name} on {cloud}: first {} ms, {}", ms(Some(network.first_ms)), ways.join(", "))
 }
 
+const NETWORK_TITLES: [&str; 12] = [
+    "network",
+    "cloud",
+    "dtype",
+    "voxels",
+    "channels",
+    "grid",
+    "weights MiB",
+    "first ms",
+    "view ms",
+    "MB moved",
+    "GFLOP",
+    "floor ms",
+];
+
 fn network_cells(network: &NetworkReport) -> Vec<String> {
     let [x, y, z] = network.shape;
+    let of_floor = |of: fn(&Floor) -> f64| {
+        network.floor.as_ref().map_or_else(|| NONE.to_owned(), |floor| format!("{:.1}", of(floor)))
+    };
     vec![
         network.network.clone(),
         network.cloud.clone(),
@@ -78,6 +94,10 @@ fn network_cells(network: &NetworkReport) -> Vec<String> {
         format!("{x}x{y}x{z}"),
         mib(network.weights_bytes),
         ms(Some(network.first_ms)),
+        ms(network.view_ms),
+        of_floor(|floor| floor.bytes as f64 / 1e6),
+        of_floor(|floor| floor.flops as f64 / 1e9),
+        ms(network.floor.map(|floor| floor.floor_ms)),
     ]
 }
 

@@ -79,6 +79,11 @@ impl Inference {
         Self { model, expected: ExpectedCounts::new() }
     }
 
+    /// The network itself.
+    pub(super) fn model(&self) -> &dyn AnyModel {
+        &*self.model
+    }
+
     /// Frames of a subject in one of the ways.
     pub(super) const fn as_way<'a>(
         &'a self,

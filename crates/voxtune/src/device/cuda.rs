@@ -41,7 +41,8 @@ pub(crate) struct CudaBackend {
 /// read.
 struct Stopwatch {
     timer: EventTimer,
-    flush: CacheFlush,
+    /// Made at the first use: it takes memory, of which others may ask how much is taken.
+    flush: Option<CacheFlush>,
     blocking_kernel: BlockingKernel,
     probe: Probe,
 }
@@ -50,10 +51,17 @@ impl Stopwatch {
     fn new(device: &CudaDevice, compiled: &Compiled) -> Result<Self, CudaError> {
         Ok(Self {
             timer: EventTimer::new(device)?,
-            flush: CacheFlush::new(device)?,
+            flush: None,
             blocking_kernel: BlockingKernel::new(device, compiled)?,
             probe: Probe::new(device, compiled)?,
         })
+    }
+
+    fn flush(&mut self, device: &CudaDevice) -> Result<(), CudaError> {
+        match &mut self.flush {
+            Some(flush) => flush.flush(),
+            empty => empty.insert(CacheFlush::new(device)?).flush(),
+        }
     }
 
     /// Queues work behind the blocking kernel, lets the device begin, and waits for it.
@@ -320,7 +328,7 @@ impl CudaBackend {
         let mut slot = locked(&self.stopwatch);
         let stopwatch = self.stopwatch(&mut slot)?;
         match l2_state {
-            L2State::Cold => stopwatch.flush.flush()?,
+            L2State::Cold => stopwatch.flush(&self.device)?,
             L2State::Hot => work()?,
         }
         stopwatch.blocking_kernel.block()?;
