@@ -7,7 +7,8 @@ use std::path::Path;
 
 use voxtune::train::Optimizer;
 use voxtune::{
-    Activation, ConvError, DType, Device, Gradients, Module, Sequential, SparseTensor, Tape, Tensor,
+    Activation, ConvError, DType, Device, Direction, Gradients, Module, Resolution, Sequential,
+    SparseTensor, Tape, Tensor,
 };
 
 use crate::checkpoint::Checkpoint;
@@ -171,6 +172,10 @@ impl<K: Kind> Module for Model<K> {
 
     fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
         self.layers.parameter_shapes()
+    }
+
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        self.layers.resolutions(direction)
     }
 
     fn forward_on_tape(
