@@ -156,7 +156,7 @@ fn train(network: &mut SpUNet, scene: &Scene, arguments: &Arguments) -> Result<V
         let output = network.forward_on_tape(&scene.input, &mut tape)?;
         let (loss, gradient) = cross_entropy(device, output.features(), &labels, scale.factor())?;
         let mut gradients = tape.backward(network, &gradient)?;
-        match scale.unscale(&mut gradients) {
+        match scale.unscale(&mut gradients)? {
             true => optimizer.step(network, &gradients)?,
             false => skipped += 1,
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use ply_rs_bw::parser::Parser;
@@ -12,7 +12,7 @@ use voxtune::{DType, Device, Voxel, Voxels};
 use voxtune_models::SpUNet;
 use voxtune_pointcloud::{Generator, generate, read_points};
 
-use common::labels::labels;
+use common::labels::{CLASSES, labels};
 use common::palette::colour;
 use common::segmentation;
 
@@ -73,6 +73,12 @@ fn what_overfit_learns_segment_shows() {
     let again = coloured_points(&at("again.ply"));
     let same = again.iter().zip(&points).filter(|(one, other)| one.1 == other.1).count();
     assert!(same * 100 > 99 * VOXELS, "{same} of {VOXELS}");
+}
+
+#[test]
+fn classes_have_colours_of_their_own() {
+    let colours: BTreeSet<[u8; 3]> = (0..64).map(colour).collect();
+    assert!(colours.len() == 64 && 64 >= CLASSES);
 }
 
 /// A view of points and one of voxels.

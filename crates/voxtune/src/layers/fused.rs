@@ -146,9 +146,10 @@ impl<K: ConvKind> Module for Conv<K> {
     ) -> Result<Tensor, ConvError> {
         let input = tape.pop_input(self)?;
         let found = self.backward(&input, grad_output)?;
-        gradients.add("weight", &self.weight_gradient(WeightLayout::Rsck, &found.weights)?)?;
-        if let Some(bias) = &found.bias {
-            gradients.add("bias", &bias.to_f32()?)?;
+        // In the order of `WeightLayout::Rsck`, as layers hold weights.
+        gradients.add("weight", found.weights)?;
+        if let Some(bias) = found.bias {
+            gradients.add("bias", bias)?;
         }
         Ok(found.input)
     }

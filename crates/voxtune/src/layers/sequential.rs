@@ -125,11 +125,12 @@ impl Module for Sequential {
     }
 
     fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
-        let numbered = self.modules.iter().enumerate();
-        let of = |(number, module): (usize, &Box<dyn Module>)| {
-            resolutions_of(&number.to_string(), &**module, direction)
-        };
-        numbered.flat_map(of).collect()
+        let numbered = self
+            .modules
+            .iter()
+            .enumerate()
+            .map(|(number, module)| resolutions_of(&number.to_string(), &**module, direction));
+        numbered.flatten().collect()
     }
 
     fn forward_on_tape(
