@@ -50,6 +50,7 @@ mod scan;
 mod stopped;
 mod strided;
 mod suite;
+mod training;
 mod verifying;
 mod worker;
 
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
     stopped::add(&mut suite);
     fixtures::add(&mut suite);
     strided::add(&mut suite);
+    training::add(&mut suite);
     worker::add(&mut suite);
     verifying::add(&mut suite);
     let left_out = suite.left_out();

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use voxtune::train::Optimizer;
 use voxtune::{
-    Activation, CompiledNetwork, ConvError, DType, Device, FrameProfile, Gradients, Module,
-    Sequential, SparseTensor, Tape, Tensor,
+    Activation, CompiledNetwork, ConvError, DType, Device, Direction, FrameProfile, Gradients,
+    Module, Resolution, Sequential, SparseTensor, Tape, Tensor,
 };
 
 use crate::checkpoint::Checkpoint;
@@ -207,6 +207,10 @@ impl<K: Kind> Module for Model<K> {
 
     fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
         self.layers.parameter_shapes()
+    }
+
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        self.layers.resolutions(direction)
     }
 
     fn forward_on_tape(

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | a cloud with exactly n voxels | [`generate()`] with a [`Generator`] |
 //! | the cloud that a command line names | [`Source`] |
-//! | the points of a scan file | [`read_points`] |
+//! | the points of a scan file | [`read_points`]; [`read_contents`] where it may hold voxels |
 //! | cells of points | [`voxelize()`] with an optional [`Crop`] |
 //! | voxels of a scan file, in one step | [`load_file`]; [`load_scan`] with what is doubtful |
 //!
@@ -53,7 +53,7 @@ pub use crop::Crop;
 pub use error::CloudError;
 pub use generate::{Generator, MAX_VOXELS, generate};
 pub use points::Points;
-pub use read::{read_points, read_points_in};
+pub use read::{Contents, read_contents, read_points, read_points_in};
 pub use source::{FileOptions, Scan, Source, load_file, load_scan, load_scan_in_order};
 pub use voxelize::voxelize;
 pub use warning::ScanWarning;

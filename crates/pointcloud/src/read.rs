@@ -11,7 +11,7 @@ use crate::{CloudError, Columns, Points, bin, npy, npz, pcd, ply};
 
 /// What a scan file holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Contents {
+pub enum Contents {
     /// Coordinates in a length unit.
     Points(Points),
     /// Cells, in the order of the file.
@@ -67,7 +67,7 @@ pub fn read_points_in(
     path: impl AsRef<Path>,
     columns: Option<Columns>,
 ) -> Result<Points, CloudError> {
-    match read(path.as_ref(), columns)? {
+    match read_contents(path, columns)? {
         Contents::Points(points) => Ok(points),
         Contents::Voxels(voxels) => {
             let point = |voxel: Voxel| [voxel.x, voxel.y, voxel.z].map(f64::from);
@@ -77,7 +77,16 @@ pub fn read_points_in(
     }
 }
 
-pub(crate) fn read(path: &Path, columns: Option<Columns>) -> Result<Contents, CloudError> {
+/// What a scan file holds, points or voxels, as [`read_points_in`] and [`crate::load_file`] read
+/// it. Voxels are in the order of the file and need not be distinct.
+///
+/// # Errors
+/// As [`read_points`].
+pub fn read_contents(
+    path: impl AsRef<Path>,
+    columns: Option<Columns>,
+) -> Result<Contents, CloudError> {
+    let path = path.as_ref();
     // A pipe or a device would never end.
     let bytes = voxtune_files::read(path)
         .map_err(|source| CloudError::Io { path: path.to_owned(), source })?;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use voxtune_types::Voxel;
 
-use crate::read::{Contents, read};
+use crate::read::{Contents, read_contents};
 use crate::warning::coarse_axes;
 use crate::{CloudError, Columns, Crop, Generator, Points, ScanWarning, voxelize};
 
@@ -130,7 +130,7 @@ pub fn load_scan_in_order(
     options: &FileOptions,
 ) -> Result<Scan, CloudError> {
     let path = path.as_ref();
-    match read(path, options.columns)? {
+    match read_contents(path, options.columns)? {
         Contents::Points(points) => scan_of_points(path, &points, options),
         Contents::Voxels(_) if options.crop.is_some() => {
             Err(CloudError::CropOfVoxels { path: path.to_owned() })

@@ -44,7 +44,7 @@ fn a_network_learns_and_is_read_again() {
         let (loss, gradient) =
             cross_entropy(&device, output.features(), &labels, scale.factor()).unwrap();
         let mut gradients = tape.backward(&network, &gradient).unwrap();
-        if scale.unscale(&mut gradients) {
+        if scale.unscale(&mut gradients).unwrap() {
             optimizer.step(&mut network, &gradients).unwrap();
         } else {
             skipped += 1;
@@ -92,7 +92,7 @@ fn steps_over_few_voxels_are_steps() {
         let labels = vec![Some(1); places.len()];
         let (_, gradient) = cross_entropy(&device, output.features(), &labels, 1.0).unwrap();
         let gradients = tape.backward(&network, &gradient).unwrap();
-        assert!(gradients.are_finite());
+        assert!(gradients.are_finite().unwrap());
         optimizer.step(&mut network, &gradients).unwrap();
         let after = network.forward(&input).unwrap().features().to_f32().unwrap();
         assert!(after.iter().all(|value| value.is_finite()));

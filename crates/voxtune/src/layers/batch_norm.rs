@@ -1,6 +1,6 @@
 //! Normalising channels over rows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use voxtune_types::DType;
 
@@ -13,17 +13,39 @@ use crate::{Activation, ConvError, Device, Tensor, ops};
 /// running statistics that it holds, in training with those of the batch.
 ///
 /// spconv's networks have an epsilon of 1e-3, MinkowskiEngine's and torchsparse's 1e-5.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct BatchNorm {
     device: Device,
     gamma: Vec<f32>,
     beta: Vec<f32>,
+    epsilon: f32,
+    /// Factors and terms where training reads them; none before it has.
+    parameter_rows: Option<Arc<[Tensor; 2]>>,
+    running: Mutex<Running>,
+}
+
+/// The statistics that inference uses.
+#[derive(Clone, Debug)]
+struct Running {
     mean: Vec<f32>,
     variance: Vec<f32>,
-    epsilon: f32,
-    /// What inference computes, where its device reads it: the scales, then the shifts.
-    folded: Arc<[Tensor; 2]>,
+    /// Batches that have not moved them yet: a GPU may still be at work on these.
+    unsettled: Vec<Batch>,
+    /// What inference computes, where its device reads it: the scales, then the shifts. None if
+    /// that is to be computed anew.
+    folded: Option<Arc<[Tensor; 2]>>,
 }
+
+/// A batch that was met.
+#[derive(Clone, Debug)]
+struct Batch {
+    statistics: BatchStatistics,
+    rows: usize,
+    momentum: f32,
+}
+
+/// Batches that are met until they are waited for, if nobody asks for the statistics before.
+const MOST_UNSETTLED: usize = 64;
 
 impl BatchNorm {
     /// A normalisation with these parameters and running statistics.
@@ -42,15 +64,12 @@ impl BatchNorm {
         epsilon: f32,
     ) -> Result<Self, ConvError> {
         let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, epsilon)?;
-        Ok(Self {
-            device: device.clone(),
-            gamma: gamma.to_vec(),
-            beta: beta.to_vec(),
-            mean: mean.to_vec(),
-            variance: variance.to_vec(),
-            epsilon,
-            folded: Arc::new([row(device, &scale)?, row(device, &shift)?]),
-        })
+        let folded = Some(Arc::new([row(device, &scale)?, row(device, &shift)?]));
+        let (mean, variance) = (mean.to_vec(), variance.to_vec());
+        let running = Mutex::new(Running { mean, variance, unsettled: Vec::new(), folded });
+        let (gamma, beta) = (gamma.to_vec(), beta.to_vec());
+        let (device, parameter_rows) = (device.clone(), None);
+        Ok(Self { device, gamma, beta, epsilon, parameter_rows, running })
     }
 
     /// A normalisation to be trained: factors and variances of 1, terms and means of 0.
@@ -74,16 +93,13 @@ impl BatchNorm {
         &self.beta
     }
 
-    /// Running means of the channels.
-    #[must_use]
-    pub fn mean(&self) -> &[f32] {
-        &self.mean
-    }
-
-    /// Running variances of the channels.
-    #[must_use]
-    pub fn variance(&self) -> &[f32] {
-        &self.variance
+    /// Running means and variances of the channels. Waits for the batches that were met last.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn running_statistics(&self) -> Result<[Vec<f32>; 2], ConvError> {
+        let running = self.settled()?;
+        Ok([running.mean.clone(), running.variance.clone()])
     }
 
     /// What is added to the variance.
@@ -91,11 +107,74 @@ impl BatchNorm {
     pub const fn epsilon(&self) -> f32 {
         self.epsilon
     }
+
+    /// The running statistics with every batch that was met.
+    fn settled(&self) -> Result<MutexGuard<'_, Running>, ConvError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.settle()?;
+        Ok(running)
+    }
+
+    /// What inference computes, as numbers.
+    fn fold(&self, running: &Running) -> Result<(Vec<f32>, Vec<f32>), ConvError> {
+        let Self { gamma, beta, epsilon, .. } = self;
+        crate::epilogue::folded(gamma, beta, &running.mean, &running.variance, *epsilon)
+    }
+
+    /// What inference computes, where the device reads it.
+    fn folded(&self) -> Result<Arc<[Tensor; 2]>, ConvError> {
+        let mut running = self.settled()?;
+        if let Some(folded) = &running.folded {
+            return Ok(Arc::clone(folded));
+        }
+        let (scale, shift) = self.fold(&running)?;
+        let folded = Arc::new([row(&self.device, &scale)?, row(&self.device, &shift)?]);
+        running.folded = Some(Arc::clone(&folded));
+        Ok(folded)
+    }
 }
+
+impl Clone for BatchNorm {
+    fn clone(&self) -> Self {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Self { device, gamma, beta, epsilon, parameter_rows, .. } = self;
+        Self {
+            device: device.clone(),
+            gamma: gamma.clone(),
+            beta: beta.clone(),
+            epsilon: *epsilon,
+            parameter_rows: parameter_rows.clone(),
+            running: Mutex::new(running),
+        }
+    }
+}
+
+impl Running {
+    /// Moves towards the batches that were met, the variance without its bias.
+    fn settle(&mut self) -> Result<(), ConvError> {
+        for Batch { statistics, rows, momentum } in std::mem::take(&mut self.unsettled) {
+            let unbiased = if rows > 1 { rows as f32 / (rows - 1) as f32 } else { 1.0 };
+            let moved = [
+                (&mut self.mean, &statistics.mean, 1.0),
+                (&mut self.variance, &statistics.variance, unbiased),
+            ];
+            for (running, batch, factor) in moved {
+                for (running, batch) in running.iter_mut().zip(batch.to_f32()?) {
+                    *running += momentum * (batch * factor - *running);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of the parameters, in their order.
+const PARAMETERS: [&str; 4] = ["weight", "bias", "running_mean", "running_var"];
 
 impl Module for BatchNorm {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
-        let [scale, shift] = &*self.folded;
+        let folded = self.folded()?;
+        let [scale, shift] = &*folded;
         let of = ops::Affine {
             scale: Some(scale),
             shift: Some(shift),
@@ -106,27 +185,27 @@ impl Module for BatchNorm {
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
-        let Self { gamma, beta, mean, variance, .. } = self;
-        let names = ["weight", "bias", "running_mean", "running_var"].map(str::to_owned);
-        Ok(names.into_iter().zip([gamma, beta, mean, variance].map(Clone::clone)).collect())
+        let [mean, variance] = self.running_statistics()?;
+        let all = [self.gamma.clone(), self.beta.clone(), mean, variance];
+        Ok(PARAMETERS.map(str::to_owned).into_iter().zip(all).collect())
     }
 
     fn set_parameter(&mut self, name: &str, values: &[f32]) -> Result<bool, ConvError> {
-        let Self { device, gamma, beta, mean, variance, epsilon, folded } = self;
-        let mut all = [gamma.clone(), beta.clone(), mean.clone(), variance.clone()];
-        let place = ["weight", "bias", "running_mean", "running_var"];
-        let Some(place) = place.iter().position(|one| *one == name) else { return Ok(false) };
-        let (expected, found) = (all[place].len(), values.len());
+        let Some(place) = PARAMETERS.iter().position(|one| *one == name) else { return Ok(false) };
+        let (expected, found) = (self.gamma.len(), values.len());
         if found != expected {
             let what = "parameter of a batch normalisation";
             return Err(ConvError::Length { what, expected, found });
         }
+        let [mean, variance] = self.running_statistics()?;
+        let mut all = [self.gamma.clone(), self.beta.clone(), mean, variance];
         all[place] = values.to_vec();
         // Numbers that no normalisation has leave it as it was.
-        let [a, b, c, d] = &all;
-        let (scale, shift) = crate::epilogue::folded(a, b, c, d, *epsilon)?;
-        *folded = Arc::new([row(device, &scale)?, row(device, &shift)?]);
-        [*gamma, *beta, *mean, *variance] = all;
+        let [gamma, beta, mean, variance] = &all;
+        crate::epilogue::folded(gamma, beta, mean, variance, self.epsilon)?;
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        (running.folded, self.parameter_rows) = (None, None);
+        [self.gamma, self.beta, running.mean, running.variance] = all;
         Ok(true)
     }
 
@@ -150,14 +229,13 @@ impl Module for BatchNorm {
             return Err(other_pass(self));
         };
         let found = self.backward(&input, &statistics, grad_output)?;
-        gradients.add("weight", &found.gamma.to_f32()?)?;
-        gradients.add("bias", &found.beta.to_f32()?)?;
+        gradients.add("weight", found.gamma)?;
+        gradients.add("bias", found.beta)?;
         Ok(found.x)
     }
 
     fn as_pointwise(&self) -> Option<Pointwise> {
-        let Self { gamma, beta, mean, variance, epsilon, .. } = self;
-        let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, *epsilon).ok()?;
+        let (scale, shift) = self.fold(&*self.settled().ok()?).ok()?;
         Some(Pointwise::Affine { scale, shift })
     }
 }
@@ -195,17 +273,17 @@ impl Module for Activation {
     }
 }
 
-/// What a batch's channels were like: a normalisation's backward pass reads it.
-#[derive(Debug)]
+/// What a batch's channels were like: a normalisation's backward pass reads it. Cloning shares it.
+#[derive(Clone, Debug)]
 pub struct BatchStatistics {
-    mean: Tensor,
-    variance: Tensor,
+    mean: Arc<Tensor>,
+    variance: Arc<Tensor>,
 }
 
 impl BatchNorm {
     /// The output of training: normalised by the batch's own statistics, towards which the running
     /// ones move by `momentum`, the variance without its bias, as PyTorch has it (0.1 there by
-    /// default).
+    /// default). A GPU is not waited for.
     ///
     /// # Errors
     /// If the input has other channels, or the device fails.
@@ -220,11 +298,12 @@ impl BatchNorm {
             return Err(ConvError::Channels { what: "input", expected, found });
         }
         let (mean, variance) = ops::column_statistics(device, features)?;
-        let statistics = BatchStatistics { mean, variance };
-        let [gamma, beta] = self.parameters(device)?;
-        let of = statistics.with(&gamma, &beta, self.epsilon);
+        let statistics = BatchStatistics { mean: Arc::new(mean), variance: Arc::new(variance) };
+        let rows = self.parameter_rows()?;
+        self.parameter_rows = Some(Arc::clone(&rows));
+        let of = statistics.with(&rows, self.epsilon);
         let output = ops::batch_norm(device, of, Activation::Identity, features)?;
-        self.follow(device, &statistics, features.rows(), momentum)?;
+        self.follow(&statistics, features.rows(), momentum)?;
         Ok((SparseTensor::new(input.voxels().clone(), output)?, statistics))
     }
 
@@ -241,20 +320,23 @@ impl BatchNorm {
         statistics: &BatchStatistics,
         grad_output: &Tensor,
     ) -> Result<ops::NormGradients, ConvError> {
-        let device = input.voxels().device();
-        let [gamma, beta] = self.parameters(device)?;
-        let of = statistics.with(&gamma, &beta, self.epsilon);
-        ops::batch_norm_backward(device, of, input.features(), grad_output)
+        let rows = self.parameter_rows()?;
+        let of = statistics.with(&rows, self.epsilon);
+        ops::batch_norm_backward(input.voxels().device(), of, input.features(), grad_output)
     }
 
-    fn parameters(&self, device: &Device) -> Result<[Tensor; 2], ConvError> {
-        Ok([row(device, &self.gamma)?, row(device, &self.beta)?])
+    /// Factors and terms where the device reads them.
+    fn parameter_rows(&self) -> Result<Arc<[Tensor; 2]>, ConvError> {
+        let Self { device, gamma, beta, parameter_rows, .. } = self;
+        match parameter_rows {
+            Some(rows) => Ok(Arc::clone(rows)),
+            None => Ok(Arc::new([row(device, gamma)?, row(device, beta)?])),
+        }
     }
 
-    /// Moves the running statistics.
+    /// Remembers a batch for the running statistics.
     fn follow(
         &mut self,
-        device: &Device,
         statistics: &BatchStatistics,
         rows: usize,
         momentum: f32,
@@ -262,30 +344,17 @@ impl BatchNorm {
         if rows == 0 {
             return Ok(());
         }
-        let unbiased = if rows > 1 { rows as f32 / (rows - 1) as f32 } else { 1.0 };
-        let batch = [statistics.mean.to_f32()?, statistics.variance.to_f32()?];
-        for (running, (batch, factor)) in
-            [&mut self.mean, &mut self.variance].into_iter().zip(batch.iter().zip([1.0, unbiased]))
-        {
-            for (running, batch) in running.iter_mut().zip(batch) {
-                *running += momentum * (batch * factor - *running);
-            }
-        }
-        let Self { gamma, beta, mean, variance, epsilon, .. } = self;
-        let (scale, shift) = crate::epilogue::folded(gamma, beta, mean, variance, *epsilon)?;
-        self.folded = Arc::new([row(device, &scale)?, row(device, &shift)?]);
-        Ok(())
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let statistics = statistics.clone();
+        running.unsettled.push(Batch { statistics, rows, momentum });
+        running.folded = None;
+        if running.unsettled.len() >= MOST_UNSETTLED { running.settle() } else { Ok(()) }
     }
 }
 
 impl BatchStatistics {
-    const fn with<'a>(
-        &'a self,
-        gamma: &'a Tensor,
-        beta: &'a Tensor,
-        epsilon: f32,
-    ) -> ops::BatchNorm<'a> {
-        let Self { mean, variance } = self;
+    fn with<'a>(&'a self, rows: &'a [Tensor; 2], epsilon: f32) -> ops::BatchNorm<'a> {
+        let ([gamma, beta], Self { mean, variance }) = (rows, self);
         ops::BatchNorm { mean, variance, epsilon, gamma: Some(gamma), beta: Some(beta) }
     }
 }
@@ -316,13 +385,46 @@ mod tests {
         for (found, expected) in found.iter().step_by(2).zip([-3.0, -1.0, 1.0, 3.0]) {
             assert!((found - expected / 5.0_f32.sqrt()).abs() < 1e-6, "{found}");
         }
-        assert_eq!(norm.mean(), [1.0, 0.0]);
+        let [mean, variance] = norm.running_statistics().unwrap();
+        assert_eq!(mean, [1.0, 0.0]);
         let [first, second] = [20.0 / 3.0, 4.0 / 3.0].map(|unbiased: f32| 0.5 + 0.5 * unbiased);
-        assert!((norm.variance()[0] - first).abs() < 1e-6);
-        assert!((norm.variance()[1] - second).abs() < 1e-6);
+        assert!((variance[0] - first).abs() < 1e-6);
+        assert!((variance[1] - second).abs() < 1e-6);
         // A gradient along the output itself vanishes, and so does a constant one.
         let gradients = norm.backward(&input, &statistics, output.features()).unwrap();
         assert!(gradients.x.to_f32().unwrap().iter().all(|value| value.abs() < 1e-6));
         assert!((gradients.gamma.to_f32().unwrap()[0] - 4.0).abs() < 1e-5);
+    }
+
+    /// However late somebody asks, and whoever was cloned meanwhile.
+    #[test]
+    fn running_statistics_follow_every_batch() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let mut norm = BatchNorm::untrained(&device, 1, 1e-3).unwrap();
+        let (mut mean, mut variance) = (0.0_f32, 1.0_f32);
+        for number in 0..MOST_UNSETTLED as i32 + 5 {
+            let cells = (0..2).map(|x| Voxel::new(0, x, 0, 0)).collect();
+            let (low, high) = (number as f32, number as f32 + 4.0);
+            let features = Tensor::from_rows(&device, &[[low], [high]]).unwrap();
+            let input = SparseTensor::new(Voxels::new(&device, cells).unwrap(), features).unwrap();
+            norm.forward_training(&input, 0.25).unwrap();
+            mean += 0.25 * (low + 2.0 - mean);
+            variance += 0.25 * (8.0 - variance);
+            if number == 3 {
+                norm = norm.clone();
+            }
+        }
+        assert!(!norm.running.get_mut().unwrap().unsettled.is_empty());
+        assert!(norm.set_parameter("running_mean", &[7.0]).unwrap());
+        let found = norm.clone().running_statistics().unwrap().concat();
+        assert_eq!(found[0], 7.0);
+        assert!((found[1] - variance).abs() < 1e-5, "{found:?} and {variance}");
+        assert!(norm.set_parameter("running_mean", &[mean]).unwrap());
+        // Inference has followed, too.
+        let cells = vec![Voxel::new(0, 0, 0, 0)];
+        let features = Tensor::from_rows(&device, &[[mean + 3.0]]).unwrap();
+        let input = SparseTensor::new(Voxels::new(&device, cells).unwrap(), features).unwrap();
+        let output = norm.forward(&input).unwrap().features().to_f32().unwrap()[0];
+        assert!((output - 3.0 / (variance + 1e-3).sqrt()).abs() < 1e-4, "{output}");
     }
 }

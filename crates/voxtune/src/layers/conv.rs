@@ -263,6 +263,14 @@ impl<K: ConvKind> Conv<K> {
         self.resolve_over(operation.with_direction(direction), &call_maps.maps[0], inputs)
     }
 
+    /// What the last call of a direction ran, and why; of a kernel that is computed in slices, the
+    /// last of them. `None` if the layer has not run in it.
+    #[must_use]
+    pub fn last_resolution(&self, direction: Direction) -> Option<Resolution> {
+        let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        resolved[direction as usize].as_ref().map(|(_, resolution)| resolution.clone())
+    }
+
     fn call_maps(&self, inputs: &Voxels) -> Result<CallMaps, ConvError> {
         let (outputs, geometry) = inputs.made_by(&self.geometry)?;
         if let Some(name) = &self.map_name {

@@ -6,7 +6,7 @@ use super::conv::Conv;
 use super::kinds::ConvKind;
 use super::tape::Record;
 use super::{Gradients, Module, Pointwise, SparseTensor, Tape, WeightLayout};
-use crate::{Activation, ConvError, Epilogue, Tensor};
+use crate::{Activation, ConvError, Direction, Epilogue, Resolution, Tensor};
 
 /// A convolution with work on its output in the same kernel.
 /// [`Sequential::fuse`](crate::Sequential) makes it.
@@ -73,6 +73,10 @@ impl<K: ConvKind> Module for FusedConv<K> {
     fn with_following(&self, next: &Pointwise) -> Result<Option<Box<dyn Module>>, ConvError> {
         Ok(self.followed_by(next)?.map(|fused| Box::new(fused) as Box<dyn Module>))
     }
+
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        self.conv.resolutions(direction)
+    }
 }
 
 impl<K: ConvKind> Module for Conv<K> {
@@ -120,6 +124,10 @@ impl<K: ConvKind> Module for Conv<K> {
         Ok(std::iter::once(weights).chain(bias).collect())
     }
 
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        self.last_resolution(direction).map(|last| (String::new(), last)).into_iter().collect()
+    }
+
     fn forward_on_tape(
         &mut self,
         input: &SparseTensor,
@@ -138,9 +146,10 @@ impl<K: ConvKind> Module for Conv<K> {
     ) -> Result<Tensor, ConvError> {
         let input = tape.pop_input(self)?;
         let found = self.backward(&input, grad_output)?;
-        gradients.add("weight", &self.weight_gradient(WeightLayout::Rsck, &found.weights)?)?;
-        if let Some(bias) = &found.bias {
-            gradients.add("bias", &bias.to_f32()?)?;
+        // In the order of `WeightLayout::Rsck`, as layers hold weights.
+        gradients.add("weight", found.weights)?;
+        if let Some(bias) = found.bias {
+            gradients.add("bias", bias)?;
         }
         Ok(found.input)
     }

@@ -4,6 +4,7 @@ mod batch_norm;
 mod conv;
 mod conv_builder;
 mod fused;
+mod gradients;
 #[cfg(test)]
 mod groups_tests;
 mod kinds;
@@ -24,6 +25,7 @@ pub use conv::{
     Conv, ConvGradients, SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SubmConv3d,
 };
 pub use conv_builder::{Axes, ConvBuilder};
+pub use gradients::Gradients;
 pub use kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 pub use module::{Module, Pointwise};
 pub use pool::{Average, AvgPool3d, GlobalPool, MaxPool3d, Maximum, Pool, PoolBuilder, PoolKind};
@@ -33,5 +35,5 @@ pub use rows::{LayerNorm, Linear};
 pub use sequential::{Residual, Sequential};
 pub use skip::Skip;
 pub use sparse_tensor::SparseTensor;
-pub use tape::{Gradients, Tape};
+pub use tape::Tape;
 pub use weights::WeightLayout;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Gradients, SparseTensor, Tape};
-use crate::{Activation, ConvError, Tensor};
+use crate::{Activation, ConvError, Direction, Resolution, Tensor};
 
 /// A layer, or several, from features over voxels to features over voxels.
 pub trait Module: fmt::Debug + Send + Sync {
@@ -75,6 +75,14 @@ pub trait Module: fmt::Debug + Send + Sync {
         Ok(all.map(|(name, values)| (name, vec![values.len()])).collect())
     }
 
+    /// What the convolutions within ran the last time in a direction, and how that was found, in the
+    /// order of the modules: by the names of [`Self::parameters`], without that of the parameter. A
+    /// convolution that has not run in the direction is left out.
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        let _ = direction;
+        Vec::new()
+    }
+
     /// The output as training has it, batch normalisations by the batch's own statistics; and on
     /// the tape, what [`Tape::backward`] needs of the pass.
     ///
@@ -119,6 +127,19 @@ pub trait Module: fmt::Debug + Send + Sync {
         let _ = done;
         Ok(())
     }
+}
+
+/// The resolutions of a part of a module, by the names that the module has for them.
+pub(super) fn resolutions_of(
+    part: &str,
+    module: &dyn Module,
+    direction: Direction,
+) -> impl Iterator<Item = (String, Resolution)> + use<> {
+    let part = part.to_owned();
+    module.resolutions(direction).into_iter().map(move |(name, resolution)| match &*name {
+        "" => (part.clone(), resolution),
+        name => (format!("{part}.{name}"), resolution),
+    })
 }
 
 fn untrainable(layer: String) -> ConvError {

@@ -3,6 +3,7 @@
 use voxtune_types::DType;
 
 use super::tape::Record;
+use super::weights::transposed;
 use super::{Gradients, Module, Pointwise, SparseTensor, SubmConv3d, Tape, WeightLayout};
 use crate::{Activation, ConvError, Device, Tensor, ops};
 
@@ -57,7 +58,7 @@ impl Linear {
         if found != expected {
             return Err(ConvError::Length { what: "weights", expected, found });
         }
-        let turned = turned(weights, c_in, c_out);
+        let turned = transposed(weights, c_out);
         let channels = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let builder = SubmConv3d::builder(channels(c_in), channels(c_out))
             .kernel(1)
@@ -82,14 +83,6 @@ impl Linear {
     }
 }
 
-/// A matrix of so many columns with its rows as columns.
-fn turned(values: &[f32], columns: usize, rows: usize) -> Vec<f32> {
-    (0..columns)
-        .flat_map(|column| (0..rows).map(move |row| row * columns + column))
-        .map(|place| values[place])
-        .collect()
-}
-
 impl Module for Linear {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         self.conv.forward(input)
@@ -110,10 +103,10 @@ impl Module for Linear {
 
     /// The weights as PyTorch stores them, a row an output.
     fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
-        let [c_in, c_out] = self.channels();
+        let [c_in, _] = self.channels();
         let mut all = self.conv.parameters()?;
         for (_, weights) in all.iter_mut().filter(|(name, _)| name == "weight") {
-            *weights = turned(weights, c_out, c_in);
+            *weights = transposed(weights, c_in);
         }
         Ok(all)
     }
@@ -122,7 +115,7 @@ impl Module for Linear {
         let [c_in, c_out] = self.channels();
         match name {
             "weight" if values.len() == c_in * c_out => {
-                self.conv.set_parameter(name, &turned(values, c_in, c_out))
+                self.conv.set_parameter(name, &transposed(values, c_out))
             }
             _ => self.conv.set_parameter(name, values),
         }
@@ -153,10 +146,9 @@ impl Module for Linear {
     ) -> Result<Tensor, ConvError> {
         let input = tape.pop_input(self)?;
         let found = self.conv.backward(&input, grad_output)?;
-        let [c_in, c_out] = self.channels();
-        gradients.add("weight", &turned(&found.weights.to_f32()?, c_out, c_in))?;
-        if let Some(bias) = &found.bias {
-            gradients.add("bias", &bias.to_f32()?)?;
+        gradients.add_transposed("weight", found.weights)?;
+        if let Some(bias) = found.bias {
+            gradients.add("bias", bias)?;
         }
         Ok(found.input)
     }
@@ -249,8 +241,8 @@ impl Module for LayerNorm {
     ) -> Result<Tensor, ConvError> {
         let input = tape.pop_input(self)?;
         let found = self.backward(&input, grad_output)?;
-        gradients.add("weight", &found.gamma.to_f32()?)?;
-        gradients.add("bias", &found.beta.to_f32()?)?;
+        gradients.add("weight", found.gamma)?;
+        gradients.add("bias", found.beta)?;
         Ok(found.x)
     }
 

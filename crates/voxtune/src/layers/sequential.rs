@@ -1,8 +1,9 @@
 //! Modules one behind the other, and beside each other.
 
+use super::module::resolutions_of;
 use super::tape::{Record, other_pass};
 use super::{Gradients, Module, SparseTensor, Tape};
-use crate::{Activation, ConvError, Tensor, ops};
+use crate::{Activation, ConvError, Direction, Resolution, Tensor, ops};
 
 /// Modules, each of which reads what the one before wrote.
 ///
@@ -123,6 +124,15 @@ impl Module for Sequential {
         Ok(all)
     }
 
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        let numbered = self
+            .modules
+            .iter()
+            .enumerate()
+            .map(|(number, module)| resolutions_of(&number.to_string(), &**module, direction));
+        numbered.flatten().collect()
+    }
+
     fn forward_on_tape(
         &mut self,
         input: &SparseTensor,
@@ -233,6 +243,12 @@ impl Module for Residual {
             all.extend(inner.map(|(name, shape)| (format!("{part}.{name}"), shape)));
         }
         Ok(all)
+    }
+
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        let body = resolutions_of("body", &self.body, direction);
+        let shortcut = self.shortcut.iter();
+        body.chain(shortcut.flat_map(|own| resolutions_of("shortcut", own, direction))).collect()
     }
 
     fn forward_on_tape(

@@ -2,7 +2,7 @@
 
 use super::tape::{Record, other_pass};
 use super::{Gradients, Module, Sequential, SparseTensor, Tape};
-use crate::{Activation, ConvError, Tensor, ops};
+use crate::{Activation, ConvError, Direction, Resolution, Tensor, ops};
 
 /// What modules make of the input, and the input itself, their channels side by side: a level of a
 /// U-Net (Ronneberger et al., *U-Net*, 2015). The modules end on the voxels that they begin with,
@@ -52,6 +52,10 @@ impl Module for Skip {
 
     fn parameter_shapes(&self) -> Result<Vec<(String, Vec<usize>)>, ConvError> {
         self.body.parameter_shapes()
+    }
+
+    fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
+        self.body.resolutions(direction)
     }
 
     fn forward_on_tape(

@@ -1,8 +1,6 @@
-//! What a forward pass of training leaves for the backward pass, and the gradients that come of it.
+//! What a forward pass of training leaves for the backward pass.
 
-use std::collections::BTreeMap;
-
-use super::{BatchStatistics, Module, SparseTensor};
+use super::{BatchStatistics, Gradients, Module, SparseTensor};
 use crate::{ConvError, Tensor};
 
 /// What modules note in a forward pass of training, the last on top: the backward pass takes it
@@ -19,8 +17,8 @@ use crate::{ConvError, Tensor};
 /// layer.forward_on_tape(&input, &mut tape)?;
 /// // Of the sum of both outputs:
 /// let gradients = tape.backward(&layer, &Tensor::from_rows(&device, &[[1.0], [1.0]])?)?;
-/// assert_eq!(gradients.get("weight"), Some(&[5.0][..]));
-/// assert_eq!(gradients.get("bias"), Some(&[2.0][..]));
+/// assert_eq!(gradients.get("weight")?, Some(&[5.0][..]));
+/// assert_eq!(gradients.get("bias")?, Some(&[2.0][..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -72,7 +70,8 @@ impl Tape {
     }
 
     /// The gradients of all parameters of the module whose forward pass was noted, given that of
-    /// its output. Nothing is noted afterwards, so the tape can take the next pass.
+    /// its output. Nothing is noted afterwards, so the tape can take the next pass. A GPU is not
+    /// waited for: it computes them in its own time.
     ///
     /// # Shapes
     /// `grad_output`: that of the output's features.
@@ -87,7 +86,7 @@ impl Tape {
         let mut gradients = Gradients::default();
         let result = module.backward_on_tape(self, grad_output, &mut gradients);
         let left = std::mem::take(&mut self.records).len();
-        gradients.input = Some(result?);
+        gradients.set_input(result?);
         match left {
             0 => Ok(gradients),
             _ => Err(other_pass(module)),
@@ -132,77 +131,4 @@ pub(super) fn other_pass(module: &dyn Module) -> ConvError {
     let problem = "the tape holds another pass than one of this module: call `forward_on_tape` \
                    of the module with the tape first, and then `backward` once";
     ConvError::Layer { layer: format!("{module:?}"), problem: problem.to_owned() }
-}
-
-/// The gradients of a module's parameters, by their names in [`Module::parameters`], in float32 and
-/// in the same order of values.
-#[derive(Debug, Default)]
-pub struct Gradients {
-    named: BTreeMap<String, Vec<f32>>,
-    input: Option<Tensor>,
-    /// Where the module that adds gradients is.
-    place: String,
-}
-
-impl Gradients {
-    /// The gradient of a parameter.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&[f32]> {
-        self.named.get(name).map(Vec::as_slice)
-    }
-
-    /// All of them, in the order of names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[f32])> {
-        self.named.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
-    }
-
-    /// The gradient of the module's input.
-    #[must_use]
-    pub const fn input(&self) -> Option<&Tensor> {
-        self.input.as_ref()
-    }
-
-    /// Whether all of them are finite.
-    #[must_use]
-    pub fn are_finite(&self) -> bool {
-        self.named.values().flatten().all(|value| value.is_finite())
-    }
-
-    /// Every parameter's multiplied by a factor.
-    pub fn scale(&mut self, factor: f32) {
-        self.named.values_mut().flatten().for_each(|value| *value *= factor);
-    }
-
-    /// Adds those of another pass, such as of the next part of a batch.
-    ///
-    /// # Errors
-    /// If a parameter has other values there.
-    pub fn accumulate(&mut self, other: &Self) -> Result<(), ConvError> {
-        other.iter().try_for_each(|(name, values)| self.add_at(name.to_owned(), values))
-    }
-
-    /// Adds to the gradient of a parameter of the module at work.
-    pub(super) fn add(&mut self, name: &str, values: &[f32]) -> Result<(), ConvError> {
-        self.add_at(format!("{}{name}", self.place), values)
-    }
-
-    fn add_at(&mut self, name: String, values: &[f32]) -> Result<(), ConvError> {
-        let sums = self.named.entry(name).or_insert_with(|| vec![0.0; values.len()]);
-        if sums.len() != values.len() {
-            let (expected, found) = (sums.len(), values.len());
-            return Err(ConvError::Length { what: "gradient", expected, found });
-        }
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        Ok(())
-    }
-
-    /// Lets a part of a module add its own.
-    pub(super) fn within<T>(&mut self, part: &str, work: impl FnOnce(&mut Self) -> T) -> T {
-        let len = self.place.len();
-        self.place.push_str(part);
-        self.place.push('.');
-        let result = work(self);
-        self.place.truncate(len);
-        result
-    }
 }

@@ -1,5 +1,7 @@
 //! Orders in which checkpoints store the weights of a convolution.
 
+use std::ops::Range;
+
 use voxtune_types::{KernelSize, LayerKind, Operation};
 
 /// The order of a checkpoint's weights. With k0, k1 and k2 along the axes of the coordinates as the
@@ -56,44 +58,84 @@ impl WeightShape {
             .filter(|len| len.checked_mul(8).is_some_and(|bytes| bytes <= isize::MAX as usize))
     }
 
-    /// Where a weight lies in a checkpoint: of offset `k`, of input channel `i` of a group, of
-    /// output channel `o`.
-    fn place(&self, layout: WeightLayout, k: usize, i: usize, o: usize) -> usize {
-        let (c_in, c_out) = (self.c_in / self.groups, self.c_out);
-        let volume = self.kernel.volume();
-        match layout {
-            WeightLayout::Krsc if !self.reads_raw => (o * volume + k) * c_in + i,
-            WeightLayout::Rsck | WeightLayout::Krsc => (k * c_in + i) * c_out + o,
-            WeightLayout::Minkowski => {
-                let [nx, ny, nz] = self.kernel.extents().map(usize::from);
-                let [x, y, z] = [k / (ny * nz), k / nz % ny, k % nz];
-                (((z * ny + y) * nx + x) * c_in + i) * c_out + o
+    /// A checkpoint's weights as layers hold them, `(volume, c_in / groups, c_out)`.
+    pub(super) fn to_stored(self, layout: WeightLayout, weights: &[f32]) -> Vec<f32> {
+        match self.order(layout) {
+            Order::Stored => weights.to_vec(),
+            Order::OutputsFirst => transposed(weights, self.c_out),
+            Order::OffsetsReversed => {
+                let block = |k| &weights[self.reversed_block(k)];
+                (0..self.kernel.volume()).flat_map(block).copied().collect()
             }
         }
     }
 
-    /// For each weight in the order of `(volume, c_in / groups, c_out)`, its place in a checkpoint.
-    fn places(self, layout: WeightLayout) -> impl Iterator<Item = usize> {
-        let of_offset = move |k| {
-            (0..self.c_in / self.groups)
-                .flat_map(move |i| (0..self.c_out).map(move |o| self.place(layout, k, i, o)))
-        };
-        (0..self.kernel.volume()).flat_map(of_offset)
-    }
-
-    /// A checkpoint's weights as layers hold them, `(volume, c_in / groups, c_out)`.
-    pub(super) fn to_stored(self, layout: WeightLayout, weights: &[f32]) -> Vec<f32> {
-        self.places(layout).map(|place| weights[place]).collect()
-    }
-
     /// Weights `(volume, c_in / groups, c_out)` in the order of a checkpoint.
     pub(super) fn of_stored(self, layout: WeightLayout, stored: &[f32]) -> Vec<f32> {
-        let mut weights = vec![0.0; stored.len()];
-        for (place, value) in self.places(layout).zip(stored) {
-            weights[place] = *value;
+        match self.order(layout) {
+            Order::Stored => stored.to_vec(),
+            Order::OutputsFirst => transposed(stored, stored.len() / self.c_out),
+            Order::OffsetsReversed => {
+                let mut weights = vec![0.0; stored.len()];
+                let blocks = stored.chunks_exact(self.block_len());
+                for (k, block) in blocks.enumerate() {
+                    weights[self.reversed_block(k)].copy_from_slice(block);
+                }
+                weights
+            }
         }
-        weights
     }
+
+    /// How the weights of a layout lie to those of layers.
+    const fn order(self, layout: WeightLayout) -> Order {
+        match layout {
+            WeightLayout::Krsc if !self.reads_raw => Order::OutputsFirst,
+            WeightLayout::Rsck | WeightLayout::Krsc => Order::Stored,
+            WeightLayout::Minkowski => Order::OffsetsReversed,
+        }
+    }
+
+    /// Weights of an offset.
+    const fn block_len(self) -> usize {
+        self.c_in / self.groups * self.c_out
+    }
+
+    /// Where the weights of an offset lie if the first axis is the fastest.
+    fn reversed_block(self, k: usize) -> Range<usize> {
+        let [nx, ny, nz] = self.kernel.extents().map(usize::from);
+        let [x, y, z] = [k / (ny * nz), k / nz % ny, k % nz];
+        let begin = ((z * ny + y) * nx + x) * self.block_len();
+        begin..begin + self.block_len()
+    }
+}
+
+/// How weights lie to `(volume, c_in / groups, c_out)`.
+enum Order {
+    /// Just so.
+    Stored,
+    /// The last axis is first.
+    OutputsFirst,
+    /// The axes within `volume` are in the opposite order.
+    OffsetsReversed,
+}
+
+/// The columns of a matrix of so many rows, one behind the other.
+pub(super) fn transposed(matrix: &[f32], rows: usize) -> Vec<f32> {
+    /// Rows and columns of a tile whose lines the processor's cache holds.
+    const TILE: usize = 16;
+    let columns = matrix.len().checked_div(rows).unwrap_or(0);
+    let mut result = vec![0.0; matrix.len()];
+    for first_row in (0..rows).step_by(TILE) {
+        let tile_rows = first_row..rows.min(first_row + TILE);
+        for first_column in (0..columns).step_by(TILE) {
+            for column in first_column..columns.min(first_column + TILE) {
+                for row in tile_rows.clone() {
+                    result[column * rows + row] = matrix[row * columns + column];
+                }
+            }
+        }
+    }
+    result
 }
 
 #[cfg(test)]
@@ -109,15 +151,39 @@ mod tests {
         (0..len).map(|index| index as f32).collect()
     }
 
+    /// For each weight in the order of layers, its place in a checkpoint, from the definition of the
+    /// layouts.
+    fn places(shape: WeightShape, layout: WeightLayout) -> impl Iterator<Item = usize> {
+        let [nx, ny, nz] = shape.kernel.extents().map(usize::from);
+        let (c_in, c_out) = (shape.c_in / shape.groups, shape.c_out);
+        (0..nx * ny * nz * c_in * c_out).map(move |index| {
+            let [k, i, o] = [index / (c_in * c_out), index / c_out % c_in, index % c_out];
+            let [x, y, z] = [k / (ny * nz), k / nz % ny, k % nz];
+            match layout {
+                WeightLayout::Rsck => index,
+                WeightLayout::Krsc => (o * nx * ny * nz + k) * c_in + i,
+                WeightLayout::Minkowski => (((z * ny + y) * nx + x) * c_in + i) * c_out + o,
+            }
+        })
+    }
+
     #[test]
     fn every_layout_is_read_and_written() {
         let layouts = [WeightLayout::Rsck, WeightLayout::Krsc, WeightLayout::Minkowski];
-        for shape in [shape([3, 2, 1], 4, 6, 1), shape([2, 2, 3], 6, 4, 2), shape([3; 3], 5, 5, 5)]
-        {
+        let shapes = [
+            shape([3, 2, 1], 4, 6, 1),
+            shape([2, 2, 3], 6, 4, 2),
+            shape([3; 3], 5, 5, 5),
+            shape([3; 3], 20, 37, 1),
+        ];
+        for shape in shapes {
             let weights = numbers(shape.len().unwrap());
             for layout in layouts {
                 let stored = shape.to_stored(layout, &weights);
                 assert_eq!(shape.of_stored(layout, &stored), weights, "{layout:?}");
+                let places = places(shape, layout);
+                let expected: Vec<f32> = places.map(|place| weights[place]).collect();
+                assert_eq!(stored, expected, "{layout:?}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Keeping small gradients within float16.
 
-use crate::Gradients;
+use crate::{ConvError, Gradients};
 
 /// A factor on the loss that keeps gradients of float16 from vanishing (Micikevicius et al., *Mixed
 /// Precision Training*, 2018): halved when they overflow, doubled when they have not for a while.
@@ -33,16 +33,21 @@ impl LossScale {
 
     /// Takes the factor off gradients again, and moves it. Whether they are finite: a step is made
     /// only with such.
-    pub fn unscale(&mut self, gradients: &mut Gradients) -> bool {
-        gradients.scale(1.0 / self.factor);
-        if !gradients.are_finite() {
+    ///
+    /// # Errors
+    /// If the device fails to hand the gradients over.
+    pub fn unscale(&mut self, gradients: &mut Gradients) -> Result<bool, ConvError> {
+        if self.factor != 1.0 {
+            gradients.scale(1.0 / self.factor)?;
+        }
+        if !gradients.are_finite()? {
             (self.factor, self.good) = ((self.factor / 2.0).max(f32::MIN_POSITIVE), 0);
-            return false;
+            return Ok(false);
         }
         self.good += 1;
         if self.good >= self.patience {
             (self.factor, self.good) = ((self.factor * 2.0).min(f32::MAX / 4.0), 0);
         }
-        true
+        Ok(true)
     }
 }

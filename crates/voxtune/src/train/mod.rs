@@ -27,7 +27,7 @@
 //!     let output = network.forward_on_tape(&input, &mut tape)?;
 //!     let (loss, gradient) = cross_entropy(&device, output.features(), &labels, scale.factor())?;
 //!     let mut gradients = tape.backward(&network, &gradient)?;
-//!     if scale.unscale(&mut gradients) {
+//!     if scale.unscale(&mut gradients)? {
 //!         optimizer.step(&mut network, &gradients)?;
 //!     }
 //!     losses.push(loss);

@@ -1,6 +1,6 @@
 //! What makes new parameters of old ones and their gradients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{ConvError, Gradients, Module};
 
@@ -101,15 +101,17 @@ impl Optimizer {
         module: &mut dyn Module,
         gradients: &Gradients,
     ) -> Result<(), ConvError> {
-        if gradients.iter().any(|(name, _)| !self.parameters.contains_key(name)) {
+        if gradients.names().any(|name| !self.parameters.contains_key(name)) {
+            let trained: BTreeSet<&str> = gradients.names().collect();
             let all = module.parameters()?.into_iter();
             // Running statistics have no gradient, and are the module's own.
-            for (name, values) in all.filter(|(name, _)| gradients.get(name).is_some()) {
+            for (name, values) in all.filter(|(name, _)| trained.contains(name.as_str())) {
                 self.parameters.entry(name).or_insert_with(|| Parameter::of(values));
             }
         }
         let Self { rule, learning_rate, weight_decay, parameters } = self;
         for (name, gradient) in gradients.iter() {
+            let gradient = gradient?;
             let parameter = parameters.get_mut(name);
             let Some(parameter) = parameter.filter(|one| one.values.len() == gradient.len()) else {
                 return Err(no_parameter(module, name));
