@@ -46,7 +46,7 @@ pub use checkpoint::Checkpoint;
 pub use error::{ModelError, Problem, Unfit};
 pub use load::LoadOptions;
 pub use minkunet::{MinkUNet, MinkowskiUNet};
-pub use model::{AnyModel, Encoder, Kind, Model};
+pub use model::{AnyModel, CompiledModel, Encoder, Kind, Model};
 pub use names::WeightOrder;
 pub use network::{Network, UnknownNetwork};
 pub use second::{Second, SecondBackbone};

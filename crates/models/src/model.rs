@@ -248,6 +248,30 @@ pub trait AnyModel: Module {
         output: &SparseTensor,
         samples: u32,
     ) -> Result<Option<Tensor>, ModelError>;
+
+    /// What the network's levels count over some frames, as [`Model::profile`] has it.
+    ///
+    /// # Errors
+    /// As there.
+    fn frame_profile(&self, frames: Vec<SparseTensor>) -> Result<FrameProfile, ModelError>;
+
+    /// The network with one graph a frame, up to the bird's-eye view of so many samples where it
+    /// ends in one.
+    fn compiled(
+        self: Box<Self>,
+        device: &Device,
+        profile: FrameProfile,
+        samples: u32,
+    ) -> CompiledModel;
+}
+
+/// A compiled network of whichever kind.
+#[derive(Debug)]
+pub enum CompiledModel {
+    /// One that ends in a bird's-eye view.
+    View(CompiledNetwork<Tensor>),
+    /// One that ends in features.
+    Features(CompiledNetwork),
 }
 
 impl<K: Kind> AnyModel for Model<K> {
@@ -257,6 +281,24 @@ impl<K: Kind> AnyModel for Model<K> {
         samples: u32,
     ) -> Result<Option<Tensor>, ModelError> {
         Ok(K::BIRD_EYE.map(|height| bird_eye_view(output, height, samples)).transpose()?)
+    }
+
+    fn frame_profile(&self, frames: Vec<SparseTensor>) -> Result<FrameProfile, ModelError> {
+        self.profile(frames)
+    }
+
+    fn compiled(
+        self: Box<Self>,
+        device: &Device,
+        profile: FrameProfile,
+        samples: u32,
+    ) -> CompiledModel {
+        let Some(height) = K::BIRD_EYE else {
+            return CompiledModel::Features(self.compile(device, profile));
+        };
+        CompiledModel::View(CompiledNetwork::new(device, profile, move |frame| {
+            bird_eye_view(&self.layers.forward(frame)?, height, samples)
+        }))
     }
 }
 

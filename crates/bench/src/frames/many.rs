@@ -14,7 +14,7 @@ use super::measure::Meter;
 use super::report::{ManyReport, Spread};
 use super::statistics::{median, quantile};
 use super::subject::Subject;
-use super::way::{Inference, Way};
+use super::way::{Compiled, Inference, Way};
 
 /// The fewest voxels of a frame, if the sweep has several times as many.
 const LEAST_VOXELS: usize = 10_000;
@@ -36,17 +36,26 @@ pub(super) fn measure(
     let mut largest: Vec<&Vec<Voxel>> = frames.iter().collect();
     largest.sort_by_key(|cells| std::cmp::Reverse(cells.len()));
     let mut reports = Vec::new();
-    for way in [Way::Fresh, Way::Expected] {
+    // Every eighth by size, so that each class has one of its own.
+    let shown = largest.iter().step_by(8).chain(largest.last());
+    let shown: Vec<_> = shown.map(|cells| subject.with_cells((*cells).clone())).collect();
+    let mut compiled = Compiled::new(subject, &shown)?;
+    for way in Way::OF_NEW_VOXELS {
+        let mut frame = |cells: &[Voxel]| {
+            let subject = subject.with_cells(cells.to_vec());
+            match way {
+                Way::Graph => meter.frame_or_again(&mut compiled.as_way(&subject)),
+                _ => meter.frame_or_again(&mut inference.as_way(way, &subject)),
+            }
+        };
         for cells in largest.iter().take(WARM_UPS) {
-            let subject = subject.with_cells((*cells).clone());
-            meter.frame_or_again(&mut inference.as_way(way, &subject))?;
+            frame(cells)?;
         }
         let (mut samples, mut hosts_ms, mut repeats) = (Vec::new(), Vec::new(), 0);
         for cells in &frames {
-            let subject = subject.with_cells(cells.clone());
-            let (frame, again) = meter.frame_or_again(&mut inference.as_way(way, &subject))?;
-            samples.push((cells.len(), frame.wall_ms));
-            hosts_ms.push(frame.host_ms);
+            let (measured, again) = frame(cells)?;
+            samples.push((cells.len(), measured.wall_ms));
+            hosts_ms.push(measured.host_ms);
             repeats += usize::from(again);
         }
         reports.push(summary(way, samples, median(&hosts_ms), repeats));

@@ -67,7 +67,7 @@ impl<'a> Meter<'a> {
         device.synchronize()?;
         let wall = start.elapsed();
         let peak = device.memory_use();
-        let fate = kept.check();
+        let fate = runs.fate(&kept);
         let [wall_ms, host_ms] = [wall, host].map(|time| time.as_secs_f64() * 1e3);
         let peak_bytes = peak.map(|memory| memory.peak_bytes.saturating_sub(self.base_bytes));
         Ok((Frame { wall_ms, host_ms, launches, waits, peak_bytes }, fate))
@@ -155,7 +155,7 @@ fn span(device: &Device, runs: &mut dyn Runs) -> Result<f64, FrameError> {
         device.synchronize()?;
         let mut ran = None;
         let span = device.span(|| queue(&mut ran, runs, &input))?;
-        finish(ran)?;
+        finish(ran, runs)?;
         Ok(span.as_secs_f64() * 1e3)
     };
     let spans = (0..EVENT_FRAMES).map(|_| once(runs)).collect::<Result<Vec<f64>, FrameError>>()?;
@@ -171,7 +171,7 @@ fn device_time(device: &Device, runs: &mut dyn Runs) -> Result<Option<f64>, Fram
         device.synchronize()?;
         let mut ran = None;
         let sample = device.time_whole(QUEUE_LIMIT, || queue(&mut ran, runs, &input))?;
-        finish(ran)?;
+        finish(ran, runs)?;
         if !sample.host_was_late {
             times.push(sample.elapsed_ns as f64 / 1e6);
         }
@@ -189,6 +189,7 @@ fn queue(
     Ok(())
 }
 
-fn finish(ran: Option<Result<Kept, FrameError>>) -> Result<(), FrameError> {
-    Ok(ran.expect("the work has run")?.check()?)
+fn finish(ran: Option<Result<Kept, FrameError>>, runs: &mut dyn Runs) -> Result<(), FrameError> {
+    let kept = ran.expect("the work has run")?;
+    Ok(runs.fate(&kept)?)
 }

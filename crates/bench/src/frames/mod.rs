@@ -36,7 +36,7 @@ use measure::Meter;
 pub use options::{FrameOptions, ModelSpec};
 use report::{FrameReport, NetworkReport};
 use subject::Subject;
-use way::{Inference, Training, Way};
+use way::{Compiled, Inference, Training, Way};
 
 use crate::bench::report::CeilingsReport;
 use crate::bench::{ceilings, rates_of};
@@ -138,6 +138,10 @@ fn measure(
     report.first_ms = meter.frame(&mut inference.as_way(Way::Fresh, &subject))?.wall_ms;
     for way in Way::OF_INFERENCE {
         report.ways.push(meter.way(way, &mut inference.as_way(way, &subject), options)?);
+    }
+    {
+        let mut compiled = Compiled::new(&subject, &[subject.with_cells(subject.cells.clone())])?;
+        report.ways.push(meter.way(Way::Graph, &mut compiled.as_way(&subject), options)?);
     }
     if let Some(count) = options.many {
         report.many = many::measure(&meter, &subject, &inference, count)?;

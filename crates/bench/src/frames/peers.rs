@@ -128,7 +128,7 @@ impl FramePeers {
         };
         let mut lines: Vec<&Line> = self.lines.iter().filter(is_same).collect();
         let is_step = match way.way {
-            Way::Fresh | Way::Expected => false,
+            Way::Fresh | Way::Expected | Way::Graph => false,
             Way::Step => true,
             // Peers build their maps in every call.
             Way::Held => return None,

@@ -88,7 +88,7 @@ impl NetworkReport {
         let first_ms = match way.way {
             Way::Fresh | Way::Expected => Some(self.first_ms),
             Way::Step => self.first_step_ms,
-            Way::Held => None,
+            Way::Graph | Way::Held => None,
         }?;
         Some(first_ms / way.wall_ms.median)
     }

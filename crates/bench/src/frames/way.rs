@@ -5,7 +5,7 @@
 use serde::Serialize;
 use voxtune::train::LossScale;
 use voxtune::{ConvError, ExpectedCounts, SparseTensor, Tape, Tensor, Voxels, ops};
-use voxtune_models::AnyModel;
+use voxtune_models::{AnyModel, CompiledModel};
 
 use super::FrameError;
 use super::subject::Subject;
@@ -19,6 +19,8 @@ pub enum Way {
     Fresh,
     /// Over new voxels, with the counts of earlier frames expected ([`ExpectedCounts`]).
     Expected,
+    /// Over new voxels, as one graph of a compiled network.
+    Graph,
     /// Over the same voxels again, whose levels and maps are there.
     Held,
     /// A training step over new voxels: forward and backward, without an optimizer.
@@ -28,6 +30,8 @@ pub enum Way {
 impl Way {
     /// Those of a network for inference, in the order in which they are measured.
     pub const OF_INFERENCE: [Self; 3] = [Self::Fresh, Self::Expected, Self::Held];
+    /// Those in which every frame has new voxels.
+    pub(super) const OF_NEW_VOXELS: [Self; 3] = [Self::Fresh, Self::Expected, Self::Graph];
 
     /// Its name in tables.
     #[must_use]
@@ -35,6 +39,7 @@ impl Way {
         match self {
             Self::Fresh => "fresh",
             Self::Expected => "expected",
+            Self::Graph => "graph",
             Self::Held => "maps held",
             Self::Step => "step",
         }
@@ -48,13 +53,22 @@ pub(super) trait Runs {
 
     /// Queues a frame.
     fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError>;
+
+    /// What a frame that the device has done came to.
+    fn fate(&mut self, kept: &Kept) -> Result<(), ConvError> {
+        kept.check()
+    }
 }
 
 /// What a frame leaves: alive until the device is done.
 pub(super) enum Kept {
     View(Tensor),
     Features(SparseTensor),
-    Step { _loss: [Tensor; 2] },
+    Step {
+        _loss: [Tensor; 2],
+    },
+    /// It is the compiled network's.
+    Elsewhere,
 }
 
 impl Kept {
@@ -63,7 +77,7 @@ impl Kept {
         match self {
             Self::View(view) => view.count().map(drop),
             Self::Features(output) => output.features().count().map(drop),
-            Self::Step { .. } => Ok(()),
+            Self::Step { .. } | Self::Elsewhere => Ok(()),
         }
     }
 }
@@ -122,6 +136,82 @@ impl Runs for InferenceWay<'_> {
             Some(view) => Kept::View(view),
             None => Kept::Features(output),
         })
+    }
+}
+
+/// A compiled network: a frame is one graph. The subject's context waits for it.
+pub(super) struct Compiled {
+    model: CompiledModel,
+    /// Whether the last frame had too little room, and the next one is given more.
+    grows: bool,
+}
+
+impl Compiled {
+    /// The network of a subject, with room for what frames of some others need.
+    pub(super) fn new(subject: &Subject<'_>, shown: &[Subject<'_>]) -> Result<Self, FrameError> {
+        let model = subject.inference()?;
+        let frames = shown.iter().map(|shown| shown.over(shown.voxels()?));
+        let profile = model.frame_profile(frames.collect::<Result<_, _>>()?)?;
+        let mut compiled = Self { model: model.compiled(subject.device, profile, 1), grows: false };
+        for shown in shown {
+            let rows = shown.cells.len();
+            match &mut compiled.model {
+                CompiledModel::View(network) => network.record(rows)?,
+                CompiledModel::Features(network) => network.record(rows)?,
+            }
+        }
+        Ok(compiled)
+    }
+
+    pub(super) const fn as_way<'a>(&'a mut self, subject: &'a Subject<'a>) -> GraphWay<'a> {
+        GraphWay { of: self, subject }
+    }
+}
+
+/// A compiled network, run over a subject's cells.
+pub(super) struct GraphWay<'a> {
+    of: &'a mut Compiled,
+    subject: &'a Subject<'a>,
+}
+
+impl Runs for GraphWay<'_> {
+    fn input(&mut self) -> Result<SparseTensor, FrameError> {
+        self.subject.over(self.subject.voxels()?)
+    }
+
+    fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError> {
+        let context = match (&mut self.of.model, self.of.grows) {
+            (CompiledModel::View(network), false) => {
+                network.run(input)?;
+                network.context()
+            }
+            (CompiledModel::View(network), true) => {
+                network.run_or_grow(input)?;
+                network.context()
+            }
+            (CompiledModel::Features(network), false) => {
+                network.run(input)?;
+                network.context()
+            }
+            (CompiledModel::Features(network), true) => {
+                network.run_or_grow(input)?;
+                network.context()
+            }
+        };
+        self.of.grows = false;
+        if let Some(context) = context {
+            self.subject.device.wait_for(context)?;
+        }
+        Ok(Kept::Elsewhere)
+    }
+
+    fn fate(&mut self, _: &Kept) -> Result<(), ConvError> {
+        let fate = match &self.of.model {
+            CompiledModel::View(network) => network.wait(),
+            CompiledModel::Features(network) => network.wait(),
+        };
+        self.of.grows = matches!(fate, Err(ConvError::Overflow { .. }));
+        fate
     }
 }
 

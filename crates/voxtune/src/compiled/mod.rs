@@ -74,6 +74,8 @@ pub struct CompiledNetwork<O = SparseTensor> {
     profile: FrameProfile,
     network: Network<O>,
     classes: BTreeMap<usize, Recorded<O>>,
+    /// The class of the last frame.
+    last: Option<usize>,
     /// The last output where there are no graphs.
     output: Option<O>,
 }
@@ -108,7 +110,7 @@ impl<O: FrameOutput> CompiledNetwork<O> {
         network: impl Fn(&SparseTensor) -> Result<O, ConvError> + Send + Sync + 'static,
     ) -> Self {
         let (device, network) = (device.clone(), Box::new(network));
-        Self { device, profile, network, classes: BTreeMap::new(), output: None }
+        Self { device, profile, network, classes: BTreeMap::new(), last: None, output: None }
     }
 
     /// What it makes room by.
@@ -154,7 +156,23 @@ impl<O: FrameOutput> CompiledNetwork<O> {
     /// on the device, [`ConvError::Overflow`] among it, is told to whoever reads the output.
     pub fn run(&mut self, frame: &SparseTensor) -> Result<&O, ConvError> {
         self.launch(frame, 0)?;
-        self.output_of(frame, 0)
+        Ok(self.last_output())
+    }
+
+    /// Waits for the last frame.
+    ///
+    /// # Errors
+    /// [`ConvError::Overflow`] if a level of it had too little room; equal voxels; whatever the
+    /// device has failed with.
+    pub fn wait(&self) -> Result<(), ConvError> {
+        self.last_recorded().map_or(Ok(()), Recorded::wait)
+    }
+
+    /// The context that the last frame runs in, to order other work behind it; `None` before the
+    /// first one, and on a CPU.
+    #[must_use]
+    pub fn context(&self) -> Option<&Device> {
+        self.last_recorded().map(Recorded::device)
     }
 
     /// Runs a frame, waits for it, and runs it in the next class up if a level had too little room.
@@ -166,11 +184,11 @@ impl<O: FrameOutput> CompiledNetwork<O> {
         let mut steps_up = 0;
         loop {
             self.launch(frame, steps_up)?;
-            match self.wait(frame, steps_up) {
+            match self.wait() {
                 Err(ConvError::Overflow { .. }) if steps_up < MOST_STEPS_UP => steps_up += 1,
                 waited => {
                     waited?;
-                    return self.output_of(frame, steps_up);
+                    return Ok(self.last_output());
                 }
             }
         }
@@ -190,14 +208,6 @@ impl<O: FrameOutput> CompiledNetwork<O> {
         let capacity = self.class(rows, 0)?;
         let class = self.classes.get_mut(&capacity).expect("the class is recorded");
         class.eager(frame, rows, &*self.network)
-    }
-
-    /// The context that frames of so many voxels run in, if their class is recorded: to wait for
-    /// them or to order other work behind them.
-    #[must_use]
-    pub fn context(&self, rows: usize) -> Option<&Device> {
-        let capacity = class::room_for(rows, 0).capacity;
-        self.classes.get(&capacity).map(Recorded::device)
     }
 
     /// The capacity of a class, recorded if it was not.
@@ -220,25 +230,18 @@ impl<O: FrameOutput> CompiledNetwork<O> {
         let rows = frame.voxels().count()?;
         let capacity = self.class(rows, steps_up)?;
         let class = self.classes.get_mut(&capacity).expect("the class is recorded");
-        class.launch(frame, rows)
+        class.launch(frame, rows)?;
+        self.last = Some(capacity);
+        Ok(())
     }
 
-    fn recorded(
-        &self,
-        frame: &SparseTensor,
-        steps_up: u32,
-    ) -> Result<Option<&Recorded<O>>, ConvError> {
-        let capacity = class::room_for(frame.voxels().count()?, steps_up).capacity;
-        Ok(self.classes.get(&capacity))
+    fn last_recorded(&self) -> Option<&Recorded<O>> {
+        self.classes.get(&self.last?)
     }
 
-    fn wait(&self, frame: &SparseTensor, steps_up: u32) -> Result<(), ConvError> {
-        self.recorded(frame, steps_up)?.map_or(Ok(()), Recorded::wait)
-    }
-
-    fn output_of(&self, frame: &SparseTensor, steps_up: u32) -> Result<&O, ConvError> {
-        let recorded = self.recorded(frame, steps_up)?.map(Recorded::output);
-        Ok(recorded.or(self.output.as_ref()).expect("a frame that ran has an output"))
+    fn last_output(&self) -> &O {
+        let recorded = self.last_recorded().map(Recorded::output);
+        recorded.or(self.output.as_ref()).expect("a frame that ran has an output")
     }
 }
 
