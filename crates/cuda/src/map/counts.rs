@@ -200,19 +200,15 @@ impl Report {
     /// The first words of the report, after waiting for the kernel that writes it. Zeros where no
     /// kernel does.
     pub(crate) fn wait(&self, len: usize) -> Result<Vec<i32>> {
-        let Page { device, written, .. } = &**self.page();
-        match self.writer() {
-            NOBODY => {}
-            KERNEL => {
-                device.bind()?;
+        // What is there already is not waited for.
+        if !self.is_ready()? {
+            let Page { device, written, .. } = &**self.page();
+            if self.writer() == KERNEL {
                 device.waited();
                 // SAFETY: the event lives as long as the page.
                 unsafe { result::event::synchronize(*written) }.during("waiting for a count")?;
-            }
-            _ => {
-                if !self.is_ready()? {
-                    device.synchronize()?;
-                }
+            } else {
+                device.synchronize()?;
             }
         }
         Ok(self.words(len))
