@@ -150,15 +150,21 @@ impl FramePeers {
         let mut names: Vec<&str> = lines.iter().map(|line| line.peer.as_str()).collect();
         names.sort_unstable();
         names.dedup();
+        let (wall_ms, device_ms) =
+            (Beside::of(Some(way.wall_ms.median), wall), Beside::of(way.device_ms, kernels));
+        let peak_bytes = Beside::of(over_weights, peak);
+        if [wall_ms, device_ms, peak_bytes].iter().all(Option::is_none) {
+            return None;
+        }
         Some(PeerRow {
             network: network.network.clone(),
             cloud: network.cloud.clone(),
             way: way.way,
             peer: names.join(", "),
             other_voxels: first.voxels.filter(|voxels| *voxels != network.voxels),
-            wall_ms: Beside::of(Some(way.wall_ms.median), wall),
-            device_ms: Beside::of(way.device_ms, kernels),
-            peak_bytes: Beside::of(over_weights, peak),
+            wall_ms,
+            device_ms,
+            peak_bytes,
         })
     }
 }
