@@ -5,7 +5,7 @@
 pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("coordinates.cu", 0x2b535fe1ba60a5ae),
     ("explicit_gemm.cu", 0x5f876b0e8071b026),
-    ("features.cu", 0x9777ecbe3efd10f1),
+    ("features.cu", 0x66335e002ede1e21),
     ("grouped.cu", 0x0c56b3b857cf593f),
     ("implicit_gemm.cu", 0xd54b3ae8067a59c8),
     ("kernel_map.cu", 0x426b65b271f33058),
