@@ -12,7 +12,7 @@ use voxtune_types::{Arch, ComputeCapability, DeviceIdentity};
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::instance::Instance;
 use crate::library;
-use crate::module::Module;
+use crate::loaded::Module;
 
 /// The driver interface that every call here exists in.
 const NEEDED_DRIVER: i32 = 13_000;

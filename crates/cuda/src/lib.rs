@@ -39,6 +39,7 @@ mod gpu;
 mod graph;
 mod instance;
 mod library;
+mod loaded;
 mod map;
 pub mod model;
 mod module;

@@ -5,9 +5,9 @@ use std::io::Cursor;
 use zip::ZipArchive;
 
 use crate::CloudError;
+use crate::contents::Contents;
 use crate::error::{InFile, excerpt};
 use crate::npy;
-use crate::read::Contents;
 
 /// Names that mean points, where an archive holds several arrays.
 const NAMES: [&str; 4] = ["pc", "points", "xyz", "coords"];

@@ -6,17 +6,9 @@ use voxtune_types::Voxel;
 use voxtune_types::text::without_mark;
 
 use crate::bin_doubt::Rows;
+use crate::contents::Contents;
 use crate::error::{InFile, excerpt};
 use crate::{CloudError, Columns, Points, bin, npy, npz, pcd, ply};
-
-/// What a scan file holds.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Contents {
-    /// Coordinates in a length unit.
-    Points(Points),
-    /// Cells, in the order of the file.
-    Voxels(Vec<Voxel>),
-}
 
 /// The points of a scan file.
 ///
