@@ -139,7 +139,7 @@ impl ExplicitGemm {
         let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
         let scratch = || (Vec::new(), Vec::new());
         let view = map.view();
-        wgrad_split::sum_parts(map, c_in * c_out, out, scratch, |(x, g), part, gradient| {
+        wgrad_split::sum_parts(map, c_in * c_out, out, scratch, &|(x, g), part, gradient| {
             gradient.fill(0.0);
             for rows in part.blocks(WGRAD_ROWS) {
                 for (offset, gradient) in

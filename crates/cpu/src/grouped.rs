@@ -165,7 +165,7 @@ impl Grouped {
         let (shape, view) = (Shape::of(op), map.view());
         let offset_len = shape.depth * shape.result();
         let scratch = || (Vec::new(), Vec::new());
-        wgrad_split::sum_parts(map, offset_len, out, scratch, |(x, g), part, gradient| {
+        wgrad_split::sum_parts(map, offset_len, out, scratch, &|(x, g), part, gradient| {
             gradient.fill(0.0);
             for rows in part.blocks(self.rows) {
                 let offsets = part.offsets.clone().zip(gradient.chunks_exact_mut(offset_len));
