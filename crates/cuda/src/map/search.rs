@@ -25,7 +25,7 @@ const COUNTS: u64 = 8;
 /// Cell numbers have six bits; the bit above says who made the slot.
 const CELL_MASK: u64 = 63;
 /// Blocks per SM of kernels that loop over the rows.
-const BLOCKS_A_UNIT: u32 = 8;
+const BLOCKS_PER_SM: u32 = 8;
 
 /// Bricks by hash, the place of each row, and the rows by brick. One buffer.
 #[derive(Debug)]
@@ -211,7 +211,7 @@ impl Search {
 
 /// A grid of kernels that loop over the rows.
 pub(super) fn looping_grid(kernels: &MapKernels, rows: usize) -> Result<Grid> {
-    let most = kernels.device.identity().units * BLOCKS_A_UNIT;
+    let most = kernels.device.identity().units * BLOCKS_PER_SM;
     let mut grid = Grid::covering(rows, ROW_THREADS)?;
     grid.blocks[0] = grid.blocks[0].min(most);
     Ok(grid)
