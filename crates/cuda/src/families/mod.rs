@@ -57,7 +57,7 @@ use family::{KernelFamily, Variant};
 use geometry::shared_bytes_per_block;
 
 /// Every family. A new one is a source in `kernels/cuda`, a file beside this one, and a line here.
-static FAMILIES: [&dyn KernelFamily; 9] = [
+static FAMILIES: &[&dyn KernelFamily] = &[
     &explicit_gemm::Family,
     &implicit_gemm::Family,
     &mask_gemm::Family,
