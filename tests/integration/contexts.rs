@@ -11,6 +11,7 @@ use voxtune::{
     WeightLayout, ops,
 };
 use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::Product;
 
 use crate::suite::{Suite, open_gpu};
 
@@ -226,8 +227,8 @@ fn algorithms_side_by_side(gpu: &Device, wanted: impl Fn(&str) -> bool) -> BTree
         let tensor = |device: &Device, dtype, rows, salt: usize| {
             Tensor::from_fn(device, dtype, rows, 64, |index| small(index + salt)).unwrap()
         };
-        let (weights, result) = match direction {
-            Direction::Wgrad => (tensor(gpu, dtype, ROWS, 17), (DType::Float32, 27 * 64)),
+        let (weights, result) = match direction.product() {
+            Product::Wgrad => (tensor(gpu, dtype, ROWS, 17), (DType::Float32, 27 * 64)),
             _ => (tensor(gpu, dtype, 27 * 64, 17), (dtype, ROWS)),
         };
         for algorithm in gpu.registry().algorithms() {

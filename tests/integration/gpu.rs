@@ -5,6 +5,7 @@ use voxtune::{
     Launch, Noise, Operation, SparseTensor, SubmConv3d, Tensor, Tuner, Voxels, WeightLayout,
 };
 use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::Product;
 
 use crate::suite::{Suite, open_gpu};
 
@@ -145,10 +146,10 @@ fn every_algorithm_agrees() {
             };
             let (x, g) = (tensor(dtype, rows, c_in, 5), tensor(dtype, rows, c_out, 9));
             let w = tensor(dtype, weight_rows, c_out, 17);
-            let (a, b, mut out) = match direction {
-                Direction::Forward => (x, w, tensor(dtype, rows, c_out, 0)),
-                Direction::Dgrad => (g, w, tensor(dtype, rows, c_in, 0)),
-                Direction::Wgrad => (x, g, tensor(DType::Float32, weight_rows, c_out, 0)),
+            let (a, b, mut out) = match direction.product() {
+                Product::Forward => (x, w, tensor(dtype, rows, c_out, 0)),
+                Product::Dgrad => (g, w, tensor(dtype, rows, c_in, 0)),
+                Product::Wgrad => (x, g, tensor(DType::Float32, weight_rows, c_out, 0)),
             };
             out.poison(device).unwrap();
             let launch = Launch {

@@ -17,8 +17,7 @@ const TUNE_LEVELS: [&str; 8] =
 const TUNE_MODULES: usize = 12;
 
 /// Crates whose modules still have cycles, with how many.
-const CYCLES: [(&str, usize); 5] =
-    [("cache", 1), ("cpu", 1), ("cuda", 2), ("pointcloud", 2), ("voxtune", 1)];
+const CYCLES: [(&str, usize); 1] = [("voxtune", 1)];
 
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("module_table::imports_are_found", imports_are_found);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use voxtune_cache::{CacheDir, EntryKey, Evidence, Records};
+use voxtune_types::Product;
 
 use crate::command::{Finished, run, small_populate, voxtune};
 use crate::suite::Suite;
@@ -193,8 +194,8 @@ fn variables_choose_folder_and_pool() {
         .env("WARPCONVNET_WGRAD_ALGO_MODE", "[explicit_gemm]");
     Finished::of(command.output().unwrap()).success();
     for (key, records) in entries(&user) {
-        let family = match key.key.operation.direction {
-            voxtune::Direction::Dgrad => "implicit_gemm",
+        let family = match key.key.operation.direction.product() {
+            Product::Dgrad => "implicit_gemm",
             _ => "explicit_gemm",
         };
         assert!(records.iter().all(|record| record.algo.family() == family), "{records:?}");

@@ -6,6 +6,7 @@ use voxtune::{
     VoxelBucket, Voxels, WeightLayout,
 };
 use voxtune_pointcloud::{Generator, generate};
+use voxtune_types::Product;
 
 use crate::suite::{Suite, open_gpu};
 
@@ -245,10 +246,10 @@ fn operands(device: &Device, op: &Operation, map: &KernelMap) -> [Tensor; 3] {
     let x = |salt| tensor(op.dtype, counts.n_in, c_in, salt);
     let y = |salt| tensor(op.dtype, counts.n_out, c_out, salt);
     let w = |dtype, salt| tensor(dtype, op.kernel.volume() * c_in, c_out, salt);
-    match op.direction {
-        Direction::Forward => [x(1), w(op.dtype, 7), y(0)],
-        Direction::Dgrad => [y(2), w(op.dtype, 7), x(0)],
-        Direction::Wgrad => [x(1), y(2), w(DType::Float32, 0)],
+    match op.direction.product() {
+        Product::Forward => [x(1), w(op.dtype, 7), y(0)],
+        Product::Dgrad => [y(2), w(op.dtype, 7), x(0)],
+        Product::Wgrad => [x(1), y(2), w(DType::Float32, 0)],
     }
 }
 

@@ -5,26 +5,15 @@
 //! that changes loses its names, and a name can never be about another record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-#[cfg(feature = "write")]
-use std::time::Duration;
 
 use serde::Serialize;
-use voxtune_types::{Arch, Density, DeviceIdentity, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Density, DeviceIdentity, Operation, ShapeKey, VoxelBucket};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::{EntryKey, Workload};
-use crate::error::CacheError;
 use crate::evidence::Evidence;
-use crate::file_name::{FileKind, FileName};
-#[cfg(feature = "write")]
-use crate::lock::Locks;
 use crate::operation_file::EarlierOperation;
-use crate::provenance_file;
 use crate::record::Record;
-use crate::store::{CacheDir, read_file};
-#[cfg(feature = "write")]
-use crate::store::{SetAside, Slot};
 
 /// The sources of records: texts such as the name of the file that a record was merged from.
 ///
@@ -126,49 +115,4 @@ fn content_hash(entry: &EntryKey, record: &Record) -> u64 {
         None => rmp_serde::to_vec_named(&(entry, record)),
     };
     xxh3_64(&content.expect("a record holds only what MessagePack can hold"))
-}
-
-impl CacheDir {
-    /// Where an architecture's provenance is.
-    #[must_use]
-    pub fn provenance_path(&self, arch: Arch) -> PathBuf {
-        self.path().join(FileName { arch, kind: FileKind::Provenance }.to_string())
-    }
-
-    /// Reads where an architecture's records came from, without a lock; nothing where there is no
-    /// file.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or is damaged, of a later version, misnamed or no cache.
-    pub fn read_provenance(&self, arch: Arch) -> Result<Provenance, CacheError> {
-        let path = self.provenance_path(arch);
-        let bytes = read_file(&path)?;
-        let decoded = bytes.map(|bytes| provenance_file::decode(&bytes, &path)).transpose()?;
-        Ok(decoded.unwrap_or_default())
-    }
-
-    #[cfg(feature = "write")]
-    /// Adds sources to an architecture's records, under its lock, and drops those of records that
-    /// it no longer holds. Without any left, no file is made. Returns a damaged file that was set
-    /// aside.
-    ///
-    /// # Errors
-    /// If the lock was not free within `wait`, or a file cannot be read or written, is of a later
-    /// version, misnamed or no cache. The file is as it was.
-    pub fn add_provenance(
-        &self,
-        arch: Arch,
-        wait: Duration,
-        added: Provenance,
-    ) -> Result<Option<SetAside>, CacheError> {
-        let _locks = Locks::acquire(self.path(), arch, wait)?;
-        let evidence = self.read_evidence(arch)?.unwrap_or_default();
-        let mut slot = Slot::load(self.provenance_path(arch), provenance_file::decode)?;
-        let mut provenance = slot.value.take().unwrap_or_default();
-        provenance.merge(added);
-        provenance.retain_of(&evidence);
-        let aside = slot.make_room()?;
-        slot.store(provenance_file::encode(arch, &provenance), !provenance.is_empty())?;
-        Ok(aside)
-    }
 }

@@ -1,7 +1,9 @@
-//! The body of a provenance file.
+//! Provenance files: where they lie, and what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+#[cfg(feature = "write")]
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune_types::Arch;
@@ -11,9 +13,14 @@ use crate::codec;
 use crate::envelope::seal;
 use crate::envelope::{Defect, Opened};
 use crate::error::CacheError;
-use crate::file_name::FileKind;
+use crate::file_name::{FileKind, FileName};
 use crate::intern::Interner;
+#[cfg(feature = "write")]
+use crate::lock::Locks;
 use crate::provenance::Provenance;
+use crate::store::{CacheDir, read_file};
+#[cfg(feature = "write")]
+use crate::store::{SetAside, Slot};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,4 +89,49 @@ fn decode_body(mut file: Opened<'_>) -> Result<(Arch, Provenance), Defect> {
     // Also refuses what the set does not keep: an order, a duplicate, an unused source.
     file.check_canonical(&Body::new(body.arch, &provenance))?;
     Ok((body.arch, provenance))
+}
+
+impl CacheDir {
+    /// Where an architecture's provenance is.
+    #[must_use]
+    pub fn provenance_path(&self, arch: Arch) -> PathBuf {
+        self.path().join(FileName { arch, kind: FileKind::Provenance }.to_string())
+    }
+
+    /// Reads where an architecture's records came from, without a lock; nothing where there is no
+    /// file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is damaged, of a later version, misnamed or no cache.
+    pub fn read_provenance(&self, arch: Arch) -> Result<Provenance, CacheError> {
+        let path = self.provenance_path(arch);
+        let bytes = read_file(&path)?;
+        let decoded = bytes.map(|bytes| decode(&bytes, &path)).transpose()?;
+        Ok(decoded.unwrap_or_default())
+    }
+
+    #[cfg(feature = "write")]
+    /// Adds sources to an architecture's records, under its lock, and drops those of records that
+    /// it no longer holds. Without any left, no file is made. Returns a damaged file that was set
+    /// aside.
+    ///
+    /// # Errors
+    /// If the lock was not free within `wait`, or a file cannot be read or written, is of a later
+    /// version, misnamed or no cache. The file is as it was.
+    pub fn add_provenance(
+        &self,
+        arch: Arch,
+        wait: Duration,
+        added: Provenance,
+    ) -> Result<Option<SetAside>, CacheError> {
+        let _locks = Locks::acquire(self.path(), arch, wait)?;
+        let evidence = self.read_evidence(arch)?.unwrap_or_default();
+        let mut slot = Slot::load(self.provenance_path(arch), decode)?;
+        let mut provenance = slot.value.take().unwrap_or_default();
+        provenance.merge(added);
+        provenance.retain_of(&evidence);
+        let aside = slot.make_room()?;
+        slot.store(encode(arch, &provenance), !provenance.is_empty())?;
+        Ok(aside)
+    }
 }

@@ -43,7 +43,7 @@ pub struct BenchArguments {
     /// Interleaved rounds that each median is of
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = positive)]
     rounds: usize,
-    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it,
+    /// Leave a GPU's L2 cache as a run of the same algorithm right before left it,
     /// instead of emptying it before every sample
     #[arg(long)]
     warm: bool,

@@ -50,7 +50,7 @@ pub struct ExplainArguments {
     /// [default: the first in the caches]
     #[arg(long, value_name = "TEXT", requires = "arch", value_parser = text)]
     device_name: Option<String>,
-    /// Multiprocessors or threads of a device that the caches do not hold
+    /// SMs or threads of a device that the caches do not hold
     #[arg(long, value_name = "N", requires = "arch", default_value_t = 0)]
     units: u32,
     /// Leave the decisions in the binary out

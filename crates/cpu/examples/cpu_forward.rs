@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use voxtune_cpu::{
     Epilogue, HostBuffer, KernelMap, Operands, algorithms, default_algorithm, identity,
 };
-use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, KernelSize, Operation, Product, Voxel};
 
 const RUNS: usize = 9;
 
@@ -47,10 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
 
     let (input, output) = (voxels.len() * c_in as usize, voxels.len() * c_out as usize);
-    let (a_len, b_len, out_dtype, out_len) = match direction {
-        Direction::Forward => (input, op.weight_len(), dtype, output),
-        Direction::Dgrad => (output, op.weight_len(), dtype, input),
-        Direction::Wgrad => (input, output, DType::Float32, op.weight_len()),
+    let (a_len, b_len, out_dtype, out_len) = match direction.product() {
+        Product::Forward => (input, op.weight_len(), dtype, output),
+        Product::Dgrad => (output, op.weight_len(), dtype, input),
+        Product::Wgrad => (input, output, DType::Float32, op.weight_len()),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let (a, b) = (random(&mut rng, dtype, a_len), random(&mut rng, dtype, b_len));

@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use voxtune_types::{AlgoId, DType, Direction, Operation, PitchClass};
+use voxtune_types::{AlgoId, DType, Direction, Operation, PitchClass, Product};
 
 use crate::elements::{Elements, ElementsMut};
 use crate::epilogue::Epilogue;
+use crate::error::RunError;
 use crate::family::{Products, Variant, variants};
 use crate::kernel_map::KernelMap;
 use crate::simd::Simd;
@@ -32,58 +33,6 @@ pub struct Operands<'a> {
     pub out: ElementsMut<'a>,
     /// What the forward direction does before it writes.
     pub epilogue: Epilogue<'a>,
-}
-
-/// Why a run was refused. Nothing has been written then.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The algorithm has no kernel for the operation.
-    #[error("{algorithm} does not run `{operation}`: choose an algorithm that applies to it")]
-    NotApplicable {
-        /// The algorithm.
-        algorithm: AlgoId,
-        /// The operation.
-        operation: Operation,
-    },
-    /// A buffer is too short or too long.
-    #[error("{operand} holds {found} elements: expected {expected}, which is {shape}")]
-    WrongLength {
-        /// Which buffer.
-        operand: &'static str,
-        /// Its shape, in words.
-        shape: &'static str,
-        /// Elements that the operation and the map ask for.
-        expected: u128,
-        /// Elements that were given.
-        found: usize,
-    },
-    /// A buffer is of another storage type.
-    #[error("{operand} is stored as {found}: expected {expected}")]
-    WrongDType {
-        /// Which buffer.
-        operand: &'static str,
-        /// Type that the operation asks for.
-        expected: DType,
-        /// Type that was given.
-        found: DType,
-    },
-    /// An epilogue where nothing is to follow.
-    #[error("an epilogue belongs to a forward product: found one with {direction}; apply it apart")]
-    EpilogueOfGradient {
-        /// The direction of the run.
-        direction: Direction,
-    },
-    /// The map was built for another kernel.
-    #[error("the kernel map has {found} offsets: expected the {expected} of `{operation}`")]
-    WrongMap {
-        /// The operation.
-        operation: Operation,
-        /// Offsets of its kernel.
-        expected: usize,
-        /// Offsets of the map.
-        found: usize,
-    },
 }
 
 /// A kernel with its parameters. It runs every direction.
@@ -148,9 +97,9 @@ impl Algorithm {
         if !expected(op, map).iter().all(|(_, _, len, _)| holds(*len)) {
             return usize::MAX;
         }
-        let transposed_bytes = match op.direction {
-            Direction::Dgrad => map.unbuilt_transposed_bytes(),
-            Direction::Forward | Direction::Wgrad => 0,
+        let transposed_bytes = match op.direction.product() {
+            Product::Dgrad => map.unbuilt_transposed_bytes(),
+            Product::Forward | Product::Wgrad => 0,
         };
         transposed_bytes + self.variant.workspace_bytes(op, map)
     }
@@ -245,18 +194,18 @@ fn expected(op: &Operation, map: &KernelMap) -> [(&'static str, &'static str, u1
     // Extents are at most 7, so the product fits.
     let (of_group, _) = op.group_channels();
     let weights = op.kernel.volume() as u128 * u128::from(of_group) * c_out;
-    match op.direction {
-        Direction::Forward => [
+    match op.direction.product() {
+        Product::Forward => [
             ("features", "n_in × c_in", input, op.dtype),
             ("weights", "volume × c_in / groups × c_out", weights, op.dtype),
             ("output", "n_out × c_out", output, op.dtype),
         ],
-        Direction::Dgrad => [
+        Product::Dgrad => [
             ("output gradient", "n_out × c_out", output, op.dtype),
             ("weights", "volume × c_in / groups × c_out", weights, op.dtype),
             ("feature gradient", "n_in × c_in", input, op.dtype),
         ],
-        Direction::Wgrad => [
+        Product::Wgrad => [
             ("features", "n_in × c_in", input, op.dtype),
             ("output gradient", "n_out × c_out", output, op.dtype),
             ("weight gradient", "volume × c_in / groups × c_out", weights, DType::Float32),

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 use voxtune_types::{Direction, Operation};
 
-use crate::algorithm::RunError;
 use crate::elements::Elements;
+use crate::error::RunError;
 use crate::simd::{Simd, Storage};
 
 /// Work on the result of a forward product, done on float32 sums before their only rounding:

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use voxtune_types::{DType, Direction, Operation};
+use voxtune_types::{DType, Direction, Operation, Product};
 
 use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, Pair, SEGMENT_ROWS};
@@ -40,10 +40,10 @@ impl ExplicitGemm {
     pub(crate) fn workspace_bytes(self, op: &Operation, map: &KernelMap) -> usize {
         let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
         let threads = rayon::current_num_threads();
-        let out_rows = match op.direction {
-            Direction::Forward => map.n_out(),
-            Direction::Dgrad => map.n_in(),
-            Direction::Wgrad => {
+        let out_rows = match op.direction.product() {
+            Product::Forward => map.n_out(),
+            Product::Dgrad => map.n_in(),
+            Product::Wgrad => {
                 let partial = wgrad_split::partial_values(map, c_in * c_out);
                 return size_of::<f32>() * (partial + threads * WGRAD_ROWS * (c_in + c_out));
             }
@@ -93,9 +93,9 @@ impl ExplicitGemm {
         out: &mut [f32],
     ) {
         let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
-        let (view, depth, width) = match op.direction {
-            Direction::Dgrad => (map.transposed(), c_out, c_in),
-            Direction::Forward | Direction::Wgrad => (map.view(), c_in, c_out),
+        let (view, depth, width) = match op.direction.product() {
+            Product::Dgrad => (map.transposed(), c_out, c_in),
+            Product::Forward | Product::Wgrad => (map.view(), c_in, c_out),
         };
         out.par_chunks_mut(BLOCK_ROWS * width).for_each(|out| out.fill(0.0));
         for (offset, weights) in weights.chunks(c_in * c_out).enumerate() {
@@ -139,7 +139,7 @@ impl ExplicitGemm {
         let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
         let scratch = || (Vec::new(), Vec::new());
         let view = map.view();
-        wgrad_split::sum_parts(map, c_in * c_out, out, scratch, |(x, g), part, gradient| {
+        wgrad_split::sum_parts(map, c_in * c_out, out, scratch, &|(x, g), part, gradient| {
             gradient.fill(0.0);
             for rows in part.blocks(WGRAD_ROWS) {
                 for (offset, gradient) in

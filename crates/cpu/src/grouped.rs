@@ -5,7 +5,7 @@
 //! group, so a depthwise layer is bound by the rows that are read, and not by products.
 
 use rayon::prelude::*;
-use voxtune_types::{DType, Direction, Operation};
+use voxtune_types::{DType, Operation, Product};
 
 use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, MapView, Pair, SEGMENT_ROWS};
@@ -34,9 +34,9 @@ impl Shape {
     fn of(op: &Operation) -> Self {
         let (own_in, own_out) = op.group_channels();
         let (own_in, own_out, groups) = (own_in as usize, own_out as usize, op.groups as usize);
-        match op.direction {
-            Direction::Forward | Direction::Wgrad => Self { depth: own_in, width: own_out, groups },
-            Direction::Dgrad => Self { depth: own_out, width: own_in, groups },
+        match op.direction.product() {
+            Product::Forward | Product::Wgrad => Self { depth: own_in, width: own_out, groups },
+            Product::Dgrad => Self { depth: own_out, width: own_in, groups },
         }
     }
 
@@ -104,11 +104,11 @@ impl Grouped {
     pub(crate) fn workspace_bytes(self, op: &Operation, map: &KernelMap) -> usize {
         let (shape, threads) = (Shape::of(op), rayon::current_num_threads());
         let rows = if op.dtype == DType::Float32 { 0 } else { shape.gathered() + shape.result() };
-        let values = match op.direction {
-            Direction::Wgrad => {
+        let values = match op.direction.product() {
+            Product::Wgrad => {
                 wgrad_split::partial_values(map, shape.depth * shape.result()) + threads * rows
             }
-            Direction::Forward | Direction::Dgrad => {
+            Product::Forward | Product::Dgrad => {
                 op.weight_len() + threads * (rows + self.rows * shape.result())
             }
         };
@@ -130,9 +130,9 @@ impl Grouped {
         let shape = Shape::of(op);
         let mut stored = vec![0.0; weights.len()];
         T::widen(simd, weights, &mut stored);
-        let (view, weights) = match op.direction {
-            Direction::Dgrad => (map.transposed(), transposed(&stored, shape)),
-            Direction::Forward | Direction::Wgrad => (map.view(), stored),
+        let (view, weights) = match op.direction.product() {
+            Product::Dgrad => (map.transposed(), transposed(&stored, shape)),
+            Product::Forward | Product::Wgrad => (map.view(), stored),
         };
         let task = Task { simd, shape, view, a, weights: &weights };
         let width = shape.result();
@@ -165,7 +165,7 @@ impl Grouped {
         let (shape, view) = (Shape::of(op), map.view());
         let offset_len = shape.depth * shape.result();
         let scratch = || (Vec::new(), Vec::new());
-        wgrad_split::sum_parts(map, offset_len, out, scratch, |(x, g), part, gradient| {
+        wgrad_split::sum_parts(map, offset_len, out, scratch, &|(x, g), part, gradient| {
             gradient.fill(0.0);
             for rows in part.blocks(self.rows) {
                 let offsets = part.offsets.clone().zip(gradient.chunks_exact_mut(offset_len));

@@ -28,6 +28,7 @@ pub mod algorithm;
 mod chunks;
 pub mod elements;
 mod epilogue;
+mod error;
 mod explicit_gemm;
 mod family;
 mod grouped;
@@ -46,9 +47,10 @@ mod wgrad_split;
 #[expect(unsafe_code, reason = "no safe allocation is zeroed by the system and can fail")]
 mod zeroed;
 
-pub use algorithm::{Algorithm, Operands, RunError, algorithms, default_algorithm};
+pub use algorithm::{Algorithm, Operands, algorithms, default_algorithm};
 pub use elements::{Elements, ElementsMut, HostBuffer, NoMemory};
 pub use epilogue::Epilogue;
+pub use error::RunError;
 pub use isa::{identity, isa};
 pub use kernel_map::{
     KernelMap, KernelMapError, MapView, Pair, check_distinct, downsampled, layer_outputs,

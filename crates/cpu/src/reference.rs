@@ -7,9 +7,10 @@
 
 use voxtune_types::{DType, Direction, Operation};
 
-use crate::algorithm::{RunError, check_shapes};
+use crate::algorithm::check_shapes;
 use crate::chunks::for_each_chunk;
 use crate::epilogue::Epilogue;
+use crate::error::RunError;
 use crate::kernel_map::{KernelMap, Pair};
 
 /// Output rows a task owns.

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::chunks::for_each_chunk;
 use crate::kernel_map::KernelMap;
 
 /// Tasks to aim at: enough for the cores of a large host.
@@ -77,8 +78,8 @@ pub(crate) fn sum_parts<S>(
     map: &KernelMap,
     offset_len: usize,
     out: &mut [f32],
-    scratch: impl Fn() -> S + Send + Sync,
-    sum: impl Fn(&mut S, &Part, &mut [f32]) + Sync,
+    scratch: fn() -> S,
+    sum: &(dyn Fn(&mut S, &Part, &mut [f32]) + Sync),
 ) {
     let split = Split::of(map, offset_len);
     let mut partial = vec![0.0; partial_values(map, offset_len)];
@@ -99,7 +100,7 @@ pub(crate) fn sum_parts<S>(
         .with_max_len(1)
         .for_each_init(scratch, |scratch, (part, sums)| sum(scratch, &part, sums));
 
-    out.par_chunks_mut(REDUCED_VALUES).enumerate().for_each(|(chunk, out)| {
+    for_each_chunk(out, REDUCED_VALUES, &|chunk, out| {
         for part in partial.chunks_exact(out_len) {
             for (sum, value) in out.iter_mut().zip(&part[chunk * REDUCED_VALUES..]) {
                 *sum += value;

@@ -13,7 +13,7 @@ use crate::error::{CudaError, DriverContext as _, Result};
 use crate::execution::Tally;
 use crate::instance::Instance;
 use crate::library;
-use crate::module::Module;
+use crate::loaded::Module;
 
 /// The driver interface that every call here exists in.
 const NEEDED_DRIVER: i32 = 13_000;

@@ -42,6 +42,7 @@ mod gpu;
 mod graph;
 mod instance;
 mod library;
+mod loaded;
 mod map;
 pub mod model;
 mod module;

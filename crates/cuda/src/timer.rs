@@ -115,7 +115,7 @@ impl CacheFlush {
 /// How long the clock is counted.
 const WINDOW_NS: u64 = 20_000;
 
-/// Reads the clock of the multiprocessors, the rate of a plain copy, and what a launch costs.
+/// Reads the clock of the SMs, the rate of a plain copy, and what a launch costs.
 #[derive(Debug)]
 pub struct Probe {
     device: CudaDevice,

@@ -1,6 +1,6 @@
 //! Checking a result on the device, element by element.
 
-use voxtune_types::{DType, Direction, Operation};
+use voxtune_types::{DType, Operation, Product};
 
 use crate::buffer::{DeviceBuffer, DeviceSlice};
 use crate::code::Compiled;
@@ -95,15 +95,15 @@ impl Verifier {
             return Ok(reference);
         }
         let target = reference.as_mut().address();
-        match op.direction {
-            Direction::Forward => {
+        match op.direction.product() {
+            Product::Forward => {
                 self.rows(op, map, [first, second], (op.c_in, op.c_out), target)?;
             }
-            Direction::Dgrad => {
+            Product::Dgrad => {
                 let transposed = self.transposed(op, second)?;
                 self.rows(op, map, [first, transposed.as_ref()], (op.c_out, op.c_in), target)?;
             }
-            Direction::Wgrad => self.wgrad(op, map, [first, second], target)?,
+            Product::Wgrad => self.wgrad(op, map, [first, second], target)?,
         }
         Ok(reference)
     }
@@ -377,8 +377,8 @@ impl Verifier {
 /// Storage type of an operation's result: weight gradients are always float32.
 #[must_use]
 pub const fn result_dtype(op: &Operation) -> DType {
-    match op.direction {
-        Direction::Wgrad => DType::Float32,
-        Direction::Forward | Direction::Dgrad => op.dtype,
+    match op.direction.product() {
+        Product::Wgrad => DType::Float32,
+        Product::Forward | Product::Dgrad => op.dtype,
     }
 }

@@ -169,18 +169,18 @@ pub(crate) fn load(
         let (reading, problems) = (best.describe(), best.problems.clone());
         return Err(ModelError::Unfit(Box::new(Unfit { network, reading, problems })));
     }
-    let rivals: Vec<&Reading<'_>> = readings
+    let others: Vec<&Reading<'_>> = readings
         .iter()
         .filter(|reading| reading.problems.is_empty() && !reading.is_same_as(best))
         .collect();
-    if !rivals.is_empty() {
-        let prefixes_differ = rivals.iter().any(|rival| rival.named.prefix != best.named.prefix);
+    if !others.is_empty() {
+        let prefixes_differ = others.iter().any(|other| other.named.prefix != best.named.prefix);
         let remedy = match prefixes_differ {
             true => "say which by `LoadOptions::prefix`",
             false => "say whose order the weights are in by `LoadOptions::order`",
         };
-        let count = rivals.len() + 1;
-        let all = std::iter::once(best).chain(rivals).map(Reading::describe);
+        let count = others.len() + 1;
+        let all = std::iter::once(best).chain(others).map(Reading::describe);
         let mut readings: Vec<String> = all.take(SHOWN).collect();
         if count > SHOWN {
             readings.push(format!("{} more", count - SHOWN));

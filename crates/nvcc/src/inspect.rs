@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn findings_and_declarations_must_agree() {
-        let text = "// expected: spills on sm_90 where ROWS=256: two blocks a multiprocessor\n";
+        let text = "// expected: spills on sm_90 where ROWS=256: two blocks per SM\n";
         let declared = declarations(text).unwrap();
         let (wide, narrow) = (compiled(&[("ROWS", 256)]), compiled(&[("ROWS", 128)]));
         let report = |spilled, serialised| PtxasReport { spilled, serialised };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::CloudError;
+use crate::limits::{MAX_COLUMNS, MIN_COLUMNS};
 
 /// Float32 numbers in a row of a `.bin` scan, of which the first three are x, y, z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,9 +17,9 @@ impl Columns {
     pub const NUSCENES: Self = Self(5);
 
     /// The fewest columns.
-    pub const MIN: usize = 3;
+    pub const MIN: usize = MIN_COLUMNS;
     /// The most columns.
-    pub const MAX: usize = 64;
+    pub const MAX: usize = MAX_COLUMNS;
 
     /// So many columns.
     ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use voxtune_types::Voxel;
 
-use crate::{Columns, MAX_VOXELS};
+use crate::limits::{MAX_COLUMNS, MAX_VOXELS, MIN_COLUMNS};
 
 /// Why there is no cloud.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +83,8 @@ pub enum CloudError {
     /// A count of columns that no `.bin` scan has.
     #[error(
         "a row of a .bin scan has {} to {} float32 numbers, found `{found}`",
-        Columns::MIN,
-        Columns::MAX
+        MIN_COLUMNS,
+        MAX_COLUMNS
     )]
     BadColumns {
         /// The count, or a text that is none.

@@ -6,10 +6,8 @@ use std::str::FromStr;
 use rayon::prelude::*;
 use voxtune_types::Voxel;
 
+use crate::limits::MAX_VOXELS;
 use crate::{CloudError, surface, thick, uniform};
-
-/// The most voxels that a generated cloud may hold, over all batches.
-pub const MAX_VOXELS: usize = 2_000_000;
 
 /// How the voxels of a generated cloud lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,7 +24,9 @@ pub mod warning;
 
 mod bin;
 mod bin_doubt;
+mod contents;
 mod header_lines;
+mod limits;
 mod lzf;
 mod npy;
 mod npz;
@@ -49,11 +51,13 @@ mod neighbours;
 mod scans;
 
 pub use columns::Columns;
+pub use contents::Contents;
 pub use crop::Crop;
 pub use error::CloudError;
-pub use generate::{Generator, MAX_VOXELS, generate};
+pub use generate::{Generator, generate};
+pub use limits::MAX_VOXELS;
 pub use points::Points;
-pub use read::{Contents, read_contents, read_points, read_points_in};
+pub use read::{read_contents, read_points, read_points_in};
 pub use source::{FileOptions, Scan, Source, load_file, load_scan, load_scan_in_order};
 pub use voxelize::voxelize;
 pub use warning::ScanWarning;

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::read::Contents;
+use crate::contents::Contents;
 use crate::scans::{one_of_each_format, read_as};
 
 /// A point takes three bytes at least, and packed bytes unpack to 1032 at most.

@@ -8,8 +8,8 @@ use std::io::Read;
 
 use voxtune_types::Voxel;
 
+use crate::contents::Contents;
 use crate::error::{InFile, excerpt};
-use crate::read::Contents;
 use crate::scalar::{Endian, Scalar};
 use crate::{CloudError, Points};
 

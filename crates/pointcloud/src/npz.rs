@@ -5,9 +5,9 @@ use std::io::Cursor;
 use zip::ZipArchive;
 
 use crate::CloudError;
+use crate::contents::Contents;
 use crate::error::{InFile, excerpt};
 use crate::npy;
-use crate::read::Contents;
 
 /// Names that mean points or voxels, where an archive holds several arrays.
 const NAMES: [&str; 5] = ["pc", "points", "xyz", "coords", REVERSED];
@@ -67,7 +67,7 @@ fn choose(
 mod tests {
     use voxtune_types::Voxel;
 
-    use crate::read::Contents;
+    use crate::contents::Contents;
     use crate::scans::{message_as, npy_points, npy_voxels, npz, points_as, read_as};
 
     #[test]

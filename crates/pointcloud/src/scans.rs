@@ -6,8 +6,9 @@ use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use crate::contents::Contents;
 use crate::error::InFile;
-use crate::read::{Contents, parse};
+use crate::read::parse;
 use crate::{CloudError, Columns, Points, lzf};
 
 pub(crate) fn read_as(name: &str, bytes: &[u8]) -> Result<Contents, CloudError> {

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use voxtune_types::Voxel;
 
-use crate::read::{Contents, read_contents};
+use crate::contents::Contents;
+use crate::read::read_contents;
 use crate::warning::coarse_axes;
 use crate::{CloudError, Columns, Crop, Generator, Points, ScanWarning, voxelize};
 

@@ -158,7 +158,7 @@ pub struct DeviceIdentity {
     pub arch: Arch,
     /// The name that the driver or the processor gives itself.
     pub name: String,
-    /// Parallel units: streaming multiprocessors of a GPU, worker threads of a CPU.
+    /// Parallel units: SMs of a GPU, worker threads of a CPU.
     pub units: u32,
 }
 

@@ -7,10 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// Which product of a convolution is computed.
 ///
-/// A bilinear product has these three and no fourth. So the type is exhaustive, unlike
-/// [`DType`](crate::DType) and [`LayerKind`](crate::LayerKind): a `match` that forgets one does not
-/// compile.
-///
 /// With features `x`, weights `w`, kernel map `(i, o, k)` and output gradient `g`:
 ///
 /// | direction | result |
@@ -20,6 +16,7 @@ use serde::{Deserialize, Serialize};
 /// | wgrad | `dw[k] += x[i]ᵀ · g[o]` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Direction {
     /// Features times weights.
     Forward,
@@ -29,7 +26,30 @@ pub enum Direction {
     Wgrad,
 }
 
+/// The products of this library's kernels. Its own crates match over these: whoever adds one is
+/// led by the compiler to every place that has to know it. A program of a user's, which a new one
+/// must not break, matches over [`Direction`], with a wildcard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Features times weights.
+    Forward,
+    /// Gradient of the features.
+    Dgrad,
+    /// Gradient of the weights.
+    Wgrad,
+}
+
 impl Direction {
+    /// The product that it computes, for a `match` that the compiler finds complete.
+    #[must_use]
+    pub const fn product(self) -> Product {
+        match self {
+            Self::Forward => Product::Forward,
+            Self::Dgrad => Product::Dgrad,
+            Self::Wgrad => Product::Wgrad,
+        }
+    }
+
     /// All directions, in the order in which a training step runs them.
     pub const ALL: [Self; 3] = [Self::Forward, Self::Dgrad, Self::Wgrad];
 

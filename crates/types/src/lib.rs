@@ -5,7 +5,7 @@
 //!
 //! | idea | type |
 //! |---|---|
-//! | which product of the convolution | [`Direction`] |
+//! | which product of the convolution | [`Direction`], to match over [`Product`] |
 //! | storage type of features and weights | [`DType`] |
 //! | what kind of machine | [`Arch`], [`DeviceIdentity`] |
 //! | class of a row count | [`VoxelBucket`] |
@@ -47,7 +47,7 @@ pub use algo::AlgoId;
 pub use arch::{Arch, ComputeCapability, CpuIsa, DeviceIdentity};
 pub use bucket::VoxelBucket;
 pub use density::Density;
-pub use direction::Direction;
+pub use direction::{Direction, Product};
 pub use dtype::DType;
 pub use geometry::{Geometry, GeometryError};
 pub use kernel_size::KernelSize;

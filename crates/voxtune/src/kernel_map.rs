@@ -3,7 +3,7 @@
 use std::fmt;
 
 use voxtune_cuda::{CudaError, DeviceKernelMap};
-use voxtune_types::{Direction, Geometry, LayerKind, Operation, ShapeKey, VoxelBucket};
+use voxtune_types::{Direction, Geometry, LayerKind, Operation, Product, ShapeKey, VoxelBucket};
 
 use crate::ConvError;
 
@@ -28,9 +28,9 @@ impl MapCounts {
     /// Rows of what a direction computes; those of a weight's gradient are summed over outputs.
     #[must_use]
     pub const fn result_rows(self, direction: Direction) -> usize {
-        match direction {
-            Direction::Forward | Direction::Wgrad => self.n_out,
-            Direction::Dgrad => self.n_in,
+        match direction.product() {
+            Product::Forward | Product::Wgrad => self.n_out,
+            Product::Dgrad => self.n_in,
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use voxtune_cpu::reference as host;
 use voxtune_cuda::DeviceBuffer;
-use voxtune_types::{Direction, Operation};
+use voxtune_types::{Operation, Product};
 
 use crate::{ConvError, Device, KernelMap, Tensor};
 
@@ -50,10 +50,10 @@ impl Reference {
             }
             (None, Some(map)) => {
                 let (a, b) = (to_f64(a)?, to_f64(b)?);
-                Place::Host(device.install(|| match operation.direction {
-                    Direction::Forward => host::forward(operation, map, &a, &b),
-                    Direction::Dgrad => host::dgrad(operation, map, &a, &b),
-                    Direction::Wgrad => host::wgrad(operation, map, &a, &b),
+                Place::Host(device.install(|| match operation.direction.product() {
+                    Product::Forward => host::forward(operation, map, &a, &b),
+                    Product::Dgrad => host::dgrad(operation, map, &a, &b),
+                    Product::Wgrad => host::wgrad(operation, map, &a, &b),
                 })?)
             }
             (None, None) => return Err(elsewhere(device)),

@@ -9,6 +9,7 @@ use voxtune::{
     KernelSize, Launch, LayerKind, MapCounts, Noise, Operation, Reference, Registry, SparseConv3d,
     SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Tuner, Voxel, Voxels, WeightLayout,
 };
+use voxtune_types::Product;
 
 fn device() -> Device {
     Device::cpu_with_threads(1).unwrap()
@@ -216,10 +217,10 @@ impl Maps {
     fn operands(&self, operation: &Operation, counts: MapCounts) -> [Tensor; 3] {
         let zeros = |rows| Tensor::zeros(&self.device, DType::Float32, rows, 2).unwrap();
         let weights = || zeros(operation.kernel.volume() * 2);
-        match operation.direction {
-            Direction::Forward => [zeros(counts.n_in), weights(), zeros(counts.n_out)],
-            Direction::Dgrad => [zeros(counts.n_out), weights(), zeros(counts.n_in)],
-            Direction::Wgrad => [zeros(counts.n_in), zeros(counts.n_out), weights()],
+        match operation.direction.product() {
+            Product::Forward => [zeros(counts.n_in), weights(), zeros(counts.n_out)],
+            Product::Dgrad => [zeros(counts.n_out), weights(), zeros(counts.n_in)],
+            Product::Wgrad => [zeros(counts.n_in), zeros(counts.n_out), weights()],
         }
     }
 }

@@ -9,8 +9,8 @@ struct Activation {
 
     static __device__ __forceinline__ float sigmoid(float z) { return __fdiv_rn(1.0f, 1.0f + expf(-z)); }
 
-    // Whether it is no more than a factor. The others are computed one element at a time: their code,
-    // once for each of several elements, would be most of a cubin.
+    // Whether it is no more than a factor. The others are computed one element at a time: their
+    // code, once for each of several elements, would be most of a cubin.
     __device__ __forceinline__ bool is_linear() const { return kind < 3; }
 
     template <int WIDTH>
@@ -33,7 +33,8 @@ struct Activation {
         if (WIDTH > 1) return 1.0f;
         switch (kind) {
             case 3: {
-                // 1 / sqrt(2 pi). Far out the density is 0, and infinity times 0 would not be a number.
+                // 1 / sqrt(2 pi). Far out the density is 0, and infinity times 0 would not be a
+                // number.
                 const float density = expf(-0.5f * z * z) * 0.3989422804014327f;
                 return normcdff(z) + fminf(fmaxf(z, -20.0f), 20.0f) * density;
             }

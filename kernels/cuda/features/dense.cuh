@@ -1,5 +1,5 @@
-// Dense grids: rows written to the cells that their voxels lie in, and read from them. Their tensors
-// have no pitch: other libraries read them.
+// Dense grids: rows written to the cells that their voxels lie in, and read from them. Their
+// tensors have no pitch: other libraries read them.
 #pragma once
 #include "../row_count.cuh"
 #include "walk.cuh"

@@ -2,9 +2,11 @@
 #pragma once
 #include "walk.cuh"
 
-// Over groups: item i of the result is made of the rows order[starts[i]] up to order[starts[i + 1]],
-// of those places themselves where `order` is null. Mirrored by the host: 0 sum, 1 mean, 2 largest.
-// `counted`: where each item's rows begin that a mean is of; null leaves it a sum. Of nothing comes 0.
+// Over groups: item i of the result is made of the rows order[starts[i]] up to order[starts[i + 1]]
+// exclusively, or of those places themselves where `order` is null. Mirrored by the host: 0 sum, 1
+// mean, 2 largest.
+// `counted`: where each item's rows begin that a mean is of; null leaves it a sum. Of nothing comes
+// 0.
 template <typename From, typename To>
 __device__ __forceinline__ void reduce_groups(Rows<const typename From::type> x, Rows<typename To::type> y, const int* order,
                                              const int* starts, const int* counted, int64_t items, int channels,

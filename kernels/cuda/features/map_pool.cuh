@@ -78,8 +78,8 @@ KERNEL map_average_backward(Rows<const Element> grad_y, Rows<Element> grad_x, co
     walk_packs(rows, channels, body, grad_y, grad_x);
 }
 
-// What the gradient of a mean is multiplied by: one over how many rows each row meets, or, as spconv
-// has it, their number.
+// What the gradient of a mean is multiplied by: one over how many rows each row meets, or, as
+// spconv has it, their number.
 KERNEL map_average_weights(const int* table, int64_t pitch, int volume, int64_t rows, float* weights, int divides) {
     for (int64_t row = int64_t(blockIdx.x) * THREADS + threadIdx.x; row < rows; row += int64_t(gridDim.x) * THREADS) {
         int count = 0;

@@ -48,8 +48,8 @@ struct Rows {
     }
 };
 
-// Calls body(Constant<width>, row, channel) for every `width` neighbours. The only division is that of
-// a thread's first element.
+// Calls body(Constant<width>, row, channel) for every `width` neighbours. The only division is that
+// of a thread's first element.
 template <int WIDTH, typename Body>
 __device__ __forceinline__ void walk(int64_t rows, int channels, Body body) {
     const uint32_t packs = channels / WIDTH;

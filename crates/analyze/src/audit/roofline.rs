@@ -8,10 +8,10 @@
 //! number below the bound is impossible; one above it proves nothing.
 
 use serde::Serialize;
-use voxtune::{Arch, DeviceIdentity, Direction, Operation};
+use voxtune::{Arch, DeviceIdentity, Operation};
 use voxtune_cache::decide::TIMER_STEP_NS;
 use voxtune_cache::{EntryKey, Workload};
-use voxtune_types::CpuIsa;
+use voxtune_types::{CpuIsa, Product};
 
 /// How much faster than its vendor's figures a device may be: factory overclocking, boost beyond
 /// the stated clock, rounding.
@@ -46,7 +46,7 @@ pub struct Bound {
     pub source: &'static str,
 }
 
-/// Peaks of the fastest device of an architecture, a unit being a streaming multiprocessor or a
+/// Peaks of the fastest device of an architecture, a unit being an SM or a
 /// thread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Peak {
@@ -158,10 +158,10 @@ fn compulsory_bytes(operation: &Operation, workload: &Workload) -> f64 {
     let (rows_in, rows_out) = (workload.rows_in as f64, workload.rows_out as f64);
     let met = |rows: f64| rows.min(workload.pairs as f64);
     let one_offset = c_in * c_out / f64::from(operation.groups.max(1)) * element;
-    match operation.direction {
-        Direction::Forward => one_offset + (met(rows_in) * c_in + rows_out * c_out) * element,
-        Direction::Dgrad => one_offset + (rows_in * c_in + met(rows_out) * c_out) * element,
-        Direction::Wgrad => {
+    match operation.direction.product() {
+        Product::Forward => one_offset + (met(rows_in) * c_in + rows_out * c_out) * element,
+        Product::Dgrad => one_offset + (rows_in * c_in + met(rows_out) * c_out) * element,
+        Product::Wgrad => {
             let gradient_bytes = operation.weight_len() as f64 * size_of::<f32>() as f64;
             gradient_bytes + (met(rows_in) * c_in + met(rows_out) * c_out) * element
         }
@@ -171,6 +171,8 @@ fn compulsory_bytes(operation: &Operation, workload: &Workload) -> f64 {
 #[cfg(test)]
 mod tests {
     use voxtune::{DType, KernelSize, ShapeKey};
+
+    use voxtune_types::Direction;
 
     use super::*;
 

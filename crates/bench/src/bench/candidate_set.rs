@@ -7,13 +7,14 @@
 
 use std::sync::Arc;
 
-use voxtune::{Algorithm, ConvError, Device, Direction, L2State, Launch, Operation, Reference};
+use voxtune::{Algorithm, ConvError, Device, L2State, Launch, Operation, Reference};
 
 use super::report::Ranked;
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
 use voxtune_tune::inputs::operands::Operands;
 use voxtune_tune::measure::throttle::ThrottleFilter;
 use voxtune_tune::race::statistics::{median, median_absolute_deviation};
+use voxtune_types::Product;
 
 /// A candidate whose first time exceeds the leader's this many times is not timed again.
 const DOMINATED_RATIO: f64 = 2.0;
@@ -83,9 +84,9 @@ impl<'a> CandidateSet<'a> {
     /// Stability of Numerical Algorithms, §4.2).
     fn tolerance(&self) -> f64 {
         let counts = self.setup.map.counts();
-        let terms = match self.operation.direction {
-            Direction::Forward | Direction::Dgrad => 1,
-            Direction::Wgrad => counts.n_out,
+        let terms = match self.operation.direction.product() {
+            Product::Forward | Product::Dgrad => 1,
+            Product::Wgrad => counts.n_out,
         };
         let unit_roundoff = f64::from(f32::EPSILON) / 2.0;
         self.operation.dtype.tolerance().max(unit_roundoff * (terms as f64).sqrt())
@@ -206,6 +207,8 @@ fn ranked(
 mod tests {
     use voxtune::{DType, KernelSize, Registry};
     use voxtune_pointcloud::{Generator, generate};
+
+    use voxtune_types::Direction;
 
     use super::*;
 

@@ -193,10 +193,10 @@ impl Product {
         };
         let result = CheckTensor::poisoned(device, result_dtype(op), result, shift)?;
         let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
-        let pitches = match op.direction {
-            Direction::Forward => [c_in, c_out, c_out],
-            Direction::Dgrad => [c_out, c_out, c_in],
-            Direction::Wgrad => [c_in, c_out, c_out],
+        let pitches = match op.direction.product() {
+            voxtune_types::Product::Forward => [c_in, c_out, c_out],
+            voxtune_types::Product::Dgrad => [c_out, c_out, c_in],
+            voxtune_types::Product::Wgrad => [c_in, c_out, c_out],
         };
         Ok(Self { first, second, result, pitches })
     }

@@ -73,10 +73,10 @@ pub(super) fn on_host(
     [first, second, _]: [usize; 3],
 ) -> Vec<f64> {
     let (first, second) = (random(op.dtype, first, 10), random(op.dtype, second, 11));
-    let computed = match op.direction {
-        Direction::Forward => reference::forward(op, host, &first, &second),
-        Direction::Dgrad => reference::dgrad(op, host, &first, &second),
-        Direction::Wgrad => reference::wgrad(op, host, &first, &second),
+    let computed = match op.direction.product() {
+        voxtune_types::Product::Forward => reference::forward(op, host, &first, &second),
+        voxtune_types::Product::Dgrad => reference::dgrad(op, host, &first, &second),
+        voxtune_types::Product::Wgrad => reference::wgrad(op, host, &first, &second),
     };
     computed.expect("the lengths follow from the operation")
 }

@@ -49,7 +49,7 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    [`MIN_SHARED_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer
 ///    rounds prove nothing in an algorithm's favour, and rounds that only one of them ran prove
 ///    nothing at all. Where no workload has a default everyone may win that shared workloads lead
-///    to from the one that met the most rivals.
+///    to from the one that met the most others.
 /// 7. Of those the leader is whose worst defeat by another of them is the least: who lost to
 ///    nobody, where there is one.
 /// 8. The winner is, among those within the noise of the leader, the default, else the one whose id
@@ -189,7 +189,7 @@ impl<'a> CandidateSet<'a> {
 
     /// Those about whom the evidence says something beside whoever may win: who met the default,
     /// or, where there is none, whom shared workloads lead to from the one that met the most
-    /// rivals.
+    /// others.
     fn comparable(&self) -> impl Iterator<Item = &Standing<'a>> {
         let known = match self.reference() {
             Some(_) => None,
@@ -204,7 +204,7 @@ impl<'a> CandidateSet<'a> {
         })
     }
 
-    /// Numbers of those whom shared workloads lead to from the one that met the most rivals.
+    /// Numbers of those whom shared workloads lead to from the one that met the most others.
     fn connected(&self) -> BTreeSet<usize> {
         let met = |number: usize| {
             let own = &self.standings[number];

@@ -20,7 +20,7 @@ pub(super) struct Ranked<'s, 'a> {
 }
 
 impl<'a> Ranked<'_, 'a> {
-    /// Who leads comes first: the least defeat, and of those without any who met the most rivals.
+    /// Who leads comes first: the least defeat, and of those without any who met the most others.
     fn order(&self, other: &Self) -> Ordering {
         self.defeat
             .total_cmp(&other.defeat)

@@ -21,7 +21,7 @@ pub struct InspectArguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     selection: Selection,
-    /// Winners without their rivals
+    /// Winners without the candidates that they beat
     #[arg(long, conflicts_with = "top_k")]
     best_only: bool,
     /// At most this many candidates of each entry, best first

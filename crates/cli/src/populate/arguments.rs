@@ -95,7 +95,7 @@ pub struct PopulateArguments {
     /// Measure the gradients of features and weights only
     #[arg(long)]
     backward_only: bool,
-    /// Leave a GPU's second-level cache as a run of the same algorithm right before left it,
+    /// Leave a GPU's L2 cache as a run of the same algorithm right before left it,
     /// instead of emptying it before every sample. What is measured so is kept apart, and decides
     /// only where nothing was measured cold
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! Forward, and dgrad as the forward of the transposed map and weights.
 
 use rayon::prelude::*;
-use voxtune_types::{Direction, Operation};
+use voxtune_types::{Operation, Product};
 
 use super::ImplicitGemm;
 use super::pack::{Panels, padded_cols};
@@ -24,9 +24,9 @@ pub(super) struct Shape {
 impl Shape {
     pub(super) fn of(op: &Operation) -> Self {
         let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
-        match op.direction {
-            Direction::Forward | Direction::Wgrad => Self { depth: c_in, width: c_out },
-            Direction::Dgrad => Self { depth: c_out, width: c_in },
+        match op.direction.product() {
+            Product::Forward | Product::Wgrad => Self { depth: c_in, width: c_out },
+            Product::Dgrad => Self { depth: c_out, width: c_in },
         }
     }
 

@@ -9,7 +9,7 @@ mod forward;
 mod pack;
 mod wgrad;
 
-use voxtune_types::{DType, Direction, Operation};
+use voxtune_types::{DType, Operation, Product};
 
 use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{KernelMap, SEGMENT_ROWS};
@@ -66,12 +66,12 @@ impl ImplicitGemm {
     /// cache.
     pub(crate) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
         let spans = self.cols == widest(op);
-        match op.direction {
-            Direction::Wgrad => spans && matches!(self.rows, 64 | 256 | 1024),
-            Direction::Forward | Direction::Dgrad if n_out < 16_384 => {
+        match op.direction.product() {
+            Product::Wgrad => spans && matches!(self.rows, 64 | 256 | 1024),
+            Product::Forward | Product::Dgrad if n_out < 16_384 => {
                 spans && matches!(self.rows, 64 | 128 | 256)
             }
-            Direction::Forward | Direction::Dgrad => {
+            Product::Forward | Product::Dgrad => {
                 let narrower = self.cols == 64 && widest(op) > 64;
                 spans && matches!(self.rows, 128 | 256 | 512) || narrower && self.rows == 256
             }
@@ -85,13 +85,13 @@ impl ImplicitGemm {
 
     pub(crate) fn workspace_bytes(self, simd: Simd, op: &Operation, map: &KernelMap) -> usize {
         let threads = rayon::current_num_threads();
-        let values = match op.direction {
-            Direction::Wgrad => {
+        let values = match op.direction.product() {
+            Product::Wgrad => {
                 let partial =
                     wgrad_split::partial_values(map, op.c_in as usize * op.c_out as usize);
                 partial + threads * wgrad::scratch_values(simd, self, op, map)
             }
-            Direction::Forward | Direction::Dgrad => {
+            Product::Forward | Product::Dgrad => {
                 let shape = forward::Shape::of(op);
                 pack::packed_values(simd, op.kernel.volume(), shape.depth, shape.width)
                     + threads
@@ -114,9 +114,9 @@ impl ImplicitGemm {
         epilogue: Option<TypedEpilogue<'_, T>>,
     ) {
         let shape = forward::Shape::of(op);
-        let (view, order) = match op.direction {
-            Direction::Dgrad => (map.transposed(), pack::Order::Transposed),
-            Direction::Forward | Direction::Wgrad => (map.view(), pack::Order::Stored),
+        let (view, order) = match op.direction.product() {
+            Product::Dgrad => (map.transposed(), pack::Order::Transposed),
+            Product::Forward | Product::Wgrad => (map.view(), pack::Order::Stored),
         };
         let panels = pack::Panels::pack(simd, weights, op.kernel.volume(), shape, order);
         forward::product(simd, self, view, a, &panels, out, epilogue);
@@ -138,9 +138,9 @@ impl ImplicitGemm {
 
 /// The narrowest listed block that spans all columns of the result, or else the widest listed.
 fn widest(op: &Operation) -> usize {
-    let columns = match op.direction {
-        Direction::Forward | Direction::Wgrad => op.c_out as usize,
-        Direction::Dgrad => op.c_in as usize,
+    let columns = match op.direction.product() {
+        Product::Forward | Product::Wgrad => op.c_out as usize,
+        Product::Dgrad => op.c_in as usize,
     };
     COLS.into_iter().find(|&cols| cols >= columns).unwrap_or(COLS[COLS.len() - 1])
 }

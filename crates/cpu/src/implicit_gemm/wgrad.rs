@@ -72,7 +72,7 @@ pub(super) fn wgrad<T: Storage>(
         sizes.c_in * sizes.c_out,
         out,
         Scratch::default,
-        |scratch, part, gradient| {
+        &|scratch: &mut Scratch, part, gradient| {
             let view = map.view();
             let task = Task { simd, map: view, rows: blocks.rows, sizes, features, grad_out };
             for begin in (0..sizes.c_out).step_by(blocks.cols) {

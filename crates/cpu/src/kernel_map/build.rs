@@ -6,9 +6,13 @@ use voxtune_types::{Geometry, Voxel};
 use super::keys::{CellKey, Keys};
 use super::lists::PairLists;
 use super::{KernelMapError, Pair};
+use crate::chunks::{for_each_chunk, make_chunks, make_each};
 
 /// Sorted positions a task merges: enough to hide the search for its start.
 const MERGE_POSITIONS: usize = 8192;
+
+/// Words that a task unpacks.
+const WORDS: usize = 1 << 14;
 
 /// Marks an output row without an input row.
 const NO_ROW: u32 = u32::MAX;
@@ -74,7 +78,7 @@ pub(super) struct Sorted<K> {
 
 impl<K: CellKey> Sorted<K> {
     pub(super) fn new(keys: Vec<K>, sort: impl FnOnce(&[K]) -> (Vec<K>, Vec<u32>)) -> Self {
-        if keys.par_windows(2).all(|pair| pair[0] < pair[1]) {
+        if keys.is_sorted_by(|one, next| one < next) {
             return Self { keys, rows: None };
         }
         let (keys, rows) = sort(&keys);
@@ -93,7 +97,7 @@ impl<K: CellKey> Sorted<K> {
         if self.rows.is_none() {
             return Ok(());
         }
-        match self.keys.par_windows(2).position_first(|pair| pair[0] == pair[1]) {
+        match self.keys.windows(2).position(|pair| pair[0] == pair[1]) {
             None => Ok(()),
             Some(position) => {
                 let rows = [self.row(position) as usize, self.row(position + 1) as usize];
@@ -116,18 +120,28 @@ pub(super) fn sort_linear(keys: &[u64], key_bits: u32) -> (Vec<u64>, Vec<u32>) {
     if key_bits + row_bits > u64::BITS {
         return sort_keyed(keys);
     }
-    let mut words: Vec<u64> =
-        keys.par_iter().enumerate().map(|(row, key)| (key << row_bits) | row as u64).collect();
+    let mut words = make_chunks(keys.len(), &|first, words: &mut [u64]| {
+        for ((word, key), row) in words.iter_mut().zip(&keys[first..]).zip(first as u64..) {
+            *word = (key << row_bits) | row;
+        }
+    });
     words.par_sort_unstable();
     let row_mask = (1_u64 << row_bits) - 1;
-    words.par_iter().map(|word| (word >> row_bits, (word & row_mask) as u32)).unzip()
+    let rows = make_chunks(keys.len(), &|first, rows: &mut [u32]| {
+        for (row, word) in rows.iter_mut().zip(&words[first..]) {
+            *row = (word & row_mask) as u32;
+        }
+    });
+    for_each_chunk(&mut words, WORDS, &|_, words| {
+        words.iter_mut().for_each(|word| *word >>= row_bits)
+    });
+    (words, rows)
 }
 
 pub(super) fn sort_keyed<K: CellKey>(keys: &[K]) -> (Vec<K>, Vec<u32>) {
-    let mut keyed: Vec<(K, u32)> =
-        keys.par_iter().enumerate().map(|(row, &key)| (key, row as u32)).collect();
+    let mut keyed: Vec<(K, u32)> = keys.iter().copied().zip(0..).collect();
     keyed.par_sort_unstable();
-    keyed.into_par_iter().unzip()
+    keyed.into_iter().unzip()
 }
 
 /// Offsets that follow each other along z: one merge finds them all.
@@ -177,16 +191,13 @@ impl Merged {
         shift: impl Fn([i32; 3]) -> K::Shift + Sync,
     ) -> Self {
         let tasks = outs.keys.len().div_ceil(MERGE_POSITIONS);
-        let found = (0..columns.len() * tasks)
-            .into_par_iter()
-            .map(|task| {
-                let column = &columns[task / tasks];
-                let begin = task % tasks * MERGE_POSITIONS;
-                let end = (begin + MERGE_POSITIONS).min(outs.keys.len());
-                let positions = &outs.keys[begin..end];
-                merge(&ins.keys, positions, begin, shift(column.low), column.offsets.len())
-            })
-            .collect();
+        let found = make_each(columns.len() * tasks, &|task| {
+            let column = &columns[task / tasks];
+            let begin = task % tasks * MERGE_POSITIONS;
+            let end = (begin + MERGE_POSITIONS).min(outs.keys.len());
+            let positions = &outs.keys[begin..end];
+            merge(&ins.keys, positions, begin, shift(column.low), column.offsets.len())
+        });
         Self { columns, found }
     }
 
@@ -223,7 +234,7 @@ fn mirrored<K: CellKey>(
             false => chunks[upper(offset)].iter().map(|chunk| chunk.len()).sum(),
         })
         .collect();
-    PairLists::fill(voxels.len(), &lens, |offset, list| {
+    PairLists::fill(voxels.len(), &lens, &|offset, list| {
         if offset == centre {
             for (row, pair) in (0..).zip(list) {
                 *pair = Pair { in_row: row, out_row: row };
@@ -251,7 +262,7 @@ fn all_columns<K: CellKey>(
     let chunks = merged.chunks(offsets.len());
     let lens: Vec<usize> =
         chunks.iter().map(|chunks| chunks.iter().map(|chunk| chunk.len()).sum()).collect();
-    PairLists::fill(outs.keys.len(), &lens, |offset, list| {
+    PairLists::fill(outs.keys.len(), &lens, &|offset, list| {
         place(chunks[offset].iter().copied().flatten().copied(), ins, outs, list);
     })
 }

@@ -1,7 +1,8 @@
 //! Cells as sortable keys.
 
-use rayon::prelude::*;
 use voxtune_types::Voxel;
+
+use crate::chunks::{make_chunks, make_each};
 
 /// A cell that can be compared and shifted. Order is that of [`Voxel`].
 pub(super) trait CellKey: Copy + Ord + Send + Sync {
@@ -90,7 +91,7 @@ impl CellKey for u64 {
 }
 
 /// A cell with room for the kernel's reach beyond the extreme coordinates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WideKey {
     batch: i32,
     position: [i64; 3],
@@ -131,8 +132,14 @@ impl WideKey {
 
     /// The box around scaled voxels; `None` around none.
     fn bounds(voxels: &[Voxel], stride: [u8; 3]) -> Option<(Self, Self)> {
-        let cells = voxels.par_iter().map(|&voxel| Self::scaled(voxel, stride));
-        cells.map(|cell| (cell, cell)).reduce_with(Self::united)
+        /// Voxels of a task.
+        const PART: usize = 1 << 14;
+        let parts = make_each(voxels.len().div_ceil(PART), &|part| {
+            let part = &voxels[part * PART..voxels.len().min((part + 1) * PART)];
+            let cells = part.iter().map(|&voxel| Self::scaled(voxel, stride));
+            cells.map(|cell| (cell, cell)).reduce(Self::united)
+        });
+        parts.into_iter().flatten().reduce(Self::united)
     }
 
     fn none() -> (Self, Self) {
@@ -166,10 +173,15 @@ impl Keys {
     }
 
     fn in_box(voxels: &[Voxel], stride: [u8; 3], grid: Option<LinearGrid>) -> Self {
-        let cells = voxels.par_iter().map(|&voxel| WideKey::scaled(voxel, stride));
-        match grid {
-            Some(grid) => Self::Linear(cells.map(|cell| grid.key(cell)).collect(), grid),
-            None => Self::Wide(cells.collect()),
-        }
+        let cell = |voxel: &Voxel| WideKey::scaled(*voxel, stride);
+        let Some(grid) = grid else {
+            return Self::Wide(voxels.iter().map(cell).collect());
+        };
+        let keys = make_chunks(voxels.len(), &|first, keys: &mut [u64]| {
+            for (key, voxel) in keys.iter_mut().zip(&voxels[first..]) {
+                *key = grid.key(cell(voxel));
+            }
+        });
+        Self::Linear(keys, grid)
     }
 }

@@ -32,7 +32,7 @@ impl PairLists {
     pub(super) fn fill(
         n_out: usize,
         lens: &[usize],
-        fill: impl Fn(usize, &mut [Pair]) + Sync,
+        fill: &(dyn Fn(usize, &mut [Pair]) + Sync),
     ) -> Self {
         let mut starts = Vec::with_capacity(lens.len() + 1);
         let mut total = 0;
@@ -78,7 +78,7 @@ impl PairLists {
     /// The same lists with the rows swapped, sorted by the new output row.
     pub(super) fn transposed(&self, n_in: usize) -> Self {
         let lens: Vec<usize> = self.starts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        Self::fill(n_in, &lens, |offset, list| {
+        Self::fill(n_in, &lens, &|offset, list| {
             for (swapped, pair) in list.iter_mut().zip(self.list(offset)) {
                 *swapped = pair.swapped();
             }

@@ -222,7 +222,7 @@ impl KernelMap {
             Ok(())
         })?;
         let lens: Vec<usize> = lists.iter().map(Vec::len).collect();
-        let lists = PairLists::fill(n_out, &lens, |offset, pairs| {
+        let lists = PairLists::fill(n_out, &lens, &|offset, pairs| {
             pairs.copy_from_slice(&lists[offset]);
         });
         let lists = Arc::new(lists);

@@ -1,7 +1,8 @@
 //! What does not fit is refused in words, and nothing is written.
 
 use super::*;
-use crate::algorithm::{RunError, default_algorithm};
+use crate::algorithm::default_algorithm;
+use crate::error::RunError;
 
 fn refusal(
     op: &Operation,

@@ -1,7 +1,8 @@
 //! Products with an epilogue: each combination of parts against float64.
 
 use super::*;
-use crate::algorithm::{RunError, default_algorithm};
+use crate::algorithm::default_algorithm;
+use crate::error::RunError;
 
 /// Every part of an epilogue over some rows.
 struct Parts {

@@ -61,14 +61,12 @@ fn groups_are_a_dense_product_with_zeros_between_them() {
                 let plain = grouped.with_groups(1);
                 let inputs = Inputs::random(&grouped, &map, 3);
                 let (a, b) = (inputs.a.to_f64(), inputs.b.to_f64());
-                let expected = match direction {
-                    Direction::Forward => {
+                let expected = match direction.product() {
+                    Product::Forward => {
                         reference::forward(&plain, &map, &a, &with_zeros(&grouped, &b))
                     }
-                    Direction::Dgrad => {
-                        reference::dgrad(&plain, &map, &a, &with_zeros(&grouped, &b))
-                    }
-                    Direction::Wgrad => reference::wgrad(&plain, &map, &a, &b)
+                    Product::Dgrad => reference::dgrad(&plain, &map, &a, &with_zeros(&grouped, &b)),
+                    Product::Wgrad => reference::wgrad(&plain, &map, &a, &b)
                         .map(|dense| without_zeros(&grouped, &dense)),
                 };
                 // The same products in the same order, and zeros.

@@ -9,7 +9,7 @@ mod pools;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, KernelSize, Operation, Product, Voxel};
 
 use crate::algorithm::{Algorithm, Operands, algorithms};
 use crate::elements::HostBuffer;
@@ -49,10 +49,10 @@ fn strided_map(n_in: u32, n_out: u32) -> KernelMap {
 /// Lengths of `a`, `b` and `out`.
 fn lens(op: &Operation, map: &KernelMap) -> [usize; 3] {
     let (input, output) = (map.n_in() * op.c_in as usize, map.n_out() * op.c_out as usize);
-    match op.direction {
-        Direction::Forward => [input, op.weight_len(), output],
-        Direction::Dgrad => [output, op.weight_len(), input],
-        Direction::Wgrad => [input, output, op.weight_len()],
+    match op.direction.product() {
+        Product::Forward => [input, op.weight_len(), output],
+        Product::Dgrad => [output, op.weight_len(), input],
+        Product::Wgrad => [input, output, op.weight_len()],
     }
 }
 
@@ -94,10 +94,10 @@ impl Inputs {
 
     fn reference(&self, op: &Operation, map: &KernelMap) -> Vec<f64> {
         let (a, b) = (self.a.to_f64(), self.b.to_f64());
-        match op.direction {
-            Direction::Forward => reference::forward(op, map, &a, &b),
-            Direction::Dgrad => reference::dgrad(op, map, &a, &b),
-            Direction::Wgrad => reference::wgrad(op, map, &a, &b),
+        match op.direction.product() {
+            Product::Forward => reference::forward(op, map, &a, &b),
+            Product::Dgrad => reference::dgrad(op, map, &a, &b),
+            Product::Wgrad => reference::wgrad(op, map, &a, &b),
         }
         .unwrap()
     }

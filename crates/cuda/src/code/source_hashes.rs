@@ -5,7 +5,7 @@
 pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("coordinates.cu", 0x69fef4b340286fde),
     ("explicit_gemm.cu", 0xaff2822633d707e5),
-    ("features.cu", 0xf043bcc741fe9b2e),
+    ("features.cu", 0xa2275c8b436e3604),
     ("grouped.cu", 0x73cf5b22a34e02c3),
     ("implicit_gemm.cu", 0x8d95ed4e3f473d1f),
     ("kernel_map.cu", 0x12e68aded854df3f),

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::binding::cublas::{result, sys};
-use voxtune_types::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation, Product};
 
 use super::family::{Bound, KernelFamily, Launch, Variant, boxed};
 use super::geometry::channels;
@@ -75,7 +75,7 @@ impl Cublas {
     ///
     /// # Safety
     /// The addresses hold matrices of these sizes.
-    unsafe fn product(&self, dtype: DType, shape: &Product) -> Result<()> {
+    unsafe fn product(&self, dtype: DType, shape: &Gemm) -> Result<()> {
         use sys::cudaDataType_t::{CUDA_R_16BF, CUDA_R_16F, CUDA_R_32F};
         let element = [CUDA_R_16F, CUDA_R_16BF, CUDA_R_32F][dtype.index()];
         let transpose = |wanted| {
@@ -138,7 +138,7 @@ impl Cublas {
         }
         let mut c = DeviceBuffer::alloc(device, edge * edge * 4)?;
         let size = edge as i32;
-        let shape = Product {
+        let shape = Gemm {
             transpose_a: false,
             transpose_b: false,
             m: size,
@@ -174,7 +174,7 @@ impl Drop for Handle {
 }
 
 /// A dense product, column-major.
-struct Product {
+struct Gemm {
     transpose_a: bool,
     transpose_b: bool,
     m: i32,
@@ -207,12 +207,10 @@ impl Layout {
         let (gathered, result) = channels(op);
         let element = op.dtype.bytes();
         let first = largest * gathered as usize * element;
-        let (second, sums) = match op.direction {
-            Direction::Wgrad => (largest * op.c_out as usize * element, 0),
-            Direction::Forward => {
-                (largest * result as usize * 4, counts.n_out * result as usize * 4)
-            }
-            Direction::Dgrad => (largest * result as usize * 4, counts.n_in * result as usize * 4),
+        let (second, sums) = match op.direction.product() {
+            Product::Wgrad => (largest * op.c_out as usize * element, 0),
+            Product::Forward => (largest * result as usize * 4, counts.n_out * result as usize * 4),
+            Product::Dgrad => (largest * result as usize * 4, counts.n_in * result as usize * 4),
         };
         let second_at = first.next_multiple_of(Self::ALIGNMENT);
         let sums_at = second_at + second.next_multiple_of(Self::ALIGNMENT);
@@ -361,7 +359,7 @@ impl Kernels {
                 )?;
                 let weights = operands.second.address()
                     + (offset * op.c_in as usize * op.c_out as usize * op.dtype.bytes()) as u64;
-                let shape = Product {
+                let shape = Gemm {
                     transpose_a: dgrad,
                     transpose_b: false,
                     m: result as i32,
@@ -433,7 +431,7 @@ impl Kernels {
                 self.gather.launch(blocks, parts)?;
                 for first in (0..rows).step_by(PRODUCT_ROWS) {
                     let row_bytes = |channels: u32| channels as usize * op.dtype.bytes();
-                    let shape = Product {
+                    let shape = Gemm {
                         transpose_a: false,
                         transpose_b: true,
                         m: c_out,
@@ -458,9 +456,9 @@ impl Bound for Kernels {
     fn launch(&self, launch: Launch<'_, '_>) -> Result<()> {
         let Launch { op, map, operands, workspace, .. } = launch;
         let layout = Layout::new(op, map.counts()?);
-        match op.direction {
-            Direction::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
-            Direction::Forward | Direction::Dgrad => {
+        match op.direction.product() {
+            Product::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
+            Product::Forward | Product::Dgrad => {
                 self.launch_rows(op, map, operands, workspace, &layout)
             }
         }

@@ -1,16 +1,9 @@
 //! Arithmetic that families share: copies, registers and shared memory of a block.
 
-use voxtune_types::{ComputeCapability, Direction, Operation};
+use voxtune_types::ComputeCapability;
 
 use crate::model::Rates;
-
-/// Gathered and result channels.
-pub(crate) const fn channels(op: &Operation) -> (u32, u32) {
-    match op.direction {
-        Direction::Dgrad => (op.c_out, op.c_in),
-        Direction::Forward | Direction::Wgrad => (op.c_in, op.c_out),
-    }
-}
+pub(super) use crate::model::channels;
 
 /// Shared memory that a block may have, in bytes. From the CUDA programming guide's table of
 /// compute capabilities.

@@ -1,6 +1,6 @@
 //! What kernels of several groups are told about them.
 
-use voxtune_types::{Direction, Operation};
+use voxtune_types::{Operation, Product};
 
 /// `GroupParams` of the kernels: channels of a group that are summed over, and of the result; in
 /// wgrad inputs and outputs.
@@ -22,8 +22,8 @@ impl GroupParams {
 /// Gathered and result channels of a group.
 pub(super) const fn group_channels(op: &Operation) -> (u32, u32) {
     let (own_in, own_out) = op.group_channels();
-    match op.direction {
-        Direction::Dgrad => (own_out, own_in),
-        Direction::Forward | Direction::Wgrad => (own_in, own_out),
+    match op.direction.product() {
+        Product::Dgrad => (own_out, own_in),
+        Product::Forward | Product::Wgrad => (own_in, own_out),
     }
 }

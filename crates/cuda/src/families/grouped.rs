@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_types::{AlgoId, Direction, Operation};
+use voxtune_types::{AlgoId, Direction, Operation, Product};
 
 use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
@@ -83,8 +83,8 @@ impl Grouped {
 
     /// Blocks that no layer is too narrow or too deep for.
     const fn default_for(direction: Direction) -> Self {
-        let walk = match direction {
-            Direction::Wgrad => Walk::Pairs { split: 1024 },
+        let walk = match direction.product() {
+            Product::Wgrad => Walk::Pairs { split: 1024 },
             _ => Walk::Rows { rows: 64, pieces: 1, order: RowOrder::Natural },
         };
         Self { cols: 64, walk }
@@ -190,10 +190,10 @@ impl Variant for Grouped {
         let (gathered, result) = group_channels(op);
         let (c_gathered, c_result) = channels(op);
         let (held, known) = self.weights(op);
-        let direction = match op.direction {
-            Direction::Forward => 0,
-            Direction::Dgrad => 1,
-            Direction::Wgrad => 2,
+        let direction = match op.direction.product() {
+            Product::Forward => 0,
+            Product::Dgrad => 1,
+            Product::Wgrad => 2,
         };
         let mut defines = vec![
             dtype_define(op.dtype),
@@ -247,9 +247,9 @@ impl Variant for Grouped {
         loaded: &LoadedInstance,
         _cublas: Option<&Arc<Cublas>>,
     ) -> Result<Box<dyn Bound>> {
-        match op.direction {
-            Direction::Wgrad => PairLists::bind(*self, loaded, "grouped"),
-            Direction::Forward | Direction::Dgrad => TileGemm::bind(*self, loaded, "grouped"),
+        match op.direction.product() {
+            Product::Wgrad => PairLists::bind(*self, loaded, "grouped"),
+            Product::Forward | Product::Dgrad => TileGemm::bind(*self, loaded, "grouped"),
         }
     }
 }

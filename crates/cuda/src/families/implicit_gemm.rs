@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_types::{AlgoId, DType, Direction, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Operation, Product};
 
 use super::countable::is_countable;
 use super::explicit_gemm::Cublas;
@@ -156,10 +156,10 @@ impl Variant for ImplicitGemm {
 
     fn instance(&self, op: &Operation) -> Instance {
         let (gathered, _) = channels(op);
-        let direction = match op.direction {
-            Direction::Forward => 0,
-            Direction::Dgrad => 1,
-            Direction::Wgrad => 2,
+        let direction = match op.direction.product() {
+            Product::Forward => 0,
+            Product::Dgrad => 1,
+            Product::Wgrad => 2,
         };
         Instance::new(
             "implicit_gemm.cu",
@@ -182,9 +182,9 @@ impl Variant for ImplicitGemm {
     }
 
     fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
-        Some(match op.direction {
-            Direction::Wgrad => self.pair_tile(op).work(op, size, rates),
-            Direction::Forward | Direction::Dgrad => self.row_tile(op).work(op, size, rates),
+        Some(match op.direction.product() {
+            Product::Wgrad => self.pair_tile(op).work(op, size, rates),
+            Product::Forward | Product::Dgrad => self.row_tile(op).work(op, size, rates),
         })
     }
 
@@ -198,9 +198,9 @@ impl Variant for ImplicitGemm {
         loaded: &LoadedInstance,
         _cublas: Option<&Arc<Cublas>>,
     ) -> Result<Box<dyn Bound>> {
-        match op.direction {
-            Direction::Wgrad => PairLists::bind(*self, loaded, "implicit_gemm"),
-            Direction::Forward | Direction::Dgrad => TileGemm::bind(*self, loaded, "implicit_gemm"),
+        match op.direction.product() {
+            Product::Wgrad => PairLists::bind(*self, loaded, "implicit_gemm"),
+            Product::Forward | Product::Dgrad => TileGemm::bind(*self, loaded, "implicit_gemm"),
         }
     }
 }

@@ -39,11 +39,10 @@ mod wgmma_wgrad;
 use std::fmt;
 use std::sync::LazyLock;
 
-use voxtune_types::{AlgoId, ComputeCapability, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, DType, Operation};
 
 pub use epilogue::Epilogue;
 pub use explicit_gemm::Cublas;
-pub(crate) use geometry::channels;
 pub(crate) use operands::check_length;
 pub use operands::{Matrix, MatrixMut, Operands};
 pub use prepared::Prepared;
@@ -57,7 +56,7 @@ use family::{KernelFamily, Variant};
 use geometry::shared_bytes_per_block;
 
 /// Every family. A new one is a source in `kernels/cuda`, a file beside this one, and a line here.
-static FAMILIES: [&dyn KernelFamily; 9] = [
+static FAMILIES: &[&dyn KernelFamily] = &[
     &explicit_gemm::Family,
     &implicit_gemm::Family,
     &mask_gemm::Family,
@@ -106,6 +105,19 @@ impl Algorithm {
     #[must_use]
     pub fn in_auto_pool(&self, op: &Operation, rows: usize, rates: &Rates) -> bool {
         self.applies(op) && self.variant.in_auto_pool(op, rows, rates)
+    }
+
+    /// How long a launch takes on a cold cache, as far as a model can say; `None` for what it does
+    /// not describe: float32, and families without constants.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    #[must_use]
+    pub fn modelled_ns(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<f64> {
+        if op.dtype == DType::Float32 {
+            return None;
+        }
+        Some(self.work(op, size, rates)?.time_ns(rates, &self.cost_constants(op)?))
     }
 
     /// Whether it may be chosen where nothing was measured, and so nothing verified.
@@ -282,7 +294,7 @@ fn find(name: impl Fn(&'static dyn KernelFamily) -> Option<usize>) -> &'static A
 mod tests {
     use std::collections::BTreeSet;
 
-    use voxtune_types::{DType, Direction, KernelSize, LayerKind, PitchClass};
+    use voxtune_types::{Direction, KernelSize, LayerKind, PitchClass};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! What a launch reads and writes.
 
-use voxtune_types::{DType, Direction, Operation};
+use voxtune_types::{DType, Operation, Product};
 
 use crate::buffer::{DeviceSlice, DeviceSliceMut};
 use crate::device::CudaDevice;
@@ -138,10 +138,10 @@ impl Operands<'_> {
         let x = ((n_in, c_in, element), true);
         let g = ((n_out, c_out, element), true);
         let weights = |element| ((op.weight_rows(), c_out, element), false);
-        match op.direction {
-            Direction::Forward => [x, weights(element), g],
-            Direction::Dgrad => [g, weights(element), x],
-            Direction::Wgrad => [x, g, weights(4)],
+        match op.direction.product() {
+            Product::Forward => [x, weights(element), g],
+            Product::Dgrad => [g, weights(element), x],
+            Product::Wgrad => [x, g, weights(4)],
         }
     }
 
@@ -206,7 +206,7 @@ pub(crate) fn check_length(
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::KernelSize;
+    use voxtune_types::{Direction, KernelSize};
 
     use super::*;
 

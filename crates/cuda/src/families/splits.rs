@@ -4,7 +4,7 @@
 //! `kernels/cuda/splits.cuh` says how. The workspace holds `(parts, rows, result channels)`
 //! float32.
 
-use voxtune_types::{AlgoId, Direction, Operation};
+use voxtune_types::{AlgoId, Operation, Product};
 
 use super::epilogue::EpilogueParams;
 use super::geometry::{channels, copy_elements};
@@ -86,9 +86,9 @@ pub(super) fn fill_a_wave(tiles: usize, blocks: u32, parts: u32, rates: &Rates) 
 /// Bytes.
 pub(super) const fn workspace_bytes(op: &Operation, counts: &MapCounts, parts: u32) -> usize {
     let (_, result) = channels(op);
-    let rows = match op.direction {
-        Direction::Dgrad => counts.n_in,
-        Direction::Forward | Direction::Wgrad => counts.n_out,
+    let rows = match op.direction.product() {
+        Product::Dgrad => counts.n_in,
+        Product::Forward | Product::Wgrad => counts.n_out,
     };
     if parts > 1 { parts as usize * rows * result as usize * 4 } else { 0 }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation, Product};
 
 use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
@@ -127,11 +127,11 @@ impl WgmmaGemm {
                 16
             }
         }
-        match direction {
-            Direction::Dgrad => {
+        match direction.product() {
+            Product::Dgrad => {
                 WeightsBox { width: panel_width(self.tile.depth), lines: self.tile.cols }
             }
-            Direction::Forward | Direction::Wgrad => {
+            Product::Forward | Product::Wgrad => {
                 WeightsBox { width: panel_width(self.tile.cols), lines: self.tile.depth }
             }
         }
@@ -362,7 +362,7 @@ mod tests {
 
     /// Splits meet the race where tiles are few, and nowhere else.
     #[test]
-    fn splits_compete_where_tiles_leave_multiprocessors_idle() {
+    fn splits_compete_where_tiles_leave_sms_idle() {
         let pool = |channels, n| -> Vec<(u32, u32)> {
             let cut = WgmmaGemm::all().filter(|tile| tile.splits > 1);
             cut.filter(|tile| tile.in_auto_pool(&layer(channels), n, &h100()))
@@ -414,7 +414,7 @@ mod tests {
     /// shared memory for as many blocks as are promised per SM.
     #[test]
     fn tiles_are_what_the_kernel_can_be() {
-        const A_MULTIPROCESSOR: usize = 228 * 1024;
+        const PER_SM: usize = 228 * 1024;
         const A_BLOCKS_OWN: usize = 1024;
         for tile in WgmmaGemm::all() {
             assert!(
@@ -424,7 +424,7 @@ mod tests {
             assert!(tile.tile.cols.is_multiple_of(16) && tile.tile.depth.is_multiple_of(16));
             assert!(tile.threads() * tile.tile.blocks <= 2048, "{}", tile.id());
             let blocks = tile.tile.blocks as usize * (tile.shared_bytes(&layer(64)) + A_BLOCKS_OWN);
-            assert!(blocks <= A_MULTIPROCESSOR, "{}: {blocks}", tile.id());
+            assert!(blocks <= PER_SM, "{}: {blocks}", tile.id());
         }
     }
 }

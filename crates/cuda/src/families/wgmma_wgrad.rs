@@ -231,7 +231,7 @@ mod tests {
     /// SM for as many blocks as are promised.
     #[test]
     fn tiles_are_what_the_kernel_can_be() {
-        const A_MULTIPROCESSOR: usize = 228 * 1024;
+        const PER_SM: usize = 228 * 1024;
         const A_BLOCKS_OWN: usize = 1024;
         for tile in WgmmaWgrad::all() {
             assert!(tile.tile.rows.is_multiple_of(64 * tile.tile.groups), "{}", tile.id());
@@ -241,7 +241,7 @@ mod tests {
             assert!(tile.threads() * tile.tile.blocks <= 2048, "{}", tile.id());
             let blocks =
                 tile.tile.blocks as usize * (tile.shared_bytes(&layer(64, 64)) + A_BLOCKS_OWN);
-            assert!(blocks <= A_MULTIPROCESSOR, "{}: {blocks}", tile.id());
+            assert!(blocks <= PER_SM, "{}: {blocks}", tile.id());
             // Accumulators, and what else a multiplying thread holds, out of the registers it is
             // given.
             let share = 65_536 / (tile.threads() * tile.tile.blocks) / 8 * 8;

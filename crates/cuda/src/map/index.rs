@@ -27,7 +27,7 @@ const DUPLICATE: usize = 4;
 /// Cell numbers have six bits; the bit above says who made the slot.
 const CELL_MASK: u64 = 63;
 /// Blocks per SM of kernels that loop over the rows.
-const BLOCKS_A_UNIT: u32 = 8;
+const BLOCKS_PER_SM: u32 = 8;
 /// Words that are reported of voxels that were inserted.
 const REPORTED_WORDS: usize = 2;
 
@@ -271,7 +271,7 @@ const fn slots_for(rows: usize) -> usize {
 
 /// A grid of kernels that loop over the rows.
 pub(super) fn looping_grid(kernels: &MapKernels, rows: usize) -> Result<Grid> {
-    let most = kernels.device.identity().units * BLOCKS_A_UNIT;
+    let most = kernels.device.identity().units * BLOCKS_PER_SM;
     let mut grid = Grid::covering(rows, ROW_THREADS)?;
     grid.blocks[0] = grid.blocks[0].min(most);
     Ok(grid)

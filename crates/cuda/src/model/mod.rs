@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A launch is blocks that repeat one step. A step takes as long as the busiest unit of its
-//! multiprocessor: tensor cores, shared memory, its share of the L2 cache, or the issue of copies;
+//! SM: tensor cores, shared memory, its share of the L2 cache, or the issue of copies;
 //! and no less than one pipeline stage. How many steps a block has follows from the statistics of
 //! masks (`offsets.rs`): how many offsets the rows of a tile have between them, in the order in
 //! which they come. Blocks fill the device in waves. Whatever else happens, the memory has to
@@ -26,7 +26,7 @@ mod rates;
 mod row_tile;
 mod work;
 
-use voxtune_types::{DType, Operation};
+use voxtune_types::{Operation, Product};
 
 pub use constants::Constants;
 pub use rates::Rates;
@@ -40,8 +40,6 @@ pub(crate) use pair_tile::PairTile;
 pub(crate) use row_tile::RowTile;
 pub(crate) use work::Unit;
 
-use crate::families::Algorithm;
-
 /// Rows and pairs of a kernel map: what a cost follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapSize {
@@ -53,17 +51,10 @@ pub struct MapSize {
     pub pairs: usize,
 }
 
-impl Algorithm {
-    /// How long a launch takes on a cold cache, as far as a model can say; `None` for what it does
-    /// not describe: float32, and families without constants.
-    ///
-    /// # Units
-    /// Nanoseconds.
-    #[must_use]
-    pub fn modelled_ns(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<f64> {
-        if op.dtype == DType::Float32 {
-            return None;
-        }
-        Some(self.work(op, size, rates)?.time_ns(rates, &self.cost_constants(op)?))
+/// Gathered and result channels.
+pub(crate) const fn channels(op: &Operation) -> (u32, u32) {
+    match op.direction.product() {
+        Product::Dgrad => (op.c_out, op.c_in),
+        Product::Forward | Product::Wgrad => (op.c_in, op.c_out),
     }
 }

@@ -1,11 +1,11 @@
 //! Output-stationary tiles: forward and dgrad.
 
-use voxtune_types::{Direction, Operation};
+use voxtune_types::{Operation, Product};
 
+use super::channels;
 use super::offsets::Masks;
 use super::work::{Tiles, Unit, Work};
 use super::{MapSize, Rates};
-use crate::families::channels;
 use crate::map::RowOrder;
 
 /// Geometry of a family whose blocks own result rows × result channels, and step over the offsets
@@ -57,9 +57,9 @@ impl RowTile {
     /// What a launch asks of a device.
     pub(crate) fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Work {
         let (gathered, result) = channels(op);
-        let (rows, gathered_rows) = match op.direction {
-            Direction::Dgrad => (size.n_in, size.n_out),
-            Direction::Forward | Direction::Wgrad => (size.n_out, size.n_in),
+        let (rows, gathered_rows) = match op.direction.product() {
+            Product::Dgrad => (size.n_in, size.n_out),
+            Product::Forward | Product::Wgrad => (size.n_out, size.n_in),
         };
         let bytes = op.dtype.bytes() as f64;
         let masks = Masks::new(op.kernel.volume(), rows, size.pairs);
@@ -132,7 +132,7 @@ impl RowTile {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::{AlgoId, ComputeCapability, DType, KernelSize};
+    use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, KernelSize};
 
     use super::*;
     use crate::families::algorithm;

@@ -42,7 +42,7 @@ pub struct Tiles {
     pub resident: f64,
     /// Steps of a mean block.
     pub steps: f64,
-    /// A step's products with an otherwise idle multiprocessor. Nanoseconds.
+    /// A step's products with an otherwise idle SM. Nanoseconds.
     pub multiply_ns: f64,
     /// A step's traffic with shared memory likewise. Nanoseconds.
     pub shared_ns: f64,
@@ -70,7 +70,7 @@ pub struct Passes {
 }
 
 /// Rows of a result leave an SM at this rate. Bytes per nanosecond: the rate of all writes
-/// to memory, 3.24 TB/s on an H100, over its multiprocessors.
+/// to memory, 3.24 TB/s on an H100, over its SMs.
 const WRITE_BYTES_NS: f64 = 25.0;
 
 /// How far past the last full wave the longest blocks reach, in waves.
@@ -103,8 +103,8 @@ impl Work {
 
 impl Tiles {
     fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
-        let a_multiprocessor = self.blocks / rates.sms;
-        let together = a_multiprocessor.clamp(1.0, self.resident);
+        let per_sm = self.blocks / rates.sms;
+        let together = per_sm.clamp(1.0, self.resident);
         let warp_copies = self.copies / 32.0;
         let busiest_ns =
             slowest([self.multiply_ns, self.shared_ns, self.cache_bytes / rates.cache_bytes_ns], 8)
@@ -114,7 +114,7 @@ impl Tiles {
         let block_ns = self.steps * step_ns
             + constants.block_ns
             + self.result_bytes / WRITE_BYTES_NS * together;
-        let waves = a_multiprocessor / self.resident;
+        let waves = per_sm / self.resident;
         let waves = slowest([1.0, if waves > 1.0 { waves + TAIL_WAVES } else { waves }], 8);
         let memory_ns = self.memory_bytes / rates.memory_bytes_ns;
         constants.launch_ns

@@ -40,8 +40,8 @@ pub use statistics::LayerNorm;
 
 /// Threads of every block.
 const THREADS: u32 = 256;
-/// Blocks for each multiprocessor, of kernels that take as many as they get.
-const BLOCKS_A_UNIT: usize = 16;
+/// Blocks for each SM, of kernels that take as many as they get.
+const BLOCKS_PER_SM: usize = 16;
 
 /// The kernels of `features.cu` for one storage type.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl FeatureKernels {
     /// Blocks for `items` of a kernel that takes `per_block` of them at a time, however many blocks
     /// there are.
     fn grid(&self, items: usize, per_block: usize) -> Grid {
-        let most = self.device.identity().units as usize * BLOCKS_A_UNIT;
+        let most = self.device.identity().units as usize * BLOCKS_PER_SM;
         let blocks = items.div_ceil(per_block).clamp(1, most.max(1)) as u32;
         Grid { blocks: [blocks, 1], threads: THREADS, shared_bytes: 0 }
     }

@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
     }
 
-    /// A machine that is slower today makes the default and a newcomer slower than what a rival
+    /// A machine that is slower today makes the default and a newcomer slower than what a challenger
     /// took yesterday.
     #[test]
     fn nobody_wins_by_staying_away() {

@@ -276,7 +276,7 @@ mod tests {
             };
             assert_eq!(names(&all), ["default", "near", "far", "farther"]);
         }
-        // Nor is it tried as somebody's rival.
+        // Nor is it tried as somebody's challenger.
         let mode: AlgoMode = "far".parse().unwrap();
         let mut named = entry(&["first"]);
         named.pool.retain(|one| ["far", "first"].contains(&one.id.as_str()));

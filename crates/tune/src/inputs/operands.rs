@@ -1,6 +1,7 @@
 //! The tensors of a call, in memory that is used again.
 
-use voxtune::{ConvError, DType, Device, Direction, Launch, MapCounts, Noise, Operation, Tensor};
+use voxtune::{ConvError, DType, Device, Launch, MapCounts, Noise, Operation, Tensor};
+use voxtune_types::Product;
 
 use crate::inputs::cloud_setup::CloudSetup;
 
@@ -77,10 +78,10 @@ impl Operands {
         let features = (FEATURES, counts.n_in, c_in);
         let weights = (WEIGHTS, operation.weight_len() / c_out, c_out);
         let gradient = (GRADIENT, counts.n_out, c_out);
-        let (a, b) = match direction {
-            Direction::Forward => (features, weights),
-            Direction::Dgrad => (gradient, weights),
-            Direction::Wgrad => (features, gradient),
+        let (a, b) = match direction.product() {
+            Product::Forward => (features, weights),
+            Product::Dgrad => (gradient, weights),
+            Product::Wgrad => (features, gradient),
         };
         for (tensor, (operand, rows, channels)) in [(&mut self.a, a), (&mut self.b, b)] {
             tensor.reshape(device, dtype, rows, channels)?;
@@ -155,16 +156,18 @@ const GRADIENT: u64 = 3;
 fn result_shape(operation: &Operation, counts: MapCounts) -> (DType, usize, usize) {
     let Operation { direction, dtype, c_in, c_out, .. } = *operation;
     let (c_in, c_out) = (c_in as usize, c_out as usize);
-    match direction {
-        Direction::Forward => (dtype, counts.n_out, c_out),
-        Direction::Dgrad => (dtype, counts.n_in, c_in),
-        Direction::Wgrad => (DType::Float32, operation.weight_len() / c_out, c_out),
+    match direction.product() {
+        Product::Forward => (dtype, counts.n_out, c_out),
+        Product::Dgrad => (dtype, counts.n_in, c_in),
+        Product::Wgrad => (DType::Float32, operation.weight_len() / c_out, c_out),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use voxtune::KernelSize;
+
+    use voxtune_types::Direction;
 
     use super::*;
 

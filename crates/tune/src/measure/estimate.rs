@@ -133,7 +133,7 @@ fn host_time(
     job: &Job,
     flops_per_second: f64,
 ) -> Duration {
-    /// Samples of the leader and its rivals beyond the first of each candidate.
+    /// Samples of the leader and its challengers beyond the first of each candidate.
     const LATER_SAMPLES: f64 = 20.0;
     /// How much slower the float64 reference is than the calibrated speed.
     const REFERENCE_SLOWDOWN: f64 = 10.0;

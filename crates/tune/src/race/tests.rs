@@ -252,7 +252,7 @@ const US: u64 = 1_000;
 fn a_late_sample_is_taken_again() {
     let policy = Policy::on_gpu(Duration::ZERO);
     // The warm-up is the first run; the third run of the one and the fourth of the other are
-    // hiccups.
+    // outliers.
     let candidates = run_under(&policy, 2, None, |candidate, run| {
         let ns = [200, 190][candidate] * US;
         Ok(if run == 2 + candidate { 2 * ns } else { ns })

@@ -1,6 +1,7 @@
 //! The largest error that is rounding.
 
-use voxtune::{DType, Direction, MapCounts, Operation};
+use voxtune::{DType, MapCounts, Operation};
+use voxtune_types::Product;
 
 /// The largest error that is rounding: that of the result's storage type, or of summing as many
 /// products in float32 as an element has, if that is more. Rounding errors of a sum of `n` terms
@@ -13,11 +14,11 @@ pub(crate) fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
     const ROUNDOFF_OF_FLOAT16: f64 = 1.0 / 2048.0;
     let Operation { direction, dtype, kernel, .. } = *operation;
     let (own_in, own_out) = operation.group_channels();
-    let (stored, terms) = match (direction, dtype) {
-        (Direction::Forward, _) => (dtype.tolerance(), kernel.volume() * own_in as usize),
-        (Direction::Dgrad, _) => (dtype.tolerance(), kernel.volume() * own_out as usize),
-        (Direction::Wgrad, DType::Float32) => (dtype.tolerance(), counts.n_out),
-        (Direction::Wgrad, _) => (ROUNDOFF_OF_FLOAT16, counts.n_out),
+    let (stored, terms) = match (direction.product(), dtype) {
+        (Product::Forward, _) => (dtype.tolerance(), kernel.volume() * own_in as usize),
+        (Product::Dgrad, _) => (dtype.tolerance(), kernel.volume() * own_out as usize),
+        (Product::Wgrad, DType::Float32) => (dtype.tolerance(), counts.n_out),
+        (Product::Wgrad, _) => (ROUNDOFF_OF_FLOAT16, counts.n_out),
     };
     let unit_roundoff = f64::from(f32::EPSILON) / 2.0;
     stored.max(unit_roundoff * (terms as f64).sqrt())

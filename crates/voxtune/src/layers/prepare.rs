@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation};
+use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation, Product};
 
 use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner, Voxels};
 
@@ -96,14 +96,14 @@ impl<'a> WarmUp<'a> {
         let zeros =
             |dtype, rows, channels: u32| Tensor::zeros(device, dtype, rows, channels as usize);
         let weights = |dtype| zeros(dtype, weight_rows, c_out);
-        let (first, second, result) = match direction {
-            Direction::Forward => {
+        let (first, second, result) = match direction.product() {
+            Product::Forward => {
                 (zeros(dtype, n_in, c_in)?, weights(dtype)?, zeros(dtype, n_out, c_out)?)
             }
-            Direction::Dgrad => {
+            Product::Dgrad => {
                 (zeros(dtype, n_out, c_out)?, weights(dtype)?, zeros(dtype, n_in, c_in)?)
             }
-            Direction::Wgrad => {
+            Product::Wgrad => {
                 (zeros(dtype, n_in, c_in)?, zeros(dtype, n_out, c_out)?, weights(DType::Float32)?)
             }
         };

@@ -22,26 +22,26 @@ struct CudaAlgorithm {
 
 pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
     let device = backend.device();
-    let multiprocessors = device.identity().units;
-    listed(device.capability(), multiprocessors, backend.has_cublas(), Some(backend.store()))
+    let sms = device.identity().units;
+    listed(device.capability(), sms, backend.has_cublas(), Some(backend.store()))
 }
 
-/// The algorithms of a GPU with so many multiprocessors. Nothing asks the device before a run.
+/// The algorithms of a GPU with so many SMs. Nothing asks the device before a run.
 pub(crate) fn algorithms_of(
     capability: ComputeCapability,
-    multiprocessors: u32,
+    sms: u32,
     has_cublas: bool,
 ) -> Vec<Arc<dyn Algorithm>> {
-    listed(capability, multiprocessors, has_cublas, None)
+    listed(capability, sms, has_cublas, None)
 }
 
 fn listed(
     capability: ComputeCapability,
-    multiprocessors: u32,
+    sms: u32,
     has_cublas: bool,
     store: Option<&Arc<KernelStore>>,
 ) -> Vec<Arc<dyn Algorithm>> {
-    let rates = Rates::of(capability, multiprocessors);
+    let rates = Rates::of(capability, sms);
     voxtune_cuda::algorithms()
         .iter()
         .map(|algorithm| {

@@ -549,7 +549,8 @@ impl Tensor {
     }
 
     /// Where the elements are in a GPU's memory, rows [a pitch](Self::pitch) apart, for kernels of
-    /// others that are queued behind this library's; `None` if they are the host's. Valid while the tensor lives and keeps its shape.
+    /// others that are queued behind this library's; `None` if they are the host's. Valid while the
+    /// tensor lives and keeps its shape.
     #[must_use]
     pub fn device_address(&self) -> Option<u64> {
         match &self.storage {

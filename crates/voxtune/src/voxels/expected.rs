@@ -200,12 +200,12 @@ mod tests {
         for (level, rows) in [(path(&[2]), 500), (path(&[2, 2]), 200), (path(&[3]), 100)] {
             first.settle_outputs(&level, 5_000, counted(rows));
         }
-        let spoiled = expected.begin(1_000);
-        spoiled.settle_outputs(&path(&[2]), 700, counted(900));
+        let failed = expected.begin(1_000);
+        failed.settle_outputs(&path(&[2]), 700, counted(900));
         // What is counted behind it is of too few rows.
-        spoiled.settle_outputs(&path(&[2, 2]), 300, counted(10));
+        failed.settle_outputs(&path(&[2, 2]), 300, counted(10));
         for _ in 0..2 {
-            match spoiled.wait() {
+            match failed.wait() {
                 Err(ConvError::Overflow { needed: 900, capacity: 700, level }) => {
                     assert_eq!(level, path(&[2])[0]);
                 }
@@ -238,9 +238,9 @@ mod tests {
         expected.begin(100).settle_outputs(&path(&[2]), 5_000, counted(100));
         let mut incomplete = counted(90);
         incomplete.incomplete = true;
-        let spoiled = expected.begin(100);
-        spoiled.settle_outputs(&path(&[2]), 500, incomplete);
-        assert!(spoiled.wait().is_err());
+        let failed = expected.begin(100);
+        failed.settle_outputs(&path(&[2]), 500, incomplete);
+        assert!(failed.wait().is_err());
         assert_eq!(expected.begin(100).room(&path(&[2])).unwrap(), None);
     }
 }

@@ -17,14 +17,14 @@ type GetParamInfo =
 
 /// Bytes of each parameter of a kernel, if the driver reports them.
 #[derive(Clone, Debug)]
-pub(super) struct Parameters(Option<Arc<[usize]>>);
+pub(crate) struct Parameters(Option<Arc<[usize]>>);
 
 impl Parameters {
     /// Asks the driver.
     ///
     /// # Errors
     /// Whatever the driver fails with.
-    pub(super) fn of(function: sys::CUfunction) -> Result<Self> {
+    pub(crate) fn of(function: sys::CUfunction) -> Result<Self> {
         let Some(ask) = get_param_info() else { return Ok(Self(None)) };
         let mut sizes = Vec::new();
         loop {
@@ -43,7 +43,7 @@ impl Parameters {
     ///
     /// # Errors
     /// [`CudaError::ParameterSize`] where they differ.
-    pub(super) fn expect(&self, kernel: &'static str, passed: &[usize]) -> Result<()> {
+    pub(crate) fn expect(&self, kernel: &'static str, passed: &[usize]) -> Result<()> {
         match &self.0 {
             Some(sizes) if **sizes != *passed => Err(CudaError::ParameterSize {
                 kernel,

@@ -1,53 +1,14 @@
-//! Loaded cubins and their kernels.
+//! Kernels of loaded cubins, for the launches of an execution context.
 
-mod parameters;
-
-use std::collections::HashMap;
-use std::ffi::{CString, c_void};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::ffi::c_void;
+use std::sync::{Arc, Weak};
 
 use crate::binding::driver::{result, sys};
 
 use crate::code::{Code, Compiled};
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
-use crate::gpu::Gpu;
-use parameters::Parameters;
-
-/// A cubin on a device, for every execution context there. Kernels keep it loaded.
-#[derive(Debug)]
-pub(crate) struct Module {
-    gpu: Arc<Gpu>,
-    raw: sys::CUmodule,
-    /// What was asked for by name: another context, which may be capturing, then asks the driver
-    /// nothing.
-    functions: Mutex<HashMap<&'static str, Function>>,
-}
-
-/// What the driver says of a kernel.
-#[derive(Clone, Debug)]
-struct Function {
-    raw: sys::CUfunction,
-    parameters: Parameters,
-    /// Threads and shared bytes of a block, where the cubin names them and somebody asked.
-    shape: Option<[u32; 2]>,
-}
-
-// SAFETY: a module handle is a name that the driver takes from any thread; it is unloaded once, by
-// the last owner.
-unsafe impl Send for Module {}
-// SAFETY: as above; nothing changes a module after loading, and what was found in it is locked.
-unsafe impl Sync for Module {}
-
-impl Drop for Module {
-    fn drop(&mut self) {
-        if self.gpu.bind().is_ok() {
-            // SAFETY: loaded in `LoadedInstance::load` and unloaded nowhere else. An error has no
-            // reader.
-            let _ = unsafe { result::module::unload(self.raw) };
-        }
-    }
-}
+use crate::loaded::{Function, Module, Parameters};
 
 /// The cubin of an instance, loaded, for an execution context: that of its kernels' launches.
 #[derive(Clone, Debug)]
@@ -91,8 +52,7 @@ impl LoadedInstance {
         let loaded = unsafe { result::module::load_data(image.as_ptr().cast::<c_void>()) };
         match loaded {
             Ok(raw) => {
-                let (gpu, functions) = (Arc::clone(device.gpu()), Mutex::default());
-                let module = Arc::new(Module { gpu, raw, functions });
+                let module = Arc::new(Module::new(&device.gpu().context, raw));
                 device.modules().insert(key, Arc::downgrade(&module));
                 Ok(Self { module, device: device.clone() })
             }
@@ -135,54 +95,6 @@ impl LoadedInstance {
         let (module, device) = (Arc::clone(&self.module), self.device.clone());
         let kernel = Kernel { module, device, raw, name, parameters };
         Ok(ShapedKernel { kernel, threads, shared_bytes })
-    }
-}
-
-impl Module {
-    /// A kernel of the cubin, with its launch shape if that is asked for.
-    fn function(&self, name: &'static str, is_shaped: bool) -> Result<Function> {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = functions.get(name).filter(|known| !is_shaped || known.shape.is_some());
-        if let Some(known) = known {
-            return Ok(known.clone());
-        }
-        self.gpu.bind()?;
-        let text = CString::new(name).expect("kernel names have no zero byte");
-        // SAFETY: the module is loaded.
-        let raw =
-            unsafe { result::module::get_function(self.raw, text) }.during("finding a kernel")?;
-        let shape = is_shaped.then(|| self.launch_shape(name, raw)).transpose()?;
-        let found = Function { raw, parameters: Parameters::of(raw)?, shape };
-        functions.insert(name, found.clone());
-        Ok(found)
-    }
-
-    /// Threads and shared bytes of a block, and room for the latter.
-    fn launch_shape(&self, name: &'static str, raw: sys::CUfunction) -> Result<[u32; 2]> {
-        let symbol = CString::new("voxtune_launch").expect("no zero byte");
-        // SAFETY: the module is loaded.
-        let (address, bytes) = unsafe { result::module::get_global(self.raw, symbol) }
-            .during("reading an instance's launch shape")?;
-        let mut shape = [0_i32; 2];
-        if bytes != size_of_val(&shape) {
-            return Err(CudaError::MalformedCubin {
-                what: name.to_owned(),
-                reason: "voxtune_launch is not two ints",
-            });
-        }
-        // SAFETY: `address` is a global of `bytes` bytes, the size of `shape`.
-        unsafe { result::memcpy_dtoh_sync(&mut shape, address) }
-            .during("reading an instance's launch shape")?;
-        // SAFETY: the kernel belongs to a loaded module.
-        unsafe {
-            result::function::set_function_attribute(
-                raw,
-                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                shape[1],
-            )
-        }
-        .during("reserving shared memory for a kernel")?;
-        Ok(shape.map(|count| count as u32))
     }
 }
 
