@@ -73,6 +73,9 @@ const C_IN: usize = 4;
 /// What has to be exceeded.
 const ACCURACY: f64 = 0.99;
 
+/// Of a scene.
+const LEAST_CLASSES: usize = 8;
+
 fn main() -> ExitCode {
     exit_code(overfit(&Arguments::parse()))
 }
@@ -84,7 +87,7 @@ fn overfit(arguments: &Arguments) -> Result<(), Anything> {
         labels: labels(&cells),
         input: segmentation::input(Voxels::new(&device, cells)?, arguments.dtype, C_IN)?,
     };
-    scene.describe();
+    scene.describe()?;
     let shape = if arguments.full { UnetShape::FULL } else { UnetShape::SMALL };
     let untrained = shape.random_checkpoint(C_IN, CLASSES, 0)?;
     let options = LoadOptions::new().dtype(arguments.dtype);
@@ -123,13 +126,17 @@ struct Scene {
 
 impl Scene {
     /// Prints how far a network gets that sees each voxel by itself.
-    fn describe(&self) {
+    fn describe(&self) -> Result<(), Anything> {
         let mut counts = [0; CLASSES];
         self.labels.iter().for_each(|label| counts[*label as usize] += 1);
         let present = counts.iter().filter(|count| **count > 0).count();
         let share = 100.0 * f64::from(*counts.iter().max().unwrap_or(&0));
         let share = share / self.labels.len().max(1) as f64;
         println!("{:<12}{present}, {share:.1} % of voxels are of the largest", "classes");
+        if present < LEAST_CLASSES {
+            return Err(format!("expected a scene of {LEAST_CLASSES} classes or more").into());
+        }
+        Ok(())
     }
 
     fn accuracy(&self, output: &SparseTensor) -> Result<f64, Anything> {
