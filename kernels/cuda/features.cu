@@ -11,7 +11,9 @@
 //
 // Architecture: any. 256 threads per block, any number of blocks but where it says otherwise.
 // Parameters: VOXTUNE_DTYPE.
-// expected: spills on sm_80 sm_100: layer norms and the gradient of map averages, nvcc's own choice of registers, 44 bytes at most
+// expected: spills on sm_80 sm_100 where VOXTUNE_DTYPE=2: layer norms or the gradient of map averages, nvcc's own choice of registers, 44 bytes at most
+// expected: spills on sm_100 where VOXTUNE_DTYPE=0: the gradient of layer norms, nvcc's own choice of registers, 16 bytes
+// expected: spills on sm_100 where VOXTUNE_DTYPE=1: the gradient of layer norms, nvcc's own choice of registers, 16 bytes
 #include "features/batch_norm.cuh"
 #include "features/column_sums.cuh"
 #include "features/dense.cuh"

@@ -17,7 +17,7 @@
 // capacity. A row past the count is in no brick and has no place, mask or pair; the table holds -1.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
-// expected: spills on sm_86 sm_89 sm_120: map_table or map_masks, for windows wider than 3; nvcc's own choice of registers, 32 bytes at most
+// expected: spills on sm_86 sm_89 sm_120: map_table or map_masks, for windows wider than 3; nvcc's own choice of registers, 64 bytes at most
 #include "common.cuh"
 #include "map_bricks.cuh"
 #include "pair_counts.cuh"

@@ -152,7 +152,8 @@ pub(super) fn download<T: DeviceElement>(
     (channels, pitch): (usize, usize),
     len: usize,
 ) -> Result<Vec<T>, CudaError> {
-    let span: Vec<T> = buffer.download(0, len)?;
+    // Between the rows of no columns lie those of others.
+    let span: Vec<T> = buffer.download(0, if channels == 0 { 0 } else { len })?;
     if pitch == channels || channels == 0 {
         return Ok(span);
     }

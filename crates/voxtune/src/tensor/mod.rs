@@ -647,7 +647,7 @@ impl Tensor {
 
 /// Elements from the first of the first row to the last of the last.
 const fn span(rows: usize, channels: usize, pitch: usize) -> usize {
-    if rows == 0 || channels == 0 { 0 } else { (rows - 1) * pitch + channels }
+    if rows == 0 { 0 } else { (rows - 1) * pitch + channels }
 }
 
 impl fmt::Debug for Tensor {
