@@ -25,25 +25,23 @@ use voxtune::{
     AxisOrder, DType, Device, DeviceChoice, Direction, ExpectedCounts, PointCloud, SparseTensor,
     Tensor, Voxel, VoxelGrid, Voxelization, Voxels, ops,
 };
-use voxtune_models::{CenterPointBackbone, Checkpoint};
+use voxtune_models::{CenterPointBackbone, Checkpoint, Network};
 use voxtune_pointcloud::{Contents, Crop, Source, generate, read_contents};
 
 use common::heat_map::HeatMap;
 use common::input_channels::input_channels;
 use common::outcome::{Anything, exit_code};
 use common::times::Times;
-use common::{centerpoint, device, report};
+use common::{device, graph, report};
 
 mod common {
-    pub(crate) mod centerpoint;
     pub(crate) mod device;
+    pub(crate) mod graph;
     pub(crate) mod heat_map;
     pub(crate) mod input_channels;
-    pub(crate) mod median;
     pub(crate) mod outcome;
     pub(crate) mod report;
     pub(crate) mod times;
-    pub(crate) mod weights;
 }
 
 /// Runs CenterPoint's backbone and draws its view
@@ -85,6 +83,9 @@ struct Arguments {
     /// Storage of features and weights: float32, float16 or bfloat16
     #[arg(long, default_value_t = DType::Float16)]
     dtype: DType,
+    /// Run frames as one CUDA graph each, too
+    #[arg(long)]
+    graph: bool,
     /// Frames behind the first
     #[arg(long, default_value_t = 20)]
     frames: usize,
@@ -105,7 +106,10 @@ fn detect_backbone(arguments: &Arguments) -> Result<(), Anything> {
     let device = device::open(arguments.device)?;
     let (checkpoint, origin) = match &arguments.checkpoint {
         Some(path) => (Checkpoint::read(path)?, format!("of {}", path.display())),
-        None => (centerpoint::random_checkpoint()?, "random weights".to_owned()),
+        None => {
+            let random = Network::CenterPoint.random_checkpoint(None, 0)?;
+            (random, "random weights".to_owned())
+        }
     };
     let mut network = CenterPointBackbone::new(&device, dtype, &checkpoint)?;
     let c_in = input_channels(&network)?;
@@ -119,7 +123,7 @@ fn detect_backbone(arguments: &Arguments) -> Result<(), Anything> {
     for _ in 0..=frames {
         device.synchronize()?;
         let start = Instant::now();
-        let input = scan.input(&device, &expected, dtype)?;
+        let input = scan.input(&device, Some(&expected), dtype)?;
         device.synchronize()?;
         inputs.push(start.elapsed());
         let (start, waits) = (Instant::now(), device.waits());
@@ -146,7 +150,12 @@ fn detect_backbone(arguments: &Arguments) -> Result<(), Anything> {
     );
     map.write(out, scale)?;
     println!("{:<12}{}", "written", out.display());
-    Ok(())
+    if !arguments.graph {
+        return Ok(());
+    }
+    let input = || scan.input(&device, None, dtype);
+    let profile = network.profile([input()?])?;
+    graph::print_frames(&device, network.compile_bev(&device, profile, 1), frames, input)
 }
 
 /// What the frames are of.
@@ -167,9 +176,8 @@ impl Scan {
         match contents {
             Contents::Points(points) => Self::of_points(device, arguments, &points.xyz, c_in),
             Contents::Voxels(cells) => {
-                let turned = |cell: Voxel| Voxel::new(cell.batch, cell.z, cell.y, cell.x);
-                let cells = cells.into_iter();
-                let cells = if *zyx { cells.collect() } else { cells.map(turned).collect() };
+                let turned = |cell| if *zyx { cell } else { Network::CenterPoint.turned(cell) };
+                let cells = cells.into_iter().map(turned).collect();
                 Ok(Self::Voxels { cells, c_in })
             }
         }
@@ -215,7 +223,7 @@ impl Scan {
     fn input(
         &self,
         device: &Device,
-        expected: &ExpectedCounts,
+        expected: Option<&ExpectedCounts>,
         dtype: DType,
     ) -> Result<SparseTensor, Anything> {
         let (voxels, features) = match self {
@@ -232,7 +240,8 @@ impl Scan {
                 (voxels, Tensor::from_fn(device, dtype, cells.len(), *c_in, |_| 1.0)?)
             }
         };
-        Ok(SparseTensor::new(voxels.expecting(expected), features)?)
+        let voxels = expected.map_or_else(|| voxels.clone(), |expected| voxels.expecting(expected));
+        Ok(SparseTensor::new(voxels, features)?)
     }
 }
 

@@ -30,7 +30,6 @@ mod common {
     pub(crate) mod cloud;
     pub(crate) mod device;
     pub(crate) mod labels;
-    pub(crate) mod median;
     pub(crate) mod outcome;
     pub(crate) mod report;
     pub(crate) mod segmentation;

@@ -24,13 +24,13 @@ use common::input_channels::input_channels;
 use common::outcome::{Anything, exit_code};
 use common::ply::Vertex;
 use common::times::Times;
-use common::{device, palette, ply, report, segmentation};
+use common::{device, graph, palette, ply, report, segmentation};
 
 mod common {
     pub(crate) mod cloud;
     pub(crate) mod device;
+    pub(crate) mod graph;
     pub(crate) mod input_channels;
-    pub(crate) mod median;
     pub(crate) mod outcome;
     pub(crate) mod palette;
     pub(crate) mod ply;
@@ -62,6 +62,9 @@ struct Arguments {
     /// Compare the scores with those of float32
     #[arg(long)]
     compare: bool,
+    /// Run frames as one CUDA graph each, too
+    #[arg(long)]
+    graph: bool,
     /// Frames behind the first
     #[arg(long, default_value_t = 20)]
     frames: usize,
@@ -102,7 +105,7 @@ fn segment(arguments: &Arguments) -> Result<(), Anything> {
     };
     ply::write(out, cells.iter().zip(classes).map(vertex).collect(), arguments.ascii)?;
     println!("{:<12}{}, {} coloured points", "written", out.display(), cells.len());
-    Ok(())
+    if arguments.graph { segmenter.run_graphs(&cells, frames) } else { Ok(()) }
 }
 
 /// The checkpoint that is asked for, or else overfit's.
@@ -156,6 +159,17 @@ impl Segmenter {
         // Whoever reads a result hears of a level that had too little room.
         output.features().count()?;
         Ok((output, elapsed, waits))
+    }
+
+    /// Frames of the same voxels as graphs.
+    fn run_graphs(self, cells: &[Voxel], frames: usize) -> Result<(), Anything> {
+        let Self { device, dtype, c_in, network, .. } = self;
+        let input = || -> Result<SparseTensor, Anything> {
+            let voxels = Voxels::new(&device, cells.to_vec())?;
+            Ok(segmentation::input(voxels, dtype, c_in)?)
+        };
+        let profile = network.profile([input()?])?;
+        graph::print_frames(&device, network.compile(&device, profile), frames, input)
     }
 }
 

@@ -51,8 +51,9 @@ fn what_overfit_learns_segment_shows() {
         assert!(printed.contains(&format!("{direction}: 30 convolutions")), "{printed}");
     }
 
-    let printed = text(&run("segment", &["--dtype", "float32", "--frames", "1"]));
+    let printed = text(&run("segment", &["--dtype", "float32", "--frames", "1", "--graph"]));
     assert!(printed.contains("forward: 30 convolutions"), "{printed}");
+    assert!(printed.contains("\ngraphs "), "{printed}");
     let cells = generate(Generator::Surface, VOXELS, 1, 0).unwrap();
     let points = coloured_points(&at("segmented.ply"));
     let centre = |cell: &Voxel| [cell.x, cell.y, cell.z].map(|place| (place as f32 + 0.5) * 0.1);
@@ -89,8 +90,8 @@ fn detect_backbone_draws_what_there_is() {
         let quick = ["--device", "cpu", "--frames", "1", "--dtype", "float32"];
         text(&example("detect_backbone", folder.path(), &[&quick, arguments].concat()))
     };
-    let printed = run(&["--voxels", "1000", "--scale", "3"]);
-    assert!(printed.contains("random weights"), "{printed}");
+    let printed = run(&["--voxels", "1000", "--scale", "3", "--graph"]);
+    assert!(printed.contains("random weights") && printed.contains("\ngraphs "), "{printed}");
     assert!(printed.contains("forward: 21 convolutions"), "{printed}");
     let cells = generate(Generator::Surface, 1_000, 1, 0).unwrap();
     let extent = |axis: fn(&Voxel) -> i32| 1 + cells.iter().map(axis).max().unwrap() as u32;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::median::median;
 use super::outcome::Anything;
 
 /// How long something took the first time, and then.
@@ -20,8 +19,11 @@ impl Times {
     /// # Errors
     /// If there are fewer than two.
     pub(crate) fn of(runs: &[Duration]) -> Result<Self, Anything> {
-        let (first, later) = runs.split_first().ok_or("expected at least 2 runs, found 0")?;
-        Ok(Self { first: *first, steady: median(later)?, later_runs: later.len() })
+        let [first, later @ ..] = runs else { return Err("expected 2 runs or more".into()) };
+        let mut sorted = later.to_vec();
+        sorted.sort_unstable();
+        let steady = *sorted.get(later.len() / 2).ok_or("expected 2 runs or more, found 1")?;
+        Ok(Self { first: *first, steady, later_runs: later.len() })
     }
 }
 
