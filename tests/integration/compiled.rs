@@ -200,7 +200,7 @@ fn levels_without_room_grow(device: &Device) {
         (0..4_096).map(|i| Voxel::new(0, i / 256, i / 16 % 16, i % 16)).collect();
     let apart: Vec<Voxel> =
         (0..4_000).map(|i| Voxel::new(0, i % 16 * 32, i / 16 % 16 * 32, i / 256 * 32)).collect();
-    let (network, mut compiled) = compile(device, DType::Float32, &[cube.clone()]);
+    let (network, mut compiled) = compile(device, DType::Float32, std::slice::from_ref(&cube));
     let input = frame(device, &apart, DType::Float32);
     let alone = network.forward(&input).unwrap().features().to_f32().unwrap();
     for _ in 0..2 {

@@ -168,7 +168,7 @@ impl VoxelIndex {
             }
             report.queued()
         });
-        ranked.map(|()| ())
+        ranked.copied()
     }
 
     /// Gives every brick its place among the ranks, taken from the cursor.

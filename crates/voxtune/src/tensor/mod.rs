@@ -379,13 +379,11 @@ impl Tensor {
         let rows = (self.channels, self.pitch);
         match &mut self.storage {
             Storage::Host(buffer) => *buffer = host,
-            Storage::Cuda(buffer) => {
-                match &host {
-                    HostBuffer::Float16(values) => columns::upload(buffer, rows, values)?,
-                    HostBuffer::BFloat16(values) => columns::upload(buffer, rows, values)?,
-                    HostBuffer::Float32(values) => columns::upload(buffer, rows, values)?,
-                }
-            }
+            Storage::Cuda(buffer) => match &host {
+                HostBuffer::Float16(values) => columns::upload(buffer, rows, values)?,
+                HostBuffer::BFloat16(values) => columns::upload(buffer, rows, values)?,
+                HostBuffer::Float32(values) => columns::upload(buffer, rows, values)?,
+            },
         }
         Ok(())
     }
