@@ -29,6 +29,7 @@ pub(crate) mod driver {
 
     type Result<T = ()> = std::result::Result<T, DriverError>;
 
+    #[derive(Debug)]
     pub(crate) struct CudaContext(Infallible);
 
     impl CudaContext {
