@@ -52,12 +52,12 @@ struct Arguments {
     /// Train the network at its authors' widths: for a GPU
     #[arg(long)]
     full: bool,
-    /// Steps, each over the whole scene
-    #[arg(long, default_value_t = 100)]
-    steps: usize,
-    /// Of the first step; it falls to 0 in a line
-    #[arg(long, default_value_t = 0.02)]
-    learning_rate: f32,
+    /// Steps, each over the whole scene [default: 100, with --full 200]
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Of the first step; it falls to 0 in a line [default: 0.02, with --full 0.003]
+    #[arg(long)]
+    learning_rate: Option<f32>,
     /// List the algorithm of each layer
     #[arg(long)]
     layers: bool,
@@ -74,6 +74,16 @@ const ACCURACY: f64 = 0.99;
 
 /// Of a scene.
 const LEAST_CLASSES: usize = 8;
+
+impl Arguments {
+    fn steps(&self) -> usize {
+        self.steps.unwrap_or(if self.full { 200 } else { 100 })
+    }
+
+    fn learning_rate(&self) -> f32 {
+        self.learning_rate.unwrap_or(if self.full { 0.003 } else { 0.02 })
+    }
+}
 
 fn main() -> ExitCode {
     exit_code(overfit(&Arguments::parse()))
@@ -104,7 +114,7 @@ fn overfit(arguments: &Arguments) -> Result<(), Anything> {
     let accuracy = scene.accuracy(&loaded.forward(&scene.input)?)?;
     println!("{:<12}{:.2} % of voxels, in evaluation mode", "accuracy", 100.0 * accuracy);
     if accuracy <= ACCURACY {
-        let steps = arguments.steps;
+        let steps = arguments.steps();
         return Err(format!(
             "expected an accuracy above {ACCURACY}, found {accuracy:.4} after {steps} steps: \
              nothing is written; try more `--steps` or another `--learning-rate`"
@@ -147,7 +157,8 @@ impl Scene {
 
 /// Trains a network; what it then is as a safetensors file.
 fn train(network: &mut SpUNet, scene: &Scene, arguments: &Arguments) -> Result<Vec<u8>, Anything> {
-    let Arguments { steps, learning_rate, dtype, .. } = *arguments;
+    let Arguments { dtype, .. } = *arguments;
+    let (steps, learning_rate) = (arguments.steps(), arguments.learning_rate());
     let device = scene.input.voxels().device();
     let labels: Vec<Option<u32>> = scene.labels.iter().copied().map(Some).collect();
     let mut optimizer = Optimizer::adam_w(learning_rate);

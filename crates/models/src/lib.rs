@@ -61,4 +61,6 @@ mod guides {
     struct Readme;
     #[doc = include_str!("../../../docs/guide/checkpoints.md")]
     struct Checkpoints;
+    #[doc = include_str!("../../../docs/guide/frames.md")]
+    struct Frames;
 }

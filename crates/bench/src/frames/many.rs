@@ -40,7 +40,7 @@ pub(super) fn measure(
     let shown = largest.iter().step_by(8).chain(largest.last());
     let shown: Vec<_> = shown.map(|cells| subject.with_cells((*cells).clone())).collect();
     let mut compiled = Compiled::new(subject, &shown)?;
-    for way in Way::OF_NEW_VOXELS {
+    for way in Way::OF_NEW_VOXELS.into_iter().filter(|way| way.is_of(subject.device)) {
         let mut frame = |cells: &[Voxel]| {
             let subject = subject.with_cells(cells.to_vec());
             match way {

@@ -139,7 +139,7 @@ fn measure(
     for way in Way::OF_INFERENCE {
         report.ways.push(meter.way(way, &mut inference.as_way(way, &subject), options)?);
     }
-    {
+    if Way::Graph.is_of(&device) {
         let mut compiled = Compiled::new(&subject, &[subject.with_cells(subject.cells.clone())])?;
         report.ways.push(meter.way(Way::Graph, &mut compiled.as_way(&subject), options)?);
     }

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use voxtune::train::LossScale;
-use voxtune::{ConvError, ExpectedCounts, SparseTensor, Tape, Tensor, Voxels, ops};
+use voxtune::{ConvError, Device, ExpectedCounts, SparseTensor, Tape, Tensor, Voxels, ops};
 use voxtune_models::{AnyModel, CompiledModel};
 
 use super::FrameError;
@@ -32,6 +32,11 @@ impl Way {
     pub const OF_INFERENCE: [Self; 3] = [Self::Fresh, Self::Expected, Self::Held];
     /// Those in which every frame has new voxels.
     pub(super) const OF_NEW_VOXELS: [Self; 3] = [Self::Fresh, Self::Expected, Self::Graph];
+
+    /// Whether frames can be run so there: a CPU has no graphs.
+    pub(super) fn is_of(self, device: &Device) -> bool {
+        self != Self::Graph || device.memory_use().is_some()
+    }
 
     /// Its name in tables.
     #[must_use]

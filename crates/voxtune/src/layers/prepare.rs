@@ -158,8 +158,8 @@ impl Preparations {
 impl Device {
     /// Gets ready what these operations will run here: for each the algorithms that the tuner's
     /// caches name for any row count, and the one that runs where nothing was measured. Their code
-    /// is loaded and has run once, over two voxels. On the host, and inside a graph capture, there
-    /// is nothing to do.
+    /// is loaded and has run once, over two voxels; that of the other layers of these storage types
+    /// is loaded. On the host, and inside a graph capture, there is nothing to do.
     ///
     /// What cannot be made ready is no error here: the row counts that would need it may never
     /// come.
@@ -176,6 +176,10 @@ impl Device {
                 algorithms.iter().map(|algorithm| (algorithm.id().clone(), **operation))
             });
             self.compile(&code.collect::<Vec<_>>());
+            for dtype in operations.iter().map(|operation| operation.dtype) {
+                // Whoever needs them and cannot have them hears of it.
+                _ = self.cuda().map(|cuda| cuda.features(dtype).map(|_| ()));
+            }
             let mut maps = BTreeMap::new();
             for (operation, algorithms) in &wanted {
                 self.run_each_once(operation, algorithms, &mut maps, &mut prepared);
