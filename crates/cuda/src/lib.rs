@@ -63,12 +63,12 @@ pub use code::{
 };
 pub use device::CudaDevice;
 pub use error::{CudaError, Result};
-pub use execution::{Allocator, CallersStream, ForeignMemory, MemoryUse, PlannedBytes};
+pub use execution::{Allocator, CallersStream, ForeignMemory, MemoryUse};
 pub use families::{
     Algorithm, Cublas, Epilogue, Matrix, MatrixMut, Operands, Prepared, algorithm, algorithms,
     default_algorithm, fallback_algorithm,
 };
-pub use frame::{FrameContext, FrameGraph};
+pub use frame::{FrameContext, FrameGraph, PlannedBytes};
 pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;

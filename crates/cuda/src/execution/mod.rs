@@ -6,7 +6,6 @@
 //! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
 //! | how much of it is taken | [`Tally`], [`MemoryUse`] |
 //! | memory, and the other streams that read it | [`Allocation`] |
-//! | one block for all memory of a recorded frame | [`PlannedMemory`], [`plan`] |
 //! | what a graph that is being recorded uses, so that it stays | [`Held`] |
 //!
 //! A [`CudaDevice`](crate::CudaDevice) is a handle of a device and of one of these contexts.
@@ -16,8 +15,6 @@
 mod allocation;
 mod allocator;
 mod foreign;
-mod plan;
-mod planned;
 mod queue;
 mod tally;
 
@@ -25,8 +22,6 @@ pub(crate) use allocation::{Allocation, OrderedStream};
 pub use allocator::Allocator;
 pub(crate) use allocator::StreamOrdered;
 pub use foreign::ForeignMemory;
-pub use planned::PlannedBytes;
-pub(crate) use planned::{PlannedMemory, planned_context};
 pub use queue::CallersStream;
 pub(crate) use queue::{Held, Queue};
 pub use tally::MemoryUse;

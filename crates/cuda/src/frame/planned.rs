@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::binding::driver::sys::CUstream;
 
-use super::allocator::Allocator;
 use super::plan::{MemoryPlan, Notes};
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
+use crate::execution::Allocator;
 
 /// An allocator whose calls are noted in one run and answered from one block in the next, inside a
 /// capture, where the driver has no memory to give.
@@ -17,7 +17,7 @@ use crate::error::{CudaError, Result};
 /// Memory that was there before the capture stays until the last buffer is gone, even if it is
 /// given back: the graph may name it.
 #[derive(Debug)]
-pub(crate) struct PlannedMemory {
+pub(super) struct PlannedMemory {
     /// Where memory comes from outside captures.
     base: Arc<dyn Allocator>,
     state: Mutex<State>,
@@ -63,12 +63,12 @@ impl PlannedMemory {
     }
 
     /// Notes every call from now on.
-    pub(crate) fn note(&self) {
+    pub(super) fn note(&self) {
         self.state().mode = Mode::Noting(Notes::default());
     }
 
     /// Plans what was noted. What is there now is taken to stay for ever.
-    pub(crate) fn plan(&self) -> PlannedBytes {
+    pub(super) fn plan(&self) -> PlannedBytes {
         let mut state = self.state();
         if let Mode::Noting(notes) = std::mem::take(&mut state.mode) {
             state.plan = MemoryPlan::new(&notes);
@@ -79,7 +79,7 @@ impl PlannedMemory {
 
     /// Answers by the plan from now on. The block belongs to a handle of the same stream whose
     /// memory is the other allocator's.
-    pub(crate) fn serve(&self, plain: &CudaDevice) -> Result<()> {
+    pub(super) fn serve(&self, plain: &CudaDevice) -> Result<()> {
         let mut state = self.state();
         state.block = Some(DeviceBuffer::alloc(plain, state.plan.len_bytes())?);
         state.named = state.live.clone();
@@ -88,7 +88,7 @@ impl PlannedMemory {
     }
 
     /// Memory is the other allocator's again.
-    pub(crate) fn pass(&self) {
+    pub(super) fn pass(&self) {
         self.state().mode = Mode::Passing;
     }
 }
@@ -166,7 +166,7 @@ impl Drop for PlannedMemory {
 
 /// The allocator of a further context, the context's stream with the memory of a handle, and the
 /// context itself.
-pub(crate) fn planned_context(
+pub(super) fn planned_context(
     base: &CudaDevice,
 ) -> Result<(Arc<PlannedMemory>, CudaDevice, CudaDevice)> {
     let plain = base.with_new_stream()?;

@@ -21,7 +21,7 @@ impl Lifetime {
 
 /// Allocations as they were made, to be planned.
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
+pub(super) struct Notes {
     lifetimes: Vec<Lifetime>,
     /// Those that are there now, by address.
     live: Vec<(u64, usize)>,
@@ -30,14 +30,14 @@ pub(crate) struct Notes {
 
 impl Notes {
     /// An allocation of so many bytes, known by its address until it is given back.
-    pub(crate) fn allocated(&mut self, address: u64, len_bytes: usize) {
+    pub(super) fn allocated(&mut self, address: u64, len_bytes: usize) {
         self.live.push((address, self.lifetimes.len()));
         self.lifetimes.push(Lifetime { len_bytes, begin: self.time, end: usize::MAX });
         self.time += 1;
     }
 
     /// It is given back. Whoever was not noted is not planned either.
-    pub(crate) fn freed(&mut self, address: u64) {
+    pub(super) fn freed(&mut self, address: u64) {
         if let Some(at) = self.live.iter().position(|(live, _)| *live == address) {
             let (_, number) = self.live.swap_remove(at);
             self.lifetimes[number].end = self.time;
@@ -48,23 +48,23 @@ impl Notes {
 
 /// A place in one block for each allocation, in the order in which they are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MemoryPlan {
+pub(super) struct MemoryPlan {
     places: Vec<Place>,
     len_bytes: usize,
 }
 
 /// Where an allocation lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) len_bytes: usize,
-    pub(crate) offset: usize,
+pub(super) struct Place {
+    pub(super) len_bytes: usize,
+    pub(super) offset: usize,
 }
 
 impl MemoryPlan {
     /// Plans the largest first, each at the lowest place that nothing has which is there at the
     /// same time: "greedy by size" of Pisarchyk and Lee, "Efficient Memory Management for Deep
     /// Neural Net Inference" (2020).
-    pub(crate) fn new(notes: &Notes) -> Self {
+    pub(super) fn new(notes: &Notes) -> Self {
         let lifetimes = &notes.lifetimes;
         let mut order: Vec<usize> = (0..lifetimes.len()).collect();
         order.sort_by_key(|&number| std::cmp::Reverse(lifetimes[number].len_bytes));
@@ -89,17 +89,17 @@ impl MemoryPlan {
     }
 
     /// The place of an allocation by its number.
-    pub(crate) fn place(&self, number: usize) -> Option<Place> {
+    pub(super) fn place(&self, number: usize) -> Option<Place> {
         self.places.get(number).copied()
     }
 
     /// Length of the block.
-    pub(crate) const fn len_bytes(&self) -> usize {
+    pub(super) const fn len_bytes(&self) -> usize {
         self.len_bytes
     }
 
     /// Length of all allocations together, as if none shared its place.
-    pub(crate) fn unshared_bytes(&self) -> usize {
+    pub(super) fn unshared_bytes(&self) -> usize {
         self.places.iter().map(|place| place.len_bytes.next_multiple_of(ALIGNMENT)).sum()
     }
 }

@@ -1,12 +1,22 @@
 //! Work that is recorded once, with everything that it uses, and run for one frame after another.
+//!
+//! | idea | where |
+//! |---|---|
+//! | recording, and what is recorded | [`FrameContext`], [`FrameGraph`] |
+//! | one block for all memory that the work allocates | [`planned`] |
+//! | where in the block each allocation lies | [`plan`] |
+
+mod plan;
+mod planned;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
-use crate::execution::{PlannedBytes, PlannedMemory, planned_context};
 use crate::graph::Graph;
+pub use planned::PlannedBytes;
+use planned::{PlannedMemory, planned_context};
 
 /// An execution context for work that is to be recorded: a stream of its own, and memory that a
 /// run of the work can be planned by.
