@@ -19,8 +19,8 @@ use crate::ConvError;
 /// each ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once
 /// for each level's number of voxels. In later ones it waits for nothing until a result is read: a
 /// level has room for half as many voxels again as the last frames had for a voxel of their input.
-/// Should one need more, reading a result is a [`ConvError::Overflow`](crate::ConvError::Overflow);
-/// the frame run again has the room.
+/// Should one need more, reading a result is a [`ConvError::Overflow`]; the frame run again has the
+/// room.
 ///
 /// Cloning shares them. The host's own layers know their counts and expect nothing.
 #[derive(Clone, Default)]
