@@ -231,14 +231,20 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blo
 }
 
 // Writes the outputs, as many as there is room for, with their places and ranks. Cells of those that
-// there is no room for leave the table.
+// there is no room for leave the table. Where `counted` is given and says that they do not fit, all do.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(Slot* slots, uint32_t capacity, const int* owners, const int* totals,
-                                                                        const int* blocks, int4* outputs, int room, uint2* places, int* ranks) {
+                                                                        const int* blocks, const int* counted, int4* outputs, int room,
+                                                                        uint2* places, int* ranks) {
     const uint32_t at = blockIdx.x * ROW_THREADS + threadIdx.x;
     if (at >= capacity) return;
     const uint4 found = header(slots + at);
     unsigned long long cells = found.z | static_cast<unsigned long long>(found.w) << 32;
     if (cells == 0) return;
+    // Outputs that did not fit may have left no slot empty, at which a search would end.
+    if (counted && *counted == 0) {
+        slots[at] = Slot{};
+        return;
+    }
     const Brick brick = brick_in(slots + at);
     const int key = owners[at];
     const int64_t first = int64_t(blocks[key / ROW_THREADS]) + totals[key];

@@ -35,39 +35,8 @@ constexpr int PAIR_ROWS = 256;      // rows and threads of a block that counts o
 // cell.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4* coords, RowCount count, Slot* slots, uint32_t capacity,
                                                                      uint2* places, int* duplicate) {
-    // Rows of a warp that lie in one brick send one of them: scans hold neighbours in neighbouring
-    // rows.
-    __shared__ uint32_t together[ROW_THREADS][2];
-    const int n = count.load();
-    const int row = blockIdx.x * ROW_THREADS + threadIdx.x, lane = threadIdx.x % 32;
-    const bool active = row < n;
-    const int4 c = active ? coords[row] : make_int4(0, 0, 0, 0);
-    const Brick brick = brick_of(c);
-    const unsigned cell = (c.y & 3) * 16 + (c.z & 3) * 4 + (c.w & 3);
-    together[threadIdx.x][0] = 0, together[threadIdx.x][1] = 0;
-    __syncwarp();
-    const uint32_t running = __ballot_sync(ALL_LANES, active);
-    int leader = __ffs(__match_any_sync(ALL_LANES, combine(brick.batch, brick.x, brick.y, brick.z)) & running) - 1;
-    if (!active) leader = lane;
-    const Brick theirs = {__shfl_sync(ALL_LANES, brick.batch, leader), __shfl_sync(ALL_LANES, brick.x, leader),
-                          __shfl_sync(ALL_LANES, brick.y, leader), __shfl_sync(ALL_LANES, brick.z, leader)};
-    if (!same(theirs, brick)) leader = lane;  // another brick of the same hash
-    bool repeated = false;
-    if (active) {
-        repeated = atomicOr(&together[threadIdx.x - lane + leader][cell / 32], 1u << (cell % 32)) >> (cell % 32) & 1;
-    }
-    __syncwarp();
-    uint32_t at = 0;
-    bool made = false;
-    if (active && leader == lane) {
-        at = claim(slots, capacity, brick, made);
-        const uint32_t low = together[threadIdx.x][0], high = together[threadIdx.x][1];
-        const unsigned long long cells = low | static_cast<unsigned long long>(high) << 32;
-        repeated |= (atomicOr(reinterpret_cast<unsigned long long*>(&slots[at].low), cells) & cells) != 0;
-    }
-    at = __shfl_sync(ALL_LANES, at, leader);
-    if (repeated) *duplicate = 1;
-    if (active) places[row] = make_uint2(at, cell | (made ? CLAIMED : 0));
+    const int row = blockIdx.x * ROW_THREADS + threadIdx.x;
+    insert_row<ROW_THREADS>(coords, row, row < count.load(), slots, capacity, places, duplicate, [](uint32_t) {});
 }
 
 // Masks of all rows. Where `cursor` is given, also every brick's place in `ranks`, taken from the
@@ -104,7 +73,7 @@ __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, co
     }
     if (counts) {
         for (int w = 0; w < words; ++w) atomicAdd(block_counts + w * 32 + lane, pairs[w]);
-        report_pairs(block_counts, window.volume, counts, report);
+        report_pairs(block_counts, window.volume, gridDim.x, counts, report);
     }
 }
 
@@ -132,15 +101,6 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* 
     const Slot* slot = slots + place.x;
     const Half half = half_of<true>({slot->low, slot->high, slot->first}, (place.y & 32) != 0);
     ranks[column_base(half, place.y % 32)] = row;
-}
-
-// What an address holds, or -1. A predicate and not a branch, so that loads of many cells overlap.
-__device__ __forceinline__ int load_if(bool present, const int* address) {
-    int value;
-    asm("{\n.reg .pred present;\nsetp.ne.s32 present, %2, 0;\nmov.s32 %0, -1;\n@present ld.global.nc.s32 %0, [%1];\n}\n"
-        : "=r"(value)
-        : "l"(address), "r"(int(present)));
-    return value;
 }
 
 // ---- tables -------------------------------------------------------------------------------------
@@ -188,6 +148,93 @@ extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table(const Slot
                                                                       const __grid_constant__ Window window, const int* rows, int64_t pitch,
                                                                       int* table, uint32_t* masks_out) {
     table_of_rows<Far<true>>(slots, capacity, places, ranks, count.load(), words, window, rows, pitch, table, masks_out);
+}
+
+// ---- orders -------------------------------------------------------------------------------------
+
+// The row of each position, sorted by key within segments. A tile a block, for a capacity of rows;
+// items (2, n) and tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2 MAX_PASSES) start as
+// zeros.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, RowCount count, int words, int volume,
+                                                                          const int* counts, int passes, uint2* items, int* tile_counts,
+                                                                          int* ticket, int* arrived, int* rows) {
+    __shared__ int scratch[KEY_BITS];
+    __shared__ int taken;
+    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished
+    // segment all run or will.
+    if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
+    const int offset = offset_of_bit(counts, volume, scratch);
+    const int tile = taken, segment = tile / SEGMENT_TILES, first_tile = segment * SEGMENT_TILES;
+    const int tiles = min(SEGMENT_TILES, static_cast<int>(gridDim.x) - first_tile);
+    sort_segment(masks, count.load(), words, offset, passes, tile, first_tile, tiles, items, tile_counts, arrived + segment * 2 * MAX_PASSES,
+                 rows);
+}
+
+// Keys of all rows, a tile a block, and how often each digit occurs: histogram (passes, DIGITS),
+// from zero.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_keys(const uint32_t* masks, RowCount count, int words, int volume,
+                                                                      const int* counts, int passes, uint32_t* keys, int* histogram) {
+    const int n = count.load();
+    __shared__ int seen[MAX_PASSES][DIGITS];
+    __shared__ int scratch[KEY_BITS];
+#pragma unroll
+    for (int pass = 0; pass < MAX_PASSES; ++pass) seen[pass][threadIdx.x] = 0;
+    const int offset = offset_of_bit(counts, volume, scratch);
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < SORT_ITEMS; ++i) {
+        const int64_t row = Tile2048::at(blockIdx.x, i);
+        const bool inside = row < n;
+        const uint32_t key = key_of(masks, row, inside, words, offset);
+        if (inside) keys[row] = key;
+        for (int pass = 0; pass < passes; ++pass) {
+            const int digit = key >> (pass * DIGIT_BITS) & (DIGITS - 1);
+            const uint32_t peers = peers_of(digit, inside);
+            if (inside && (peers & ((1u << lane) - 1)) == 0) atomicAdd(&seen[pass][digit], __popc(peers));
+        }
+    }
+    __syncthreads();
+    for (int pass = 0; pass < passes; ++pass) {
+        const int count = seen[pass][threadIdx.x];
+        if (count > 0) atomicAdd(histogram + pass * DIGITS + threadIdx.x, count);
+    }
+}
+
+// One pass over all rows. The first reads `keys`, later ones `items` of {key, row}; the last writes
+// `rows`, earlier ones `items_out`. `histogram` is that of this pass; status (tiles, DIGITS) and
+// *ticket start as zeros.
+extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint32_t* keys, const uint2* items, RowCount count, int shift,
+                                                                      const int* histogram, uint32_t* status, int* ticket,
+                                                                      uint2* items_out, int* rows) {
+    const int n = count.load();
+    __shared__ int next[SORT_WARPS][DIGITS];
+    __shared__ int place[DIGITS];
+    __shared__ int warp_sums[SORT_WARPS];
+    __shared__ int taken;
+    // Tiles are taken in order, so that a tile waits only for tiles that run.
+    if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
+    __syncthreads();
+    const int tile = taken;
+    Tile2048 mine;
+#pragma unroll
+    for (int i = 0; i < SORT_ITEMS; ++i) {
+        const int64_t at = Tile2048::at(tile, i);
+        mine.key[i] = 0, mine.row[i] = static_cast<int>(at);
+        if (at < n && keys) mine.key[i] = keys[at];
+        if (at < n && !keys) {
+            const uint2 item = items[at];
+            mine.key[i] = item.x, mine.row[i] = static_cast<int>(item.y);
+        }
+    }
+    const int own = mine.count(tile, n, shift, next);
+    volatile uint32_t* said = status + int64_t(tile) * DIGITS + threadIdx.x;
+    *said = own | (tile == 0 ? THROUGH : OWN);
+    const int smaller = sum_before(histogram[threadIdx.x], warp_sums);
+    const int earlier = look_back(status + threadIdx.x, tile);
+    if (tile > 0) *said = (earlier + own) | THROUGH;
+    place[threadIdx.x] = smaller + earlier;
+    __syncthreads();
+    mine.scatter(tile, n, shift, next, place, items_out, rows);
 }
 
 // ---- pair lists ---------------------------------------------------------------------------------

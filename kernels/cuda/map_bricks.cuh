@@ -10,6 +10,7 @@
 #pragma once
 
 #include "common.cuh"
+#include "warp_bits.cuh"
 
 namespace voxtune {
 
@@ -142,6 +143,44 @@ __device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick 
     }
 }
 
+// Gives the rows of a warp their places, row by row the lanes of a block of THREADS: rows that lie in
+// one brick send one of them, since scans hold neighbours in neighbouring rows. *duplicate is set
+// where two share a cell. Calls claimed(slot) for whoever is sent: the first of those rows.
+template <int THREADS, class Claimed>
+__device__ __forceinline__ void insert_row(const int4* coords, int row, bool active, Slot* slots, uint32_t capacity, uint2* places, int* duplicate,
+                                           Claimed claimed) {
+    __shared__ uint32_t together[THREADS][2];
+    const int lane = threadIdx.x % 32;
+    const int4 c = active ? coords[row] : make_int4(0, 0, 0, 0);
+    const Brick brick = brick_of(c);
+    const unsigned cell = (c.y & 3) * 16 + (c.z & 3) * 4 + (c.w & 3);
+    together[threadIdx.x][0] = 0, together[threadIdx.x][1] = 0;
+    __syncwarp();
+    const uint32_t running = __ballot_sync(ALL_LANES, active);
+    int leader = __ffs(__match_any_sync(ALL_LANES, combine(brick.batch, brick.x, brick.y, brick.z)) & running) - 1;
+    if (!active) leader = lane;
+    const Brick theirs = {__shfl_sync(ALL_LANES, brick.batch, leader), __shfl_sync(ALL_LANES, brick.x, leader),
+                          __shfl_sync(ALL_LANES, brick.y, leader), __shfl_sync(ALL_LANES, brick.z, leader)};
+    if (!same(theirs, brick)) leader = lane;  // another brick of the same hash
+    bool repeated = false;
+    if (active) {
+        repeated = atomicOr(&together[threadIdx.x - lane + leader][cell / 32], 1u << (cell % 32)) >> (cell % 32) & 1;
+    }
+    __syncwarp();
+    uint32_t at = 0;
+    bool made = false;
+    if (active && leader == lane) {
+        at = claim(slots, capacity, brick, made);
+        const uint32_t low = together[threadIdx.x][0], high = together[threadIdx.x][1];
+        const unsigned long long cells = low | static_cast<unsigned long long>(high) << 32;
+        repeated |= (atomicOr(reinterpret_cast<unsigned long long*>(&slots[at].low), cells) & cells) != 0;
+        claimed(at);
+    }
+    at = __shfl_sync(ALL_LANES, at, leader);
+    if (repeated) *duplicate = 1;
+    if (active) places[row] = make_uint2(at, cell | (made ? CLAIMED : 0));
+}
+
 // Cells along z of the bricks that a window touches, with the place in `ranks` of each brick's
 // first cell among them.
 template <int BRICKS>
@@ -164,6 +203,15 @@ __device__ __forceinline__ void walk(const Column<BRICKS>& column, int from, int
     }
 }
 
+// What an address holds, or -1. A predicate and not a branch, so that loads of many cells overlap.
+__device__ __forceinline__ int load_if(bool present, const int* address) {
+    int value;
+    asm("{\n.reg .pred present;\nsetp.ne.s32 present, %2, 0;\nmov.s32 %0, -1;\n@present ld.global.nc.s32 %0, [%1];\n}\n"
+        : "=r"(value)
+        : "l"(address), "r"(int(present)));
+    return value;
+}
+
 // The 32 cells of a brick of which a cell's bit is one, and where their rows begin in `ranks`.
 struct Half {
     uint32_t cells;
@@ -177,21 +225,19 @@ __device__ __forceinline__ Half half_of(Cells brick, bool upper) {
 __device__ __forceinline__ uint32_t column_cells(Half half, int shift) { return half.cells >> shift & 15; }
 __device__ __forceinline__ int column_base(Half half, int shift) { return half.base + __popc(half.cells & ((1u << shift) - 1)); }
 
-// The surroundings of a row, windows of 3 x 3 x 3: they touch two bricks along an axis at most. All
-// in registers.
+// A box of up to 3 x 3 x 3 cells around a row or elsewhere: it touches two bricks along an axis at
+// most. All in registers.
 template <bool RANKS>
 struct Near {
     Cells brick[8];
-    int x, y, z;  // where the window begins in its first brick
+    int x, y, z;  // where the box begins in its first brick
 
+    // A window of 3 x 3 x 3 around a row of the same table.
     __device__ __forceinline__ Near(const Slot* slots, uint32_t capacity, uint2 place, bool active, Window) {
         const int cell = place.y % 64;
         const int from_x = (cell >> 4) - 1, from_y = (cell >> 2 & 3) - 1, from_z = (cell & 3) - 1;
         x = from_x & 3, y = from_y & 3, z = from_z & 3;
         const int own = (from_x < 0 ? 1 : 0) | (from_y < 0 ? 2 : 0) | (from_z < 0 ? 4 : 0);
-        // Bits of no brick that the window touches; the fourth is one that every brick has, and no
-        // row may.
-        const int unneeded = active ? 7 & ~((x >= 2 ? 1 : 0) | (y >= 2 ? 2 : 0) | (z >= 2 ? 4 : 0)) : 8;
         const uint4 mine = header(slots + place.x);
         // Neighbours of a brick with a packed key have one too, but at the edges of what can be
         // packed.
@@ -199,6 +245,36 @@ struct Near {
         const bool inner = own_x - 1 < 2 * X_HALF - 2 && own_y - 1 < 2 * Y_HALF - 2 && own_z - 1 < 2 * Z_HALF - 2;
         const uint32_t corner_low = mine.x - (from_y < 0 ? STEP_Y : 0) - (from_z < 0 ? 1 : 0);
         const uint32_t corner_high = mine.y - (from_x < 0 ? STEP_X : 0);
+        const auto first = [&] {
+            const Brick brick = brick_in(slots + place.x);
+            return Brick{brick.batch, brick.x + (from_x >> 2), brick.y + (from_y >> 2), brick.z + (from_z >> 2)};
+        };
+        look_up(slots, capacity, corner_low, corner_high, inner, touched(3, 3, 3), own, place.x, active, first);
+    }
+
+    // A box of `extent` cells from a cell on, whose coordinates may be past int32: no row is there.
+    __device__ __forceinline__ Near(const Slot* slots, uint32_t capacity, int batch, const int64_t (&from)[3], const unsigned char (&extent)[3],
+                                    bool active)
+        : x(from[0] & 3), y(from[1] & 3), z(from[2] & 3) {
+        const Brick corner = {batch, static_cast<int>(from[0] >> 2), static_cast<int>(from[1] >> 2), static_cast<int>(from[2] >> 2)};
+        const uint32_t packed_batch = batch + 1, at_x = corner.x + X_HALF, at_y = corner.y + Y_HALF, at_z = corner.z + Z_HALF;
+        const bool inner = packed_batch - 1 < (1u << BATCH_BITS) - 1 && at_x < 2 * X_HALF - 1 && at_y < 2 * Y_HALF - 1 && at_z < 2 * Z_HALF - 1;
+        look_up(slots, capacity, at_y << Z_BITS | at_z, at_x << BATCH_BITS | packed_batch, inner, touched(extent[0], extent[1], extent[2]), -1, 0,
+                active, [&] { return corner; });
+    }
+
+    // Bits of the axes along which the box reaches into a second brick.
+    __device__ __forceinline__ int touched(int extent_x, int extent_y, int extent_z) const {
+        return (x + extent_x > 4 ? 1 : 0) | (y + extent_y > 4 ? 2 : 0) | (z + extent_z > 4 ? 4 : 0);
+    }
+
+    // Finds the bricks from the one of a packed key on, along the axes of `touched`. Brick `own` is
+    // known to be in slot `own_at`. Where not all keys can be packed, `first` says the coordinates.
+    template <class First>
+    __device__ __forceinline__ void look_up(const Slot* slots, uint32_t capacity, uint32_t corner_low, uint32_t corner_high, bool inner,
+                                            int touched, int own, uint32_t own_at, bool active, First first) {
+        // Bits of no brick that is needed; the fourth is one that every brick has, and no row may.
+        const int unneeded = active ? 7 & ~touched : 8;
         const uint32_t combined = combine(corner_high & (STEP_X - 1), corner_high >> BATCH_BITS, corner_low >> Z_BITS, corner_low & (STEP_Y - 1));
         uint4 found[8];
         uint32_t at[8];
@@ -207,7 +283,7 @@ struct Near {
         for (int b = 0; b < 8; ++b) {
             at[b] = home(combined + (b & 1 ? FACTOR_X : 0) + (b & 2 ? FACTOR_Y : 0) + (b & 4 ? FACTOR_Z : 0), capacity);
             found[b] = make_uint4(0, 0, 0, 0);
-            if (b == own) at[b] = place.x;
+            if (b == own) at[b] = own_at;
             if (((b | 8) & unneeded) == 0) found[b] = header(slots + at[b]);
         }
         int pending = 0;  // bricks that are not in their first place, but may be elsewhere
@@ -236,10 +312,8 @@ struct Near {
                 } while (met.y != 0 && (met.x != key_low || met.y != key_high));
                 there = {met.z, met.w, RANKS ? slots[at].first : 0};
             } else {
-                const Brick own_brick = brick_in(slots + place.x);
-                there = find(slots, capacity,
-                             {own_brick.batch, own_brick.x + (from_x >> 2) + step_x, own_brick.y + (from_y >> 2) + step_y,
-                              own_brick.z + (from_z >> 2) + step_z});
+                const Brick corner = first();
+                there = find(slots, capacity, {corner.batch, corner.x + step_x, corner.y + step_y, corner.z + step_z});
             }
 #pragma unroll
             for (int i = 0; i < 8; ++i) {
@@ -248,26 +322,34 @@ struct Near {
         }
     }
 
-    // Calls visit(first offset, extent along z, first cell of the window, column) for each x and y.
+    // Calls visit(first offset, extent along z, first cell of the box, column) for each x and y.
     template <class Visit>
-    __device__ __forceinline__ void columns(Visit visit) const {
+    __device__ __forceinline__ void columns_of(int extent_x, int extent_y, int extent_z, Visit visit) const {
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
+            if (i >= extent_x) break;
             const bool second_x = x + i >= 4, upper = (x + i & 2) != 0;
             Half in_x[4];
 #pragma unroll
             for (int b = 0; b < 4; ++b) in_x[b] = half_of<RANKS>(second_x ? brick[2 * b + 1] : brick[2 * b], upper);
 #pragma unroll
             for (int j = 0; j < 3; ++j) {
+                if (j >= extent_y) break;
                 const bool second_y = y + j >= 4;
                 const int shift = (x + i & 1) * 16 + (y + j & 3) * 4;
                 const Half front = second_y ? in_x[1] : in_x[0], back = second_y ? in_x[3] : in_x[2];
                 Column<2> column;
                 column.cells = column_cells(front, shift) | column_cells(back, shift) << 4;
                 if constexpr (RANKS) column.base[0] = column_base(front, shift), column.base[1] = column_base(back, shift);
-                visit((i * 3 + j) * 3, 3, z, column);
+                visit((i * extent_y + j) * extent_z, extent_z, z, column);
             }
         }
+    }
+
+    // The same of a window.
+    template <class Visit>
+    __device__ __forceinline__ void columns(Visit visit) const {
+        columns_of(3, 3, 3, visit);
     }
 };
 

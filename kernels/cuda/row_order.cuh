@@ -156,26 +156,14 @@ __device__ __forceinline__ void meet(int* arrived, int target) {
     __syncthreads();
 }
 
-// The row of each position, sorted by key within segments. A tile a block, for a capacity of rows;
-// items (2, n) and tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2 MAX_PASSES) start as
-// zeros.
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, RowCount count, int words, int volume,
-                                                                          const int* counts, int passes, uint2* items, int* tile_counts,
-                                                                          int* ticket, int* arrived, int* rows) {
-    const int n = count.load();
+// Sorts the rows of a segment by key: `tiles` tiles of as many blocks, of which this is one, and all
+// of which run or will. `offset` is offset_of_bit's. items (2, n) and tile_counts (tiles of all
+// segments, DIGITS) of any content; arrived (2 MAX_PASSES) starts as zeros.
+__device__ __forceinline__ void sort_segment(const uint32_t* masks, int n, int words, int offset, int passes, int tile, int first_tile,
+                                             int tiles, uint2* items, int* tile_counts, int* arrived, int* rows) {
     __shared__ int next[SORT_WARPS][DIGITS];
     __shared__ int place[DIGITS];
     __shared__ int warp_sums[SORT_WARPS];
-    __shared__ int scratch[KEY_BITS];
-    __shared__ int taken;
-    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished
-    // segment all run or will.
-    if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
-    const int offset = offset_of_bit(counts, volume, scratch);
-    const int tile = taken, segment = tile / SEGMENT_TILES, first_tile = segment * SEGMENT_TILES;
-    const int tiles = min(SEGMENT_TILES, static_cast<int>(gridDim.x) - first_tile);
-    arrived += segment * 2 * MAX_PASSES;
-
     Tile2048 mine;
 #pragma unroll
     for (int i = 0; i < SORT_ITEMS; ++i) {
@@ -212,36 +200,6 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const 
 
 // ---- sorting all rows ---------------------------------------------------------------------------
 
-// Keys of all rows, a tile a block, and how often each digit occurs: histogram (passes, DIGITS),
-// from zero.
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_keys(const uint32_t* masks, RowCount count, int words, int volume,
-                                                                      const int* counts, int passes, uint32_t* keys, int* histogram) {
-    const int n = count.load();
-    __shared__ int seen[MAX_PASSES][DIGITS];
-    __shared__ int scratch[KEY_BITS];
-#pragma unroll
-    for (int pass = 0; pass < MAX_PASSES; ++pass) seen[pass][threadIdx.x] = 0;
-    const int offset = offset_of_bit(counts, volume, scratch);
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int i = 0; i < SORT_ITEMS; ++i) {
-        const int64_t row = Tile2048::at(blockIdx.x, i);
-        const bool inside = row < n;
-        const uint32_t key = key_of(masks, row, inside, words, offset);
-        if (inside) keys[row] = key;
-        for (int pass = 0; pass < passes; ++pass) {
-            const int digit = key >> (pass * DIGIT_BITS) & (DIGITS - 1);
-            const uint32_t peers = peers_of(digit, inside);
-            if (inside && (peers & ((1u << lane) - 1)) == 0) atomicAdd(&seen[pass][digit], __popc(peers));
-        }
-    }
-    __syncthreads();
-    for (int pass = 0; pass < passes; ++pass) {
-        const int count = seen[pass][threadIdx.x];
-        if (count > 0) atomicAdd(histogram + pass * DIGITS + threadIdx.x, count);
-    }
-}
-
 // The digit's count in all tiles before this one.
 __device__ __forceinline__ int look_back(const volatile uint32_t* status, int tile) {
     constexpr int WINDOW = 8;  // loads in flight
@@ -262,43 +220,6 @@ __device__ __forceinline__ int look_back(const volatile uint32_t* status, int ti
         }
     }
     return sum;
-}
-
-// One pass over all rows. The first reads `keys`, later ones `items` of {key, row}; the last writes
-// `rows`, earlier ones `items_out`. `histogram` is that of this pass; status (tiles, DIGITS) and
-// *ticket start as zeros.
-extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_pass(const uint32_t* keys, const uint2* items, RowCount count, int shift,
-                                                                      const int* histogram, uint32_t* status, int* ticket,
-                                                                      uint2* items_out, int* rows) {
-    const int n = count.load();
-    __shared__ int next[SORT_WARPS][DIGITS];
-    __shared__ int place[DIGITS];
-    __shared__ int warp_sums[SORT_WARPS];
-    __shared__ int taken;
-    // Tiles are taken in order, so that a tile waits only for tiles that run.
-    if (threadIdx.x == 0) taken = atomicAdd(ticket, 1);
-    __syncthreads();
-    const int tile = taken;
-    Tile2048 mine;
-#pragma unroll
-    for (int i = 0; i < SORT_ITEMS; ++i) {
-        const int64_t at = Tile2048::at(tile, i);
-        mine.key[i] = 0, mine.row[i] = static_cast<int>(at);
-        if (at < n && keys) mine.key[i] = keys[at];
-        if (at < n && !keys) {
-            const uint2 item = items[at];
-            mine.key[i] = item.x, mine.row[i] = static_cast<int>(item.y);
-        }
-    }
-    const int own = mine.count(tile, n, shift, next);
-    volatile uint32_t* said = status + int64_t(tile) * DIGITS + threadIdx.x;
-    *said = own | (tile == 0 ? THROUGH : OWN);
-    const int smaller = sum_before(histogram[threadIdx.x], warp_sums);
-    const int earlier = look_back(status + threadIdx.x, tile);
-    if (tile > 0) *said = (earlier + own) | THROUGH;
-    place[threadIdx.x] = smaller + earlier;
-    __syncthreads();
-    mine.scatter(tile, n, shift, next, place, items_out, rows);
 }
 
 }  // namespace voxtune

@@ -144,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS, RESIDENT / ROW_THREADS
     for (int w = 0; w < MAX_MASK_WORDS; ++w) {
         if (w < words) atomicAdd(block_counts + w * 32 + lane, pairs[w]);
     }
-    report_pairs(block_counts, steps.volume, counts, report);
+    report_pairs(block_counts, steps.volume, gridDim.x, counts, report);
 }
 
 // The table in launch order, and the masks: position p holds row rows[p], or p where `rows` is

@@ -36,7 +36,7 @@
 //
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
-// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (128 or 256), COLS, DEPTH, STAGES; GROUPS:
+// Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (64, 128 or 256), COLS, DEPTH, STAGES; GROUPS:
 // multiplying warpgroups; MIN_BLOCKS: blocks per SM; MASK_WORDS; OFFSETS: offsets a stage, 2 or
 // absent for 1; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
 // expected: serialised on sm_90 where ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=2: 80 registers by MIN_BLOCKS; forms with more were slower

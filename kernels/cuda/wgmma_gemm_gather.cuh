@@ -27,9 +27,9 @@ namespace voxtune {
 
 constexpr int FULL_ARRIVALS = GATHER_THREADS + GATHER_WARPS + 1;
 constexpr int ROWS_A_WARP = ROWS / GATHER_WARPS;
-constexpr int ROW_NUMBERS = ROWS_A_WARP / 32;  // a lane's
+constexpr int ROW_NUMBERS = ROWS_A_WARP < 32 ? 1 : ROWS_A_WARP / 32;  // a lane's; of 16 rows, two lanes have each
 constexpr int BATCH = 4;                       // most offsets whose row numbers are asked for together
-static_assert(ROWS_A_WARP % 32 == 0, "a lane holds whole row numbers");
+static_assert(ROWS_A_WARP % 32 == 0 || ROWS_A_WARP == 16, "a lane holds whole row numbers");
 static_assert(BATCH % OFFSETS == 0, "a stage's offsets are of one batch");
 
 // The gathering warpgroup. Each warp takes a quarter of the rows, and waits for another only
@@ -156,7 +156,11 @@ struct Gatherer {
 #pragma unroll
         for (int i = 0; i < OFFSETS * ROW_NUMBERS; ++i) {
             const int number = i % ROW_NUMBERS, present = __ballot_sync(0xffffffffu, rows[i / ROW_NUMBERS][number] >= 0);
-            if (lane == 0) store_word(ring.words(i / ROW_NUMBERS) + (warp * ROW_NUMBERS + number) * 4, present);
+            if (ROWS_A_WARP == 16) {
+                if (lane == 0) store_half_word(ring.words(i) + warp * 2, present);
+            } else if (lane == 0) {
+                store_word(ring.words(i / ROW_NUMBERS) + (warp * ROW_NUMBERS + number) * 4, present);
+            }
         }
         if (threadIdx.x == 0) {
             store_word(ring.tile_word(), word);
@@ -169,7 +173,7 @@ struct Gatherer {
     }
 
     __device__ __forceinline__ void ask(Batch& batch, Offsets& offsets, int tile) {
-        const int* table = p.table + tiles.first_row(tile) + warp * ROWS_A_WARP + lane;
+        const int* table = p.table + tiles.first_row(tile) + warp * ROWS_A_WARP + (ROWS_A_WARP < 32 ? lane % ROWS_A_WARP : lane);
         batch.count = offsets.at_most(batch_size);
         batch.offsets = 0;
 #pragma unroll

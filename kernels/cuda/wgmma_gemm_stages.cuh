@@ -89,6 +89,9 @@ struct Ring : StageRing<STAGE_BYTES, BARRIERS_AT> {
 __device__ __forceinline__ void store_word(uint32_t shared, int value) {
     asm volatile("st.shared.s32 [%0], %1;\n" ::"r"(shared), "r"(value) : "memory");
 }
+__device__ __forceinline__ void store_half_word(uint32_t shared, int value) {
+    asm volatile("st.shared.u16 [%0], %1;\n" ::"r"(shared), "h"(static_cast<unsigned short>(value)) : "memory");
+}
 __device__ __forceinline__ int load_word(uint32_t shared) {
     int value;
     asm volatile("ld.shared.s32 %0, [%1];\n" : "=r"(value) : "r"(shared) : "memory");

@@ -209,7 +209,8 @@ fn levels_without_room_grow(device: &Device) {
             let error = output.features().to_f32().unwrap_err();
             let ConvError::Overflow { level, needed, capacity } = error else { panic!("{error}") };
             assert_eq!(level, *network.down.geometry());
-            assert!(needed > capacity && needed >= 4_000, "{needed} of {capacity}");
+            // A table that was full has not met all of them.
+            assert!(needed >= 2 * capacity, "{needed} of {capacity}");
         }
         // Another frame of the class is none the worse for it.
         let full = frame(device, &cube, DType::Float32);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use voxtune::{DType, Operation};
 use voxtune_cuda::{
     Algorithm, BlockingKernel, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder,
-    Prepared, Probe, Result, StridedMapBuilder, Verifier, find_compiled,
+    NetworkMapBuilder, Prepared, Probe, Result, StridedMapBuilder, Verifier, find_compiled,
 };
 use voxtune_nvcc::Toolchain;
 
@@ -155,6 +155,18 @@ impl CudaKernels {
     /// If its kernels cannot be had.
     pub fn strided_map_builder(&mut self, maps: &MapBuilder) -> Result<StridedMapBuilder> {
         StridedMapBuilder::new(maps, self.compiled(&Instance::strided_map())?)
+    }
+
+    /// A builder of levels and maps side by side, for clouds of the builders' device.
+    ///
+    /// # Errors
+    /// If its kernels cannot be had.
+    pub fn network_map_builder(
+        &mut self,
+        maps: &MapBuilder,
+        strided: &StridedMapBuilder,
+    ) -> Result<NetworkMapBuilder> {
+        NetworkMapBuilder::new(maps, strided, self.compiled(&Instance::network_maps())?)
     }
 
     /// A probe of the device's rates.

@@ -41,6 +41,13 @@ impl Instance {
         Self::new("coordinates.cu", &[])
     }
 
+    /// Making everything that a network makes of its voxels side by side, beside
+    /// [`Self::strided_map`].
+    #[must_use]
+    pub fn network_maps() -> Self {
+        Self::new("network_maps.cu", &[])
+    }
+
     /// Finding the voxels of points and the means of their points.
     #[must_use]
     pub fn points() -> Self {
@@ -79,6 +86,7 @@ impl Instance {
             Self::kernel_map(),
             Self::strided_map(),
             Self::coordinates(),
+            Self::network_maps(),
             Self::points(),
             Self::probe(),
         ];

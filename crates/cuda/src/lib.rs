@@ -73,8 +73,9 @@ pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{
-    Cloud, DeviceKernelMap, MapBuilder, MapCounts, MapReport, OutputCounts, Outputs,
-    OutputsBuilder, OutputsReport, RowOrder, StridedMapBuilder, VoxelIndex,
+    Cloud, DeviceKernelMap, LevelPlan, MapBuilder, MapCounts, MapPlan, MapReport,
+    NetworkMapBuilder, NetworkMaps, NetworkPlan, OutputCounts, Outputs, OutputsBuilder,
+    OutputsReport, RowOrder, StridedMapBuilder, VoxelIndex,
 };
 pub use noise::{Noise, NoiseFill};
 pub use points::{

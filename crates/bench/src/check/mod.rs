@@ -7,6 +7,7 @@
 //! | [`Step::Shapes`] | float64 on the device: odd channels, edge row counts, hard clouds, exact integers, one-hot weights, misaligned operands |
 //! | [`Step::Epilogue`] | float64 on the device, itself compared with the host's: every combination of parts |
 //! | [`Step::Strided`] | the host's maps between two clouds; float64 on the device, of strided and transposed layers |
+//! | [`Step::Network`] | the host's outputs and maps, of encoders and U-Nets whose levels are made side by side |
 //! | [`Step::Clouds`] | float64 on the device, on clouds as users have them: the table of worst errors |
 //! | [`Step::Repeats`] | themselves, bit by bit |
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
@@ -22,6 +23,7 @@ mod epilogue;
 mod float64;
 mod large;
 mod maps;
+mod network;
 mod products;
 mod race;
 mod repeats;
@@ -60,6 +62,8 @@ pub enum Step {
     Epilogue,
     /// Strided and transposed layers.
     Strided,
+    /// Levels and maps made side by side.
+    Network,
     /// The table of worst errors.
     Clouds,
     /// Bitwise repeats.
@@ -73,18 +77,19 @@ pub enum Step {
 /// A text that names no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown step `{0}`: expected maps, float64, shapes, epilogue, strided, clouds, repeats, large or race"
+    "unknown step `{0}`: expected maps, float64, shapes, epilogue, strided, network, clouds, repeats, large or race"
 )]
 pub struct UnknownStep(String);
 
 impl Step {
     /// Every step, in the order in which they run.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Maps,
         Self::Float64,
         Self::Shapes,
         Self::Epilogue,
         Self::Strided,
+        Self::Network,
         Self::Clouds,
         Self::Repeats,
         Self::Large,
@@ -100,6 +105,7 @@ impl Step {
             Self::Shapes => "shapes",
             Self::Epilogue => "epilogue",
             Self::Strided => "strided",
+            Self::Network => "network",
             Self::Clouds => "clouds",
             Self::Repeats => "repeats",
             Self::Large => "large",
@@ -272,6 +278,7 @@ pub fn check(
             Step::Shapes => checker.shapes(&cases)?,
             Step::Epilogue => checker.epilogues()?,
             Step::Strided => checker.strided()?,
+            Step::Network => checker.network()?,
             Step::Clouds => checker.clouds(&options.clouds)?,
             Step::Repeats => checker.repeats()?,
             Step::Large => checker.large()?,
@@ -301,10 +308,11 @@ fn instances(
             Step::Clouds => operations.extend(products::table_operations(options.quick)),
             Step::Repeats => operations.extend(repeats::operations()),
             Step::Large => operations.extend(large::operations()),
-            Step::Maps | Step::Float64 | Step::Race => {}
+            Step::Maps | Step::Float64 | Step::Network | Step::Race => {}
         }
     }
-    let mut instances = vec![Instance::kernel_map(), Instance::strided_map()];
+    let mut instances =
+        vec![Instance::kernel_map(), Instance::strided_map(), Instance::network_maps()];
     instances.extend(DType::ALL.map(Instance::reference));
     if options.runs(Step::Race) {
         let runs = race::runs(options, |algorithm, op| kernels.available(algorithm, op));

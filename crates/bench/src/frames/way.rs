@@ -126,7 +126,6 @@ impl Runs for InferenceWay<'_> {
         let subject = self.subject;
         let voxels = match (&self.held, self.way) {
             (Some(held), Way::Held) => held.clone(),
-            (_, Way::Expected) => subject.voxels()?.expecting(&self.of.expected),
             _ => subject.voxels()?,
         };
         if self.way == Way::Held {
@@ -136,7 +135,10 @@ impl Runs for InferenceWay<'_> {
     }
 
     fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError> {
-        let output = self.of.model.forward(input)?;
+        let output = match self.way {
+            Way::Expected => self.of.model.forward(&input.expecting(&self.of.expected))?,
+            _ => self.of.model.forward(input)?,
+        };
         Ok(match self.of.model.bird_eye_view(&output, 1)? {
             Some(view) => Kept::View(view),
             None => Kept::Features(output),

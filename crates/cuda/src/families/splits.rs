@@ -69,7 +69,12 @@ pub(super) fn reduce_width(result_channels: u32) -> u32 {
 
 /// Whether so many tiles are in work at a time, so many blocks per SM.
 pub(super) fn fit_a_wave(tiles: usize, blocks: u32, rates: &Rates) -> bool {
-    tiles <= rates.sms as usize * blocks as usize
+    fit_waves(tiles, blocks, 1, rates)
+}
+
+/// Whether so many tiles are done in a few waves of so many blocks per SM.
+pub(super) fn fit_waves(tiles: usize, blocks: u32, waves: usize, rates: &Rates) -> bool {
+    tiles <= waves * rates.sms as usize * blocks as usize
 }
 
 /// Whether so many tiles, parts counted as tiles, are between half and two waves of so many blocks

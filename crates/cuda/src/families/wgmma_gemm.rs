@@ -46,7 +46,12 @@ struct Tile {
 
 /// Tiles that were never near the best in a ranking are not listed.
 #[rustfmt::skip]
-const TILES: [Tile; 17] = [
+const TILES: [Tile; 22] = [
+    Tile { rows: 64, cols: 32, depth: 32, offsets: 1, stages: 8, groups: 1, blocks: 3 },
+    Tile { rows: 64, cols: 48, depth: 48, offsets: 1, stages: 6, groups: 1, blocks: 2 },
+    Tile { rows: 64, cols: 64, depth: 64, offsets: 1, stages: 4, groups: 1, blocks: 3 },
+    Tile { rows: 64, cols: 96, depth: 96, offsets: 1, stages: 3, groups: 1, blocks: 2 },
+    Tile { rows: 64, cols: 128, depth: 64, offsets: 1, stages: 4, groups: 1, blocks: 2 },
     Tile { rows: 128, cols: 32, depth: 32, offsets: 1, stages: 4, groups: 1, blocks: 3 },
     Tile { rows: 256, cols: 32, depth: 32, offsets: 1, stages: 5, groups: 2, blocks: 2 },
     Tile { rows: 256, cols: 32, depth: 32, offsets: 2, stages: 2, groups: 2, blocks: 2 },
@@ -65,6 +70,9 @@ const TILES: [Tile; 17] = [
     Tile { rows: 128, cols: 192, depth: 64, offsets: 1, stages: 5, groups: 2, blocks: 1 },
     Tile { rows: 128, cols: 256, depth: 64, offsets: 1, stages: 4, groups: 2, blocks: 1 },
 ];
+
+/// Most waves of blocks of 64 rows: with more, larger ones read weights less often.
+const SMALL_WAVES: usize = 4;
 
 /// Natural order multiplies several times as many absent rows as a sorted one; nothing here beats
 /// it there.
@@ -190,6 +198,8 @@ impl Variant for WgmmaGemm {
         (wide_enough(self.tile.cols) || is_half)
             && padded(self.tile.cols, self.tile.depth) * 4 <= least * 5
             && (self.tile.rows <= 128 || tiles >= 64)
+            // Few rows: the block with most offsets ends last, and has fewer where it has fewer rows.
+            && (self.tile.rows > 64 || splits::fit_waves(tiles, self.tile.blocks, SMALL_WAVES, rates))
             && (self.splits == 1
                 || gathered >= splits::LEAST_CHANNELS
                     && splits::fill_a_wave(tiles, self.tile.blocks, self.splits, rates))
@@ -417,10 +427,7 @@ mod tests {
         const PER_SM: usize = 228 * 1024;
         const A_BLOCKS_OWN: usize = 1024;
         for tile in WgmmaGemm::all() {
-            assert!(
-                tile.tile.rows.is_multiple_of(128)
-                    && tile.tile.rows.is_multiple_of(64 * tile.tile.groups)
-            );
+            assert!(tile.tile.rows.is_multiple_of(64 * tile.tile.groups), "{}", tile.id());
             assert!(tile.tile.cols.is_multiple_of(16) && tile.tile.depth.is_multiple_of(16));
             assert!(tile.threads() * tile.tile.blocks <= 2048, "{}", tile.id());
             let blocks = tile.tile.blocks as usize * (tile.shared_bytes(&layer(64)) + A_BLOCKS_OWN);

@@ -9,8 +9,10 @@ use super::cloud::Cloud;
 use super::counts::{Report, ReportPages};
 use super::kernels::{MapKernels, ROW_THREADS};
 use super::lazy::Lazy;
+use super::levels::{Keys, LevelKernels, Spread};
 use super::outputs::OutputsReport;
 use crate::buffer::DeviceBuffer;
+use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::module::{Grid, Kernel, arguments};
 use crate::row_count::RowCount;
@@ -44,6 +46,8 @@ pub struct VoxelIndex {
     /// Places, then ranks.
     by_row: DeviceBuffer,
     origin: Origin,
+    /// Of the bricks, for levels that are made of them.
+    keys: Lazy<Keys>,
 }
 
 /// How the voxels came into the table.
@@ -82,7 +86,21 @@ impl VoxelIndex {
         by_row: DeviceBuffer,
         report: OutputsReport,
     ) -> Self {
-        Self { rows, counted, table, slots, by_row, origin: Origin::Found(report) }
+        let (origin, keys) = (Origin::Found(report), Lazy::default());
+        Self { rows, counted, table, slots, by_row, origin, keys }
+    }
+
+    /// Voxels that were inserted, and whose rows are listed.
+    pub(super) fn ranked(
+        (rows, counted): (usize, Option<Arc<DeviceBuffer>>),
+        (table, slots): (DeviceBuffer, usize),
+        by_row: DeviceBuffer,
+        report: Arc<Report>,
+    ) -> Self {
+        let is_ranked = Lazy::default();
+        is_ranked.set(());
+        let origin = Origin::Inserted { report, is_ranked };
+        Self { rows, counted, table, slots, by_row, origin, keys: Lazy::default() }
     }
 
     /// Hashes voxels.
@@ -98,8 +116,8 @@ impl VoxelIndex {
         table.fill(0)?;
         let by_row = DeviceBuffer::alloc(device, by_row_bytes(n))?;
         let origin = Origin::Inserted { report, is_ranked: Lazy::default() };
-        let index =
-            Self { rows: n, counted: cloud.count_on_device(), table, slots, by_row, origin };
+        let (counted, keys) = (cloud.count_on_device(), Lazy::default());
+        let index = Self { rows: n, counted, table, slots, by_row, origin, keys };
         if n > 0 {
             let IndexParts { slots, slot_count, places, .. } = index.parts();
             let duplicate = index.control() + DUPLICATE as u64;
@@ -114,6 +132,27 @@ impl VoxelIndex {
             }
         }
         Ok(index)
+    }
+
+    /// The same with the keys of the bricks.
+    pub(super) fn with_keys(self, keys: Keys) -> Self {
+        self.keys.set(keys);
+        self
+    }
+
+    /// The keys of the bricks: where nobody has made them, those of these voxels as an input.
+    pub(super) fn keys(&self, device: &CudaDevice, kernels: &LevelKernels) -> Result<&Keys> {
+        self.keys.get_or_try(|| {
+            let mut owners = DeviceBuffer::zeroed(device, self.slots * 4)?;
+            let (places, rows, owners_at) =
+                (self.parts().places, self.count(), owners.as_mut().address());
+            // SAFETY: (uint2*, RowCount, int*); every row has its place, which is a slot.
+            unsafe {
+                let grid = Grid::covering(self.rows, ROW_THREADS)?;
+                kernels.owners.launch(grid, arguments![places, rows, owners_at])?;
+            }
+            Ok(Keys { owners, rows: self.rows, spread: Spread::INPUT })
+        })
     }
 
     /// How many voxels there are; where the device counts them, as many as there may be.
@@ -265,7 +304,7 @@ impl IndexReport {
 
 /// Slots for the worst case, every voxel a brick of its own, at a load of four fifths. Scans fill a
 /// sixth of them.
-const fn slots_for(rows: usize) -> usize {
+pub(super) const fn slots_for(rows: usize) -> usize {
     rows + rows / 4 + 32
 }
 

@@ -21,6 +21,12 @@ impl<T> Lazy<T> {
         self.value.get()
     }
 
+    /// Takes a value that was made elsewhere, if there is none.
+    pub(super) fn set(&self, value: T) {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.value.set(value);
+    }
+
     /// The value. Of two threads that ask at once, one makes it and the other waits; after a
     /// failure the next call tries again.
     pub(super) fn get_or_try<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {

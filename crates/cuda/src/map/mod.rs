@@ -18,6 +18,8 @@ mod counts;
 mod index;
 mod kernels;
 mod lazy;
+mod levels;
+mod network;
 mod order;
 mod outputs;
 mod pairs;
@@ -29,6 +31,7 @@ pub use cloud::Cloud;
 pub use counts::MapCounts;
 pub(crate) use counts::ReportPages;
 pub use index::VoxelIndex;
+pub use network::{LevelPlan, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan};
 pub use outputs::{OutputCounts, Outputs, OutputsBuilder, OutputsReport};
 pub(crate) use pairs::PairLists;
 pub use report::MapReport;
@@ -253,15 +256,22 @@ impl DeviceKernelMap {
     ) -> Result<Self> {
         let pairs = Arc::new(pages.take()?);
         let by_output = RowMap::counted(kernels, by_output, &pairs)?;
-        let sides = Sides {
-            inputs: Arc::clone(inputs),
-            outputs: Arc::clone(outputs),
-            by_output,
-            by_input: Lazy::default(),
-            reverse,
-            pairs,
-        };
-        Ok(Self::of(kernels, kernel, Arc::new(sides), false))
+        let ends = [Arc::clone(inputs), Arc::clone(outputs)];
+        Ok(Self::made(kernels, kernel, ends, by_output, reverse, pairs))
+    }
+
+    /// A map by outputs whose pairs a kernel reports that was queued.
+    fn made(
+        kernels: &Arc<MapKernels>,
+        kernel: KernelSize,
+        [inputs, outputs]: [Arc<VoxelIndex>; 2],
+        by_output: RowMap,
+        reverse: Reverse,
+        pairs: Arc<Report>,
+    ) -> Self {
+        let by_input = Lazy::default();
+        let sides = Sides { inputs, outputs, by_output, by_input, reverse, pairs };
+        Self::of(kernels, kernel, Arc::new(sides), false)
     }
 
     fn of(

@@ -9,17 +9,17 @@ use crate::error::Result;
 use crate::module::{Grid, arguments, block_count};
 
 /// Rows per block of the sort, and its threads.
-const TILE_ROWS: usize = 2048;
-const SORT_THREADS: u32 = 512;
+pub(super) const TILE_ROWS: usize = 2048;
+pub(super) const SORT_THREADS: u32 = 512;
 /// Tiles a segment of [`super::RowOrder::Sorted`]: 32,768 rows.
-const SEGMENT_TILES: usize = 16;
+pub(super) const SEGMENT_TILES: usize = 16;
 const DIGIT_BITS: usize = 9;
-const DIGITS: usize = 1 << DIGIT_BITS;
+pub(super) const DIGITS: usize = 1 << DIGIT_BITS;
 const KEY_BITS: usize = 32;
-const MAX_PASSES: usize = KEY_BITS.div_ceil(DIGIT_BITS);
+pub(super) const MAX_PASSES: usize = KEY_BITS.div_ceil(DIGIT_BITS);
 
 /// Passes over keys of so many offsets.
-fn passes(volume: usize) -> usize {
+pub(super) fn passes(volume: usize) -> usize {
     volume.min(KEY_BITS).div_ceil(DIGIT_BITS)
 }
 

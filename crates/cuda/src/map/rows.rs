@@ -15,7 +15,7 @@ use crate::module::{Grid, arguments};
 use crate::row_count::RowCount;
 
 /// `PAIR_COUNTS` of the kernels, and the word behind them.
-const COUNT_BYTES: usize = 512;
+pub(super) const COUNT_BYTES: usize = 512;
 
 /// Rows with, for each offset, the row that they gather.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl RowMap {
         Ok(Self::new(lookup, masks, self.counts.share()))
     }
 
-    fn new(lookup: Lookup, masks: DeviceBuffer, counts: DeviceBuffer) -> Self {
+    pub(super) fn new(lookup: Lookup, masks: DeviceBuffer, counts: DeviceBuffer) -> Self {
         let (natural, sorted, global) = <_>::default();
         Self { rows: lookup.own().rows(), masks, lookup, counts, natural, sorted, global }
     }
@@ -190,6 +190,11 @@ impl RowMap {
             RowOrder::Sorted => &self.sorted,
             RowOrder::Global => &self.global,
         }
+    }
+
+    /// Takes what was made in an order.
+    pub(super) fn keep(&self, order: RowOrder, rows: OrderedRows) {
+        self.slot(order).set(rows);
     }
 
     pub(super) const fn lookup(&self) -> &Lookup {

@@ -20,7 +20,7 @@ use crate::error::{CudaError, Result};
 #[derive(Debug)]
 pub struct StridedMapBuilder {
     kernels: Arc<MapKernels>,
-    bipartite: Arc<BipartiteKernels>,
+    pub(super) bipartite: Arc<BipartiteKernels>,
     pages: ReportPages,
 }
 

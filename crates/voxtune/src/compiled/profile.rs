@@ -74,7 +74,7 @@ impl FrameProfile {
                 profile.get_or_insert_with(|| Self { kind, counts: Vec::new(), margin: MARGIN });
             profile.kind.expect(&frame)?;
             let expected = ExpectedCounts::new();
-            let input = frame.over(frame.voxels().expecting(&expected));
+            let input = frame.expecting(&expected);
             drop(network(&input)?);
             profile.counts.push(expected.of_first_frame(frame.voxels().count()?)?);
         }

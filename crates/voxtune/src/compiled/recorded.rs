@@ -7,7 +7,7 @@ use voxtune_types::Voxel;
 
 use super::output::FrameOutput;
 use super::profile::FrameKind;
-use crate::voxels::{Frame, Room, Rooms};
+use crate::voxels::{Frame, Recipe, Room, Rooms};
 use crate::{ConvError, Device, Resolution, SparseTensor, Tensor, Voxels};
 
 /// Where the frames of a class begin: buffers that each of them overwrites.
@@ -83,11 +83,13 @@ pub(super) struct Recorded<O> {
     output: O,
     input: Input,
     rooms: Arc<Rooms>,
+    recipe: Recipe,
     device: Device,
 }
 
 impl<O: FrameOutput> Recorded<O> {
-    /// Records a network. Algorithms are chosen for what the rooms expect.
+    /// Records a network. Algorithms are chosen for what the rooms expect. What it makes of its
+    /// input is learnt in a run before, and made at once in the graph.
     pub(super) fn new(
         base: &Device,
         kind: &FrameKind,
@@ -101,8 +103,9 @@ impl<O: FrameOutput> Recorded<O> {
         device.wait_for(base)?;
         let rooms = Arc::new(rooms);
         let input = Input::new(&device, rooms.input, *kind)?;
-        let (graph, (frame, output)) = context.record(|| run(&input, &rooms, network))?;
-        Ok(Self { graph, frame, output, input, rooms, device })
+        let recipe = learn(&input, &rooms, network)?;
+        let (graph, (frame, output)) = context.record(|| run(&input, &rooms, &recipe, network))?;
+        Ok(Self { graph, frame, output, input, rooms, recipe, device })
     }
 
     /// Queues a frame.
@@ -123,7 +126,7 @@ impl<O: FrameOutput> Recorded<O> {
         network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
     ) -> Result<O, ConvError> {
         self.input.write(frame, rows)?;
-        let (frame, output) = run(&self.input, &self.rooms, network)?;
+        let (frame, output) = run(&self.input, &self.rooms, &self.recipe, network)?;
         frame.begin_again(rows);
         frame.wait()?;
         Ok(output)
@@ -154,13 +157,27 @@ impl<O: FrameOutput> Recorded<O> {
     }
 }
 
-/// One run of the network over what the input's buffers hold.
+/// One run of the network over what the input's buffers hold, with what a recipe makes at once.
 fn run<O>(
     input: &Input,
     rooms: &Arc<Rooms>,
+    recipe: &Recipe,
     network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
 ) -> Result<(Arc<Frame>, O), ConvError> {
     let frame = Arc::new(Frame::within(Arc::clone(rooms)));
-    let output = network(&input.tensor(Arc::clone(&frame))?)?;
+    let tensor = input.tensor(Arc::clone(&frame))?;
+    tensor.voxels().make_at_once(recipe)?;
+    let output = network(&tensor)?;
     Ok((frame, output))
+}
+
+/// What the network makes of its input.
+fn learn<O>(
+    input: &Input,
+    rooms: &Arc<Rooms>,
+    network: &dyn Fn(&SparseTensor) -> Result<O, ConvError>,
+) -> Result<Recipe, ConvError> {
+    let tensor = input.tensor(Arc::new(Frame::within(Arc::clone(rooms))))?;
+    drop(network(&tensor)?);
+    Ok(tensor.voxels().recipe())
 }

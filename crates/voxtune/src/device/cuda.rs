@@ -8,8 +8,9 @@ use std::time::Duration;
 use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
     Algorithm, BlockingKernel, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError,
-    DeviceKernelMap, EventTimer, Instance, MapBuilder, NoiseFill, Operands, OutputsBuilder,
-    PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, VoxelIndex, Workspace,
+    DeviceKernelMap, EventTimer, Instance, MapBuilder, NetworkMapBuilder, NoiseFill, Operands,
+    OutputsBuilder, PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, VoxelIndex,
+    Workspace,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
@@ -27,6 +28,7 @@ pub(crate) struct CudaBackend {
     map_builder: OnceLock<MapBuilder>,
     strided_builder: OnceLock<StridedMapBuilder>,
     outputs_builder: OnceLock<OutputsBuilder>,
+    network_map_builder: OnceLock<NetworkMapBuilder>,
     points_builder: OnceLock<PointsBuilder>,
     prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
     workspace: Mutex<Workspace>,
@@ -121,6 +123,7 @@ impl CudaBackend {
             map_builder: OnceLock::new(),
             strided_builder: OnceLock::new(),
             outputs_builder: OnceLock::new(),
+            network_map_builder: OnceLock::new(),
             points_builder: OnceLock::new(),
             prepared: RwLock::default(),
             workspace,
@@ -212,9 +215,20 @@ impl CudaBackend {
         if let Some(builder) = self.outputs_builder.get() {
             return Ok(builder);
         }
-        let compiled = self.store.get(&Instance::coordinates())?;
-        let builder = OutputsBuilder::new(self.builder()?, &compiled)?;
+        let [coordinates, network_maps] = [Instance::coordinates(), Instance::network_maps()];
+        let (by_rows, by_bricks) = (self.store.get(&coordinates)?, self.store.get(&network_maps)?);
+        let builder = OutputsBuilder::new(self.builder()?, &by_rows, &by_bricks)?;
         Ok(self.outputs_builder.get_or_init(|| builder))
+    }
+
+    /// What makes levels and maps of a network side by side, loaded at the first use.
+    pub(crate) fn network_map_builder(&self) -> Result<&NetworkMapBuilder, CudaError> {
+        if let Some(builder) = self.network_map_builder.get() {
+            return Ok(builder);
+        }
+        let compiled = self.store.get(&Instance::network_maps())?;
+        let builder = NetworkMapBuilder::new(self.builder()?, self.strided_builder()?, &compiled)?;
+        Ok(self.network_map_builder.get_or_init(|| builder))
     }
 
     /// What makes voxels of points, loaded at the first use.

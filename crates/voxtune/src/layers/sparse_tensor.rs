@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use voxtune_types::DType;
 
-use crate::{Activation, ConvError, Tensor, Voxels, ops};
+use crate::{Activation, ConvError, ExpectedCounts, Tensor, Voxels, ops};
 
 /// Features over voxels. Cloning shares both.
 #[derive(Clone, Debug)]
@@ -34,8 +34,15 @@ impl SparseTensor {
         Ok(Self { voxels, features: Arc::new(features) })
     }
 
+    /// The same as the input of a frame that expects its counts ([`Voxels::expecting`]): on a GPU
+    /// nobody waits for what a network makes of it.
+    #[must_use]
+    pub fn expecting(&self, expected: &ExpectedCounts) -> Self {
+        self.over(self.voxels.expecting(expected))
+    }
+
     /// The same features over the same voxels of another frame.
-    pub(crate) fn over(&self, voxels: Voxels) -> Self {
+    fn over(&self, voxels: Voxels) -> Self {
         let features = match self.features.share() {
             Some(shared) => Arc::new(shared.counted(voxels.frame_rows())),
             None => Arc::clone(&self.features),

@@ -44,6 +44,16 @@ impl CudaCells {
         Ok(self.index.get_or_init(|| made))
     }
 
+    /// Takes them by hash, if they were not hashed.
+    pub(super) fn keep_index(&self, index: Arc<VoxelIndex>) {
+        let _ = self.index.set(index);
+    }
+
+    /// Rows that tensors over them have.
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(super) const fn coords(&self) -> &DeviceBuffer {
         &self.coords
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::at_once::Recipe;
 use super::frame::{Frame, MapPath, Path, Room};
 use super::rooms::FrameCounts;
 use crate::ConvError;
@@ -33,6 +34,8 @@ pub struct ExpectedCounts {
 struct Book {
     rows: BTreeMap<Path, f64>,
     pairs: BTreeMap<MapPath, f64>,
+    /// What the last frame has made of its input.
+    recipe: Option<Arc<Recipe>>,
     /// Frames whose counts were not there yet when they were asked for.
     unsettled: Vec<Arc<Frame>>,
 }
@@ -142,6 +145,18 @@ impl Learnt {
 
     pub(super) fn learn_pairs(&self, path: MapPath, pairs: usize) {
         self.write(|book| book.pairs.insert(path, self.per_input_row(pairs)));
+    }
+
+    /// What the last frame has made of its input.
+    pub(super) fn recipe(&self) -> Option<Arc<Recipe>> {
+        self.read(|book| book.recipe.clone())
+    }
+
+    pub(super) fn learn_recipe(&self, recipe: impl FnOnce() -> Recipe) {
+        let recipe = recipe();
+        if !recipe.is_empty() {
+            self.write(|book| book.recipe = Some(Arc::new(recipe)));
+        }
     }
 
     /// Forgets what is expected of a level, so that the next frame waits for it.

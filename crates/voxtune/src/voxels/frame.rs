@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use voxtune_cuda::{MapReport, OutputCounts, OutputsReport};
 use voxtune_types::Geometry;
 
+use super::at_once::Recipe;
 use super::expected::Learnt;
 use super::rooms::Rooms;
 use crate::{ConvError, Resolution};
@@ -136,6 +137,18 @@ impl Frame {
         match &self.expectations {
             Expectations::Learnt(learnt) => Some(learnt),
             Expectations::Fixed(_) => None,
+        }
+    }
+
+    /// What an earlier frame has made; `None` if there was none, and of a frame that is recorded.
+    pub(super) fn recipe(&self) -> Option<Arc<Recipe>> {
+        self.learnt()?.recipe()
+    }
+
+    /// Learns what the frame has made.
+    pub(super) fn learn_recipe(&self, recipe: impl FnOnce() -> Recipe) {
+        if let Some(learnt) = self.learnt() {
+            learnt.learn_recipe(recipe);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use voxtune_cuda::{OutputCounts, OutputsBuilder};
 use voxtune_types::{Geometry, LayerKind};
 
+use super::at_once::Recipe;
 use super::cells::{Cells, CudaCells};
 use super::frame::{Frame, FrameRows, MapPath, Path, Room};
 use crate::{ConvError, Device, KernelMap, MapCounts};
@@ -25,7 +26,7 @@ pub(super) struct Level {
 
 impl Level {
     /// The layers that made it of the input, the first one first.
-    fn path(&self) -> Path {
+    pub(super) fn path(&self) -> Path {
         let origins = std::iter::successors(self.origin.as_ref(), |(from, _)| from.origin.as_ref());
         let mut path: Path = origins.map(|(_, geometry)| *geometry).collect();
         path.reverse();
@@ -34,13 +35,19 @@ impl Level {
 }
 
 /// Which map: from one level to another, for layers of a geometry.
-type MapKey = (usize, usize, Geometry);
+pub(super) type MapKey = (usize, usize, Geometry);
 
 /// Which outputs: of a level, by layers of a geometry.
-type OutputsKey = (usize, Geometry);
+pub(super) type OutputsKey = (usize, Geometry);
 
 /// A value that the first who needs it makes.
 type Slot<T> = Arc<OnceLock<T>>;
+
+/// What the layers of a network have made of one input.
+pub(super) struct MadeSoFar {
+    pub(super) levels: Vec<Arc<Level>>,
+    pub(super) maps: Vec<(MapKey, Arc<KernelMap>)>,
+}
 
 /// Everything that the layers of a network share over one input. It lives as long as any of its
 /// voxels.
@@ -51,6 +58,8 @@ pub(super) struct Levels {
     is_warm_up: bool,
     /// What their counts are expected to be, if anybody expects something.
     frame: Option<Arc<Frame>>,
+    /// The level that the frame begins with.
+    first: usize,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
     /// Maps that layers have given names.
     names: Mutex<BTreeMap<Arc<str>, MapKey>>,
@@ -82,6 +91,7 @@ impl Levels {
             device: device.clone(),
             is_warm_up: false,
             frame: None,
+            first: 0,
             maps: Mutex::default(),
             names: Mutex::default(),
             outputs: Mutex::default(),
@@ -91,13 +101,17 @@ impl Levels {
 
     /// The levels of a frame, none of which has the number of the level that it begins with.
     pub(super) fn of_frame(device: &Device, frame: Arc<Frame>, first: &Level) -> Self {
-        let count = Mutex::new(first.number + 1);
-        Self { frame: Some(frame), count, ..Self::new(device) }
+        let mut made = Self::new(device);
+        (made.frame, made.first) = (Some(frame), first.number);
+        *locked(&made.count) = first.number + 1;
+        made
     }
 
     /// The levels of a warm-up launch.
     pub(super) fn of_warm_up(device: &Device) -> Self {
-        Self { is_warm_up: true, ..Self::new(device) }
+        let mut made = Self::new(device);
+        made.is_warm_up = true;
+        made
     }
 
     /// The frame that they are of.
@@ -150,6 +164,28 @@ impl Levels {
             }
             Ok(map)
         })
+    }
+
+    /// What was made so far: levels by their numbers, and maps.
+    pub(super) fn made(&self) -> MadeSoFar {
+        let outputs = locked(&self.outputs);
+        let mut levels: Vec<_> = outputs.values().filter_map(|slot| slot.get().cloned()).collect();
+        levels.sort_by_key(|level| level.number);
+        let maps = locked(&self.maps);
+        let maps = maps.iter().filter_map(|(key, slot)| Some((*key, slot.get()?.clone())));
+        MadeSoFar { levels, maps: maps.collect() }
+    }
+
+    /// Takes a level that was made elsewhere, if there is none.
+    pub(super) fn hold_outputs(&self, key: OutputsKey, level: &Arc<Level>) {
+        let slot = Arc::clone(locked(&self.outputs).entry(key).or_default());
+        slot.get_or_init(|| Arc::clone(level));
+    }
+
+    /// Takes a map that was made elsewhere, if there is none.
+    pub(super) fn hold_map(&self, key: MapKey, map: &Arc<KernelMap>) {
+        let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
+        slot.get_or_init(|| Arc::clone(map));
     }
 
     /// Gives a map a name, or compares it with the one that has it. A layer that undoes another has
@@ -220,9 +256,10 @@ impl Levels {
             return Ok((Cells::Host(self.device.install(find)?), None));
         };
         let (builder, cloud) = (cuda.outputs_builder()?, cells.cloud());
+        let inputs = (cloud, cells.index(cuda)?);
         if self.is_warm_up {
             let capacity = OutputsBuilder::most_outputs(geometry, cloud.capacity());
-            let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
+            let found = builder.find_at_most(inputs, geometry, shape, capacity)?;
             return Ok((Cells::found(found, capacity).0, None));
         }
         let path = || from.path().into_iter().chain([*geometry]).collect::<Path>();
@@ -231,7 +268,7 @@ impl Levels {
             Some(frame) => frame.room(&path())?,
         };
         let Some(Room { expected, capacity: room }) = room else {
-            let found = builder.find(cloud, geometry, shape)?;
+            let found = builder.find(inputs, geometry, shape)?;
             let counts = found.report.try_read()?;
             let rows = found.capacity;
             if let Some(frame) = &self.frame {
@@ -240,7 +277,7 @@ impl Levels {
             return Ok((Cells::found(found, rows).0, counts));
         };
         let capacity = room.min(OutputsBuilder::most_outputs(geometry, cloud.capacity()));
-        let found = builder.find_at_most(cloud, geometry, shape, capacity)?;
+        let found = builder.find_at_most(inputs, geometry, shape, capacity)?;
         let is_counted = found.counted.is_some();
         let (cells, report) = Cells::found(found, expected);
         if let Some(frame) = self.frame.as_ref().filter(|_| is_counted) {
@@ -279,6 +316,17 @@ impl Levels {
         });
         let map = KernelMap::from_cuda(*geometry, map, counts)?;
         Ok(if self.frame.is_some() { map.without_waiting() } else { map })
+    }
+}
+
+/// What a frame has made, the next one makes at once.
+impl Drop for Levels {
+    fn drop(&mut self) {
+        if let Some(frame) = &self.frame
+            && self.device.cuda().is_some()
+        {
+            frame.learn_recipe(|| Recipe::of(&self.made(), self.first));
+        }
     }
 }
 

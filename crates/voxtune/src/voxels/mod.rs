@@ -1,5 +1,6 @@
 //! Occupied cells and the kernel maps of layers over them.
 
+mod at_once;
 mod cells;
 mod expected;
 mod frame;
@@ -13,6 +14,7 @@ use voxtune_cuda::{Cloud, CudaError, DeviceBuffer, ForeignMemory};
 use voxtune_types::{Geometry, KernelSize, LayerKind, Operation, Voxel};
 
 use crate::{ConvError, Device, KernelMap};
+pub(crate) use at_once::Recipe;
 use cells::{Cells, CudaCells};
 pub use expected::ExpectedCounts;
 pub(crate) use frame::{Frame, FrameRows, Room};
@@ -150,8 +152,9 @@ impl Voxels {
     }
 
     /// These voxels as the input of a frame whose counts are expected to be as those of earlier
-    /// ones: what layers make of them on a GPU, nobody waits for. To be called once per frame, by
-    /// whoever runs a network on one cloud after another.
+    /// ones: what layers make of them on a GPU, nobody waits for. From the second frame on, a handful
+    /// of launches makes the levels and maps of the frame before, at this call already. To be called
+    /// once per frame, by whoever runs a network on one cloud after another.
     ///
     /// ```
     /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
@@ -170,7 +173,15 @@ impl Voxels {
         if device.cuda().is_none() || self.level.cells.cuda().is_some_and(CudaCells::are_counted) {
             return self.clone();
         }
-        self.in_frame(expected.begin(self.len()))
+        let voxels = self.in_frame(expected.begin(self.len()));
+        let recipe = voxels.levels.frame().and_then(|frame| frame.recipe());
+        // Layers make what cannot be made now, and meet whatever stands in the way.
+        if let Some(recipe) = recipe
+            && let Err(error) = voxels.make_at_once(&recipe)
+        {
+            tracing::debug!(%error, "levels and maps are left to layers");
+        }
+        voxels
     }
 
     /// Rows that tensors over these voxels have. That is the number of voxels, but where a frame

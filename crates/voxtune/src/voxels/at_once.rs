@@ -1,0 +1,200 @@
+//! Everything that a network makes of its input, learnt in one run and made at once in the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use voxtune_cuda::{LevelPlan, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder, RowOrder};
+use voxtune_types::{Geometry, LayerKind};
+
+use super::Voxels;
+use super::cells::Cells;
+use super::frame::{MapPath, Path, Room};
+use super::levels::{Level, Levels, MadeSoFar, MapKey};
+use crate::{ConvError, KernelMap, MapCounts};
+
+/// The levels that a network has made of its input, and the maps that it has read, in orders that
+/// it has read them in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recipe {
+    levels: Vec<MadeLevel>,
+    maps: Vec<MadeMap>,
+}
+
+/// A level, which comes behind the one that it is made of: 0 is the input, `n + 1` the recipe's
+/// level `n`.
+#[derive(Clone, Debug)]
+struct MadeLevel {
+    from: usize,
+    geometry: Geometry,
+}
+
+/// A map from a level to another.
+#[derive(Clone, Debug)]
+struct MadeMap {
+    from: usize,
+    to: usize,
+    geometry: Geometry,
+    orders: Vec<RowOrder>,
+}
+
+impl Recipe {
+    /// What was made of the level of a number.
+    pub(super) fn of(made: &MadeSoFar, input: usize) -> Self {
+        let mut numbers = BTreeMap::from([(input, 0)]);
+        let mut levels = Vec::new();
+        // A level has a greater number than what it is made of.
+        for level in &made.levels {
+            let Some((from, geometry)) = &level.origin else { continue };
+            let Some(&from) = numbers.get(&from.number) else { continue };
+            levels.push(MadeLevel { from, geometry: *geometry });
+            numbers.insert(level.number, levels.len());
+        }
+        let map = |((from, to, geometry), map): &(MapKey, Arc<KernelMap>)| {
+            // Layers that undo others read the maps of those.
+            if geometry.kind == LayerKind::Inverse {
+                return None;
+            }
+            let (&from, &to) = (numbers.get(from)?, numbers.get(to)?);
+            let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
+            let orders = RowOrder::ALL.into_iter().filter(has).collect();
+            Some(MadeMap { from, to, geometry: *geometry, orders })
+        };
+        Self { levels, maps: made.maps.iter().filter_map(map).collect() }
+    }
+
+    /// Whether nothing was made.
+    pub(super) fn is_empty(&self) -> bool {
+        self.levels.is_empty() && self.maps.is_empty()
+    }
+}
+
+impl Voxels {
+    /// What was made of these voxels so far.
+    pub(crate) fn recipe(&self) -> Recipe {
+        Recipe::of(&self.levels.made(), self.level.number)
+    }
+
+    /// Makes what a recipe asks for of these voxels, the input of a frame that expects its counts,
+    /// as far as that can be done at once. Layers make the rest when they come to it.
+    ///
+    /// # Errors
+    /// Whatever the device fails with.
+    pub(crate) fn make_at_once(&self, recipe: &Recipe) -> Result<(), ConvError> {
+        let levels = &self.levels;
+        let (Some(cuda), Some(cells)) = (levels.device.cuda(), self.level.cells.cuda()) else {
+            return Ok(());
+        };
+        if cells.capacity() == 0 {
+            return Ok(());
+        }
+        let mut planned = Planned::new(&self.level);
+        for level in &recipe.levels {
+            planned.push(levels, level)?;
+        }
+        let maps = recipe.maps.iter().map(|map| {
+            let MadeMap { from, to, geometry, orders } = map.clone();
+            MapPlan { from, to, geometry, orders }
+        });
+        let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
+        let builder = cuda.network_map_builder()?;
+        let NetworkMaps { input, levels: outputs, maps } = builder.build(cells.cloud(), &plan)?;
+        cells.keep_index(input);
+
+        let mut made = vec![Some(Arc::clone(&self.level))];
+        for ((plan, room), outputs) in plan.levels.iter().zip(planned.rooms).zip(outputs) {
+            let from = made[plan.from].clone();
+            let level = from.zip(outputs).map(|(from, outputs)| {
+                let expected = room.map_or(0, |room| room.expected);
+                let (cells, report) = Cells::found(outputs, expected);
+                levels.keep_outputs(&from, plan.geometry, (cells, plan.shape), report)
+            });
+            made.push(level);
+        }
+        for (plan, map) in plan.maps.iter().zip(maps) {
+            let ends = made[plan.from].as_ref().zip(made[plan.to].as_ref());
+            if let (Some((from, to)), Some(map)) = (ends, map) {
+                levels.keep_map((from, to), plan.geometry, map)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A recipe's levels with the room that a frame has for them.
+struct Planned {
+    plans: Vec<LevelPlan>,
+    rooms: Vec<Option<Room>>,
+    /// Of the input and each plan.
+    paths: Vec<Path>,
+    shapes: Vec<Option<[u32; 3]>>,
+    capacities: Vec<usize>,
+}
+
+impl Planned {
+    fn new(input: &Level) -> Self {
+        Self {
+            plans: Vec::new(),
+            rooms: Vec::new(),
+            paths: vec![input.path()],
+            shapes: vec![input.shape],
+            capacities: vec![input.cells.capacity()],
+        }
+    }
+
+    /// A level of which nobody knows how large it gets has no room, and is not made.
+    fn push(&mut self, levels: &Levels, level: &MadeLevel) -> Result<(), ConvError> {
+        let &MadeLevel { from, geometry } = level;
+        let path: Path = self.paths[from].iter().copied().chain([geometry]).collect();
+        let room = match levels.frame() {
+            Some(frame) => frame.room(&path)?,
+            None => None,
+        };
+        let shape = self.shapes[from].map(|shape| geometry.output_shape(shape));
+        let most = OutputsBuilder::most_outputs(&geometry, self.capacities[from]);
+        let capacity = room.map_or(0, |room| room.capacity).min(most);
+        self.plans.push(LevelPlan { from, geometry, shape, capacity });
+        self.rooms.push(room);
+        self.paths.push(path);
+        self.shapes.push(shape);
+        self.capacities.push(capacity);
+        Ok(())
+    }
+}
+
+impl Levels {
+    /// Takes a level that was made of another.
+    fn keep_outputs(
+        &self,
+        from: &Arc<Level>,
+        geometry: Geometry,
+        (cells, shape): (Cells, Option<[u32; 3]>),
+        report: voxtune_cuda::OutputsReport,
+    ) -> Arc<Level> {
+        let capacity = cells.capacity();
+        let level = self.add(cells, shape, Some((Arc::clone(from), geometry)));
+        if let Some(frame) = self.frame() {
+            frame.expects_outputs(level.path(), capacity, report);
+        }
+        self.hold_outputs((from.number, geometry), &level);
+        level
+    }
+
+    /// Takes a map between two levels, if anybody knows how many pairs it is to have.
+    fn keep_map(
+        &self,
+        (from, to): (&Level, &Level),
+        geometry: Geometry,
+        map: voxtune_cuda::DeviceKernelMap,
+    ) -> Result<(), ConvError> {
+        let path: MapPath = (from.path(), to.path(), geometry);
+        let Some((frame, pairs)) = self.frame().and_then(|f| Some((f, f.pairs(&path)?))) else {
+            return Ok(());
+        };
+        frame.expects_pairs(path, map.report());
+        let (n_in, n_out) = (from.cells.expected(), to.cells.expected());
+        let counts = MapCounts { n_in, n_out, pairs };
+        let map = KernelMap::from_cuda(geometry, map, Some(counts))?.without_waiting();
+        self.hold_map((from.number, to.number, geometry), &Arc::new(map));
+        Ok(())
+    }
+}
