@@ -19,7 +19,7 @@ use voxtune_types::{AlgoMode, Direction};
 use crate::exit::Failure;
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
-use crate::numbers::positive;
+use crate::numbers::{grid, positive};
 use crate::populate::model::Model;
 use crate::texts::source;
 
@@ -81,10 +81,15 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
     from_misses: Option<PathBuf>,
     /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it
-    /// really meets: centerpoint, second, bevfusion, spunet, minkunet, trellis, or a JSON file of
-    /// layers such as those in the index.json of fixtures
+    /// really meets and with its own padding and dilation: centerpoint, second, bevfusion, spunet,
+    /// minkunet, spconv-bench, trellis, or a JSON file of layers such as those in the index.json of
+    /// fixtures
     #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
     model: Option<Model>,
+    /// Cells along x, y, z where the levels of --model end [default: the spatial_shape of a file;
+    /// 1440,1440,41 for detectors whose scan fits; else nowhere]
+    #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
+    grid: Option<[u32; 3]>,
     /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default:
     /// auto, or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
     #[arg(long, value_name = "MODE")]
@@ -238,6 +243,11 @@ impl PopulateArguments {
     pub(super) fn model(&self) -> Option<(&Model, Vec<DType>)> {
         let dtypes = self.dtypes.clone().unwrap_or_else(|| vec![DType::Float16]);
         self.model.as_ref().map(|model| (model, dtypes))
+    }
+
+    /// Where the levels of a model end, if that is given.
+    pub(super) const fn grid(&self) -> Option<[u32; 3]> {
+        self.grid
     }
 
     pub(super) fn samples(&self) -> Option<&Path> {

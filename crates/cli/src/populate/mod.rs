@@ -45,7 +45,9 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     // The files of a model's levels are there until the run ends.
     let of_model = match arguments.model() {
         None => None,
-        Some((model, dtypes)) => Some(model::plan_model(model, &dtypes, &request)?),
+        Some((model, dtypes)) => {
+            Some(model::plan_model(model, arguments.grid(), &dtypes, &request)?)
+        }
     };
     let shapes = arguments.shapes().map_err(Failure::usage)?;
     let mut plan = match (&of_model, shapes, arguments.list()) {

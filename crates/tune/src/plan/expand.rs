@@ -67,6 +67,17 @@ pub struct PlannedConfiguration {
     pub clouds: Vec<PlannedCloud>,
 }
 
+/// A layer over the voxels of a file of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanLayer {
+    /// The layer.
+    pub configuration: Configuration,
+    /// The file of its voxels.
+    pub path: PathBuf,
+    /// Cells along x, y and z from 0 up, where the rows that the layer makes end, if anywhere.
+    pub grid: Option<[u32; 3]>,
+}
+
 /// Everything that a run will measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -168,21 +179,23 @@ impl Plan {
     /// Layers, each over the voxels of a file of its own, in their order; those of one layer and
     /// bucket are entries of one configuration.
     ///
+    /// Layers that differ in padding or dilation alone are configurations of their own, each with
+    /// its own map. They share a key, and their evidence differs by the rows and pairs of the maps,
+    /// as that of several clouds does.
+    ///
     /// # Errors
     /// If a file cannot be used, or nothing is to be measured.
-    pub fn of_scans(
-        request: &Request,
-        list: &[(Configuration, PathBuf)],
-    ) -> Result<Self, PlanError> {
-        let mut files: Vec<(&PathBuf, Arc<FileCloud>)> = Vec::new();
+    pub fn of_scans(request: &Request, list: &[ScanLayer]) -> Result<Self, PlanError> {
+        let mut files: Vec<((&PathBuf, Option<[u32; 3]>), Arc<FileCloud>)> = Vec::new();
         let mut configurations: Vec<PlannedConfiguration> = Vec::new();
-        for (configuration, path) in list {
-            let held = files.iter().find(|(held, _)| *held == path).map(|(_, file)| file);
+        for ScanLayer { configuration, path, grid } in list {
+            let (place, options) = ((path, *grid), FileOptions::default());
+            let held = files.iter().find(|(held, _)| *held == place).map(|(_, file)| file);
             let file = match held {
                 Some(file) => Arc::clone(file),
                 None => {
-                    let file = Arc::new(FileCloud::load(path.clone(), FileOptions::default())?);
-                    files.push((path, Arc::clone(&file)));
+                    let file = Arc::new(FileCloud::load(path.clone(), options)?.within(*grid));
+                    files.push((place, Arc::clone(&file)));
                     file
                 }
             };

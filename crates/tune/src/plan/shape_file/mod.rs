@@ -26,11 +26,11 @@ mod warpconvnet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
+use crate::plan::grid::{ChannelPair, Configuration};
 use crate::plan::groups::Groups;
 use voxtune_pointcloud::MAX_VOXELS;
 use voxtune_types::text::without_mark;
-use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
+use voxtune_types::{DType, Density, Direction, Geometry, KernelSize, VoxelBucket};
 
 /// A layer over a cloud of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Raw {
         if Groups::Number(groups).of(channels.c_in, channels.c_out).is_none() {
             return Err(format!("channels {channels} do not divide into {groups} groups"));
         }
-        let layer = LayerShape::submanifold(kernel);
+        let layer = Geometry::submanifold(kernel, [1; 3]);
         let configuration = Configuration { voxels, channels, groups, layer, dtype };
         let density = pairs.map(|pairs| Density::of(pairs, voxels));
         Ok(Shape { configuration, direction, density })

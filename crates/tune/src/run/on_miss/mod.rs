@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
+use crate::plan::grid::{ChannelPair, Configuration};
 use voxtune::{KernelHash, L2State, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
 };
 use voxtune_files::{FileLock, LockError};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
+use voxtune_types::{AlgoId, Arch, DeviceIdentity, Geometry, ShapeKey};
 
 use crate::evidence::commit::commit;
 use crate::evidence::entry::Measured;
@@ -239,7 +239,7 @@ impl TuneNow {
             voxels: miss.voxels.len(),
             channels: ChannelPair { c_in: operation.c_in, c_out: operation.c_out },
             groups: operation.groups,
-            layer: LayerShape::submanifold(operation.kernel),
+            layer: Geometry::submanifold(operation.kernel, [1; 3]),
             dtype: operation.dtype,
         };
         let cells =
