@@ -150,7 +150,7 @@ pub struct PopulateArguments {
     columns: Option<Columns>,
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
     /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many
-    /// as a near tie takes, and twelve rounds in which a stored winner defends its place [default:
+    /// as a near tie takes, and twelve confirmation rounds of a stored winner [default:
     /// 6 on a CPU, 0.1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,

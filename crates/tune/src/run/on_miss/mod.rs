@@ -13,7 +13,7 @@ use voxtune_cache::{
 };
 use voxtune_files::{FileLock, LockError};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoId, Arch, DeviceIdentity, Geometry, ShapeKey};
+use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::evidence::commit::commit;
 use crate::evidence::entry::Measured;
@@ -239,12 +239,12 @@ impl TuneNow {
             voxels: miss.voxels.len(),
             channels: ChannelPair { c_in: operation.c_in, c_out: operation.c_out },
             groups: operation.groups,
-            layer: Geometry::submanifold(operation.kernel, [1; 3]),
+            layer: miss.geometry,
             dtype: operation.dtype,
         };
         let cells =
             miss.voxels.cells().map_err(|error| TuneNowError::Measure(error.to_string()))?;
-        let cloud = FileCloud::given(LABEL, cells.to_vec());
+        let cloud = FileCloud::given(LABEL, cells.to_vec()).within(miss.voxels.shape());
         let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
         Ok(Job {
             configurations: vec![PlannedConfiguration { configuration, clouds }],
