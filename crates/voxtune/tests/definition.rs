@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use voxtune::ops::Reduction;
 use voxtune::{
-    AvgPool3d, Conv, ConvGradients, ConvKind, DType, Device, LayerKind, MaxPool3d, SparseConv3d,
-    SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
-    WeightLayout,
+    AvgPool3d, Conv, ConvGradients, ConvKind, DType, Device, GlobalPool, Inverse, LayerKind,
+    MaxPool3d, Sparse, SparseTensor, Submanifold, Tensor, Transposed, Voxel, Voxels, WeightLayout,
 };
 
 type Cell = (i32, [i64; 3]);
@@ -198,6 +198,36 @@ fn cells_of(voxels: &Voxels) -> Vec<Cell> {
     voxels.cells().unwrap().iter().map(cell).collect()
 }
 
+/// Samples in any order, of which some have no voxels, and one that is alone.
+#[test]
+fn samples_are_pooled_whichever_order_they_come_in() {
+    let device = device();
+    let batches = [4, 0, 4, 2, 0, 4];
+    let cells = batches.iter().zip(0..).map(|(&batch, x)| Voxel::new(batch, x, 0, 0)).collect();
+    let voxels = Voxels::new(&device, cells).unwrap();
+    let features =
+        Tensor::from_rows(&device, &[[1.0], [-2.0], [3.0], [-4.0], [-6.0], [5.0]]).unwrap();
+    let input = SparseTensor::new(voxels, features).unwrap();
+    let gradient = Tensor::from_rows(&device, &[[1.0], [2.0], [4.0], [8.0], [16.0]]).unwrap();
+    for (reduction, pooled, back) in [
+        (Reduction::Sum, [-8.0, 0.0, -4.0, 0.0, 9.0], [16.0, 1.0, 16.0, 4.0, 1.0, 16.0]),
+        (
+            Reduction::Mean,
+            [-4.0, 0.0, -4.0, 0.0, 3.0],
+            [16.0 / 3.0, 0.5, 16.0 / 3.0, 4.0, 0.5, 16.0 / 3.0],
+        ),
+        (Reduction::Max, [-2.0, 0.0, -4.0, 0.0, 5.0], [0.0, 1.0, 0.0, 4.0, 0.0, 16.0]),
+    ] {
+        let pool = GlobalPool::new(reduction);
+        let output = pool.forward(&input, 5).unwrap();
+        assert_eq!(output.to_f32().unwrap(), pooled, "{reduction:?}");
+        let found = pool.backward(&input, &output, &gradient).unwrap();
+        assert_eq!(found.to_f32().unwrap(), back, "{reduction:?}");
+        let refused = pool.forward(&input, 4).unwrap_err().to_string();
+        assert!(refused.contains('4'), "{refused}");
+    }
+}
+
 /// Compares a convolution over these cells, forward and backward.
 fn check_conv<K: ConvKind>(case: &Case, layer: &Conv<K>, input: &SparseTensor) {
     let inputs = cells_of(input.voxels());
@@ -290,20 +320,20 @@ proptest! {
     #[test]
     fn strided_layers_are_their_definition((case, cells) in cases()) {
         let input = input(&case, &cells, case.groups * case.own_in);
-        check_conv(&case, &built::<<SparseConv3d as Kinded>::Kind>(&case), &input);
+        check_conv(&case, &built::<Sparse>(&case), &input);
     }
 
     #[test]
     fn submanifold_layers_are_their_definition((case, cells) in cases()) {
         let case = Case { kernel: case.kernel.map(|extent| extent | 1), ..case };
         let input = input(&case, &cells, case.groups * case.own_in);
-        check_conv(&case, &built::<<SubmConv3d as Kinded>::Kind>(&case), &input);
+        check_conv(&case, &built::<Submanifold>(&case), &input);
     }
 
     #[test]
     fn transposed_layers_are_their_definition((case, cells) in cases()) {
         let input = input(&case, &cells, case.groups * case.own_in);
-        check_conv(&case, &built::<<SparseConvTranspose3d as Kinded>::Kind>(&case), &input);
+        check_conv(&case, &built::<Transposed>(&case), &input);
     }
 
     /// Back along the pairs of the strided layer, whatever padding and dilation the inverse one was
@@ -312,11 +342,11 @@ proptest! {
     fn inverse_layers_undo_strided_ones((case, cells) in cases()) {
         let inputs = input(&case, &cells, 2);
         let narrow = Case { groups: 1, own_in: 2, own_out: case.groups * case.own_in, ..case };
-        let coarse = built::<<SparseConv3d as Kinded>::Kind>(&narrow).forward(&inputs).unwrap();
+        let coarse = built::<Sparse>(&narrow).forward(&inputs).unwrap();
         let (_, met) = case.meetings(LayerKind::Sparse, &cells);
         let back: Vec<_> = met.iter().map(|&(offset, fine, coarse)| (offset, coarse, fine)).collect();
         let given = Case { padding: [0; 3], dilation: [1; 3], ..case };
-        let layer = built::<<SparseInverseConv3d as Kinded>::Kind>(&given);
+        let layer = built::<Inverse>(&given);
         let rows = coarse.voxels().len();
         let channels = (case.groups * case.own_in) as usize;
         let features = values(1, rows * channels);
@@ -388,13 +418,4 @@ proptest! {
             assert_near(&case, "pool's gradient", gradient, dx);
         }
     }
-}
-
-/// The kind of a layer's type.
-trait Kinded {
-    type Kind: ConvKind;
-}
-
-impl<K: ConvKind> Kinded for Conv<K> {
-    type Kind = K;
 }

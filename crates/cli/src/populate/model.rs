@@ -179,7 +179,10 @@ fn read(path: &Path) -> Result<Steps, String> {
              of the index.json of fixtures is: {error}"
         )
     })?;
-    let steps = layers.iter().map(FileLayer::checked).collect::<Result<_, _>>()?;
+    let steps = layers.iter().map(FileLayer::checked).collect::<Result<Vec<_>, _>>()?;
+    if steps.iter().all(|step| step.convolution.is_none()) {
+        return Err("expected convolutions among its layers, found none".to_owned());
+    }
     Ok(Steps { steps, grid: spatial_shape })
 }
 
@@ -520,6 +523,8 @@ mod tests {
                 "dilation",
             ),
             (r#"{"layer": []}"#, "list of layers"),
+            (r#"{"layers": []}"#, "found none"),
+            (r#"[{"layer": "MaxPool3d", "kernel": [2, 2, 2]}]"#, "found none"),
             (r#"{"layers": [], "shape": [1, 2, 3]}"#, "spatial_shape"),
         ] {
             let error = steps_of(text).unwrap_err();
@@ -527,7 +532,7 @@ mod tests {
         }
     }
 
-    /// Every entry of the fixtures that is made of layers can be measured.
+    /// Every entry of the fixtures that has a convolution can be measured.
     #[test]
     fn layers_of_fixtures_are_read() {
         let index = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/spconv/index.json");
@@ -535,7 +540,11 @@ mod tests {
         let Ok(text) = std::fs::read_to_string(index) else { return };
         let entries: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&text).unwrap();
-        let of_layers = entries.iter().filter(|(_, entry)| entry.get("layers").is_some());
+        let is_measured = |entry: &serde_json::Value| {
+            let layers = entry.get("layers").and_then(|layers| layers.as_array());
+            layers.is_some_and(|layers| layers.iter().any(|layer| layer.get("in").is_some()))
+        };
+        let of_layers = entries.iter().filter(|(_, entry)| is_measured(entry));
         let mut count = 0;
         for (name, entry) in of_layers {
             let steps = steps_of(&entry.to_string());
