@@ -167,7 +167,7 @@ fn a_models_layers_keep_their_maps() {
     assert!(found.contains(&padded), "{found:?}");
     let (finished, found) = populate_model(layers, &["--grid", "10,10,5"]);
     assert_eq!((finished.status, found.len()), (Some(2), 0), "{finished:?}");
-    assert!(finished.stderr.contains("10 x 10 x 5") && finished.stderr.contains("--crop"));
+    assert!(finished.stderr.contains("10 x 10 x 5") && finished.stderr.contains("--grid"));
 }
 
 fn resume_measures_what_is_missing() {

@@ -119,7 +119,10 @@ impl Case {
     fn meetings(&self, kind: LayerKind, inputs: &[Cell]) -> (Vec<Cell>, Vec<(usize, Cell, Cell)>) {
         let shape = self.output_shape(kind);
         let inside = |cell: [i64; 3]| {
-            shape.is_none_or(|shape| (0..3).all(|axis| (0..shape[axis]).contains(&cell[axis])))
+            let exists = cell.iter().all(|&at| i32::try_from(at).is_ok());
+            let within =
+                |shape: [i64; 3]| (0..3).all(|axis| (0..shape[axis]).contains(&cell[axis]));
+            exists && shape.is_none_or(within)
         };
         let mut met = Vec::new();
         for (number, &offset) in self.offsets().iter().enumerate() {
@@ -134,7 +137,8 @@ impl Case {
                 // Every coarse cell that could have this one in its window.
                 let reach = 24;
                 let near = |at: i64, axis: usize| {
-                    let middle = at.div_euclid(i64::from(self.stride[axis]));
+                    let stride = if kind == LayerKind::Submanifold { 1 } else { self.stride[axis] };
+                    let middle = at.div_euclid(i64::from(stride));
                     middle - reach..=middle + reach
                 };
                 // The axes part: each has its own coordinate or none.
@@ -334,6 +338,26 @@ proptest! {
     fn transposed_layers_are_their_definition((case, cells) in cases()) {
         let input = input(&case, &cells, case.groups * case.own_in);
         check_conv(&case, &built::<Transposed>(&case), &input);
+    }
+
+    /// What has no 32-bit coordinates does not exist, at either end of any axis.
+    #[test]
+    fn clouds_at_the_ends_of_32_bits_have_what_exists(
+        (case, cells) in cases(),
+        ends in prop::array::uniform3(prop::sample::select(vec![
+            0,
+            i64::from(i32::MAX) - 6,
+            i64::from(i32::MIN) + 4,
+        ])),
+    ) {
+        let case = Case { shape: None, ..case };
+        let moved = |(batch, cell): Cell| (batch, std::array::from_fn(|axis| cell[axis] + ends[axis]));
+        let cells: Vec<Cell> = cells.into_iter().map(moved).collect();
+        let input = input(&case, &cells, case.groups * case.own_in);
+        check_conv(&case, &built::<Sparse>(&case), &input);
+        check_conv(&case, &built::<Transposed>(&case), &input);
+        let odd = Case { kernel: case.kernel.map(|extent| extent | 1), ..case };
+        check_conv(&odd, &built::<Submanifold>(&odd), &input);
     }
 
     /// Back along the pairs of the strided layer, whatever padding and dilation the inverse one was

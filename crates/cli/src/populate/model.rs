@@ -266,7 +266,8 @@ pub(super) fn plan_model(
             Some(grid) => Voxels::within(&host, grid, cells).map_err(|error| {
                 let path = printable_path(path);
                 Failure::usage(format!(
-                    "{path}: {error}; name a larger grid, or a part of the scan with --crop"
+                    "{path}: {error}. Axes are in the order of the network's; --grid names another \
+                     shape, in x, y, z"
                 ))
             })?,
         };

@@ -1,5 +1,7 @@
 //! Which configurations are measured, over which clouds.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,17 +188,14 @@ impl Plan {
     /// # Errors
     /// If a file cannot be used, or nothing is to be measured.
     pub fn of_scans(request: &Request, list: &[ScanLayer]) -> Result<Self, PlanError> {
-        let mut files: Vec<((&PathBuf, Option<[u32; 3]>), Arc<FileCloud>)> = Vec::new();
+        let mut files: HashMap<_, Arc<FileCloud>> = HashMap::new();
         let mut configurations: Vec<PlannedConfiguration> = Vec::new();
         for ScanLayer { configuration, path, grid } in list {
-            let (place, options) = ((path, *grid), FileOptions::default());
-            let held = files.iter().find(|(held, _)| *held == place).map(|(_, file)| file);
-            let file = match held {
-                Some(file) => Arc::clone(file),
-                None => {
-                    let file = Arc::new(FileCloud::load(path.clone(), options)?.within(*grid));
-                    files.push((place, Arc::clone(&file)));
-                    file
+            let file = match files.entry((path, *grid)) {
+                Entry::Occupied(held) => Arc::clone(held.get()),
+                Entry::Vacant(place) => {
+                    let file = FileCloud::load(path.clone(), FileOptions::default())?;
+                    Arc::clone(place.insert(Arc::new(file.within(*grid))))
                 }
             };
             join(&mut configurations, *configuration, vec![PlannedCloud::File(file)]);
