@@ -73,8 +73,8 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     dtypes: Option<Vec<DType>>,
     /// Measure the shapes that a file names instead of a grid: lines such as `voxels=126000
-    /// channels=32,64 kernel=3 dtype=float16 direction=forward`, a JSON array of objects with these
-    /// fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
+    /// channels=32,64 kind=sparse kernel=3 stride=2 dtype=float16 direction=forward`, a JSON array
+    /// of objects with these fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID)]
     shapes: Option<PathBuf>,
     /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
