@@ -19,6 +19,7 @@ use voxtune_types::{AlgoMode, Direction};
 use crate::exit::Failure;
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
+use crate::layers::{check_kernels, kernel_size, layer_kind};
 use crate::numbers::{grid, positive};
 use crate::populate::model::Model;
 use crate::texts::source;
@@ -212,15 +213,7 @@ impl PopulateArguments {
     /// Refuses kernels that no layer of the kinds asked for has.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let kinds = self.kinds.as_deref().unwrap_or(&[LayerKind::Submanifold]);
-        let only_submanifold = kinds.iter().all(|kind| *kind == LayerKind::Submanifold);
-        let kernels = self.kernel_sizes.iter().flatten();
-        match kernels.into_iter().find(|kernel| only_submanifold && !kernel.is_centred()) {
-            None => Ok(()),
-            Some(kernel) => Err(Failure::usage(format!(
-                "kernel size {kernel} does not fit a submanifold convolution: expected odd extents, \
-                 such as 1, 3 or 5, or other --kinds"
-            ))),
-        }
+        check_kernels(kinds, self.kernel_sizes.as_deref().unwrap_or_default())
     }
 
     /// The configurations of a preset that is a list, unless axes of a grid replace it.
@@ -359,27 +352,6 @@ fn voxel_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_VOXELS).contains(&count) => Ok(count),
         _ => Err(format!("expected a voxel count between 1 and {MAX_VOXELS}")),
-    }
-}
-
-fn kernel_size(text: &str) -> Result<KernelSize, String> {
-    let expected = || "expected 1, 3 or 5, or of other kinds of layers 1 to 5 along each axis";
-    let extent = |part: &str| part.parse().ok().filter(|extent| (1..=5_u8).contains(extent));
-    let parts: Option<Vec<u8>> = text.split(',').map(extent).collect();
-    let extents = match parts.as_deref() {
-        Some(&[all]) => [all; 3],
-        Some(&[x, y, z]) => [x, y, z],
-        _ => return Err(expected().to_owned()),
-    };
-    KernelSize::try_from(extents).map_err(|error| error.to_string())
-}
-
-fn layer_kind(text: &str) -> Result<LayerKind, String> {
-    match text.parse() {
-        Ok(LayerKind::Given) | Err(_) => {
-            Err("expected submanifold, sparse, inverse or transposed".to_owned())
-        }
-        Ok(kind) => Ok(kind),
     }
 }
 
