@@ -3,7 +3,6 @@
 //! | file | holds |
 //! |---|---|
 //! | [`planned_cloud`] | a cloud of known size, before it is made |
-//! | [`layer_shape`] | where the rows of a layer meet |
 //! | [`cloud_setup`] | a cloud on the device with its kernel map |
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
@@ -13,7 +12,6 @@
 pub mod bytes;
 pub mod candidate;
 pub mod cloud_setup;
-pub mod layer_shape;
 pub mod monitor;
 pub mod operands;
 pub mod planned_cloud;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
+use crate::plan::grid::{ChannelPair, Configuration};
 use serde::{Deserialize, Serialize};
-use voxtune::{DType, Direction, KernelSize, L2State, LayerKind};
+use voxtune::{DType, Direction, Geometry, KernelSize, L2State, LayerKind};
 use voxtune_pointcloud::{Columns, Crop, FileOptions};
 use voxtune_types::mode::AlgoModes;
 
@@ -38,6 +38,7 @@ struct WireFile {
     cell_size: u32,
     crop: Option<[[u64; 3]; 2]>,
     columns: Option<usize>,
+    grid: Option<[u32; 3]>,
     voxels: usize,
 }
 
@@ -46,11 +47,19 @@ struct WireConfiguration {
     voxels: usize,
     channels: (u32, u32),
     groups: u32,
+    layer: WireGeometry,
+    dtype: DType,
+    clouds: Vec<WireCloud>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireGeometry {
     kind: LayerKind,
     kernel: KernelSize,
     stride: [u8; 3],
-    dtype: DType,
-    clouds: Vec<WireCloud>,
+    padding: [i16; 3],
+    dilation: [u8; 3],
+    output_padding: [u8; 3],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,10 +93,9 @@ impl From<&Job> for WireJob {
             .map(|planned| {
                 let Configuration { voxels, channels, groups, layer, dtype } =
                     planned.configuration;
-                let LayerShape { kind, kernel, stride } = layer;
-                let channels = (channels.c_in, channels.c_out);
+                let (channels, layer) = ((channels.c_in, channels.c_out), layer.into());
                 let clouds = planned.clouds.iter().map(&mut cloud).collect();
-                WireConfiguration { voxels, channels, groups, kind, kernel, stride, dtype, clouds }
+                WireConfiguration { voxels, channels, groups, layer, dtype, clouds }
             })
             .collect();
         Self {
@@ -105,6 +113,20 @@ impl From<&Job> for WireJob {
     }
 }
 
+impl From<Geometry> for WireGeometry {
+    fn from(layer: Geometry) -> Self {
+        let Geometry { kind, kernel, stride, padding, dilation, output_padding } = layer;
+        Self { kind, kernel, stride, padding, dilation, output_padding }
+    }
+}
+
+impl From<WireGeometry> for Geometry {
+    fn from(wire: WireGeometry) -> Self {
+        let WireGeometry { kind, kernel, stride, padding, dilation, output_padding } = wire;
+        Self { kind, kernel, stride, padding, dilation, output_padding }
+    }
+}
+
 impl From<&FileCloud> for WireFile {
     fn from(file: &FileCloud) -> Self {
         let FileOptions { cell_size, crop, columns } = file.options();
@@ -113,6 +135,7 @@ impl From<&FileCloud> for WireFile {
             cell_size: cell_size.to_bits(),
             crop: crop.map(|crop| [crop.min.map(f64::to_bits), crop.max.map(f64::to_bits)]),
             columns: columns.map(Columns::get),
+            grid: file.grid(),
             voxels: file.voxels(),
         }
     }
@@ -167,7 +190,7 @@ impl WireFile {
                 file.voxels()
             ));
         }
-        Ok(Arc::new(file))
+        Ok(Arc::new(file.within(self.grid)))
     }
 }
 
@@ -189,7 +212,7 @@ impl WireConfiguration {
                 voxels: self.voxels,
                 channels: ChannelPair { c_in, c_out },
                 groups: self.groups,
-                layer: LayerShape { kind: self.kind, kernel: self.kernel, stride: self.stride },
+                layer: self.layer.into(),
                 dtype: self.dtype,
             },
             clouds: clouds.collect::<Result<_, String>>()?,
@@ -249,6 +272,17 @@ mod tests {
         let crop: Crop = "-inf,-1,-1,49.9,inf,1".parse().unwrap();
         let mut job = job(path.clone(), Some(crop), Some(Columns::NUSCENES));
         job.flops_per_second = Some(1.0 / 3.0);
+        // What acts on the map alone.
+        let layer =
+            Geometry::centred(LayerKind::Transposed, KernelSize::cubic(3).unwrap(), [2, 1, 2]);
+        let (padding, dilation, output_padding) = ([0, -1, 300], [2, 1, 3], [0, 1, 0]);
+        job.configurations[1].configuration.layer =
+            Geometry { padding, dilation, output_padding, ..layer };
+        let (crop, columns) = (Some(crop), Some(Columns::NUSCENES));
+        let options = FileOptions { crop, columns, ..FileOptions::default() };
+        let scan = FileCloud::load(path.clone(), options).unwrap();
+        let clipped = Arc::new(scan.within(Some([1000, 1, 1])));
+        job.configurations[1].clouds.push(PlannedCloud::File(clipped));
         let back = through_the_pipe(&job).unwrap();
         assert_eq!(back.configurations.len(), job.configurations.len());
         for (ours, theirs) in job.configurations.iter().zip(&back.configurations) {
@@ -256,6 +290,7 @@ mod tests {
             assert_eq!(ours.clouds.len(), theirs.clouds.len());
             for (ours, theirs) in ours.clouds.iter().zip(&theirs.clouds) {
                 assert_eq!((ours.label(), ours.voxels()), (theirs.label(), theirs.voxels()));
+                assert_eq!(ours.grid(), theirs.grid());
             }
         }
         let modes = |job: &Job| Direction::ALL.map(|direction| job.modes.of(direction).clone());
