@@ -75,7 +75,8 @@ impl Voxels {
     }
 
     /// Makes what a recipe asks for of these voxels, the input of a frame that expects its counts,
-    /// as far as that can be done at once. Layers make the rest when they come to it.
+    /// as far as that can be done at once. Layers make the rest when they come to it. In a graph,
+    /// layers over the input run while the rest is made.
     ///
     /// # Errors
     /// Whatever the device fails with.
@@ -97,7 +98,16 @@ impl Voxels {
         });
         let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
         let builder = cuda.network_map_builder()?;
-        let NetworkMaps { input, levels: outputs, maps } = builder.build(cells.cloud(), &plan)?;
+        let is_repeated = levels.frame().is_some_and(|frame| frame.is_repeated());
+        let made = match is_repeated {
+            true => {
+                let (made, beside) = builder.build_beside(cells.cloud(), &plan)?;
+                levels.keep_beside(beside);
+                made
+            }
+            false => builder.build(cells.cloud(), &plan)?,
+        };
+        let NetworkMaps { input, levels: outputs, maps } = made;
         cells.keep_index(input);
 
         let mut made = vec![Some(Arc::clone(&self.level))];
@@ -158,6 +168,16 @@ impl Planned {
         self.shapes.push(shape);
         self.capacities.push(capacity);
         Ok(())
+    }
+}
+
+impl Voxels {
+    /// Lets what is queued next wait for all that was made at once.
+    ///
+    /// # Errors
+    /// Whatever the device fails with.
+    pub(crate) fn wait_for_levels(&self) -> Result<(), ConvError> {
+        self.levels.rejoin()
     }
 }
 

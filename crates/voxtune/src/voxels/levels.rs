@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use voxtune_cuda::{OutputCounts, OutputsBuilder};
+use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::at_once::Recipe;
@@ -66,6 +66,8 @@ pub(super) struct Levels {
     /// What a layer makes of a level.
     outputs: Mutex<BTreeMap<OutputsKey, Slot<Arc<Level>>>>,
     count: Mutex<usize>,
+    /// What is made beside layers over the input, until somebody needs it.
+    beside: Mutex<Option<Beside>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -96,6 +98,7 @@ impl Levels {
             names: Mutex::default(),
             outputs: Mutex::default(),
             count: Mutex::default(),
+            beside: Mutex::default(),
         }
     }
 
@@ -146,6 +149,17 @@ impl Levels {
         Arc::new(Level { number, cells, shape, origin, counts: None })
     }
 
+    /// Keeps what is made beside layers over the input.
+    pub(super) fn keep_beside(&self, beside: Beside) {
+        *locked(&self.beside) = Some(beside);
+    }
+
+    /// Lets what is queued next wait for it.
+    pub(super) fn rejoin(&self) -> Result<(), ConvError> {
+        let beside = locked(&self.beside).take();
+        Ok(beside.map_or(Ok(()), Beside::rejoin)?)
+    }
+
     /// The map from a level to another, built at the first call with everything that the layers
     /// which are alive on the device will read of it.
     pub(super) fn map(
@@ -155,6 +169,9 @@ impl Levels {
         geometry: Geometry,
         build: impl FnOnce() -> Result<KernelMap, ConvError>,
     ) -> Result<Arc<KernelMap>, ConvError> {
+        if (from.number, to.number) != (self.first, self.first) {
+            self.rejoin()?;
+        }
         let key = (from.number, to.number, geometry);
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
         get_or_make(&slot, || {
@@ -225,6 +242,7 @@ impl Levels {
         from: &Arc<Level>,
         geometry: Geometry,
     ) -> Result<Arc<Level>, ConvError> {
+        self.rejoin()?;
         let key = (from.number, geometry);
         let slot = Arc::clone(locked(&self.outputs).entry(key).or_default());
         get_or_make(&slot, || {
