@@ -159,13 +159,14 @@ impl NetworkMapBuilder {
         let made = Made::of(plan, cloud.capacity());
         let mut at_once = AtOnce::new(self, cloud, plan, &made)?;
         at_once.insert()?;
+        // Maps to the first levels gather rows of the input.
+        at_once.find(Part::Input)?;
         // First, so that what is allocated behind it shares no memory with it.
         self.device.queue().beside(|| {
             at_once.find(Part::Further)?;
             at_once.make_maps(Part::Further)
         })?;
         let used = std::mem::take(&mut at_once.scratch);
-        at_once.find(Part::Input)?;
         at_once.make_maps(Part::Input)?;
         Ok((at_once.finish(), Beside { device: self.device.clone(), _used: used }))
     }
