@@ -6,15 +6,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{AlgoId, DType, Direction, KernelHash, L2State};
+use voxtune::{AlgoId, DType, Direction, KernelHash};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Record, Timing};
 use voxtune_pointcloud::{FileOptions, Generator, Source};
 use voxtune_tune::Preset;
-use voxtune_tune::plan::expand::TIME_LIMIT;
 use voxtune_tune::run::populate::PopulateError;
 use voxtune_tune::{
-    DevicePool, DeviceSpec, Event, Executor, Observer, Plan, Populate, Remeasure, Request, Summary,
-    Worker,
+    DevicePool, DeviceSpec, Event, Executor, Observer, Plan, Populate, Protocol, Remeasure, Request,
+    Summary, Worker,
 };
 use voxtune_types::AlgoMode;
 use voxtune_types::mode::AlgoModes;
@@ -71,15 +70,14 @@ impl Run {
             grid,
             clouds: vec![Source::Generated(Generator::Uniform)],
             file_options: FileOptions::default(),
-            batch_size: 1,
-            seed: 0,
-            directions: vec![Direction::Forward],
-            modes: AlgoModes::uniform(AlgoMode::All),
-            budget: Duration::from_millis(200),
-            l2_state: L2State::Cold,
+            protocol: Protocol {
+                directions: vec![Direction::Forward],
+                modes: AlgoModes::uniform(AlgoMode::All),
+                budget: Duration::from_millis(200),
+                ..Protocol::default()
+            },
             remeasure: Remeasure::All,
             retry_quarantined: false,
-            time_limit: TIME_LIMIT,
         };
         let interrupt = AtomicBool::new(false);
         Self { request, interrupt, folder: tempfile::tempdir().unwrap() }
@@ -331,7 +329,7 @@ fn code_in_quarantine_is_nobodys_rival() {
         .value
         .unwrap();
 
-    run.request.modes = AlgoModes::uniform("plain".parse().unwrap());
+    run.request.protocol.modes = AlgoModes::uniform("plain".parse().unwrap());
     run.here(&with(2));
     assert_eq!(signed(), 0, "it ran");
     // Other code of it is not known to crash.

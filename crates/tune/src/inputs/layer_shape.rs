@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use voxtune_types::{KernelSize, LayerKind, ShapeKey, VoxelBucket};
 
 /// A layer, apart from its channels: which rows it makes, and where they meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LayerShape {
     /// Which rows there are.
     pub kind: LayerKind,

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`planned_cloud`] | a cloud of known size, before it is made |
+//! | [`cloud_reference`] | the same as another process is told of it |
 //! | [`layer_shape`] | where the rows of a layer meet |
 //! | [`cloud_setup`] | a cloud on the device with its kernel map |
 //! | [`operands`] | tensors of a call, in memory that is used again |
@@ -12,6 +13,7 @@
 
 pub mod bytes;
 pub mod candidate;
+pub mod cloud_reference;
 pub mod cloud_setup;
 pub mod layer_shape;
 pub mod monitor;

@@ -46,9 +46,9 @@ pub fn entry_key(
             rows_in: counts.n_in as u64,
             rows_out: counts.n_out as u64,
             pairs: counts.pairs as u64,
-            batch: cloud.batches(job.batch_size),
+            batch: cloud.batches(job.protocol.batch_size),
             // Host caches are far smaller than any cloud that is worth tuning for.
-            cold: device.identity().arch.is_cuda() && job.l2_state == L2State::Cold,
+            cold: device.identity().arch.is_cuda() && job.protocol.l2_state == L2State::Cold,
         },
     }
 }

@@ -68,7 +68,7 @@ impl Sampler for DeviceSampler<'_> {
                 let launch = buffers.launch(operation, setup);
                 device.registry().run(racing.algorithm, device, launch)
             };
-            guarded(|| device.time(job.l2_state, run))
+            guarded(|| device.time(job.protocol.l2_state, run))
         });
         let sample = taken.inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
         Ok(sample.elapsed_ns.max(1))

@@ -110,7 +110,8 @@ impl Entry<'_> {
         monitor.working(limits.of_set_up(0.0));
         let start = Instant::now();
         let counts = setup.map.counts();
-        let filled = buffers.operands.fill(device, operation, counts, Noise::Uniform, job.seed);
+        let filled =
+            buffers.operands.fill(device, operation, counts, Noise::Uniform, job.protocol.seed);
         filled.map_err(SetupError::from)?;
         let is_cuda = device.identity().arch.is_cuda();
         let full_size = if is_cuda {
@@ -140,7 +141,7 @@ impl Entry<'_> {
             stats: SamplerStats::default(),
             device_lost: false,
         };
-        let policy = Policy::of(device.identity().arch, job.budget);
+        let policy = Policy::of(device.identity().arch, job.protocol.budget);
         let ranks = ranks(&set.names(&racing));
         let samples = race(TieOrder { ranks: &ranks, default }, &policy, &mut sampler);
         let clock_mhz = sampler.stats.throttle_filter.fastest_mhz;
@@ -190,7 +191,7 @@ impl Entry<'_> {
 
     fn context(&self) -> VerifyContext<'_> {
         let Self { device, job, cloud, operation, limits, .. } = *self;
-        VerifyContext { device, operation, cloud, seed: job.seed, limits }
+        VerifyContext { device, operation, cloud, seed: job.protocol.seed, limits }
     }
 
     /// Verifies every candidate on the smaller problem. `None` if interrupted.

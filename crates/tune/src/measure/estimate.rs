@@ -58,7 +58,7 @@ pub fn estimate(
     avoid: &[AlgoId],
     monitor: &mut dyn Monitor,
 ) -> Result<Estimate, EntryError> {
-    let flops_per_second = calibrate(device, job.time_limit, avoid, monitor)?;
+    let flops_per_second = calibrate(device, job.protocol.time_limit, avoid, monitor)?;
     let planned = job.configurations.iter();
     let configurations = if device.identity().arch.is_cuda() {
         let mut seen = Seen::default();
@@ -69,7 +69,7 @@ pub fn estimate(
     let peak_bytes = job
         .configurations
         .iter()
-        .map(|planned| configuration_bytes(planned, &job.directions))
+        .map(|planned| configuration_bytes(planned, &job.protocol.directions))
         .max()
         .unwrap_or(0);
     Ok(Estimate { configurations, peak_bytes, flops_per_second })
@@ -100,13 +100,13 @@ fn gpu_time<'j>(
         if seen.clouds.insert((cloud.label(), cloud.voxels(), planned.configuration.layer)) {
             seconds += cloud.voxels() as f64 * ROW_SECONDS;
         }
-        for &direction in &job.directions {
+        for &direction in &job.protocol.directions {
             let operation = planned.configuration.operation(direction);
             if seen.verified.insert((operation, cloud.label())) {
                 seconds += VERIFY_SECONDS;
             }
             let counts = expected_counts(cloud, planned.configuration.layer);
-            let pool = device.registry().pool(job.modes.of(direction), &operation, counts);
+            let pool = device.registry().pool(job.protocol.modes.of(direction), &operation, counts);
             let modelled =
                 pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9));
             let fallback = operation.flops(counts.pairs) as f64 / flops_per_second;
@@ -145,11 +145,13 @@ fn host_time(
         .iter()
         .map(|cloud| {
             let set_up = cloud.voxels() as f64 * ROW_SECONDS;
-            let entries = job.directions.iter().map(|&direction| {
+            let entries = job.protocol.directions.iter().map(|&direction| {
                 let operation = planned.configuration.operation(direction);
                 let counts = expected_counts(cloud, planned.configuration.layer);
-                let pool =
-                    device.registry().pool(job.modes.of(direction), &operation, counts).len();
+                let pool = device
+                    .registry()
+                    .pool(job.protocol.modes.of(direction), &operation, counts)
+                    .len();
                 let flops = operation.flops(counts.pairs) as f64;
                 let run = flops / flops_per_second;
                 let first = run * pool as f64;
@@ -157,7 +159,7 @@ fn host_time(
                 let wanted = run.mul_add(LATER_SAMPLES, first);
                 let problem = problem_flops(device, &operation, cloud) / flops_per_second;
                 let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
-                verified + wanted.min(job.budget.as_secs_f64()).max(minimum)
+                verified + wanted.min(job.protocol.budget.as_secs_f64()).max(minimum)
             });
             set_up + entries.sum::<f64>()
         })

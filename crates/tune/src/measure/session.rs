@@ -23,6 +23,7 @@ use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
 use crate::plan::kernels::wanted_kernels;
+use crate::plan::protocol::Protocol;
 use crate::verify::float64::Verifier;
 
 /// An entry to be measured.
@@ -80,7 +81,7 @@ impl Session {
     #[must_use]
     pub fn new(device: Device, job: Job) -> Self {
         let flops_per_second = job.flops_per_second.unwrap_or(Limits::SLOW_FLOPS_PER_SECOND);
-        let limits = Limits { least: job.time_limit, flops_per_second };
+        let limits = Limits { least: job.protocol.time_limit, flops_per_second };
         Self {
             device,
             job,
@@ -129,11 +130,11 @@ impl Session {
         let planned = self.planned(configuration)?.clone();
         let layer = planned.configuration.layer;
         self.setups.keep_only(&planned.clouds, layer);
-        self.check_memory(configuration_bytes(&planned, &self.job.directions))?;
+        self.check_memory(configuration_bytes(&planned, &self.job.protocol.directions))?;
         let mut entries = Vec::new();
         for (number, cloud) in planned.clouds.iter().enumerate() {
             let setup = self.setup(&planned, number, monitor)?;
-            for &direction in &self.job.directions {
+            for &direction in &self.job.protocol.directions {
                 let operation = planned.configuration.operation(direction);
                 let key = entry_key(&self.device, &operation, cloud, &setup, &self.job);
                 let pool = self.pool(&operation, setup.map.counts())?;
@@ -194,7 +195,7 @@ impl Session {
         cloud: usize,
         monitor: &mut dyn Monitor,
     ) -> Result<CloudSetup, SessionError> {
-        let Job { batch_size, seed, .. } = self.job;
+        let Protocol { batch_size, seed, .. } = self.job.protocol;
         let Some(cloud) = planned.clouds.get(cloud) else {
             return Err(SessionError::Configuration(format!("it has no cloud {cloud}")));
         };
@@ -209,7 +210,7 @@ impl Session {
         operation: &Operation,
         counts: MapCounts,
     ) -> Result<Vec<Candidate>, SessionError> {
-        let mode: &AlgoMode = self.job.modes.of(operation.direction);
+        let mode: &AlgoMode = self.job.protocol.modes.of(operation.direction);
         let pool = self.device.registry().pool(mode, operation, counts);
         if pool.is_empty() {
             return Err(SessionError::Configuration(format!(

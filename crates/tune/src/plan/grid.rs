@@ -3,13 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use voxtune_types::{DType, Direction, KernelSize, LayerKind, Operation, VoxelBucket};
 
 use super::groups::Groups;
 pub use crate::inputs::layer_shape::LayerShape;
 
 /// Input and output channels of a layer, written `C_in,C_out`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChannelPair {
     /// Input channels.
     pub c_in: u32,
@@ -114,7 +115,7 @@ pub struct GridOverrides {
 }
 
 /// One point of the grid: a layer over a cloud of this size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Configuration {
     /// Voxel count of the cloud.
     pub voxels: usize,

@@ -57,7 +57,8 @@ impl Populate<'_> {
             return self.run(pool.split().0, observer);
         }
         let Plan { configurations, .. } = self.plan;
-        let queue = Queue::costliest_first(configurations, &self.request.directions, pool.size());
+        let queue =
+            Queue::costliest_first(configurations, &self.request.protocol.directions, pool.size());
         let shared = Shared::new(queue);
         let (primary, others) = pool.split();
         self.run_on(&shared, primary, others, observer)

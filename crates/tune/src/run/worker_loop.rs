@@ -223,8 +223,8 @@ impl<'a> WorkerLoop<'a> {
     }
 
     fn select(&self, stored: &Evidence, entry: &PreparedEntry) -> Selection {
-        let Request { remeasure, retry_quarantined, modes, .. } = self.populate.request;
-        let mode = modes.of(entry.key.key.operation.direction);
+        let Request { remeasure, retry_quarantined, protocol, .. } = self.populate.request;
+        let mode = protocol.modes.of(entry.key.key.operation.direction);
         let options =
             SelectOptions { remeasure: *remeasure, retry_quarantined: *retry_quarantined, mode };
         select(options, stored, entry)

@@ -6,7 +6,6 @@ use voxtune_types::AlgoId;
 
 use super::Worker;
 use super::protocol::{Command, Response};
-use super::wire::WireJob;
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
 use crate::measure::estimate::Estimate;
@@ -16,7 +15,7 @@ use crate::worker::failure::{LostProcess, MeasureError};
 
 impl Worker {
     pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), MeasureError> {
-        match self.call(&Command::Begin(Box::new(WireJob::from(job))), interrupt)? {
+        match self.call(&Command::Begin(Box::new(job.to_references())), interrupt)? {
             Response::Begun => Ok(()),
             other => Err(other.unexpected()),
         }

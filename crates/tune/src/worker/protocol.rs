@@ -13,12 +13,13 @@ use voxtune_cache::{Environment, Reason};
 use voxtune_types::{AlgoId, DeviceIdentity};
 
 use super::spec::WireSpec;
-use super::wire::WireJob;
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
 use crate::inputs::candidate::Candidate;
+use crate::inputs::cloud_reference::CloudReference;
 use crate::measure::estimate::Estimate;
 use crate::measure::session::Task;
+use crate::plan::job::Job;
 
 const RECORD_SEPARATOR: char = '\u{1e}';
 
@@ -31,7 +32,7 @@ pub(super) enum Command {
     /// Open a device.
     Open(WireSpec),
     /// Take up a job.
-    Begin(Box<WireJob>),
+    Begin(Box<Job<CloudReference>>),
     /// Begin to compile what configurations need, in this order.
     Compile { order: Vec<usize> },
     /// Say what the job will need.

@@ -12,7 +12,6 @@ use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read,
 use crate::inputs::candidate::{Candidate, environment};
 use crate::inputs::monitor::Monitor;
 use crate::measure::session::{Session, SessionError};
-use crate::plan::job::Job;
 
 /// Serves until the supervisor closes its end, and ends the process.
 pub(super) fn serve(
@@ -40,7 +39,7 @@ pub(super) fn serve(
                 (Err(message), _) => Response::Refused { not_found: false, message },
                 (_, None) => Response::Failed("the device is open".to_owned()),
             },
-            Command::Begin(job) => match (&device, Job::try_from(*job)) {
+            Command::Begin(job) => match (&device, job.read_files()) {
                 (Some(device), Ok(job)) => {
                     session = Some(Session::new(device.clone(), job));
                     Response::Begun

@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
-use voxtune::{KernelHash, L2State, Miss, TuneError, TuneOnMiss};
+use voxtune::{KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
 };
 use voxtune_files::{FileLock, LockError};
-use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::evidence::commit::commit;
@@ -21,8 +20,9 @@ use crate::inputs::candidate::Candidate;
 use crate::inputs::monitor::Unwatched;
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 use crate::measure::session::{Session, SessionError, Task};
-use crate::plan::expand::{PlannedConfiguration, TIME_LIMIT};
+use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
+use crate::plan::protocol::Protocol;
 use crate::run::on_miss::patience::Patience;
 
 /// Measures keys on the voxels of the call that misses them, in the process that calls, and keeps
@@ -248,13 +248,11 @@ impl TuneNow {
         let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
         Ok(Job {
             configurations: vec![PlannedConfiguration { configuration, clouds }],
-            batch_size: 1,
-            seed: 0,
-            directions: vec![operation.direction],
-            modes: AlgoModes::default(),
-            budget: self.budget,
-            l2_state: L2State::Cold,
-            time_limit: TIME_LIMIT,
+            protocol: Protocol {
+                directions: vec![operation.direction],
+                budget: self.budget,
+                ..Protocol::default()
+            },
             flops_per_second: None,
         })
     }
