@@ -44,7 +44,7 @@ fn populate(run: &mut Run, mode: &str, seed: u64) {
     run.request.protocol.modes = AlgoModes::uniform(mode.parse::<AlgoMode>().unwrap());
     run.request.protocol.seed = seed;
     let mut told = Vec::new();
-    let mut watch = |event: &Event<'_>| {
+    let mut watch = |event: &Event| {
         if let Event::ConfigurationEnded { reports, .. } = event {
             told.extend(reports.iter().map(|one| (one.measured.entry.clone(), one.winner.clone())));
         }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use voxtune::{ConvError, Device, Direction, KernelMap, Operation, Voxels};
-use voxtune_pointcloud::CloudError;
+use voxtune::{Device, Direction, KernelMap, Operation, Voxels};
 
+use crate::inputs::error::MeasureError;
 use crate::inputs::layer_shape::LayerShape;
 use crate::inputs::planned_cloud::PlannedCloud;
 
@@ -15,18 +15,6 @@ pub struct CloudSetup {
     pub voxels: Voxels,
     /// The map of a layer over them; that of an inverse layer goes back to them.
     pub map: Arc<KernelMap>,
-}
-
-/// A set-up that failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// The cloud cannot be had.
-    #[error(transparent)]
-    Cloud(#[from] CloudError),
-    /// The device refused.
-    #[error(transparent)]
-    Device(#[from] ConvError),
 }
 
 impl CloudSetup {
@@ -40,7 +28,7 @@ impl CloudSetup {
         layer: LayerShape,
         batch_size: usize,
         seed: u64,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, MeasureError> {
         let cells = device.install(|| cloud.cells(batch_size, seed))?;
         let voxels = Voxels::new(device, cells)?;
         Self::of_layer(voxels, layer)
@@ -50,7 +38,7 @@ impl CloudSetup {
     ///
     /// # Errors
     /// If the map cannot be built.
-    pub fn of_layer(voxels: Voxels, layer: LayerShape) -> Result<Self, SetupError> {
+    pub fn of_layer(voxels: Voxels, layer: LayerShape) -> Result<Self, MeasureError> {
         let LayerShape { kind, kernel, stride } = layer;
         let dtype = voxtune::DType::Float32;
         let operation = Operation::strided(Direction::Forward, dtype, 1, 1, kernel, stride);
@@ -84,7 +72,7 @@ impl SetupCache {
         layer: LayerShape,
         batch_size: usize,
         seed: u64,
-    ) -> Result<CloudSetup, SetupError> {
+    ) -> Result<CloudSetup, MeasureError> {
         let found = self
             .held
             .iter()

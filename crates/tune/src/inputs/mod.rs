@@ -9,12 +9,14 @@
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
 //! | [`monitor`] | who is told what runs, and time limits |
+//! | [`error`] | why a measurement has no result |
 //! | [`bytes`] | amounts of memory as text |
 
 pub mod bytes;
 pub mod candidate;
 pub mod cloud_reference;
 pub mod cloud_setup;
+pub mod error;
 pub mod layer_shape;
 pub mod monitor;
 pub mod operands;

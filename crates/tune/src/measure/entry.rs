@@ -13,12 +13,11 @@ use crate::evidence::entry::{Measured, Rounds};
 use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::bytes::human_bytes;
 use crate::inputs::candidate::{Candidate, environment};
-use crate::inputs::cloud_setup::SetupError;
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
 use crate::measure::context::{Entry, entry_key};
 use crate::measure::device_sampler::{DeviceSampler, RacingCandidate, SamplerStats};
-use crate::measure::error::EntryError;
 use crate::race::summarize::summarize;
 use crate::race::{CandidateSamples, Policy, TieOrder, confirm_incumbent, race, ranks};
 use crate::verify::context::VerifyContext;
@@ -87,38 +86,34 @@ impl CandidateSet {
 }
 
 impl Entry<'_> {
-    /// Verifies and races the candidates of a field. `None` if interrupted.
+    /// Verifies and races the candidates of a set.
     ///
     /// # Errors
-    /// If clouds or operands cannot be set up, or the device is lost; what else candidates do is in
-    /// their records.
+    /// If operands cannot be set up, the device is lost or the run interrupted; what else candidates
+    /// do is in their records.
     pub fn measure(
         &self,
         verifier: &mut Verifier,
         buffers: &mut OperandBuffers,
         set: &CandidateSet,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<Measured>, EntryError> {
+    ) -> Result<Measured, MeasureError> {
         let Self { device, job, setup, operation, limits, .. } = *self;
         monitor.announce(&set.candidates);
         let mut spent = PhaseTimes::default();
         let start = Instant::now();
-        let Some(mut verdicts) = self.verify(verifier, buffers, set, monitor)? else {
-            return Ok(None);
-        };
+        let mut verdicts = self.verify(verifier, buffers, set, monitor)?;
         spent.verify = start.elapsed();
         monitor.working(limits.of_set_up(0.0));
         let start = Instant::now();
         let counts = setup.map.counts();
-        let filled =
-            buffers.operands.fill(device, operation, counts, Noise::Uniform, job.protocol.seed);
-        filled.map_err(SetupError::from)?;
+        let seed = job.protocol.seed;
+        buffers.operands.fill(device, operation, counts, Noise::Uniform, seed)?;
         let is_cuda = device.identity().arch.is_cuda();
         let full_size = if is_cuda {
             let (all, trusted) = (&set.algorithms, set.trusted());
             let context = self.context();
-            FullSizeReference::new(&context, setup, buffers, all, &trusted, &mut verdicts, monitor)
-                .map_err(SetupError::from)?
+            FullSizeReference::new(&context, setup, buffers, all, &trusted, &mut verdicts, monitor)?
         } else {
             None
         };
@@ -162,9 +157,9 @@ impl Entry<'_> {
             }
         }
         if monitor.interrupted() {
-            return Ok(None);
+            return Err(MeasureError::Interrupted);
         }
-        Ok(Some(Measured { confirmed, ..self.measured(&finished) }))
+        Ok(Measured { confirmed, ..self.measured(&finished) })
     }
 
     /// Returns the stored winner if the race beat it but the confirmation rounds did not.
@@ -194,21 +189,21 @@ impl Entry<'_> {
         VerifyContext { device, operation, cloud, seed: job.protocol.seed, limits }
     }
 
-    /// Verifies every candidate on the smaller problem. `None` if interrupted.
+    /// Verifies every candidate on the smaller problem.
     fn verify(
         &self,
         verifier: &mut Verifier,
         buffers: &OperandBuffers,
         set: &CandidateSet,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<Vec<Verdict>>, EntryError> {
+    ) -> Result<Vec<Verdict>, MeasureError> {
         let context = self.context();
         // One query for all: it takes the driver as long as a small layer.
         let free_bytes = self.device.free_memory_bytes() + buffers.held_bytes();
         let mut verdicts = Vec::with_capacity(set.algorithms.len());
         for (number, algorithm) in set.algorithms.iter().enumerate() {
             if monitor.interrupted() {
-                return Ok(None);
+                return Err(MeasureError::Interrupted);
             }
             let verdict = match self.check_memory(&**algorithm, free_bytes) {
                 Ok(()) => verifier.verdict(&context, (number, &**algorithm), monitor)?,
@@ -218,7 +213,7 @@ impl Entry<'_> {
             set.check_device(&verdicts)?;
         }
         verifier.release();
-        Ok(Some(verdicts))
+        Ok(verdicts)
     }
 
     fn measured(&self, finished: &FinishedRace<'_>) -> Measured {
@@ -259,12 +254,12 @@ impl Entry<'_> {
 }
 
 impl CandidateSet {
-    fn device_lost(&self, index: usize, rejection: Rejection) -> EntryError {
-        EntryError::DeviceLost { candidate: self.candidates[index].id.clone(), rejection }
+    fn device_lost(&self, index: usize, rejection: Rejection) -> MeasureError {
+        rejection.into_loss(self.candidates[index].clone())
     }
 
     /// Whether the device still works, as far as verdicts tell.
-    fn check_device(&self, verdicts: &[Verdict]) -> Result<(), EntryError> {
+    fn check_device(&self, verdicts: &[Verdict]) -> Result<(), MeasureError> {
         let lost = verdicts.iter().enumerate().find_map(|(index, verdict)| {
             let rejection = verdict.as_ref().err().filter(|rejection| rejection.device_lost)?;
             Some(self.device_lost(index, rejection.clone()))

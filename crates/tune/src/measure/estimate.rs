@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use voxtune::{Device, Direction, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::measure::calibrate::calibrate;
-use crate::measure::error::EntryError;
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::grid::LayerShape;
 use crate::plan::job::Job;
@@ -57,7 +57,7 @@ pub fn estimate(
     job: &Job,
     avoid: &[AlgoId],
     monitor: &mut dyn Monitor,
-) -> Result<Estimate, EntryError> {
+) -> Result<Estimate, MeasureError> {
     let flops_per_second = calibrate(device, job.protocol.time_limit, avoid, monitor)?;
     let planned = job.configurations.iter();
     let configurations = if device.identity().arch.is_cuda() {

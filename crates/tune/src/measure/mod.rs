@@ -9,13 +9,11 @@
 //! | [`throttle`] | repeats samples that a lowered clock or a late host disturbed |
 //! | [`estimate`] | time and memory of a job before it starts |
 //! | `calibrate` | the speed of the device |
-//! | [`error`] | what ends the measurement of an entry |
 
 mod calibrate;
 pub mod context;
 mod device_sampler;
 pub mod entry;
-pub mod error;
 pub mod estimate;
 pub mod session;
 pub mod throttle;

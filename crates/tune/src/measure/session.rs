@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{BackgroundCompile, Device, Direction, KernelHash, MapCounts, Operation};
-use voxtune_cache::Reason;
 use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::evidence::entry::{Measured, PreparedEntry};
 use crate::inputs::bytes::human_bytes;
 use crate::inputs::candidate::Candidate;
-use crate::inputs::cloud_setup::{CloudSetup, SetupCache, SetupError};
+use crate::inputs::cloud_setup::{CloudSetup, SetupCache};
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::OperandBuffers;
 use crate::measure::context::{Entry, entry_key};
 use crate::measure::entry::CandidateSet;
-use crate::measure::error::EntryError;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
@@ -42,22 +41,6 @@ pub struct Task {
     pub avoid: Vec<(AlgoId, KernelHash)>,
     /// The winner by stored evidence. If it loses the race, confirmation rounds follow.
     pub incumbent: Option<AlgoId>,
-}
-
-/// Why work has no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionError {
-    /// This configuration cannot be measured here; others may.
-    Configuration(String),
-    /// The device cannot be used any more by this process.
-    DeviceLost {
-        /// The candidate that took it down, if one did.
-        candidate: Option<AlgoId>,
-        /// The class of the failure.
-        reason: Reason,
-        /// What was seen.
-        detail: String,
-    },
 }
 
 /// A device at work on a job.
@@ -112,7 +95,7 @@ impl Session {
         &mut self,
         avoid: &[AlgoId],
         monitor: &mut dyn Monitor,
-    ) -> Result<Estimate, SessionError> {
+    ) -> Result<Estimate, MeasureError> {
         let estimate = estimate(&self.device, &self.job, avoid, monitor)?;
         self.limits.flops_per_second = estimate.flops_per_second;
         Ok(estimate)
@@ -126,7 +109,7 @@ impl Session {
         &mut self,
         configuration: usize,
         monitor: &mut dyn Monitor,
-    ) -> Result<Vec<PreparedEntry>, SessionError> {
+    ) -> Result<Vec<PreparedEntry>, MeasureError> {
         let planned = self.planned(configuration)?.clone();
         let layer = planned.configuration.layer;
         self.setups.keep_only(&planned.clouds, layer);
@@ -144,15 +127,16 @@ impl Session {
         Ok(entries)
     }
 
-    /// Verifies and races candidates. `None` if interrupted.
+    /// Verifies and races candidates.
     ///
     /// # Errors
-    /// If the entry needs more memory than there is or cannot be set up, or the device is lost.
+    /// If the entry needs more memory than there is or cannot be set up, the device is lost, or the
+    /// run interrupted.
     pub fn measure(
         &mut self,
         task: &Task,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<Measured>, SessionError> {
+    ) -> Result<Measured, MeasureError> {
         let planned = self.planned(task.configuration)?.clone();
         let setup = self.setup(&planned, task.cloud, monitor)?;
         let operation = planned.configuration.operation(task.direction);
@@ -168,24 +152,22 @@ impl Session {
         };
         let mut buffers = match self.buffers.take() {
             Some(buffers) => buffers,
-            None => OperandBuffers::new(&self.device).map_err(SetupError::from)?,
+            None => OperandBuffers::new(&self.device)?,
         };
         // Buffers that could not be filled are not kept: others may lack their memory.
         let mut measured = entry.measure(&mut self.verifier, &mut buffers, &set, monitor)?;
         self.buffers = Some(buffers);
-        if let Some(measured) = &mut measured {
-            let waited = self.device.waited_for_kernels();
-            measured.spent.compile = waited.saturating_sub(self.waited);
-            self.waited = waited;
-        }
+        let waited = self.device.waited_for_kernels();
+        measured.spent.compile = waited.saturating_sub(self.waited);
+        self.waited = waited;
         Ok(measured)
     }
 
-    fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, SessionError> {
+    fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, MeasureError> {
         let found = self.job.configurations.get(configuration);
         found.ok_or_else(|| {
             let count = self.job.configurations.len();
-            SessionError::Configuration(format!("number {configuration} of {count}"))
+            MeasureError::Configuration(format!("number {configuration} of {count}"))
         })
     }
 
@@ -194,10 +176,10 @@ impl Session {
         planned: &PlannedConfiguration,
         cloud: usize,
         monitor: &mut dyn Monitor,
-    ) -> Result<CloudSetup, SessionError> {
+    ) -> Result<CloudSetup, MeasureError> {
         let Protocol { batch_size, seed, .. } = self.job.protocol;
         let Some(cloud) = planned.clouds.get(cloud) else {
-            return Err(SessionError::Configuration(format!("it has no cloud {cloud}")));
+            return Err(MeasureError::Configuration(format!("it has no cloud {cloud}")));
         };
         monitor.working(self.limits.of_set_up(0.0));
         let layer = planned.configuration.layer;
@@ -209,11 +191,11 @@ impl Session {
         &self,
         operation: &Operation,
         counts: MapCounts,
-    ) -> Result<Vec<Candidate>, SessionError> {
+    ) -> Result<Vec<Candidate>, MeasureError> {
         let mode: &AlgoMode = self.job.protocol.modes.of(operation.direction);
         let pool = self.device.registry().pool(mode, operation, counts);
         if pool.is_empty() {
-            return Err(SessionError::Configuration(format!(
+            return Err(MeasureError::Configuration(format!(
                 "{mode} has no candidate for {operation} on {}",
                 self.device.identity().arch
             )));
@@ -221,7 +203,7 @@ impl Session {
         Ok(pool.iter().map(|one| Candidate::new(&self.device, operation, &**one)).collect())
     }
 
-    fn check_memory(&mut self, needed_bytes: u64) -> Result<(), SessionError> {
+    fn check_memory(&mut self, needed_bytes: u64) -> Result<(), MeasureError> {
         let mut free_bytes = self.device.free_memory_bytes();
         if needed_bytes > free_bytes && self.buffers.take().is_some() {
             free_bytes = self.device.free_memory_bytes();
@@ -229,35 +211,10 @@ impl Session {
         if needed_bytes <= free_bytes {
             return Ok(());
         }
-        Err(SessionError::Configuration(format!(
+        Err(MeasureError::Configuration(format!(
             "needs {} of memory, {} are free",
             human_bytes(needed_bytes),
             human_bytes(free_bytes)
         )))
-    }
-}
-
-impl From<SetupError> for SessionError {
-    fn from(error: SetupError) -> Self {
-        let detail = error.to_string();
-        match error {
-            SetupError::Device(device) if device.is_device_lost() => {
-                Self::DeviceLost { candidate: None, reason: Reason::LaunchFailure, detail }
-            }
-            _ => Self::Configuration(detail),
-        }
-    }
-}
-
-impl From<EntryError> for SessionError {
-    fn from(error: EntryError) -> Self {
-        match error {
-            EntryError::SetUp(error) => error.into(),
-            EntryError::DeviceLost { candidate, rejection } => Self::DeviceLost {
-                candidate: Some(candidate),
-                reason: rejection.reason,
-                detail: rejection.detail,
-            },
-        }
     }
 }

@@ -12,7 +12,8 @@ use voxtune::{Algorithm, Device, KernelHash, Launch, Operation, Reference, Voxel
 use voxtune_cache::Reason;
 use voxtune_types::AlgoId;
 
-use crate::inputs::cloud_setup::{CloudSetup, SetupError};
+use crate::inputs::cloud_setup::CloudSetup;
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::Operands;
 use crate::inputs::planned_cloud::PlannedCloud;
@@ -107,7 +108,7 @@ impl Verifier {
         context: &VerifyContext<'_>,
         (number, algorithm): (usize, &dyn Algorithm),
         monitor: &mut dyn Monitor,
-    ) -> Result<Verdict, SetupError> {
+    ) -> Result<Verdict, MeasureError> {
         let VerifyContext { device, operation, cloud, seed, limits } = *context;
         let hash = match algorithm.kernel_hash(device, operation) {
             Ok(hash) => hash,
@@ -154,7 +155,7 @@ impl ProblemSet {
         operation: &Operation,
         cloud: &PlannedCloud,
         seed: u64,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, MeasureError> {
         let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
         let row_flops = operation.flops(1) as f64 * pairs_per_row;
         let rows = ProblemSize::on(device).rows(row_flops);
@@ -195,7 +196,7 @@ impl Problem {
         setup: &CloudSetup,
         operands: Operands,
         tolerance: f64,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, MeasureError> {
         let Operands { a, b, .. } = &operands;
         let expected = Reference::compute(device, operation, &setup.map, a, b)?;
         Ok(Self { operands, expected, tolerance })

@@ -18,8 +18,8 @@ use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read,
 use super::vitals::Vitals;
 use super::watchdog::Watchdog;
 use super::{ASKED, DeviceSpec};
+use crate::inputs::error::{Loss, MeasureError};
 use crate::worker::failure::WorkerError;
-use crate::worker::failure::{LostProcess, MeasureError};
 
 /// How long a program gets to say that it is a worker.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -114,7 +114,7 @@ impl Worker {
         interrupt: &AtomicBool,
     ) -> Result<Response, MeasureError> {
         let Some(mut running) = self.running.take() else {
-            return Err(MeasureError::Lost(LostProcess::of_nobody("the worker is not running")));
+            return Err(MeasureError::Lost(Loss::of_nobody("the worker is not running")));
         };
         let response = running.call(command, interrupt)?;
         self.running = Some(running);
@@ -233,14 +233,10 @@ impl Running {
                 return Err(MeasureError::Interrupted);
             }
             match self.look(&mut watchdog) {
-                Heard::Message(Message::Response(response)) => return Ok(response),
-                Heard::Message(Message::Lost { candidate, reason, detail }) => {
-                    return Err(MeasureError::Lost(watchdog.lost(
-                        candidate.as_ref(),
-                        reason,
-                        detail,
-                    )));
+                Heard::Message(Message::Response(Response::Failed(MeasureError::Lost(loss)))) => {
+                    return Err(MeasureError::Lost(loss));
                 }
+                Heard::Message(Message::Response(response)) => return Ok(response),
                 Heard::Message(message) => watchdog.on_message(message),
                 Heard::Nothing => {}
                 Heard::Hung(_) => return Err(MeasureError::Lost(watchdog.hung())),

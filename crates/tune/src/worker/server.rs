@@ -10,8 +10,9 @@ use voxtune::{Device, DeviceError};
 use super::DeviceSpec;
 use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read, write};
 use crate::inputs::candidate::{Candidate, environment};
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
-use crate::measure::session::{Session, SessionError};
+use crate::measure::session::Session;
 
 /// Serves until the supervisor closes its end, and ends the process.
 pub(super) fn serve(
@@ -37,22 +38,26 @@ pub(super) fn serve(
                     },
                 },
                 (Err(message), _) => Response::Refused { not_found: false, message },
-                (_, None) => Response::Failed("the device is open".to_owned()),
+                (_, None) => failed("the device is open"),
             },
             Command::Begin(job) => match (&device, job.read_files()) {
                 (Some(device), Ok(job)) => {
                     session = Some(Session::new(device.clone(), job));
                     Response::Begun
                 }
-                (None, _) => Response::Failed("no device is open".to_owned()),
-                (_, Err(why)) => Response::Failed(why),
+                (None, _) => failed("no device is open"),
+                (_, Err(why)) => failed(why),
             },
             command => match &mut session {
                 Some(session) => work(session, command),
-                None => Response::Failed("no job is at hand".to_owned()),
+                None => failed("no job is at hand"),
             },
         };
+        let is_lost = matches!(response, Response::Failed(MeasureError::Lost(_)));
         say(&Message::Response(response));
+        if is_lost {
+            break;
+        }
     }
     end()
 }
@@ -75,23 +80,16 @@ fn work(session: &mut Session, command: Command) -> Response {
         Command::Prepare { configuration } => {
             session.prepare(configuration, monitor).map(Response::Prepared)
         }
-        Command::Measure(task) => session.measure(&task, monitor).map(|measured| {
-            // Nobody interrupts a worker: it is ended.
-            measured.map_or_else(
-                || Response::Failed("interrupted".to_owned()),
-                |measured| Response::Measured(Box::new(measured)),
-            )
-        }),
+        Command::Measure(task) => {
+            session.measure(&task, monitor).map(|measured| Response::Measured(Box::new(measured)))
+        }
         Command::Open(_) | Command::Begin(_) => unreachable!("served by the caller"),
     };
-    match result {
-        Ok(response) => response,
-        Err(SessionError::Configuration(why)) => Response::Failed(why),
-        Err(SessionError::DeviceLost { candidate, reason, detail }) => {
-            say(&Message::Lost { candidate, reason, detail });
-            end()
-        }
-    }
+    result.unwrap_or_else(Response::Failed)
+}
+
+fn failed(why: impl Into<String>) -> Response {
+    Response::Failed(MeasureError::Configuration(why.into()))
 }
 
 /// Reads commands in a thread of its own, which ends the process when there will be no more: then

@@ -17,9 +17,10 @@ use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 use crate::evidence::commit::commit;
 use crate::evidence::entry::Measured;
 use crate::inputs::candidate::Candidate;
+use crate::inputs::error::{Loss, MeasureError};
 use crate::inputs::monitor::Unwatched;
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
-use crate::measure::session::{Session, SessionError, Task};
+use crate::measure::session::{Session, Task};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
 use crate::plan::protocol::Protocol;
@@ -209,8 +210,7 @@ impl TuneNow {
             avoid: refused.clone(),
             incumbent: None,
         };
-        let measured = session.measure(&task, &mut monitor)?;
-        measured.ok_or_else(|| TuneNowError::Measure("it was interrupted".to_owned()))
+        Ok(session.measure(&task, &mut monitor)?)
     }
 
     /// The code that is in quarantine for this key, by name and hash, as far as can be read.
@@ -272,14 +272,14 @@ impl TuneOnMiss for TuneNow {
     }
 }
 
-impl From<SessionError> for TuneNowError {
-    fn from(error: SessionError) -> Self {
+impl From<MeasureError> for TuneNowError {
+    fn from(error: MeasureError) -> Self {
         match error {
-            SessionError::Configuration(why) => Self::Measure(why),
-            SessionError::DeviceLost { candidate, detail, .. } => {
-                let who = candidate.map_or_else(String::new, |id| format!("{id}: "));
+            MeasureError::Lost(Loss { candidate, detail, .. }) => {
+                let who = candidate.map_or_else(String::new, |one| format!("{}: ", one.id));
                 Self::Measure(format!("the device is lost: {who}{detail}"))
             }
+            other => Self::Measure(other.to_string()),
         }
     }
 }
