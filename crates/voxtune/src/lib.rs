@@ -46,6 +46,8 @@ pub mod cuda;
 mod device;
 mod epilogue;
 mod error;
+#[doc(hidden)]
+pub mod inspection;
 mod kernel_map;
 mod layers;
 mod noise;

@@ -1,9 +1,8 @@
 //! One key, measured on one cloud.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use voxtune::{Algorithm, Device, KernelHash, Noise, Operation};
+use voxtune::{Algorithm, Noise};
 use voxtune_cache::decide::Timer;
 use voxtune_cache::{Outcome, Reason, Timing};
 use voxtune_types::AlgoId;
@@ -11,79 +10,21 @@ use voxtune_types::AlgoId;
 use crate::evidence::commit::challenger;
 use crate::evidence::entry::{Measured, Rounds};
 use crate::evidence::phase_times::PhaseTimes;
-use crate::inputs::bytes::human_bytes;
-use crate::inputs::candidate::{Candidate, environment};
+use crate::inputs::bytes::lack_of_memory;
+use crate::inputs::candidate::environment;
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
-use crate::measure::context::{Entry, entry_key};
-use crate::measure::device_sampler::{DeviceSampler, RacingCandidate, SamplerStats};
+use crate::inputs::subject::Subject;
+use crate::measure::candidate_set::CandidateSet;
+use crate::measure::context::Entry;
+use crate::measure::device_sampler::DeviceSampler;
+use crate::measure::throttle::ThrottleFilter;
 use crate::race::summarize::summarize;
 use crate::race::{CandidateSamples, Policy, TieOrder, confirm_incumbent, race, ranks};
-use crate::verify::context::VerifyContext;
 use crate::verify::float64::Verifier;
 use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, Verdict};
-
-/// The candidates of an entry's measurement.
-#[derive(Clone, Debug)]
-pub struct CandidateSet {
-    /// Candidates that race, in the order of the registry. Behind them the default, if it may run
-    /// and does not race: results are compared with its.
-    algorithms: Vec<Arc<dyn Algorithm>>,
-    /// The same, by name.
-    candidates: Vec<Candidate>,
-    racing: usize,
-}
-
-impl CandidateSet {
-    /// The candidates of these names that can run here, and the default, without code that is to be
-    /// avoided.
-    #[must_use]
-    pub fn new(
-        device: &Device,
-        operation: &Operation,
-        names: &[AlgoId],
-        avoid: &[(AlgoId, KernelHash)],
-    ) -> Self {
-        let registry = device.registry();
-        let candidate = |algorithm: &Arc<dyn Algorithm>| {
-            let candidate = Candidate::new(device, operation, &**algorithm);
-            let is_avoided = avoid.iter().any(|(id, hash)| candidate.is_version(id, *hash));
-            (!is_avoided).then(|| (Arc::clone(algorithm), candidate))
-        };
-        let usable = names.iter().filter_map(|id| registry.usable(id, operation));
-        let mut set: Vec<(Arc<dyn Algorithm>, Candidate)> = usable.filter_map(candidate).collect();
-        let racing = set.len();
-        // Only GPUs are fast enough to compare everybody at full size.
-        if device.identity().arch.is_cuda()
-            && let Some(default) = registry.default_for(operation)
-            && !names.contains(default.id())
-        {
-            set.extend(candidate(default));
-        }
-        let (algorithms, candidates) = set.into_iter().unzip();
-        Self { algorithms, candidates, racing }
-    }
-
-    /// All candidates, the default included.
-    #[must_use]
-    pub fn candidates(&self) -> &[Candidate] {
-        &self.candidates
-    }
-
-    /// The names of these candidates.
-    fn names(&self, numbers: &[usize]) -> Vec<&AlgoId> {
-        numbers.iter().map(|&number| &self.candidates[number].id).collect()
-    }
-
-    /// Numbers of the candidates that may serve as reference: the default first.
-    fn trusted(&self) -> Vec<usize> {
-        let mut numbers: Vec<usize> = (0..self.candidates.len()).collect();
-        numbers.sort_by_key(|&number| !self.candidates[number].default);
-        numbers
-    }
-}
 
 impl Entry<'_> {
     /// Verifies and races the candidates of a set.
@@ -95,10 +36,11 @@ impl Entry<'_> {
         &self,
         verifier: &mut Verifier,
         buffers: &mut OperandBuffers,
+        throttle_filter: &mut ThrottleFilter,
         set: &CandidateSet,
         monitor: &mut dyn Monitor,
     ) -> Result<Measured, MeasureError> {
-        let Self { device, job, setup, operation, limits, .. } = *self;
+        let Subject { device, operation, setup, seed, limits, .. } = self.subject;
         monitor.announce(&set.candidates);
         let mut spent = PhaseTimes::default();
         let start = Instant::now();
@@ -107,13 +49,11 @@ impl Entry<'_> {
         monitor.working(limits.of_set_up(0.0));
         let start = Instant::now();
         let counts = setup.map.counts();
-        let seed = job.protocol.seed;
         buffers.operands.fill(device, operation, counts, Noise::Uniform, seed)?;
         let is_cuda = device.identity().arch.is_cuda();
         let full_size = if is_cuda {
             let (all, trusted) = (&set.algorithms, set.trusted());
-            let context = self.context();
-            FullSizeReference::new(&context, setup, buffers, all, &trusted, &mut verdicts, monitor)?
+            FullSizeReference::new(&self.subject, buffers, all, &trusted, &mut verdicts, monitor)?
         } else {
             None
         };
@@ -124,29 +64,29 @@ impl Entry<'_> {
         let start = Instant::now();
         let mut sampler = DeviceSampler {
             entry: *self,
-            racing: racing
-                .iter()
-                .map(|&index| RacingCandidate::new(index, &*set.algorithms[index]))
-                .collect(),
+            set,
+            has_run: vec![false; racing.len()],
+            racing: &racing,
             buffers: &mut *buffers,
             full_size: full_size.as_ref(),
             start,
             limit: limits.of(operation.flops(counts.pairs) as f64),
             monitor: &mut *monitor,
-            stats: SamplerStats::default(),
+            throttle_filter: &mut *throttle_filter,
+            comparing: Duration::ZERO,
             device_lost: false,
         };
-        let policy = Policy::of(device.identity().arch, job.protocol.budget);
+        let policy = self.policy;
         let ranks = ranks(&set.names(&racing));
         let samples = race(TieOrder { ranks: &ranks, default }, &policy, &mut sampler);
-        let clock_mhz = sampler.stats.throttle_filter.fastest_mhz;
+        let clock_mhz = sampler.throttle_filter.fastest_mhz;
+        let racing = racing.clone();
         let mut finished =
             FinishedRace { set, verdicts, racing, default, samples, policy, clock_mhz, spent };
         let confirmed = self.confirm(&mut finished, &mut sampler);
-        let SamplerStats { throttle_filter, comparing } = sampler.stats;
-        finished.spent.race = start.elapsed().saturating_sub(throttle_filter.discarded + comparing);
-        (finished.spent.throttled, finished.spent.comparing) =
-            (throttle_filter.discarded, comparing);
+        let (discarded, comparing) = (sampler.throttle_filter.discarded, sampler.comparing);
+        finished.spent.race = start.elapsed().saturating_sub(discarded + comparing);
+        (finished.spent.throttled, finished.spent.comparing) = (discarded, comparing);
         if let Some(full_size) = full_size {
             full_size.give_back(buffers);
         }
@@ -184,11 +124,6 @@ impl Entry<'_> {
         confirm_incumbent(&mut finished.samples, two, margin, sampler).then(|| incumbent.clone())
     }
 
-    fn context(&self) -> VerifyContext<'_> {
-        let Self { device, job, cloud, operation, limits, .. } = *self;
-        VerifyContext { device, operation, cloud, seed: job.protocol.seed, limits }
-    }
-
     /// Verifies every candidate on the smaller problem.
     fn verify(
         &self,
@@ -197,16 +132,15 @@ impl Entry<'_> {
         set: &CandidateSet,
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<Verdict>, MeasureError> {
-        let context = self.context();
         // One query for all: it takes the driver as long as a small layer.
-        let free_bytes = self.device.free_memory_bytes() + buffers.held_bytes();
+        let free_bytes = self.subject.device.free_memory_bytes() + buffers.held_bytes();
         let mut verdicts = Vec::with_capacity(set.algorithms.len());
         for (number, algorithm) in set.algorithms.iter().enumerate() {
             if monitor.interrupted() {
                 return Err(MeasureError::Interrupted);
             }
             let verdict = match self.check_memory(&**algorithm, free_bytes) {
-                Ok(()) => verifier.verdict(&context, (number, &**algorithm), monitor)?,
+                Ok(()) => verifier.verdict(&self.subject, (number, &**algorithm), monitor)?,
                 Err(too_large) => Err(too_large),
             };
             verdicts.push(verdict);
@@ -217,16 +151,15 @@ impl Entry<'_> {
     }
 
     fn measured(&self, finished: &FinishedRace<'_>) -> Measured {
-        let Self { device, job, cloud, setup, operation, .. } = *self;
         let FinishedRace { set, racing, samples, .. } = finished;
         let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
             algo: set.candidates[index].id.clone(),
             rounds_ns: samples.rounds.clone(),
         });
-        let environment = environment(device);
+        let environment = environment(self.subject.device);
         let records = set.candidates.iter().zip(finished.outcomes());
         Measured {
-            entry: entry_key(device, operation, cloud, setup, job),
+            entry: self.key(),
             records: records
                 .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
                 .collect(),
@@ -238,33 +171,14 @@ impl Entry<'_> {
 
     /// Whether a candidate's scratch memory fits beside the operands.
     fn check_memory(&self, algorithm: &dyn Algorithm, free_bytes: u64) -> Result<(), Rejection> {
-        let Self { setup, operation, .. } = *self;
+        let Subject { setup, operation, .. } = self.subject;
         let counts = setup.map.counts();
         let elements =
             counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
         let workspace_bytes = algorithm.workspace_bytes(operation, &setup.map);
         let needed_bytes = (elements * operation.dtype.bytes()) as u64 + workspace_bytes;
-        if needed_bytes <= free_bytes {
-            return Ok(());
-        }
-        let (needed, free) = (human_bytes(needed_bytes), human_bytes(free_bytes));
-        let detail = format!("needs {needed} of memory, {free} are free");
-        Err(Rejection::new(Reason::OutOfMemory, detail))
-    }
-}
-
-impl CandidateSet {
-    fn device_lost(&self, index: usize, rejection: Rejection) -> MeasureError {
-        rejection.into_loss(self.candidates[index].clone())
-    }
-
-    /// Whether the device still works, as far as verdicts tell.
-    fn check_device(&self, verdicts: &[Verdict]) -> Result<(), MeasureError> {
-        let lost = verdicts.iter().enumerate().find_map(|(index, verdict)| {
-            let rejection = verdict.as_ref().err().filter(|rejection| rejection.device_lost)?;
-            Some(self.device_lost(index, rejection.clone()))
-        });
-        lost.map_or(Ok(()), Err)
+        let lack = lack_of_memory(needed_bytes, free_bytes);
+        lack.map_or(Ok(()), |lack| Err(Rejection::new(Reason::OutOfMemory, lack)))
     }
 }
 

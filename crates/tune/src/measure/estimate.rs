@@ -9,6 +9,7 @@ use voxtune_types::AlgoId;
 
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
+use crate::inputs::planned_cloud::PlannedCloud;
 use crate::measure::calibrate::calibrate;
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::grid::LayerShape;
@@ -190,12 +191,21 @@ pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Directi
         .map(|(cloud, direction)| {
             let operation = planned.configuration.operation(direction);
             let counts = expected_counts(cloud, planned.configuration.layer);
-            // First the one, then the other.
-            operand_bytes(&operation, counts).max(problem_bytes(&operation, cloud))
+            entry_bytes(&operation, cloud, counts)
         })
         .max()
         .unwrap_or(0);
     maps as u64 + operands
+}
+
+/// Memory that an operation over a cloud with its map needs: the more of what verifying and racing
+/// take, one after the other.
+///
+/// # Units
+/// Bytes.
+#[must_use]
+pub fn entry_bytes(operation: &Operation, cloud: &PlannedCloud, counts: MapCounts) -> u64 {
+    operand_bytes(operation, counts).max(problem_bytes(operation, cloud))
 }
 
 fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
@@ -215,7 +225,6 @@ mod tests {
     use voxtune_pointcloud::Generator;
 
     use super::*;
-    use crate::inputs::planned_cloud::PlannedCloud;
 
     fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {
         let grid = Preset::Quick.grid();

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`session`] | the device at work on a job: prepares configurations, measures entries |
+//! | [`candidate_set`] | who is measured, and the default to compare with |
 //! | [`entry`] | one entry: verify, race, records |
 //! | [`context`] | what that needs beside candidates |
 //! | `device_sampler` | timed runs on the device, for a race |
@@ -11,6 +12,7 @@
 //! | `calibrate` | the speed of the device |
 
 mod calibrate;
+pub mod candidate_set;
 pub mod context;
 mod device_sampler;
 pub mod entry;

@@ -10,19 +10,23 @@ use voxtune::{BackgroundCompile, Device, Direction, KernelHash, MapCounts, Opera
 use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::evidence::entry::{Measured, PreparedEntry};
-use crate::inputs::bytes::human_bytes;
+use crate::inputs::bytes::lack_of_memory;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::cloud_setup::{CloudSetup, SetupCache};
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::OperandBuffers;
-use crate::measure::context::{Entry, entry_key};
-use crate::measure::entry::CandidateSet;
+use crate::inputs::planned_cloud::PlannedCloud;
+use crate::inputs::subject::Subject;
+use crate::measure::candidate_set::CandidateSet;
+use crate::measure::context::Entry;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
+use crate::measure::throttle::ThrottleFilter;
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
 use crate::plan::kernels::wanted_kernels;
 use crate::plan::protocol::Protocol;
+use crate::race::Policy;
 use crate::verify::float64::Verifier;
 
 /// An entry to be measured.
@@ -119,7 +123,7 @@ impl Session {
             let setup = self.setup(&planned, number, monitor)?;
             for &direction in &self.job.protocol.directions {
                 let operation = planned.configuration.operation(direction);
-                let key = entry_key(&self.device, &operation, cloud, &setup, &self.job);
+                let key = self.entry(&operation, cloud, &setup, None).key();
                 let pool = self.pool(&operation, setup.map.counts())?;
                 entries.push(PreparedEntry { key, cloud: number, pool });
             }
@@ -141,26 +145,37 @@ impl Session {
         let setup = self.setup(&planned, task.cloud, monitor)?;
         let operation = planned.configuration.operation(task.direction);
         let set = CandidateSet::new(&self.device, &operation, &task.candidates, &task.avoid);
-        let entry = Entry {
-            device: &self.device,
-            job: &self.job,
-            cloud: &planned.clouds[task.cloud],
-            setup: &setup,
-            operation: &operation,
-            limits: self.limits,
-            incumbent: task.incumbent.as_ref(),
-        };
         let mut buffers = match self.buffers.take() {
             Some(buffers) => buffers,
             None => OperandBuffers::new(&self.device)?,
         };
         // Buffers that could not be filled are not kept: others may lack their memory.
-        let mut measured = entry.measure(&mut self.verifier, &mut buffers, &set, monitor)?;
+        let mut verifier = std::mem::take(&mut self.verifier);
+        let cloud = &planned.clouds[task.cloud];
+        let entry = self.entry(&operation, cloud, &setup, task.incumbent.as_ref());
+        let filter = &mut ThrottleFilter::default();
+        let measured = entry.measure(&mut verifier, &mut buffers, filter, &set, monitor);
+        self.verifier = verifier;
+        let mut measured = measured?;
         self.buffers = Some(buffers);
         let waited = self.device.waited_for_kernels();
         measured.spent.compile = waited.saturating_sub(self.waited);
         self.waited = waited;
         Ok(measured)
+    }
+
+    fn entry<'a>(
+        &'a self,
+        operation: &'a Operation,
+        cloud: &'a PlannedCloud,
+        setup: &'a CloudSetup,
+        incumbent: Option<&'a AlgoId>,
+    ) -> Entry<'a> {
+        let Self { device, limits, job: Job { protocol, .. }, .. } = self;
+        let Protocol { batch_size, seed, budget, l2_state, .. } = *protocol;
+        let subject = Subject { device, operation, cloud, setup, seed, limits: *limits };
+        let policy = Policy::of(device.identity().arch, budget);
+        Entry { subject, batch_size, l2_state, policy, incumbent }
     }
 
     fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, MeasureError> {
@@ -208,13 +223,7 @@ impl Session {
         if needed_bytes > free_bytes && self.buffers.take().is_some() {
             free_bytes = self.device.free_memory_bytes();
         }
-        if needed_bytes <= free_bytes {
-            return Ok(());
-        }
-        Err(MeasureError::Configuration(format!(
-            "needs {} of memory, {} are free",
-            human_bytes(needed_bytes),
-            human_bytes(free_bytes)
-        )))
+        let lack = lack_of_memory(needed_bytes, free_bytes);
+        lack.map_or(Ok(()), |lack| Err(MeasureError::Configuration(lack)))
     }
 }

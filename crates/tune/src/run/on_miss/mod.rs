@@ -19,7 +19,7 @@ use crate::evidence::entry::Measured;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::error::{Loss, MeasureError};
 use crate::inputs::monitor::Unwatched;
-use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
+use crate::inputs::planned_cloud::PlannedCloud;
 use crate::measure::session::{Session, Task};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
@@ -244,8 +244,7 @@ impl TuneNow {
         };
         let cells =
             miss.voxels.cells().map_err(|error| TuneNowError::Measure(error.to_string()))?;
-        let cloud = FileCloud::given(LABEL, cells.to_vec());
-        let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
+        let clouds = vec![PlannedCloud::given(LABEL, cells.to_vec())];
         Ok(Job {
             configurations: vec![PlannedConfiguration { configuration, clouds }],
             protocol: Protocol {
