@@ -21,7 +21,6 @@ pub struct Protocol {
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
     /// What a GPU's L2 cache holds when a sample begins.
-    #[serde(with = "is_hot")]
     pub l2_state: L2State,
     /// Least time that a candidate gets before it counts as hung; slow layers get more.
     pub time_limit: Duration,
@@ -43,23 +42,5 @@ impl Default for Protocol {
             l2_state: L2State::Cold,
             time_limit: TIME_LIMIT,
         }
-    }
-}
-
-/// The runtime's own types need no serialisation but here.
-mod is_hot {
-    use super::{Deserialize, L2State};
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        state: &L2State,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bool(*state == L2State::Hot)
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<L2State, D::Error> {
-        Ok(if bool::deserialize(deserializer)? { L2State::Hot } else { L2State::Cold })
     }
 }

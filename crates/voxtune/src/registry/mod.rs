@@ -16,7 +16,7 @@ use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
 
-use crate::cost_model::{Contender, choose, choose_named, worth_measuring};
+use crate::cost::{Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 use decided::DecidedAlgorithms;
