@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use voxtune::{Algorithm, Noise};
 use voxtune_cache::decide::Timer;
-use voxtune_cache::{Outcome, Reason, Timing};
+use voxtune_cache::{Outcome, Reason, Record, Timing};
 use voxtune_types::AlgoId;
 
 use crate::evidence::commit::challenger;
@@ -76,22 +76,19 @@ impl Entry<'_> {
             comparing: Duration::ZERO,
             device_lost: false,
         };
-        let policy = self.policy;
         let ranks = ranks(&set.names(&racing));
-        let samples = race(TieOrder { ranks: &ranks, default }, &policy, &mut sampler);
+        let mut samples = race(TieOrder { ranks: &ranks, default }, &self.policy, &mut sampler);
         let clock_mhz = sampler.throttle_filter.fastest_mhz;
-        let racing = racing.clone();
-        let mut finished =
-            FinishedRace { set, verdicts, racing, default, samples, policy, clock_mhz, spent };
-        let confirmed = self.confirm(&mut finished, &mut sampler);
+        let records = self.records(set, &racing, &verdicts, &samples, clock_mhz);
+        let confirmed = self.confirm(&records, &mut samples, &mut sampler);
         let (discarded, comparing) = (sampler.throttle_filter.discarded, sampler.comparing);
-        finished.spent.race = start.elapsed().saturating_sub(discarded + comparing);
-        (finished.spent.throttled, finished.spent.comparing) = (discarded, comparing);
+        spent.race = start.elapsed().saturating_sub(discarded + comparing);
+        (spent.throttled, spent.comparing) = (discarded, comparing);
         if let Some(full_size) = full_size {
             full_size.give_back(buffers);
         }
         monitor.working(limits.of_set_up(0.0));
-        for (samples, &index) in finished.samples.iter().zip(&finished.racing) {
+        for (samples, &index) in samples.iter().zip(&racing) {
             if let Some(rejection) = samples.failure.clone().filter(|one| one.device_lost) {
                 return Err(set.device_lost(index, rejection));
             }
@@ -99,29 +96,35 @@ impl Entry<'_> {
         if monitor.interrupted() {
             return Err(MeasureError::Interrupted);
         }
-        Ok(Measured { confirmed, ..self.measured(&finished) })
+        // Again, since a candidate may have failed in the confirmation rounds.
+        let records = self.records(set, &racing, &verdicts, &samples, clock_mhz);
+        let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
+            algo: set.candidates[index].id.clone(),
+            rounds_ns: samples.rounds,
+        });
+        Ok(Measured { entry: self.key(), records, rounds: rounds.collect(), confirmed, spent })
     }
 
     /// Returns the stored winner if the race beat it but the confirmation rounds did not.
     fn confirm(
         &self,
-        finished: &mut FinishedRace<'_>,
+        records: &[Record],
+        samples: &mut [CandidateSamples<Rejection>],
         sampler: &mut DeviceSampler<'_>,
     ) -> Option<AlgoId> {
-        let incumbent = self.incumbent?;
-        let Measured { entry, records, .. } = self.measured(finished);
+        let (incumbent, entry) = (self.incumbent?, self.key());
         // A device's own words are never malformed; committing them would tell.
-        let challenger = challenger(incumbent, &entry, &records).ok()??;
-        let place_of = |id: &AlgoId| {
-            finished.racing.iter().position(|&index| finished.set.candidates[index].id == *id)
-        };
+        let challenger = challenger(incumbent, &entry, records).ok()??;
+        let (set, racing) = (sampler.set, sampler.racing);
+        let place_of =
+            |id: &AlgoId| racing.iter().position(|&index| set.candidates[index].id == *id);
         let two = [place_of(incumbent)?, place_of(&challenger)?];
         // A candidate that failed is not confirmed.
-        if two.iter().any(|&place| finished.samples[place].failure.is_some()) {
+        if two.iter().any(|&place| samples[place].failure.is_some()) {
             return None;
         }
         let margin = Timer::of(&entry.device.arch).incumbent_margin();
-        confirm_incumbent(&mut finished.samples, two, margin, sampler).then(|| incumbent.clone())
+        confirm_incumbent(samples, two, margin, sampler).then(|| incumbent.clone())
     }
 
     /// Verifies every candidate on the smaller problem.
@@ -150,23 +153,33 @@ impl Entry<'_> {
         Ok(verdicts)
     }
 
-    fn measured(&self, finished: &FinishedRace<'_>) -> Measured {
-        let FinishedRace { set, racing, samples, .. } = finished;
-        let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
-            algo: set.candidates[index].id.clone(),
-            rounds_ns: samples.rounds.clone(),
-        });
-        let environment = environment(self.subject.device);
-        let records = set.candidates.iter().zip(finished.outcomes());
-        Measured {
-            entry: self.key(),
-            records: records
-                .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
-                .collect(),
-            rounds: rounds.collect(),
-            confirmed: None,
-            spent: finished.spent,
+    /// What evidence keeps of each candidate: nothing of one without a sample, or of a default that
+    /// served as reference alone and did not fail.
+    fn records(
+        &self,
+        set: &CandidateSet,
+        racing: &[usize],
+        verdicts: &[Verdict],
+        samples: &[CandidateSamples<Rejection>],
+        clock_mhz: Option<u32>,
+    ) -> Vec<Record> {
+        let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
+        let mut outcomes: Vec<Option<Outcome>> = verdicts.iter().map(rejected).collect();
+        let default = racing.iter().position(|&index| set.candidates[index].default);
+        let default_rounds = default.map(|default| &*samples[default].rounds);
+        for (samples, &index) in samples.iter().zip(racing) {
+            let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
+            outcomes[index] = match &samples.failure {
+                Some(rejection) => Some(rejection.clone().into_outcome()),
+                None => summarize(&samples.rounds, default_rounds, max_error, clock_mhz)
+                    .map(|timing| verified(samples, &self.policy, timing)),
+            };
         }
+        let environment = environment(self.subject.device);
+        let records = set.candidates.iter().zip(outcomes);
+        records
+            .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
+            .collect()
     }
 
     /// Whether a candidate's scratch memory fits beside the operands.
@@ -179,39 +192,6 @@ impl Entry<'_> {
         let needed_bytes = (elements * operation.dtype.bytes()) as u64 + workspace_bytes;
         let lack = lack_of_memory(needed_bytes, free_bytes);
         lack.map_or(Ok(()), |lack| Err(Rejection::new(Reason::OutOfMemory, lack)))
-    }
-}
-
-/// A race that is over.
-struct FinishedRace<'a> {
-    set: &'a CandidateSet,
-    verdicts: Vec<Verdict>,
-    /// Numbers in the candidate set of those that raced.
-    racing: Vec<usize>,
-    /// Which of these is the default.
-    default: Option<usize>,
-    samples: Vec<CandidateSamples<Rejection>>,
-    policy: Policy,
-    clock_mhz: Option<u32>,
-    spent: PhaseTimes,
-}
-
-impl FinishedRace<'_> {
-    /// The outcome of each candidate. `None` for a candidate without a sample, and for a default
-    /// that served as reference alone and did not fail.
-    fn outcomes(&self) -> Vec<Option<Outcome>> {
-        let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
-        let mut outcomes: Vec<Option<Outcome>> = self.verdicts.iter().map(rejected).collect();
-        let default_rounds = self.default.map(|default| &*self.samples[default].rounds);
-        for (samples, &index) in self.samples.iter().zip(&self.racing) {
-            let max_error = *self.verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
-            outcomes[index] = match &samples.failure {
-                Some(rejection) => Some(rejection.clone().into_outcome()),
-                None => summarize(&samples.rounds, default_rounds, max_error, self.clock_mhz)
-                    .map(|timing| verified(samples, &self.policy, timing)),
-            };
-        }
-        outcomes
     }
 }
 
