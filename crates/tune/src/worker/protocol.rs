@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use voxtune_cache::Environment;
-use voxtune_types::{AlgoId, DeviceIdentity};
+use voxtune_types::AlgoId;
 
-use super::spec::WireSpec;
+use super::{DeviceSpec, Opened};
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
 use crate::inputs::candidate::Candidate;
@@ -31,7 +30,7 @@ pub(super) const NEW_WORDS: &[u8] = b"\x1e\n";
 #[derive(Serialize, Deserialize)]
 pub(super) enum Command {
     /// Open a device.
-    Open(WireSpec),
+    Open(DeviceSpec),
     /// Take up a job.
     Begin(Box<Job<CloudReference>>),
     /// Begin to compile what configurations need, in this order.
@@ -65,7 +64,7 @@ pub(super) enum Message {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Response {
     /// The device is open.
-    Opened(OpenedDevice),
+    Opened(Opened),
     /// It cannot be opened.
     Refused { not_found: bool, message: String },
     /// The job is taken up.
@@ -80,16 +79,6 @@ pub(super) enum Response {
     Measured(Box<Measured>),
     /// There is no result. After a loss the worker ends.
     Failed(MeasureError),
-}
-
-/// An open device.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct OpenedDevice {
-    pub(super) identity: DeviceIdentity,
-    pub(super) environment: Environment,
-    pub(super) algorithms: Vec<AlgoId>,
-    #[serde(rename = "note")]
-    pub(super) fallback_reason: Option<String>,
 }
 
 /// Writes a message whole.

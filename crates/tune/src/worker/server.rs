@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use voxtune::{Device, DeviceError};
 
-use super::DeviceSpec;
-use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read, write};
+use super::protocol::{Command, Message, NEW_WORDS, Response, read, write};
+use super::{DeviceSpec, Opened};
 use crate::inputs::candidate::{Candidate, environment};
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
@@ -25,20 +25,17 @@ pub(super) fn serve(
     let mut session = None;
     while let Ok(command) = commands.recv() {
         let response = match command {
-            Command::Open(spec) => match (DeviceSpec::try_from(spec), open.take()) {
-                (Ok(spec), Some(open)) => match open(&spec) {
-                    Ok((opened, fallback_reason)) => {
-                        let response = Response::Opened(describe(&opened, fallback_reason));
-                        device = Some(opened);
-                        response
-                    }
-                    Err(error) => Response::Refused {
-                        not_found: matches!(error, DeviceError::NotFound { .. }),
-                        message: error.to_string(),
-                    },
+            Command::Open(spec) => match open.take().map(|open| open(&spec)) {
+                Some(Ok((opened, fallback_reason))) => {
+                    let response = Response::Opened(describe(&opened, fallback_reason));
+                    device = Some(opened);
+                    response
+                }
+                Some(Err(error)) => Response::Refused {
+                    not_found: matches!(error, DeviceError::NotFound { .. }),
+                    message: error.to_string(),
                 },
-                (Err(message), _) => Response::Refused { not_found: false, message },
-                (_, None) => failed("the device is open"),
+                None => failed("the device is open"),
             },
             Command::Begin(job) => match (&device, job.read_files()) {
                 (Some(device), Ok(job)) => {
@@ -62,9 +59,9 @@ pub(super) fn serve(
     end()
 }
 
-fn describe(device: &Device, fallback_reason: Option<String>) -> OpenedDevice {
+fn describe(device: &Device, fallback_reason: Option<String>) -> Opened {
     let algorithms = device.registry().algorithms();
-    OpenedDevice {
+    Opened {
         identity: device.identity().clone(),
         environment: environment(device),
         algorithms: algorithms.map(|algorithm| algorithm.id().clone()).collect(),
