@@ -198,7 +198,7 @@ impl Session {
         };
         monitor.working(self.limits.of_set_up(0.0));
         let layer = planned.configuration.layer;
-        Ok(self.setups.get(&self.device, cloud, layer, batch_size, seed)?)
+        self.setups.get(&self.device, cloud, layer, batch_size, seed)
     }
 
     /// The candidates that the job asks for.
