@@ -43,13 +43,12 @@ use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
 use voxtune_tune::inputs::bytes::lack_of_memory;
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
+use voxtune_tune::inputs::entry::Entry;
 use voxtune_tune::inputs::error::{Loss, MeasureError};
 use voxtune_tune::inputs::monitor::{Limits, Unwatched};
 use voxtune_tune::inputs::operands::OperandBuffers;
 use voxtune_tune::inputs::planned_cloud::PlannedCloud;
-use voxtune_tune::inputs::subject::Subject;
 use voxtune_tune::measure::candidate_set::CandidateSet;
-use voxtune_tune::measure::context::Entry;
 use voxtune_tune::measure::estimate::entry_bytes;
 use voxtune_tune::measure::throttle::ThrottleFilter;
 use voxtune_tune::race::Policy;
@@ -244,6 +243,7 @@ impl Bench<'_> {
             &mut kept.buffers,
             &mut kept.throttle_filter,
             &set,
+            &Policy::exhaustive(device.identity().arch, self.options.rounds),
             &mut Unwatched { interrupt: &AtomicBool::new(false) },
         );
         let measured = match measured {
@@ -290,13 +290,12 @@ impl Bench<'_> {
         cloud: &'a PlannedCloud,
         setup: &'a CloudSetup,
     ) -> Entry<'a> {
-        let BenchOptions { seed, l2_state, rounds, .. } = *self.options;
+        let BenchOptions { seed, l2_state, .. } = *self.options;
         // Nobody watches, so nothing is ended for being late.
         let limits =
             Limits { least: Duration::ZERO, flops_per_second: Limits::SLOW_FLOPS_PER_SECOND };
-        let subject = Subject { device: self.device, operation, cloud, setup, seed, limits };
-        let policy = Policy::exhaustive(self.device.identity().arch, rounds);
-        Entry { subject, batch_size: 1, l2_state, policy, incumbent: None }
+        let (device, batch_size, incumbent) = (self.device, 1, None);
+        Entry { device, operation, cloud, setup, batch_size, seed, limits, l2_state, incumbent }
     }
 
     /// The candidates of an operation: what the mode and the filter admit, and the default.

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use voxtune_cache::Reason;
 
+use crate::inputs::entry::Entry;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
-use crate::inputs::subject::Subject;
 use crate::measure::candidate_set::CandidateSet;
-use crate::measure::context::Entry;
 use crate::measure::throttle::ThrottleFilter;
 use crate::race::Sampler;
 use crate::verify::full_size::FullSizeReference;
@@ -39,7 +38,7 @@ impl Sampler for DeviceSampler<'_> {
     type Failure = Rejection;
 
     fn sample(&mut self, candidate: usize) -> Result<u64, Rejection> {
-        let Entry { subject: Subject { device, setup, operation, .. }, l2_state, .. } = self.entry;
+        let Entry { device, setup, operation, l2_state, .. } = self.entry;
         let number = self.racing[candidate];
         let algorithm = self.set.algorithm(number);
         self.monitor.running(number, self.limit);
@@ -61,7 +60,7 @@ impl Sampler for DeviceSampler<'_> {
 
     /// Poisons the result before and compares it after, both outside the timed window.
     fn verified_sample(&mut self, candidate: usize) -> Result<u64, Rejection> {
-        let device = self.entry.subject.device;
+        let device = self.entry.device;
         let Some(full_size) = self.full_size else {
             let reason = Reason::WrongResult;
             return Err(Rejection::new(reason, "nothing at full size to compare with"));

@@ -12,12 +12,11 @@ use crate::evidence::entry::{Measured, Rounds};
 use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::bytes::lack_of_memory;
 use crate::inputs::candidate::environment;
+use crate::inputs::entry::Entry;
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
-use crate::inputs::subject::Subject;
 use crate::measure::candidate_set::CandidateSet;
-use crate::measure::context::Entry;
 use crate::measure::device_sampler::DeviceSampler;
 use crate::measure::throttle::ThrottleFilter;
 use crate::race::summarize::summarize;
@@ -38,9 +37,10 @@ impl Entry<'_> {
         buffers: &mut OperandBuffers,
         throttle_filter: &mut ThrottleFilter,
         set: &CandidateSet,
+        policy: &Policy,
         monitor: &mut dyn Monitor,
     ) -> Result<Measured, MeasureError> {
-        let Subject { device, operation, setup, seed, limits, .. } = self.subject;
+        let Self { device, operation, setup, seed, limits, .. } = *self;
         monitor.announce(&set.candidates);
         let mut spent = PhaseTimes::default();
         let start = Instant::now();
@@ -53,7 +53,7 @@ impl Entry<'_> {
         let is_cuda = device.identity().arch.is_cuda();
         let full_size = if is_cuda {
             let (all, trusted) = (&set.algorithms, set.trusted());
-            FullSizeReference::new(&self.subject, buffers, all, &trusted, &mut verdicts, monitor)?
+            FullSizeReference::new(self, buffers, all, &trusted, &mut verdicts, monitor)?
         } else {
             None
         };
@@ -77,9 +77,9 @@ impl Entry<'_> {
             device_lost: false,
         };
         let ranks = ranks(&set.names(&racing));
-        let mut samples = race(TieOrder { ranks: &ranks, default }, &self.policy, &mut sampler);
+        let mut samples = race(TieOrder { ranks: &ranks, default }, policy, &mut sampler);
         let clock_mhz = sampler.throttle_filter.fastest_mhz;
-        let records = self.records(set, &racing, &verdicts, &samples, clock_mhz);
+        let records = self.records(set, &racing, &verdicts, &samples, policy, clock_mhz);
         let confirmed = self.confirm(&records, &mut samples, &mut sampler);
         let (discarded, comparing) = (sampler.throttle_filter.discarded, sampler.comparing);
         spent.race = start.elapsed().saturating_sub(discarded + comparing);
@@ -97,7 +97,7 @@ impl Entry<'_> {
             return Err(MeasureError::Interrupted);
         }
         // Again, since a candidate may have failed in the confirmation rounds.
-        let records = self.records(set, &racing, &verdicts, &samples, clock_mhz);
+        let records = self.records(set, &racing, &verdicts, &samples, policy, clock_mhz);
         let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
             algo: set.candidates[index].id.clone(),
             rounds_ns: samples.rounds,
@@ -136,14 +136,14 @@ impl Entry<'_> {
         monitor: &mut dyn Monitor,
     ) -> Result<Vec<Verdict>, MeasureError> {
         // One query for all: it takes the driver as long as a small layer.
-        let free_bytes = self.subject.device.free_memory_bytes() + buffers.held_bytes();
+        let free_bytes = self.device.free_memory_bytes() + buffers.held_bytes();
         let mut verdicts = Vec::with_capacity(set.algorithms.len());
         for (number, algorithm) in set.algorithms.iter().enumerate() {
             if monitor.interrupted() {
                 return Err(MeasureError::Interrupted);
             }
             let verdict = match self.check_memory(&**algorithm, free_bytes) {
-                Ok(()) => verifier.verdict(&self.subject, (number, &**algorithm), monitor)?,
+                Ok(()) => verifier.verdict(self, (number, &**algorithm), monitor)?,
                 Err(too_large) => Err(too_large),
             };
             verdicts.push(verdict);
@@ -161,6 +161,7 @@ impl Entry<'_> {
         racing: &[usize],
         verdicts: &[Verdict],
         samples: &[CandidateSamples<Rejection>],
+        policy: &Policy,
         clock_mhz: Option<u32>,
     ) -> Vec<Record> {
         let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
@@ -172,10 +173,10 @@ impl Entry<'_> {
             outcomes[index] = match &samples.failure {
                 Some(rejection) => Some(rejection.clone().into_outcome()),
                 None => summarize(&samples.rounds, default_rounds, max_error, clock_mhz)
-                    .map(|timing| verified(samples, &self.policy, timing)),
+                    .map(|timing| verified(samples, policy, timing)),
             };
         }
-        let environment = environment(self.subject.device);
+        let environment = environment(self.device);
         let records = set.candidates.iter().zip(outcomes);
         records
             .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
@@ -184,7 +185,7 @@ impl Entry<'_> {
 
     /// Whether a candidate's scratch memory fits beside the operands.
     fn check_memory(&self, algorithm: &dyn Algorithm, free_bytes: u64) -> Result<(), Rejection> {
-        let Subject { setup, operation, .. } = self.subject;
+        let Self { setup, operation, .. } = *self;
         let counts = setup.map.counts();
         let elements =
             counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;

@@ -5,7 +5,6 @@
 //! | [`session`] | the device at work on a job: prepares configurations, measures entries |
 //! | [`candidate_set`] | who is measured, and the default to compare with |
 //! | [`entry`] | one entry: verify, race, records |
-//! | [`context`] | what that needs beside candidates |
 //! | `device_sampler` | timed runs on the device, for a race |
 //! | [`throttle`] | repeats samples that a lowered clock or a late host disturbed |
 //! | [`estimate`] | time and memory of a job before it starts |
@@ -13,7 +12,6 @@
 
 mod calibrate;
 pub mod candidate_set;
-pub mod context;
 mod device_sampler;
 pub mod entry;
 pub mod estimate;

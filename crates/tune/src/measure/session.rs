@@ -13,13 +13,12 @@ use crate::evidence::entry::{Measured, PreparedEntry};
 use crate::inputs::bytes::lack_of_memory;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::cloud_setup::{CloudSetup, SetupCache};
+use crate::inputs::entry::Entry;
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::OperandBuffers;
 use crate::inputs::planned_cloud::PlannedCloud;
-use crate::inputs::subject::Subject;
 use crate::measure::candidate_set::CandidateSet;
-use crate::measure::context::Entry;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::measure::throttle::ThrottleFilter;
 use crate::plan::expand::PlannedConfiguration;
@@ -154,7 +153,8 @@ impl Session {
         let cloud = &planned.clouds[task.cloud];
         let entry = self.entry(&operation, cloud, &setup, task.incumbent.as_ref());
         let filter = &mut ThrottleFilter::default();
-        let measured = entry.measure(&mut verifier, &mut buffers, filter, &set, monitor);
+        let policy = Policy::of(self.device.identity().arch, self.job.protocol.budget);
+        let measured = entry.measure(&mut verifier, &mut buffers, filter, &set, &policy, monitor);
         self.verifier = verifier;
         let mut measured = measured?;
         self.buffers = Some(buffers);
@@ -172,10 +172,9 @@ impl Session {
         incumbent: Option<&'a AlgoId>,
     ) -> Entry<'a> {
         let Self { device, limits, job: Job { protocol, .. }, .. } = self;
-        let Protocol { batch_size, seed, budget, l2_state, .. } = *protocol;
-        let subject = Subject { device, operation, cloud, setup, seed, limits: *limits };
-        let policy = Policy::of(device.identity().arch, budget);
-        Entry { subject, batch_size, l2_state, policy, incumbent }
+        let Protocol { batch_size, seed, l2_state, .. } = *protocol;
+        let limits = *limits;
+        Entry { device, operation, cloud, setup, batch_size, seed, limits, l2_state, incumbent }
     }
 
     fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, MeasureError> {

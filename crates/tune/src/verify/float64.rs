@@ -12,11 +12,11 @@ use voxtune::{Algorithm, Device, KernelHash, Operation, Voxels};
 use voxtune_types::AlgoId;
 
 use crate::inputs::cloud_setup::CloudSetup;
+use crate::inputs::entry::Entry;
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::Operands;
 use crate::inputs::planned_cloud::PlannedCloud;
-use crate::inputs::subject::Subject;
 use crate::verify::problem::Problem;
 use crate::verify::rejection::{Verdict, failed};
 
@@ -96,11 +96,11 @@ impl Verifier {
     /// If the problem itself cannot be set up; a candidate's failure is its verdict.
     pub fn verdict(
         &mut self,
-        subject: &Subject<'_>,
+        entry: &Entry<'_>,
         (number, algorithm): (usize, &dyn Algorithm),
         monitor: &mut dyn Monitor,
     ) -> Result<Verdict, MeasureError> {
-        let Subject { device, operation, cloud, seed, limits, .. } = *subject;
+        let Entry { device, operation, cloud, seed, limits, .. } = *entry;
         let hash = match algorithm.kernel_hash(device, operation) {
             Ok(hash) => hash,
             Err(error) => return Ok(Err(failed(error))),

@@ -1,36 +1,45 @@
-//! What the measurement of an entry needs beside its candidates.
+//! One cloud in one direction of a layer: what candidates are verified and raced on.
 
-use voxtune::L2State;
+use voxtune::{Device, L2State, Operation};
 use voxtune_cache::{EntryKey, Workload};
 use voxtune_types::AlgoId;
 
-use crate::inputs::subject::Subject;
-use crate::race::Policy;
+use crate::inputs::cloud_setup::CloudSetup;
+use crate::inputs::monitor::Limits;
+use crate::inputs::planned_cloud::PlannedCloud;
 
-/// Everything that an entry's measurement needs beside its candidates.
+/// What candidates compute, on which device, over which cloud and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// What they compute, and where.
-    pub subject: Subject<'a>,
+    /// Where they run.
+    pub device: &'a Device,
+    /// What they compute.
+    pub operation: &'a Operation,
+    /// The cloud, for samples of it of another size.
+    pub cloud: &'a PlannedCloud,
+    /// The cloud on the device.
+    pub setup: &'a CloudSetup,
     /// Samples in a generated cloud.
     pub batch_size: usize,
+    /// Seed of the measurement; verification takes another.
+    pub seed: u64,
+    /// How long candidates may take.
+    pub limits: Limits,
     /// What a GPU's L2 cache holds when a sample begins.
     pub l2_state: L2State,
-    /// When a candidate is sampled, when it leaves the race, and when that ends.
-    pub policy: Policy,
     /// The winner by stored evidence.
     pub incumbent: Option<&'a AlgoId>,
 }
 
 impl Entry<'_> {
-    /// Its name.
+    /// The name that its results are stored under.
     #[must_use]
     pub fn key(&self) -> EntryKey {
-        let Subject { device, operation, cloud, setup, .. } = self.subject;
+        let Self { device, operation, cloud, setup, .. } = self;
         let counts = setup.map.counts();
         EntryKey {
             device: device.identity().clone(),
-            key: counts.key(*operation),
+            key: counts.key(**operation),
             workload: Workload {
                 cloud: cloud.label().to_owned(),
                 rows_in: counts.n_in as u64,
