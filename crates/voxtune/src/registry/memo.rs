@@ -18,9 +18,10 @@ pub(super) struct MemoTable<K, V> {
 type Slot<K, V> = OnceLock<(K, V)>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
-/// Levels of up to 64 Ki slots: what does not fit any more is computed each time.
-const LEVELS: usize = 11;
-const FIRST_LEVEL_SLOTS: usize = 64;
+/// Levels of up to 64 Ki slots: what does not fit any more is computed each time. The first has
+/// room for the questions of a network, so that one window answers most of them.
+const LEVELS: usize = 8;
+const FIRST_LEVEL_SLOTS: usize = 512;
 /// Slots of a key at a level.
 const REACH: usize = 8;
 
@@ -75,8 +76,7 @@ impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
     }
 }
 
-/// The slots of a hash at a level: neighbours, so that they share a line of the processor's cache
-/// or two.
+/// The slots of a hash at a level: neighbours, so that the processor fetches them together.
 #[inline]
 fn window<T>(slots: &[T], hash: u64) -> &[T] {
     // The upper half, which this hash mixes best; levels are powers of two of at least `REACH`.
