@@ -118,3 +118,61 @@ impl Problem {
         guarded(|| self.expected.worst_error(device, &self.operands.out))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use voxtune::{DType, Direction, KernelSize, Tensor, Voxels};
+    use voxtune_pointcloud::{Generator, generate};
+
+    use super::*;
+
+    /// A forward layer of the host, on a small cloud.
+    fn forward(dtype: DType) -> (Device, Operation, Voxels) {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let operation = Operation::submanifold(Direction::Forward, dtype, 8, 12, kernel);
+        let cells = generate(Generator::Surface, 150, 1, 0).unwrap();
+        let voxels = Voxels::new(&device, cells).unwrap();
+        (device, operation, voxels)
+    }
+
+    #[test]
+    fn an_epilogue_is_part_of_what_is_expected() {
+        for dtype in DType::ALL {
+            let (device, operation, voxels) = forward(dtype);
+            let map = voxels.kernel_map(operation.kernel).unwrap();
+            let counts = map.counts();
+            let operands = Operands::random(&device, &operation, counts, 1).unwrap();
+            let mut problem = Problem::random(&device, &operation, &map, operands).unwrap();
+            let value = |index: usize| (index % 7) as f32 - 3.0;
+            let (scale, bias) = ([2.0; 12], [-1.0; 12]);
+            let residual = Tensor::from_fn(&device, dtype, counts.n_out, 12, value).unwrap();
+            let epilogue = Epilogue::new().with_scale(&device, &scale).unwrap();
+            let epilogue = epilogue.with_bias(&device, &bias).unwrap().with_relu();
+            let epilogue = epilogue.with_residual(&residual);
+            problem.finish(&device, &operation, &map, &epilogue).unwrap();
+            let default = device.registry().default_for(&operation).unwrap();
+            let mut worst = |epilogue: Option<&Epilogue<'_>>| {
+                problem.worst_error(&device, &**default, &operation, &map, epilogue).unwrap()
+            };
+            let (with, without) = (worst(Some(&epilogue)), worst(None));
+            assert!(with <= problem.tolerance(), "{dtype}: {with:e}");
+            assert!(without > 0.1, "{dtype}: {without:e}");
+        }
+    }
+
+    #[test]
+    fn integers_are_exact_and_nothing_else_is() {
+        let (device, operation, voxels) = forward(DType::Float16);
+        let map = voxels.kernel_map(operation.kernel).unwrap();
+        let default = device.registry().default_for(&operation).unwrap();
+        let verdict = |operands: Operands| {
+            let mut problem = Problem::exact(&device, &operation, &map, operands).unwrap();
+            problem.check(&device, &**default, &operation, &map)
+        };
+        let integers = Operands::integers(&device, &operation, map.counts(), 1).unwrap();
+        assert_eq!(verdict(integers), Ok(0.0));
+        let random = Operands::random(&device, &operation, map.counts(), 1).unwrap();
+        assert_eq!(verdict(random).unwrap_err().reason, Reason::WrongResult);
+    }
+}
