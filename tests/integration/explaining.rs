@@ -148,6 +148,13 @@ fn on_the_command_line() {
     assert!(exact.contains("grade      exact (user)"), "{exact}");
     assert!(exact.contains("on         A GPU (sm_90, 132 SMs)"), "{exact}");
     assert!(exact.contains("driver CUDA 13.0"), "{exact}");
+    // Rows of both sides are in the key of a layer between two clouds.
+    let strided = ["--num-voxels", "100000", "--kind", "sparse", "--kernel-sizes", "3,1,1"];
+    let down = explain(&[&strided[..], &["--stride", "2,1,1", "--other-side", "40000"]].concat());
+    assert!(down.contains("k3x1x1 s2x1x1 2^16 (in 2^17)"), "{down}");
+    let up = ["--num-voxels", "100000", "--kind", "inverse", "--kernel-sizes", "2"];
+    let up = explain(&[&up[..], &["--other-side", "40000", "--density", "1"]].concat());
+    assert!(up.contains("k2 s2x2x2 inverse 2^17 (in 2^16) density 1-2"), "{up}");
     let named =
         explain(&["--num-voxels", "131072", "9", "--device-name", "Other", "--units", "99"]);
     assert!(named.contains("same architecture (user: A GPU (sm_90, 132 SMs))"), "{named}");
@@ -188,6 +195,8 @@ fn bad_arguments() {
             "1, 3 or 5",
         ),
         (&["explain", "--num-voxels", "9", "--channels", "3,4", "--arch", "sm9"], "sm_90"),
+        (&["explain", "--num-voxels", "9", "--channels", "3,4", "--stride", "2"], "add --kind"),
+        (&["explain", "--num-voxels", "9", "--channels", "3,4", "--kind", "given"], "transposed"),
         (&["pack", "--dry-run", "--caches", "no/such/folder"], "no/such/folder"),
     ] {
         let finished = crate::command::run(arguments);

@@ -111,7 +111,8 @@ fn a_frozen_peer() {
     let cells = (0..60).map(|x| Voxel::new(0, x, 0, 0)).collect();
     let voxels = Voxels::new(&device, cells).unwrap();
     let kernel = KernelSize::submanifold(3).unwrap();
-    let counts = voxels.kernel_map(kernel).unwrap().counts();
+    let map = voxels.kernel_map(kernel).unwrap();
+    let (counts, geometry) = (map.counts(), map.geometry());
     let tune = |channels| {
         let operation = voxtune::Operation::submanifold(
             Direction::Forward,
@@ -121,7 +122,7 @@ fn a_frozen_peer() {
             kernel,
         );
         let key = counts.key(operation);
-        hook.tune(&Miss { device: &device, key: &key, counts, voxels: &voxels })
+        hook.tune(&Miss { device: &device, key: &key, counts, voxels: &voxels, geometry })
     };
     let waits = [4, 5].map(|channels| tune(channels).unwrap_err().to_string());
     assert!(waits[0].contains("still tunes after"), "{}", waits[0]);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use voxtune::{
     AlgoId, Algorithm, ConvError, DType, Device, Direction, Grade, GradeKind, KernelHash,
     KernelMap, KernelSize, Launch, MapCounts, Miss, MissJournal, MissPolicy, Operation, Registry,
-    Source, SparseTensor, SubmConv3d, Tensor, TuneError, TuneOnMiss, Tuner, Voxel, Voxels,
-    WeightLayout,
+    Source, SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SparseTensor, SubmConv3d,
+    Tensor, TuneError, TuneOnMiss, Tuner, Voxel, Voxels, WeightLayout,
 };
 use voxtune_cache::{CacheDir, Decisions};
 use voxtune_tune::TuneNow;
@@ -21,6 +21,7 @@ use crate::suite::Suite;
 pub(crate) fn add(suite: &mut Suite) {
     suite.test("missing::a_journal_is_populated", a_journal_is_populated);
     suite.test("missing::a_miss_is_tuned_and_kept", a_miss_is_tuned_and_kept);
+    suite.test("missing::layers_of_every_kind_are_tuned", layers_of_every_kind_are_tuned);
     suite.test("missing::of_many_that_miss_at_once_one_measures", many_that_miss_at_once);
     suite.test("missing::a_tuner_that_fails_is_asked_once", a_failing_tuner_is_asked_once);
     suite.test("missing::a_plan_of_shapes", a_plan_of_shapes);
@@ -110,6 +111,60 @@ fn a_miss_is_tuned_and_kept() {
     let (entry, records) = evidence.entries().next().unwrap();
     assert_eq!((evidence.len(), &*entry.workload.cloud), (1, "call"));
     assert!(records.iter().any(|record| record.timing().is_some()));
+}
+
+/// On the map of the call, with its padding, dilation and shape, whichever side it begins with. What
+/// a journal notes of the same layers, populate measures.
+fn layers_of_every_kind_are_tuned() {
+    let folder = tempfile::tempdir().unwrap();
+    let (device, journal) = (device(), folder.path().join("misses"));
+    let tuned = Tuner::builder().policy(tune_now(folder.path())).build();
+    let noted = Tuner::builder().journal(MissJournal::new(&journal)).build();
+    let cells = (0..ROWS).map(|i| Voxel::new(0, i % 10, i / 10 % 10, i / 100)).collect();
+    let voxels = Voxels::within(&device, [10, 10, 8], cells).unwrap();
+    let features =
+        Tensor::from_fn(&device, DType::Float32, ROWS as usize, 4, |i| i as f32).unwrap();
+    let input = SparseTensor::new(voxels, features).unwrap();
+    for (tuner, grade) in [(&tuned, GradeKind::Exact), (&noted, GradeKind::Default)] {
+        let dilated = SubmConv3d::builder(4, 4).dilation(2).tuner(tuner.clone());
+        let down = SparseConv3d::builder(4, 6).kernel([3, 3, 2]).stride(2).padding([0, 1, 1]);
+        let up = SparseConvTranspose3d::builder(6, 2).kernel(3).stride(2).output_padding(1);
+        let back = SparseInverseConv3d::builder(6, 4).kernel([3, 3, 2]).stride(2);
+        let dilated = dilated.build(&device).unwrap();
+        let down = down.tuner(tuner.clone()).build(&device).unwrap();
+        let up = up.tuner(tuner.clone()).build(&device).unwrap();
+        let back = back.tuner(tuner.clone()).build(&device).unwrap();
+        dilated.forward(&input).unwrap();
+        let coarse = down.forward(&input).unwrap();
+        up.forward(&coarse).unwrap();
+        back.forward(&coarse).unwrap();
+        let resolutions = [
+            dilated.resolve(Direction::Forward, input.voxels()),
+            down.resolve(Direction::Forward, input.voxels()),
+            up.resolve(Direction::Forward, coarse.voxels()),
+            back.resolve(Direction::Forward, coarse.voxels()),
+        ];
+        let grades = resolutions.map(|one| one.unwrap().grade().kind());
+        assert_eq!(grades, [grade; 4]);
+    }
+    assert_eq!(evidence(folder.path()).len(), 4);
+
+    let out = folder.path().join("caches");
+    let mut command = voxtune();
+    command.args(["populate", "--device", "cpu", "--threads", "1", "--budget", "0"]);
+    command.args(["--clouds", "uniform", "--from-misses"]).arg(&journal).arg("--out").arg(&out);
+    let finished = Finished::of(command.output().unwrap()).success();
+    assert_eq!(finished.last_line(), "requested 4 = measured 4 + skipped 0 + failed 0");
+    let mut found: Vec<String> =
+        evidence(&out).entries().map(|(entry, _)| entry.key.operation.to_string()).collect();
+    found.sort_unstable();
+    let expected = [
+        "forward float32 4→4 k3",
+        "forward float32 4→6 k3x3x2 s2x2x2",
+        "forward float32 6→2 k3 s2x2x2 transposed",
+        "forward float32 6→4 k3x3x2 s2x2x2 inverse",
+    ];
+    assert_eq!(found, expected);
 }
 
 /// Each tuner is as good as a process: they share the folder and nothing else. One measures, the

@@ -21,6 +21,10 @@ pub(crate) fn add(suite: &mut Suite) {
     suite.test("populating::too_large_is_failed_with_its_size", too_large_is_failed_with_its_size);
     suite.test("populating::forget_needs_a_selection", forget_needs_a_selection);
     suite.test("populating::a_models_layers_are_measured", a_models_layers_are_measured);
+    suite.test(
+        "populating::a_models_layers_keep_dilation_padding_and_grid",
+        a_models_layers_keep_their_maps,
+    );
     suite.test("populating::merging_brings_folders_together", merging_brings_folders_together);
 }
 
@@ -58,9 +62,9 @@ fn every_entry_is_ranked() {
     }
 }
 
-/// Down and back: the strided layer and the inverse one over the scan, the layer between over what
-/// the first made of it. Each key names its kind, and the worker reads the levels from files.
-fn a_models_layers_are_measured() {
+/// Measures the layers of a file on a full box of 10 x 10 x 6 voxels: what the last line says, and
+/// the evidence by operation, cloud, rows and pairs.
+fn populate_model(layers: &str, more: &[&str]) -> (Finished, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let points: String =
@@ -68,12 +72,6 @@ fn a_models_layers_are_measured() {
     let header = "ply\nformat ascii 1.0\nelement vertex 600\nproperty float x\nproperty float y\n\
                   property float z\nend_header\n";
     fs::write(inside("scan.ply"), format!("{header}{points}")).unwrap();
-    let layers = r#"[
-        {"layer": "SparseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 4, "out": 8},
-        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8},
-        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8},
-        {"layer": "SparseInverseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 8, "out": 4}
-    ]"#;
     fs::write(inside("layers.json"), layers).unwrap();
     let (scan, model, out) = (inside("scan.ply"), inside("layers.json"), inside("out"));
     let arguments = [
@@ -96,23 +94,80 @@ fn a_models_layers_are_measured() {
         "--out",
         &out,
     ];
-    let finished = run(&arguments).success();
-    assert_eq!(finished.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
+    let finished = run(&[&arguments[..], more].concat());
     let mut found: Vec<String> = entries(Path::new(&out))
         .keys()
         .map(|entry| {
             let (operation, workload) = (entry.key.operation, &entry.workload);
             let (cloud, rows_in, rows_out) = (&workload.cloud, workload.rows_in, workload.rows_out);
-            format!("{operation} over {cloud}: {rows_in} to {rows_out}")
+            let pairs = workload.pairs;
+            format!("{operation} over {cloud}: {rows_in} to {rows_out}, {pairs} pairs")
         })
         .collect();
     found.sort_unstable();
+    (finished, found)
+}
+
+/// Down and back: the strided layer and the inverse one over the scan, the layer between over what
+/// the first made of it. Each key names its kind, and the worker reads the levels from files.
+fn a_models_layers_are_measured() {
+    let layers = r#"[
+        {"layer": "SparseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 4, "out": 8},
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8},
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8},
+        {"layer": "SparseInverseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 8, "out": 4}
+    ]"#;
+    let (finished, found) = populate_model(layers, &[]);
+    let finished = finished.success();
+    assert_eq!(finished.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
     let expected = [
-        "forward float32 4→8 k2 s2x2x2 over scan: 600 to 75",
-        "forward float32 8→4 k2 s2x2x2 inverse over scan: 75 to 600",
-        "forward float32 8→8 k3 over scan-level1: 75 to 75",
+        "forward float32 4→8 k2 s2x2x2 over scan: 600 to 75, 600 pairs",
+        "forward float32 8→4 k2 s2x2x2 inverse over scan: 75 to 600, 600 pairs",
+        "forward float32 8→8 k3 over scan-level1: 75 to 75, 1183 pairs",
     ];
     assert_eq!(found, expected);
+}
+
+/// What acts on the map alone reaches the worker: the full box of 10 x 10 x 6 has so many pairs of
+/// voxels one or two apart, and so many windows that begin in it.
+fn a_models_layers_keep_their_maps() {
+    let layers = r#"{"spatial_shape": [10, 10, 6], "layers": [
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 4, "out": 4, "bias": true},
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "dilation": [2, 2, 2], "in": 4, "out": 4},
+        {"layer": "SparseConv3d", "kernel": [3, 3, 3], "stride": [2, 2, 2], "in": 4, "out": 8},
+        {"layer": "SparseInverseConv3d", "kernel": [3, 3, 3], "stride": [2, 2, 2],
+         "in": 8, "out": 4},
+        {"layer": "SparseConv3d", "kernel": [3, 3, 3], "stride": [2, 2, 2],
+         "padding": [1, 1, 1], "in": 4, "out": 8},
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 8, "out": 8}
+    ]}"#;
+    let (finished, found) = populate_model(layers, &[]);
+    let finished = finished.success();
+    assert_eq!(finished.last_line(), "requested 6 = measured 6 + skipped 0 + failed 0");
+    for layer in ["3 d2x2x2", "3 s2 sparse p0x0x0", "3 s2 inverse p0x0x0"] {
+        assert!(finished.stdout.contains(layer), "{layer}: {finished:?}");
+    }
+    // One apart: 28 · 28 · 16 pairs; two apart: 26 · 26 · 14. Windows of 0 to 2 begin at 4 · 4 · 2
+    // even cells within the output's shape, those of −1 to 1 at 5 · 5 · 3, one cell of each axis
+    // outside.
+    let expected = [
+        "forward float32 4→4 k3 over scan: 600 to 600, 12544 pairs",
+        "forward float32 4→4 k3 over scan: 600 to 600, 9464 pairs",
+        "forward float32 4→8 k3 s2x2x2 over scan: 600 to 32, 864 pairs",
+        "forward float32 4→8 k3 s2x2x2 over scan: 600 to 75, 1568 pairs",
+        "forward float32 8→4 k3 s2x2x2 inverse over scan: 32 to 600, 864 pairs",
+        "forward float32 8→8 k3 over scan-level1: 75 to 75, 1183 pairs",
+    ];
+    assert_eq!(found, expected);
+
+    // A grid of the command line stands for the file's.
+    let (finished, found) = populate_model(layers, &["--grid", "12,12,8"]);
+    finished.success();
+    let padded = "forward float32 4→8 k3 s2x2x2 over scan: 600 to 144, 2025 pairs".to_owned();
+    assert!(found.contains(&padded), "{found:?}");
+    let (finished, found) = populate_model(layers, &["--grid", "10,10,5"]);
+    assert_eq!((finished.status, found.len()), (Some(2), 0), "{finished:?}");
+    assert!(finished.stderr.contains("10 x 10 x 5") && finished.stderr.contains("--grid"));
 }
 
 fn resume_measures_what_is_missing() {

@@ -6,7 +6,7 @@ use voxtune_bench::frames::{self, FrameEvent, FrameOptions, ModelSpec, text as f
 
 use crate::bench_setup::{BenchSetup, DEFAULT_VOXELS, read_peers};
 use crate::exit::{Exit, Failure};
-use crate::numbers::positive;
+use crate::numbers::{grid, positive};
 use crate::output;
 
 /// Arguments of `bench --model`.
@@ -135,26 +135,5 @@ fn progress(event: &FrameEvent<'_>) {
         }
         FrameEvent::Failed(why) => output::status("Failed", why),
         _ => {}
-    }
-}
-
-fn grid(text: &str) -> Result<[u32; 3], String> {
-    let extent = |part: &str| part.parse().ok().filter(|extent| *extent > 0);
-    let extents = text.split(',').map(extent).collect::<Option<Vec<u32>>>();
-    extents
-        .and_then(|extents| <[u32; 3]>::try_from(extents).ok())
-        .ok_or_else(|| "expected three whole numbers above 0, such as 1440,1440,41".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grid_is_three_numbers_above_zero() {
-        assert_eq!(grid("1440,1440,41"), Ok([1440, 1440, 41]));
-        for text in ["", "1,2", "1,2,3,4", "1,0,3", "1,-2,3", "a,b,c"] {
-            assert!(grid(text).is_err(), "{text:?}");
-        }
     }
 }

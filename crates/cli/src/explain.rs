@@ -2,24 +2,39 @@
 
 use std::path::PathBuf;
 
+use clap::builder::RangedI64ValueParser;
 use voxtune::{
-    Arch, DType, Device, DeviceChoice, DeviceIdentity, Direction, KernelSize, Operation, Registry,
-    ShapeKey, Tuner, modes_of_process, user_folder,
+    Arch, DType, Device, DeviceChoice, DeviceIdentity, Direction, Geometry, KernelSize, LayerKind,
+    MapCounts, Registry, ShapeKey, Tuner, modes_of_process, user_folder,
 };
-use voxtune_tune::plan::grid::ChannelPair;
+use voxtune_pointcloud::Generator;
+use voxtune_tune::inputs::planned_cloud::PlannedCloud;
+use voxtune_tune::plan::grid::{ChannelPair, Configuration, Stride};
 use voxtune_tune::plan::groups::Groups;
+use voxtune_tune::plan::kernels::expected_counts;
 
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
+use crate::layers::{check_kernels, kernel_size, layer_kind};
 use crate::output;
 use crate::texts::text;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct ExplainArguments {
-    /// Rows of the layer's input and output
-    #[arg(long, value_name = "N", num_args = 1.., required = true, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Rows that the layer reads; those that an inverse one makes
+    #[arg(long, value_name = "N", num_args = 1.., required = true, value_parser = rows())]
     num_voxels: Vec<u32>,
+    /// Rows of the other side of a layer that is not submanifold [default: an estimate]
+    #[arg(long, value_name = "N", value_parser = rows())]
+    other_side: Option<u32>,
+    /// Kind of the layers: submanifold, sparse (strided), inverse or transposed
+    #[arg(long, value_name = "KIND", default_value_t = LayerKind::Submanifold, value_parser = layer_kind)]
+    kind: LayerKind,
+    /// Stride of layers that are not submanifold: a number, or one for each axis such as 2,1,1
+    /// [default: 2]
+    #[arg(long, value_name = "S")]
+    stride: Option<Stride>,
     /// Channel pairs of the layers
     #[arg(long, value_name = "C_in,C_out", num_args = 1.., required = true)]
     channels: Vec<ChannelPair>,
@@ -27,9 +42,10 @@ pub struct ExplainArguments {
     /// left out
     #[arg(long, value_name = "G", default_value_t = Groups::ONE)]
     groups: Groups,
-    /// Kernel sizes: 1, 3 or 5
-    #[arg(long, value_name = "K", num_args = 1.., default_values_t = [3])]
-    kernel_sizes: Vec<u32>,
+    /// Kernel sizes: 1, 3 or 5; of other kinds than submanifold 1 to 5, also one for each axis such
+    /// as 3,1,1
+    #[arg(long, value_name = "K", num_args = 1.., default_value = "3", value_parser = kernel_size)]
+    kernel_sizes: Vec<KernelSize>,
     /// Storage types: float16, bfloat16, float32
     #[arg(long, value_name = "DTYPE", num_args = 1.., default_values_t = [DType::Float16])]
     dtypes: Vec<DType>,
@@ -102,27 +118,52 @@ impl ExplainArguments {
     }
 
     fn keys(&self) -> Result<Vec<ShapeKey>, Failure> {
+        let Self { kind, stride, other_side, .. } = *self;
+        if kind == LayerKind::Submanifold && (stride.is_some() || other_side.is_some()) {
+            return Err(Failure::usage(
+                "--stride and --other-side are those of other kinds than submanifold: add --kind",
+            ));
+        }
+        check_kernels(&[kind], &self.kernel_sizes)?;
+        let Stride(stride) = stride.unwrap_or(Stride([2; 3]));
         let mut keys = Vec::new();
-        for &extent in &self.kernel_sizes {
-            let kernel = KernelSize::submanifold(extent).map_err(Failure::usage)?;
-            let density = self.density.unwrap_or_else(|| uniform_density(kernel));
+        for &kernel in &self.kernel_sizes {
+            let layer = Geometry::centred(kind, kernel, stride);
             for &voxels in &self.num_voxels {
-                let rows = voxels as usize;
-                let pairs = (rows as f64 * density).round() as usize;
-                for ChannelPair { c_in, c_out } in self.channels.iter().copied() {
-                    let Some(groups) = self.groups.of(c_in, c_out) else { continue };
+                let counts = self.counts(layer, voxels as usize);
+                for &channels in &self.channels {
+                    let Some(groups) = self.groups.of(channels.c_in, channels.c_out) else {
+                        continue;
+                    };
                     for &dtype in &self.dtypes {
-                        keys.extend(self.directions.iter().map(|&direction| {
-                            let operation =
-                                Operation::submanifold(direction, dtype, c_in, c_out, kernel)
-                                    .with_groups(groups);
-                            ShapeKey::new(operation, rows, rows, pairs)
-                        }));
+                        let voxels = voxels as usize;
+                        let one = Configuration { voxels, channels, groups, layer, dtype };
+                        let key = |&direction| counts.key(one.operation(direction));
+                        keys.extend(self.directions.iter().map(key));
                     }
                 }
             }
         }
         Ok(keys)
+    }
+
+    /// Rows and pairs of a layer over so many voxels, as far as they are not given those of a
+    /// uniform cloud.
+    fn counts(&self, layer: Geometry, voxels: usize) -> MapCounts {
+        let other_side = self.other_side.map(|rows| rows as usize);
+        let cloud = PlannedCloud::Generated { generator: Generator::Uniform, voxels };
+        let estimate = expected_counts(&cloud, layer);
+        let (n_in, n_out) = match layer.kind {
+            LayerKind::Inverse => (other_side.unwrap_or(estimate.n_in), estimate.n_out),
+            _ => (estimate.n_in, other_side.unwrap_or(estimate.n_out)),
+        };
+        let pairs = |density: f64| (n_out as f64 * density).round() as usize;
+        let pairs = match (self.density, layer.kind) {
+            (Some(density), _) => pairs(density),
+            (None, LayerKind::Submanifold) => pairs(uniform_density(layer.kernel)),
+            (None, _) => estimate.pairs,
+        };
+        MapCounts { n_in, n_out, pairs }
     }
 
     /// The device, and the algorithms that it has or would have.
@@ -154,6 +195,10 @@ impl ExplainArguments {
 fn uniform_density(kernel: KernelSize) -> f64 {
     const OCCUPANCY: f64 = 0.15;
     ((kernel.volume() - 1) as f64).mul_add(OCCUPANCY, 1.0)
+}
+
+fn rows() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..)
 }
 
 fn density(text: &str) -> Result<f64, String> {

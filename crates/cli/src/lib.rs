@@ -25,6 +25,7 @@ mod json_file;
 mod kernel_folders;
 mod kernels;
 mod l2_state;
+mod layers;
 mod measured_clouds;
 mod merge;
 mod migrate;

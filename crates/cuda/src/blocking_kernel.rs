@@ -11,8 +11,8 @@ use crate::device::CudaDevice;
 use crate::error::{DriverContext as _, Result};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 
-/// How long the kernel blocks at most unless told otherwise. Queued work may wait for the device, as a first run does,
-/// and would otherwise wait for ever.
+/// How long the kernel blocks at most unless told otherwise. Queued work may wait for the device,
+/// as a first run does, and would otherwise wait for ever.
 const LIMIT: Duration = Duration::from_millis(2);
 
 /// A blocking kernel: work queued behind it starts when the host releases it.

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Every voxel's features are the same, so its class, which follows from its neighbours and its
-//! place, can only be learnt through convolutions of every level. The program prints the accuracy of
-//! the network that it writes, with its running statistics, as `segment` reads it; it fails, and
+//! place, can only be learnt through convolutions of every level. The program prints the accuracy
+//! of the network that it writes, with its running statistics, as `segment` reads it; it fails, and
 //! writes nothing, if that is not above 99 %.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows its results")]
 

@@ -113,8 +113,8 @@ impl Chain {
         self.steps.push(NetworkStep::Pool(strided([2; 3], [2; 3], [0; 3])));
     }
 
-    /// MinkUNet34C: a stem of 5×5×5, four levels down and up again, and a head of 20 classes. Layers
-    /// on the way down widen, or let the block behind them do so.
+    /// MinkUNet34C: a stem of 5×5×5, four levels down and up again, and a head of 20 classes.
+    /// Layers on the way down widen, or let the block behind them do so.
     pub(crate) fn unet(&mut self, c_in: u32, down_widens: bool) {
         let (widths, upwards) = ([32, 32, 64, 128, 256], [256, 128, 96, 96]);
         let window = strided([2; 3], [2; 3], [0; 3]);

@@ -80,6 +80,17 @@ impl Network {
         self.definition().axes
     }
 
+    /// Cells along x, y and z of the grid that detectors are run on here: that of nuScenes at
+    /// 0.075 m, with one cell more along z than the range holds. `None` of networks that take
+    /// clouds of any extent.
+    #[must_use]
+    pub const fn usual_grid(self) -> Option<[u32; 3]> {
+        match self {
+            Self::CenterPoint | Self::Second | Self::BevFusion => Some([1440, 1440, 41]),
+            Self::SpUNet | Self::MinkUNet | Self::SpconvBench | Self::Trellis => None,
+        }
+    }
+
     /// A cell at x, y, z in the order of the network's coordinates.
     #[must_use]
     pub const fn turned(self, cell: Voxel) -> Voxel {

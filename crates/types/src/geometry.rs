@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{KernelSize, LayerKind};
 
 /// Everything that a kernel map follows from but the voxels.
@@ -10,7 +12,7 @@ use crate::{KernelSize, LayerKind};
 /// each axis, where `f = c · stride − padding + r · dilation`. Inputs are the fine cells, but of
 /// [upsampling](LayerKind::is_upsampling) layers, whose inputs are the coarse ones. This is the
 /// rule of spconv 2 (`spconv/csrc/sparse/indices.py`) and of dense convolutions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Geometry {
     /// Which rows there are.
     pub kind: LayerKind,
@@ -76,6 +78,15 @@ impl Geometry {
         }
     }
 
+    /// That of a layer of any kind whose windows are centred and not dilated.
+    #[must_use]
+    pub fn centred(kind: LayerKind, kernel: KernelSize, stride: [u8; 3]) -> Self {
+        match kind {
+            LayerKind::Submanifold => Self::submanifold(kernel, [1; 3]),
+            kind => Self::strided(kernel, stride).with_kind(kind),
+        }
+    }
+
     /// The same meetings as those of a layer of another kind.
     #[must_use]
     pub const fn with_kind(self, kind: LayerKind) -> Self {
@@ -123,6 +134,32 @@ impl Geometry {
         offsets
     }
 
+    /// Writes what acts on the map alone and is not as in most layers: padding, dilation and output
+    /// padding, such as ` p0x1x1 d2x2x2`.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_meetings(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let Self { kind, kernel, stride, padding, dilation, output_padding } = *self;
+        let usual = match kind {
+            LayerKind::Submanifold => Self::submanifold(kernel, dilation).padding,
+            _ => Self::strided(kernel, stride).padding,
+        };
+        if padding != usual {
+            let [x, y, z] = padding;
+            write!(f, " p{x}x{y}x{z}")?;
+        }
+        if dilation != [1; 3] {
+            let [x, y, z] = dilation;
+            write!(f, " d{x}x{y}x{z}")?;
+        }
+        if output_padding != [0; 3] {
+            let [x, y, z] = output_padding;
+            write!(f, " o{x}x{y}x{z}")?;
+        }
+        Ok(())
+    }
+
     /// The longest step along each axis.
     #[must_use]
     pub fn reach(&self) -> [i32; 3] {
@@ -159,19 +196,7 @@ impl Geometry {
 impl fmt::Display for Geometry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_shape(f, self.kernel, self.stride, self.kind)?;
-        let usual = match self.kind {
-            LayerKind::Submanifold => Self::submanifold(self.kernel, self.dilation).padding,
-            _ => Self::strided(self.kernel, self.stride).padding,
-        };
-        if self.padding != usual {
-            let [x, y, z] = self.padding;
-            write!(f, " p{x}x{y}x{z}")?;
-        }
-        if self.dilation != [1; 3] {
-            let [x, y, z] = self.dilation;
-            write!(f, " d{x}x{y}x{z}")?;
-        }
-        Ok(())
+        self.write_meetings(f)
     }
 }
 
@@ -243,6 +268,8 @@ mod tests {
         assert_eq!(Geometry::submanifold(kernel([3; 3]), [1; 3]).to_string(), "k3");
         assert_eq!(Geometry::strided(kernel([3; 3]), [1; 3]).to_string(), "k3 sparse");
         assert_eq!(down.with_kind(LayerKind::Inverse).to_string(), "k3 s2x2x2 inverse");
+        let up = Geometry { output_padding: [0, 0, 1], ..down }.with_kind(LayerKind::Transposed);
+        assert_eq!(up.to_string(), "k3 s2x2x2 transposed o0x0x1");
     }
 
     #[test]

@@ -136,10 +136,7 @@ impl Operation {
     /// A geometry of the operation's layers: the one whose windows are centred.
     #[must_use]
     pub fn typical_geometry(&self) -> Geometry {
-        match self.kind {
-            LayerKind::Submanifold => Geometry::submanifold(self.kernel, [1; 3]),
-            kind => Geometry::strided(self.kernel, self.stride).with_kind(kind),
-        }
+        Geometry::centred(self.kind, self.kernel, self.stride)
     }
 
     /// Number of weights, `volume · c_in · c_out / groups`; [`usize::MAX`], which no slice has,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
-use voxtune::{DeviceIdentity, Direction, Operation, ShapeKey, VoxelBucket};
+use voxtune::{DeviceIdentity, Direction, Operation, VoxelBucket};
 use voxtune_cache::{Decisions, Evidence};
 use voxtune_pointcloud::Generator;
 use voxtune_tune::Preset;
-use voxtune_tune::plan::grid::LayerShape;
+use voxtune_tune::plan::grid::cloud_bucket;
 
 /// The clouds that populate measures a preset on.
 #[must_use]
@@ -81,12 +81,6 @@ fn of_decisions(preset: Preset, decisions: &Decisions, device: &DeviceIdentity) 
     let held: BTreeSet<(Operation, VoxelBucket)> =
         ours.map(|decision| (decision.key.operation, cloud_bucket(&decision.key))).collect();
     gaps(preset, device, &[None], |operation, bucket, _| held.contains(&(operation, bucket)))
-}
-
-/// The class of the rows on the side of the cloud that a key was measured on.
-const fn cloud_bucket(key: &ShapeKey) -> VoxelBucket {
-    let Operation { kind, kernel, stride, .. } = key.operation;
-    LayerShape { kind, kernel, stride }.cloud_bucket(key)
 }
 
 fn gaps(

@@ -19,7 +19,8 @@ use voxtune_types::{AlgoMode, Direction};
 use crate::exit::Failure;
 use crate::folder::FolderArguments;
 use crate::kernel_folders::KernelFolders;
-use crate::numbers::positive;
+use crate::layers::{check_kernels, kernel_size, layer_kind};
+use crate::numbers::{grid, positive};
 use crate::populate::model::Model;
 use crate::texts::source;
 
@@ -73,18 +74,23 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     dtypes: Option<Vec<DType>>,
     /// Measure the shapes that a file names instead of a grid: lines such as `voxels=126000
-    /// channels=32,64 kernel=3 dtype=float16 direction=forward`, a JSON array of objects with these
-    /// fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
+    /// channels=32,64 kind=sparse kernel=3 stride=2 dtype=float16 direction=forward`, a JSON array
+    /// of objects with these fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID)]
     shapes: Option<PathBuf>,
     /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
     from_misses: Option<PathBuf>,
     /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it
-    /// really meets: centerpoint, second, bevfusion, spunet, minkunet, trellis, or a JSON file of
-    /// layers such as those in the index.json of fixtures
+    /// really meets and with its own padding and dilation: centerpoint, second, bevfusion, spunet,
+    /// minkunet, spconv-bench, trellis, or a JSON file of layers such as those in the index.json of
+    /// fixtures
     #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
     model: Option<Model>,
+    /// Cells along x, y, z where the levels of --model end [default: the spatial_shape of a file;
+    /// 1440,1440,41 for detectors whose scan fits; else nowhere]
+    #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
+    grid: Option<[u32; 3]>,
     /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default:
     /// auto, or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
     #[arg(long, value_name = "MODE")]
@@ -145,7 +151,7 @@ pub struct PopulateArguments {
     columns: Option<Columns>,
     /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
     /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many
-    /// as a near tie takes, and twelve rounds in which a stored winner defends its place [default:
+    /// as a near tie takes, and twelve confirmation rounds of a stored winner [default:
     /// 6 on a CPU, 0.1 on a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,
@@ -207,15 +213,7 @@ impl PopulateArguments {
     /// Refuses kernels that no layer of the kinds asked for has.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let kinds = self.kinds.as_deref().unwrap_or(&[LayerKind::Submanifold]);
-        let only_submanifold = kinds.iter().all(|kind| *kind == LayerKind::Submanifold);
-        let kernels = self.kernel_sizes.iter().flatten();
-        match kernels.into_iter().find(|kernel| only_submanifold && !kernel.is_centred()) {
-            None => Ok(()),
-            Some(kernel) => Err(Failure::usage(format!(
-                "kernel size {kernel} does not fit a submanifold convolution: expected odd extents, \
-                 such as 1, 3 or 5, or other --kinds"
-            ))),
-        }
+        check_kernels(kinds, self.kernel_sizes.as_deref().unwrap_or_default())
     }
 
     /// The configurations of a preset that is a list, unless axes of a grid replace it.
@@ -238,6 +236,11 @@ impl PopulateArguments {
     pub(super) fn model(&self) -> Option<(&Model, Vec<DType>)> {
         let dtypes = self.dtypes.clone().unwrap_or_else(|| vec![DType::Float16]);
         self.model.as_ref().map(|model| (model, dtypes))
+    }
+
+    /// Where the levels of a model end, if that is given.
+    pub(super) const fn grid(&self) -> Option<[u32; 3]> {
+        self.grid
     }
 
     pub(super) fn samples(&self) -> Option<&Path> {
@@ -351,27 +354,6 @@ fn voxel_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_VOXELS).contains(&count) => Ok(count),
         _ => Err(format!("expected a voxel count between 1 and {MAX_VOXELS}")),
-    }
-}
-
-fn kernel_size(text: &str) -> Result<KernelSize, String> {
-    let expected = || "expected 1, 3 or 5, or of other kinds of layers 1 to 5 along each axis";
-    let extent = |part: &str| part.parse().ok().filter(|extent| (1..=5_u8).contains(extent));
-    let parts: Option<Vec<u8>> = text.split(',').map(extent).collect();
-    let extents = match parts.as_deref() {
-        Some(&[all]) => [all; 3],
-        Some(&[x, y, z]) => [x, y, z],
-        _ => return Err(expected().to_owned()),
-    };
-    KernelSize::try_from(extents).map_err(|error| error.to_string())
-}
-
-fn layer_kind(text: &str) -> Result<LayerKind, String> {
-    match text.parse() {
-        Ok(LayerKind::Given) | Err(_) => {
-            Err("expected submanifold, sparse, inverse or transposed".to_owned())
-        }
-        Ok(kind) => Ok(kind),
     }
 }
 

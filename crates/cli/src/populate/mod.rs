@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use voxtune::DeviceError;
 use voxtune_analyze::samples::SamplesWriter;
 use voxtune_cache::CacheDir;
+use voxtune_cuda::MapBuilder;
 use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::inputs::planned_cloud::PlannedCloud;
 use voxtune_tune::measure::estimate::configuration_bytes;
@@ -45,7 +46,9 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     // The files of a model's levels are there until the run ends.
     let of_model = match arguments.model() {
         None => None,
-        Some((model, dtypes)) => Some(model::plan_model(model, &dtypes, &request)?),
+        Some((model, dtypes)) => {
+            Some(model::plan_model(model, arguments.grid(), &dtypes, &request)?)
+        }
     };
     let shapes = arguments.shapes().map_err(Failure::usage)?;
     let mut plan = match (&of_model, shapes, arguments.list()) {
@@ -83,6 +86,9 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     }
     let identity = pool.primary().identity();
     let arch = identity.arch;
+    if arch.is_cuda() {
+        pass_over_sliced(&mut plan);
+    }
     request.protocol.budget = arguments.budget(arch);
     request.protocol.l2_state = l2_state(arguments.is_warm(), arch.is_cuda());
     let cache = CacheDir::new(arguments.folder().resolve()?);
@@ -179,6 +185,20 @@ fn uncovered(shapes: &Shapes, plan: &Plan) -> Option<String> {
     ))
 }
 
+/// Leaves out layers whose kernels have more offsets than a GPU's maps hold: it computes them in
+/// slices, whose outputs no measurement of a layer has.
+fn pass_over_sliced(plan: &mut Plan) {
+    let most = MapBuilder::MAX_VOLUME;
+    plan.configurations.retain(|planned| {
+        let volume = planned.configuration.layer.kernel.volume();
+        if volume > most {
+            let text = format!("{}: {volume} offsets, of at most {most}", planned.configuration);
+            output::status("Passed over", text);
+        }
+        volume <= most
+    });
+}
+
 fn last_line(summary: &Summary) -> String {
     let Summary { requested, measured, skipped, failed, interrupted, .. } = summary;
     let note = if *interrupted { " (interrupted)" } else { "" };
@@ -259,4 +279,31 @@ fn open_device(arguments: &PopulateArguments) -> Result<Executor, Failure> {
         output::status("Note", why);
     }
     Ok(executor)
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune::{DType, Geometry, KernelSize};
+    use voxtune_tune::Preset;
+    use voxtune_tune::plan::grid::{ChannelPair, Configuration};
+
+    use super::*;
+
+    #[test]
+    fn kernels_that_a_gpu_computes_in_slices_are_passed_over() {
+        let channels = ChannelPair { c_in: 4, c_out: 8 };
+        let of = |extent| {
+            let layer = Geometry::submanifold(KernelSize::cubic(extent).unwrap(), [1; 3]);
+            Configuration { voxels: 100, channels, groups: 1, layer, dtype: DType::Float16 }
+        };
+        let request = Request::new(Preset::Quick.grid());
+        let mut plan = Plan::of_list(&request, &[of(5), of(7), of(3)]).unwrap();
+        pass_over_sliced(&mut plan);
+        let left: Vec<usize> = plan
+            .configurations
+            .iter()
+            .map(|planned| planned.configuration.layer.kernel.volume())
+            .collect();
+        assert_eq!(left, [125, 27]);
+    }
 }

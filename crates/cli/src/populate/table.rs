@@ -1,7 +1,7 @@
 //! The result table: a line for each direction and cloud of a configuration.
 
 use voxtune_tune::evidence::commit::Committed;
-use voxtune_tune::plan::grid::Configuration;
+use voxtune_tune::plan::grid::{Configuration, layer_text};
 use voxtune_tune::run::event::EntryReport;
 use voxtune_types::printable;
 
@@ -38,7 +38,7 @@ pub(super) fn row(configuration: &Configuration, report: &EntryReport) -> String
         "{:>8}  {:>9}  {:>2}  {:<8}  {:<10}  {:<8}  {:>10}  {:>9}  {:<8}  {}",
         entry.workload.rows_out,
         configuration.channels,
-        configuration.layer,
+        layer_text(&configuration.layer),
         configuration.dtype,
         printable(&entry.workload.cloud),
         entry.key.operation.direction,

@@ -379,8 +379,8 @@ mod tests {
         assert_eq!(winner(&evidence, &entry()).unwrap().as_str(), "b");
     }
 
-    /// A machine that is slower today makes the default and a newcomer slower than what a challenger
-    /// took yesterday.
+    /// A machine that is slower today makes the default and a newcomer slower than what a
+    /// challenger took yesterday.
     #[test]
     fn nobody_wins_by_staying_away() {
         let first: &[_] = &[("a", 1, 1000), ("b", 1, 1080)];

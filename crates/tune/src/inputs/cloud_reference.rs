@@ -29,6 +29,8 @@ pub enum CloudReference {
         crop: Option<[[u64; 3]; 2]>,
         /// Numbers in a row of a `.bin` file.
         columns: Option<usize>,
+        /// The grid that its voxels lie in, where layers end with it.
+        grid: Option<[u32; 3]>,
         /// How many voxels it had when the plan was made.
         voxels: usize,
     },
@@ -47,6 +49,7 @@ impl From<&PlannedCloud> for CloudReference {
                     cell_size: cell_size.to_bits(),
                     crop: crop.map(|crop| [crop.min.map(f64::to_bits), crop.max.map(f64::to_bits)]),
                     columns: columns.map(Columns::get),
+                    grid: file.grid(),
                     voxels: file.voxels(),
                 }
             }
@@ -63,13 +66,13 @@ impl CloudReference {
         &self,
         files: &mut Vec<(Self, Arc<FileCloud>)>,
     ) -> Result<PlannedCloud, String> {
-        let (path, cell_size, crop, columns, voxels) = match self {
+        let (path, cell_size, crop, columns, grid, voxels) = match self {
             Self::Generated { generator, voxels } => {
                 let generator = generator.parse().map_err(|error| format!("{error}"))?;
                 return Ok(PlannedCloud::Generated { generator, voxels: *voxels });
             }
-            Self::File { path, cell_size, crop, columns, voxels } => {
-                (path, *cell_size, crop, columns, *voxels)
+            Self::File { path, cell_size, crop, columns, grid, voxels } => {
+                (path, *cell_size, crop, columns, *grid, *voxels)
             }
         };
         if let Some((_, file)) = files.iter().find(|(read, _)| read == self) {
@@ -89,7 +92,7 @@ impl CloudReference {
                 file.voxels()
             ));
         }
-        let file = Arc::new(file);
+        let file = Arc::new(file.within(grid));
         files.push((self.clone(), Arc::clone(&file)));
         Ok(PlannedCloud::File(file))
     }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use voxtune::{Device, Direction, KernelMap, Operation, Voxels};
+use voxtune::{Device, Geometry, KernelMap, LayerKind, Voxels};
 
 use crate::inputs::error::MeasureError;
-use crate::inputs::layer_shape::LayerShape;
 use crate::inputs::planned_cloud::PlannedCloud;
 
 /// A cloud on the device with the kernel map of a layer.
@@ -13,7 +12,8 @@ use crate::inputs::planned_cloud::PlannedCloud;
 pub struct CloudSetup {
     /// The voxels.
     pub voxels: Voxels,
-    /// The map of a layer over them; that of an inverse layer goes back to them.
+    /// The map of a layer over them, with the layer's own padding and dilation. That of an inverse
+    /// layer goes back to them, from what the sparse layer which it undoes makes of them.
     pub map: Arc<KernelMap>,
 }
 
@@ -25,12 +25,15 @@ impl CloudSetup {
     pub fn new(
         device: &Device,
         cloud: &PlannedCloud,
-        layer: LayerShape,
+        layer: Geometry,
         batch_size: usize,
         seed: u64,
     ) -> Result<Self, MeasureError> {
         let cells = device.install(|| cloud.cells(batch_size, seed))?;
-        let voxels = Voxels::new(device, cells)?;
+        let voxels = match cloud.grid() {
+            None => Voxels::new(device, cells)?,
+            Some(grid) => Voxels::within(device, grid, cells)?,
+        };
         Self::of_layer(voxels, layer)
     }
 
@@ -38,11 +41,15 @@ impl CloudSetup {
     ///
     /// # Errors
     /// If the map cannot be built.
-    pub fn of_layer(voxels: Voxels, layer: LayerShape) -> Result<Self, MeasureError> {
-        let LayerShape { kind, kernel, stride } = layer;
-        let dtype = voxtune::DType::Float32;
-        let operation = Operation::strided(Direction::Forward, dtype, 1, 1, kernel, stride);
-        let map = voxels.typical_map(&operation.with_kind(kind))?;
+    pub fn of_layer(voxels: Voxels, layer: Geometry) -> Result<Self, MeasureError> {
+        let map = match layer.kind {
+            LayerKind::Given => Arc::new(voxels.map_to(&voxels, &layer)?),
+            LayerKind::Inverse => {
+                let coarse = voxels.outputs_of(&layer.with_kind(LayerKind::Sparse))?.0;
+                coarse.outputs_of(&layer)?.1
+            }
+            _ => voxels.outputs_of(&layer)?.1,
+        };
         Ok(Self { voxels, map })
     }
 }
@@ -50,12 +57,12 @@ impl CloudSetup {
 /// The set-ups of the configuration at hand, kept for those after it that share them.
 #[derive(Debug, Default)]
 pub struct SetupCache {
-    held: Vec<(PlannedCloud, LayerShape, CloudSetup)>,
+    held: Vec<(PlannedCloud, Geometry, CloudSetup)>,
 }
 
 impl SetupCache {
     /// Drops what a configuration over these clouds cannot use.
-    pub fn keep_only(&mut self, clouds: &[PlannedCloud], layer: LayerShape) {
+    pub fn keep_only(&mut self, clouds: &[PlannedCloud], layer: Geometry) {
         self.held.retain(|(held, held_layer, _)| {
             *held_layer == layer && clouds.iter().any(|cloud| cloud.is_same(held))
         });
@@ -69,7 +76,7 @@ impl SetupCache {
         &mut self,
         device: &Device,
         cloud: &PlannedCloud,
-        layer: LayerShape,
+        layer: Geometry,
         batch_size: usize,
         seed: u64,
     ) -> Result<CloudSetup, MeasureError> {

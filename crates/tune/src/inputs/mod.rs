@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`planned_cloud`] | a cloud of known size, before it is made |
 //! | [`cloud_reference`] | the same as another process is told of it |
-//! | [`layer_shape`] | where the rows of a layer meet |
 //! | [`cloud_setup`] | a cloud on the device with its kernel map |
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
@@ -19,7 +18,6 @@ pub mod cloud_reference;
 pub mod cloud_setup;
 pub mod entry;
 pub mod error;
-pub mod layer_shape;
 pub mod monitor;
 pub mod operands;
 pub mod planned_cloud;

@@ -60,6 +60,15 @@ impl PlannedCloud {
         }
     }
 
+    /// Cells along x, y and z, where those that layers make end; `None` if nowhere.
+    #[must_use]
+    pub fn grid(&self) -> Option<[u32; 3]> {
+        match self {
+            Self::Generated { .. } => None,
+            Self::File(file) => file.grid(),
+        }
+    }
+
     /// So many voxels that lie in the same way: a generated cloud, or a contiguous part of a
     /// file's, of which there are as many as the [file has](Self::sample_rows).
     ///
@@ -140,6 +149,7 @@ pub struct FileCloud {
     path: PathBuf,
     options: FileOptions,
     cells: Vec<Voxel>,
+    grid: Option<[u32; 3]>,
     warnings: Vec<ScanWarning>,
 }
 
@@ -147,12 +157,17 @@ impl FileCloud {
     pub(crate) fn load(path: PathBuf, options: FileOptions) -> Result<Self, CloudError> {
         let Scan { voxels, warnings, .. } = load_scan(&path, &options)?;
         let label = Source::File(path.clone()).label();
-        Ok(Self { label, path, options, cells: voxels, warnings })
+        Ok(Self { label, path, options, cells: voxels, grid: None, warnings })
     }
 
-    fn given(label: &str, cells: Vec<Voxel>) -> Self {
+    /// The same voxels within a grid of so many cells along x, y and z, from 0 up.
+    pub(crate) fn within(self, grid: Option<[u32; 3]>) -> Self {
+        Self { grid, ..self }
+    }
+
+    pub(crate) fn given(label: &str, cells: Vec<Voxel>) -> Self {
         let (path, options) = (PathBuf::new(), FileOptions::default());
-        Self { label: label.to_owned(), path, options, cells, warnings: Vec::new() }
+        Self { label: label.to_owned(), path, options, cells, grid: None, warnings: Vec::new() }
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -170,6 +185,10 @@ impl FileCloud {
 
     pub(crate) const fn options(&self) -> FileOptions {
         self.options
+    }
+
+    pub(crate) const fn grid(&self) -> Option<[u32; 3]> {
+        self.grid
     }
 
     pub(crate) const fn voxels(&self) -> usize {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Device, Direction, MapCounts, Operation};
+use voxtune::{Device, Direction, Geometry, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
 use crate::inputs::error::MeasureError;
@@ -12,7 +12,6 @@ use crate::inputs::monitor::Monitor;
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::measure::calibrate::calibrate;
 use crate::plan::expand::PlannedConfiguration;
-use crate::plan::grid::LayerShape;
 use crate::plan::job::Job;
 use crate::plan::kernels::expected_counts;
 use crate::verify::float64::{problem_bytes, problem_flops};
@@ -80,7 +79,7 @@ pub fn estimate(
 #[derive(Default)]
 struct Seen<'j> {
     verified: HashSet<(Operation, &'j str)>,
-    clouds: HashSet<(&'j str, usize, LayerShape)>,
+    clouds: HashSet<(&'j str, usize, Geometry)>,
 }
 
 /// A model of cost knows how long candidates take. What is done around them is what the default
@@ -233,7 +232,7 @@ mod tests {
                 voxels,
                 channels: channels.parse().unwrap(),
                 groups: 1,
-                layer: LayerShape::submanifold(grid.kernels[0]),
+                layer: Geometry::submanifold(grid.kernels[0], [1; 3]),
                 dtype: DType::Float16,
             },
             clouds: vec![PlannedCloud::Generated { generator: Generator::Uniform, voxels }],

@@ -1,5 +1,7 @@
 //! Which configurations are measured, over which clouds.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -48,6 +50,17 @@ pub struct PlannedConfiguration<C = PlannedCloud> {
     pub configuration: Configuration,
     /// The clouds, all of one bucket.
     pub clouds: Vec<C>,
+}
+
+/// A layer over the voxels of a file of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanLayer {
+    /// The layer.
+    pub configuration: Configuration,
+    /// The file of its voxels.
+    pub path: PathBuf,
+    /// Cells along x, y and z from 0 up, where the rows that the layer makes end, if anywhere.
+    pub grid: Option<[u32; 3]>,
 }
 
 /// Everything that a run will measure.
@@ -145,22 +158,21 @@ impl Plan {
     /// Layers, each over the voxels of a file of its own, in their order; those of one layer and
     /// bucket are entries of one configuration.
     ///
+    /// Layers that differ in padding or dilation alone are configurations of their own, each with
+    /// its own map. They share a key, and their evidence differs by the rows and pairs of the maps,
+    /// as that of several clouds does.
+    ///
     /// # Errors
     /// If a file cannot be used, or nothing is to be measured.
-    pub fn of_scans(
-        request: &Request,
-        list: &[(Configuration, PathBuf)],
-    ) -> Result<Self, PlanError> {
-        let mut files: Vec<(&PathBuf, Arc<FileCloud>)> = Vec::new();
+    pub fn of_scans(request: &Request, list: &[ScanLayer]) -> Result<Self, PlanError> {
+        let mut files: HashMap<_, Arc<FileCloud>> = HashMap::new();
         let mut configurations: Vec<PlannedConfiguration> = Vec::new();
-        for (configuration, path) in list {
-            let held = files.iter().find(|(held, _)| *held == path).map(|(_, file)| file);
-            let file = match held {
-                Some(file) => Arc::clone(file),
-                None => {
-                    let file = Arc::new(FileCloud::load(path.clone(), FileOptions::default())?);
-                    files.push((path, Arc::clone(&file)));
-                    file
+        for ScanLayer { configuration, path, grid } in list {
+            let file = match files.entry((path, *grid)) {
+                Entry::Occupied(held) => Arc::clone(held.get()),
+                Entry::Vacant(place) => {
+                    let file = FileCloud::load(path.clone(), FileOptions::default())?;
+                    Arc::clone(place.insert(Arc::new(file.within(*grid))))
                 }
             };
             join(&mut configurations, *configuration, vec![PlannedCloud::File(file)]);

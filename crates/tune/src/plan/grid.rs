@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use voxtune_types::{DType, Direction, KernelSize, LayerKind, Operation, VoxelBucket};
+use voxtune_types::{
+    DType, Direction, Geometry, KernelSize, LayerKind, Operation, ShapeKey, VoxelBucket,
+};
 
 use super::groups::Groups;
-pub use crate::inputs::layer_shape::LayerShape;
 
 /// Input and output channels of a layer, written `C_in,C_out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -123,8 +124,9 @@ pub struct Configuration {
     pub channels: ChannelPair,
     /// Groups of these channels.
     pub groups: u32,
-    /// What kind of layer, where its rows meet.
-    pub layer: LayerShape,
+    /// What kind of layer, and where its rows meet. Padding and dilation act on the kernel map
+    /// alone: layers that differ in nothing else are configurations of their own, and share a key.
+    pub layer: Geometry,
     /// Storage type of the layer.
     pub dtype: DType,
 }
@@ -134,11 +136,34 @@ impl Configuration {
     #[must_use]
     pub const fn operation(&self, direction: Direction) -> Operation {
         let Self { channels, groups, layer, dtype, .. } = *self;
-        let LayerShape { kind, kernel, stride } = layer;
+        let Geometry { kind, kernel, stride, .. } = layer;
         let ChannelPair { c_in, c_out } = channels;
         let operation = Operation::strided(direction, dtype, c_in, c_out, kernel, stride);
         operation.with_kind(kind).with_groups(groups)
     }
+}
+
+/// The class of the rows of a key on the side of the cloud that it was measured on: the inputs, but
+/// of an inverse layer, which goes back to that cloud.
+#[must_use]
+pub const fn cloud_bucket(key: &ShapeKey) -> VoxelBucket {
+    match key.operation.kind {
+        LayerKind::Inverse => key.bucket_out,
+        _ => key.bucket_in,
+    }
+}
+
+/// A layer as tables name it: `3`, `3 d2x2x2`, `2 s2 inverse`.
+#[must_use]
+pub fn layer_text(layer: &Geometry) -> String {
+    let Geometry { kind, kernel, stride: [x, y, z], .. } = *layer;
+    let mut text = kernel.to_string();
+    if kind != LayerKind::Submanifold {
+        let step = if x == y && y == z { x.to_string() } else { format!("{x}x{y}x{z}") };
+        text += &format!(" s{step} {kind}");
+    }
+    layer.write_meetings(&mut text).expect("a text takes what is written to it");
+    text
 }
 
 /// A voxel count that was left out because an earlier one stands for its bucket.
@@ -207,18 +232,17 @@ impl Grid {
     }
 
     /// The distinct layers. A kernel that no submanifold layer has is one of the other kinds alone.
-    fn layers(&self) -> Vec<LayerShape> {
+    fn layers(&self) -> Vec<Geometry> {
         let mut layers = Vec::new();
         for &kernel in &self.kernels {
             for &kind in &self.kinds {
                 if kind == LayerKind::Submanifold {
                     if kernel.is_centred() && kernel.volume() <= 125 {
-                        layers.push(LayerShape::submanifold(kernel));
+                        layers.push(Geometry::submanifold(kernel, [1; 3]));
                     }
                     continue;
                 }
-                let strided =
-                    |Stride(stride): &Stride| LayerShape { kind, kernel, stride: *stride };
+                let strided = |&Stride(stride): &Stride| Geometry::centred(kind, kernel, stride);
                 layers.extend(self.strides.iter().map(strided));
             }
         }
@@ -252,6 +276,7 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { voxels, channels, groups, layer, dtype } = self;
+        let layer = layer_text(layer);
         write!(f, "{voxels:>7} voxels  {channels:>7}  kernel {layer}  {dtype}")?;
         if *groups == 1 { Ok(()) } else { write!(f, "  {groups} groups") }
     }

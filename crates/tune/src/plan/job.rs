@@ -76,13 +76,14 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use voxtune::{Direction, L2State};
+    use voxtune::{Direction, Geometry, KernelSize, L2State, LayerKind};
     use voxtune_pointcloud::{Columns, Crop, FileOptions, Generator, Source};
     use voxtune_types::AlgoMode;
     use voxtune_types::mode::AlgoModes;
 
     use super::*;
     use crate::Preset;
+    use crate::inputs::planned_cloud::FileCloud;
     use crate::plan::grid::GridOverrides;
     use crate::plan::groups::Groups;
 
@@ -125,6 +126,12 @@ mod tests {
         let crop: Crop = "-inf,-1,-1,49.9,inf,1".parse().unwrap();
         let mut job = job(path.clone(), Some(crop), Some(Columns::NUSCENES));
         job.flops_per_second = Some(1.0 / 3.0);
+        // What acts on the map alone.
+        let layer =
+            Geometry::centred(LayerKind::Transposed, KernelSize::cubic(3).unwrap(), [2, 1, 2]);
+        let (padding, dilation, output_padding) = ([0, -1, 300], [2, 1, 3], [0, 1, 0]);
+        job.configurations[1].configuration.layer =
+            Geometry { padding, dilation, output_padding, ..layer };
         let back = through_the_pipe(&job).unwrap();
         assert_eq!(back.configurations.len(), job.configurations.len());
         let mut files: Vec<&Arc<_>> = Vec::new();
@@ -133,6 +140,7 @@ mod tests {
             assert_eq!(ours.clouds.len(), theirs.clouds.len());
             for (ours, theirs) in ours.clouds.iter().zip(&theirs.clouds) {
                 assert_eq!((ours.label(), ours.voxels()), (theirs.label(), theirs.voxels()));
+                assert_eq!(ours.grid(), theirs.grid());
                 if let PlannedCloud::File(file) = theirs {
                     files.push(file);
                 }
@@ -141,6 +149,14 @@ mod tests {
         assert!(files.len() > 1 && files.windows(2).all(|two| Arc::ptr_eq(two[0], two[1])));
         assert_eq!(back.protocol, job.protocol);
         assert_eq!(back.flops_per_second, job.flops_per_second);
+        // The same file within a grid is another cloud.
+        let (crop, columns) = (Some(crop), Some(Columns::NUSCENES));
+        let options = FileOptions { crop, columns, ..FileOptions::default() };
+        let clipped = FileCloud::load(path.clone(), options).unwrap().within(Some([1000, 1, 1]));
+        job.configurations[1].clouds.push(PlannedCloud::File(Arc::new(clipped)));
+        let back = through_the_pipe(&job).unwrap();
+        let last = back.configurations[1].clouds.last().unwrap();
+        assert_eq!(last.grid(), Some([1000, 1, 1]));
 
         std::fs::write(&path, points(20)).unwrap();
         let changed = through_the_pipe(&job).unwrap_err();

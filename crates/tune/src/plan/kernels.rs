@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use voxtune::{Algorithm, LayerKind, MapCounts, Operation, Registry};
+use voxtune::{Algorithm, Geometry, LayerKind, MapCounts, Operation, Registry};
 use voxtune_types::AlgoId;
 
 use crate::inputs::planned_cloud::PlannedCloud;
-use crate::plan::grid::LayerShape;
 use crate::plan::job::Job;
 
 /// The candidates of every operation of a job whose configurations are measured in this order,
@@ -43,7 +42,7 @@ pub fn wanted_kernels(
 
 /// The counts of a layer's kernel map over a cloud as far as they are known before there is one.
 #[must_use]
-pub fn expected_counts(cloud: &PlannedCloud, layer: LayerShape) -> MapCounts {
+pub fn expected_counts(cloud: &PlannedCloud, layer: Geometry) -> MapCounts {
     let (rows, volume) = (cloud.voxels(), layer.kernel.volume());
     let steps: usize = layer.stride.iter().map(|&step| usize::from(step)).product();
     // Each fine row meets this many coarse ones.

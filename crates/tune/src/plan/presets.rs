@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune_types::{DType, KernelSize, LayerKind};
+use voxtune_types::{DType, Geometry, KernelSize, LayerKind};
 
-use crate::plan::grid::{ChannelPair, Configuration, Grid, LayerShape, Stride};
+use crate::plan::grid::{ChannelPair, Configuration, Grid, Stride};
 use crate::plan::groups::Groups;
 
 /// A named grid.
@@ -163,7 +163,7 @@ fn listed(levels: &[Level]) -> Vec<Configuration> {
         for &voxels in *voxels {
             for &(kind, extents, stride, channels) in *layers {
                 let kernel = KernelSize::try_from(extents).expect("extents are 1 to 7");
-                let layer = LayerShape { kind, kernel, stride };
+                let layer = Geometry::centred(kind, kernel, stride);
                 let configuration = |&(c_in, c_out): &(u32, u32)| {
                     let (channels, dtype) = (ChannelPair { c_in, c_out }, DType::Float16);
                     Configuration { voxels, channels, groups: 1, layer, dtype }

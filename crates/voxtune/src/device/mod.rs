@@ -283,8 +283,8 @@ impl Device {
         self.inner.cuda.as_ref().map_or(0, |cuda| cuda.device().waits())
     }
 
-    /// How many calls have queued work on this handle's stream: kernels, products of cuBLAS, copies,
-    /// fills, and whole graphs, each of them one. On the host there are none.
+    /// How many calls have queued work on this handle's stream: kernels, products of cuBLAS,
+    /// copies, fills, and whole graphs, each of them one. On the host there are none.
     #[must_use]
     pub fn launches(&self) -> u64 {
         self.inner.cuda.as_ref().map_or(0, |cuda| cuda.device().launches())
@@ -365,9 +365,9 @@ impl Device {
         Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
     }
 
-    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame, and says
-    /// how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as it is.
-    /// Work that waits for the GPU waits until the limit first, and then the host was late.
+    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame, and
+    /// says how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as
+    /// it is. Work that waits for the GPU waits until the limit first, and then the host was late.
     ///
     /// # Errors
     /// If the work fails.
@@ -383,8 +383,8 @@ impl Device {
         Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
     }
 
-    /// Runs work on this device and says how long a GPU took from its first launch to the end of its
-    /// last, gaps in which it waited for the host included.
+    /// Runs work on this device and says how long a GPU took from its first launch to the end of
+    /// its last, gaps in which it waited for the host included.
     ///
     /// # Errors
     /// If the work fails.

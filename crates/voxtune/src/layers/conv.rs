@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use voxtune_types::{DType, Direction, Geometry, Operation};
+use voxtune_types::{DType, Direction, Geometry, LayerKind, Operation};
 
 use super::conv_builder::ConvBuilder;
 use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
@@ -301,9 +301,14 @@ impl<K: ConvKind> Conv<K> {
         {
             return Ok(resolution.clone());
         }
-        // What is measured while a program runs is measured within one cloud.
-        let alone = operation.is_submanifold() && self.geometry.dilation == [1; 3];
-        let call = Call { counts, voxels: alone.then_some(inputs), waits: map.waits() };
+        // A slice's outputs are those of the whole layer, which no measurement of it alone has.
+        let measured_over = match self.geometry.kind {
+            _ if !self.slices.is_empty() => None,
+            LayerKind::Inverse => Some(inputs.made_by(&self.geometry)?.0),
+            _ => Some(inputs.clone()),
+        };
+        let cloud = measured_over.as_ref().map(|voxels| (voxels, map.geometry()));
+        let call = Call { counts, cloud, waits: map.waits() };
         let resolution = self.tuner.resolve_call(inputs.device(), &key, Some(call))?;
         *last = Some((map.waits(), resolution.clone()));
         Ok(resolution)

@@ -151,8 +151,8 @@ mod tests {
         (0..len).map(|index| index as f32).collect()
     }
 
-    /// For each weight in the order of layers, its place in a checkpoint, from the definition of the
-    /// layouts.
+    /// For each weight in the order of layers, its place in a checkpoint, from the definition of
+    /// the layouts.
     fn places(shape: WeightShape, layout: WeightLayout) -> impl Iterator<Item = usize> {
         let [nx, ny, nz] = shape.kernel.extents().map(usize::from);
         let (c_in, c_out) = (shape.c_in / shape.groups, shape.c_out);

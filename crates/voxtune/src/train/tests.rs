@@ -261,3 +261,32 @@ fn the_factor_of_the_loss_follows_overflows() {
     sum.accumulate(&gradients_of(&module, &device, &[0.5, 0.25])).unwrap();
     assert_eq!(sum.get("0.bias").unwrap(), Some(&[1.5, 2.25][..]));
 }
+
+/// No voxels, one voxel, and a level in the middle that comes out empty: numbers stay numbers, in
+/// both passes and in the running statistics.
+#[test]
+fn inputs_with_next_to_nothing_are_trained_on() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let cell = Voxel::new(0, 0, 0, 0);
+    for (cells, shape) in [(vec![], None), (vec![cell], None), (vec![cell], Some([1; 3]))] {
+        let mut network = network(&device);
+        let rows = cells.len();
+        let voxels = match shape {
+            None => Voxels::new(&device, cells).unwrap(),
+            Some(shape) => Voxels::within(&device, shape, cells).unwrap(),
+        };
+        let features = Tensor::from_f32(&device, DType::Float32, rows, 2, &numbers(2 * rows, 1));
+        let input = SparseTensor::new(voxels, features.unwrap()).unwrap();
+        let mut tape = Tape::new();
+        let (loss, of_output) = loss(&mut network, &input, &mut tape);
+        assert!(loss.is_finite());
+        let gradients = tape.backward(&network, &of_output).unwrap();
+        assert!(gradients.are_finite().unwrap(), "{rows} rows in {shape:?}");
+        for (name, values) in network.parameters().unwrap() {
+            assert!(values.iter().all(|value| value.is_finite()), "{name} of {rows} in {shape:?}");
+        }
+        network.fuse().unwrap();
+        let values = network.forward(&input).unwrap().features().to_f32().unwrap();
+        assert!(values.iter().all(|value| value.is_finite()), "{values:?}");
+    }
+}

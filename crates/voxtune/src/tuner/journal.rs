@@ -5,6 +5,8 @@
 //! ```text
 //! voxels=126314 channels=32,64 kernel=3x3x3 dtype=float16 direction=forward pairs=914200 grade=near device=…
 //! ```
+//!
+//! and ` kind=sparse stride=2x2x2` behind the kernel of layers that are not submanifold.
 
 use std::collections::HashSet;
 use std::io::{self, Write as _};
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{DeviceIdentity, ShapeKey};
+use voxtune_types::{DeviceIdentity, LayerKind, ShapeKey};
 
 use crate::{GradeKind, MapCounts};
 
@@ -20,8 +22,8 @@ use crate::{GradeKind, MapCounts};
 ///
 /// A process writes each key once. A line is one append, so that lines of different processes never
 /// mix, and none is written past the limit. A journal that cannot be written is given up with a
-/// warning: no call fails for it. Only submanifold layers are written: a line is a layer over one
-/// cloud, as populate measures it.
+/// warning: no call fails for it. Layers of [given](LayerKind::Given) outputs are not written: a line
+/// is a layer over one cloud, as populate measures it.
 #[derive(Debug)]
 pub struct MissJournal {
     path: PathBuf,
@@ -65,7 +67,8 @@ impl MissJournal {
     }
 
     pub(crate) fn record(&self, missed: &Missed<'_>) {
-        if !missed.key.operation.is_submanifold() {
+        if missed.key.operation.kind == LayerKind::Given {
+            // Its outputs are the caller's, which nobody can make again.
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,12 +102,17 @@ impl MissJournal {
 
 impl Missed<'_> {
     fn line(&self) -> String {
-        let ShapeKey { operation, bucket_out, density, .. } = *self.key;
-        let rows = bucket_out.max_rows();
+        let ShapeKey { operation, bucket_in, bucket_out, density } = *self.key;
         let (voxels, pairs) = match self.counts {
-            Some(counts) => (counts.n_out, counts.pairs),
-            // The middle of the class, or thereabouts.
-            None => (rows, rows.saturating_mul(3 << density.index()) / 2),
+            Some(counts) if operation.kind == LayerKind::Inverse => (counts.n_out, counts.pairs),
+            Some(counts) => (counts.n_in, counts.pairs),
+            None => {
+                let of_cloud =
+                    if operation.kind == LayerKind::Inverse { bucket_out } else { bucket_in };
+                // The middle of the class, or thereabouts.
+                let pairs = bucket_out.max_rows().saturating_mul(3 << density.index()) / 2;
+                (of_cloud.max_rows(), pairs)
+            }
         };
         let grade = self.grade.map_or_else(|| "none".to_owned(), |grade| format!("{grade:?}"));
         let [x, y, z] = operation.kernel.extents();
@@ -112,11 +120,18 @@ impl Missed<'_> {
             1 => String::new(),
             groups => format!(" groups={groups}"),
         };
+        let kind = match operation.kind {
+            LayerKind::Submanifold => String::new(),
+            kind => {
+                let [x, y, z] = operation.stride;
+                format!(" kind={kind} stride={x}x{y}x{z}")
+            }
+        };
         // The name may hold blanks, so it goes last; as text it has escapes for ends of line.
         let device = self.device;
         format!(
-            "voxels={voxels} channels={},{}{groups} kernel={x}x{y}x{z} dtype={} direction={} pairs={pairs} \
-             grade={} device={device}\n",
+            "voxels={voxels} channels={},{}{groups} kernel={x}x{y}x{z}{kind} dtype={} direction={} \
+             pairs={pairs} grade={} device={device}\n",
             operation.c_in,
             operation.c_out,
             operation.dtype,
@@ -128,7 +143,7 @@ impl Missed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::{Arch, DType, Direction, KernelSize, LayerKind, Operation};
+    use voxtune_types::{Arch, DType, Direction, KernelSize, Operation};
 
     use super::*;
 
@@ -169,17 +184,33 @@ mod tests {
         assert_eq!(last.lines().last(), grouped.lines().next());
     }
 
+    /// `voxels` is the side that a measurement begins with; layers of given outputs have none.
     #[test]
-    fn layers_between_two_clouds_are_not_taken_for_submanifold_ones() {
+    fn layers_between_two_clouds_are_written_with_kind_and_stride() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("misses");
         let journal = MissJournal::new(&path);
-        let key = key(32);
-        for (stride, kind) in [([2; 3], LayerKind::Sparse), ([1; 3], LayerKind::Given)] {
-            let operation = Operation { stride, kind, ..key.operation };
-            record(&journal, &ShapeKey { operation, ..key });
+        let device = DeviceIdentity { arch: Arch::sm(9, 0), name: "GPU".to_owned(), units: 132 };
+        for (kind, counts) in [
+            (LayerKind::Sparse, Some(MapCounts { n_in: 1_000, n_out: 400, pairs: 3_000 })),
+            (LayerKind::Inverse, Some(MapCounts { n_in: 400, n_out: 1_000, pairs: 3_000 })),
+            (LayerKind::Given, Some(MapCounts { n_in: 1_000, n_out: 400, pairs: 3_000 })),
+            (LayerKind::Transposed, None),
+        ] {
+            let operation = Operation { stride: [2, 1, 2], kind, ..key(32).operation };
+            let key = ShapeKey::new(operation, 1_024, 4_096, 9_000);
+            journal.record(&Missed { device: &device, key: &key, counts, grade: None });
         }
-        assert!(!path.exists());
+        let line = |kind: &str, voxels, pairs| {
+            format!(
+                "voxels={voxels} channels=32,64 kernel=3x3x3 kind={kind} stride=2x1x2 dtype=float16 \
+                 direction=forward pairs={pairs} grade=none device=GPU (sm_90, 132 SMs)\n"
+            )
+        };
+        let expected = line("sparse", 1_000, 3_000)
+            + &line("inverse", 1_000, 3_000)
+            + &line("transposed", 1_024, 12_288);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
     }
 
     #[test]

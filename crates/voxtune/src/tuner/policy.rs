@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use voxtune_cache::Decisions;
-use voxtune_types::ShapeKey;
+use voxtune_types::{Geometry, ShapeKey};
 
 use crate::{Device, MapCounts, Voxels};
 
@@ -15,8 +15,8 @@ pub enum MissPolicy {
     /// Take the best grade there is.
     #[default]
     BestGrade,
-    /// Measure the key on the voxels of the call, once per process, and run what won. Where that
-    /// fails, in a graph capture, and where there are no voxels: the best grade.
+    /// Measure the key on the voxels and the map of the call, once per process, and run what won.
+    /// Where that fails, in a graph capture, and where there are no voxels: the best grade.
     TuneNow(Arc<dyn TuneOnMiss>),
     /// Fail with [`ConvError::Miss`](crate::ConvError::Miss).
     Fail,
@@ -31,8 +31,11 @@ pub struct Miss<'a> {
     pub key: &'a ShapeKey,
     /// Rows and pairs of the call.
     pub counts: MapCounts,
-    /// The voxels of the call.
+    /// The voxels of the call: those that the layer reads, or those that an inverse one goes back
+    /// to.
     pub voxels: &'a Voxels,
+    /// Where its rows meet, with padding and dilation.
+    pub geometry: Geometry,
 }
 
 /// Measures a key while a program runs. The tuner's crate implements it, so that programs that

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use voxtune_cache::CacheDir;
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{DeviceIdentity, Operation, PitchClass, ShapeKey};
+use voxtune_types::{DeviceIdentity, Geometry, Operation, PitchClass, ShapeKey};
 
 use super::decision_cache::DecisionCache;
 use super::explain::Explanation;
@@ -26,8 +26,8 @@ const JOURNAL_VARIABLE: &str = "VOXTUNE_MISS_JOURNAL";
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) counts: MapCounts,
-    /// The cloud, where the call is within one and can be measured over it.
-    pub(crate) voxels: Option<&'a Voxels>,
+    /// The cloud that the call can be measured over, and where its rows meet.
+    pub(crate) cloud: Option<(&'a Voxels, Geometry)>,
     /// Whether it may wait until the device has counted the map's pairs.
     pub(crate) waits: bool,
 }
@@ -132,8 +132,9 @@ impl Tuner {
         self.resolve_call(device, key, None)
     }
 
-    /// The algorithm that an operation runs over these voxels. Here a key that no cache holds is
-    /// measured, if the policy says so.
+    /// The algorithm that an operation runs over these voxels, on the map of a layer whose windows
+    /// are centred ([`Voxels::typical_map`]). Here a key that no cache holds is measured, if the
+    /// policy says so.
     ///
     /// # Errors
     /// If the kernel map cannot be built, nothing can run the operation, or the policy forbids a
@@ -144,8 +145,9 @@ impl Tuner {
         operation: Operation,
         voxels: &Voxels,
     ) -> Result<Resolution, ConvError> {
-        let counts = voxels.kernel_map(operation.kernel)?.counts();
-        let call = Call { counts, voxels: Some(voxels), waits: true };
+        let map = voxels.typical_map(&operation)?;
+        let (counts, cloud) = (map.counts(), Some((voxels, map.geometry())));
+        let call = Call { counts, cloud, waits: true };
         self.resolve_call(device, &counts.key(operation), Some(call))
     }
 
@@ -195,16 +197,15 @@ impl Tuner {
 
     /// Tunes a key now, if that is the policy and can be done. True if it is worth looking again.
     fn tunes(&self, device: &Device, key: &ShapeKey, call: Option<Call<'_>>) -> bool {
-        let (MissPolicy::TuneNow(hook), Some(Call { counts, voxels: Some(voxels), waits: true })) =
-            (&self.inner.policy, call)
-        else {
+        let MissPolicy::TuneNow(hook) = &self.inner.policy else { return false };
+        let Some(Call { counts, cloud: Some((voxels, geometry)), waits: true }) = call else {
             return false;
         };
         if device.is_capturing() {
             tracing::debug!(%key, "a key is not tuned inside a graph capture");
             return false;
         }
-        self.inner.tuned.tune(&**hook, &Miss { device, key, counts, voxels })
+        self.inner.tuned.tune(&**hook, &Miss { device, key, counts, voxels, geometry })
     }
 
     /// The algorithm that a key runs as things are, where calls may wait for counts or may not:

@@ -8,10 +8,12 @@
 //!
 //! | field | meaning | where it is missing |
 //! |---|---|---|
-//! | `voxels` | rows of the layer | refused |
+//! | `voxels` | rows that the layer reads; those that an inverse one makes | refused |
 //! | `channels` | `C_in,C_out`; in JSON `[C_in, C_out]` | refused |
 //! | `groups` | groups of these channels, a number | 1 |
-//! | `kernel` | extent, 1, 3 or 5, or `3x3x3`; in JSON 3 or `[3, 3, 3]` | 3 |
+//! | `kind` | `submanifold`, `sparse`, `inverse` or `transposed` | `submanifold` |
+//! | `kernel` | extent, 1, 3 or 5, or `3x3x3`; in JSON 3 or `[3, 3, 3]`; of other kinds 1 to 5 | 3 |
+//! | `stride` | of other kinds, 1 to 8, written as `kernel` is | 2 |
 //! | `dtype` | `float16`, `bfloat16` or `float32` | `float16` |
 //! | `direction` | `forward`, `dgrad` or `wgrad` | all three |
 //! | `pairs` | pairs of the kernel map | the clouds decide |
@@ -26,11 +28,11 @@ mod warpconvnet;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
+use crate::plan::grid::{ChannelPair, Configuration};
 use crate::plan::groups::Groups;
 use voxtune_pointcloud::MAX_VOXELS;
 use voxtune_types::text::without_mark;
-use voxtune_types::{DType, Density, Direction, KernelSize, VoxelBucket};
+use voxtune_types::{DType, Density, Direction, Geometry, KernelSize, LayerKind, VoxelBucket};
 
 /// A layer over a cloud of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +177,9 @@ struct Raw {
     voxels: usize,
     channels: ChannelPair,
     groups: u32,
+    kind: LayerKind,
     kernel: KernelSize,
+    stride: Option<[u8; 3]>,
     dtype: DType,
     direction: Option<Direction>,
     pairs: Option<usize>,
@@ -184,21 +188,47 @@ struct Raw {
 impl Raw {
     /// The shape, if layers of it exist and clouds of its size can be had.
     fn check(self) -> Result<Shape, String> {
-        let Self { voxels, channels, groups, kernel, dtype, direction, pairs } = self;
-        let [x, y, z] = kernel.extents();
-        if x != y || y != z || KernelSize::submanifold(u32::from(x)).is_err() {
-            return Err(format!("kernel {kernel}: expected 1, 3 or 5 along every axis"));
-        }
+        let Self { voxels, channels, groups, dtype, direction, pairs, .. } = self;
+        let layer = self.layer()?;
         if !(1..=MAX_VOXELS).contains(&voxels) {
             return Err(format!("{voxels} voxels: expected a count between 1 and {MAX_VOXELS}"));
         }
         if Groups::Number(groups).of(channels.c_in, channels.c_out).is_none() {
             return Err(format!("channels {channels} do not divide into {groups} groups"));
         }
-        let layer = LayerShape::submanifold(kernel);
         let configuration = Configuration { voxels, channels, groups, layer, dtype };
+        // Of other kinds the class is that of the outputs, which the cloud decides.
+        let pairs = pairs.filter(|_| layer.kind == LayerKind::Submanifold);
         let density = pairs.map(|pairs| Density::of(pairs, voxels));
         Ok(Shape { configuration, direction, density })
+    }
+
+    fn layer(&self) -> Result<Geometry, String> {
+        let Self { kind, kernel, stride, .. } = *self;
+        let extents = kernel.extents();
+        let [x, y, z] = extents;
+        match (kind, stride) {
+            (LayerKind::Submanifold, None | Some([1, 1, 1])) => {
+                if x != y || y != z || KernelSize::submanifold(u32::from(x)).is_err() {
+                    return Err(format!("kernel {kernel}: expected 1, 3 or 5 along every axis"));
+                }
+                Ok(Geometry::submanifold(kernel, [1; 3]))
+            }
+            (LayerKind::Submanifold, Some(stride)) => {
+                Err(format!("stride {stride:?}: expected a kind, such as sparse, that has one"))
+            }
+            (LayerKind::Given, _) => Err("kind given: its outputs are in no file".to_owned()),
+            _ => {
+                let stride = stride.unwrap_or([2; 3]);
+                if extents.iter().any(|extent| *extent > 5) {
+                    return Err(format!("kernel {kernel}: expected 1 to 5 along every axis"));
+                }
+                if stride.iter().any(|step| !(1..=8).contains(step)) {
+                    return Err(format!("stride {stride:?}: expected 1 to 8 along every axis"));
+                }
+                Ok(Geometry::centred(kind, kernel, stride))
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::plan::grid::ChannelPair;
 use voxtune_types::text::{lines, without_comment};
-use voxtune_types::{DType, Direction, KernelSize};
+use voxtune_types::{DType, Direction, KernelSize, LayerKind};
 
 use super::{Raw, Shapes, Tolerance};
 
@@ -40,7 +40,8 @@ fn read_part(line: &[u8]) -> &[u8] {
 /// A shape; `None` for a line without one.
 fn parse_line(line: &str) -> Result<Option<Raw>, String> {
     let (mut voxels, mut channels, mut groups, mut pairs) = (None, None, None, None);
-    let (mut kernel, mut dtype, mut direction) = (None, None, None);
+    let (mut kind, mut kernel, mut stride) = (None, None, None);
+    let (mut dtype, mut direction) = (None, None);
     let mut seen = BTreeSet::new();
     for field in line.split_ascii_whitespace() {
         let (name, value) = field.split_once('=').ok_or_else(|| {
@@ -55,7 +56,9 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
             "pairs" => pairs = Some(count()?),
             "channels" => channels = Some(value.parse::<ChannelPair>().map_err(text)?),
             "groups" => groups = Some(parse_groups(value)?),
+            "kind" => kind = Some(value.parse::<LayerKind>().map_err(text)?),
             "kernel" => kernel = Some(parse_kernel(value)?),
+            "stride" => stride = Some(parse_stride(value)?),
             "dtype" => dtype = Some(value.parse::<DType>().map_err(text)?),
             "direction" => direction = Some(value.parse::<Direction>().map_err(text)?),
             // The last field: its value may hold blanks.
@@ -64,7 +67,8 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
             "grade" => {}
             _ => {
                 return Err(format!(
-                    "`{field}`: expected one of voxels, channels, groups, kernel, dtype, direction, pairs, grade, device"
+                    "`{field}`: expected one of voxels, channels, groups, kind, kernel, stride, \
+                     dtype, direction, pairs, grade, device"
                 ));
             }
         }
@@ -77,7 +81,9 @@ fn parse_line(line: &str) -> Result<Option<Raw>, String> {
         voxels: voxels.ok_or_else(|| lacks("voxels"))?,
         channels: channels.ok_or_else(|| lacks("channels"))?,
         groups: groups.unwrap_or(1),
+        kind: kind.unwrap_or_default(),
         kernel: kernel.map_or_else(default_kernel, Ok)?,
+        stride,
         dtype: dtype.unwrap_or(DType::Float16),
         direction,
         pairs,
@@ -98,15 +104,25 @@ fn parse_groups(value: &str) -> Result<u32, String> {
 
 /// `3` or `3x3x3`.
 fn parse_kernel(value: &str) -> Result<KernelSize, String> {
-    let malformed = || format!("`kernel={value}`: expected an extent, or three such as 3x3x3");
-    let extents: Vec<u8> = value
-        .split('x')
-        .map(|extent| extent.parse().map_err(|_| malformed()))
-        .collect::<Result<_, _>>()?;
-    match extents[..] {
-        [extent] => KernelSize::cubic(u32::from(extent)).map_err(text),
-        [x, y, z] => KernelSize::try_from([x, y, z]).map_err(text),
-        _ => Err(malformed()),
+    match axes(value) {
+        Some(extents) => KernelSize::try_from(extents).map_err(text),
+        None => Err(format!("`kernel={value}`: expected an extent, or three such as 3x3x3")),
+    }
+}
+
+/// `2` or `2x1x1`.
+fn parse_stride(value: &str) -> Result<[u8; 3], String> {
+    let malformed = || format!("`stride={value}`: expected a number, or three such as 2x1x1");
+    axes(value).ok_or_else(malformed)
+}
+
+/// One number for all axes, or one for each.
+fn axes(value: &str) -> Option<[u8; 3]> {
+    let numbers: Vec<u8> = value.split('x').map(|one| one.parse().ok()).collect::<Option<_>>()?;
+    match numbers[..] {
+        [all] => Some([all; 3]),
+        [x, y, z] => Some([x, y, z]),
+        _ => None,
     }
 }
 
@@ -129,13 +145,21 @@ mod tests {
         assert_eq!(shape.configuration.groups, 1);
         let depthwise = parse(b"voxels=9 channels=8,8 groups=8", Tolerance::None).unwrap();
         assert_eq!(depthwise.shapes[0].configuration.groups, 8);
+        let lines = b"voxels=9 channels=8,8 kind=sparse kernel=3x1x1 stride=2x1x1 pairs=40\n\
+                      voxels=9 channels=8,8 kind=transposed kernel=2\n\
+                      voxels=9 channels=8,8 kind=inverse kernel=4 stride=3";
+        let shapes = parse(lines, Tolerance::None).unwrap().shapes;
+        let layers: Vec<String> =
+            shapes.iter().map(|shape| shape.configuration.layer.to_string()).collect();
+        assert_eq!(layers, ["k3x1x1 s2x1x1", "k2 s2x2x2 transposed", "k4 s3x3x3 inverse"]);
+        assert!(shapes.iter().all(|shape| shape.density.is_none()));
     }
 
     #[test]
     fn a_field_that_means_nothing_or_stands_twice_is_refused() {
         for (line, expected) in [
             ("voxels=5 channels=3,4 dtyp=float32", "`dtyp=float32`: expected one of"),
-            ("voxels=5 channels=3,4 stride=2", "`stride=2`: expected one of"),
+            ("voxels=5 channels=3,4 strides=2", "`strides=2`: expected one of"),
             ("voxels=5 channels=3,4 voxels=6", "`voxels=6`: there is a voxels before it"),
         ] {
             let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
@@ -163,6 +187,8 @@ mod tests {
             ("voxels=5 channels=3,4 dtype=float8", "float16"),
             ("voxels=5 channels=3,4 direction=up", "up"),
             ("voxels=5 channels=4,4 groups=depthwise", "groups=depthwise"),
+            ("voxels=5 channels=4,4 kind=strided", "strided"),
+            ("voxels=5 channels=4,4 kind=sparse stride=2x2", "2x1x1"),
         ] {
             let error = parse(line.as_bytes(), Tolerance::None).unwrap_err();
             assert!(error.contains(mention), "{line}: {error}");
@@ -173,6 +199,10 @@ mod tests {
             "voxels=9000000 channels=3,4",
             "voxels=5 channels=3,4 groups=3",
             "voxels=5 channels=3,4 groups=0",
+            "voxels=5 channels=3,4 stride=2",
+            "voxels=5 channels=3,4 kind=sparse kernel=7",
+            "voxels=5 channels=3,4 kind=sparse stride=0",
+            "voxels=5 channels=3,4 kind=given",
         ] {
             let shapes = parse(line.as_bytes(), Tolerance::None).unwrap();
             assert_eq!((shapes.shapes.len(), shapes.passed_over.len()), (0, 1), "{line}");

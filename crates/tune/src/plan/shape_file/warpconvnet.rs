@@ -11,7 +11,7 @@ use crate::plan::grid::ChannelPair;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use voxtune_pointcloud::MAX_VOXELS;
-use voxtune_types::{DType, KernelSize};
+use voxtune_types::{DType, KernelSize, LayerKind};
 
 use super::{Raw, Shapes};
 
@@ -79,7 +79,8 @@ impl LayerKey {
         let voxels = rows_of_class(*lo)?;
         // A namespace says the direction in ways that have changed between releases, so all are
         // measured: whoever trains meets all three.
-        Ok(Raw { voxels, channels, groups: 1, kernel, dtype, direction: None, pairs: None })
+        let (kind, stride, direction, pairs) = (LayerKind::Submanifold, None, None, None);
+        Ok(Raw { voxels, channels, groups: 1, kind, kernel, stride, dtype, direction, pairs })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::plan::grid::{ChannelPair, Configuration, LayerShape};
+use crate::plan::grid::{ChannelPair, Configuration};
 use voxtune::{KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
@@ -19,7 +19,7 @@ use crate::evidence::entry::Measured;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::error::{Loss, MeasureError};
 use crate::inputs::monitor::Unwatched;
-use crate::inputs::planned_cloud::PlannedCloud;
+use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 use crate::measure::session::{Session, Task};
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
@@ -239,12 +239,13 @@ impl TuneNow {
             voxels: miss.voxels.len(),
             channels: ChannelPair { c_in: operation.c_in, c_out: operation.c_out },
             groups: operation.groups,
-            layer: LayerShape::submanifold(operation.kernel),
+            layer: miss.geometry,
             dtype: operation.dtype,
         };
         let cells =
             miss.voxels.cells().map_err(|error| TuneNowError::Measure(error.to_string()))?;
-        let clouds = vec![PlannedCloud::given(LABEL, cells.to_vec())];
+        let cloud = FileCloud::given(LABEL, cells.to_vec()).within(miss.voxels.shape());
+        let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
         Ok(Job {
             configurations: vec![PlannedConfiguration { configuration, clouds }],
             protocol: Protocol {
