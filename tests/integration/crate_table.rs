@@ -59,6 +59,7 @@ const TABLE: &[(&str, &[&str])] = &[
         "voxtune-bench",
         &[
             "voxtune",
+            "voxtune-cache",
             "voxtune-cpu",
             "voxtune-cuda",
             "voxtune-files",

@@ -194,7 +194,7 @@ fn every_gpu() {
     let sized = || {
         let mut run = Run::new(20_000, "32,32", voxtune::DType::Float16);
         run.request.grid.voxels = vec![10_000, 20_000, 40_000, 80_000];
-        run.request.modes = AlgoModes::uniform(AlgoMode::Auto);
+        run.request.protocol.modes = AlgoModes::uniform(AlgoMode::Auto);
         run
     };
     let (one, all) = (sized(), sized());

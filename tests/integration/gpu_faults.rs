@@ -70,9 +70,9 @@ fn each_costs_itself() {
         Injected::new("panics", Fault::Panics),
     ]);
     let mut run = Run::new(20_000, "32,32", DType::Float16);
-    run.request.time_limit = std::time::Duration::from_secs(5);
+    run.request.protocol.time_limit = std::time::Duration::from_secs(5);
     // All of the GPU's own candidates would have to be compiled.
-    run.request.modes = AlgoModes::uniform(AlgoMode::Auto);
+    run.request.protocol.modes = AlgoModes::uniform(AlgoMode::Auto);
     let ended = run.in_worker(&spec);
     assert_eq!((ended.summary.measured, ended.summary.failed), (1, 0), "{:?}", ended.outcomes);
     assert_eq!(reason(&ended.outcomes["good"]), None, "{:?}", ended.outcomes);

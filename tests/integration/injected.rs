@@ -6,15 +6,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use voxtune::{AlgoId, DType, Direction, KernelHash, L2State};
+use voxtune::{AlgoId, DType, Direction, KernelHash};
 use voxtune_cache::{CacheDir, Outcome as Recorded, Reason, Record, Timing};
 use voxtune_pointcloud::{FileOptions, Generator, Source};
 use voxtune_tune::Preset;
-use voxtune_tune::plan::expand::TIME_LIMIT;
 use voxtune_tune::run::populate::PopulateError;
 use voxtune_tune::{
-    DevicePool, DeviceSpec, Event, Executor, Observer, Plan, Populate, Remeasure, Request, Summary,
-    Worker,
+    DevicePool, DeviceSpec, Event, Executor, Observer, Plan, Populate, Protocol, Remeasure,
+    Request, Summary, Worker,
 };
 use voxtune_types::AlgoMode;
 use voxtune_types::mode::AlgoModes;
@@ -71,15 +70,14 @@ impl Run {
             grid,
             clouds: vec![Source::Generated(Generator::Uniform)],
             file_options: FileOptions::default(),
-            batch_size: 1,
-            seed: 0,
-            directions: vec![Direction::Forward],
-            modes: AlgoModes::uniform(AlgoMode::All),
-            budget: Duration::from_millis(200),
-            l2_state: L2State::Cold,
+            protocol: Protocol {
+                directions: vec![Direction::Forward],
+                modes: AlgoModes::uniform(AlgoMode::All),
+                budget: Duration::from_millis(200),
+                ..Protocol::default()
+            },
             remeasure: Remeasure::All,
             retry_quarantined: false,
-            time_limit: TIME_LIMIT,
         };
         let interrupt = AtomicBool::new(false);
         Self { request, interrupt, folder: tempfile::tempdir().unwrap() }
@@ -98,11 +96,7 @@ impl Run {
         self.on(open(spec).unwrap().0.into(), &mut |_| ())
     }
 
-    pub(crate) fn watched_here(
-        &self,
-        spec: &DeviceSpec,
-        watch: &mut dyn FnMut(&Event<'_>),
-    ) -> Ended {
+    pub(crate) fn watched_here(&self, spec: &DeviceSpec, watch: &mut dyn FnMut(&Event)) -> Ended {
         self.on(open(spec).unwrap().0.into(), watch)
     }
 
@@ -119,17 +113,13 @@ impl Run {
     pub(crate) fn watched_in_worker(
         &self,
         spec: &DeviceSpec,
-        watch: &mut dyn FnMut(&Event<'_>),
+        watch: &mut dyn FnMut(&Event),
     ) -> Ended {
         self.on(Worker::start(spec).unwrap().into(), watch)
     }
 
     /// On several devices, each with a worker of its own.
-    pub(crate) fn in_workers(
-        &self,
-        specs: &[DeviceSpec],
-        watch: &mut dyn FnMut(&Event<'_>),
-    ) -> Ended {
+    pub(crate) fn in_workers(&self, specs: &[DeviceSpec], watch: &mut dyn FnMut(&Event)) -> Ended {
         self.result(DevicePool::start(specs).unwrap(), watch).unwrap()
     }
 
@@ -138,7 +128,7 @@ impl Run {
     pub(crate) fn failing_when_watched(
         &self,
         spec: &DeviceSpec,
-        watch: &mut dyn FnMut(&Event<'_>),
+        watch: &mut dyn FnMut(&Event),
     ) -> PopulateError {
         let executor: Executor = Worker::start(spec).unwrap().into();
         self.result(executor.into(), watch).err().unwrap()
@@ -149,14 +139,14 @@ impl Run {
         self.result(DevicePool::start(specs).unwrap(), &mut |_| ()).err().unwrap()
     }
 
-    fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event<'_>)) -> Ended {
+    fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event)) -> Ended {
         self.result(executor.into(), watch).unwrap()
     }
 
     fn result(
         &self,
         mut pool: DevicePool,
-        watch: &mut dyn FnMut(&Event<'_>),
+        watch: &mut dyn FnMut(&Event),
     ) -> Result<Ended, PopulateError> {
         let plan = Plan::new(&self.request).unwrap();
         let populate = Populate {
@@ -180,7 +170,7 @@ impl Run {
 }
 
 struct Recorder<'a> {
-    watch: &'a mut dyn FnMut(&Event<'_>),
+    watch: &'a mut dyn FnMut(&Event),
     workers: Vec<u32>,
     lost: Vec<AlgoId>,
     entries: usize,
@@ -188,12 +178,12 @@ struct Recorder<'a> {
 }
 
 impl Observer for Recorder<'_> {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &Event) {
         match event {
             Event::WorkerStarted { id } => self.workers.push(*id),
-            Event::CandidateLost { algo, .. } => self.lost.push((*algo).clone()),
+            Event::CandidateLost { algo, .. } => self.lost.push(algo.clone()),
             Event::EntryStarted { .. } => self.entries += 1,
-            Event::DeviceGivenUp { why } => self.given_up.push((*why).to_owned()),
+            Event::DeviceGivenUp { why } => self.given_up.push(why.clone()),
             _ => {}
         }
         (self.watch)(event);
@@ -331,7 +321,7 @@ fn code_in_quarantine_is_nobodys_rival() {
         .value
         .unwrap();
 
-    run.request.modes = AlgoModes::uniform("plain".parse().unwrap());
+    run.request.protocol.modes = AlgoModes::uniform("plain".parse().unwrap());
     run.here(&with(2));
     assert_eq!(signed(), 0, "it ran");
     // Other code of it is not known to crash.

@@ -41,10 +41,10 @@ fn decisions(folder: &Path) -> Decisions {
 
 /// Runs the candidates of a mode over a cloud; what is told must be what the file decides.
 fn populate(run: &mut Run, mode: &str, seed: u64) {
-    run.request.modes = AlgoModes::uniform(mode.parse::<AlgoMode>().unwrap());
-    run.request.seed = seed;
+    run.request.protocol.modes = AlgoModes::uniform(mode.parse::<AlgoMode>().unwrap());
+    run.request.protocol.seed = seed;
     let mut told = Vec::new();
-    let mut watch = |event: &Event<'_>| {
+    let mut watch = |event: &Event| {
         if let Event::ConfigurationEnded { reports, .. } = event {
             told.extend(reports.iter().map(|one| (one.measured.entry.clone(), one.winner.clone())));
         }

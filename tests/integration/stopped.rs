@@ -21,7 +21,7 @@ fn a_stopped_worker_loses_nobody() {
         Injected::new("signs", Fault::Signs(100)),
     ]);
     let mut run = Run::small();
-    run.request.time_limit = Duration::from_millis(400);
+    run.request.protocol.time_limit = Duration::from_millis(400);
     let folder = marks.path().to_owned();
     let stopper = std::thread::spawn(move || {
         let id = worker_at_work(&folder);

@@ -78,7 +78,7 @@ fn each_fault_costs_itself() {
         Injected::new("also_plain", Fault::None),
     ]);
     let mut run = Run::small();
-    run.request.time_limit = Duration::from_millis(1_500);
+    run.request.protocol.time_limit = Duration::from_millis(1_500);
     let ended = run.in_worker(&spec);
     assert_eq!((ended.summary.measured, ended.summary.failed), (1, 0), "{:?}", ended.outcomes);
     let reason = |name: &str| reason(&ended.outcomes[name]);
@@ -202,7 +202,7 @@ fn topping_up() {
     let near = |milliseconds| Injected::new("near", Fault::Takes(milliseconds));
     let mut run = Run::small();
     // Long enough that a noisy machine makes no tenth of difference.
-    run.request.budget = Duration::from_secs(2);
+    run.request.protocol.budget = Duration::from_secs(2);
     run.here(&candidates(near(60), Fault::Takes(80)));
     let before = record(run.folder(), "far");
 

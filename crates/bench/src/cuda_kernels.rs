@@ -1,30 +1,55 @@
 //! A GPU with its compiled kernels, for commands that look at kernels one by one.
 //!
-//! The tuner runs algorithms through the registry of [`voxtune::Device`]. What it does not offer,
-//! such as a misaligned operand, the rate of a copy or a kernel map read back, is reached from
-//! here.
+//! Algorithms run through the registry of its [`Device`] alone. What that does not offer, such as
+//! the rate of a copy, a kernel map read back or the float64 product itself, is reached from here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voxtune::{DType, Operation};
+use voxtune::inspection::cuda_device;
+use voxtune::{DType, Device, DeviceChoice, DeviceError, KernelSource, Operation};
 use voxtune_cuda::{
-    Algorithm, BlockingKernel, Compiled, Cublas, CudaDevice, CudaError, Instance, MapBuilder,
-    NetworkMapBuilder, Prepared, Probe, Result, StridedMapBuilder, Verifier, find_compiled,
+    Algorithm, BlockingKernel, Compiled, CudaDevice, CudaError, Instance, KernelCompiler,
+    MapBuilder, NetworkMapBuilder, Prepared, Probe, Result, StridedMapBuilder, Verifier,
+    find_compiled,
 };
-use voxtune_nvcc::Toolchain;
+use voxtune_nvcc::{Nvcc, Toolchain};
+use voxtune_types::ComputeCapability;
 
 /// A device with a folder of compiled instances, and a compiler for those that it lacks.
 #[derive(Debug)]
 pub struct CudaKernels {
-    device: CudaDevice,
+    device: Device,
+    cuda: CudaDevice,
+    ordinal: u32,
+    toolkit: PathBuf,
     toolchain: std::result::Result<Toolchain, String>,
     folder: PathBuf,
     held: BTreeMap<Instance, Compiled>,
     failed: BTreeMap<Instance, String>,
-    cublas: Option<Arc<Cublas>>,
+    /// Whether algorithms run instances that a race detector can follow.
+    is_watched: bool,
+}
+
+/// Compiles instances that a race detector can follow in the place of others.
+#[derive(Debug)]
+struct ForRaceDetector(Arc<Nvcc>);
+
+impl KernelCompiler for ForRaceDetector {
+    fn release(&self) -> Option<(u32, u32)> {
+        self.0.release()
+    }
+
+    fn compile(
+        &self,
+        instance: &Instance,
+        capability: ComputeCapability,
+        folder: &Path,
+    ) -> Result<Compiled> {
+        self.0.compile(&instance.for_race_detector(), capability, folder)
+    }
 }
 
 /// What a compilation did.
@@ -47,36 +72,66 @@ impl CudaKernels {
     ///
     /// # Errors
     /// If there is no driver, no such device, or it cannot be used.
-    pub fn open(ordinal: usize, folder: &Path, toolkit: &Path) -> Result<Self> {
-        let device = CudaDevice::open(ordinal)?;
-        let cublas = Cublas::new(&device).ok().map(Arc::new);
-        let toolchain = Toolchain::find(Some(toolkit)).map_err(|error| error.to_string());
-        let (held, failed) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { device, toolchain, folder: folder.to_owned(), held, failed, cublas })
+    pub fn open(
+        ordinal: u32,
+        folder: &Path,
+        toolkit: &Path,
+    ) -> std::result::Result<Self, DeviceError> {
+        Self::open_compiling(ordinal, folder, toolkit, Nvcc::new(toolkit))
     }
 
-    /// The device.
+    /// The same device once more, where algorithms run instances that a race detector can follow:
+    /// see [`Instance::for_race_detector`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn for_race_detector(&self) -> std::result::Result<Self, DeviceError> {
+        let compiler = Arc::new(ForRaceDetector(Nvcc::new(&self.toolkit)));
+        let Self { ordinal, folder, toolkit, .. } = self;
+        let opened = Self::open_compiling(*ordinal, folder, toolkit, compiler)?;
+        Ok(Self { is_watched: true, ..opened })
+    }
+
+    fn open_compiling(
+        ordinal: u32,
+        folder: &Path,
+        toolkit: &Path,
+        compiler: Arc<dyn KernelCompiler>,
+    ) -> std::result::Result<Self, DeviceError> {
+        let asked = DeviceChoice::Cuda(ordinal);
+        let (device, _) = Device::open_with(asked, &KernelSource::compiling(folder, compiler))?;
+        let cuda = cuda_device(&device)
+            .cloned()
+            .ok_or_else(|| DeviceError::Unusable { asked, why: "it is no GPU".to_owned() })?;
+        let toolchain = Toolchain::find(Some(toolkit)).map_err(|error| error.to_string());
+        let (folder, toolkit) = (folder.to_owned(), toolkit.to_owned());
+        let (held, failed) = (BTreeMap::new(), BTreeMap::new());
+        let is_watched = false;
+        Ok(Self { device, cuda, ordinal, toolkit, toolchain, folder, held, failed, is_watched })
+    }
+
+    /// The device, whose registry runs algorithms.
     #[must_use]
-    pub const fn device(&self) -> &CudaDevice {
+    pub const fn device(&self) -> &Device {
         &self.device
     }
 
-    /// cuBLAS, where it is installed.
+    /// The same below the registry.
     #[must_use]
-    pub const fn cublas(&self) -> Option<&Arc<Cublas>> {
-        self.cublas.as_ref()
+    pub const fn cuda(&self) -> &CudaDevice {
+        &self.cuda
     }
 
     /// Device, driver and compiler in one line.
     #[must_use]
     pub fn describe(&self) -> String {
-        let driver = self.device.driver_version();
+        let driver = self.cuda.driver_version();
         let compiler = match &self.toolchain {
             Ok(toolchain) => format!("nvcc {}.{}", toolchain.release().0, toolchain.release().1),
             Err(_) => "no nvcc".to_owned(),
         };
         let (major, minor) = (driver / 1000, driver % 1000 / 10);
-        format!("{}, driver for CUDA {major}.{minor}, {compiler}", self.device.identity())
+        format!("{}, driver for CUDA {major}.{minor}, {compiler}", self.cuda.identity())
     }
 
     /// What could not be compiled so far, with the compiler's words.
@@ -112,7 +167,7 @@ impl CudaKernels {
     }
 
     fn obtain(&self, missing: &[Instance]) -> Vec<Result<Compiled>> {
-        let capability = self.device.capability();
+        let capability = self.cuda.capability();
         match &self.toolchain {
             Ok(toolchain) => {
                 let jobs = std::thread::available_parallelism().map_or(1, usize::from);
@@ -145,7 +200,7 @@ impl CudaKernels {
     /// # Errors
     /// If its kernels cannot be had.
     pub fn map_builder(&mut self) -> Result<MapBuilder> {
-        let device = self.device.clone();
+        let device = self.cuda.clone();
         MapBuilder::new(&device, self.compiled(&Instance::kernel_map())?)
     }
 
@@ -174,7 +229,7 @@ impl CudaKernels {
     /// # Errors
     /// If its kernels cannot be had.
     pub fn probe(&mut self) -> Result<Probe> {
-        let device = self.device.clone();
+        let device = self.cuda.clone();
         Probe::new(&device, self.compiled(&Instance::probe())?)
     }
 
@@ -183,7 +238,7 @@ impl CudaKernels {
     /// # Errors
     /// If it cannot be compiled or loaded.
     pub fn blocking_kernel(&mut self) -> Result<BlockingKernel> {
-        let device = self.device.clone();
+        let device = self.cuda.clone();
         BlockingKernel::new(&device, self.compiled(&Instance::probe())?)
     }
 
@@ -192,53 +247,31 @@ impl CudaKernels {
     /// # Errors
     /// If its kernels cannot be had.
     pub fn verifier(&mut self, dtype: DType) -> Result<Verifier> {
-        let device = self.device.clone();
+        let device = self.cuda.clone();
         Verifier::new(&device, self.compiled(&Instance::reference(dtype))?)
     }
 
-    /// Whether this machine can run an algorithm.
-    #[must_use]
-    pub fn available(&self, algorithm: &Algorithm, operation: &Operation) -> bool {
-        (self.cublas.is_some() || !algorithm.requires_cublas())
-            && algorithm.fits(operation, self.device.capability())
-    }
-
-    /// An algorithm ready to launch.
+    /// Dynamic shared memory that an algorithm's code was compiled for, in bytes; `None` of cuBLAS.
+    /// Launches nothing.
     ///
     /// # Errors
-    /// If it does not apply, or its kernels cannot be had.
-    pub fn prepare(
+    /// If the code cannot be had.
+    pub(crate) fn compiled_shared_bytes(
         &mut self,
         algorithm: &'static Algorithm,
         operation: &Operation,
-    ) -> Result<Prepared> {
-        self.prepare_as(algorithm, operation, |instance| instance)
-    }
-
-    /// The same as a race detector can follow it, see [`Instance::for_race_detector`].
-    ///
-    /// # Errors
-    /// As [`CudaKernels::prepare`].
-    pub fn prepare_for_race_detector(
-        &mut self,
-        algorithm: &'static Algorithm,
-        operation: &Operation,
-    ) -> Result<Prepared> {
-        self.prepare_as(algorithm, operation, |instance| instance.for_race_detector())
-    }
-
-    fn prepare_as(
-        &mut self,
-        algorithm: &'static Algorithm,
-        operation: &Operation,
-        form: impl FnOnce(Instance) -> Instance,
-    ) -> Result<Prepared> {
+    ) -> Result<Option<usize>> {
+        if algorithm.requires_cublas() {
+            return Ok(None);
+        }
         let instance = algorithm.instance(operation).ok_or_else(|| CudaError::NotApplicable {
             algorithm: algorithm.to_string(),
             operation: operation.to_string(),
         })?;
-        let (device, cublas) = (self.device.clone(), self.cublas.clone());
-        let compiled = self.compiled(&form(instance))?;
-        Prepared::new(&device, algorithm, operation, compiled, cublas.as_ref())
+        let instance = if self.is_watched { instance.for_race_detector() } else { instance };
+        let device = self.cuda.clone();
+        let compiled = self.compiled(&instance)?;
+        let prepared = Prepared::new(&device, algorithm, operation, compiled, None)?;
+        Ok(prepared.compiled_shared_bytes().map(|bytes| bytes as usize))
     }
 }

@@ -71,7 +71,7 @@ impl BenchSetup {
             DeviceChoice::Auto | DeviceChoice::Cpu => 0,
         };
         let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
-        let kernels = CudaKernels::open(ordinal as usize, &folder, &toolkit);
+        let kernels = CudaKernels::open(ordinal, &folder, &toolkit);
         kernels.map(Some).map_err(Failure::failed)
     }
 }

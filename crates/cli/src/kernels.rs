@@ -11,7 +11,7 @@ use voxtune_nvcc::Toolchain;
 use voxtune_pointcloud::Source;
 use voxtune_tune::plan::job::Job;
 use voxtune_tune::plan::kernels::wanted_kernels;
-use voxtune_tune::{Plan, Preset, Request};
+use voxtune_tune::{Plan, Preset, Protocol, Request};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, ComputeCapability, printable_path};
 
@@ -105,7 +105,8 @@ fn instances(
     capability: ComputeCapability,
 ) -> Result<Vec<Instance>, Failure> {
     let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
-    let request = Request { clouds, modes, ..Request::new(preset.grid()) };
+    let protocol = Protocol { modes, ..Protocol::default() };
+    let request = Request { clouds, protocol, ..Request::new(preset.grid()) };
     let plan = match preset.list() {
         Some(list) => Plan::of_list(&request, &list),
         None => Plan::new(&request),

@@ -36,6 +36,7 @@ pub mod worker;
 pub use plan::expand::{Plan, PlanError, Remeasure, Request};
 pub use plan::grid::{Configuration, Grid, GridOverrides};
 pub use plan::presets::Preset;
+pub use plan::protocol::Protocol;
 pub use run::device_pool::{DevicePool, Gpus};
 pub use run::event::{Event, Observer, Outcome, Summary};
 pub use run::on_miss::TuneNow;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{KernelSize, LayerKind};
 
 /// Everything that a kernel map follows from but the voxels.
@@ -10,7 +12,7 @@ use crate::{KernelSize, LayerKind};
 /// each axis, where `f = c · stride − padding + r · dilation`. Inputs are the fine cells, but of
 /// [upsampling](LayerKind::is_upsampling) layers, whose inputs are the coarse ones. This is the
 /// rule of spconv 2 (`spconv/csrc/sparse/indices.py`) and of dense convolutions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Geometry {
     /// Which rows there are.
     pub kind: LayerKind,

@@ -81,6 +81,15 @@ impl Epilogue<'static> {
 }
 
 impl<'a> Epilogue<'a> {
+    pub(crate) const fn of_parts(
+        scale: Option<Arc<Tensor>>,
+        bias: Option<Arc<Tensor>>,
+        residual: Option<&'a Tensor>,
+        relu: bool,
+    ) -> Self {
+        Self { scale, bias, residual, relu }
+    }
+
     /// The same with factors of the channels.
     ///
     /// # Shapes

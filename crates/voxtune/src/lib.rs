@@ -36,16 +36,19 @@
 //! | calls recorded once, launched often | [`Graph`] |
 //! | streams, allocators and memory of other libraries | [`cuda`], [`Device::with_stream`] |
 //! | every algorithm of a device | [`Registry`] |
+//! | what a call is expected to take, and takes at least | [`cost`] |
 //! | which of them to run, and why | [`Tuner`], [`Resolution`], [`Grade`], [`Explanation`] |
 //! | what to do where no cache knows | [`MissPolicy`], [`MissJournal`] |
 #![forbid(unsafe_code)]
 
 mod compiled;
-mod cost_model;
+pub mod cost;
 pub mod cuda;
 mod device;
 mod epilogue;
 mod error;
+#[doc(hidden)]
+pub mod inspection;
 mod kernel_map;
 mod layers;
 mod noise;
@@ -59,7 +62,7 @@ mod tuner;
 mod voxels;
 
 pub use compiled::{CapacityClass, CompiledNetwork, FrameOutput, FrameProfile};
-pub use cost_model::Estimate;
+pub use cost::Estimate;
 pub use device::{
     BackgroundCompile, Device, DeviceChoice, DeviceError, KernelSource, L2State,
     MalformedDeviceChoice, Sample,

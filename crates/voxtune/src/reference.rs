@@ -6,7 +6,7 @@ use voxtune_cpu::reference as host;
 use voxtune_cuda::DeviceBuffer;
 use voxtune_types::{Operation, Product};
 
-use crate::{ConvError, Device, KernelMap, Tensor};
+use crate::{ConvError, Device, Epilogue, KernelMap, Tensor};
 
 /// The float64 result of a product, on the device that computed it.
 pub struct Reference {
@@ -59,6 +59,32 @@ impl Reference {
             (None, None) => return Err(elsewhere(device)),
         };
         Ok(Self { operation: *operation, place })
+    }
+
+    /// [`Self::compute`], then what an epilogue does to a forward product, in float64, too.
+    ///
+    /// # Errors
+    /// As [`Self::compute`], and if a part of the epilogue does not fit or lies elsewhere.
+    pub fn with_epilogue(
+        device: &Device,
+        operation: &Operation,
+        map: &KernelMap,
+        [a, b]: [&Tensor; 2],
+        epilogue: &Epilogue<'_>,
+    ) -> Result<Self, ConvError> {
+        let mut computed = Self::compute(device, operation, map, a, b)?;
+        match (&mut computed.place, device.cuda()) {
+            (Place::Host(result), _) => {
+                let epilogue = epilogue.host().ok_or_else(|| elsewhere(device))?;
+                host::finish(operation, result, &epilogue)?;
+            }
+            (Place::Cuda(result), Some(backend)) => {
+                let verifier = backend.verifier(operation.dtype)?;
+                verifier.finish(operation, result, &epilogue.cuda()?)?;
+            }
+            (Place::Cuda(_) | Place::Stored { .. }, _) => return Err(elsewhere(device)),
+        }
+        Ok(computed)
     }
 
     /// Takes a result that is known to be right.

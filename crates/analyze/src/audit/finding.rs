@@ -164,7 +164,7 @@ impl fmt::Display for Finding {
             }
             Self::FasterThanRoofline { entry, algo, min_ns, bound } => {
                 write_entry(f, entry)?;
-                let (ns, source) = (bound.ns, bound.source);
+                let (ns, source) = (bound.least.ns, bound.source);
                 write!(
                     f,
                     "{algo} took {min_ns} ns, and no device takes less than {ns:.0} ns ({source})"

@@ -151,7 +151,8 @@ impl ArchAudit {
     fn entry(&mut self, entry: &EntryKey, records: &Records, code: &mut dyn CurrentCode) {
         let bound = roofline::bound(entry);
         // A time may be off by a step of the timer, which matters to the shortest.
-        let least_ns = bound.ns - if entry.device.arch.is_cuda() { TIMER_STEP_NS } else { 0.0 };
+        let least_ns =
+            bound.least.ns - if entry.device.arch.is_cuda() { TIMER_STEP_NS } else { 0.0 };
         for record in records.iter() {
             let Some(timing) = record.timing() else { continue };
             self.timing_count += 1;

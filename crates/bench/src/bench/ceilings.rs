@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use voxtune::DType;
-use voxtune_cuda::Result;
+use voxtune_cuda::{Cublas, Result};
 
 use super::report::CeilingsReport;
-use crate::check::CheckTensor;
+use crate::check::random_buffer;
 use crate::cuda_kernels::CudaKernels;
 
 /// Bytes of the copy that is timed: far more than any cache holds.
@@ -18,15 +18,13 @@ const DENSE_EDGE: usize = 8192;
 /// Measures the rates of a device. Without cuBLAS there are none of dense products.
 pub(crate) fn measure(kernels: &mut CudaKernels, dtypes: &[DType]) -> Result<CeilingsReport> {
     let mut probe = kernels.probe()?;
-    let device = kernels.device().clone();
+    let device = kernels.cuda().clone();
     let copy_bytes_per_s = Some(probe.copy_rate(COPY_BYTES)?);
     let mut dense_flops_per_s = BTreeMap::new();
-    if let Some(cublas) = kernels.cublas() {
+    if let Ok(cublas) = Cublas::new(&device) {
         for &dtype in dtypes {
-            let operand =
-                |seed| CheckTensor::random(&device, dtype, DENSE_EDGE * DENSE_EDGE, 0, seed);
-            let (a, b) = (operand(1)?, operand(2)?);
-            let rate = cublas.dense_rate(&device, dtype, a.buffer(), b.buffer(), DENSE_EDGE)?;
+            let operand = |seed| random_buffer(&device, dtype, DENSE_EDGE * DENSE_EDGE, seed);
+            let rate = cublas.dense_rate(&device, dtype, &operand(1)?, &operand(2)?, DENSE_EDGE)?;
             dense_flops_per_s.insert(dtype, rate);
         }
     }

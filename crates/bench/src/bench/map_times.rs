@@ -37,7 +37,7 @@ pub(super) fn on_gpu(
     rounds: usize,
 ) -> Result<MapTimes, ConvError> {
     let (builder, mut blocking_kernel) = (kernels.map_builder()?, kernels.blocking_kernel()?);
-    let device = kernels.device();
+    let device = kernels.cuda();
     let (mut flush, mut timer) = (CacheFlush::new(device)?, EventTimer::new(device)?);
     let coords = DeviceBuffer::from_host(device, cells)?;
     let mut samples = Samples::default();

@@ -5,27 +5,30 @@
 //! | which layers on which clouds | [`options`] |
 //! | what the device can do | `ceilings`, [`roofline`] |
 //! | how long a kernel map takes | `map_times` |
-//! | every candidate of an operation in interleaved rounds | `candidate_set` |
+//! | every candidate of an operation, verified and raced as populate does it | [`voxtune_tune::measure`] |
+//! | what a race came to | `ranking` |
 //! | a user's call, host included | `calls` |
 //! | ratios to other libraries | [`peers`], [`comparison`] |
 //! | what is written and printed | [`report`], [`text`] |
 //!
-//! Candidates run through the registry, as populate runs them, and are compared with float64 or
-//! with the default before they are timed. The ceilings and the map times of a GPU come from
+//! Candidates race by an [exhaustive policy](Policy::exhaustive): all of them are sampled alike but
+//! for those that are dominated at once. The ceilings and the map times of a GPU come from
 //! [`CudaKernels`], on a stream of its own that is idle while candidates run.
 
 mod calls;
-mod candidate_set;
 pub(crate) mod ceilings;
 pub mod comparison;
 mod map_times;
 pub mod options;
 pub mod peers;
+mod ranking;
 pub mod report;
 pub mod roofline;
 pub mod text;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use voxtune::{
     AlgoId, Algorithm, ConvError, DType, Device, Direction, L2State, MapCounts, Operation, Voxels,
@@ -36,12 +39,20 @@ pub use options::{BenchOptions, DEFAULT_CHANNELS};
 
 use crate::cuda_kernels::CudaKernels;
 use crate::named_cloud::NamedCloud;
-use candidate_set::{CandidateSet, Timed};
 use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
-use voxtune_tune::inputs::bytes::human_bytes;
+use voxtune_tune::inputs::bytes::lack_of_memory;
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
+use voxtune_tune::inputs::entry::Entry;
+use voxtune_tune::inputs::error::{Loss, MeasureError};
+use voxtune_tune::inputs::monitor::{Limits, Unwatched};
+use voxtune_tune::inputs::operands::OperandBuffers;
+use voxtune_tune::inputs::planned_cloud::PlannedCloud;
+use voxtune_tune::measure::candidate_set::CandidateSet;
+use voxtune_tune::measure::estimate::entry_bytes;
 use voxtune_tune::measure::throttle::ThrottleFilter;
+use voxtune_tune::race::Policy;
+use voxtune_tune::verify::float64::Verifier;
 
 /// What happens during a run.
 #[derive(Debug)]
@@ -80,6 +91,22 @@ enum Ended {
     Registry(#[from] ConvError),
     #[error(transparent)]
     Cuda(#[from] CudaError),
+    #[error("{0}")]
+    Measure(String),
+}
+
+/// What measuring one operation leaves to the next.
+struct Kept {
+    verifier: Verifier,
+    buffers: OperandBuffers,
+    /// What a large layer has done to the clock, the next one shows.
+    throttle_filter: ThrottleFilter,
+}
+
+/// A cloud of the options on the device.
+struct PreparedCloud {
+    planned: PlannedCloud,
+    setup: CloudSetup,
 }
 
 impl Bench<'_> {
@@ -116,11 +143,14 @@ impl Bench<'_> {
         self.device.compile(&wanted);
         report.ceilings = self.ceilings()?;
         observer(&BenchEvent::Ceilings(&report.ceilings));
-        // One for the whole run: what a large layer has done to the clock, the next one shows.
-        let mut throttle_filter = ThrottleFilter::default();
+        let mut kept = Kept {
+            verifier: Verifier::default(),
+            buffers: OperandBuffers::new(self.device)?,
+            throttle_filter: ThrottleFilter::default(),
+        };
         for cloud in &self.options.clouds {
-            let setup = match self.set_up(cloud, report) {
-                Ok(setup) => setup,
+            let prepared = match self.set_up(cloud, report) {
+                Ok(prepared) => prepared,
                 Err(error) => {
                     fail(report, observer, format!("{}: {error}", cloud.label));
                     self.device.synchronize()?;
@@ -129,8 +159,7 @@ impl Bench<'_> {
             };
             observer(&BenchEvent::Cloud(report.clouds.last().expect("one was just added")));
             for operation in self.options.operations(&cloud.label) {
-                let row =
-                    self.row(cloud, &setup, operation, &mut throttle_filter, report, observer)?;
+                let row = self.row(&prepared, operation, &mut kept, report, observer)?;
                 if let Some(row) = row {
                     observer(&BenchEvent::Row(&row));
                     report.rows.push(row);
@@ -166,7 +195,7 @@ impl Bench<'_> {
         &mut self,
         cloud: &NamedCloud,
         report: &mut BenchReport,
-    ) -> Result<CloudSetup, Ended> {
+    ) -> Result<PreparedCloud, Ended> {
         let (kernel, rounds) = (self.options.kernel, self.options.rounds);
         let times = match &mut self.kernels {
             Some(kernels) => {
@@ -186,44 +215,64 @@ impl Bench<'_> {
             ready_ms: times.ready_ms,
             part_ms: times.part_ms,
         });
-        Ok(CloudSetup { voxels, map })
+        let planned = PlannedCloud::given(&cloud.label, cloud.cells.clone());
+        Ok(PreparedCloud { planned, setup: CloudSetup { voxels, map } })
     }
 
     fn row(
         &self,
-        cloud: &NamedCloud,
-        setup: &CloudSetup,
+        PreparedCloud { planned, setup }: &PreparedCloud,
         operation: Operation,
-        throttle_filter: &mut ThrottleFilter,
+        kept: &mut Kept,
         report: &mut BenchReport,
         observer: &mut dyn FnMut(&BenchEvent<'_>),
     ) -> Result<Option<RowReport>, Ended> {
-        let (device, counts) = (self.device, setup.map.counts());
-        let pool = self.pool(&operation, counts);
-        if let Some(lack) = lacking_memory(device, &operation, setup, &pool) {
-            fail(report, observer, format!("{operation} on {}: {lack}", cloud.label));
+        let (device, cloud, counts) = (self.device, planned.label(), setup.map.counts());
+        let needed_bytes = entry_bytes(&operation, planned, counts);
+        let free_bytes = device.free_memory_bytes() + kept.buffers.held_bytes();
+        if let Some(lack) = lack_of_memory(needed_bytes, free_bytes) {
+            fail(report, observer, format!("{operation} on {cloud}: {lack}"));
             return Ok(None);
         }
-        let mut set = CandidateSet::new(device, operation, setup, pool, self.options.seed)?;
-        for failure in set.leave_out_wrong()? {
-            fail(report, observer, format!("{}: {failure}", cloud.label));
-        }
-        let Timed { ranking, clock_mhz, failures } =
-            set.time(self.options.rounds, self.options.l2_state, throttle_filter)?;
-        for failure in failures {
-            fail(report, observer, format!("{}: {failure}", cloud.label));
+        let pool = self.pool(&operation, counts);
+        let names: Vec<AlgoId> = pool.iter().map(|one| one.id().clone()).collect();
+        let set = CandidateSet::new(device, &operation, &names, &[]);
+        kept.throttle_filter = kept.throttle_filter.next();
+        let measured = self.entry(&operation, planned, setup).measure(
+            &mut kept.verifier,
+            &mut kept.buffers,
+            &mut kept.throttle_filter,
+            &set,
+            &Policy::exhaustive(device.identity().arch, self.options.rounds),
+            &mut Unwatched { interrupt: &AtomicBool::new(false) },
+        );
+        let measured = match measured {
+            Ok(measured) => measured,
+            Err(MeasureError::Configuration(why)) => {
+                fail(report, observer, format!("{operation} on {cloud}: {why}"));
+                return Ok(None);
+            }
+            Err(MeasureError::Lost(Loss { candidate, detail, .. })) => {
+                let who =
+                    candidate.map_or_else(|| "setting up".to_owned(), |one| one.id.to_string());
+                return Err(Ended::Measure(format!("{who} took the device down: {detail}")));
+            }
+            Err(other) => return Err(Ended::Measure(other.to_string())),
+        };
+        for failure in ranking::failures(&measured) {
+            fail(report, observer, format!("{cloud}: {failure}"));
         }
         let rates = rates_of(&report.ceilings, operation.dtype);
         let mut row = RowReport {
-            cloud: cloud.label.clone(),
+            cloud: cloud.to_owned(),
             dtype: operation.dtype,
             c_in: operation.c_in,
             c_out: operation.c_out,
             groups: operation.groups,
             direction: operation.direction,
             floor: rates.map(|rates| floor(&operation, counts, rates)),
-            clock_mhz,
-            ranking,
+            clock_mhz: kept.throttle_filter.taken_mhz,
+            ranking: ranking::ranking(&measured),
             calls: None,
         };
         let winner = row.best().and_then(|best| best.algorithm.parse::<AlgoId>().ok());
@@ -233,6 +282,20 @@ impl Bench<'_> {
             row.calls = Some(calls::time_calls(device, &operation, setup, &winner, calls)?);
         }
         Ok(Some(row))
+    }
+
+    fn entry<'a>(
+        &'a self,
+        operation: &'a Operation,
+        cloud: &'a PlannedCloud,
+        setup: &'a CloudSetup,
+    ) -> Entry<'a> {
+        let BenchOptions { seed, l2_state, .. } = *self.options;
+        // Nobody watches, so nothing is ended for being late.
+        let limits =
+            Limits { least: Duration::ZERO, flops_per_second: Limits::SLOW_FLOPS_PER_SECOND };
+        let (device, batch_size, incumbent) = (self.device, 1, None);
+        Entry { device, operation, cloud, setup, batch_size, seed, limits, l2_state, incumbent }
     }
 
     /// The candidates of an operation: what the mode and the filter admit, and the default.
@@ -284,28 +347,6 @@ pub(crate) fn rates_of(ceilings: &CeilingsReport, dtype: DType) -> Option<Rates>
     Some(Rates {
         copy_bytes_per_s: ceilings.copy_bytes_per_s?,
         dense_flops_per_s: *ceilings.dense_flops_per_s.get(&dtype)?,
-    })
-}
-
-/// Says so if operands, a float64 result and the largest workspace do not fit.
-fn lacking_memory(
-    device: &Device,
-    operation: &Operation,
-    setup: &CloudSetup,
-    pool: &[Arc<dyn Algorithm>],
-) -> Option<String> {
-    /// Bytes of an element of the result in float32 and in float64.
-    const RESULT_BYTES: usize = 4 + 8;
-    let counts = setup.map.counts();
-    let features = counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
-    let elements = features + operation.weight_len();
-    let operands = elements * (operation.dtype.bytes() + RESULT_BYTES);
-    let workspace = pool.iter().map(|one| one.workspace_bytes(operation, &setup.map)).max();
-    let needed_bytes = operands as u64 + workspace.unwrap_or(0);
-    let free_bytes = device.free_memory_bytes();
-    (needed_bytes > free_bytes).then(|| {
-        let (needed, free) = (human_bytes(needed_bytes), human_bytes(free_bytes));
-        format!("needs {needed} of memory, {free} are free")
     })
 }
 

@@ -1,6 +1,6 @@
 //! A run on the host.
 
-use voxtune::{AlgoMode, KernelSize, L2State};
+use voxtune::{AlgoMode, KernelHash, KernelMap, KernelSize, L2State, Launch, Registry};
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
@@ -79,6 +79,54 @@ fn a_run_on_the_host_measures_every_row() {
     assert_eq!(json["rows"][0]["direction"], "forward");
     let printed = text::report(&report, false);
     assert!(printed.contains("geometric mean"), "{printed}");
+}
+
+/// Writes nothing.
+struct Idle(AlgoId);
+
+impl Algorithm for Idle {
+    fn id(&self) -> &AlgoId {
+        &self.0
+    }
+    fn applies(&self, _: &Operation) -> bool {
+        true
+    }
+    fn in_auto_pool(&self, _: &Operation, _: MapCounts) -> bool {
+        true
+    }
+    fn is_default(&self, _: &Operation) -> bool {
+        false
+    }
+    fn workspace_bytes(&self, _: &Operation, _: &KernelMap) -> u64 {
+        0
+    }
+    fn kernel_hash(&self, _: &Device, _: &Operation) -> Result<KernelHash, ConvError> {
+        Ok(KernelHash::new(1))
+    }
+    fn run(&self, _: &Device, _: Launch<'_>) -> Result<(), ConvError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn who_computes_nothing_is_a_failure_and_the_rest_is_timed() {
+    let mut algorithms: Vec<Arc<dyn Algorithm>> = Registry::cpu().algorithms().cloned().collect();
+    algorithms.insert(0, Arc::new(Idle("idle".parse().unwrap())));
+    let device = Device::cpu_with_registry(1, Registry::new(algorithms)).unwrap();
+    let options = BenchOptions {
+        channels: Some(vec![ChannelPair { c_in: 8, c_out: 16 }]),
+        mode: AlgoMode::All,
+        rounds: 3,
+        ..options()
+    };
+    let report = Bench { device: &device, kernels: None, options: &options }.run(&mut |_| ());
+    assert_eq!(report.failures.len(), report.rows.len(), "{:?}", report.failures);
+    assert!(report.failures.iter().all(|one| one.contains(": idle on ")), "{:?}", report.failures);
+    for row in &report.rows {
+        assert!(row.ranking.is_sorted_by(|a, b| a.median_ms <= b.median_ms));
+        assert!(row.ranking.iter().all(|ranked| ranked.algorithm != "idle"));
+        assert_eq!(row.default().unwrap().samples, 3);
+    }
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use voxtune::inspection::tensor;
+use voxtune::{ConvError, Device, KernelMap, Tensor};
 use voxtune_cpu::HostBuffer;
-use voxtune_cuda::{
-    CudaDevice, DeviceBuffer, DeviceElement, DeviceSlice, Epilogue, MapCounts, Matrix, MatrixMut,
-    Operands, Result, result_dtype,
-};
-use voxtune_types::{DType, Direction, Operation};
+use voxtune_cuda::{CudaDevice, DeviceBuffer, DeviceElement, result_dtype};
+use voxtune_tune::inputs::operands::Operands;
+use voxtune_tune::verify::problem::Problem;
+use voxtune_types::{DType, Direction, Operation, Product};
 
 /// What the elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +23,6 @@ pub(super) enum Fill {
         /// The offset whose weights are not zero.
         offset: usize,
     },
-}
-
-impl Fill {
-    /// The largest error that is no defect.
-    pub(super) const fn tolerance(self, dtype: DType) -> f64 {
-        match self {
-            Self::Random => dtype.tolerance(),
-            Self::Exact | Self::OneHot { .. } => 0.0,
-        }
-    }
 }
 
 /// Longest stretch of distinct values; a prime, so that no row length divides it.
@@ -64,176 +55,161 @@ fn one_hot(op: &Operation, offset: usize) -> Vec<f64> {
     weights
 }
 
-/// A buffer of values that starts some elements into its allocation.
-#[derive(Debug)]
-pub(crate) struct CheckTensor {
-    buffer: DeviceBuffer,
-    shift_bytes: usize,
-    len_bytes: usize,
+/// Rows, channels and storage type of a tensor, and the elements by which it is off the alignment of
+/// its memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) dtype: DType,
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    pub(super) shift: usize,
 }
 
-impl CheckTensor {
-    /// These values, repeated until `len` elements are full.
-    fn repeating(
-        device: &CudaDevice,
-        dtype: DType,
-        values: &[f64],
-        len: usize,
-        shift: usize,
-    ) -> Result<Self> {
-        let mut tensor = Self::poisoned(device, dtype, len, shift)?;
-        let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
-        match HostBuffer::from_f32(dtype, &narrow) {
-            HostBuffer::Float16(values) => tensor.repeat(&values, len)?,
-            HostBuffer::BFloat16(values) => tensor.repeat(&values, len)?,
-            HostBuffer::Float32(values) => tensor.repeat(&values, len)?,
+impl Shape {
+    const fn len(self) -> usize {
+        self.rows * self.channels
+    }
+}
+
+/// A tensor of these values, repeated until it is full.
+fn repeating(device: &CudaDevice, shape: Shape, values: &[f64]) -> Result<Tensor, ConvError> {
+    let Shape { dtype, rows, channels, shift } = shape;
+    let buffer = filled(device, dtype, shape.len(), shift, values)?;
+    tensor(part(&buffer, shift * dtype.bytes()), dtype, rows, channels)
+}
+
+/// Memory with these values from an element on, repeated until it is full.
+fn filled(
+    device: &CudaDevice,
+    dtype: DType,
+    len: usize,
+    shift: usize,
+    values: &[f64],
+) -> voxtune_cuda::Result<DeviceBuffer> {
+    let mut buffer = poisoned(device, dtype, shift + len)?;
+    let narrow: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+    match HostBuffer::from_f32(dtype, &narrow) {
+        HostBuffer::Float16(values) => repeat(&mut buffer, shift, &values)?,
+        HostBuffer::BFloat16(values) => repeat(&mut buffer, shift, &values)?,
+        HostBuffer::Float32(values) => repeat(&mut buffer, shift, &values)?,
+    }
+    Ok(buffer)
+}
+
+/// Memory of random values, of which only the first million are drawn.
+pub(crate) fn random_buffer(
+    device: &CudaDevice,
+    dtype: DType,
+    len: usize,
+    seed: u64,
+) -> voxtune_cuda::Result<DeviceBuffer> {
+    filled(device, dtype, len, 0, &random(dtype, len.min(PERIOD), seed))
+}
+
+/// Bytes of ones: not a number in every storage type.
+fn poisoned(device: &CudaDevice, dtype: DType, len: usize) -> voxtune_cuda::Result<DeviceBuffer> {
+    let mut buffer = DeviceBuffer::alloc(device, len * dtype.bytes())?;
+    buffer.fill(0xff)?;
+    Ok(buffer)
+}
+
+/// A buffer from a byte on.
+fn part(buffer: &DeviceBuffer, begin: usize) -> DeviceBuffer {
+    buffer.part_of(begin..buffer.len_bytes()).expect("the shift lies in its buffer")
+}
+
+fn repeat<T: DeviceElement>(
+    buffer: &mut DeviceBuffer,
+    shift: usize,
+    values: &[T],
+) -> voxtune_cuda::Result<()> {
+    let len = buffer.len_bytes() / size_of::<T>() - shift;
+    for at in (0..len).step_by(values.len().max(1)) {
+        let stretch = &values[..values.len().min(len - at)];
+        buffer.upload((shift + at) * size_of::<T>(), stretch)?;
+    }
+    Ok(())
+}
+
+/// Random values, of which only the first million are drawn.
+pub(super) fn random_tensor(
+    device: &CudaDevice,
+    shape: Shape,
+    seed: u64,
+) -> Result<Tensor, ConvError> {
+    repeating(device, shape, &random(shape.dtype, shape.len().min(PERIOD), seed))
+}
+
+/// -1, 0 or 1.
+pub(super) fn integers_tensor(
+    device: &CudaDevice,
+    shape: Shape,
+    seed: u64,
+) -> Result<Tensor, ConvError> {
+    repeating(device, shape, &small_integers(shape.len(), seed))
+}
+
+/// Rows and channels of the operands and the result of a product.
+fn shapes(op: &Operation, n_in: usize, n_out: usize) -> [[usize; 2]; 3] {
+    let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
+    let (inputs, outputs) = ([n_in, c_in], [n_out, c_out]);
+    let weights = [op.weight_rows(), c_out];
+    match op.direction.product() {
+        Product::Forward => [inputs, weights, outputs],
+        Product::Dgrad => [outputs, weights, inputs],
+        Product::Wgrad => [inputs, outputs, weights],
+    }
+}
+
+/// Elements of the operands and the result of a product over a map.
+pub(super) fn lengths(op: &Operation, map: &KernelMap) -> [usize; 3] {
+    shapes(op, map.n_in(), map.n_out()).map(|[rows, channels]| rows * channels)
+}
+
+/// Operands of a product over a map, each of them `shift` elements off the alignment of its memory.
+pub(super) fn operands(
+    device: &CudaDevice,
+    op: &Operation,
+    map: &KernelMap,
+    fill: Fill,
+    shift: usize,
+    seed: u64,
+) -> Result<Operands, ConvError> {
+    let shape = |[rows, channels]: [usize; 2], dtype| Shape { dtype, rows, channels, shift };
+    let [first, second, result] = shapes(op, map.n_in(), map.n_out());
+    let (first, second) = (shape(first, op.dtype), shape(second, op.dtype));
+    let result = shape(result, result_dtype(op));
+    let seeds = [seed * 2, seed * 2 + 1];
+    let (a, b) = match fill {
+        Fill::Random => {
+            (random_tensor(device, first, seeds[0])?, random_tensor(device, second, seeds[1])?)
         }
-        Ok(tensor)
-    }
-
-    fn repeat<T: DeviceElement>(&mut self, values: &[T], len: usize) -> Result<()> {
-        for at in (0..len).step_by(values.len().max(1)) {
-            let stretch = &values[..values.len().min(len - at)];
-            self.buffer.upload(self.shift_bytes + at * size_of::<T>(), stretch)?;
+        Fill::Exact => {
+            (integers_tensor(device, first, seeds[0])?, integers_tensor(device, second, seeds[1])?)
         }
-        Ok(())
-    }
-
-    /// Random values, of which only the first million are drawn.
-    pub(crate) fn random(
-        device: &CudaDevice,
-        dtype: DType,
-        len: usize,
-        shift: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        Self::repeating(device, dtype, &random(dtype, len.min(PERIOD), seed), len, shift)
-    }
-
-    /// -1, 0 or 1.
-    pub(super) fn integers(
-        device: &CudaDevice,
-        dtype: DType,
-        len: usize,
-        shift: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        Self::repeating(device, dtype, &small_integers(len, seed), len, shift)
-    }
-
-    /// Bytes of ones: not a number in every storage type.
-    fn poisoned(device: &CudaDevice, dtype: DType, len: usize, shift: usize) -> Result<Self> {
-        let (shift_bytes, len_bytes) = (shift * dtype.bytes(), len * dtype.bytes());
-        let mut buffer = DeviceBuffer::alloc(device, shift_bytes + len_bytes)?;
-        buffer.fill(0xff)?;
-        Ok(Self { buffer, shift_bytes, len_bytes })
-    }
-
-    /// The values, without what lies before them.
-    pub(crate) fn get(&self) -> DeviceSlice<'_> {
-        let end = self.shift_bytes + self.len_bytes;
-        self.buffer.as_ref().get(self.shift_bytes..end).expect("the tensor lies in its buffer")
-    }
-
-    /// The whole buffer, of a tensor that starts where it does.
-    pub(crate) const fn buffer(&self) -> &DeviceBuffer {
-        &self.buffer
-    }
-
-    fn poison(&mut self) -> Result<()> {
-        self.buffer.fill(0xff)
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>> {
-        self.buffer.download(self.shift_bytes, self.len_bytes)
-    }
+        Fill::OneHot { offset } => {
+            debug_assert!(op.direction != Direction::Wgrad, "wgrad has no weights");
+            let weights = repeating(device, second, &one_hot(op, offset))?;
+            (random_tensor(device, first, seeds[0])?, weights)
+        }
+    };
+    let Shape { dtype, rows, channels, shift } = result;
+    let memory = poisoned(device, dtype, shift + result.len())?;
+    let out = tensor(part(&memory, shift * dtype.bytes()), dtype, rows, channels)?;
+    Ok(Operands { a, b, out })
 }
 
-/// The tensors of one product.
-#[derive(Debug)]
-pub(super) struct Product {
-    pub(super) first: CheckTensor,
-    pub(super) second: CheckTensor,
-    result: CheckTensor,
-    /// Channels of first, second and result.
-    pitches: [usize; 3],
-}
-
-impl Product {
-    /// Elements of first, second and result.
-    pub(super) fn lengths(op: &Operation, counts: &MapCounts) -> [usize; 3] {
-        let [first, second, result] = Operands::dense_bytes(op, counts.n_in, counts.n_out);
-        let element = op.dtype.bytes();
-        [first / element, second / element, result / result_dtype(op).bytes()]
-    }
-
-    pub(super) fn new(
-        device: &CudaDevice,
-        op: &Operation,
-        counts: &MapCounts,
-        fill: Fill,
-        shift: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        let [first, second, result] = Self::lengths(op, counts);
-        let seeds = [seed * 2, seed * 2 + 1];
-        let exact = |values: Vec<f64>| {
-            CheckTensor::repeating(device, op.dtype, &values, values.len(), shift)
-        };
-        let random = |len, seed| CheckTensor::random(device, op.dtype, len, shift, seed);
-        let (first, second) = match fill {
-            Fill::Random => (random(first, seeds[0])?, random(second, seeds[1])?),
-            Fill::Exact => {
-                (exact(small_integers(first, seeds[0]))?, exact(small_integers(second, seeds[1]))?)
-            }
-            Fill::OneHot { offset } => {
-                debug_assert!(op.direction != Direction::Wgrad, "wgrad has no weights");
-                (random(first, seeds[0])?, exact(one_hot(op, offset))?)
-            }
-        };
-        let result = CheckTensor::poisoned(device, result_dtype(op), result, shift)?;
-        let (c_in, c_out) = (op.c_in as usize, op.c_out as usize);
-        let pitches = match op.direction.product() {
-            voxtune_types::Product::Forward => [c_in, c_out, c_out],
-            voxtune_types::Product::Dgrad => [c_out, c_out, c_in],
-            voxtune_types::Product::Wgrad => [c_in, c_out, c_out],
-        };
-        Ok(Self { first, second, result, pitches })
-    }
-
-    /// Runs something on the operands, with a result in which a forgotten element shows.
-    pub(super) fn run<R>(&mut self, run: impl FnOnce(&mut Operands<'_>) -> Result<R>) -> Result<R> {
-        self.run_finished(Epilogue::default(), run)
-    }
-
-    /// The same with an epilogue.
-    pub(super) fn run_finished<R>(
-        &mut self,
-        epilogue: Epilogue<'_>,
-        run: impl FnOnce(&mut Operands<'_>) -> Result<R>,
-    ) -> Result<R> {
-        self.result.poison()?;
-        let (first, second) = (self.first.get(), self.second.get());
-        let range = self.result.shift_bytes..self.result.shift_bytes + self.result.len_bytes;
-        let mut whole = self.result.buffer.as_mut();
-        let result = whole.get(range).expect("the tensor lies in its buffer");
-        let [first_pitch, second_pitch, result_pitch] = self.pitches;
-        run(&mut Operands {
-            first: Matrix::new(first, first_pitch),
-            second: Matrix::new(second, second_pitch),
-            result: MatrixMut::new(result, result_pitch),
-            epilogue,
-        })
-    }
-
-    /// The result.
-    pub(super) fn result(&self) -> DeviceSlice<'_> {
-        self.result.get()
-    }
-
-    /// The result's bytes.
-    pub(super) fn result_bytes(&self) -> Result<Vec<u8>> {
-        self.result.bytes()
+/// Operands with the result that is right.
+pub(super) fn problem(
+    device: &Device,
+    op: &Operation,
+    map: &KernelMap,
+    fill: Fill,
+    operands: Operands,
+) -> Result<Problem, ConvError> {
+    match fill {
+        Fill::Random => Problem::random(device, op, map, operands),
+        Fill::Exact | Fill::OneHot { .. } => Problem::exact(device, op, map, operands),
     }
 }
 

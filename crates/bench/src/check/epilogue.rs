@@ -1,14 +1,19 @@
 //! Forward products with an epilogue: every combination of parts.
 
-use voxtune_cpu::{Epilogue as HostEpilogue, HostBuffer, KernelMap, reference};
-use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Epilogue, Matrix, Workspace};
+use std::sync::Arc;
+
+use voxtune::inspection::{device_epilogue, device_map, elements, epilogue};
+use voxtune::{Epilogue, KernelMap, Tensor};
+use voxtune_cpu::{Epilogue as HostEpilogue, HostBuffer, reference};
 use voxtune_pointcloud::Generator;
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
-use super::data::{Fill, Product, random};
+use super::data::{
+    Fill, Shape, integers_tensor, lengths, operands, problem, random, random_tensor,
+};
 use super::float64::{TOLERANCE, distance};
-use super::{CheckError, CheckTensor, Checker, Findings};
+use super::{CheckError, Checker, Findings};
 
 /// Channel pairs: whole copies, odd numbers, and those of the narrow families. The other steps have
 /// the same, so that instances are compiled once.
@@ -57,19 +62,19 @@ pub(super) fn operations(quick: bool) -> Vec<Operation> {
 
 /// Every part, in device memory, as far off its alignment as the operands.
 struct Parts {
-    scale: CheckTensor,
-    bias: CheckTensor,
-    residual: CheckTensor,
+    scale: Arc<Tensor>,
+    bias: Arc<Tensor>,
+    residual: Tensor,
 }
 
 impl Parts {
-    fn some(&self, bits: u32, channels: usize) -> Epilogue<'_> {
-        Epilogue {
-            scale: (bits & 1 != 0).then(|| self.scale.get()),
-            bias: (bits & 2 != 0).then(|| self.bias.get()),
-            residual: (bits & 4 != 0).then(|| Matrix::new(self.residual.get(), channels)),
-            relu: bits & 8 != 0,
-        }
+    fn some(&self, bits: u32) -> Epilogue<'_> {
+        epilogue(
+            (bits & 1 != 0).then(|| Arc::clone(&self.scale)),
+            (bits & 2 != 0).then(|| Arc::clone(&self.bias)),
+            (bits & 4 != 0).then_some(&self.residual),
+            bits & 8 != 0,
+        )
     }
 }
 
@@ -81,9 +86,9 @@ fn named(bits: u32) -> String {
 }
 
 /// A product that every algorithm is to compute and to finish.
-struct Problem<'a> {
+struct Finished<'a> {
     op: Operation,
-    map: &'a DeviceKernelMap,
+    map: &'a KernelMap,
     fill: Fill,
     shift: usize,
 }
@@ -104,91 +109,62 @@ impl Checker<'_> {
             ] {
                 let cells = Cells::Generated(generator, rows).voxels();
                 let map = self.map_of(&cells, op.kernel, false)?;
-                let problem = Problem { op, map: &map, fill, shift };
-                self.finish_all(&problem, &mut findings)?;
+                self.finish_all(&Finished { op, map: &map, fill, shift }, &mut findings)?;
             }
         }
         Ok(findings)
     }
 
-    fn parts(&self, problem: &Problem<'_>) -> Result<Parts, CheckError> {
-        let Problem { op, map, fill, shift } = problem;
-        let (device, channels) = (self.kernels.device(), op.c_out as usize);
-        let part = |dtype, len, seed| match fill {
-            Fill::Exact => CheckTensor::integers(device, dtype, len, *shift, seed),
-            _ => CheckTensor::random(device, dtype, len, *shift, seed),
+    fn parts(&self, of: &Finished<'_>) -> Result<Parts, CheckError> {
+        let Finished { op, map, fill, shift } = *of;
+        let channels = op.c_out as usize;
+        let part = |dtype, rows, seed| {
+            let shape = Shape { dtype, rows, channels, shift };
+            match fill {
+                Fill::Exact => integers_tensor(self.cuda(), shape, seed),
+                _ => random_tensor(self.cuda(), shape, seed),
+            }
         };
         Ok(Parts {
-            scale: part(DType::Float32, channels, 101)?,
-            bias: part(DType::Float32, channels, 102)?,
-            residual: part(op.dtype, map.n_out() * channels, 103)?,
+            scale: Arc::new(part(DType::Float32, 1, 101)?),
+            bias: Arc::new(part(DType::Float32, 1, 102)?),
+            residual: part(op.dtype, map.n_out(), 103)?,
         })
     }
 
-    fn finish_all(
-        &mut self,
-        problem: &Problem<'_>,
-        findings: &mut Findings,
-    ) -> Result<(), CheckError> {
-        let Problem { op, map, fill, shift } = problem;
-        let parts = self.parts(problem)?;
-        let device = self.kernels.device();
-        let mut product = Product::new(device, op, map.counts()?, *fill, *shift, 21)?;
+    fn finish_all(&mut self, of: &Finished<'_>, findings: &mut Findings) -> Result<(), CheckError> {
+        let Finished { op, map, fill, shift } = of;
+        let parts = self.parts(of)?;
+        let operands = operands(self.cuda(), op, map, *fill, *shift, 21)?;
+        let mut problem = problem(&self.device, op, map, *fill, operands)?;
         for bits in 0..COMBINATIONS {
-            let epilogue = parts.some(bits, op.c_out as usize);
-            let (first, second) = (product.first.get(), product.second.get());
-            let verifier = self.verifier(op.dtype)?;
-            let mut expected = verifier.reference(op, map, first, second)?;
-            verifier.finish(op, &mut expected, &epilogue)?;
+            let epilogue = parts.some(bits);
+            problem.finish(&self.device, op, map, &epilogue)?;
             for algorithm in self.candidates(op) {
-                findings.checked += 1;
                 let what = format!("{op}, {fill:?}, shifted by {shift}, with {}", named(bits));
-                match self.finished_error(algorithm, problem, &mut product, epilogue, &expected) {
-                    Ok(error) => {
-                        findings.judge(algorithm, &what, error, fill.tolerance(op.dtype));
-                    }
-                    Err(error) => {
-                        findings.failures.push(format!("{algorithm} on {what}: {error}"));
-                        self.kernels.device().synchronize()?;
-                    }
+                let error =
+                    self.error_of(algorithm, op, map, &mut problem, Some(&epilogue), findings)?;
+                if let Some(error) = error {
+                    findings.judge(algorithm, &what, error, problem.tolerance());
                 }
             }
         }
         Ok(())
     }
 
-    fn finished_error(
-        &mut self,
-        algorithm: &'static Algorithm,
-        problem: &Problem<'_>,
-        product: &mut Product,
-        epilogue: Epilogue<'_>,
-        expected: &DeviceBuffer,
-    ) -> Result<f64, CheckError> {
-        let Problem { op, map, .. } = problem;
-        let prepared = self.kernels.prepare(algorithm, op)?;
-        let bytes = algorithm.workspace_bytes(op, map.counts()?);
-        let mut workspace = Workspace::new(self.kernels.device())?;
-        workspace.reserve(bytes)?;
-        workspace.fill_scratch(0xff)?;
-        product
-            .run_finished(epilogue, |operands| prepared.launch(map, operands, &mut workspace))?;
-        Ok(self.verifier(op.dtype)?.worst_error(op, product.result(), expected)?)
-    }
-
     /// The device's float64 epilogue against the host's.
     fn compare_with_host(&mut self, findings: &mut Findings) -> Result<(), CheckError> {
         let kernel = KernelSize::submanifold(3).expect("a submanifold extent");
         let voxels = Cells::Generated(Generator::Surface, 300).voxels();
-        let host = KernelMap::submanifold(&voxels, kernel).expect("generated voxels are distinct");
-        let map = self.builder.submanifold(&voxels, kernel)?;
+        let host = voxtune_cpu::KernelMap::submanifold(&voxels, kernel)
+            .expect("generated voxels are distinct");
+        let map = self.map_of(&voxels, kernel, false)?;
+        let device_map = device_map(&map).expect("maps of a GPU are on it");
         for dtype in DType::ALL {
             let op = Operation::submanifold(Direction::Forward, dtype, 5, 7, kernel);
-            let problem = Problem { op, map: &map, fill: Fill::Random, shift: 0 };
-            let parts = self.parts(&problem)?;
-            let device = self.kernels.device();
-            let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
-            let [first, second, result] = Product::lengths(&op, map.counts()?);
+            let parts = self.parts(&Finished { op, map: &map, fill: Fill::Random, shift: 0 })?;
+            let operands = operands(self.cuda(), &op, &map, Fill::Random, 0, 5)?;
+            let [first, second, result] = lengths(&op, &map);
             let (first, second) = (random(dtype, first, 10), random(dtype, second, 11));
             let plain = reference::forward(&op, &host, &first, &second)
                 .expect("the lengths follow from the operation");
@@ -208,9 +184,9 @@ impl Checker<'_> {
                 reference::finish(&op, &mut expected, &epilogue)
                     .expect("the lengths follow from the operation");
                 let verifier = self.verifier(dtype)?;
-                let (first, second) = (product.first.get(), product.second.get());
-                let mut found = verifier.reference(&op, &map, first, second)?;
-                verifier.finish(&op, &mut found, &parts.some(bits, op.c_out as usize))?;
+                let (first, second) = (elements(&operands.a)?, elements(&operands.b)?);
+                let mut found = verifier.reference(&op, device_map, first, second)?;
+                verifier.finish(&op, &mut found, &device_epilogue(&parts.some(bits))?)?;
                 let worst = distance(&found.download(0, result)?, &expected);
                 findings.checked += 1;
                 if worst.is_nan() || worst > TOLERANCE {

@@ -1,12 +1,14 @@
 //! The device's float64 convolution against the host's: what everything else is compared with.
 
-use voxtune_cpu::{KernelMap, reference};
-use voxtune_cuda::DeviceKernelMap;
+use voxtune::KernelMap;
+use voxtune::inspection::{device_map, elements, kernel_map};
+use voxtune_cpu::reference;
 use voxtune_pointcloud::Generator;
-use voxtune_types::{DType, Direction, KernelSize, Operation};
+use voxtune_tune::inputs::operands::Operands;
+use voxtune_types::{DType, Direction, Geometry, KernelSize, Operation};
 
 use super::cells::Cells;
-use super::data::{Fill, Product, random};
+use super::data::{Fill, lengths, operands, random};
 use super::{CheckError, Checker, Findings};
 
 /// `(c_in, c_out, groups)`.
@@ -21,13 +23,14 @@ impl Checker<'_> {
         let voxels = Cells::Generated(Generator::Surface, 500).voxels();
         for extent in [1, 3, 5] {
             let kernel = KernelSize::submanifold(extent).expect("a submanifold extent");
-            let host =
-                KernelMap::submanifold(&voxels, kernel).expect("generated voxels are distinct");
+            let host = voxtune_cpu::KernelMap::submanifold(&voxels, kernel)
+                .expect("generated voxels are distinct");
             for with_reverse in [false, true] {
                 let mut map = self.builder.submanifold(&voxels, kernel)?;
                 if with_reverse {
                     self.builder.add_reverse(&mut map)?;
                 }
+                let map = kernel_map(Geometry::submanifold(kernel, [1; 3]), map)?;
                 for dtype in DType::ALL {
                     for direction in Direction::ALL {
                         for (c_in, c_out, groups) in LAYERS {
@@ -45,17 +48,28 @@ impl Checker<'_> {
     fn compare_float64(
         &mut self,
         op: &Operation,
-        map: &DeviceKernelMap,
-        host: &KernelMap,
+        map: &KernelMap,
+        host: &voxtune_cpu::KernelMap,
         findings: &mut Findings,
     ) -> Result<(), CheckError> {
-        let device = self.kernels.device();
-        let product = Product::new(device, op, map.counts()?, Fill::Random, 0, 5)?;
-        let lengths = Product::lengths(op, map.counts()?);
-        let found: Vec<f64> = self
-            .verifier(op.dtype)?
-            .reference(op, map, product.first.get(), product.second.get())?
-            .download(0, lengths[2])?;
+        let operands = operands(self.cuda(), op, map, Fill::Random, 0, 5)?;
+        self.compare_with_host_of(op, map, host, &operands, findings)
+    }
+
+    /// The device's float64 product of [`operands`] that are drawn from the seed 5.
+    pub(super) fn compare_with_host_of(
+        &mut self,
+        op: &Operation,
+        map: &KernelMap,
+        host: &voxtune_cpu::KernelMap,
+        operands: &Operands,
+        findings: &mut Findings,
+    ) -> Result<(), CheckError> {
+        let lengths = lengths(op, map);
+        let (a, b) = (elements(&operands.a)?, elements(&operands.b)?);
+        let device_map = device_map(map).expect("maps of a GPU are on it");
+        let reference = self.verifier(op.dtype)?.reference(op, device_map, a, b)?;
+        let found: Vec<f64> = reference.download(0, lengths[2])?;
         let worst = distance(&found, &on_host(op, host, lengths));
         findings.checked += 1;
         if worst.is_nan() || worst > TOLERANCE {
@@ -66,10 +80,10 @@ impl Checker<'_> {
     }
 }
 
-/// The product of the values that [`Product::new`] draws from the seed 5.
-pub(super) fn on_host(
+/// The product of the values that [`operands`] draws from the seed 5.
+fn on_host(
     op: &Operation,
-    host: &KernelMap,
+    host: &voxtune_cpu::KernelMap,
     [first, second, _]: [usize; 3],
 ) -> Vec<f64> {
     let (first, second) = (random(op.dtype, first, 10), random(op.dtype, second, 11));

@@ -4,7 +4,8 @@ use voxtune_pointcloud::Generator;
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cells::Cells;
-use super::data::{Fill, Product};
+use super::data::{Fill, operands};
+use super::products::Case;
 use super::{CheckError, Checker, Findings};
 
 const ROWS: usize = 2_000_000;
@@ -37,18 +38,10 @@ impl Checker<'_> {
             if self.candidates(&op).is_empty() {
                 continue;
             }
-            let device = self.kernels.device();
-            let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 4)?;
-            let (first, second) = (product.first.get(), product.second.get());
-            let expected = self.verifier(op.dtype)?.reference(&op, &map, first, second)?;
-            for algorithm in self.candidates(&op) {
-                let error =
-                    self.error_of(algorithm, &op, &map, &mut product, &expected, &mut findings)?;
-                if let Some(error) = error {
-                    let what = format!("{op}, {ROWS} rows");
-                    findings.judge(algorithm, &what, error, op.dtype.tolerance());
-                }
-            }
+            let operands = operands(self.cuda(), &op, &map, Fill::Random, 0, 4)?;
+            let case =
+                Case { op, map: &map, fill: Fill::Random, what: format!("{op}, {ROWS} rows") };
+            self.compare_all(&case, operands, &mut findings, None)?;
         }
         Ok(findings)
     }

@@ -13,8 +13,9 @@
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
 //! | [`Step::Race`] | nothing: every instance runs once, for a race detector that watches it |
 //!
-//! Results are poisoned before every product and workspaces hold garbage. The steps ask
-//! [`voxtune_cuda::algorithms`] what there is and know no family by name.
+//! Algorithms run through the registry, as in layers and in populate, and are judged by the verifier
+//! and the tolerance of the tuner. Results are poisoned before every product and workspaces hold
+//! garbage. The steps ask [`voxtune_cuda::algorithms`] what there is and know no family by name.
 
 mod cases;
 mod cells;
@@ -36,17 +37,21 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use serde::Serialize;
+use voxtune::inspection::kernel_map;
+use voxtune::{ConvError, Device, DeviceError, KernelMap};
 use voxtune_cuda::{
-    Algorithm, CudaError, DeviceKernelMap, Instance, MapBuilder, Verifier, algorithms,
+    Algorithm, CudaDevice, CudaError, DeviceKernelMap, Instance, MapBuilder, Verifier, algorithms,
 };
-use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
+use voxtune_types::{DType, Direction, Geometry, KernelSize, Operation, Voxel};
 
-pub(crate) use data::CheckTensor;
+pub(crate) use data::random_buffer;
 pub use worst::{WorstError, table};
 
 use crate::cuda_kernels::{Compilation, CudaKernels};
 use crate::named_cloud::NamedCloud;
+use products::is_usable;
 use voxtune_tune::plan::partition::Partition;
+use voxtune_tune::verify::rejection::Rejection;
 
 /// A part of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -165,6 +170,15 @@ pub enum CheckError {
     /// The device failed outside of what is checked, or does not work any more.
     #[error(transparent)]
     Device(#[from] CudaError),
+    /// Tensors or maps cannot be had, or do not fit.
+    #[error(transparent)]
+    SetUp(#[from] ConvError),
+    /// An algorithm computed nothing.
+    #[error("{0}")]
+    Run(String),
+    /// The device cannot be opened again, with kernels that a race detector can follow.
+    #[error(transparent)]
+    Open(#[from] DeviceError),
     /// A launch would reserve another amount of shared memory than the kernel was compiled for.
     #[error("{promised} bytes of shared memory promised, {compiled} compiled")]
     SharedMemory {
@@ -173,6 +187,12 @@ pub enum CheckError {
         /// What the kernel expects.
         compiled: usize,
     },
+}
+
+impl From<Rejection> for CheckError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Run(rejection.detail)
+    }
 }
 
 /// What a step found.
@@ -242,6 +262,8 @@ impl Findings {
 
 /// Everything that the steps share.
 struct Checker<'a> {
+    /// Where algorithms run.
+    device: Device,
     kernels: CudaKernels,
     builder: MapBuilder,
     verifiers: BTreeMap<DType, Verifier>,
@@ -260,7 +282,6 @@ pub fn check(
     let cases = cases::cases(options.quick);
     let compilation = kernels.compile(instances(&kernels, options, &cases));
     observer(&CheckEvent::Compiled(compilation));
-    let builder = kernels.map_builder()?;
     let mut report = CheckReport {
         device: kernels.describe(),
         quick: options.quick,
@@ -268,7 +289,7 @@ pub fn check(
         steps: Vec::new(),
         worst: Vec::new(),
     };
-    let mut checker = Checker { kernels, builder, verifiers: BTreeMap::new(), options };
+    let mut checker = Checker::new(kernels, options)?;
     for step in Step::ALL.into_iter().filter(|step| options.runs(*step)) {
         observer(&CheckEvent::Started(step));
         let start = Instant::now();
@@ -282,7 +303,7 @@ pub fn check(
             Step::Clouds => checker.clouds(&options.clouds)?,
             Step::Repeats => checker.repeats()?,
             Step::Large => checker.large()?,
-            Step::Race => checker.race()?,
+            Step::Race => Checker::new(checker.kernels.for_race_detector()?, options)?.race()?,
         };
         let Findings { checked, failures, worst } = findings;
         report.worst.extend(worst);
@@ -311,38 +332,49 @@ fn instances(
             Step::Maps | Step::Float64 | Step::Network | Step::Race => {}
         }
     }
+    let device = kernels.device();
     let mut instances =
         vec![Instance::kernel_map(), Instance::strided_map(), Instance::network_maps()];
     instances.extend(DType::ALL.map(Instance::reference));
     if options.runs(Step::Race) {
-        let runs = race::runs(options, |algorithm, op| kernels.available(algorithm, op));
+        let runs = race::runs(options, |algorithm, op| is_usable(device, algorithm, op));
         instances.extend(runs.iter().filter_map(race::Run::instance));
     }
     for op in operations {
         let wanted = algorithms().iter().filter(|algorithm| {
             options.names(algorithm)
                 && cases::admits(&op, algorithm)
-                && kernels.available(algorithm, &op)
+                && is_usable(device, algorithm, &op)
         });
         instances.extend(wanted.filter_map(|algorithm| algorithm.instance(&op)));
     }
     instances
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(mut kernels: CudaKernels, options: &'a CheckOptions) -> Result<Self, CheckError> {
+        let (device, builder) = (kernels.device().clone(), kernels.map_builder()?);
+        Ok(Self { device, kernels, builder, verifiers: BTreeMap::new(), options })
+    }
+
+    /// Where maps and operands are made.
+    const fn cuda(&self) -> &CudaDevice {
+        self.kernels.cuda()
+    }
+
     /// A kernel map with every row order that an algorithm under test names.
     fn map_of(
         &self,
         voxels: &[Voxel],
         kernel: KernelSize,
         reverse: bool,
-    ) -> Result<DeviceKernelMap, CheckError> {
+    ) -> Result<KernelMap, CheckError> {
         let mut map = self.builder.submanifold(voxels, kernel)?;
         if reverse {
             self.builder.add_reverse(&mut map)?;
         }
         self.add_orders(&map)?;
-        Ok(map)
+        Ok(kernel_map(Geometry::submanifold(kernel, [1; 3]), map)?)
     }
 
     fn add_orders(&self, map: &DeviceKernelMap) -> Result<(), CheckError> {

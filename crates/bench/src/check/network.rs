@@ -161,7 +161,7 @@ impl Checker<'_> {
         inputs: &[Voxel],
         plan: &NetworkPlan,
     ) -> Result<Found, CheckError> {
-        let coords = DeviceBuffer::from_host(self.kernels.device(), inputs)?;
+        let coords = DeviceBuffer::from_host(self.kernels.cuda(), inputs)?;
         let made = builder.build(Cloud::new(&coords, inputs.len()), plan)?;
         let (mut levels, mut needed) = (vec![inputs.to_vec()], Vec::new());
         for outputs in &made.levels {

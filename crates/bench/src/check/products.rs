@@ -1,10 +1,16 @@
 //! Every algorithm against float64: on adversarial shapes, and on clouds as users have them.
 
-use voxtune_cuda::{Algorithm, DeviceBuffer, DeviceKernelMap, Prepared, Workspace, algorithms};
+use std::sync::Arc;
+
+use voxtune::inspection::fill_workspace;
+use voxtune::{Device, Epilogue, KernelMap, Launch};
+use voxtune_cuda::{Algorithm, CudaError, algorithms};
+use voxtune_tune::inputs::operands::Operands;
+use voxtune_tune::verify::problem::Problem;
 use voxtune_types::{DType, Direction, KernelSize, Operation, Voxel};
 
-use super::cases::{Case, admits};
-use super::data::{Fill, Product};
+use super::cases;
+use super::data::{Fill, operands, problem};
 use super::worst::Collected;
 use super::{CheckError, Checker, Findings};
 use crate::named_cloud::NamedCloud;
@@ -37,9 +43,9 @@ pub(super) fn table_operations(quick: bool) -> Vec<Operation> {
 }
 
 /// A product that every algorithm is to compute.
-pub(super) struct Problem<'a> {
+pub(super) struct Case<'a> {
     pub(super) op: Operation,
-    pub(super) map: &'a DeviceKernelMap,
+    pub(super) map: &'a KernelMap,
     pub(super) fill: Fill,
     /// How failures call it.
     pub(super) what: String,
@@ -47,19 +53,17 @@ pub(super) struct Problem<'a> {
 
 impl Checker<'_> {
     /// The adversarial shapes.
-    pub(super) fn shapes(&mut self, cases: &[Case]) -> Result<Findings, CheckError> {
+    pub(super) fn shapes(&mut self, cases: &[cases::Case]) -> Result<Findings, CheckError> {
         let mut findings = Findings::default();
         for (number, case) in cases.iter().enumerate() {
             if self.candidates(&case.op).is_empty() {
                 continue;
             }
             let map = self.map_of(&case.cells.voxels(), case.op.kernel, case.reverse)?;
-            let counts = map.counts()?;
-            let (fill, seed) = (case.fill, number as u64);
-            let device = self.kernels.device();
-            let product = Product::new(device, &case.op, counts, fill, case.shift, seed)?;
-            let problem = Problem { op: case.op, map: &map, fill, what: case.to_string() };
-            self.compare_all(&problem, product, &mut findings, None)?;
+            let (op, fill, seed) = (case.op, case.fill, number as u64);
+            let operands = operands(self.cuda(), &op, &map, fill, case.shift, seed)?;
+            let case = Case { op, map: &map, fill, what: case.to_string() };
+            self.compare_all(&case, operands, &mut findings, None)?;
         }
         Ok(findings)
     }
@@ -75,12 +79,11 @@ impl Checker<'_> {
                 if self.candidates(&op).is_empty() {
                     continue;
                 }
-                let device = self.kernels.device();
-                let product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 1)?;
+                let operands = operands(self.cuda(), &op, &map, Fill::Random, 0, 1)?;
                 let what = format!("{op} on {}", cloud.label);
-                let problem = Problem { op, map: &map, fill: Fill::Random, what };
+                let case = Case { op, map: &map, fill: Fill::Random, what };
                 let into = Some((&mut collected, &*cloud.label));
-                self.compare_all(&problem, product, &mut findings, into)?;
+                self.compare_all(&case, operands, &mut findings, into)?;
             }
         }
         findings.worst = collected.into_errors();
@@ -89,32 +92,32 @@ impl Checker<'_> {
 
     pub(super) fn compare_all(
         &mut self,
-        problem: &Problem<'_>,
-        mut product: Product,
+        case: &Case<'_>,
+        operands: Operands,
         findings: &mut Findings,
         mut collected: Option<(&mut Collected, &str)>,
     ) -> Result<(), CheckError> {
-        let Problem { op, map, fill, what } = problem;
-        let (first, second) = (product.first.get(), product.second.get());
-        let expected = self.verifier(op.dtype)?.reference(op, map, first, second)?;
+        let Case { op, map, fill, what } = case;
+        let mut problem = problem(&self.device, op, map, *fill, operands)?;
         for algorithm in self.candidates(op) {
-            let error = self.error_of(algorithm, op, map, &mut product, &expected, findings)?;
+            let error = self.error_of(algorithm, op, map, &mut problem, None, findings)?;
             let Some(error) = error else { continue };
-            findings.judge(algorithm, what, error, fill.tolerance(op.dtype));
+            let tolerance = problem.tolerance();
+            findings.judge(algorithm, what, error, tolerance);
             if let Some((collected, cloud)) = &mut collected {
                 let id = algorithm.id().as_str();
-                collected.add(id, op.direction, op.dtype, cloud, error);
+                collected.add(id, op.direction, op.dtype, cloud, [error, tolerance]);
             }
         }
         Ok(())
     }
 
-    /// The algorithms that are checked on an operation.
+    /// The algorithms that are checked on an operation: those that the registry would run.
     pub(super) fn candidates(&self, op: &Operation) -> Vec<&'static Algorithm> {
         let wanted = |algorithm: &&Algorithm| {
             self.options.names(algorithm)
-                && admits(op, algorithm)
-                && self.kernels.available(algorithm, op)
+                && cases::admits(op, algorithm)
+                && is_usable(&self.device, algorithm, op)
         };
         algorithms().iter().filter(wanted).collect()
     }
@@ -124,16 +127,16 @@ impl Checker<'_> {
         &mut self,
         algorithm: &'static Algorithm,
         op: &Operation,
-        map: &DeviceKernelMap,
-        product: &mut Product,
-        expected: &DeviceBuffer,
+        map: &KernelMap,
+        problem: &mut Problem,
+        epilogue: Option<&Epilogue<'_>>,
         findings: &mut Findings,
     ) -> Result<Option<f64>, CheckError> {
         findings.checked += 1;
-        let run = self.launch(algorithm, op, map, product).and_then(|()| {
-            Ok(self.verifier(op.dtype)?.worst_error(op, product.result(), expected)?)
+        let error = self.ready(algorithm, op, map).and_then(|runnable| {
+            Ok(problem.worst_error(&self.device, &*runnable, op, map, epilogue)?)
         });
-        match run {
+        match error {
             Ok(error) => Ok(Some(error)),
             Err(error) => self.note_failure(algorithm, op, &error, findings).map(|()| None),
         }
@@ -151,7 +154,7 @@ impl Checker<'_> {
         findings: &mut Findings,
     ) -> Result<(), CheckError> {
         findings.failures.push(format!("{algorithm} on {op}: {error}"));
-        Ok(self.kernels.device().synchronize()?)
+        Ok(self.device.synchronize()?)
     }
 
     /// Runs an algorithm once, in a workspace of garbage.
@@ -159,35 +162,42 @@ impl Checker<'_> {
         &mut self,
         algorithm: &'static Algorithm,
         op: &Operation,
-        map: &DeviceKernelMap,
-        product: &mut Product,
+        map: &KernelMap,
+        operands: &mut Operands,
     ) -> Result<(), CheckError> {
-        let prepared = self.kernels.prepare(algorithm, op)?;
-        self.launch_prepared(algorithm, &prepared, op, map, product)
+        let runnable = self.ready(algorithm, op, map)?;
+        operands.out.poison(&self.device)?;
+        let Operands { a, b, out } = operands;
+        let launch = Launch { operation: op, map, a, b, out, epilogue: None };
+        Ok(self.device.registry().run(&*runnable, &self.device, launch)?)
     }
 
-    /// The same of what is prepared.
-    pub(super) fn launch_prepared(
-        &self,
-        algorithm: &Algorithm,
-        prepared: &Prepared,
+    /// An algorithm as the registry has it, ready to run over a map, with a workspace of garbage.
+    fn ready(
+        &mut self,
+        algorithm: &'static Algorithm,
         op: &Operation,
-        map: &DeviceKernelMap,
-        product: &mut Product,
-    ) -> Result<(), CheckError> {
+        map: &KernelMap,
+    ) -> Result<Arc<dyn voxtune::Algorithm>, CheckError> {
         let promised = algorithm.shared_bytes(op);
-        if let Some(compiled) = prepared.compiled_shared_bytes()
-            && compiled as usize != promised
-        {
-            return Err(CheckError::SharedMemory { promised, compiled: compiled as usize });
+        let compiled = self.kernels.compiled_shared_bytes(algorithm, op)?;
+        if let Some(compiled) = compiled.filter(|bytes| *bytes != promised) {
+            return Err(CheckError::SharedMemory { promised, compiled });
         }
-        let bytes = algorithm.workspace_bytes(op, map.counts()?);
-        let mut workspace = Workspace::new(self.kernels.device())?;
-        workspace.reserve(bytes)?;
-        workspace.fill_scratch(0xff)?;
-        product.run(|operands| prepared.launch(map, operands, &mut workspace))?;
-        Ok(())
+        let runnable = self.device.registry().usable(algorithm.id(), op);
+        let runnable = Arc::clone(runnable.ok_or_else(|| CudaError::NotApplicable {
+            algorithm: algorithm.to_string(),
+            operation: op.to_string(),
+        })?);
+        runnable.prepare_map(&self.device, op, map)?;
+        fill_workspace(&self.device, 0xff)?;
+        Ok(runnable)
     }
+}
+
+/// Whether the registry would run an algorithm.
+pub(super) fn is_usable(device: &Device, algorithm: &Algorithm, op: &Operation) -> bool {
+    device.registry().usable(algorithm.id(), op).is_some()
 }
 
 /// As much of a cloud as sanitizers can handle.

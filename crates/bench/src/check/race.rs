@@ -1,18 +1,20 @@
 //! Every instance once, on one small cloud: what a race detector can handle.
 //!
 //! Nothing is compared: whoever watches the launches, such as compute-sanitizer's racecheck, judges
-//! them. Instances are those that it can follow ([`Instance::for_race_detector`]). The float64
+//! them. The device is opened with instances that it can follow ([`Instance::for_race_detector`]). The float64
 //! products, which take a sanitizer longer than all that they are compared with, are left out, and
 //! instances that other algorithms have run already.
 
 use std::collections::BTreeSet;
 
-use voxtune_cuda::{Algorithm, DeviceKernelMap, Instance, algorithms};
+use voxtune::KernelMap;
+use voxtune_cuda::{Algorithm, Instance, algorithms};
 use voxtune_pointcloud::Generator;
 use voxtune_types::{KernelSize, Operation};
 
 use super::cells::Cells;
-use super::data::{Fill, Product};
+use super::data::{Fill, operands};
+use super::products::is_usable;
 use super::{CheckError, CheckOptions, Checker, Findings, cases};
 
 /// Rows of the cloud: two tiles of most kernels and a part of one, so that blocks and warps meet.
@@ -59,9 +61,8 @@ impl Checker<'_> {
     pub(super) fn race(&mut self) -> Result<Findings, CheckError> {
         let mut findings = Findings::default();
         let cells = Cells::Generated(Generator::Surface, ROWS).voxels();
-        let kernels = &self.kernels;
-        let runs = runs(self.options, |algorithm, op| kernels.available(algorithm, op));
-        let mut maps: Vec<(KernelSize, DeviceKernelMap)> = Vec::new();
+        let runs = runs(self.options, |algorithm, op| is_usable(&self.device, algorithm, op));
+        let mut maps: Vec<(KernelSize, KernelMap)> = Vec::new();
         for Run { op, algorithm } in runs {
             let known = maps.iter().position(|(kernel, _)| *kernel == op.kernel);
             let number = match known {
@@ -72,26 +73,14 @@ impl Checker<'_> {
                 }
             };
             let map = &maps[number].1;
-            let device = self.kernels.device();
-            let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 5)?;
+            let mut operands = operands(self.cuda(), &op, map, Fill::Random, 0, 5)?;
             findings.checked += 1;
-            if let Err(error) = self.launch_once(algorithm, &op, map, &mut product) {
+            let launched = self.launch(algorithm, &op, map, &mut operands);
+            if let Err(error) = launched.and_then(|()| Ok(self.device.synchronize()?)) {
                 self.note_failure(algorithm, &op, &error, &mut findings)?;
             }
         }
         Ok(findings)
-    }
-
-    fn launch_once(
-        &mut self,
-        algorithm: &'static Algorithm,
-        op: &Operation,
-        map: &DeviceKernelMap,
-        product: &mut Product,
-    ) -> Result<(), CheckError> {
-        let prepared = self.kernels.prepare_for_race_detector(algorithm, op)?;
-        self.launch_prepared(algorithm, &prepared, op, map, product)?;
-        Ok(self.kernels.device().synchronize()?)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Bitwise repeats of what claims to be deterministic.
 
-use voxtune_cuda::{Algorithm, DeviceKernelMap};
+use voxtune::KernelMap;
+use voxtune_cuda::Algorithm;
 use voxtune_pointcloud::Generator;
+use voxtune_tune::inputs::operands::Operands;
 use voxtune_types::{DType, Direction, KernelSize, Operation};
 
 use super::cases::has_a_chance;
 use super::cells::Cells;
-use super::data::{Fill, Product};
+use super::data::{Fill, operands};
 use super::{CheckError, Checker, Findings};
 
 /// Rows of the cloud: enough for several blocks on every multiprocessor.
@@ -84,8 +86,7 @@ impl Checker<'_> {
             if self.candidates(&op).is_empty() {
                 continue;
             }
-            let device = self.kernels.device();
-            let mut product = Product::new(device, &op, map.counts()?, Fill::Random, 0, 9)?;
+            let mut operands = operands(self.cuda(), &op, &map, Fill::Random, 0, 9)?;
             let promising = |algorithm: &&Algorithm| has_a_chance(&op, algorithm);
             for algorithm in self.candidates(&op).into_iter().filter(|one| promising(one)) {
                 // A library of others promises nothing about the order of its sums.
@@ -93,7 +94,7 @@ impl Checker<'_> {
                     continue;
                 }
                 findings.checked += 1;
-                match self.is_repeatable(algorithm, &op, &map, &mut product) {
+                match self.is_repeatable(algorithm, &op, &map, &mut operands) {
                     Ok(true) => {}
                     Ok(false) => {
                         let text = format!("{algorithm} on {op}: bits change between runs");
@@ -103,21 +104,24 @@ impl Checker<'_> {
                 }
             }
         }
-        Ok(map.counts()?.total_pairs())
+        Ok(map.counts().pairs)
     }
 
     fn is_repeatable(
         &mut self,
         algorithm: &'static Algorithm,
         op: &Operation,
-        map: &DeviceKernelMap,
-        product: &mut Product,
+        map: &KernelMap,
+        operands: &mut Operands,
     ) -> Result<bool, CheckError> {
-        self.launch(algorithm, op, map, product)?;
-        let expected = product.result_bytes()?;
-        for _ in 1..self.options.repeats {
-            self.launch(algorithm, op, map, product)?;
-            if product.result_bytes()? != expected {
+        let repeats = self.options.repeats;
+        let mut bits = || -> Result<Vec<u32>, CheckError> {
+            self.launch(algorithm, op, map, operands)?;
+            Ok(operands.out.to_f32()?.into_iter().map(f32::to_bits).collect())
+        };
+        let expected = bits()?;
+        for _ in 1..repeats {
+            if bits()? != expected {
                 return Ok(false);
             }
         }

@@ -2,16 +2,16 @@
 
 use std::fmt;
 
+use voxtune::inspection::kernel_map;
 use voxtune_cpu::{KernelMap, MapView, layer_outputs};
 use voxtune_cuda::{CudaError, DeviceKernelMap, RowOrder, StridedMapBuilder};
 use voxtune_pointcloud::Generator;
 use voxtune_types::{DType, Direction, Geometry, KernelSize, LayerKind, Operation, Voxel};
 
 use super::cells::Cells;
-use super::data::{Fill, Product};
-use super::float64::{TOLERANCE, distance, on_host};
+use super::data::{Fill, operands};
 use super::maps::{clouds, disorder};
-use super::products::Problem;
+use super::products::Case;
 use super::{CheckError, Checker, Findings};
 
 /// What a layer between two clouds is, apart from channels.
@@ -210,12 +210,13 @@ impl Checker<'_> {
         let map = builder.build(&inputs, &outputs, &layer.geometry())?;
         let host = KernelMap::between(&inputs, &outputs, &layer.geometry())
             .expect("generated voxels are distinct");
+        self.add_orders(&map)?;
+        let map = kernel_map(layer.geometry(), map)?;
         let Some(transposed) = map.transposed() else {
             findings.failures.push(format!("{layer} has no transposed map"));
             return Ok(());
         };
         let host_transposed = host.to_transposed();
-        self.add_orders(&map)?;
         for &of in channels(layer, self.options.quick) {
             for dtype in DType::ALL {
                 for direction in Direction::ALL {
@@ -232,7 +233,7 @@ impl Checker<'_> {
     fn strided_product(
         &mut self,
         op: Operation,
-        map: &DeviceKernelMap,
+        map: &voxtune::KernelMap,
         host: &KernelMap,
         cells: Cells,
         findings: &mut Findings,
@@ -240,25 +241,15 @@ impl Checker<'_> {
         if self.candidates(&op).is_empty() {
             return Ok(());
         }
-        let counts = map.counts()?;
         for fill in [Fill::Random, Fill::Exact] {
-            let product = Product::new(self.kernels.device(), &op, counts, fill, 0, 5)?;
+            let operands = operands(self.cuda(), &op, map, fill, 0, 5)?;
             if fill == Fill::Random && (op.c_in == FEW_CHANNELS[1].0 || op.groups > 1) {
                 // What everything else is compared with.
-                let lengths = Product::lengths(&op, counts);
-                let (first, second) = (product.first.get(), product.second.get());
-                let reference = self.verifier(op.dtype)?.reference(&op, map, first, second)?;
-                let found: Vec<f64> = reference.download(0, lengths[2])?;
-                let worst = distance(&found, &on_host(&op, host, lengths));
-                findings.checked += 1;
-                if worst.is_nan() || worst > TOLERANCE {
-                    let text = format!("float64 of {op} is off the host's by {worst:e}");
-                    findings.failures.push(text);
-                }
+                self.compare_with_host_of(&op, map, host, &operands, findings)?;
             }
             let what = format!("{op}, {cells}, {fill:?}");
-            let problem = Problem { op, map, fill, what };
-            self.compare_all(&problem, product, findings, None)?;
+            let case = Case { op, map, fill, what };
+            self.compare_all(&case, operands, findings, None)?;
         }
         Ok(())
     }

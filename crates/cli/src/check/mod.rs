@@ -6,10 +6,10 @@ mod fixtures;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use voxtune::DeviceChoice;
+use voxtune::{DeviceChoice, DeviceError};
 use voxtune_bench::check::{self, CheckEvent, CheckOptions, Step, WorstError};
 use voxtune_bench::cuda_kernels::CudaKernels;
-use voxtune_cuda::{CudaError, algorithms};
+use voxtune_cuda::algorithms;
 use voxtune_tune::plan::partition::Partition;
 
 use crate::duration::coarse;
@@ -92,10 +92,8 @@ impl CheckArguments {
             }
         };
         let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
-        CudaKernels::open(ordinal as usize, &folder, &toolkit).map_err(|error| match error {
-            CudaError::NoDriver | CudaError::NotBuilt | CudaError::NoDevice { .. } => {
-                Failure::no_device(error)
-            }
+        CudaKernels::open(ordinal, &folder, &toolkit).map_err(|error| match error {
+            DeviceError::NotFound { .. } => Failure::no_device(error),
             other => Failure::failed(other),
         })
     }

@@ -12,7 +12,7 @@ use voxtune_tune::plan::groups::Groups;
 use voxtune_tune::plan::partition::PartitionChoice;
 use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
 use voxtune_tune::race::Policy;
-use voxtune_tune::{DeviceSpec, Gpus, Remeasure, Request};
+use voxtune_tune::{DeviceSpec, Gpus, Protocol, Remeasure, Request};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, Direction};
 
@@ -301,15 +301,17 @@ impl PopulateArguments {
                 crop: self.crop,
                 columns: self.columns,
             },
-            batch_size: self.batch_size,
-            seed: self.seed,
-            directions: self.directions(),
-            modes,
-            budget: Duration::ZERO,
-            l2_state: L2State::Cold,
+            protocol: Protocol {
+                batch_size: self.batch_size,
+                seed: self.seed,
+                directions: self.directions(),
+                modes,
+                budget: Duration::ZERO,
+                l2_state: L2State::Cold,
+                time_limit: self.time_limit,
+            },
             remeasure: self.remeasure(),
             retry_quarantined: self.retry_quarantined,
-            time_limit: self.time_limit,
         }
     }
 

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     if let Some(partition) = arguments.partition() {
         let partition = partition.resolve(variable).map_err(Failure::usage)?;
         let whole = plan.configurations.len();
-        partition.keep(&mut plan, &request.directions);
+        partition.keep(&mut plan, &request.protocol.directions);
         let part = plan.configurations.len();
         output::status("Partition", format_args!("{partition}: {part} of {whole} configurations"));
     } else if let Some(name) = PART_VARIABLES.into_iter().find(|name| is_set(name)) {
@@ -76,21 +76,21 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         output::status("Note", text);
     }
     if arguments.is_dry_run() && !arguments.demands_a_device() {
-        return Ok(dry_run(arguments, &plan, &request.directions));
+        return Ok(dry_run(arguments, &plan, &request.protocol.directions));
     }
     let start = Instant::now();
     let mut pool = open(arguments)?;
-    check_available(pool.primary(), &request.modes, &request.directions)?;
+    check_available(pool.primary(), &request.protocol.modes, &request.protocol.directions)?;
     if arguments.is_dry_run() {
-        return Ok(dry_run(arguments, &plan, &request.directions));
+        return Ok(dry_run(arguments, &plan, &request.protocol.directions));
     }
     let identity = pool.primary().identity();
     let arch = identity.arch;
     if arch.is_cuda() {
         pass_over_sliced(&mut plan);
     }
-    request.budget = arguments.budget(arch);
-    request.l2_state = l2_state(arguments.is_warm(), arch.is_cuda());
+    request.protocol.budget = arguments.budget(arch);
+    request.protocol.l2_state = l2_state(arguments.is_warm(), arch.is_cuda());
     let cache = CacheDir::new(arguments.folder().resolve()?);
     let interrupt = Arc::new(AtomicBool::new(false));
     interrupt::watch(&interrupt)?;
@@ -138,17 +138,20 @@ fn plan_shapes(shapes: &Shapes, request: &mut Request) -> Result<Plan, Failure> 
     let (named, distinct) = (shapes.shapes.len(), wanted.len());
     output::status("Shapes", format_args!("{named}, in {distinct} configurations"));
     let asked = shapes.directions();
-    request.directions.retain(|direction| asked.contains(direction));
-    if shapes.shapes.iter().any(|shape| request.directions.iter().any(|&one| !shape.asks_for(one)))
+    request.protocol.directions.retain(|direction| asked.contains(direction));
+    if shapes
+        .shapes
+        .iter()
+        .any(|shape| request.protocol.directions.iter().any(|&one| !shape.asks_for(one)))
     {
-        let names: Vec<_> = request.directions.iter().map(ToString::to_string).collect();
+        let names: Vec<_> = request.protocol.directions.iter().map(ToString::to_string).collect();
         let text = format!(
             "every layer is measured in all directions that some shape asks for: {}",
             names.join(", ")
         );
         output::status("Note", text);
     }
-    if request.directions.is_empty() {
+    if request.protocol.directions.is_empty() {
         return Err(Failure::usage("no shape of the file asks for a direction that is requested"));
     }
     let list: Vec<_> = wanted.iter().map(|wanted| wanted.configuration).collect();

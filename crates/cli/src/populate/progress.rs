@@ -112,7 +112,7 @@ impl Progress {
 }
 
 impl Observer for Progress {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &Event) {
         match event {
             Event::Started { estimate, devices } => {
                 let total = estimate.total().div_f64((*devices).max(1) as f64);
@@ -127,7 +127,7 @@ impl Observer for Progress {
                 self.status("Warning", &output::set_aside_line(file));
             }
             Event::CandidateLost { algo, operation, reason, detail } => {
-                let place = operation.map_or_else(|| "the trial".to_owned(), ToString::to_string);
+                let place = operation.map_or_else(|| "the trial".to_owned(), |one| one.to_string());
                 self.status("Lost", &format!("{algo} in {place} ({reason}): {detail}"));
             }
             Event::DeviceGivenUp { why } => {

@@ -24,7 +24,7 @@ impl Recorder<'_> {
 }
 
 impl Observer for Recorder<'_> {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &Event) {
         if let Event::ConfigurationEnded { reports, .. } = event {
             for race in reports.iter().filter_map(|report| RaceSamples::of(&report.measured)) {
                 self.record(&race);

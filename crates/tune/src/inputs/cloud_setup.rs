@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use voxtune::{ConvError, Device, Geometry, KernelMap, LayerKind, Voxels};
-use voxtune_pointcloud::CloudError;
+use voxtune::{Device, Geometry, KernelMap, LayerKind, Voxels};
 
+use crate::inputs::error::MeasureError;
 use crate::inputs::planned_cloud::PlannedCloud;
 
 /// A cloud on the device with the kernel map of a layer.
@@ -15,18 +15,6 @@ pub struct CloudSetup {
     /// The map of a layer over them, with the layer's own padding and dilation. That of an inverse
     /// layer goes back to them, from what the sparse layer which it undoes makes of them.
     pub map: Arc<KernelMap>,
-}
-
-/// A set-up that failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// The cloud cannot be had.
-    #[error(transparent)]
-    Cloud(#[from] CloudError),
-    /// The device refused.
-    #[error(transparent)]
-    Device(#[from] ConvError),
 }
 
 impl CloudSetup {
@@ -40,7 +28,7 @@ impl CloudSetup {
         layer: Geometry,
         batch_size: usize,
         seed: u64,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, MeasureError> {
         let cells = device.install(|| cloud.cells(batch_size, seed))?;
         let voxels = match cloud.grid() {
             None => Voxels::new(device, cells)?,
@@ -53,7 +41,7 @@ impl CloudSetup {
     ///
     /// # Errors
     /// If the map cannot be built.
-    pub fn of_layer(voxels: Voxels, layer: Geometry) -> Result<Self, SetupError> {
+    pub fn of_layer(voxels: Voxels, layer: Geometry) -> Result<Self, MeasureError> {
         let map = match layer.kind {
             LayerKind::Given => Arc::new(voxels.map_to(&voxels, &layer)?),
             LayerKind::Inverse => {
@@ -91,7 +79,7 @@ impl SetupCache {
         layer: Geometry,
         batch_size: usize,
         seed: u64,
-    ) -> Result<CloudSetup, SetupError> {
+    ) -> Result<CloudSetup, MeasureError> {
         let found = self
             .held
             .iter()

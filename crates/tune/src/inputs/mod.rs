@@ -3,15 +3,21 @@
 //! | file | holds |
 //! |---|---|
 //! | [`planned_cloud`] | a cloud of known size, before it is made |
+//! | [`cloud_reference`] | the same as another process is told of it |
 //! | [`cloud_setup`] | a cloud on the device with its kernel map |
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
+//! | [`entry`] | what candidates compute, on which device and over which cloud |
 //! | [`monitor`] | who is told what runs, and time limits |
+//! | [`error`] | why a measurement has no result |
 //! | [`bytes`] | amounts of memory as text |
 
 pub mod bytes;
 pub mod candidate;
+pub mod cloud_reference;
 pub mod cloud_setup;
+pub mod entry;
+pub mod error;
 pub mod monitor;
 pub mod operands;
 pub mod planned_cloud;

@@ -23,6 +23,12 @@ pub enum PlannedCloud {
 }
 
 impl PlannedCloud {
+    /// Voxels that are there already, under a name of the caller's.
+    #[must_use]
+    pub fn given(label: &str, cells: Vec<Voxel>) -> Self {
+        Self::File(Arc::new(FileCloud::given(label, cells)))
+    }
+
     /// The permanent text that evidence is stored under.
     #[must_use]
     pub fn label(&self) -> &str {
@@ -159,7 +165,6 @@ impl FileCloud {
         Self { grid, ..self }
     }
 
-    /// Voxels that are there already, under a name of the caller's.
     pub(crate) fn given(label: &str, cells: Vec<Voxel>) -> Self {
         let (path, options) = (PathBuf::new(), FileOptions::default());
         Self { label: label.to_owned(), path, options, cells, grid: None, warnings: Vec::new() }
@@ -201,7 +206,7 @@ mod tests {
         let small = PlannedCloud::Generated { generator: Generator::Uniform, voxels: 1 };
         assert_eq!(small.sample(600, 1, 0).unwrap().len(), 600);
         let cells = small.sample(40, 1, 0).unwrap();
-        let file = PlannedCloud::File(Arc::new(FileCloud::given("scan", cells)));
+        let file = PlannedCloud::given("scan", cells);
         assert_eq!((file.sample_rows(600), file.sample_rows(7)), (40, 7));
         assert_eq!(file.sample(600, 1, 0).unwrap().len(), 40);
     }

@@ -8,10 +8,9 @@ use voxtune_pointcloud::{Generator, generate};
 use voxtune_types::AlgoId;
 
 use crate::inputs::candidate::Candidate;
-use crate::inputs::cloud_setup::SetupError;
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::Operands;
-use crate::measure::error::EntryError;
 use crate::verify::rejection::{Rejection, guarded};
 
 /// Measures floating-point operations per second on a medium layer, with the default algorithm or
@@ -21,26 +20,24 @@ pub(super) fn calibrate(
     limit: Duration,
     avoid: &[AlgoId],
     monitor: &mut dyn Monitor,
-) -> Result<f64, EntryError> {
+) -> Result<f64, MeasureError> {
     const ROWS: usize = 16_384;
     const RUNS: usize = 3;
     let preset = Preset::Quick.grid();
     let operation =
         Operation::submanifold(Direction::Forward, DType::Float16, 64, 64, preset.kernels[0]);
-    let cells: Vec<Voxel> =
-        device.install(|| generate(Generator::Uniform, ROWS, 1, 0)).map_err(SetupError::from)?;
-    let map = Voxels::new(device, cells)
-        .and_then(|voxels| voxels.kernel_map(operation.kernel))
-        .map_err(SetupError::from)?;
+    let cells: Vec<Voxel> = device.install(|| generate(Generator::Uniform, ROWS, 1, 0))?;
+    let map = Voxels::new(device, cells).and_then(|voxels| voxels.kernel_map(operation.kernel))?;
     let counts = map.counts();
-    let mut operands = Operands::random(device, &operation, counts, 0).map_err(SetupError::from)?;
+    let mut operands = Operands::random(device, &operation, counts, 0)?;
     let registry = device.registry();
     let applicable = registry.algorithms().filter(|algorithm| algorithm.applies(&operation));
     for algorithm in registry.default_for(&operation).into_iter().chain(applicable) {
         if avoid.contains(algorithm.id()) {
             continue;
         }
-        monitor.announce(&[Candidate::new(device, &operation, &**algorithm)]);
+        let candidate = Candidate::new(device, &operation, &**algorithm);
+        monitor.announce(std::slice::from_ref(&candidate));
         let mut run = || {
             monitor.running(0, limit);
             let start = Instant::now();
@@ -57,8 +54,7 @@ pub(super) fn calibrate(
                 return Ok(operation.flops(counts.pairs) as f64 / best.max(1e-9));
             }
             Err(rejection) if rejection.device_lost => {
-                let candidate = algorithm.id().clone();
-                return Err(EntryError::DeviceLost { candidate, rejection });
+                return Err(rejection.into_loss(candidate));
             }
             Err(_) => {}
         }

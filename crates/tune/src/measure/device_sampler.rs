@@ -2,52 +2,35 @@
 
 use std::time::{Duration, Instant};
 
-use voxtune::Algorithm;
 use voxtune_cache::Reason;
 
+use crate::inputs::entry::Entry;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
-use crate::measure::context::Entry;
+use crate::measure::candidate_set::CandidateSet;
 use crate::measure::throttle::ThrottleFilter;
 use crate::race::Sampler;
 use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, guarded};
 
-/// A candidate that races.
-pub(crate) struct RacingCandidate<'a> {
-    /// Its number in the candidate set.
-    number: usize,
-    algorithm: &'a dyn Algorithm,
-    has_run: bool,
-}
-
-impl<'a> RacingCandidate<'a> {
-    /// The candidate of this number in the candidate set.
-    pub(crate) fn new(number: usize, algorithm: &'a dyn Algorithm) -> Self {
-        Self { number, algorithm, has_run: false }
-    }
-}
-
-/// Statistics of a race's samples.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SamplerStats {
-    /// Takes the samples, and counts discarded ones.
-    pub(crate) throttle_filter: ThrottleFilter,
-    /// Time that comparing results took.
-    pub(crate) comparing: Duration,
-}
-
 /// Runs and times candidates on a device.
 pub(crate) struct DeviceSampler<'a> {
     pub(crate) entry: Entry<'a>,
-    pub(crate) racing: Vec<RacingCandidate<'a>>,
+    pub(crate) set: &'a CandidateSet,
+    /// Numbers in the set of those that race.
+    pub(crate) racing: &'a [usize],
+    /// Which of these have run.
+    pub(crate) has_run: Vec<bool>,
     pub(crate) buffers: &'a mut OperandBuffers,
     pub(crate) full_size: Option<&'a FullSizeReference>,
     pub(crate) start: Instant,
     /// For one sample.
     pub(crate) limit: Duration,
     pub(crate) monitor: &'a mut dyn Monitor,
-    pub(crate) stats: SamplerStats,
+    /// Takes the samples.
+    pub(crate) throttle_filter: &'a mut ThrottleFilter,
+    /// Time that comparing results took.
+    pub(crate) comparing: Duration,
     pub(crate) device_lost: bool,
 }
 
@@ -55,20 +38,21 @@ impl Sampler for DeviceSampler<'_> {
     type Failure = Rejection;
 
     fn sample(&mut self, candidate: usize) -> Result<u64, Rejection> {
-        let Entry { device, setup, operation, job, .. } = self.entry;
-        let racing = &mut self.racing[candidate];
-        self.monitor.running(racing.number, self.limit);
-        if !std::mem::replace(&mut racing.has_run, true) {
-            guarded(|| racing.algorithm.prepare_map(device, operation, &setup.map))
+        let Entry { device, setup, operation, l2_state, .. } = self.entry;
+        let number = self.racing[candidate];
+        let algorithm = self.set.algorithm(number);
+        self.monitor.running(number, self.limit);
+        if !std::mem::replace(&mut self.has_run[candidate], true) {
+            guarded(|| algorithm.prepare_map(device, operation, &setup.map))
                 .inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
         }
         let buffers = &mut *self.buffers;
-        let taken = self.stats.throttle_filter.take(|| {
+        let taken = self.throttle_filter.take(|| {
             let run = || {
                 let launch = buffers.launch(operation, setup);
-                device.registry().run(racing.algorithm, device, launch)
+                device.registry().run(algorithm, device, launch)
             };
-            guarded(|| device.time(job.l2_state, run))
+            guarded(|| device.time(l2_state, run))
         });
         let sample = taken.inspect_err(|rejection| self.device_lost = rejection.device_lost)?;
         Ok(sample.elapsed_ns.max(1))
@@ -86,7 +70,7 @@ impl Sampler for DeviceSampler<'_> {
         let start = Instant::now();
         let verified =
             sample.and_then(|ns| full_size.check(device, &self.buffers.operands.out).map(|()| ns));
-        self.stats.comparing += start.elapsed();
+        self.comparing += start.elapsed();
         verified.inspect_err(|rejection| self.device_lost = rejection.device_lost)
     }
 

@@ -1,123 +1,59 @@
 //! One key, measured on one cloud.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use voxtune::{Algorithm, Device, KernelHash, Noise, Operation};
+use voxtune::{Algorithm, Noise};
 use voxtune_cache::decide::Timer;
-use voxtune_cache::{Outcome, Reason, Timing};
+use voxtune_cache::{Outcome, Reason, Record, Timing};
 use voxtune_types::AlgoId;
 
 use crate::evidence::commit::challenger;
 use crate::evidence::entry::{Measured, Rounds};
 use crate::evidence::phase_times::PhaseTimes;
-use crate::inputs::bytes::human_bytes;
-use crate::inputs::candidate::{Candidate, environment};
-use crate::inputs::cloud_setup::SetupError;
+use crate::inputs::bytes::lack_of_memory;
+use crate::inputs::candidate::environment;
+use crate::inputs::entry::Entry;
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
-use crate::measure::context::{Entry, entry_key};
-use crate::measure::device_sampler::{DeviceSampler, RacingCandidate, SamplerStats};
-use crate::measure::error::EntryError;
+use crate::measure::candidate_set::CandidateSet;
+use crate::measure::device_sampler::DeviceSampler;
+use crate::measure::throttle::ThrottleFilter;
 use crate::race::summarize::summarize;
 use crate::race::{CandidateSamples, Policy, TieOrder, confirm_incumbent, race, ranks};
-use crate::verify::context::VerifyContext;
 use crate::verify::float64::Verifier;
 use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, Verdict};
 
-/// The candidates of an entry's measurement.
-#[derive(Clone, Debug)]
-pub struct CandidateSet {
-    /// Candidates that race, in the order of the registry. Behind them the default, if it may run
-    /// and does not race: results are compared with its.
-    algorithms: Vec<Arc<dyn Algorithm>>,
-    /// The same, by name.
-    candidates: Vec<Candidate>,
-    racing: usize,
-}
-
-impl CandidateSet {
-    /// The candidates of these names that can run here, and the default, without code that is to be
-    /// avoided.
-    #[must_use]
-    pub fn new(
-        device: &Device,
-        operation: &Operation,
-        names: &[AlgoId],
-        avoid: &[(AlgoId, KernelHash)],
-    ) -> Self {
-        let registry = device.registry();
-        let candidate = |algorithm: &Arc<dyn Algorithm>| {
-            let candidate = Candidate::new(device, operation, &**algorithm);
-            let is_avoided = avoid.iter().any(|(id, hash)| candidate.is_version(id, *hash));
-            (!is_avoided).then(|| (Arc::clone(algorithm), candidate))
-        };
-        let usable = names.iter().filter_map(|id| registry.usable(id, operation));
-        let mut set: Vec<(Arc<dyn Algorithm>, Candidate)> = usable.filter_map(candidate).collect();
-        let racing = set.len();
-        // Only GPUs are fast enough to compare everybody at full size.
-        if device.identity().arch.is_cuda()
-            && let Some(default) = registry.default_for(operation)
-            && !names.contains(default.id())
-        {
-            set.extend(candidate(default));
-        }
-        let (algorithms, candidates) = set.into_iter().unzip();
-        Self { algorithms, candidates, racing }
-    }
-
-    /// All candidates, the default included.
-    #[must_use]
-    pub fn candidates(&self) -> &[Candidate] {
-        &self.candidates
-    }
-
-    /// The names of these candidates.
-    fn names(&self, numbers: &[usize]) -> Vec<&AlgoId> {
-        numbers.iter().map(|&number| &self.candidates[number].id).collect()
-    }
-
-    /// Numbers of the candidates that may serve as reference: the default first.
-    fn trusted(&self) -> Vec<usize> {
-        let mut numbers: Vec<usize> = (0..self.candidates.len()).collect();
-        numbers.sort_by_key(|&number| !self.candidates[number].default);
-        numbers
-    }
-}
-
 impl Entry<'_> {
-    /// Verifies and races the candidates of a field. `None` if interrupted.
+    /// Verifies and races the candidates of a set.
     ///
     /// # Errors
-    /// If clouds or operands cannot be set up, or the device is lost; what else candidates do is in
-    /// their records.
+    /// If operands cannot be set up, the device is lost or the run interrupted; what else candidates
+    /// do is in their records.
     pub fn measure(
         &self,
         verifier: &mut Verifier,
         buffers: &mut OperandBuffers,
+        throttle_filter: &mut ThrottleFilter,
         set: &CandidateSet,
+        policy: &Policy,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<Measured>, EntryError> {
-        let Self { device, job, setup, operation, limits, .. } = *self;
+    ) -> Result<Measured, MeasureError> {
+        let Self { device, operation, setup, seed, limits, .. } = *self;
         monitor.announce(&set.candidates);
         let mut spent = PhaseTimes::default();
         let start = Instant::now();
-        let Some(mut verdicts) = self.verify(verifier, buffers, set, monitor)? else {
-            return Ok(None);
-        };
+        let mut verdicts = self.verify(verifier, buffers, set, monitor)?;
         spent.verify = start.elapsed();
         monitor.working(limits.of_set_up(0.0));
         let start = Instant::now();
         let counts = setup.map.counts();
-        let filled = buffers.operands.fill(device, operation, counts, Noise::Uniform, job.seed);
-        filled.map_err(SetupError::from)?;
+        buffers.operands.fill(device, operation, counts, Noise::Uniform, seed)?;
         let is_cuda = device.identity().arch.is_cuda();
         let full_size = if is_cuda {
             let (all, trusted) = (&set.algorithms, set.trusted());
-            let context = self.context();
-            FullSizeReference::new(&context, setup, buffers, all, &trusted, &mut verdicts, monitor)
-                .map_err(SetupError::from)?
+            FullSizeReference::new(self, buffers, all, &trusted, &mut verdicts, monitor)?
         } else {
             None
         };
@@ -128,116 +64,123 @@ impl Entry<'_> {
         let start = Instant::now();
         let mut sampler = DeviceSampler {
             entry: *self,
-            racing: racing
-                .iter()
-                .map(|&index| RacingCandidate::new(index, &*set.algorithms[index]))
-                .collect(),
+            set,
+            has_run: vec![false; racing.len()],
+            racing: &racing,
             buffers: &mut *buffers,
             full_size: full_size.as_ref(),
             start,
             limit: limits.of(operation.flops(counts.pairs) as f64),
             monitor: &mut *monitor,
-            stats: SamplerStats::default(),
+            throttle_filter: &mut *throttle_filter,
+            comparing: Duration::ZERO,
             device_lost: false,
         };
-        let policy = Policy::of(device.identity().arch, job.budget);
         let ranks = ranks(&set.names(&racing));
-        let samples = race(TieOrder { ranks: &ranks, default }, &policy, &mut sampler);
-        let clock_mhz = sampler.stats.throttle_filter.fastest_mhz;
-        let mut finished =
-            FinishedRace { set, verdicts, racing, default, samples, policy, clock_mhz, spent };
-        let confirmed = self.confirm(&mut finished, &mut sampler);
-        let SamplerStats { throttle_filter, comparing } = sampler.stats;
-        finished.spent.race = start.elapsed().saturating_sub(throttle_filter.discarded + comparing);
-        (finished.spent.throttled, finished.spent.comparing) =
-            (throttle_filter.discarded, comparing);
+        let mut samples = race(TieOrder { ranks: &ranks, default }, policy, &mut sampler);
+        let clock_mhz = sampler.throttle_filter.fastest_mhz;
+        let records = self.records(set, &racing, &verdicts, &samples, policy, clock_mhz);
+        let confirmed = self.confirm(&records, &mut samples, &mut sampler);
+        let (discarded, comparing) = (sampler.throttle_filter.discarded, sampler.comparing);
+        spent.race = start.elapsed().saturating_sub(discarded + comparing);
+        (spent.throttled, spent.comparing) = (discarded, comparing);
         if let Some(full_size) = full_size {
             full_size.give_back(buffers);
         }
         monitor.working(limits.of_set_up(0.0));
-        for (samples, &index) in finished.samples.iter().zip(&finished.racing) {
+        for (samples, &index) in samples.iter().zip(&racing) {
             if let Some(rejection) = samples.failure.clone().filter(|one| one.device_lost) {
                 return Err(set.device_lost(index, rejection));
             }
         }
         if monitor.interrupted() {
-            return Ok(None);
+            return Err(MeasureError::Interrupted);
         }
-        Ok(Some(Measured { confirmed, ..self.measured(&finished) }))
+        // Again, since a candidate may have failed in the confirmation rounds.
+        let records = self.records(set, &racing, &verdicts, &samples, policy, clock_mhz);
+        let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
+            algo: set.candidates[index].id.clone(),
+            rounds_ns: samples.rounds,
+        });
+        Ok(Measured { entry: self.key(), records, rounds: rounds.collect(), confirmed, spent })
     }
 
     /// Returns the stored winner if the race beat it but the confirmation rounds did not.
     fn confirm(
         &self,
-        finished: &mut FinishedRace<'_>,
+        records: &[Record],
+        samples: &mut [CandidateSamples<Rejection>],
         sampler: &mut DeviceSampler<'_>,
     ) -> Option<AlgoId> {
-        let incumbent = self.incumbent?;
-        let Measured { entry, records, .. } = self.measured(finished);
+        let (incumbent, entry) = (self.incumbent?, self.key());
         // A device's own words are never malformed; committing them would tell.
-        let challenger = challenger(incumbent, &entry, &records).ok()??;
-        let place_of = |id: &AlgoId| {
-            finished.racing.iter().position(|&index| finished.set.candidates[index].id == *id)
-        };
+        let challenger = challenger(incumbent, &entry, records).ok()??;
+        let (set, racing) = (sampler.set, sampler.racing);
+        let place_of =
+            |id: &AlgoId| racing.iter().position(|&index| set.candidates[index].id == *id);
         let two = [place_of(incumbent)?, place_of(&challenger)?];
         // A candidate that failed is not confirmed.
-        if two.iter().any(|&place| finished.samples[place].failure.is_some()) {
+        if two.iter().any(|&place| samples[place].failure.is_some()) {
             return None;
         }
         let margin = Timer::of(&entry.device.arch).incumbent_margin();
-        confirm_incumbent(&mut finished.samples, two, margin, sampler).then(|| incumbent.clone())
+        confirm_incumbent(samples, two, margin, sampler).then(|| incumbent.clone())
     }
 
-    fn context(&self) -> VerifyContext<'_> {
-        let Self { device, job, cloud, operation, limits, .. } = *self;
-        VerifyContext { device, operation, cloud, seed: job.seed, limits }
-    }
-
-    /// Verifies every candidate on the smaller problem. `None` if interrupted.
+    /// Verifies every candidate on the smaller problem.
     fn verify(
         &self,
         verifier: &mut Verifier,
         buffers: &OperandBuffers,
         set: &CandidateSet,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<Vec<Verdict>>, EntryError> {
-        let context = self.context();
+    ) -> Result<Vec<Verdict>, MeasureError> {
         // One query for all: it takes the driver as long as a small layer.
         let free_bytes = self.device.free_memory_bytes() + buffers.held_bytes();
         let mut verdicts = Vec::with_capacity(set.algorithms.len());
         for (number, algorithm) in set.algorithms.iter().enumerate() {
             if monitor.interrupted() {
-                return Ok(None);
+                return Err(MeasureError::Interrupted);
             }
             let verdict = match self.check_memory(&**algorithm, free_bytes) {
-                Ok(()) => verifier.verdict(&context, (number, &**algorithm), monitor)?,
+                Ok(()) => verifier.verdict(self, (number, &**algorithm), monitor)?,
                 Err(too_large) => Err(too_large),
             };
             verdicts.push(verdict);
             set.check_device(&verdicts)?;
         }
         verifier.release();
-        Ok(Some(verdicts))
+        Ok(verdicts)
     }
 
-    fn measured(&self, finished: &FinishedRace<'_>) -> Measured {
-        let Self { device, job, cloud, setup, operation, .. } = *self;
-        let FinishedRace { set, racing, samples, .. } = finished;
-        let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
-            algo: set.candidates[index].id.clone(),
-            rounds_ns: samples.rounds.clone(),
-        });
-        let environment = environment(device);
-        let records = set.candidates.iter().zip(finished.outcomes());
-        Measured {
-            entry: entry_key(device, operation, cloud, setup, job),
-            records: records
-                .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
-                .collect(),
-            rounds: rounds.collect(),
-            confirmed: None,
-            spent: finished.spent,
+    /// What evidence keeps of each candidate: nothing of one without a sample, or of a default that
+    /// served as reference alone and did not fail.
+    fn records(
+        &self,
+        set: &CandidateSet,
+        racing: &[usize],
+        verdicts: &[Verdict],
+        samples: &[CandidateSamples<Rejection>],
+        policy: &Policy,
+        clock_mhz: Option<u32>,
+    ) -> Vec<Record> {
+        let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
+        let mut outcomes: Vec<Option<Outcome>> = verdicts.iter().map(rejected).collect();
+        let default = racing.iter().position(|&index| set.candidates[index].default);
+        let default_rounds = default.map(|default| &*samples[default].rounds);
+        for (samples, &index) in samples.iter().zip(racing) {
+            let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
+            outcomes[index] = match &samples.failure {
+                Some(rejection) => Some(rejection.clone().into_outcome()),
+                None => summarize(&samples.rounds, default_rounds, max_error, clock_mhz)
+                    .map(|timing| verified(samples, policy, timing)),
+            };
         }
+        let environment = environment(self.device);
+        let records = set.candidates.iter().zip(outcomes);
+        records
+            .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
+            .collect()
     }
 
     /// Whether a candidate's scratch memory fits beside the operands.
@@ -248,60 +191,8 @@ impl Entry<'_> {
             counts.n_in * operation.c_in as usize + counts.n_out * operation.c_out as usize;
         let workspace_bytes = algorithm.workspace_bytes(operation, &setup.map);
         let needed_bytes = (elements * operation.dtype.bytes()) as u64 + workspace_bytes;
-        if needed_bytes <= free_bytes {
-            return Ok(());
-        }
-        let (needed, free) = (human_bytes(needed_bytes), human_bytes(free_bytes));
-        let detail = format!("needs {needed} of memory, {free} are free");
-        Err(Rejection::new(Reason::OutOfMemory, detail))
-    }
-}
-
-impl CandidateSet {
-    fn device_lost(&self, index: usize, rejection: Rejection) -> EntryError {
-        EntryError::DeviceLost { candidate: self.candidates[index].id.clone(), rejection }
-    }
-
-    /// Whether the device still works, as far as verdicts tell.
-    fn check_device(&self, verdicts: &[Verdict]) -> Result<(), EntryError> {
-        let lost = verdicts.iter().enumerate().find_map(|(index, verdict)| {
-            let rejection = verdict.as_ref().err().filter(|rejection| rejection.device_lost)?;
-            Some(self.device_lost(index, rejection.clone()))
-        });
-        lost.map_or(Ok(()), Err)
-    }
-}
-
-/// A race that is over.
-struct FinishedRace<'a> {
-    set: &'a CandidateSet,
-    verdicts: Vec<Verdict>,
-    /// Numbers in the candidate set of those that raced.
-    racing: Vec<usize>,
-    /// Which of these is the default.
-    default: Option<usize>,
-    samples: Vec<CandidateSamples<Rejection>>,
-    policy: Policy,
-    clock_mhz: Option<u32>,
-    spent: PhaseTimes,
-}
-
-impl FinishedRace<'_> {
-    /// The outcome of each candidate. `None` for a candidate without a sample, and for a default
-    /// that served as reference alone and did not fail.
-    fn outcomes(&self) -> Vec<Option<Outcome>> {
-        let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
-        let mut outcomes: Vec<Option<Outcome>> = self.verdicts.iter().map(rejected).collect();
-        let default_rounds = self.default.map(|default| &*self.samples[default].rounds);
-        for (samples, &index) in self.samples.iter().zip(&self.racing) {
-            let max_error = *self.verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
-            outcomes[index] = match &samples.failure {
-                Some(rejection) => Some(rejection.clone().into_outcome()),
-                None => summarize(&samples.rounds, default_rounds, max_error, self.clock_mhz)
-                    .map(|timing| verified(samples, &self.policy, timing)),
-            };
-        }
-        outcomes
+        let lack = lack_of_memory(needed_bytes, free_bytes);
+        lack.map_or(Ok(()), |lack| Err(Rejection::new(Reason::OutOfMemory, lack)))
     }
 }
 

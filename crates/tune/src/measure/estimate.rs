@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use voxtune::{Device, Direction, Geometry, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
+use crate::inputs::planned_cloud::PlannedCloud;
 use crate::measure::calibrate::calibrate;
-use crate::measure::error::EntryError;
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
 use crate::plan::kernels::expected_counts;
@@ -56,8 +57,8 @@ pub fn estimate(
     job: &Job,
     avoid: &[AlgoId],
     monitor: &mut dyn Monitor,
-) -> Result<Estimate, EntryError> {
-    let flops_per_second = calibrate(device, job.time_limit, avoid, monitor)?;
+) -> Result<Estimate, MeasureError> {
+    let flops_per_second = calibrate(device, job.protocol.time_limit, avoid, monitor)?;
     let planned = job.configurations.iter();
     let configurations = if device.identity().arch.is_cuda() {
         let mut seen = Seen::default();
@@ -68,7 +69,7 @@ pub fn estimate(
     let peak_bytes = job
         .configurations
         .iter()
-        .map(|planned| configuration_bytes(planned, &job.directions))
+        .map(|planned| configuration_bytes(planned, &job.protocol.directions))
         .max()
         .unwrap_or(0);
     Ok(Estimate { configurations, peak_bytes, flops_per_second })
@@ -99,13 +100,13 @@ fn gpu_time<'j>(
         if seen.clouds.insert((cloud.label(), cloud.voxels(), planned.configuration.layer)) {
             seconds += cloud.voxels() as f64 * ROW_SECONDS;
         }
-        for &direction in &job.directions {
+        for &direction in &job.protocol.directions {
             let operation = planned.configuration.operation(direction);
             if seen.verified.insert((operation, cloud.label())) {
                 seconds += VERIFY_SECONDS;
             }
             let counts = expected_counts(cloud, planned.configuration.layer);
-            let pool = device.registry().pool(job.modes.of(direction), &operation, counts);
+            let pool = device.registry().pool(job.protocol.modes.of(direction), &operation, counts);
             let modelled =
                 pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9));
             let fallback = operation.flops(counts.pairs) as f64 / flops_per_second;
@@ -144,11 +145,13 @@ fn host_time(
         .iter()
         .map(|cloud| {
             let set_up = cloud.voxels() as f64 * ROW_SECONDS;
-            let entries = job.directions.iter().map(|&direction| {
+            let entries = job.protocol.directions.iter().map(|&direction| {
                 let operation = planned.configuration.operation(direction);
                 let counts = expected_counts(cloud, planned.configuration.layer);
-                let pool =
-                    device.registry().pool(job.modes.of(direction), &operation, counts).len();
+                let pool = device
+                    .registry()
+                    .pool(job.protocol.modes.of(direction), &operation, counts)
+                    .len();
                 let flops = operation.flops(counts.pairs) as f64;
                 let run = flops / flops_per_second;
                 let first = run * pool as f64;
@@ -156,7 +159,7 @@ fn host_time(
                 let wanted = run.mul_add(LATER_SAMPLES, first);
                 let problem = problem_flops(device, &operation, cloud) / flops_per_second;
                 let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
-                verified + wanted.min(job.budget.as_secs_f64()).max(minimum)
+                verified + wanted.min(job.protocol.budget.as_secs_f64()).max(minimum)
             });
             set_up + entries.sum::<f64>()
         })
@@ -187,12 +190,21 @@ pub fn configuration_bytes(planned: &PlannedConfiguration, directions: &[Directi
         .map(|(cloud, direction)| {
             let operation = planned.configuration.operation(direction);
             let counts = expected_counts(cloud, planned.configuration.layer);
-            // First the one, then the other.
-            operand_bytes(&operation, counts).max(problem_bytes(&operation, cloud))
+            entry_bytes(&operation, cloud, counts)
         })
         .max()
         .unwrap_or(0);
     maps as u64 + operands
+}
+
+/// Memory that an operation over a cloud with its map needs: the more of what verifying and racing
+/// take, one after the other.
+///
+/// # Units
+/// Bytes.
+#[must_use]
+pub fn entry_bytes(operation: &Operation, cloud: &PlannedCloud, counts: MapCounts) -> u64 {
+    operand_bytes(operation, counts).max(problem_bytes(operation, cloud))
 }
 
 fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
@@ -212,7 +224,6 @@ mod tests {
     use voxtune_pointcloud::Generator;
 
     use super::*;
-    use crate::inputs::planned_cloud::PlannedCloud;
 
     fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {
         let grid = Preset::Quick.grid();

@@ -3,19 +3,17 @@
 //! | file | holds |
 //! |---|---|
 //! | [`session`] | the device at work on a job: prepares configurations, measures entries |
+//! | [`candidate_set`] | who is measured, and the default to compare with |
 //! | [`entry`] | one entry: verify, race, records |
-//! | [`context`] | what that needs beside candidates |
 //! | `device_sampler` | timed runs on the device, for a race |
 //! | [`throttle`] | repeats samples that a lowered clock or a late host disturbed |
 //! | [`estimate`] | time and memory of a job before it starts |
 //! | `calibrate` | the speed of the device |
-//! | [`error`] | what ends the measurement of an entry |
 
 mod calibrate;
-pub mod context;
+pub mod candidate_set;
 mod device_sampler;
 pub mod entry;
-pub mod error;
 pub mod estimate;
 pub mod session;
 pub mod throttle;

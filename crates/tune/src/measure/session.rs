@@ -7,22 +7,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{BackgroundCompile, Device, Direction, KernelHash, MapCounts, Operation};
-use voxtune_cache::Reason;
 use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::evidence::entry::{Measured, PreparedEntry};
-use crate::inputs::bytes::human_bytes;
+use crate::inputs::bytes::lack_of_memory;
 use crate::inputs::candidate::Candidate;
-use crate::inputs::cloud_setup::{CloudSetup, SetupCache, SetupError};
+use crate::inputs::cloud_setup::{CloudSetup, SetupCache};
+use crate::inputs::entry::Entry;
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::OperandBuffers;
-use crate::measure::context::{Entry, entry_key};
-use crate::measure::entry::CandidateSet;
-use crate::measure::error::EntryError;
+use crate::inputs::planned_cloud::PlannedCloud;
+use crate::measure::candidate_set::CandidateSet;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
+use crate::measure::throttle::ThrottleFilter;
 use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
 use crate::plan::kernels::wanted_kernels;
+use crate::plan::protocol::Protocol;
+use crate::race::Policy;
 use crate::verify::float64::Verifier;
 
 /// An entry to be measured.
@@ -41,22 +44,6 @@ pub struct Task {
     pub avoid: Vec<(AlgoId, KernelHash)>,
     /// The winner by stored evidence. If it loses the race, confirmation rounds follow.
     pub incumbent: Option<AlgoId>,
-}
-
-/// Why work has no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionError {
-    /// This configuration cannot be measured here; others may.
-    Configuration(String),
-    /// The device cannot be used any more by this process.
-    DeviceLost {
-        /// The candidate that took it down, if one did.
-        candidate: Option<AlgoId>,
-        /// The class of the failure.
-        reason: Reason,
-        /// What was seen.
-        detail: String,
-    },
 }
 
 /// A device at work on a job.
@@ -80,7 +67,7 @@ impl Session {
     #[must_use]
     pub fn new(device: Device, job: Job) -> Self {
         let flops_per_second = job.flops_per_second.unwrap_or(Limits::SLOW_FLOPS_PER_SECOND);
-        let limits = Limits { least: job.time_limit, flops_per_second };
+        let limits = Limits { least: job.protocol.time_limit, flops_per_second };
         Self {
             device,
             job,
@@ -111,7 +98,7 @@ impl Session {
         &mut self,
         avoid: &[AlgoId],
         monitor: &mut dyn Monitor,
-    ) -> Result<Estimate, SessionError> {
+    ) -> Result<Estimate, MeasureError> {
         let estimate = estimate(&self.device, &self.job, avoid, monitor)?;
         self.limits.flops_per_second = estimate.flops_per_second;
         Ok(estimate)
@@ -125,17 +112,17 @@ impl Session {
         &mut self,
         configuration: usize,
         monitor: &mut dyn Monitor,
-    ) -> Result<Vec<PreparedEntry>, SessionError> {
+    ) -> Result<Vec<PreparedEntry>, MeasureError> {
         let planned = self.planned(configuration)?.clone();
         let layer = planned.configuration.layer;
         self.setups.keep_only(&planned.clouds, layer);
-        self.check_memory(configuration_bytes(&planned, &self.job.directions))?;
+        self.check_memory(configuration_bytes(&planned, &self.job.protocol.directions))?;
         let mut entries = Vec::new();
         for (number, cloud) in planned.clouds.iter().enumerate() {
             let setup = self.setup(&planned, number, monitor)?;
-            for &direction in &self.job.directions {
+            for &direction in &self.job.protocol.directions {
                 let operation = planned.configuration.operation(direction);
-                let key = entry_key(&self.device, &operation, cloud, &setup, &self.job);
+                let key = self.entry(&operation, cloud, &setup, None).key();
                 let pool = self.pool(&operation, setup.map.counts())?;
                 entries.push(PreparedEntry { key, cloud: number, pool });
             }
@@ -143,48 +130,58 @@ impl Session {
         Ok(entries)
     }
 
-    /// Verifies and races candidates. `None` if interrupted.
+    /// Verifies and races candidates.
     ///
     /// # Errors
-    /// If the entry needs more memory than there is or cannot be set up, or the device is lost.
+    /// If the entry needs more memory than there is or cannot be set up, the device is lost, or the
+    /// run interrupted.
     pub fn measure(
         &mut self,
         task: &Task,
         monitor: &mut dyn Monitor,
-    ) -> Result<Option<Measured>, SessionError> {
+    ) -> Result<Measured, MeasureError> {
         let planned = self.planned(task.configuration)?.clone();
         let setup = self.setup(&planned, task.cloud, monitor)?;
         let operation = planned.configuration.operation(task.direction);
         let set = CandidateSet::new(&self.device, &operation, &task.candidates, &task.avoid);
-        let entry = Entry {
-            device: &self.device,
-            job: &self.job,
-            cloud: &planned.clouds[task.cloud],
-            setup: &setup,
-            operation: &operation,
-            limits: self.limits,
-            incumbent: task.incumbent.as_ref(),
-        };
         let mut buffers = match self.buffers.take() {
             Some(buffers) => buffers,
-            None => OperandBuffers::new(&self.device).map_err(SetupError::from)?,
+            None => OperandBuffers::new(&self.device)?,
         };
         // Buffers that could not be filled are not kept: others may lack their memory.
-        let mut measured = entry.measure(&mut self.verifier, &mut buffers, &set, monitor)?;
+        let mut verifier = std::mem::take(&mut self.verifier);
+        let cloud = &planned.clouds[task.cloud];
+        let entry = self.entry(&operation, cloud, &setup, task.incumbent.as_ref());
+        let filter = &mut ThrottleFilter::default();
+        let policy = Policy::of(self.device.identity().arch, self.job.protocol.budget);
+        let measured = entry.measure(&mut verifier, &mut buffers, filter, &set, &policy, monitor);
+        self.verifier = verifier;
+        let mut measured = measured?;
         self.buffers = Some(buffers);
-        if let Some(measured) = &mut measured {
-            let waited = self.device.waited_for_kernels();
-            measured.spent.compile = waited.saturating_sub(self.waited);
-            self.waited = waited;
-        }
+        let waited = self.device.waited_for_kernels();
+        measured.spent.compile = waited.saturating_sub(self.waited);
+        self.waited = waited;
         Ok(measured)
     }
 
-    fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, SessionError> {
+    fn entry<'a>(
+        &'a self,
+        operation: &'a Operation,
+        cloud: &'a PlannedCloud,
+        setup: &'a CloudSetup,
+        incumbent: Option<&'a AlgoId>,
+    ) -> Entry<'a> {
+        let Self { device, limits, job: Job { protocol, .. }, .. } = self;
+        let Protocol { batch_size, seed, l2_state, .. } = *protocol;
+        let limits = *limits;
+        Entry { device, operation, cloud, setup, batch_size, seed, limits, l2_state, incumbent }
+    }
+
+    fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, MeasureError> {
         let found = self.job.configurations.get(configuration);
         found.ok_or_else(|| {
             let count = self.job.configurations.len();
-            SessionError::Configuration(format!("number {configuration} of {count}"))
+            MeasureError::Configuration(format!("number {configuration} of {count}"))
         })
     }
 
@@ -193,14 +190,14 @@ impl Session {
         planned: &PlannedConfiguration,
         cloud: usize,
         monitor: &mut dyn Monitor,
-    ) -> Result<CloudSetup, SessionError> {
-        let Job { batch_size, seed, .. } = self.job;
+    ) -> Result<CloudSetup, MeasureError> {
+        let Protocol { batch_size, seed, .. } = self.job.protocol;
         let Some(cloud) = planned.clouds.get(cloud) else {
-            return Err(SessionError::Configuration(format!("it has no cloud {cloud}")));
+            return Err(MeasureError::Configuration(format!("it has no cloud {cloud}")));
         };
         monitor.working(self.limits.of_set_up(0.0));
         let layer = planned.configuration.layer;
-        Ok(self.setups.get(&self.device, cloud, layer, batch_size, seed)?)
+        self.setups.get(&self.device, cloud, layer, batch_size, seed)
     }
 
     /// The candidates that the job asks for.
@@ -208,11 +205,11 @@ impl Session {
         &self,
         operation: &Operation,
         counts: MapCounts,
-    ) -> Result<Vec<Candidate>, SessionError> {
-        let mode: &AlgoMode = self.job.modes.of(operation.direction);
+    ) -> Result<Vec<Candidate>, MeasureError> {
+        let mode: &AlgoMode = self.job.protocol.modes.of(operation.direction);
         let pool = self.device.registry().pool(mode, operation, counts);
         if pool.is_empty() {
-            return Err(SessionError::Configuration(format!(
+            return Err(MeasureError::Configuration(format!(
                 "{mode} has no candidate for {operation} on {}",
                 self.device.identity().arch
             )));
@@ -220,43 +217,12 @@ impl Session {
         Ok(pool.iter().map(|one| Candidate::new(&self.device, operation, &**one)).collect())
     }
 
-    fn check_memory(&mut self, needed_bytes: u64) -> Result<(), SessionError> {
+    fn check_memory(&mut self, needed_bytes: u64) -> Result<(), MeasureError> {
         let mut free_bytes = self.device.free_memory_bytes();
         if needed_bytes > free_bytes && self.buffers.take().is_some() {
             free_bytes = self.device.free_memory_bytes();
         }
-        if needed_bytes <= free_bytes {
-            return Ok(());
-        }
-        Err(SessionError::Configuration(format!(
-            "needs {} of memory, {} are free",
-            human_bytes(needed_bytes),
-            human_bytes(free_bytes)
-        )))
-    }
-}
-
-impl From<SetupError> for SessionError {
-    fn from(error: SetupError) -> Self {
-        let detail = error.to_string();
-        match error {
-            SetupError::Device(device) if device.is_device_lost() => {
-                Self::DeviceLost { candidate: None, reason: Reason::LaunchFailure, detail }
-            }
-            _ => Self::Configuration(detail),
-        }
-    }
-}
-
-impl From<EntryError> for SessionError {
-    fn from(error: EntryError) -> Self {
-        match error {
-            EntryError::SetUp(error) => error.into(),
-            EntryError::DeviceLost { candidate, rejection } => Self::DeviceLost {
-                candidate: Some(candidate),
-                reason: rejection.reason,
-                detail: rejection.detail,
-            },
-        }
+        let lack = lack_of_memory(needed_bytes, free_bytes);
+        lack.map_or(Ok(()), |lack| Err(MeasureError::Configuration(lack)))
     }
 }

@@ -31,11 +31,19 @@ const COOL_DOWN: Duration = Duration::from_millis(5);
 pub struct ThrottleFilter {
     /// The fastest clock of a sample.
     pub fastest_mhz: Option<u32>,
+    /// The slowest and the fastest clock of the samples that were taken.
+    pub taken_mhz: Option<[u32; 2]>,
     /// Time that discarded samples and pauses took.
     pub discarded: Duration,
 }
 
 impl ThrottleFilter {
+    /// A filter for what runs next, which knows the fastest clock already.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { fastest_mhz: self.fastest_mhz, ..Self::default() }
+    }
+
     /// Returns the first undisturbed sample, or the last attempt.
     ///
     /// # Errors
@@ -55,6 +63,10 @@ impl ThrottleFilter {
                 self.discarded += COOL_DOWN;
             }
             if !taken.host_was_late && !throttled || is_last {
+                if let Some(mhz) = taken.clock_mhz {
+                    let [slowest, fastest] = self.taken_mhz.unwrap_or([mhz; 2]);
+                    self.taken_mhz = Some([slowest.min(mhz), fastest.max(mhz)]);
+                }
                 return Ok(taken);
             }
             self.discarded += discarded;
@@ -94,7 +106,10 @@ mod tests {
         let near = Sample { clock_mhz: Some(1_790), ..FAST };
         assert_eq!(taken(&mut throttle_filter, &[slow, late, near]), (near, 3));
         assert_eq!(throttle_filter.fastest_mhz, Some(1_980));
+        assert_eq!(throttle_filter.taken_mhz, Some([1_790, 1_980]), "nothing that was discarded");
         assert!(throttle_filter.discarded >= COOL_DOWN);
+        let next = throttle_filter.next();
+        assert_eq!((next.fastest_mhz, next.taken_mhz), (Some(1_980), None));
     }
 
     #[test]

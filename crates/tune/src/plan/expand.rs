@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::plan::grid::{Configuration, Expansion, MergedCount};
-use voxtune::L2State;
+use serde::{Deserialize, Serialize};
 use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
-use voxtune_types::mode::AlgoModes;
-use voxtune_types::{Direction, VoxelBucket};
+use voxtune_types::VoxelBucket;
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 use crate::plan::grid::Grid;
+use crate::plan::protocol::Protocol;
 
 /// What to populate.
 #[derive(Clone, Debug)]
@@ -24,24 +23,12 @@ pub struct Request {
     pub clouds: Vec<Source>,
     /// How files become voxels.
     pub file_options: FileOptions,
-    /// Samples in a generated cloud.
-    pub batch_size: usize,
-    /// Seed of clouds and operands.
-    pub seed: u64,
-    /// Directions to measure.
-    pub directions: Vec<Direction>,
-    /// Which algorithms compete.
-    pub modes: AlgoModes,
-    /// Time for an entry; see [`crate::race::Policy::budget`].
-    pub budget: Duration,
-    /// What a GPU's L2 cache holds when a sample begins.
-    pub l2_state: L2State,
+    /// How entries are measured.
+    pub protocol: Protocol,
     /// How much is measured where there is evidence already.
     pub remeasure: Remeasure,
     /// Whether quarantined candidates get another chance.
     pub retry_quarantined: bool,
-    /// Least time that a candidate gets before it counts as hung; slow layers get more.
-    pub time_limit: Duration,
 }
 
 /// How much of an entry is measured where there is evidence of it already.
@@ -56,17 +43,13 @@ pub enum Remeasure {
     New,
 }
 
-/// The time that a candidate gets at least, unless told otherwise: a hundred times what the slowest
-/// first use of a kernel takes, its loading included.
-pub const TIME_LIMIT: Duration = Duration::from_secs(10);
-
 /// A configuration with its clouds.
-#[derive(Clone, Debug)]
-pub struct PlannedConfiguration {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedConfiguration<C = PlannedCloud> {
     /// The layer and the size of its clouds.
     pub configuration: Configuration,
     /// The clouds, all of one bucket.
-    pub clouds: Vec<PlannedCloud>,
+    pub clouds: Vec<C>,
 }
 
 /// A layer over the voxels of a file of its own.
@@ -116,15 +99,9 @@ impl Request {
             grid,
             clouds: vec![Source::Generated(Generator::Uniform)],
             file_options: FileOptions::default(),
-            batch_size: 1,
-            seed: 0,
-            directions: Direction::ALL.to_vec(),
-            modes: AlgoModes::default(),
-            budget: Duration::from_secs(1),
-            l2_state: L2State::Cold,
+            protocol: Protocol::default(),
             remeasure: Remeasure::All,
             retry_quarantined: false,
-            time_limit: TIME_LIMIT,
         }
     }
 }
@@ -200,7 +177,7 @@ impl Plan {
             };
             join(&mut configurations, *configuration, vec![PlannedCloud::File(file)]);
         }
-        if configurations.is_empty() || request.directions.is_empty() {
+        if configurations.is_empty() || request.protocol.directions.is_empty() {
             return Err(PlanError::Empty);
         }
         Ok(Self { configurations, merged: Vec::new() })
@@ -298,20 +275,7 @@ mod tests {
     use super::*;
 
     fn request(preset: Preset, clouds: Vec<Source>) -> Request {
-        Request {
-            grid: preset.grid(),
-            clouds,
-            file_options: FileOptions::default(),
-            batch_size: 1,
-            seed: 0,
-            directions: Direction::ALL.to_vec(),
-            modes: AlgoModes::default(),
-            budget: Duration::from_secs(6),
-            l2_state: L2State::Cold,
-            remeasure: Remeasure::All,
-            retry_quarantined: false,
-            time_limit: TIME_LIMIT,
-        }
+        Request { clouds, ..Request::new(preset.grid()) }
     }
 
     fn generated(generators: &[Generator]) -> Vec<Source> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use voxtune_types::{
     DType, Direction, Geometry, KernelSize, LayerKind, Operation, ShapeKey, VoxelBucket,
 };
@@ -10,7 +11,7 @@ use voxtune_types::{
 use super::groups::Groups;
 
 /// Input and output channels of a layer, written `C_in,C_out`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChannelPair {
     /// Input channels.
     pub c_in: u32,
@@ -115,7 +116,7 @@ pub struct GridOverrides {
 }
 
 /// One point of the grid: a layer over a cloud of this size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Configuration {
     /// Voxel count of the cloud.
     pub voxels: usize,

@@ -26,11 +26,11 @@ pub fn wanted_kernels(
         }
     };
     for planned in order.into_iter().filter_map(|index| job.configurations.get(index)) {
-        for &direction in &job.directions {
+        for &direction in &job.protocol.directions {
             let operation = planned.configuration.operation(direction);
             for cloud in &planned.clouds {
                 let counts = expected_counts(cloud, planned.configuration.layer);
-                let pool = registry.pool(job.modes.of(direction), &operation, counts);
+                let pool = registry.pool(job.protocol.modes.of(direction), &operation, counts);
                 pool.iter().for_each(|one| want(one, operation));
             }
             // Winners are compared with the default even where it is not asked for.

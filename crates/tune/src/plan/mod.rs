@@ -8,6 +8,7 @@
 //! | [`expand`] | a request, expanded to configurations with their clouds |
 //! | [`shape_file`] | shapes of a file in place of a grid |
 //! | [`partition`] | the part of the plan that falls to this machine |
+//! | [`protocol`] | how entries are measured, whatever they are |
 //! | [`job`] | the part of plan and request that running candidates takes |
 //! | [`kernels`] | the kernels that a job needs, in the order of need |
 
@@ -18,4 +19,5 @@ pub mod job;
 pub mod kernels;
 pub mod partition;
 pub mod presets;
+pub mod protocol;
 pub mod shape_file;

@@ -67,6 +67,25 @@ impl Policy {
         if arch.is_cuda() { Self::on_gpu(budget) } else { Self::with_budget(budget) }
     }
 
+    /// The policy of a benchmark: so many samples of every candidate that is not dominated at once,
+    /// however long that takes.
+    #[must_use]
+    pub const fn exhaustive(arch: Arch, samples: usize) -> Self {
+        Self {
+            dominated_ratio: 2.0,
+            steady_dominated_ratio: 2.0,
+            leader_samples: samples + 1,
+            near_samples: 0,
+            short_near_samples: 0,
+            max_samples: samples,
+            steady_samples: samples,
+            // Benchmarks show what samples are like.
+            outlier_ratio: f64::INFINITY,
+            resamples: 0,
+            ..Self::of(arch, Duration::MAX)
+        }
+    }
+
     /// The policy for a budget on the host. With an unlimited one, [`Duration::MAX`], no candidate
     /// leaves and each gets [`Self::max_samples`]: the oracle of a regret.
     #[must_use]

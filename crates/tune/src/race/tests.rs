@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use voxtune_types::{Arch, CpuIsa};
+
 use super::*;
 use crate::race::statistics::{median, median_interval};
 
@@ -74,6 +76,17 @@ fn nobody_leaves_a_race_without_end() {
     for policy in [Policy::with_budget(Duration::MAX), Policy::on_gpu(Duration::MAX)] {
         let candidates = run_under(&policy, 3, None, times);
         assert_eq!(counts(&candidates), [11, 11, 11]);
+    }
+}
+
+#[test]
+fn a_benchmark_samples_who_is_not_dominated_alike() {
+    let times = |candidate: usize, run: usize| {
+        Ok([100, 190, 201, 300][candidate] * MS + u64::from(run == 2) * 60 * MS)
+    };
+    for arch in [Arch::sm(9, 0), Arch::Cpu(CpuIsa::Portable)] {
+        let candidates = run_under(&Policy::exhaustive(arch, 7), 4, Some(3), times);
+        assert_eq!(counts(&candidates), [7, 7, 1, 7], "{arch}: the default is never dominated");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Coordinates a run: hands configurations out, saves results, reports progress.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use voxtune_types::{AlgoId, Arch};
 
 use crate::evidence::commit::{commit, winner};
 use crate::evidence::entry::Measured;
+use crate::inputs::error::MeasureError;
 use crate::measure::estimate::Estimate;
 use crate::plan::expand::Plan;
 use crate::plan::job::Job;
@@ -19,11 +20,10 @@ use crate::run::event::{EntryReport, Event, Observer, Outcome, Summary};
 use crate::run::populate::{Populate, PopulateError};
 use crate::run::queue::Queue;
 use crate::run::save_beside::save_beside;
-use crate::run::worker_event::{ConfigurationResult, WorkerEvent};
-use crate::run::worker_loop::{ConfigurationFailure, Shared, WorkerLoop};
-use crate::run::write_buffer::{PendingResult, WriteBuffer};
+use crate::run::worker_loop::{Shared, WorkerLoop};
+use crate::run::worker_message::{ConfigurationResult, WorkerMessage, candidate_lost};
+use crate::run::write_buffer::WriteBuffer;
 use crate::worker::executor::Executor;
-use crate::worker::failure::MeasureError;
 
 /// How long to wait for another writer while there is something to measure.
 const SHORT_WAIT: Duration = Duration::from_millis(100);
@@ -57,7 +57,8 @@ impl Populate<'_> {
             return self.run(pool.split().0, observer);
         }
         let Plan { configurations, .. } = self.plan;
-        let queue = Queue::costliest_first(configurations, &self.request.directions, pool.size());
+        let queue =
+            Queue::costliest_first(configurations, &self.request.protocol.directions, pool.size());
         let shared = Shared::new(queue);
         let (primary, others) = pool.split();
         self.run_on(&shared, primary, others, observer)
@@ -96,13 +97,12 @@ impl Populate<'_> {
                     coordinator.run(&estimate, primary, others);
                     break;
                 }
-                Err(ConfigurationFailure::Interrupted) => break,
-                Err(ConfigurationFailure::Device(error)) => error,
-                Err(ConfigurationFailure::Configuration(why)) => PopulateError::SetUp(why),
+                Err(MeasureError::Interrupted) => break,
+                Err(error) => error,
             };
             // Another device may still work.
             let Some((next, rest)) = std::mem::take(&mut others).split_first_mut() else {
-                return Err(error);
+                return Err(error.into());
             };
             (primary, others) = (next, rest);
             coordinator.device_gives_up(&error);
@@ -150,7 +150,7 @@ struct Coordinator<'a> {
 impl Coordinator<'_> {
     /// Prepares what configurations share. The primary device's worker alone compiles kernels
     /// ahead; the others find them in the folder, or compile one that they need sooner.
-    fn prepare_run(&mut self, primary: &mut Executor) -> Result<Estimate, ConfigurationFailure> {
+    fn prepare_run(&mut self, primary: &mut Executor) -> Result<Estimate, MeasureError> {
         let Populate { plan, request, interrupt, .. } = self.populate;
         primary.begin(Job::new(plan, request), interrupt)?;
         self.tell_of_worker(primary);
@@ -162,7 +162,7 @@ impl Coordinator<'_> {
         self.tell_of_worker(primary);
         self.eta = Eta::new(&estimate);
         let devices = self.devices;
-        self.observer.event(&Event::Started { estimate: &estimate, devices });
+        self.observer.event(&Event::Started { estimate: estimate.clone(), devices });
         Ok(estimate)
     }
 
@@ -175,19 +175,19 @@ impl Coordinator<'_> {
     }
 
     /// The estimate, by the first algorithm that does not take its process down.
-    fn estimate(&mut self, primary: &mut Executor) -> Result<Estimate, ConfigurationFailure> {
+    fn estimate(&mut self, primary: &mut Executor) -> Result<Estimate, MeasureError> {
         let mut avoid: Vec<AlgoId> = Vec::new();
         loop {
             match primary.estimate(&avoid, self.populate.interrupt) {
                 Err(MeasureError::Lost(loss)) => {
                     let Some(candidate) = &loss.candidate else {
-                        return Err(MeasureError::Lost(loss).into());
+                        return Err(MeasureError::Lost(loss));
                     };
-                    let algo = candidate.id.clone();
-                    avoid.push(algo.clone());
-                    self.take(WorkerEvent::lost_in_calibration(algo, loss));
+                    avoid.push(candidate.id.clone());
+                    let lost = candidate_lost(&loss, None);
+                    lost.iter().for_each(|event| self.observer.event(event));
                 }
-                other => return Ok(other?),
+                other => return other,
             }
         }
     }
@@ -198,84 +198,68 @@ impl Coordinator<'_> {
         let (populate, shared) = (self.populate, self.shared);
         if others.is_empty() && !self.arch.is_cuda() {
             let known = self.worker;
-            WorkerLoop::new(populate, shared, primary, &mut |event| self.take(event)).run(known);
+            WorkerLoop::new(populate, shared, primary, &mut |message| self.take(message))
+                .run(known);
             return;
         }
         let mut job = Job::new(populate.plan, populate.request);
         job.flops_per_second = Some(estimate.flops_per_second);
-        let (sender, events) = channel();
+        let (sender, messages) = channel();
         std::thread::scope(|scope| {
             // A coordinator that no longer listens has closed the queue.
             let (told, known) = (sender.clone(), self.worker);
             scope.spawn(move || {
-                WorkerLoop::new(populate, shared, primary, &mut |event| drop(told.send(event)))
+                WorkerLoop::new(populate, shared, primary, &mut |one| drop(told.send(one)))
                     .run(known);
             });
             for other in others {
                 let (told, job) = (sender.clone(), job.clone());
                 scope.spawn(move || {
-                    let tell = &mut |event| drop(told.send(event));
+                    let tell = &mut |message| drop(told.send(message));
                     WorkerLoop::new(populate, shared, other, tell).begin_and_run(job);
                 });
             }
             drop(sender);
-            for event in events {
-                self.take(event);
+            for message in messages {
+                self.take(message);
             }
         });
     }
 
-    /// Handles an event of a worker thread. After a failure of its own, the coordinator hands out
+    /// Handles a message of a worker thread. After a failure of its own, the coordinator hands out
     /// nothing more.
-    fn take(&mut self, event: WorkerEvent) {
-        let plan = self.populate.plan;
-        match event {
-            WorkerEvent::WorkerStarted { id } => self.observer.event(&Event::WorkerStarted { id }),
-            WorkerEvent::CandidateLost { algo, operation, reason, detail } => {
-                self.observer.event(&Event::CandidateLost {
-                    algo: &algo,
-                    operation: operation.as_ref(),
-                    reason,
-                    detail: &detail,
-                });
-            }
-            WorkerEvent::ConfigurationStarted { index } => {
-                let configuration = &plan.configurations[index].configuration;
-                self.observer.event(&Event::ConfigurationStarted { index, configuration });
-            }
-            WorkerEvent::EntryStarted { index, cloud, operation } => {
-                let cloud = plan.configurations[index].clouds[cloud].label();
-                self.observer.event(&Event::EntryStarted { operation: &operation, cloud });
-            }
-            WorkerEvent::ConfigurationEnded { index, ended } => {
-                self.ended(index, ended);
+    fn take(&mut self, message: WorkerMessage) {
+        match message {
+            WorkerMessage::Tell(event) => self.observer.event(&event),
+            WorkerMessage::Ended(ended) => {
+                self.ended(ended);
                 if self.write_buffer.is_due() {
                     match self.save(SHORT_WAIT) {
                         // The other writer ends some time; results are saved then, or at the end.
                         Err(PopulateError::Cache(CacheError::Locked { path, .. })) => {
-                            self.tell_of_writer(&path);
+                            self.tell_of_writer(path);
                         }
                         other => other.unwrap_or_else(|error| self.fail(error)),
                     }
                 }
             }
-            WorkerEvent::GivenUp { error, unfinished } => {
+            WorkerMessage::GivenUp { error, unfinished } => {
                 if self.devices > 1 {
                     self.device_gives_up(&error);
                     return;
                 }
-                if let Some((index, ended)) = unfinished {
-                    self.ended(index, ended);
+                if let Some(ended) = unfinished {
+                    self.ended(ended);
                 }
-                self.fail(error);
+                self.fail(error.into());
             }
         }
     }
 
     /// One of several devices gives up and leaves its work to the others.
-    fn device_gives_up(&mut self, error: &PopulateError) {
+    fn device_gives_up(&mut self, error: &MeasureError) {
         self.devices -= 1;
-        self.observer.event(&Event::DeviceGivenUp { why: &error.to_string() });
+        self.observer.event(&Event::DeviceGivenUp { why: error.to_string() });
     }
 
     fn fail(&mut self, error: PopulateError) {
@@ -283,19 +267,19 @@ impl Coordinator<'_> {
         self.shared.queue.close();
     }
 
-    fn ended(&mut self, index: usize, ended: ConfigurationResult) {
-        let ConfigurationResult { outcome, measured, took, spent } = ended;
+    fn ended(&mut self, ended: ConfigurationResult) {
+        let ConfigurationResult { index, took, spent, ref outcome, .. } = ended;
         match outcome {
             Outcome::Measured => self.summary.measured += 1,
             Outcome::Skipped => self.summary.skipped += 1,
             Outcome::Failed(_) | Outcome::Interrupted => {}
         }
         self.summary.spent += spent;
-        let remaining = self.eta.after(index, &outcome, took) / self.devices.max(1) as u32;
-        self.write_buffer.push(PendingResult { index, outcome, measured, remaining });
+        let remaining = self.eta.after(index, outcome, took) / self.devices.max(1) as u32;
+        self.write_buffer.push(ended, remaining);
     }
 
-    fn tell_of_writer(&mut self, lock: &Path) {
+    fn tell_of_writer(&mut self, lock: PathBuf) {
         if !std::mem::replace(&mut self.saving_waits, true) {
             let unsaved = self.write_buffer.len();
             self.observer.event(&Event::SavingWaits { lock, unsaved });
@@ -314,7 +298,7 @@ impl Coordinator<'_> {
                 Err(PopulateError::Cache(CacheError::Locked { path, .. })) => path,
                 other => return other,
             };
-            self.tell_of_writer(&path);
+            self.tell_of_writer(path.clone());
             if interrupt.load(Ordering::Relaxed)
                 && ended_at.get_or_insert_with(Instant::now).elapsed() >= lock_wait
             {
@@ -327,7 +311,7 @@ impl Coordinator<'_> {
     fn save(&mut self, lock_wait: Duration) -> Result<(), PopulateError> {
         let unsaved = self.write_buffer.take();
         let start = Instant::now();
-        let updated = if unsaved.iter().any(|one| !one.measured.is_empty()) {
+        let updated = if unsaved.iter().any(|(one, _)| !one.measured.is_empty()) {
             self.update(&unsaved, lock_wait)
         } else {
             Ok(unsaved.iter().map(|_| Vec::new()).collect())
@@ -344,9 +328,9 @@ impl Coordinator<'_> {
         self.saving_waits = false;
         self.summary.spent.write += cost;
         self.write_buffer.saved(cost);
-        for (one, reports) in unsaved.iter().zip(&reports) {
-            let PendingResult { index, ref outcome, remaining, .. } = *one;
-            let configuration = &self.populate.plan.configurations[index].configuration;
+        for ((one, remaining), reports) in unsaved.into_iter().zip(reports) {
+            let ConfigurationResult { index, outcome, .. } = one;
+            let configuration = self.populate.plan.configurations[index].configuration;
             self.observer.event(&Event::ConfigurationEnded {
                 index,
                 configuration,
@@ -361,7 +345,7 @@ impl Coordinator<'_> {
     /// Merges results into the files, and keeps the evidence that they hold then.
     fn update(
         &mut self,
-        unsaved: &[PendingResult],
+        unsaved: &[(ConfigurationResult, Duration)],
         lock_wait: Duration,
     ) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
         let cache = self.populate.cache;
@@ -370,8 +354,10 @@ impl Coordinator<'_> {
                 let committed = commit(evidence, measured)?;
                 Ok(EntryReport { measured: measured.clone(), committed, winner: None })
             };
-            let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> =
-                unsaved.iter().map(|one| one.measured.iter().map(&mut commit).collect()).collect();
+            let reports: Result<Vec<Vec<EntryReport>>, InvalidRecord> = unsaved
+                .iter()
+                .map(|(one, _)| one.measured.iter().map(&mut commit).collect())
+                .collect();
             let mut reports = reports?;
             // A key may have several workloads: its winner is known after the last of them.
             for report in reports.iter_mut().flatten() {
@@ -380,7 +366,7 @@ impl Coordinator<'_> {
             Ok((reports, evidence.clone()))
         };
         let Update { value, set_aside, .. } = cache.update(self.arch, lock_wait, change)?;
-        for file in &set_aside {
+        for file in set_aside {
             self.observer.event(&Event::SetAside(file));
         }
         let (reports, stored) = value?;

@@ -1,6 +1,6 @@
 //! Events of a run, for its observer.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::grid::Configuration;
@@ -38,9 +38,9 @@ pub struct EntryReport {
 }
 
 /// What happens during a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum Event {
     /// Compilation of all candidates' kernels begins, where they are not part of the program: in
     /// the order of need, while the first ones are measured.
     Compiling {
@@ -50,25 +50,25 @@ pub enum Event<'a> {
     /// The run begins.
     Started {
         /// What it will need of one device.
-        estimate: &'a Estimate,
+        estimate: Estimate,
         /// How many devices share it.
         devices: usize,
     },
     /// A damaged file was moved out of the way.
-    SetAside(&'a SetAside),
+    SetAside(SetAside),
     /// A configuration begins.
     ConfigurationStarted {
         /// Its number, from 0.
         index: usize,
         /// What it is.
-        configuration: &'a Configuration,
+        configuration: Configuration,
     },
     /// Candidates of an entry begin to run.
     EntryStarted {
         /// What they compute.
-        operation: &'a Operation,
+        operation: Operation,
         /// The cloud that they compute it on.
-        cloud: &'a str,
+        cloud: String,
     },
     /// A worker process started: candidates run in it.
     WorkerStarted {
@@ -79,37 +79,37 @@ pub enum Event<'a> {
     /// rest.
     DeviceGivenUp {
         /// What was seen.
-        why: &'a str,
+        why: String,
     },
     /// Another process writes the same files: results are saved when it is done. Reported once for
     /// each such time.
     SavingWaits {
         /// The file that it has locked.
-        lock: &'a Path,
+        lock: PathBuf,
         /// Configurations that ended and are not saved yet.
         unsaved: usize,
     },
     /// A candidate took its process down: it is quarantined, and the entry is measured without it.
     CandidateLost {
         /// Which one.
-        algo: &'a AlgoId,
+        algo: AlgoId,
         /// What it computed; `None` if it was lost in calibration, before the run.
-        operation: Option<&'a Operation>,
+        operation: Option<Operation>,
         /// The class of what it did.
         reason: Reason,
         /// What was seen.
-        detail: &'a str,
+        detail: String,
     },
     /// A configuration ended, and its results are on disk.
     ConfigurationEnded {
         /// Its number, from 0.
         index: usize,
         /// What it is.
-        configuration: &'a Configuration,
+        configuration: Configuration,
         /// How it ended.
-        outcome: &'a Outcome,
+        outcome: Outcome,
         /// Its entries that were measured now.
-        reports: &'a [EntryReport],
+        reports: Vec<EntryReport>,
         /// Expected time until the end of the run.
         remaining: Duration,
     },
@@ -118,7 +118,7 @@ pub enum Event<'a> {
 /// Shows the progress of a run.
 pub trait Observer {
     /// Handles an event.
-    fn event(&mut self, event: &Event<'_>);
+    fn event(&mut self, event: &Event);
 }
 
 /// How many configurations ended in which way.

@@ -5,7 +5,7 @@
 //! | [`populate`] | what a run needs, and what ends it |
 //! | [`coordinator`] | the one that writes files and tells of progress |
 //! | `worker_loop` | one device: takes a configuration, measures it, reports |
-//! | `worker_event` | messages from a worker loop to the coordinator |
+//! | `worker_message` | messages from a worker loop to the coordinator |
 //! | `retry` | one entry, measured again after each candidate that took its process down |
 //! | [`device_pool`] | the GPUs of one host |
 //! | `queue` | which configuration is next |
@@ -24,6 +24,6 @@ pub mod populate;
 mod queue;
 mod retry;
 mod save_beside;
-mod worker_event;
 mod worker_loop;
+mod worker_message;
 mod write_buffer;

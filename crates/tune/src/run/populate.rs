@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use voxtune_cache::{CacheDir, CacheError, InvalidRecord};
 
+use crate::inputs::error::MeasureError;
 use crate::plan::expand::{Plan, Request};
-use crate::worker::failure::ExecutorError;
 
 /// The inputs of a run, without the executors of its candidates.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +35,9 @@ pub enum PopulateError {
     /// A result is malformed: a defect of the tuner.
     #[error("a measurement is malformed: {0}")]
     Record(#[from] InvalidRecord),
-    /// No candidate can run.
+    /// Nothing can be measured, or not any more.
     #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    /// The device does not work at all.
-    #[error("{0}")]
-    SetUp(String),
+    Measure(#[from] MeasureError),
     /// Why a run ended, and why its results could not be saved.
     #[error(
         "{ended}; and {unsaved} configurations that were measured are not saved: {why}{}",

@@ -13,10 +13,11 @@ use crate::evidence::entry::PreparedEntry;
 use crate::evidence::entry::is_quarantine;
 use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::candidate::Candidate;
+use crate::inputs::error::{Loss, MeasureError};
 use crate::measure::session::Task;
-use crate::run::worker_event::WorkerEvent;
+use crate::run::event::Event;
+use crate::run::worker_message::candidate_lost;
 use crate::worker::executor::Executor;
-use crate::worker::failure::{LostProcess, MeasureError};
 
 /// Entries in which a candidate takes its process down before it is not tried any more in this run:
 /// each costs a start of the worker, and a hung one its whole time limit.
@@ -94,7 +95,7 @@ impl<'a> EntryRetry<'a> {
         executor: &mut Executor,
         crash_history: &CrashHistory,
         interrupt: &AtomicBool,
-        tell: &mut dyn FnMut(WorkerEvent),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<Measured, MeasureError> {
         for candidate in &self.entry.pool {
             if self.task.candidates.contains(&candidate.id)
@@ -128,9 +129,9 @@ impl<'a> EntryRetry<'a> {
     /// Draws the conclusion from a lost process.
     fn after(
         &mut self,
-        loss: LostProcess,
+        loss: Loss,
         crash_history: &CrashHistory,
-        tell: &mut dyn FnMut(WorkerEvent),
+        tell: &mut dyn FnMut(Event),
     ) -> Result<(), MeasureError> {
         let Some(candidate) = &loss.candidate else {
             if std::mem::replace(&mut self.mishap, true) {
@@ -144,12 +145,7 @@ impl<'a> EntryRetry<'a> {
             return Ok(());
         }
         crash_history.add(candidate, loss.reason);
-        tell(WorkerEvent::CandidateLost {
-            algo: candidate.id.clone(),
-            operation: Some(self.entry.key.key.operation),
-            reason: loss.reason,
-            detail: loss.detail.clone(),
-        });
+        candidate_lost(&loss, Some(self.entry.key.key.operation)).into_iter().for_each(tell);
         self.leave_out(candidate);
         let outcome = Outcome::Quarantined { reason: loss.reason, detail: loss.detail.clone() };
         self.quarantine.push((candidate.clone(), outcome));
@@ -181,13 +177,13 @@ mod tests {
         Candidate { id, kernel_hash, default: false, requires: None }
     }
 
-    fn lost(name: &str, reason: Reason, from_outside: bool) -> LostProcess {
+    fn lost(name: &str, reason: Reason, from_outside: bool) -> Loss {
         let candidate = Some(candidate(name));
-        LostProcess { candidate, reason, detail: "in words".to_owned(), from_outside }
+        Loss { candidate, reason, detail: "in words".to_owned(), from_outside }
     }
 
     /// The candidates, of two, that these losses put into quarantine.
-    fn quarantined(crash_history: &CrashHistory, lost: &[LostProcess]) -> Vec<String> {
+    fn quarantined(crash_history: &CrashHistory, lost: &[Loss]) -> Vec<String> {
         let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
         let both = ["a", "b"].map(|name| name.parse().unwrap()).to_vec();
         let mut entry_retry = EntryRetry::new(0, &entry, both, None);

@@ -8,7 +8,7 @@ use voxtune_cache::{CacheDir, Evidence, InvalidRecord};
 use voxtune_types::Arch;
 
 use crate::evidence::commit::commit;
-use crate::run::write_buffer::PendingResult;
+use crate::run::worker_message::ConfigurationResult;
 
 /// Folders beside a cache at most; then somebody has to look at them.
 const MOST: u32 = 1000;
@@ -18,9 +18,9 @@ const MOST: u32 = 1000;
 pub(crate) fn save_beside(
     cache: &CacheDir,
     arch: Arch,
-    unsaved: &[PendingResult],
+    unsaved: &[(ConfigurationResult, Duration)],
 ) -> Option<PathBuf> {
-    let measured = || unsaved.iter().flat_map(|one| &one.measured);
+    let measured = || unsaved.iter().flat_map(|(one, _)| &one.measured);
     measured().next()?;
     let folder = (1..=MOST)
         .map(|number| cache.path().join(format!("unsaved-{number}")))
@@ -47,7 +47,7 @@ mod tests {
     use crate::run::event::Outcome;
     use crate::testing::{entry, record};
 
-    fn unsaved() -> [PendingResult; 1] {
+    fn unsaved() -> [(ConfigurationResult, Duration); 1] {
         let measured = Measured {
             entry: entry(),
             records: vec![record("a", 1, 1000)],
@@ -55,8 +55,9 @@ mod tests {
             confirmed: None,
             spent: PhaseTimes::default(),
         };
-        let (outcome, remaining) = (Outcome::Measured, Duration::ZERO);
-        [PendingResult { index: 0, outcome, measured: vec![measured], remaining }]
+        let (took, spent) = (Duration::ZERO, PhaseTimes::default());
+        let (outcome, measured) = (Outcome::Measured, vec![measured]);
+        [(ConfigurationResult { index: 0, outcome, measured, took, spent }, Duration::ZERO)]
     }
 
     #[test]

@@ -14,15 +14,15 @@ use crate::evidence::phase_times::PhaseTimes;
 use crate::evidence::select::{
     SelectOptions, Selection, incumbent, is_comparable, quarantines_over_stale, select,
 };
-use crate::plan::expand::Request;
+use crate::inputs::error::MeasureError;
+use crate::plan::expand::{PlannedConfiguration, Request};
 use crate::plan::job::Job;
-use crate::run::event::Outcome;
-use crate::run::populate::{Populate, PopulateError};
+use crate::run::event::{Event, Outcome};
+use crate::run::populate::Populate;
 use crate::run::queue::Queue;
 use crate::run::retry::{CrashHistory, EntryRetry};
-use crate::run::worker_event::{ConfigurationResult, WorkerEvent};
+use crate::run::worker_message::{ConfigurationResult, WorkerMessage};
 use crate::worker::executor::Executor;
-use crate::worker::failure::MeasureError;
 
 /// State that the worker threads of a run share.
 #[derive(Debug)]
@@ -48,29 +48,6 @@ impl Shared {
     }
 }
 
-/// Why a configuration has no result.
-pub(crate) enum ConfigurationFailure {
-    /// For a reason of its own; others may have results.
-    Configuration(String),
-    /// The run was ended from outside.
-    Interrupted,
-    /// The device cannot be used any more.
-    Device(PopulateError),
-}
-
-impl From<MeasureError> for ConfigurationFailure {
-    fn from(error: MeasureError) -> Self {
-        match error {
-            MeasureError::Configuration(why) => Self::Configuration(why),
-            MeasureError::Lost(loss) => {
-                Self::Configuration(format!("the worker is lost: {}", loss.detail))
-            }
-            MeasureError::Interrupted => Self::Interrupted,
-            MeasureError::Over(error) => Self::Device(error.into()),
-        }
-    }
-}
-
 /// The entries of a configuration.
 #[derive(Default)]
 struct Entries {
@@ -86,7 +63,7 @@ pub(crate) struct WorkerLoop<'a> {
     populate: Populate<'a>,
     shared: &'a Shared,
     executor: &'a mut Executor,
-    tell: &'a mut dyn FnMut(WorkerEvent),
+    tell: &'a mut dyn FnMut(WorkerMessage),
     /// The worker process that was reported last.
     worker: Option<u32>,
 }
@@ -96,21 +73,17 @@ impl<'a> WorkerLoop<'a> {
         populate: Populate<'a>,
         shared: &'a Shared,
         executor: &'a mut Executor,
-        tell: &'a mut dyn FnMut(WorkerEvent),
+        tell: &'a mut dyn FnMut(WorkerMessage),
     ) -> Self {
         Self { populate, shared, executor, tell, worker: None }
     }
 
     /// Takes a job up and measures until there is nothing left.
     pub(crate) fn begin_and_run(&mut self, job: Job) {
-        match self.executor.begin(job, self.populate.interrupt).map_err(ConfigurationFailure::from)
-        {
+        match self.executor.begin(job, self.populate.interrupt) {
             Ok(()) => self.run(None),
-            Err(ConfigurationFailure::Interrupted) => {}
-            Err(ConfigurationFailure::Device(error)) => self.give_up(error, None),
-            Err(ConfigurationFailure::Configuration(why)) => {
-                self.give_up(PopulateError::SetUp(why), None)
-            }
+            Err(MeasureError::Interrupted) => {}
+            Err(error) => self.give_up(error, None),
         }
     }
 
@@ -123,44 +96,52 @@ impl<'a> WorkerLoop<'a> {
             let Some(assignment) = self.shared.queue.next(group) else { break };
             group = Some(assignment.group());
             let index = assignment.index();
-            (self.tell)(WorkerEvent::ConfigurationStarted { index });
+            let configuration = self.planned(index).configuration;
+            self.tell_observer(Event::ConfigurationStarted { index, configuration });
             let (ended, error) = self.configuration(index);
             if let Some(error) = error {
-                self.give_up(error, Some((index, ended)));
+                self.give_up(error, Some(ended));
                 break;
             }
             self.tell_of_worker();
-            (self.tell)(WorkerEvent::ConfigurationEnded { index, ended });
+            (self.tell)(WorkerMessage::Ended(ended));
             assignment.done();
         }
     }
 
-    fn give_up(&mut self, error: PopulateError, unfinished: Option<(usize, ConfigurationResult)>) {
-        (self.tell)(WorkerEvent::GivenUp { error, unfinished });
+    fn give_up(&mut self, error: MeasureError, unfinished: Option<ConfigurationResult>) {
+        (self.tell)(WorkerMessage::GivenUp { error, unfinished });
+    }
+
+    fn tell_observer(&mut self, event: Event) {
+        (self.tell)(WorkerMessage::Tell(event));
+    }
+
+    fn planned(&self, index: usize) -> &PlannedConfiguration {
+        &self.populate.plan.configurations[index]
     }
 
     /// Reports the worker process if it is another one than before.
     fn tell_of_worker(&mut self) {
         let id = self.executor.worker_id();
         if let Some(id) = id.filter(|_| id != self.worker) {
-            (self.tell)(WorkerEvent::WorkerStarted { id });
+            self.tell_observer(Event::WorkerStarted { id });
         }
         self.worker = id;
     }
 
     /// Measures a configuration. An error says that this worker loop ends.
-    fn configuration(&mut self, index: usize) -> (ConfigurationResult, Option<PopulateError>) {
+    fn configuration(&mut self, index: usize) -> (ConfigurationResult, Option<MeasureError>) {
         let start = Instant::now();
-
         let mut entries = Entries::default();
         let (failed, error) = match self.entries(index, &mut entries) {
             Ok(()) => (None, None),
-            Err(ConfigurationFailure::Configuration(why)) => (Some(why), None),
-            Err(ConfigurationFailure::Interrupted) => {
+            Err(MeasureError::Interrupted) => {
                 entries.interrupted = true;
                 (None, None)
             }
-            Err(ConfigurationFailure::Device(error)) => (Some(error.to_string()), Some(error)),
+            Err(error @ MeasureError::Over(_)) => (Some(error.to_string()), Some(error)),
+            Err(error) => (Some(error.to_string()), None),
         };
         let outcome = if let Some(why) = failed {
             Outcome::Failed(why)
@@ -174,11 +155,11 @@ impl<'a> WorkerLoop<'a> {
             Outcome::Measured
         };
         let Entries { measured, spent, .. } = entries;
-        (ConfigurationResult { outcome, measured, took: start.elapsed(), spent }, error)
+        (ConfigurationResult { index, outcome, measured, took: start.elapsed(), spent }, error)
     }
 
     /// Measures the entries of a configuration: each of its clouds in each direction.
-    fn entries(&mut self, index: usize, entries: &mut Entries) -> Result<(), ConfigurationFailure> {
+    fn entries(&mut self, index: usize, entries: &mut Entries) -> Result<(), MeasureError> {
         let start = Instant::now();
         let prepared = self.prepare(index)?;
         entries.spent.clouds += start.elapsed();
@@ -196,7 +177,8 @@ impl<'a> WorkerLoop<'a> {
                 Selection::TopUp { some, all } => (some, Some(all)),
             };
             let operation = entry.key.key.operation;
-            (self.tell)(WorkerEvent::EntryStarted { index, cloud: entry.cloud, operation });
+            let cloud = self.planned(index).clouds[entry.cloud].label().to_owned();
+            self.tell_observer(Event::EntryStarted { operation, cloud });
             let spent = &mut entries.spent;
             let mut measured = self.measure(index, entry, candidates, &stored, spent)?;
             if let Some(all) = all
@@ -213,18 +195,16 @@ impl<'a> WorkerLoop<'a> {
     }
 
     /// Prepares the entries of a configuration; tries once more if the worker is lost.
-    fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, ConfigurationFailure> {
+    fn prepare(&mut self, index: usize) -> Result<Vec<PreparedEntry>, MeasureError> {
         match self.executor.prepare(index, self.populate.interrupt) {
-            Err(MeasureError::Lost(_)) => {
-                Ok(self.executor.prepare(index, self.populate.interrupt)?)
-            }
-            other => Ok(other?),
+            Err(MeasureError::Lost(_)) => self.executor.prepare(index, self.populate.interrupt),
+            other => other,
         }
     }
 
     fn select(&self, stored: &Evidence, entry: &PreparedEntry) -> Selection {
-        let Request { remeasure, retry_quarantined, modes, .. } = self.populate.request;
-        let mode = modes.of(entry.key.key.operation.direction);
+        let Request { remeasure, retry_quarantined, protocol, .. } = self.populate.request;
+        let mode = protocol.modes.of(entry.key.key.operation.direction);
         let options =
             SelectOptions { remeasure: *remeasure, retry_quarantined: *retry_quarantined, mode };
         select(options, stored, entry)
@@ -237,14 +217,15 @@ impl<'a> WorkerLoop<'a> {
         candidates: Vec<AlgoId>,
         stored: &Evidence,
         spent: &mut PhaseTimes,
-    ) -> Result<Measured, ConfigurationFailure> {
+    ) -> Result<Measured, MeasureError> {
         let retry = self.populate.request.retry_quarantined;
         let mut entry_retry = EntryRetry::new(index, entry, candidates, incumbent(stored, entry));
         if !retry {
             entry_retry.avoid_quarantined(stored);
         }
         let (crash_history, interrupt) = (&self.shared.crash_history, self.populate.interrupt);
-        let mut measured = entry_retry.run(self.executor, crash_history, interrupt, self.tell)?;
+        let told = &mut |event| (self.tell)(WorkerMessage::Tell(event));
+        let mut measured = entry_retry.run(self.executor, crash_history, interrupt, told)?;
         // Repeated, so that a timing of other code does not outlive the quarantine.
         for record in quarantines_over_stale(stored, entry) {
             if measured.records.iter().all(|one| one.algo != record.algo) {

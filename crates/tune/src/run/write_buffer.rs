@@ -6,8 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::evidence::entry::Measured;
-use crate::run::event::Outcome;
+use crate::run::worker_message::ConfigurationResult;
 
 /// Results wait at most this long.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -15,20 +14,11 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// How many times as long as the last writing took results wait for the next.
 const PATIENCE: u32 = 20;
 
-/// The result of a configuration that is not saved yet.
-#[derive(Debug)]
-pub(crate) struct PendingResult {
-    pub(crate) index: usize,
-    pub(crate) outcome: Outcome,
-    pub(crate) measured: Vec<Measured>,
-    /// Expected time until the end of the run.
-    pub(crate) remaining: Duration,
-}
-
 /// Results that are not saved yet, in their order.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer {
-    unsaved: Vec<PendingResult>,
+    /// With the expected time until the end of the run.
+    unsaved: Vec<(ConfigurationResult, Duration)>,
     saved_at: Instant,
     /// Time of the last write.
     cost: Duration,
@@ -40,8 +30,8 @@ impl WriteBuffer {
         Self { unsaved: Vec::new(), saved_at: Instant::now(), cost }
     }
 
-    pub(crate) fn push(&mut self, unsaved: PendingResult) {
-        self.unsaved.push(unsaved);
+    pub(crate) fn push(&mut self, unsaved: ConfigurationResult, remaining: Duration) {
+        self.unsaved.push((unsaved, remaining));
     }
 
     /// How many results wait.
@@ -55,12 +45,12 @@ impl WriteBuffer {
     }
 
     /// Takes the waiting results, to be saved now.
-    pub(crate) fn take(&mut self) -> Vec<PendingResult> {
+    pub(crate) fn take(&mut self) -> Vec<(ConfigurationResult, Duration)> {
         std::mem::take(&mut self.unsaved)
     }
 
     /// Puts results back that could not be saved, before newer ones.
-    pub(crate) fn put_back(&mut self, unsaved: Vec<PendingResult>) {
+    pub(crate) fn put_back(&mut self, unsaved: Vec<(ConfigurationResult, Duration)>) {
         self.unsaved.splice(..0, unsaved);
     }
 

@@ -8,17 +8,17 @@
 
 use std::collections::HashMap;
 
-use voxtune::{Algorithm, Device, KernelHash, Launch, Operation, Reference, Voxels};
-use voxtune_cache::Reason;
+use voxtune::{Algorithm, Device, KernelHash, Operation, Voxels};
 use voxtune_types::AlgoId;
 
-use crate::inputs::cloud_setup::{CloudSetup, SetupError};
+use crate::inputs::cloud_setup::CloudSetup;
+use crate::inputs::entry::Entry;
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::Operands;
 use crate::inputs::planned_cloud::PlannedCloud;
-use crate::verify::context::VerifyContext;
-use crate::verify::rejection::{Rejection, Verdict, failed, guarded};
-use crate::verify::tolerance::tolerance;
+use crate::verify::problem::Problem;
+use crate::verify::rejection::{Verdict, failed};
 
 /// Limits of a problem for the float64 reference: rows, and floating-point operations.
 #[derive(Clone, Copy, Debug)]
@@ -89,14 +89,6 @@ struct ProblemSet {
     integers: Problem,
 }
 
-/// Operands, and the result that float64 gives.
-#[derive(Debug)]
-struct Problem {
-    operands: Operands,
-    expected: Reference,
-    tolerance: f64,
-}
-
 impl Verifier {
     /// The verdict on a candidate of the field at hand.
     ///
@@ -104,11 +96,11 @@ impl Verifier {
     /// If the problem itself cannot be set up; a candidate's failure is its verdict.
     pub fn verdict(
         &mut self,
-        context: &VerifyContext<'_>,
+        entry: &Entry<'_>,
         (number, algorithm): (usize, &dyn Algorithm),
         monitor: &mut dyn Monitor,
-    ) -> Result<Verdict, SetupError> {
-        let VerifyContext { device, operation, cloud, seed, limits } = *context;
+    ) -> Result<Verdict, MeasureError> {
+        let Entry { device, operation, cloud, seed, limits, .. } = *entry;
         let hash = match algorithm.kernel_hash(device, operation) {
             Ok(hash) => hash,
             Err(error) => return Ok(Err(failed(error))),
@@ -154,7 +146,7 @@ impl ProblemSet {
         operation: &Operation,
         cloud: &PlannedCloud,
         seed: u64,
-    ) -> Result<Self, SetupError> {
+    ) -> Result<Self, MeasureError> {
         let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
         let row_flops = operation.flops(1) as f64 * pairs_per_row;
         let rows = ProblemSize::on(device).rows(row_flops);
@@ -166,9 +158,8 @@ impl ProblemSet {
         let counts = setup.map.counts();
         let random = Operands::random(device, operation, counts, !seed)?;
         let integers = Operands::integers(device, operation, counts, !seed)?;
-        let tolerance = tolerance(operation, counts);
-        let random = Problem::new(device, operation, &setup, random, tolerance)?;
-        let integers = Problem::new(device, operation, &setup, integers, 0.0)?;
+        let random = Problem::random(device, operation, &setup.map, random)?;
+        let integers = Problem::exact(device, operation, &setup.map, integers)?;
         Ok(Self { setup, random, integers })
     }
 
@@ -179,62 +170,13 @@ impl ProblemSet {
         algorithm: &dyn Algorithm,
         operation: &Operation,
     ) -> Verdict {
-        let setup = &self.setup;
-        let first = self.random.check(device, algorithm, operation, setup)?;
+        let map = &self.setup.map;
+        let first = self.random.check(device, algorithm, operation, map)?;
         // Again, since a race of threads may spare the first run.
-        let second = self.random.check(device, algorithm, operation, setup)?;
-        self.integers.check(device, algorithm, operation, setup)?;
+        let second = self.random.check(device, algorithm, operation, map)?;
+        self.integers.check(device, algorithm, operation, map)?;
         Ok(first.max(second))
     }
-}
-
-impl Problem {
-    fn new(
-        device: &Device,
-        operation: &Operation,
-        setup: &CloudSetup,
-        operands: Operands,
-        tolerance: f64,
-    ) -> Result<Self, SetupError> {
-        let Operands { a, b, .. } = &operands;
-        let expected = Reference::compute(device, operation, &setup.map, a, b)?;
-        Ok(Self { operands, expected, tolerance })
-    }
-
-    /// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
-    fn check(
-        &mut self,
-        device: &Device,
-        algorithm: &dyn Algorithm,
-        operation: &Operation,
-        setup: &CloudSetup,
-    ) -> Verdict {
-        let Self { operands, expected, tolerance } = self;
-        check(device, algorithm, operation, setup, operands, expected, *tolerance)
-    }
-}
-
-/// Runs a candidate on a poisoned result and returns its worst error if that is tolerable.
-pub(crate) fn check(
-    device: &Device,
-    algorithm: &dyn Algorithm,
-    operation: &Operation,
-    setup: &CloudSetup,
-    operands: &mut Operands,
-    expected: &Reference,
-    tolerance: f64,
-) -> Verdict {
-    operands.out.poison(device).map_err(failed)?;
-    let Operands { a, b, out } = operands;
-    let launch = Launch { operation, map: &setup.map, a, b, out, epilogue: None };
-    guarded(|| device.registry().run(algorithm, device, launch))?;
-    let worst = guarded(|| expected.worst_error(device, &operands.out))?;
-    if worst <= tolerance {
-        return Ok(worst);
-    }
-    let (rows, reason) = (setup.map.counts().n_out, Reason::WrongResult);
-    let detail = format!("normalised error {worst:.2e} of {rows} rows, tolerance {tolerance:.0e}");
-    Err(Rejection::new(reason, detail))
 }
 
 #[cfg(test)]

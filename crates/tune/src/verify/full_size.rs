@@ -11,10 +11,9 @@ use voxtune::{Algorithm, ConvError, Device, Reference, Tensor};
 use voxtune_cache::Reason;
 use voxtune_types::AlgoId;
 
-use crate::inputs::cloud_setup::CloudSetup;
+use crate::inputs::entry::Entry;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::OperandBuffers;
-use crate::verify::context::VerifyContext;
 use crate::verify::rejection::{Rejection, Verdict, guarded};
 use crate::verify::tolerance::tolerance;
 
@@ -34,15 +33,14 @@ impl FullSizeReference {
     /// # Errors
     /// If the device fails.
     pub fn new(
-        context: &VerifyContext<'_>,
-        setup: &CloudSetup,
+        entry: &Entry<'_>,
         buffers: &mut OperandBuffers,
         algorithms: &[Arc<dyn Algorithm>],
         trusted: &[usize],
         verdicts: &mut [Verdict],
         monitor: &mut dyn Monitor,
     ) -> Result<Option<Self>, ConvError> {
-        let VerifyContext { device, operation, limits, .. } = *context;
+        let Entry { device, operation, setup, limits, .. } = *entry;
         let limit = limits.of(operation.flops(setup.map.counts().pairs) as f64);
         for &number in trusted {
             if verdicts[number].is_err() {

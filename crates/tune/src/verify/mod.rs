@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`float64`] | compares every element with float64, on a part of the cloud |
 //! | [`full_size`] | compares candidates with the verified default on the whole cloud |
-//! | `tolerance` | the largest error that is rounding |
-//! | [`context`] | what candidates are verified at |
+//! | [`problem`] | operands with the result that float64 gives |
+//! | [`tolerance`] | the largest error that is rounding |
 //! | [`rejection`] | why a candidate may not compete |
 
-pub mod context;
 pub mod float64;
 pub mod full_size;
+pub mod problem;
 pub mod rejection;
-mod tolerance;
+pub mod tolerance;

@@ -5,6 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use voxtune::ConvError;
 use voxtune_cache::{Outcome, Reason};
 
+use crate::inputs::candidate::Candidate;
+use crate::inputs::error::{Loss, MeasureError};
+
 /// Why a candidate may not compete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -21,6 +24,12 @@ impl Rejection {
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into(), device_lost: false }
+    }
+
+    /// The error of a candidate that took the device with it.
+    pub(crate) fn into_loss(self, candidate: Candidate) -> MeasureError {
+        let Self { reason, detail, .. } = self;
+        MeasureError::Lost(Loss { candidate: Some(candidate), reason, detail, from_outside: false })
     }
 
     /// The outcome that evidence keeps.

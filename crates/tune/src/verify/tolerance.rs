@@ -10,7 +10,8 @@ use voxtune_types::Product;
 /// Weight gradients leave in float32 whatever the storage type of the inputs, but tensor cores
 /// truncate where they add, so that the error of 16-bit inputs' sums grows with their length
 /// itself: some 2⁻²⁴ for each 16 products. They may lose what storing them in float16 would.
-pub(crate) fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
+#[must_use]
+pub fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
     const ROUNDOFF_OF_FLOAT16: f64 = 1.0 / 2048.0;
     let Operation { direction, dtype, kernel, .. } = *operation;
     let (own_in, own_out) = operation.group_channels();

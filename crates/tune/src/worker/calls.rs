@@ -6,17 +6,16 @@ use voxtune_types::AlgoId;
 
 use super::Worker;
 use super::protocol::{Command, Response};
-use super::wire::WireJob;
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
+use crate::inputs::error::{Loss, MeasureError};
 use crate::measure::estimate::Estimate;
 use crate::measure::session::Task;
 use crate::plan::job::Job;
-use crate::worker::failure::{LostProcess, MeasureError};
 
 impl Worker {
     pub(crate) fn begin(&mut self, job: &Job, interrupt: &AtomicBool) -> Result<(), MeasureError> {
-        match self.call(&Command::Begin(Box::new(WireJob::from(job))), interrupt)? {
+        match self.call(&Command::Begin(Box::new(job.to_references())), interrupt)? {
             Response::Begun => Ok(()),
             other => Err(other.unexpected()),
         }
@@ -71,8 +70,8 @@ impl Response {
     /// The error that an unexpected response stands for.
     fn unexpected(self) -> MeasureError {
         match self {
-            Self::Failed(why) => MeasureError::Configuration(why),
-            _ => MeasureError::Lost(LostProcess::of_nobody("the worker answered another question")),
+            Self::Failed(error) => error,
+            _ => MeasureError::Lost(Loss::of_nobody("the worker answered another question")),
         }
     }
 }

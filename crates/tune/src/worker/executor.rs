@@ -8,12 +8,12 @@ use voxtune_types::AlgoId;
 
 use crate::evidence::entry::{Measured, PreparedEntry};
 use crate::inputs::candidate::environment;
+use crate::inputs::error::{Loss, MeasureError};
 use crate::inputs::monitor::Unwatched;
 use crate::measure::estimate::Estimate;
 use crate::measure::session::{Session, Task};
 use crate::plan::job::Job;
 use crate::worker::Worker;
-use crate::worker::failure::MeasureError;
 
 /// Runs candidates in this process or in a worker.
 #[derive(Debug)]
@@ -126,7 +126,9 @@ impl Executor {
         interrupt: &AtomicBool,
     ) -> Result<Estimate, MeasureError> {
         let estimate = match self.ready(interrupt)? {
-            Ready::Here(session) => session.estimate(avoid, &mut Unwatched { interrupt })?,
+            Ready::Here(session) => {
+                session.estimate(avoid, &mut Unwatched { interrupt }).map_err(here)?
+            }
             Ready::Worker(worker) => worker.estimate(avoid, interrupt)?,
         };
         if let Some(job) = &mut self.job {
@@ -142,7 +144,7 @@ impl Executor {
     ) -> Result<Vec<PreparedEntry>, MeasureError> {
         match self.ready(interrupt)? {
             Ready::Here(session) => {
-                Ok(session.prepare(configuration, &mut Unwatched { interrupt })?)
+                session.prepare(configuration, &mut Unwatched { interrupt }).map_err(here)
             }
             Ready::Worker(worker) => worker.prepare(configuration, interrupt),
         }
@@ -155,8 +157,7 @@ impl Executor {
     ) -> Result<Measured, MeasureError> {
         match self.ready(interrupt)? {
             Ready::Here(session) => {
-                let measured = session.measure(task, &mut Unwatched { interrupt })?;
-                measured.ok_or(MeasureError::Interrupted)
+                session.measure(task, &mut Unwatched { interrupt }).map_err(here)
             }
             Ready::Worker(worker) => worker.measure(task, interrupt),
         }
@@ -192,4 +193,18 @@ impl Executor {
 enum Ready<'a> {
     Here(&'a mut Session),
     Worker(&'a mut Worker),
+}
+
+/// In this process, a lost device is the end.
+fn here(error: MeasureError) -> MeasureError {
+    match error {
+        MeasureError::Lost(Loss { candidate, detail, .. }) => {
+            let who = candidate.map_or_else(|| "setting up".to_owned(), |one| one.id.to_string());
+            MeasureError::Over(format!(
+                "{who} took the device down: {detail}; with isolation, that would have cost nobody \
+                 else"
+            ))
+        }
+        other => other,
+    }
 }

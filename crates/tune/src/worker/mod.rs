@@ -33,7 +33,6 @@ mod server;
 mod spec;
 mod vitals;
 mod watchdog;
-mod wire;
 
 use voxtune::{Device, DeviceError};
 

@@ -10,16 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use voxtune_cache::Environment;
 use voxtune_types::{AlgoId, DeviceIdentity};
 
 use super::exit_status::{Ending, StderrExcerpt};
-use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read, write};
+use super::protocol::{Command, Message, NEW_WORDS, Response, read, write};
 use super::vitals::Vitals;
 use super::watchdog::Watchdog;
 use super::{ASKED, DeviceSpec};
+use crate::inputs::error::{Loss, MeasureError};
 use crate::worker::failure::WorkerError;
-use crate::worker::failure::{LostProcess, MeasureError};
 
 /// How long a program gets to say that it is a worker.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -41,7 +42,7 @@ const WORDS_WITHIN: Duration = Duration::from_millis(200);
 const NAP: Duration = Duration::from_millis(1);
 
 /// A worker's device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
     /// What measurements on it are valid for.
     pub identity: DeviceIdentity,
@@ -67,9 +68,7 @@ impl Worker {
     /// # Errors
     /// If it cannot be started, is no worker, or cannot have its device.
     pub fn start(spec: &DeviceSpec) -> Result<Self, WorkerError> {
-        let (running, device) = Running::start(spec)?;
-        let OpenedDevice { identity, environment, algorithms, fallback_reason } = device;
-        let opened = Opened { identity, environment, algorithms, fallback_reason };
+        let (running, opened) = Running::start(spec)?;
         Ok(Self { spec: spec.clone(), opened, running: Some(running) })
     }
 
@@ -114,7 +113,7 @@ impl Worker {
         interrupt: &AtomicBool,
     ) -> Result<Response, MeasureError> {
         let Some(mut running) = self.running.take() else {
-            return Err(MeasureError::Lost(LostProcess::of_nobody("the worker is not running")));
+            return Err(MeasureError::Lost(Loss::of_nobody("the worker is not running")));
         };
         let response = running.call(command, interrupt)?;
         self.running = Some(running);
@@ -145,7 +144,7 @@ enum Heard {
 }
 
 impl Running {
-    fn start(spec: &DeviceSpec) -> Result<(Self, OpenedDevice), WorkerError> {
+    fn start(spec: &DeviceSpec) -> Result<(Self, Opened), WorkerError> {
         if std::env::var_os(ASKED).is_some() {
             // This process is itself a worker and does not know.
             return Err(WorkerError::NoHook(format!("{ASKED} is set")));
@@ -159,7 +158,7 @@ impl Running {
             Heard::Hung(silence) => return Err(WorkerError::NoHook(silence)),
             Heard::End => return Err(WorkerError::NoHook(running.ending().detail)),
         }
-        let open = Command::Open(spec.into());
+        let open = Command::Open(spec.clone());
         if running.send(&open).is_err() {
             return Err(WorkerError::Ended(running.ending().detail));
         }
@@ -233,14 +232,10 @@ impl Running {
                 return Err(MeasureError::Interrupted);
             }
             match self.look(&mut watchdog) {
-                Heard::Message(Message::Response(response)) => return Ok(response),
-                Heard::Message(Message::Lost { candidate, reason, detail }) => {
-                    return Err(MeasureError::Lost(watchdog.lost(
-                        candidate.as_ref(),
-                        reason,
-                        detail,
-                    )));
+                Heard::Message(Message::Response(Response::Failed(MeasureError::Lost(loss)))) => {
+                    return Err(MeasureError::Lost(loss));
                 }
+                Heard::Message(Message::Response(response)) => return Ok(response),
                 Heard::Message(message) => watchdog.on_message(message),
                 Heard::Nothing => {}
                 Heard::Hung(_) => return Err(MeasureError::Lost(watchdog.hung())),

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use voxtune_cache::{Environment, Reason};
-use voxtune_types::{AlgoId, DeviceIdentity};
+use voxtune_types::AlgoId;
 
-use super::spec::WireSpec;
-use super::wire::WireJob;
+use super::{DeviceSpec, Opened};
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
 use crate::inputs::candidate::Candidate;
+use crate::inputs::cloud_reference::CloudReference;
+use crate::inputs::error::MeasureError;
 use crate::measure::estimate::Estimate;
 use crate::measure::session::Task;
+use crate::plan::job::Job;
 
 const RECORD_SEPARATOR: char = '\u{1e}';
 
@@ -29,9 +30,9 @@ pub(super) const NEW_WORDS: &[u8] = b"\x1e\n";
 #[derive(Serialize, Deserialize)]
 pub(super) enum Command {
     /// Open a device.
-    Open(WireSpec),
+    Open(DeviceSpec),
     /// Take up a job.
-    Begin(Box<WireJob>),
+    Begin(Box<Job<CloudReference>>),
     /// Begin to compile what configurations need, in this order.
     Compile { order: Vec<usize> },
     /// Say what the job will need.
@@ -54,8 +55,6 @@ pub(super) enum Message {
     Running { candidate: usize, limit: Duration },
     /// Something runs that is no candidate's.
     Working { limit: Duration },
-    /// The device cannot be used any more; the worker ends.
-    Lost { candidate: Option<AlgoId>, reason: Reason, detail: String },
     /// The command is done.
     #[serde(rename = "Answer")]
     Response(Response),
@@ -65,7 +64,7 @@ pub(super) enum Message {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Response {
     /// The device is open.
-    Opened(OpenedDevice),
+    Opened(Opened),
     /// It cannot be opened.
     Refused { not_found: bool, message: String },
     /// The job is taken up.
@@ -78,18 +77,8 @@ pub(super) enum Response {
     Prepared(Vec<PreparedEntry>),
     /// The results of an entry.
     Measured(Box<Measured>),
-    /// The configuration cannot be measured.
-    Failed(String),
-}
-
-/// An open device.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct OpenedDevice {
-    pub(super) identity: DeviceIdentity,
-    pub(super) environment: Environment,
-    pub(super) algorithms: Vec<AlgoId>,
-    #[serde(rename = "note")]
-    pub(super) fallback_reason: Option<String>,
+    /// There is no result. After a loss the worker ends.
+    Failed(MeasureError),
 }
 
 /// Writes a message whole.
@@ -115,8 +104,8 @@ mod tests {
         let limit = Duration::from_millis(10_500);
         write(&mut pipe, &Message::Running { candidate: 3, limit }).unwrap();
         pipe.extend(b"and that is all\n");
-        write(&mut pipe, &Message::Response(Response::Failed("a \u{1e} in\na text".into())))
-            .unwrap();
+        let failed = MeasureError::Configuration("a \u{1e} in\na text".into());
+        write(&mut pipe, &Message::Response(Response::Failed(failed.clone()))).unwrap();
         let lines: Vec<&[u8]> = pipe.split(|&byte| byte == b'\n').collect();
         assert_eq!(lines.len(), 4, "a line each, one of text, and nothing behind the last");
         let Some(Message::Running { candidate: 3, limit: found }) = read(lines[0]) else {
@@ -124,9 +113,9 @@ mod tests {
         };
         assert_eq!(found, limit);
         assert!(read::<Message>(lines[1]).is_none());
-        let Some(Message::Response(Response::Failed(text))) = read(lines[2]) else {
+        let Some(Message::Response(Response::Failed(error))) = read(lines[2]) else {
             panic!("{:?}", String::from_utf8_lossy(lines[2]));
         };
-        assert_eq!(text, "a \u{1e} in\na text");
+        assert_eq!(error, failed);
     }
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use voxtune::{Device, DeviceError};
 
-use super::DeviceSpec;
-use super::protocol::{Command, Message, NEW_WORDS, OpenedDevice, Response, read, write};
+use super::protocol::{Command, Message, NEW_WORDS, Response, read, write};
+use super::{DeviceSpec, Opened};
 use crate::inputs::candidate::{Candidate, environment};
+use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
-use crate::measure::session::{Session, SessionError};
-use crate::plan::job::Job;
+use crate::measure::session::Session;
 
 /// Serves until the supervisor closes its end, and ends the process.
 pub(super) fn serve(
@@ -25,42 +25,43 @@ pub(super) fn serve(
     let mut session = None;
     while let Ok(command) = commands.recv() {
         let response = match command {
-            Command::Open(spec) => match (DeviceSpec::try_from(spec), open.take()) {
-                (Ok(spec), Some(open)) => match open(&spec) {
-                    Ok((opened, fallback_reason)) => {
-                        let response = Response::Opened(describe(&opened, fallback_reason));
-                        device = Some(opened);
-                        response
-                    }
-                    Err(error) => Response::Refused {
-                        not_found: matches!(error, DeviceError::NotFound { .. }),
-                        message: error.to_string(),
-                    },
+            Command::Open(spec) => match open.take().map(|open| open(&spec)) {
+                Some(Ok((opened, fallback_reason))) => {
+                    let response = Response::Opened(describe(&opened, fallback_reason));
+                    device = Some(opened);
+                    response
+                }
+                Some(Err(error)) => Response::Refused {
+                    not_found: matches!(error, DeviceError::NotFound { .. }),
+                    message: error.to_string(),
                 },
-                (Err(message), _) => Response::Refused { not_found: false, message },
-                (_, None) => Response::Failed("the device is open".to_owned()),
+                None => failed("the device is open"),
             },
-            Command::Begin(job) => match (&device, Job::try_from(*job)) {
+            Command::Begin(job) => match (&device, job.read_files()) {
                 (Some(device), Ok(job)) => {
                     session = Some(Session::new(device.clone(), job));
                     Response::Begun
                 }
-                (None, _) => Response::Failed("no device is open".to_owned()),
-                (_, Err(why)) => Response::Failed(why),
+                (None, _) => failed("no device is open"),
+                (_, Err(why)) => failed(why),
             },
             command => match &mut session {
                 Some(session) => work(session, command),
-                None => Response::Failed("no job is at hand".to_owned()),
+                None => failed("no job is at hand"),
             },
         };
+        let is_lost = matches!(response, Response::Failed(MeasureError::Lost(_)));
         say(&Message::Response(response));
+        if is_lost {
+            break;
+        }
     }
     end()
 }
 
-fn describe(device: &Device, fallback_reason: Option<String>) -> OpenedDevice {
+fn describe(device: &Device, fallback_reason: Option<String>) -> Opened {
     let algorithms = device.registry().algorithms();
-    OpenedDevice {
+    Opened {
         identity: device.identity().clone(),
         environment: environment(device),
         algorithms: algorithms.map(|algorithm| algorithm.id().clone()).collect(),
@@ -76,23 +77,16 @@ fn work(session: &mut Session, command: Command) -> Response {
         Command::Prepare { configuration } => {
             session.prepare(configuration, monitor).map(Response::Prepared)
         }
-        Command::Measure(task) => session.measure(&task, monitor).map(|measured| {
-            // Nobody interrupts a worker: it is ended.
-            measured.map_or_else(
-                || Response::Failed("interrupted".to_owned()),
-                |measured| Response::Measured(Box::new(measured)),
-            )
-        }),
+        Command::Measure(task) => {
+            session.measure(&task, monitor).map(|measured| Response::Measured(Box::new(measured)))
+        }
         Command::Open(_) | Command::Begin(_) => unreachable!("served by the caller"),
     };
-    match result {
-        Ok(response) => response,
-        Err(SessionError::Configuration(why)) => Response::Failed(why),
-        Err(SessionError::DeviceLost { candidate, reason, detail }) => {
-            say(&Message::Lost { candidate, reason, detail });
-            end()
-        }
-    }
+    result.unwrap_or_else(Response::Failed)
+}
+
+fn failed(why: impl Into<String>) -> Response {
+    Response::Failed(MeasureError::Configuration(why.into()))
 }
 
 /// Reads commands in a thread of its own, which ends the process when there will be no more: then

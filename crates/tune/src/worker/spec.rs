@@ -1,6 +1,5 @@
 //! Which device a worker opens.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,15 +7,18 @@ use voxtune::{Device, DeviceChoice, DeviceError, KernelSource};
 use voxtune_nvcc::Nvcc;
 
 /// What a worker is told about its device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceSpec {
     /// Which device.
+    #[serde(with = "choice")]
     pub choice: DeviceChoice,
     /// Worker threads of the host, if the device is the host; all processors if absent.
     pub threads: Option<usize>,
     /// Folder of compiled kernels; that of [`KernelSource::from_env`] if absent.
+    #[serde(with = "path")]
     pub kernels: Option<PathBuf>,
     /// Folder of a toolkit to compile missing kernels with; without one none are compiled.
+    #[serde(with = "path")]
     pub toolkit: Option<PathBuf>,
     /// Whatever a program that opens devices of its own wants its worker to know.
     pub note: String,
@@ -44,41 +46,43 @@ impl DeviceSpec {
     }
 }
 
-/// As it goes through the pipe: paths need not be Unicode.
-#[derive(Serialize, Deserialize)]
-pub(super) struct WireSpec {
-    choice: String,
-    threads: Option<usize>,
-    kernels: Option<OsString>,
-    toolkit: Option<OsString>,
-    note: String,
-}
+/// A choice by its text.
+mod choice {
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+    use voxtune::DeviceChoice;
 
-impl From<&DeviceSpec> for WireSpec {
-    fn from(spec: &DeviceSpec) -> Self {
-        let DeviceSpec { choice, threads, kernels, toolkit, note } = spec.clone();
-        Self {
-            choice: choice.to_string(),
-            threads,
-            kernels: kernels.map(PathBuf::into_os_string),
-            toolkit: toolkit.map(PathBuf::into_os_string),
-            note,
-        }
+    pub(super) fn serialize<S: Serializer>(
+        choice: &DeviceChoice,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(choice)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<DeviceChoice, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
-impl TryFrom<WireSpec> for DeviceSpec {
-    type Error = String;
+/// A path, which need not be Unicode.
+mod path {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
 
-    fn try_from(wire: WireSpec) -> Result<Self, String> {
-        let WireSpec { choice, threads, kernels, toolkit, note } = wire;
-        Ok(Self {
-            choice: choice.parse().map_err(|error| format!("{error}"))?,
-            threads,
-            kernels: kernels.map(PathBuf::from),
-            toolkit: toolkit.map(PathBuf::from),
-            note,
-        })
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        path.as_ref().map(|path| path.as_os_str()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<OsString>::deserialize(deserializer)?.map(PathBuf::from))
     }
 }
 
@@ -95,8 +99,7 @@ mod tests {
             toolkit: None,
             note: "a note".to_owned(),
         };
-        let text = serde_json::to_string(&WireSpec::from(&spec)).unwrap();
-        let back: WireSpec = serde_json::from_str(&text).unwrap();
-        assert_eq!(DeviceSpec::try_from(back), Ok(spec));
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<DeviceSpec>(&text).unwrap(), spec);
     }
 }

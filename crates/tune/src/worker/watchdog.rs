@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use voxtune_cache::Reason;
-use voxtune_types::AlgoId;
 
 use super::exit_status::Ending;
 use super::protocol::Message;
 use super::vitals::Vitals;
 use crate::inputs::candidate::Candidate;
-use crate::worker::failure::LostProcess;
+use crate::inputs::error::Loss;
 
 /// How often a waiting supervisor polls the interrupt flag and the process.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -41,7 +40,7 @@ impl Watchdog {
             Message::Candidates(candidates) => self.candidates = candidates,
             Message::Running { candidate, limit } => self.begin(Some(candidate), limit),
             Message::Working { limit } => self.begin(None, limit),
-            Message::Ready | Message::Response(_) | Message::Lost { .. } => {}
+            Message::Ready | Message::Response(_) => {}
         }
     }
 
@@ -91,9 +90,9 @@ impl Watchdog {
 
     /// The loss of a hung worker. It may have been frozen in a way that cannot be seen from here,
     /// so its candidate gets a second try.
-    pub(super) fn hung(&self) -> LostProcess {
+    pub(super) fn hung(&self) -> Loss {
         let (candidate, detail) = (self.candidate(), self.silence());
-        LostProcess { candidate, reason: Reason::Timeout, detail, from_outside: true }
+        Loss { candidate, reason: Reason::Timeout, detail, from_outside: true }
     }
 
     /// What is said of a process that is hung.
@@ -101,14 +100,9 @@ impl Watchdog {
         format!("nothing was heard of it for {:.1} s", self.limit.as_secs_f64())
     }
 
-    pub(super) fn ended(&self, ending: Ending) -> LostProcess {
+    pub(super) fn ended(&self, ending: Ending) -> Loss {
         let Ending { reason, detail, from_outside } = ending;
-        LostProcess { candidate: self.candidate(), reason, detail, from_outside }
-    }
-
-    pub(super) fn lost(&self, id: Option<&AlgoId>, reason: Reason, detail: String) -> LostProcess {
-        let candidate = self.candidates.iter().find(|candidate| Some(&candidate.id) == id).cloned();
-        LostProcess { candidate, reason, detail, from_outside: false }
+        Loss { candidate: self.candidate(), reason, detail, from_outside }
     }
 }
 

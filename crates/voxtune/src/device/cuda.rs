@@ -332,6 +332,11 @@ impl CudaBackend {
         locked(&self.workspace).reserve(needed)
     }
 
+    /// Overwrites the scratch memory.
+    pub(crate) fn fill_workspace(&self, byte: u8) -> Result<(), CudaError> {
+        locked(&self.workspace).fill_scratch(byte)
+    }
+
     /// Times queued work with events, behind a blocking kernel that ends once all of it is queued,
     /// so that the host's time for that is hidden.
     pub(super) fn time<E: From<CudaError>>(

@@ -75,22 +75,26 @@ pub(crate) struct KernelStore {
     source: KernelSource,
     capability: ComputeCapability,
     packs: Packs,
-    state: Mutex<State>,
-    /// Rung whenever somebody is done with an instance.
+    known: RwLock<HashMap<Instance, Known>>,
+    /// Instances that a thread reads or compiles now.
+    in_flight: Mutex<HashSet<Instance>>,
+    /// Rung whenever a thread is done with an instance.
     done: Condvar,
-    /// How long those who needed instances were kept waiting, in nanoseconds.
+    /// How long calls that needed instances were kept waiting, in nanoseconds.
     waited_ns: AtomicU64,
-    /// Which instances can be had without a compiler, as far as it was asked.
-    there: RwLock<HashMap<Instance, bool>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    held: HashMap<Instance, Arc<Compiled>>,
-    /// What nvcc said of instances that do not compile: asking again would take seconds each time.
-    refused: HashMap<Instance, String>,
-    /// Those that somebody reads or compiles now.
-    under_way: HashSet<Instance>,
+/// What is known of an instance. It never changes but from there to held or refused.
+#[derive(Clone, Debug)]
+enum Known {
+    /// It can be had without a compiler, and was not needed yet.
+    There,
+    /// It cannot be had without a compiler.
+    Lacking,
+    /// Here it is.
+    Held(Arc<Compiled>),
+    /// What nvcc said of it: asking again would take seconds each time.
+    Refused(String),
 }
 
 /// An instance that is being read or compiled; dropping this ends that, however it ended.
@@ -101,7 +105,7 @@ struct InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        locked(&self.store.state).under_way.remove(self.instance);
+        locked(&self.store.in_flight).remove(self.instance);
         self.store.done.notify_all();
     }
 }
@@ -113,10 +117,10 @@ impl KernelStore {
             source,
             capability,
             packs,
-            state: Mutex::default(),
+            known: RwLock::default(),
+            in_flight: Mutex::default(),
             done: Condvar::new(),
             waited_ns: AtomicU64::new(0),
-            there: RwLock::default(),
         }
     }
 
@@ -126,16 +130,26 @@ impl KernelStore {
         if self.source.compiler.is_some() {
             return true;
         }
-        let there = self.there.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&there) = there.get(instance) {
-            return there;
+        match self.known(instance) {
+            Some(known) => matches!(known, Known::There | Known::Held(_)),
+            None => {
+                let in_folder = || self.in_folder(instance).is_ok_and(|found| found.is_some());
+                let found = self.packs.has(instance) || in_folder();
+                let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                let state = if found { Known::There } else { Known::Lacking };
+                known.entry(instance.clone()).or_insert(state);
+                found
+            }
         }
-        drop(there);
-        let in_folder = || self.in_folder(instance).is_ok_and(|found| found.is_some());
-        let found = self.packs.has(instance) || in_folder();
-        let mut there = self.there.write().unwrap_or_else(PoisonError::into_inner);
-        there.insert(instance.clone(), found);
-        found
+    }
+
+    fn known(&self, instance: &Instance) -> Option<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
+    }
+
+    fn learn(&self, instance: &Instance, known: Known) {
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(instance.clone(), known);
     }
 
     fn in_folder(&self, instance: &Instance) -> Result<Option<Compiled>, CudaError> {
@@ -170,8 +184,8 @@ impl KernelStore {
 
     /// An instance that is needed now.
     pub(super) fn get(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
-        if let Some(compiled) = locked(&self.state).held.get(instance) {
-            return Ok(Arc::clone(compiled));
+        if let Some(Known::Held(compiled)) = self.known(instance) {
+            return Ok(compiled);
         }
         let start = Instant::now();
         let obtained = self.get_or_obtain(instance);
@@ -187,32 +201,31 @@ impl KernelStore {
 
     /// An instance. Waits for a thread that is obtaining it already.
     fn get_or_obtain(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
-        let mut state = locked(&self.state);
+        let mut in_flight = locked(&self.in_flight);
         loop {
-            if let Some(compiled) = state.held.get(instance) {
-                return Ok(Arc::clone(compiled));
+            match self.known(instance) {
+                Some(Known::Held(compiled)) => return Ok(compiled),
+                Some(Known::Refused(output)) => {
+                    return Err(CudaError::NvccFailed { instance: instance.to_string(), output });
+                }
+                Some(Known::There | Known::Lacking) | None => {}
             }
-            if let Some(output) = state.refused.get(instance) {
-                let (instance, output) = (instance.to_string(), output.clone());
-                return Err(CudaError::NvccFailed { instance, output });
-            }
-            if state.under_way.insert(instance.clone()) {
+            if in_flight.insert(instance.clone()) {
                 break;
             }
-            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            in_flight = self.done.wait(in_flight).unwrap_or_else(PoisonError::into_inner);
         }
-        drop(state);
+        drop(in_flight);
+        // What is learnt is known before another thread may try.
         let _in_flight = InFlight { store: self, instance };
-        let obtained = self.obtain(instance);
-        let mut state = locked(&self.state);
-        match obtained {
+        match self.obtain(instance) {
             Ok(compiled) => {
                 let compiled = Arc::new(compiled);
-                state.held.insert(instance.clone(), Arc::clone(&compiled));
+                self.learn(instance, Known::Held(Arc::clone(&compiled)));
                 Ok(compiled)
             }
             Err(CudaError::NvccFailed { instance: name, output }) => {
-                state.refused.insert(instance.clone(), output.clone());
+                self.learn(instance, Known::Refused(output.clone()));
                 Err(CudaError::NvccFailed { instance: name, output })
             }
             Err(error) => Err(error),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use voxtune_cuda::{CudaError, Graph, MemoryUse};
 use voxtune_types::{AlgoId, DeviceIdentity, Operation};
 
@@ -69,7 +70,7 @@ pub enum DeviceError {
 
 /// What a GPU's L2 cache holds when a timed run begins. Between the layers of a network it is
 /// something of both: what the layer before wrote, and nothing of the weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum L2State {
     /// Nothing of use.
     #[default]

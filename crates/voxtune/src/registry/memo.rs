@@ -1,5 +1,6 @@
 //! A memo table.
 
+use std::fmt;
 use std::hash::{BuildHasher as _, Hash};
 use std::sync::OnceLock;
 
@@ -17,11 +18,18 @@ pub(super) struct MemoTable<K, V> {
 type Slot<K, V> = OnceLock<(K, V)>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
-/// Levels of up to 64 Ki slots: what does not fit any more is computed each time.
-const LEVELS: usize = 11;
-const FIRST_LEVEL_SLOTS: usize = 64;
+/// Levels of up to 64 Ki slots: what does not fit any more is computed each time. The first has
+/// room for the questions of a network, so that one window answers most of them.
+const LEVELS: usize = 8;
+const FIRST_LEVEL_SLOTS: usize = 512;
 /// Slots of a key at a level.
 const REACH: usize = 8;
+
+impl<K, V> fmt::Debug for MemoTable<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoTable").finish_non_exhaustive()
+    }
+}
 
 impl<K, V> Default for MemoTable<K, V> {
     fn default() -> Self {
@@ -32,7 +40,7 @@ impl<K, V> Default for MemoTable<K, V> {
 impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
     /// What was remembered of a key, else what is computed now.
     #[inline]
-    pub(super) fn get_or(&self, key: K, compute: impl FnOnce(&K) -> V) -> V {
+    pub(super) fn get_or(&self, key: K, compute: impl FnOnce() -> V) -> V {
         let hash = FxBuildHasher.hash_one(&key);
         for level in &self.levels {
             let Some(slots) = level.get() else { break };
@@ -48,8 +56,8 @@ impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
     }
 
     #[cold]
-    fn remember(&self, key: K, hash: u64, compute: impl FnOnce(&K) -> V) -> V {
-        let value = compute(&key);
+    fn remember(&self, key: K, hash: u64, compute: impl FnOnce() -> V) -> V {
+        let value = compute();
         let mut entry = (key, value);
         for (number, level) in self.levels.iter().enumerate() {
             let make = || (0..FIRST_LEVEL_SLOTS << number).map(|_| OnceLock::new()).collect();
@@ -68,8 +76,7 @@ impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
     }
 }
 
-/// The slots of a hash at a level: neighbours, so that they share a line of the processor's cache
-/// or two.
+/// The slots of a hash at a level: neighbours, so that the processor fetches them together.
 #[inline]
 fn window<T>(slots: &[T], hash: u64) -> &[T] {
     // The upper half, which this hash mixes best; levels are powers of two of at least `REACH`.
@@ -89,7 +96,7 @@ mod tests {
         let (memo, computed) = (MemoTable::default(), AtomicUsize::new(0));
         for _ in 0..2 {
             for key in 0..20_000_u64 {
-                let value = memo.get_or(key, |key| {
+                let value = memo.get_or(key, || {
                     computed.fetch_add(1, Ordering::Relaxed);
                     key * 3
                 });
@@ -108,7 +115,7 @@ mod tests {
                 scope.spawn(move || {
                     for number in 0..10_000 {
                         let key = (number * (thread + 1)) % 5_000;
-                        assert_eq!(memo.get_or(key, |key| key + 1), key + 1);
+                        assert_eq!(memo.get_or(key, || key + 1), key + 1);
                     }
                 });
             }
@@ -133,7 +140,7 @@ mod tests {
         }
         let memo = MemoTable::default();
         for key in (0..2 * LEVELS * REACH).chain(0..2 * LEVELS * REACH) {
-            assert_eq!(memo.get_or(Same(key), |key| key.0), key);
+            assert_eq!(memo.get_or(Same(key), || key), key);
         }
     }
 }

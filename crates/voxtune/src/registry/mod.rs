@@ -4,7 +4,6 @@
 
 mod cpu;
 pub(crate) mod cuda;
-mod decided;
 mod launch;
 mod memo;
 
@@ -16,10 +15,9 @@ use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
 use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
 
-use crate::cost_model::{Contender, choose, choose_named, worth_measuring};
+use crate::cost::{Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
-use decided::DecidedAlgorithms;
 pub use launch::Launch;
 use memo::MemoTable;
 
@@ -104,25 +102,22 @@ impl fmt::Debug for dyn Algorithm {
     }
 }
 
-/// Facts about algorithms, each found once. They never change: code that a device has stays, and
-/// code that it lacks is not looked for again.
-#[derive(Default)]
-struct ResolveCache {
-    /// Whether the algorithm at a place can run an operation here.
-    usable: MemoTable<(Operation, usize), bool>,
-    /// What the model chose: places.
-    chosen: MemoTable<ShapeKey, Option<usize>>,
-    /// What suits a key of a family whose first algorithm is at a place: places.
-    suited: MemoTable<(ShapeKey, usize), Option<usize>>,
-    /// What the decisions of tables come to: places.
-    decided: DecidedAlgorithms,
+/// What was asked of a registry. The answers never change: code that a device has stays, and code
+/// that it lacks is not looked for again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Question {
+    /// Whether the algorithm at a place can run an operation here. Answered by its place.
+    Usable(Operation, usize),
+    /// What the model chooses for a key.
+    Modelled(ShapeKey),
+    /// What suits a key of a family whose first algorithm is at a place.
+    Suited(ShapeKey, usize),
+    /// What a decision of a table comes to, by the numbers of both.
+    Decided(u64, usize),
 }
 
-impl fmt::Debug for ResolveCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResolveCache").finish_non_exhaustive()
-    }
-}
+/// The answers: places of algorithms. The one thing that a registry remembers.
+type ResolveCache = MemoTable<Question, Option<usize>>;
 
 /// The algorithms of a device, in a fixed order.
 #[derive(Clone)]
@@ -195,11 +190,11 @@ impl Registry {
     }
 
     /// The first of a decision's names that can run the operation here and now. Remembered by the
-    /// decision's number in a table, which has a number itself, and so many decisions.
+    /// decision's number in a table, which has a number itself.
     #[inline]
     pub(crate) fn decided<'n, N: Iterator<Item = &'n AlgoId>>(
         &self,
-        table: (u64, usize),
+        table: u64,
         decision: usize,
         operation: &Operation,
         names: impl FnOnce() -> N,
@@ -208,7 +203,8 @@ impl Registry {
             let place = *self.places.get(id)?;
             self.is_usable(place, operation).then_some(place)
         };
-        let place = self.cache.decided.place(table, decision, || names().find_map(usable))?;
+        let asked = Question::Decided(table, decision);
+        let place = self.cache.get_or(asked, || names().find_map(usable))?;
         self.algorithms.get(place)
     }
 
@@ -226,7 +222,7 @@ impl Registry {
         }
         let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
         let first = self.algorithms.iter().position(of_family)?;
-        let place = self.cache.suited.get_or((*key, first), |(key, _)| {
+        let place = self.cache.get_or(Question::Suited(*key, first), || {
             let (operation, counts) = (&key.operation, MapCounts::typical(key));
             let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
                 .filter(|place| of_family(&self.algorithms[*place]))
@@ -242,10 +238,11 @@ impl Registry {
     /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
     /// GPU it takes a look for the kernel.
     fn is_usable(&self, place: usize, operation: &Operation) -> bool {
-        self.cache.usable.get_or((*operation, place), |(operation, place)| {
-            let algorithm = &self.algorithms[*place];
-            algorithm.applies(operation) && algorithm.is_available()
-        })
+        let usable = self.cache.get_or(Question::Usable(*operation, place), || {
+            let algorithm = &self.algorithms[place];
+            (algorithm.applies(operation) && algorithm.is_available()).then_some(place)
+        });
+        usable.is_some()
     }
 
     /// What runs where nothing was measured: the default, else what is expected to matter for a map
@@ -272,7 +269,7 @@ impl Registry {
     /// key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let place = self.cache.chosen.get_or(*key, |key| {
+        let place = self.cache.get_or(Question::Modelled(*key), || {
             let counts = MapCounts::typical(key);
             let usable = |algorithm: &dyn Algorithm| {
                 algorithm.applies(&key.operation) && algorithm.is_available()

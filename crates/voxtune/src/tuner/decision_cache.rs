@@ -44,11 +44,9 @@ impl DecisionCache {
         key: &ShapeKey,
     ) -> Result<(&'r Arc<dyn Algorithm>, DecisionRef<'_>), SkipReason> {
         let id = self.find(device, key)?;
-        let Self { number, table } = self;
-        let entry = table.decision(id);
+        let entry = self.table.decision(id);
         let names = || entry.preferred();
-        let table = (*number, table.len());
-        let algorithm = registry.decided(table, id.index(), &key.operation, names);
+        let algorithm = registry.decided(self.number, id.index(), &key.operation, names);
         Ok((algorithm.ok_or(SkipReason::Unusable)?, entry))
     }
 }

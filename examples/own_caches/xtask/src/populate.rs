@@ -45,9 +45,9 @@ pub(crate) fn populate(
 struct Progress;
 
 impl Observer for Progress {
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &Event) {
         let Event::ConfigurationEnded { reports, .. } = event else { return };
-        for report in *reports {
+        for report in reports {
             if let Some(winner) = &report.winner {
                 eprintln!("{}: {winner}", report.measured.entry.key);
             }

@@ -7,22 +7,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::plan::grid::{ChannelPair, Configuration};
-use voxtune::{KernelHash, L2State, Miss, TuneError, TuneOnMiss};
+use voxtune::{KernelHash, Miss, TuneError, TuneOnMiss};
 use voxtune_cache::{
     CacheDir, CacheError, Decisions, Evidence, InvalidRecord, Update, create_folder, decide,
 };
 use voxtune_files::{FileLock, LockError};
-use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 
 use crate::evidence::commit::commit;
 use crate::evidence::entry::Measured;
 use crate::inputs::candidate::Candidate;
+use crate::inputs::error::{Loss, MeasureError};
 use crate::inputs::monitor::Unwatched;
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
-use crate::measure::session::{Session, SessionError, Task};
-use crate::plan::expand::{PlannedConfiguration, TIME_LIMIT};
+use crate::measure::session::{Session, Task};
+use crate::plan::expand::PlannedConfiguration;
 use crate::plan::job::Job;
+use crate::plan::protocol::Protocol;
 use crate::run::on_miss::patience::Patience;
 
 /// Measures keys on the voxels of the call that misses them, in the process that calls, and keeps
@@ -209,8 +210,7 @@ impl TuneNow {
             avoid: refused.clone(),
             incumbent: None,
         };
-        let measured = session.measure(&task, &mut monitor)?;
-        measured.ok_or_else(|| TuneNowError::Measure("it was interrupted".to_owned()))
+        Ok(session.measure(&task, &mut monitor)?)
     }
 
     /// The code that is in quarantine for this key, by name and hash, as far as can be read.
@@ -248,13 +248,11 @@ impl TuneNow {
         let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
         Ok(Job {
             configurations: vec![PlannedConfiguration { configuration, clouds }],
-            batch_size: 1,
-            seed: 0,
-            directions: vec![operation.direction],
-            modes: AlgoModes::default(),
-            budget: self.budget,
-            l2_state: L2State::Cold,
-            time_limit: TIME_LIMIT,
+            protocol: Protocol {
+                directions: vec![operation.direction],
+                budget: self.budget,
+                ..Protocol::default()
+            },
             flops_per_second: None,
         })
     }
@@ -274,14 +272,14 @@ impl TuneOnMiss for TuneNow {
     }
 }
 
-impl From<SessionError> for TuneNowError {
-    fn from(error: SessionError) -> Self {
+impl From<MeasureError> for TuneNowError {
+    fn from(error: MeasureError) -> Self {
         match error {
-            SessionError::Configuration(why) => Self::Measure(why),
-            SessionError::DeviceLost { candidate, detail, .. } => {
-                let who = candidate.map_or_else(String::new, |id| format!("{id}: "));
+            MeasureError::Lost(Loss { candidate, detail, .. }) => {
+                let who = candidate.map_or_else(String::new, |one| format!("{}: ", one.id));
                 Self::Measure(format!("the device is lost: {who}{detail}"))
             }
+            other => Self::Measure(other.to_string()),
         }
     }
 }

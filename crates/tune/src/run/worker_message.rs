@@ -1,0 +1,45 @@
+//! Messages from worker threads to the coordinator.
+
+use std::time::Duration;
+
+use voxtune::Operation;
+
+use crate::evidence::entry::Measured;
+use crate::evidence::phase_times::PhaseTimes;
+use crate::inputs::error::{Loss, MeasureError};
+use crate::run::event::{Event, Outcome};
+
+/// A message of a worker thread.
+#[derive(Debug)]
+pub(crate) enum WorkerMessage {
+    /// The observer is to be told this.
+    Tell(Event),
+    /// A configuration ended: its results are to be saved.
+    Ended(ConfigurationResult),
+    /// The worker thread ends: nothing can run on its device.
+    GivenUp {
+        error: MeasureError,
+        /// The configuration in progress with its results so far. Another worker thread, if one is
+        /// left, measures it again.
+        unfinished: Option<ConfigurationResult>,
+    },
+}
+
+/// How a configuration ended.
+#[derive(Debug)]
+pub(crate) struct ConfigurationResult {
+    /// Its number in the plan.
+    pub(crate) index: usize,
+    pub(crate) outcome: Outcome,
+    pub(crate) measured: Vec<Measured>,
+    /// How long it took.
+    pub(crate) took: Duration,
+    pub(crate) spent: PhaseTimes,
+}
+
+/// A candidate that took its process down, of an operation or in calibration.
+pub(crate) fn candidate_lost(loss: &Loss, operation: Option<Operation>) -> Option<Event> {
+    let Loss { candidate, reason, detail, .. } = loss;
+    let algo = candidate.as_ref()?.id.clone();
+    Some(Event::CandidateLost { algo, operation, reason: *reason, detail: detail.clone() })
+}
