@@ -18,6 +18,8 @@ use crate::{ConvError, KernelMap, MapCounts};
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
     maps: Vec<MadeMap>,
+    /// How often each map was asked for, those of layers that undo others among them.
+    calls: Vec<(usize, usize, Geometry, usize)>,
 }
 
 /// A level, which comes behind the one that it is made of: 0 is the input, `n + 1` the recipe's
@@ -59,7 +61,11 @@ impl Recipe {
             let orders = RowOrder::ALL.into_iter().filter(has).collect();
             Some(MadeMap { from, to, geometry: *geometry, orders })
         };
-        Self { levels, maps: made.maps.iter().filter_map(map).collect() }
+        let call = |(&(from, to, geometry), &count): (&MapKey, &usize)| {
+            Some((*numbers.get(&from)?, *numbers.get(&to)?, geometry, count))
+        };
+        let calls = made.calls.iter().filter_map(call).collect();
+        Self { levels, maps: made.maps.iter().filter_map(map).collect(), calls }
     }
 
     /// Whether nothing was made.
@@ -119,6 +125,12 @@ impl Voxels {
                 levels.keep_outputs(&from, plan.geometry, (cells, plan.shape), report)
             });
             made.push(level);
+        }
+        if is_repeated {
+            let number = |level: usize| made[level].as_ref().map(|level| level.number);
+            levels.expect_calls(recipe.calls.iter().filter_map(|&(from, to, geometry, count)| {
+                Some(((number(from)?, number(to)?, geometry), count))
+            }));
         }
         for (plan, map) in plan.maps.iter().zip(maps) {
             let ends = made[plan.from].as_ref().zip(made[plan.to].as_ref());
