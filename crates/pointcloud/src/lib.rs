@@ -44,11 +44,11 @@ mod tile;
 mod uniform;
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod malformed_tests;
 #[cfg(test)]
 mod neighbours;
-#[cfg(test)]
-mod scans;
 
 pub use columns::Columns;
 pub use contents::Contents;
