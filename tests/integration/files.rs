@@ -163,6 +163,9 @@ fn pipes() {
     let _socket = UnixListener::bind(at("socket")).unwrap();
     let (dir, decisions) = (caches.path().to_owned(), caches.decisions_path(arch));
     let small = ["--num-voxels", "60", "--channels", "4,4", "--dtypes", "float32"];
+    let sound = at("sound");
+    assert!(small_populate(&sound).output().unwrap().status.success());
+    let sound = sound.to_str().unwrap();
     let commands: [(&[&str], &Path); 14] = [
         (&["inspect"], &dir),
         (&["inspect"], &decisions),
@@ -172,8 +175,8 @@ fn pipes() {
         (&["forget", "--all", "--out"], &dir),
         (&["merge", "--out", "/nonexistent/out"], &dir),
         (&["regret", "--cache"], &dir),
-        (&["replay"], &at("fifo")),
-        (&["replay"], &at("socket")),
+        (&["regret", "--cache", sound], &at("fifo")),
+        (&["regret", "--cache", sound], &at("socket")),
         (&["populate", "--device", "cpu", "--shapes"], &at("fifo")),
         (&["populate", "--device", "cpu", "--from-misses"], &at("socket")),
         (&["bench", "--device", "cpu", "--peers"], &at("fifo")),
@@ -208,7 +211,7 @@ fn nothing_hangs() {
     let sound = at("sound");
     Finished::of(small_populate(&sound).output().unwrap()).success();
     let (dir, other) = (at("caches"), at("other"));
-    let names = ["msgpack", "evidence.msgpack", "provenance.msgpack", "lock"]
+    let names = ["msgpack", "evidence.msgpack", "lock"]
         .map(|end| format!("{arch}.{end}"))
         .into_iter()
         .chain(["algo-modes", "sm_90.kernels"].map(str::to_owned));

@@ -111,7 +111,6 @@ fn kills_of_merges() {
         let told = String::from_utf8(told).unwrap().matches(" entries into ").count();
         let after = evidence_if_any(&out);
         assert!(after >= stored.max(told), "kill {kill}: {stored}, told {told}, became {after}");
-        CacheDir::new(&out).read_provenance(arch).unwrap();
         stored = after;
         if stored == parts.len() {
             std::fs::remove_dir_all(&out).unwrap();

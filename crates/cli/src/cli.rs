@@ -16,7 +16,6 @@ use crate::migrate::MigrateArguments;
 use crate::pack::PackArguments;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
-use crate::replay::ReplayArguments;
 use crate::verify::VerifyArguments;
 
 /// The command line.
@@ -67,8 +66,6 @@ pub enum Command {
     Migrate(MigrateArguments),
     /// Audit caches without a device: exit 1 for what is wrong
     Verify(Box<VerifyArguments>),
-    /// Compare search policies on samples that populate has saved
-    Replay(ReplayArguments),
     /// Measure how much slower stored choices are than the best that there is
     Regret(RegretArguments),
     /// Check every kernel of a GPU against float64 and the host
@@ -118,7 +115,6 @@ mod tests {
             "merge",
             "migrate",
             "verify",
-            "replay",
             "regret",
             "check",
             "bench",

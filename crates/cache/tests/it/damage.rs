@@ -7,8 +7,8 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use voxtune_cache::{
-    CacheDir, CacheError, FileKind, FileName, Provenance, decide, decode_decisions,
-    decode_evidence, encode_decisions, encode_evidence,
+    CacheDir, CacheError, FileKind, FileName, decide, decode_decisions, decode_evidence,
+    encode_decisions, encode_evidence,
 };
 use voxtune_types::Arch;
 
@@ -86,12 +86,11 @@ fn damage_behind_a_right_checksum_is_an_error_or_another_file() {
 }
 
 /// Every fixture: its folder, and its name there.
-const FIXTURES: [(&str, &str); 6] = [
+const FIXTURES: [(&str, &str); 5] = [
     ("f01", "cpu-x86_64-avx2.evidence.msgpack"),
     ("f01", "cpu-x86_64-avx2.msgpack"),
     ("v1", "sm_90.evidence.msgpack"),
     ("v1", "sm_90.msgpack"),
-    ("v1", "sm_90.provenance.msgpack"),
     ("v2", "sm_90.evidence.msgpack"),
 ];
 
@@ -117,11 +116,6 @@ fn every_truncation_and_bit_flip_of_the_fixtures_is_an_error() {
         let decode = |bytes: &[u8]| match FileName::of(Path::new(name)).unwrap().kind {
             FileKind::Decisions => decode_decisions(bytes, name).map(drop),
             FileKind::Evidence => decode_evidence(bytes, name).map(drop),
-            FileKind::Provenance => {
-                let place = tempfile::tempdir().unwrap();
-                std::fs::write(place.path().join(name), bytes).unwrap();
-                CacheDir::new(place.path()).read_provenance(ARCH).map(drop)
-            }
         };
         let sound = fixture(folder, name);
         decode(&sound).unwrap();
@@ -152,18 +146,10 @@ fn no_truncation_or_bit_flip_of_the_fixtures_costs_a_file() {
             for (folder, other) in others.clone() {
                 std::fs::write(place.path().join(other), fixture(folder, other)).unwrap();
             }
-            let (evidence, decisions, provenance) = (
-                caches.read_evidence(file.arch).unwrap(),
-                caches.read_decisions(file.arch).unwrap(),
-                caches.read_provenance(file.arch).unwrap(),
-            );
+            let evidence = caches.read_evidence(file.arch).unwrap();
+            let decisions = caches.read_decisions(file.arch).unwrap();
             std::fs::write(place.path().join(name), &bytes).unwrap();
-            let updated = match file.kind {
-                FileKind::Provenance => {
-                    caches.add_provenance(file.arch, WAIT, Provenance::new()).map(drop)
-                }
-                _ => caches.update(file.arch, WAIT, |_| ()).map(drop),
-            };
+            let updated = caches.update(file.arch, WAIT, |_| ()).map(drop);
             let files = std::fs::read_dir(place.path()).unwrap().map(|file| file.unwrap().path());
             let holds = files.into_iter().any(|file| std::fs::read(file).unwrap() == bytes);
             assert!(holds, "{folder}/{name}: the damaged bytes are gone");
@@ -187,9 +173,6 @@ fn no_truncation_or_bit_flip_of_the_fixtures_costs_a_file() {
             }
             if let Some(expected) = expected {
                 assert_eq!(caches.read_decisions(file.arch).unwrap(), Some(expected));
-            }
-            if file.kind != FileKind::Provenance {
-                assert_eq!(caches.read_provenance(file.arch).unwrap(), provenance);
             }
             tried += 1;
         }
