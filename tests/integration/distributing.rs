@@ -8,18 +8,6 @@ use voxtune_cache::CacheDir;
 
 use crate::command::{Finished, run, small_populate, voxtune};
 use crate::populating::evidence;
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("distributing::parts_make_up_the_whole", parts_make_up_the_whole);
-    suite.test("distributing::machines_populate_their_parts", machines_populate_their_parts);
-    suite.test("distributing::schedulers_name_the_part", schedulers_name_the_part);
-    suite.test("distributing::merging_tells_who_won", merging_tells_who_won);
-    suite.test("distributing::a_bad_input_changes_nothing", a_bad_input_changes_nothing);
-    suite.test("distributing::samples_of_runs_are_json_lines", samples_of_runs_are_json_lines);
-    suite.test("distributing::regret_is_measured", regret_is_measured);
-    suite.test("distributing::other_files_are_no_samples", other_files_are_no_samples);
-}
 
 fn listed(more: &[&str]) -> Vec<String> {
     let finished = run(&[&["populate", "--dry-run"], more].concat()).success();
@@ -29,6 +17,7 @@ fn listed(more: &[&str]) -> Vec<String> {
     lines
 }
 
+#[test]
 fn parts_make_up_the_whole() {
     let whole = listed(&[]);
     let mut parts: Vec<String> = (1..=4)
@@ -44,6 +33,7 @@ fn parts_make_up_the_whole() {
     assert_eq!(parts, expected);
 }
 
+#[test]
 fn machines_populate_their_parts() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -73,6 +63,7 @@ fn machines_populate_their_parts() {
     assert_eq!(keys(&at("merged")), keys(&at("whole")));
 }
 
+#[test]
 fn schedulers_name_the_part() {
     let with = |variables: &[(&str, &str)]| {
         let mut command = voxtune();
@@ -116,6 +107,7 @@ fn schedulers_name_the_part() {
     assert!(whole.stderr.contains("without --partition env"), "{whole:?}");
 }
 
+#[test]
 fn merging_tells_who_won() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -161,6 +153,7 @@ fn merging_tells_who_won() {
     }
 }
 
+#[test]
 fn a_bad_input_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -177,6 +170,7 @@ fn a_bad_input_changes_nothing() {
     assert!(!at("out").exists(), "{finished:?}");
 }
 
+#[test]
 fn samples_of_runs_are_json_lines() {
     let folder = tempfile::tempdir().unwrap();
     let samples = folder.path().join("run.jsonl");
@@ -212,6 +206,7 @@ fn races(path: &Path) -> Vec<serde_json::Value> {
 
 /// One population judged by an oracle that is measured on the spot, then again by the recorded one
 /// and against a second population.
+#[test]
 fn regret_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -291,6 +286,7 @@ fn regret_is_measured() {
     assert!(again.stdout.starts_with("regret of"), "nothing is measured again: {again:?}");
 }
 
+#[test]
 fn other_files_are_no_samples() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");

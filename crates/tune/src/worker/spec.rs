@@ -20,6 +20,9 @@ pub struct DeviceSpec {
     pub toolkit: Option<PathBuf>,
     /// Whatever a program that opens devices of its own wants its worker to know.
     pub note: String,
+    /// The program that serves as the worker: one whose `main` begins with
+    /// [`super::serve_if_asked_with`]. If absent, it is the program of this very process.
+    pub worker: Option<PathBuf>,
 }
 
 impl DeviceSpec {
@@ -44,7 +47,7 @@ impl DeviceSpec {
     }
 }
 
-/// As it goes through the pipe: paths need not be Unicode.
+/// As it goes through the pipe to a worker that runs: paths need not be Unicode.
 #[derive(Serialize, Deserialize)]
 pub(super) struct WireSpec {
     choice: String,
@@ -56,7 +59,7 @@ pub(super) struct WireSpec {
 
 impl From<&DeviceSpec> for WireSpec {
     fn from(spec: &DeviceSpec) -> Self {
-        let DeviceSpec { choice, threads, kernels, toolkit, note } = spec.clone();
+        let DeviceSpec { choice, threads, kernels, toolkit, note, worker: _ } = spec.clone();
         Self {
             choice: choice.to_string(),
             threads,
@@ -78,6 +81,7 @@ impl TryFrom<WireSpec> for DeviceSpec {
             kernels: kernels.map(PathBuf::from),
             toolkit: toolkit.map(PathBuf::from),
             note,
+            worker: None,
         })
     }
 }
@@ -94,6 +98,7 @@ mod tests {
             kernels: Some("/a".into()),
             toolkit: None,
             note: "a note".to_owned(),
+            worker: None,
         };
         let text = serde_json::to_string(&WireSpec::from(&spec)).unwrap();
         let back: WireSpec = serde_json::from_str(&text).unwrap();
