@@ -16,6 +16,7 @@ mod damaged_files;
 mod device_pool;
 mod dispatch;
 mod distributing;
+mod documents;
 mod downstream;
 mod explaining;
 mod faulty;

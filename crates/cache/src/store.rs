@@ -33,6 +33,18 @@ use crate::replace::{replace, set_aside, sweep_temporaries};
 /// | `<arch>.lock` | empty and permanent | writers; tools that read files together |
 /// | `<name>.corrupt-N` | a damaged file, set aside | nobody |
 /// | `.<name>.….tmp` | a file being written | the holder of the lock |
+///
+/// ```
+/// use voxtune_cache::CacheDir;
+///
+/// let caches = CacheDir::new("/nowhere/caches");
+/// // A folder that does not exist holds nothing, which is no error.
+/// for arch in caches.archs()? {
+///     let decisions = caches.read_decisions(arch)?.unwrap_or_default();
+///     println!("{arch}: {} keys", decisions.len());
+/// }
+/// # Ok::<(), voxtune_cache::CacheError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir {
     path: PathBuf,
