@@ -4,6 +4,7 @@
 //! Tests that need a GPU or a scan are ignored, see [`needs`]. Tests of chance try a few times, as
 //! often as `VOXTUNE_KILLS` and `VOXTUNE_MERGES` say; `.ci/kills` runs them for long.
 #![deny(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "some tests say what they found, or how often they tried")]
 
 mod bad_input;
 mod benching;

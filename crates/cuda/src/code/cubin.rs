@@ -74,7 +74,8 @@ mod tests {
         // Of 64 bits, little-endian, version 1.
         let mut file = b"\x7fELF\x02\x01\x01".to_vec();
         file.resize(64, 0);
-        let mut headers = Vec::new();
+        // The first section of a file is none.
+        let mut headers = vec![0_u8; 64];
         for (name, contents) in sections {
             let mut header = [0_u8; 64];
             header[..4].copy_from_slice(&name.to_le_bytes());
@@ -88,7 +89,8 @@ mod tests {
         let table = file.len() as u64;
         file[0x28..0x30].copy_from_slice(&table.to_le_bytes());
         file[0x3a..0x3c].copy_from_slice(&64_u16.to_le_bytes());
-        file[0x3c..0x3e].copy_from_slice(&3_u16.to_le_bytes());
+        file[0x3c..0x3e].copy_from_slice(&4_u16.to_le_bytes());
+        file[0x3e..0x40].copy_from_slice(&1_u16.to_le_bytes());
         file.extend(headers);
         file
     }
