@@ -3,7 +3,6 @@
 use std::fs;
 
 use crate::command::{Finished, voxtune};
-use crate::suite::Suite;
 
 /// Arguments, status, and what the complaint must mention.
 const CASES: &[(&str, i32, &[&str])] = &[
@@ -40,12 +39,11 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("--nonesuch", 2, &["--nonesuch"]),
 ];
 
-pub(crate) fn add(suite: &mut Suite) {
+#[test]
+fn bad_arguments_are_refused_before_anything_is_written() {
     for (arguments, status, mentions) in CASES {
-        suite.test(&format!("bad_input::{arguments}"), || refuses(arguments, *status, mentions));
+        refuses(arguments, *status, mentions);
     }
-    suite.test("bad_input::malformed_variable", a_malformed_variable_is_refused);
-    suite.test("bad_input::variable_with_unknown_algorithm", an_unknown_pin_is_refused);
 }
 
 fn refuses(arguments: &str, status: i32, mentions: &[&str]) {
@@ -59,7 +57,7 @@ fn refuses(arguments: &str, status: i32, mentions: &[&str]) {
         command.env("VOXTUNE_CACHE_DIR", folder.path().join("user"));
     }
     let finished = Finished::of(command.output().unwrap());
-    assert_eq!(finished.status, Some(status), "{finished:?}");
+    assert_eq!(finished.status, Some(status), "{arguments}: {finished:?}");
     assert!(finished.stdout.is_empty(), "{finished:?}");
     assert!(!finished.stderr.contains("panicked"), "{finished:?}");
     for mention in mentions {
@@ -68,6 +66,7 @@ fn refuses(arguments: &str, status: i32, mentions: &[&str]) {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
 }
 
+#[test]
 fn a_malformed_variable_is_refused() {
     let command = |value| {
         let mut command = voxtune();
@@ -80,6 +79,7 @@ fn a_malformed_variable_is_refused() {
     command("all").success();
 }
 
+#[test]
 fn an_unknown_pin_is_refused() {
     let mut command = voxtune();
     command.args(["populate", "--dry-run"]).env("WARPCONVNET_FWD_ALGO_MODE", "nonesuch");

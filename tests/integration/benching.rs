@@ -10,21 +10,23 @@ use voxtune::{
 use voxtune_pointcloud::{Generator, generate};
 
 use crate::command::{Finished, run, voxtune};
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("benching::networks_are_timed_and_written_as_json", networks_are_timed);
-    suite.test("benching::hosts_count_nothing", || {
-        let device = Device::cpu().unwrap();
-        layer_over_new_voxels(&device, &ExpectedCounts::new()).unwrap();
-        assert_eq!((device.launches(), device.memory_use()), (0, None));
-    });
-    suite.gpu_test("benching::launches_memory_and_times_are_counted", || {
-        launches_memory_and_times_are_counted(&open_gpu().unwrap());
-    });
+#[test]
+fn hosts_count_nothing() {
+    let device = Device::cpu().unwrap();
+    layer_over_new_voxels(&device, &ExpectedCounts::new()).unwrap();
+    assert_eq!((device.launches(), device.memory_use()), (0, None));
 }
 
-fn networks_are_timed() {
+#[test]
+#[ignore = "needs a GPU"]
+fn launches_memory_and_times_are_counted_on_a_gpu() {
+    launches_memory_and_times_are_counted(&open_gpu().unwrap());
+}
+
+#[test]
+fn networks_are_timed_and_written_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let cells: Vec<u8> = (0..60_i32)
         .flat_map(|at| [at % 7, at / 7 % 5, at / 35])

@@ -6,28 +6,52 @@ use voxtune::{
 };
 use voxtune_pointcloud::{Generator, generate};
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("compiled::frames_are_those_of_the_network", || {
-        frames_are_those_of_the_network(&Device::cpu().unwrap());
-    });
-    suite.test("compiled::frames_of_another_kind_are_refused", || {
-        frames_of_another_kind_are_refused(&Device::cpu().unwrap());
-    });
-    for (name, test) in [
-        (
-            "compiled::frames_are_those_of_the_network_on_a_gpu",
-            frames_are_those_of_the_network as fn(&Device),
-        ),
-        ("compiled::a_graph_is_the_calls_of_its_class_to_the_bit", graphs_are_their_calls),
-        ("compiled::frames_wait_for_nothing", frames_wait_for_nothing),
-        ("compiled::a_level_without_room_is_an_error_until_it_grows", levels_without_room_grow),
-        ("compiled::graphs_outlive_what_they_were_made_with", graphs_outlive_their_makers),
-        ("compiled::bird_eye_views_are_those_of_the_network", bird_eye_views),
-    ] {
-        suite.gpu_test(name, move || test(&open_gpu().unwrap()));
-    }
+#[test]
+fn frames_are_those_of_the_network_on_the_host() {
+    frames_are_those_of_the_network(&Device::cpu().unwrap());
+}
+
+#[test]
+fn frames_of_another_kind_are_refused_on_the_host() {
+    frames_of_another_kind_are_refused(&Device::cpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn frames_are_those_of_the_network_on_a_gpu() {
+    frames_are_those_of_the_network(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_gpus_graph_is_the_calls_of_its_class_to_the_bit() {
+    graphs_are_their_calls(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn frames_wait_for_nothing_on_a_gpu() {
+    frames_wait_for_nothing(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_level_without_room_is_an_error_until_it_grows_on_a_gpu() {
+    levels_without_room_grow(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn graphs_outlive_what_they_were_made_with_on_a_gpu() {
+    graphs_outlive_their_makers(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn birds_eye_views_are_those_of_the_network_on_a_gpu() {
+    bird_eye_views(&open_gpu().unwrap());
 }
 
 const SHAPE: [u32; 3] = [512; 3];

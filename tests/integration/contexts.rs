@@ -13,17 +13,7 @@ use voxtune::{
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_types::Product;
 
-use crate::suite::{Suite, open_gpu};
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.gpu_test("contexts::two_streams_are_like_one", two_streams_are_like_one);
-    suite.gpu_test("contexts::two_threads_are_like_one", two_threads_are_like_one);
-    suite.gpu_test("contexts::two_graphs_are_like_one", two_graphs_are_like_one);
-    suite.gpu_test("contexts::every_algorithm_has_its_context", every_algorithm_has_its_context);
-    suite.gpu_test("contexts::tensors_are_read_in_order", tensors_are_read_in_order);
-    suite.gpu_test("contexts::weights_outlive_their_readers", weights_outlive_their_readers);
-    suite.gpu_test("contexts::what_belongs_elsewhere_is_refused", what_belongs_elsewhere);
-}
+use crate::needs::open_gpu;
 
 /// How often each comparison is made.
 pub(crate) const TIMES: usize = 1_000;
@@ -135,7 +125,9 @@ fn two_frames(gpu: &Device) -> (Layers, [Frame; 2], [Vec<u32>; 2]) {
     (layers, frames, expected)
 }
 
-fn two_streams_are_like_one() {
+#[test]
+#[ignore = "needs a GPU"]
+fn two_streams_are_like_one_on_a_gpu() {
     let (layers, mut frames, expected) = two_frames(&gpu());
     for round in 0..TIMES / DEPTH {
         frames.iter_mut().for_each(Frame::poison);
@@ -151,7 +143,9 @@ fn two_streams_are_like_one() {
 }
 
 /// Each thread also makes its voxels and maps anew, now and then.
-fn two_threads_are_like_one() {
+#[test]
+#[ignore = "needs a GPU"]
+fn two_threads_are_like_one_on_a_gpu() {
     let gpu = gpu();
     let layers = Layers::new(&gpu);
     let expected = [1, 2].map(|seed| alone(&gpu, &layers, seed));
@@ -171,7 +165,9 @@ fn two_threads_are_like_one() {
 }
 
 #[expect(unsafe_code, reason = "whoever launches a graph keeps what it reads")]
-fn two_graphs_are_like_one() {
+#[test]
+#[ignore = "needs a GPU"]
+fn two_graphs_are_like_one_on_a_gpu() {
     let (layers, mut frames, expected) = two_frames(&gpu());
     for frame in &mut frames {
         frame.run(&layers, 0).unwrap();
@@ -201,7 +197,9 @@ fn two_graphs_are_like_one() {
 
 /// Every algorithm on two streams at once: counters, split sums and cuBLAS are each context's own.
 /// Sums of small integers are the same in any order.
-fn every_algorithm_has_its_context() {
+#[test]
+#[ignore = "needs a GPU"]
+fn every_algorithm_has_its_context_on_a_gpu() {
     let packed = algorithms_side_by_side(&gpu(), |_| true);
     // No pack has what needs a library; the compiler makes it, where the library is.
     let compiled =
@@ -269,7 +267,9 @@ fn algorithms_side_by_side(gpu: &Device, wanted: impl Fn(&str) -> bool) -> BTree
 
 /// One stream computes, another one reads what it has computed, and the first goes on to overwrite
 /// it.
-fn tensors_are_read_in_order() {
+#[test]
+#[ignore = "needs a GPU"]
+fn tensors_are_read_in_order_on_a_gpu() {
     let gpu = gpu();
     let (layers, frames, _) = two_frames(&gpu);
     let [a, b] = frames.each_ref().map(|frame| frame.device.clone());
@@ -312,7 +312,9 @@ fn tensors_are_read_in_order() {
 }
 
 /// A layer is dropped while another stream still computes with its weights.
-fn weights_outlive_their_readers() {
+#[test]
+#[ignore = "needs a GPU"]
+fn weights_outlive_their_readers_on_a_gpu() {
     let gpu = gpu();
     let (layers, mut frames, expected) = two_frames(&gpu);
     drop(layers);
@@ -333,7 +335,9 @@ fn weights_outlive_their_readers() {
     }
 }
 
-fn what_belongs_elsewhere() {
+#[test]
+#[ignore = "needs a GPU"]
+fn what_belongs_elsewhere_is_refused_on_a_gpu() {
     let gpu = gpu();
     let (layers, mut frames, expected) = two_frames(&gpu);
     let refused = |found: Result<(), ConvError>, what: &str| {

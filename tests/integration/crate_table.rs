@@ -5,14 +5,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("crate_table::crates_depend_as_the_table_says", crates_depend_as_the_table_says);
-    suite.test("crate_table::users_build_no_tools", users_build_no_tools);
-    suite.test("crate_table::what_ships_needs_an_old_compiler", what_ships_needs_an_old_compiler);
-}
-
 /// Each crate of the workspace with the crates of it that it may depend on, directly and in every
 /// build: below it in the order of layers. Dependencies of tests alone do not count.
 const TABLE: &[(&str, &[&str])] = &[
@@ -102,7 +94,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &["voxtune-cli"]),
-    ("voxtune-tests", &["voxtune-cli"]),
+    ("voxtune-tests", &["voxtune", "voxtune-cli", "voxtune-cpu", "voxtune-cuda", "voxtune-tune"]),
 ];
 
 /// Packages that a program which only runs networks must not compile: compilers, archives, what
@@ -151,6 +143,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
+#[test]
 fn crates_depend_as_the_table_says() {
     let table: BTreeMap<&str, BTreeSet<&str>> =
         TABLE.iter().map(|(name, of)| (*name, of.iter().copied().collect())).collect();
@@ -189,6 +182,7 @@ fn tree(package: &str) -> BTreeSet<String> {
         .collect()
 }
 
+#[test]
 fn users_build_no_tools() {
     let tree = tree("voxtune");
     for name in NOT_FOR_USERS {
@@ -205,6 +199,7 @@ fn users_build_no_tools() {
 
 /// Crates of a published program state what they are, and ask for no later compiler than the
 /// facade.
+#[test]
 fn what_ships_needs_an_old_compiler() {
     for package in members() {
         let name = text(&package, "name");

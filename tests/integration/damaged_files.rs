@@ -7,19 +7,19 @@ use voxtune::{DType, Device, Direction, Grade, KernelSize, Operation, ShapeKey, 
 use voxtune_cache::CacheDir;
 
 use crate::command::{Finished, run, small_populate};
-use crate::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite) {
+#[test]
+fn damaged_decisions_are_set_aside_and_made_anew() {
     for (name, damage) in DAMAGES {
-        suite.test(&format!("damaged_files::{name}_decisions"), || populate_over(*damage, ""));
-        suite.test(&format!("damaged_files::{name}_evidence"), || {
-            populate_over(*damage, ".evidence");
-        });
+        populate_over(name, *damage, "");
     }
-    suite.test("damaged_files::newer_is_left_alone", newer_is_left_alone);
-    suite.test("damaged_files::foreign_is_left_alone", foreign_is_left_alone);
-    suite.test("damaged_files::the_runtime_goes_on", the_runtime_goes_on);
-    suite.test("damaged_files::a_lone_decision_file_survives", a_lone_decision_file_survives);
+}
+
+#[test]
+fn damaged_evidence_is_set_aside_and_made_anew() {
+    for (name, damage) in DAMAGES {
+        populate_over(name, *damage, ".evidence");
+    }
 }
 
 type Damage = fn(&mut Vec<u8>);
@@ -54,7 +54,7 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
     files.filter(|path| path.is_file()).any(|path| fs::read(path).unwrap() == bytes)
 }
 
-fn populate_over(damage: Damage, infix: &str) {
+fn populate_over(damage_name: &str, damage: Damage, infix: &str) {
     let (folder, path) = populated(infix);
     let mut bytes = fs::read(&path).unwrap();
     damage(&mut bytes);
@@ -62,19 +62,22 @@ fn populate_over(damage: Damage, infix: &str) {
 
     let name = path.to_str().unwrap();
     let inspected = run(&["inspect", folder.path().to_str().unwrap()]);
-    assert_eq!(inspected.status, Some(1), "{inspected:?}");
+    assert_eq!(inspected.status, Some(1), "{damage_name}: {inspected:?}");
     assert!(
         inspected.stderr.contains(name) && inspected.stderr.contains("corrupt"),
-        "{inspected:?}"
+        "{damage_name}: {inspected:?}"
     );
 
     let finished = populate_again(folder.path());
-    assert_eq!(finished.status, Some(0), "{finished:?}");
-    assert!(finished.stderr.contains(name) && finished.stderr.contains("corrupt"), "{finished:?}");
-    assert!(holds(folder.path(), &bytes), "the damaged bytes are gone");
+    assert_eq!(finished.status, Some(0), "{damage_name}: {finished:?}");
+    assert!(
+        finished.stderr.contains(name) && finished.stderr.contains("corrupt"),
+        "{damage_name}: {finished:?}"
+    );
+    assert!(holds(folder.path(), &bytes), "{damage_name}: the damaged bytes are gone");
     run(&["inspect", folder.path().to_str().unwrap()]).success();
     let expected = if infix.is_empty() { "skipped 3" } else { "measured 3" };
-    assert!(finished.last_line().contains(expected), "{finished:?}");
+    assert!(finished.last_line().contains(expected), "{damage_name}: {finished:?}");
 }
 
 /// The bytes of a file with another version number and a checksum that is right for it.
@@ -93,7 +96,8 @@ fn xxh3(bytes: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(bytes)
 }
 
-fn newer_is_left_alone() {
+#[test]
+fn a_newer_file_is_left_alone() {
     for infix in ["", ".evidence"] {
         let (folder, path) = populated(infix);
         let later = of_later_version(&fs::read(&path).unwrap());
@@ -106,7 +110,8 @@ fn newer_is_left_alone() {
     }
 }
 
-fn foreign_is_left_alone() {
+#[test]
+fn a_foreign_file_is_left_alone() {
     for foreign in ["#!/bin/sh\necho a script\n", "{\"json\": true}"] {
         let (folder, path) = populated("");
         fs::write(&path, foreign).unwrap();
@@ -118,7 +123,8 @@ fn foreign_is_left_alone() {
     }
 }
 
-fn the_runtime_goes_on() {
+#[test]
+fn the_runtime_goes_on_without_a_damaged_file() {
     let (folder, path) = populated("");
     let device = Device::cpu_with_threads(1).unwrap();
     let kernel = KernelSize::submanifold(3).unwrap();
@@ -142,6 +148,7 @@ fn the_runtime_goes_on() {
     assert_eq!(fs::read(&path).unwrap(), bytes, "the runtime writes nothing");
 }
 
+#[test]
 fn a_lone_decision_file_survives() {
     let (from, path) = populated("");
     let to = tempfile::tempdir().unwrap();

@@ -15,20 +15,8 @@ use voxtune_types::mode::AlgoModes;
 use crate::command::run;
 use crate::faulty::{Fault, Injected, spec, with_folder};
 use crate::injected::{Run, reason};
+use crate::needs::{TOOLKIT, kernels_folder};
 use crate::populating::evidence;
-use crate::suite::{Suite, TOOLKIT, kernels_folder};
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("device_pool::two_do_what_one_does_in_about_half_the_time", half_the_time);
-    suite.test("device_pool::a_crash_costs_its_candidate_alone", a_crash_costs_its_candidate_alone);
-    suite.test("device_pool::a_lost_device_leaves_its_work_to_the_others", a_lost_device);
-    suite.test("device_pool::a_device_that_is_lost_in_calibration_costs_itself", a_lost_primary);
-    suite.test("device_pool::the_last_lost_device_ends_the_run", the_last_lost_device);
-    suite.test("device_pool::an_interrupt_ends_all", an_interrupt_ends_all);
-    suite.test("device_pool::devices_of_two_kinds_are_refused", two_kinds);
-    suite.test("device_pool::flags_that_exclude_each_other", flags);
-    suite.gpu_test("device_pool::every_gpu_of_the_host_shares_the_work", every_gpu);
-}
 
 /// Configurations over clouds of so many sizes.
 fn sizes(count: u32) -> Run {
@@ -46,7 +34,8 @@ fn keys(folder: &Path) -> BTreeSet<String> {
     each.collect()
 }
 
-fn half_the_time() {
+#[test]
+fn two_do_what_one_does_in_about_half_the_time() {
     // A machine that is busy with other things may be so for one of two runs.
     let is_about_half = (0..3).any(|_| time_of_two() < 0.75);
     assert!(is_about_half, "two take more than three quarters of the time of one, three times");
@@ -77,6 +66,7 @@ fn time_of_two() -> f64 {
     second.took.as_secs_f64() / first.took.as_secs_f64()
 }
 
+#[test]
 fn a_crash_costs_its_candidate_alone() {
     let faults =
         [Injected::new("plain", Fault::Takes(2)).default(), Injected::new("aborts", Fault::Aborts)];
@@ -100,7 +90,8 @@ fn half_gone(folder: &Path) -> [DeviceSpec; 2] {
     [healthy.clone(), with_folder(healthy, folder)]
 }
 
-fn a_lost_device() {
+#[test]
+fn a_lost_device_leaves_its_work_to_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let run = sizes(4);
     let ended = run.in_workers(&half_gone(folder.path()), &mut |_| ());
@@ -114,7 +105,8 @@ fn a_lost_device() {
 }
 
 /// The first device is lost in calibration, before the first configuration.
-fn a_lost_primary() {
+#[test]
+fn a_device_that_is_lost_in_calibration_costs_itself() {
     let folder = tempfile::tempdir().unwrap();
     let healthy = spec(&[
         Injected::new("plain", Fault::TakesDeviceAway).default(),
@@ -129,7 +121,8 @@ fn a_lost_primary() {
     assert_eq!(evidence(run.folder()).quarantine().count(), 0);
 }
 
-fn the_last_lost_device() {
+#[test]
+fn the_last_lost_device_ends_the_run() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [healthy, _] = half_gone(folders[0].path());
     let specs = folders.each_ref().map(|folder| with_folder(healthy.clone(), folder.path()));
@@ -138,6 +131,7 @@ fn the_last_lost_device() {
     assert!(error.contains("fallen off the bus"), "{error}");
 }
 
+#[test]
 fn an_interrupt_ends_all() {
     let faults =
         [Injected::new("plain", Fault::Takes(20)).default(), Injected::new("hangs", Fault::Hangs)];
@@ -159,7 +153,8 @@ fn an_interrupt_ends_all() {
     assert!(ended.lost.is_empty() && ended.given_up.is_empty(), "nobody is blamed: {ended:?}");
 }
 
-fn two_kinds() {
+#[test]
+fn devices_of_two_kinds_are_refused() {
     let one = spec(&[Injected::new("plain", Fault::None).default()]);
     let other = DeviceSpec { threads: Some(2), ..one.clone() };
     let error = DevicePool::start(&[one, other]).unwrap_err();
@@ -168,7 +163,8 @@ fn two_kinds() {
     assert!(text.contains("1 threads") && text.contains("2 threads"), "{text}");
 }
 
-fn flags() {
+#[test]
+fn flags_that_exclude_each_other_are_refused() {
     for with in [&["--device", "cpu"] as &[&str], &["--no-isolation"]] {
         let both = run(&[&["populate", "--gpus", "0"], with].concat());
         assert_eq!(both.status, Some(2), "{both:?}");
@@ -181,7 +177,9 @@ fn flags() {
 }
 
 /// On a host with one GPU, that one alone.
-fn every_gpu() {
+#[test]
+#[ignore = "needs a GPU"]
+fn every_gpu_of_the_host_shares_the_work() {
     let devices = Gpus::All.devices().unwrap();
     let device = |choice: DeviceChoice| DeviceSpec {
         choice,
@@ -189,6 +187,7 @@ fn every_gpu() {
         kernels: Some(kernels_folder()),
         toolkit: Some(TOOLKIT.into()),
         note: String::new(),
+        ..spec(&[])
     };
     let specs: Vec<DeviceSpec> = devices.iter().copied().map(device).collect();
     let sized = || {

@@ -9,18 +9,6 @@ use voxtune::{
 use voxtune_cache::{Decision, Decisions};
 use voxtune_types::mode::AlgoModes;
 
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("dispatch::grades", grades);
-    suite.test("dispatch::retired_ids_are_passed_over", retired_ids_are_passed_over);
-    suite.test("dispatch::policy_forbids_guesses", policy_forbids_guesses);
-    suite.test("dispatch::pins", pins);
-    suite.test("dispatch::a_pinned_family_runs_its_best", a_pinned_family_runs_its_best);
-    suite.test("dispatch::no_cache_changes_results", no_cache_changes_results);
-    suite.test("dispatch::bad_calls_are_errors", bad_calls_are_errors);
-}
-
 const EXPLICIT: &str = "explicit_gemm";
 const NARROW: &str = "implicit_gemm:rows=64:cols=32";
 const WIDE: &str = "implicit_gemm:rows=512:cols=32";
@@ -62,7 +50,8 @@ fn tuner(decisions: Vec<Decision>) -> Tuner {
     Tuner::builder().decisions(decisions.into_iter().collect::<Decisions>()).build()
 }
 
-fn grades() {
+#[test]
+fn each_grade_answers_where_the_better_ones_cannot() {
     use Direction::{Dgrad, Forward, Wgrad};
     let device = device();
     let own = device.identity().clone();
@@ -109,6 +98,7 @@ fn grades() {
     insta::assert_snapshot!("grades", text);
 }
 
+#[test]
 fn retired_ids_are_passed_over() {
     let device = device();
     let key = key(Direction::Forward, 1000, 5);
@@ -122,7 +112,8 @@ fn retired_ids_are_passed_over() {
     assert_eq!(resolve(retired), (EXPLICIT.to_owned(), "exact (user)".to_owned()));
 }
 
-fn policy_forbids_guesses() {
+#[test]
+fn a_strict_policy_refuses_guesses() {
     let device = device();
     let known = key(Direction::Forward, 1000, 5);
     let decisions: Decisions =
@@ -134,7 +125,8 @@ fn policy_forbids_guesses() {
     assert!(error.to_string().contains("voxtune populate"), "{error}");
 }
 
-fn pins() {
+#[test]
+fn a_pinned_algorithm_runs_or_is_refused() {
     let device = device();
     let key = key(Direction::Dgrad, 1000, 5);
     let pinned = |value: &str| {
@@ -160,6 +152,7 @@ fn pins() {
 
 /// What was measured of it: for the key, on another device, for neighbouring keys; else the
 /// default.
+#[test]
 fn a_pinned_family_runs_its_best() {
     use Direction::Forward;
     let device = device();
@@ -204,6 +197,7 @@ fn a_pinned_family_runs_its_best() {
 }
 
 /// A cache changes speed, never results: whatever it says, the layer computes the same.
+#[test]
 fn no_cache_changes_results() {
     let device = device();
     let cells: Vec<Voxel> = (0..500).map(|i| Voxel::new(0, i % 10, i / 10 % 10, i / 100)).collect();
@@ -236,6 +230,7 @@ fn no_cache_changes_results() {
     }
 }
 
+#[test]
 fn bad_calls_are_errors() {
     let device = device();
     let kernel = KernelSize::submanifold(3).unwrap();

@@ -8,18 +8,6 @@ use voxtune_cache::CacheDir;
 
 use crate::command::{Finished, run, small_populate, voxtune};
 use crate::populating::evidence;
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("distributing::parts_make_up_the_whole", parts_make_up_the_whole);
-    suite.test("distributing::machines_populate_their_parts", machines_populate_their_parts);
-    suite.test("distributing::schedulers_name_the_part", schedulers_name_the_part);
-    suite.test("distributing::merging_tells_who_won", merging_tells_who_won);
-    suite.test("distributing::a_bad_input_changes_nothing", a_bad_input_changes_nothing);
-    suite.test("distributing::samples_are_replayed", samples_are_replayed);
-    suite.test("distributing::regret_is_measured", regret_is_measured);
-    suite.test("distributing::other_files_are_no_samples", other_files_are_no_samples);
-}
 
 fn listed(more: &[&str]) -> Vec<String> {
     let finished = run(&[&["populate", "--dry-run"], more].concat()).success();
@@ -29,6 +17,7 @@ fn listed(more: &[&str]) -> Vec<String> {
     lines
 }
 
+#[test]
 fn parts_make_up_the_whole() {
     let whole = listed(&[]);
     let mut parts: Vec<String> = (1..=4)
@@ -44,6 +33,7 @@ fn parts_make_up_the_whole() {
     assert_eq!(parts, expected);
 }
 
+#[test]
 fn machines_populate_their_parts() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -73,6 +63,7 @@ fn machines_populate_their_parts() {
     assert_eq!(keys(&at("merged")), keys(&at("whole")));
 }
 
+#[test]
 fn schedulers_name_the_part() {
     let with = |variables: &[(&str, &str)]| {
         let mut command = voxtune();
@@ -116,6 +107,7 @@ fn schedulers_name_the_part() {
     assert!(whole.stderr.contains("without --partition env"), "{whole:?}");
 }
 
+#[test]
 fn merging_tells_who_won() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -136,58 +128,32 @@ fn merging_tells_who_won() {
         "{merged:?}"
     );
 
-    // Every record says where it came from, in whichever order the folders were merged.
+    // Both sides are named by their files.
+    let cache = CacheDir::new(&out);
+    let arch = cache.archs().unwrap()[0];
+    let file = |folder: &str| CacheDir::new(folder).evidence_path(arch).display().to_string();
+    assert!(merged.stdout.contains(&format!(" of {}", file(&b))), "{merged:?}");
+    assert!(merged.stdout.contains(&format!(" of {}", file(&out))), "{merged:?}");
+
+    // In whichever order the folders are merged, the same comes out.
     let back = text("back");
     let json = run(&["merge", &b, &a, "-o", &back, "--json"]).success();
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     let total = |value: &serde_json::Value| value["conflicts"].as_array().unwrap().len();
     assert_eq!(json.as_array().unwrap().iter().map(total).sum::<usize>(), conflicts);
-    let cache = CacheDir::new(&out);
-    let arch = cache.archs().unwrap()[0];
-    let provenance = cache.read_provenance(arch).unwrap();
-    let mut seen = BTreeSet::new();
-    for (entry, records) in evidence(&at("out")).entries() {
-        for record in records.iter() {
-            let sources: Vec<&str> = provenance.sources(entry, record).collect();
-            assert!(!sources.is_empty(), "{record:?}");
-            seen.extend(sources.into_iter().map(str::to_owned));
-        }
-    }
-    let file = |folder: &str| CacheDir::new(folder).evidence_path(arch).display().to_string();
-    assert!(seen.is_subset(&BTreeSet::from([file(&a), file(&b)])), "{seen:?}");
+    let conflict = &json[1]["conflicts"][0];
+    let sides = BTreeSet::from(
+        [&conflict["kept_from"], &conflict["dropped_from"]]
+            .map(|side| side.as_str().unwrap().to_owned()),
+    );
+    assert_eq!(sides, BTreeSet::from([file(&a), file(&back)]));
     let other = CacheDir::new(&back);
-    for path in [CacheDir::decisions_path, CacheDir::evidence_path, CacheDir::provenance_path] {
+    for path in [CacheDir::decisions_path, CacheDir::evidence_path] {
         assert_eq!(fs::read(path(&cache, arch)).unwrap(), fs::read(path(&other, arch)).unwrap());
     }
-    // Names stay with their records through another merge, and repeating one changes nothing.
-    let far = text("far");
-    for _ in 0..2 {
-        run(&["merge", &out, "-o", &far]).success();
-        assert_eq!(CacheDir::new(&far).read_provenance(arch).unwrap(), provenance);
-    }
-    let inspected = run(&["inspect", &out]).success();
-    assert!(inspected.stdout.contains(&format!("from {}", file(&a))), "{inspected:?}");
-
-    // Damaged names are set aside, and keep nobody from merging.
-    let path = CacheDir::new(&far).provenance_path(arch);
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&path, &bytes).unwrap();
-    run(&["merge", &a, "-o", &far]).success();
-    let aside = format!("{}.corrupt-1", path.display());
-    assert_eq!(fs::read(aside).unwrap(), bytes);
-    assert!(CacheDir::new(&far).read_provenance(arch).is_ok());
-
-    // Nor do those of an input, such as the folder that is to be mended itself.
-    fs::write(&path, &bytes).unwrap();
-    let audited = run(&["verify", &far]);
-    assert!(audited.stdout.contains("merge the folder into itself"), "{audited:?}");
-    let onto_itself = run(&["merge", &far, "-o", &far]).success();
-    assert!(CacheDir::new(&far).read_provenance(arch).is_ok());
-    assert!(onto_itself.stderr.contains("merged without the names in it"), "{onto_itself:?}");
 }
 
+#[test]
 fn a_bad_input_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -204,9 +170,10 @@ fn a_bad_input_changes_nothing() {
     assert!(!at("out").exists(), "{finished:?}");
 }
 
-fn samples_are_replayed() {
+#[test]
+fn samples_of_runs_are_json_lines() {
     let folder = tempfile::tempdir().unwrap();
-    let samples = folder.path().join("run.samples");
+    let samples = folder.path().join("run.jsonl");
     let samples_text = samples.to_str().unwrap();
     let mut seen = Vec::new();
     for run in ["first", "second"] {
@@ -217,24 +184,29 @@ fn samples_are_replayed() {
     }
     assert!(seen[1].starts_with(&seen[0]) && seen[1].len() > seen[0].len());
 
-    let table = run(&["replay", samples_text]).success();
-    assert_eq!(table.stdout.lines().count(), 5, "{table:?}");
-    let policies = ["race", "rounds:samples=2:pick=fastest", "exhaustive:pick=fastest"];
-    let json = run(&[&["replay", samples_text, "--json", "--policy"], &policies[..]].concat());
-    let json: serde_json::Value = serde_json::from_str(&json.success().stdout).unwrap();
-    let reports = json.as_array().unwrap();
-    assert_eq!(reports.len(), 3);
-    for report in reports {
-        // Three configurations in three directions, twice.
-        assert_eq!((&report["races"], &report["undecided"]), (&18.into(), &0.into()), "{report}");
+    // A head, then three configurations in three directions, twice.
+    let races = races(&samples);
+    assert_eq!(races.len(), 18);
+    for race in &races {
+        let candidates = race["candidates"].as_array().unwrap();
+        let sound =
+            |one: &serde_json::Value| one["rounds_ns"][0].is_u64() && one["algo"].is_string();
+        assert!(!candidates.is_empty() && candidates.iter().all(sound), "{race}");
     }
-    let all = &reports[2];
-    assert_eq!(all["regret"]["worst"], 0.0, "{all}");
-    assert_eq!(all["kernel_seconds"], all["recorded_kernel_seconds"], "{all}");
+    let cache = folder.path().join("first");
+    let judged = run(&["regret", samples_text, "--cache", cache.to_str().unwrap()]).success();
+    assert!(judged.stdout.starts_with("regret of"), "{judged:?}");
+}
+
+/// The lines of a file of samples, without its head.
+fn races(path: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// One population judged by an oracle that is measured on the spot, then again by the recorded one
 /// and against a second population.
+#[test]
 fn regret_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -259,12 +231,14 @@ fn regret_is_measured() {
     assert!(fs::read_to_string(at("regret.svg")).unwrap().contains("stored choice (6)"));
 
     // Nobody left the oracle's races early: eleven samples each.
-    let samples = at("target").join("regret").join("oracle.samples");
-    let replayed =
-        run(&["replay", samples.to_str().unwrap(), "--policy", "rounds:samples=11", "--json"]);
-    let replayed: serde_json::Value = serde_json::from_str(&replayed.success().stdout).unwrap();
-    assert_eq!(replayed[0]["repeated_samples"], 0, "{replayed}");
-    assert_eq!(replayed[0]["kernel_seconds"], replayed[0]["recorded_kernel_seconds"]);
+    let samples = at("target").join("regret").join("oracle.jsonl");
+    for race in races(&samples) {
+        for candidate in race["candidates"].as_array().unwrap() {
+            let rounds = candidate["rounds_ns"].as_array().unwrap();
+            let taken = rounds.iter().filter(|round| round.is_u64()).count();
+            assert!(candidate["failed"] == true || taken == 11, "{candidate}");
+        }
+    }
 
     // What measures nothing leaves them alone, and is told without flags that nobody gave.
     let before = fs::read(&samples).unwrap();
@@ -312,11 +286,14 @@ fn regret_is_measured() {
     assert!(again.stdout.starts_with("regret of"), "nothing is measured again: {again:?}");
 }
 
+#[test]
 fn other_files_are_no_samples() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
     fs::write(&path, "not samples").unwrap();
-    let finished = run(&["replay", path.to_str().unwrap()]);
+    let caches = folder.path().join("caches");
+    Finished::of(small_populate(&caches).output().unwrap()).success();
+    let finished = run(&["regret", path.to_str().unwrap(), "--cache", caches.to_str().unwrap()]);
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert!(finished.stderr.contains("notes.txt"), "{finished:?}");
     let mut command = small_populate(&folder.path().join("out"));
@@ -324,6 +301,4 @@ fn other_files_are_no_samples() {
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "not samples");
     assert!(finished.stdout.is_empty(), "nothing was measured: {finished:?}");
-    let finished = run(&["replay", path.to_str().unwrap(), "--policy", "anneal"]);
-    assert_eq!(finished.status, Some(2), "{finished:?}");
 }

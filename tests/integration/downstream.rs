@@ -8,11 +8,11 @@ use voxtune::{
 };
 use voxtune_embed::{Kind, Listing};
 use voxtune_pointcloud::{Generator, generate};
-use voxtune_tune::Grid;
 use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
+use voxtune_tune::{DeviceSpec, Grid};
 
-use crate::suite::Suite;
+use crate::needs::{TOOLKIT, kernels_folder};
 
 #[path = "../../examples/own_caches/xtask/src/layers.rs"]
 mod layers;
@@ -22,10 +22,16 @@ mod pack;
 #[path = "../../examples/own_caches/xtask/src/populate.rs"]
 mod populate;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("downstream::own_layers_are_tuned_and_embedded", tuned_and_embedded);
-    suite.gpu_test("downstream::own_layers_run_from_their_own_pack", own_pack);
-    suite.test("downstream::damaged_bytes_are_left_out_or_refused", damaged_bytes);
+/// A device whose worker is not this program, which runs tests.
+fn device(choice: DeviceChoice, threads: Option<usize>) -> DeviceSpec {
+    DeviceSpec {
+        choice,
+        threads,
+        kernels: Some(kernels_folder()),
+        toolkit: Some(TOOLKIT.into()),
+        worker: Some(env!("CARGO_BIN_EXE_faulty-worker").into()),
+        ..DeviceSpec::default()
+    }
 }
 
 fn leak(listing: &Listing) -> Vec<EmbeddedFile> {
@@ -36,10 +42,11 @@ fn leak(listing: &Listing) -> Vec<EmbeddedFile> {
     listing.files.iter().map(file).collect()
 }
 
-fn tuned_and_embedded() {
+#[test]
+fn own_layers_are_tuned_and_embedded() {
     let folder = tempfile::tempdir().unwrap();
-    let summary =
-        populate::populate(layers::grid(), DeviceChoice::Cpu, Some(1), folder.path()).unwrap();
+    let device = device(DeviceChoice::Cpu, Some(1));
+    let summary = populate::populate(layers::grid(), &device, folder.path()).unwrap();
     assert_eq!((summary.requested, summary.measured), (4, 4));
 
     let listing = Listing::of(folder.path(), Kind::DECISIONS).unwrap();
@@ -65,7 +72,9 @@ fn tuned_and_embedded() {
 }
 
 /// A layer that no pack of voxtune's was made for.
-fn own_pack() {
+#[test]
+#[ignore = "needs a GPU"]
+fn own_layers_run_from_their_own_pack_on_a_gpu() {
     let folder = tempfile::tempdir().unwrap();
     let kernel = KernelSize::submanifold(3).unwrap();
     let (c_in, c_out, rows) = (24, 40, 20_000);
@@ -78,7 +87,8 @@ fn own_pack() {
         strides: Vec::new(),
         dtypes: vec![DType::Float16],
     };
-    let summary = populate::populate(grid, DeviceChoice::Cuda(0), None, folder.path()).unwrap();
+    let gpu = device(DeviceChoice::Cuda(0), None);
+    let summary = populate::populate(grid, &gpu, folder.path()).unwrap();
     assert_eq!((summary.requested, summary.measured), (1, 1));
     pack::pack(folder.path()).unwrap();
 
@@ -110,7 +120,8 @@ fn own_pack() {
     assert_eq!(total, pairs as f64 * f64::from(c_in * c_out) * 0.5);
 }
 
-fn damaged_bytes() {
+#[test]
+fn damaged_bytes_are_left_out_or_refused() {
     let files = [EmbeddedFile { name: "sm_90.msgpack", bytes: b"\x84\xA8checksum\xCFand no more" }];
     let lenient = Tuner::builder().files(&files).build();
     assert!(matches!(lenient.warnings(), [TunerError::Cache(_)]), "{:?}", lenient.warnings());

@@ -9,16 +9,6 @@ use voxtune::{
 use voxtune_cache::{CacheDir, EntryKey, Environment, Interval, Outcome, Record, Timing, Workload};
 
 use crate::command::{Finished, voxtune};
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("explaining::each_grade", each_grade);
-    suite.test("explaining::evidence_of_others", evidence_of_others);
-    suite.test("explaining::on_the_command_line", on_the_command_line);
-    suite.test("explaining::bad_arguments", bad_arguments);
-    #[cfg(unix)]
-    suite.test("explaining::what_others_can_write_to", what_others_can_write_to);
-}
 
 const DEFAULT: &str = "implicit_gemm:rows=128:cols=64:depth=16";
 const FAST: &str = "explicit_gemm";
@@ -88,7 +78,8 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn each_grade() {
+#[test]
+fn explain_names_the_grade_that_answers() {
     let folder = folder();
     let tuner = Tuner::builder().folder(folder.path()).build();
     let strict = Tuner::builder().folder(folder.path()).policy(MissPolicy::Fail).build();
@@ -119,7 +110,8 @@ fn each_grade() {
 }
 
 /// A decision of the program's own is not explained by what a folder measured that decided nothing.
-fn evidence_of_others() {
+#[test]
+fn explain_shows_evidence_of_sibling_devices() {
     let folder = folder();
     let cache = CacheDir::new(folder.path());
     let decisions = cache.read_decisions(ARCH).unwrap().unwrap();
@@ -135,7 +127,8 @@ fn evidence_of_others() {
     assert!(answer.entry.is_some() && answer.measured.is_empty(), "{answer:?}");
 }
 
-fn on_the_command_line() {
+#[test]
+fn the_command_says_what_the_library_says() {
     let folder = folder();
     let explain = |more: &[&str]| {
         let mut command = voxtune();
@@ -166,7 +159,9 @@ fn on_the_command_line() {
 
 /// A user's folder counts here as it does in a program.
 #[cfg(unix)]
-fn what_others_can_write_to() {
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_write_to_is_left_out() {
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -186,7 +181,8 @@ fn what_others_can_write_to() {
     assert!(open.stderr.contains("mode 777"), "{open:?}");
 }
 
-fn bad_arguments() {
+#[test]
+fn bad_arguments_of_explain_are_refused() {
     for (arguments, mention) in [
         (&["explain", "--channels", "32,64"][..], "--num-voxels"),
         (&["explain", "--num-voxels", "9", "--channels", "32"], "C_in,C_out"),

@@ -9,18 +9,7 @@ use voxtune::ops::{
 use voxtune::{DType, Device, Geometry, KernelSize, Noise, Tensor, Voxel, Voxels};
 use voxtune_pointcloud::{Generator, generate};
 
-use crate::suite::{Suite, open_gpu};
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.gpu_test("features::elements_agree", elements_agree);
-    suite.gpu_test("features::columns_agree", columns_agree);
-    suite.gpu_test("features::normalisations_agree", normalisations_agree);
-    suite.gpu_test("features::map_pooling_agrees", map_pooling_agrees);
-    suite.gpu_test("features::groups_agree", groups_agree);
-    suite.gpu_test("features::dense_grids_agree", dense_grids_agree);
-    suite.gpu_test("features::long_tensors_have_their_last_elements", long_tensors);
-    suite.gpu_test("features::a_graph_records_them", a_graph_records_them);
-}
+use crate::needs::open_gpu;
 
 const ACTIVATIONS: [Activation; 6] = [
     Activation::Identity,
@@ -87,7 +76,9 @@ fn agree(what: &str, run: impl Fn(&Device) -> Vec<Tensor>, [host, gpu]: &[Device
     }
 }
 
-fn elements_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn elements_agree_on_a_gpu() {
     let devices = both();
     for dtype in DType::ALL {
         for (rows, channels) in SHAPES {
@@ -118,7 +109,9 @@ fn elements_agree() {
     }
 }
 
-fn columns_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn columns_agree_on_a_gpu() {
     let devices = both();
     for dtype in DType::ALL {
         for widths in [&[16, 32][..], &[1, 3, 130], &[8], &[4, 0, 2], &[64, 16, 16, 8]] {
@@ -140,7 +133,9 @@ fn columns_agree() {
     }
 }
 
-fn normalisations_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn normalisations_agree_on_a_gpu() {
     let devices = both();
     for dtype in DType::ALL {
         for (rows, channels) in SHAPES {
@@ -179,7 +174,9 @@ fn normalisations_agree() {
     }
 }
 
-fn map_pooling_agrees() {
+#[test]
+#[ignore = "needs a GPU"]
+fn map_pooling_agrees_on_a_gpu() {
     let devices = both();
     for generator in Generator::ALL {
         let cells = generate(generator, 3_777, 2, 5).unwrap();
@@ -213,7 +210,9 @@ fn map_pooling_agrees() {
     }
 }
 
-fn groups_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn groups_agree_on_a_gpu() {
     let devices = both();
     // Whole samples, of which one is empty and one is a single row; an index with rows of none.
     let samples: Vec<i32> = (0..30_011).map(|row| [0, 0, 0, 3, 4][row % 5]).chain([1]).collect();
@@ -240,7 +239,9 @@ fn groups_agree() {
     }
 }
 
-fn dense_grids_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn dense_grids_agree_on_a_gpu() {
     let devices = both();
     let shape = [7, 30, 41];
     let cells: Vec<Voxel> = (0..3 * 7 * 30 * 41)
@@ -265,7 +266,9 @@ fn dense_grids_agree() {
 }
 
 /// More than 2³¹ elements: the last rows are computed as the first ones are.
-fn long_tensors() {
+#[test]
+#[ignore = "needs a GPU"]
+fn long_tensors_have_their_last_elements_on_a_gpu() {
     let gpu = open_gpu().unwrap();
     let (rows, channels, dtype) = ((1 << 27) + 11, 16, DType::Float16);
     if gpu.free_memory_bytes() < 24 << 30 {
@@ -286,7 +289,9 @@ fn long_tensors() {
 }
 
 #[expect(unsafe_code, reason = "whoever launches a graph keeps what it reads")]
-fn a_graph_records_them() {
+#[test]
+#[ignore = "needs a GPU"]
+fn a_graph_records_feature_operations_on_a_gpu() {
     let gpu = open_gpu().unwrap();
     let mut x = noise(&gpu, DType::Float16, 1_001, 16, 1);
     let mut y = Tensor::zeros(&gpu, DType::Float16, 1_001, 16).unwrap();

@@ -21,19 +21,9 @@ use crate::command::{Finished, run, small_populate, voxtune};
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::Run;
 use crate::populating::evidence;
-use crate::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("files::f02_a_home_that_cannot_be_entered_stops_nobody", barred_homes);
-    suite.test("files::f12_what_cannot_be_kept_holds_for_the_process", what_cannot_be_kept);
-    suite.test("files::f12_a_frozen_peer_is_waited_for_once", a_frozen_peer);
-    suite.test("files::f16_a_pipe_in_the_place_of_a_file_hangs_no_command", pipes);
-    suite.test("files::f16_nothing_in_a_folder_of_caches_hangs_a_command", nothing_hangs);
-    suite.test("files::f16_what_the_shell_hands_over_is_read", handed_over);
-    suite.test("files::f19_an_interrupted_run_saves_beside_a_held_lock", beside_a_held_lock);
-}
-
-fn barred_homes() {
+#[test]
+fn f02_a_home_that_cannot_be_entered_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
@@ -79,7 +69,8 @@ fn tuner(hook: TuneNow) -> Tuner {
     Tuner::builder().policy(MissPolicy::TuneNow(Arc::new(hook))).build()
 }
 
-fn what_cannot_be_kept() {
+#[test]
+fn f12_what_cannot_be_kept_holds_for_the_process() {
     let device = Device::cpu_with_threads(1).unwrap();
     let root = tempfile::tempdir().unwrap();
     let arch = device.identity().arch;
@@ -98,7 +89,8 @@ fn what_cannot_be_kept() {
     }
 }
 
-fn a_frozen_peer() {
+#[test]
+fn f12_a_frozen_peer_is_waited_for_once() {
     use voxtune::{Miss, TuneOnMiss as _};
 
     let device = Device::cpu_with_threads(1).unwrap();
@@ -148,7 +140,8 @@ fn ends(command: &mut Command) -> Finished {
     Finished::of(child.wait_with_output().unwrap())
 }
 
-fn pipes() {
+#[test]
+fn f16_a_pipe_in_the_place_of_a_file_hangs_no_command() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     let arch = Device::cpu_with_threads(1).unwrap().identity().arch;
@@ -164,6 +157,9 @@ fn pipes() {
     let _socket = UnixListener::bind(at("socket")).unwrap();
     let (dir, decisions) = (caches.path().to_owned(), caches.decisions_path(arch));
     let small = ["--num-voxels", "60", "--channels", "4,4", "--dtypes", "float32"];
+    let sound = at("sound");
+    assert!(small_populate(&sound).output().unwrap().status.success());
+    let sound = sound.to_str().unwrap();
     let commands: [(&[&str], &Path); 14] = [
         (&["inspect"], &dir),
         (&["inspect"], &decisions),
@@ -173,8 +169,8 @@ fn pipes() {
         (&["forget", "--all", "--out"], &dir),
         (&["merge", "--out", "/nonexistent/out"], &dir),
         (&["regret", "--cache"], &dir),
-        (&["replay"], &at("fifo")),
-        (&["replay"], &at("socket")),
+        (&["regret", "--cache", sound], &at("fifo")),
+        (&["regret", "--cache", sound], &at("socket")),
         (&["populate", "--device", "cpu", "--shapes"], &at("fifo")),
         (&["populate", "--device", "cpu", "--from-misses"], &at("socket")),
         (&["bench", "--device", "cpu", "--peers"], &at("fifo")),
@@ -202,14 +198,15 @@ fn pipes() {
 
 /// A pipe, and a device that never ends, in the place of each file that a folder of caches may
 /// hold.
-fn nothing_hangs() {
+#[test]
+fn f16_nothing_in_a_folder_of_caches_hangs_a_command() {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     let arch = Device::cpu_with_threads(1).unwrap().identity().arch;
     let sound = at("sound");
     Finished::of(small_populate(&sound).output().unwrap()).success();
     let (dir, other) = (at("caches"), at("other"));
-    let names = ["msgpack", "evidence.msgpack", "provenance.msgpack", "lock"]
+    let names = ["msgpack", "evidence.msgpack", "lock"]
         .map(|end| format!("{arch}.{end}"))
         .into_iter()
         .chain(["algo-modes", "sm_90.kernels"].map(str::to_owned));
@@ -249,7 +246,8 @@ fn nothing_hangs() {
     }
 }
 
-fn handed_over() {
+#[test]
+fn f16_what_the_shell_hands_over_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let shapes = folder.path().join("shapes");
     fs::write(&shapes, "voxels=60 channels=4,4 kernel=3x3x3 dtype=float32\n").unwrap();
@@ -265,7 +263,8 @@ fn handed_over() {
 }
 
 /// The lock is held from the first configuration on, and Ctrl-C comes when saving waits for it.
-fn beside_a_held_lock() {
+#[test]
+fn f19_an_interrupted_run_saves_beside_a_held_lock() {
     let run_of = Run::small();
     let (mut held, interrupt) = (None, &run_of.interrupt);
     let lock = || {

@@ -5,12 +5,17 @@ use std::path::{Path, PathBuf};
 use voxtune::Device;
 use voxtune_bench::fixtures;
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("fixtures::spconvs_layers_and_networks", || all_hold(&Device::cpu().unwrap()));
-    suite.gpu_test("gpu::fixtures::spconvs_layers_and_networks", || all_hold(&open_gpu().unwrap()));
-    suite.test("fixtures::what_is_wrong_is_told", what_is_wrong_is_told);
+#[test]
+fn layers_and_networks_give_what_spconv_gives() {
+    all_hold(&Device::cpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn layers_and_networks_give_what_spconv_gives_on_a_gpu() {
+    all_hold(&open_gpu().unwrap());
 }
 
 fn folder() -> PathBuf {
@@ -30,7 +35,8 @@ fn all_hold(device: &Device) {
 }
 
 /// A damaged value, a missing array, a layer that nobody knows.
-fn what_is_wrong_is_told() {
+#[test]
+fn fixtures_that_differ_are_told() {
     let device = Device::cpu().unwrap();
     let entry = |text: &str| serde_json::from_str(text).unwrap();
     let layer = |name: &str, padding: u32, c_in: u32| {

@@ -8,25 +8,47 @@ use voxtune::{
 };
 use voxtune_pointcloud::{Generator, generate};
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("frames::results_are_those_without_expectations", || {
-        results_are_those_without_expectations(&Device::cpu().unwrap());
-    });
-    for (name, test) in [
-        (
-            "frames::results_are_those_without_expectations_on_a_gpu",
-            results_are_those_without_expectations as fn(&Device),
-        ),
-        ("frames::later_frames_wait_for_nothing", later_frames_wait_for_nothing),
-        ("frames::a_level_without_room_is_an_error_once", a_level_without_room_is_an_error_once),
-        ("frames::equal_voxels_are_named_when_results_are_read", equal_voxels_are_named),
-        ("frames::sums_leave_out_rows_that_are_not_there", sums_leave_out_rows),
-        ("frames::runs_repeat_to_the_bit", runs_repeat_to_the_bit),
-    ] {
-        suite.gpu_test(name, move || test(&open_gpu().unwrap()));
-    }
+#[test]
+fn results_are_those_without_expectations_on_the_host() {
+    results_are_those_without_expectations(&Device::cpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn results_are_those_without_expectations_on_a_gpu() {
+    results_are_those_without_expectations(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn later_frames_wait_for_nothing_on_a_gpu() {
+    later_frames_wait_for_nothing(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_level_without_room_is_an_error_once_on_a_gpu() {
+    a_level_without_room_is_an_error_once(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn equal_voxels_are_named_when_a_gpus_results_are_read() {
+    equal_voxels_are_named(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn sums_leave_out_rows_that_are_not_there_on_a_gpu() {
+    sums_leave_out_rows(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn runs_repeat_to_the_bit_on_a_gpu() {
+    runs_repeat_to_the_bit(&open_gpu().unwrap());
 }
 
 /// Submanifold, strided, submanifold, strided, submanifold and back up, with a skip.

@@ -7,25 +7,20 @@ use voxtune::{
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_types::Product;
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.gpu_test("gpu::the_first_device_opens", the_first_device_opens);
-    suite.gpu_test("gpu::kernels_come_from_where_the_builder_says", kernels_of_the_builder);
-    suite.gpu_test("gpu::layers_agree_with_the_host", || layers_agree_with_the_host(&gpu()));
-    suite.gpu_test("gpu::the_pack_of_ptx_serves_a_gpu", the_pack_of_ptx_serves_a_gpu);
-    suite.gpu_test("gpu::every_algorithm_agrees_with_the_host", every_algorithm_agrees);
-    suite.gpu_test("gpu::every_algorithm_finishes_alike", every_algorithm_finishes_alike);
-    suite.gpu_test("gpu::a_captured_layer_is_the_eager_one", a_captured_layer_is_the_eager_one);
-    suite.gpu_test("gpu::captures_allocate_nothing", captures_allocate_nothing);
-    suite.gpu_test("gpu::duplicates_are_named", duplicates_are_named);
-    suite.gpu_test("gpu::noise_is_the_same_everywhere", noise_is_the_same_everywhere);
+#[test]
+#[ignore = "needs a GPU"]
+fn layers_agree_with_the_host_x() {
+    layers_agree_with_the_host(&gpu());
 }
 
 fn gpu() -> Device {
     open_gpu().unwrap()
 }
 
+#[test]
+#[ignore = "needs a GPU"]
 fn the_first_device_opens() {
     let device = gpu();
     assert!(device.identity().arch.is_cuda());
@@ -33,7 +28,9 @@ fn the_first_device_opens() {
     assert!(device.free_memory_bytes() > 0);
 }
 
-fn kernels_of_the_builder() {
+#[test]
+#[ignore = "needs a GPU"]
+fn kernels_come_from_where_the_builder_says() {
     let open =
         |source| Tuner::builder().kernels(source).build().open_device(DeviceChoice::Cuda(0)).err();
     assert_eq!(open(KernelSource::embedded()), None);
@@ -51,6 +48,8 @@ fn small(index: usize) -> f32 {
 }
 
 /// As on a GPU newer than every pack of machine code.
+#[test]
+#[ignore = "needs a GPU"]
 fn the_pack_of_ptx_serves_a_gpu() {
     let ptx = voxtune_caches::PACKS.iter().find(|file| file.name == "ptx.kernels").unwrap();
     let source = KernelSource::default().pack(ptx.name, ptx.bytes);
@@ -110,7 +109,9 @@ fn layers_agree_with_the_host(gpu: &Device) {
     }
 }
 
-fn every_algorithm_agrees() {
+#[test]
+#[ignore = "needs a GPU"]
+fn every_algorithm_agrees_with_the_host() {
     let (host, gpu) = (Device::cpu().unwrap(), gpu());
     let kernel = KernelSize::submanifold(3).unwrap();
     let cells = generate(Generator::Surface, 3_000, 1, 3).unwrap();
@@ -176,6 +177,8 @@ fn every_algorithm_agrees() {
 }
 
 /// Layers with an epilogue on every algorithm of the GPU, against the host, to the bit.
+#[test]
+#[ignore = "needs a GPU"]
 fn every_algorithm_finishes_alike() {
     let (host, gpu) = (Device::cpu().unwrap(), gpu());
     let kernel = KernelSize::submanifold(3).unwrap();
@@ -215,6 +218,8 @@ fn every_algorithm_finishes_alike() {
 
 /// Two layers and an epilogue, launched three times over inputs that change, to the bit.
 #[expect(unsafe_code, reason = "whoever launches a graph keeps what it reads")]
+#[test]
+#[ignore = "needs a GPU"]
 fn a_captured_layer_is_the_eager_one() {
     let gpu = gpu();
     let kernel = KernelSize::submanifold(3).unwrap();
@@ -283,6 +288,8 @@ fn a_captured_layer_is_the_eager_one() {
 }
 
 /// What cannot be recorded is refused, and the device works on.
+#[test]
+#[ignore = "needs a GPU"]
 fn captures_allocate_nothing() {
     let gpu = gpu();
     let kernel = KernelSize::submanifold(3).unwrap();
@@ -306,6 +313,8 @@ fn captures_allocate_nothing() {
     assert!(Device::cpu().unwrap().capture(|| Ok(())).is_err());
 }
 
+#[test]
+#[ignore = "needs a GPU"]
 fn duplicates_are_named() {
     let cells = vec![voxtune::Voxel::new(1, 2, 3, 4); 2];
     let error = Voxels::new(&gpu(), cells).unwrap_err();
@@ -313,6 +322,8 @@ fn duplicates_are_named() {
 }
 
 /// To the bit, in every storage type, whatever the tensor's memory held before.
+#[test]
+#[ignore = "needs a GPU"]
 fn noise_is_the_same_everywhere() {
     let (host, gpu) = (Device::cpu().unwrap(), gpu());
     let mut reused = Tensor::empty(&gpu, DType::Float32).unwrap();

@@ -1,13 +1,5 @@
 //! Kernels that go astray on a real GPU, and what they cost.
-//!
-//! What goes wrong here is not to be had in safe code: kernels that read where nothing is, or never
-//! end. They are written in PTX, which the driver compiles itself.
-#![expect(
-    unsafe_code,
-    reason = "launching a kernel that goes astray is what these tests are about"
-)]
 
-use cudarc::driver::{CudaContext, result, sys};
 use voxtune::{AlgoId, DType, DeviceChoice};
 use voxtune_cache::Reason;
 use voxtune_tune::DeviceSpec;
@@ -16,40 +8,7 @@ use voxtune_types::mode::AlgoModes;
 
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{Run, reason};
-use crate::suite::{Suite, TOOLKIT, kernels_folder};
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.gpu_test("gpu_faults::a_crash_a_hang_and_a_race_cost_themselves", each_costs_itself);
-}
-
-/// Both kernels in a text that ends with a zero byte, as the driver wants it.
-const KERNELS: &[u8] = concat!(include_str!("astray.ptx"), "\0").as_bytes();
-
-/// Lets a kernel of the file run on the first device, and waits for it. The wait's answer is of no
-/// interest: whoever uses the device next meets what went wrong.
-fn run(kernel: &str) {
-    let context = CudaContext::new(0).unwrap();
-    let name = std::ffi::CString::new(kernel).unwrap();
-    // SAFETY: the text is PTX and ends with a zero byte; the kernels have no parameters. What they
-    // do to the context is what the caller is after.
-    unsafe {
-        let module = result::module::load_data(KERNELS.as_ptr().cast()).unwrap();
-        let function = result::module::get_function(module, name).unwrap();
-        let stream: sys::CUstream = std::ptr::null_mut();
-        result::launch_kernel(function, (1, 1, 1), (1, 1, 1), 0, stream, &mut []).unwrap();
-    }
-    let _ = context.synchronize();
-}
-
-/// Writes to an address that does not exist.
-pub(crate) fn touch_an_illegal_address() {
-    run("touch_an_illegal_address");
-}
-
-/// Waits for a kernel that never ends.
-pub(crate) fn hang() {
-    run("hang");
-}
+use crate::needs::{TOOLKIT, kernels_folder};
 
 fn gpu_spec(injected: &[Injected]) -> DeviceSpec {
     DeviceSpec {
@@ -61,7 +20,9 @@ fn gpu_spec(injected: &[Injected]) -> DeviceSpec {
     }
 }
 
-fn each_costs_itself() {
+#[test]
+#[ignore = "needs a GPU"]
+fn a_crash_a_hang_and_a_race_cost_their_candidates_alone() {
     let spec = gpu_spec(&[
         Injected::new("good", Fault::None),
         Injected::new("astray", Fault::IllegalAddress),

@@ -20,17 +20,6 @@ use voxtune_types::mode::AlgoModes;
 
 use crate::faulty::{Fault, Injected, open, spec, with_folder};
 use crate::populating::evidence;
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("injected::each_fault_is_told_apart", each_fault_is_told_apart);
-    suite.test("injected::a_configuration_without_survivors_fails", without_survivors);
-    suite.test("injected::a_slow_first_sample_is_forgiven", a_slow_first_sample_is_forgiven);
-    suite.test("injected::a_falling_clock_changes_no_ratio", a_falling_clock_changes_no_ratio);
-    suite.test("injected::a_stored_winner_defends_its_place", a_stored_winner_defends_its_place);
-    suite
-        .test("injected::code_in_quarantine_is_nobodys_rival", code_in_quarantine_is_nobodys_rival);
-}
 
 /// How long runs wait for other writers.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -210,6 +199,7 @@ pub(crate) fn timing(ended: &Ended, name: &str) -> Timing {
     }
 }
 
+#[test]
 fn each_fault_is_told_apart() {
     let spec = spec(&[
         Injected::new("plain", Fault::None).default(),
@@ -235,7 +225,8 @@ fn each_fault_is_told_apart() {
     assert!(timing(&ended, "plain").samples >= 3);
 }
 
-fn without_survivors() {
+#[test]
+fn a_configuration_without_survivors_fails() {
     let faults = [("panics", Fault::Panics), ("fails", Fault::Fails)];
     let ended = Run::small().here(&spec(&faults.map(|(name, fault)| Injected::new(name, fault))));
     let Summary { requested, measured, failed, .. } = ended.summary;
@@ -243,6 +234,7 @@ fn without_survivors() {
     assert!(ended.outcomes.values().all(|outcome| reason(outcome).is_some()));
 }
 
+#[test]
 fn a_slow_first_sample_is_forgiven() {
     let spec = spec(&[
         Injected::new("plain", Fault::Takes(9)).default(),
@@ -254,6 +246,7 @@ fn a_slow_first_sample_is_forgiven() {
     assert!(late.ratio_to_default.unwrap().median < 1.0, "{late:?}");
 }
 
+#[test]
 fn a_falling_clock_changes_no_ratio() {
     let spec = spec(&[
         Injected::new("plain", Fault::Drifts(8)).default(),
@@ -267,6 +260,7 @@ fn a_falling_clock_changes_no_ratio() {
     assert!((0.6..0.9).contains(&ratio.median), "{ratio:?}");
 }
 
+#[test]
 fn a_stored_winner_defends_its_place() {
     let with = |fault| {
         spec(&[Injected::new("plain", Fault::Takes(5)).default(), Injected::new("quick", fault)])
@@ -293,7 +287,8 @@ fn a_stored_winner_defends_its_place() {
 
 /// A winner whose code of today is known to crash, and of whose other code a time is stored, as
 /// after a merge with another release: whoever is measured by name does not meet it.
-fn code_in_quarantine_is_nobodys_rival() {
+#[test]
+fn quarantined_code_displaces_no_measured_winner() {
     let signatures = tempfile::tempdir().unwrap();
     let with = |hash| {
         let spec = spec(&[

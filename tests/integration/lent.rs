@@ -16,14 +16,6 @@ use voxtune_pointcloud::{Generator, generate};
 use crate::contexts::{
     CHANNELS, DEPTH, DTYPE, Frame, Layers, ROWS, TIMES, alone, bits, gpu, values,
 };
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("lent::a_host_takes_nothing_of_a_gpu", a_host_takes_nothing_of_a_gpu);
-    suite.gpu_test("lent::owners_of_memory_are_told_once", owners_of_memory_are_told_once);
-    suite.gpu_test("lent::an_allocator_sees_every_byte", an_allocator_sees_every_byte);
-    suite.gpu_test("lent::a_callers_stream_has_an_order", a_callers_stream_has_an_order);
-}
 
 /// A stream and memory that are not voxtune's.
 fn cudarc_stream() -> Arc<CudaStream> {
@@ -45,7 +37,9 @@ fn foreign(stream: &Arc<CudaStream>, rows: &[f32], told: &Arc<AtomicUsize>) -> F
 }
 
 #[expect(unsafe_code, reason = "addresses that are refused are never read")]
-fn owners_of_memory_are_told_once() {
+#[test]
+#[ignore = "needs a GPU"]
+fn owners_of_memory_are_told_once_on_a_gpu() {
     let (gpu, stream, told) = (gpu(), cudarc_stream(), Arc::<AtomicUsize>::default());
     let rows = values(ROWS * 16, 5);
     let count = || told.load(Ordering::Relaxed);
@@ -113,7 +107,9 @@ unsafe impl Allocator for Counting {
     }
 }
 
-fn an_allocator_sees_every_byte() {
+#[test]
+#[ignore = "needs a GPU"]
+fn an_allocator_sees_every_byte_on_a_gpu() {
     let (gpu, counting) = (gpu(), Arc::<Counting>::default());
     let layers = Layers::new(&gpu);
     let expected = alone(&gpu, &layers, 1);
@@ -147,7 +143,9 @@ fn an_allocator_sees_every_byte() {
 
 /// What others queue on a stream, and what is queued there by a handle of it, are in one order.
 #[expect(unsafe_code, reason = "the stream and its memory are the program's")]
-fn a_callers_stream_has_an_order() {
+#[test]
+#[ignore = "needs a GPU"]
+fn a_callers_stream_has_an_order_on_a_gpu() {
     let (gpu, stream) = (gpu(), cudarc_stream());
     let layers = Layers::new(&gpu);
     let expected = alone(&gpu, &layers, 1);
@@ -186,6 +184,7 @@ fn a_callers_stream_has_an_order() {
 }
 
 #[expect(unsafe_code, reason = "what is refused is never used")]
+#[test]
 fn a_host_takes_nothing_of_a_gpu() {
     let host = Device::cpu_with_threads(1).unwrap();
     // SAFETY: nothing is ever queued on it.

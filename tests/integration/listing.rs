@@ -4,21 +4,9 @@ use std::process::Stdio;
 
 use crate::command::{Finished, run, small_populate, voxtune};
 use crate::populating::evidence;
-use crate::suite::Suite;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("listing::presets_count", presets_count);
-    suite.test("listing::overrides_and_merging", overrides_and_merging);
-    suite.test("listing::a_dry_run_writes_nothing", a_dry_run_writes_nothing);
-    suite.test("listing::no_file_is_named_that_is_not_there", no_file_is_named_that_is_not_there);
-    suite.test("listing::help_goes_to_stdout", help_goes_to_stdout);
-    suite.test("listing::a_closed_pipe_ends_nothing", a_closed_pipe_ends_nothing);
-    #[cfg(target_os = "linux")]
-    suite.test("listing::a_full_disk_is_a_failure", a_full_disk_is_a_failure);
-    suite.test("listing::inspect_shows_what_populate_wrote", inspect_shows_what_populate_wrote);
-}
-
-fn presets_count() {
+#[test]
+fn presets_list_as_many_configurations_as_they_say() {
     let default = run(&["populate", "--dry-run"]).success();
     assert_eq!(default.last_line(), "364 configurations");
     assert_eq!(default.stdout.lines().count(), 365);
@@ -28,7 +16,8 @@ fn presets_count() {
     insta::assert_snapshot!("quick", quick.stdout);
 }
 
-fn overrides_and_merging() {
+#[test]
+fn flags_override_presets_and_counts_of_one_bucket_merge() {
     let listed = run(&[
         "populate",
         "--dry-run",
@@ -57,6 +46,7 @@ fn overrides_and_merging() {
     insta::assert_snapshot!("overrides", listed.stdout);
 }
 
+#[test]
 fn a_dry_run_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("caches");
@@ -68,6 +58,7 @@ fn a_dry_run_writes_nothing() {
 }
 
 /// A part of a small plan may be empty: then there is no file to name.
+#[test]
 fn no_file_is_named_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let populate = |part: &str| {
@@ -78,12 +69,14 @@ fn no_file_is_named_that_is_not_there() {
     assert!(populate("slice:1/9").contains("cache "));
 }
 
+#[test]
 fn help_goes_to_stdout() {
     let help = run(&["populate", "--help"]).success();
     assert!(help.stdout.contains("--num-voxels") && help.stderr.is_empty());
 }
 
 /// Whoever reads along has seen enough: the measuring goes on.
+#[test]
 fn a_closed_pipe_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = small_populate(folder.path());
@@ -96,6 +89,8 @@ fn a_closed_pipe_ends_nothing() {
 
 /// Results that cannot be written are a failure, told in a line.
 #[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")]
+#[test]
 fn a_full_disk_is_a_failure() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut command = voxtune();
@@ -106,6 +101,7 @@ fn a_full_disk_is_a_failure() {
     assert!(!finished.stderr.contains("panicked"), "{finished:?}");
 }
 
+#[test]
 fn inspect_shows_what_populate_wrote() {
     let folder = tempfile::tempdir().unwrap();
     assert!(small_populate(folder.path()).output().unwrap().status.success());

@@ -16,19 +16,6 @@ use voxtune_tune::TuneNow;
 
 use crate::command::{Finished, run, voxtune};
 use crate::populating::evidence;
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("missing::a_journal_is_populated", a_journal_is_populated);
-    suite.test("missing::a_miss_is_tuned_and_kept", a_miss_is_tuned_and_kept);
-    suite.test("missing::layers_of_every_kind_are_tuned", layers_of_every_kind_are_tuned);
-    suite.test("missing::of_many_that_miss_at_once_one_measures", many_that_miss_at_once);
-    suite.test("missing::a_tuner_that_fails_is_asked_once", a_failing_tuner_is_asked_once);
-    suite.test("missing::a_plan_of_shapes", a_plan_of_shapes);
-    suite.test("missing::files_without_shapes_are_refused", files_without_shapes);
-    #[cfg(unix)]
-    suite.test("missing::a_folder_that_others_can_write_does_not_count", untrusted_folder);
-}
 
 const ROWS: i32 = 800;
 
@@ -66,6 +53,7 @@ fn tune_now(folder: &Path) -> MissPolicy {
     MissPolicy::TuneNow(Arc::new(hook))
 }
 
+#[test]
 fn a_journal_is_populated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("misses");
@@ -96,6 +84,7 @@ fn a_journal_is_populated() {
     assert_eq!(grade_after_call(&device, &tuned).kind(), GradeKind::Default);
 }
 
+#[test]
 fn a_miss_is_tuned_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     let device = device();
@@ -115,6 +104,7 @@ fn a_miss_is_tuned_and_kept() {
 
 /// On the map of the call, with its padding, dilation and shape, whichever side it begins with. What
 /// a journal notes of the same layers, populate measures.
+#[test]
 fn layers_of_every_kind_are_tuned() {
     let folder = tempfile::tempdir().unwrap();
     let (device, journal) = (device(), folder.path().join("misses"));
@@ -169,7 +159,8 @@ fn layers_of_every_kind_are_tuned() {
 
 /// Each tuner is as good as a process: they share the folder and nothing else. One measures, the
 /// others take what it found.
-fn many_that_miss_at_once() {
+#[test]
+fn of_many_that_miss_at_once_one_measures() {
     let folder = tempfile::tempdir().unwrap();
     let runs_alone = runs_until_exact(&folder.path().join("alone"));
     let shared = folder.path().join("shared");
@@ -243,7 +234,8 @@ impl TuneOnMiss for Failing {
     }
 }
 
-fn a_failing_tuner_is_asked_once() {
+#[test]
+fn a_tuner_that_fails_is_asked_once() {
     let device = device();
     let hook = Arc::new(Failing::default());
     let policy = MissPolicy::TuneNow(hook.clone());
@@ -254,7 +246,8 @@ fn a_failing_tuner_is_asked_once() {
     assert_eq!(hook.0.load(Ordering::Relaxed), 1);
 }
 
-fn a_plan_of_shapes() {
+#[test]
+fn a_file_of_shapes_is_planned_line_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shapes");
     let text = "# two layers\nvoxels=100000 channels=32,64\nvoxels=120000 channels=32,64\n\
@@ -268,7 +261,8 @@ fn a_plan_of_shapes() {
     assert_eq!(refused.status, Some(2), "{refused:?}");
 }
 
-fn files_without_shapes() {
+#[test]
+fn files_without_shapes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shapes");
     for (bytes, mention) in [
@@ -286,7 +280,9 @@ fn files_without_shapes() {
 }
 
 #[cfg(unix)]
-fn untrusted_folder() {
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_write_does_not_count() {
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt as _;
 

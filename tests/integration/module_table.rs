@@ -7,8 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-use crate::suite::Suite;
-
 /// The modules of the tuner's crate, the lowest first: each may import those before it.
 const TUNE_LEVELS: [&str; 8] =
     ["inputs", "plan", "verify", "race", "evidence", "measure", "worker", "run"];
@@ -19,19 +17,13 @@ const TUNE_MODULES: usize = 12;
 /// Crates whose modules still have cycles, with how many.
 const CYCLES: [(&str, usize); 1] = [("voxtune", 1)];
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("module_table::imports_are_found", imports_are_found);
-    suite.test("module_table::cycles_are_found", cycles_are_found);
-    suite.test("module_table::the_tuner_has_levels", the_tuner_has_levels);
-    suite.test("module_table::crates_have_no_new_cycles", crates_have_no_new_cycles);
-}
-
 /// A module by its path inside the crate, `["race", "policy"]`; the crate itself is the empty one.
 type Module = Vec<String>;
 
 /// What each module imports.
 type Dependencies = BTreeMap<Module, BTreeSet<Module>>;
 
+#[test]
 fn the_tuner_has_levels() {
     let files = dependencies(&sources(&crates().join("tune/src")));
     let top = at_top(&files);
@@ -48,6 +40,7 @@ fn the_tuner_has_levels() {
     assert!(found.is_empty(), "cycles among the files of folders: {found:?}");
 }
 
+#[test]
 fn crates_have_no_new_cycles() {
     for entry in crates().read_dir().unwrap() {
         let folder = entry.unwrap().path();
@@ -58,6 +51,7 @@ fn crates_have_no_new_cycles() {
     }
 }
 
+#[test]
 fn imports_are_found() {
     let lib = "mod a;\nmod b;\nmod c;\npub use c::d::{Name, Other};\n";
     let a = "use crate::b::{self, one::Two};\nuse std::fmt;\nuse super::Name;\n// crate::c::no\n\
@@ -74,6 +68,7 @@ fn imports_are_found() {
     assert_eq!(top[&module("c")], [module("a"), module("b")].into());
 }
 
+#[test]
 fn cycles_are_found() {
     let edges =
         [("a", "b"), ("b", "c"), ("c", "a"), ("c", "d"), ("d", "e"), ("f", "g"), ("g", "f")];

@@ -7,21 +7,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::command::{Finished, run, small_populate, voxtune};
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("outputs::f13_regret_refuses_files_before_it_measures", regret_refuses_files);
-    suite.test("outputs::f15_old_gpus_get_the_least_that_runs", old_gpus);
-    suite.test("outputs::f17_an_empty_filter_removes_nothing", an_empty_filter_removes_nothing);
-    #[cfg(target_os = "linux")]
-    {
-        suite.test("outputs::f13_signals_end_a_run_cleanly", signals_end_a_run_cleanly);
-        suite.test("outputs::f13_nohup_is_respected", nohup_is_respected);
-        suite.test("outputs::f13_a_killed_regret_is_found_by_the_next", a_killed_regret);
-        suite.test("outputs::f19_names_need_not_be_unicode", names_need_not_be_unicode);
-        suite.test("outputs::f19_names_cannot_steer_the_terminal", names_cannot_steer);
-    }
-}
 
 const SMALL: [&str; 14] = [
     "--num-voxels",
@@ -54,7 +39,8 @@ fn regret(folder: &Path) -> Command {
     command
 }
 
-fn regret_refuses_files() {
+#[test]
+fn f13_regret_refuses_files_before_it_measures() {
     let folder = populated();
     for flag in ["--json", "--svg"] {
         let mut command = regret(folder.path());
@@ -66,7 +52,8 @@ fn regret_refuses_files() {
     assert!(!folder.path().join("target").exists(), "something was measured");
 }
 
-fn old_gpus() {
+#[test]
+fn f15_old_gpus_get_the_least_that_runs() {
     let layer = ["explain", "--num-voxels", "1000", "--channels", "32,32", "--arch"];
     for arch in ["sm_70", "sm_75"] {
         let finished = run(&[&layer[..], &[arch]].concat());
@@ -77,7 +64,8 @@ fn old_gpus() {
     run(&[&layer[..], &["sm_80"]].concat()).success();
 }
 
-fn an_empty_filter_removes_nothing() {
+#[test]
+fn f17_an_empty_filter_removes_nothing() {
     let folder = populated();
     let caches = folder.path().join("caches");
     let caches = caches.to_str().unwrap();
@@ -130,7 +118,9 @@ fn signalled(mut child: Child, signal: &str) -> (Option<i32>, String) {
 }
 
 #[cfg(target_os = "linux")]
-fn signals_end_a_run_cleanly() {
+#[cfg(target_os = "linux")]
+#[test]
+fn f13_signals_end_a_run_cleanly() {
     for signal in ["-TERM", "-HUP", "-INT"] {
         let folder = tempfile::tempdir().unwrap();
         let (status, stdout) = signalled(long_run(folder.path(), None), signal);
@@ -141,7 +131,9 @@ fn signals_end_a_run_cleanly() {
 
 /// Whoever starts a run with nohup wants it to go on when the terminal is closed.
 #[cfg(target_os = "linux")]
-fn nohup_is_respected() {
+#[cfg(target_os = "linux")]
+#[test]
+fn f13_nohup_is_respected() {
     let folder = tempfile::tempdir().unwrap();
     let (status, stdout) = signalled(long_run(folder.path(), Some("nohup")), "-HUP");
     assert_eq!(status, Some(0), "{stdout}");
@@ -151,7 +143,9 @@ fn nohup_is_respected() {
 /// Killed where it cannot say anything: what it had measured is kept by the next run, which says
 /// so.
 #[cfg(target_os = "linux")]
-fn a_killed_regret() {
+#[cfg(target_os = "linux")]
+#[test]
+fn f13_a_killed_regret_is_found_by_the_next() {
     let folder = populated();
     let mut command = regret(folder.path());
     command.arg("--").args(SMALL).stderr(Stdio::piped()).stdout(Stdio::null());
@@ -198,7 +192,9 @@ fn not_unicode(text: &[u8]) -> OsString {
 }
 
 #[cfg(target_os = "linux")]
-fn names_need_not_be_unicode() {
+#[cfg(target_os = "linux")]
+#[test]
+fn f19_names_need_not_be_unicode() {
     let folder = populated();
     let scan = folder.path().join(not_unicode(b"a\xff.npy"));
     fs::write(&scan, voxels()).unwrap();
@@ -235,7 +231,9 @@ fn names_need_not_be_unicode() {
 }
 
 #[cfg(target_os = "linux")]
-fn names_cannot_steer() {
+#[cfg(target_os = "linux")]
+#[test]
+fn f19_names_cannot_steer_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let scan = folder.path().join("ev\u{1b}[31mil\nforged line.npy");
     fs::write(&scan, voxels()).unwrap();

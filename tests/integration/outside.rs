@@ -4,12 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::command::{Finished, small_populate, voxtune};
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("outside::populate_writes_to_the_user_folder", populate_writes_to_the_user_folder);
-    suite.test("outside::without_a_home_it_is_a_usage_error", without_a_home_it_is_a_usage_error);
-}
 
 /// Runs a command in a folder below which there is nothing, for a user of that home.
 fn run_outside(mut command: Command, folder: &Path, home: Option<&Path>) -> Finished {
@@ -23,6 +17,7 @@ fn run_outside(mut command: Command, folder: &Path, home: Option<&Path>) -> Fini
     Finished::of(command.output().expect("the program starts"))
 }
 
+#[test]
 fn populate_writes_to_the_user_folder() {
     let (folder, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let caches = home.path().join(".cache/voxtune");
@@ -48,6 +43,7 @@ fn populate_writes_to_the_user_folder() {
     assert!(finished.stdout.contains("├─"), "{finished:?}");
 }
 
+#[test]
 fn without_a_home_it_is_a_usage_error() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = voxtune();

@@ -11,17 +11,34 @@ use voxtune::{
 };
 use voxtune_pointcloud::{Generator, generate};
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    let host = || Device::cpu().unwrap();
-    let gpu = || open_gpu().unwrap();
-    suite.test("pitch::operations_over_columns_on_the_host", move || operations(&host()));
-    suite.test("pitch::layers_over_columns_on_the_host", move || layers(&host()));
-    suite.gpu_test("pitch::operations_over_columns", move || operations(&gpu()));
-    suite.gpu_test("pitch::layers_over_columns", move || layers(&gpu()));
-    suite.gpu_test("pitch::values_go_to_columns_and_back", move || values(&gpu()));
-    suite.gpu_test("pitch::rows_of_others_have_a_pitch", rows_of_others_have_a_pitch);
+#[test]
+fn operations_over_columns_on_the_host() {
+    operations(&Device::cpu().unwrap());
+}
+
+#[test]
+fn layers_over_columns_on_the_host() {
+    layers(&Device::cpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn operations_over_columns_on_a_gpu() {
+    operations(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn layers_over_columns_on_a_gpu() {
+    layers(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn values_go_to_columns_and_back_on_a_gpu() {
+    values(&open_gpu().unwrap());
 }
 
 const ROWS: usize = 1_537;
@@ -257,7 +274,9 @@ fn values(device: &Device) {
 }
 
 #[expect(unsafe_code, reason = "memory of a tensor is taken for another library's")]
-fn rows_of_others_have_a_pitch() {
+#[test]
+#[ignore = "needs a GPU"]
+fn rows_of_others_have_a_pitch_on_a_gpu() {
     let device = open_gpu().unwrap();
     let whole = Whole::new(&device, DType::Float32, 16, (4, 12), 5);
     let address = whole.tensor.device_address().unwrap() + 4 * 4;

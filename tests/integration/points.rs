@@ -5,16 +5,7 @@ use voxtune::{
     AxisOrder, Device, PointCloud, PointVoxels, SubmConv3d, VoxelGrid, Voxelization, WeightLayout,
 };
 
-use crate::suite::{Suite, open_gpu};
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.gpu_test("points::voxels_agree", voxels_agree);
-    suite.gpu_test("points::borders_agree", borders_agree);
-    suite.gpu_test("points::samples_agree", samples_agree);
-    suite.gpu_test("points::full_voxels_agree", full_voxels_agree);
-    suite.gpu_test("points::features_go_there_and_back", there_and_back);
-    suite.gpu_test("points::layers_take_them", layers_take_them);
-}
+use crate::needs::open_gpu;
 
 const VOXELIZATIONS: [Voxelization; 5] = [
     Voxelization::Dynamic,
@@ -90,7 +81,9 @@ fn agree(
     }
 }
 
-fn voxels_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn voxels_agree_on_a_gpu() {
     for (rows, columns) in [
         (0, 4),
         (1, 3),
@@ -120,7 +113,9 @@ fn voxels_agree() {
 }
 
 /// Points on and beside the borders of cells and of the grid, and those that are no numbers.
-fn borders_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn borders_agree_on_a_gpu() {
     let odd = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::MAX, -0.0, 1e-40];
     let mut values = Vec::new();
     for step in -2..90 {
@@ -143,7 +138,9 @@ fn borders_agree() {
     }
 }
 
-fn samples_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn samples_agree_on_a_gpu() {
     let values = cloud(60_000, 4, 5);
     let sorted: Vec<i32> = (0..60_000).map(|point| [0, 0, 1, 4, 4, 5][point / 10_000]).collect();
     for voxelization in VOXELIZATIONS {
@@ -169,7 +166,9 @@ fn samples_agree() {
 }
 
 /// One cell has most points, as those that fill up a tensor of a fixed length.
-fn full_voxels_agree() {
+#[test]
+#[ignore = "needs a GPU"]
+fn full_voxels_agree_on_a_gpu() {
     for every in [3, 1_000_000] {
         let value = |index: usize| match index / 4 % every {
             0 => chance(index, 1) * 8.0,
@@ -183,7 +182,9 @@ fn full_voxels_agree() {
 }
 
 /// By the groups that kernels have made, in one piece and in several.
-fn there_and_back() {
+#[test]
+#[ignore = "needs a GPU"]
+fn features_go_there_and_back_on_a_gpu() {
     let (host, gpu) = (Device::cpu().unwrap(), open_gpu().unwrap());
     for (size, negative) in [(0.2, false), (2.0, true), (16.0, true)] {
         let mut values = cloud(100_000, 4, 6);
@@ -218,7 +219,9 @@ fn there_and_back() {
 }
 
 /// Small integers, whose sums are exact.
-fn layers_take_them() {
+#[test]
+#[ignore = "needs a GPU"]
+fn layers_take_voxels_of_points_on_a_gpu() {
     let run = |device: &Device| {
         let mut values = cloud(5_000, 4, 7);
         values.iter_mut().skip(3).step_by(4).for_each(|value| *value = value.round());

@@ -8,25 +8,6 @@ use voxtune_cache::{CacheDir, EntryKey, Evidence, Records};
 use voxtune_types::Product;
 
 use crate::command::{Finished, run, small_populate, voxtune};
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("populating::every_entry_is_verified_and_ranked", every_entry_is_ranked);
-    suite.test("populating::resume_measures_what_is_missing", resume_measures_what_is_missing);
-    suite.test("populating::resume_asks_for_the_whole_pool", resume_asks_for_the_whole_pool);
-    suite.test("populating::a_repeat_keeps_keys_and_bytes", a_repeat_keeps_keys_and_bytes);
-    suite.test("populating::batches_and_directions", batches_and_directions);
-    suite.test("populating::variables_choose_folder_and_pool", variables_choose_folder_and_pool);
-    suite.test("populating::unwritable_folder_fails_first", unwritable_folder_fails_first);
-    suite.test("populating::too_large_is_failed_with_its_size", too_large_is_failed_with_its_size);
-    suite.test("populating::forget_needs_a_selection", forget_needs_a_selection);
-    suite.test("populating::a_models_layers_are_measured", a_models_layers_are_measured);
-    suite.test(
-        "populating::a_models_layers_keep_dilation_padding_and_grid",
-        a_models_layers_keep_their_maps,
-    );
-    suite.test("populating::merging_brings_folders_together", merging_brings_folders_together);
-}
 
 /// The evidence that a folder holds.
 pub(crate) fn evidence(folder: &Path) -> Evidence {
@@ -46,7 +27,8 @@ fn populate(folder: &Path, more: &[&str]) -> Finished {
     Finished::of(small_populate(folder).args(more).output().unwrap())
 }
 
-fn every_entry_is_ranked() {
+#[test]
+fn every_entry_is_verified_and_ranked() {
     let folder = tempfile::tempdir().unwrap();
     let finished = populate(folder.path(), &[]).success();
     assert_eq!(finished.last_line(), "requested 3 = measured 3 + skipped 0 + failed 0");
@@ -110,6 +92,7 @@ fn populate_model(layers: &str, more: &[&str]) -> (Finished, Vec<String>) {
 
 /// Down and back: the strided layer and the inverse one over the scan, the layer between over what
 /// the first made of it. Each key names its kind, and the worker reads the levels from files.
+#[test]
 fn a_models_layers_are_measured() {
     let layers = r#"[
         {"layer": "SparseConv3d", "kernel": [2, 2, 2], "stride": [2, 2, 2], "in": 4, "out": 8},
@@ -130,7 +113,8 @@ fn a_models_layers_are_measured() {
 
 /// What acts on the map alone reaches the worker: the full box of 10 x 10 x 6 has so many pairs of
 /// voxels one or two apart, and so many windows that begin in it.
-fn a_models_layers_keep_their_maps() {
+#[test]
+fn a_models_layers_keep_dilation_padding_and_grid() {
     let layers = r#"{"spatial_shape": [10, 10, 6], "layers": [
         {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 4, "out": 4, "bias": true},
         {"layer": "SubmConv3d", "kernel": [3, 3, 3], "dilation": [2, 2, 2], "in": 4, "out": 4},
@@ -170,6 +154,7 @@ fn a_models_layers_keep_their_maps() {
     assert!(finished.stderr.contains("10 x 10 x 5") && finished.stderr.contains("--grid"));
 }
 
+#[test]
 fn resume_measures_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     populate(folder.path(), &[]).success();
@@ -191,6 +176,7 @@ fn resume_measures_what_is_missing() {
     assert!(before.keys().filter(kept).all(|key| before[key] == after[key]));
 }
 
+#[test]
 fn resume_asks_for_the_whole_pool() {
     let folder = tempfile::tempdir().unwrap();
     populate(folder.path(), &["--algo-mode", "explicit_gemm", "--forward-only"]).success();
@@ -203,6 +189,7 @@ fn resume_asks_for_the_whole_pool() {
     assert_eq!(resumed.last_line(), "requested 3 = measured 0 + skipped 3 + failed 0");
 }
 
+#[test]
 fn a_repeat_keeps_keys_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     populate(folder.path(), &[]).success();
@@ -223,7 +210,8 @@ fn a_repeat_keeps_keys_and_bytes() {
     assert_eq!(files(folder.path()) == bytes, replaced == 0);
 }
 
-fn batches_and_directions() {
+#[test]
+fn batches_and_directions_are_measured_as_asked() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--batch-size", "4", "--backward-only", "--clouds", "uniform", "surface"];
     populate(folder.path(), &more).success();
@@ -235,6 +223,7 @@ fn batches_and_directions() {
     }
 }
 
+#[test]
 fn variables_choose_folder_and_pool() {
     let folder = tempfile::tempdir().unwrap();
     let user = folder.path().join("user");
@@ -257,7 +246,8 @@ fn variables_choose_folder_and_pool() {
     }
 }
 
-fn unwritable_folder_fails_first() {
+#[test]
+fn an_unwritable_folder_fails_before_measuring() {
     // A file in place of the folder: even the superuser cannot write below it.
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("file");
@@ -269,6 +259,7 @@ fn unwritable_folder_fails_first() {
     assert_eq!(fs::read_to_string(blocked).unwrap(), "not a folder");
 }
 
+#[test]
 fn too_large_is_failed_with_its_size() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = voxtune();
@@ -282,6 +273,7 @@ fn too_large_is_failed_with_its_size() {
     assert_eq!(finished.last_line(), "requested 1 = measured 0 + skipped 0 + failed 1");
 }
 
+#[test]
 fn forget_needs_a_selection() {
     let folder = tempfile::tempdir().unwrap();
     populate(folder.path(), &[]).success();
@@ -292,6 +284,7 @@ fn forget_needs_a_selection() {
     assert!(entries(folder.path()).is_empty());
 }
 
+#[test]
 fn merging_brings_folders_together() {
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [first, second, target] = folders.each_ref().map(|folder| folder.path());

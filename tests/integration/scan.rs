@@ -1,23 +1,19 @@
 //! What needs a real scan.
 
-use std::path::PathBuf;
-
 use voxtune::{Device, KernelSize, Voxels};
 use voxtune_pointcloud::{FileOptions, load_file};
 
 use crate::command::{Finished, small_populate};
+use crate::needs::scan_file;
 use crate::populating::evidence;
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.scan_test("scan::voxels_and_neighbours", voxels_and_neighbours);
-    suite.scan_test("scan::populate_on_a_file", populate_on_a_file);
-}
 
 const CROP: &str = "-80,-80,-2,80,80,6";
 
 /// The sweep that peers are measured on: 125,565 voxels with 6.28 mean neighbours.
-fn voxels_and_neighbours(path: PathBuf) {
+#[test]
+#[ignore = "needs a scan: VOXTUNE_SCAN"]
+fn a_scan_has_the_voxels_and_neighbours_that_peers_count() {
+    let path = scan_file();
     let options = FileOptions { crop: Some(CROP.parse().unwrap()), ..FileOptions::default() };
     let cells = load_file(&path, &options).unwrap();
     assert_eq!(cells.len(), 125_565);
@@ -27,7 +23,10 @@ fn voxels_and_neighbours(path: PathBuf) {
     assert_eq!(format!("{mean:.2}"), "6.28");
 }
 
-fn populate_on_a_file(path: PathBuf) {
+#[test]
+#[ignore = "needs a scan: VOXTUNE_SCAN"]
+fn populate_measures_a_scan_whole() {
+    let path = scan_file();
     let folder = tempfile::tempdir().unwrap();
     let mut command = small_populate(folder.path());
     command.arg("--clouds").arg(&path).args(["--crop", CROP, "--forward-only"]);

@@ -6,15 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::faulty::{Fault, Injected, spec, with_folder};
 use crate::injected::{Run, reason};
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    #[cfg(target_os = "linux")]
-    suite.test("stopped::f18_a_stopped_worker_loses_nobody", a_stopped_worker_loses_nobody);
-}
 
 /// Stops the worker in the middle of a candidate for several times as long as that one may take.
-fn a_stopped_worker_loses_nobody() {
+#[cfg(target_os = "linux")]
+#[test]
+fn f18_a_stopped_worker_loses_nobody() {
     let marks = tempfile::tempdir().unwrap();
     let spec = spec(&[
         Injected::new("plain", Fault::None).default(),

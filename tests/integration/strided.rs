@@ -8,33 +8,50 @@ use voxtune::{
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_types::Product;
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("strided::products_are_right", || assert_products(&Device::cpu().unwrap()));
-    suite.test("strided::an_encoder_and_its_decoder", an_encoder_and_its_decoder);
-    suite.test("strided::bad_input_is_named", || assert_bad_input(&Device::cpu().unwrap()));
-    suite
-        .gpu_test("strided::products_are_right_on_a_gpu", || assert_products(&open_gpu().unwrap()));
-    suite.gpu_test("strided::bad_input_is_named_on_a_gpu", || {
-        assert_bad_input(&open_gpu().unwrap())
-    });
-    suite.gpu_test("strided::maps_agree_with_the_host", maps_agree_with_the_host);
-    suite.gpu_test("strided::outputs_are_those_of_the_host", outputs_are_those_of_the_host);
-    suite.gpu_test("strided::more_than_2_to_the_31_elements", more_than_2_to_the_31_elements);
-    suite.gpu_test("strided::kernels_wider_than_a_map", kernels_wider_than_a_map);
-    suite.test("strided::levels_that_come_out_empty", || {
-        levels_that_come_out_empty(&Device::cpu().unwrap());
-    });
-    suite.gpu_test("strided::levels_that_come_out_empty_on_a_gpu", || {
-        levels_that_come_out_empty(&open_gpu().unwrap());
-    });
-    suite.test("strided::a_batch_is_its_samples", || {
-        a_batch_is_its_samples(&Device::cpu().unwrap())
-    });
-    suite.gpu_test("strided::a_batch_is_its_samples_on_a_gpu", || {
-        a_batch_is_its_samples(&open_gpu().unwrap());
-    });
+#[test]
+fn products_are_right() {
+    assert_products(&Device::cpu().unwrap());
+}
+
+#[test]
+fn bad_input_is_named() {
+    assert_bad_input(&Device::cpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn products_are_right_on_a_gpu() {
+    assert_products(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn bad_input_is_named_on_a_gpu() {
+    assert_bad_input(&open_gpu().unwrap())
+}
+
+#[test]
+fn levels_without_voxels_work() {
+    levels_that_come_out_empty(&Device::cpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn levels_without_voxels_work_on_a_gpu() {
+    levels_that_come_out_empty(&open_gpu().unwrap());
+}
+
+#[test]
+fn a_batch_is_its_samples_on_the_host() {
+    a_batch_is_its_samples(&Device::cpu().unwrap())
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_batch_is_its_samples_on_a_gpu() {
+    a_batch_is_its_samples(&open_gpu().unwrap());
 }
 
 /// Layers of any padding, dilation and direction.
@@ -60,7 +77,9 @@ fn geometries() -> Vec<Geometry> {
 
 /// Outputs and maps of clouds with and without locality, of isolated rows, and at the ends of 32
 /// bits.
-fn outputs_are_those_of_the_host() {
+#[test]
+#[ignore = "needs a GPU"]
+fn outputs_are_those_of_the_host_on_a_gpu() {
     let (host, gpu) = (Device::cpu().unwrap(), open_gpu().unwrap());
     let ends = [i32::MIN, i32::MIN + 1, -1, 0, 1, i32::MAX - 1, i32::MAX];
     let far = (0..5_000).map(|i| Voxel::new(i % 3, i * 97, -i * 1_013, i * 31 % 7 * 1_000));
@@ -101,7 +120,9 @@ fn outputs_are_those_of_the_host() {
 }
 
 /// A GPU's maps hold 125 offsets: wider kernels are computed in slices, and agree with the host.
-fn kernels_wider_than_a_map() {
+#[test]
+#[ignore = "needs a GPU"]
+fn kernels_wider_than_a_map_are_computed_in_slices_on_a_gpu() {
     let devices = [Device::cpu().unwrap(), open_gpu().unwrap()];
     let cells = generate(Generator::Surface, 5_000, 2, 3).unwrap();
     let values = |rows: usize, salt: usize| -> Vec<f32> {
@@ -181,7 +202,9 @@ fn a_batch_is_its_samples(device: &Device) {
 }
 
 /// 4.2 million rows of 512 channels: the last rows come out as they do in a cloud of their own.
-fn more_than_2_to_the_31_elements() {
+#[test]
+#[ignore = "needs a GPU"]
+fn more_than_2_to_the_31_elements_are_computed_on_a_gpu() {
     let gpu = open_gpu().unwrap();
     if gpu.free_memory_bytes() < 32 << 30 {
         return;
@@ -292,7 +315,8 @@ fn assert_products(device: &Device) {
 }
 
 /// Keys tell both sides of a layer, and a decoder gets back to where its encoder began.
-fn an_encoder_and_its_decoder() {
+#[test]
+fn a_decoder_comes_back_to_its_encoders_voxels() {
     let device = Device::cpu().unwrap();
     let fine = Voxels::new(&device, cells(5_000)).unwrap();
     let kernel = KernelSize::cubic(2).unwrap();
@@ -332,7 +356,9 @@ fn assert_bad_input(device: &Device) {
     assert!(error.contains("stride [2, 0, 2]"), "{error}");
 }
 
-fn maps_agree_with_the_host() {
+#[test]
+#[ignore = "needs a GPU"]
+fn maps_agree_with_the_host_on_a_gpu() {
     let (host, gpu) = (Device::cpu().unwrap(), open_gpu().unwrap());
     for (kernel, stride) in layers() {
         let counts = |device: &Device| {

@@ -9,7 +9,7 @@ use voxtune::{
 };
 use voxtune_pointcloud::{Generator, generate};
 
-use crate::suite::{Suite, open_gpu};
+use crate::needs::open_gpu;
 
 /// Scores of each voxel.
 const CLASSES: usize = 8;
@@ -19,16 +19,21 @@ const MOST_WAITS: u64 = 3;
 /// On the loss, a power of two: rounding does not see it.
 const FACTOR: f32 = 1024.0;
 
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("training::gradients_of_sixteen_bits_are_near", || {
-        gradients_are_near(&Device::cpu().unwrap(), &[DType::Float16, DType::BFloat16]);
-    });
-    suite.gpu_test("training::gradients_are_those_of_the_host", || {
-        gradients_are_near(&open_gpu().unwrap(), &DType::ALL);
-    });
-    suite.gpu_test("training::a_pass_waits_for_its_levels_alone", || {
-        a_pass_waits_for_its_levels_alone(&open_gpu().unwrap());
-    });
+#[test]
+fn gradients_of_sixteen_bits_are_near() {
+    gradients_are_near(&Device::cpu().unwrap(), &[DType::Float16, DType::BFloat16]);
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn gradients_are_those_of_the_host_on_a_gpu() {
+    gradients_are_near(&open_gpu().unwrap(), &DType::ALL);
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_pass_waits_for_its_levels_alone_on_a_gpu() {
+    a_pass_waits_for_its_levels_alone(&open_gpu().unwrap());
 }
 
 /// A level of a U-Net, with every module that has parameters. Its activations are smooth: where a

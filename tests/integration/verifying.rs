@@ -9,18 +9,6 @@ use voxtune::{Arch, KernelHash};
 use voxtune_cache::{CacheDir, Evidence, Outcome, Record, decide, encode_decisions};
 
 use crate::command::{Finished, run, small_populate};
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("verifying::what_populate_writes_is_sound", what_populate_writes_is_sound);
-    suite.test("verifying::a_nanosecond_is_wrong", a_nanosecond_is_wrong);
-    suite.test("verifying::other_decisions_are_wrong", other_decisions_are_wrong);
-    suite.test("verifying::damage_is_wrong", damage_is_wrong);
-    suite.test("verifying::other_code_is_stale", other_code_is_stale);
-    suite.test("verifying::lone_decisions_are_unproven", lone_decisions_are_unproven);
-    suite.test("verifying::coverage_names_what_is_missing", coverage_names_what_is_missing);
-    suite.test("verifying::nothing_is_not_sound", nothing_is_not_sound);
-}
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -51,6 +39,7 @@ fn change_one(cache: &CacheDir, arch: Arch, change: impl FnOnce(&mut Record)) {
     assert!(update.unwrap().evidence_written);
 }
 
+#[test]
 fn what_populate_writes_is_sound() {
     let (folder, _, arch) = populated();
     let finished = verify(folder.path(), &["--strict"]).success();
@@ -63,7 +52,8 @@ fn what_populate_writes_is_sound() {
     }
 }
 
-fn a_nanosecond_is_wrong() {
+#[test]
+fn a_time_that_no_device_reaches_is_wrong() {
     let (folder, cache, arch) = populated();
     change_one(&cache, arch, |record| {
         let Outcome::Measured(timing) = &mut record.outcome else { panic!("{record:?}") };
@@ -76,6 +66,7 @@ fn a_nanosecond_is_wrong() {
     assert!(finished.last_line().starts_with("1 wrong, "), "{finished:?}");
 }
 
+#[test]
 fn other_decisions_are_wrong() {
     let (folder, cache, arch) = populated();
     let evidence = cache.read_evidence(arch).unwrap().unwrap();
@@ -107,6 +98,7 @@ fn other_decisions_are_wrong() {
     verify(folder.path(), &["--strict"]).success();
 }
 
+#[test]
 fn damage_is_wrong() {
     let (folder, cache, arch) = populated();
     for path in [cache.decisions_path(arch), cache.evidence_path(arch)] {
@@ -127,6 +119,7 @@ fn damage_is_wrong() {
     assert!(finished.stdout.contains("sm_9x.msgpack"), "{finished:?}");
 }
 
+#[test]
 fn other_code_is_stale() {
     let (folder, cache, arch) = populated();
     let mut name = String::new();
@@ -142,6 +135,7 @@ fn other_code_is_stale() {
     assert_eq!(verify(folder.path(), &["--strict"]).status, Some(1));
 }
 
+#[test]
 fn lone_decisions_are_unproven() {
     let (folder, cache, arch) = populated();
     fs::remove_file(cache.evidence_path(arch)).unwrap();
@@ -150,6 +144,7 @@ fn lone_decisions_are_unproven() {
     assert_eq!(verify(folder.path(), &["--strict"]).status, Some(1));
 }
 
+#[test]
 fn coverage_names_what_is_missing() {
     let (folder, ..) = populated();
     let finished = verify(folder.path(), &["--coverage", "quick"]).success();
@@ -166,7 +161,8 @@ fn coverage_names_what_is_missing() {
     assert_eq!(verify(folder.path(), &["--coverage", "quick", "--strict"]).status, Some(1));
 }
 
-fn nothing_is_not_sound() {
+#[test]
+fn a_folder_without_caches_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().to_owned(), folder.path().join("nowhere")] {
         let finished = verify(&path, &[]);

@@ -13,24 +13,6 @@ use crate::command::{run, small_populate, voxtune};
 use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{Run, reason, timing};
 use crate::populating::evidence;
-use crate::suite::Suite;
-
-pub(crate) fn add(suite: &mut Suite) {
-    suite.test("worker::a_right_candidate_fares_as_in_process", fares_as_in_process);
-    suite.test("worker::each_fault_costs_itself", each_fault_costs_itself);
-    suite.test(
-        "worker::a_lost_device_ends_an_unprotected_run",
-        a_lost_device_ends_an_unprotected_run,
-    );
-    suite.test("worker::a_candidate_is_given_up_after_three_losses", given_up_after_three);
-    suite.test("worker::quarantine_is_kept_retried_and_lifted", quarantine_is_kept);
-    suite.test("worker::topping_up_measures_what_has_changed", topping_up);
-    suite.test("worker::without_one_nothing_else_changes", without_isolation);
-    #[cfg(unix)]
-    suite.test("worker::killing_it_blames_nobody", killing_it_blames_nobody);
-    #[cfg(target_os = "linux")]
-    suite.test("worker::it_does_not_outlive_its_supervisor", it_does_not_outlive);
-}
 
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let list = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -46,7 +28,8 @@ fn record(folder: &Path, name: &str) -> Record {
     record
 }
 
-fn fares_as_in_process() {
+#[test]
+fn a_right_candidate_fares_as_in_process() {
     let spec = spec(&[
         Injected::new("plain", Fault::Takes(6)).default(),
         Injected::new("quick", Fault::Takes(3)),
@@ -62,6 +45,7 @@ fn fares_as_in_process() {
     assert_eq!((here.workers.len(), there.workers.len()), (0, 1));
 }
 
+#[test]
 fn each_fault_costs_itself() {
     let spec = spec(&[
         Injected::new("plain", Fault::None).default(),
@@ -126,6 +110,7 @@ fn each_fault_costs_itself() {
 }
 
 /// Without a worker, a lost device is the end of the run, and says who did it.
+#[test]
 fn a_lost_device_ends_an_unprotected_run() {
     let faults = [
         Injected::new("plain", Fault::None).default(),
@@ -138,7 +123,8 @@ fn a_lost_device_ends_an_unprotected_run() {
     assert!(evidence(run.folder()).is_empty(), "nothing unverified is written");
 }
 
-fn given_up_after_three() {
+#[test]
+fn a_candidate_is_given_up_after_three_losses() {
     let faults =
         [Injected::new("plain", Fault::None).default(), Injected::new("aborts", Fault::Aborts)];
     let mut run = Run::small();
@@ -154,7 +140,8 @@ fn given_up_after_three() {
     assert_eq!(not_run.count(), 2);
 }
 
-fn quarantine_is_kept() {
+#[test]
+fn quarantine_is_kept_retried_and_lifted() {
     let plain = || Injected::new("plain", Fault::Takes(2)).default();
     let broken = || Injected::new("other", Fault::Aborts);
     let repaired = || Injected::new("other", Fault::None);
@@ -190,7 +177,8 @@ fn quarantine_is_kept() {
     assert_eq!(evidence(run.folder()).quarantine().count(), 0);
 }
 
-fn topping_up() {
+#[test]
+fn topping_up_measures_what_has_changed() {
     let candidates = |near: Injected, far_fault| {
         spec(&[
             Injected::new("default", Fault::Takes(72)).default(),
@@ -223,7 +211,8 @@ fn topping_up() {
     assert_eq!(files(run.folder()), bytes);
 }
 
-fn without_isolation() {
+#[test]
+fn without_a_worker_nothing_else_changes() {
     let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let path = |number: usize| folders[number].path().to_str().unwrap();
     assert!(small_populate(folders[0].path()).output().unwrap().status.success());
@@ -240,7 +229,9 @@ fn without_isolation() {
 }
 
 #[cfg(unix)]
-fn killing_it_blames_nobody() {
+#[cfg(unix)]
+#[test]
+fn a_killed_worker_blames_no_candidate() {
     let spec = spec(&[
         Injected::new("plain", Fault::Takes(100)).default(),
         Injected::new("other", Fault::Takes(100)),
@@ -269,7 +260,9 @@ fn killing_it_blames_nobody() {
 
 /// Whatever happens to the supervisor: here it is killed, and cannot tell anybody.
 #[cfg(target_os = "linux")]
-fn it_does_not_outlive() {
+#[cfg(target_os = "linux")]
+#[test]
+fn a_worker_does_not_outlive_its_supervisor() {
     fn children(id: u32) -> Vec<u32> {
         let path = format!("/proc/{id}/task/{id}/children");
         let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -5,7 +5,6 @@
 //! | can stored results be right, and are they still? | [`audit`] |
 //! | how much slower are stored choices than the best? | [`regret`] |
 //! | what did races see? | [`samples`] |
-//! | what would another search policy have chosen, at which cost? | [`replay`] |
 //! | which kernels does an architecture ship? | [`pack`] |
 //!
 //! No module opens a device. Races of the tuner are the input: [`samples`] turns a
@@ -16,7 +15,6 @@ pub mod audit;
 pub mod distribution;
 pub mod pack;
 pub mod regret;
-pub mod replay;
 pub mod samples;
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,8 @@
 //!
 //! [`check`] compares every kernel of a GPU with what is known to be right, [`fixtures`] layers and
 //! networks with what other libraries computed. [`mod@bench`] times layers beside what the device
-//! could do, and [`frames`] whole networks. They share [`named_cloud`] and [`cuda_kernels`].
+//! could do, and [`frames`] whole networks. They share [`named_cloud`], [`cuda_kernels`] and the
+//! tables of reports, [`mod@table`].
 #![forbid(unsafe_code)]
 
 pub mod bench;
@@ -11,3 +12,4 @@ pub mod cuda_kernels;
 pub mod fixtures;
 pub mod frames;
 pub mod named_cloud;
+pub mod table;

@@ -74,7 +74,6 @@ pub(crate) fn decode<'b, T>(
         let expected = match file.kind {
             FileKind::Decisions => format!("{arch}.msgpack"),
             FileKind::Evidence => format!("{arch}.evidence.msgpack"),
-            FileKind::Provenance => format!("{arch}.provenance.msgpack"),
         };
         Err(Defect::Misnamed { found, expected })
     });

@@ -60,7 +60,7 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Opened<'_>, Defect> {
     let mut fields = Deserializer::from_read_ref(checked);
     expect_field(&mut fields, "format")?;
     let format = <&str>::deserialize(&mut fields).map_err(Defect::corrupt)?;
-    let kind = [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance]
+    let kind = [FileKind::Decisions, FileKind::Evidence]
         .into_iter()
         .find(|kind| kind.format() == format)
         .ok_or_else(|| Defect::Corrupt(format!("unknown format `{format}`")))?;

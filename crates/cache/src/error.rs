@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use voxtune_types::{Arch, DeviceIdentity};
 
-use crate::file_name::{FileKind, FileName};
-
 /// A cache that cannot be read or written. Every message names the path, what was expected and
 /// what to do.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +13,8 @@ use crate::file_name::{FileKind, FileName};
 pub enum CacheError {
     /// The file began as a cache and is damaged.
     #[error(
-        "{}: corrupt cache: {reason}; delete the file, or {}, which sets it aside",
-        path.display(),
-        what_sets_aside(path)
+        "{}: corrupt cache: {reason}; delete the file, or populate again, which sets it aside",
+        path.display()
     )]
     Corrupt {
         /// The file.
@@ -107,15 +104,6 @@ pub enum CacheError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// What a user does to have a damaged file set aside.
-fn what_sets_aside(path: &Path) -> &'static str {
-    match FileName::of(path).map(|name| name.kind) {
-        // Only merging writes these.
-        Some(FileKind::Provenance) => "merge the folder into itself",
-        _ => "populate again",
-    }
 }
 
 impl CacheError {

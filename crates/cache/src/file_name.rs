@@ -12,8 +12,6 @@ pub enum FileKind {
     Decisions,
     /// What was measured.
     Evidence,
-    /// Where what was measured came from.
-    Provenance,
 }
 
 impl FileKind {
@@ -22,7 +20,6 @@ impl FileKind {
         match self {
             Self::Decisions => "voxtune decisions",
             Self::Evidence => "voxtune evidence",
-            Self::Provenance => "voxtune provenance",
         }
     }
 
@@ -30,7 +27,6 @@ impl FileKind {
     #[must_use]
     pub const fn version(self) -> u32 {
         match self {
-            Self::Provenance => 1,
             Self::Decisions => 2,
             Self::Evidence => 3,
         }
@@ -39,20 +35,18 @@ impl FileKind {
     /// The first version in which operations name their kind of layer.
     pub(crate) const fn names_kinds_since(self) -> u32 {
         match self {
-            Self::Provenance => 1,
             Self::Decisions => 2,
             Self::Evidence => 3,
         }
     }
 }
 
-/// The name of a cache file: `<arch>.msgpack`, `<arch>.evidence.msgpack` or
-/// `<arch>.provenance.msgpack`.
+/// The name of a cache file: `<arch>.msgpack` or `<arch>.evidence.msgpack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
     /// The architecture of everything in it.
     pub arch: Arch,
-    /// Decisions, evidence or provenance.
+    /// Decisions or evidence.
     pub kind: FileKind,
 }
 
@@ -64,7 +58,6 @@ impl FileName {
         let stem = path.file_name()?.to_str()?.strip_suffix(".msgpack")?;
         let (arch, kind) = match stem.rsplit_once('.') {
             Some((arch, "evidence")) => (arch, FileKind::Evidence),
-            Some((arch, "provenance")) => (arch, FileKind::Provenance),
             Some(_) => return None,
             None => (stem, FileKind::Decisions),
         };
@@ -77,7 +70,6 @@ impl fmt::Display for FileName {
         match self.kind {
             FileKind::Decisions => f.pad(&format!("{}.msgpack", self.arch)),
             FileKind::Evidence => f.pad(&format!("{}.evidence.msgpack", self.arch)),
-            FileKind::Provenance => f.pad(&format!("{}.provenance.msgpack", self.arch)),
         }
     }
 }
@@ -93,12 +85,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for text in [
-            "sm_90.msgpack",
-            "sm_90.evidence.msgpack",
-            "sm_90.provenance.msgpack",
-            "cpu-x86_64-avx2.msgpack",
-        ] {
+        for text in ["sm_90.msgpack", "sm_90.evidence.msgpack", "cpu-x86_64-avx2.msgpack"] {
             assert_eq!(FileName::of(Path::new(text)).unwrap().to_string(), text);
         }
     }
@@ -107,6 +94,7 @@ mod tests {
     fn other_names_are_no_caches() {
         for text in [
             "sm_90.lock",
+            "sm_90.provenance.msgpack",
             "sm_90.kernels",
             "sm_90.msgpack.corrupt-1",
             ".sm_90.msgpack.a1b2.tmp",

@@ -12,13 +12,13 @@
 //! | all of that, a set that merges by union | [`Evidence`] |
 //! | what follows from it, and from nothing else | [`decide()`], [`Decisions`] |
 //! | whether the two agree | [`audit()`] |
-//! | what a merge leaves out, and where records came from | [`conflicts`], [`Provenance`] |
+//! | what a merge leaves out | [`conflicts`] |
 //! | the folder with the files; every write | [`CacheDir`] |
 //! | lookup at dispatch | [`Table`] |
 //!
-//! The bytes are drawn in `FORMAT.md`. They are decoded in one place and written in one place, and
-//! a file that cannot be read is never overwritten: it is set aside or left alone, and a
-//! [`CacheError`] says which, why and what to do.
+//! The bytes are drawn in `docs/reference/cache-files.md`. They are decoded in one place and written
+//! in one place, and a file that cannot be read is never overwritten: it is set aside or left
+//! alone, and a [`CacheError`] says which, why and what to do.
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -40,8 +40,6 @@ mod link;
 mod lock;
 mod operation_file;
 mod packed_key;
-pub mod provenance;
-mod provenance_file;
 pub mod record;
 #[cfg(feature = "write")]
 mod replace;
@@ -62,7 +60,6 @@ pub use error::CacheError;
 pub use evidence::{Evidence, Records};
 pub use file_name::{FileKind, FileName};
 pub use invalid::InvalidRecord;
-pub use provenance::Provenance;
 pub use record::{Environment, KernelHash, Outcome, Reason, Record, Requirement};
 #[cfg(feature = "write")]
 pub use replace::replace;

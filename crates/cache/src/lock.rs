@@ -52,7 +52,7 @@ impl Locks {
 fn lock_files(folder: &Path, arch: Arch) -> Vec<PathBuf> {
     let own = folder.join(lock_name(arch));
     let mut files = BTreeMap::from([(canonical_folder(&own), own)]);
-    for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
+    for kind in [FileKind::Decisions, FileKind::Evidence] {
         let path = folder.join(FileName { arch, kind }.to_string());
         // A link that leads nowhere is an error of whoever reads or writes the file.
         if let Ok(target) = link::target(&path) {

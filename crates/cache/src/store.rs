@@ -24,16 +24,27 @@ use crate::lock::Locks;
 #[cfg(feature = "write")]
 use crate::replace::{replace, set_aside, sweep_temporaries};
 
-/// A folder with two or three cache files and a lock an architecture.
+/// A folder with two cache files and a lock an architecture.
 ///
 /// | file | what it is | who opens it |
 /// |---|---|---|
 /// | `<arch>.msgpack` | decisions | every reader, without a lock; the holder of the lock |
 /// | `<arch>.evidence.msgpack` | evidence | tools, without a lock; the holder of the lock |
-/// | `<arch>.provenance.msgpack` | where records came from | tools, without a lock; the holder of the lock |
 /// | `<arch>.lock` | empty and permanent | writers; tools that read files together |
 /// | `<name>.corrupt-N` | a damaged file, set aside | nobody |
 /// | `.<name>.….tmp` | a file being written | the holder of the lock |
+///
+/// ```
+/// use voxtune_cache::CacheDir;
+///
+/// let caches = CacheDir::new("/nowhere/caches");
+/// // A folder that does not exist holds nothing, which is no error.
+/// for arch in caches.archs()? {
+///     let decisions = caches.read_decisions(arch)?.unwrap_or_default();
+///     println!("{arch}: {} keys", decisions.len());
+/// }
+/// # Ok::<(), voxtune_cache::CacheError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheDir {
     path: PathBuf,

@@ -42,8 +42,8 @@ impl CacheDir {
         }
     }
 
-    fn stamps(&self, arch: Arch) -> [Stamp; 3] {
-        [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance].map(|kind| {
+    fn stamps(&self, arch: Arch) -> [Stamp; 2] {
+        [FileKind::Decisions, FileKind::Evidence].map(|kind| {
             let path = self.path().join(FileName { arch, kind }.to_string());
             let metadata = fs::metadata(path).ok()?;
             #[cfg(unix)]

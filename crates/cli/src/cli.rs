@@ -16,7 +16,6 @@ use crate::migrate::MigrateArguments;
 use crate::pack::PackArguments;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
-use crate::replay::ReplayArguments;
 use crate::verify::VerifyArguments;
 
 /// The command line.
@@ -67,8 +66,6 @@ pub enum Command {
     Migrate(MigrateArguments),
     /// Audit caches without a device: exit 1 for what is wrong
     Verify(Box<VerifyArguments>),
-    /// Compare search policies on samples that populate has saved
-    Replay(ReplayArguments),
     /// Measure how much slower stored choices are than the best that there is
     Regret(RegretArguments),
     /// Check every kernel of a GPU against float64 and the host
@@ -85,6 +82,9 @@ pub enum Command {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::program::{IN_REPOSITORY, INSTALLED};
 
@@ -108,28 +108,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn help_texts() {
-        for name in [
-            "populate",
-            "inspect",
-            "explain",
-            "forget",
-            "merge",
-            "migrate",
-            "verify",
-            "replay",
-            "regret",
-            "check",
-            "bench",
-            "kernels",
-            "pack",
-            "cuda-toolkit",
-        ] {
-            let mut command = Cli::command_of(IN_REPOSITORY).term_width(100);
-            command.build();
-            let sub = command.find_subcommand_mut(name).unwrap();
-            insta::assert_snapshot!(name, sub.render_long_help().to_string());
+    /// `docs/reference/commands.md`: each command's help.
+    fn reference() -> String {
+        let mut command = Cli::command_of(IN_REPOSITORY).term_width(100);
+        command.build();
+        let mut text = "# Commands\n\nEach command with its flags, as `--help` prints them. Inside the \
+            repository they are `cargo xtask …`, elsewhere\n`voxtune …`. `cargo test -p voxtune-cli` \
+            writes this page anew.\n\nExit status: 0 everything was done, 1 something failed or is \
+            wrong, 2 the command line makes no sense, 3 no such device.\nResults go to stdout, \
+            progress and status to stderr.\n"
+            .to_owned();
+        for command in command.get_subcommands_mut().filter(|one| one.get_name() != "help") {
+            let help = command.render_long_help().to_string();
+            let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+            text.push_str(&format!("\n## {}\n\n```text\n", command.get_name()));
+            text.push_str(lines.join("\n").trim_end());
+            text.push_str("\n```\n");
         }
+        text
+    }
+
+    #[test]
+    fn the_reference_has_todays_commands() {
+        let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+        // A package has no documents.
+        if !documents.is_dir() {
+            return;
+        }
+        let path = documents.join("commands.md");
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        let todays = reference();
+        if written.replace("\r\n", "\n") != todays {
+            fs::write(&path, todays).unwrap();
+            panic!(
+                "docs/reference/commands.md was of other commands, and is written anew: commit it"
+            );
+        }
+    }
+
+    #[test]
+    fn lines_of_help_fit_a_page() {
+        let long = |line: &&str| line.chars().count() > 120;
+        let reference = reference();
+        assert_eq!(reference.lines().filter(long).collect::<Vec<_>>(), [""; 0]);
     }
 }

@@ -36,7 +36,6 @@ mod pack;
 mod populate;
 pub mod program;
 mod regret;
-mod replay;
 mod samples_file;
 mod selection;
 mod texts;
@@ -71,7 +70,6 @@ pub fn run(name: &'static str, arguments: impl IntoIterator<Item = OsString>) ->
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
-        Command::Replay(arguments) => replay::run(&arguments),
         Command::Regret(arguments) => regret::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

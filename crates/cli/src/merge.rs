@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use voxtune::Arch;
-use voxtune_cache::{
-    CacheDir, CacheError, Conflict, Evidence, Outcome, Provenance, Record, conflicts,
-};
+use voxtune_cache::{CacheDir, Conflict, Evidence, Outcome, Record, conflicts};
 use voxtune_types::{printable, printable_path};
 
 use crate::duration::fine;
@@ -37,7 +35,6 @@ struct Input {
     arch: Arch,
     folder: PathBuf,
     evidence: Evidence,
-    provenance: Provenance,
 }
 
 /// What adding one input did.
@@ -56,13 +53,13 @@ struct Merged {
     conflicts: Vec<NamedConflict>,
 }
 
-/// A conflict with the names of both sides.
+/// A conflict with the files of both sides.
 #[derive(Debug, Serialize)]
 struct NamedConflict {
     #[serde(flatten)]
     conflict: Conflict,
-    kept_from: Vec<String>,
-    dropped_from: Vec<String>,
+    kept_from: String,
+    dropped_from: String,
 }
 
 pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
@@ -70,7 +67,7 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
     // Everything is read before anything is written: one bad input spoils nothing.
     let mut inputs = Vec::new();
     for folder in &arguments.inputs {
-        inputs.extend(read(folder, &target)?);
+        inputs.extend(read(folder)?);
     }
     let mut all = Vec::new();
     for input in inputs {
@@ -86,9 +83,8 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// What a folder holds, each record named after the file that it lies in unless it is known to have
-/// come from elsewhere.
-fn read(folder: &Path, target: &CacheDir) -> Result<Vec<Input>, Failure> {
+/// What a folder holds, of all architectures.
+fn read(folder: &Path) -> Result<Vec<Input>, Failure> {
     let source = CacheDir::new(folder);
     let archs = source.archs().map_err(Failure::failed)?;
     if archs.is_empty() {
@@ -96,48 +92,20 @@ fn read(folder: &Path, target: &CacheDir) -> Result<Vec<Input>, Failure> {
     }
     let mut inputs = Vec::new();
     for arch in archs {
-        let path = source.evidence_path(arch);
-        let (evidence, provenance) = source.read_together(arch, |source| {
-            (source.read_evidence(arch), source.read_provenance(arch))
-        });
-        let Some(evidence) = evidence.map_err(Failure::failed)? else {
-            let name = source.decisions_path(arch);
-            let why = "has no evidence and is left out";
-            output::complain("warning", format_args!("{} {why}", printable_path(&name)));
-            continue;
-        };
-        let mut provenance = match provenance {
-            Err(CacheError::Corrupt { path, reason }) => {
-                let path = printable_path(&path);
-                let text = format!("{path} is damaged ({reason}): merged without the names in it");
-                output::complain("warning", text);
-                Provenance::default()
+        match source.read_evidence(arch).map_err(Failure::failed)? {
+            Some(evidence) => inputs.push(Input { arch, folder: folder.to_owned(), evidence }),
+            None => {
+                let name = source.decisions_path(arch);
+                let why = "has no evidence and is left out";
+                output::complain("warning", format_args!("{} {why}", printable_path(&name)));
             }
-            other => other.map_err(Failure::failed)?,
-        };
-        // Merging a folder into itself is no way to get a name.
-        if !is_same(folder, target.path()) {
-            provenance.add_where_missing(&evidence, &path.display().to_string());
         }
-        inputs.push(Input { arch, folder: folder.to_owned(), evidence, provenance });
     }
     Ok(inputs)
 }
 
-fn is_same(left: &Path, right: &Path) -> bool {
-    match (left.canonicalize(), right.canonicalize()) {
-        (Ok(left), Ok(right)) => left == right,
-        _ => false,
-    }
-}
-
 fn merge(target: &CacheDir, input: Input) -> Result<Merged, Failure> {
-    let Input { arch, folder, evidence, provenance } = input;
-    let ours = match target.read_provenance(arch) {
-        // It only names origins, and is set aside when the next ones are added.
-        Err(CacheError::Corrupt { .. }) => Provenance::default(),
-        other => other.map_err(Failure::failed)?,
-    };
+    let Input { arch, folder, evidence } = input;
     let update = target.update(arch, LOCK_WAIT, |stored| {
         let conflicts = conflicts(stored, &evidence);
         let (entries_before, entries_added) = (stored.len(), evidence.len());
@@ -147,17 +115,15 @@ fn merge(target: &CacheDir, input: Input) -> Result<Merged, Failure> {
     let update = update.map_err(Failure::failed)?;
     output::set_aside(&update.set_aside);
     let (conflicts, entries_before, entries_added, entries_after, changed) = update.value;
-    let here = target.evidence_path(arch).display().to_string();
+    let ours = target.evidence_path(arch).display().to_string();
+    let theirs = CacheDir::new(&folder).evidence_path(arch).display().to_string();
     let named = |conflict: Conflict| {
-        let (kept_by, dropped_by) =
-            if conflict.kept_is_ours { (&ours, &provenance) } else { (&provenance, &ours) };
-        let kept_from = names(kept_by, &conflict, &conflict.kept, &here);
-        let dropped_from = names(dropped_by, &conflict, &conflict.dropped, &here);
+        let (kept_from, dropped_from) =
+            if conflict.kept_is_ours { (&ours, &theirs) } else { (&theirs, &ours) };
+        let (kept_from, dropped_from) = (kept_from.clone(), dropped_from.clone());
         NamedConflict { conflict, kept_from, dropped_from }
     };
     let conflicts = conflicts.into_iter().map(named).collect();
-    let aside = target.add_provenance(arch, LOCK_WAIT, provenance).map_err(Failure::failed)?;
-    output::set_aside(aside.as_slice());
     Ok(Merged {
         arch,
         input: folder.to_string_lossy().into_owned(),
@@ -173,16 +139,6 @@ fn merge(target: &CacheDir, input: Input) -> Result<Merged, Failure> {
 /// The bytes of a path that no text can be: what reads JSON can open the folder by them.
 fn bytes_beside_text(path: &Path) -> Option<Vec<u8>> {
     path.to_str().is_none().then(|| path.as_os_str().as_encoded_bytes().to_vec())
-}
-
-/// The sources of a record; a record without any is called after the file that it lies in.
-fn names(provenance: &Provenance, conflict: &Conflict, record: &Record, here: &str) -> Vec<String> {
-    let mut names: Vec<String> =
-        provenance.sources(&conflict.entry, record).map(str::to_owned).collect();
-    if names.is_empty() {
-        names.push(here.to_owned());
-    }
-    names
 }
 
 fn text(merged: &Merged) -> String {
@@ -201,10 +157,9 @@ fn text(merged: &Merged) -> String {
         let Conflict { entry, kept, dropped, rule, .. } = conflict;
         let (algo, cloud) = (&kept.algo, printable(&entry.workload.cloud));
         text.push_str(&format!("  {} on {cloud}: {algo} {}\n", entry.key, kept.kernel_hash));
-        let mut side = |verb: &str, record: &Record, names: &[String], why: &dyn Display| {
+        let mut side = |verb: &str, record: &Record, from: &str, why: &dyn Display| {
             let what = what(record);
-            let names = printable(&names.join(", ")).into_owned();
-            text.push_str(&format!("    {verb} {what} of {names}{why}\n"));
+            text.push_str(&format!("    {verb} {what} of {}{why}\n", printable(from)));
         };
         side("kept   ", kept, kept_from, &format_args!(": {rule}"));
         side("dropped", dropped, dropped_from, &"");

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &MigrateArguments) -> Result<Exit, Failure> {
 /// Writes an architecture's files anew if one of them is of an earlier version.
 fn migrate(cache: &CacheDir, arch: Arch, dry_run: bool) -> Result<(), CacheError> {
     let mut older = false;
-    for kind in [FileKind::Decisions, FileKind::Evidence, FileKind::Provenance] {
+    for kind in [FileKind::Decisions, FileKind::Evidence] {
         let path = cache.path().join(FileName { arch, kind }.to_string());
         let Some(version) = version_at(&path)? else { continue };
         let (path, current) = (printable_path(&path), kind.version());

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn none_is_no_count() {
+    fn counts_are_at_least_1() {
         assert_eq!(positive("3"), Ok(3));
         for text in ["0", "-1", "x", ""] {
             assert!(positive(text).is_err(), "{text:?}");

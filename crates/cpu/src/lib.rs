@@ -38,9 +38,12 @@ pub mod kernel_map;
 pub mod ops;
 pub mod points;
 pub mod reference;
-#[expect(
-    unsafe_code,
-    reason = "vector instructions work on raw pointers and need detected features"
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "vector instructions work on raw pointers and need detected features"
+    )
 )]
 mod simd;
 mod wgrad_split;

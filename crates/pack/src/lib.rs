@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A pack knows kernels as sources with defines and their code as bytes; `voxtune-cuda` knows what
-//! they compute. The bytes are drawn in `FORMAT.md`. Reading takes no C and no CUDA; writing is
-//! behind the feature `encode`.
+//! they compute. The bytes are drawn in `docs/reference/kernel-packs.md`. Reading takes no C and no
+//! CUDA; writing is behind the feature `encode`.
 #![forbid(unsafe_code)]
 
 mod block;

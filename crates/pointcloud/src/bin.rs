@@ -2,7 +2,7 @@
 
 use crate::bin_doubt::{Rows, doubt, other_columns};
 use crate::error::InFile;
-use crate::scalar::{Endian, Scalar};
+use crate::scalar::Scalar;
 use crate::{CloudError, Columns, Points};
 
 pub(crate) fn read(file: InFile<'_>, bytes: &[u8], rows: Rows) -> Result<Points, CloudError> {
@@ -25,7 +25,7 @@ pub(crate) fn read(file: InFile<'_>, bytes: &[u8], rows: Rows) -> Result<Points,
     }
     let mut points = Points::of_types([Some(Scalar::F32)], whole);
     for row in bytes.chunks_exact(row_bytes) {
-        points.push([0, 4, 8].map(|start| Scalar::F32.to_f64(&row[start..], Endian::Little)));
+        points.push([0, 4, 8].map(|start| Scalar::F32.to_f64(&row[start..])));
     }
     Ok(points)
 }
@@ -43,7 +43,7 @@ fn remedy(bytes: &[u8], columns: Columns) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::scans::{message_as, points_as, points_in_columns};
+    use crate::fixtures::{message_as, points_as, points_in_columns};
 
     #[test]
     fn columns_depend_on_the_name() {

@@ -132,8 +132,8 @@ fn absurd(numbers: &[f32], columns: Columns) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
+    use crate::fixtures::{message_as, points_as, points_in_columns};
     use crate::random::Random;
-    use crate::scans::{message_as, points_as, points_in_columns};
 
     /// Rows such as scanners give: x, y, z, an intensity of 0 to `brightest`, then small numbers.
     fn scan(rows: usize, columns: usize, brightest: f32, is_positive: bool, seed: u64) -> Vec<u8> {

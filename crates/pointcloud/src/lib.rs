@@ -8,6 +8,28 @@
 //! | cells of points | [`voxelize()`] with an optional [`Crop`] |
 //! | voxels of a scan file, in one step | [`load_file`]; [`load_scan`] with what is doubtful |
 //!
+//! ```
+//! use voxtune_pointcloud::{FileOptions, Generator, generate, load_file, read_points, voxelize};
+//!
+//! // Exactly as many voxels as asked for, the same on every machine.
+//! let cloud = generate(Generator::Surface, 10_000, 1, 0)?;
+//! assert_eq!(cloud.len(), 10_000);
+//!
+//! let path = std::env::temp_dir().join(format!("three-{}.ply", std::process::id()));
+//! std::fs::write(
+//!     &path,
+//!     "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\n\
+//!      property float z\nend_header\n0 0 0\n0.05 0 0\n1 0 0\n",
+//! )?;
+//! let points = read_points(&path)?;
+//! assert_eq!(points.xyz.len(), 3);
+//! // Two of them share a cell of 0.1.
+//! assert_eq!(voxelize(&points.xyz, 0.1, None)?.len(), 2);
+//! assert_eq!(load_file(&path, &FileOptions::default())?.len(), 2);
+//! # std::fs::remove_file(path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Every cloud comes out distinct and sorted by batch, x, y, z, and is the same on every platform
 //! and with every number of threads.
 #![forbid(unsafe_code)]
@@ -44,11 +66,11 @@ mod tile;
 mod uniform;
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod malformed_tests;
 #[cfg(test)]
 mod neighbours;
-#[cfg(test)]
-mod scans;
 
 pub use columns::Columns;
 pub use contents::Contents;

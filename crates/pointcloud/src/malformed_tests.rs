@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use crate::contents::Contents;
-use crate::scans::{one_of_each_format, read_as};
+use crate::fixtures::{one_of_each_format, read_as};
 
 /// A point takes three bytes at least, and packed bytes unpack to 1032 at most.
 const MOST_POINTS_OF_A_BYTE: usize = 1032 / 3;

@@ -68,7 +68,7 @@ mod tests {
     use voxtune_types::Voxel;
 
     use crate::contents::Contents;
-    use crate::scans::{message_as, npy_points, npy_voxels, npz, points_as, read_as};
+    use crate::fixtures::{message_as, npy_points, npy_voxels, npz, points_as, read_as};
 
     #[test]
     fn the_only_array_or_the_one_with_a_telling_name_is_read() {

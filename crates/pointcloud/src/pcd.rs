@@ -6,7 +6,7 @@
 use crate::error::{InFile, excerpt};
 use crate::lzf;
 use crate::pcd_header::{Encoding, Field, Header};
-use crate::scalar::{Endian, Scalar};
+use crate::scalar::Scalar;
 use crate::{CloudError, Points, number};
 
 pub(crate) fn read(file: InFile<'_>, bytes: &[u8]) -> Result<Points, CloudError> {
@@ -87,8 +87,10 @@ fn read_compressed(
         .data
         .split_at_checked(8)
         .ok_or_else(|| file.too_short("8 bytes of compressed and full size", header.data.len()))?;
-    let size = |start: usize| Scalar::U32.to_i64(&sizes[start..], Endian::Little).unwrap_or(0);
-    let (packed_bytes, unpacked_bytes) = (size(0) as usize, size(4) as usize);
+    let size = |place: usize| -> usize {
+        sizes[4 * place..][..4].iter().rfold(0, |size, &byte| size << 8 | usize::from(byte))
+    };
+    let (packed_bytes, unpacked_bytes) = (size(0), size(1));
     let packed = packed
         .get(..packed_bytes)
         .ok_or_else(|| file.too_short(format!("{packed_bytes} compressed bytes"), packed.len()))?;
@@ -132,9 +134,7 @@ fn gather(data: &[u8], points: usize, columns: [Column; 3]) -> Points {
         found.push([0, 1, 2].map(|axis| {
             let Column { scalar, start, stride } = columns[axis];
             // Only padding has no type, and no axis is padding.
-            scalar.map_or(f64::NAN, |scalar| {
-                scalar.to_f64(&data[start + point * stride..], Endian::Little)
-            })
+            scalar.map_or(f64::NAN, |scalar| scalar.to_f64(&data[start + point * stride..]))
         }));
     }
     found
@@ -183,8 +183,8 @@ fn read_ascii(
 
 #[cfg(test)]
 mod tests {
+    use crate::fixtures::{message_as, points_as};
     use crate::lzf;
-    use crate::scans::{message_as, points_as};
 
     const HEADER: &str = "# .PCD v0.7 - Point Cloud Data file format
 VERSION 0.7

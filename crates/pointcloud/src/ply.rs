@@ -1,22 +1,36 @@
 //! The data of a `.ply` file: x, y, z of the element `vertex`, whatever else there is.
+//!
+//! Binary rows are read by `ply-rs-bw`, once the file is known to be long enough for what its
+//! header counts. Text is read here: the library knows neither NaN nor infinity in text, and rounds
+//! digits to the type that the header names.
+
+use std::io::ErrorKind;
+
+use ply_rs_bw::parser::{Parser, Reader};
+use ply_rs_bw::ply::{
+    Encoding, Header, Property, PropertyAccess, PropertyAccessResult, PropertyType, ScalarType,
+};
 
 use crate::error::{InFile, excerpt};
-use crate::ply_header::{Element, Encoding, Header, Property};
-use crate::scalar::{Endian, Scalar};
+use crate::ply_header::{self, AXES, Element, Wide};
 use crate::{CloudError, Points, number};
 
 pub(crate) fn read(file: InFile<'_>, bytes: &[u8]) -> Result<Points, CloudError> {
-    let header = Header::parse(file, bytes)?;
-    let Some(place) = header.elements.iter().position(|element| element.name == "vertex") else {
-        let names: Vec<&str> = header.elements.iter().map(|element| &element.name[..]).collect();
+    let (header, elements, data) = ply_header::read(file, bytes)?;
+    let Some(place) = elements.iter().position(|element| element.name == "vertex") else {
+        let names: Vec<&str> = elements.iter().map(|element| &element.name[..]).collect();
         return Err(file.malformed("an element `vertex`", excerpt(names.join(" ").as_bytes())));
     };
-    let axes = Axes::of(file, &header.elements[place])?;
-    match header.encoding {
-        Encoding::Ascii => Ascii { file, data: header.data }.read(&header.elements, place, &axes),
-        Encoding::Binary(endian) => {
-            Binary { file, data: header.data, endian }.read(&header.elements, place, &axes)
+    for axis in AXES {
+        let property = elements[place].def.properties.get(axis);
+        if !property.is_some_and(|one| matches!(one.data_type, PropertyType::Scalar(_))) {
+            let expected = format!("a number `{axis}` in the element `vertex`");
+            return Err(file.malformed(expected, "none"));
         }
+    }
+    match header.encoding {
+        Encoding::Ascii => Ascii { file, data }.read(&elements, place),
+        _ => Binary { file, data, header: &header }.read(&elements, place),
     }
 }
 
@@ -28,58 +42,70 @@ fn around(elements: &[Element], place: usize) -> (&[Element], &Element, &[Elemen
     (&elements[..place], &elements[place], &elements[place + 1..])
 }
 
-/// The places of x, y, z among the properties of a vertex.
-struct Axes {
-    places: [usize; 3],
-    types: [Option<Scalar>; 3],
+/// Points of a vertex element without any yet.
+fn no_points(vertex: &Element) -> Points {
+    let stored_as_float32 = AXES.iter().any(|axis| {
+        vertex.def.properties[*axis].data_type == PropertyType::Scalar(ScalarType::Float)
+    });
+    Points { stored_as_float32, ..Points::default() }
 }
 
-impl Axes {
-    fn of(file: InFile<'_>, vertex: &Element) -> Result<Self, CloudError> {
-        let (mut places, mut types) = ([0; 3], [None; 3]);
-        for (axis, name) in ["x", "y", "z"].into_iter().enumerate() {
-            let found = vertex.properties.iter().enumerate().find_map(|(place, property)| {
-                let Property::Scalar { name: found, scalar } = property else { return None };
-                (found == name).then_some((place, Some(*scalar)))
-            });
-            (places[axis], types[axis]) = found.ok_or_else(|| {
-                file.malformed(format!("a number `{name}` in the element `vertex`"), "none")
-            })?;
-        }
-        Ok(Self { places, types })
+/// A row of which only x, y and z are kept.
+struct Vertex([f64; 3]);
+
+impl PropertyAccess for Vertex {
+    fn new() -> Self {
+        Self([0.0; 3])
     }
 
-    /// Keeps a value of a row if it is one of the coordinates.
-    fn keep(&self, point: &mut [f64; 3], place: usize, value: impl FnOnce() -> f64) {
-        if let Some(axis) = self.places.iter().position(|&axis| axis == place) {
-            point[axis] = value();
-        }
+    fn set_property(&mut self, name: &str, property: Property) -> PropertyAccessResult {
+        let Some(axis) = AXES.iter().position(|axis| *axis == name) else {
+            return PropertyAccessResult::Ignored;
+        };
+        self.0[axis] = match property {
+            Property::Char(value) => f64::from(value),
+            Property::UChar(value) => f64::from(value),
+            Property::Short(value) => f64::from(value),
+            Property::UShort(value) => f64::from(value),
+            Property::Int(value) => f64::from(value),
+            Property::UInt(value) => f64::from(value),
+            Property::Float(value) => f64::from(value),
+            Property::Double(value) => value,
+            _ => return PropertyAccessResult::UnsupportedType,
+        };
+        PropertyAccessResult::Set
+    }
+}
+
+/// A row of which nothing is kept; a list of such takes no memory.
+struct Skipped;
+
+impl PropertyAccess for Skipped {
+    fn new() -> Self {
+        Self
     }
 }
 
 struct Binary<'a> {
     file: InFile<'a>,
     data: &'a [u8],
-    endian: Endian,
+    header: &'a Header,
 }
 
 impl Binary<'_> {
-    fn read(
-        mut self,
-        elements: &[Element],
-        place: usize,
-        axes: &Axes,
-    ) -> Result<Points, CloudError> {
+    fn read(mut self, elements: &[Element], place: usize) -> Result<Points, CloudError> {
         let (before, vertex, after) = around(elements, place);
         self.skip(before)?;
-        let rows = self.check_rows(vertex)?;
-        let endian = self.endian;
-        let mut points = Points::of_types(axes.types, rows);
-        for _ in 0..rows {
-            let mut point = [0.0; 3];
-            self.row(vertex, |place, scalar, bytes| {
-                axes.keep(&mut point, place, || scalar.to_f64(bytes, endian));
-            })?;
+        self.check_rows(vertex)?;
+        let mut points = no_points(vertex);
+        for Vertex(mut point) in self.rows(vertex)? {
+            for (value, wide) in point.iter_mut().zip(vertex.wide) {
+                *value = match wide {
+                    None => *value,
+                    Some(Wide::Signed) => value.to_bits().cast_signed() as f64,
+                    Some(Wide::Unsigned) => value.to_bits() as f64,
+                };
+            }
             points.push(point);
         }
         self.skip(after)?;
@@ -93,69 +119,47 @@ impl Binary<'_> {
     /// Steps over the rows of some elements.
     fn skip(&mut self, elements: &[Element]) -> Result<(), CloudError> {
         for element in elements {
-            let rows = self.check_rows(element)?;
+            self.check_rows(element)?;
             if element.has_lists() {
-                for _ in 0..rows {
-                    self.row(element, |_, _, _| {})?;
-                }
+                self.rows::<Skipped>(element)?;
             } else {
-                self.data = &self.data[rows * element.least_row_bytes()..];
+                // Rows of no property take no bytes, however many there are.
+                self.data = &self.data[element.def.count * element.least_row_bytes()..];
             }
         }
         Ok(())
     }
 
-    /// The rows of an element, once the rest of the file is known to be long enough for them.
-    fn check_rows(&self, element: &Element) -> Result<usize, CloudError> {
-        let row_bytes = element.least_row_bytes();
-        let bytes = element.rows.checked_mul(row_bytes as u64);
-        if bytes.is_some_and(|bytes| bytes <= self.data.len() as u64) {
-            // Rows of no property take no bytes, and nothing is read of them.
-            return Ok(if row_bytes == 0 { 0 } else { element.rows as usize });
+    /// That the rest of the file is long enough for the rows of an element.
+    fn check_rows(&self, element: &Element) -> Result<(), CloudError> {
+        let (rows, row_bytes) = (element.def.count, element.least_row_bytes());
+        if rows.checked_mul(row_bytes).is_some_and(|bytes| bytes <= self.data.len()) {
+            return Ok(());
         }
-        let Element { name, rows, .. } = element;
-        let expected = format!("{rows} rows of `{name}`, at least {row_bytes} bytes each");
+        let expected =
+            format!("{rows} rows of `{}`, at least {row_bytes} bytes each", element.name);
         Err(self.file.too_short(expected, self.data.len()))
     }
 
-    /// Steps over one row and shows its scalars by place.
-    fn row(
-        &mut self,
-        element: &Element,
-        mut show: impl FnMut(usize, Scalar, &[u8]),
-    ) -> Result<(), CloudError> {
-        for (place, property) in element.properties.iter().enumerate() {
-            match *property {
-                Property::Scalar { scalar, .. } => {
-                    show(place, scalar, self.take(element, scalar.bytes() as u64)?);
-                }
-                Property::List { count, item } => {
-                    let endian = self.endian;
-                    let number = count.to_i64(self.take(element, count.bytes() as u64)?, endian);
-                    let items = number.and_then(|number| u64::try_from(number).ok());
-                    let bytes = items.and_then(|items| items.checked_mul(item.bytes() as u64));
-                    let bytes = bytes.ok_or_else(|| {
-                        let found = match number {
-                            Some(number) => format!("a list of {number} items"),
-                            None => "a list of more items than 63 bits count".to_owned(),
-                        };
-                        self.file.malformed(format!("a list in `{}`", element.name), found)
-                    })?;
-                    self.take(element, bytes)?;
-                }
+    fn rows<E: PropertyAccess>(&mut self, element: &Element) -> Result<Vec<E>, CloudError> {
+        let mut reader = Reader::new(self.data);
+        let rows = Parser::new().read_payload_for_element(&mut reader, &element.def, self.header);
+        let rows = rows.map_err(|error| {
+            let expected = format!("{} rows of `{}`", element.def.count, element.name);
+            if error.kind() == ErrorKind::UnexpectedEof {
+                return self.file.too_short(expected, self.data.len());
             }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, element: &Element, bytes: u64) -> Result<&[u8], CloudError> {
-        let taken = usize::try_from(bytes).ok().and_then(|bytes| self.data.split_at_checked(bytes));
-        let (taken, rest) = taken.ok_or_else(|| {
-            let expected = format!("{} rows of `{}`", element.rows, element.name);
-            self.file.too_short(expected, self.data.len())
+            // The library's words, of which the first line says what is wrong.
+            let why = error.to_string();
+            let why = why.lines().next().unwrap_or_default();
+            let why = why
+                .strip_prefix("Line ")
+                .and_then(|why| why.split_once(": "))
+                .map_or(why, |why| why.1);
+            self.file.malformed(expected, why)
         })?;
-        self.data = rest;
-        Ok(taken)
+        self.data = reader.into_inner();
+        Ok(rows)
     }
 }
 
@@ -165,18 +169,16 @@ struct Ascii<'a> {
 }
 
 impl Ascii<'_> {
-    fn read(self, elements: &[Element], place: usize, axes: &Axes) -> Result<Points, CloudError> {
+    fn read(self, elements: &[Element], place: usize) -> Result<Points, CloudError> {
         let (before, vertex, after) = around(elements, place);
         let mut words = self.data.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         self.skip(before, &mut words)?;
-        let rows = self.check_rows(vertex)?;
-        let mut points = Points::of_types(axes.types, rows);
-        for _ in 0..rows {
+        let mut points = no_points(vertex);
+        for _ in 0..self.check_rows(vertex)? {
             let mut point = [0.0; 3];
-            self.row(vertex, &mut words, |place, word| {
-                if axes.places.contains(&place) {
-                    let value = self.number(word)?;
-                    axes.keep(&mut point, place, || value);
+            self.row(vertex, &mut words, |name, word| {
+                if let Some(axis) = AXES.iter().position(|axis| *axis == name) {
+                    point[axis] = self.number(word)?;
                 }
                 Ok(())
             })?;
@@ -205,12 +207,13 @@ impl Ascii<'_> {
 
     /// As in binary; a number takes a digit and a space at least.
     fn check_rows(&self, element: &Element) -> Result<usize, CloudError> {
-        let Element { name, rows, properties } = element;
-        let bytes = rows.checked_mul(2 * properties.len() as u64);
-        if bytes.is_some_and(|bytes| bytes <= self.data.len() as u64 + 1) {
-            return Ok(if properties.is_empty() { 0 } else { *rows as usize });
+        let (rows, numbers) = (element.def.count, element.def.properties.len());
+        let bytes = rows.checked_mul(2 * numbers);
+        if bytes.is_some_and(|bytes| bytes <= self.data.len() + 1) {
+            // Nothing is read of rows without properties.
+            return Ok(if numbers == 0 { 0 } else { rows });
         }
-        let expected = format!("{rows} rows of `{name}`, {} numbers each", properties.len());
+        let expected = format!("{rows} rows of `{}`, {numbers} numbers each", element.name);
         Err(self.file.too_short(expected, self.data.len()))
     }
 
@@ -218,18 +221,18 @@ impl Ascii<'_> {
         &self,
         element: &Element,
         words: &mut impl Iterator<Item = &'w [u8]>,
-        mut show: impl FnMut(usize, &[u8]) -> Result<(), CloudError>,
+        mut show: impl FnMut(&str, &[u8]) -> Result<(), CloudError>,
     ) -> Result<(), CloudError> {
         let mut next = || {
             words.next().ok_or_else(|| {
-                let expected = format!("{} rows of `{}`", element.rows, element.name);
+                let expected = format!("{} rows of `{}`", element.def.count, element.name);
                 self.file.malformed(expected, "the end of the file within them")
             })
         };
-        for (place, property) in element.properties.iter().enumerate() {
-            match property {
-                Property::Scalar { .. } => show(place, next()?)?,
-                Property::List { .. } => {
+        for (name, property) in &element.def.properties {
+            match property.data_type {
+                PropertyType::Scalar(_) => show(name, next()?)?,
+                PropertyType::List(..) => {
                     let word = next()?;
                     let items = std::str::from_utf8(word).ok().and_then(|word| word.parse().ok());
                     let items: u64 = items
@@ -251,7 +254,7 @@ impl Ascii<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::scans::{message_as, points_as};
+    use crate::fixtures::{message_as, points_as};
 
     /// Properties in any order and of any type, a list within the vertex, elements around it.
     const HEADER: &str = "element camera 2
@@ -319,6 +322,30 @@ end_header
         assert_eq!(points_as("a.ply", windows.as_bytes()).xyz, expected);
     }
 
+    /// Writers give two properties one name, and integers of 64 bits, which the library refuses.
+    #[test]
+    fn doubled_names_and_wide_integers_are_read() {
+        let header = "ply\nformat FORMAT 1.0\nelement vertex 2\nproperty uchar p1\n\
+            property int64 x\nproperty uint64 y\nproperty float z\nproperty double x\n\
+            property uchar p1\nproperty list uchar int64 more\nend_header\n";
+        let rows = [(-5_i64, u64::MAX, 0.5_f32), (i64::MAX, 3, -1.0)];
+        let mut little = header.replace("FORMAT", "binary_little_endian").into_bytes();
+        let mut big = header.replace("FORMAT", "binary_big_endian").into_bytes();
+        let mut ascii = header.replace("FORMAT", "ascii");
+        for (x, y, z) in rows {
+            little
+                .extend([&[1][..], &x.to_le_bytes(), &y.to_le_bytes(), &z.to_le_bytes()].concat());
+            little.extend([&9_f64.to_le_bytes()[..], &[1, 1], &7_i64.to_le_bytes()].concat());
+            big.extend([&[1][..], &x.to_be_bytes(), &y.to_be_bytes(), &z.to_be_bytes()].concat());
+            big.extend([&9_f64.to_be_bytes()[..], &[1, 1], &7_i64.to_be_bytes()].concat());
+            ascii += &format!("1 {x} {y} {z} 9 1 1 7\n");
+        }
+        let expected = rows.map(|(x, y, z)| [x as f64, y as f64, f64::from(z)]);
+        for file in [&little, &big, ascii.as_bytes()] {
+            assert_eq!(points_as("a.ply", file).xyz, expected);
+        }
+    }
+
     #[test]
     fn elements_without_properties_take_no_room() {
         let header = "ply\nformat FORMAT 1.0\nelement nothing 18446744073709551615\n\
@@ -364,18 +391,18 @@ end_header
         insta::assert_snapshot!(message_as("a.ply", b"ply\nformat ascii 1.0\n"), @"a.ply: expected `end_header`, found the end of the file");
         insta::assert_snapshot!(message(little, "vertex 2", "vertex 18446744073709551615", &data), @"a.ply: expected 18446744073709551615 rows of `vertex`, at least 17 bytes each, found 47 bytes");
         insta::assert_snapshot!(message("ascii", "vertex 2", "vertex 1000000000", ascii), @"a.ply: expected 1000000000 rows of `vertex`, 5 numbers each, found 57 bytes");
-        insta::assert_snapshot!(message(little, "vertex 2", "vertex -2", &data), @"a.ply: expected a count of rows, found `element vertex -2`");
+        insta::assert_snapshot!(message(little, "vertex 2", "vertex -2", &data), @"a.ply: expected a line `format`, `element` or `property` of PLY 1.0, found `element vertex -2`");
         insta::assert_snapshot!(message(little, "element vertex", "element points", &data), @"a.ply: expected an element `vertex`, found `camera points face`");
         insta::assert_snapshot!(message(little, "float x", "float u", &data), @"a.ply: expected a number `x` in the element `vertex`, found none");
-        insta::assert_snapshot!(message(little, "float x", "half x", &data), @"a.ply: expected a property with a number type and a name, found `property half x`");
-        insta::assert_snapshot!(message(little, "list uchar", "list float", &data), @"a.ply: expected a property with a number type and a name, found `property list float short path`");
-        insta::assert_snapshot!(message(little, "1.0", "2.0", &data), @"a.ply: expected format 1.0, element, property or end_header, found `format binary_little_endian 2.0`");
-        insta::assert_snapshot!(message("middle_endian", "any", "any", &data), @"a.ply: expected ascii or binary_{little,big}_endian, found `format middle_endian 1.0`");
+        insta::assert_snapshot!(message(little, "float x", "half x", &data), @"a.ply: expected a line `format`, `element` or `property` of PLY 1.0, found `property half x`");
+        insta::assert_snapshot!(message(little, "list uchar", "list float", &data), @"a.ply: expected lists in `camera` whose count is an integer of up to 32 bits, found a list with a count of another type");
+        insta::assert_snapshot!(message(little, "1.0", "2.0", &data), @"a.ply: expected format 1.0, found format 2.0");
+        insta::assert_snapshot!(message("middle_endian", "any", "any", &data), @"a.ply: expected a line `format`, `element` or `property` of PLY 1.0, found `format middle_endian 1.0`");
         insta::assert_snapshot!(message(little, "any", "any", &data[..30]), @"a.ply: expected 2 rows of `vertex`, at least 17 bytes each, found 16 bytes");
         insta::assert_snapshot!(message("ascii", "any", "any", &ascii[..30]), @"a.ply: expected 2 rows of `vertex`, found the end of the file within them");
         insta::assert_snapshot!(message("ascii", "any", "any", b"2 7 8 1 0 2 3.25 1 9 one 2 3 4 5 6 7 8"), @"a.ply: expected a number, found `one`");
         insta::assert_snapshot!(message("ascii", "any", "any", &b"-1 ".repeat(30)), @"a.ply: expected a count of items, found `-1`");
         let negative = message(little, "list uchar", "list char", &[&[255], &data[1..]].concat());
-        insta::assert_snapshot!(negative, @"a.ply: expected a list in `camera`, found a list of -1 items");
+        insta::assert_snapshot!(negative, @"a.ply: expected 2 rows of `camera`, found List length cannot be negative (i8).");
     }
 }

@@ -1,133 +1,180 @@
-//! The header of a `.ply` file.
+//! The header of a `.ply` file, in the form that the library of PLY files reads.
 //!
-//! Source: Greg Turk, "The PLY Polygon File Format", 1994.
+//! Source: Greg Turk, "The PLY Polygon File Format", 1994. Writers put any bytes into comments and
+//! names, end lines in three ways and give two properties one name, all of which `ply-rs-bw`
+//! refuses or misreads. So it gets lines of our own: without comments, with names that tell what is
+//! looked for and number the rest.
+
+use ply_rs_bw::parser::{Parser, Reader};
+use ply_rs_bw::ply::{DefaultElement, ElementDef, Header, PropertyType, ScalarType, Version};
 
 use crate::CloudError;
 use crate::error::{InFile, excerpt};
 use crate::header_lines::HeaderLines;
-use crate::scalar::{Endian, Scalar};
 
-/// How the data are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Ascii,
-    Binary(Endian),
-}
+/// The axes of a point, as properties are called.
+pub(crate) const AXES: [&str; 3] = ["x", "y", "z"];
 
-/// One property of an element.
-#[derive(Clone, Debug)]
-pub(crate) enum Property {
-    Scalar { name: String, scalar: Scalar },
-    List { count: Scalar, item: Scalar },
-}
-
-/// Rows of equal properties.
+/// An element as the file names it.
 #[derive(Clone, Debug)]
 pub(crate) struct Element {
     pub(crate) name: String,
-    pub(crate) rows: u64,
-    pub(crate) properties: Vec<Property>,
+    pub(crate) def: ElementDef,
+    /// Of x, y and z, which are integers of 64 bits: the library knows no such type and reads them
+    /// as a float64 of the same bits.
+    pub(crate) wide: [Option<Wide>; 3],
+}
+
+/// An integer type of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wide {
+    Signed,
+    Unsigned,
+}
+
+impl Wide {
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            "int64" => Some(Self::Signed),
+            "uint64" => Some(Self::Unsigned),
+            _ => None,
+        }
+    }
 }
 
 impl Element {
     /// The fewest bytes that a row takes in binary: its lists may be empty.
     pub(crate) fn least_row_bytes(&self) -> usize {
-        let bytes = |property: &Property| match property {
-            Property::Scalar { scalar, .. } => scalar.bytes(),
-            Property::List { count, .. } => count.bytes(),
+        let bytes = |data_type: &PropertyType| match data_type {
+            PropertyType::Scalar(scalar) | PropertyType::List(scalar, _) => bytes_of(scalar),
         };
-        self.properties.iter().map(bytes).sum()
+        self.def.properties.values().map(|property| bytes(&property.data_type)).sum()
     }
 
     pub(crate) fn has_lists(&self) -> bool {
-        self.properties.iter().any(|property| matches!(property, Property::List { .. }))
+        let mut properties = self.def.properties.values();
+        properties.any(|property| matches!(property.data_type, PropertyType::List(..)))
     }
 }
 
-pub(crate) struct Header<'a> {
-    pub(crate) encoding: Encoding,
-    pub(crate) elements: Vec<Element>,
-    /// What follows the header.
-    pub(crate) data: &'a [u8],
+const fn bytes_of(scalar: &ScalarType) -> usize {
+    match scalar {
+        ScalarType::Char | ScalarType::UChar => 1,
+        ScalarType::Short | ScalarType::UShort => 2,
+        ScalarType::Int | ScalarType::UInt | ScalarType::Float => 4,
+        ScalarType::Double => 8,
+    }
 }
 
-impl<'a> Header<'a> {
-    pub(crate) fn parse(file: InFile<'_>, bytes: &'a [u8]) -> Result<Self, CloudError> {
-        let mut lines = HeaderLines::of_ply(file, bytes)?;
-        let magic = lines.next().unwrap_or(bytes);
-        if magic != b"ply" {
-            return Err(file.malformed("the PLY magic `ply`", excerpt(magic)));
+/// The header, its elements in order, and the data behind it.
+pub(crate) fn read<'a>(
+    file: InFile<'_>,
+    bytes: &'a [u8],
+) -> Result<(Header, Vec<Element>, &'a [u8]), CloudError> {
+    let mut lines = HeaderLines::of_ply(file, bytes)?;
+    let magic = lines.next().unwrap_or(bytes);
+    if magic != b"ply" {
+        return Err(file.malformed("the PLY magic `ply`", excerpt(magic)));
+    }
+    let mut ours = OurLines::default();
+    ours.push("ply", magic);
+    loop {
+        let Some(line) = lines.next() else {
+            return Err(file.malformed("`end_header`", "the end of the file"));
+        };
+        // No word that is read has other bytes than ASCII.
+        let text = String::from_utf8_lossy(line);
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        match words[..] {
+            ["end_header"] => break,
+            [] | ["comment" | "obj_info", ..] => {}
+            _ => ours.add(&words, line),
         }
-        let mut encoding = None;
-        let mut elements: Vec<Element> = Vec::new();
-        loop {
-            let Some(line) = lines.next() else {
-                return Err(file.malformed("`end_header`", "the end of the file"));
-            };
-            let unknown = |expected: &str| file.malformed(expected, excerpt(line));
-            // No word that is read has other bytes than ASCII.
-            let text = String::from_utf8_lossy(line);
-            let words: Vec<&str> = text.split_ascii_whitespace().collect();
-            match words[..] {
-                ["end_header"] => break,
-                [] | ["comment" | "obj_info", ..] => {}
-                ["format", format, "1.0"] => {
-                    encoding = Some(match format {
-                        "ascii" => Encoding::Ascii,
-                        "binary_little_endian" => Encoding::Binary(Endian::Little),
-                        "binary_big_endian" => Encoding::Binary(Endian::Big),
-                        _ => return Err(unknown("ascii or binary_{little,big}_endian")),
-                    });
-                }
-                ["element", name, rows] => elements.push(Element {
-                    name: name.to_owned(),
-                    rows: rows.parse().map_err(|_| unknown("a count of rows"))?,
-                    properties: Vec::new(),
-                }),
-                ["property", ref property @ ..] => {
-                    let property = parse_property(property)
-                        .ok_or_else(|| unknown("a property with a number type and a name"))?;
-                    let element = elements.last_mut();
-                    element
-                        .ok_or_else(|| unknown("an element before its properties"))?
-                        .properties
-                        .push(property);
-                }
-                _ => return Err(unknown("format 1.0, element, property or end_header")),
+    }
+    ours.push("end_header", b"");
+    let parser = Parser::<DefaultElement>::new();
+    let header = parser.read_header(&mut Reader::new(ours.text.as_bytes())).map_err(|error| {
+        let line = error.line().and_then(|line| ours.originals.get(line - 1));
+        let expected = "a line `format`, `element` or `property` of PLY 1.0";
+        match line {
+            Some(line) if !line.is_empty() => file.malformed(expected, excerpt(line)),
+            _ => file.malformed("a line `format`", "none"),
+        }
+    })?;
+    if header.version != (Version { major: 1, minor: 0 }) {
+        let Version { major, minor } = header.version;
+        return Err(file.malformed("format 1.0", format!("format {major}.{minor}")));
+    }
+    let defs = header.elements.values().cloned();
+    let elements = ours.names.iter().zip(&ours.wide).zip(defs);
+    let elements: Vec<Element> =
+        elements.map(|((name, &wide), def)| Element { name: name.clone(), def, wide }).collect();
+    for Element { name, def, .. } in &elements {
+        let counted_in_floats = def.properties.values().any(|property| {
+            use ScalarType::{Double, Float};
+            matches!(property.data_type, PropertyType::List(Float | Double, _))
+        });
+        if counted_in_floats {
+            let expected = format!("lists in `{name}` whose count is an integer of up to 32 bits");
+            return Err(file.malformed(expected, "a list with a count of another type"));
+        }
+    }
+    Ok((header, elements, lines.rest()))
+}
+
+/// The lines that the library gets, and what they were.
+#[derive(Default)]
+struct OurLines<'a> {
+    text: String,
+    originals: Vec<&'a [u8]>,
+    names: Vec<String>,
+    wide: Vec<[Option<Wide>; 3]>,
+    /// The axes of this element that have their property, and how many properties it has.
+    axes: [bool; 3],
+    properties: usize,
+}
+
+impl<'a> OurLines<'a> {
+    fn push(&mut self, line: &str, original: &'a [u8]) {
+        self.text.push_str(line);
+        self.text.push('\n');
+        self.originals.push(original);
+    }
+
+    fn add(&mut self, words: &[&str], original: &'a [u8]) {
+        let line = match *words {
+            ["element", name, rows] => {
+                self.names.push(name.to_owned());
+                self.wide.push([None; 3]);
+                (self.axes, self.properties) = ([false; 3], 0);
+                format!("element e{} {rows}", self.names.len())
             }
-        }
-        let encoding = encoding.ok_or_else(|| file.malformed("a line `format`", "none"))?;
-        Ok(Self { encoding, elements, data: lines.rest() })
+            ["property", "list", count, item, _] => {
+                let item = if Wide::of(item).is_some() { "double" } else { item };
+                format!("property list {count} {item} {}", self.number())
+            }
+            ["property", scalar, name] => {
+                let wide = Wide::of(scalar);
+                let axis = AXES.iter().position(|axis| *axis == name);
+                let name = match axis.filter(|&axis| !self.axes[axis]) {
+                    Some(axis) => {
+                        self.axes[axis] = true;
+                        if let Some(of_element) = self.wide.last_mut() {
+                            of_element[axis] = wide;
+                        }
+                        AXES[axis].to_owned()
+                    }
+                    None => self.number(),
+                };
+                format!("property {} {name}", if wide.is_some() { "double" } else { scalar })
+            }
+            _ => words.join(" "),
+        };
+        self.push(&line, original);
     }
-}
 
-fn parse_property(words: &[&str]) -> Option<Property> {
-    match *words {
-        ["list", count, item, _name] => {
-            let count = number_type(count)?;
-            (!count.is_float()).then_some(())?;
-            Some(Property::List { count, item: number_type(item)? })
-        }
-        [scalar, name] => {
-            Some(Property::Scalar { name: name.to_owned(), scalar: number_type(scalar)? })
-        }
-        _ => None,
+    fn number(&mut self) -> String {
+        self.properties += 1;
+        format!("p{}", self.properties)
     }
-}
-
-/// Both families of names that writers use.
-fn number_type(name: &str) -> Option<Scalar> {
-    Some(match name {
-        "char" | "int8" => Scalar::I8,
-        "uchar" | "uint8" => Scalar::U8,
-        "short" | "int16" => Scalar::I16,
-        "ushort" | "uint16" => Scalar::U16,
-        "int" | "int32" => Scalar::I32,
-        "uint" | "uint32" => Scalar::U32,
-        "int64" => Scalar::I64,
-        "uint64" => Scalar::U64,
-        "float" | "float32" => Scalar::F32,
-        "double" | "float64" => Scalar::F64,
-        _ => return None,
-    })
 }

@@ -156,27 +156,27 @@ impl Format {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scans;
+    use crate::fixtures;
 
     #[test]
     fn a_file_without_a_known_extension_is_known_by_its_contents() {
         let points = vec![[1.0, 2.0, 3.0], [-4.0, 5.5, 6.0]];
         let xyz = points.iter().map(|point: &[f32; 3]| point.map(f64::from)).collect();
         let expected = Contents::Points(Points { xyz, dropped: 0, stored_as_float32: true });
-        for (name, bytes) in scans::one_of_each_format(&points) {
+        for (name, bytes) in fixtures::one_of_each_format(&points) {
             let marked = !name.ends_with(".bin");
-            let read = scans::read_as("scan.dat", &bytes);
+            let read = fixtures::read_as("scan.dat", &bytes);
             assert_eq!(read.ok(), marked.then(|| expected.clone()), "{name}");
             let upper = name.to_ascii_uppercase();
-            assert_eq!(scans::read_as(&upper, &bytes).unwrap(), expected, "{upper}");
+            assert_eq!(fixtures::read_as(&upper, &bytes).unwrap(), expected, "{upper}");
         }
     }
 
     #[test]
     fn f14_a_bin_file_of_another_format_is_told_from_rows() {
-        for (name, bytes) in scans::one_of_each_format(&[[1.0, 2.0, 3.0]]) {
+        for (name, bytes) in fixtures::one_of_each_format(&[[1.0, 2.0, 3.0]]) {
             if !name.ends_with(".bin") {
-                let message = scans::message_as("a.bin", &bytes);
+                let message = fixtures::message_as("a.bin", &bytes);
                 let extension = &name[name.rfind('.').unwrap()..];
                 assert!(message.contains(&format!("found a {extension} file")), "{message}");
             }
@@ -187,10 +187,10 @@ mod tests {
     fn points_that_are_not_finite_are_dropped_and_counted() {
         let finite = [1.0, 2.0, 3.0];
         let points = vec![[f32::NAN, 0.0, 0.0], finite, [0.0, f32::INFINITY, 0.0]];
-        for (name, bytes) in scans::one_of_each_format(&points) {
+        for (name, bytes) in fixtures::one_of_each_format(&points) {
             let xyz = vec![finite.map(f64::from)];
             let expected = Points { xyz, dropped: 2, stored_as_float32: true };
-            assert_eq!(scans::points_as(&name, &bytes), expected, "{name}");
+            assert_eq!(fixtures::points_as(&name, &bytes), expected, "{name}");
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
     fn voxels_count_as_points_where_points_are_wanted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("voxels.npy");
-        std::fs::write(&path, scans::npy_voxels(&[[1, -2, 3, 4]])).unwrap();
+        std::fs::write(&path, fixtures::npy_voxels(&[[1, -2, 3, 4]])).unwrap();
         assert_eq!(read_points(&path).unwrap().xyz, [[-2.0, 3.0, 4.0]]);
     }
 }

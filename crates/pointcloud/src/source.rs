@@ -172,7 +172,7 @@ fn empty(path: &Path, points: usize, dropped: usize) -> CloudError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scans;
+    use crate::fixtures;
 
     #[test]
     fn texts_name_generators_or_files() {
@@ -194,7 +194,7 @@ mod tests {
         use std::os::unix::ffi::OsStrExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(OsStr::from_bytes(b"a\xff.npy"));
-        std::fs::write(&path, scans::npy_points(&[[1.0; 3]])).unwrap();
+        std::fs::write(&path, fixtures::npy_points(&[[1.0; 3]])).unwrap();
         let source = Source::try_from(path.as_os_str()).unwrap();
         assert_eq!(source, Source::File(path.clone()));
         assert_eq!(source.label(), "a\u{fffd}");
@@ -218,11 +218,11 @@ mod tests {
             columns: None,
         };
         let points = [[1.0, 1.0, 1.0], [2.0, 1.0, 1.1], [-1.0, 0.0, 0.0], [2.1, 1.2, 1.3]];
-        for (name, bytes) in scans::one_of_each_format(&points) {
+        for (name, bytes) in fixtures::one_of_each_format(&points) {
             let cloud = load(&name, &bytes, &cropped).unwrap();
             assert_eq!(cloud, [Voxel::new(0, 0, 0, 0), Voxel::new(0, 2, 0, 0)], "{name}");
         }
-        let voxels = scans::npy_voxels(&[[1, 9, 9, 9], [0, 5, -6, 7]]);
+        let voxels = fixtures::npy_voxels(&[[1, 9, 9, 9], [0, 5, -6, 7]]);
         let cloud = load("v.npy", &voxels, &FileOptions::default()).unwrap();
         assert_eq!(cloud, [Voxel::new(0, 5, -6, 7), Voxel::new(1, 9, 9, 9)]);
         let folder = tempfile::tempdir().unwrap();
@@ -236,17 +236,17 @@ mod tests {
     fn clouds_without_voxels_and_with_doubtful_ones_are_refused() {
         let whole = FileOptions::default();
         let cropped = FileOptions { crop: Some("0,0,0,1,1,1".parse().unwrap()), ..whole };
-        let points = scans::npy_points(&[[2.0; 3], [f32::NAN; 3]]);
-        let twice = scans::npy_voxels(&[[0, 1, 2, 3], [0, 0, 0, 0], [0, 1, 2, 3]]);
+        let points = fixtures::npy_points(&[[2.0; 3], [f32::NAN; 3]]);
+        let twice = fixtures::npy_voxels(&[[0, 1, 2, 3], [0, 0, 0, 0], [0, 1, 2, 3]]);
         let message =
             |bytes: &[u8], options: &FileOptions| load("a.npy", bytes, options).unwrap_err();
         insta::assert_snapshot!(message(&points, &cropped), @"FOLDER/a.npy: expected at least 1 point, found none of 1 finite points within the crop (1 others are not finite)");
-        insta::assert_snapshot!(message(&scans::npy_points(&[]), &whole), @"FOLDER/a.npy: expected at least 1 point, found none of 0 finite points within the crop (0 others are not finite)");
-        insta::assert_snapshot!(message(&scans::npy_voxels(&[]), &whole), @"FOLDER/a.npy: expected at least 1 point, found none of 0 finite points within the crop (0 others are not finite)");
+        insta::assert_snapshot!(message(&fixtures::npy_points(&[]), &whole), @"FOLDER/a.npy: expected at least 1 point, found none of 0 finite points within the crop (0 others are not finite)");
+        insta::assert_snapshot!(message(&fixtures::npy_voxels(&[]), &whole), @"FOLDER/a.npy: expected at least 1 point, found none of 0 finite points within the crop (0 others are not finite)");
         insta::assert_snapshot!(message(&twice, &whole), @"FOLDER/a.npy: expected distinct voxels, found batch 0, (1, 2, 3) more than once");
         insta::assert_snapshot!(message(&twice, &cropped), @"FOLDER/a.npy: a crop applies to points, but this file holds integer voxel coordinates: leave it out");
         insta::assert_snapshot!(message(&points, &FileOptions { cell_size: 0.0, ..whole }), @"a cell size must be finite and above 0, found 0");
-        let far = scans::npy_points(&[[0.0; 3], [1e30, 1.0, 2.0]]);
+        let far = fixtures::npy_points(&[[0.0; 3], [1e30, 1.0, 2.0]]);
         insta::assert_snapshot!(message(&far, &whole), @"FOLDER/a.npy: point 1 (1000000000000000000000000000000, 1, 2) has no 32-bit cell at a cell size of 0.1: use a larger cell size or a crop");
     }
 
@@ -262,7 +262,7 @@ mod tests {
             format!("{{'descr': '{type_name}', 'fortran_order': False, 'shape': (50, 3), }}");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npy");
-        std::fs::write(&path, scans::npy(1, &header, &data)).unwrap();
+        std::fs::write(&path, fixtures::npy(1, &header, &data)).unwrap();
         load_scan(path, &FileOptions { cell_size, ..FileOptions::default() }).unwrap()
     }
 

@@ -20,6 +20,40 @@
 //!
 //! The tuner calls the runtime's registry and nothing else, on a device that it is given; it reads
 //! no cache to decide what to run, so a bad cache cannot stop it.
+//!
+//! ```no_run
+//! use std::sync::atomic::AtomicBool;
+//! use std::time::Duration;
+//!
+//! use voxtune_cache::CacheDir;
+//! use voxtune_tune::{
+//!     DeviceSpec, Event, Executor, Observer, Plan, Populate, Preset, Request, Worker,
+//! };
+//!
+//! struct Silent;
+//!
+//! impl Observer for Silent {
+//!     fn event(&mut self, _: &Event<'_>) {}
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // This program may have been started as its own worker.
+//!     voxtune_tune::worker::serve_if_asked();
+//!     let request = Request::new(Preset::Quick.grid());
+//!     let plan = Plan::new(&request)?;
+//!     let mut executor = Executor::from(Worker::start(&DeviceSpec::default())?);
+//!     let populate = Populate {
+//!         plan: &plan,
+//!         request: &request,
+//!         cache: &CacheDir::new("caches"),
+//!         lock_wait: Duration::from_secs(30),
+//!         interrupt: &AtomicBool::new(false),
+//!     };
+//!     let summary = populate.run(&mut executor, &mut Silent)?;
+//!     println!("measured {} of {}", summary.measured, summary.requested);
+//!     Ok(())
+//! }
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod evidence;

@@ -124,9 +124,11 @@ macro_rules! embed_packs {
     };
 }
 
-/// The programs of both READMEs compile and run when pasted whole.
+/// The programs of both READMEs and of the guide compile and run when pasted whole.
 #[cfg(doctest)]
 mod readmes {
+    #[doc = include_str!("../../../docs/guide/tune-your-own.md")]
+    struct TuneYourOwn;
     #[doc = include_str!("../../../README.md")]
     struct OfTheRepository;
     #[doc = include_str!("../README.md")]

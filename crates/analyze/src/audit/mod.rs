@@ -67,9 +67,6 @@ pub fn audit_arch(folder: &CacheDir, arch: Arch, code: &mut dyn CurrentCode) -> 
         let evidence = read(&folder.evidence_path(arch), &mut findings, |bytes, path| {
             decode_evidence(bytes, path)
         });
-        if let Err(error) = folder.read_provenance(arch) {
-            findings.push(Finding::unreadable(&error));
-        }
         Files { decisions, evidence, findings }
     });
     // Of two files one of which cannot be read, nothing more is known.

@@ -1,20 +1,19 @@
-//! Raw samples in a file: what a race saw, for search policies to be compared on.
+//! Raw samples in a file of JSON lines: what races saw, for `regret` and for programs of others.
 //!
 //! ```text
-//! "voxtune samples 1\n"
-//! then for each race:  u32 length, u64 XXH3-64 of the payload, payload
+//! {"format":"voxtune samples","version":2}
+//! {"entry":{…},"candidates":[{"algo":"…","rounds_ns":[1200,null,1198],…},…]}
 //! ```
 //!
-//! Numbers before a payload are little-endian. A payload is MessagePack without field names: the
-//! entry, then the samples of each candidate. A file grows by whole races, so one that a killed
-//! process left behind is good up to its last race.
+//! One line a race: [`RaceSamples`] as serde writes it. A file grows by whole lines, so one that a
+//! killed process left behind is good up to its last whole line.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,18 +21,27 @@ use serde::{Deserialize, Serialize};
 use voxtune::{AlgoId, KernelHash};
 use voxtune_cache::EntryKey;
 use voxtune_files::{HeldLock, LockError, lock_open_file};
-use xxhash_rust::xxh3::xxh3_64;
 
 use voxtune_tune::evidence::entry::Measured;
 
-/// How every file begins, in front of its version.
-const MAGIC: &[u8] = b"voxtune samples ";
+/// The text in the first line's `format` field.
+const FORMAT: &str = "voxtune samples";
 
-/// The version that is written, and the only one there is.
-const VERSION: u32 = 1;
+/// The version that is written, and the only one that is read. Version 1 was no text.
+const VERSION: u32 = 2;
 
-/// The longest payload that is read: a hundred candidates of a hundred thousand samples.
-const MAX_PAYLOAD_BYTES: u32 = 64 << 20;
+/// How files of version 1 begin.
+const BINARY: &[u8] = b"voxtune samples 1\n";
+
+/// The longest line that is read: a hundred candidates of ten thousand samples.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
 
 /// How long to wait for another process that writes the same file, or looks through it.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -80,8 +88,21 @@ pub enum SamplesError {
         source: io::Error,
     },
     /// The file is something else, and is left alone.
-    #[error("{}: no file of samples: expected it to begin with `voxtune samples {VERSION}`", path.display())]
+    #[error(
+        "{}: no file of samples: expected JSON lines, of which the first has `format` \"{FORMAT}\"",
+        path.display()
+    )]
     Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is in the binary format of earlier releases, and is left alone.
+    #[error(
+        "{}: samples of version 1, and this release reads {VERSION}; measure them again by \
+         `populate --exhaustive --samples` into another file",
+        path.display()
+    )]
+    Older {
         /// The file.
         path: PathBuf,
     },
@@ -180,7 +201,7 @@ impl SamplesWriter {
         let lock = locked(&file).map_err(|source| error("lock it", source))?;
         let len = file.metadata().map_err(|source| error("look at it", source))?.len();
         if len == 0 {
-            let head = [MAGIC, format!("{VERSION}\n").as_bytes()].concat();
+            let head = line(&Head { format: FORMAT.to_owned(), version: VERSION });
             add_whole(&file, |mut file| file.write_all(&head))
                 .map_err(|source| error("write to it", source))?;
         } else {
@@ -198,18 +219,21 @@ impl SamplesWriter {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&mut self, race: &RaceSamples) -> Result<(), SamplesError> {
-        let payload = rmp_serde::to_vec(race).expect("samples are what MessagePack can hold");
-        let len = u32::try_from(payload.len()).expect("a race has less than 4 GiB of samples");
-        let mut frame = len.to_le_bytes().to_vec();
-        frame.extend(xxh3_64(&payload).to_le_bytes());
-        frame.extend(payload);
+        let line = line(race);
         let path = &self.path;
         let error = |action| move |source| SamplesError::Io { path: path.clone(), action, source };
         // Whoever looks through the file shall see whole races.
         let _lock = locked(&self.file).map_err(error("lock it"))?;
         // In one piece, so that a killed process leaves all of it or nothing.
-        add_whole(&self.file, |mut file| file.write_all(&frame)).map_err(error("write to it"))
+        add_whole(&self.file, |mut file| file.write_all(&line)).map_err(error("write to it"))
     }
+}
+
+/// A value as one line of JSON.
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("samples are what JSON can hold");
+    line.push(b'\n');
+    line
 }
 
 /// Adds to a file whose lock is held, or leaves it as it was: a full disk takes a part, and nobody
@@ -256,73 +280,51 @@ impl SamplesReader<BufReader<File>> {
     }
 }
 
-impl<R: Read> SamplesReader<R> {
+impl<R: BufRead> SamplesReader<R> {
     /// Reads what begins as a file of samples; errors name this path.
     ///
     /// # Errors
     /// If it cannot be read, or is no file of samples.
     pub fn new(mut reader: R, path: &Path) -> Result<Self, SamplesError> {
+        /// No first line will ever be longer.
+        const LONGEST_HEAD: u64 = 256;
         let path = path.to_owned();
         let mut head = Vec::new();
-        // No version will ever have more digits.
-        let longest = MAGIC.len() as u64 + 11;
-        let mut ended = false;
-        while !ended && (head.len() as u64) < longest {
-            let mut byte = [0];
-            let read = reader.read_exact(&mut byte);
-            ended = read.is_err() || byte == *b"\n";
-            head.extend(byte);
+        if let Err(source) = reader.by_ref().take(LONGEST_HEAD).read_until(b'\n', &mut head) {
+            return Err(SamplesError::Io { path, action: "read it", source });
         }
-        let version = head.strip_prefix(MAGIC).and_then(|rest| rest.strip_suffix(b"\n"));
-        let version = version.and_then(|digits| str::from_utf8(digits).ok()?.parse::<u32>().ok());
-        match version {
-            Some(VERSION) => Ok(Self { path, reader, races: 0, ended: false }),
-            Some(found) if found > VERSION => Err(SamplesError::Newer { path, found }),
+        if head == BINARY {
+            return Err(SamplesError::Older { path });
+        }
+        match serde_json::from_slice::<Head>(&head) {
+            Ok(Head { format, version }) if format == FORMAT && head.ends_with(b"\n") => {
+                match version {
+                    VERSION => Ok(Self { path, reader, races: 0, ended: false }),
+                    found if found > VERSION => Err(SamplesError::Newer { path, found }),
+                    _ => Err(SamplesError::Foreign { path }),
+                }
+            }
             _ => Err(SamplesError::Foreign { path }),
         }
     }
 
     fn race(&mut self) -> Result<Option<RaceSamples>, String> {
-        let Some(len) = self.length()? else { return Ok(None) };
-        if len > MAX_PAYLOAD_BYTES {
-            return Err(format!(
-                "it claims {len} bytes, and no race has more than {MAX_PAYLOAD_BYTES}"
-            ));
-        }
-        let mut checksum = [0; 8];
-        self.reader.read_exact(&mut checksum).map_err(|_| "it is cut off".to_owned())?;
-        // Memory grows with the bytes that are there, not with what is claimed.
-        let mut payload = Vec::new();
-        let read = self.reader.by_ref().take(len.into()).read_to_end(&mut payload);
-        if read.map_err(|error| error.to_string())? < len as usize {
-            return Err("it is cut off".to_owned());
-        }
-        if xxh3_64(&payload) != u64::from_le_bytes(checksum) {
-            return Err("its checksum is wrong".to_owned());
-        }
-        let race: RaceSamples =
-            rmp_serde::from_slice(&payload).map_err(|error| error.to_string())?;
-        race.defect().map_or(Ok(Some(race)), |defect| Err(defect.to_owned()))
-    }
-
-    /// The length of the next payload; `None` where the file ends properly.
-    fn length(&mut self) -> Result<Option<u32>, String> {
-        let mut len = [0; 4];
-        let mut filled = 0;
-        while filled < len.len() {
-            match self.reader.read(&mut len[filled..]) {
-                Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err("it is cut off".to_owned()),
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.to_string()),
+        let mut line = Vec::new();
+        let read = self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
+        match read.map_err(|error| error.to_string())? {
+            0 => return Ok(None),
+            _ if line.ends_with(b"\n") => {}
+            read if read as u64 == MAX_LINE_BYTES => {
+                return Err(format!("its line is longer than {MAX_LINE_BYTES} bytes"));
             }
+            _ => return Err("it is cut off".to_owned()),
         }
-        Ok(Some(u32::from_le_bytes(len)))
+        let race: RaceSamples = serde_json::from_slice(&line).map_err(|error| error.to_string())?;
+        race.defect().map_or(Ok(Some(race)), |defect| Err(defect.to_owned()))
     }
 }
 
-impl<R: Read> Iterator for SamplesReader<R> {
+impl<R: BufRead> Iterator for SamplesReader<R> {
     type Item = Result<RaceSamples, SamplesError>;
 
     /// The next race. Nothing follows one that is damaged.

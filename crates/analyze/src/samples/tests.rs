@@ -12,7 +12,7 @@ fn read(path: &Path) -> Result<Vec<RaceSamples>, SamplesError> {
 #[test]
 fn races_come_back_as_they_went() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.samples");
+    let path = folder.path().join("run.jsonl");
     let mut broken = candidate("c", false, &[5]);
     broken.failed = true;
     broken.rounds_ns = vec![Some(7), None, Some(u64::MAX)];
@@ -29,7 +29,7 @@ fn races_come_back_as_they_went() {
 #[test]
 fn a_torn_end_costs_one_race_and_is_not_written_over() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.samples");
+    let path = folder.path().join("run.jsonl");
     let one = race(vec![candidate("a", true, &[100])]);
     let mut writer = SamplesWriter::append_to(&path).unwrap();
     writer.write(&one).unwrap();
@@ -51,19 +51,27 @@ fn a_torn_end_costs_one_race_and_is_not_written_over() {
 #[test]
 fn other_files_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.samples");
-    for (text, newer) in [
-        ("voxtune samples 2\n", true),
-        ("voxtune samples \n", false),
-        ("voxtune samples 99999999999\n", false),
-        ("voxtune", false),
-        ("an essay on samples, and then some more", false),
+    let path = folder.path().join("run.jsonl");
+    for (text, says) in [
+        ("{\"format\":\"voxtune samples\",\"version\":3}\n", "of version 3"),
+        ("{\"format\":\"voxtune samples\",\"version\":2}", "no file of samples"),
+        ("{\"format\":\"voxtune samples\"}\n", "no file of samples"),
+        ("{\"format\":\"voxtune evidence\",\"version\":2}\n", "no file of samples"),
+        ("voxtune samples 1\n\u{1}", "of version 1"),
+        ("an essay on samples, and then some more", "no file of samples"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let error = SamplesWriter::append_to(&path).unwrap_err();
-        assert_eq!(matches!(error, SamplesError::Newer { found: 2, .. }), newer, "{error}");
+        let error = SamplesWriter::append_to(&path).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
+}
+
+/// What programs of others read.
+#[test]
+fn a_race_is_one_line_of_json() {
+    let line = line(&race(vec![candidate("a", true, &[100, 90])]));
+    insta::assert_snapshot!(String::from_utf8(line).unwrap());
 }
 
 #[test]
@@ -76,7 +84,7 @@ fn impossible_races_are_damage() {
         race(vec![candidate("a", true, &[0])]),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.samples");
+        let path = folder.path().join("run.jsonl");
         SamplesWriter::append_to(&path).unwrap().write(&wrong).unwrap();
         assert!(matches!(read(&path), Err(SamplesError::Damaged { races: 0, .. })));
     }
@@ -85,33 +93,46 @@ fn impossible_races_are_damage() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever the bytes, reading ends without a panic and without a race that was not there.
+    /// Whatever a flipped bit makes of a race, reading ends without a panic, and what was sound
+    /// before it comes back.
     #[test]
-    fn damage_is_found(position in 0_usize..200, bit in 0_u8..8) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("run.samples");
-        let one = race(vec![candidate("a", true, &[100, 90]), candidate("b", false, &[80])]);
-        SamplesWriter::append_to(&path).unwrap().write(&one).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        let position = position % bytes.len();
-        bytes[position] ^= 1 << bit;
-        std::fs::write(&path, &bytes).unwrap();
-        prop_assert!(read(&path).is_err());
+    fn damage_costs_no_race_before_it(position in 0_usize..10_000, bit in 0_u8..8) {
+        let sound = race(vec![candidate("a", true, &[100, 90]), candidate("b", false, &[80])]);
+        let head = line(&Head { format: FORMAT.to_owned(), version: VERSION });
+        let mut damaged = line(&sound);
+        let position = position % damaged.len();
+        damaged[position] ^= 1 << bit;
+        let bytes = [head, line(&sound), damaged].concat();
+        let mut reader = SamplesReader::new(&*bytes, Path::new("x")).unwrap();
+        prop_assert_eq!(reader.next().unwrap().unwrap(), sound);
+        for race in reader.flatten() {
+            prop_assert_eq!(race.defect(), None);
+        }
     }
 
     #[test]
     fn garbage_is_refused(tail in prop::collection::vec(any::<u8>(), 1..200)) {
-        let bytes = [MAGIC, b"1\n", &tail].concat();
+        let mut bytes = line(&Head { format: FORMAT.to_owned(), version: VERSION });
+        bytes.extend(tail);
         let reader = SamplesReader::new(&*bytes, Path::new("x")).unwrap();
         prop_assert!(reader.collect::<Result<Vec<_>, _>>().is_err());
     }
+}
+
+#[test]
+fn a_line_without_end_is_not_read_into_memory() {
+    let head = line(&Head { format: FORMAT.to_owned(), version: VERSION });
+    let endless = std::io::repeat(b' ');
+    let reader = BufReader::new(std::io::Cursor::new(head).chain(endless));
+    let error = SamplesReader::new(reader, Path::new("x")).unwrap().next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
 }
 
 /// Of two that start at once the second looks while the first has not written yet.
 #[test]
 fn f06_writers_that_start_at_once_write_one_head() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.samples");
+    let path = folder.path().join("run.jsonl");
     let first = voxtune_files::append(&path).unwrap();
     let lock = lock_open_file(&first, LOCK_WAIT).unwrap();
     let second = {
@@ -121,7 +142,8 @@ fn f06_writers_that_start_at_once_write_one_head() {
     };
     // Time for one that does not wait to write a head of its own.
     std::thread::sleep(Duration::from_millis(30));
-    (&first).write_all(b"voxtune samples 1\n").unwrap();
+    let head = line(&Head { format: FORMAT.to_owned(), version: VERSION });
+    (&first).write_all(&head).unwrap();
     drop(lock);
     second.join().unwrap().unwrap();
     assert_eq!(read(&path).unwrap().len(), 1);
@@ -133,7 +155,7 @@ fn f06_many_writers_of_a_new_file_keep_all_races() {
     const WRITERS: usize = 8;
     let folder = tempfile::tempdir().unwrap();
     for time in 0..200 {
-        let path = folder.path().join(format!("{time}.samples"));
+        let path = folder.path().join(format!("{time}.jsonl"));
         let start = std::sync::Barrier::new(WRITERS);
         std::thread::scope(|scope| {
             for _ in 0..WRITERS {
@@ -152,7 +174,7 @@ fn f06_many_writers_of_a_new_file_keep_all_races() {
 #[test]
 fn f06_what_a_full_disk_cuts_off_loses_nothing_behind_it() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.samples");
+    let path = folder.path().join("run.jsonl");
     let one = race(vec![candidate("a", true, &[100])]);
     let mut writer = SamplesWriter::append_to(&path).unwrap();
     writer.write(&one).unwrap();
@@ -169,7 +191,7 @@ fn f06_what_a_full_disk_cuts_off_loses_nothing_behind_it() {
 #[cfg(unix)]
 fn f16_samples_are_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.samples");
+    let path = folder.path().join("run.jsonl");
     let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
     for path in [&*path, folder.path()] {
         let errors = [read(path).map(drop), SamplesWriter::append_to(path).map(drop)];

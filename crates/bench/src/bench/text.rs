@@ -4,9 +4,7 @@ use voxtune_types::printable;
 
 use super::comparison::{Comparison, Ratio, Summary};
 use super::report::{BenchReport, CeilingsReport, CloudReport, RowReport};
-
-/// Where there is no value.
-pub(crate) const NONE: &str = "–";
+use crate::table::{NONE, table};
 
 /// The whole report; with the ranking of each row if asked for.
 #[must_use]
@@ -235,33 +233,6 @@ pub(crate) fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Columns as wide as their widest cell: the first and texts to the left, numbers to the right.
-/// Clouds and peers may be called anything, so every cell is made printable.
-pub(crate) fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let printable = |cell: String| printable(&cell).into_owned();
-    let rows: Vec<Vec<String>> =
-        rows.map(|cells| cells.into_iter().map(printable).collect()).collect();
-    let is_number =
-        |cell: &String| cell == NONE || cell.starts_with(|first: char| first.is_ascii_digit());
-    let columns: Vec<(usize, bool)> = titles
-        .iter()
-        .enumerate()
-        .map(|(column, title)| {
-            let cells = rows.iter().map(|row| &row[column]);
-            let width = cells.clone().map(|cell| cell.chars().count()).max().unwrap_or(0);
-            (width.max(title.chars().count()), column > 0 && cells.clone().all(is_number))
-        })
-        .collect();
-    let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&columns).map(|(cell, &(width, to_the_right))| {
-            if to_the_right { format!("{cell:>width$}") } else { format!("{cell:width$}") }
-        });
-        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    let titles: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
-    std::iter::once(&titles).chain(&rows).map(|cells| line(cells)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -275,10 +246,7 @@ mod tests {
     use crate::bench::roofline::Floor;
 
     #[test]
-    fn f19_names_in_cells_cannot_forge_rows() {
-        let rows = [vec!["ev\u{1b}[31mil\nforged".to_owned(), "1".to_owned()]];
-        let text = table(&["cloud", "ms"], rows.into_iter());
-        assert_eq!(text.lines().nth(1), Some(r"ev\u{1b}[31mil\nforged   1"), "{text}");
+    fn f19_names_cannot_forge_lines() {
         let line = row_line(&row("a\rb", 32, 64, Direction::Forward, 0.25));
         assert!(line.starts_with(r"a\rb forward"), "{line}");
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use voxtune_types::{DType, Direction, printable};
+use voxtune_types::{DType, Direction};
+
+use crate::table::{self, NONE};
 
 /// The worst error of an algorithm family in one direction and storage type on one cloud.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -82,39 +84,28 @@ impl Collected {
 #[must_use]
 pub fn table(errors: &[WorstError]) -> String {
     let dtypes: BTreeSet<DType> = errors.iter().map(|worst| worst.dtype).collect();
-    let width = |name: &dyn Fn(&WorstError) -> usize, least: usize| {
-        errors.iter().map(name).max().unwrap_or(0).max(least)
-    };
-    let family_width = width(&|worst| worst.family.len(), "family".len());
-    let cloud_width = width(&|worst| printable(&worst.cloud).chars().count(), "cloud".len());
-    let mut text =
-        format!("{:family_width$}  {:9}  {:cloud_width$}", "family", "direction", "cloud");
-    for dtype in &dtypes {
-        text.push_str(&format!("  {dtype:>17}"));
-    }
-    text.push('\n');
     let mut lines: BTreeMap<(&str, Direction, &str), BTreeMap<DType, &WorstError>> =
         BTreeMap::new();
     for worst in errors {
         let line = lines.entry((&worst.family, worst.direction, &worst.cloud)).or_default();
         line.insert(worst.dtype, worst);
     }
-    for ((family, direction, cloud), line) in lines {
-        let cloud = printable(cloud);
-        text.push_str(&format!("{family:family_width$}  {direction:9}  {cloud:cloud_width$}"));
-        for dtype in &dtypes {
-            let cell = line.get(dtype).map_or_else(
-                || "–".to_owned(),
+    let titles = ["family", "direction", "cloud"].into_iter();
+    let titles: Vec<&str> = titles.chain(dtypes.iter().map(|dtype| dtype.as_str())).collect();
+    let rows = lines.into_iter().map(|((family, direction, cloud), line)| {
+        let cells = dtypes.iter().map(|dtype| {
+            line.get(dtype).map_or_else(
+                || NONE.to_owned(),
                 |worst| {
                     let is = if worst.exceeds() { '>' } else { '≤' };
                     format!("{:.2e} {is} {:.0e}", worst.error, worst.tolerance)
                 },
-            );
-            text.push_str(&format!("  {cell:>17}"));
-        }
-        text.push('\n');
-    }
-    text
+            )
+        });
+        let names = [family.to_owned(), direction.to_string(), cloud.to_owned()];
+        names.into_iter().chain(cells).collect()
+    });
+    table::table(&titles, rows)
 }
 
 #[cfg(test)]
@@ -136,9 +127,9 @@ mod tests {
         assert_eq!(errors[0].algorithm, "plain:rows=2");
         assert_eq!(errors.iter().map(WorstError::exceeds).collect::<Vec<_>>(), [false, true, true]);
         insta::assert_snapshot!(table(&errors), @"
-        family  direction  cloud              float16            float32
-        plain   forward    scan        4.00e-4 ≤ 1e-3     2.00e-5 > 1e-5
-        tiled   wgrad      uniform         NaN > 1e-3                  –
+        family  direction  cloud           float16         float32
+        plain   forward    scan     4.00e-4 ≤ 1e-3  2.00e-5 > 1e-5
+        tiled   wgrad      uniform      NaN > 1e-3               –
         ");
     }
 

@@ -3,7 +3,8 @@
 use super::peers::{Beside, PeerRow};
 use super::report::{FrameReport, ManyReport, NetworkReport, StepReport, WayReport};
 use crate::bench::roofline::Floor;
-use crate::bench::text::{NONE, ceilings, ms, table};
+use crate::bench::text::{ceilings, ms};
+use crate::table::{NONE, table};
 
 /// Bytes of a mebibyte.
 const MIB: f64 = (1 << 20) as f64;

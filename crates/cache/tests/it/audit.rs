@@ -53,7 +53,7 @@ fn another_winner_is_found() {
 }
 
 #[test]
-fn silence_is_found() {
+fn a_missing_decision_is_found() {
     let evidence = small();
     let derived = Box::new(only_decision(&evidence));
     assert_eq!(audit(&Decisions::default(), &evidence), [Inconsistency::Undecided { derived }]);

@@ -10,7 +10,6 @@ mod lookup;
 mod merge;
 mod partial;
 mod places;
-mod provenance;
 mod samples;
 mod shipped;
 mod store;

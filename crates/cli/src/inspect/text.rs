@@ -5,7 +5,7 @@ use std::fmt::Write;
 use voxtune_cache::{Outcome, Record};
 use voxtune_types::printable;
 
-use super::view::{CandidateView, KeyView, View, WorkloadView};
+use super::view::{KeyView, View, WorkloadView};
 use crate::duration::fine;
 
 /// All views, one below the other.
@@ -61,18 +61,11 @@ fn render_workload(text: &mut String, view: &WorkloadView, winner: &str) -> std:
         workload.rows_out,
         workload.batch
     )?;
-    for CandidateView { record, sources } in &view.candidates {
+    for record in &view.candidates {
         let mark = if record.algo.as_str() == winner { '*' } else { ' ' };
-        writeln!(text, "      │    {mark} {}{}", candidate(record), origin(sources))?;
+        writeln!(text, "      │    {mark} {}", candidate(record))?;
     }
     Ok(())
-}
-
-fn origin(sources: &[String]) -> String {
-    if sources.is_empty() {
-        return String::new();
-    }
-    format!("  from {}", printable(&sources.join(", ")))
 }
 
 fn candidate(record: &Record) -> String {

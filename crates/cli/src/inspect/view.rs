@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use voxtune_cache::{
     CacheDir, CacheError, Decision, Decisions, EntryKey, Evidence, FileKind, FileName, KernelHash,
-    Outcome, Provenance, Reason, Record, decide, decode_decisions, decode_evidence,
+    Outcome, Reason, Record, decide, decode_decisions, decode_evidence,
 };
 use voxtune_types::{Arch, DeviceIdentity, ShapeKey, printable_path};
 
@@ -61,24 +61,7 @@ pub(super) struct DecisionView {
 pub(super) struct WorkloadView {
     pub(super) workload: voxtune_cache::Workload,
     /// Fastest first, quarantined ones last.
-    pub(super) candidates: Vec<CandidateView>,
-}
-
-/// A record, and where it came from.
-#[derive(Debug, Serialize)]
-pub(super) struct CandidateView {
-    #[serde(flatten)]
-    pub(super) record: Record,
-    /// Files that it was merged from; none where it was measured in place.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) sources: Vec<String>,
-}
-
-impl CandidateView {
-    fn new(entry: &EntryKey, record: &Record, provenance: &Provenance) -> Self {
-        let sources = provenance.sources(entry, record).map(str::to_owned).collect();
-        Self { record: record.clone(), sources }
-    }
+    pub(super) candidates: Vec<Record>,
 }
 
 impl View {
@@ -101,14 +84,8 @@ impl View {
                 let evidence = decode_evidence(&bytes, path).map_err(text)?;
                 (decide(&evidence), evidence)
             }
-            FileKind::Provenance => {
-                let why = "it says where records came from: name the evidence beside it";
-                return Err(format!("{}: {why}", printable_path(path)));
-            }
         };
-        // A file alone is shown as it is, without its neighbours.
-        let provenance = Provenance::new();
-        Ok(Self::new(&path.display().to_string(), name.arch, &decisions, &evidence, &provenance))
+        Ok(Self::new(&path.display().to_string(), name.arch, &decisions, &evidence))
     }
 
     /// What a folder holds for an architecture. If one of the two files is damaged, the other is
@@ -116,10 +93,8 @@ impl View {
     pub(super) fn of_arch(cache: &CacheDir, arch: Arch) -> Vec<Result<Self, String>> {
         let mut views = Vec::new();
         let mut readable = |error: CacheError| views.push(Err(error.to_string()));
-        let (decisions, evidence, provenance) = cache.read_together(arch, |cache| {
-            let (decisions, evidence) = (cache.read_decisions(arch), cache.read_evidence(arch));
-            (decisions, evidence, cache.read_provenance(arch))
-        });
+        let (decisions, evidence) = cache
+            .read_together(arch, |cache| (cache.read_decisions(arch), cache.read_evidence(arch)));
         let decisions = decisions.unwrap_or_else(|error| {
             readable(error);
             None
@@ -128,26 +103,16 @@ impl View {
             readable(error);
             None
         });
-        let provenance = provenance.unwrap_or_else(|error| {
-            readable(error);
-            Provenance::new()
-        });
         if decisions.is_some() || evidence.is_some() {
             let path = cache.path().display().to_string();
             let (decisions, evidence) =
                 (decisions.unwrap_or_default(), evidence.unwrap_or_default());
-            views.push(Ok(Self::new(&path, arch, &decisions, &evidence, &provenance)));
+            views.push(Ok(Self::new(&path, arch, &decisions, &evidence)));
         }
         views
     }
 
-    fn new(
-        path: &str,
-        arch: Arch,
-        decisions: &Decisions,
-        evidence: &Evidence,
-        provenance: &Provenance,
-    ) -> Self {
+    fn new(path: &str, arch: Arch, decisions: &Decisions, evidence: &Evidence) -> Self {
         let mut keys: BTreeMap<(DeviceIdentity, ShapeKey), KeyView> = BTreeMap::new();
         for decision in decisions.iter() {
             let view = KeyView::new(decision.device.clone(), decision.key);
@@ -157,9 +122,8 @@ impl View {
         for (entry, records) in evidence.entries() {
             let EntryKey { device, key, workload } = entry;
             let view = KeyView::new(device.clone(), *key);
-            let candidate = |record| CandidateView::new(entry, record, provenance);
-            let mut candidates: Vec<CandidateView> = records.iter().map(candidate).collect();
-            candidates.sort_by_key(|one| match &one.record.outcome {
+            let mut candidates: Vec<Record> = records.iter().cloned().collect();
+            candidates.sort_by_key(|record| match &record.outcome {
                 Outcome::Measured(timing) | Outcome::Beaten(timing) => (0, timing.median_ns),
                 Outcome::Quarantined { .. } => (1, 0),
             });
@@ -186,7 +150,7 @@ impl View {
         for view in &mut self.keys {
             let winner = view.decision.as_ref().map(|decision| decision.winner.as_str());
             for workload in &mut view.workloads {
-                workload.candidates.sort_by_key(|one| Some(one.record.algo.as_str()) != winner);
+                workload.candidates.sort_by_key(|record| Some(record.algo.as_str()) != winner);
                 workload.candidates.truncate(limit);
             }
         }
@@ -199,7 +163,7 @@ impl View {
     pub(super) fn quarantine_alone(mut self) -> Self {
         for view in &mut self.keys {
             for workload in &mut view.workloads {
-                workload.candidates.retain(|one| one.record.timing().is_none());
+                workload.candidates.retain(|record| record.timing().is_none());
             }
             view.workloads.retain(|workload| !workload.candidates.is_empty());
         }

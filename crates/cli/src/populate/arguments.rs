@@ -167,7 +167,7 @@ pub struct PopulateArguments {
     /// and VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
     #[arg(long, value_name = "PART")]
     partition: Option<PartitionChoice>,
-    /// Add the raw samples of every race to a file, for replay
+    /// Add the raw samples of every race to a file of JSON lines, for regret
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
     /// Seed of clouds and values
@@ -265,7 +265,7 @@ impl PopulateArguments {
             threads: self.threads,
             kernels: Some(self.kernels.kernels()),
             toolkit: Some(self.kernels.toolkit()),
-            note: String::new(),
+            ..DeviceSpec::default()
         }
     }
 

@@ -16,10 +16,10 @@ use crate::program;
 use crate::samples_file::sound_races;
 
 /// The file of samples while they are taken, and of a complete run.
-pub(super) const SAMPLES: &str = "oracle.samples";
+pub(super) const SAMPLES: &str = "oracle.jsonl";
 
 /// The samples of a run that was not completed.
-const INCOMPLETE: &str = "incomplete.samples";
+const INCOMPLETE: &str = "incomplete.jsonl";
 
 /// Races that take samples of every candidate alike, for `regret`, by flags of populate
 #[derive(Debug, Parser)]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use voxtune_analyze::distribution::Distribution;
 use voxtune_analyze::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
 use voxtune_analyze::samples::RaceSamples;
+use voxtune_bench::table::{self, NONE};
 use voxtune_cache::{CacheDir, Evidence};
 use voxtune_types::{printable, printable_path};
 
@@ -24,7 +25,7 @@ use measure::measure;
 /// Arguments of `regret`.
 #[derive(Debug, clap::Args)]
 pub struct RegretArguments {
-    /// Samples that populate --exhaustive --samples has written; without any, they are taken now
+    /// Samples as JSON lines, by populate --exhaustive --samples; without any, they are taken now
     #[arg(value_name = "FILE")]
     samples: Vec<PathBuf>,
     /// Cache folder whose choices are judged [default: where populate would write]
@@ -103,24 +104,20 @@ fn read(folder: &Path) -> Result<Population, Failure> {
 const SHOWN: usize = 3;
 
 fn table(report: &Report) -> String {
-    let mut text = format!(
-        "{:<24}  {:>7}  {:>8}  {:>8}  {:>8}  {:>8}  {:>7}\n",
-        "regret of", "entries", "mean", "median", "p95", "worst", "without"
-    );
-    for (name, comparison) in [
+    let kinds = [
         ("the stored choice", &report.cached),
         ("a neighbouring bucket's", &report.bucket_transfer),
         ("a neighbouring density's", &report.density_transfer),
         ("the default", &report.default),
-    ] {
+    ];
+    let rows = kinds.map(|(name, comparison)| {
         let Comparison { regret, without_choice, not_measured, points } = comparison;
         let [mean, median, p95, worst] = quantiles(*regret);
-        text.push_str(&format!(
-            "{name:<24}  {:>7}  {mean:>8}  {median:>8}  {p95:>8}  {worst:>8}  {:>7}\n",
-            points.len(),
-            without_choice + not_measured
-        ));
-    }
+        let (count, without) = (points.len(), without_choice + not_measured);
+        vec![name.to_owned(), count.to_string(), mean, median, p95, worst, without.to_string()]
+    });
+    let titles = ["regret of", "entries", "mean", "median", "p95", "worst", "without"];
+    let mut text = table::table(&titles, rows);
     for point in report.cached.points.iter().take(SHOWN).filter(|point| point.regret > 0.0) {
         text.push_str(&format!(
             "  {:.2} %: {} on {} of {}: {}, best {}\n",
@@ -159,7 +156,7 @@ fn table(report: &Report) -> String {
 fn quantiles(distribution: Option<Distribution>) -> [String; 4] {
     let percent = |value: f64| format!("{:.2} %", value * 100.0);
     distribution.map_or_else(
-        || ["-"; 4].map(str::to_owned),
+        || [NONE; 4].map(str::to_owned),
         |one| [one.mean, one.median, one.p95, one.worst].map(percent),
     )
 }

@@ -125,7 +125,7 @@ fn take_over(abandoned: &Path, parent: &Path) {
     };
     if races > 0 {
         let name = abandoned.file_name().unwrap_or_default().to_string_lossy();
-        let place = parent.join(name.replace(PREFIX, "killed-") + ".samples");
+        let place = parent.join(name.replace(PREFIX, "killed-") + ".jsonl");
         if let Err(error) = fs::rename(&samples, &place) {
             let text = format!("{left} is left of a run that was killed, and stays: {error}");
             return output::complain("warning", text);

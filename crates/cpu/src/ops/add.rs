@@ -77,7 +77,7 @@ mod tests {
     use crate::ops::testing::{ACTIVATIONS, close, derivative, noise, zeros};
 
     #[test]
-    fn sums_and_their_gradients() {
+    fn sums_and_their_gradients_are_those_of_numbers() {
         for activation in ACTIVATIONS {
             for dtype in DType::ALL {
                 let (a, b) = (noise(dtype, 30_001, 1), noise(dtype, 30_001, 2));

@@ -28,12 +28,6 @@ use crate::kernel_map::Pair;
 pub(crate) use dense::{DenseLhs, accumulate_dense};
 pub(crate) use storage::Storage;
 
-/// Bytes of a cache line.
-const LINE_BYTES: usize = 64;
-
-/// Most lines of a row that are asked for ahead of their use; the processor itself follows up.
-const PREFETCH_LINES: usize = 4;
-
 /// Rows ahead of the current one at which [`prefetch`] hides the way to main memory.
 pub(crate) const PREFETCH_ROWS: usize = 12;
 
@@ -44,6 +38,13 @@ pub(crate) fn prefetch<T>(row: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+        /// Bytes of a cache line.
+        const LINE_BYTES: usize = 64;
+        /// Most lines of a row that are asked for ahead of their use; the processor itself follows
+        /// up.
+        const PREFETCH_LINES: usize = 4;
+
         let lines = size_of_val(row).div_ceil(LINE_BYTES).min(PREFETCH_LINES);
         for line in 0..lines {
             let at = row.as_ptr().cast::<i8>().wrapping_add(line * LINE_BYTES);

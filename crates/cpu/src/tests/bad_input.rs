@@ -20,7 +20,7 @@ fn refusal(
 }
 
 #[test]
-fn wrong_lengths() {
+fn wrong_lengths_are_refused() {
     let map = map_of(&cloud(40));
     for direction in Direction::ALL {
         let op = op(direction, DType::Float16, 4, 6);
@@ -45,7 +45,7 @@ fn wrong_lengths() {
 }
 
 #[test]
-fn wrong_types() {
+fn other_storage_types_are_refused() {
     let map = map_of(&cloud(40));
     for direction in Direction::ALL {
         let op = op(direction, DType::Float16, 4, 6);
@@ -65,7 +65,7 @@ fn wrong_types() {
 }
 
 #[test]
-fn wrong_maps() {
+fn maps_of_other_layers_are_refused() {
     let map = KernelMap::submanifold(&cloud(40), kernel(1)).unwrap();
     let op = op(Direction::Forward, DType::Float32, 2, 2);
     let [a, b, out] = lens(&op, &map).map(|len| HostBuffer::zeros(op.dtype, len));

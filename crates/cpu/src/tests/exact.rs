@@ -13,7 +13,7 @@ fn assert_exact(op: &Operation, map: &KernelMap, inputs: &Inputs) {
 }
 
 #[test]
-fn small_integers() {
+fn small_integers_are_computed_exactly() {
     for map in [map_of(&cloud(333)), strided_map(280, 130)] {
         for direction in Direction::ALL {
             for dtype in DType::ALL {

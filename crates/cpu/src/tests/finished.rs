@@ -40,7 +40,7 @@ impl Parts {
 }
 
 #[test]
-fn every_combination_of_parts() {
+fn every_combination_of_epilogue_parts_is_computed() {
     for map in [map_of(&cloud(150)), strided_map(200, 90)] {
         for dtype in DType::ALL {
             for (c_in, c_out) in [(5, 1), (3, 7), (8, 20), (6, 33), (16, 64), (2, 300)] {

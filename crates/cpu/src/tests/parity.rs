@@ -32,7 +32,7 @@ fn assert_parity_of_all(map: &KernelMap, c_in: u32, c_out: u32) {
 }
 
 #[test]
-fn odd_channels() {
+fn odd_channels_agree_with_the_reference() {
     let map = map_of(&cloud(150));
     for (c_in, c_out) in [(1, 1), (2, 3), (3, 32), (4, 5), (6, 7), (8, 9), (9, 10)] {
         assert_parity_of_all(&map, c_in, c_out);
@@ -43,7 +43,7 @@ fn odd_channels() {
 }
 
 #[test]
-fn wide_layers() {
+fn wide_layers_agree_with_the_reference() {
     let map = map_of(&cloud(70));
     for (c_in, c_out) in [(64, 96), (130, 65), (20, 300)] {
         assert_parity_of_all(&map, c_in, c_out);
@@ -58,7 +58,7 @@ fn rows_around_the_edges_of_blocks() {
 }
 
 #[test]
-fn isolated_voxels_and_full_neighbourhoods() {
+fn isolated_and_crowded_voxels_agree_with_the_reference() {
     let isolated: Vec<Voxel> = (0..300).map(|index| Voxel::new(0, 5 * index, 0, -index)).collect();
     assert_parity_of_all(&map_of(&isolated), 12, 24);
     let full: Vec<Voxel> =
@@ -67,13 +67,13 @@ fn isolated_voxels_and_full_neighbourhoods() {
 }
 
 #[test]
-fn maps_without_symmetry() {
+fn maps_without_symmetry_agree_with_the_reference() {
     assert_parity_of_all(&strided_map(400, 170), 11, 21);
     assert_parity_of_all(&strided_map(90, 310), 11, 21);
 }
 
 #[test]
-fn strided_and_transposed_layers() {
+fn strided_and_transposed_layers_agree_with_the_reference() {
     let inputs = cloud(700);
     for (extent, stride) in [([2; 3], [2; 3]), ([3; 3], [2; 3]), ([3, 1, 1], [2, 1, 1])] {
         let kernel = KernelSize::try_from(extent).unwrap();
@@ -92,7 +92,7 @@ fn strided_and_transposed_layers() {
 }
 
 #[test]
-fn other_kernels() {
+fn other_kernel_sizes_agree_with_the_reference() {
     let voxels = cloud(200);
     for extent in [1, 5] {
         let map = KernelMap::submanifold(&voxels, kernel(extent)).unwrap();

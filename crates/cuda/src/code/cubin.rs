@@ -1,4 +1,7 @@
 //! Reading a cubin: its machine code, apart from what a compiler writes around it.
+//!
+//! Every program of a user's has this reader, so it is these few lines and not the crate `object`,
+//! which is two packages more to compile. Tests compare both.
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -60,18 +63,24 @@ fn read_u64(bytes: &[u8], at: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// An ELF file with a section of names, one of code and one more.
     fn elf(code: &[u8], note: &[u8]) -> Vec<u8> {
         let names = b"\0.names\0.text.k\0.note\0";
         let sections: [(u32, &[u8]); 3] = [(1, names), (8, code), (16, note)];
-        let mut file = b"\x7fELF\x02".to_vec();
+        // Of 64 bits, little-endian, version 1.
+        let mut file = b"\x7fELF\x02\x01\x01".to_vec();
         file.resize(64, 0);
-        let mut headers = Vec::new();
+        // The first section of a file is none.
+        let mut headers = vec![0_u8; 64];
         for (name, contents) in sections {
             let mut header = [0_u8; 64];
             header[..4].copy_from_slice(&name.to_le_bytes());
+            // A table of names, or what a program defines.
+            header[4] = if contents == names { 3 } else { 1 };
             header[0x18..0x20].copy_from_slice(&(file.len() as u64).to_le_bytes());
             header[0x20..0x28].copy_from_slice(&(contents.len() as u64).to_le_bytes());
             headers.extend(header);
@@ -79,9 +88,54 @@ mod tests {
         }
         let table = file.len() as u64;
         file[0x28..0x30].copy_from_slice(&table.to_le_bytes());
-        file[0x3c..0x3e].copy_from_slice(&3_u16.to_le_bytes());
+        file[0x3a..0x3c].copy_from_slice(&64_u16.to_le_bytes());
+        file[0x3c..0x3e].copy_from_slice(&4_u16.to_le_bytes());
+        file[0x3e..0x40].copy_from_slice(&1_u16.to_le_bytes());
         file.extend(headers);
         file
+    }
+
+    /// The same by the library of ELF files.
+    fn by_object(bytes: &[u8]) -> Option<u64> {
+        use object::LittleEndian;
+        use object::elf::FileHeader64;
+        use object::read::elf::{FileHeader as _, SectionHeader as _};
+
+        let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
+        let sections = header.sections(LittleEndian, bytes).ok()?;
+        let (mut hasher, mut code_sections) = (Xxh3::new(), 0);
+        for section in sections.iter() {
+            let name = sections.section_name(LittleEndian, section).ok()?;
+            let is_code = name.starts_with(b".text.");
+            if is_code || name.starts_with(b".nv.constant") {
+                // A section that takes no room in the file has no code; no compiler writes one.
+                (section.sh_type(LittleEndian) != object::elf::SHT_NOBITS).then_some(())?;
+                hasher.update(name);
+                hasher.update(section.data(LittleEndian, bytes).ok()?);
+                code_sections += usize::from(is_code);
+            }
+        }
+        (code_sections > 0).then(|| hasher.digest())
+    }
+
+    proptest! {
+        /// Damaged files are refused by either or read alike.
+        #[test]
+        fn a_file_is_read_as_the_library_of_elf_files_reads_it(
+            code in prop::collection::vec(any::<u8>(), 0..200),
+            note in prop::collection::vec(any::<u8>(), 0..50),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        ) {
+            let mut file = elf(&code, &note);
+            prop_assert_eq!(machine_code_hash(&file), by_object(&file));
+            for (place, byte) in flips {
+                let place = place.index(file.len());
+                file[place] = byte;
+            }
+            if let (Some(ours), Some(theirs)) = (machine_code_hash(&file), by_object(&file)) {
+                prop_assert_eq!(ours, theirs);
+            }
+        }
     }
 
     #[test]

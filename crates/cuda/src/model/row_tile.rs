@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(two.memory_bytes, one.memory_bytes);
     }
 
-    /// The sweep of `kernels/BENCH.md`, where parts halve the time of 3,716 rows and lose from
+    /// The sweep of `docs/journal/kernels.md`, where parts halve the time of 3,716 rows and lose from
     /// 27,855 on.
     #[test]
     fn parts_pay_for_few_rows_alone() {

@@ -282,7 +282,7 @@ fn names_with_huge_numbers_are_told() {
 
 /// Extents without values that no sum of channels holds, and names that would steer a terminal.
 #[test]
-fn hostile_files_are_told() {
+fn malformed_files_are_told() {
     let device = Device::cpu_with_threads(1).unwrap();
     let mut file = Library::Pointcept.write(&unet(3).net(&mut Random::new(6)), Order::Spconv2, "");
     let huge: Vec<String> =

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_a_set() {
+    fn registers_join_meet_and_differ_as_sets() {
         let (a, b) = (set(&[0, 63, 64, 254]), set(&[63, 100, 254]));
         assert_eq!(a.and(b), set(&[63, 254]));
         assert_eq!(a.or(b), set(&[0, 63, 64, 100, 254]));

@@ -12,8 +12,8 @@
 //! quarantined, the worker is started anew, and the rest of the entry is measured without it. One
 //! worker serves a whole run: starting it is paid once, and again after each failure.
 //!
-//! The worker is the very program that runs the tuner. So that it knows what to be, the first line
-//! of `main` asks it:
+//! The worker is the very program that runs the tuner, unless [`DeviceSpec::worker`] names another
+//! one. So that it knows what to be, the first line of `main` asks it:
 //!
 //! ```
 //! voxtune_tune::worker::serve_if_asked();

@@ -149,7 +149,7 @@ impl Running {
             // This process is itself a worker and does not know.
             return Err(WorkerError::NoHook(format!("{ASKED} is set")));
         }
-        let mut running = Self::spawn().map_err(WorkerError::Start)?;
+        let mut running = Self::spawn(spec).map_err(WorkerError::Start)?;
         match running.hear_within(READY_WITHIN) {
             Heard::Message(Message::Ready) => {}
             Heard::Message(_) | Heard::Nothing => {
@@ -175,8 +175,9 @@ impl Running {
         }
     }
 
-    fn spawn() -> io::Result<Self> {
-        let mut command = std::process::Command::new(this_program()?);
+    fn spawn(spec: &DeviceSpec) -> io::Result<Self> {
+        let program = spec.worker.clone().map_or_else(this_program, Ok)?;
+        let mut command = std::process::Command::new(program);
         command.env(ASKED, "1").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
         {

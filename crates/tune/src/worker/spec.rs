@@ -22,6 +22,10 @@ pub struct DeviceSpec {
     pub toolkit: Option<PathBuf>,
     /// Whatever a program that opens devices of its own wants its worker to know.
     pub note: String,
+    /// The program that serves as the worker: one whose `main` begins with
+    /// [`super::serve_if_asked_with`]. If absent, it is the program of this very process.
+    #[serde(skip)]
+    pub worker: Option<PathBuf>,
 }
 
 impl DeviceSpec {
@@ -98,6 +102,7 @@ mod tests {
             kernels: Some("/a".into()),
             toolkit: None,
             note: "a note".to_owned(),
+            worker: None,
         };
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<DeviceSpec>(&text).unwrap(), spec);

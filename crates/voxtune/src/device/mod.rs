@@ -150,6 +150,18 @@ impl Device {
     /// The device asked for, a GPU with the kernels that [`KernelSource::from_env`] finds. For
     /// [`DeviceChoice::Auto`] the second value says why it is not a GPU, where it is not.
     ///
+    /// ```
+    /// use voxtune::{Device, DeviceChoice};
+    ///
+    /// let (device, why) = Device::open(DeviceChoice::Auto)?;
+    /// if let Some(why) = why {
+    ///     eprintln!("on {}, since {why}", device.identity());
+    /// }
+    /// // A demanded GPU is an error where it is not.
+    /// assert!(Device::open("cuda:4000".parse()?).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If a demanded device does not exist or cannot be used.
     pub fn open(choice: DeviceChoice) -> Result<(Self, Option<String>), DeviceError> {

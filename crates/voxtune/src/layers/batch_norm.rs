@@ -13,6 +13,18 @@ use crate::{Activation, ConvError, Device, Tensor, ops};
 /// running statistics that it holds, in training with those of the batch.
 ///
 /// spconv's networks have an epsilon of 1e-3, MinkowskiEngine's and torchsparse's 1e-5.
+///
+/// ```
+/// use voxtune::{BatchNorm, Device, Module, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// // Mean 0 and variance 1, as before training: what goes in comes out.
+/// let norm = BatchNorm::untrained(&device, 2, 0.0)?;
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[3.0, -1.0]])?)?;
+/// assert_eq!(norm.forward(&input)?.features().to_f32()?, [3.0, -1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct BatchNorm {
     device: Device,

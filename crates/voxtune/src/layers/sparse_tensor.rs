@@ -8,6 +8,19 @@ use voxtune_types::DType;
 use crate::{Activation, ConvError, ExpectedCounts, Tensor, Voxels, ops};
 
 /// Features over voxels. Cloning shares both.
+///
+/// ```
+/// use voxtune::{Activation, Device, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 3, 1, 2)])?;
+/// let ones = SparseTensor::new(voxels.clone(), Tensor::from_rows(&device, &[[1.0]; 2])?)?;
+/// let sum = ones.add(&ones, Activation::Identity)?;
+/// assert_eq!(sum.features().to_f32()?, [2.0, 2.0]);
+/// // A row for each voxel, or an error.
+/// assert!(SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0]])?).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SparseTensor {
     voxels: Voxels,

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_agree() {
+    fn threads_remember_one_value_for_a_key() {
         let memo = MemoTable::default();
         std::thread::scope(|scope| {
             for thread in 0..4_u64 {

@@ -25,6 +25,18 @@ use crate::{ConvError, Device, Noise};
 /// either. What takes rows without a pitch alone refuses others, and [`Self::contiguous`] copies
 /// them: parameters and statistics of more than one row, points, and dense grids.
 ///
+/// ```
+/// use voxtune::{DType, Device, Tensor};
+///
+/// let device = Device::cpu()?;
+/// let rows = Tensor::from_rows(&device, &[[1.0, 2.0], [3.0, 4.0]])?;
+/// assert_eq!((rows.rows(), rows.channels()), (2, 2));
+/// // Storage in 16 bits, made of the same float32 numbers.
+/// let half = Tensor::from_f32(&device, DType::Float16, 2, 2, &rows.to_f32()?)?;
+/// assert_eq!(half.to_f32()?, [1.0, 2.0, 3.0, 4.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Shapes
 /// `(rows, channels)`, row-major. Weights are `(volume · c_in, c_out)`.
 pub struct Tensor {

@@ -19,6 +19,20 @@ use crate::KernelSource;
 ///
 /// Where several caches hold a key, decisions given in code go first, then bytes given in code,
 /// then folders in their order, then the decisions in the binary.
+///
+/// ```
+/// use voxtune::{AlgoMode, Direction, MissPolicy, Tuner};
+///
+/// let tuner = Tuner::builder()
+///     .folder("/opt/product/caches")
+///     .embedded()
+///     .pin(Direction::Wgrad, "explicit_gemm".parse::<AlgoMode>()?)
+///     .policy(MissPolicy::Fail)
+///     .build();
+/// // A folder that is not there is empty; files that cannot be used are told.
+/// assert!(tuner.warnings().is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct TunerBuilder {
     decisions: Vec<Decisions>,

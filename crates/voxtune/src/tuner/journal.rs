@@ -24,6 +24,15 @@ use crate::{GradeKind, MapCounts};
 /// mix, and none is written past the limit. A journal that cannot be written is given up with a
 /// warning: no call fails for it. Layers of [given](LayerKind::Given) outputs are not written: a line
 /// is a layer over one cloud, as populate measures it.
+///
+/// ```
+/// use voxtune::{MissJournal, Tuner};
+///
+/// let path = std::env::temp_dir().join("misses-of-this-program.txt");
+/// let tuner = Tuner::builder().embedded().journal(MissJournal::new(path)).build();
+/// // Layers of this tuner note what no cache holds: `populate --from-misses FILE` measures that.
+/// # let _ = tuner;
+/// ```
 #[derive(Debug)]
 pub struct MissJournal {
     path: PathBuf,

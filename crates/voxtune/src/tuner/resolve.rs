@@ -33,6 +33,22 @@ pub(crate) struct Call<'a> {
 }
 
 /// Answers which algorithm a call runs. Cloning shares it.
+///
+/// ```
+/// use voxtune::{DType, Device, Direction, KernelSize, Operation, ShapeKey, Tuner};
+///
+/// let device = Device::cpu()?;
+/// let tuner = Tuner::builder().embedded().build();
+/// let kernel = KernelSize::submanifold(3)?;
+/// let operation = Operation::submanifold(Direction::Forward, DType::Float32, 32, 64, kernel);
+/// // 10,000 voxels, that have 5 neighbours each.
+/// let key = ShapeKey::new(operation, 10_000, 10_000, 50_000);
+/// let resolution = tuner.resolve(&device, &key)?;
+/// println!("{resolution}");
+/// // The same with what was passed over, and why.
+/// println!("{}", tuner.explain(&device, &key));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tuner {
     inner: Arc<Inner>,

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use voxtune::DeviceChoice;
 use voxtune_cache::CacheDir;
 use voxtune_tune::{
     DeviceSpec, Event, Executor, Grid, Observer, Plan, Populate, Request, Summary, Worker,
@@ -14,23 +13,14 @@ use voxtune_tune::{
 /// Measures a grid on a device and writes evidence and decisions into a folder.
 pub(crate) fn populate(
     grid: Grid,
-    device: DeviceChoice,
-    threads: Option<usize>,
+    device: &DeviceSpec,
     folder: &Path,
 ) -> Result<Summary, Box<dyn Error>> {
     let request = Request::new(grid);
     let plan = Plan::new(&request)?;
     // Candidates run in a worker, which is this program started again: one that crashes or hangs
     // costs itself.
-    let target = Path::new("target");
-    let spec = DeviceSpec {
-        choice: device,
-        threads,
-        kernels: Some(target.join("kernels")),
-        toolkit: Some(target.join("cuda-toolkit")),
-        note: String::new(),
-    };
-    let mut executor = Executor::from(Worker::start(&spec)?);
+    let mut executor = Executor::from(Worker::start(device)?);
     let populate = Populate {
         plan: &plan,
         request: &request,

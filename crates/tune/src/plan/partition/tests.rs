@@ -104,7 +104,7 @@ fn more_clouds_cost_more() {
 }
 
 #[test]
-fn texts() {
+fn partitions_are_written_as_slices() {
     let parsed = |text: &str| text.parse::<Partition>();
     assert_eq!(parsed("slice:1/4"), Ok(Partition { index: 0, count: 4 }));
     assert_eq!(parsed("slice:4/4").unwrap().to_string(), "slice:4/4");
@@ -119,7 +119,7 @@ fn from(variables: &[(&str, &str)]) -> Result<String, PartitionError> {
 }
 
 #[test]
-fn schedulers() {
+fn schedulers_name_the_part_in_their_variables() {
     let slurm = |id, min, max, step, count| {
         from(&[
             ("SLURM_ARRAY_TASK_ID", id),

@@ -1,0 +1,84 @@
+//! Documents: links that lead somewhere, and lines that fit a page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every Markdown file that people read, below some folders and at the top.
+fn documents() -> Vec<PathBuf> {
+    let mut folders = vec![repository(), repository().join("docs")];
+    let mut found = Vec::new();
+    let top = folders[0].clone();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && folder != top {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                found.push(path);
+            }
+        }
+    }
+    for folder in ["crates", "examples"] {
+        for entry in fs::read_dir(repository().join(folder)).unwrap() {
+            found.extend(
+                Some(entry.unwrap().path().join("README.md")).filter(|path| path.is_file()),
+            );
+        }
+    }
+    found.sort();
+    assert!(found.len() > 30, "{found:?}");
+    found
+}
+
+/// The targets of links, without those into the web and within the page.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    let files = targets.map(|target| target.split('#').next().unwrap_or_default());
+    files.filter(|file| !file.is_empty() && !file.contains("://"))
+}
+
+#[test]
+fn links_lead_to_files() {
+    assert_eq!(links("[a](b.md#c) [d](https://e) [f](#g) ![h](i/j.png)").count(), 2);
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let folder = document.parent().unwrap();
+        // What stands between fences is no link.
+        let prose: String = text.split("```").step_by(2).collect();
+        for link in links(&prose).filter(|link| !folder.join(link).exists()) {
+            broken.push(format!("{}: {link}", document.display()));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn lines_of_the_journal_and_the_readme_fit_a_page() {
+    let journal = repository().join("docs/journal");
+    for document in documents().into_iter().filter(|path| path.starts_with(&journal)) {
+        let text = fs::read_to_string(&document).unwrap();
+        let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 120).collect();
+        assert!(long.is_empty(), "{}: {long:#?}", document.display());
+    }
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 120);
+}
+
+/// Files that prose names by their path from the top of the repository.
+#[test]
+fn files_that_architecture_names_are_there() {
+    let text = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    let names = text.split('`').skip(1).step_by(2);
+    let paths = names.filter(|name| {
+        let is_path =
+            ["docs/", "crates/", "tests/", "kernels/"].iter().any(|top| name.starts_with(top));
+        is_path && !name.contains(['<', '*', ' '])
+    });
+    let missing: Vec<&str> = paths.filter(|path| !repository().join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
