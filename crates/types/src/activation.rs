@@ -38,6 +38,17 @@ impl Activation {
         }
     }
 
+    /// Whether the slope at any `z` is that at its value: a backward pass then needs the value alone,
+    /// which whatever comes next keeps anyway.
+    #[must_use]
+    pub const fn has_slope_of_value(self) -> bool {
+        match self {
+            Self::Identity | Self::Relu => true,
+            Self::LeakyRelu { slope } => slope > 0.0,
+            Self::Gelu | Self::Silu | Self::Sigmoid => false,
+        }
+    }
+
     /// The slope at `z`; at the bend of a ReLU that of negative numbers.
     #[must_use]
     #[inline]
@@ -245,6 +256,20 @@ mod tests {
         }
         assert!(erfc(f64::NAN).is_nan());
         assert_eq!((erfc(40.0), erfc(-40.0)), (0.0, 2.0));
+    }
+
+    #[test]
+    fn slopes_follow_from_values_where_they_are_said_to() {
+        let more = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MIN_POSITIVE, -0.0, 0.0];
+        let steps = (-400..=400).map(|step| step as f32 * 0.01);
+        let points: Vec<f32> = steps.chain(more).chain([-f32::MIN_POSITIVE]).collect();
+        let negative = Activation::LeakyRelu { slope: -0.5 };
+        for activation in ACTIVATIONS.into_iter().chain([negative]) {
+            let holds = |z: &f32| {
+                activation.slope(*z).to_bits() == activation.slope(activation.apply(*z)).to_bits()
+            };
+            assert_eq!(points.iter().all(holds), activation.has_slope_of_value(), "{activation:?}");
+        }
     }
 
     #[test]

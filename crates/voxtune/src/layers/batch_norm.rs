@@ -252,6 +252,25 @@ impl Module for BatchNorm {
     }
 }
 
+/// What the slopes of an activation follow from: its values if they do, since others keep these.
+pub(super) fn bent(
+    activation: Activation,
+    input: &SparseTensor,
+    output: &SparseTensor,
+) -> SparseTensor {
+    if activation.has_slope_of_value() { output.clone() } else { input.clone() }
+}
+
+/// The gradient of an activation's input, by what [`bent`] has kept.
+pub(super) fn bend_backward(
+    activation: Activation,
+    kept: &SparseTensor,
+    grad_output: &Tensor,
+) -> Result<Tensor, ConvError> {
+    let of = ops::Affine { scale: None, shift: None, activation };
+    ops::affine_backward(kept.voxels().device(), of, kept.features(), grad_output)
+}
+
 impl Module for Activation {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         let of = ops::Affine { scale: None, shift: None, activation: *self };
@@ -265,7 +284,7 @@ impl Module for Activation {
         tape: &mut Tape,
     ) -> Result<SparseTensor, ConvError> {
         let output = Module::forward(self, input)?;
-        tape.push(Record::Input(input.clone()))?;
+        tape.push(Record::Input(bent(*self, input, &output)))?;
         Ok(output)
     }
 
@@ -275,9 +294,7 @@ impl Module for Activation {
         grad_output: &Tensor,
         _: &mut Gradients,
     ) -> Result<Tensor, ConvError> {
-        let input = tape.pop_input(self)?;
-        let of = ops::Affine { scale: None, shift: None, activation: *self };
-        ops::affine_backward(input.voxels().device(), of, input.features(), grad_output)
+        bend_backward(*self, &tape.pop_input(self)?, grad_output)
     }
 
     fn as_pointwise(&self) -> Option<Pointwise> {

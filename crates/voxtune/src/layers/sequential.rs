@@ -1,5 +1,6 @@
 //! Modules one behind the other, and beside each other.
 
+use super::batch_norm::bend_backward;
 use super::module::resolutions_of;
 use super::tape::{Record, other_pass};
 use super::{Gradients, Module, SparseTensor, Tape};
@@ -262,7 +263,10 @@ impl Module for Residual {
             None => input.clone(),
         };
         let output = body.add(&shortcut, self.activation)?;
-        tape.push(Record::Sum(body, shortcut))?;
+        tape.push(match self.activation.has_slope_of_value() {
+            true => Record::Input(output.clone()),
+            false => Record::Sum(body, shortcut),
+        })?;
         Ok(output)
     }
 
@@ -272,10 +276,21 @@ impl Module for Residual {
         grad_output: &Tensor,
         gradients: &mut Gradients,
     ) -> Result<Tensor, ConvError> {
-        let Record::Sum(body, shortcut) = tape.pop(self)? else { return Err(other_pass(self)) };
-        let device = body.voxels().device();
-        let (first, second) = (body.features(), shortcut.features());
-        let of_sum = ops::add_backward(device, first, second, self.activation, grad_output)?;
+        let (voxels, of_sum) = match tape.pop(self)? {
+            Record::Input(output) => {
+                let of_sum = bend_backward(self.activation, &output, grad_output)?;
+                (output.voxels().clone(), of_sum)
+            }
+            Record::Sum(body, shortcut) => {
+                let (first, second) = (body.features(), shortcut.features());
+                let device = body.voxels().device();
+                let of_sum =
+                    ops::add_backward(device, first, second, self.activation, grad_output)?;
+                (body.voxels().clone(), of_sum)
+            }
+            _ => return Err(other_pass(self)),
+        };
+        let device = voxels.device();
         let of_shortcut =
             match &self.shortcut {
                 None => None,

@@ -132,3 +132,49 @@ pub(super) fn other_pass(module: &dyn Module) -> ConvError {
                    of the module with the tape first, and then `backward` once";
     ConvError::Layer { layer: format!("{module:?}"), problem: problem.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activation, Device, Residual, Sequential, SubmConv3d, Voxel, Voxels};
+
+    /// Features that records hold, each once.
+    fn held(tape: &Tape) -> usize {
+        let mut held: Vec<*const Tensor> = Vec::new();
+        for record in &tape.records {
+            let (Record::Input(x)
+            | Record::Normalised(x, _)
+            | Record::Sum(x, _)
+            | Record::Pooled(x, _)
+            | Record::Joined(x, _)) = record;
+            held.push(x.features());
+            if let Record::Sum(_, other) = record {
+                held.push(other.features());
+            }
+        }
+        held.sort_unstable();
+        held.dedup();
+        held.len()
+    }
+
+    /// Two convolutions read the block's input and the first activation's value. A ReLU is undone by
+    /// its value, others by what went into them.
+    #[test]
+    fn a_block_keeps_what_its_backward_pass_reads() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        let voxels = Voxels::new(&device, (0..5).map(|x| Voxel::new(0, x, 0, 0)).collect());
+        let features = Tensor::from_rows(&device, &[[0.5, -1.0]; 5]).unwrap();
+        let input = SparseTensor::new(voxels.unwrap(), features).unwrap();
+        let conv = |seed| SubmConv3d::builder(2, 2).seed(seed).build(&device).unwrap();
+        for (activation, tensors) in [(Activation::Relu, 3), (Activation::Gelu, 4)] {
+            let body = Sequential::new().then(conv(1)).then(activation).then(conv(2));
+            let mut block = Residual::new(body, activation);
+            let mut tape = Tape::new();
+            block.forward_on_tape(&input, &mut tape).unwrap();
+            let gradient = Tensor::from_rows(&device, &[[1.0, 1.0]; 5]).unwrap();
+            assert_eq!(held(&tape), tensors, "{activation:?}");
+            let gradients = tape.backward(&block, &gradient).unwrap();
+            assert!(gradients.get("body.0.weight").unwrap().is_some());
+        }
+    }
+}
