@@ -291,9 +291,9 @@ impl CudaDevice {
         self.gpu().modules()
     }
 
-    /// The raw stream that work is queued on now.
+    /// The raw stream.
     pub(crate) fn raw_stream(&self) -> sys::CUstream {
-        self.queue().current()
+        self.queue().raw()
     }
 }
 

@@ -31,7 +31,7 @@ pub use cloud::Cloud;
 pub use counts::MapCounts;
 pub(crate) use counts::ReportPages;
 pub use index::VoxelIndex;
-pub use network::{Beside, LevelPlan, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan};
+pub use network::{LevelPlan, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan};
 pub use outputs::{OutputCounts, Outputs, OutputsBuilder, OutputsReport};
 pub(crate) use pairs::PairLists;
 pub use report::MapReport;

@@ -18,8 +18,6 @@ use crate::{ConvError, KernelMap, MapCounts};
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
     maps: Vec<MadeMap>,
-    /// How often each map was asked for, those of layers that undo others among them.
-    calls: Vec<(usize, usize, Geometry, usize)>,
 }
 
 /// A level, which comes behind the one that it is made of: 0 is the input, `n + 1` the recipe's
@@ -61,11 +59,7 @@ impl Recipe {
             let orders = RowOrder::ALL.into_iter().filter(has).collect();
             Some(MadeMap { from, to, geometry: *geometry, orders })
         };
-        let call = |(&(from, to, geometry), &count): (&MapKey, &usize)| {
-            Some((*numbers.get(&from)?, *numbers.get(&to)?, geometry, count))
-        };
-        let calls = made.calls.iter().filter_map(call).collect();
-        Self { levels, maps: made.maps.iter().filter_map(map).collect(), calls }
+        Self { levels, maps: made.maps.iter().filter_map(map).collect() }
     }
 
     /// Whether nothing was made.
@@ -81,8 +75,7 @@ impl Voxels {
     }
 
     /// Makes what a recipe asks for of these voxels, the input of a frame that expects its counts,
-    /// as far as that can be done at once. Layers make the rest when they come to it. In a graph,
-    /// layers over the input run while the rest is made.
+    /// as far as that can be done at once. Layers make the rest when they come to it.
     ///
     /// # Errors
     /// Whatever the device fails with.
@@ -104,16 +97,7 @@ impl Voxels {
         });
         let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
         let builder = cuda.network_map_builder()?;
-        let is_repeated = levels.frame().is_some_and(|frame| frame.is_repeated());
-        let made = match is_repeated {
-            true => {
-                let (made, beside) = builder.build_beside(cells.cloud(), &plan)?;
-                levels.keep_beside(beside);
-                made
-            }
-            false => builder.build(cells.cloud(), &plan)?,
-        };
-        let NetworkMaps { input, levels: outputs, maps } = made;
+        let NetworkMaps { input, levels: outputs, maps } = builder.build(cells.cloud(), &plan)?;
         cells.keep_index(input);
 
         let mut made = vec![Some(Arc::clone(&self.level))];
@@ -125,12 +109,6 @@ impl Voxels {
                 levels.keep_outputs(&from, plan.geometry, (cells, plan.shape), report)
             });
             made.push(level);
-        }
-        if is_repeated {
-            let number = |level: usize| made[level].as_ref().map(|level| level.number);
-            levels.expect_calls(recipe.calls.iter().filter_map(|&(from, to, geometry, count)| {
-                Some(((number(from)?, number(to)?, geometry), count))
-            }));
         }
         for (plan, map) in plan.maps.iter().zip(maps) {
             let ends = made[plan.from].as_ref().zip(made[plan.to].as_ref());
@@ -180,16 +158,6 @@ impl Planned {
         self.shapes.push(shape);
         self.capacities.push(capacity);
         Ok(())
-    }
-}
-
-impl Voxels {
-    /// Lets what is queued next wait for all that was made at once.
-    ///
-    /// # Errors
-    /// Whatever the device fails with.
-    pub(crate) fn wait_for_levels(&self) -> Result<(), ConvError> {
-        self.levels.rejoin()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder};
+use voxtune_cuda::{OutputCounts, OutputsBuilder};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::at_once::Recipe;
@@ -47,25 +47,6 @@ type Slot<T> = Arc<OnceLock<T>>;
 pub(super) struct MadeSoFar {
     pub(super) levels: Vec<Arc<Level>>,
     pub(super) maps: Vec<(MapKey, Arc<KernelMap>)>,
-    /// How often each map was asked for.
-    pub(super) calls: BTreeMap<MapKey, usize>,
-}
-
-/// How often maps are asked for.
-#[derive(Default)]
-struct Calls {
-    so_far: BTreeMap<MapKey, usize>,
-    /// Where an earlier run of the same calls has counted them.
-    expected: BTreeMap<MapKey, usize>,
-}
-
-impl Calls {
-    /// Counts a call, and says whether it was the last that is expected.
-    fn is_last(&mut self, key: MapKey) -> bool {
-        let so_far = self.so_far.entry(key).or_default();
-        *so_far += 1;
-        self.expected.get(&key) == Some(so_far)
-    }
 }
 
 /// Everything that the layers of a network share over one input. It lives as long as any of its
@@ -85,9 +66,6 @@ pub(super) struct Levels {
     /// What a layer makes of a level.
     outputs: Mutex<BTreeMap<OutputsKey, Slot<Arc<Level>>>>,
     count: Mutex<usize>,
-    calls: Mutex<Calls>,
-    /// What is made beside layers over the input, until somebody needs it.
-    beside: Mutex<Option<Beside>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,8 +96,6 @@ impl Levels {
             names: Mutex::default(),
             outputs: Mutex::default(),
             count: Mutex::default(),
-            calls: Mutex::default(),
-            beside: Mutex::default(),
         }
     }
 
@@ -170,17 +146,6 @@ impl Levels {
         Arc::new(Level { number, cells, shape, origin, counts: None })
     }
 
-    /// Keeps what is made beside layers over the input.
-    pub(super) fn keep_beside(&self, beside: Beside) {
-        *locked(&self.beside) = Some(beside);
-    }
-
-    /// Lets what is queued next wait for it.
-    pub(super) fn rejoin(&self) -> Result<(), ConvError> {
-        let beside = locked(&self.beside).take();
-        Ok(beside.map_or(Ok(()), Beside::rejoin)?)
-    }
-
     /// The map from a level to another, built at the first call with everything that the layers
     /// which are alive on the device will read of it.
     pub(super) fn map(
@@ -190,28 +155,15 @@ impl Levels {
         geometry: Geometry,
         build: impl FnOnce() -> Result<KernelMap, ConvError>,
     ) -> Result<Arc<KernelMap>, ConvError> {
-        if (from.number, to.number) != (self.first, self.first) {
-            self.rejoin()?;
-        }
         let key = (from.number, to.number, geometry);
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
-        let map = get_or_make(&slot, || {
+        get_or_make(&slot, || {
             let map = Arc::new(build()?);
             if !self.is_warm_up {
                 self.device.prepare_map(&map);
             }
             Ok(map)
-        });
-        if locked(&self.calls).is_last(key) {
-            // Whoever has asked last gives its memory back.
-            locked(&self.maps).remove(&key);
-        }
-        map
-    }
-
-    /// Says how often each map will be asked for: after the last time, its memory is given back.
-    pub(super) fn expect_calls(&self, calls: impl IntoIterator<Item = (MapKey, usize)>) {
-        locked(&self.calls).expected.extend(calls);
+        })
     }
 
     /// What was made so far: levels by their numbers, and maps.
@@ -221,8 +173,7 @@ impl Levels {
         levels.sort_by_key(|level| level.number);
         let maps = locked(&self.maps);
         let maps = maps.iter().filter_map(|(key, slot)| Some((*key, slot.get()?.clone())));
-        let calls = locked(&self.calls).so_far.clone();
-        MadeSoFar { levels, maps: maps.collect(), calls }
+        MadeSoFar { levels, maps: maps.collect() }
     }
 
     /// Takes a level that was made elsewhere, if there is none.
@@ -274,7 +225,6 @@ impl Levels {
         from: &Arc<Level>,
         geometry: Geometry,
     ) -> Result<Arc<Level>, ConvError> {
-        self.rejoin()?;
         let key = (from.number, geometry);
         let slot = Arc::clone(locked(&self.outputs).entry(key).or_default());
         get_or_make(&slot, || {
@@ -389,24 +339,4 @@ fn pairs_counted(from: &Level, to: &Level, geometry: &Geometry) -> Option<usize>
     }
     let (origin, made_by) = to.origin.as_ref()?;
     (origin.number == from.number && made_by == geometry).then_some(counts.pairs)
-}
-
-#[cfg(test)]
-mod tests {
-    use voxtune_types::KernelSize;
-
-    use super::*;
-
-    #[test]
-    fn the_last_of_the_calls_that_are_expected_is_known() {
-        let within = Geometry::submanifold(KernelSize::cubic(3).unwrap(), [1; 3]);
-        let (counted, other) = ((0, 0, within), (1, 1, within));
-        let mut calls = Calls::default();
-        calls.expected.insert(counted, 2);
-        assert!(!calls.is_last(counted) && !calls.is_last(other));
-        assert!(calls.is_last(counted));
-        // Calls that nobody expected make the map anew, and it stays.
-        assert!(!calls.is_last(counted));
-        assert_eq!((calls.so_far[&counted], calls.so_far[&other]), (3, 1));
-    }
 }
