@@ -177,11 +177,12 @@ mod tests {
             let contents = Contents::of(target, None);
             assert!(contents.instances.contains_key(&Instance::kernel_map()));
             assert!(contents.instances.contains_key(&Instance::strided_map()));
+            assert!(contents.instances.contains_key(&Instance::network_maps()));
             for operation in shipped_operations() {
                 let default = default_algorithm(&operation).instance(&operation).unwrap();
                 assert!(contents.instances.contains_key(&default), "{operation}");
             }
-            assert_eq!(contents.count(Role::Utility), 11);
+            assert_eq!(contents.count(Role::Utility), 12);
             for (c_in, c_out, groups) in [(7, 7, 7), (12, 20, 4), (256, 256, 2)] {
                 for operation in shipped_operations().filter(|one| one.c_in == 64) {
                     let grouped = Operation { c_in, c_out, groups, ..operation };
