@@ -33,7 +33,7 @@
 //! struct Silent;
 //!
 //! impl Observer for Silent {
-//!     fn event(&mut self, _: &Event<'_>) {}
+//!     fn event(&mut self, _: &Event) {}
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
