@@ -30,7 +30,7 @@ const TRIES: u32 = 4;
 /// The outputs of a layer, on the device.
 #[derive(Debug)]
 pub struct Outputs {
-    /// [`Voxel`]s, from the start.
+    /// [`Voxel`](voxtune_types::Voxel)s, from the start.
     pub coords: DeviceBuffer,
     /// How many there are, or as many as there is room for where the device counts them.
     pub capacity: usize,
