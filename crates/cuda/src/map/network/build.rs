@@ -27,6 +27,14 @@ use crate::module::{Grid, arguments};
 const MOST_ORDER_TILES: usize = 64;
 /// Blocks of the sort that an SM runs at once, by its launch bounds.
 const ORDER_BLOCKS_PER_SM: usize = 2;
+/// Streams that may sort at a time. Tiles of an order wait for each other, so the device has to have
+/// room for all of one in each stream, or none would end.
+const STREAMS_AT_ONCE: usize = 4;
+
+/// The most tiles of an order that may meet in one kernel on a device of so many SMs.
+fn most_order_tiles(units: u32) -> usize {
+    MOST_ORDER_TILES.min(units as usize * ORDER_BLOCKS_PER_SM / STREAMS_AT_ONCE)
+}
 
 /// A level while it is made.
 struct LevelBuild {
@@ -326,8 +334,7 @@ impl<'a> AtOnce<'a> {
     /// Whether an order is made here: the natural one always, a sorted one of few tiles, all of
     /// which run at once.
     fn is_sorted_here(&self, order: RowOrder, rows: usize) -> bool {
-        let units = self.builder.device.identity().units as usize;
-        let most = MOST_ORDER_TILES.min(units * ORDER_BLOCKS_PER_SM);
+        let most = most_order_tiles(self.builder.device.identity().units);
         let tiles = rows.div_ceil(TILE_ROWS);
         match order {
             RowOrder::Natural => true,
@@ -437,5 +444,19 @@ impl<'a> AtOnce<'a> {
         }
         let input = found.into_iter().next().expect("the input is a level");
         NetworkMaps { input, levels, maps: by_plan }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_of_several_streams_have_room_at_a_time() {
+        for units in [1, 16, 46, 84, 132, 148] {
+            let tiles = most_order_tiles(units) * STREAMS_AT_ONCE;
+            assert!(tiles <= units as usize * ORDER_BLOCKS_PER_SM, "{units}");
+        }
+        assert_eq!([46, 132].map(most_order_tiles), [23, 64]);
     }
 }
