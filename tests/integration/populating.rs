@@ -285,6 +285,38 @@ fn forget_needs_a_selection() {
 }
 
 #[test]
+fn a_dry_run_of_forget_lists_what_would_go_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    populate(folder.path(), &[]).success();
+    let path = folder.path().to_str().unwrap();
+    let before = entries(folder.path());
+    let forget = ["forget", "--direction", "wgrad", "--out", path];
+    let listed = run(&[&forget[..], &["--dry-run"]].concat()).success();
+    assert_eq!(entries(folder.path()), before);
+    assert_eq!(listed.stdout.matches("wgrad ").count(), 3, "{listed:?}");
+    assert_eq!(listed.stdout.lines().count(), 4, "{listed:?}");
+    let removed = run(&forget).success();
+    assert!(removed.last_line().starts_with("3 entries removed from "), "{removed:?}");
+    assert_eq!(listed.last_line(), removed.last_line().replace("removed", "would be removed"));
+}
+
+/// A forget that writes sets it aside.
+#[test]
+fn a_dry_run_of_forget_leaves_a_damaged_file_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    populate(folder.path(), &[]).success();
+    let cache = CacheDir::new(folder.path());
+    let path = cache.evidence_path(cache.archs().unwrap()[0]);
+    let bytes = fs::read(&path).unwrap();
+    let half = &bytes[..bytes.len() / 2];
+    fs::write(&path, half).unwrap();
+    let out = folder.path().to_str().unwrap();
+    let finished = run(&["forget", "--all", "--dry-run", "--out", out]);
+    assert_eq!(finished.status, Some(1), "{finished:?}");
+    assert_eq!(fs::read(&path).unwrap(), half);
+}
+
+#[test]
 fn merging_brings_folders_together() {
     let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [first, second, target] = folders.each_ref().map(|folder| folder.path());

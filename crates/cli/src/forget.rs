@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use voxtune::Arch;
 use voxtune_cache::CacheDir;
-use voxtune_types::printable_path;
+use voxtune_types::{printable, printable_path};
 
 use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
@@ -18,6 +19,9 @@ pub struct ForgetArguments {
     /// Every entry: needed where no filter is given
     #[arg(long)]
     all: bool,
+    /// List the entries that would be removed, and write nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     folder: FolderArguments,
 }
@@ -32,22 +36,59 @@ pub(crate) fn run(arguments: &ForgetArguments) -> Result<Exit, Failure> {
     must_exist(cache.path())?;
     let (mut removed, mut staying) = (0, 0);
     for arch in cache.archs().map_err(Failure::failed)? {
-        let update = cache.update(arch, Duration::from_secs(30), |evidence| {
-            let before = evidence.len();
-            evidence.retain(|entry, _| !arguments.selection.admits_entry(entry));
-            before - evidence.len()
-        });
-        let update = update.map_err(Failure::failed)?;
-        output::set_aside(&update.set_aside);
-        removed += update.value;
-        let decisions = cache.read_decisions(arch).map_err(Failure::failed)?.unwrap_or_default();
-        let left = decisions.iter().filter(|one| arguments.selection.admits(&one.device, &one.key));
-        staying += left.count();
+        let found = match arguments.dry_run {
+            true => list(&cache, arch, &arguments.selection)?,
+            false => remove(&cache, arch, &arguments.selection)?,
+        };
+        removed += found.removed;
+        staying += found.staying;
     }
-    output::result(format_args!("{removed} entries removed from {}", printable_path(cache.path())));
+    let (path, verb) =
+        (printable_path(cache.path()), if arguments.dry_run { "would be " } else { "" });
+    output::result(format_args!("{removed} entries {verb}removed from {path}"));
     if staying > 0 {
         let why = "came without evidence and stay: delete the decision file to be rid of them";
         output::complain("warning", format_args!("{staying} decisions {why}"));
     }
     Ok(Exit::Success)
+}
+
+/// What a selection means to the files of an architecture.
+struct Forgotten {
+    /// Entries that go.
+    removed: usize,
+    /// Decisions that are selected and stay, since no entry stands behind them.
+    staying: usize,
+}
+
+/// Removes what is selected.
+fn remove(cache: &CacheDir, arch: Arch, selection: &Selection) -> Result<Forgotten, Failure> {
+    let update = cache.update(arch, Duration::from_secs(30), |evidence| {
+        let before = evidence.len();
+        evidence.retain(|entry, _| !selection.admits_entry(entry));
+        before - evidence.len()
+    });
+    let update = update.map_err(Failure::failed)?;
+    output::set_aside(&update.set_aside);
+    let decisions = cache.read_decisions(arch).map_err(Failure::failed)?.unwrap_or_default();
+    let left = decisions.iter().filter(|one| selection.admits(&one.device, &one.key));
+    Ok(Forgotten { removed: update.value, staying: left.count() })
+}
+
+/// Lists what [`remove`] would remove. A damaged file is an error here, since nobody sets it aside.
+fn list(cache: &CacheDir, arch: Arch, selection: &Selection) -> Result<Forgotten, Failure> {
+    let (evidence, decisions) =
+        cache.read_together(arch, |cache| (cache.read_evidence(arch), cache.read_decisions(arch)));
+    let evidence = evidence.map_err(Failure::failed)?.unwrap_or_default();
+    let decisions = decisions.map_err(Failure::failed)?.unwrap_or_default();
+    let mut removed = 0;
+    for (entry, _) in evidence.entries().filter(|(entry, _)| selection.admits_entry(entry)) {
+        let cloud = printable(&entry.workload.cloud);
+        output::result(format_args!("{} on {cloud}, {}", entry.key, entry.device));
+        removed += 1;
+    }
+    let staying = decisions.iter().filter(|one| {
+        selection.admits(&one.device, &one.key) && !evidence.has_key(&one.device, &one.key)
+    });
+    Ok(Forgotten { removed, staying: staying.count() })
 }
