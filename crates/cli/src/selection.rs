@@ -52,3 +52,46 @@ impl Selection {
             && self.device.as_ref().is_none_or(|wanted| name.contains(&wanted.to_lowercase()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use voxtune::Arch;
+    use voxtune_types::{KernelSize, Operation};
+
+    use super::*;
+
+    fn device() -> DeviceIdentity {
+        DeviceIdentity { arch: Arch::sm(9, 0), name: "NVIDIA H200".to_owned(), units: 132 }
+    }
+
+    fn key(direction: Direction, c_in: u32) -> ShapeKey {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let operation = Operation::submanifold(direction, DType::Float16, c_in, 64, kernel);
+        ShapeKey::new(operation, 1000, 1000, 9000)
+    }
+
+    #[test]
+    fn values_of_one_filter_widen_and_further_filters_narrow() {
+        let selection = Selection {
+            directions: vec![Direction::Dgrad, Direction::Wgrad],
+            channels: vec![ChannelPair { c_in: 32, c_out: 64 }],
+            ..Selection::default()
+        };
+        let admits = |direction, c_in| selection.admits(&device(), &key(direction, c_in));
+        assert!(admits(Direction::Dgrad, 32) && admits(Direction::Wgrad, 32));
+        assert!(!admits(Direction::Forward, 32) && !admits(Direction::Dgrad, 64));
+        let other_type = Selection { dtypes: vec![DType::Float32], ..selection.clone() };
+        assert!(!other_type.admits(&device(), &key(Direction::Dgrad, 32)));
+    }
+
+    #[test]
+    fn a_device_is_meant_by_part_of_its_name_or_architecture_in_any_case() {
+        let admits = |text: &str| {
+            let selection = Selection { device: Some(text.to_owned()), ..Selection::default() };
+            assert!(!selection.is_everything());
+            selection.admits(&device(), &key(Direction::Forward, 32))
+        };
+        assert!(admits("h200") && admits("SM_90"));
+        assert!(!admits("h100") && !admits("sm_80"));
+    }
+}
