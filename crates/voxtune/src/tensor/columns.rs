@@ -105,7 +105,7 @@ impl Tensor {
         let (rows, channels, dtype) = (self.rows, columns.len(), self.dtype);
         let (storage, pitch) = match &self.storage {
             Storage::Host(whole) => {
-                let mut part = super::host_zeros(dtype, rows, channels)?;
+                let mut part = super::make::host_zeros(dtype, rows, channels)?;
                 let of = self.cpu_columns(&columns);
                 cpu::take(whole.as_elements(), rows, of, part.as_elements_mut())?;
                 (Storage::Host(part), channels)
