@@ -358,3 +358,61 @@ KERNEL points_pieces(const int* starts, int rows, int length, int pieces, int* p
     const int64_t step = int64_t(gridDim.x) * THREADS;
     for (int64_t piece = int64_t(first_of(rows)) + row; piece <= pieces; piece += step) begins[piece] = starts[rows];
 }
+
+// ---- rows by sample -----------------------------------------------------------------------------
+//
+// Voxels sorted by their batch, for pooling of whole samples. `length` is that of the index: at least
+// as many as rows and as samples, so that no sample's number is that of what has none.
+
+// The sample of each row, -1 past the last and of a batch that is no sample. `outside` gets INT_MAX less
+// the first such row: 0 at first.
+KERNEL points_batches(const int4* coords, RowCount count, int samples, int length, int* index, int* outside) {
+    const int row = blockIdx.x * THREADS + threadIdx.x;
+    if (row >= length) return;
+    int batch = -1;
+    if (row < count.load()) {
+        batch = coords[row].x;
+        if (batch < 0 || batch >= samples) {
+            atomicMax(outside, INT_MAX - row);
+            batch = -1;
+        }
+    }
+    index[row] = batch;
+}
+
+// The rows by sample, and where each sample's begin among them: starts (samples + 1). `report` gets whether a
+// row is of no sample, the first such row, and its batch. Threads for length + 1.
+KERNEL points_sample_starts(const int2* pairs, int length, int samples, const int4* coords, const int* outside, int* order, int* starts,
+                            int* report) {
+    const int at = blockIdx.x * THREADS + threadIdx.x;
+    if (at > length) return;
+    const int2 own = at < length ? pairs[at] : make_int2(samples, 0);
+    const int before = at > 0 ? min(pairs[at - 1].x, samples) : -1;
+    if (at < length) order[at] = own.y;
+    for (int sample = before + 1; sample <= min(own.x, samples); ++sample) starts[sample] = at;
+    if (at == length) {
+        const int refused = *outside, row = refused > 0 ? INT_MAX - refused : 0;
+        report[0] = refused > 0;
+        report[1] = row;
+        report[2] = refused > 0 ? coords[row].x : 0;
+    }
+}
+
+// Cuts the samples' rows into pieces of `length`, the last of a sample's shorter: begins (pieces + 1),
+// piece_starts (samples + 1). A sample without rows has none. A single block.
+extern "C" __global__ void __launch_bounds__(SCAN_THREADS) points_sample_pieces(const int* starts, int samples, int length, int pieces,
+                                                                                int* piece_starts, int* begins) {
+    const auto pieces_of = [=](int sample) { return ceil_div(starts[sample + 1] - starts[sample], length); };
+    const int all = scan(samples, pieces_of, [=](int sample, int before) { piece_starts[sample] = before; });
+    if (threadIdx.x == 0) piece_starts[samples] = all;
+    __syncthreads();
+    for (int piece = threadIdx.x; piece <= pieces; piece += SCAN_THREADS) {
+        // The last sample that begins with this piece or before: those without pieces lie before it.
+        int sample = 0;
+        for (int end = samples; end - sample > 1;) {
+            const int middle = sample + (end - sample) / 2;
+            (piece_starts[middle] <= piece ? sample : end) = middle;
+        }
+        begins[piece] = piece < all ? starts[sample] + (piece - piece_starts[sample]) * length : starts[samples];
+    }
+}

@@ -6,7 +6,9 @@ use voxtune::ops::{
     column_statistics, column_sums, concat, layer_norm, layer_norm_backward, pool, pool_backward,
     split,
 };
-use voxtune::{DType, Device, Geometry, KernelSize, Noise, Tensor, Voxel, Voxels};
+use voxtune::{
+    DType, Device, Geometry, GlobalPool, KernelSize, Noise, SparseTensor, Tensor, Voxel, Voxels,
+};
 use voxtune_pointcloud::{Generator, generate};
 
 use crate::needs::open_gpu;
@@ -235,6 +237,43 @@ fn groups_agree_on_a_gpu() {
                 };
                 agree(&format!("{dtype} {groups} groups of {channels}"), run, &devices);
             }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn whole_samples_are_pooled_as_on_the_host_and_one_that_is_none_is_named() {
+    let devices = both();
+    // Samples of many pieces, of a single row and of none; more samples than rows.
+    let many: Vec<Voxel> = (0..30_011)
+        .map(|row| Voxel::new([0, 0, 0, 3, 4][row as usize % 5], row, 1, -row))
+        .collect();
+    let few = vec![Voxel::new(6, 1, 1, 1), Voxel::new(2, 1, 1, 1), Voxel::new(6, 1, 1, 2)];
+    for (cells, samples) in [(&many, 7), (&few, 9), (&few, 7), (&vec![], 2), (&vec![], 0)] {
+        for reduction in [Reduction::Sum, Reduction::Mean, Reduction::Max] {
+            let run = |device: &Device| {
+                let voxels = Voxels::new(device, cells.clone()).unwrap();
+                let x = noise(device, DType::Float32, cells.len(), 17, 1);
+                let input = SparseTensor::new(voxels, x).unwrap();
+                let layer = GlobalPool::new(reduction);
+                let y = layer.forward(&input, samples).unwrap();
+                let grad = noise(device, DType::Float32, samples, 17, 2);
+                let back = layer.backward(&input, &y, &grad).unwrap();
+                vec![y, back]
+            };
+            agree(&format!("{} rows, {samples} samples", cells.len()), run, &devices);
+        }
+    }
+    for device in &devices {
+        for (batch, samples) in [(6, 6), (-1, 7)] {
+            let cells = [&few[..], &[Voxel::new(batch, 5, 5, 5)]].concat();
+            let x = noise(device, DType::Float32, cells.len(), 1, 1);
+            let input = SparseTensor::new(Voxels::new(device, cells).unwrap(), x).unwrap();
+            let refused = GlobalPool::new(Reduction::Sum).forward(&input, samples).unwrap_err();
+            let row = if batch == -1 { 3 } else { 0 };
+            let expected = format!("row {row} names group {batch}: expected one below {samples}");
+            assert!(refused.to_string().contains(&expected), "{refused}");
         }
     }
 }

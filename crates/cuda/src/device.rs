@@ -291,9 +291,9 @@ impl CudaDevice {
         self.gpu().modules()
     }
 
-    /// The raw stream.
+    /// The raw stream that work is queued on now.
     pub(crate) fn raw_stream(&self) -> sys::CUstream {
-        self.queue().raw()
+        self.queue().current()
     }
 }
 

@@ -73,13 +73,14 @@ pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{
-    Cloud, DeviceKernelMap, LevelPlan, MapBuilder, MapCounts, MapPlan, MapReport,
+    Beside, Cloud, DeviceKernelMap, LevelPlan, MapBuilder, MapCounts, MapPlan, MapReport,
     NetworkMapBuilder, NetworkMaps, NetworkPlan, OutputCounts, Outputs, OutputsBuilder,
     OutputsReport, RowOrder, StridedMapBuilder, VoxelIndex,
 };
 pub use noise::{Noise, NoiseFill};
 pub use points::{
     DevicePointBatches, DevicePoints, PointGrid, PointLimits, PointVoxels, PointsBuilder,
+    SamplesReport, StrayRow,
 };
 pub use timer::{CacheFlush, EventTimer, Probe};
 pub use verify::{Verifier, result_dtype};

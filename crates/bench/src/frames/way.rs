@@ -137,6 +137,7 @@ impl Runs for InferenceWay<'_> {
     fn run(&mut self, input: &SparseTensor) -> Result<Kept, FrameError> {
         let output = match self.way {
             Way::Expected => self.of.model.forward(&input.expecting(&self.of.expected))?,
+            Way::Fresh => self.of.model.forward(&input.for_one_pass())?,
             _ => self.of.model.forward(input)?,
         };
         Ok(match self.of.model.bird_eye_view(&output, 1)? {

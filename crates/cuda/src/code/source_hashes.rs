@@ -14,7 +14,7 @@ pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("noise.cu", 0x9d5eb36aeb819239),
     ("packed_gemm.cu", 0x73699ff726fd10ce),
     ("pair_gemm.cu", 0x1d6af469018cb68c),
-    ("points.cu", 0x7d8004d1e46d4fcb),
+    ("points.cu", 0x0b655b278e5cd60c),
     ("probe.cu", 0xee3e7729dc61f549),
     ("reference.cu", 0x1b876c641eef1f89),
     ("resident_gemm.cu", 0xb76071ceac3abc57),

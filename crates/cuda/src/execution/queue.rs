@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::binding::driver::sys::{CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
 use crate::binding::driver::{CudaContext, CudaStream};
@@ -54,6 +54,10 @@ pub(crate) struct Queue {
     has_read_others: AtomicBool,
     /// Memory that was dropped while its release would have become part of a graph.
     retired: Mutex<Vec<Allocation>>,
+    /// For work of a recording that need not wait for what is queued behind it.
+    side: OnceLock<Arc<CudaStream>>,
+    /// Whether work is queued there now.
+    is_beside: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,6 +75,8 @@ impl Queue {
             held: Mutex::default(),
             has_read_others: AtomicBool::new(false),
             retired: Mutex::default(),
+            side: OnceLock::new(),
+            is_beside: AtomicBool::new(false),
         }
     }
 
@@ -132,6 +138,44 @@ impl Queue {
         held.sort_by_key(|one| Arc::as_ptr(one).addr());
         held.dedup_by_key(|one| Arc::as_ptr(one).addr());
         held
+    }
+
+    /// Where work is queued now.
+    pub(crate) fn current(&self) -> CUstream {
+        match self.side.get() {
+            Some(side) if self.is_beside.load(Ordering::Acquire) => side.cu_stream(),
+            _ => self.raw(),
+        }
+    }
+
+    /// Queues work that what is queued behind it need not wait for, until [`Self::rejoin`]. That is
+    /// so in a recording, where one thread queues all of it; elsewhere it is queued like any other.
+    ///
+    /// Memory that it uses must stay until then.
+    pub(crate) fn beside<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        let side = match self.side.get() {
+            Some(side) => side,
+            None => {
+                let made = self.stream.context().new_stream().during("creating a stream")?;
+                self.side.get_or_init(|| made)
+            }
+        };
+        if !self.is_recording() {
+            return work();
+        }
+        side.join(&self.stream).during("forking a graph")?;
+        self.is_beside.store(true, Ordering::Release);
+        let result = work();
+        self.is_beside.store(false, Ordering::Release);
+        result
+    }
+
+    /// Lets what is queued from now on wait for what was queued beside.
+    pub(crate) fn rejoin(&self) -> Result<()> {
+        match self.side.get() {
+            Some(side) if self.is_recording() => self.stream.join(side).during("joining a graph"),
+            _ => Ok(()),
+        }
     }
 
     /// Lets what is queued from now on wait for what another stream was given so far. The host

@@ -168,6 +168,7 @@ fn run<O>(
     let tensor = input.tensor(Arc::clone(&frame))?;
     tensor.voxels().make_at_once(recipe)?;
     let output = network(&tensor)?;
+    tensor.voxels().wait_for_levels()?;
     Ok((frame, output))
 }
 

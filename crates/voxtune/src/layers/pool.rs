@@ -7,8 +7,8 @@ use voxtune_types::{Geometry, LayerKind};
 use super::conv_builder::{Axes, window};
 use super::tape::{Record, other_pass};
 use super::{Gradients, Module, SparseTensor, Tape};
-use crate::ops::{self, Pooling, Reduction, RowGroups};
-use crate::{ConvError, Tensor, Voxels};
+use crate::ops::{self, Pooling, Reduction};
+use crate::{ConvError, Tensor};
 
 mod sealed {
     pub trait Sealed {}
@@ -108,7 +108,8 @@ impl<K: PoolKind> Pool<K> {
     /// # Errors
     /// If the device cannot hold outputs or map, or a kernel fails.
     pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
-        let (outputs, map) = input.voxels().outputs_of(&self.geometry)?;
+        let (outputs, geometry) = input.voxels().made_by(&self.geometry)?;
+        let map = input.voxels().map_of(&outputs, &geometry)?;
         let device = input.voxels().device();
         let features = ops::pool(device, &map, self.pooling, input.features())?;
         SparseTensor::new(outputs, features)
@@ -128,7 +129,8 @@ impl<K: PoolKind> Pool<K> {
         output: &SparseTensor,
         grad_output: &Tensor,
     ) -> Result<Tensor, ConvError> {
-        let (_, map) = input.voxels().outputs_of(&self.geometry)?;
+        let (outputs, geometry) = input.voxels().made_by(&self.geometry)?;
+        let map = input.voxels().map_of(&outputs, &geometry)?;
         let device = input.voxels().device();
         let (x, y) = (input.features(), output.features());
         ops::pool_backward(device, &map, self.pooling, x, y, grad_output)
@@ -224,7 +226,9 @@ impl GlobalPool {
         Self { reduction }
     }
 
-    /// The pooled features of so many samples; zeros of one without voxels.
+    /// The pooled features of so many samples; zeros of one without voxels. On a GPU the first call
+    /// over some voxels waits until their batches have been looked at; in a frame, whoever reads
+    /// the result does.
     ///
     /// # Shapes
     /// Result: `(samples, channels)`.
@@ -233,8 +237,9 @@ impl GlobalPool {
     /// If a voxel's batch is none of the samples, or the device fails.
     pub fn forward(&self, input: &SparseTensor, samples: usize) -> Result<Tensor, ConvError> {
         let device = input.voxels().device();
-        let groups = samples_of(input.voxels(), samples)?;
-        groups.reduce(device, self.reduction, input.features())
+        let groups = input.voxels().samples(samples)?;
+        let pooled = groups.reduce(device, self.reduction, input.features())?;
+        Ok(pooled.counted(input.voxels().frame_fate()))
     }
 
     /// The gradient of the input.
@@ -251,19 +256,7 @@ impl GlobalPool {
         grad_output: &Tensor,
     ) -> Result<Tensor, ConvError> {
         let device = input.voxels().device();
-        let groups = samples_of(input.voxels(), output.rows())?;
+        let groups = input.voxels().samples(output.rows())?;
         groups.reduce_backward(device, self.reduction, input.features(), output, grad_output)
     }
-}
-
-/// The sample of each row of tensors over some voxels. Rows without a voxel are of none.
-fn samples_of(voxels: &Voxels, samples: usize) -> Result<RowGroups, ConvError> {
-    let cells = voxels.cells()?;
-    let refused = cells.iter().any(|cell| cell.batch < 0);
-    if refused || cells.len() == voxels.len() {
-        return RowGroups::of_batches(voxels.device(), cells, samples);
-    }
-    let mut sample_of_row: Vec<i32> = cells.iter().map(|cell| cell.batch).collect();
-    sample_of_row.resize(voxels.len(), -1);
-    RowGroups::new(voxels.device(), sample_of_row, samples)
 }

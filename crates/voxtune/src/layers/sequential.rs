@@ -73,11 +73,20 @@ impl Sequential {
     }
 }
 
+/// What a module makes of a tensor, whose voxels are left behind where it makes others.
+fn step(module: &dyn Module, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
+    let output = module.forward(input)?;
+    if !output.voxels().is_same(input.voxels()) {
+        input.voxels().leave();
+    }
+    Ok(output)
+}
+
 impl Module for Sequential {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
         let mut modules = self.modules.iter();
         let Some(first) = modules.next() else { return Ok(input.clone()) };
-        modules.try_fold(first.forward(input)?, |output, module| module.forward(&output))
+        modules.try_fold(step(&**first, input)?, |output, module| step(&**module, &output))
     }
 
     fn forward_added(
@@ -91,7 +100,7 @@ impl Module for Sequential {
         };
         let mut output = None;
         for module in before {
-            output = Some(module.forward(output.as_ref().unwrap_or(input))?);
+            output = Some(step(&**module, output.as_ref().unwrap_or(input))?);
         }
         last.forward_added(output.as_ref().unwrap_or(input), residual, activation)
     }

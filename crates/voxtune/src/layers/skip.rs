@@ -39,7 +39,10 @@ impl Skip {
 
 impl Module for Skip {
     fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
-        self.body.forward(input)?.concat(input)
+        let stay = input.voxels().stay();
+        let output = self.body.forward(input)?;
+        drop(stay);
+        output.concat(input)
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<f32>)>, ConvError> {
@@ -89,5 +92,62 @@ impl Module for Skip {
 
     fn fuse(&mut self, done: &mut Vec<String>) -> Result<(), ConvError> {
         Module::fuse(&mut self.body, done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::Voxel;
+
+    use super::*;
+    use crate::{Device, SparseConv3d, SparseInverseConv3d, SubmConv3d, Tensor, Tuner, Voxels};
+
+    /// Two levels of a U-Net between submanifold layers, and a detector's way down.
+    fn networks(device: &Device) -> [Sequential; 2] {
+        let within = |c_in| {
+            SubmConv3d::builder(c_in, 2).tuner(Tuner::empty()).seed(1).build(device).unwrap()
+        };
+        let down = || {
+            let builder = SparseConv3d::builder(2, 2).kernel(2).stride(2).tuner(Tuner::empty());
+            builder.seed(2).build(device).unwrap()
+        };
+        let up = || {
+            let builder = SparseInverseConv3d::builder(2, 2).kernel(2).tuner(Tuner::empty());
+            builder.seed(3).build(device).unwrap()
+        };
+        let deep = Sequential::new().then(down()).then(within(2)).then(up());
+        let level = Sequential::new().then(down()).then(Skip::new(deep)).then(within(4)).then(up());
+        let there_and_back =
+            Sequential::new().then(within(2)).then(Skip::new(level)).then(within(4));
+        let only_down = Sequential::new()
+            .then(within(2))
+            .then(down())
+            .then(within(2))
+            .then(down())
+            .then(within(2));
+        [there_and_back, only_down]
+    }
+
+    #[test]
+    fn in_one_pass_maps_go_with_their_level_and_results_stay() {
+        let device = Device::cpu_with_threads(1).unwrap();
+        // Of the U-Net's five maps and the inverse ones of two, the finest level's stays; of the way
+        // down, the last level's.
+        for (network, (all, left)) in networks(&device).into_iter().zip([(7, 1), (5, 1)]) {
+            let cells = (0..40).map(|i| Voxel::new(0, i % 7, i / 7, i % 3)).collect();
+            let voxels = Voxels::new(&device, cells).unwrap();
+            let features = (0..40).map(|i| [i as f32, 1.0]).collect::<Vec<_>>();
+            let features = Tensor::from_rows(&device, &features).unwrap();
+            let input = SparseTensor::new(voxels, features).unwrap();
+            let values = |output: &SparseTensor| output.features().to_f32().unwrap();
+            let whole = network.forward(&input).unwrap();
+            let held = whole.voxels().maps_held();
+            let passing = input.for_one_pass();
+            let output = network.forward(&passing).unwrap();
+            assert_eq!(values(&output), values(&whole));
+            assert_eq!((held, output.voxels().maps_held()), (all, left));
+            // A second pass makes its maps once more.
+            assert_eq!(values(&network.forward(&passing).unwrap()), values(&whole));
+        }
     }
 }

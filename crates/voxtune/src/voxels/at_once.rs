@@ -18,6 +18,8 @@ use crate::{ConvError, KernelMap, MapCounts};
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
     maps: Vec<MadeMap>,
+    /// How often each map was asked for, those of layers that undo others among them.
+    calls: Vec<(usize, usize, Geometry, usize)>,
 }
 
 /// A level, which comes behind the one that it is made of: 0 is the input, `n + 1` the recipe's
@@ -49,17 +51,19 @@ impl Recipe {
             levels.push(MadeLevel { from, geometry: *geometry });
             numbers.insert(level.number, levels.len());
         }
-        let map = |((from, to, geometry), map): &(MapKey, Arc<KernelMap>)| {
+        let map = |((from, to, geometry), orders): &(MapKey, Vec<RowOrder>)| {
             // Layers that undo others read the maps of those.
             if geometry.kind == LayerKind::Inverse {
                 return None;
             }
             let (&from, &to) = (numbers.get(from)?, numbers.get(to)?);
-            let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
-            let orders = RowOrder::ALL.into_iter().filter(has).collect();
-            Some(MadeMap { from, to, geometry: *geometry, orders })
+            Some(MadeMap { from, to, geometry: *geometry, orders: orders.clone() })
         };
-        Self { levels, maps: made.maps.iter().filter_map(map).collect() }
+        let call = |(&(from, to, geometry), &count): (&MapKey, &usize)| {
+            Some((*numbers.get(&from)?, *numbers.get(&to)?, geometry, count))
+        };
+        let calls = made.calls.iter().filter_map(call).collect();
+        Self { levels, maps: made.maps.iter().filter_map(map).collect(), calls }
     }
 
     /// Whether nothing was made.
@@ -75,7 +79,8 @@ impl Voxels {
     }
 
     /// Makes what a recipe asks for of these voxels, the input of a frame that expects its counts,
-    /// as far as that can be done at once. Layers make the rest when they come to it.
+    /// as far as that can be done at once. Layers make the rest when they come to it. In a graph,
+    /// layers over the input run while the rest is made.
     ///
     /// # Errors
     /// Whatever the device fails with.
@@ -97,7 +102,16 @@ impl Voxels {
         });
         let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
         let builder = cuda.network_map_builder()?;
-        let NetworkMaps { input, levels: outputs, maps } = builder.build(cells.cloud(), &plan)?;
+        let is_repeated = levels.frame().is_some_and(|frame| frame.is_repeated());
+        let made = match is_repeated {
+            true => {
+                let (made, beside) = builder.build_beside(cells.cloud(), &plan)?;
+                levels.keep_beside(beside);
+                made
+            }
+            false => builder.build(cells.cloud(), &plan)?,
+        };
+        let NetworkMaps { input, levels: outputs, maps } = made;
         cells.keep_index(input);
 
         let mut made = vec![Some(Arc::clone(&self.level))];
@@ -110,6 +124,10 @@ impl Voxels {
             });
             made.push(level);
         }
+        let number = |level: usize| made[level].as_ref().map(|level| level.number);
+        levels.expect_calls(recipe.calls.iter().filter_map(|&(from, to, geometry, count)| {
+            Some(((number(from)?, number(to)?, geometry), count))
+        }));
         for (plan, map) in plan.maps.iter().zip(maps) {
             let ends = made[plan.from].as_ref().zip(made[plan.to].as_ref());
             if let (Some((from, to)), Some(map)) = (ends, map) {
@@ -158,6 +176,16 @@ impl Planned {
         self.shapes.push(shape);
         self.capacities.push(capacity);
         Ok(())
+    }
+}
+
+impl Voxels {
+    /// Lets what is queued next wait for all that was made at once.
+    ///
+    /// # Errors
+    /// Whatever the device fails with.
+    pub(crate) fn wait_for_levels(&self) -> Result<(), ConvError> {
+        self.levels.rejoin()
     }
 }
 

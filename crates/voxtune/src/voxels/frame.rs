@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use voxtune_cuda::{MapReport, OutputCounts, OutputsReport};
+use voxtune_cpu::ops::OpError;
+use voxtune_cuda::{MapReport, OutputCounts, OutputsReport, SamplesReport, StrayRow};
 use voxtune_types::Geometry;
 
 use super::at_once::Recipe;
@@ -33,10 +34,12 @@ enum Expectations {
     Fixed(Arc<Rooms>),
 }
 
-/// A level's number of rows, or a map's number of pairs, that the device has been asked to count.
+/// A level's number of rows, or a map's number of pairs, that the device has been asked to count, or
+/// whether all rows are of a sample.
 enum Fact {
     Outputs { path: Path, capacity: usize, report: OutputsReport },
     Map { path: MapPath, report: MapReport },
+    Samples { samples: usize, report: SamplesReport },
 }
 
 /// A fact, and whether it is known by now.
@@ -72,6 +75,12 @@ pub(crate) struct Frame {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A voxel's batch is none of so many samples.
+pub(super) fn no_such_sample(stray: StrayRow, samples: usize) -> ConvError {
+    let StrayRow { row, batch } = stray;
+    OpError::NoSuchGroup { row, found: batch, groups: samples }.into()
 }
 
 impl Frame {
@@ -171,6 +180,11 @@ impl Frame {
         self.ask(Fact::Map { path, report });
     }
 
+    /// Remembers that rows were sorted by sample.
+    pub(super) fn expects_samples(&self, samples: usize, report: SamplesReport) {
+        self.ask(Fact::Samples { samples, report });
+    }
+
     fn learn_rows(&self, path: Path, rows: usize) {
         if let Some(learnt) = self.learnt() {
             learnt.learn_rows(path.clone(), rows);
@@ -229,6 +243,11 @@ impl Frame {
                     learnt.learn_pairs(path.clone(), counts.total_pairs());
                 }
                 Ok(counts.is_some())
+            }
+            Fact::Samples { samples, report } => {
+                let stray = if waits { Some(report.wait()?) } else { report.try_read()? };
+                let is_known = stray.is_some();
+                stray.flatten().map_or(Ok(is_known), |stray| Err(no_such_sample(stray, *samples)))
             }
         }
     }

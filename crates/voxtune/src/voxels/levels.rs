@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use voxtune_cuda::{OutputCounts, OutputsBuilder};
+use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder, RowOrder};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::at_once::Recipe;
 use super::cells::{Cells, CudaCells};
-use super::frame::{Frame, FrameRows, MapPath, Path, Room};
+use super::frame::{Frame, FrameRows, MapPath, Path, Room, no_such_sample};
+use super::last_calls::{Calls, Left};
+use crate::ops::RowGroups;
 use crate::{ConvError, Device, KernelMap, MapCounts};
 
 /// One set of voxels.
@@ -40,13 +42,19 @@ pub(super) type MapKey = (usize, usize, Geometry);
 /// Which outputs: of a level, by layers of a geometry.
 pub(super) type OutputsKey = (usize, Geometry);
 
+/// Of which level, for how many samples.
+type SamplesKey = (usize, usize);
+
 /// A value that the first who needs it makes.
 type Slot<T> = Arc<OnceLock<T>>;
 
 /// What the layers of a network have made of one input.
 pub(super) struct MadeSoFar {
     pub(super) levels: Vec<Arc<Level>>,
-    pub(super) maps: Vec<(MapKey, Arc<KernelMap>)>,
+    /// In which orders they were read.
+    pub(super) maps: Vec<(MapKey, Vec<RowOrder>)>,
+    /// How often each map was asked for.
+    pub(super) calls: BTreeMap<MapKey, usize>,
 }
 
 /// Everything that the layers of a network share over one input. It lives as long as any of its
@@ -61,11 +69,36 @@ pub(super) struct Levels {
     /// The level that the frame begins with.
     first: usize,
     maps: Mutex<BTreeMap<MapKey, Slot<Arc<KernelMap>>>>,
+    left: Mutex<Left>,
+    /// Whether a network gives maps back when it leaves a level.
+    is_of_one_pass: bool,
+    /// Levels that somebody comes back to, as often as somebody does.
+    staying: Mutex<Vec<usize>>,
     /// Maps that layers have given names.
     names: Mutex<BTreeMap<Arc<str>, MapKey>>,
     /// What a layer makes of a level.
     outputs: Mutex<BTreeMap<OutputsKey, Slot<Arc<Level>>>>,
     count: Mutex<usize>,
+    /// The sample of each row of a level, for so many samples.
+    samples: Mutex<BTreeMap<SamplesKey, Slot<Arc<RowGroups>>>>,
+    calls: Mutex<Calls>,
+    /// What is made beside layers over the input, until somebody needs it.
+    beside: Mutex<Option<Beside>>,
+}
+
+/// Keeps the maps of a level.
+pub(super) struct Stay {
+    levels: Arc<Levels>,
+    number: usize,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let mut staying = locked(&self.levels.staying);
+        if let Some(place) = staying.iter().rposition(|number| *number == self.number) {
+            staying.swap_remove(place);
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -93,9 +126,15 @@ impl Levels {
             frame: None,
             first: 0,
             maps: Mutex::default(),
+            left: Mutex::default(),
+            is_of_one_pass: false,
+            staying: Mutex::default(),
             names: Mutex::default(),
             outputs: Mutex::default(),
             count: Mutex::default(),
+            samples: Mutex::default(),
+            calls: Mutex::default(),
+            beside: Mutex::default(),
         }
     }
 
@@ -105,6 +144,29 @@ impl Levels {
         (made.frame, made.first) = (Some(frame), first.number);
         *locked(&made.count) = first.number + 1;
         made
+    }
+
+    /// Levels whose maps go when a network leaves them, none of which has the number of the level
+    /// that they begin with.
+    pub(super) fn of_one_pass(device: &Device, first: &Level) -> Self {
+        let mut made = Self::new(device);
+        (made.is_of_one_pass, made.first) = (true, first.number);
+        *locked(&made.count) = first.number + 1;
+        made
+    }
+
+    /// Gives back the maps to and from a level, unless somebody stays.
+    pub(super) fn leave(&self, level: &Level) {
+        let number = level.number;
+        if self.is_of_one_pass && !locked(&self.staying).contains(&number) {
+            locked(&self.maps).retain(|(from, to, _), _| *from != number && *to != number);
+        }
+    }
+
+    /// Keeps maps to and from a level while the guard lives.
+    pub(super) fn stay(self: &Arc<Self>, level: &Level) -> Stay {
+        locked(&self.staying).push(level.number);
+        Stay { levels: Arc::clone(self), number: level.number }
     }
 
     /// The levels of a warm-up launch.
@@ -146,8 +208,18 @@ impl Levels {
         Arc::new(Level { number, cells, shape, origin, counts: None })
     }
 
-    /// The map from a level to another, built at the first call with everything that the layers
-    /// which are alive on the device will read of it.
+    /// Keeps what is made beside layers over the input.
+    pub(super) fn keep_beside(&self, beside: Beside) {
+        *locked(&self.beside) = Some(beside);
+    }
+
+    /// Lets what is queued next wait for it.
+    pub(super) fn rejoin(&self) -> Result<(), ConvError> {
+        let beside = locked(&self.beside).take();
+        Ok(beside.map_or(Ok(()), Beside::rejoin)?)
+    }
+
+    /// The map from a level to another, built at the first call.
     pub(super) fn map(
         &self,
         from: &Level,
@@ -155,15 +227,32 @@ impl Levels {
         geometry: Geometry,
         build: impl FnOnce() -> Result<KernelMap, ConvError>,
     ) -> Result<Arc<KernelMap>, ConvError> {
+        if (from.number, to.number) != (self.first, self.first) {
+            self.rejoin()?;
+        }
+        self.give_back();
         let key = (from.number, to.number, geometry);
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
-        get_or_make(&slot, || {
-            let map = Arc::new(build()?);
-            if !self.is_warm_up {
-                self.device.prepare_map(&map);
-            }
-            Ok(map)
-        })
+        let map = get_or_make(&slot, || Ok(Arc::new(build()?)))?;
+        if locked(&self.calls).is_last(key) {
+            locked(&self.left).last = Some(key);
+        }
+        Ok(map)
+    }
+
+    /// Gives back the memory of the map that was read for the last time before this call.
+    fn give_back(&self) {
+        let Some(key) = locked(&self.left).last.take() else { return };
+        let slot = locked(&self.maps).remove(&key);
+        if let Some(map) = slot.as_ref().and_then(|slot| slot.get()) {
+            let orders = orders_of(map);
+            locked(&self.left).before.push((key, orders));
+        }
+    }
+
+    /// Says how often each map will be asked for: after the last time, its memory is given back.
+    pub(super) fn expect_calls(&self, calls: impl IntoIterator<Item = (MapKey, usize)>) {
+        locked(&self.calls).expected.extend(calls);
     }
 
     /// What was made so far: levels by their numbers, and maps.
@@ -172,8 +261,11 @@ impl Levels {
         let mut levels: Vec<_> = outputs.values().filter_map(|slot| slot.get().cloned()).collect();
         levels.sort_by_key(|level| level.number);
         let maps = locked(&self.maps);
-        let maps = maps.iter().filter_map(|(key, slot)| Some((*key, slot.get()?.clone())));
-        MadeSoFar { levels, maps: maps.collect() }
+        let held = maps.iter().filter_map(|(key, slot)| Some((*key, orders_of(slot.get()?))));
+        let left = locked(&self.left);
+        let maps = held.chain(left.before.iter().cloned());
+        let calls = locked(&self.calls).so_far.clone();
+        MadeSoFar { levels, maps: maps.collect(), calls }
     }
 
     /// Takes a level that was made elsewhere, if there is none.
@@ -225,6 +317,7 @@ impl Levels {
         from: &Arc<Level>,
         geometry: Geometry,
     ) -> Result<Arc<Level>, ConvError> {
+        self.rejoin()?;
         let key = (from.number, geometry);
         let slot = Arc::clone(locked(&self.outputs).entry(key).or_default());
         get_or_make(&slot, || {
@@ -233,6 +326,31 @@ impl Levels {
             let origin = Some((Arc::clone(from), geometry));
             let number = self.next_number();
             Ok(Arc::new(Level { number, cells, shape, origin, counts }))
+        })
+    }
+
+    /// The sample of each row of a level, found at the first call.
+    pub(super) fn samples(
+        &self,
+        level: &Level,
+        samples: usize,
+    ) -> Result<Arc<RowGroups>, ConvError> {
+        let slot = Arc::clone(locked(&self.samples).entry((level.number, samples)).or_default());
+        get_or_make(&slot, || {
+            let (Some(cuda), Some(cells)) = (self.device.cuda(), level.cells.cuda()) else {
+                let cells = level.cells.host(|| self.count_rows(level))?;
+                return RowGroups::of_batches(&self.device, cells, samples).map(Arc::new);
+            };
+            let (groups, report) = cuda.points_builder()?.samples(cells.cloud(), samples)?;
+            match &self.frame {
+                Some(frame) => frame.expects_samples(samples, report),
+                None => {
+                    if let Some(stray) = report.wait()? {
+                        return Err(no_such_sample(stray, samples));
+                    }
+                }
+            }
+            Ok(Arc::new(RowGroups::from_cuda(groups)))
         })
     }
 
@@ -286,6 +404,13 @@ impl Levels {
         Ok((cells, None))
     }
 
+    /// Makes of a new map what the layers which are alive on the device would read of it.
+    pub(super) fn prepare(&self, map: &KernelMap) {
+        if !self.is_warm_up {
+            self.device.prepare_map(map);
+        }
+    }
+
     /// The map of layers of a geometry between two levels.
     pub(super) fn build_map(
         &self,
@@ -328,6 +453,12 @@ impl Drop for Levels {
             frame.learn_recipe(|| Recipe::of(&self.made(), self.first));
         }
     }
+}
+
+/// The orders that a map has been made in.
+fn orders_of(map: &KernelMap) -> Vec<RowOrder> {
+    let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
+    RowOrder::ALL.into_iter().filter(has).collect()
 }
 
 /// How many pairs a map has, or about how many, by what was counted when its outputs were found;

@@ -4,6 +4,7 @@ mod at_once;
 mod cells;
 mod expected;
 mod frame;
+mod last_calls;
 mod levels;
 mod rooms;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use voxtune_cuda::{Cloud, CudaError, DeviceBuffer, ForeignMemory};
 use voxtune_types::{Geometry, KernelSize, LayerKind, Operation, Voxel};
 
+use crate::ops::RowGroups;
 use crate::{ConvError, Device, KernelMap};
 pub(crate) use at_once::Recipe;
 use cells::{Cells, CudaCells};
@@ -131,6 +133,55 @@ impl Voxels {
         Self::of(device, Cells::counted(coords, capacity, counted, expected), shape)
     }
 
+    /// The same voxels for networks that run over them once: a [`Sequential`](crate::Sequential)
+    /// gives a level's maps back when it leaves the level, unless a [`Skip`](crate::Skip) around it
+    /// comes back there. So the maps of all levels need not be in memory at the same time. What a
+    /// layer asks for once more is made once more.
+    ///
+    /// Frames that [expect](Self::expecting) their counts, and compiled networks, give maps back
+    /// without this.
+    ///
+    /// ```
+    /// use voxtune::{
+    ///     Device, Module, Sequential, SparseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
+    /// };
+    ///
+    /// let device = Device::cpu()?;
+    /// let backbone = Sequential::new()
+    ///     .then(SubmConv3d::builder(4, 8).build(&device)?)
+    ///     .then(SparseConv3d::builder(8, 16).stride(2).build(&device)?)
+    ///     .then(SubmConv3d::builder(16, 16).build(&device)?);
+    /// let voxels = Voxels::new(&device, (0..5).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
+    /// let features = Tensor::from_rows(&device, &[[1.0; 4]; 5])?;
+    /// let input = SparseTensor::new(voxels.for_one_pass(), features)?;
+    /// assert_eq!(backbone.forward(&input)?.voxels().len(), 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn for_one_pass(&self) -> Self {
+        if self.levels.frame().is_some() {
+            return self.clone();
+        }
+        let levels = Levels::of_one_pass(self.device(), &self.level);
+        Self { levels: Arc::new(levels), level: Arc::clone(&self.level) }
+    }
+
+    /// How many maps are in memory.
+    #[cfg(test)]
+    pub(crate) fn maps_held(&self) -> usize {
+        self.levels.made().maps.len()
+    }
+
+    /// Says that a network goes on with other voxels.
+    pub(crate) fn leave(&self) {
+        self.levels.leave(&self.level);
+    }
+
+    /// Keeps the maps of this level while the guard lives, whoever leaves it.
+    pub(crate) fn stay(&self) -> impl Drop + use<> {
+        self.levels.stay(&self.level)
+    }
+
     /// These voxels as the input of a frame.
     pub(crate) fn in_frame(&self, frame: Arc<Frame>) -> Self {
         let levels = Arc::new(Levels::of_frame(self.device(), frame, &self.level));
@@ -232,6 +283,12 @@ impl Voxels {
         }
     }
 
+    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel: its batch,
+    /// which has to be one of so many.
+    pub(crate) fn samples(&self, samples: usize) -> Result<Arc<RowGroups>, ConvError> {
+        self.levels.samples(&self.level, samples)
+    }
+
     /// What a tensor over these voxels has to wait for before it is read.
     pub(crate) fn frame_rows(&self) -> Option<FrameRows> {
         self.levels.rows_of(&self.level)
@@ -283,7 +340,9 @@ impl Voxels {
     }
 
     /// The voxels that a layer makes of these, and the map to them. Both are built by the first
-    /// call and shared by all later ones.
+    /// call and shared by all later ones. A map that is asked for here is made complete for the
+    /// layers that are alive on the device; of one that a layer asks for, each layer makes what it
+    /// reads.
     ///
     /// | kind of layer | outputs |
     /// |---|---|
@@ -297,7 +356,7 @@ impl Voxels {
     /// could undo; if the device cannot hold outputs or map.
     pub fn outputs_of(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
         let (outputs, used) = self.made_by(geometry)?;
-        let map = self.map_of(&outputs, &used)?;
+        let map = self.map_made(&outputs, &used, |map| self.levels.prepare(map))?;
         Ok((outputs, map))
     }
 
@@ -307,12 +366,27 @@ impl Voxels {
         outputs: &Self,
         geometry: &Geometry,
     ) -> Result<Arc<KernelMap>, ConvError> {
-        if geometry.kind != LayerKind::Inverse {
-            return self.map_between(outputs, geometry);
-        }
-        self.levels.map(&self.level, &outputs.level, *geometry, || {
-            let forth = outputs.outputs_of(&geometry.with_kind(LayerKind::Sparse))?.1;
-            Ok(forth.transposed().expect("the map of a sparse layer has one"))
+        self.map_made(outputs, geometry, |_| ())
+    }
+
+    /// The same, a new one after something was done with it.
+    fn map_made(
+        &self,
+        outputs: &Self,
+        geometry: &Geometry,
+        finish: impl FnOnce(&KernelMap),
+    ) -> Result<Arc<KernelMap>, ConvError> {
+        let (from, to) = (&self.level, &outputs.level);
+        self.levels.map(from, to, *geometry, || {
+            let map = match geometry.kind {
+                LayerKind::Inverse => {
+                    let forth = outputs.map_of(self, &geometry.with_kind(LayerKind::Sparse))?;
+                    forth.transposed().expect("the map of a sparse layer has one")
+                }
+                _ => self.levels.build_map(from, to, geometry)?,
+            };
+            finish(&map);
+            Ok(map)
         })
     }
 

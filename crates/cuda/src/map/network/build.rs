@@ -1,11 +1,12 @@
 //! Queues a plan: levels, then masks, orders and tables.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use voxtune_types::{LayerKind, Voxel};
 
 use super::parameters::{self, Box3, Jobs, MaskJob, OrderJob, OrderJobs, TableJob};
-use super::{Made, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan};
+use super::{Made, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan, Part};
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
 use crate::map::bipartite::{Bipartite, Steps};
@@ -14,14 +15,15 @@ use crate::map::counts::Report;
 use crate::map::index::{SLOT_BYTES, VoxelIndex, by_row_bytes, ranks_at, slots_for};
 use crate::map::kernels::{ROW_THREADS, TABLE_THREADS, Window};
 use crate::map::levels::{
-    KEYS_OF_A_ROW, Keys, Level, LevelKernels, Levels, Reach, SCAN_ROWS, Zeros, control, grid_of,
-    scan_tiles,
+    KEYS_OF_A_ROW, Keys, Level, LevelKernels, Levels, Reach, SCAN_ROWS, Spread, Zeros, control,
+    grid_of, scan_tiles,
 };
 use crate::map::order::{DIGITS, MAX_PASSES, SEGMENT_TILES, SORT_THREADS, TILE_ROWS, passes};
 use crate::map::outputs::OutputsReport;
 use crate::map::rows::{COUNT_BYTES, Lookup, OrderedRows, RowMap};
 use crate::map::{DeviceKernelMap, Outputs, Reverse, RowOrder};
 use crate::module::{Grid, arguments};
+use crate::row_count::RowCount;
 
 /// Tiles of an order that meet in one kernel: past them, a launch a pass is faster.
 const MOST_ORDER_TILES: usize = 64;
@@ -48,7 +50,6 @@ struct LevelBuild {
     counted_at: usize,
     slots: usize,
     rows: usize,
-    parameters: Level,
 }
 
 /// A build under way.
@@ -61,10 +62,14 @@ pub(super) struct AtOnce<'a> {
     /// Places in the zeros of each map's pairs, and of each order's meetings.
     counts_at: Vec<usize>,
     arrived_at: Vec<usize>,
-    levels: Vec<LevelBuild>,
+    /// Of the tickets of a second sort.
+    ticket_at: usize,
+    builds: Vec<LevelBuild>,
     parameters: Levels,
-    /// What is used while levels are found alone.
-    _starts: DeviceBuffer,
+    /// What is used while levels and maps are made alone.
+    scratch: Vec<DeviceBuffer>,
+    /// Of the levels.
+    reports: Vec<Arc<Report>>,
     /// The levels that were found, and the maps.
     found: Vec<Arc<VoxelIndex>>,
     outputs: Vec<Option<Outputs>>,
@@ -90,6 +95,7 @@ impl<'a> AtOnce<'a> {
         let counts_at: Vec<usize> = made.maps.iter().map(|_| places.place(COUNT_BYTES)).collect();
         let arrived_at: Vec<usize> =
             made.orders.iter().map(|_| places.place(2 * MAX_PASSES * 4)).collect();
+        let ticket_at = places.place(size_of::<i32>());
         let status_at = places.place((rows.len() - 1) * tiles * 8);
         let of_levels: Vec<[usize; 4]> = rows
             .iter()
@@ -107,7 +113,7 @@ impl<'a> AtOnce<'a> {
         let (base, starts_base) = (zeros.as_ref().address(), starts.as_mut().address());
         let coords_of_input = cloud.read_by(device)?;
 
-        let mut levels = Vec::with_capacity(rows.len());
+        let (mut told, mut builds) = (Vec::new(), Vec::new());
         for (level, (&rows, places)) in rows.iter().zip(&of_levels).enumerate() {
             let [slots_at, owners, totals, counted_at] = places.map(|at| base + at as u64);
             let mut coords = match level {
@@ -132,7 +138,8 @@ impl<'a> AtOnce<'a> {
             };
             let [slots_at, owners_at, _, counted_at] = *places;
             let slots = slots_for(rows);
-            let build = LevelBuild {
+            told.push(parameters);
+            builds.push(LevelBuild {
                 coords,
                 by_row,
                 report,
@@ -141,22 +148,20 @@ impl<'a> AtOnce<'a> {
                 counted_at,
                 slots,
                 rows,
-                parameters,
-            };
-            levels.push(build);
+            });
         }
-        let first = levels[0].parameters;
         let parameters = Levels {
-            at: std::array::from_fn(|level| levels.get(level).map_or(first, |l| l.parameters)),
+            at: std::array::from_fn(|level| told.get(level).copied().unwrap_or(told[0])),
             control: base + control_at as u64,
             status: base + status_at as u64,
             input: cloud.count(),
-            count: levels.len() as i32,
+            count: told.len() as i32,
             tiles: tiles as i32,
             first: 0,
             tallies: 0,
         };
-        let (found, outputs, maps) = <_>::default();
+        let (reports, found, outputs) = <_>::default();
+        let maps = made.maps.iter().map(|_| None).collect();
         Ok(Self {
             builder,
             cloud,
@@ -165,13 +170,20 @@ impl<'a> AtOnce<'a> {
             zeros,
             counts_at,
             arrived_at,
-            levels,
+            ticket_at,
+            builds,
             parameters,
-            _starts: starts,
+            scratch: vec![starts],
+            reports,
             found,
             outputs,
             maps,
         })
+    }
+
+    /// What was used so far while levels and maps were made.
+    pub(super) fn take_scratch(&mut self) -> Vec<DeviceBuffer> {
+        std::mem::take(&mut self.scratch)
     }
 
     fn part(&self, at: usize, len_bytes: usize) -> DeviceBuffer {
@@ -182,71 +194,105 @@ impl<'a> AtOnce<'a> {
         self.zeros.as_ref().address() + at as u64
     }
 
-    /// Queues everything from the input's rows to the outputs of the last level.
-    pub(super) fn find_levels(&mut self) -> Result<()> {
-        let LevelKernels { insert, reach, totals, starts, write, .. } = &self.builder.levels;
-        let (levels, input_rows) = (self.parameters, self.cloud.capacity());
+    /// Queues the input's bricks, and makes all levels known to maps.
+    pub(super) fn insert(&mut self) -> Result<()> {
+        let (levels, rows) = (self.parameters, self.cloud.capacity());
+        let insert = &self.builder.levels.insert;
         // SAFETY: (Levels); all of them hold what `new` has given them room for, and there are more
         // slots than the input has bricks, so probing ends.
-        unsafe { insert.launch(Grid::covering(input_rows, ROW_THREADS)?, arguments![levels])? };
+        unsafe { insert.launch(Grid::covering(rows, ROW_THREADS)?, arguments![levels])? };
+        let builds = std::mem::take(&mut self.builds);
+        for (number, (build, &spread)) in builds.into_iter().zip(&self.made.spreads).enumerate() {
+            self.keep_level(number, build, spread);
+        }
+        Ok(())
+    }
+
+    /// A level as others take it.
+    fn keep_level(&mut self, number: usize, build: LevelBuild, spread: Spread) {
+        let LevelBuild { coords, by_row, report, slots_at, owners_at, counted_at, slots, rows } =
+            build;
+        let table = (self.part(slots_at, slots * SLOT_BYTES), slots);
+        let owners = self.part(owners_at, slots * 4);
+        let keys = Keys { owners, rows: self.cloud.capacity(), spread };
+        self.reports.push(Arc::clone(&report));
+        let Some(coords) = coords.filter(|_| number > 0) else {
+            let of_rows = (rows, self.cloud.count_on_device());
+            let index = VoxelIndex::ranked(of_rows, table, by_row, report);
+            self.found.push(Arc::new(index.with_keys(keys)));
+            return;
+        };
+        let counted = Some(Arc::new(self.part(counted_at, size_of::<i32>())));
+        let report = OutputsReport::of(report);
+        let of_rows = (rows, counted.clone());
+        let index = VoxelIndex::of_outputs(of_rows, table, by_row, report.clone());
+        let index = Arc::new(index.with_keys(keys));
+        self.found.push(Arc::clone(&index));
+        let index = Some(index);
+        self.outputs.push(Some(Outputs { coords, capacity: rows, counted, report, index }));
+    }
+
+    /// Queues everything from the input's bricks to the outputs of the last level, or a part of it.
+    pub(super) fn find(&mut self, part: Part) -> Result<()> {
+        let LevelKernels { totals, starts, write, .. } = &self.builder.levels;
+        let count = self.parameters.count as usize;
+        let (first, end) = match part {
+            Part::All => (0, count),
+            Part::Input => (0, 1),
+            Part::Further => (1, count),
+        };
+        if first == end {
+            return Ok(());
+        }
+        let mut levels = Levels { first: first as i32, count: end as i32, ..self.parameters };
+        let of_input = match part {
+            Part::Further => {
+                levels.input = RowCount::new(0, None);
+                0
+            }
+            _ => self.cloud.capacity().div_ceil(ROW_THREADS as usize),
+        };
+        if part != Part::Input {
+            self.reach()?;
+        }
+        let blocks_of = |level: usize| self.slots_of(level).div_ceil(ROW_THREADS as usize);
+        let blocks: usize = (first..end).map(blocks_of).sum();
+        // SAFETY: (Levels); each owner is a key, which has a total.
+        unsafe { totals.launch(grid_of(blocks, ROW_THREADS)?, arguments![levels])? };
+        if end > 1 {
+            let tiles = (end - 1) * levels.tiles as usize;
+            // SAFETY: (Levels); a tile a block, of which each level has as many.
+            unsafe { starts.launch(grid_of(tiles, ROW_THREADS)?, arguments![levels])? };
+        }
+        let of_outputs: usize = (1..end).map(blocks_of).sum();
+        let grid = grid_of((of_input + of_outputs).max(1), ROW_THREADS)?;
+        // SAFETY: (Levels); levels that do not fit are not written.
+        unsafe { write.launch(grid, arguments![levels])? };
+        self.reports[first..end].iter().try_for_each(|report| report.queued())
+    }
+
+    /// Queues the bricks of each level but the input.
+    fn reach(&self) -> Result<()> {
         for (level, made) in self.plan.levels.iter().zip(&self.made.levels[1..]) {
             let Some(to) = *made else { continue };
             let from = self.made.levels[level.from].expect("a level is made of one that is");
             let geometry = Reach::new(&level.geometry, level.shape);
             let full = self.parameters.control + control::full(to);
-            let (from, to) = (self.levels[from].parameters, self.levels[to].parameters);
+            let (from, to) = (self.parameters.at[from], self.parameters.at[to]);
             let meetings = 0_u64;
             // SAFETY: (Level, Level, Reach, int*, u64*); the kernel probes a bounded number of
             // slots; the word is the level's own, and meetings are not counted.
             unsafe {
                 let grid = Grid::covering(from.capacity as usize, ROW_THREADS)?;
+                let reach = &self.builder.levels.reach;
                 reach.launch(grid, arguments![from, to, geometry, full, meetings])?;
             }
         }
-        let blocks_of = |level: &LevelBuild| level.slots.div_ceil(ROW_THREADS as usize);
-        let blocks: usize = self.levels.iter().map(blocks_of).sum();
-        // SAFETY: (Levels); each owner is a key, which has a total.
-        unsafe { totals.launch(grid_of(blocks, ROW_THREADS)?, arguments![levels])? };
-        let further = self.levels.len() - 1;
-        if further > 0 {
-            let tiles = further * levels.tiles as usize;
-            // SAFETY: (Levels); a tile a block, of which each level has as many.
-            unsafe { starts.launch(grid_of(tiles, ROW_THREADS)?, arguments![levels])? };
-        }
-        let of_input = input_rows.div_ceil(ROW_THREADS as usize);
-        let of_outputs = blocks - blocks_of(&self.levels[0]);
-        let grid = grid_of((of_input + of_outputs).max(1), ROW_THREADS)?;
-        // SAFETY: (Levels); rows past a level's room are not written.
-        unsafe { write.launch(grid, arguments![levels])? };
-        self.keep_levels()
+        Ok(())
     }
 
-    /// The levels as others take them.
-    fn keep_levels(&mut self) -> Result<()> {
-        let builds = std::mem::take(&mut self.levels);
-        for (number, (build, &spread)) in builds.into_iter().zip(&self.made.spreads).enumerate() {
-            let table = self.part(build.slots_at, build.slots * SLOT_BYTES);
-            let owners = self.part(build.owners_at, build.slots * 4);
-            let keys = Keys { owners, rows: self.cloud.capacity(), spread };
-            let LevelBuild { coords, by_row, report, counted_at, slots, rows, .. } = build;
-            report.queued()?;
-            let Some(coords) = coords.filter(|_| number > 0) else {
-                let counted = self.cloud.count_on_device();
-                let index = VoxelIndex::ranked((rows, counted), (table, slots), by_row, report)
-                    .with_keys(keys);
-                self.found.push(Arc::new(index));
-                continue;
-            };
-            let counted = Some(Arc::new(self.part(counted_at, size_of::<i32>())));
-            let report = OutputsReport::of(report);
-            let of_rows = (rows, counted.clone());
-            let index = VoxelIndex::of_outputs(of_rows, (table, slots), by_row, report.clone());
-            let index = Arc::new(index.with_keys(keys));
-            self.found.push(Arc::clone(&index));
-            let index = Some(index);
-            self.outputs.push(Some(Outputs { coords, capacity: rows, counted, report, index }));
-        }
-        Ok(())
+    fn slots_of(&self, level: usize) -> usize {
+        self.parameters.at[level].capacity as usize
     }
 
     /// The number of a plan's level among those that are made.
@@ -269,32 +315,34 @@ impl<'a> AtOnce<'a> {
         }
     }
 
-    /// Queues masks, orders and tables of all maps.
-    pub(super) fn make_maps(&mut self) -> Result<()> {
-        let NetworkMapBuilder { device, pages, kernels, masks: mask_kernel, .. } = self.builder;
-        let plans: Vec<&MapPlan> = self.made.maps.iter().map(|&map| &self.plan.maps[map]).collect();
-        let mut masks = Vec::with_capacity(plans.len());
-        let (mut reports, mut jobs, mut blocks) = (Vec::new(), Vec::new(), 0);
-        for (at, plan) in plans.iter().enumerate() {
-            let lookup = self.lookup(plan);
+    /// Queues masks, orders and tables of all maps, or of those of a part.
+    pub(super) fn make_maps(&mut self, part: Part) -> Result<()> {
+        let NetworkMapBuilder { device, pages, masks: mask_kernel, .. } = self.builder;
+        let is_in = |at: &usize| part.has_map(self.made(self.plan_of(*at).to));
+        let chosen: Vec<usize> = (0..self.made.maps.len()).filter(is_in).collect();
+        let (mut jobs, mut blocks) = (BTreeMap::new(), 0);
+        let mut made = Vec::with_capacity(chosen.len());
+        for &at in &chosen {
+            let lookup = self.lookup(self.plan_of(at));
             let rows = lookup.count.capacity();
             let mut buffer = DeviceBuffer::alloc(device, rows * 4)?;
             let report = Arc::new(pages.take()?);
-            let masks_at = buffer.as_mut().address();
+            let masks = buffer.as_mut().address();
             let counts = self.address(self.counts_at[at]);
-            jobs.push(MaskJob { lookup, masks: masks_at, counts, report: report.address() });
+            jobs.insert(at, MaskJob { lookup, masks, counts, report: report.address() });
             blocks += rows.div_ceil(ROW_THREADS as usize).max(1);
-            masks.push(buffer);
-            reports.push(report);
+            made.push((at, buffer, report));
         }
-        let Some(mask_jobs) = Jobs::new(&jobs) else { return Ok(()) };
+        let listed: Vec<MaskJob> = jobs.values().copied().collect();
+        let Some(mask_jobs) = Jobs::new(&listed) else { return Ok(()) };
         // SAFETY: (MaskJobs); every row has its place, and its mask; a box has at most 27 offsets.
         unsafe { mask_kernel.launch(grid_of(blocks, ROW_THREADS)?, arguments![mask_jobs])? };
-        reports.iter().try_for_each(|report| report.queued())?;
+        made.iter().try_for_each(|(.., report)| report.queued())?;
 
-        let rows: Vec<DeviceBuffer> = self.sort(&plans, &jobs)?;
+        let rows = self.sort(part, &jobs)?;
         let mut ordered = self.tables(&jobs, rows)?;
-        for (at, ((plan, masks), report)) in plans.iter().zip(masks).zip(reports).enumerate() {
+        for (at, masks, report) in made {
+            let plan = self.plan_of(at);
             let [from, to] =
                 [plan.from, plan.to].map(|level| Arc::clone(&self.found[self.made(level)]));
             let (lookup, reverse) = self.rows_of(plan, &from, &to);
@@ -303,11 +351,16 @@ impl<'a> AtOnce<'a> {
             for (_, order, made) in ordered.extract_if(.., |(of, ..)| *of == at) {
                 row_map.keep(order, made);
             }
-            let kernel = plan.geometry.kernel;
+            let (kernels, kernel) = (&self.builder.kernels, plan.geometry.kernel);
             let map = DeviceKernelMap::made(kernels, kernel, [from, to], row_map, reverse, report);
-            self.maps.push(Some(map));
+            self.maps[at] = Some(map);
         }
         Ok(())
+    }
+
+    /// The plan of a map that is made.
+    fn plan_of(&self, at: usize) -> &'a MapPlan {
+        &self.plan.maps[self.made.maps[at]]
     }
 
     /// How a map's rows are looked up where more is asked of it later.
@@ -345,12 +398,15 @@ impl<'a> AtOnce<'a> {
 
     /// The row of each position of each order that is made here; empty of the natural one, and of
     /// one that is not.
-    fn sort(&self, plans: &[&MapPlan], masks: &[MaskJob]) -> Result<Vec<DeviceBuffer>> {
+    fn sort(&mut self, part: Part, masks: &BTreeMap<usize, MaskJob>) -> Result<Vec<DeviceBuffer>> {
         let device = &self.builder.device;
         let (mut orders, mut scratch, mut jobs, mut blocks) =
             (Vec::new(), Vec::new(), Vec::new(), 0);
         for (at, &(map, order)) in self.made.orders.iter().enumerate() {
-            let MaskJob { lookup, masks, counts, .. } = masks[map];
+            let Some(&MaskJob { lookup, masks, counts, .. }) = masks.get(&map) else {
+                orders.push(DeviceBuffer::alloc(device, 0)?);
+                continue;
+            };
             let rows = lookup.count.capacity();
             if order == RowOrder::Natural || !self.is_sorted_here(order, rows) {
                 orders.push(DeviceBuffer::alloc(device, 0)?);
@@ -359,7 +415,7 @@ impl<'a> AtOnce<'a> {
             let tiles = rows.div_ceil(TILE_ROWS);
             let mut sorted = DeviceBuffer::alloc(device, rows * 4)?;
             let mut items = DeviceBuffer::alloc(device, 2 * rows * 8 + tiles * DIGITS * 4)?;
-            let volume = plans[map].geometry.kernel.volume();
+            let volume = lookup.gathered.volume();
             jobs.push(OrderJob {
                 masks,
                 counts,
@@ -376,7 +432,11 @@ impl<'a> AtOnce<'a> {
             scratch.push(items);
         }
         if let Some(jobs) = Jobs::new(&jobs) {
-            let ticket = self.parameters.control + control::ORDER_TICKET;
+            let ticket = match part {
+                Part::All | Part::Input => self.parameters.control + control::ORDER_TICKET,
+                // Both launches may run at a time.
+                Part::Further => self.address(self.ticket_at),
+            };
             let jobs = OrderJobs::new(&jobs, ticket);
             // SAFETY: (OrderJobs); scratch memory is as long as a job's tiles need, and each job has
             // no more blocks than run at once.
@@ -385,19 +445,20 @@ impl<'a> AtOnce<'a> {
                 self.builder.orders.launch(grid, arguments![jobs])?;
             }
         }
+        self.scratch.extend(scratch);
         Ok(orders)
     }
 
     /// The table of each order that is made here, with the number of its map.
     fn tables(
         &self,
-        masks: &[MaskJob],
+        masks: &BTreeMap<usize, MaskJob>,
         sorted: Vec<DeviceBuffer>,
     ) -> Result<Vec<(usize, RowOrder, OrderedRows)>> {
         let device = &self.builder.device;
         let (mut ordered, mut jobs, mut blocks) = (Vec::new(), Vec::new(), 0);
         for (&(map, order), mut row_of_position) in self.made.orders.iter().zip(sorted) {
-            let lookup = masks[map].lookup;
+            let Some(lookup) = masks.get(&map).map(|job| job.lookup) else { continue };
             let rows = lookup.count.capacity();
             if !self.is_sorted_here(order, rows) {
                 continue;
@@ -444,19 +505,5 @@ impl<'a> AtOnce<'a> {
         }
         let input = found.into_iter().next().expect("the input is a level");
         NetworkMaps { input, levels, maps: by_plan }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn orders_of_several_streams_have_room_at_a_time() {
-        for units in [1, 16, 46, 84, 132, 148] {
-            let tiles = most_order_tiles(units) * STREAMS_AT_ONCE;
-            assert!(tiles <= units as usize * ORDER_BLOCKS_PER_SM, "{units}");
-        }
-        assert_eq!([46, 132].map(most_order_tiles), [23, 64]);
     }
 }

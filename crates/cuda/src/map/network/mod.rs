@@ -20,6 +20,7 @@ use super::index::VoxelIndex;
 use super::kernels::MapKernels;
 use super::levels::{LevelKernels, MOST_KEYED_ROWS, MOST_LEVELS, Spread, is_near};
 use super::{DeviceKernelMap, MapBuilder, Outputs, ReportPages, RowOrder, StridedMapBuilder};
+use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::Result;
@@ -124,9 +125,77 @@ impl NetworkMapBuilder {
         cloud.check()?;
         let made = Made::of(plan, cloud.capacity());
         let mut at_once = AtOnce::new(self, cloud, plan, &made)?;
-        at_once.find_levels()?;
-        at_once.make_maps()?;
+        at_once.insert()?;
+        at_once.find(Part::All)?;
+        at_once.make_maps(Part::All)?;
         Ok(at_once.finish())
+    }
+
+    /// The same in a graph, where layers over the input itself need not wait for what is made of
+    /// it: that is made beside them. Whoever reads a further level or its maps calls
+    /// [`Beside::rejoin`] before, and so does whoever ends the recording.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn build_beside(
+        &self,
+        cloud: Cloud<'_>,
+        plan: &NetworkPlan,
+    ) -> Result<(NetworkMaps, Beside)> {
+        cloud.check()?;
+        let made = Made::of(plan, cloud.capacity());
+        let mut at_once = AtOnce::new(self, cloud, plan, &made)?;
+        at_once.insert()?;
+        // Maps to the first levels gather rows of the input.
+        at_once.find(Part::Input)?;
+        // First, so that what is allocated behind it shares no memory with it.
+        self.device.queue().beside(|| {
+            at_once.find(Part::Further)?;
+            at_once.make_maps(Part::Further)
+        })?;
+        let used = at_once.take_scratch();
+        at_once.make_maps(Part::Input)?;
+        Ok((at_once.finish(), Beside { device: self.device.clone(), _used: used }))
+    }
+}
+
+/// Work that was queued beside other work of a graph.
+#[derive(Debug)]
+#[must_use]
+pub struct Beside {
+    device: CudaDevice,
+    /// Memory that is nobody else's until then.
+    _used: Vec<DeviceBuffer>,
+}
+
+impl Beside {
+    /// Lets what is queued from now on wait for it.
+    ///
+    /// # Errors
+    /// Whatever the driver fails with.
+    pub fn rejoin(self) -> Result<()> {
+        self.device.queue().rejoin()
+    }
+}
+
+/// What is queued together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// The input and the maps within it.
+    Input,
+    /// All other levels and maps.
+    Further,
+}
+
+impl Part {
+    /// Whether a map is of the part, by the number of the level that its rows are of.
+    fn has_map(self, own: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Input => own == 0,
+            Self::Further => own > 0,
+        }
     }
 }
 

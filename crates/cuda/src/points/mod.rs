@@ -3,6 +3,8 @@
 //! Everything is queued but one wait, for the number of voxels. Their order and every sum follow
 //! from the points alone, so that results repeat to the bit.
 
+mod samples;
+
 use voxtune_types::Voxel;
 
 use crate::buffer::{DeviceBuffer, DeviceSlice};
@@ -30,6 +32,8 @@ const SLOT_BYTES: usize = 16;
 const PAIR_BYTES: usize = 8;
 /// Most rows of a group that are reduced at once.
 const PIECE: usize = 512;
+
+pub use samples::{SamplesReport, StrayRow};
 
 /// A grid that is fixed by where it begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,6 +163,18 @@ pub struct PointVoxels {
     pub groups: DeviceRowGroups,
 }
 
+/// Pairs that were sorted, in one half of the memory that this took.
+struct SortedPairs {
+    pairs: DeviceBuffer,
+    at: usize,
+}
+
+impl SortedPairs {
+    fn address(&self) -> u64 {
+        self.pairs.as_ref().address() + self.at as u64
+    }
+}
+
 /// Makes voxels of points with the compiled [`crate::Instance::points`].
 #[derive(Debug)]
 pub struct PointsBuilder {
@@ -177,6 +193,9 @@ pub struct PointsBuilder {
     starts: Kernel,
     mean: Kernel,
     pieces: Kernel,
+    batches: Kernel,
+    sample_starts: Kernel,
+    sample_pieces: Kernel,
 }
 
 impl PointsBuilder {
@@ -203,6 +222,9 @@ impl PointsBuilder {
             starts: kernel("points_starts")?,
             mean: kernel("points_mean")?,
             pieces: kernel("points_pieces")?,
+            batches: kernel("points_batches")?,
+            sample_starts: kernel("points_sample_starts")?,
+            sample_pieces: kernel("points_sample_pieces")?,
         })
     }
 
@@ -333,6 +355,20 @@ impl PointsBuilder {
 
     /// Queues the sorting of points by row: their order, and where the rows begin in it.
     fn sort(&self, index: &DeviceBuffer, n: usize) -> Result<(DeviceBuffer, DeviceBuffer)> {
+        let pairs = self.sort_pairs(index, n)?;
+        let (from, rows) = (pairs.address(), n as i32);
+        let mut order = DeviceBuffer::alloc(&self.device, n * 4)?;
+        let mut starts = DeviceBuffer::alloc(&self.device, (n + 1) * 4)?;
+        let (order_at, starts_at) = (order.as_mut().address(), starts.as_mut().address());
+        let each = Grid::covering(n + 1, THREADS)?;
+        // SAFETY: (int2*, int, int*, int*); there are no more rows than points, and one start more.
+        unsafe { self.starts.launch(each, arguments![from, rows, order_at, starts_at]) }?;
+        Ok((order, starts))
+    }
+
+    /// Queues the stable sorting of pairs of an index's entry and where it stands. What is negative
+    /// comes last.
+    fn sort_pairs(&self, index: &DeviceBuffer, n: usize) -> Result<SortedPairs> {
         let tiles = n.div_ceil(TILE);
         let counts = DeviceBuffer::alloc(&self.device, DIGITS * (tiles + 1) * 4)?;
         let pairs = DeviceBuffer::alloc(&self.device, 2 * n * PAIR_BYTES)?;
@@ -361,13 +397,8 @@ impl PointsBuilder {
             unsafe { self.sort_move.launch(by_tile, arguments) }?;
             from = to;
         }
-        let mut order = DeviceBuffer::alloc(&self.device, n * 4)?;
-        let mut starts = DeviceBuffer::alloc(&self.device, (n + 1) * 4)?;
-        let (order_at, starts_at) = (order.as_mut().address(), starts.as_mut().address());
-        let each = Grid::covering(n + 1, THREADS)?;
-        // SAFETY: (int2*, int, int*, int*); there are no more rows than points, and one start more.
-        unsafe { self.starts.launch(each, arguments![from, rows, order_at, starts_at]) }?;
-        Ok((order, starts))
+        let half = usize::from(from == halves[1]);
+        Ok(SortedPairs { pairs, at: half * n * PAIR_BYTES })
     }
 
     /// Queues the cutting of the rows' points into pieces.

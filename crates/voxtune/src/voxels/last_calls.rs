@@ -1,0 +1,53 @@
+//! After which call a map is read no more.
+
+use std::collections::BTreeMap;
+
+use voxtune_cuda::RowOrder;
+
+use super::levels::MapKey;
+
+/// Maps that nobody is expected to read again.
+#[derive(Default)]
+pub(super) struct Left {
+    /// What is read for the last time by what runs now.
+    pub(super) last: Option<MapKey>,
+    /// What was given back, with the orders that it was read in.
+    pub(super) before: Vec<(MapKey, Vec<RowOrder>)>,
+}
+
+/// How often maps are asked for.
+#[derive(Default)]
+pub(super) struct Calls {
+    pub(super) so_far: BTreeMap<MapKey, usize>,
+    /// Where an earlier run of the same calls has counted them.
+    pub(super) expected: BTreeMap<MapKey, usize>,
+}
+
+impl Calls {
+    /// Counts a call, and says whether it was the last that is expected.
+    pub(super) fn is_last(&mut self, key: MapKey) -> bool {
+        let so_far = self.so_far.entry(key).or_default();
+        *so_far += 1;
+        self.expected.get(&key) == Some(so_far)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::{Geometry, KernelSize};
+
+    use super::*;
+
+    #[test]
+    fn the_last_of_the_calls_that_are_expected_is_known() {
+        let within = Geometry::submanifold(KernelSize::cubic(3).unwrap(), [1; 3]);
+        let (counted, other) = ((0, 0, within), (1, 1, within));
+        let mut calls = Calls::default();
+        calls.expected.insert(counted, 2);
+        assert!(!calls.is_last(counted) && !calls.is_last(other));
+        assert!(calls.is_last(counted));
+        // Calls that nobody expected make the map anew, and it stays.
+        assert!(!calls.is_last(counted));
+        assert_eq!((calls.so_far[&counted], calls.so_far[&other]), (3, 1));
+    }
+}
