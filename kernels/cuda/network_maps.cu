@@ -20,7 +20,10 @@
 // schedule, and outputs are in the order of the keys, then of the cells: bitwise repeatable, and the
 // same whether levels are made at once or one by one.
 //
-// A level with too little room leaves all levels without rows, and tells how many it needs.
+// A level with too little room leaves all levels without rows that are made with it, and those that are
+// made of it, and tells how many it needs.
+//
+// Levels are made together or one by one; launches that may run at the same time have a control each.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 // expected: spills on sm_120: network_orders has 64 registers, so that two blocks run on an SM; 16 bytes
@@ -85,7 +88,10 @@ struct Levels {
     RowCount input;
     int count;   // of levels
     int tiles;   // of the input's rows in network_starts
-    int first;   // level that is made: 1 where the input is there
+    int first;   // level that is made first: not 0 where the input is there
+
+    // The first level that is made of another one.
+    __device__ __forceinline__ int further() const { return max(first, 1); }
     int tallies;  // whether meetings and neighbours are counted: of a single level
 };
 
@@ -325,8 +331,8 @@ __device__ __forceinline__ unsigned long long sum_of_tiles(const volatile unsign
 __device__ __forceinline__ void report_levels(const Levels& levels) {
     const volatile Control* control = levels.control;
     bool fits = true;
-    for (int l = 1; l < levels.count; ++l) fits &= control->rows[l] <= static_cast<unsigned>(levels.at[l].room) && !control->full[l];
-    for (int l = 1; l < levels.count; ++l) {
+    for (int l = levels.further(); l < levels.count; ++l) fits &= control->rows[l] <= static_cast<unsigned>(levels.at[l].room) && !control->full[l];
+    for (int l = levels.further(); l < levels.count; ++l) {
         const Level& level = levels.at[l];
         const unsigned long long rows = control->rows[l];
         level.report[0] = control->full[l];
@@ -347,7 +353,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_starts(const _
     // Tiles are taken in order, so that a tile waits only for tiles that run.
     if (threadIdx.x == 0) taken = atomicAdd(&levels.control->ticket, 1);
     __syncthreads();
-    const int number = 1 + taken / levels.tiles, tile = taken % levels.tiles;
+    const int number = levels.further() + taken / levels.tiles, tile = taken % levels.tiles;
     const Level& level = levels.at[number];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int64_t row = int64_t(tile) * SCAN_ROWS + threadIdx.x * 4;
@@ -373,7 +379,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_starts(const _
         if (lane == 0 && tile == levels.tiles - 1) {
             *const_cast<volatile unsigned long long*>(&levels.control->rows[number]) = sum + all;
             __threadfence();
-            if (atomicAdd(&levels.control->finished, 1) == levels.count - 2) {
+            if (atomicAdd(&levels.control->finished, 1) == levels.count - levels.further() - 1) {
                 __threadfence();
                 report_levels(levels);
             }
@@ -441,7 +447,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_write(const __
         return;
     }
     block -= of_input;
-    const int number = level_of(levels, 1, block);
+    const int number = level_of(levels, levels.further(), block);
     if (number > 0) write_outputs(levels.at[number], block * ROW_THREADS + threadIdx.x);
 }
 

@@ -10,7 +10,7 @@ pub(super) const SOURCE_HASHES: &[(&str, u64)] = &[
     ("implicit_gemm.cu", 0xe247e17887f404d2),
     ("kernel_map.cu", 0x59c7ca62d9f95c0f),
     ("mask_gemm.cu", 0x4a16c5476423f8f2),
-    ("network_maps.cu", 0xe03a5908bd8931d5),
+    ("network_maps.cu", 0xde10b881ee3f7edf),
     ("noise.cu", 0x9d5eb36aeb819239),
     ("packed_gemm.cu", 0x73699ff726fd10ce),
     ("pair_gemm.cu", 0x1d6af469018cb68c),

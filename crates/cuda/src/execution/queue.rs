@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::binding::driver::sys::{CUstream, CUstreamCaptureMode, CUstreamCaptureStatus};
-use crate::binding::driver::{CudaContext, CudaStream};
+use crate::binding::driver::{CudaContext, CudaEvent, CudaStream};
 
 use super::allocation::{Allocation, Order, OrderedStream};
 use crate::error::{DriverContext as _, Result};
@@ -148,8 +148,9 @@ impl Queue {
         }
     }
 
-    /// Queues work that what is queued behind it need not wait for, until [`Self::rejoin`]. That is
-    /// so in a recording, where one thread queues all of it; elsewhere it is queued like any other.
+    /// Queues work that what is queued behind it need not wait for, until it
+    /// [waits](Self::wait_beside) for what was [marked](Self::mark_beside). That is so in a
+    /// recording, where one thread queues all of it; elsewhere it is queued like any other.
     ///
     /// Memory that it uses must stay until then.
     pub(crate) fn beside<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
@@ -170,12 +171,19 @@ impl Queue {
         result
     }
 
-    /// Lets what is queued from now on wait for what was queued beside.
-    pub(crate) fn rejoin(&self) -> Result<()> {
+    /// What was queued beside so far; `None` where nothing is beside.
+    pub(crate) fn mark_beside(&self) -> Result<Option<CudaEvent>> {
         match self.side.get() {
-            Some(side) if self.is_recording() => self.stream.join(side).during("joining a graph"),
-            _ => Ok(()),
+            Some(side) if self.is_beside.load(Ordering::Acquire) => {
+                side.record_event(None).during("marking a branch of a graph").map(Some)
+            }
+            _ => Ok(None),
         }
+    }
+
+    /// Lets what is queued from now on wait for what was marked.
+    pub(crate) fn wait_beside(&self, mark: &CudaEvent) -> Result<()> {
+        self.stream.wait(mark).during("joining a branch of a graph")
     }
 
     /// Lets what is queued from now on wait for what another stream was given so far. The host

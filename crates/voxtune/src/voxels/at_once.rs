@@ -102,11 +102,12 @@ impl Voxels {
         });
         let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
         let builder = cuda.network_map_builder()?;
+        let mut beside = None;
         let is_repeated = levels.frame().is_some_and(|frame| frame.is_repeated());
         let made = match is_repeated {
             true => {
-                let (made, beside) = builder.build_beside(cells.cloud(), &plan)?;
-                levels.keep_beside(beside);
+                let (made, made_beside) = builder.build_beside(cells.cloud(), &plan)?;
+                beside = Some(made_beside);
                 made
             }
             false => builder.build(cells.cloud(), &plan)?,
@@ -125,6 +126,10 @@ impl Voxels {
             made.push(level);
         }
         let number = |level: usize| made[level].as_ref().map(|level| level.number);
+        if let Some(beside) = beside {
+            let numbers = (0..made.len()).filter_map(|level| Some((number(level)?, level)));
+            levels.keep_beside(beside, numbers.collect());
+        }
         levels.expect_calls(recipe.calls.iter().filter_map(|&(from, to, geometry, count)| {
             Some(((number(from)?, number(to)?, geometry), count))
         }));
@@ -185,7 +190,7 @@ impl Voxels {
     /// # Errors
     /// Whatever the device fails with.
     pub(crate) fn wait_for_levels(&self) -> Result<(), ConvError> {
-        self.levels.rejoin()
+        self.levels.wait_for_all()
     }
 }
 

@@ -82,8 +82,8 @@ pub(super) struct Levels {
     /// The sample of each row of a level, for so many samples.
     samples: Mutex<BTreeMap<SamplesKey, Slot<Arc<RowGroups>>>>,
     calls: Mutex<Calls>,
-    /// What is made beside layers over the input, until somebody needs it.
-    beside: Mutex<Option<Beside>>,
+    /// What makes levels beside layers, and their numbers there by those here.
+    beside: Mutex<Option<(Beside, BTreeMap<usize, usize>)>>,
 }
 
 /// Keeps the maps of a level.
@@ -208,15 +208,23 @@ impl Levels {
         Arc::new(Level { number, cells, shape, origin, counts: None })
     }
 
-    /// Keeps what is made beside layers over the input.
-    pub(super) fn keep_beside(&self, beside: Beside) {
-        *locked(&self.beside) = Some(beside);
+    /// Keeps what makes levels beside layers, and their numbers there by those here.
+    pub(super) fn keep_beside(&self, beside: Beside, numbers: BTreeMap<usize, usize>) {
+        *locked(&self.beside) = Some((beside, numbers));
     }
 
-    /// Lets what is queued next wait for it.
-    pub(super) fn rejoin(&self) -> Result<(), ConvError> {
+    /// Lets what is queued next wait for some levels and the maps to them.
+    fn wait_for(&self, levels: &[&Level]) -> Result<(), ConvError> {
+        let mut beside = locked(&self.beside);
+        let Some((beside, numbers)) = &mut *beside else { return Ok(()) };
+        let known = levels.iter().filter_map(|level| numbers.get(&level.number));
+        Ok(known.max().map_or(Ok(()), |&last| beside.wait(last))?)
+    }
+
+    /// Lets what is queued next wait for all levels.
+    pub(super) fn wait_for_all(&self) -> Result<(), ConvError> {
         let beside = locked(&self.beside).take();
-        Ok(beside.map_or(Ok(()), Beside::rejoin)?)
+        Ok(beside.map_or(Ok(()), |(beside, _)| beside.wait_for_all())?)
     }
 
     /// The map from a level to another, built at the first call.
@@ -227,9 +235,7 @@ impl Levels {
         geometry: Geometry,
         build: impl FnOnce() -> Result<KernelMap, ConvError>,
     ) -> Result<Arc<KernelMap>, ConvError> {
-        if (from.number, to.number) != (self.first, self.first) {
-            self.rejoin()?;
-        }
+        self.wait_for(&[from, to])?;
         self.give_back();
         let key = (from.number, to.number, geometry);
         let slot = Arc::clone(locked(&self.maps).entry(key).or_default());
@@ -317,10 +323,10 @@ impl Levels {
         from: &Arc<Level>,
         geometry: Geometry,
     ) -> Result<Arc<Level>, ConvError> {
-        self.rejoin()?;
         let key = (from.number, geometry);
         let slot = Arc::clone(locked(&self.outputs).entry(key).or_default());
         get_or_make(&slot, || {
+            self.wait_for(&[from])?;
             let shape = from.shape.map(|shape| geometry.output_shape(shape));
             let (cells, counts) = self.find_outputs(from, &geometry, shape)?;
             let origin = Some((Arc::clone(from), geometry));

@@ -1,6 +1,7 @@
 //! Queues a plan: levels, then masks, orders and tables.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use voxtune_types::{LayerKind, Voxel};
@@ -62,8 +63,9 @@ pub(super) struct AtOnce<'a> {
     /// Places in the zeros of each map's pairs, and of each order's meetings.
     counts_at: Vec<usize>,
     arrived_at: Vec<usize>,
-    /// Of the tickets of a second sort.
-    ticket_at: usize,
+    /// Of the control of each part: that of the input or of all, then that of each further level,
+    /// since their kernels may run at the same time.
+    controls_at: Vec<usize>,
     builds: Vec<LevelBuild>,
     parameters: Levels,
     /// What is used while levels and maps are made alone.
@@ -91,11 +93,11 @@ impl<'a> AtOnce<'a> {
         let rows: Vec<usize> = std::iter::once(input_rows).chain(planned).collect();
 
         let mut places = Zeros::default();
-        let control_at = places.place(control::LEN_BYTES);
+        let controls_at: Vec<usize> =
+            rows.iter().map(|_| places.place(control::LEN_BYTES)).collect();
         let counts_at: Vec<usize> = made.maps.iter().map(|_| places.place(COUNT_BYTES)).collect();
         let arrived_at: Vec<usize> =
             made.orders.iter().map(|_| places.place(2 * MAX_PASSES * 4)).collect();
-        let ticket_at = places.place(size_of::<i32>());
         let status_at = places.place((rows.len() - 1) * tiles * 8);
         let of_levels: Vec<[usize; 4]> = rows
             .iter()
@@ -152,7 +154,7 @@ impl<'a> AtOnce<'a> {
         }
         let parameters = Levels {
             at: std::array::from_fn(|level| told.get(level).copied().unwrap_or(told[0])),
-            control: base + control_at as u64,
+            control: base + controls_at[0] as u64,
             status: base + status_at as u64,
             input: cloud.count(),
             count: told.len() as i32,
@@ -170,7 +172,7 @@ impl<'a> AtOnce<'a> {
             zeros,
             counts_at,
             arrived_at,
-            ticket_at,
+            controls_at,
             builds,
             parameters,
             scratch: vec![starts],
@@ -235,49 +237,52 @@ impl<'a> AtOnce<'a> {
     /// Queues everything from the input's bricks to the outputs of the last level, or a part of it.
     pub(super) fn find(&mut self, part: Part) -> Result<()> {
         let LevelKernels { totals, starts, write, .. } = &self.builder.levels;
-        let count = self.parameters.count as usize;
         let (first, end) = match part {
-            Part::All => (0, count),
+            Part::All => (0, self.parameters.count as usize),
             Part::Input => (0, 1),
-            Part::Further => (1, count),
+            Part::Level(number) => (number, number + 1),
         };
-        if first == end {
-            return Ok(());
-        }
-        let mut levels = Levels { first: first as i32, count: end as i32, ..self.parameters };
+        let control = self.control(part);
+        let mut levels =
+            Levels { first: first as i32, count: end as i32, control, ..self.parameters };
         let of_input = match part {
-            Part::Further => {
+            Part::Level(_) => {
                 levels.input = RowCount::new(0, None);
                 0
             }
             _ => self.cloud.capacity().div_ceil(ROW_THREADS as usize),
         };
-        if part != Part::Input {
-            self.reach()?;
-        }
+        let further = first.max(1)..end;
+        self.reach(further.clone(), control)?;
         let blocks_of = |level: usize| self.slots_of(level).div_ceil(ROW_THREADS as usize);
         let blocks: usize = (first..end).map(blocks_of).sum();
         // SAFETY: (Levels); each owner is a key, which has a total.
         unsafe { totals.launch(grid_of(blocks, ROW_THREADS)?, arguments![levels])? };
-        if end > 1 {
-            let tiles = (end - 1) * levels.tiles as usize;
+        if !further.is_empty() {
+            let tiles = further.len() * levels.tiles as usize;
             // SAFETY: (Levels); a tile a block, of which each level has as many.
             unsafe { starts.launch(grid_of(tiles, ROW_THREADS)?, arguments![levels])? };
         }
-        let of_outputs: usize = (1..end).map(blocks_of).sum();
+        let of_outputs: usize = further.map(blocks_of).sum();
         let grid = grid_of((of_input + of_outputs).max(1), ROW_THREADS)?;
         // SAFETY: (Levels); levels that do not fit are not written.
         unsafe { write.launch(grid, arguments![levels])? };
         self.reports[first..end].iter().try_for_each(|report| report.queued())
     }
 
-    /// Queues the bricks of each level but the input.
-    fn reach(&self) -> Result<()> {
+    /// Address of the control of a part.
+    fn control(&self, part: Part) -> u64 {
+        let number = if let Part::Level(number) = part { number } else { 0 };
+        self.address(self.controls_at[number])
+    }
+
+    /// Queues the bricks of some levels that are made of others.
+    fn reach(&self, levels: Range<usize>, control: u64) -> Result<()> {
         for (level, made) in self.plan.levels.iter().zip(&self.made.levels[1..]) {
-            let Some(to) = *made else { continue };
+            let Some(to) = made.filter(|made| levels.contains(made)) else { continue };
             let from = self.made.levels[level.from].expect("a level is made of one that is");
             let geometry = Reach::new(&level.geometry, level.shape);
-            let full = self.parameters.control + control::full(to);
+            let full = control + control::full(to);
             let (from, to) = (self.parameters.at[from], self.parameters.at[to]);
             let meetings = 0_u64;
             // SAFETY: (Level, Level, Reach, int*, u64*); the kernel probes a bounded number of
@@ -432,11 +437,7 @@ impl<'a> AtOnce<'a> {
             scratch.push(items);
         }
         if let Some(jobs) = Jobs::new(&jobs) {
-            let ticket = match part {
-                Part::All | Part::Input => self.parameters.control + control::ORDER_TICKET,
-                // Both launches may run at a time.
-                Part::Further => self.address(self.ticket_at),
-            };
+            let ticket = self.control(part) + control::ORDER_TICKET;
             let jobs = OrderJobs::new(&jobs, ticket);
             // SAFETY: (OrderJobs); scratch memory is as long as a job's tiles need, and each job has
             // no more blocks than run at once.

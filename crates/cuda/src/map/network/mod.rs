@@ -10,6 +10,7 @@
 mod build;
 mod parameters;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use voxtune_types::Geometry;
@@ -20,6 +21,7 @@ use super::index::VoxelIndex;
 use super::kernels::MapKernels;
 use super::levels::{LevelKernels, MOST_KEYED_ROWS, MOST_LEVELS, Spread, is_near};
 use super::{DeviceKernelMap, MapBuilder, Outputs, ReportPages, RowOrder, StridedMapBuilder};
+use crate::binding::driver::CudaEvent;
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
@@ -131,9 +133,9 @@ impl NetworkMapBuilder {
         Ok(at_once.finish())
     }
 
-    /// The same in a graph, where layers over the input itself need not wait for what is made of
-    /// it: that is made beside them. Whoever reads a further level or its maps calls
-    /// [`Beside::rejoin`] before, and so does whoever ends the recording.
+    /// The same in a graph, where layers over one level need not wait for the next: levels are made
+    /// beside them, one after the other. Whoever reads a level or its maps calls [`Beside::wait`]
+    /// before, and whoever ends the recording waits for the last.
     ///
     /// # Errors
     /// As [`Self::build`].
@@ -148,33 +150,71 @@ impl NetworkMapBuilder {
         at_once.insert()?;
         // Maps to the first levels gather rows of the input.
         at_once.find(Part::Input)?;
+        let of_all = at_once.take_scratch();
+        let queue = self.device.queue();
         // First, so that what is allocated behind it shares no memory with it.
-        self.device.queue().beside(|| {
-            at_once.find(Part::Further)?;
-            at_once.make_maps(Part::Further)
+        let mut branches = queue.beside(|| {
+            (1..made.spreads.len())
+                .map(|level| {
+                    at_once.find(Part::Level(level))?;
+                    at_once.make_maps(Part::Level(level))?;
+                    Ok(Branch { mark: queue.mark_beside()?, _used: at_once.take_scratch() })
+                })
+                .collect::<Result<VecDeque<_>>>()
         })?;
-        let used = at_once.take_scratch();
+        if let Some(last) = branches.back_mut() {
+            last._used.extend(of_all);
+        }
         at_once.make_maps(Part::Input)?;
-        Ok((at_once.finish(), Beside { device: self.device.clone(), _used: used }))
+        let beside = Beside { device: self.device.clone(), levels: made.levels.clone(), branches };
+        Ok((at_once.finish(), beside))
     }
 }
 
-/// Work that was queued beside other work of a graph.
+/// Levels that are made beside other work of a graph.
 #[derive(Debug)]
 #[must_use]
 pub struct Beside {
     device: CudaDevice,
-    /// Memory that is nobody else's until then.
+    /// As [`Made::levels`].
+    levels: Vec<Option<usize>>,
+    /// Of the last levels that are made, which nobody has waited for.
+    branches: VecDeque<Branch>,
+}
+
+/// Where a level is made.
+#[derive(Debug)]
+struct Branch {
+    /// Behind the level and its maps.
+    mark: Option<CudaEvent>,
+    /// Memory that is nobody else's until somebody has waited.
     _used: Vec<DeviceBuffer>,
 }
 
 impl Beside {
-    /// Lets what is queued from now on wait for it.
+    /// Lets what is queued from now on wait for a level, numbered as in [`LevelPlan::from`], and for
+    /// those before it.
     ///
     /// # Errors
     /// Whatever the driver fails with.
-    pub fn rejoin(self) -> Result<()> {
-        self.device.queue().rejoin()
+    pub fn wait(&mut self, level: usize) -> Result<()> {
+        let Some(made) = self.levels.get(level).copied().flatten() else { return Ok(()) };
+        let further = self.levels.iter().flatten().count() - 1;
+        let waited = further - self.branches.len();
+        let ended: Vec<Branch> = self.branches.drain(..made.saturating_sub(waited)).collect();
+        match ended.last().and_then(|branch| branch.mark.as_ref()) {
+            Some(mark) => self.device.queue().wait_beside(mark),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for all levels.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_for_all(mut self) -> Result<()> {
+        let last = self.levels.iter().rposition(Option::is_some).unwrap_or(0);
+        self.wait(last)
     }
 }
 
@@ -184,8 +224,8 @@ enum Part {
     All,
     /// The input and the maps within it.
     Input,
-    /// All other levels and maps.
-    Further,
+    /// One of the other levels that are made, by its number, and the maps to it.
+    Level(usize),
 }
 
 impl Part {
@@ -194,7 +234,7 @@ impl Part {
         match self {
             Self::All => true,
             Self::Input => own == 0,
-            Self::Further => own > 0,
+            Self::Level(number) => own == number,
         }
     }
 }
