@@ -70,6 +70,10 @@ pub(crate) mod driver {
     pub struct CudaStream(Infallible);
 
     impl CudaStream {
+        pub(crate) const fn context(&self) -> &Arc<CudaContext> {
+            match self.0 {}
+        }
+
         pub(crate) const fn cu_stream(&self) -> sys::CUstream {
             match self.0 {}
         }

@@ -50,11 +50,55 @@ impl MapCounts {
 /// Words of the longest report, a map's pairs of each offset.
 const REPORT_WORDS: usize = MAX_VOLUME;
 
+/// Pages that are locked at once: locking memory takes as long as building a map, however much it is.
+const PAGES_AT_ONCE: usize = 32;
+
+/// Page-locked memory of some pages.
+struct PageBlock {
+    device: CudaDevice,
+    words: NonNull<i32>,
+}
+
+// SAFETY: page-locked memory is valid from every thread.
+unsafe impl Send for PageBlock {}
+// SAFETY: the block itself is not read or written; each page of it is one owner's.
+unsafe impl Sync for PageBlock {}
+
+impl PageBlock {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        device.bind()?;
+        let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
+        let len = PAGES_AT_ONCE * REPORT_WORDS;
+        // SAFETY: the memory is read only after it has been written, below and by kernels.
+        let words = unsafe { result::malloc_host(len * size_of::<i32>(), flags) }
+            .during("allocating page-locked memory")?;
+        let words = NonNull::new(words.cast()).expect("the driver returns memory or an error");
+        // SAFETY: there are as many words, and nobody else has them.
+        unsafe { std::ptr::write_bytes::<i32>(words.as_ptr(), 0, len) };
+        Ok(Self { device: device.clone(), words })
+    }
+}
+
+impl Drop for PageBlock {
+    fn drop(&mut self) {
+        if self.device.bind().is_ok() {
+            // SAFETY: allocated in `new`, and released here alone, after the last page; the device
+            // is idle first, since a kernel may not have written yet. Errors have no reader.
+            unsafe {
+                let _ = self.device.synchronize();
+                let _ = result::free_host(self.words.as_ptr().cast::<c_void>());
+            }
+        }
+    }
+}
+
 /// Page-locked words that a kernel writes, with an event that says when.
 struct Page {
     device: CudaDevice,
     words: NonNull<i32>,
     written: sys::CUevent,
+    /// Holds the words.
+    _block: Arc<PageBlock>,
 }
 
 // SAFETY: page-locked memory is valid from every thread, an event handle is a name that the driver
@@ -64,43 +108,31 @@ unsafe impl Send for Page {}
 unsafe impl Sync for Page {}
 
 impl Page {
-    fn new(device: &CudaDevice) -> Result<Self> {
-        device.bind()?;
-        let flags = sys::CU_MEMHOSTALLOC_PORTABLE | sys::CU_MEMHOSTALLOC_DEVICEMAP;
-        // SAFETY: the memory is read only after a kernel has written it.
-        let words = unsafe { result::malloc_host(REPORT_WORDS * size_of::<i32>(), flags) }
-            .during("allocating page-locked memory")?;
-        let written = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
-            .during("creating an event");
-        let words = NonNull::new(words.cast()).expect("the driver returns memory or an error");
-        // SAFETY: there are as many words, and nobody else has them.
-        unsafe { std::ptr::write_bytes::<i32>(words.as_ptr(), 0, REPORT_WORDS) };
-        match written {
-            Ok(written) => Ok(Self { device: device.clone(), words, written }),
-            Err(error) => {
-                // SAFETY: allocated above, and nobody else has it.
-                let _ = unsafe { result::free_host(words.as_ptr().cast::<c_void>()) };
-                Err(error)
-            }
-        }
+    /// Some new pages.
+    fn several(device: &CudaDevice) -> Result<Vec<Self>> {
+        let block = Arc::new(PageBlock::new(device)?);
+        (0..PAGES_AT_ONCE)
+            .map(|page| {
+                let written = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+                    .during("creating an event")?;
+                // SAFETY: the block has as many pages.
+                let words = unsafe { block.words.add(page * REPORT_WORDS) };
+                Ok(Self { device: device.clone(), words, written, _block: Arc::clone(&block) })
+            })
+            .collect()
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
         if self.device.bind().is_ok() {
-            // SAFETY: both were made in `new` and are released here alone; the device is idle
-            // first, since a kernel may not have written yet. Errors have no reader.
-            unsafe {
-                let _ = self.device.synchronize();
-                let _ = result::event::destroy(self.written);
-                let _ = result::free_host(self.words.as_ptr().cast::<c_void>());
-            }
+            // SAFETY: made with the page, and released here alone. An error has no reader.
+            let _ = unsafe { result::event::destroy(self.written) };
         }
     }
 }
 
-/// Pages that no report uses now: locking memory takes as long as building a map.
+/// Pages that no report uses now.
 #[derive(Clone)]
 pub(crate) struct ReportPages {
     device: CudaDevice,
@@ -114,8 +146,12 @@ impl ReportPages {
 
     /// A report to be written by work that is queued next.
     pub(crate) fn take(&self) -> Result<Report> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let page = free.map_or_else(|| Page::new(&self.device), Ok)?;
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.is_empty() {
+            free.extend(Page::several(&self.device)?);
+        }
+        let page = free.pop().expect("some pages were made");
+        drop(free);
         Ok(Report {
             page: Some(Arc::new(page)),
             writer: AtomicU8::new(NOBODY),
