@@ -12,7 +12,7 @@ use voxtune_tune::plan::grid::ChannelPair;
 use voxtune_tune::plan::groups::Groups;
 use voxtune_tune::{DeviceSpec, Grid};
 
-use crate::needs::{TOOLKIT, kernels_folder};
+use crate::needs::{TOOLKIT, kernels_folder, worker_program};
 
 #[path = "../../examples/own_caches/xtask/src/layers.rs"]
 mod layers;
@@ -29,7 +29,7 @@ fn device(choice: DeviceChoice, threads: Option<usize>) -> DeviceSpec {
         threads,
         kernels: Some(kernels_folder()),
         toolkit: Some(TOOLKIT.into()),
-        worker: Some(env!("CARGO_BIN_EXE_faulty-worker").into()),
+        worker: Some(worker_program()),
         ..DeviceSpec::default()
     }
 }

@@ -7,13 +7,15 @@ use voxtune_tune::DeviceSpec;
 
 pub(crate) use voxtune_tests::faulty::{Fault, Injected, open};
 
+use crate::needs::worker_program;
+
 /// What a worker that has these candidates, and no others, is told.
 pub(crate) fn spec(injected: &[Injected]) -> DeviceSpec {
     DeviceSpec {
         choice: DeviceChoice::Cpu,
         threads: Some(1),
         note: serde_json::to_string(injected).unwrap(),
-        worker: Some(env!("CARGO_BIN_EXE_faulty-worker").into()),
+        worker: Some(worker_program()),
         ..DeviceSpec::default()
     }
 }

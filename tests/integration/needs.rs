@@ -15,6 +15,13 @@ pub(crate) fn scan_file() -> PathBuf {
     PathBuf::from(path.expect("VOXTUNE_SCAN names a scan file"))
 }
 
+/// The program of workers with faulty candidates: that of this build, or what `VOXTUNE_WORKER` names
+/// on a machine that has only programs of another.
+pub(crate) fn worker_program() -> PathBuf {
+    std::env::var_os("VOXTUNE_WORKER")
+        .map_or_else(|| env!("CARGO_BIN_EXE_faulty-worker").into(), PathBuf::from)
+}
+
 /// The folder of a CUDA toolkit that is looked at last.
 pub(crate) const TOOLKIT: &str = "target/cuda-toolkit";
 
