@@ -51,6 +51,7 @@ mod error;
 pub mod inspection;
 mod kernel_map;
 mod layers;
+mod memo;
 mod noise;
 pub mod ops;
 mod points;

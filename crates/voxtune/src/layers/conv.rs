@@ -84,14 +84,10 @@ pub struct Conv<K> {
     map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
     registered: Arc<RegisteredLayer>,
-    /// The last resolution of each direction: frames of one size ask for the same key again and
-    /// again.
-    resolved: Arc<Mutex<[Option<Resolved>; 3]>>,
+    /// What the last call of each direction ran, for whoever asks. No call reads it.
+    last: Arc<Mutex<[Option<Resolution>; 3]>>,
     kind: PhantomData<K>,
 }
-
-/// A resolution, and whether what it names may wait for counts.
-type Resolved = (bool, Resolution);
 
 /// What a layer computes and with which numbers.
 pub(super) struct Parts {
@@ -144,7 +140,7 @@ impl<K: ConvKind> Conv<K> {
             slices,
             map_name,
             registered,
-            resolved: Arc::default(),
+            last: Arc::default(),
             kind: PhantomData,
         }
     }
@@ -267,8 +263,7 @@ impl<K: ConvKind> Conv<K> {
     /// last of them. `None` if the layer has not run in it.
     #[must_use]
     pub fn last_resolution(&self, direction: Direction) -> Option<Resolution> {
-        let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved[direction as usize].as_ref().map(|(_, resolution)| resolution.clone())
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)[direction as usize].clone()
     }
 
     fn call_maps(&self, inputs: &Voxels) -> Result<CallMaps, ConvError> {
@@ -292,26 +287,16 @@ impl<K: ConvKind> Conv<K> {
         inputs: &Voxels,
     ) -> Result<Resolution, ConvError> {
         let counts = map.counts();
-        let key = counts.key(operation);
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = &mut resolved[key.operation.direction as usize];
-        if let Some((_, resolution)) = last
-            .as_ref()
-            .filter(|(waits, resolution)| *waits == map.waits() && *resolution.key() == key)
-        {
-            return Ok(resolution.clone());
-        }
-        // A slice's outputs are those of the whole layer, which no measurement of it alone has.
-        let measured_over = match self.geometry.kind {
-            _ if !self.slices.is_empty() => None,
+        // What an inverse layer is measured over are its outputs. A slice's outputs are those of
+        // the whole layer, which no measurement of it alone has.
+        let undone = match self.geometry.kind {
             LayerKind::Inverse => Some(inputs.made_by(&self.geometry)?.0),
-            _ => Some(inputs.clone()),
+            _ => None,
         };
-        let cloud = measured_over.as_ref().map(|voxels| (voxels, map.geometry()));
+        let measured_over = self.slices.is_empty().then(|| undone.as_ref().unwrap_or(inputs));
+        let cloud = measured_over.map(|voxels| (voxels, map.geometry()));
         let call = Call { counts, cloud, waits: map.waits() };
-        let resolution = self.tuner.resolve_call(inputs.device(), &key, Some(call))?;
-        *last = Some((map.waits(), resolution.clone()));
-        Ok(resolution)
+        self.tuner.resolve_call(inputs.device(), &counts.key(operation), Some(call))
     }
 
     /// The layer's output.
@@ -546,6 +531,9 @@ impl<K: ConvKind> Conv<K> {
         operands.run(device, out, |(a, b), out, pitch| {
             let operation = Operation { pitch, ..operation };
             let resolution = self.resolve_over(operation, map, inputs)?;
+            let last = resolution.clone();
+            self.last.lock().unwrap_or_else(PoisonError::into_inner)
+                [operation.direction as usize] = Some(last);
             if let Some(frame) = inputs.repeated_frame() {
                 frame.ran(&resolution);
             }
@@ -568,7 +556,7 @@ impl<K> Clone for Conv<K> {
             slices: Arc::clone(&self.slices),
             map_name: self.map_name.clone(),
             registered: Arc::clone(&self.registered),
-            resolved: Arc::clone(&self.resolved),
+            last: Arc::clone(&self.last),
             kind: PhantomData,
         }
     }
