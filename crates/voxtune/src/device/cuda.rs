@@ -273,7 +273,7 @@ impl CudaBackend {
 
     /// The launch of the algorithm at a place among [`algorithms`], for any context.
     fn prepare(&self, place: usize, operation: &Operation) -> Result<Arc<Prepared>, CudaError> {
-        self.store.memo().launch(place, operation, || {
+        self.store.resolve_cache().launch(place, operation, || {
             let algorithm = &algorithms()[place];
             let not_applicable = || CudaError::NotApplicable {
                 algorithm: algorithm.to_string(),

@@ -14,7 +14,7 @@ use voxtune_cuda::{Compiled, CudaError, Instance, KernelCompiler, find_compiled}
 use voxtune_types::ComputeCapability;
 
 use super::packs::Packs;
-use crate::memo::{Memo, Obtained};
+use crate::resolve_cache::{Obtained, ResolveCache};
 
 /// Where kernels are looked for: a folder, a compiler for those that it lacks, packs.
 #[derive(Clone, Debug, Default)]
@@ -70,13 +70,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Where the instances of one device come from: each is read or compiled once, by the first call
-/// that needs it, and remembered in the device's memo.
+/// that needs it, and remembered in the device's [`ResolveCache`].
 #[derive(Debug)]
 pub(crate) struct KernelStore {
     source: KernelSource,
     capability: ComputeCapability,
     packs: Packs,
-    memo: Arc<Memo>,
+    resolve_cache: Arc<ResolveCache>,
     /// Instances that a thread reads or compiles now.
     in_flight: Mutex<HashSet<Instance>>,
     /// Rung whenever a thread is done with an instance.
@@ -105,7 +105,7 @@ impl KernelStore {
             source,
             capability,
             packs,
-            memo: Arc::default(),
+            resolve_cache: Arc::default(),
             in_flight: Mutex::default(),
             done: Condvar::new(),
             waited_ns: AtomicU64::new(0),
@@ -119,12 +119,12 @@ impl KernelStore {
             return true;
         }
         let in_folder = || self.in_folder(instance).is_ok_and(|found| found.is_some());
-        self.memo.has_code(instance, || self.packs.has(instance) || in_folder())
+        self.resolve_cache.has_code(instance, || self.packs.has(instance) || in_folder())
     }
 
     /// What the device remembers.
-    pub(crate) const fn memo(&self) -> &Arc<Memo> {
-        &self.memo
+    pub(crate) const fn resolve_cache(&self) -> &Arc<ResolveCache> {
+        &self.resolve_cache
     }
 
     fn in_folder(&self, instance: &Instance) -> Result<Option<Compiled>, CudaError> {
@@ -159,7 +159,7 @@ impl KernelStore {
 
     /// An instance that is needed now.
     pub(super) fn get(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
-        if let Some(Ok(compiled)) = self.memo.code(instance) {
+        if let Some(Ok(compiled)) = self.resolve_cache.code(instance) {
             return Ok(compiled);
         }
         let start = Instant::now();
@@ -178,7 +178,7 @@ impl KernelStore {
     fn get_or_obtain(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
         let mut in_flight = locked(&self.in_flight);
         loop {
-            match self.memo.code(instance) {
+            match self.resolve_cache.code(instance) {
                 Some(Ok(compiled)) => return Ok(compiled),
                 Some(Err(output)) => {
                     let (instance, output) = (instance.to_string(), output.to_string());
@@ -197,11 +197,11 @@ impl KernelStore {
         match self.obtain(instance) {
             Ok(compiled) => {
                 let compiled = Arc::new(compiled);
-                self.memo.keep_code(instance, Obtained::Ok(Arc::clone(&compiled)));
+                self.resolve_cache.keep_code(instance, Obtained::Ok(Arc::clone(&compiled)));
                 Ok(compiled)
             }
             Err(CudaError::NvccFailed { instance: name, output }) => {
-                self.memo.keep_code(instance, Obtained::Err(output.as_str().into()));
+                self.resolve_cache.keep_code(instance, Obtained::Err(output.as_str().into()));
                 Err(CudaError::NvccFailed { instance: name, output })
             }
             Err(error) => Err(error),

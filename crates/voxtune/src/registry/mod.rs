@@ -16,7 +16,7 @@ use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 
 use crate::cost::{Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
-use crate::memo::{Memo, PlaceQuestion};
+use crate::resolve_cache::{PlaceQuestion, ResolveCache};
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 pub use launch::Launch;
 
@@ -106,7 +106,7 @@ impl fmt::Debug for dyn Algorithm {
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
     /// What was found about them: a GPU's, where they are on one.
-    memo: Arc<Memo>,
+    resolve_cache: Arc<ResolveCache>,
     /// Where the first algorithm of a name is.
     places: HashMap<AlgoId, usize, FxBuildHasher>,
     /// Names the default of an operation, where that need not be asked of each algorithm.
@@ -129,8 +129,8 @@ impl Registry {
 
     /// The algorithms of a GPU.
     pub(crate) fn cuda(backend: &CudaBackend) -> Self {
-        let memo = Arc::clone(backend.store().memo());
-        Self { memo, ..Self::with_cuda_default(cuda::algorithms(backend)) }
+        let resolve_cache = Arc::clone(backend.store().resolve_cache());
+        Self { resolve_cache, ..Self::with_cuda_default(cuda::algorithms(backend)) }
     }
 
     fn with_cuda_default(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
@@ -158,7 +158,7 @@ impl Registry {
         for (place, algorithm) in algorithms.iter().enumerate() {
             places.entry(algorithm.id().clone()).or_insert(place);
         }
-        Self { algorithms, memo: Arc::default(), places, default: None }
+        Self { algorithms, resolve_cache: Arc::default(), places, default: None }
     }
 
     /// All algorithms.
@@ -188,7 +188,7 @@ impl Registry {
             self.is_usable(place, operation).then_some(place)
         };
         let asked = PlaceQuestion::Decided(table, decision);
-        let place = self.memo.place(asked, || names().find_map(usable))?;
+        let place = self.resolve_cache.place(asked, || names().find_map(usable))?;
         self.algorithms.get(place)
     }
 
@@ -206,7 +206,7 @@ impl Registry {
         }
         let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
         let first = self.algorithms.iter().position(of_family)?;
-        let place = self.memo.place(PlaceQuestion::Suited(*key, first), || {
+        let place = self.resolve_cache.place(PlaceQuestion::Suited(*key, first), || {
             let (operation, counts) = (&key.operation, MapCounts::typical(key));
             let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
                 .filter(|place| of_family(&self.algorithms[*place]))
@@ -222,7 +222,7 @@ impl Registry {
     /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
     /// GPU it takes a look for the kernel.
     fn is_usable(&self, place: usize, operation: &Operation) -> bool {
-        let usable = self.memo.place(PlaceQuestion::Usable(*operation, place), || {
+        let usable = self.resolve_cache.place(PlaceQuestion::Usable(*operation, place), || {
             let algorithm = &self.algorithms[place];
             (algorithm.applies(operation) && algorithm.is_available()).then_some(place)
         });
@@ -253,7 +253,7 @@ impl Registry {
     /// key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let place = self.memo.place(PlaceQuestion::Modelled(*key), || {
+        let place = self.resolve_cache.place(PlaceQuestion::Modelled(*key), || {
             let counts = MapCounts::typical(key);
             let usable = |algorithm: &dyn Algorithm| {
                 algorithm.applies(&key.operation) && algorithm.is_available()

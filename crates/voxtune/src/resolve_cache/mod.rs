@@ -51,11 +51,11 @@ pub(crate) type Obtained = Result<Arc<Compiled>, Arc<str>>;
 
 /// What a device remembers. Registries of algorithms that are on no device have one of their own.
 #[derive(Debug, Default)]
-pub(crate) struct Memo {
+pub(crate) struct ResolveCache {
     answers: MemoTable<Question, Answer>,
 }
 
-impl Memo {
+impl ResolveCache {
     /// The place of an algorithm, found once.
     #[inline]
     pub(crate) fn place(
