@@ -271,7 +271,7 @@ impl CudaKernels {
         let instance = if self.is_watched { instance.for_race_detector() } else { instance };
         let device = self.cuda.clone();
         let compiled = self.compiled(&instance)?;
-        let prepared = Prepared::new(&device, algorithm, operation, compiled, None)?;
+        let prepared = Prepared::new(&device, algorithm, operation, compiled)?;
         Ok(prepared.compiled_shared_bytes().map(|bytes| bytes as usize))
     }
 }

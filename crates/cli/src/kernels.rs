@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use voxtune::{Arch, DeviceIdentity, Registry};
 use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_cuda::model::Rates;
@@ -71,10 +72,10 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
             output::complain("error", error);
         }
         output::result(format_args!(
-            "{capability}: {} instances, {} of them there already, {} KiB, {}; {} inspected, {} refused, {}",
+            "{capability}: {} instances, {} of them there already, {}, {}; {} inspected, {} refused, {}",
             instances.len(),
             compiled.iter().filter(|one| one.cached).count(),
-            compiled.iter().map(|one| one.bytes.len()).sum::<usize>() / 1024,
+            ByteSize(compiled.iter().map(|one| one.bytes.len() as u64).sum()),
             coarse(compiled_in),
             compiled.len(),
             refused.len(),

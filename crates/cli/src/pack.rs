@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use voxtune_analyze::pack::{Made, PackPlan, Target};
 use voxtune_cache::CacheDir;
 use voxtune_nvcc::Toolchain;
@@ -82,10 +83,10 @@ pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
             let made = make(&plan, &path, toolchain, arguments)?;
             made.write(&path).map_err(Failure::failed)?;
             output::result(format_args!(
-                "{}: {} KiB, {} KiB uncompressed; {} of {} kernels were compiled already; {}",
+                "{}: {}, {} uncompressed; {} of {} kernels were compiled already; {}",
                 printable_path(&path),
-                made.bytes.len().div_ceil(1024),
-                made.raw_bytes / 1024,
+                ByteSize(made.bytes.len() as u64),
+                ByteSize(made.raw_bytes as u64),
                 made.cached,
                 made.kernels,
                 coarse(start.elapsed())

@@ -1,8 +1,8 @@
 //! Handles of devices, that work is handed to.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
 
 use crate::binding::driver::CudaStream;
 use crate::binding::driver::sys;
@@ -12,7 +12,7 @@ use crate::error::{CudaError, DriverContext as _, Result};
 use crate::execution::{
     Allocator, CallersStream, MemoryUse, OrderedStream as _, Queue, StreamOrdered, Tallied,
 };
-use crate::gpu::{Gpu, Memory, Modules};
+use crate::gpu::{Gpu, Memory};
 
 /// A handle of an open device and of an execution context on it: a stream, and where memory comes
 /// from. Clones share both. Further contexts share the device: what it is, and the code that is
@@ -284,11 +284,6 @@ impl CudaDevice {
     /// Makes the device current in this thread.
     pub(crate) fn bind(&self) -> Result<()> {
         self.gpu().bind()
-    }
-
-    /// The cubins that are loaded.
-    pub(crate) fn modules(&self) -> MutexGuard<'_, Modules> {
-        self.gpu().modules()
     }
 
     /// The raw stream that work is queued on now.

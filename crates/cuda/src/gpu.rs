@@ -1,8 +1,7 @@
 //! Devices: which there are, and what they are.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 
 use crate::binding;
 use crate::binding::driver::sys::{self, CUdevice_attribute as Attribute};
@@ -11,9 +10,7 @@ use voxtune_types::{Arch, ComputeCapability, DeviceIdentity};
 
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::execution::Tally;
-use crate::instance::Instance;
 use crate::library;
-use crate::loaded::Module;
 
 /// The driver interface that every call here exists in.
 const NEEDED_DRIVER: i32 = 13_000;
@@ -30,7 +27,6 @@ pub(crate) struct Gpu {
     pub(crate) shared_bytes_a_block: usize,
     /// What is taken of its memory.
     pub(crate) tally: Arc<Tally>,
-    modules: Mutex<Modules>,
 }
 
 impl Gpu {
@@ -68,13 +64,7 @@ impl Gpu {
             l2_bytes,
             shared_bytes_a_block,
             tally: Arc::default(),
-            modules: Mutex::default(),
         })
-    }
-
-    /// The cubins that are loaded.
-    pub(crate) fn modules(&self) -> MutexGuard<'_, Modules> {
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Memory as it is now.
@@ -96,9 +86,6 @@ impl fmt::Debug for Gpu {
         write!(f, "Gpu({})", self.identity)
     }
 }
-
-/// Cubins that somebody holds, by instance and machine code.
-pub(crate) type Modules = HashMap<(Instance, u64), Weak<Module>>;
 
 /// Free and total memory of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

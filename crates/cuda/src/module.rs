@@ -1,7 +1,7 @@
-//! Kernels of loaded cubins, for the launches of an execution context.
+//! Kernels of loaded cubins, for the launches of an execution context or of every one.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use crate::binding::driver::{result, sys};
 
@@ -18,7 +18,7 @@ pub(crate) struct LoadedInstance {
 }
 
 impl LoadedInstance {
-    /// Loads a cubin, or takes the one that is loaded: many algorithms share an instance, and each
+    /// Loads a cubin, or takes it as it is loaded: many algorithms share an instance, and each
     /// computes many operations.
     ///
     /// # Errors
@@ -34,8 +34,7 @@ impl LoadedInstance {
         if !compiled.runs_on(device.capability()) {
             return Err(malformed("compiled for another architecture than this device"));
         }
-        let key = (compiled.instance.clone(), compiled.kernel_hash);
-        if let Some(module) = device.modules().get(&key).and_then(Weak::upgrade) {
+        if let Some(module) = compiled.loaded.on(&device.gpu().context) {
             return Ok(Self { module, device: device.clone() });
         }
         device.bind()?;
@@ -53,7 +52,7 @@ impl LoadedInstance {
         match loaded {
             Ok(raw) => {
                 let module = Arc::new(Module::new(&device.gpu().context, raw));
-                device.modules().insert(key, Arc::downgrade(&module));
+                compiled.loaded.keep(&module);
                 Ok(Self { module, device: device.clone() })
             }
             Err(error)
@@ -69,19 +68,21 @@ impl LoadedInstance {
         }
     }
 
-    /// The device and the context that launches are queued in.
-    pub(crate) const fn device(&self) -> &CudaDevice {
-        &self.device
-    }
-
-    /// A kernel of the cubin.
+    /// A kernel of the cubin, for this context.
     ///
     /// # Errors
     /// If it has none of that name.
     pub(crate) fn kernel(&self, name: &'static str) -> Result<Kernel> {
+        Ok(Kernel { entry_point: self.entry_point(name)?, device: self.device.clone() })
+    }
+
+    /// A kernel of the cubin, for every context of the device.
+    ///
+    /// # Errors
+    /// If it has none of that name.
+    pub(crate) fn entry_point(&self, name: &'static str) -> Result<EntryPoint> {
         let Function { raw, parameters, .. } = self.module.function(name, false)?;
-        let (module, device) = (Arc::clone(&self.module), self.device.clone());
-        Ok(Kernel { module, device, raw, name, parameters })
+        Ok(EntryPoint { module: Arc::clone(&self.module), raw, name, parameters })
     }
 
     /// The family's main kernel with its block size and dynamic shared memory, which the cubin
@@ -89,29 +90,27 @@ impl LoadedInstance {
     ///
     /// # Errors
     /// If the cubin does not name them, or the device has not that much shared memory.
-    pub(crate) fn shaped_kernel(&self, name: &'static str) -> Result<ShapedKernel> {
+    pub(crate) fn shaped_entry_point(&self, name: &'static str) -> Result<ShapedEntryPoint> {
         let Function { raw, parameters, shape } = self.module.function(name, true)?;
         let [threads, shared_bytes] = shape.expect("the shape was asked for");
-        let (module, device) = (Arc::clone(&self.module), self.device.clone());
-        let kernel = Kernel { module, device, raw, name, parameters };
-        Ok(ShapedKernel { kernel, threads, shared_bytes })
+        let entry_point = EntryPoint { module: Arc::clone(&self.module), raw, name, parameters };
+        Ok(ShapedEntryPoint { entry_point, threads, shared_bytes })
     }
 }
 
 /// A kernel with its launch shape.
 #[derive(Clone, Debug)]
-pub(crate) struct ShapedKernel {
-    pub(crate) kernel: Kernel,
+pub(crate) struct ShapedEntryPoint {
+    pub(crate) entry_point: EntryPoint,
     pub(crate) threads: u32,
     pub(crate) shared_bytes: u32,
 }
 
-/// A kernel of a loaded cubin, for the launches of one execution context.
+/// A kernel of a loaded cubin, for every execution context of its device.
 #[derive(Clone, Debug)]
-pub(crate) struct Kernel {
+pub(crate) struct EntryPoint {
     /// Stays loaded for as long as its kernels.
     module: Arc<Module>,
-    device: CudaDevice,
     raw: sys::CUfunction,
     name: &'static str,
     parameters: Parameters,
@@ -119,9 +118,16 @@ pub(crate) struct Kernel {
 
 // SAFETY: a function handle is a name that the driver takes from any thread, valid while its module
 // is loaded.
-unsafe impl Send for Kernel {}
+unsafe impl Send for EntryPoint {}
 // SAFETY: as above; attributes are set before a kernel is shared.
-unsafe impl Sync for Kernel {}
+unsafe impl Sync for EntryPoint {}
+
+/// A kernel of a loaded cubin, for the launches of one execution context.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    entry_point: EntryPoint,
+    device: CudaDevice,
+}
 
 /// How a kernel is launched.
 #[derive(Clone, Copy, Debug)]
@@ -154,27 +160,40 @@ pub(crate) fn block_count(blocks: usize) -> Result<u32> {
 }
 
 impl Kernel {
-    /// The device and the context that its launches are queued in.
-    pub(crate) const fn device(&self) -> &CudaDevice {
-        &self.device
-    }
-
     /// Queues the kernel on its context's stream.
     ///
     /// # Safety
-    /// `arguments` are, in order and type, those of the kernel, whose number and sizes are
-    /// compared; addresses among them are valid for what it reads and writes with this grid until
-    /// it has run.
+    /// As [`EntryPoint::launch`] asks.
+    ///
+    /// # Errors
+    /// Those of [`EntryPoint::launch`].
+    pub(crate) unsafe fn launch<const N: usize>(
+        &self,
+        grid: Grid,
+        arguments: Arguments<N>,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise; code and context are of one device.
+        unsafe { self.entry_point.launch(&self.device, grid, arguments) }
+    }
+}
+
+impl EntryPoint {
+    /// Queues the kernel on the stream of a context.
+    ///
+    /// # Safety
+    /// The context is of the device that the code is loaded on. `arguments` are, in order and type,
+    /// those of the kernel, whose number and sizes are compared; addresses among them are valid for
+    /// what it reads and writes with this grid until it has run.
     ///
     /// # Errors
     /// [`CudaError::ParameterSize`] if the kernel takes parameters of other sizes; whatever the
     /// driver fails with.
     pub(crate) unsafe fn launch<const N: usize>(
         &self,
+        device: &CudaDevice,
         grid: Grid,
         mut arguments: Arguments<N>,
     ) -> Result<()> {
-        let device = &self.device;
         self.parameters.expect(self.name, &arguments.sizes)?;
         device.bind()?;
         device.queue().hold(|| Arc::<Module>::clone(&self.module));

@@ -148,16 +148,13 @@ mod tests {
     const ARCH: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
 
     fn compiled(defines: &[(&'static str, u32)]) -> Compiled {
-        Compiled {
-            instance: Instance::new("wgmma_gemm.cu", defines),
-            code: Code::Cubin,
-            arch: ARCH,
-            cuda_version: 13_000,
-            path: PathBuf::new(),
-            bytes: Vec::new(),
-            kernel_hash: 0,
-            cached: false,
-        }
+        let instance = Instance::new("wgmma_gemm.cu", defines);
+        let (path, bytes) = (PathBuf::new(), b".version 9.0".to_vec());
+        let text = Compiled::new(Code::Ptx, &instance, ARCH, 13_000, path, bytes, false);
+        let mut compiled = text.unwrap();
+        // A text is the shortest of what there is to make one of.
+        compiled.code = Code::Cubin;
+        compiled
     }
 
     #[test]
@@ -190,7 +187,8 @@ mod tests {
     #[test]
     fn without_the_words_of_the_assembler_nothing_passes() {
         let folder = tempfile::tempdir().unwrap();
-        let one = Compiled { path: folder.path().join("one.cubin"), ..compiled(&[]) };
+        let mut one = compiled(&[]);
+        one.path = folder.path().join("one.cubin");
         assert!(matches!(ptxas_report(&one), Err(CudaError::Io { .. })));
         fs::write(notes_path(&one.path), "nothing").unwrap();
         let error = ptxas_report(&one).unwrap_err().to_string();

@@ -56,6 +56,7 @@ pub mod ops;
 mod points;
 mod reference;
 mod registry;
+mod resolve_cache;
 mod tensor;
 pub mod train;
 mod tuner;

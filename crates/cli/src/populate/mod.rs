@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use voxtune::DeviceError;
 use voxtune_analyze::samples::SamplesWriter;
 use voxtune_cache::CacheDir;
 use voxtune_cuda::MapBuilder;
-use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::inputs::planned_cloud::PlannedCloud;
 use voxtune_tune::measure::estimate::configuration_bytes;
 use voxtune_tune::plan::partition::PART_VARIABLES;
@@ -216,7 +216,7 @@ fn dry_run(arguments: &PopulateArguments, plan: &Plan, directions: &[Direction])
         output::status("Note", "a dry run does not look at evidence: some of these may be skipped");
     }
     let peak = plan.configurations.iter().map(|planned| configuration_bytes(planned, directions));
-    output::status("Peak memory", human_bytes(peak.max().unwrap_or(0)));
+    output::status("Peak memory", ByteSize(peak.max().unwrap_or(0)));
     output::result(format_args!("{} configurations", plan.configurations.len()));
     Exit::Success
 }

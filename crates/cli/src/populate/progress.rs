@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use voxtune_tune::inputs::bytes::human_bytes;
 use voxtune_tune::{Event, Observer, Outcome};
 use voxtune_types::{printable, printable_path};
 
@@ -116,7 +116,7 @@ impl Observer for Progress {
         match event {
             Event::Started { estimate, devices } => {
                 let total = estimate.total().div_f64((*devices).max(1) as f64);
-                let (time, memory) = (coarse(total), human_bytes(estimate.peak_bytes));
+                let (time, memory) = (coarse(total), ByteSize(estimate.peak_bytes));
                 self.status("Estimate", &format!("{time}, peak memory {memory}"));
                 self.set_remaining(total);
             }
@@ -127,7 +127,8 @@ impl Observer for Progress {
                 self.status("Warning", &output::set_aside_line(file));
             }
             Event::CandidateLost { algo, operation, reason, detail } => {
-                let place = operation.map_or_else(|| "the trial".to_owned(), |one| one.to_string());
+                let place =
+                    operation.map_or_else(|| "the calibration".to_owned(), |one| one.to_string());
                 self.status("Lost", &format!("{algo} in {place} ({reason}): {detail}"));
             }
             Event::DeviceGivenUp { why } => {

@@ -7,6 +7,7 @@ use voxtune_types::ComputeCapability;
 use super::cubin::{machine_code_hash, ptx_hash};
 use crate::error::{CudaError, Result};
 use crate::instance::Instance;
+use crate::loaded::Loaded;
 
 /// What nvcc makes of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,8 @@ pub struct Compiled {
     pub kernel_hash: u64,
     /// Whether it was there already.
     pub cached: bool,
+    /// Itself on a device.
+    pub(crate) loaded: Loaded,
 }
 
 impl Compiled {
@@ -63,7 +66,8 @@ impl Compiled {
             reason,
         })?;
         let instance = instance.clone();
-        Ok(Self { instance, code, arch, cuda_version, path, bytes, kernel_hash, cached })
+        let loaded = Loaded::default();
+        Ok(Self { instance, code, arch, cuda_version, path, bytes, kernel_hash, cached, loaded })
     }
 
     /// An instance out of a pack. `name` is the pack's, for messages.

@@ -1,24 +1,23 @@
 //! `explicit_gemm`: gather, dense product by cuBLAS, scatter-add.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::binding::cublas::{result, sys};
 use voxtune_types::{AlgoId, DType, Direction, Operation, Product};
 
 use super::family::{Bound, KernelFamily, Launch, Variant, boxed};
 use super::geometry::channels;
-use super::operands::Operands;
 use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, DriverContext as _, Result};
 use crate::instance::{Instance, dtype_define};
 use crate::library;
-use crate::map::{DeviceKernelMap, MapCounts};
+use crate::map::MapCounts;
 use crate::model::{
     Constants, EXPLICIT as COST, EXPLICIT_WGRAD as WGRAD_COST, MapSize, Passes, Rates, Work,
 };
-use crate::module::{Grid, Kernel, LoadedInstance, arguments};
+use crate::module::{EntryPoint, Grid, LoadedInstance, arguments};
 
 /// Gathered rows are padded with zero rows to a multiple of this, and wgrad's dense products take
 /// at most [`PRODUCT_ROWS`] of them. Rows are the inner dimension there, and cuBLAS 13.0 gives
@@ -273,15 +272,8 @@ impl Variant for ExplicitGemm {
         Some(if op.direction == Direction::Wgrad { WGRAD_COST } else { COST })
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
-        let cublas = cublas.ok_or(CudaError::NoCublas)?;
-        loaded.device().expect_same_stream("the handle of cuBLAS", &cublas.device)?;
-        Ok(Box::new(Kernels::new(loaded, cublas)?))
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
+        Ok(Box::new(Kernels::new(loaded)?))
     }
 }
 
@@ -297,32 +289,24 @@ impl KernelFamily for Family {
 /// What surrounds the products.
 #[derive(Debug)]
 pub(super) struct Kernels {
-    gather: Kernel,
-    scatter_add: Kernel,
-    round: Kernel,
-    finish: Kernel,
-    cublas: Arc<Cublas>,
+    gather: EntryPoint,
+    scatter_add: EntryPoint,
+    round: EntryPoint,
+    finish: EntryPoint,
 }
 
 impl Kernels {
-    fn new(loaded: &LoadedInstance, cublas: &Arc<Cublas>) -> Result<Self> {
+    fn new(loaded: &LoadedInstance) -> Result<Self> {
         Ok(Self {
-            gather: loaded.kernel("gather_rows")?,
-            scatter_add: loaded.kernel("scatter_add")?,
-            round: loaded.kernel("round_rows")?,
-            finish: loaded.kernel("finish_rows")?,
-            cublas: cublas.clone(),
+            gather: loaded.entry_point("gather_rows")?,
+            scatter_add: loaded.entry_point("scatter_add")?,
+            round: loaded.entry_point("round_rows")?,
+            finish: loaded.entry_point("finish_rows")?,
         })
     }
 
-    fn launch_rows(
-        &self,
-        op: &Operation,
-        map: &DeviceKernelMap,
-        operands: &mut Operands<'_>,
-        workspace: &mut DeviceBuffer,
-        layout: &Layout,
-    ) -> Result<()> {
+    fn launch_rows(&self, launch: Launch<'_, '_>, cublas: &Cublas, layout: &Layout) -> Result<()> {
+        let Launch { device, op, map, operands, workspace, .. } = launch;
         let dgrad = op.direction == Direction::Dgrad;
         let (gathered, result) = channels(op);
         let (counts, lists) = (map.counts()?, map.pairs()?);
@@ -354,6 +338,7 @@ impl Kernels {
             unsafe {
                 let blocks = Grid::covering(pairs * gathered as usize, 256)?;
                 self.gather.launch(
+                    device,
                     blocks,
                     arguments![features, from, count, padded, gathered_arg, pitch, rows],
                 )?;
@@ -372,10 +357,13 @@ impl Kernels {
                     c: products,
                     add: false,
                 };
-                self.cublas.product(op.dtype, &shape)?;
+                cublas.product(op.dtype, &shape)?;
                 let blocks = Grid::covering(pairs * result as usize, 256)?;
-                self.scatter_add
-                    .launch(blocks, arguments![products, to, count, result_arg, sums])?;
+                self.scatter_add.launch(
+                    device,
+                    blocks,
+                    arguments![products, to, count, result_arg, sums],
+                )?;
             }
         }
         let (length_arg, target) = (length as i64, operands.result.address());
@@ -384,7 +372,11 @@ impl Kernels {
         if operands.epilogue.is_empty() {
             // SAFETY: (float*, i64, int, int, Element*), both of `length` elements.
             return unsafe {
-                self.round.launch(grid, arguments![sums, length_arg, channels, pitch, target])
+                self.round.launch(
+                    device,
+                    grid,
+                    arguments![sums, length_arg, channels, pitch, target],
+                )
             };
         }
         let epilogue = operands.epilogue.params();
@@ -393,18 +385,12 @@ impl Kernels {
         // parts.
         unsafe {
             let parts = arguments![sums, length_arg, channels, pitch, epilogue, target];
-            self.finish.launch(grid, parts)
+            self.finish.launch(device, grid, parts)
         }
     }
 
-    fn launch_wgrad(
-        &self,
-        op: &Operation,
-        map: &DeviceKernelMap,
-        operands: &mut Operands<'_>,
-        workspace: &mut DeviceBuffer,
-        layout: &Layout,
-    ) -> Result<()> {
+    fn launch_wgrad(&self, launch: Launch<'_, '_>, cublas: &Cublas, layout: &Layout) -> Result<()> {
+        let Launch { device, op, map, operands, workspace, .. } = launch;
         let (counts, lists) = (map.counts()?, map.pairs()?);
         let base = workspace.as_mut().address();
         let elements = op.c_in as usize * op.c_out as usize;
@@ -425,10 +411,10 @@ impl Kernels {
             unsafe {
                 let blocks = Grid::covering(rows * op.c_in as usize, 256)?;
                 let parts = arguments![x, in_rows, count, padded, c_in, x_pitch, x_rows];
-                self.gather.launch(blocks, parts)?;
+                self.gather.launch(device, blocks, parts)?;
                 let blocks = Grid::covering(rows * op.c_out as usize, 256)?;
                 let parts = arguments![g, out_rows, count, padded, c_out, g_pitch, g_rows];
-                self.gather.launch(blocks, parts)?;
+                self.gather.launch(device, blocks, parts)?;
                 for first in (0..rows).step_by(PRODUCT_ROWS) {
                     let row_bytes = |channels: u32| channels as usize * op.dtype.bytes();
                     let shape = Gemm {
@@ -444,7 +430,7 @@ impl Kernels {
                         c: operands.result.address() + (offset * elements * 4) as u64,
                         add: first > 0,
                     };
-                    self.cublas.product(op.dtype, &shape)?;
+                    cublas.product(op.dtype, &shape)?;
                 }
             }
         }
@@ -454,13 +440,12 @@ impl Kernels {
 
 impl Bound for Kernels {
     fn launch(&self, launch: Launch<'_, '_>) -> Result<()> {
-        let Launch { op, map, operands, workspace, .. } = launch;
-        let layout = Layout::new(op, map.counts()?);
-        match op.direction.product() {
-            Product::Wgrad => self.launch_wgrad(op, map, operands, workspace, &layout),
-            Product::Forward | Product::Dgrad => {
-                self.launch_rows(op, map, operands, workspace, &layout)
-            }
+        let cublas = launch.cublas.ok_or(CudaError::NoCublas)?;
+        launch.device.expect_same_stream("the handle of cuBLAS", &cublas.device)?;
+        let layout = Layout::new(launch.op, launch.map.counts()?);
+        match launch.op.direction.product() {
+            Product::Wgrad => self.launch_wgrad(launch, cublas, &layout),
+            Product::Forward | Product::Dgrad => self.launch_rows(launch, cublas, &layout),
         }
     }
 

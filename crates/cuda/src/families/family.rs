@@ -8,13 +8,13 @@
 //! [`FAMILIES`](super::FAMILIES), and nowhere else.
 
 use std::fmt;
-use std::sync::Arc;
 
 use voxtune_types::{AlgoId, ComputeCapability, Direction, Operation};
 
 use super::explicit_gemm::Cublas;
 use super::operands::Operands;
 use crate::buffer::DeviceBuffer;
+use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::instance::Instance;
 use crate::map::{DeviceKernelMap, MapCounts, RowOrder};
@@ -112,12 +112,7 @@ pub(crate) trait Variant: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If the code lacks a kernel, or takes other parameters than the host passes.
-    fn bind(
-        &self,
-        op: &Operation,
-        loaded: &LoadedInstance,
-        cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>>;
+    fn bind(&self, op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>>;
 }
 
 /// Variants as a family lists them.
@@ -125,7 +120,7 @@ pub(super) fn boxed<V: Variant + 'static>(all: impl Iterator<Item = V>) -> Vec<B
     all.map(|variant| Box::new(variant) as Box<dyn Variant>).collect()
 }
 
-/// A variant with its kernels loaded for one operation.
+/// A variant with its kernels loaded for one operation, for every execution context.
 pub(crate) trait Bound: fmt::Debug + Send + Sync {
     /// Queues the product.
     ///
@@ -140,10 +135,14 @@ pub(crate) trait Bound: fmt::Debug + Send + Sync {
 
 /// One call: operands that were checked, and a workspace that is large enough.
 pub(crate) struct Launch<'a, 'b> {
+    /// Where it is queued.
+    pub(crate) device: &'a CudaDevice,
     pub(crate) op: &'a Operation,
     pub(crate) map: &'a DeviceKernelMap,
     pub(crate) operands: &'a mut Operands<'b>,
     pub(crate) workspace: &'a mut DeviceBuffer,
     /// Address of two counters that are zero between launches.
     pub(crate) scheduler: u64,
+    /// The context's handle of cuBLAS, if the variant [needs](Variant::requires_cublas) one.
+    pub(crate) cublas: Option<&'a Cublas>,
 }

@@ -1,10 +1,7 @@
 //! `grouped`: products whose channels are in groups that do not meet, depthwise layers among them.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, Direction, Operation, Product};
 
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{channels, copy_elements};
 use super::group_params::{GroupParams, group_channels};
@@ -241,12 +238,7 @@ impl Variant for Grouped {
         }
     }
 
-    fn bind(
-        &self,
-        op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         match op.direction.product() {
             Product::Wgrad => PairLists::bind(*self, loaded, "grouped"),
             Product::Forward | Product::Dgrad => TileGemm::bind(*self, loaded, "grouped"),

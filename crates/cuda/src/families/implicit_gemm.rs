@@ -1,11 +1,8 @@
 //! `implicit_gemm`: any dtype and any channels on the plain float32 units.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, DType, Direction, Operation, Product};
 
 use super::countable::is_countable;
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{channels, copies, copy_elements};
 use super::pair_lists::{PairLists, Units};
@@ -192,12 +189,7 @@ impl Variant for ImplicitGemm {
         Some(if op.direction == Direction::Wgrad { WGRAD_COST } else { COST })
     }
 
-    fn bind(
-        &self,
-        op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         match op.direction.product() {
             Product::Wgrad => PairLists::bind(*self, loaded, "implicit_gemm"),
             Product::Forward | Product::Dgrad => TileGemm::bind(*self, loaded, "implicit_gemm"),

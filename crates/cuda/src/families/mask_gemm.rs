@@ -1,11 +1,8 @@
 //! `mask_gemm`: output-stationary implicit GEMM on tensor cores.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::countable::is_countable;
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{blocks_per_sm, channels, copies, copy_elements, line_bytes, min_blocks};
 use super::splits::{self, LEAST_CHANNELS};
@@ -277,12 +274,7 @@ impl Variant for MaskGemm {
         Some(COST)
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         TileGemm::bind(*self, loaded, "mask_gemm")
     }
 }

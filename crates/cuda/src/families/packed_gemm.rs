@@ -1,11 +1,8 @@
 //! `packed_gemm`: output-stationary implicit GEMM of at most eight gathered channels, offsets
 //! packed along the inner dimension.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{channels, copy_elements};
 use super::tile_gemm::{TileGemm, Tiles};
@@ -127,12 +124,7 @@ impl Variant for PackedGemm {
         Some(COST)
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         TileGemm::bind(*self, loaded, "packed_gemm")
     }
 }

@@ -1,11 +1,8 @@
 //! `pair_gemm`: wgrad over pair lists on tensor cores.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, DType, Direction, Operation};
 
 use super::countable::is_countable;
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{blocks_per_sm, copies, copy_elements, line_bytes, min_blocks};
 use super::pair_lists::{PairLists, Units};
@@ -210,12 +207,7 @@ impl Variant for PairGemm {
         Some(COST)
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         PairLists::bind(*self, loaded, "pair_gemm")
     }
 }

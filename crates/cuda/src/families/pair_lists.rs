@@ -10,7 +10,7 @@ use super::group_params::GroupParams;
 use super::pair_units::PairUnits;
 use crate::error::Result;
 use crate::map::MapCounts;
-use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
+use crate::module::{EntryPoint, Grid, LoadedInstance, ShapedEntryPoint, arguments, block_count};
 
 /// `PairGemmParams` of the kernels.
 #[repr(C)]
@@ -58,8 +58,8 @@ pub(super) trait Units: Copy + fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct PairLists<V> {
     variant: V,
-    product: ShapedKernel,
-    reduce: Kernel,
+    product: ShapedEntryPoint,
+    reduce: EntryPoint,
 }
 
 impl<V: Units> PairLists<V> {
@@ -69,15 +69,15 @@ impl<V: Units> PairLists<V> {
         loaded: &LoadedInstance,
         name: &'static str,
     ) -> Result<Box<dyn Bound>> {
-        let product = loaded.shaped_kernel(name)?;
-        let reduce = loaded.kernel("reduce_partials")?;
+        let product = loaded.shaped_entry_point(name)?;
+        let reduce = loaded.entry_point("reduce_partials")?;
         Ok(Box::new(Self { variant, product, reduce }))
     }
 }
 
 impl<V: Units> Bound for PairLists<V> {
     fn launch(&self, launch: Launch<'_, '_>) -> Result<()> {
-        let Launch { op, map, operands, workspace, .. } = launch;
+        let Launch { device, op, map, operands, workspace, .. } = launch;
         let (counts, lists) = (map.counts()?, map.pairs()?);
         let (units, tiles) = (self.variant.units(op, counts), self.variant.tiles(op));
         let volume = op.kernel.volume();
@@ -109,9 +109,10 @@ impl<V: Units> Bound for PairLists<V> {
             // name rows of x and g, whose lengths the caller compared; the workspace holds a
             // partial result per unit.
             unsafe {
+                let product = &self.product.entry_point;
                 match self.variant.groups(op) {
-                    Some(groups) => self.product.kernel.launch(grid, arguments![params, groups]),
-                    None => self.product.kernel.launch(grid, arguments![params]),
+                    Some(groups) => product.launch(device, grid, arguments![params, groups]),
+                    None => product.launch(device, grid, arguments![params]),
                 }
             }?;
         }
@@ -124,7 +125,7 @@ impl<V: Units> Bound for PairLists<V> {
         };
         let grid = Grid::covering(elements, 256)?.layers(volume);
         // SAFETY: as above; the result holds volume × elements float32, which the caller compared.
-        unsafe { self.reduce.launch(grid, arguments![params]) }
+        unsafe { self.reduce.launch(device, grid, arguments![params]) }
     }
 
     fn compiled_shared_bytes(&self) -> Option<u32> {

@@ -11,34 +11,34 @@ use super::operands::Operands;
 use crate::code::Compiled;
 use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
+use crate::gpu::Gpu;
 use crate::instance::Instance;
 use crate::map::DeviceKernelMap;
 use crate::module::LoadedInstance;
 use crate::workspace::Workspace;
 
-/// An algorithm with its kernels loaded for one operation, in one execution context.
+/// An algorithm with its kernels loaded on a device for one operation, for every execution context
+/// there: a launch is of the workspace's.
 #[derive(Debug)]
 pub struct Prepared {
-    device: CudaDevice,
+    gpu: Arc<Gpu>,
     algorithm: &'static Algorithm,
     operation: Operation,
     bound: Box<dyn Bound>,
 }
 
 impl Prepared {
-    /// Loads what an algorithm needs for an operation. `cublas` is needed where
-    /// [`Algorithm::requires_cublas`] says so.
+    /// Loads what an algorithm needs for an operation.
     ///
     /// # Errors
     /// [`CudaError::NotApplicable`] if the algorithm does not compute the operation or the instance
-    /// is another; [`CudaError::NoCublas`]; [`CudaError::ParameterSize`] if the code takes other
-    /// parameters than this program passes; whatever loading fails with.
+    /// is another; [`CudaError::ParameterSize`] if the code takes other parameters than this
+    /// program passes; whatever loading fails with.
     pub fn new(
         device: &CudaDevice,
         algorithm: &'static Algorithm,
         operation: &Operation,
         compiled: &Compiled,
-        cublas: Option<&Arc<Cublas>>,
     ) -> Result<Self> {
         let own = algorithm.instance(operation);
         let stand_in = own.as_ref().and_then(Instance::for_any_channels);
@@ -50,8 +50,8 @@ impl Prepared {
             });
         }
         let loaded = LoadedInstance::load(device, compiled)?;
-        let bound = algorithm.variant().bind(operation, &loaded, cublas)?;
-        Ok(Self { device: device.clone(), algorithm, operation: *operation, bound })
+        let bound = algorithm.variant().bind(operation, &loaded)?;
+        Ok(Self { gpu: Arc::clone(device.gpu()), algorithm, operation: *operation, bound })
     }
 
     /// The algorithm.
@@ -73,12 +73,14 @@ impl Prepared {
         self.bound.compiled_shared_bytes()
     }
 
-    /// Queues the product on the context's stream: no allocation, no waiting, but for the first
-    /// launch that reads a row order or the pair lists of a map, which makes them. Map, workspace
-    /// and result are of this context; the other operands may be of any one on the device.
+    /// Queues the product on the stream of the workspace's context: no allocation, no waiting, but
+    /// for the first launch that reads a row order or the pair lists of a map, which makes them.
+    /// Map and result are of that context; the other operands may be of any one on the device. So
+    /// is `cublas`, which is needed where [`Algorithm::requires_cublas`] says so.
     ///
     /// # Errors
     /// [`CudaError::OtherStream`] for what is of another context and must not be;
+    /// [`CudaError::NotOnDevice`] for what is of another device; [`CudaError::NoCublas`];
     /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
     /// [`Algorithm::workspace_bytes_for`]); [`CudaError::EpilogueOfGradient`];
     /// [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map that does not fit;
@@ -89,19 +91,24 @@ impl Prepared {
         map: &DeviceKernelMap,
         operands: &mut Operands<'_>,
         workspace: &mut Workspace,
+        cublas: Option<&Cublas>,
     ) -> Result<()> {
         let op = &self.operation;
         self.check(map, operands)?;
-        self.device.expect_same_stream("the kernel map", map.device())?;
-        self.device.expect_same_stream("the workspace", workspace.device())?;
+        let device = &workspace.device().clone();
+        if self.gpu.context.ordinal() != device.gpu().context.ordinal() {
+            return Err(CudaError::NotOnDevice { what: "the workspace" });
+        }
+        device.expect_same_stream("the kernel map", map.device())?;
         let expected = self.algorithm.workspace_bytes_for(op, map)?;
         let found = workspace.scratch_bytes();
         if found < expected {
             return Err(CudaError::Length { what: "the workspace", expected, found });
         }
-        operands.used_by(&self.device)?;
+        operands.used_by(device)?;
         let scheduler = workspace.counters();
-        self.bound.launch(Launch { op, map, operands, workspace: workspace.scratch(), scheduler })
+        let workspace = workspace.scratch();
+        self.bound.launch(Launch { device, op, map, operands, workspace, scheduler, cublas })
     }
 
     /// Compares map and operands with the operation, as [`Self::launch`] does: to be asked before

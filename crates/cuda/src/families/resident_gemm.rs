@@ -1,10 +1,7 @@
 //! `resident_gemm`: output-stationary implicit GEMM of few channels, all weights in shared memory.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{channels, copy_elements, shared_bytes_per_block};
 use super::tile_gemm::{TileGemm, Tiles};
@@ -179,12 +176,7 @@ impl Variant for ResidentGemm {
         Some(COST)
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         TileGemm::bind(*self, loaded, "resident_gemm")
     }
 }

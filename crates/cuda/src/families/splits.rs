@@ -8,10 +8,11 @@ use voxtune_types::{AlgoId, Operation, Product};
 
 use super::epilogue::EpilogueParams;
 use super::geometry::{channels, copy_elements};
+use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::map::{MapCounts, RowOrder};
 use crate::model::Rates;
-use crate::module::{Grid, Kernel, arguments, block_count};
+use crate::module::{EntryPoint, Grid, arguments, block_count};
 use crate::row_count::RowCount;
 
 /// Most parts of a tile: `MAX_PARTS` of the kernels.
@@ -99,11 +100,11 @@ pub(super) const fn workspace_bytes(op: &Operation, counts: &MapCounts, parts: u
 }
 
 impl ReduceSplitsParams {
-    /// Queues the reduction.
+    /// Queues the reduction in a context.
     ///
     /// # Safety
     /// The addresses are of as many elements as `splits.cuh` says, and valid until it has run.
-    pub(super) unsafe fn launch(self, reduce: &Kernel) -> Result<()> {
+    pub(super) unsafe fn launch(self, reduce: &EntryPoint, device: &CudaDevice) -> Result<()> {
         let (rows, channels) = (self.rows.capacity(), self.c_result as u32);
         let warp_channels = LANES * reduce_width(channels);
         let grid = Grid {
@@ -112,6 +113,6 @@ impl ReduceSplitsParams {
             shared_bytes: 0,
         };
         // SAFETY: the structure mirrors the kernel's; the rest is the caller's promise.
-        unsafe { reduce.launch(grid, arguments![self]) }
+        unsafe { reduce.launch(device, grid, arguments![self]) }
     }
 }

@@ -12,7 +12,7 @@ use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
 use super::tensor_map::{TensorMap, WeightsBox};
 use crate::error::Result;
 use crate::map::{DeviceKernelMap, RowMap, RowOrder};
-use crate::module::{Grid, Kernel, LoadedInstance, ShapedKernel, arguments, block_count};
+use crate::module::{EntryPoint, Grid, LoadedInstance, ShapedEntryPoint, arguments, block_count};
 use crate::row_count::RowCount;
 
 /// `TileGemmParams` of the kernels.
@@ -69,8 +69,8 @@ pub(super) trait Tiles: Copy + fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct TileGemm<V> {
     variant: V,
-    product: ShapedKernel,
-    reduce: Option<Kernel>,
+    product: ShapedEntryPoint,
+    reduce: Option<EntryPoint>,
 }
 
 impl<V: Tiles> TileGemm<V> {
@@ -80,9 +80,9 @@ impl<V: Tiles> TileGemm<V> {
         loaded: &LoadedInstance,
         name: &'static str,
     ) -> Result<Box<dyn Bound>> {
-        let product = loaded.shaped_kernel(name)?;
+        let product = loaded.shaped_entry_point(name)?;
         let is_cut = variant.parts() > 1;
-        let reduce = is_cut.then(|| loaded.kernel("reduce_splits")).transpose()?;
+        let reduce = is_cut.then(|| loaded.entry_point("reduce_splits")).transpose()?;
         Ok(Box::new(Self { variant, product, reduce }))
     }
 
@@ -122,12 +122,16 @@ impl<V: Tiles> TileGemm<V> {
         })
     }
 
-    fn weights_map(&self, op: &Operation, params: &TileGemmParams) -> Result<Option<TensorMap>> {
+    fn weights_map(
+        &self,
+        launch: &Launch<'_, '_>,
+        params: &TileGemmParams,
+    ) -> Result<Option<TensorMap>> {
+        let Launch { device, op, .. } = launch;
         let Some(of) = self.variant.weights_box(op.direction) else { return Ok(None) };
         if params.copies_aligned == 0 {
             return Ok(Some(TensorMap::none()));
         }
-        let device = self.product.kernel.device();
         TensorMap::weights(device, op, params.weights, of).map(Some)
     }
 }
@@ -139,15 +143,15 @@ impl<V: Tiles> Bound for TileGemm<V> {
             return Ok(());
         }
         let params = self.params(&launch, rows, mirror)?;
-        let weights_map = self.weights_map(launch.op, &params)?;
-        let sms = self.product.kernel.device().identity().units as usize;
+        let weights_map = self.weights_map(&launch, &params)?;
+        let sms = launch.device.identity().units as usize;
         let (blocks, layers) = self.variant.grid(launch.op, rows.rows, sms);
         let grid = Grid {
             blocks: [block_count(blocks)?, layers],
             threads: self.product.threads,
             shared_bytes: self.product.shared_bytes,
         };
-        let kernel = &self.product.kernel;
+        let (kernel, device) = (&self.product.entry_point, launch.device);
         let groups = self.variant.groups(launch.op);
         let parts = self.variant.parts() as i32;
         let split = SplitParams { partial: launch.workspace.as_mut().address(), parts };
@@ -156,11 +160,15 @@ impl<V: Tiles> Bound for TileGemm<V> {
         // lengths; the workspace holds the sums of every part.
         unsafe {
             match (&weights_map, &self.reduce, &groups) {
-                (None, None, Some(groups)) => kernel.launch(grid, arguments![params, *groups]),
-                (Some(map), None, _) => kernel.launch(grid, arguments![params, *map]),
-                (None, None, None) => kernel.launch(grid, arguments![params]),
-                (Some(map), Some(_), _) => kernel.launch(grid, arguments![params, *map, split]),
-                (None, Some(_), _) => kernel.launch(grid, arguments![params, split]),
+                (None, None, Some(groups)) => {
+                    kernel.launch(device, grid, arguments![params, *groups])
+                }
+                (Some(map), None, _) => kernel.launch(device, grid, arguments![params, *map]),
+                (None, None, None) => kernel.launch(device, grid, arguments![params]),
+                (Some(map), Some(_), _) => {
+                    kernel.launch(device, grid, arguments![params, *map, split])
+                }
+                (None, Some(_), _) => kernel.launch(device, grid, arguments![params, split]),
             }
         }?;
         let Some(reduce) = &self.reduce else { return Ok(()) };
@@ -179,7 +187,7 @@ impl<V: Tiles> Bound for TileGemm<V> {
         };
         // SAFETY: the workspace holds the sums of every part, which the caller compared; the result
         // and its order are those of the product.
-        unsafe { reduction.launch(reduce) }
+        unsafe { reduction.launch(reduce, device) }
     }
 
     fn compiled_shared_bytes(&self) -> Option<u32> {

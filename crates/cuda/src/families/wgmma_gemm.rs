@@ -1,10 +1,7 @@
 //! `wgmma_gemm`: output-stationary implicit GEMM by Hopper's warpgroup instructions.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation, Product};
 
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::{channels, has_wgmma};
 use super::splits;
@@ -272,12 +269,7 @@ impl Variant for WgmmaGemm {
         Some(COST)
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         TileGemm::bind(*self, loaded, "wgmma_gemm")
     }
 }

@@ -1,10 +1,7 @@
 //! `wgmma_wgrad`: wgrad over pair lists by Hopper's warpgroup instructions.
 
-use std::sync::Arc;
-
 use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
-use super::explicit_gemm::Cublas;
 use super::family::{Bound, KernelFamily, Variant, boxed};
 use super::geometry::has_wgmma;
 use super::pair_lists::{PairLists, Units};
@@ -182,12 +179,7 @@ impl Variant for WgmmaWgrad {
         Some(COST)
     }
 
-    fn bind(
-        &self,
-        _op: &Operation,
-        loaded: &LoadedInstance,
-        _cublas: Option<&Arc<Cublas>>,
-    ) -> Result<Box<dyn Bound>> {
+    fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {
         PairLists::bind(*self, loaded, "wgmma_wgrad")
     }
 }

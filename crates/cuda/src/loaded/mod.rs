@@ -4,7 +4,7 @@ mod parameters;
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::binding::driver::{CudaContext, result, sys};
 
@@ -19,6 +19,24 @@ pub(crate) struct Module {
     /// What was asked for by name: another context, which may be capturing, then asks the driver
     /// nothing.
     functions: Mutex<HashMap<&'static str, Function>>,
+}
+
+/// A place in a cubin's bytes for themselves on the first device that they are loaded on, where
+/// they stay for as long as the bytes. On a further one they are loaded anew each time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loaded(OnceLock<Arc<Module>>);
+
+impl Loaded {
+    /// The cubin on a device, if it was loaded there.
+    pub(crate) fn on(&self, context: &Arc<CudaContext>) -> Option<Arc<Module>> {
+        self.0.get().filter(|module| Arc::ptr_eq(&module.context, context)).cloned()
+    }
+
+    /// Keeps the cubin as it was loaded, unless another device or thread was first.
+    pub(crate) fn keep(&self, module: &Arc<Module>) {
+        // Whoever loaded a second copy holds it.
+        let _ = self.0.set(Arc::clone(module));
+    }
 }
 
 /// What the driver says of a kernel.

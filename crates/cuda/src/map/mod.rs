@@ -15,6 +15,7 @@
 mod bipartite;
 mod cloud;
 mod counts;
+mod download;
 mod index;
 mod kernels;
 mod lazy;
@@ -415,87 +416,6 @@ impl DeviceKernelMap {
     /// past the rows holds -1.
     pub(crate) fn pitch(rows: usize) -> usize {
         rows.next_multiple_of(256).max(256)
-    }
-
-    /// The table as the host sees it: `(volume, n_out)`, -1 where there is no pair. For tests and
-    /// inspection.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    pub fn download_table(&self) -> Result<Vec<i32>> {
-        self.download(self.forward()?, RowOrder::Natural)
-    }
-
-    /// The table by input rows, `(volume, n_in)`; `None` of a submanifold map for which
-    /// [`MapBuilder::add_reverse`] did not make it. For tests and inspection.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    pub fn download_reverse_table(&self) -> Result<Option<Vec<i32>>> {
-        let rows = match self.is_transposed {
-            true => Some(&self.sides.by_output),
-            false => self.by_input()?,
-        };
-        rows.map(|rows| self.download(rows, RowOrder::Natural)).transpose()
-    }
-
-    /// The table in an order, `(volume, n_out)` by position. For tests and inspection.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    pub fn download_ordered_table(&self, order: RowOrder) -> Result<Vec<i32>> {
-        self.download(self.forward()?, order)
-    }
-
-    fn download(&self, rows: &RowMap, order: RowOrder) -> Result<Vec<i32>> {
-        let (pitch, ordered) = (Self::pitch(rows.rows), self.ordered(rows, order)?);
-        let padded: Vec<i32> = ordered.table.download(0, self.kernel.volume() * pitch)?;
-        Ok(padded.chunks_exact(pitch).flat_map(|line| &line[..rows.rows]).copied().collect())
-    }
-
-    /// The masks in an order, `(n_out, words)` of 32 offsets by position. For tests and inspection.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    pub fn download_masks(&self, order: RowOrder) -> Result<Vec<u32>> {
-        let forward = self.forward()?;
-        let ordered = self.ordered(forward, order)?;
-        let masks = ordered.masks.as_ref().unwrap_or(&forward.masks);
-        masks.download(0, self.n_out() * mask_words(self.kernel.volume()))
-    }
-
-    /// The pairs of an offset as (input rows, output rows). For tests and inspection.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    ///
-    /// # Panics
-    /// If the kernel has no such offset.
-    pub fn download_pairs(&self, offset: usize) -> Result<(Vec<i32>, Vec<i32>)> {
-        assert!(
-            offset < self.kernel.volume(),
-            "a kernel of {} has no offset {offset}",
-            self.kernel
-        );
-        let found = self.counts()?.lists().find(|(listed, ..)| *listed == offset);
-        let Some((_, first, pairs)) = found else { return Ok((Vec::new(), Vec::new())) };
-        let lists = self.pairs()?;
-        Ok((lists.in_rows.download(first * 4, pairs)?, lists.out_rows.download(first * 4, pairs)?))
-    }
-
-    /// The row of each position of an order; `None` for the natural one or if it was not made. For
-    /// tests and inspection.
-    ///
-    /// # Errors
-    /// If the driver fails.
-    pub fn download_order(&self, order: RowOrder) -> Result<Option<Vec<i32>>> {
-        let forward = self.forward()?;
-        if !forward.has(order) {
-            return Ok(None);
-        }
-        let ordered = self.ordered(forward, order)?;
-        let rows = ordered.row_of_position.as_ref();
-        rows.map(|rows| rows.download(0, self.n_out())).transpose()
     }
 }
 

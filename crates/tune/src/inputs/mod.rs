@@ -10,14 +10,14 @@
 //! | [`entry`] | what candidates compute, on which device and over which cloud |
 //! | [`monitor`] | who is told what runs, and time limits |
 //! | [`error`] | why a measurement has no result |
-//! | [`bytes`] | amounts of memory as text |
+//! | [`memory`] | what is said where there is too little memory |
 
-pub mod bytes;
 pub mod candidate;
 pub mod cloud_reference;
 pub mod cloud_setup;
 pub mod entry;
 pub mod error;
+pub mod memory;
 pub mod monitor;
 pub mod operands;
 pub mod planned_cloud;

@@ -10,11 +10,11 @@ use voxtune::{BackgroundCompile, Device, Direction, KernelHash, MapCounts, Opera
 use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::evidence::entry::{Measured, PreparedEntry};
-use crate::inputs::bytes::lack_of_memory;
 use crate::inputs::candidate::Candidate;
 use crate::inputs::cloud_setup::{CloudSetup, SetupCache};
 use crate::inputs::entry::Entry;
 use crate::inputs::error::MeasureError;
+use crate::inputs::memory::lack_of_memory;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::OperandBuffers;
 use crate::inputs::planned_cloud::PlannedCloud;

@@ -1,8 +1,8 @@
 //! A GPU as a device: kernels prepared once, launched without allocation or waiting.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use voxtune_cuda::ops::FeatureKernels;
@@ -10,7 +10,7 @@ use voxtune_cuda::{
     Algorithm, BlockingKernel, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError,
     DeviceKernelMap, EventTimer, Instance, MapBuilder, NetworkMapBuilder, NoiseFill, Operands,
     OutputsBuilder, PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, VoxelIndex,
-    Workspace,
+    Workspace, algorithms,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
@@ -18,24 +18,23 @@ use super::kernels::{KernelSource, KernelStore};
 use super::{L2State, Sample};
 
 /// A GPU in one execution context: a stream with kernels bound to it, a workspace and page-locked
-/// reports. Contexts share where kernels come from, and the code that is loaded.
+/// reports. Contexts share where kernels come from, the code that is loaded, and what is prepared.
 pub(crate) struct CudaBackend {
     device: CudaDevice,
     store: Arc<KernelStore>,
     has_cublas: bool,
     /// Made at the first use: a handle takes memory.
-    cublas: OnceLock<Arc<Cublas>>,
+    cublas: OnceLock<Cublas>,
     map_builder: OnceLock<MapBuilder>,
     strided_builder: OnceLock<StridedMapBuilder>,
     outputs_builder: OnceLock<OutputsBuilder>,
     network_map_builder: OnceLock<NetworkMapBuilder>,
     points_builder: OnceLock<PointsBuilder>,
-    prepared: RwLock<HashMap<(&'static str, Operation), Arc<Prepared>>>,
     workspace: Mutex<Workspace>,
     stopwatch: Mutex<Option<Stopwatch>>,
-    verifiers: Mutex<HashMap<DType, Arc<Verifier>>>,
     noise_fill: OnceLock<NoiseFill>,
     /// By storage type: float16, bfloat16, float32.
+    verifiers: [OnceLock<Verifier>; 3],
     features: [OnceLock<FeatureKernels>; 3],
 }
 
@@ -98,7 +97,7 @@ impl CudaBackend {
         if found < needed {
             return Err(CudaError::DriverTooOld { found, needed });
         }
-        let cublas = Cublas::new(&device).ok().map(|handle| OnceLock::from(Arc::new(handle)));
+        let cublas = Cublas::new(&device).ok().map(OnceLock::from);
         let has_cublas = cublas.is_some();
         Self::of(device, store, has_cublas, cublas.unwrap_or_default())
     }
@@ -112,7 +111,7 @@ impl CudaBackend {
         device: CudaDevice,
         store: Arc<KernelStore>,
         has_cublas: bool,
-        cublas: OnceLock<Arc<Cublas>>,
+        cublas: OnceLock<Cublas>,
     ) -> Result<Self, CudaError> {
         let workspace = Mutex::new(Workspace::new(&device)?);
         Ok(Self {
@@ -125,11 +124,10 @@ impl CudaBackend {
             outputs_builder: OnceLock::new(),
             network_map_builder: OnceLock::new(),
             points_builder: OnceLock::new(),
-            prepared: RwLock::default(),
             workspace,
             stopwatch: Mutex::default(),
-            verifiers: Mutex::default(),
             noise_fill: OnceLock::new(),
+            verifiers: Default::default(),
             features: Default::default(),
         })
     }
@@ -150,11 +148,11 @@ impl CudaBackend {
         self.has_cublas
     }
 
-    fn cublas(&self) -> Result<&Arc<Cublas>, CudaError> {
+    fn cublas(&self) -> Result<&Cublas, CudaError> {
         if let Some(handle) = self.cublas.get() {
             return Ok(handle);
         }
-        let handle = Arc::new(Cublas::new(&self.device)?);
+        let handle = Cublas::new(&self.device)?;
         Ok(self.cublas.get_or_init(|| handle))
     }
 
@@ -273,55 +271,52 @@ impl CudaBackend {
         Ok(self.store.get(&instance)?.kernel_hash)
     }
 
-    fn prepare(
-        &self,
-        algorithm: &'static Algorithm,
-        operation: &Operation,
-    ) -> Result<Arc<Prepared>, CudaError> {
-        let key = (algorithm.id().as_str(), *operation);
-        let found = self.prepared.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(prepared) = found {
-            return Ok(prepared);
-        }
-        let not_applicable = || CudaError::NotApplicable {
-            algorithm: algorithm.to_string(),
-            operation: operation.to_string(),
-        };
-        let instance = algorithm.instance(operation).ok_or_else(not_applicable)?;
-        let compiled = self.store.get(&instance)?;
-        let cublas = algorithm.requires_cublas().then(|| self.cublas()).transpose()?;
-        let prepared =
-            Arc::new(Prepared::new(&self.device, algorithm, operation, &compiled, cublas)?);
-        let mut all = self.prepared.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(all.entry(key).or_insert(prepared)))
+    /// The launch of the algorithm at a place among [`algorithms`], for any context.
+    fn prepare(&self, place: usize, operation: &Operation) -> Result<Arc<Prepared>, CudaError> {
+        self.store.resolve_cache().launch(place, operation, || {
+            let algorithm = &algorithms()[place];
+            let not_applicable = || CudaError::NotApplicable {
+                algorithm: algorithm.to_string(),
+                operation: operation.to_string(),
+            };
+            let instance = algorithm.instance(operation).ok_or_else(not_applicable)?;
+            Prepared::new(&self.device, algorithm, operation, &*self.store.get(&instance)?)
+        })
+    }
+
+    /// This context's handle of cuBLAS for an algorithm that needs one.
+    fn cublas_for(&self, algorithm: &Algorithm) -> Result<Option<&Cublas>, CudaError> {
+        algorithm.requires_cublas().then(|| self.cublas()).transpose()
     }
 
     /// Queues a product. Allocates only when a workspace grows, and where the map's tables or pair
     /// lists are read for the first time.
     pub(crate) fn launch(
         &self,
-        algorithm: &'static Algorithm,
+        place: usize,
         operation: &Operation,
         map: &DeviceKernelMap,
         operands: &mut Operands<'_>,
     ) -> Result<(), CudaError> {
-        let prepared = self.prepare(algorithm, operation)?;
+        let prepared = self.prepare(place, operation)?;
         prepared.check(map, operands)?;
+        let algorithm = prepared.algorithm();
+        let cublas = self.cublas_for(algorithm)?;
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         let mut workspace = locked(&self.workspace);
         workspace.reserve(needed)?;
-        prepared.launch(map, operands, &mut workspace)
+        prepared.launch(map, operands, &mut workspace, cublas)
     }
 
-    /// Makes what an algorithm reads of a map, the workspace that it needs over it, and its
-    /// launches in this context.
+    /// Makes what an algorithm reads of a map, the workspace that it needs over it, and its launch.
     pub(crate) fn prepare_map(
         &self,
-        algorithm: &'static Algorithm,
+        place: usize,
         operation: &Operation,
         map: &DeviceKernelMap,
     ) -> Result<(), CudaError> {
-        self.prepare(algorithm, operation)?;
+        let algorithm = self.prepare(place, operation)?.algorithm();
+        self.cublas_for(algorithm)?;
         let builder = self.builder()?;
         if operation.direction == Direction::Wgrad || algorithm.requires_cublas() {
             builder.add_pairs(map)?;
@@ -411,14 +406,13 @@ impl CudaBackend {
         Ok(slot.get_or_init(|| kernels))
     }
 
-    pub(crate) fn verifier(&self, dtype: DType) -> Result<Arc<Verifier>, CudaError> {
-        let mut verifiers = locked(&self.verifiers);
-        if let Some(verifier) = verifiers.get(&dtype) {
-            return Ok(Arc::clone(verifier));
+    pub(crate) fn verifier(&self, dtype: DType) -> Result<&Verifier, CudaError> {
+        let slot = &self.verifiers[dtype.index()];
+        if let Some(verifier) = slot.get() {
+            return Ok(verifier);
         }
         let compiled = self.store.get(&Instance::reference(dtype))?;
-        let verifier = Arc::new(Verifier::new(&self.device, &compiled)?);
-        verifiers.insert(dtype, Arc::clone(&verifier));
-        Ok(verifier)
+        let verifier = Verifier::new(&self.device, &compiled)?;
+        Ok(slot.get_or_init(|| verifier))
     }
 }

@@ -4,16 +4,17 @@
 //! folder that the program or its user names; never from a folder that merely is there.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use voxtune_cuda::{Compiled, CudaError, Instance, KernelCompiler, find_compiled};
 use voxtune_types::ComputeCapability;
 
 use super::packs::Packs;
+use crate::resolve_cache::{Obtained, ResolveCache};
 
 /// Where kernels are looked for: a folder, a compiler for those that it lacks, packs.
 #[derive(Clone, Debug, Default)]
@@ -68,33 +69,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The instances of one device, each read or compiled once per process, by the first call that
-/// needs it.
+/// Where the instances of one device come from: each is read or compiled once, by the first call
+/// that needs it, and remembered in the device's [`ResolveCache`].
 #[derive(Debug)]
 pub(crate) struct KernelStore {
     source: KernelSource,
     capability: ComputeCapability,
     packs: Packs,
-    known: RwLock<HashMap<Instance, Known>>,
+    resolve_cache: Arc<ResolveCache>,
     /// Instances that a thread reads or compiles now.
     in_flight: Mutex<HashSet<Instance>>,
     /// Rung whenever a thread is done with an instance.
     done: Condvar,
     /// How long calls that needed instances were kept waiting, in nanoseconds.
     waited_ns: AtomicU64,
-}
-
-/// What is known of an instance. It never changes but from there to held or refused.
-#[derive(Clone, Debug)]
-enum Known {
-    /// It can be had without a compiler, and was not needed yet.
-    There,
-    /// It cannot be had without a compiler.
-    Lacking,
-    /// Here it is.
-    Held(Arc<Compiled>),
-    /// What nvcc said of it: asking again would take seconds each time.
-    Refused(String),
 }
 
 /// An instance that is being read or compiled; dropping this ends that, however it ended.
@@ -117,7 +105,7 @@ impl KernelStore {
             source,
             capability,
             packs,
-            known: RwLock::default(),
+            resolve_cache: Arc::default(),
             in_flight: Mutex::default(),
             done: Condvar::new(),
             waited_ns: AtomicU64::new(0),
@@ -130,26 +118,13 @@ impl KernelStore {
         if self.source.compiler.is_some() {
             return true;
         }
-        match self.known(instance) {
-            Some(known) => matches!(known, Known::There | Known::Held(_)),
-            None => {
-                let in_folder = || self.in_folder(instance).is_ok_and(|found| found.is_some());
-                let found = self.packs.has(instance) || in_folder();
-                let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-                let state = if found { Known::There } else { Known::Lacking };
-                known.entry(instance.clone()).or_insert(state);
-                found
-            }
-        }
+        let in_folder = || self.in_folder(instance).is_ok_and(|found| found.is_some());
+        self.resolve_cache.has_code(instance, || self.packs.has(instance) || in_folder())
     }
 
-    fn known(&self, instance: &Instance) -> Option<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
-    }
-
-    fn learn(&self, instance: &Instance, known: Known) {
-        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(instance.clone(), known);
+    /// What the device remembers.
+    pub(crate) const fn resolve_cache(&self) -> &Arc<ResolveCache> {
+        &self.resolve_cache
     }
 
     fn in_folder(&self, instance: &Instance) -> Result<Option<Compiled>, CudaError> {
@@ -184,7 +159,7 @@ impl KernelStore {
 
     /// An instance that is needed now.
     pub(super) fn get(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
-        if let Some(Known::Held(compiled)) = self.known(instance) {
+        if let Some(Ok(compiled)) = self.resolve_cache.code(instance) {
             return Ok(compiled);
         }
         let start = Instant::now();
@@ -203,12 +178,13 @@ impl KernelStore {
     fn get_or_obtain(&self, instance: &Instance) -> Result<Arc<Compiled>, CudaError> {
         let mut in_flight = locked(&self.in_flight);
         loop {
-            match self.known(instance) {
-                Some(Known::Held(compiled)) => return Ok(compiled),
-                Some(Known::Refused(output)) => {
-                    return Err(CudaError::NvccFailed { instance: instance.to_string(), output });
+            match self.resolve_cache.code(instance) {
+                Some(Ok(compiled)) => return Ok(compiled),
+                Some(Err(output)) => {
+                    let (instance, output) = (instance.to_string(), output.to_string());
+                    return Err(CudaError::NvccFailed { instance, output });
                 }
-                Some(Known::There | Known::Lacking) | None => {}
+                None => {}
             }
             if in_flight.insert(instance.clone()) {
                 break;
@@ -216,16 +192,16 @@ impl KernelStore {
             in_flight = self.done.wait(in_flight).unwrap_or_else(PoisonError::into_inner);
         }
         drop(in_flight);
-        // What is learnt is known before another thread may try.
+        // What is found out is remembered before another thread may try.
         let _in_flight = InFlight { store: self, instance };
         match self.obtain(instance) {
             Ok(compiled) => {
                 let compiled = Arc::new(compiled);
-                self.learn(instance, Known::Held(Arc::clone(&compiled)));
+                self.resolve_cache.keep_code(instance, Obtained::Ok(Arc::clone(&compiled)));
                 Ok(compiled)
             }
             Err(CudaError::NvccFailed { instance: name, output }) => {
-                self.learn(instance, Known::Refused(output.clone()));
+                self.resolve_cache.keep_code(instance, Obtained::Err(output.as_str().into()));
                 Err(CudaError::NvccFailed { instance: name, output })
             }
             Err(error) => Err(error),

@@ -8,15 +8,11 @@ use voxtune_types::{DType, Direction, Geometry, LayerKind, Operation};
 
 use super::conv_builder::ConvBuilder;
 use super::kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
-use super::pitch::Operands;
 use super::slices::{Slice, slices};
 use super::weights::{WeightLayout, WeightShape};
 use super::{Prepared, RegisteredLayer};
 use crate::tuner::Call;
-use crate::{
-    Activation, ConvError, Device, Epilogue, KernelMap, Launch, Resolution, SparseTensor, Tensor,
-    Tuner, Voxels,
-};
+use crate::{ConvError, Device, KernelMap, Resolution, Tensor, Tuner, Voxels};
 
 /// A submanifold convolution: outputs are exactly where inputs are (spconv's `SubMConv3d`).
 ///
@@ -73,25 +69,21 @@ pub type SparseConvTranspose3d = Conv<Transposed>;
 pub struct Conv<K> {
     device: Device,
     tuner: Tuner,
-    operation: Operation,
+    pub(super) operation: Operation,
     geometry: Geometry,
-    weight_shape: WeightShape,
-    weights: Arc<Tensor>,
-    bias: Option<Arc<Tensor>>,
+    pub(super) weight_shape: WeightShape,
+    pub(super) weights: Arc<Tensor>,
+    pub(super) bias: Option<Arc<Tensor>>,
     /// What a kernel of more offsets than a map holds is computed in.
     pub(super) slices: Arc<[Slice]>,
     /// What its kernel map is called.
     map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
     registered: Arc<RegisteredLayer>,
-    /// The last resolution of each direction: frames of one size ask for the same key again and
-    /// again.
-    resolved: Arc<Mutex<[Option<Resolved>; 3]>>,
+    /// What the last call of each direction ran, for whoever asks. No call reads it.
+    last: Arc<Mutex<[Option<Resolution>; 3]>>,
     kind: PhantomData<K>,
 }
-
-/// A resolution, and whether what it names may wait for counts.
-type Resolved = (bool, Resolution);
 
 /// What a layer computes and with which numbers.
 pub(super) struct Parts {
@@ -106,21 +98,10 @@ pub(super) struct Parts {
     pub(super) map_name: Option<Arc<str>>,
 }
 
-/// What a layer's backward pass gives.
-#[derive(Debug)]
-pub struct ConvGradients {
-    /// Of the input, `(inputs, c_in)` in the layer's storage type.
-    pub input: Tensor,
-    /// Of the weights, float32 `(volume · c_in / groups, c_out)`.
-    pub weights: Tensor,
-    /// Of the bias, float32 `(1, c_out)`, if the layer has one.
-    pub bias: Option<Tensor>,
-}
-
 /// The output voxels of a call, and the map to them, or one per slice.
-struct CallMaps {
-    outputs: Voxels,
-    maps: Vec<Arc<KernelMap>>,
+pub(super) struct CallMaps {
+    pub(super) outputs: Voxels,
+    pub(super) maps: Vec<Arc<KernelMap>>,
 }
 
 impl<K: ConvKind> Conv<K> {
@@ -144,7 +125,7 @@ impl<K: ConvKind> Conv<K> {
             slices,
             map_name,
             registered,
-            resolved: Arc::default(),
+            last: Arc::default(),
             kind: PhantomData,
         }
     }
@@ -267,11 +248,17 @@ impl<K: ConvKind> Conv<K> {
     /// last of them. `None` if the layer has not run in it.
     #[must_use]
     pub fn last_resolution(&self, direction: Direction) -> Option<Resolution> {
-        let resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        resolved[direction as usize].as_ref().map(|(_, resolution)| resolution.clone())
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)[direction as usize].clone()
     }
 
-    fn call_maps(&self, inputs: &Voxels) -> Result<CallMaps, ConvError> {
+    /// Notes what a call ran.
+    pub(super) fn ran(&self, resolution: &Resolution) {
+        let direction = resolution.key().operation.direction;
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)[direction as usize] =
+            Some(resolution.clone());
+    }
+
+    pub(super) fn call_maps(&self, inputs: &Voxels) -> Result<CallMaps, ConvError> {
         let (outputs, geometry) = inputs.made_by(&self.geometry)?;
         if let Some(name) = &self.map_name {
             inputs.name_map(name, &outputs, &geometry)?;
@@ -285,273 +272,23 @@ impl<K: ConvKind> Conv<K> {
         Ok(CallMaps { outputs, maps })
     }
 
-    fn resolve_over(
+    pub(super) fn resolve_over(
         &self,
         operation: Operation,
         map: &KernelMap,
         inputs: &Voxels,
     ) -> Result<Resolution, ConvError> {
         let counts = map.counts();
-        let key = counts.key(operation);
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = &mut resolved[key.operation.direction as usize];
-        if let Some((_, resolution)) = last
-            .as_ref()
-            .filter(|(waits, resolution)| *waits == map.waits() && *resolution.key() == key)
-        {
-            return Ok(resolution.clone());
-        }
-        // A slice's outputs are those of the whole layer, which no measurement of it alone has.
-        let measured_over = match self.geometry.kind {
-            _ if !self.slices.is_empty() => None,
+        // What an inverse layer is measured over are its outputs. A slice's outputs are those of
+        // the whole layer, which no measurement of it alone has.
+        let undone = match self.geometry.kind {
             LayerKind::Inverse => Some(inputs.made_by(&self.geometry)?.0),
-            _ => Some(inputs.clone()),
+            _ => None,
         };
-        let cloud = measured_over.as_ref().map(|voxels| (voxels, map.geometry()));
+        let measured_over = self.slices.is_empty().then(|| undone.as_ref().unwrap_or(inputs));
+        let cloud = measured_over.map(|voxels| (voxels, map.geometry()));
         let call = Call { counts, cloud, waits: map.waits() };
-        let resolution = self.tuner.resolve_call(inputs.device(), &key, Some(call))?;
-        *last = Some((map.waits(), resolution.clone()));
-        Ok(resolution)
-    }
-
-    /// The layer's output.
-    ///
-    /// # Errors
-    /// If the input does not fit the layer, or the kernel fails.
-    pub fn forward(&self, input: &SparseTensor) -> Result<SparseTensor, ConvError> {
-        self.forward_with(input, &Epilogue::new())
-    }
-
-    /// [`Self::forward`] with work on the output that costs no pass over memory of its own: a batch
-    /// normalisation, a residual, a ReLU. The layer's own bias is part of what it works on.
-    ///
-    /// # Errors
-    /// If input or epilogue do not fit the layer, or the kernel fails.
-    pub fn forward_with(
-        &self,
-        input: &SparseTensor,
-        epilogue: &Epilogue<'_>,
-    ) -> Result<SparseTensor, ConvError> {
-        let call_maps = self.call_maps(input.voxels())?;
-        let Operation { c_out, dtype, .. } = self.operation;
-        let device = input.voxels().device();
-        let mut out = Tensor::unwritten(device, dtype, call_maps.outputs.len(), c_out as usize)?;
-        self.forward_at(&call_maps, input, epilogue, &mut out)?;
-        SparseTensor::new(call_maps.outputs, out)
-    }
-
-    /// [`Self::forward_with`], a residual that is added, and an activation, which is none or a
-    /// ReLU.
-    pub(super) fn forward_onto(
-        &self,
-        input: &SparseTensor,
-        epilogue: &Epilogue<'_>,
-        residual: &SparseTensor,
-        activation: Activation,
-    ) -> Result<SparseTensor, ConvError> {
-        let outputs = self.call_maps(input.voxels())?.outputs;
-        if !outputs.is_same(residual.voxels()) {
-            let (first, other) = (outputs.len(), residual.voxels().len());
-            return Err(ConvError::OtherVoxels { what: "a residual block", first, other });
-        }
-        let epilogue = epilogue.with_residual(residual.features());
-        match activation {
-            Activation::Relu => self.forward_with(input, &epilogue.with_relu()),
-            _ => self.forward_with(input, &epilogue),
-        }
-    }
-
-    /// [`Self::forward`] into a tensor of the caller's: a steady call allocates no features.
-    ///
-    /// # Errors
-    /// If input or output do not fit the layer, or the kernel fails.
-    pub fn forward_into(&self, input: &SparseTensor, out: &mut Tensor) -> Result<(), ConvError> {
-        self.forward_into_with(input, &Epilogue::new(), out)
-    }
-
-    /// [`Self::forward_with`] into a tensor of the caller's.
-    ///
-    /// # Errors
-    /// If input, epilogue or output do not fit the layer, or the kernel fails.
-    pub fn forward_into_with(
-        &self,
-        input: &SparseTensor,
-        epilogue: &Epilogue<'_>,
-        out: &mut Tensor,
-    ) -> Result<(), ConvError> {
-        let call_maps = self.call_maps(input.voxels())?;
-        self.forward_at(&call_maps, input, epilogue, out)
-    }
-
-    fn forward_at(
-        &self,
-        call_maps: &CallMaps,
-        input: &SparseTensor,
-        epilogue: &Epilogue<'_>,
-        out: &mut Tensor,
-    ) -> Result<(), ConvError> {
-        let Operation { c_in, c_out, dtype, .. } = self.operation;
-        input.features().expect("input", input.voxels().len(), c_in, dtype)?;
-        out.expect("output", call_maps.outputs.len(), c_out, dtype)?;
-        epilogue.check(&self.operation, call_maps.outputs.len())?;
-        let (inputs, a) = (input.voxels(), input.features());
-        let with_bias = match &self.bias {
-            None => None,
-            Some(bias) => Some(epilogue.over_bias(inputs.device(), bias)?),
-        };
-        let epilogue = Some(with_bias.as_ref().unwrap_or(epilogue)).filter(|one| !one.is_empty());
-        if self.slices.is_empty() {
-            return self.run(
-                Direction::Forward,
-                call_maps,
-                inputs,
-                (a, &self.weights),
-                out,
-                epilogue,
-            );
-        }
-        let mut sums: Option<Tensor> = None;
-        for (slice, map) in self.slices.iter().zip(&call_maps.maps) {
-            let before = sums.as_ref().map(|sums| Epilogue::new().with_residual(sums));
-            let mut next =
-                Tensor::unwritten(inputs.device(), dtype, call_maps.outputs.len(), c_out as usize)?;
-            let operands = (a, &*slice.weights);
-            self.run_over(slice.operation, map, inputs, operands, &mut next, before.as_ref())?;
-            sums = Some(next);
-        }
-        let sums = sums.expect("there is a slice");
-        epilogue.unwrap_or(&Epilogue::new()).apply(inputs.device(), &sums, out)
-    }
-
-    /// The gradients of input, weights and bias.
-    ///
-    /// # Shapes
-    /// `grad_output`: `(outputs, c_out)`.
-    ///
-    /// # Errors
-    /// If an operand does not fit the layer, or the kernel fails.
-    pub fn backward(
-        &self,
-        input: &SparseTensor,
-        grad_output: &Tensor,
-    ) -> Result<ConvGradients, ConvError> {
-        let bias = match &self.bias {
-            None => None,
-            Some(_) => Some(crate::ops::column_sums(input.voxels().device(), grad_output)?),
-        };
-        Ok(ConvGradients {
-            input: self.dgrad(input.voxels(), grad_output)?,
-            weights: self.wgrad(input, grad_output)?,
-            bias,
-        })
-    }
-
-    /// The gradient of the input.
-    ///
-    /// # Shapes
-    /// `grad_output`: `(outputs, c_out)`; result: `(inputs, c_in)`.
-    ///
-    /// # Errors
-    /// If the gradient does not fit the layer, or the kernel fails.
-    pub fn dgrad(&self, inputs: &Voxels, grad_output: &Tensor) -> Result<Tensor, ConvError> {
-        let Operation { c_in, c_out, dtype, .. } = self.operation;
-        let call_maps = self.call_maps(inputs)?;
-        grad_output.expect("output gradient", call_maps.outputs.len(), c_out, dtype)?;
-        let device = inputs.device();
-        let mut out = Tensor::zeros(device, dtype, inputs.len(), c_in as usize)?;
-        if self.slices.is_empty() {
-            let operands = (grad_output, &*self.weights);
-            self.run(Direction::Dgrad, &call_maps, inputs, operands, &mut out, None)?;
-            return Ok(out);
-        }
-        for (slice, map) in self.slices.iter().zip(&call_maps.maps) {
-            let mut part = Tensor::unwritten(device, dtype, inputs.len(), c_in as usize)?;
-            let operation = slice.operation.with_direction(Direction::Dgrad);
-            let operands = (grad_output, &*slice.weights);
-            self.run_over(operation, map, inputs, operands, &mut part, None)?;
-            out = crate::ops::add(device, &out, &part, Activation::Identity)?;
-        }
-        Ok(out)
-    }
-
-    /// The gradient of the weights, in float32 whatever the storage type: sums over all voxels
-    /// leave the range of float16.
-    ///
-    /// # Shapes
-    /// `grad_output`: `(outputs, c_out)`; result: `(volume · c_in / groups, c_out)`.
-    ///
-    /// # Errors
-    /// If an operand does not fit the layer, or the kernel fails.
-    pub fn wgrad(&self, input: &SparseTensor, grad_output: &Tensor) -> Result<Tensor, ConvError> {
-        let Operation { c_in, c_out, dtype, .. } = self.operation;
-        let call_maps = self.call_maps(input.voxels())?;
-        input.features().expect("input", input.voxels().len(), c_in, dtype)?;
-        grad_output.expect("output gradient", call_maps.outputs.len(), c_out, dtype)?;
-        let weight_rows = self.operation.weight_rows();
-        let device = input.voxels().device();
-        let mut out = Tensor::zeros(device, DType::Float32, weight_rows, c_out as usize)?;
-        let operands = (input.features(), grad_output);
-        if self.slices.is_empty() {
-            self.run(Direction::Wgrad, &call_maps, input.voxels(), operands, &mut out, None)?;
-            return Ok(out);
-        }
-        for (slice, map) in self.slices.iter().zip(&call_maps.maps) {
-            let (rows, c_out) = (slice.weights.rows(), slice.weights.channels());
-            let mut part = Tensor::unwritten(device, DType::Float32, rows, c_out)?;
-            let operation = slice.operation.with_direction(Direction::Wgrad);
-            self.run_over(operation, map, input.voxels(), operands, &mut part, None)?;
-            out.copy_rows(slice.first_row(), &part)?;
-        }
-        Ok(out)
-    }
-
-    /// A gradient of [`Self::wgrad`] in the order of a checkpoint's weights.
-    ///
-    /// # Errors
-    /// If it is not one of this layer's, or the device fails to hand it over.
-    pub fn weight_gradient(
-        &self,
-        layout: WeightLayout,
-        gradient: &Tensor,
-    ) -> Result<Vec<f32>, ConvError> {
-        let (rows, c_out) = (self.weights.rows(), self.operation.c_out);
-        gradient.expect("weight gradient", rows, c_out, DType::Float32)?;
-        Ok(self.weight_shape.of_stored(layout, &gradient.to_f32()?))
-    }
-
-    fn run(
-        &self,
-        direction: Direction,
-        call_maps: &CallMaps,
-        inputs: &Voxels,
-        (a, b): (&Tensor, &Tensor),
-        out: &mut Tensor,
-        epilogue: Option<&Epilogue<'_>>,
-    ) -> Result<(), ConvError> {
-        let operation = self.operation.with_direction(direction);
-        self.run_over(operation, &call_maps.maps[0], inputs, (a, b), out, epilogue)
-    }
-
-    fn run_over(
-        &self,
-        operation: Operation,
-        map: &KernelMap,
-        inputs: &Voxels,
-        (a, b): (&Tensor, &Tensor),
-        out: &mut Tensor,
-        epilogue: Option<&Epilogue<'_>>,
-    ) -> Result<(), ConvError> {
-        let device = inputs.device();
-        let operands = Operands::new(device, a, b)?;
-        operands.run(device, out, |(a, b), out, pitch| {
-            let operation = Operation { pitch, ..operation };
-            let resolution = self.resolve_over(operation, map, inputs)?;
-            if let Some(frame) = inputs.repeated_frame() {
-                frame.ran(&resolution);
-            }
-            let launch = Launch { operation: &operation, map, a, b, out, epilogue };
-            device.registry().run(resolution.algorithm(), device, launch)
-        })
+        self.tuner.resolve_call(inputs.device(), &counts.key(operation), Some(call))
     }
 }
 
@@ -568,7 +305,7 @@ impl<K> Clone for Conv<K> {
             slices: Arc::clone(&self.slices),
             map_name: self.map_name.clone(),
             registered: Arc::clone(&self.registered),
-            resolved: Arc::clone(&self.resolved),
+            last: Arc::clone(&self.last),
             kind: PhantomData,
         }
     }

@@ -3,6 +3,7 @@
 mod batch_norm;
 mod conv;
 mod conv_builder;
+mod conv_products;
 mod fused;
 mod gradients;
 #[cfg(test)]
@@ -21,10 +22,9 @@ mod tape;
 mod weights;
 
 pub use batch_norm::{BatchNorm, BatchStatistics};
-pub use conv::{
-    Conv, ConvGradients, SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SubmConv3d,
-};
+pub use conv::{Conv, SparseConv3d, SparseConvTranspose3d, SparseInverseConv3d, SubmConv3d};
 pub use conv_builder::{Axes, ConvBuilder};
+pub use conv_products::ConvGradients;
 pub use gradients::Gradients;
 pub use kinds::{ConvKind, Inverse, Sparse, Submanifold, Transposed};
 pub use module::{Module, Pointwise};

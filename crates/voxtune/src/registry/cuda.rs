@@ -13,6 +13,8 @@ use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 
 struct CudaAlgorithm {
     algorithm: &'static voxtune_cuda::Algorithm,
+    /// Where it is among [`voxtune_cuda::algorithms`].
+    place: usize,
     capability: ComputeCapability,
     rates: Rates,
     has_cublas: bool,
@@ -44,9 +46,10 @@ fn listed(
     let rates = Rates::of(capability, sms);
     voxtune_cuda::algorithms()
         .iter()
-        .map(|algorithm| {
+        .enumerate()
+        .map(|(place, algorithm)| {
             let store = store.cloned();
-            Arc::new(CudaAlgorithm { algorithm, capability, rates, has_cublas, store })
+            Arc::new(CudaAlgorithm { algorithm, place, capability, rates, has_cublas, store })
                 as Arc<dyn Algorithm>
         })
         .collect()
@@ -138,7 +141,7 @@ impl Algorithm for CudaAlgorithm {
         map: &KernelMap,
     ) -> Result<(), ConvError> {
         let map = map.cuda().ok_or(CudaError::MapLacks { what: "copy in device memory" })?;
-        Ok(self.backend(device)?.prepare_map(self.algorithm, operation, map)?)
+        Ok(self.backend(device)?.prepare_map(self.place, operation, map)?)
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {
@@ -155,6 +158,6 @@ impl Algorithm for CudaAlgorithm {
             epilogue: epilogue.map_or_else(|| Ok(Epilogue::default()), |one| one.cuda())?,
         };
         let map = map.cuda().ok_or_else(elsewhere)?;
-        Ok(backend.launch(self.algorithm, operation, map, &mut operands)?)
+        Ok(backend.launch(self.place, operation, map, &mut operands)?)
     }
 }

@@ -5,7 +5,6 @@
 mod cpu;
 pub(crate) mod cuda;
 mod launch;
-mod memo;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,9 +16,9 @@ use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey}
 
 use crate::cost::{Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
+use crate::resolve_cache::{PlaceQuestion, ResolveCache};
 use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
 pub use launch::Launch;
-use memo::MemoTable;
 
 /// A kernel with its parameters.
 pub trait Algorithm: Send + Sync {
@@ -102,28 +101,12 @@ impl fmt::Debug for dyn Algorithm {
     }
 }
 
-/// What was asked of a registry. The answers never change: code that a device has stays, and code
-/// that it lacks is not looked for again.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Question {
-    /// Whether the algorithm at a place can run an operation here. Answered by its place.
-    Usable(Operation, usize),
-    /// What the model chooses for a key.
-    Modelled(ShapeKey),
-    /// What suits a key of a family whose first algorithm is at a place.
-    Suited(ShapeKey, usize),
-    /// What a decision of a table comes to, by the numbers of both.
-    Decided(u64, usize),
-}
-
-/// The answers: places of algorithms. The one thing that a registry remembers.
-type ResolveCache = MemoTable<Question, Option<usize>>;
-
 /// The algorithms of a device, in a fixed order.
 #[derive(Clone)]
 pub struct Registry {
     algorithms: Vec<Arc<dyn Algorithm>>,
-    cache: Arc<ResolveCache>,
+    /// What was found about them: a GPU's, where they are on one.
+    resolve_cache: Arc<ResolveCache>,
     /// Where the first algorithm of a name is.
     places: HashMap<AlgoId, usize, FxBuildHasher>,
     /// Names the default of an operation, where that need not be asked of each algorithm.
@@ -146,7 +129,8 @@ impl Registry {
 
     /// The algorithms of a GPU.
     pub(crate) fn cuda(backend: &CudaBackend) -> Self {
-        Self::with_cuda_default(cuda::algorithms(backend))
+        let resolve_cache = Arc::clone(backend.store().resolve_cache());
+        Self { resolve_cache, ..Self::with_cuda_default(cuda::algorithms(backend)) }
     }
 
     fn with_cuda_default(algorithms: Vec<Arc<dyn Algorithm>>) -> Self {
@@ -174,7 +158,7 @@ impl Registry {
         for (place, algorithm) in algorithms.iter().enumerate() {
             places.entry(algorithm.id().clone()).or_insert(place);
         }
-        Self { algorithms, cache: Arc::default(), places, default: None }
+        Self { algorithms, resolve_cache: Arc::default(), places, default: None }
     }
 
     /// All algorithms.
@@ -203,8 +187,8 @@ impl Registry {
             let place = *self.places.get(id)?;
             self.is_usable(place, operation).then_some(place)
         };
-        let asked = Question::Decided(table, decision);
-        let place = self.cache.get_or(asked, || names().find_map(usable))?;
+        let asked = PlaceQuestion::Decided(table, decision);
+        let place = self.resolve_cache.place(asked, || names().find_map(usable))?;
         self.algorithms.get(place)
     }
 
@@ -222,7 +206,7 @@ impl Registry {
         }
         let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
         let first = self.algorithms.iter().position(of_family)?;
-        let place = self.cache.get_or(Question::Suited(*key, first), || {
+        let place = self.resolve_cache.place(PlaceQuestion::Suited(*key, first), || {
             let (operation, counts) = (&key.operation, MapCounts::typical(key));
             let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
                 .filter(|place| of_family(&self.algorithms[*place]))
@@ -238,7 +222,7 @@ impl Registry {
     /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
     /// GPU it takes a look for the kernel.
     fn is_usable(&self, place: usize, operation: &Operation) -> bool {
-        let usable = self.cache.get_or(Question::Usable(*operation, place), || {
+        let usable = self.resolve_cache.place(PlaceQuestion::Usable(*operation, place), || {
             let algorithm = &self.algorithms[place];
             (algorithm.applies(operation) && algorithm.is_available()).then_some(place)
         });
@@ -269,7 +253,7 @@ impl Registry {
     /// key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let place = self.cache.get_or(Question::Modelled(*key), || {
+        let place = self.resolve_cache.place(PlaceQuestion::Modelled(*key), || {
             let counts = MapCounts::typical(key);
             let usable = |algorithm: &dyn Algorithm| {
                 algorithm.applies(&key.operation) && algorithm.is_available()

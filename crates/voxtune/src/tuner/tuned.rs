@@ -13,8 +13,10 @@ use super::policy::{Miss, TuneOnMiss};
 #[derive(Debug, Default)]
 pub(super) struct Tuned {
     first: Next,
-    /// What was tried, with success or without: nothing is tried twice. Held while tuning, so that
-    /// one call at a time measures.
+    /// Held while tuning, so that one call at a time measures.
+    tuning: Mutex<()>,
+    /// What was tried, with success or without: nothing is tried twice. Held for no longer than a
+    /// look, since every call of a key that failed takes one.
     tried: Mutex<HashSet<(DeviceIdentity, ShapeKey), FxBuildHasher>>,
 }
 
@@ -40,30 +42,34 @@ impl Tuned {
     /// Measures a key, unless that was tried before. True if there may be more decisions now than
     /// when the caller looked.
     pub(super) fn tune(&self, hook: &dyn TuneOnMiss, miss: &Miss<'_>) -> bool {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        let device = miss.device.identity();
-        if self
-            .decision_caches()
-            .any(|decision_cache| decision_cache.table.exact(device, miss.key).is_some())
-        {
-            return true;
+        let asked = (miss.device.identity().clone(), *miss.key);
+        if let Some(known) = self.outcome(&asked) {
+            return known;
         }
-        if !tried.insert((device.clone(), *miss.key)) {
-            return false;
+        let _tuning = self.tuning.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have tuned it meanwhile.
+        if let Some(known) = self.outcome(&asked) {
+            return known;
         }
-        match hook.tune(miss) {
-            Ok(decisions) => {
-                self.push(DecisionCache::new([decisions]));
-                true
-            }
-            Err(error) => {
-                tracing::warn!(key = %miss.key, %error, "a key could not be tuned");
-                false
-            }
+        let tuned = hook.tune(miss);
+        if let Err(error) = &tuned {
+            tracing::warn!(key = %miss.key, %error, "a key could not be tuned");
         }
+        let is_tuned = tuned.map(|decisions| self.push(DecisionCache::new([decisions]))).is_ok();
+        // After the decisions: who sees this sees them.
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).insert(asked);
+        is_tuned
     }
 
-    /// Only under the lock of `tried`, so that no two look for the end at once.
+    /// Whether a key has decisions, if that is settled.
+    fn outcome(&self, asked: &(DeviceIdentity, ShapeKey)) -> Option<bool> {
+        let was_tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner).contains(asked);
+        let (device, key) = asked;
+        let is_decided = self.decision_caches().any(|one| one.table.exact(device, key).is_some());
+        (was_tried || is_decided).then_some(is_decided)
+    }
+
+    /// Only under the lock of `tuning`, so that no two look for the end at once.
     fn push(&self, decision_cache: DecisionCache) {
         let mut next = &self.first;
         while let Some(link) = next.get() {

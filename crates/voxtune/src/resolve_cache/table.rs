@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 
 use rustc_hash::FxBuildHasher;
 
-/// A map that grows and never forgets. Reading takes no lock; what was asked before is answered
-/// without allocation.
+/// A map that grows and never changes an entry. Reading takes no lock and allocates nothing.
 ///
 /// Slots lie in levels, each twice as large as the one before. A key has a few slots at each level
 /// and is in the first that was free, so a search ends at a free one.
@@ -18,7 +17,7 @@ pub(super) struct MemoTable<K, V> {
 type Slot<K, V> = OnceLock<(K, V)>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
-/// Levels of up to 64 Ki slots: what does not fit any more is computed each time. The first has
+/// Levels of up to 64 Ki slots: what does not fit any more is forgotten. The first has
 /// room for the questions of a network, so that one window answers most of them.
 const LEVELS: usize = 8;
 const FIRST_LEVEL_SLOTS: usize = 512;
@@ -37,42 +36,39 @@ impl<K, V> Default for MemoTable<K, V> {
     }
 }
 
-impl<K: Hash + Eq, V: Copy> MemoTable<K, V> {
-    /// What was remembered of a key, else what is computed now.
+impl<K: Hash + Eq, V> MemoTable<K, V> {
+    /// What is remembered of a key.
     #[inline]
-    pub(super) fn get_or(&self, key: K, compute: impl FnOnce() -> V) -> V {
-        let hash = FxBuildHasher.hash_one(&key);
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        let hash = FxBuildHasher.hash_one(key);
         for level in &self.levels {
-            let Some(slots) = level.get() else { break };
-            for slot in window(slots, hash) {
-                match slot.get() {
-                    Some((known, value)) if *known == key => return *value,
-                    Some(_) => {}
-                    None => return self.remember(key, hash, compute),
+            for slot in window(level.get()?, hash) {
+                let (known, value) = slot.get()?;
+                if known == key {
+                    return Some(value);
                 }
             }
         }
-        self.remember(key, hash, compute)
+        None
     }
 
-    #[cold]
-    fn remember(&self, key: K, hash: u64, compute: impl FnOnce() -> V) -> V {
-        let value = compute();
+    /// Remembers a value of a key, unless there is one already, or no room.
+    pub(super) fn insert(&self, key: K, value: V) {
+        let hash = FxBuildHasher.hash_one(&key);
         let mut entry = (key, value);
         for (number, level) in self.levels.iter().enumerate() {
             let make = || (0..FIRST_LEVEL_SLOTS << number).map(|_| OnceLock::new()).collect();
             for slot in window(level.get_or_init(make), hash) {
                 match slot.set(entry) {
-                    Ok(()) => return value,
-                    // Somebody else was first, maybe with the same question.
+                    Ok(()) => return,
+                    // Somebody else was first, maybe with the same key.
                     Err(refused) => entry = refused,
                 }
                 if slot.get().is_some_and(|(known, _)| *known == entry.0) {
-                    return value;
+                    return;
                 }
             }
         }
-        value
     }
 }
 
@@ -87,23 +83,19 @@ fn window<T>(slots: &[T], hash: u64) -> &[T] {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     #[test]
-    fn everything_is_computed_once() {
-        let (memo, computed) = (MemoTable::default(), AtomicUsize::new(0));
-        for _ in 0..2 {
-            for key in 0..20_000_u64 {
-                let value = memo.get_or(key, || {
-                    computed.fetch_add(1, Ordering::Relaxed);
-                    key * 3
-                });
-                assert_eq!(value, key * 3);
-            }
+    fn everything_is_remembered() {
+        let memo = MemoTable::default();
+        for key in 0..20_000_u64 {
+            assert_eq!(memo.get(&key), None);
+            memo.insert(key, key * 3);
+            memo.insert(key, 0);
         }
-        assert_eq!(computed.into_inner(), 20_000);
+        for key in 0..20_000 {
+            assert_eq!(memo.get(&key), Some(&(key * 3)));
+        }
     }
 
     #[test]
@@ -115,7 +107,8 @@ mod tests {
                 scope.spawn(move || {
                     for number in 0..10_000 {
                         let key = (number * (thread + 1)) % 5_000;
-                        assert_eq!(memo.get_or(key, || key + 1), key + 1);
+                        memo.insert(key, key + 1);
+                        assert_eq!(memo.get(&key), Some(&(key + 1)));
                     }
                 });
             }
@@ -128,9 +121,9 @@ mod tests {
         assert_eq!(keys.len(), 5_000);
     }
 
-    /// Keys of one hash have only their slots at each level; the rest is computed and still right.
+    /// Keys of one hash have only their slots at each level; the rest has no room.
     #[test]
-    fn what_does_not_fit_is_computed() {
+    fn what_does_not_fit_is_forgotten() {
         #[derive(PartialEq, Eq)]
         struct Same(usize);
         impl Hash for Same {
@@ -140,7 +133,9 @@ mod tests {
         }
         let memo = MemoTable::default();
         for key in (0..2 * LEVELS * REACH).chain(0..2 * LEVELS * REACH) {
-            assert_eq!(memo.get_or(Same(key), || key), key);
+            memo.insert(Same(key), key);
+            let held = (key < LEVELS * REACH).then_some(&key);
+            assert_eq!(memo.get(&Same(key)), held);
         }
     }
 }
