@@ -22,6 +22,7 @@
 #include "map_bricks.cuh"
 #include "pair_counts.cuh"
 #include "row_order.cuh"
+#include "tile_plans.cuh"
 
 using namespace voxtune;
 

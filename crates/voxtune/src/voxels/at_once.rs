@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use voxtune_cuda::{LevelPlan, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder, RowOrder};
+use voxtune_cuda::{
+    LevelPlan, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder, RowOrder, TilePlan,
+};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::Voxels;
@@ -12,8 +14,8 @@ use super::frame::{MapPath, Path, Room};
 use super::levels::{Level, Levels, MadeSoFar, MapKey};
 use crate::{ConvError, KernelMap, MapCounts};
 
-/// The levels that a network has made of its input, and the maps that it has read, in orders that
-/// it has read them in.
+/// The levels that a network has made of its input, and the maps that it has read, in orders and by
+/// plans that it has read them in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
@@ -35,6 +37,7 @@ struct MadeMap {
     to: usize,
     geometry: Geometry,
     orders: Vec<RowOrder>,
+    plans: Vec<TilePlan>,
 }
 
 impl Recipe {
@@ -57,7 +60,8 @@ impl Recipe {
             let (&from, &to) = (numbers.get(from)?, numbers.get(to)?);
             let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
             let orders = RowOrder::ALL.into_iter().filter(has).collect();
-            Some(MadeMap { from, to, geometry: *geometry, orders })
+            let plans = map.cuda().map_or(Vec::new(), |map| map.tile_plans());
+            Some(MadeMap { from, to, geometry: *geometry, orders, plans })
         };
         Self { levels, maps: made.maps.iter().filter_map(map).collect() }
     }
@@ -92,8 +96,8 @@ impl Voxels {
             planned.push(levels, level)?;
         }
         let maps = recipe.maps.iter().map(|map| {
-            let MadeMap { from, to, geometry, orders } = map.clone();
-            MapPlan { from, to, geometry, orders }
+            let MadeMap { from, to, geometry, orders, plans } = map.clone();
+            MapPlan { from, to, geometry, orders, plans }
         });
         let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
         let builder = cuda.network_map_builder()?;

@@ -19,6 +19,7 @@ use crate::map::levels::{
 };
 use crate::map::order::{DIGITS, MAX_PASSES, SEGMENT_TILES, SORT_THREADS, TILE_ROWS, passes};
 use crate::map::outputs::OutputsReport;
+use crate::map::plan::{self, Plans, TICKET_BYTES};
 use crate::map::rows::{COUNT_BYTES, Lookup, OrderedRows, RowMap};
 use crate::map::{DeviceKernelMap, Outputs, Reverse, RowOrder};
 use crate::module::{Grid, arguments};
@@ -61,6 +62,8 @@ pub(super) struct AtOnce<'a> {
     /// Places in the zeros of each map's pairs, and of each order's meetings.
     counts_at: Vec<usize>,
     arrived_at: Vec<usize>,
+    /// Of each plan's ticket.
+    tickets_at: Vec<usize>,
     levels: Vec<LevelBuild>,
     parameters: Levels,
     /// What is used while levels are found alone.
@@ -90,6 +93,7 @@ impl<'a> AtOnce<'a> {
         let counts_at: Vec<usize> = made.maps.iter().map(|_| places.place(COUNT_BYTES)).collect();
         let arrived_at: Vec<usize> =
             made.orders.iter().map(|_| places.place(2 * MAX_PASSES * 4)).collect();
+        let tickets_at = made.plans.iter().map(|_| places.place(TICKET_BYTES)).collect();
         let status_at = places.place((rows.len() - 1) * tiles * 8);
         let of_levels: Vec<[usize; 4]> = rows
             .iter()
@@ -165,6 +169,7 @@ impl<'a> AtOnce<'a> {
             zeros,
             counts_at,
             arrived_at,
+            tickets_at,
             levels,
             parameters,
             _starts: starts,
@@ -294,6 +299,7 @@ impl<'a> AtOnce<'a> {
 
         let rows: Vec<DeviceBuffer> = self.sort(&plans, &jobs)?;
         let mut ordered = self.tables(&jobs, rows)?;
+        self.plan_tiles(&jobs, &ordered)?;
         for (at, ((plan, masks), report)) in plans.iter().zip(masks).zip(reports).enumerate() {
             let [from, to] =
                 [plan.from, plan.to].map(|level| Arc::clone(&self.found[self.made(level)]));
@@ -419,7 +425,8 @@ impl<'a> AtOnce<'a> {
             });
             blocks += pitch.div_ceil(TABLE_THREADS as usize);
             let row_of_position = Some(row_of_position).filter(|_| is_sorted);
-            ordered.push((map, order, OrderedRows { row_of_position, table, masks }));
+            let plans = Plans::default();
+            ordered.push((map, order, OrderedRows { row_of_position, table, masks, plans }));
         }
         if let Some(jobs) = Jobs::new(&jobs) {
             // SAFETY: (TableJobs); orders are permutations of their rows; tables and masks have the
@@ -430,6 +437,35 @@ impl<'a> AtOnce<'a> {
             }
         }
         Ok(ordered)
+    }
+
+    /// Queues the plans of rows that are ordered here.
+    fn plan_tiles(
+        &self,
+        masks: &[MaskJob],
+        ordered: &[(usize, RowOrder, OrderedRows)],
+    ) -> Result<()> {
+        let (mut jobs, mut made, mut blocks) = (Vec::new(), Vec::new(), 0);
+        for (&(map, plan), &ticket) in self.made.plans.iter().zip(&self.tickets_at) {
+            let of_map = |(of, order, _): &&(usize, RowOrder, OrderedRows)| {
+                (*of, *order) == (map, plan.order)
+            };
+            let Some((.., rows)) = ordered.iter().find(of_map) else { continue };
+            let MaskJob { lookup, masks: natural, .. } = masks[map];
+            let capacity = lookup.count.capacity();
+            let mut memory = DeviceBuffer::alloc(&self.builder.device, plan.len_bytes(capacity))?;
+            let masks = rows.masks.as_ref().map_or(natural, |masks| masks.as_ref().address());
+            jobs.push(plan.job(masks, lookup.count, &mut memory, self.address(ticket)));
+            blocks += plan.making_blocks(capacity);
+            made.push((rows, plan, memory));
+        }
+        // SAFETY: masks have a word each, for a box has at most 27 offsets; the memory was allocated
+        // for the plans, and tickets lie in the zeros.
+        unsafe { plan::make(&self.builder.kernels, &jobs, blocks)? };
+        for (rows, plan, memory) in made {
+            rows.plans.keep(plan, memory);
+        }
+        Ok(())
     }
 
     /// What was made, by the numbers of the plan.
