@@ -1,11 +1,12 @@
-// tile_plans: makes plans (tile_plan.cuh) of rows in some order, those of several maps side by side.
+// The making of plans (tile_plan.cuh) of rows in some order, those of several maps side by side.
 //
 // Blocks unite the masks of tiles; the last one that has done so for a plan lists the plan's items. It
 // counts tiles by their number of offsets, and takes the shortest longest part by which all items
 // run at once: more items than that would wait for others, fewer would be longer chains. Where not
 // even whole tiles run at once, none is cut.
 //
-// Layouts: masks (n) by position, of 32 offsets; unions (tiles of the capacity).
+// Layouts: masks (n) of 32 offsets, by row where `row_of_position` is given, else by position; unions
+// (tiles of the capacity).
 //
 // Items are listed in the order of tiles, last ones first, by prefix sums: a plan does not depend on
 // the schedule.
@@ -18,15 +19,14 @@
 
 namespace voxtune {
 
-constexpr int PLAN_THREADS = 256;
-constexpr int PLAN_WARPS = PLAN_THREADS / 32;
-constexpr int PLAN_BLOCK_TILES = 2 * PLAN_WARPS;  // tiles of a block
-constexpr int MOST_PLANS = 24;
-constexpr int HELD_TILES = 2048;  // whose offsets are in shared memory while they are listed
+constexpr int PLAN_WARP_TILES = 2;  // tiles whose masks a warp unites
+constexpr int MOST_PLANS = 20;
+constexpr int HELD_TILES = 1024;  // whose offsets are in shared memory while they are listed
 
 // A plan to be made. Mirrored by the host.
 struct PlanJob {
     const uint32_t* masks;
+    const int* row_of_position;  // null: masks are by position
     RowCount count;
     uint4* plan;
     uint32_t* unions;
@@ -39,12 +39,13 @@ struct PlanJob {
 struct PlanJobs {
     PlanJob at[MOST_PLANS];
     int count;
-    int unused;
+    int blocks;  // of all jobs: each has ceil(tiles of its capacity / tiles of a block), at least one
 };
 
 // The sum over the threads before this one; `all` becomes that over the block.
+template <int THREADS>
 __device__ __forceinline__ unsigned long long plan_sum_before(unsigned long long value, unsigned long long& all) {
-    __shared__ unsigned long long of_warps[PLAN_WARPS];
+    __shared__ unsigned long long of_warps[THREADS / 32];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     unsigned long long through = value;
 #pragma unroll
@@ -57,7 +58,7 @@ __device__ __forceinline__ unsigned long long plan_sum_before(unsigned long long
     unsigned long long before = through - value;
     all = 0;
 #pragma unroll
-    for (int w = 0; w < PLAN_WARPS; ++w) {
+    for (int w = 0; w < THREADS / 32; ++w) {
         before += w < warp ? of_warps[w] : 0;
         all += of_warps[w];
     }
@@ -74,13 +75,14 @@ struct Unions {
 
 // Holds offsets of tiles, and finds the longest part: the shortest one by which all items run at once.
 // For a whole block.
+template <int THREADS>
 __device__ __forceinline__ int longest_part(const PlanJob& job, int tiles, uint32_t* held) {
     __shared__ int tiles_with[MOST_OFFSETS + 1];
     __shared__ int longest;
     if (threadIdx.x <= MOST_OFFSETS) tiles_with[threadIdx.x] = 0;
     __syncthreads();
 #pragma unroll 4
-    for (int tile = threadIdx.x; tile < tiles; tile += PLAN_THREADS) {
+    for (int tile = threadIdx.x; tile < tiles; tile += THREADS) {
         const uint32_t offsets = __ldcg(job.unions + tile);
         if (tile < HELD_TILES) held[tile] = offsets;
         atomicAdd(tiles_with + __popc(offsets), 1);
@@ -98,19 +100,20 @@ __device__ __forceinline__ int longest_part(const PlanJob& job, int tiles, uint3
 }
 
 // Lists the items of a plan. For a whole block.
+template <int THREADS>
 __device__ __forceinline__ void list_items(const PlanJob& job, int tiles) {
     constexpr int FIELD = 21;  // bits of a number of tiles
     __shared__ uint32_t held[HELD_TILES];
-    const int longest = longest_part(job, tiles, held);
+    const int longest = longest_part<THREADS>(job, tiles, held);
     const Unions unions = {held, job.unions};
     // A thread has consecutive tiles, counted by parts: whole ones lowest.
-    const int each = ceil_div(tiles, PLAN_THREADS), first = threadIdx.x * each, end = min(first + each, tiles);
+    const int each = ceil_div(tiles, THREADS), first = threadIdx.x * each, end = min(first + each, tiles);
     unsigned long long own = 0, all;
     for (int i = first; i < end; ++i) {
         const int log_parts = log_parts_of(__popc(unions.of(tiles - 1 - i)), longest, job.most);
         own += 1ull << FIELD * log_parts;
     }
-    const unsigned long long before = plan_sum_before(own, all);
+    const unsigned long long before = plan_sum_before<THREADS>(own, all);
     const auto field = [](unsigned long long of, int log_parts) { return static_cast<int>(of >> FIELD * log_parts & ((1 << FIELD) - 1)); };
     const int in_four = 4 * field(all, 2), in_two = 2 * field(all, 1), items = in_four + in_two + field(all, 0);
     int next[3] = {in_four + in_two + field(before, 0), in_four + 2 * field(before, 1), 4 * field(before, 2)};
@@ -126,31 +129,33 @@ __device__ __forceinline__ void list_items(const PlanJob& job, int tiles) {
     if (threadIdx.x == 0) *job.plan = make_uint4(items, longest, 0, 0);
 }
 
-}  // namespace voxtune
-
-// Grid: for each job ceil(tiles of its capacity / PLAN_BLOCK_TILES) blocks, at least one.
-extern "C" __global__ void __launch_bounds__(voxtune::PLAN_THREADS) tile_plans(const __grid_constant__ voxtune::PlanJobs jobs) {
-    using namespace voxtune;
+// One of the blocks that make plans.
+template <int THREADS>
+__device__ __forceinline__ void make_plan(const PlanJobs& jobs, int block) {
+    constexpr int WARPS = THREADS / 32, BLOCK_TILES = WARPS * PLAN_WARP_TILES;
     __shared__ int arrived;
-    int block = blockIdx.x, number = 0, blocks = 0;
+    int number = 0, blocks = 0;
     for (; number < jobs.count; ++number) {
-        blocks = max(ceil_div(ceil_div(jobs.at[number].count.capacity, jobs.at[number].rows), PLAN_BLOCK_TILES), 1);
+        blocks = max(ceil_div(ceil_div(jobs.at[number].count.capacity, jobs.at[number].rows), BLOCK_TILES), 1);
         if (block < blocks) break;
         block -= blocks;
     }
     if (number >= jobs.count) return;
     const PlanJob& job = jobs.at[number];
     const int n = job.count.load(), tiles = ceil_div(n, job.rows);
-    const int lane = threadIdx.x % 32, first = block * PLAN_BLOCK_TILES + threadIdx.x / 32;
-    uint32_t bits[2] = {};
+    const int lane = threadIdx.x % 32, first = block * BLOCK_TILES + threadIdx.x / 32;
+    uint32_t bits[PLAN_WARP_TILES] = {};
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        const int64_t from = int64_t(first + i * PLAN_WARPS) * job.rows;
-        for (int row = lane; row < job.rows && from + row < n; row += 32) bits[i] |= __ldg(job.masks + from + row);
+    for (int i = 0; i < PLAN_WARP_TILES; ++i) {
+        const int64_t from = int64_t(first + i * WARPS) * job.rows;
+        for (int at = lane; at < job.rows && from + at < n; at += 32) {
+            const int64_t row = job.row_of_position ? __ldg(job.row_of_position + from + at) : from + at;
+            bits[i] |= __ldg(job.masks + row);
+        }
     }
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        const int tile = first + i * PLAN_WARPS;
+    for (int i = 0; i < PLAN_WARP_TILES; ++i) {
+        const int tile = first + i * WARPS;
         const uint32_t offsets = __reduce_or_sync(ALL_LANES, bits[i]);
         if (lane == 0 && tile < tiles) job.unions[tile] = offsets;
     }
@@ -162,6 +167,8 @@ extern "C" __global__ void __launch_bounds__(voxtune::PLAN_THREADS) tile_plans(c
     }
     __syncthreads();
     if (arrived != blocks - 1) return;
-    list_items(job, tiles);
+    list_items<THREADS>(job, tiles);
     if (threadIdx.x == 0) *job.ticket = 0;
 }
+
+}  // namespace voxtune

@@ -15,14 +15,15 @@ use crate::row_count::RowCount;
 /// Most offsets of a map that plans are made of: `MOST_OFFSETS` of the kernels.
 pub(crate) const MOST_OFFSETS: usize = 27;
 /// Most plans of a launch.
-pub(super) const MOST_PLANS: usize = 24;
+pub(super) const MOST_PLANS: usize = 20;
 /// Bytes of a plan's count of blocks that have come.
 pub(super) const TICKET_BYTES: usize = 4;
 const HEADER_BYTES: usize = 16;
 const ITEM_BYTES: usize = 8;
+/// Threads of a kernel that makes plans alone.
 const THREADS: u32 = 256;
-/// Tiles whose masks a block unites.
-const BLOCK_TILES: usize = 16;
+/// Tiles whose masks a warp unites.
+const WARP_TILES: usize = 2;
 /// Offsets that no part is cut to less than: shorter ones save less than adding them up takes.
 const SHORTEST: u32 = 6;
 
@@ -124,15 +125,16 @@ impl TilePlan {
         HEADER_BYTES + self.most_items(rows) * ITEM_BYTES
     }
 
-    /// Blocks that make a plan of so many rows.
-    pub(super) fn making_blocks(&self, rows: usize) -> usize {
-        self.tiles(rows).div_ceil(BLOCK_TILES).max(1)
+    /// Blocks of so many threads that make a plan of so many rows.
+    fn making_blocks(&self, rows: usize, threads: u32) -> usize {
+        self.tiles(rows).div_ceil(threads as usize / 32 * WARP_TILES).max(1)
     }
 
-    /// What is to be made into memory of [`Self::len_bytes`].
+    /// What is to be made into memory of [`Self::len_bytes`]. Masks are by row if there is a row of
+    /// each position, else by position.
     pub(super) fn job(
         &self,
-        masks: u64,
+        [masks, row_of_position]: [u64; 2],
         count: RowCount,
         memory: &mut DeviceBuffer,
         ticket: u64,
@@ -140,6 +142,7 @@ impl TilePlan {
         let plan = memory.as_mut().address();
         PlanJob {
             masks,
+            row_of_position,
             count,
             plan,
             unions: plan + self.unions_at(count.capacity()) as u64,
@@ -157,6 +160,7 @@ impl TilePlan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PlanJob {
     masks: u64,
+    row_of_position: u64,
     count: RowCount,
     plan: u64,
     unions: u64,
@@ -167,26 +171,41 @@ pub(super) struct PlanJob {
     shortest: i32,
 }
 
-/// `PlanJobs` of the kernels. Jobs past the count are copies of the first.
-#[repr(C)]
-struct PlanJobs {
-    at: [PlanJob; MOST_PLANS],
-    count: i32,
-    unused: i32,
+impl PlanJob {
+    /// What stands where there is no job.
+    fn none() -> Self {
+        let (masks, row_of_position, plan, unions, ticket) = <_>::default();
+        let (rows, most, blocks, shortest) = <_>::default();
+        let count = RowCount::new(0, None);
+        Self { masks, row_of_position, count, plan, unions, ticket, rows, most, blocks, shortest }
+    }
 }
 
-/// Queues the making of plans, at most [`MOST_PLANS`], of so many blocks altogether.
-///
-/// # Safety
-/// The jobs are of [`TilePlan::job`], over masks of as many rows as they count, one word each; the
-/// memory has the length that it says, and the ticket is zero.
-pub(super) unsafe fn make(kernels: &MapKernels, jobs: &[PlanJob], blocks: usize) -> Result<()> {
-    let Some(&first) = jobs.first() else { return Ok(()) };
-    let at = std::array::from_fn(|number| jobs.get(number).copied().unwrap_or(first));
-    let jobs = PlanJobs { at, count: jobs.len().min(MOST_PLANS) as i32, unused: 0 };
-    let grid = Grid { blocks: [block_count(blocks)?, 1], threads: THREADS, shared_bytes: 0 };
-    // SAFETY: (PlanJobs); the rest is the caller's promise.
-    unsafe { kernels.tile_plans.launch(grid, arguments![jobs]) }
+/// `PlanJobs` of the kernels. Jobs past the count are copies of the first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlanJobs {
+    at: [PlanJob; MOST_PLANS],
+    count: i32,
+    blocks: i32,
+}
+
+impl PlanJobs {
+    /// Jobs for blocks of so many threads, at most [`MOST_PLANS`].
+    pub(super) fn new(jobs: &[(TilePlan, PlanJob)], threads: u32) -> Result<Self> {
+        let jobs = &jobs[..jobs.len().min(MOST_PLANS)];
+        let blocks =
+            jobs.iter().map(|(plan, job)| plan.making_blocks(job.count.capacity(), threads)).sum();
+        let at = std::array::from_fn(|number| {
+            jobs.get(number).or(jobs.first()).map_or_else(PlanJob::none, |(_, job)| *job)
+        });
+        Ok(Self { at, count: jobs.len() as i32, blocks: block_count(blocks)? as i32 })
+    }
+
+    /// Blocks of all jobs.
+    pub(super) const fn blocks(&self) -> usize {
+        self.blocks as usize
+    }
 }
 
 /// The plans of rows in one order, each made once.
@@ -210,10 +229,16 @@ impl Plans {
         let mut memory = DeviceBuffer::alloc(&kernels.device, plan.len_bytes(rows))?;
         let mut ticket = DeviceBuffer::zeroed(&kernels.device, TICKET_BYTES)?;
         let ticket = ticket.as_mut().address();
-        let job = plan.job(masks.as_ref().address(), count, &mut memory, ticket);
-        // SAFETY: masks hold a word a row, as `RowMap::planned` compares; the ticket is zero, and
-        // stays allocated until what was queued has run.
-        unsafe { make(kernels, &[job], plan.making_blocks(rows))? };
+        let job = plan.job([masks.as_ref().address(), 0], count, &mut memory, ticket);
+        let jobs = PlanJobs::new(&[(plan, job)], THREADS)?;
+        let blocks = [block_count(jobs.blocks())?, 1];
+        // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planned` compares; the memory
+        // has the length that the plan says; the ticket is zero, and stays allocated until what was
+        // queued has run.
+        unsafe {
+            let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
+            kernels.tile_plans.launch(grid, arguments![jobs])?;
+        }
         let address = memory.as_ref().address();
         plans.push((plan, memory));
         Ok(address)
@@ -345,6 +370,6 @@ mod tests {
     /// A launch compares it with what the driver says of the kernel; this holds without a GPU.
     #[test]
     fn jobs_are_as_long_as_those_of_the_kernel() {
-        assert_eq!([size_of::<PlanJob>(), size_of::<PlanJobs>()], [64, 1544]);
+        assert_eq!([size_of::<PlanJob>(), size_of::<PlanJobs>()], [72, 1448]);
     }
 }

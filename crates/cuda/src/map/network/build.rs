@@ -19,7 +19,7 @@ use crate::map::levels::{
 };
 use crate::map::order::{DIGITS, MAX_PASSES, SEGMENT_TILES, SORT_THREADS, TILE_ROWS, passes};
 use crate::map::outputs::OutputsReport;
-use crate::map::plan::{self, Plans, TICKET_BYTES};
+use crate::map::plan::{PlanJobs, Plans, TICKET_BYTES, TilePlan};
 use crate::map::rows::{COUNT_BYTES, Lookup, OrderedRows, RowMap};
 use crate::map::{DeviceKernelMap, Outputs, Reverse, RowOrder};
 use crate::module::{Grid, arguments};
@@ -299,7 +299,6 @@ impl<'a> AtOnce<'a> {
 
         let rows: Vec<DeviceBuffer> = self.sort(&plans, &jobs)?;
         let mut ordered = self.tables(&jobs, rows)?;
-        self.plan_tiles(&jobs, &ordered)?;
         for (at, ((plan, masks), report)) in plans.iter().zip(masks).zip(reports).enumerate() {
             let [from, to] =
                 [plan.from, plan.to].map(|level| Arc::clone(&self.found[self.made(level)]));
@@ -394,16 +393,16 @@ impl<'a> AtOnce<'a> {
         Ok(orders)
     }
 
-    /// The table of each order that is made here, with the number of its map.
+    /// The table of each order that is made here with its plans, and the number of its map.
     fn tables(
         &self,
-        masks: &[MaskJob],
+        masks_of_maps: &[MaskJob],
         sorted: Vec<DeviceBuffer>,
     ) -> Result<Vec<(usize, RowOrder, OrderedRows)>> {
         let device = &self.builder.device;
         let (mut ordered, mut jobs, mut blocks) = (Vec::new(), Vec::new(), 0);
         for (&(map, order), mut row_of_position) in self.made.orders.iter().zip(sorted) {
-            let lookup = masks[map].lookup;
+            let lookup = masks_of_maps[map].lookup;
             let rows = lookup.count.capacity();
             if !self.is_sorted_here(order, rows) {
                 continue;
@@ -429,43 +428,43 @@ impl<'a> AtOnce<'a> {
             ordered.push((map, order, OrderedRows { row_of_position, table, masks, plans }));
         }
         if let Some(jobs) = Jobs::new(&jobs) {
-            // SAFETY: (TableJobs); orders are permutations of their rows; tables and masks have the
-            // lengths allocated above.
+            let (plans, made) = self.tile_plans(masks_of_maps, &ordered)?;
+            // SAFETY: (TableJobs, PlanJobs); orders are permutations of their rows; tables and masks
+            // have the lengths allocated above, and plans those that they say; a box has at most 27
+            // offsets; tickets lie in the zeros.
             unsafe {
-                let grid = grid_of(blocks, TABLE_THREADS)?;
-                self.builder.tables.launch(grid, arguments![jobs])?;
+                let grid = grid_of(plans.blocks() + blocks, TABLE_THREADS)?;
+                self.builder.tables.launch(grid, arguments![jobs, plans])?;
+            }
+            for (at, plan, memory) in made {
+                ordered[at].2.plans.keep(plan, memory);
             }
         }
         Ok(ordered)
     }
 
-    /// Queues the plans of rows that are ordered here.
-    fn plan_tiles(
+    /// The plans of rows that are ordered here, to be made with their tables: each with the number of
+    /// its rows among those.
+    fn tile_plans(
         &self,
         masks: &[MaskJob],
         ordered: &[(usize, RowOrder, OrderedRows)],
-    ) -> Result<()> {
-        let (mut jobs, mut made, mut blocks) = (Vec::new(), Vec::new(), 0);
+    ) -> Result<(PlanJobs, Vec<(usize, TilePlan, DeviceBuffer)>)> {
+        let (mut jobs, mut made) = (Vec::new(), Vec::new());
         for (&(map, plan), &ticket) in self.made.plans.iter().zip(&self.tickets_at) {
-            let of_map = |(of, order, _): &&(usize, RowOrder, OrderedRows)| {
+            let is_of = |(of, order, _): &(usize, RowOrder, OrderedRows)| {
                 (*of, *order) == (map, plan.order)
             };
-            let Some((.., rows)) = ordered.iter().find(of_map) else { continue };
-            let MaskJob { lookup, masks: natural, .. } = masks[map];
-            let capacity = lookup.count.capacity();
-            let mut memory = DeviceBuffer::alloc(&self.builder.device, plan.len_bytes(capacity))?;
-            let masks = rows.masks.as_ref().map_or(natural, |masks| masks.as_ref().address());
-            jobs.push(plan.job(masks, lookup.count, &mut memory, self.address(ticket)));
-            blocks += plan.making_blocks(capacity);
-            made.push((rows, plan, memory));
+            let Some(at) = ordered.iter().position(is_of) else { continue };
+            let MaskJob { lookup, masks, .. } = masks[map];
+            let len_bytes = plan.len_bytes(lookup.count.capacity());
+            let mut memory = DeviceBuffer::alloc(&self.builder.device, len_bytes)?;
+            let rows = ordered[at].2.row_of_position();
+            let job = plan.job([masks, rows], lookup.count, &mut memory, self.address(ticket));
+            jobs.push((plan, job));
+            made.push((at, plan, memory));
         }
-        // SAFETY: masks have a word each, for a box has at most 27 offsets; the memory was allocated
-        // for the plans, and tickets lie in the zeros.
-        unsafe { plan::make(&self.builder.kernels, &jobs, blocks)? };
-        for (rows, plan, memory) in made {
-            rows.plans.keep(plan, memory);
-        }
-        Ok(())
+        Ok((PlanJobs::new(&jobs, TABLE_THREADS)?, made))
     }
 
     /// What was made, by the numbers of the plan.
