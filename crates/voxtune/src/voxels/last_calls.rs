@@ -2,17 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use voxtune_cuda::RowOrder;
+use voxtune_cuda::{RowOrder, TilePlan};
 
 use super::levels::MapKey;
+use crate::KernelMap;
+
+/// How a map was read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReadAs {
+    pub(super) orders: Vec<RowOrder>,
+    pub(super) plans: Vec<TilePlan>,
+}
+
+impl ReadAs {
+    /// How one was read so far.
+    pub(super) fn of(map: &KernelMap) -> Self {
+        let Some(map) = map.cuda() else { return Self::default() };
+        let orders = RowOrder::ALL.into_iter().filter(|order| map.has_order(*order)).collect();
+        Self { orders, plans: map.tile_plans() }
+    }
+}
 
 /// Maps that nobody is expected to read again.
 #[derive(Default)]
 pub(super) struct Left {
     /// What is read for the last time by what runs now.
     pub(super) last: Option<MapKey>,
-    /// What was given back, with the orders that it was read in.
-    pub(super) before: Vec<(MapKey, Vec<RowOrder>)>,
+    /// What was given back, and how it was read.
+    pub(super) before: Vec<(MapKey, ReadAs)>,
 }
 
 /// How often maps are asked for.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder, RowOrder};
+use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::at_once::Recipe;
 use super::cells::{Cells, CudaCells};
 use super::frame::{Frame, FrameRows, MapPath, Path, Room, no_such_sample};
-use super::last_calls::{Calls, Left};
+use super::last_calls::{Calls, Left, ReadAs};
 use crate::ops::RowGroups;
 use crate::{ConvError, Device, KernelMap, MapCounts};
 
@@ -51,8 +51,7 @@ type Slot<T> = Arc<OnceLock<T>>;
 /// What the layers of a network have made of one input.
 pub(super) struct MadeSoFar {
     pub(super) levels: Vec<Arc<Level>>,
-    /// In which orders they were read.
-    pub(super) maps: Vec<(MapKey, Vec<RowOrder>)>,
+    pub(super) maps: Vec<(MapKey, ReadAs)>,
     /// How often each map was asked for.
     pub(super) calls: BTreeMap<MapKey, usize>,
 }
@@ -251,8 +250,8 @@ impl Levels {
         let Some(key) = locked(&self.left).last.take() else { return };
         let slot = locked(&self.maps).remove(&key);
         if let Some(map) = slot.as_ref().and_then(|slot| slot.get()) {
-            let orders = orders_of(map);
-            locked(&self.left).before.push((key, orders));
+            let read_as = ReadAs::of(map);
+            locked(&self.left).before.push((key, read_as));
         }
     }
 
@@ -267,7 +266,7 @@ impl Levels {
         let mut levels: Vec<_> = outputs.values().filter_map(|slot| slot.get().cloned()).collect();
         levels.sort_by_key(|level| level.number);
         let maps = locked(&self.maps);
-        let held = maps.iter().filter_map(|(key, slot)| Some((*key, orders_of(slot.get()?))));
+        let held = maps.iter().filter_map(|(key, slot)| Some((*key, ReadAs::of(slot.get()?))));
         let left = locked(&self.left);
         let maps = held.chain(left.before.iter().cloned());
         let calls = locked(&self.calls).so_far.clone();
@@ -459,12 +458,6 @@ impl Drop for Levels {
             frame.learn_recipe(|| Recipe::of(&self.made(), self.first));
         }
     }
-}
-
-/// The orders that a map has been made in.
-fn orders_of(map: &KernelMap) -> Vec<RowOrder> {
-    let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
-    RowOrder::ALL.into_iter().filter(has).collect()
 }
 
 /// How many pairs a map has, or about how many, by what was counted when its outputs were found;
