@@ -17,7 +17,7 @@ pub(crate) const MOST_OFFSETS: usize = 27;
 /// Most plans of a launch.
 pub(super) const MOST_PLANS: usize = 20;
 /// Bytes of a plan's count of blocks that have come.
-pub(super) const TICKET_BYTES: usize = 4;
+const TICKET_BYTES: usize = 4;
 const HEADER_BYTES: usize = 16;
 const ITEM_BYTES: usize = 8;
 /// Threads of a kernel that makes plans alone.
@@ -116,8 +116,13 @@ impl TilePlan {
         items
     }
 
-    /// Memory of a plan of so many rows: header, items, and the offsets of the tiles.
+    /// Memory of a plan of so many rows: header, items, the offsets of the tiles, and a ticket. Zeros
+    /// at first: a block of a product looks at its item before it knows how many there are.
     pub(super) const fn len_bytes(&self, rows: usize) -> usize {
+        self.ticket_at(rows) + TICKET_BYTES
+    }
+
+    const fn ticket_at(&self, rows: usize) -> usize {
         self.unions_at(rows) + self.tiles(rows) * 4
     }
 
@@ -130,23 +135,21 @@ impl TilePlan {
         self.tiles(rows).div_ceil(threads as usize / 32 * WARP_TILES).max(1)
     }
 
-    /// What is to be made into memory of [`Self::len_bytes`]. Masks are by row if there is a row of
+    /// What is to be made at an address of [`Self::len_bytes`] zeros. Masks are by row if there is a row of
     /// each position, else by position.
     pub(super) fn job(
         &self,
         [masks, row_of_position]: [u64; 2],
         count: RowCount,
-        memory: &mut DeviceBuffer,
-        ticket: u64,
+        plan: u64,
     ) -> PlanJob {
-        let plan = memory.as_mut().address();
         PlanJob {
             masks,
             row_of_position,
             count,
             plan,
             unions: plan + self.unions_at(count.capacity()) as u64,
-            ticket,
+            ticket: plan + self.ticket_at(count.capacity()) as u64,
             rows: self.rows as i32,
             most: self.parts as i32,
             blocks: self.blocks as i32,
@@ -226,20 +229,17 @@ impl Plans {
             return Ok(memory.as_ref().address());
         }
         let rows = count.capacity();
-        let mut memory = DeviceBuffer::alloc(&kernels.device, plan.len_bytes(rows))?;
-        let mut ticket = DeviceBuffer::zeroed(&kernels.device, TICKET_BYTES)?;
-        let ticket = ticket.as_mut().address();
-        let job = plan.job([masks.as_ref().address(), 0], count, &mut memory, ticket);
+        let memory = DeviceBuffer::zeroed(&kernels.device, plan.len_bytes(rows))?;
+        let address = memory.as_ref().address();
+        let job = plan.job([masks.as_ref().address(), 0], count, address);
         let jobs = PlanJobs::new(&[(plan, job)], THREADS)?;
         let blocks = [block_count(jobs.blocks())?, 1];
         // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planned` compares; the memory
-        // has the length that the plan says; the ticket is zero, and stays allocated until what was
-        // queued has run.
+        // is zeros of the length that the plan says.
         unsafe {
             let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
             kernels.tile_plans.launch(grid, arguments![jobs])?;
         }
-        let address = memory.as_ref().address();
         plans.push((plan, memory));
         Ok(address)
     }

@@ -21,7 +21,7 @@ use crate::map::levels::{
 };
 use crate::map::order::{DIGITS, MAX_PASSES, SEGMENT_TILES, SORT_THREADS, TILE_ROWS, passes};
 use crate::map::outputs::OutputsReport;
-use crate::map::plan::{PlanJobs, Plans, TICKET_BYTES, TilePlan};
+use crate::map::plan::{PlanJobs, Plans, TilePlan};
 use crate::map::rows::{COUNT_BYTES, Lookup, OrderedRows, RowMap};
 use crate::map::{DeviceKernelMap, Outputs, Reverse, RowOrder};
 use crate::module::{Grid, arguments};
@@ -71,8 +71,8 @@ pub(super) struct AtOnce<'a> {
     /// Of the control of each part: that of the input or of all, then that of each further level,
     /// since their kernels may run at the same time.
     controls_at: Vec<usize>,
-    /// Of each plan's ticket.
-    tickets_at: Vec<usize>,
+    /// Of each plan.
+    plans_at: Vec<usize>,
     builds: Vec<LevelBuild>,
     parameters: Levels,
     /// What is used while levels and maps are made alone.
@@ -105,7 +105,11 @@ impl<'a> AtOnce<'a> {
         let counts_at: Vec<usize> = made.maps.iter().map(|_| places.place(COUNT_BYTES)).collect();
         let arrived_at: Vec<usize> =
             made.orders.iter().map(|_| places.place(2 * MAX_PASSES * 4)).collect();
-        let tickets_at = made.plans.iter().map(|_| places.place(TICKET_BYTES)).collect();
+        let plans_at = made.plans.iter().map(|(map, tiles)| {
+            let to = made.levels[plan.maps[made.maps[*map]].to].expect("maps are between levels");
+            places.place(tiles.len_bytes(rows[to]))
+        });
+        let plans_at = plans_at.collect();
         let status_at = places.place((rows.len() - 1) * tiles * 8);
         let of_levels: Vec<[usize; 4]> = rows
             .iter()
@@ -181,7 +185,7 @@ impl<'a> AtOnce<'a> {
             counts_at,
             arrived_at,
             controls_at,
-            tickets_at,
+            plans_at,
             builds,
             parameters,
             scratch: vec![starts],
@@ -517,16 +521,15 @@ impl<'a> AtOnce<'a> {
         ordered: &[(usize, RowOrder, OrderedRows)],
     ) -> Result<(PlanJobs, Vec<MadePlan>)> {
         let (mut jobs, mut made) = (Vec::new(), Vec::new());
-        for (&(map, plan), &ticket) in self.made.plans.iter().zip(&self.tickets_at) {
+        for (&(map, plan), &place) in self.made.plans.iter().zip(&self.plans_at) {
             let is_of = |(of, order, _): &(usize, RowOrder, OrderedRows)| {
                 (*of, *order) == (map, plan.order)
             };
             let Some(at) = ordered.iter().position(is_of) else { continue };
             let MaskJob { lookup, masks, .. } = masks[&map];
-            let len_bytes = plan.len_bytes(lookup.count.capacity());
-            let mut memory = DeviceBuffer::alloc(&self.builder.device, len_bytes)?;
+            let memory = self.part(place, plan.len_bytes(lookup.count.capacity()));
             let rows = ordered[at].2.row_of_position();
-            let job = plan.job([masks, rows], lookup.count, &mut memory, self.address(ticket));
+            let job = plan.job([masks, rows], lookup.count, self.address(place));
             jobs.push((plan, job));
             made.push((at, plan, memory));
         }
