@@ -3,7 +3,7 @@
 python3 float32.py CLOUD.npy   # int32 (rows, 3)
 
 Forward, dgrad and wgrad of 3x3x3 submanifold layers of 32, 64 and 128 channels, in ms: between events, launches
-included, with a flushed second-level cache; the median of seven after two.
+included, with a flushed L2; the median of seven after two.
 """
 import sys
 

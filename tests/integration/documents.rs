@@ -69,16 +69,44 @@ fn lines_of_the_journal_and_the_readme_fit_a_page() {
     assert!(readme.lines().count() <= 120);
 }
 
-/// Files that prose names by their path from the top of the repository.
+/// Every file and folder below those that hold sources, with its path from the top.
+fn paths() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let tops = [".ci", ".github", "caches", "crates", "docs", "examples", "kernels", "tests"];
+    let mut folders: Vec<PathBuf> = tops.map(PathBuf::from).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(repository().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() && path.file_name().unwrap() != "target" {
+                folders.push(path.clone());
+            }
+            found.push(path);
+        }
+        found.push(folder);
+    }
+    found
+}
+
+/// What prose names by a path, whole or from a folder on that the sentence is about.
+fn named_paths(text: &str) -> impl Iterator<Item = &str> {
+    let names = text.split('`').skip(1).step_by(2);
+    names.filter(|name| {
+        let is_path = name.contains('/')
+            || [".rs", ".cu", ".cuh", ".md"].iter().any(|end| name.ends_with(end) && name != end);
+        is_path && !name.contains(['<', '*', ' ', ':'])
+    })
+}
+
 #[test]
 fn files_that_architecture_names_are_there() {
+    let found: Vec<&str> = named_paths("`a/b.rs`, `c.cu`, `.cu`, `d <e>/f`, `g`").collect();
+    assert_eq!(found, ["a/b.rs", "c.cu"]);
     let text = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
-    let names = text.split('`').skip(1).step_by(2);
-    let paths = names.filter(|name| {
-        let is_path =
-            ["docs/", "crates/", "tests/", "kernels/"].iter().any(|top| name.starts_with(top));
-        is_path && !name.contains(['<', '*', ' '])
-    });
-    let missing: Vec<&str> = paths.filter(|path| !repository().join(path).exists()).collect();
+    let paths = paths();
+    let is_there =
+        |name: &&str| paths.iter().any(|path| path.ends_with(name.trim_end_matches('/')));
+    let missing: Vec<&str> = named_paths(&text).filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
+    assert!(named_paths(&text).count() > 100);
 }

@@ -55,9 +55,9 @@ pub fn report(report: &BenchReport, with_ranking: bool) -> String {
 
 fn header(report: &BenchReport) -> String {
     let caches = if report.cold {
-        "device events, second-level cache emptied before each sample"
+        "device events, L2 emptied before each sample"
     } else if report.warm {
-        "device events, second-level cache as an untimed run right before left it"
+        "device events, L2 as an untimed run right before left it"
     } else {
         "the host's clock, caches as the last run left them"
     };

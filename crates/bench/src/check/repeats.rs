@@ -11,7 +11,7 @@ use super::cells::Cells;
 use super::data::{Fill, operands};
 use super::{CheckError, Checker, Findings};
 
-/// Rows of the cloud: enough for several blocks on every multiprocessor.
+/// Rows of the cloud: enough for several blocks on every SM.
 const ROWS: usize = 5_000;
 
 /// Rows of the cloud of [`long_sums`].

@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct PhaseTimes {
     /// Waiting for kernels to be read or compiled.
     pub compile: Duration,
-    /// Calibration of the device before the first configuration; printed as "trial".
-    #[serde(rename = "trial")]
+    /// Calibration of the device before the first configuration.
     pub calibrate: Duration,
     /// Clouds, kernel maps and the names of candidates.
     pub clouds: Duration,
@@ -24,8 +23,7 @@ pub struct PhaseTimes {
     pub race: Duration,
     /// Samples discarded for a lowered clock or a late host, and the pauses after them.
     pub throttled: Duration,
-    /// Comparing results at full size in races; printed as "proofs".
-    #[serde(rename = "proofs")]
+    /// Comparing results at full size in races.
     pub comparing: Duration,
     /// Deciding and writing files, on a GPU while it measures on.
     pub write: Duration,
@@ -52,13 +50,13 @@ impl PhaseTimes {
         } = *self;
         [
             ("compile", compile),
-            ("trial", calibrate),
+            ("calibrate", calibrate),
             ("clouds", clouds),
             ("operands", operands),
             ("verify", verify),
             ("race", race),
             ("throttled", throttled),
-            ("proofs", comparing),
+            ("compare", comparing),
             ("write", write),
         ]
     }
@@ -110,8 +108,8 @@ mod tests {
         assert_eq!(spent.total(), 90 * second);
         assert_eq!(
             spent.to_string(),
-            "compile 2.00 s, trial 4.00 s, clouds 6.00 s, operands 8.00 s, verify 10.00 s, \
-             race 12.00 s, throttled 14.00 s, proofs 16.00 s, write 18.00 s"
+            "compile 2.00 s, calibrate 4.00 s, clouds 6.00 s, operands 8.00 s, verify 10.00 s, \
+             race 12.00 s, throttled 14.00 s, compare 16.00 s, write 18.00 s"
         );
     }
 }
