@@ -17,17 +17,17 @@ pub(super) struct MemoTable<K, V> {
 type Slot<K, V> = OnceLock<Entry<K, V>>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
-/// The hash tells most other keys apart, at a fraction of what comparing keys takes.
+/// The hash tells other keys apart without a look at them: a search reads a few lines of the cache,
+/// and keys and values may be large.
 struct Entry<K, V> {
     hash: u64,
-    key: K,
-    value: V,
+    content: Box<(K, V)>,
 }
 
 impl<K: Eq, V> Entry<K, V> {
     #[inline]
     fn is_of(&self, hash: u64, key: &K) -> bool {
-        self.hash == hash && self.key == *key
+        self.hash == hash && self.content.0 == *key
     }
 }
 
@@ -59,7 +59,7 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
             for slot in window(level.get()?, hash) {
                 let entry = slot.get()?;
                 if entry.is_of(hash, key) {
-                    return Some(&entry.value);
+                    return Some(&entry.content.1);
                 }
             }
         }
@@ -69,7 +69,7 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
     /// Remembers a value of a key, unless there is one already, or no room.
     pub(super) fn insert(&self, key: K, value: V) {
         let hash = FxBuildHasher.hash_one(&key);
-        let mut entry = Entry { hash, key, value };
+        let mut entry = Entry { hash, content: Box::new((key, value)) };
         for (number, level) in self.levels.iter().enumerate() {
             let make = || (0..FIRST_LEVEL_SLOTS << number).map(|_| OnceLock::new()).collect();
             for slot in window(level.get_or_init(make), hash) {
@@ -78,7 +78,7 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
                     // Somebody else was first, maybe with the same key.
                     Err(refused) => entry = refused,
                 }
-                if slot.get().is_some_and(|known| known.is_of(hash, &entry.key)) {
+                if slot.get().is_some_and(|known| known.is_of(hash, &entry.content.0)) {
                     return;
                 }
             }
@@ -129,7 +129,7 @@ mod tests {
         });
         // Whoever came second at a slot has left no second entry.
         let held = memo.levels.iter().filter_map(OnceLock::get).flatten();
-        let mut keys: Vec<u64> = held.filter_map(|slot| Some(slot.get()?.key)).collect();
+        let mut keys: Vec<u64> = held.filter_map(|slot| Some(slot.get()?.content.0)).collect();
         keys.sort_unstable();
         assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "{keys:?}");
         assert_eq!(keys.len(), 5_000);
