@@ -14,8 +14,22 @@ pub(super) struct MemoTable<K, V> {
     levels: [Level<K, V>; LEVELS],
 }
 
-type Slot<K, V> = OnceLock<(K, V)>;
+type Slot<K, V> = OnceLock<Entry<K, V>>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
+
+/// The hash tells other keys apart without a look at them: a search reads a few lines of the cache,
+/// and keys and values may be large.
+struct Entry<K, V> {
+    hash: u64,
+    content: Box<(K, V)>,
+}
+
+impl<K: Eq, V> Entry<K, V> {
+    #[inline]
+    fn is_of(&self, hash: u64, key: &K) -> bool {
+        self.hash == hash && self.content.0 == *key
+    }
+}
 
 /// Levels of up to 64 Ki slots: what does not fit any more is forgotten. The first has
 /// room for the questions of a network, so that one window answers most of them.
@@ -43,9 +57,9 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
         let hash = FxBuildHasher.hash_one(key);
         for level in &self.levels {
             for slot in window(level.get()?, hash) {
-                let (known, value) = slot.get()?;
-                if known == key {
-                    return Some(value);
+                let entry = slot.get()?;
+                if entry.is_of(hash, key) {
+                    return Some(&entry.content.1);
                 }
             }
         }
@@ -55,7 +69,7 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
     /// Remembers a value of a key, unless there is one already, or no room.
     pub(super) fn insert(&self, key: K, value: V) {
         let hash = FxBuildHasher.hash_one(&key);
-        let mut entry = (key, value);
+        let mut entry = Entry { hash, content: Box::new((key, value)) };
         for (number, level) in self.levels.iter().enumerate() {
             let make = || (0..FIRST_LEVEL_SLOTS << number).map(|_| OnceLock::new()).collect();
             for slot in window(level.get_or_init(make), hash) {
@@ -64,7 +78,7 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
                     // Somebody else was first, maybe with the same key.
                     Err(refused) => entry = refused,
                 }
-                if slot.get().is_some_and(|(known, _)| *known == entry.0) {
+                if slot.get().is_some_and(|known| known.is_of(hash, &entry.content.0)) {
                     return;
                 }
             }
@@ -115,7 +129,7 @@ mod tests {
         });
         // Whoever came second at a slot has left no second entry.
         let held = memo.levels.iter().filter_map(OnceLock::get).flatten();
-        let mut keys: Vec<u64> = held.filter_map(|slot| Some(slot.get()?.0)).collect();
+        let mut keys: Vec<u64> = held.filter_map(|slot| Some(slot.get()?.content.0)).collect();
         keys.sort_unstable();
         assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "{keys:?}");
         assert_eq!(keys.len(), 5_000);
