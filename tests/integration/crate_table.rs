@@ -115,7 +115,7 @@ const NOT_FOR_USERS: &[&str] = &[
 ];
 
 /// Packages of the facade's tree, itself included: those of today, and none more.
-const MOST_PACKAGES: usize = 45;
+const MOST_PACKAGES: usize = 50;
 
 fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
