@@ -22,12 +22,14 @@
 #include "map_bricks.cuh"
 #include "pair_counts.cuh"
 #include "row_order.cuh"
+#include "tile_plans.cuh"
 
 using namespace voxtune;
 
 constexpr int ROW_THREADS = 256;    // threads of kernels that take a row each
 constexpr int TABLE_THREADS = 128;  // threads of map_table
 constexpr int PAIR_ROWS = 256;      // rows and threads of a block that counts or writes pairs
+constexpr int PLAN_THREADS = 256;   // threads of tile_plans
 
 // ---- building -----------------------------------------------------------------------------------
 
@@ -101,6 +103,13 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_ranks(const Slot* 
     const Slot* slot = slots + place.x;
     const Half half = half_of<true>({slot->low, slot->high, slot->first}, (place.y & 32) != 0);
     ranks[column_base(half, place.y % 32)] = row;
+}
+
+// ---- plans --------------------------------------------------------------------------------------
+
+// Plans of tiles, one job after the other.
+extern "C" __global__ void __launch_bounds__(PLAN_THREADS) tile_plans(const __grid_constant__ PlanJobs jobs) {
+    make_plan<PLAN_THREADS>(jobs, blockIdx.x);
 }
 
 // ---- tables -------------------------------------------------------------------------------------

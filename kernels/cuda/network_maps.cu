@@ -9,7 +9,7 @@
 //   network_write    the outputs with their places and ranks, all levels
 //   network_masks    masks and pairs, all maps
 //   network_orders   rows sorted by mask, all maps
-//   network_tables   tables, all maps in each of their orders
+//   network_tables   tables, all maps in each of their orders, and plans of their tiles (tile_plan.cuh)
 //
 // Layouts: as in kernel_map.cu and coordinates.cu; masks have one word. Level 0 is the input.
 //
@@ -33,6 +33,7 @@
 #include "map_bricks.cuh"
 #include "pair_counts.cuh"
 #include "row_order.cuh"
+#include "tile_plans.cuh"
 #include "warp_bits.cuh"
 
 using namespace voxtune;
@@ -604,8 +605,15 @@ __device__ __forceinline__ uint32_t write_line(const TableJob& job, int64_t posi
     return mask;
 }
 
-extern "C" __global__ void __launch_bounds__(TABLE_THREADS, TABLE_RESIDENT / TABLE_THREADS) network_tables(const __grid_constant__ TableJobs jobs) {
+// Blocks of plans come first: their last ones take longest.
+extern "C" __global__ void __launch_bounds__(TABLE_THREADS, TABLE_RESIDENT / TABLE_THREADS)
+    network_tables(const __grid_constant__ TableJobs jobs, const __grid_constant__ PlanJobs plans) {
     int block = blockIdx.x;
+    if (block < plans.blocks) {
+        make_plan<TABLE_THREADS>(plans, block);
+        return;
+    }
+    block -= plans.blocks;
     const int number = job_of(jobs, block, [](const TableJob& job) { return static_cast<int>(ceil_div(job.pitch, TABLE_THREADS)); });
     if (number < 0) return;
     const TableJob& job = jobs.at[number];

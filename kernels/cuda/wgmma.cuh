@@ -73,6 +73,7 @@ __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.
 #define VOXTUNE_TEXT_16 VOXTUNE_TEXT_8 "," VOXTUNE_R1
 #define VOXTUNE_TEXT_24 VOXTUNE_TEXT_16 "," VOXTUNE_R2
 #define VOXTUNE_TEXT_32 VOXTUNE_TEXT_24 "," VOXTUNE_R3
+#define VOXTUNE_TEXT_40 VOXTUNE_TEXT_32 "," VOXTUNE_R4
 #define VOXTUNE_TEXT_48 VOXTUNE_TEXT_32 "," VOXTUNE_R4 "," VOXTUNE_R5
 #define VOXTUNE_TEXT_64 VOXTUNE_TEXT_48 "," VOXTUNE_R6 "," VOXTUNE_R7
 #define VOXTUNE_TEXT_96 VOXTUNE_TEXT_64 "," VOXTUNE_R8 "," VOXTUNE_R9 "," VOXTUNE_R10 "," VOXTUNE_R11
@@ -84,6 +85,7 @@ __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.
 #define VOXTUNE_ACC_64(d, i) VOXTUNE_ACC_32(d, i), VOXTUNE_ACC_32(d, i + 32)
 #define VOXTUNE_ACC_128(d, i) VOXTUNE_ACC_64(d, i), VOXTUNE_ACC_64(d, i + 64)
 #define VOXTUNE_ACC_24(d, i) VOXTUNE_ACC_16(d, i), VOXTUNE_ACC_8(d, i + 16)
+#define VOXTUNE_ACC_40(d, i) VOXTUNE_ACC_32(d, i), VOXTUNE_ACC_8(d, i + 32)
 #define VOXTUNE_ACC_48(d, i) VOXTUNE_ACC_32(d, i), VOXTUNE_ACC_16(d, i + 32)
 #define VOXTUNE_ACC_96(d, i) VOXTUNE_ACC_64(d, i), VOXTUNE_ACC_32(d, i + 64)
 #if VOXTUNE_DTYPE == 1
@@ -115,6 +117,7 @@ VOXTUNE_WGMMA(16, 8, "%8,%9,%10,%11", "%12", "%13")
 VOXTUNE_WGMMA(32, 16, "%16,%17,%18,%19", "%20", "%21")
 VOXTUNE_WGMMA(48, 24, "%24,%25,%26,%27", "%28", "%29")
 VOXTUNE_WGMMA(64, 32, "%32,%33,%34,%35", "%36", "%37")
+VOXTUNE_WGMMA(80, 40, "%40,%41,%42,%43", "%44", "%45")
 VOXTUNE_WGMMA(96, 48, "%48,%49,%50,%51", "%52", "%53")
 VOXTUNE_WGMMA(128, 64, "%64,%65,%66,%67", "%68", "%69")
 VOXTUNE_WGMMA(192, 96, "%96,%97,%98,%99", "%100", "%101")

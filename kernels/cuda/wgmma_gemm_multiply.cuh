@@ -144,6 +144,13 @@ struct Multiplier {
             const int position = first + m * 64;
             rows[m] = position >= tiles.n ? -1 : p.row_of_position ? __ldg(p.row_of_position + position) : position;
         }
+        word = multiply_stages(word);
+        return tiles.first_column(word >> 1);
+    }
+
+    // The stages from the first one, which is here, to the one that says that it is the last, whose word
+    // it returns.
+    __device__ __forceinline__ int multiply_stages(int word) {
         clear(acc[0]);
         if constexpr (FRAGS_M > 1) clear(acc[1]);
         while (true) {
@@ -158,7 +165,7 @@ struct Multiplier {
         if constexpr (FRAGS_M > 1) fence_accumulators(acc[1]);
         if (lane < RELEASING_LANES) barrier_arrive(before);
         before = 0;
-        return tiles.first_column(word >> 1);
+        return word;
     }
 
     // The word of the next stage, when it is here.

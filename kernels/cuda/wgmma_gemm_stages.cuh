@@ -56,10 +56,16 @@ static_assert(A_BYTES % 1024 == 0 && PANEL_BYTES_B % 256 == 0, "panels begin whe
 
 // ---- places in shared memory --------------------------------------------------------------------
 
+#ifdef CLUSTER
+// All sums of a warp in float32, for blocks of the cluster: see cluster_gemm.cu.
+constexpr int STRIP_PITCH = COLS + 8;
+constexpr int STRIP_BYTES = FRAGS_M * 16 * STRIP_PITCH * 4;
+#else
 // Sixteen rows of a warp's results on their way out, a strip of columns at a time.
 constexpr int STRIP = COLS % 64 == 0 ? 64 : COLS % 48 == 0 ? 48 : COLS % 32 == 0 ? 32 : 16;
 constexpr int STRIP_PITCH = STRIP + 8;
 constexpr int STRIP_BYTES = 16 * STRIP_PITCH * 2;
+#endif
 
 // A stage's words: a bit a row of each slot, then its tile. Stages are 16 bytes apart, or a
 // multiple, so that what a warpgroup wants of a slot is one load.
@@ -67,8 +73,14 @@ constexpr int SLOT_WORDS = ROWS / 32;
 constexpr int TILE_WORD = OFFSETS * SLOT_WORDS;
 constexpr int STAGE_WORDS = (TILE_WORD + 1 + 3) / 4 * 4;
 
+#if defined(CLUSTER) && SUMS_IN_RING
+constexpr int STRIPS_AT = 0;
+constexpr int ZEROS_AT = STAGES * STAGE_BYTES;
+static_assert(GROUPS * 4 * STRIP_BYTES <= ZEROS_AT, "sums fit in the ring");
+#else
 constexpr int STRIPS_AT = STAGES * STAGE_BYTES;
 constexpr int ZEROS_AT = STRIPS_AT + GROUPS * 4 * STRIP_BYTES;
+#endif
 constexpr int WORDS_AT = ZEROS_AT + 128;
 constexpr int NEXT_TILE_AT = WORDS_AT + STAGES * STAGE_WORDS * 4;
 constexpr int BARRIERS_AT = (NEXT_TILE_AT + 2 * 4 + 7) / 8 * 8;

@@ -75,7 +75,7 @@ pub use instance::Instance;
 pub use map::{
     Beside, Cloud, DeviceKernelMap, LevelPlan, MapBuilder, MapCounts, MapPlan, MapReport,
     NetworkMapBuilder, NetworkMaps, NetworkPlan, OutputCounts, Outputs, OutputsBuilder,
-    OutputsReport, RowOrder, StridedMapBuilder, VoxelIndex,
+    OutputsReport, PlanItem, RowOrder, StridedMapBuilder, TilePlan, VoxelIndex,
 };
 pub use noise::{Noise, NoiseFill};
 pub use points::{

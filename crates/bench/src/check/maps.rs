@@ -1,7 +1,7 @@
 //! Kernel maps against the host's.
 
 use voxtune_cpu::KernelMap;
-use voxtune_cuda::{CudaError, DeviceKernelMap, MapBuilder, Result, RowOrder};
+use voxtune_cuda::{CudaError, DeviceKernelMap, MapBuilder, Result, RowOrder, TilePlan};
 use voxtune_pointcloud::{Generator, generate};
 use voxtune_types::{Direction, KernelSize, Voxel};
 
@@ -109,8 +109,35 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
         if let Some(what) = disorder(&rows, &table, &ordered, &masks, order) {
             return Ok(Some(format!("the {} order: {what}", order.as_str())));
         }
+        let plans = if kernel.volume() <= 27 { tile_plans(order) } else { Vec::new() };
+        for plan in plans {
+            builder.add_plan(&map, Direction::Forward, plan)?;
+            if let Some(difference) = planned_otherwise(&map, plan)? {
+                return Ok(Some(difference));
+            }
+        }
     }
     Ok(None)
+}
+
+/// Plans of rows in an order: of small tiles that do not run at once, of such that do if few are
+/// cut, and of large ones of which all are.
+pub(super) fn tile_plans(order: RowOrder) -> Vec<TilePlan> {
+    let of = |(rows, parts, blocks)| TilePlan { order, rows, parts, blocks };
+    [(64, 2, 2), (64, 4, 100), (128, 4, 4_000)].map(of).to_vec()
+}
+
+/// What differs between a plan that was made and the host's of the same masks.
+pub(super) fn planned_otherwise(map: &DeviceKernelMap, plan: TilePlan) -> Result<Option<String>> {
+    let Some(found) = map.download_plan(plan)? else {
+        return Ok(Some(format!("{plan:?} was not made")));
+    };
+    let expected = plan.items(&map.download_masks(plan.order)?);
+    let at = (0..found.len().max(expected.len())).find(|&at| found.get(at) != expected.get(at));
+    Ok(at.map(|at| {
+        let (found, expected) = (found.get(at), expected.get(at));
+        format!("item {at} of {plan:?} is {found:?} for {expected:?}")
+    }))
 }
 
 fn compare_pairs(map: &DeviceKernelMap, host: &KernelMap, n: usize) -> Result<Option<String>> {

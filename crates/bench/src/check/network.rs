@@ -8,7 +8,7 @@ use voxtune_cuda::{
 };
 use voxtune_types::{Geometry, KernelSize, Voxel};
 
-use super::maps::clouds;
+use super::maps::{clouds, planned_otherwise, tile_plans};
 use super::{CheckError, Checker, Findings};
 
 /// Rows that there is room for where nobody knows how many there are: enough for every cloud of
@@ -48,13 +48,15 @@ fn plan(layers: &[(usize, Geometry)], shape: Option<[u32; 3]>, rows: &[usize]) -
         shapes.push(shape);
         plan.levels.push(LevelPlan { from, geometry, shape, capacity });
         let orders = vec![RowOrder::Natural, RowOrder::Global];
-        plan.maps.push(MapPlan { from, to: plan.levels.len(), geometry, orders });
+        let plans = tile_plans(RowOrder::Natural);
+        plan.maps.push(MapPlan { from, to: plan.levels.len(), geometry, orders, plans });
     }
     for level in 0..=layers.len() {
         let within = |extent| Geometry::submanifold(kernel(extent), [1; 3]);
-        let map = |geometry, orders| MapPlan { from: level, to: level, geometry, orders };
-        plan.maps.push(map(within(3), vec![RowOrder::Global]));
-        plan.maps.push(map(within(1), vec![RowOrder::Natural]));
+        let map =
+            |geometry, orders, plans| MapPlan { from: level, to: level, geometry, orders, plans };
+        plan.maps.push(map(within(3), vec![RowOrder::Global], tile_plans(RowOrder::Global)));
+        plan.maps.push(map(within(1), vec![RowOrder::Natural], Vec::new()));
     }
     plan
 }
@@ -133,6 +135,12 @@ impl Checker<'_> {
                 Ok(host) => host,
                 Err(error) => return Ok(Some(format!("the host refuses it: {error}"))),
             };
+            for &tiles in &plan.plans {
+                if let Some(difference) = planned_otherwise(map, tiles)? {
+                    let (geometry, from) = (plan.geometry, plan.from);
+                    return Ok(Some(format!("{geometry} of level {from}: {difference}")));
+                }
+            }
             if let Some(difference) = self.compare_map(map, &host)? {
                 let (geometry, from) = (plan.geometry, plan.from);
                 return Ok(Some(format!("{geometry} of level {from}: {difference}")));

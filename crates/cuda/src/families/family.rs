@@ -17,7 +17,7 @@ use crate::buffer::DeviceBuffer;
 use crate::device::CudaDevice;
 use crate::error::Result;
 use crate::instance::Instance;
-use crate::map::{DeviceKernelMap, MapCounts, RowOrder};
+use crate::map::{DeviceKernelMap, MapCounts, RowOrder, TilePlan};
 use crate::model::{Constants, MapSize, Rates, Work};
 use crate::module::LoadedInstance;
 
@@ -90,6 +90,11 @@ pub(crate) trait Variant: fmt::Debug + Send + Sync {
     /// The row order that forward and dgrad read.
     fn row_order(&self) -> RowOrder {
         RowOrder::Natural
+    }
+
+    /// The plan of tiles that forward and dgrad read, on a device of so many SMs.
+    fn tile_plan(&self, _op: &Operation, _sms: usize) -> Option<TilePlan> {
+        None
     }
 
     /// Scratch memory of a launch, in bytes. Pairs are given only to those that

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
 //! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
+//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows: long tiles in parts, by a plan |
 //! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
 //! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed along the inner dimension |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
@@ -14,6 +15,7 @@
 //!
 //! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
 
+mod cluster_gemm;
 mod countable;
 mod epilogue;
 mod explicit_gemm;
@@ -49,7 +51,7 @@ pub use prepared::Prepared;
 
 use crate::error::Result;
 use crate::instance::Instance;
-use crate::map::{DeviceKernelMap, MapCounts, RowOrder};
+use crate::map::{DeviceKernelMap, MapCounts, RowOrder, TilePlan};
 use crate::model::{Constants, MapSize, Rates, Work};
 use countable::is_countable;
 use family::{KernelFamily, Variant};
@@ -61,6 +63,7 @@ static FAMILIES: &[&dyn KernelFamily] = &[
     &implicit_gemm::Family,
     &mask_gemm::Family,
     &wgmma_gemm::Family,
+    &cluster_gemm::Family,
     &resident_gemm::Family,
     &packed_gemm::Family,
     &pair_gemm::Family,
@@ -155,6 +158,12 @@ impl Algorithm {
     #[must_use]
     pub fn row_order(&self) -> RowOrder {
         self.variant.row_order()
+    }
+
+    /// The plan of tiles that a launch of forward or dgrad reads, on a device of so many SMs.
+    #[must_use]
+    pub fn tile_plan(&self, op: &Operation, sms: usize) -> Option<TilePlan> {
+        self.variant.tile_plan(op, sms)
     }
 
     /// Whether launches are sized by the pairs of each offset, which the host then has to know.

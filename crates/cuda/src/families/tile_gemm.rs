@@ -11,7 +11,7 @@ use super::group_params::GroupParams;
 use super::splits::{ReduceSplitsParams, SplitParams, reduce_width};
 use super::tensor_map::{TensorMap, WeightsBox};
 use crate::error::Result;
-use crate::map::{DeviceKernelMap, RowMap, RowOrder};
+use crate::map::{DeviceKernelMap, RowMap, RowOrder, TilePlan};
 use crate::module::{EntryPoint, Grid, LoadedInstance, ShapedEntryPoint, arguments, block_count};
 use crate::row_count::RowCount;
 
@@ -52,6 +52,11 @@ pub(super) trait Tiles: Copy + fmt::Debug + Send + Sync + 'static {
     /// Parts that each tile's offsets are cut into.
     fn parts(self) -> u32 {
         1
+    }
+
+    /// The plan that it reads, on a device of so many SMs.
+    fn plan(self, _op: &Operation, _sms: usize) -> Option<TilePlan> {
+        None
     }
 
     /// What a kernel of several groups is told about them.
@@ -151,24 +156,30 @@ impl<V: Tiles> Bound for TileGemm<V> {
             threads: self.product.threads,
             shared_bytes: self.product.shared_bytes,
         };
+        let plan = self.variant.plan(launch.op, sms);
+        let plan = plan.map(|plan| launch.map.planned(rows, plan)).transpose()?;
         let (kernel, device) = (&self.product.entry_point, launch.device);
         let groups = self.variant.groups(launch.op);
         let parts = self.variant.parts() as i32;
         let split = SplitParams { partial: launch.workspace.as_mut().address(), parts };
         // SAFETY: the parameter structures mirror the kernel's; the caller compared every operand's
         // length with what the kernel reads and writes; the map's row numbers are below those
-        // lengths; the workspace holds the sums of every part.
+        // lengths; the workspace holds the sums of every part; a plan has room for as many items as
+        // the grid has blocks.
         unsafe {
-            match (&weights_map, &self.reduce, &groups) {
-                (None, None, Some(groups)) => {
+            match (&weights_map, &self.reduce, &groups, plan) {
+                (Some(map), None, _, Some(plan)) => {
+                    kernel.launch(device, grid, arguments![params, *map, plan])
+                }
+                (None, None, Some(groups), _) => {
                     kernel.launch(device, grid, arguments![params, *groups])
                 }
-                (Some(map), None, _) => kernel.launch(device, grid, arguments![params, *map]),
-                (None, None, None) => kernel.launch(device, grid, arguments![params]),
-                (Some(map), Some(_), _) => {
+                (Some(map), None, _, None) => kernel.launch(device, grid, arguments![params, *map]),
+                (None, None, None, _) => kernel.launch(device, grid, arguments![params]),
+                (Some(map), Some(_), ..) => {
                     kernel.launch(device, grid, arguments![params, *map, split])
                 }
-                (None, Some(_), _) => kernel.launch(device, grid, arguments![params, split]),
+                (None, Some(_), ..) => kernel.launch(device, grid, arguments![params, split]),
             }
         }?;
         let Some(reduce) = &self.reduce else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Kernel maps on the host, to be compared and shown. No call does this.
 
-use super::{DeviceKernelMap, RowMap, RowOrder, mask_words};
+use super::{DeviceKernelMap, PlanItem, RowMap, RowOrder, TilePlan, mask_words};
 use crate::error::Result;
 
 impl DeviceKernelMap {
@@ -49,6 +49,15 @@ impl DeviceKernelMap {
         let ordered = self.ordered(forward, order)?;
         let masks = ordered.masks.as_ref().unwrap_or(&forward.masks);
         masks.download(0, self.n_out() * mask_words(self.kernel.volume()))
+    }
+
+    /// The items of a plan of the forward direction; `None` if it was not made. For tests and
+    /// inspection.
+    ///
+    /// # Errors
+    /// If the driver fails.
+    pub fn download_plan(&self, plan: TilePlan) -> Result<Option<Vec<PlanItem>>> {
+        self.forward()?.download_plan(plan)
     }
 
     /// The pairs of an offset as (input rows, output rows). For tests and inspection.

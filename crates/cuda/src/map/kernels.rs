@@ -42,6 +42,7 @@ pub(super) struct MapKernels {
     pub(super) order_segments: Kernel,
     pub(super) order_keys: Kernel,
     pub(super) order_pass: Kernel,
+    pub(super) tile_plans: Kernel,
 }
 
 impl MapKernels {
@@ -62,6 +63,7 @@ impl MapKernels {
             order_segments: loaded.kernel("order_segments")?,
             order_keys: loaded.kernel("order_keys")?,
             order_pass: loaded.kernel("order_pass")?,
+            tile_plans: loaded.kernel("tile_plans")?,
         })
     }
 }

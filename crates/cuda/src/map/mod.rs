@@ -9,6 +9,7 @@
 //! | [`VoxelIndex`] | bricks of voxels by hash | before the first map of the voxels |
 //! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a row has | at once by output rows; by input rows at the first use |
 //! | [`RowMap`] tables | `(volume, pitch)` int32: the row gathered at an offset, or -1 | for each [`RowOrder`] at its first launch |
+//! | [`TilePlan`] | which blocks a product over tiles of rows has | at the first launch that reads it |
 //! | [`Outputs`] | the voxels of a strided or transposed layer, by [`OutputsBuilder`] | before the map |
 //! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
 
@@ -24,6 +25,7 @@ mod network;
 mod order;
 mod outputs;
 mod pairs;
+mod plan;
 mod report;
 mod rows;
 mod strided;
@@ -35,6 +37,8 @@ pub use index::VoxelIndex;
 pub use network::{Beside, LevelPlan, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan};
 pub use outputs::{OutputCounts, Outputs, OutputsBuilder, OutputsReport};
 pub(crate) use pairs::PairLists;
+pub(crate) use plan::MOST_OFFSETS as MOST_PLANNED_OFFSETS;
+pub use plan::{PlanItem, TilePlan};
 pub use report::MapReport;
 pub(crate) use rows::{OrderedRows, RowMap};
 pub use strided::StridedMapBuilder;
@@ -187,6 +191,21 @@ impl MapBuilder {
         }
         let (rows, _) = map.rows_of(direction)?;
         map.ordered(rows, order).map(|_| ())
+    }
+
+    /// Makes a plan of tiles now, so that the first launch of the direction need not. Waits for
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Self::add_order`]; [`CudaError::TooLarge`] of a map of more than 27 offsets.
+    pub fn add_plan(
+        &self,
+        map: &DeviceKernelMap,
+        direction: Direction,
+        plan: TilePlan,
+    ) -> Result<()> {
+        let (rows, _) = map.rows_of(direction)?;
+        map.planned(rows, plan).map(|_| ())
     }
 
     /// Makes the pair lists now, so that the first wgrad need not. Waits for the counts.
@@ -402,6 +421,17 @@ impl DeviceKernelMap {
     /// One of its row maps in an order, made at the first call.
     pub(crate) fn ordered<'a>(&self, rows: &'a RowMap, order: RowOrder) -> Result<&'a OrderedRows> {
         rows.in_order(&self.kernels, order)
+    }
+
+    /// The address of a plan of the tiles of one of its row maps, made at the first call.
+    pub(crate) fn planned(&self, rows: &RowMap, plan: TilePlan) -> Result<u64> {
+        rows.planned(&self.kernels, plan)
+    }
+
+    /// The plans that were made of the row map that the forward direction reads.
+    #[must_use]
+    pub fn tile_plans(&self) -> Vec<TilePlan> {
+        self.forward().map_or(Vec::new(), RowMap::plans)
     }
 
     /// The pair lists, made at the first call, which waits for the counts.

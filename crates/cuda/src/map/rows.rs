@@ -8,9 +8,10 @@ use super::index::{IndexParts, VoxelIndex, looping_grid};
 use super::kernels::{MapKernels, TABLE_THREADS, Window};
 use super::lazy::Lazy;
 use super::order::{sort_all, sort_segments};
+use super::plan::{MOST_OFFSETS, PlanItem, Plans, TilePlan};
 use super::{DeviceKernelMap, RowOrder, mask_words};
 use crate::buffer::DeviceBuffer;
-use crate::error::Result;
+use crate::error::{CudaError, Result};
 use crate::module::{Grid, arguments};
 use crate::row_count::RowCount;
 
@@ -155,6 +156,7 @@ pub(crate) struct OrderedRows {
     pub(crate) table: DeviceBuffer,
     /// None in the natural order, which has the row map's own.
     pub(crate) masks: Option<DeviceBuffer>,
+    pub(super) plans: Plans,
 }
 
 impl OrderedRows {
@@ -230,6 +232,28 @@ impl RowMap {
         })
     }
 
+    /// The address of a plan of its tiles, made at the first call.
+    pub(super) fn planned(&self, kernels: &MapKernels, plan: TilePlan) -> Result<u64> {
+        let (what, found, limit) = ("the offsets of a plan", self.volume(), MOST_OFFSETS);
+        if found > limit {
+            return Err(CudaError::TooLarge { what, found, limit });
+        }
+        let ordered = self.in_order(kernels, plan.order)?;
+        let masks = ordered.masks.as_ref().unwrap_or(&self.masks);
+        ordered.plans.get_or_make(kernels, plan, masks, self.count())
+    }
+
+    /// The plans that were made of its tiles.
+    pub(super) fn plans(&self) -> Vec<TilePlan> {
+        let made = RowOrder::ALL.into_iter().filter_map(|order| self.slot(order).get());
+        made.flat_map(|ordered| ordered.plans.list()).collect()
+    }
+
+    /// The items of a plan; `None` if it was not made.
+    pub(super) fn download_plan(&self, plan: TilePlan) -> Result<Option<Vec<PlanItem>>> {
+        self.slot(plan.order).get().map_or(Ok(None), |ordered| ordered.plans.download(plan))
+    }
+
     /// Looks the rows of all positions up.
     fn table(
         &self,
@@ -282,6 +306,6 @@ impl RowMap {
                 }
             }
         }
-        Ok(OrderedRows { row_of_position, table, masks })
+        Ok(OrderedRows { row_of_position, table, masks, plans: Plans::default() })
     }
 }

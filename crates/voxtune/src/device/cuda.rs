@@ -322,6 +322,10 @@ impl CudaBackend {
             builder.add_pairs(map)?;
         } else {
             builder.add_order(map, operation.direction, algorithm.row_order())?;
+            let sms = self.device.identity().units as usize;
+            if let Some(plan) = algorithm.tile_plan(operation, sms) {
+                builder.add_plan(map, operation.direction, plan)?;
+            }
         }
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         locked(&self.workspace).reserve(needed)

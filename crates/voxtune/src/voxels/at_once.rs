@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use voxtune_cuda::{LevelPlan, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder, RowOrder};
+use voxtune_cuda::{
+    LevelPlan, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder, RowOrder, TilePlan,
+};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::Voxels;
 use super::cells::Cells;
 use super::frame::{MapPath, Path, Room};
-use super::levels::{Level, Levels, MadeSoFar, MapKey};
+use super::levels::{Level, Levels, MadeSoFar, MapKey, MapReads};
 use crate::{ConvError, KernelMap, MapCounts};
 
-/// The levels that a network has made of its input, and the maps that it has read, in orders that
-/// it has read them in.
+/// The levels that a network has made of its input, and the maps that it has read, in orders and by
+/// plans that it has read them in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
@@ -37,6 +39,7 @@ struct MadeMap {
     to: usize,
     geometry: Geometry,
     orders: Vec<RowOrder>,
+    plans: Vec<TilePlan>,
 }
 
 impl Recipe {
@@ -51,13 +54,14 @@ impl Recipe {
             levels.push(MadeLevel { from, geometry: *geometry });
             numbers.insert(level.number, levels.len());
         }
-        let map = |((from, to, geometry), orders): &(MapKey, Vec<RowOrder>)| {
+        let map = |((from, to, geometry), reads): &(MapKey, MapReads)| {
             // Layers that undo others read the maps of those.
             if geometry.kind == LayerKind::Inverse {
                 return None;
             }
             let (&from, &to) = (numbers.get(from)?, numbers.get(to)?);
-            Some(MadeMap { from, to, geometry: *geometry, orders: orders.clone() })
+            let MapReads { orders, plans } = reads.clone();
+            Some(MadeMap { from, to, geometry: *geometry, orders, plans })
         };
         let call = |(&(from, to, geometry), &count): (&MapKey, &usize)| {
             Some((*numbers.get(&from)?, *numbers.get(&to)?, geometry, count))
@@ -97,8 +101,8 @@ impl Voxels {
             planned.push(levels, level)?;
         }
         let maps = recipe.maps.iter().map(|map| {
-            let MadeMap { from, to, geometry, orders } = map.clone();
-            MapPlan { from, to, geometry, orders }
+            let MadeMap { from, to, geometry, orders, plans } = map.clone();
+            MapPlan { from, to, geometry, orders, plans }
         });
         let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
         let builder = cuda.network_map_builder()?;

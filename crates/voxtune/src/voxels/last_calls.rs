@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use voxtune_cuda::RowOrder;
-
-use super::levels::MapKey;
+use super::levels::{MapKey, MapReads};
 
 /// Maps that nobody is expected to read again.
 #[derive(Default)]
 pub(super) struct Left {
     /// What is read for the last time by what runs now.
     pub(super) last: Option<MapKey>,
-    /// What was given back, with the orders that it was read in.
-    pub(super) before: Vec<(MapKey, Vec<RowOrder>)>,
+    /// What was given back, with how it was read.
+    pub(super) before: Vec<(MapKey, MapReads)>,
 }
 
 /// How often maps are asked for.

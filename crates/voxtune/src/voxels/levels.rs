@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder, RowOrder};
+use voxtune_cuda::{Beside, OutputCounts, OutputsBuilder, RowOrder, TilePlan};
 use voxtune_types::{Geometry, LayerKind};
 
 use super::at_once::Recipe;
@@ -48,11 +48,17 @@ type SamplesKey = (usize, usize);
 /// A value that the first who needs it makes.
 type Slot<T> = Arc<OnceLock<T>>;
 
+/// How a map was read: in which orders of its rows, and by which plans of its tiles.
+#[derive(Clone, Debug)]
+pub(super) struct MapReads {
+    pub(super) orders: Vec<RowOrder>,
+    pub(super) plans: Vec<TilePlan>,
+}
+
 /// What the layers of a network have made of one input.
 pub(super) struct MadeSoFar {
     pub(super) levels: Vec<Arc<Level>>,
-    /// In which orders they were read.
-    pub(super) maps: Vec<(MapKey, Vec<RowOrder>)>,
+    pub(super) maps: Vec<(MapKey, MapReads)>,
     /// How often each map was asked for.
     pub(super) calls: BTreeMap<MapKey, usize>,
 }
@@ -251,8 +257,8 @@ impl Levels {
         let Some(key) = locked(&self.left).last.take() else { return };
         let slot = locked(&self.maps).remove(&key);
         if let Some(map) = slot.as_ref().and_then(|slot| slot.get()) {
-            let orders = orders_of(map);
-            locked(&self.left).before.push((key, orders));
+            let reads = MapReads::of(map);
+            locked(&self.left).before.push((key, reads));
         }
     }
 
@@ -267,7 +273,7 @@ impl Levels {
         let mut levels: Vec<_> = outputs.values().filter_map(|slot| slot.get().cloned()).collect();
         levels.sort_by_key(|level| level.number);
         let maps = locked(&self.maps);
-        let held = maps.iter().filter_map(|(key, slot)| Some((*key, orders_of(slot.get()?))));
+        let held = maps.iter().filter_map(|(key, slot)| Some((*key, MapReads::of(slot.get()?))));
         let left = locked(&self.left);
         let maps = held.chain(left.before.iter().cloned());
         let calls = locked(&self.calls).so_far.clone();
@@ -461,10 +467,13 @@ impl Drop for Levels {
     }
 }
 
-/// The orders that a map has been made in.
-fn orders_of(map: &KernelMap) -> Vec<RowOrder> {
-    let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
-    RowOrder::ALL.into_iter().filter(has).collect()
+impl MapReads {
+    /// What a map has been made for.
+    fn of(map: &KernelMap) -> Self {
+        let has = |order: &RowOrder| map.cuda().is_some_and(|map| map.has_order(*order));
+        let orders = RowOrder::ALL.into_iter().filter(has).collect();
+        Self { orders, plans: map.cuda().map_or(Vec::new(), |map| map.tile_plans()) }
+    }
 }
 
 /// How many pairs a map has, or about how many, by what was counted when its outputs were found;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use voxtune_types::{LayerKind, Voxel};
 
 use super::parameters::{self, Box3, Jobs, MaskJob, OrderJob, OrderJobs, TableJob};
+use super::tiles::PlannedTiles;
 use super::{Made, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan, Part};
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
@@ -21,6 +22,7 @@ use crate::map::levels::{
 };
 use crate::map::order::{DIGITS, MAX_PASSES, SEGMENT_TILES, SORT_THREADS, TILE_ROWS, passes};
 use crate::map::outputs::OutputsReport;
+use crate::map::plan::{Plans, TICKET_BYTES};
 use crate::map::rows::{COUNT_BYTES, Lookup, OrderedRows, RowMap};
 use crate::map::{DeviceKernelMap, Outputs, Reverse, RowOrder};
 use crate::module::{Grid, arguments};
@@ -53,6 +55,9 @@ struct LevelBuild {
     rows: usize,
 }
 
+/// The number of a map among those that are made, and its rows in an order.
+pub(super) type Ordered = (usize, RowOrder, OrderedRows);
+
 /// A build under way.
 pub(super) struct AtOnce<'a> {
     builder: &'a NetworkMapBuilder,
@@ -66,6 +71,8 @@ pub(super) struct AtOnce<'a> {
     /// Of the control of each part: that of the input or of all, then that of each further level,
     /// since their kernels may run at the same time.
     controls_at: Vec<usize>,
+    /// Of each plan's ticket.
+    tickets_at: Vec<usize>,
     builds: Vec<LevelBuild>,
     parameters: Levels,
     /// What is used while levels and maps are made alone.
@@ -98,6 +105,7 @@ impl<'a> AtOnce<'a> {
         let counts_at: Vec<usize> = made.maps.iter().map(|_| places.place(COUNT_BYTES)).collect();
         let arrived_at: Vec<usize> =
             made.orders.iter().map(|_| places.place(2 * MAX_PASSES * 4)).collect();
+        let tickets_at = made.plans.iter().map(|_| places.place(TICKET_BYTES)).collect();
         let status_at = places.place((rows.len() - 1) * tiles * 8);
         let of_levels: Vec<[usize; 4]> = rows
             .iter()
@@ -173,6 +181,7 @@ impl<'a> AtOnce<'a> {
             counts_at,
             arrived_at,
             controls_at,
+            tickets_at,
             builds,
             parameters,
             scratch: vec![starts],
@@ -450,16 +459,16 @@ impl<'a> AtOnce<'a> {
         Ok(orders)
     }
 
-    /// The table of each order that is made here, with the number of its map.
+    /// The table of each order that is made here, with its plans, and the number of its map.
     fn tables(
         &self,
-        masks: &BTreeMap<usize, MaskJob>,
+        masks_of_maps: &BTreeMap<usize, MaskJob>,
         sorted: Vec<DeviceBuffer>,
-    ) -> Result<Vec<(usize, RowOrder, OrderedRows)>> {
+    ) -> Result<Vec<Ordered>> {
         let device = &self.builder.device;
         let (mut ordered, mut jobs, mut blocks) = (Vec::new(), Vec::new(), 0);
         for (&(map, order), mut row_of_position) in self.made.orders.iter().zip(sorted) {
-            let Some(lookup) = masks.get(&map).map(|job| job.lookup) else { continue };
+            let Some(lookup) = masks_of_maps.get(&map).map(|job| job.lookup) else { continue };
             let rows = lookup.count.capacity();
             if !self.is_sorted_here(order, rows) {
                 continue;
@@ -481,15 +490,22 @@ impl<'a> AtOnce<'a> {
             });
             blocks += pitch.div_ceil(TABLE_THREADS as usize);
             let row_of_position = Some(row_of_position).filter(|_| is_sorted);
-            ordered.push((map, order, OrderedRows { row_of_position, table, masks }));
+            let plans = Plans::default();
+            ordered.push((map, order, OrderedRows { row_of_position, table, masks, plans }));
         }
         if let Some(jobs) = Jobs::new(&jobs) {
-            // SAFETY: (TableJobs); orders are permutations of their rows; tables and masks have the
-            // lengths allocated above.
+            let ticket = |at: usize| self.address(self.tickets_at[at]);
+            let planned =
+                PlannedTiles::of(self.builder, self.made, masks_of_maps, &ordered, ticket)?;
+            let plans = planned.jobs;
+            // SAFETY: (TableJobs, PlanJobs); orders are permutations of their rows; tables and masks
+            // have the lengths allocated above, and plans those that they say; a box has at most 27
+            // offsets; tickets lie in the zeros.
             unsafe {
-                let grid = grid_of(blocks, TABLE_THREADS)?;
-                self.builder.tables.launch(grid, arguments![jobs])?;
+                let grid = grid_of(plans.blocks() + blocks, TABLE_THREADS)?;
+                self.builder.tables.launch(grid, arguments![jobs, plans])?;
             }
+            planned.keep(&ordered);
         }
         Ok(ordered)
     }

@@ -5,10 +5,12 @@
 //! | which levels and maps can be made so | [`levels`](super::levels) |
 //! | what is asked for, and what is made of it | [`NetworkPlan`], [`NetworkMaps`] |
 //! | what is queued, in which order | [`build`] |
+//! | plans of tiles | [`tiles`] |
 //! | what kernels are told | [`parameters`] |
 
 mod build;
 mod parameters;
+mod tiles;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +22,10 @@ use super::cloud::Cloud;
 use super::index::VoxelIndex;
 use super::kernels::MapKernels;
 use super::levels::{LevelKernels, MOST_KEYED_ROWS, MOST_LEVELS, Spread, is_near};
-use super::{DeviceKernelMap, MapBuilder, Outputs, ReportPages, RowOrder, StridedMapBuilder};
+use super::plan::MOST_PLANS;
+use super::{
+    DeviceKernelMap, MapBuilder, Outputs, ReportPages, RowOrder, StridedMapBuilder, TilePlan,
+};
 use crate::binding::driver::CudaEvent;
 use crate::buffer::DeviceBuffer;
 use crate::code::Compiled;
@@ -54,6 +59,8 @@ pub struct MapPlan {
     pub geometry: Geometry,
     /// Orders in which its rows are read.
     pub orders: Vec<RowOrder>,
+    /// Plans of its tiles that are read.
+    pub plans: Vec<TilePlan>,
 }
 
 /// What a network makes of its voxels. A level comes behind the one that it is made of.
@@ -250,6 +257,8 @@ struct Made {
     maps: Vec<usize>,
     /// Numbers among `maps`, and the order.
     orders: Vec<(usize, RowOrder)>,
+    /// Numbers among `maps`, and the plan of rows in one of the orders.
+    plans: Vec<(usize, TilePlan)>,
 }
 
 impl Made {
@@ -284,8 +293,14 @@ impl Made {
         let orders = maps.iter().enumerate().flat_map(|(at, &number)| {
             plan.maps[number].orders.iter().map(move |&order| (at, order))
         });
-        let orders = orders.take(MOST_JOBS).collect();
-        Self { levels, spreads, maps, orders }
+        let orders: Vec<_> = orders.take(MOST_JOBS).collect();
+        let plans = maps
+            .iter()
+            .enumerate()
+            .flat_map(|(at, &number)| plan.maps[number].plans.iter().map(move |&plan| (at, plan)));
+        let is_ordered = |(at, plan): &(usize, TilePlan)| orders.contains(&(*at, plan.order));
+        let plans = plans.filter(is_ordered).take(MOST_PLANS).collect();
+        Self { levels, spreads, maps, orders, plans }
     }
 }
 
@@ -304,7 +319,8 @@ mod tests {
     }
 
     fn map(from: usize, to: usize, geometry: Geometry, orders: &[RowOrder]) -> MapPlan {
-        MapPlan { from, to, geometry, orders: orders.to_vec() }
+        let plans = orders.iter().map(|&order| TilePlan { order, rows: 64, parts: 2, blocks: 264 });
+        MapPlan { from, to, geometry, orders: orders.to_vec(), plans: plans.collect() }
     }
 
     #[test]
@@ -329,6 +345,7 @@ mod tests {
         assert_eq!(made.maps, [0, 2, 4]);
         let orders = [(0, RowOrder::Natural), (0, RowOrder::Global), (2, RowOrder::Sorted)];
         assert_eq!(made.orders, orders);
+        assert!(made.plans.iter().map(|(map, plan)| (*map, plan.order)).eq(orders));
     }
 
     #[test]
@@ -340,6 +357,7 @@ mod tests {
         let made = Made::of(&NetworkPlan { levels, maps }, 100);
         assert_eq!(made.levels.iter().flatten().count(), MOST_LEVELS);
         assert_eq!((made.maps.len(), made.orders.len()), (MOST_JOBS, MOST_JOBS));
+        assert_eq!(made.plans.len(), MOST_PLANS);
         let too_many = NetworkPlan { levels: vec![level(0, down)], maps: Vec::new() };
         assert_eq!(Made::of(&too_many, MOST_KEYED_ROWS + 1).levels, [Some(0), None]);
     }

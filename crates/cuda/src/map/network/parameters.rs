@@ -118,6 +118,7 @@ impl OrderJobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::plan::PlanJobs;
 
     /// A launch compares them with what the driver says of the kernel; this holds without a GPU.
     #[test]
@@ -131,5 +132,6 @@ mod tests {
         assert_eq!(lengths, [72, 2312, 1744, 2504]);
         // All kernels of old drivers take so much.
         assert!(lengths.into_iter().max() < Some(4096));
+        assert!(size_of::<Jobs<TableJob>>() + size_of::<PlanJobs>() <= 4096);
     }
 }

@@ -1,0 +1,375 @@
+//! Plans: which blocks a product over tiles of rows has, and which offsets each of them takes.
+//!
+//! `kernels/cuda/tile_plan.cuh` says what a plan is, `tile_plans.cuh` makes it, and `cluster_gemm`
+//! reads it. [`TilePlan::items`] is the same on the host, for tests and inspection.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::RowOrder;
+use super::kernels::MapKernels;
+use crate::buffer::DeviceBuffer;
+use crate::error::Result;
+use crate::module::{Grid, arguments, block_count};
+use crate::row_count::RowCount;
+
+/// Most offsets of a map that plans are made of: `MOST_OFFSETS` of the kernels.
+pub(crate) const MOST_OFFSETS: usize = 27;
+/// Most plans of a launch.
+pub(super) const MOST_PLANS: usize = 20;
+/// Bytes of a plan's count of blocks that have come.
+pub(super) const TICKET_BYTES: usize = 4;
+const HEADER_BYTES: usize = 16;
+const ITEM_BYTES: usize = 8;
+/// Threads of a kernel that makes plans alone.
+const THREADS: u32 = 256;
+/// Tiles whose masks a warp unites.
+const WARP_TILES: usize = 2;
+/// Offsets that no part is cut to less than: shorter ones save less than adding them up takes.
+const SHORTEST: u32 = 6;
+
+/// A plan, as a product asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TilePlan {
+    /// The order of the rows.
+    pub order: RowOrder,
+    /// Rows of a tile: a multiple of 32.
+    pub rows: u32,
+    /// Most parts of a tile: 1, 2 or 4.
+    pub parts: u32,
+    /// Blocks that run at once: a multiple of the parts.
+    pub blocks: u32,
+}
+
+/// An item of a plan: what one block does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanItem {
+    /// The tile's number.
+    pub tile: u32,
+    /// The part's offsets, a bit each.
+    pub offsets: u32,
+    /// Which part of the tile it is.
+    pub part: u32,
+    /// How many parts the tile has.
+    pub parts: u32,
+}
+
+impl PlanItem {
+    /// The item as kernels know it.
+    const fn of([offsets, place]: [u32; 2]) -> Self {
+        Self { tile: place >> 5, offsets, part: place >> 3 & 3, parts: 1 << (place >> 1 & 3) }
+    }
+}
+
+impl TilePlan {
+    /// Tiles of so many rows.
+    const fn tiles(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows as usize)
+    }
+
+    /// The most items of so many rows, a multiple of the parts.
+    #[must_use]
+    pub const fn most_items(&self, rows: usize) -> usize {
+        self.tiles(rows) * self.parts as usize
+    }
+
+    /// Parts of a tile of so many offsets, if no part is to be longer than that.
+    const fn parts_of(&self, count: u32, longest: u32) -> u32 {
+        let mut parts = 1;
+        while parts < self.parts && parts * longest < count {
+            parts *= 2;
+        }
+        parts
+    }
+
+    /// The longest part: the shortest one by which all items run at once, or any where not even
+    /// whole tiles do.
+    fn longest(&self, unions: &[u32]) -> u32 {
+        let items = |longest| -> usize {
+            unions.iter().map(|union| self.parts_of(union.count_ones(), longest) as usize).sum()
+        };
+        let most = MOST_OFFSETS as u32;
+        (SHORTEST..=most).find(|&longest| items(longest) <= self.blocks as usize).unwrap_or(most)
+    }
+
+    /// The items of rows that have these masks, by position in the plan's order.
+    #[must_use]
+    pub fn items(&self, masks: &[u32]) -> Vec<PlanItem> {
+        let tiles = masks.chunks(self.rows as usize);
+        let unions: Vec<u32> =
+            tiles.map(|rows| rows.iter().fold(0, |all, row| all | row)).collect();
+        let longest = self.longest(&unions);
+        let mut items = Vec::new();
+        for parts in [4, 2, 1] {
+            for (tile, &union) in unions.iter().enumerate().rev() {
+                let count = union.count_ones();
+                if self.parts_of(count, longest) != parts {
+                    continue;
+                }
+                let listed: Vec<u32> = (0..32).filter(|offset| union >> offset & 1 == 1).collect();
+                for part in 0..parts {
+                    let [from, to] = [part, part + 1].map(|at| (count * at / parts) as usize);
+                    let offsets = listed[from..to].iter().map(|offset| 1 << offset).sum();
+                    items.push(PlanItem { tile: tile as u32, offsets, part, parts });
+                }
+            }
+        }
+        items
+    }
+
+    /// Memory of a plan of so many rows: header, items, and the offsets of the tiles.
+    pub(super) const fn len_bytes(&self, rows: usize) -> usize {
+        self.unions_at(rows) + self.tiles(rows) * 4
+    }
+
+    const fn unions_at(&self, rows: usize) -> usize {
+        HEADER_BYTES + self.most_items(rows) * ITEM_BYTES
+    }
+
+    /// Blocks of so many threads that make a plan of so many rows.
+    fn making_blocks(&self, rows: usize, threads: u32) -> usize {
+        self.tiles(rows).div_ceil(threads as usize / 32 * WARP_TILES).max(1)
+    }
+
+    /// What is to be made into memory of [`Self::len_bytes`]. Masks are by row if there is a row of
+    /// each position, else by position.
+    pub(super) fn job(
+        &self,
+        [masks, row_of_position]: [u64; 2],
+        count: RowCount,
+        memory: &mut DeviceBuffer,
+        ticket: u64,
+    ) -> PlanJob {
+        let plan = memory.as_mut().address();
+        PlanJob {
+            masks,
+            row_of_position,
+            count,
+            plan,
+            unions: plan + self.unions_at(count.capacity()) as u64,
+            ticket,
+            rows: self.rows as i32,
+            most: self.parts as i32,
+            blocks: self.blocks as i32,
+            shortest: SHORTEST as i32,
+        }
+    }
+}
+
+/// `PlanJob` of the kernels.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlanJob {
+    masks: u64,
+    row_of_position: u64,
+    count: RowCount,
+    plan: u64,
+    unions: u64,
+    ticket: u64,
+    rows: i32,
+    most: i32,
+    blocks: i32,
+    shortest: i32,
+}
+
+impl PlanJob {
+    /// What stands where there is no job.
+    fn none() -> Self {
+        let (masks, row_of_position, plan, unions, ticket) = <_>::default();
+        let (rows, most, blocks, shortest) = <_>::default();
+        let count = RowCount::new(0, None);
+        Self { masks, row_of_position, count, plan, unions, ticket, rows, most, blocks, shortest }
+    }
+}
+
+/// `PlanJobs` of the kernels. Jobs past the count are copies of the first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlanJobs {
+    at: [PlanJob; MOST_PLANS],
+    count: i32,
+    blocks: i32,
+}
+
+impl PlanJobs {
+    /// Jobs for blocks of so many threads, at most [`MOST_PLANS`].
+    pub(super) fn new(jobs: &[(TilePlan, PlanJob)], threads: u32) -> Result<Self> {
+        let jobs = &jobs[..jobs.len().min(MOST_PLANS)];
+        let blocks =
+            jobs.iter().map(|(plan, job)| plan.making_blocks(job.count.capacity(), threads)).sum();
+        let at = std::array::from_fn(|number| {
+            jobs.get(number).or(jobs.first()).map_or_else(PlanJob::none, |(_, job)| *job)
+        });
+        Ok(Self { at, count: jobs.len() as i32, blocks: block_count(blocks)? as i32 })
+    }
+
+    /// Blocks of all jobs.
+    pub(super) const fn blocks(&self) -> usize {
+        self.blocks as usize
+    }
+}
+
+/// The plans of rows in one order, each made once.
+#[derive(Debug, Default)]
+pub(super) struct Plans(Mutex<Vec<(TilePlan, DeviceBuffer)>>);
+
+impl Plans {
+    /// The address of a plan, made now if it was not.
+    pub(super) fn get_or_make(
+        &self,
+        kernels: &MapKernels,
+        plan: TilePlan,
+        masks: &DeviceBuffer,
+        count: RowCount,
+    ) -> Result<u64> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, memory)) = plans.iter().find(|(made, _)| *made == plan) {
+            return Ok(memory.as_ref().address());
+        }
+        let rows = count.capacity();
+        let mut memory = DeviceBuffer::alloc(&kernels.device, plan.len_bytes(rows))?;
+        let mut ticket = DeviceBuffer::zeroed(&kernels.device, TICKET_BYTES)?;
+        let ticket = ticket.as_mut().address();
+        let job = plan.job([masks.as_ref().address(), 0], count, &mut memory, ticket);
+        let jobs = PlanJobs::new(&[(plan, job)], THREADS)?;
+        let blocks = [block_count(jobs.blocks())?, 1];
+        // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planned` compares; the memory
+        // has the length that the plan says; the ticket is zero, and stays allocated until what was
+        // queued has run.
+        unsafe {
+            let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
+            kernels.tile_plans.launch(grid, arguments![jobs])?;
+        }
+        let address = memory.as_ref().address();
+        plans.push((plan, memory));
+        Ok(address)
+    }
+
+    /// Takes a plan that was made elsewhere.
+    pub(super) fn keep(&self, plan: TilePlan, memory: DeviceBuffer) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((plan, memory));
+    }
+
+    /// The plans that were made.
+    pub(super) fn list(&self) -> Vec<TilePlan> {
+        let plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        plans.iter().map(|(plan, _)| *plan).collect()
+    }
+
+    /// The items of a plan; `None` if it was not made.
+    pub(super) fn download(&self, plan: TilePlan) -> Result<Option<Vec<PlanItem>>> {
+        let plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, memory)) = plans.iter().find(|(made, _)| *made == plan) else {
+            return Ok(None);
+        };
+        let header: Vec<u32> = memory.download(0, HEADER_BYTES / 4)?;
+        let items: Vec<u32> = memory.download(HEADER_BYTES, 2 * header[0] as usize)?;
+        Ok(Some(items.chunks_exact(2).map(|item| PlanItem::of([item[0], item[1]])).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn plans() -> impl Strategy<Value = TilePlan> {
+        let parts = prop_oneof![Just(1_u32), Just(2), Just(4)];
+        let rows = prop_oneof![Just(64_u32), Just(128)];
+        (rows, parts, 1_u32..200).prop_map(|(rows, parts, clusters)| TilePlan {
+            order: RowOrder::Global,
+            rows,
+            parts,
+            blocks: parts * clusters,
+        })
+    }
+
+    /// Masks as sorted rows have them: most rows have few offsets, and neighbours have alike ones.
+    fn masks() -> impl Strategy<Value = Vec<u32>> {
+        let all = (1_u32 << MOST_OFFSETS) - 1;
+        let mask = prop_oneof![Just(0), 0..=all, (0..=all, 0..=all).prop_map(|(a, b)| a & b)];
+        let run = (mask, 1_usize..300);
+        proptest::collection::vec(run, 0..24).prop_map(|runs| {
+            runs.into_iter().flat_map(|(mask, rows)| std::iter::repeat_n(mask, rows)).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_tile_and_offset_is_in_a_plan_once(plan in plans(), masks in masks()) {
+            let items = plan.items(&masks);
+            let tiles = masks.chunks(plan.rows as usize);
+            let mut unions: Vec<u32> =
+                tiles.map(|rows| rows.iter().fold(0, |all, row| all | row)).collect();
+            let mut seen = vec![0; unions.len()];
+            for item in &items {
+                let left = &mut unions[item.tile as usize];
+                prop_assert_eq!(*left & item.offsets, item.offsets);
+                *left &= !item.offsets;
+                seen[item.tile as usize] += 1;
+                // Parts are of ascending offsets: what is left lies past them.
+                prop_assert!(item.offsets == 0 || *left == 0 || item.offsets < 1 << left.trailing_zeros());
+            }
+            prop_assert!(unions.iter().all(|left| *left == 0));
+            prop_assert!(seen.iter().all(|parts| *parts > 0));
+        }
+
+        #[test]
+        fn parts_of_a_tile_are_blocks_of_a_cluster_in_order(plan in plans(), masks in masks()) {
+            let items = plan.items(&masks);
+            let mut at = 0;
+            while at < items.len() {
+                let parts = items[at].parts as usize;
+                prop_assert!(parts <= plan.parts as usize && at.is_multiple_of(parts));
+                for (part, item) in items[at..at + parts].iter().enumerate() {
+                    let found = (item.tile, item.part as usize, item.parts as usize);
+                    prop_assert_eq!(found, (items[at].tile, part, parts));
+                }
+                // The grid is a multiple of the cluster, so parts run at once.
+                prop_assert_eq!(at / plan.parts as usize, (at + parts - 1) / plan.parts as usize);
+                at += parts;
+            }
+        }
+
+        #[test]
+        fn items_fit_the_memory_and_run_at_once_where_tiles_do(plan in plans(), masks in masks()) {
+            let items = plan.items(&masks);
+            prop_assert!(items.len() <= plan.most_items(masks.len()));
+            prop_assert!(items.len() * ITEM_BYTES + HEADER_BYTES <= plan.unions_at(masks.len()));
+            let tiles = plan.tiles(masks.len());
+            if tiles <= plan.blocks as usize {
+                prop_assert!(items.len() <= plan.blocks as usize);
+            } else {
+                let longest = MOST_OFFSETS as u32;
+                prop_assert!(items.iter().all(|item| item.offsets.count_ones() <= longest));
+                prop_assert_eq!(items.len(), tiles);
+            }
+        }
+    }
+
+    #[test]
+    fn long_tiles_alone_are_cut() {
+        let plan = TilePlan { order: RowOrder::Global, rows: 64, parts: 4, blocks: 8 };
+        let masks: Vec<u32> = [0b11, (1 << 27) - 1, 0, 0b1111_1111]
+            .into_iter()
+            .flat_map(|mask| std::iter::repeat_n(mask, 64))
+            .collect();
+        let parts: Vec<_> =
+            plan.items(&masks).iter().map(|item| (item.tile, item.part, item.parts)).collect();
+        let whole = [(2, 0, 1), (0, 0, 1)];
+        let cut = [(1, 0, 4), (1, 1, 4), (1, 2, 4), (1, 3, 4), (3, 0, 2), (3, 1, 2)];
+        assert_eq!(parts, [cut.as_slice(), &whole].concat());
+    }
+
+    #[test]
+    fn items_are_read_as_kernels_write_them() {
+        let item = PlanItem { tile: 5, offsets: 9, part: 3, parts: 4 };
+        assert_eq!(PlanItem::of([9, 5 << 5 | 3 << 3 | 2 << 1]), item);
+    }
+
+    /// A launch compares it with what the driver says of the kernel; this holds without a GPU.
+    #[test]
+    fn jobs_are_as_long_as_those_of_the_kernel() {
+        assert_eq!([size_of::<PlanJob>(), size_of::<PlanJobs>()], [72, 1448]);
+    }
+}
