@@ -11,7 +11,7 @@ use super::tile_gemm::{TileGemm, Tiles};
 use crate::error::Result;
 use crate::instance::{Instance, dtype_define};
 use crate::map::{MOST_PLANNED_OFFSETS, RowOrder, TilePlan};
-use crate::model::Rates;
+use crate::model::{MapSize, Rates, RowTile, Unit, Work};
 use crate::module::LoadedInstance;
 
 /// Where the sums of a block lie until the parts of its tile have added them up.
@@ -74,6 +74,25 @@ const TENTHS_IN_FOURS: usize = 9;
 impl ClusterGemm {
     fn all() -> impl Iterator<Item = Self> {
         TILES.into_iter()
+    }
+
+    /// The geometry of whole tiles. One warpgroup copies, a row of 16 bytes a copy.
+    const fn row_tile(self) -> RowTile {
+        RowTile {
+            rows: self.rows,
+            cols: self.cols,
+            depth: self.depth,
+            offsets: 1,
+            skipped_rows: 64,
+            order: ORDER,
+            unit: Unit::Wgmma,
+            threads: 128,
+            resident: self.blocks,
+            copies: self.rows * self.depth / 8,
+            reads: [1, self.rows / 64],
+            keeps_weights: false,
+            splits: 1,
+        }
     }
 
     /// Tiles of result channels.
@@ -184,6 +203,17 @@ impl Variant for ClusterGemm {
     fn tile_plan(&self, op: &Operation, sms: usize) -> Option<TilePlan> {
         let blocks = self.blocks_at_once(op, sms) as u32;
         Some(TilePlan { order: ORDER, rows: self.rows, parts: self.parts, blocks })
+    }
+
+    /// Constants are still to be fitted to measurements, so no race leaves it out, and no model
+    /// chooses it.
+    fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
+        let mut work = self.row_tile().work(op, size, rates);
+        if let Work::Tiles(tiles) = &mut work {
+            let at_once = self.blocks_at_once(op, rates.sms as usize) * self.columns(op);
+            tiles.cut(at_once as f64, f64::from(self.parts));
+        }
+        Some(work)
     }
 
     fn bind(&self, _op: &Operation, loaded: &LoadedInstance) -> Result<Box<dyn Bound>> {

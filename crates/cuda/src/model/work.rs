@@ -102,6 +102,13 @@ impl Work {
 }
 
 impl Tiles {
+    /// Cuts blocks into parts, at most so many each and no more than run at once.
+    pub(crate) fn cut(&mut self, at_once: f64, most: f64) {
+        let parts = (at_once / self.blocks.max(1.0)).clamp(1.0, most);
+        self.blocks *= parts;
+        self.steps /= parts;
+    }
+
     fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
         let per_sm = self.blocks / rates.sms;
         let together = per_sm.clamp(1.0, self.resident);
@@ -126,6 +133,29 @@ impl Tiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blocks_are_cut_as_far_as_all_run_at_once() {
+        let cut = |blocks| {
+            let none = 0.0;
+            let mut tiles = Tiles {
+                blocks,
+                resident: 3.0,
+                steps: 12.0,
+                multiply_ns: none,
+                shared_ns: none,
+                cache_bytes: none,
+                copies: none,
+                copies_a_thread: none,
+                result_bytes: none,
+                memory_bytes: none,
+                reduce_ns: none,
+            };
+            tiles.cut(300.0, 4.0);
+            (tiles.blocks, tiles.steps)
+        };
+        assert_eq!([50.0, 150.0, 600.0].map(cut), [(200.0, 3.0), (300.0, 6.0), (600.0, 12.0)]);
+    }
 
     #[test]
     fn the_slowest_of_several_lies_between_maximum_and_sum() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use voxtune_types::{LayerKind, Voxel};
 
 use super::parameters::{self, Box3, Jobs, MaskJob, OrderJob, OrderJobs, TableJob};
+use super::tiles::PlannedTiles;
 use super::{Made, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan, Part};
 use crate::buffer::DeviceBuffer;
 use crate::error::Result;
@@ -21,7 +22,7 @@ use crate::map::levels::{
 };
 use crate::map::order::{DIGITS, MAX_PASSES, SEGMENT_TILES, SORT_THREADS, TILE_ROWS, passes};
 use crate::map::outputs::OutputsReport;
-use crate::map::plan::{PlanJobs, Plans, TilePlan};
+use crate::map::plan::Plans;
 use crate::map::rows::{COUNT_BYTES, Lookup, OrderedRows, RowMap};
 use crate::map::{DeviceKernelMap, Outputs, Reverse, RowOrder};
 use crate::module::{Grid, arguments};
@@ -54,9 +55,8 @@ struct LevelBuild {
     rows: usize,
 }
 
-/// A plan that is made: the number of its rows among those that are ordered, what it is of, and its
-/// memory.
-type MadePlan = (usize, TilePlan, DeviceBuffer);
+/// The number of a map among those that are made, and its rows in an order.
+pub(super) type Ordered = (usize, RowOrder, OrderedRows);
 
 /// A build under way.
 pub(super) struct AtOnce<'a> {
@@ -463,12 +463,12 @@ impl<'a> AtOnce<'a> {
         Ok(orders)
     }
 
-    /// The table of each order that is made here with its plans, and the number of its map.
+    /// The table of each order that is made here, with its plans, and the number of its map.
     fn tables(
         &self,
         masks_of_maps: &BTreeMap<usize, MaskJob>,
         sorted: Vec<DeviceBuffer>,
-    ) -> Result<Vec<(usize, RowOrder, OrderedRows)>> {
+    ) -> Result<Vec<Ordered>> {
         let device = &self.builder.device;
         let (mut ordered, mut jobs, mut blocks) = (Vec::new(), Vec::new(), 0);
         for (&(map, order), mut row_of_position) in self.made.orders.iter().zip(sorted) {
@@ -498,42 +498,19 @@ impl<'a> AtOnce<'a> {
             ordered.push((map, order, OrderedRows { row_of_position, table, masks, plans }));
         }
         if let Some(jobs) = Jobs::new(&jobs) {
-            let (plans, made) = self.tile_plans(masks_of_maps, &ordered)?;
+            let zeros = |plan: usize, len_bytes| self.part(self.plans_at[plan], len_bytes);
+            let planned = PlannedTiles::of(self.made, masks_of_maps, &ordered, zeros)?;
+            let plans = planned.jobs;
             // SAFETY: (TableJobs, PlanJobs); orders are permutations of their rows; tables and masks
             // have the lengths allocated above, and plans those that they say; a box has at most 27
-            // offsets; tickets lie in the zeros.
+            // offsets; plans are zeros.
             unsafe {
                 let grid = grid_of(plans.blocks() + blocks, TABLE_THREADS)?;
                 self.builder.tables.launch(grid, arguments![jobs, plans])?;
             }
-            for (at, plan, memory) in made {
-                ordered[at].2.plans.keep(plan, memory);
-            }
+            planned.keep(&ordered);
         }
         Ok(ordered)
-    }
-
-    /// The plans of rows that are ordered here, to be made with their tables: each with the number of
-    /// its rows among those.
-    fn tile_plans(
-        &self,
-        masks: &BTreeMap<usize, MaskJob>,
-        ordered: &[(usize, RowOrder, OrderedRows)],
-    ) -> Result<(PlanJobs, Vec<MadePlan>)> {
-        let (mut jobs, mut made) = (Vec::new(), Vec::new());
-        for (&(map, plan), &place) in self.made.plans.iter().zip(&self.plans_at) {
-            let is_of = |(of, order, _): &(usize, RowOrder, OrderedRows)| {
-                (*of, *order) == (map, plan.order)
-            };
-            let Some(at) = ordered.iter().position(is_of) else { continue };
-            let MaskJob { lookup, masks, .. } = masks[&map];
-            let memory = self.part(place, plan.len_bytes(lookup.count.capacity()));
-            let rows = ordered[at].2.row_of_position();
-            let job = plan.job([masks, rows], lookup.count, self.address(place));
-            jobs.push((plan, job));
-            made.push((at, plan, memory));
-        }
-        Ok((PlanJobs::new(&jobs, TABLE_THREADS)?, made))
     }
 
     /// What was made, by the numbers of the plan.

@@ -5,10 +5,12 @@
 //! | which levels and maps can be made so | [`levels`](super::levels) |
 //! | what is asked for, and what is made of it | [`NetworkPlan`], [`NetworkMaps`] |
 //! | what is queued, in which order | [`build`] |
+//! | plans of tiles | [`tiles`] |
 //! | what kernels are told | [`parameters`] |
 
 mod build;
 mod parameters;
+mod tiles;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
