@@ -56,6 +56,18 @@ impl VoxelBucket {
         if (index as u32) < usize::BITS { Some(Self(index)) } else { None }
     }
 
+    /// The least row count of this bucket, `2^(b-1) + 1`; 0 of the first.
+    #[must_use]
+    pub const fn min_rows(self) -> usize {
+        if self.0 == 0 { 0 } else { (1 << (self.0 - 1)) + 1 }
+    }
+
+    /// Whether a row count of this bucket is its least or its largest.
+    #[must_use]
+    pub const fn is_edge(self, rows: usize) -> bool {
+        rows == self.min_rows() || rows == self.max_rows()
+    }
+
     /// The largest row count of this bucket, `2^b`.
     #[must_use]
     pub const fn max_rows(self) -> usize {
@@ -116,6 +128,9 @@ mod tests {
             let bucket = VoxelBucket::of(rows);
             prop_assert!(rows <= bucket.max_rows());
             prop_assert!(rows > bucket.max_rows() / 2);
+            let neighbours = [rows - 1, rows + 1].map(VoxelBucket::of);
+            prop_assert_eq!(bucket.is_edge(rows), neighbours != [bucket; 2]);
+            prop_assert!(bucket.min_rows() <= rows);
         }
     }
 }
