@@ -10,6 +10,7 @@ pub(crate) fn voxtune() -> Command {
     let mut command = Command::new(std::env::var_os("VOXTUNE_PROGRAM").unwrap_or_else(built));
     for variable in [
         "VOXTUNE_CACHE_DIR",
+        "WARPCONVNET_BENCHMARK_CACHE_DIR_OVERRIDE",
         "WARPCONVNET_BENCHMARK_CACHE_DIR",
         "WARPCONVNET_FWD_ALGO_MODE",
         "WARPCONVNET_BWD_ALGO_MODE",
@@ -18,6 +19,8 @@ pub(crate) fn voxtune() -> Command {
     ] {
         command.env_remove(variable);
     }
+    // What is said on a line stays on it.
+    command.env("COLUMNS", "10000");
     command
 }
 

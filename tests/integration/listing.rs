@@ -111,7 +111,7 @@ fn inspect_shows_what_populate_wrote() {
     assert!(text.contains(": 9 keys, 9 entries"), "{text}");
     let narrowed = run(&["inspect", path, "--direction", "wgrad", "--best-only"]).success().stdout;
     assert!(narrowed.contains(": 3 keys, 3 entries"), "{narrowed}");
-    assert_eq!(narrowed.matches("    *").count(), 3, "{narrowed}");
+    assert_eq!(narrowed.matches("│  * ").count(), 3, "{narrowed}");
     let none = run(&["inspect", path, "--device", "H100"]).success().stdout;
     assert!(none.contains(": 0 keys, 0 entries"), "{none}");
 

@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voxtune_types::Arch;
+#[cfg(feature = "write")]
+use voxtune_types::DeviceIdentity;
 
 use crate::codec::{decode_decisions, decode_evidence};
 #[cfg(feature = "write")]
 use crate::codec::{encode_decisions, encode_evidence};
 #[cfg(feature = "write")]
 use crate::decide::decide;
+#[cfg(feature = "write")]
+use crate::decision::Decision;
 use crate::decision::Decisions;
 use crate::error::CacheError;
 use crate::evidence::Evidence;
@@ -168,6 +172,48 @@ impl CacheDir {
         wait: Duration,
         change: impl FnOnce(&mut Evidence) -> R,
     ) -> Result<Update<R>, CacheError> {
+        self.rewrite(arch, wait, change, |_| true)
+    }
+
+    #[cfg(feature = "write")]
+    /// Removes all that is known of a device: its entries, and the decisions that came without any.
+    /// Answers how many entries and how many such decisions there were. What is of other devices
+    /// stays.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn clear(
+        &self,
+        device: &DeviceIdentity,
+        wait: Duration,
+    ) -> Result<Update<(usize, usize)>, CacheError> {
+        let mut lone_decisions = 0;
+        let stays = |decision: &Decision| {
+            let stays = decision.device != *device;
+            lone_decisions += usize::from(!stays);
+            stays
+        };
+        let remove = |evidence: &mut Evidence| {
+            let before = evidence.len();
+            evidence.retain(|entry, _| entry.device != *device);
+            before - evidence.len()
+        };
+        let Update { value, set_aside, decisions_written, evidence_written } =
+            self.rewrite(device.arch, wait, remove, stays)?;
+        let value = (value, lone_decisions);
+        Ok(Update { value, set_aside, decisions_written, evidence_written })
+    }
+
+    #[cfg(feature = "write")]
+    /// As [`Self::update`]; of decisions that never had evidence, those stay for which `stays` says
+    /// so.
+    fn rewrite<R>(
+        &self,
+        arch: Arch,
+        wait: Duration,
+        change: impl FnOnce(&mut Evidence) -> R,
+        stays: impl FnMut(&Decision) -> bool,
+    ) -> Result<Update<R>, CacheError> {
         create_folder(&self.path).map_err(CacheError::io("create the folder", &self.path))?;
         let _locks = Locks::acquire(self.path(), arch, wait)?;
         sweep_temporaries(&self.path, &arch.to_string());
@@ -178,8 +224,9 @@ impl CacheDir {
             Slot::load(self.decisions_path(arch), |bytes, path| decode_decisions(bytes, path))?;
         let mut evidence = evidence_file.value.take().unwrap_or_default();
         let old = decisions_file.value.take().unwrap_or_default();
-        let (derived, foreign): (Vec<_>, Vec<_>) =
+        let (derived, mut foreign): (Vec<_>, Vec<_>) =
             old.iter().partition(|old| evidence.has_key(&old.device, &old.key));
+        foreign.retain(stays);
         let value = change(&mut evidence);
 
         // What still has evidence is decided anew, and what never had any is kept.

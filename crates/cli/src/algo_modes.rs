@@ -8,11 +8,23 @@ use voxtune_types::{AlgoId, AlgoMode, Direction};
 
 use crate::exit::Failure;
 
-/// The modes that a flag and the environment ask for, all of whose names are known.
-pub(crate) fn algo_modes(flag: Option<&AlgoMode>) -> Result<AlgoModes, Failure> {
-    let modes = AlgoModes::resolve(flag, variable).map_err(Failure::usage)?;
-    check_names(&modes, flag.is_some())?;
+/// The modes that a flag and the environment ask for, `unnamed` where they ask for none; all of
+/// their names are known.
+pub(crate) fn algo_modes(
+    flag: Option<&AlgoMode>,
+    unnamed: AlgoModes,
+) -> Result<AlgoModes, Failure> {
+    let modes = match flag {
+        Some(mode) => AlgoModes::uniform(mode.clone()),
+        None => unnamed.overridden_by(variable).map_err(Failure::usage)?,
+    };
+    check_names(&modes, flag)?;
     Ok(modes)
+}
+
+/// What names the modes.
+pub(crate) const fn source_of_modes(flag: Option<&AlgoMode>) -> &'static str {
+    if flag.is_some() { "--algo-mode" } else { "a WARPCONVNET_*_ALGO_MODE variable" }
 }
 
 /// A variable of the environment. What is not Unicode is no value either: it is to be refused, not
@@ -22,8 +34,8 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 }
 
 /// Names that no backend knows are refused before anything is opened.
-fn check_names(modes: &AlgoModes, by_flag: bool) -> Result<(), Failure> {
-    let source = if by_flag { "--algo-mode" } else { "a WARPCONVNET_*_ALGO_MODE variable" };
+fn check_names(modes: &AlgoModes, flag: Option<&AlgoMode>) -> Result<(), Failure> {
+    let source = source_of_modes(flag);
     for direction in Direction::ALL {
         let AlgoMode::Named(names) = modes.of(direction) else { continue };
         if let Some(unknown) = names.iter().find(|name| !is_known_algorithm(name)) {

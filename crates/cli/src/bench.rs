@@ -15,6 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::l2_state::l2_state;
 use crate::numbers::positive;
 use crate::output;
+use crate::page::width_of_stdout;
 use crate::texts::text;
 
 /// Arguments of `bench`.
@@ -34,7 +35,7 @@ pub struct BenchArguments {
     /// Directions: forward, dgrad, wgrad [default: all]
     #[arg(long, value_name = "DIRECTION", num_args = 1..)]
     directions: Option<Vec<Direction>>,
-    /// Algorithms beside the default: auto, all, a family, an id, or a list such as `[a,b]`
+    /// Algorithms beside the default: auto, trimmed, all, a family, an id, or a list such as `[a,b]`
     #[arg(long, value_name = "MODE", default_value_t = AlgoMode::Auto)]
     algo_mode: AlgoMode,
     /// Of these, only those whose id contains one of these texts
@@ -96,7 +97,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
     let options = arguments.options(kernels.is_some())?;
     output::status("Device", device.identity());
     let report = Bench { device: &device, kernels, options: &options }.run(&mut progress);
-    output::results(&report_text::report(&report, arguments.all));
+    output::results(&report_text::report(&report, arguments.all, width_of_stdout()));
     json.write(&report)?;
     Ok(if report.failures.is_empty() { Exit::Success } else { Exit::Failure })
 }

@@ -8,6 +8,7 @@ use crate::bench_setup::{BenchSetup, DEFAULT_VOXELS, read_peers};
 use crate::exit::{Exit, Failure};
 use crate::numbers::{grid, positive};
 use crate::output;
+use crate::page::width_of_stdout;
 
 /// Arguments of `bench --model`.
 #[derive(Clone, Debug, clap::Args)]
@@ -89,7 +90,7 @@ fn run_models(
     };
     output::status("Device", device.identity());
     let report = frames::run(&device, kernels.as_mut(), &options, &mut progress);
-    output::results(&frame_text::report(&report));
+    output::results(&frame_text::report(&report, width_of_stdout()));
     json.write(&report)?;
     Ok(if report.failures.is_empty() { Exit::Success } else { Exit::Failure })
 }

@@ -30,8 +30,8 @@ pub(crate) struct BenchSetup {
     /// and step_ms
     #[arg(long, value_name = "FILE")]
     pub(crate) peers: Option<PathBuf>,
-    /// Device to measure: cuda:N, cpu, or auto (the first GPU, else the CPU)
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cuda(0))]
+    /// Device to measure: auto (the first GPU, else the CPU), cpu, or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Worker threads of the CPU [default: all]
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -47,7 +47,7 @@ impl BenchSetup {
     pub(crate) fn open_device(&self, kernels: &KernelSource) -> Result<Device, Failure> {
         let opened = Device::open_with(self.device, kernels);
         let (device, why_no_gpu) = opened.map_err(|error| match error {
-            DeviceError::NotFound { .. } => Failure::no_device(error),
+            DeviceError::NotFound { .. } => Failure::no_device(error).at("--device"),
             other => Failure::failed(other),
         })?;
         if let Some(why) = why_no_gpu {
@@ -83,6 +83,6 @@ pub(crate) fn read_peers<P>(
 ) -> Result<P, Failure> {
     let name = printable_path(path);
     let bytes = voxtune_files::read_argument(path)
-        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
-    parse(&bytes).map_err(|error| Failure::usage(format!("{name}: {error}")))
+        .map_err(|error| Failure::usage(format!("--peers: cannot read {name}: {error}")))?;
+    parse(&bytes).map_err(|error| Failure::usage(format!("--peers: {name}: {error}")))
 }

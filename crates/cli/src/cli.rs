@@ -14,22 +14,28 @@ use crate::kernels::KernelsArguments;
 use crate::merge::MergeArguments;
 use crate::migrate::MigrateArguments;
 use crate::pack::PackArguments;
+use crate::page::width_of_stdout;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
 use crate::verify::VerifyArguments;
+
+/// Columns of help: longer lines are hard to read.
+const WIDEST_HELP: usize = 100;
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
     about = "Measures sparse convolution kernels and keeps what won",
     help_expected = true,
-    max_term_width = 100,
     version
 )]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Print results, warnings and errors, and nothing of progress and status
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
 }
 
 impl Cli {
@@ -43,7 +49,8 @@ impl Cli {
         program: &'static str,
         arguments: impl IntoIterator<Item = OsString>,
     ) -> clap::error::Result<Self> {
-        let mut command = Self::command_of(program);
+        let width = width_of_stdout().min(WIDEST_HELP);
+        let mut command = Self::command_of(program).term_width(width);
         let matches = command.try_get_matches_from_mut(arguments)?;
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
@@ -110,7 +117,7 @@ mod tests {
 
     /// `docs/reference/commands.md`: each command's help.
     fn reference() -> String {
-        let mut command = Cli::command_of(IN_REPOSITORY).term_width(100);
+        let mut command = Cli::command_of(IN_REPOSITORY).term_width(WIDEST_HELP);
         command.build();
         let mut text = "# Commands\n\nEach command with its flags, as `--help` prints them. Inside the \
             repository they are `cargo xtask …`, elsewhere\n`voxtune …`. `cargo test -p voxtune-cli` \
@@ -143,6 +150,82 @@ mod tests {
             panic!(
                 "docs/reference/commands.md was of other commands, and is written anew: commit it"
             );
+        }
+    }
+
+    /// The cells of the tables of the guide for users of WarpConvNet, theirs first.
+    fn from_warpconvnet() -> Option<Vec<Vec<String>>> {
+        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide");
+        // A package has no documents.
+        let text = fs::read_to_string(guide.join("from-warpconvnet.md")).ok()?;
+        let row = |line: &str| {
+            let cells = line.replace("\\|", "/");
+            cells.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+        };
+        Some(text.lines().filter(|line| line.starts_with("| `")).map(row).collect())
+    }
+
+    /// What stands in backticks.
+    fn code(cell: &str) -> impl Iterator<Item = &str> {
+        cell.split('`').skip(1).step_by(2)
+    }
+
+    #[test]
+    fn the_guide_for_users_of_warpconvnet_names_flags_that_exist() {
+        let Some(rows) = from_warpconvnet() else { return };
+        let command = Cli::command();
+        let mut named = 0;
+        for span in rows.iter().flat_map(|row| row[1..].iter().flat_map(|cell| code(cell))) {
+            let mut words = span.split_whitespace();
+            let first = words.next().unwrap_or_default();
+            assert!(!first.starts_with("--"), "`{span}` names no command");
+            let known = command.find_subcommand(first);
+            for flag in words.filter_map(|word| word.strip_prefix("--")) {
+                let known = known.unwrap_or_else(|| panic!("`{span}` names no command"));
+                let is_there = known.get_arguments().chain(command.get_arguments());
+                let is_there = is_there.filter_map(|arg| arg.get_long()).any(|long| long == flag);
+                assert!(is_there, "{first} has no --{flag}, which the guide names");
+                named += 1;
+            }
+        }
+        assert!(named > 25, "{named}");
+    }
+
+    /// What their script, their documentation of variables and their folder of scripts have.
+    #[test]
+    fn the_guide_for_users_of_warpconvnet_leaves_nothing_out() {
+        let Some(rows) = from_warpconvnet() else { return };
+        let theirs: Vec<&str> = rows.iter().flat_map(|row| code(&row[0])).collect();
+        for name in [
+            "--preset default",
+            "--preset quick",
+            "--num-voxels",
+            "--channels",
+            "--kernel-sizes",
+            "--dtypes",
+            "--algo-mode",
+            "--clear-cache",
+            "--forward-only",
+            "--backward-only",
+            "--batch-size",
+            "--dry-run",
+            "--resume",
+            "--device",
+            "--gpus",
+            "WARPCONVNET_BENCHMARK_CACHE_DIR_OVERRIDE",
+            "WARPCONVNET_BENCHMARK_CACHE_DIR",
+            "WARPCONVNET_FWD_ALGO_MODE",
+            "WARPCONVNET_DGRAD_ALGO_MODE",
+            "WARPCONVNET_WGRAD_ALGO_MODE",
+            "WARPCONVNET_BWD_ALGO_MODE",
+            "WARPCONVNET_AUTOTUNE_LOG",
+            "WARPCONVNET_USE_FP16_ACCUM",
+            "inspect_benchmark_cache.py",
+            "analyze_benchmark_cache.py",
+            "migrate_benchmark_cache.py",
+        ] {
+            let is_named = |cell: &&str| *cell == name || cell.starts_with(&format!("{name} "));
+            assert!(theirs.iter().any(is_named), "{name}");
         }
     }
 

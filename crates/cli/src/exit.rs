@@ -34,6 +34,11 @@ impl Failure {
         Self { exit: Exit::Usage, message: message.to_string() }
     }
 
+    /// The same, of what a flag says.
+    pub(crate) fn at(self, flag: &str) -> Self {
+        Self { message: format!("{flag}: {}", self.message), ..self }
+    }
+
     pub(crate) fn failed(message: impl Display) -> Self {
         Self { exit: Exit::Failure, message: message.to_string() }
     }

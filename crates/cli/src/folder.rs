@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use voxtune::user_folder;
+use voxtune::{FOLDER_VARIABLES, user_folder};
 use voxtune_types::printable_path;
 
 use crate::exit::Failure;
@@ -19,7 +19,8 @@ pub(crate) struct FolderArguments {
     /// workspace the user folder]
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) out: Option<PathBuf>,
-    /// Use the user's cache folder: $VOXTUNE_CACHE_DIR, else $WARPCONVNET_BENCHMARK_CACHE_DIR, else
+    /// Use the user's cache folder: $VOXTUNE_CACHE_DIR, else
+    /// $WARPCONVNET_BENCHMARK_CACHE_DIR_OVERRIDE, else $WARPCONVNET_BENCHMARK_CACHE_DIR, else
     /// $XDG_CACHE_HOME/voxtune, else ~/.cache/voxtune
     #[arg(long)]
     pub(crate) user: bool,
@@ -48,9 +49,8 @@ impl FolderArguments {
         if let Some(out) = &self.out {
             return Ok(Resolved::Asked(out.clone()));
         }
-        let given = ["VOXTUNE_CACHE_DIR", "WARPCONVNET_BENCHMARK_CACHE_DIR"];
         let set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
-        if self.user || given.iter().any(set) {
+        if self.user || FOLDER_VARIABLES.iter().any(set) {
             return user_folder(variable).map(Resolved::Asked).map_err(Failure::usage);
         }
         // Cargo says where the tool's package is; a program that was copied away looks around.
@@ -142,6 +142,12 @@ mod tests {
         let vars = [("VOXTUNE_CACHE_DIR", "/v"), ("HOME", "/h")];
         assert_eq!(resolve(&out, &vars).unwrap(), PathBuf::from("/o"));
         assert_eq!(resolve(&none, &vars).unwrap(), PathBuf::from("/v"));
+        let theirs = [
+            ("WARPCONVNET_BENCHMARK_CACHE_DIR", "/w"),
+            ("WARPCONVNET_BENCHMARK_CACHE_DIR_OVERRIDE", "/o"),
+        ];
+        assert_eq!(resolve(&none, &theirs).unwrap(), PathBuf::from("/o"));
+        assert_eq!(resolve(&none, &theirs[..1]).unwrap(), PathBuf::from("/w"));
         assert_eq!(resolve(&user, &vars[1..]).unwrap(), PathBuf::from("/h/.cache/voxtune"));
         assert!(resolve(&none, &vars[1..]).unwrap().ends_with("caches"));
     }

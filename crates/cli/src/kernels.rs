@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use bytesize::ByteSize;
 use voxtune::{Arch, DeviceIdentity, Registry};
-use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_cuda::model::Rates;
 use voxtune_cuda::{Compiled, CudaError, Instance, algorithm};
 use voxtune_nvcc::Toolchain;
@@ -22,6 +21,7 @@ use crate::exit::{Exit, Failure};
 use crate::kernel_folders::KernelFolders;
 use crate::numbers::positive;
 use crate::output;
+use crate::populate::unnamed_modes;
 
 /// Arguments of `kernels`.
 #[derive(Debug, clap::Args)]
@@ -29,11 +29,11 @@ pub struct KernelsArguments {
     /// Architectures to compile for, sm_80 to sm_120
     #[arg(long = "arch", value_name = "ARCH", required = true, num_args = 1.., value_parser = capability)]
     archs: Vec<ComputeCapability>,
-    /// Preset whose layers are compiled for: default, quick, lidar or unet
-    #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
-    preset: Preset,
-    /// Algorithms that are to compete, as populate takes them [default: auto, or what
-    /// WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
+    /// Presets whose layers are compiled for: default, quick, script, lidar and unet, or several
+    /// such as lidar,unet
+    #[arg(long, value_name = "PRESET", num_args = 1.., value_delimiter = ',', default_values_t = [Preset::Default])]
+    preset: Vec<Preset>,
+    /// Algorithms that are to compete, as populate takes them [default: as populate's]
     #[arg(long, value_name = "MODE")]
     algo_mode: Option<AlgoMode>,
     /// How many compilers run at a time [default: all processors]
@@ -52,7 +52,8 @@ fn capability(text: &str) -> Result<ComputeCapability, String> {
 }
 
 pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
-    let modes = algo_modes(arguments.algo_mode.as_ref())?;
+    let unnamed = unnamed_modes(&arguments.preset);
+    let modes = algo_modes(arguments.algo_mode.as_ref(), unnamed)?;
     let kernels = arguments.folders.kernels();
     let toolchain = Toolchain::find(Some(&arguments.folders.toolkit())).map_err(Failure::failed)?;
     let all = std::thread::available_parallelism().map_or(1, usize::from);
@@ -60,7 +61,7 @@ pub(crate) fn run(arguments: &KernelsArguments) -> Result<Exit, Failure> {
     let mut failed = 0;
     for &capability in &arguments.archs {
         let start = Instant::now();
-        let instances = instances(arguments.preset, modes.clone(), capability)?;
+        let instances = instances(&arguments.preset, &modes, capability)?;
         let results = toolchain.compile(&instances, capability, &kernels, jobs, &|_| ());
         let compiled_in = start.elapsed();
         let (compiled, errors) = parted(results);
@@ -98,29 +99,32 @@ fn parted(results: Vec<Result<Compiled, CudaError>>) -> (Vec<Compiled>, Vec<Cuda
     (compiled, errors)
 }
 
-/// Every instance that a populate of the preset will ask for, as far as that can be said before
+/// Every instance that a populate of the presets will ask for, as far as that can be said before
 /// there are clouds.
 fn instances(
-    preset: Preset,
-    modes: AlgoModes,
+    presets: &[Preset],
+    modes: &AlgoModes,
     capability: ComputeCapability,
 ) -> Result<Vec<Instance>, Failure> {
-    let clouds = preset_clouds(preset).iter().copied().map(Source::Generated).collect();
-    let protocol = Protocol { modes, ..Protocol::default() };
-    let request = Request { clouds, protocol, ..Request::new(preset.grid()) };
-    let plan = match preset.list() {
-        Some(list) => Plan::of_list(&request, &list),
-        None => Plan::new(&request),
-    };
-    let plan = plan.map_err(Failure::usage)?;
     let units = Rates::usual_sms(capability);
     let device = DeviceIdentity { arch: Arch::Cuda(capability), name: String::new(), units };
     let registry = Registry::of_device(&device);
-    let order = 0..plan.configurations.len();
-    let wanted = wanted_kernels(&registry, &Job::new(&plan, &request), order);
-    let candidates = wanted.iter().filter_map(|(id, op)| algorithm(id)?.instance(op));
     let utilities = Instance::utilities().chain([Instance::noise()]);
-    Ok(utilities.chain(candidates).collect::<BTreeSet<_>>().into_iter().collect())
+    let mut instances: BTreeSet<Instance> = utilities.collect();
+    for preset in presets {
+        let clouds = preset.clouds().iter().copied().map(Source::Generated).collect();
+        let protocol = Protocol { modes: modes.clone(), ..Protocol::default() };
+        let request = Request { clouds, protocol, ..Request::new(preset.grid()) };
+        let plan = match preset.list() {
+            Some(list) => Plan::of_list(&request, &list),
+            None => Plan::new(&request),
+        };
+        let plan = plan.map_err(Failure::usage)?;
+        let order = 0..plan.configurations.len();
+        let wanted = wanted_kernels(&registry, &Job::new(&plan, &request), order);
+        instances.extend(wanted.iter().filter_map(|(id, op)| algorithm(id)?.instance(op)));
+    }
+    Ok(instances.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -148,7 +152,7 @@ mod tests {
         let capability = ComputeCapability { major: 9, minor: 0 };
         let of = |preset, mode: &str| {
             let modes = AlgoModes::uniform(mode.parse().unwrap());
-            let instances = instances(preset, modes, capability).unwrap();
+            let instances = instances(&[preset], &modes, capability).unwrap();
             instances.into_iter().collect::<BTreeSet<_>>()
         };
         let (quick, default) = (of(Preset::Quick, "auto"), of(Preset::Default, "auto"));
@@ -158,6 +162,13 @@ mod tests {
         }
         assert!(quick.len() > 5 && default.is_superset(&quick) && all.is_superset(&default));
         assert!(default.len() * 10 < all.len() * 9, "{} of {}", default.len(), all.len());
+        let trimmed = of(Preset::Default, "trimmed");
+        assert!(all.is_superset(&trimmed) && trimmed.is_superset(&default));
+        let (script, auto) = (of(Preset::Script, "trimmed"), of(Preset::Script, "auto"));
+        assert!(script.len() > auto.len(), "{} of {}", auto.len(), script.len());
+        let both = instances(&[Preset::Quick, Preset::Lidar], &AlgoModes::default(), capability);
+        let both: BTreeSet<_> = both.unwrap().into_iter().collect();
+        assert_eq!(both, &quick | &of(Preset::Lidar, "auto"));
         let one = of(Preset::Default, "wgmma_gemm");
         assert!(one.iter().any(|instance| instance.family() == "wgmma_gemm"));
         assert!(one.iter().all(|instance| instance.family() != "packed_gemm"));

@@ -33,8 +33,8 @@ pub(crate) fn check_kernels(kinds: &[LayerKind], kernels: &[KernelSize]) -> Resu
     match kernels.iter().find(|kernel| only_submanifold && !kernel.is_centred()) {
         None => Ok(()),
         Some(kernel) => Err(Failure::usage(format!(
-            "kernel size {kernel} does not fit a submanifold convolution: expected odd extents, \
-             such as 1, 3 or 5, or another kind"
+            "--kernel-sizes: {kernel} does not fit a submanifold convolution: expected odd extents, \
+             such as 1, 3 or 5, or another kind of layer"
         ))),
     }
 }

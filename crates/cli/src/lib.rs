@@ -33,13 +33,16 @@ mod numbers;
 mod output;
 mod output_file;
 mod pack;
+mod page;
 mod populate;
 pub mod program;
 mod regret;
 mod samples_file;
 mod selection;
+mod styled;
 mod texts;
 mod verify;
+mod versus;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -62,6 +65,9 @@ pub fn run(name: &'static str, arguments: impl IntoIterator<Item = OsString>) ->
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() };
         }
     };
+    if cli.quiet {
+        output::be_quiet();
+    }
     let result = match cli.command {
         Command::Populate(arguments) => populate::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -64,7 +64,8 @@ impl CloudArguments {
     ) -> Result<Vec<NamedCloud>, Failure> {
         let Self { voxel_size: cell_size, crop, columns, seed, .. } = *self;
         let options = FileOptions { cell_size, crop, columns };
-        let clouds = load_clouds(specs, &options, order, voxels, seed).map_err(Failure::usage)?;
+        let clouds = load_clouds(specs, &options, order, voxels, seed)
+            .map_err(|error| Failure::usage(error).at("--clouds"))?;
         for warning in clouds.iter().flat_map(|cloud| &cloud.warnings) {
             output::complain("warning", warning);
         }

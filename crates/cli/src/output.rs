@@ -4,7 +4,8 @@
 //! full disk, is a failure of the command, which is told once and ends up in the exit status.
 //!
 //! Everything that a person reads passes through here, so that no name that a file or a caller
-//! chose reaches the terminal with its escape sequences. Lines are the writer's to make: a name
+//! chose reaches the terminal with its escape sequences, and no line is wider than the page that it
+//! is written on: the terminal, `COLUMNS`, or 80 columns. Lines are the writer's to make: a name
 //! that goes into one is [made printable](voxtune_types::printable()) there, or its ends of line
 //! would make more of them.
 
@@ -13,23 +14,54 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 use voxtune_cache::SetAside;
 use voxtune_types::printable::steers_a_terminal;
 use voxtune_types::{printable, printable_path};
 
 use crate::exit::Failure;
+use crate::page::{width_of_stderr, width_of_stdout};
+use crate::styled::{Meaning, Text};
+
+static QUIET: AtomicBool = AtomicBool::new(false);
 
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Writes a line of results.
+/// Says nothing of progress and status from now on.
+pub(crate) fn be_quiet() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Whether progress and status are not wanted.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes a line of results, or several.
 pub(crate) fn result(line: impl Display) {
-    write(&mut io::stdout().lock(), &safe(&format!("{line}\n")));
+    results(&line.to_string());
 }
 
 /// Writes results that bring their own ends of line.
 pub(crate) fn results(text: &str) {
-    write(&mut io::stdout().lock(), &safe(text));
+    let mut all = Text::default();
+    all.lines_of(text);
+    print(&all);
+}
+
+/// Writes results, on a terminal in colours.
+pub(crate) fn print(text: &Text) {
+    let choice = AutoStream::choice(&io::stdout());
+    let text = text.render(width_of_stdout(), choice != ColorChoice::Never);
+    write(&mut AutoStream::new(io::stdout().lock(), choice), &text);
+}
+
+/// The same of what is said beside them.
+fn print_aside(text: &Text) {
+    let choice = AutoStream::choice(&io::stderr());
+    let text = text.render(width_of_stderr(), choice != ColorChoice::Never);
+    write(&mut AutoStream::new(io::stderr().lock(), choice), &text);
 }
 
 /// Writes results as JSON.
@@ -42,14 +74,40 @@ pub(crate) fn json(results: &impl Serialize) -> Result<(), Failure> {
 
 /// Writes a line of status: a verb, as cargo does, and what it is about.
 pub(crate) fn status(verb: &str, text: impl Display) {
-    let text = text.to_string();
-    write(&mut io::stderr().lock(), &safe(&format!("{verb:>12} {}\n", indented(&text))));
+    const BEHIND_THE_VERB: usize = 13;
+    if is_quiet() {
+        return;
+    }
+    let meaning = match verb {
+        "Warning" => Some(Meaning::Warning),
+        "Failed" | "Lost" | "Wrong" => Some(Meaning::Error),
+        _ => None,
+    };
+    print_aside(&labelled(&format!("{verb:>12}"), meaning, "", &text.to_string(), BEHIND_THE_VERB));
 }
 
 /// Writes a complaint.
 pub(crate) fn complain(kind: &str, text: impl Display) {
-    let text = text.to_string();
-    write(&mut io::stderr().lock(), &safe(&format!("{kind}: {}\n", indented(&text))));
+    let meaning = if kind == "error" { Meaning::Error } else { Meaning::Warning };
+    print_aside(&labelled(kind, Some(meaning), ":", &text.to_string(), 2));
+}
+
+/// A text behind a label. Its further lines begin with blanks: what begins at the margin is this
+/// program's own.
+fn labelled(label: &str, meaning: Option<Meaning>, sign: &str, text: &str, hang: usize) -> Text {
+    let mut all = Text::default();
+    let mut lines = text.split('\n');
+    let first = all.line(hang);
+    match meaning {
+        Some(meaning) => first.push_as(meaning, label),
+        None => first.push(label),
+    };
+    first.label(sign, sign.len() + 1).push(lines.next().unwrap_or_default());
+    for line in lines {
+        let indent = if line.is_empty() || line.starts_with(' ') { "" } else { "  " };
+        all.line(4).push(indent).push(line);
+    }
+    all
 }
 
 /// Writes what the parser of the command line says, in its colours unless something steers the
@@ -113,20 +171,6 @@ fn safe_json(text: &str) -> Cow<'_, str> {
     text.chars().map(escaped).collect::<String>().into()
 }
 
-/// A text whose further lines begin with blanks: what begins at the margin is this program's own.
-fn indented(text: &str) -> Cow<'_, str> {
-    if !text.contains('\n') {
-        return Cow::Borrowed(text);
-    }
-    let mut lines = text.split('\n');
-    let first = lines.next().unwrap_or_default().to_owned();
-    let add = |all: String, line: &str| {
-        let indent = if line.is_empty() || line.starts_with(' ') { "" } else { "  " };
-        all + "\n" + indent + line
-    };
-    lines.fold(first, add).into()
-}
-
 fn write(stream: &mut impl Write, text: &str) {
     let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) else {
         return;
@@ -151,7 +195,8 @@ mod tests {
     #[test]
     fn f19_a_message_cannot_forge_a_line_at_the_margin() {
         let text = "no/such\nerror: forged.npy: not found\n  listed\n";
-        assert_eq!(indented(text), "no/such\n  error: forged.npy: not found\n  listed\n");
+        let said = labelled("error", None, ":", text, 2).render(80, false);
+        assert_eq!(said, "error: no/such\n  error: forged.npy: not found\n  listed\n\n");
     }
 
     #[test]

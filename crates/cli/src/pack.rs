@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytesize::ByteSize;
-use voxtune_analyze::pack::{Made, PackPlan, Target};
+use serde::Serialize;
+use voxtune_analyze::pack::{Made, PackPlan, Role, Target};
 use voxtune_cache::CacheDir;
 use voxtune_nvcc::Toolchain;
 use voxtune_types::printable_path;
@@ -35,10 +36,55 @@ pub struct PackArguments {
     /// How many compilers run at a time [default: all processors]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderArguments,
     #[command(flatten)]
     kernels: KernelFolders,
+}
+
+/// What is printed of a pack as JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    target: String,
+    /// Kernels that run where nothing was measured.
+    defaults: usize,
+    /// Kernels of maps and features.
+    utilities: usize,
+    /// Winners, or what a model of cost chooses.
+    choices: usize,
+    /// Winners that are left out, with what that costs.
+    left_out: Vec<String>,
+    /// None of a dry run.
+    file: Option<File>,
+}
+
+/// The file that was made.
+#[derive(Debug, Serialize)]
+struct File {
+    path: String,
+    bytes: usize,
+    uncompressed_bytes: usize,
+    kernels: usize,
+    /// Of these, those that were compiled already.
+    cached: usize,
+    seconds: f64,
+}
+
+impl Report {
+    fn of(plan: &PackPlan) -> Self {
+        let count = |role| plan.contents.count(role);
+        Self {
+            target: plan.target.to_string(),
+            defaults: count(Role::Default),
+            utilities: count(Role::Utility),
+            choices: count(Role::Choice),
+            left_out: plan.pruned.iter().map(ToString::to_string).collect(),
+            file: None,
+        }
+    }
 }
 
 /// A fraction out of `1%`.
@@ -71,27 +117,45 @@ pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
             OutputFile::checked("--out", &out.join(target.file_name()))?;
         }
     }
+    let mut reports = Vec::new();
     for &target in targets {
         let plan = PackPlan::shipped(target, &caches, arguments.prune).map_err(Failure::failed)?;
-        for one in &plan.pruned {
-            output::result(format_args!("{target}: left out {one}"));
+        let mut report = Report::of(&plan);
+        if !arguments.json {
+            for one in &plan.pruned {
+                output::result(format_args!("{target}: left out {one}"));
+            }
+            output::result(&plan);
         }
-        output::result(&plan);
         if let Some(toolchain) = &toolchain {
             let start = Instant::now();
             let path = out.join(target.file_name());
             let made = make(&plan, &path, toolchain, arguments)?;
             made.write(&path).map_err(Failure::failed)?;
-            output::result(format_args!(
-                "{}: {}, {} uncompressed; {} of {} kernels were compiled already; {}",
-                printable_path(&path),
-                ByteSize(made.bytes.len() as u64),
-                ByteSize(made.raw_bytes as u64),
-                made.cached,
-                made.kernels,
-                coarse(start.elapsed())
-            ));
+            if !arguments.json {
+                output::result(format_args!(
+                    "{}: {}, {} uncompressed; {} of {} kernels were compiled already; {}",
+                    printable_path(&path),
+                    ByteSize(made.bytes.len() as u64),
+                    ByteSize(made.raw_bytes as u64),
+                    made.cached,
+                    made.kernels,
+                    coarse(start.elapsed())
+                ));
+            }
+            report.file = Some(File {
+                path: path.display().to_string(),
+                bytes: made.bytes.len(),
+                uncompressed_bytes: made.raw_bytes,
+                kernels: made.kernels,
+                cached: made.cached,
+                seconds: start.elapsed().as_secs_f64(),
+            });
         }
+        reports.push(report);
+    }
+    if arguments.json {
+        output::json(&reports)?;
     }
     Ok(Exit::Success)
 }

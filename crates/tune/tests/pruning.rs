@@ -6,6 +6,35 @@ use voxtune::{Algorithm, MapCounts, Registry};
 use voxtune_tune::Preset;
 use voxtune_types::{AlgoMode, Arch, ComputeCapability, DeviceIdentity, Direction, Operation};
 
+/// Each mode's candidates are among those of the next: what a model of cost expects to matter, what
+/// suits the layer, and all.
+#[test]
+fn trimmed_lies_between_auto_and_all() {
+    let mut counts = [0; 3];
+    for arch in [(8, 0), (9, 0)] {
+        let arch = Arch::Cuda(ComputeCapability { major: arch.0, minor: arch.1 });
+        let device = DeviceIdentity { arch, name: "a GPU".to_owned(), units: 132 };
+        let registry = Registry::of_device(&device);
+        for configuration in Preset::Script.configurations() {
+            for direction in Direction::ALL {
+                let (operation, n) = (configuration.operation(direction), configuration.voxels);
+                let counts_of = MapCounts { n_in: n, n_out: n, pairs: 5 * n };
+                let pools = [AlgoMode::Auto, AlgoMode::Trimmed, AlgoMode::All].map(|mode| {
+                    let pool = registry.pool(&mode, &operation, counts_of);
+                    pool.iter().map(|one| one.id().clone()).collect::<BTreeSet<_>>()
+                });
+                let [auto, trimmed, all] = &pools;
+                assert!(auto.is_subset(trimmed) && trimmed.is_subset(all), "{operation}");
+                for (count, pool) in counts.iter_mut().zip(&pools) {
+                    *count += pool.len();
+                }
+            }
+        }
+    }
+    let [auto, trimmed, all] = counts;
+    assert!(auto * 3 < trimmed * 2 && trimmed * 2 < all, "{counts:?}");
+}
+
 /// What the default preset compiles, over clouds of 5 and 12 pairs per row.
 #[test]
 fn pruning_spares_instances() {

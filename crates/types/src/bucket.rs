@@ -56,6 +56,18 @@ impl VoxelBucket {
         if (index as u32) < usize::BITS { Some(Self(index)) } else { None }
     }
 
+    /// The least row count of this bucket, `2^(b-1) + 1`; 0 of the first.
+    #[must_use]
+    pub const fn min_rows(self) -> usize {
+        if self.0 == 0 { 0 } else { (1 << (self.0 - 1)) + 1 }
+    }
+
+    /// Whether a row count of this bucket is its least or its largest.
+    #[must_use]
+    pub const fn is_edge(self, rows: usize) -> bool {
+        rows == self.min_rows() || rows == self.max_rows()
+    }
+
     /// The largest row count of this bucket, `2^b`.
     #[must_use]
     pub const fn max_rows(self) -> usize {
@@ -113,9 +125,13 @@ mod tests {
     fn agrees_with_the_definition() {
         let around = |power: u32| [-1, 0, 1].map(|step| (1_i64 << power) + step);
         for rows in (1..=40).flat_map(around).filter(|rows| *rows >= 2) {
-            let bucket = VoxelBucket::of(rows as usize);
-            assert!(rows as usize <= bucket.max_rows(), "{rows}");
-            assert!(rows as usize > bucket.max_rows() / 2, "{rows}");
+            let rows = rows as usize;
+            let bucket = VoxelBucket::of(rows);
+            assert!(rows <= bucket.max_rows(), "{rows}");
+            assert!(rows > bucket.max_rows() / 2, "{rows}");
+            let neighbours = [rows - 1, rows + 1].map(VoxelBucket::of);
+            assert_eq!(bucket.is_edge(rows), neighbours != [bucket; 2], "{rows}");
+            assert!(bucket.min_rows() <= rows, "{rows}");
         }
     }
 }

@@ -15,6 +15,9 @@ pub enum AlgoMode {
     /// The candidates that a model of cost expects to matter.
     #[default]
     Auto,
+    /// Every candidate whose geometry suits the layer, whatever a model of cost expects of it: those
+    /// of `auto` and what that leaves out for its modelled time.
+    Trimmed,
     /// Every applicable candidate.
     All,
     /// The named families and exact ids only.
@@ -23,16 +26,18 @@ pub enum AlgoMode {
 
 /// A text that is no mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an algorithm mode: expected auto, all, a name or a list such as [a,b]")]
+#[error(
+    "`{0}` is not an algorithm mode: expected auto, trimmed, all, a name or a list such as [a,b]"
+)]
 pub struct MalformedAlgoMode(pub String);
 
 impl AlgoMode {
-    /// Whether a candidate belongs to the pool. `auto` answers yes: which candidates matter is the
-    /// registry's to say.
+    /// Whether a candidate belongs to the pool. `auto` and `trimmed` answer yes: which candidates
+    /// matter is the registry's to say.
     #[must_use]
     pub fn admits(&self, id: &AlgoId) -> bool {
         match self {
-            Self::Auto | Self::All => true,
+            Self::Auto | Self::Trimmed | Self::All => true,
             Self::Named(names) => {
                 names.iter().any(|name| name == id || name.as_str() == id.family())
             }
@@ -43,7 +48,7 @@ impl AlgoMode {
     #[must_use]
     pub fn unknown<'a>(&'a self, known: &[AlgoId]) -> Vec<&'a AlgoId> {
         match self {
-            Self::Auto | Self::All => Vec::new(),
+            Self::Auto | Self::Trimmed | Self::All => Vec::new(),
             Self::Named(names) => names
                 .iter()
                 .filter(|name| !known.iter().any(|id| *name == id || name.as_str() == id.family()))
@@ -59,6 +64,7 @@ impl FromStr for AlgoMode {
         let malformed = || MalformedAlgoMode(text.to_owned());
         match text {
             "auto" => return Ok(Self::Auto),
+            "trimmed" => return Ok(Self::Trimmed),
             "all" => return Ok(Self::All),
             _ => {}
         }
@@ -70,7 +76,7 @@ impl FromStr for AlgoMode {
         let mut names = Vec::new();
         for name in inner.split(',') {
             let id: AlgoId = name.trim().parse().map_err(|_| malformed())?;
-            if matches!(id.as_str(), "auto" | "all") {
+            if matches!(id.as_str(), "auto" | "trimmed" | "all") {
                 return Err(malformed());
             }
             if !names.contains(&id) {
@@ -85,6 +91,7 @@ impl fmt::Display for AlgoMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.pad("auto"),
+            Self::Trimmed => f.pad("trimmed"),
             Self::All => f.pad("all"),
             Self::Named(names) if names.len() == 1 => f.pad(names[0].as_str()),
             Self::Named(names) => {
@@ -264,6 +271,7 @@ mod tests {
         assert_eq!(modes(None, &[]), ["auto", "auto", "auto"]);
         assert_eq!(modes(None, &vars), ["all", "explicit_gemm", "[a,b:c=1]"]);
         assert_eq!(modes(Some("auto"), &vars), ["auto", "auto", "auto"]);
+        assert_eq!(modes(Some("trimmed"), &vars), ["trimmed", "trimmed", "trimmed"]);
     }
 
     #[test]
@@ -280,7 +288,7 @@ mod tests {
 
     #[test]
     fn malformed_modes_are_refused() {
-        for text in ["", "a,b", "[a", "[]", "[auto]", "[a,]", "Auto", "a b"] {
+        for text in ["", "a,b", "[a", "[]", "[auto]", "[a,trimmed]", "[a,]", "Auto", "a b"] {
             assert!(text.parse::<AlgoMode>().is_err(), "{text:?}");
         }
     }

@@ -84,10 +84,10 @@ pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use tensor::{Tensor, TensorColumns};
 pub use tuner::{
-    ExplainedChoice, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissJournal,
-    MissPolicy, NoUserFolder, PinError, Resolution, SkipReason, SkippedGrade, Source, TuneError,
-    TuneOnMiss, Tuner, TunerBuilder, TunerError, Untrusted, modes_of_process, read_modes,
-    user_folder,
+    ExplainedChoice, Explanation, FOLDER_VARIABLES, Grade, GradeKind, MeasuredWorkload, Miss,
+    MissJournal, MissPolicy, NoUserFolder, PinError, Resolution, SkipReason, SkippedGrade, Source,
+    TuneError, TuneOnMiss, Tuner, TunerBuilder, TunerError, Untrusted, modes_of_process,
+    read_modes, user_folder,
 };
 pub use voxels::{ExpectedCounts, Voxels};
 pub use voxtune_cache::{KernelHash, Requirement};

@@ -6,19 +6,8 @@ use std::fmt;
 use serde::Serialize;
 use voxtune::{DeviceIdentity, Direction, Operation, VoxelBucket};
 use voxtune_cache::{Decisions, Evidence};
-use voxtune_pointcloud::Generator;
 use voxtune_tune::Preset;
 use voxtune_tune::plan::grid::cloud_bucket;
-
-/// The clouds that populate measures a preset on.
-#[must_use]
-pub const fn preset_clouds(preset: Preset) -> &'static [Generator] {
-    match preset {
-        Preset::Default => &[Generator::Uniform, Generator::Surface],
-        Preset::Quick => &[Generator::Uniform],
-        Preset::Lidar | Preset::Unet => &[Generator::Surface, Generator::Thick],
-    }
-}
 
 /// What a device has of a preset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +59,7 @@ fn of_evidence(preset: Preset, evidence: &Evidence, device: &DeviceIdentity) -> 
         .map(|(entry, _)| (entry.key.operation, cloud_bucket(&entry.key), &*entry.workload.cloud))
         .collect();
     let clouds: Vec<Option<&'static str>> =
-        preset_clouds(preset).iter().map(|generator| Some(generator.as_str())).collect();
+        preset.clouds().iter().map(|generator| Some(generator.as_str())).collect();
     gaps(preset, device, &clouds, |operation, bucket, cloud| {
         held.contains(&(operation, bucket, cloud.unwrap_or_default()))
     })

@@ -77,7 +77,7 @@ fn a_run_on_the_host_measures_every_row() {
     assert_eq!((peers.layers.len(), peers.left_out), (1, 2));
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["rows"][0]["direction"], "forward");
-    let printed = text::report(&report, false);
+    let printed = text::report(&report, false, usize::MAX);
     assert!(printed.contains("geometric mean"), "{printed}");
 }
 

@@ -4,27 +4,28 @@ use voxtune_types::printable;
 
 use super::comparison::{Comparison, Ratio, Summary};
 use super::report::{BenchReport, CeilingsReport, CloudReport, RowReport};
-use crate::table::{NONE, table};
+use crate::table::{NONE, table_within};
 
-/// The whole report; with the ranking of each row if asked for.
+/// The whole report on a page of this width; with the ranking of each row if asked for.
 #[must_use]
-pub fn report(report: &BenchReport, with_ranking: bool) -> String {
+pub fn report(report: &BenchReport, with_ranking: bool, width: usize) -> String {
+    let table = |titles: &[&str], rows: Vec<Vec<String>>| table_within(titles, rows, width);
     let mut text = header(report);
     text.push('\n');
     text.push_str(&table(
         &["cloud", "voxels", "pairs a row", "map ms", "by device", "ready ms", "parts, ms"],
-        report.clouds.iter().map(cloud_cells),
+        report.clouds.iter().map(cloud_cells).collect(),
     ));
     text.push_str(
         "map: until it is built and its counts are known; ready: with what the default reads at its first launch\n\n",
     );
     let rows = report.rows.iter();
-    text.push_str(&table(&ROW_TITLES, rows.clone().map(row_cells)));
+    text.push_str(&table(&ROW_TITLES, rows.clone().map(row_cells).collect()));
     if rows.clone().any(|row| row.calls.is_some()) {
         text.push_str("\ncalls of SubmConv3d back to back, host included\n");
         let titles =
             ["cloud", "layer", "dtype", "calls", "kernel ms", "forward_into ms", "forward ms"];
-        text.push_str(&table(&titles, rows.clone().filter_map(call_cells)));
+        text.push_str(&table(&titles, rows.clone().filter_map(call_cells).collect()));
     }
     if with_ranking {
         for row in rows {
@@ -44,7 +45,7 @@ pub fn report(report: &BenchReport, with_ranking: bool) -> String {
     }
     if let Some(comparison) = &report.peers {
         text.push('\n');
-        text.push_str(&peers(comparison));
+        text.push_str(&peers(comparison, width));
     }
     for failure in &report.failures {
         text.push_str(&format!("\nFAILED {}", printable(failure)));
@@ -178,17 +179,17 @@ fn call_cells(row: &RowReport) -> Option<Vec<String>> {
     ])
 }
 
-fn peers(comparison: &Comparison) -> String {
+fn peers(comparison: &Comparison, width: usize) -> String {
     let titles = [
         "cloud",
         "layer",
         "dtype",
         "forward ms",
         "best peer",
-        "ratio",
+        "ours/theirs",
         "dgrad + wgrad ms",
         "best peer",
-        "ratio",
+        "ours/theirs",
     ];
     let rows = comparison.layers.iter().map(|layer| {
         let mut cells = vec![
@@ -200,12 +201,12 @@ fn peers(comparison: &Comparison) -> String {
         cells.extend(ratio_cells(layer.backward.as_ref()));
         cells
     });
-    let mut text = table(&titles, rows);
+    let mut text = table_within(&titles, rows, width);
     for (name, summary) in [("forward", comparison.forward), ("backward", comparison.backward)] {
         if let Some(Summary { rows, geometric_mean, largest, above_one }) = summary {
             text.push_str(&format!(
-                "{name}: geometric mean {geometric_mean:.3}, largest {largest:.3}, above 1.0: \
-                 {above_one} of {rows}\n"
+                "{name}, our time over theirs (below 1 is faster): geometric mean \
+                 {geometric_mean:.3}, largest {largest:.3}, slower: {above_one} of {rows}\n"
             ));
         }
     }
@@ -299,7 +300,8 @@ mod tests {
             rows,
             failures: vec!["street: something broke".to_owned()],
         };
-        insta::assert_snapshot!(report(&whole, true));
+        insta::assert_snapshot!(report(&whole, true, usize::MAX));
+        insta::assert_snapshot!("narrow", report(&whole, true, 80));
     }
 
     #[test]

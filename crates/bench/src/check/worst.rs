@@ -80,9 +80,9 @@ impl Collected {
 }
 
 /// A table with a column for each storage type: the error, and the tolerance that it is within or
-/// beyond.
+/// beyond; on a page of this width.
 #[must_use]
-pub fn table(errors: &[WorstError]) -> String {
+pub fn table(errors: &[WorstError], width: usize) -> String {
     let dtypes: BTreeSet<DType> = errors.iter().map(|worst| worst.dtype).collect();
     let mut lines: BTreeMap<(&str, Direction, &str), BTreeMap<DType, &WorstError>> =
         BTreeMap::new();
@@ -105,7 +105,7 @@ pub fn table(errors: &[WorstError]) -> String {
         let names = [family.to_owned(), direction.to_string(), cloud.to_owned()];
         names.into_iter().chain(cells).collect()
     });
-    table::table(&titles, rows)
+    table::table_within(&titles, rows, width)
 }
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(errors.iter().map(|worst| worst.products).collect::<Vec<_>>(), [3, 1, 1]);
         assert_eq!(errors[0].algorithm, "plain:rows=2");
         assert_eq!(errors.iter().map(WorstError::exceeds).collect::<Vec<_>>(), [false, true, true]);
-        insta::assert_snapshot!(table(&errors), @"
+        insta::assert_snapshot!(table(&errors, 80), @"
         family  direction  cloud           float16         float32
         plain   forward    scan     4.00e-4 ≤ 1e-3  2.00e-5 > 1e-5
         tiled   wgrad      uniform      NaN > 1e-3               –
@@ -135,6 +135,6 @@ mod tests {
 
     #[test]
     fn a_table_of_nothing_is_its_header() {
-        assert_eq!(table(&[]), "family  direction  cloud\n");
+        assert_eq!(table(&[], 80), "family  direction  cloud\n");
     }
 }

@@ -118,7 +118,7 @@ fn a_run_on_the_cpu_measures_every_way() {
     assert!(report.peers[0].wall_ms.unwrap().ratio < 1e-3);
     assert!(report.peers[4].wall_ms.unwrap().peer == 4e9 && report.peers[4].other_voxels.is_none());
 
-    let text = text::report(&report);
+    let text = text::report(&report, usize::MAX);
     for words in ["spconv-bench", "maps held", "other (39 voxels!)", "networks 2, failures 0"] {
         assert!(text.contains(words), "{words} in\n{text}");
     }
@@ -137,7 +137,7 @@ fn a_network_that_fails_leaves_the_others() {
     assert_eq!(report.networks.len(), 1);
     let [failure] = &report.failures[..] else { panic!("{:?}", report.failures) };
     assert!(failure.starts_with("trellis float32 on lake: "), "{failure}");
-    assert!(text::report(&report).contains("\nFAILED trellis"));
+    assert!(text::report(&report, usize::MAX).contains("\nFAILED trellis"));
 }
 
 #[test]

@@ -4,14 +4,15 @@ use super::peers::{Beside, PeerRow};
 use super::report::{FrameReport, ManyReport, NetworkReport, StepReport, WayReport};
 use crate::bench::roofline::Floor;
 use crate::bench::text::{ceilings, ms};
-use crate::table::{NONE, table};
+use crate::table::{NONE, table_within};
 
 /// Bytes of a mebibyte.
 const MIB: f64 = (1 << 20) as f64;
 
-/// The whole report.
+/// The whole report on a page of this width.
 #[must_use]
-pub fn report(report: &FrameReport) -> String {
+pub fn report(report: &FrameReport, width: usize) -> String {
+    let table = |titles: &[&str], rows: Vec<Vec<String>>| table_within(titles, rows, width);
     let mut text = format!(
         "device    {}\ntimes     median of {} frames each; wall: from the call to the end of the \
          device's work, maps within it; host: until the call returned;\n          span: between \
@@ -23,28 +24,36 @@ pub fn report(report: &FrameReport) -> String {
         ceilings(&report.ceilings),
     );
     let networks = || report.networks.iter();
-    text.push_str(&table(&NETWORK_TITLES, networks().map(network_cells)));
+    text.push_str(&table(&NETWORK_TITLES, networks().map(network_cells).collect()));
     text.push('\n');
     let ways = networks().flat_map(|network| network.ways.iter().map(move |way| (network, way)));
-    text.push_str(&table(&WAY_TITLES, ways.map(|(network, way)| way_cells(network, way))));
+    text.push_str(&table(
+        &WAY_TITLES,
+        ways.map(|(network, way)| way_cells(network, way)).collect(),
+    ));
     let many = networks().flat_map(|network| network.many.iter().map(move |many| (network, many)));
     if many.clone().next().is_some() {
         text.push_str(
             "\ndifferent frames of each cloud, turned and cropped; fit: a + b a thousand voxels, by \
              least squares; over: time over fit\n",
         );
-        text.push_str(&table(&MANY_TITLES, many.map(|(network, many)| many_cells(network, many))));
+        text.push_str(&table(
+            &MANY_TITLES,
+            many.map(|(network, many)| many_cells(network, many)).collect(),
+        ));
     }
     text.push_str("\noutputs and map of each distinct step, over new voxels\n");
     let steps =
         networks().flat_map(|network| network.steps.iter().map(move |step| (network, step)));
     text.push_str(&table(
         &["network", "cloud", "step", "inputs", "outputs", "wall ms", "span ms"],
-        steps.map(|(network, step)| step_cells(network, step)),
+        steps.map(|(network, step)| step_cells(network, step)).collect(),
     ));
     if !report.peers.is_empty() {
-        text.push_str("\nbeside other libraries: ours, theirs, ratio\n");
-        text.push_str(&table(&PEER_TITLES, report.peers.iter().map(peer_cells)));
+        text.push_str(
+            "\nbeside other libraries: ours, theirs, ours/theirs (below 1 is faster or less)\n",
+        );
+        text.push_str(&table(&PEER_TITLES, report.peers.iter().map(peer_cells).collect()));
     }
     for failure in &report.failures {
         text.push_str(&format!("\nFAILED {}", voxtune_types::printable(failure)));

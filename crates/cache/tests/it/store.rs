@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use voxtune_cache::{CacheDir, CacheError, Evidence, decide, encode_decisions};
 use voxtune_types::Arch;
 
-use crate::samples::{ARCH, algo, device, entry, measured, operation, small};
+use crate::samples::{ARCH, algo, device, device_of, entry, measured, operation, small};
 
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -216,6 +216,31 @@ fn decisions_without_evidence_stay_and_removed_ones_go() {
     assert_eq!(removed.value.unwrap().len(), 1);
     assert_eq!(caches.read_decisions(ARCH).unwrap().unwrap(), decide(&small()));
     assert_eq!(caches.read_evidence(ARCH).unwrap().unwrap(), small());
+}
+
+#[test]
+fn clearing_a_device_leaves_the_others() {
+    let (_folder, caches) = folder();
+    let other = device_of(ARCH, "NVIDIA H200", 132);
+    let mut elsewhere = Evidence::new();
+    for device in [device(), other.clone()] {
+        elsewhere.insert(entry(&device, operation(8, 8), 1000), measured("copied", 100)).unwrap();
+    }
+    let bytes = encode_decisions(ARCH, &decide(&elsewhere)).unwrap();
+    fs::write(caches.decisions_path(ARCH), bytes).unwrap();
+    let mut of_other = Evidence::new();
+    of_other.insert(entry(&other, operation(32, 64), 1000), measured("own", 100)).unwrap();
+    _ = merge(&caches, &small());
+    _ = merge(&caches, &of_other);
+
+    let cleared = caches.clear(&device(), WAIT).unwrap();
+    assert_eq!(cleared.value, (1, 1), "an entry, and a decision without any");
+    assert_eq!(caches.read_evidence(ARCH).unwrap().unwrap(), of_other);
+    let left = caches.read_decisions(ARCH).unwrap().unwrap();
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().all(|decision| decision.device == other));
+    let again = caches.clear(&device(), WAIT).unwrap();
+    assert!(again.value == (0, 0) && !again.evidence_written && !again.decisions_written);
 }
 
 #[test]

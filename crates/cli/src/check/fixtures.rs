@@ -28,7 +28,7 @@ pub(super) fn run(
     let index = fixtures::index(folder).map_err(Failure::failed)?;
     let (device, note) =
         Device::open_with(choice, &kernels.source()).map_err(|error| match error {
-            DeviceError::NotFound { .. } => Failure::no_device(error),
+            DeviceError::NotFound { .. } => Failure::no_device(error).at("--device"),
             other => Failure::failed(other),
         })?;
     if let Some(note) = note {

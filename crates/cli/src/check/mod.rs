@@ -18,6 +18,7 @@ use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::measured_clouds::CloudArguments;
 use crate::output;
+use crate::page::width_of_stdout;
 use crate::texts::text;
 
 /// Voxels of a generated cloud in the table of errors.
@@ -25,6 +26,10 @@ const TABLE_VOXELS: usize = 30_000;
 
 /// Failures that are printed; all of them are in the JSON file.
 const SHOWN_FAILURES: usize = 60;
+
+/// Whoever has none is told so.
+const ABOUT_GPUS: &str = "check is about GPUs: `cargo test` checks the algorithms of the CPU, and \
+    --fixtures runs on it too";
 
 /// Arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -55,10 +60,10 @@ pub struct CheckArguments {
     /// its index.json describes them, and print the worst element of each
     #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "filter", "steps", "partition", "repeats"])]
     fixtures: Option<PathBuf>,
-    /// GPU to check: cuda:N, or auto for the first. With --fixtures also cpu [default: cuda:0;
-    /// fixtures: auto]
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<DeviceChoice>,
+    /// GPU to check: auto (the first), or cuda:N. With --fixtures auto is the CPU where there is no
+    /// GPU, and cpu is the CPU
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
     #[command(flatten)]
     json: JsonFile,
     #[command(flatten)]
@@ -84,16 +89,18 @@ impl CheckArguments {
 
     fn open(&self) -> Result<CudaKernels, Failure> {
         let ordinal = match self.device {
-            Some(DeviceChoice::Cuda(ordinal)) => ordinal,
-            None | Some(DeviceChoice::Auto) => 0,
-            Some(DeviceChoice::Cpu) => {
-                let why = "check is about GPUs: `cargo test` checks the algorithms of the CPU";
-                return Err(Failure::usage(why));
+            DeviceChoice::Cuda(ordinal) => ordinal,
+            DeviceChoice::Auto => 0,
+            DeviceChoice::Cpu => {
+                return Err(Failure::usage(format_args!("--device cpu: {ABOUT_GPUS}")));
             }
         };
         let (folder, toolkit) = (self.kernels.kernels(), self.kernels.toolkit());
         CudaKernels::open(ordinal, &folder, &toolkit).map_err(|error| match error {
-            DeviceError::NotFound { .. } => Failure::no_device(error),
+            DeviceError::NotFound { .. } if self.device == DeviceChoice::Auto => {
+                Failure::no_device(format_args!("{error}; {ABOUT_GPUS}"))
+            }
+            DeviceError::NotFound { .. } => Failure::no_device(error).at("--device"),
             other => Failure::failed(other),
         })
     }
@@ -105,8 +112,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     if let Some(folder) = &arguments.fixtures {
-        let device = arguments.device.unwrap_or_default();
-        return fixtures::run(folder, device, &arguments.kernels, &arguments.json);
+        return fixtures::run(folder, arguments.device, &arguments.kernels, &arguments.json);
     }
     let json = arguments.json.checked()?;
     let kernels = arguments.open()?;
@@ -126,7 +132,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<Exit, Failure> {
         output::result(
             "\nworst error of any element, over the larger of its magnitude and the root mean square",
         );
-        output::results(&check::table(&report.worst));
+        output::results(&check::table(&report.worst, width_of_stdout()));
     }
     let failures: Vec<&str> = report.failures().collect();
     for failure in failures.iter().take(SHOWN_FAILURES) {

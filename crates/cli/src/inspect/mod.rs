@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
     if arguments.json {
         output::json(&views)?;
     } else {
-        output::results(&text::render(&views));
+        output::print(&text::render(&views));
     }
     Ok(exit)
 }

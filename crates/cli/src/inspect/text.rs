@@ -1,93 +1,119 @@
 //! Caches as a tree.
 
-use std::fmt::Write;
-
-use voxtune_cache::{Outcome, Record};
-use voxtune_types::printable;
+use voxtune_cache::{Outcome, Record, Timing};
 
 use super::view::{KeyView, View, WorkloadView};
 use crate::duration::fine;
+use crate::styled::{Line, Meaning, Text};
+use crate::versus::less_or_more_within;
 
 /// All views, one below the other.
-pub(super) fn render(views: &[View]) -> String {
-    let mut text = String::new();
+pub(super) fn render(views: &[View]) -> Text {
+    let mut text = Text::default();
     for view in views {
-        // Writing to a string cannot fail.
-        let _ = render_view(&mut text, view);
+        render_view(&mut text, view);
     }
     if views.is_empty() {
-        text.push_str("no caches\n");
+        text.line(0).push("no caches");
     }
     text
 }
 
-fn render_view(text: &mut String, view: &View) -> std::fmt::Result {
+fn render_view(text: &mut Text, view: &View) {
     let entries: usize = view.keys.iter().map(|key| key.workloads.len()).sum();
     let keys = view.keys.len();
-    writeln!(text, "{}", printable(&view.path))?;
-    let quarantined = match view.quarantined.len() {
-        0 => String::new(),
-        count => format!(", {count} quarantined"),
-    };
-    writeln!(text, "└─ {}: {keys} keys, {entries} entries{quarantined}", view.arch)?;
+    text.line(2).push(&view.path);
+    let line = text.line(5);
+    line.push(format_args!("└─ {}: {keys} keys, {entries} entries", view.arch));
+    if !view.quarantined.is_empty() {
+        let count = format!("{} quarantined", view.quarantined.len());
+        line.push(", ").push_as(Meaning::Warning, count);
+    }
     let mut device = None;
     for key in &view.keys {
         if device != Some(&key.device) {
             device = Some(&key.device);
-            writeln!(text, "   └─ {}", key.device)?;
+            text.line(8).push(format_args!("   └─ {}", key.device));
         }
-        render_key(text, key)?;
+        render_key(text, key);
     }
-    Ok(())
 }
 
-fn render_key(text: &mut String, view: &KeyView) -> std::fmt::Result {
-    let winner = view.decision.as_ref().map_or("no winner", |decision| &decision.winner);
-    writeln!(text, "      ├─ {} → {winner}", view.key)?;
+fn render_key(text: &mut Text, view: &KeyView) {
+    let winner = view.decision.as_ref().map(|decision| &*decision.winner);
+    let line = text.line(11);
+    line.push(format_args!("      ├─ {} → ", view.key));
+    match winner {
+        Some(winner) => line.push_as(Meaning::Winner, winner),
+        None => line.push_as(Meaning::Error, "no winner"),
+    };
     for workload in &view.workloads {
-        render_workload(text, workload, winner)?;
+        render_workload(text, workload, winner, view.device.arch.is_cuda());
     }
-    Ok(())
 }
 
-fn render_workload(text: &mut String, view: &WorkloadView, winner: &str) -> std::fmt::Result {
+fn render_workload(text: &mut Text, view: &WorkloadView, winner: Option<&str>, on_gpu: bool) {
     let workload = &view.workload;
     let pairs_per_row = workload.pairs as f64 / workload.rows_out.max(1) as f64;
-    let regime = if workload.cold { "cold" } else { "warm" };
-    writeln!(
-        text,
-        "      │    {} of {} voxels, {pairs_per_row:.2} pairs a row, batch {}, {regime}",
-        printable(&workload.cloud),
-        workload.rows_out,
-        workload.batch
-    )?;
+    // What a CPU's caches hold when a sample begins, nobody chooses.
+    let regime = match (on_gpu, workload.cold) {
+        (false, _) => "",
+        (true, true) => ", cold",
+        (true, false) => ", warm",
+    };
+    text.line(11).push(format_args!(
+        "      │  {} of {} voxels, {pairs_per_row:.2} pairs a row, batch {}{regime}",
+        workload.cloud, workload.rows_out, workload.batch
+    ));
+    let mut least_ns = u64::MAX;
     for record in &view.candidates {
-        let mark = if record.algo.as_str() == winner { '*' } else { ' ' };
-        writeln!(text, "      │    {mark} {}", candidate(record))?;
+        let is_winner = Some(record.algo.as_str()) == winner;
+        let line = text.line(15);
+        line.push("      │  ").push(if is_winner { "* " } else { "  " });
+        let meaning = is_winner.then_some(Meaning::Winner);
+        candidate(line, record, meaning);
+        if let Some(timing) = record.timing() {
+            if is_winner && least_ns < timing.median_ns {
+                line.push("; others are not proven faster");
+            }
+            least_ns = least_ns.min(timing.median_ns);
+        }
     }
-    Ok(())
 }
 
-fn candidate(record: &Record) -> String {
-    let default = if record.default { " (default)" } else { "" };
+fn candidate(line: &mut Line, record: &Record, meaning: Option<Meaning>) {
+    let name = |line: &mut Line| {
+        match meaning {
+            Some(meaning) => line.push_as(meaning, &record.algo),
+            None => line.push(&record.algo),
+        };
+        if record.default {
+            line.push(" (default)");
+        }
+    };
     match &record.outcome {
         Outcome::Measured(timing) | Outcome::Beaten(timing) => {
-            let beaten = matches!(record.outcome, Outcome::Beaten(_));
-            let beaten = if beaten { " (beaten)" } else { "" };
-            let spread = timing.relative_spread() * 100.0;
-            let ratio = timing.ratio_to_default.map_or_else(String::new, |ratio| {
-                format!("{:.3} [{:.3}, {:.3}]", ratio.median, ratio.low, ratio.high)
-            });
-            format!(
-                "{:>10} ±{spread:>4.1} % n={:<2} {ratio:<22} error {:.1e}  {}{default}{beaten}",
-                fine(timing.median_ns),
-                timing.samples,
-                timing.max_error,
-                record.algo
-            )
+            measured(line, timing, record.default);
+            name(line);
+            if matches!(record.outcome, Outcome::Beaten(_)) {
+                line.push(" (beaten)");
+            }
         }
         Outcome::Quarantined { reason, detail } => {
-            format!("quarantined ({reason}): {}{default}: {}", record.algo, printable(detail))
+            line.push_as(Meaning::Error, format_args!("quarantined ({reason})")).push(": ");
+            name(line);
+            line.push(": ").push(detail);
         }
     }
+}
+
+fn measured(line: &mut Line, timing: &Timing, is_default: bool) {
+    let spread = timing.relative_spread() * 100.0;
+    let (time, samples) = (fine(timing.median_ns), timing.samples);
+    line.push(format_args!("{time:>10} ±{spread:.1} % n={samples}, "));
+    if let Some(ratio) = timing.ratio_to_default.filter(|_| !is_default) {
+        line.push(format_args!("{} than default, ", less_or_more_within(ratio)));
+    }
+    // The error stands with the name, wherever that is.
+    line.label("error", 6).label(format_args!("{:.1e}", timing.max_error), 9);
 }

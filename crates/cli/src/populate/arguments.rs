@@ -4,20 +4,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use voxtune::{Arch, DType, DeviceChoice, KernelSize, L2State, LayerKind};
-use voxtune_analyze::audit::coverage::preset_clouds;
 use voxtune_pointcloud::{Columns, Crop, FileOptions, MAX_VOXELS, Source};
 use voxtune_tune::Preset;
+use voxtune_tune::plan::expand::PlanError;
 use voxtune_tune::plan::grid::{ChannelPair, Configuration, GridOverrides, Stride};
 use voxtune_tune::plan::groups::Groups;
 use voxtune_tune::plan::partition::PartitionChoice;
-use voxtune_tune::plan::shape_file::{Shapes, ShapesError, Tolerance};
+use voxtune_tune::plan::shape_file::{Shapes, Tolerance};
 use voxtune_tune::race::Policy;
-use voxtune_tune::{DeviceSpec, Gpus, Protocol, Remeasure, Request};
+use voxtune_tune::{DeviceSpec, Gpus, Plan, Protocol, Remeasure, Request};
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoMode, Direction};
 
 use crate::exit::Failure;
 use crate::folder::FolderArguments;
+use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::layers::{check_kernels, kernel_size, layer_kind};
 use crate::numbers::{grid, positive};
@@ -44,11 +45,12 @@ const MODEL_CONFLICTS: [&str; 9] = [
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
 pub struct PopulateArguments {
-    /// What to measure: the grids default (364 configurations) and quick (6), or the layers of
-    /// networks: lidar (44, those of CenterPoint, SECOND and BEVFusion) and unet (109, those of
-    /// MinkUNet34C and SpUNet)
-    #[arg(long, value_name = "PRESET", default_value_t = Preset::Default)]
-    preset: Preset,
+    /// What to measure: the grids default (364 configurations), quick (6) and script (296, those of
+    /// WarpConvNet's script), or the layers of networks: lidar (44, those of CenterPoint, SECOND
+    /// and BEVFusion) and unet (109, those of MinkUNet34C and SpUNet); several, such as lidar,unet,
+    /// each configuration once
+    #[arg(long, value_name = "PRESET", num_args = 1.., value_delimiter = ',', default_values_t = [Preset::Default])]
+    preset: Vec<Preset>,
     /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
     #[arg(long, value_name = "N", num_args = 1.., value_parser = voxel_count, allow_negative_numbers = true)]
     num_voxels: Option<Vec<usize>>,
@@ -91,10 +93,16 @@ pub struct PopulateArguments {
     /// 1440,1440,41 for detectors whose scan fits; else nowhere]
     #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
     grid: Option<[u32; 3]>,
-    /// Algorithms that compete: auto, all, a family, an id, or a list such as `[a,b]` [default:
-    /// auto, or what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say]
+    /// Algorithms that compete: auto (those that a model of cost expects to matter), trimmed (all
+    /// whose geometry suits the layer), all, a family, an id, or a list such as `[a,b]` [default:
+    /// what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say, else auto; with the preset script,
+    /// trimmed]
     #[arg(long, value_name = "MODE")]
     algo_mode: Option<AlgoMode>,
+    /// Remove what the folder holds of this device before anything is measured; other devices'
+    /// results stay
+    #[arg(long, conflicts_with_all = ["resume", "top_up", "partition"])]
+    clear_cache: bool,
     /// Measure the forward pass only
     #[arg(long, conflicts_with = "backward_only")]
     forward_only: bool,
@@ -135,8 +143,9 @@ pub struct PopulateArguments {
     /// as 0,1. They must be of one kind
     #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "no_isolation"])]
     gpus: Option<Gpus>,
-    /// Clouds to measure on: uniform, surface, or scan files (.npy, .npz, .bin, .ply, .pcd), whose
-    /// voxel counts take the place of the grid's [default: uniform and surface; quick: uniform]
+    /// Clouds to measure on: uniform, surface, thick, or scan files (.npy, .npz, .bin, .ply, .pcd),
+    /// whose voxel counts take the place of the grid's [default: uniform and surface; quick:
+    /// uniform; lidar and unet: surface and thick]
     #[arg(long, alias = "cloud", value_name = "CLOUD", num_args = 1.., value_parser = source())]
     clouds: Option<Vec<Source>>,
     /// Edge of a voxel for scan files, in their unit
@@ -174,6 +183,8 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "SEED", default_value_t = 0, allow_negative_numbers = true)]
     seed: u64,
     #[command(flatten)]
+    json: JsonFile,
+    #[command(flatten)]
     folder: FolderArguments,
     #[command(flatten)]
     kernels: KernelFolders,
@@ -188,9 +199,22 @@ impl PopulateArguments {
         self.dry_run
     }
 
+    pub(super) const fn clears_cache(&self) -> bool {
+        self.clear_cache
+    }
+
+    /// The modes of directions for which neither the flag nor the environment names one.
+    pub(super) fn unnamed_modes(&self) -> AlgoModes {
+        unnamed_modes(&self.preset)
+    }
+
     /// Whether a device is named, so that even a dry run must find it.
     pub(super) fn demands_a_device(&self) -> bool {
         self.device != DeviceChoice::Auto || self.gpus.is_some()
+    }
+
+    pub(super) const fn json(&self) -> &JsonFile {
+        &self.json
     }
 
     pub(super) const fn folder(&self) -> &FolderArguments {
@@ -202,12 +226,17 @@ impl PopulateArguments {
     }
 
     /// The shapes that a file names, if one is given.
-    pub(super) fn shapes(&self) -> Result<Option<Shapes>, ShapesError> {
+    pub(super) fn shapes(&self) -> Result<Option<Shapes>, Failure> {
         let file = match (&self.shapes, &self.from_misses) {
-            (Some(shapes), _) => Some((shapes, Tolerance::None)),
-            (None, misses) => misses.as_ref().map(|misses| (misses, Tolerance::Lines)),
+            (Some(shapes), _) => Some(("--shapes", shapes, Tolerance::None)),
+            (None, misses) => {
+                misses.as_ref().map(|misses| ("--from-misses", misses, Tolerance::Lines))
+            }
         };
-        file.map(|(path, tolerance)| Shapes::read(path, tolerance)).transpose()
+        let read = |(flag, path, tolerance): (_, &PathBuf, _)| {
+            Shapes::read(path, tolerance).map_err(|error| Failure::usage(error).at(flag))
+        };
+        file.map(read).transpose()
     }
 
     /// Refuses kernels that no layer of the kinds asked for has.
@@ -216,8 +245,30 @@ impl PopulateArguments {
         check_kernels(kinds, self.kernel_sizes.as_deref().unwrap_or_default())
     }
 
+    /// The plan of the presets, each configuration once.
+    pub(super) fn plan(&self, request: &Request) -> Result<Plan, PlanError> {
+        let plan = |&preset: &Preset| {
+            let (grid, clouds) = (preset.grid().with(self.overrides()), self.clouds_of(preset));
+            let request = Request { grid, clouds, ..request.clone() };
+            match self.list(preset) {
+                Some(list) => Plan::of_list(&request, &list),
+                None => Plan::new(&request),
+            }
+        };
+        match &self.preset[..] {
+            [preset] => plan(preset),
+            presets => Ok(Plan::joined(presets.iter().map(plan).collect::<Result<Vec<_>, _>>()?)),
+        }
+    }
+
+    /// The clouds that a preset is measured on.
+    fn clouds_of(&self, preset: Preset) -> Vec<Source> {
+        let usual = || preset.clouds().iter().copied().map(Source::Generated).collect();
+        self.clouds.clone().unwrap_or_else(usual)
+    }
+
     /// The configurations of a preset that is a list, unless axes of a grid replace it.
-    pub(super) fn list(&self) -> Option<Vec<Configuration>> {
+    fn list(&self, preset: Preset) -> Option<Vec<Configuration>> {
         let Self { num_voxels, channels, groups, kernel_sizes, kinds, strides, dtypes, .. } = self;
         let is_grid = num_voxels.is_some()
             || channels.is_some()
@@ -225,7 +276,7 @@ impl PopulateArguments {
             || kernel_sizes.is_some()
             || kinds.is_some()
             || strides.is_some();
-        let list = self.preset.list().filter(|_| !is_grid)?;
+        let list = preset.list().filter(|_| !is_grid)?;
         let Some(dtypes) = dtypes else { return Some(list) };
         let of =
             |one: Configuration| dtypes.iter().map(move |&dtype| Configuration { dtype, ..one });
@@ -280,8 +331,8 @@ impl PopulateArguments {
         self.warm
     }
 
-    pub(super) fn request(&self, modes: AlgoModes) -> Request {
-        let overrides = GridOverrides {
+    fn overrides(&self) -> GridOverrides {
+        GridOverrides {
             voxels: self.num_voxels.clone(),
             channels: self.channels.clone(),
             groups: self.groups.clone(),
@@ -289,13 +340,15 @@ impl PopulateArguments {
             kinds: self.kinds.clone(),
             strides: self.strides.clone(),
             dtypes: self.dtypes.clone(),
-        };
-        let generators = preset_clouds(self.preset);
-        let clouds = self.clouds.clone();
+        }
+    }
+
+    /// What is asked for; its grid and clouds are those of the first preset.
+    pub(super) fn request(&self, modes: AlgoModes) -> Request {
+        let preset = self.preset.first().copied().unwrap_or_default();
         Request {
-            grid: self.preset.grid().with(overrides),
-            clouds: clouds
-                .unwrap_or_else(|| generators.iter().copied().map(Source::Generated).collect()),
+            grid: preset.grid().with(self.overrides()),
+            clouds: self.clouds_of(preset),
             file_options: FileOptions {
                 cell_size: self.voxel_size,
                 crop: self.crop,
@@ -339,6 +392,12 @@ impl PopulateArguments {
             Direction::ALL.to_vec()
         }
     }
+}
+
+/// The modes of presets where nobody names one: the broadest that one of them asks for.
+pub(crate) fn unnamed_modes(presets: &[Preset]) -> AlgoModes {
+    let broadest = presets.iter().map(|preset| preset.mode());
+    AlgoModes::uniform(broadest.max_by_key(|mode| *mode != AlgoMode::Auto).unwrap_or_default())
 }
 
 fn thread_count(text: &str) -> Result<usize, String> {

@@ -4,6 +4,7 @@ mod arguments;
 mod model;
 mod progress;
 mod recorder;
+mod report;
 mod table;
 
 use std::collections::BTreeSet;
@@ -21,19 +22,22 @@ use voxtune_tune::measure::estimate::configuration_bytes;
 use voxtune_tune::plan::partition::PART_VARIABLES;
 use voxtune_tune::plan::shape_file::{Shape, Shapes};
 use voxtune_tune::worker::WorkerError;
-use voxtune_tune::{DevicePool, Executor, Gpus, Plan, Populate, Request, Summary, Worker};
-use voxtune_types::mode::AlgoModes;
-use voxtune_types::{Density, Direction, printable, printable_path};
+use voxtune_tune::{
+    DevicePool, Executor, Gpus, Plan, PlanError, Populate, Protocol, Request, Summary, Worker,
+};
+use voxtune_types::{Density, DeviceIdentity, Direction, printable, printable_path};
 
-pub(crate) use arguments::PopulateArguments;
+pub(crate) use arguments::{PopulateArguments, unnamed_modes};
 
-use crate::algo_modes::{algo_modes, alternatives, variable};
+use crate::algo_modes::{algo_modes, alternatives, source_of_modes, variable};
 use crate::exit::{Exit, Failure};
 use crate::interrupt;
+use crate::json_file::JsonReport;
 use crate::l2_state::l2_state;
 use crate::output;
 use progress::Progress;
 use recorder::Recorder;
+use report::{PlanReport, RunReport};
 
 /// How long to wait for another populate that is writing the same file: each write takes
 /// milliseconds.
@@ -41,7 +45,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     arguments.check()?;
-    let modes = algo_modes(arguments.algo_mode())?;
+    let json = arguments.json().checked()?;
+    let modes = algo_modes(arguments.algo_mode(), arguments.unnamed_modes())?;
     let mut request = arguments.request(modes);
     // The files of a model's levels are there until the run ends.
     let of_model = match arguments.model() {
@@ -50,15 +55,17 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
             Some(model::plan_model(model, arguments.grid(), &dtypes, &request)?)
         }
     };
-    let shapes = arguments.shapes().map_err(Failure::usage)?;
-    let mut plan = match (&of_model, shapes, arguments.list()) {
-        (Some(of_model), ..) => of_model.plan.clone(),
-        (None, Some(shapes), _) => plan_shapes(&shapes, &mut request)?,
-        (None, None, Some(list)) => Plan::of_list(&request, &list).map_err(Failure::usage)?,
-        (None, None, None) => Plan::new(&request).map_err(Failure::usage)?,
+    let shapes = arguments.shapes()?;
+    let mut plan = match (&of_model, shapes) {
+        (Some(of_model), _) => of_model.plan.clone(),
+        (None, Some(shapes)) => plan_shapes(&shapes, &mut request)?,
+        (None, None) => arguments.plan(&request).map_err(unplanned)?,
     };
     for warning in plan.warnings() {
         output::complain("warning", warning);
+    }
+    for count in plan.counts_on_edges() {
+        output::complain("warning", count);
     }
     for merged in &plan.merged {
         let text = format!("{} voxels are measured as {}", merged.voxels, merged.into);
@@ -66,7 +73,8 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     }
     let is_set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
     if let Some(partition) = arguments.partition() {
-        let partition = partition.resolve(variable).map_err(Failure::usage)?;
+        let partition = partition.resolve(variable);
+        let partition = partition.map_err(|error| Failure::usage(error).at("--partition"))?;
         let whole = plan.configurations.len();
         partition.keep(&mut plan, &request.protocol.directions);
         let part = plan.configurations.len();
@@ -76,15 +84,15 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         output::status("Note", text);
     }
     if arguments.is_dry_run() && !arguments.demands_a_device() {
-        return Ok(dry_run(arguments, &plan, &request.protocol.directions));
+        return dry_run(arguments, &plan, &request.protocol.directions, &json);
     }
     let start = Instant::now();
     let mut pool = open(arguments)?;
-    check_available(pool.primary(), &request.protocol.modes, &request.protocol.directions)?;
+    check_available(arguments, pool.primary(), &request)?;
     if arguments.is_dry_run() {
-        return Ok(dry_run(arguments, &plan, &request.protocol.directions));
+        return dry_run(arguments, &plan, &request.protocol.directions, &json);
     }
-    let identity = pool.primary().identity();
+    let identity = pool.primary().identity().clone();
     let arch = identity.arch;
     if arch.is_cuda() {
         pass_over_sliced(&mut plan);
@@ -95,10 +103,13 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let interrupt = Arc::new(AtomicBool::new(false));
     interrupt::watch(&interrupt)?;
     match pool.size() {
-        1 => output::status("Device", identity),
+        1 => output::status("Device", &identity),
         count => output::status("Devices", format_args!("{count} × {identity}")),
     }
     output::status("Cache", printable_path(&cache.decisions_path(arch)));
+    if arguments.clears_cache() {
+        clear(&cache, &identity)?;
+    }
     let populate = Populate {
         plan: &plan,
         request: &request,
@@ -109,9 +120,10 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let samples = arguments.samples().map(SamplesWriter::append_to).transpose();
     let samples = samples.map_err(Failure::failed)?;
     let mut progress = Progress::new(plan.configurations.len());
-    let mut recorder = Recorder { progress: &mut progress, samples, failure: None };
+    let report = RunReport::default();
+    let mut recorder = Recorder { progress: &mut progress, samples, report, failure: None };
     let result = populate.run_on_pool(&mut pool, &mut recorder);
-    let unsaved = recorder.failure;
+    let (unsaved, report) = (recorder.failure, recorder.report);
     progress.finish();
     output::status("Finished", format_args!("in {:.1} s", start.elapsed().as_secs_f64()));
     let summary = result.map_err(Failure::failed)?;
@@ -125,7 +137,10 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     } else {
         output::status("Note", "nothing was decided, so that there is no cache");
     }
+    let path = decisions.display().to_string();
+    let written = json.write(&report.ended(&identity, path, &summary, start.elapsed()));
     output::result(last_line(&summary));
+    written?;
     Ok(if summary.failed == 0 && unsaved.is_none() { Exit::Success } else { Exit::Failure })
 }
 
@@ -152,14 +167,24 @@ fn plan_shapes(shapes: &Shapes, request: &mut Request) -> Result<Plan, Failure> 
         output::status("Note", text);
     }
     if request.protocol.directions.is_empty() {
-        return Err(Failure::usage("no shape of the file asks for a direction that is requested"));
+        return Err(Failure::usage(
+            "no shape of the file asks for a direction that --forward-only or --backward-only leave",
+        ));
     }
     let list: Vec<_> = wanted.iter().map(|wanted| wanted.configuration).collect();
-    let plan = Plan::of_list(request, &list).map_err(Failure::usage)?;
+    let plan = Plan::of_list(request, &list).map_err(unplanned)?;
     if let Some(text) = uncovered(shapes, &plan) {
         output::status("Note", text);
     }
     Ok(plan)
+}
+
+/// What is wrong with clouds is said of their flag.
+fn unplanned(error: PlanError) -> Failure {
+    match error {
+        PlanError::Cloud(_) | PlanError::SameLabel { .. } => Failure::usage(error).at("--clouds"),
+        other => Failure::usage(other),
+    }
 }
 
 /// Which classes of density the shapes have met and no generated cloud of the plan has.
@@ -207,7 +232,12 @@ fn last_line(summary: &Summary) -> String {
     )
 }
 
-fn dry_run(arguments: &PopulateArguments, plan: &Plan, directions: &[Direction]) -> Exit {
+fn dry_run(
+    arguments: &PopulateArguments,
+    plan: &Plan,
+    directions: &[Direction],
+    json: &JsonReport,
+) -> Result<Exit, Failure> {
     for planned in &plan.configurations {
         let clouds: Vec<_> = planned.clouds.iter().map(|cloud| printable(cloud.label())).collect();
         output::result(format_args!("{}  {}", planned.configuration, clouds.join(", ")));
@@ -215,23 +245,44 @@ fn dry_run(arguments: &PopulateArguments, plan: &Plan, directions: &[Direction])
     if arguments.skips_evidence() {
         output::status("Note", "a dry run does not look at evidence: some of these may be skipped");
     }
+    if arguments.clears_cache() {
+        output::status("Note", "a dry run clears nothing");
+    }
     let peak = plan.configurations.iter().map(|planned| configuration_bytes(planned, directions));
-    output::status("Peak memory", ByteSize(peak.max().unwrap_or(0)));
+    let peak = peak.max().unwrap_or(0);
+    output::status("Peak memory", ByteSize(peak));
     output::result(format_args!("{} configurations", plan.configurations.len()));
-    Exit::Success
+    json.write(&PlanReport::new(plan, peak))?;
+    Ok(Exit::Success)
+}
+
+/// Removes what a cache holds of a device.
+fn clear(cache: &CacheDir, device: &DeviceIdentity) -> Result<(), Failure> {
+    let cleared = cache.clear(device, LOCK_WAIT).map_err(Failure::failed)?;
+    output::set_aside(&cleared.set_aside);
+    let (entries, lone) = cleared.value;
+    let lone = match lone {
+        0 => String::new(),
+        lone => format!(" and {lone} decisions that came without any"),
+    };
+    let folder = printable_path(cache.path());
+    output::status("Cleared", format_args!("{entries} entries{lone} of {device} from {folder}"));
+    Ok(())
 }
 
 /// Names that this device lacks are refused before anything is measured.
 fn check_available(
+    arguments: &PopulateArguments,
     executor: &Executor,
-    modes: &AlgoModes,
-    directions: &[Direction],
+    request: &Request,
 ) -> Result<(), Failure> {
+    let Protocol { modes, directions, .. } = &request.protocol;
     for &direction in directions {
         let present = executor.algorithms();
         if let Some(lacking) = modes.of(direction).unknown(present).first() {
+            let source = source_of_modes(arguments.algo_mode());
             return Err(Failure::usage(format!(
-                "{} has no algorithm `{lacking}`: it has {}",
+                "{source}: {} has no algorithm `{lacking}`: it has {}",
                 executor.identity().arch,
                 alternatives(lacking, present)
             )));
@@ -254,23 +305,27 @@ fn open_gpus(arguments: &PopulateArguments, gpus: &Gpus) -> Result<DevicePool, F
         DevicePool::start(&devices.map(|device| arguments.spec(device)).collect::<Vec<_>>())
     };
     start().map_err(|error| match error {
-        error if error.is_not_found() => Failure::no_device(error),
+        error if error.is_not_found() => Failure::no_device(error).at("--gpus"),
         other => Failure::failed(other),
     })
+}
+
+fn no_device(error: impl std::fmt::Display) -> Failure {
+    Failure::no_device(error).at("--device")
 }
 
 fn open_device(arguments: &PopulateArguments) -> Result<Executor, Failure> {
     let spec = arguments.device();
     let (executor, why_no_gpu) = if arguments.is_isolated() && !arguments.is_dry_run() {
         let worker = Worker::start(&spec).map_err(|error| match error {
-            WorkerError::Refused { not_found: true, .. } => Failure::no_device(error),
+            WorkerError::Refused { not_found: true, .. } => no_device(error),
             other => Failure::failed(other),
         })?;
         let note = worker.opened().fallback_reason.clone();
         (Executor::from(worker), note)
     } else {
         let (device, note) = spec.open().map_err(|error| match error {
-            DeviceError::NotFound { .. } => Failure::no_device(error),
+            DeviceError::NotFound { .. } => no_device(error),
             other => Failure::failed(other),
         })?;
         (Executor::from(device), note)

@@ -259,7 +259,8 @@ pub(super) fn plan_model(
         let Source::File(path) = source else {
             return Err(Failure::usage("--model is measured on scans: name files with --clouds"));
         };
-        let scan = load_scan(path, &request.file_options).map_err(Failure::usage)?;
+        let scan = load_scan(path, &request.file_options)
+            .map_err(|error| Failure::usage(error).at("--clouds"))?;
         let cells = model.turned(scan.voxels);
         let start = match grid.or_else(|| model.usual_grid(&cells)) {
             None => Voxels::new(&host, cells).map_err(Failure::failed)?,

@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use voxtune_tune::plan::grid::Configuration;
+use voxtune_tune::run::event::EntryReport;
 use voxtune_tune::{Event, Observer, Outcome};
 use voxtune_types::{printable, printable_path};
 
 use super::table;
 use crate::duration::coarse;
 use crate::output;
+use crate::styled::Text;
 
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -41,7 +44,7 @@ impl Eta {
 
 impl Progress {
     pub(super) fn new(total: usize) -> Self {
-        let on_terminal = std::io::stderr().is_terminal();
+        let on_terminal = std::io::stderr().is_terminal() && !output::is_quiet();
         let target =
             if on_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
@@ -77,16 +80,13 @@ impl Progress {
         self.bar.suspend(|| output::status(verb, text));
     }
 
-    fn rows(&mut self, rows: &[String]) {
-        let header_printed = std::mem::replace(&mut self.header_printed, true);
-        self.bar.suspend(|| {
-            if !header_printed {
-                output::result(table::header());
-            }
-            for row in rows {
-                output::result(row);
-            }
-        });
+    fn rows(&mut self, configuration: &Configuration, reports: &[EntryReport]) {
+        let mut text = Text::default();
+        if !std::mem::replace(&mut self.header_printed, true) {
+            table::header(&mut text);
+        }
+        table::rows(&mut text, configuration, reports);
+        self.bar.suspend(|| output::print(&text));
     }
 
     fn ended(&mut self, outcome: &Outcome, text: &str, remaining: Duration) {
@@ -143,10 +143,8 @@ impl Observer for Progress {
                 self.bar.set_message(format!("{operation} on {}", printable(cloud)));
             }
             Event::ConfigurationEnded { configuration, outcome, reports, remaining, .. } => {
-                let rows: Vec<String> =
-                    reports.iter().map(|report| table::row(configuration, report)).collect();
-                if !rows.is_empty() {
-                    self.rows(&rows);
+                if !reports.is_empty() {
+                    self.rows(configuration, reports);
                 }
                 let text = configuration.to_string();
                 self.ended(outcome, text.trim_start(), *remaining);

@@ -4,11 +4,14 @@ use voxtune_analyze::samples::{RaceSamples, SamplesError, SamplesWriter};
 use voxtune_tune::{Event, Observer};
 
 use super::progress::Progress;
+use super::report::RunReport;
 
 /// Shows progress, and keeps the samples of every entry that was measured.
 pub(super) struct Recorder<'p> {
     pub(super) progress: &'p mut Progress,
     pub(super) samples: Option<SamplesWriter>,
+    /// What is written as JSON.
+    pub(super) report: RunReport,
     /// The first failure to write; nothing is written after it.
     pub(super) failure: Option<SamplesError>,
 }
@@ -25,7 +28,8 @@ impl Recorder<'_> {
 
 impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event) {
-        if let Event::ConfigurationEnded { reports, .. } = event {
+        if let Event::ConfigurationEnded { configuration, outcome, reports, .. } = event {
+            self.report.add(configuration, outcome, reports);
             for race in reports.iter().filter_map(|report| RaceSamples::of(&report.measured)) {
                 self.record(&race);
             }

@@ -32,9 +32,10 @@ pub struct VerifyArguments {
     /// --coverage misses
     #[arg(long)]
     strict: bool,
-    /// Print which configurations of a preset are missing: default, quick, lidar or unet
-    #[arg(long, value_name = "PRESET")]
-    coverage: Option<Preset>,
+    /// Print which configurations of presets are missing: default, quick, script, lidar and unet,
+    /// or several such as lidar,unet
+    #[arg(long, value_name = "PRESET", value_delimiter = ',')]
+    coverage: Vec<Preset>,
     /// Compile the kernels that the folder of compiled ones lacks, to tell whether their code has
     /// changed; may take long
     #[arg(long)]
@@ -94,7 +95,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Exit, Failure> {
             compile(&cache, arch, &mut code, &arguments.kernels)?;
         }
         let audit = audit_arch(&cache, arch, &mut code);
-        if let Some(preset) = arguments.coverage {
+        for &preset in &arguments.coverage {
             report.coverage.extend(coverage(preset, &audit.decisions, &audit.evidence));
         }
         report.archs.push(audit);
@@ -103,7 +104,7 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Exit, Failure> {
     if arguments.json {
         output::json(&report)?;
     } else {
-        output::results(&text::render(&report));
+        output::print(&text::render(&report));
     }
     Ok(report.totals.exit(arguments.strict))
 }

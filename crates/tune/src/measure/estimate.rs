@@ -1,10 +1,10 @@
 //! How long and how much memory, before a run starts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{Device, Direction, Geometry, MapCounts, Operation};
+use voxtune::{DType, Device, Direction, Geometry, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
 use crate::inputs::error::MeasureError;
@@ -12,6 +12,7 @@ use crate::inputs::monitor::Monitor;
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::measure::calibrate::calibrate;
 use crate::plan::expand::PlannedConfiguration;
+use crate::plan::grid::{ChannelPair, Configuration};
 use crate::plan::job::Job;
 use crate::plan::kernels::expected_counts;
 use crate::verify::float64::{problem_bytes, problem_flops};
@@ -19,8 +20,10 @@ use crate::verify::float64::{problem_bytes, problem_flops};
 /// What a run will need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// Expected time of each configuration, in order.
-    pub configurations: Vec<Duration>,
+    /// Each configuration, in order.
+    pub configurations: Vec<ConfigurationEstimate>,
+    /// Expected time of what is done once for each layer, such as verifying its candidates.
+    pub layers: Vec<Duration>,
     /// Memory of the largest configuration beyond what the process holds anyway.
     ///
     /// # Units
@@ -30,12 +33,43 @@ pub struct Estimate {
     pub flops_per_second: f64,
 }
 
+/// What a configuration will need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationEstimate {
+    /// Expected time, without what is done once for its layer.
+    pub each: Duration,
+    /// The place of its layer in [`Estimate::layers`].
+    pub layer: usize,
+}
+
 impl Estimate {
     /// Expected time of the run.
     #[must_use]
     pub fn total(&self) -> Duration {
-        self.configurations.iter().sum()
+        let each: Duration = self.configurations.iter().map(|one| one.each).sum();
+        each + self.layers.iter().sum::<Duration>()
     }
+}
+
+/// A layer on some clouds, whatever their size: what its candidates are verified on once.
+type LayerOnClouds<'j> = (ChannelPair, u32, Geometry, DType, Vec<&'j str>);
+
+/// The layers of a job, in the order in which they come, and the place of each configuration's.
+fn layers(job: &Job) -> (Vec<&PlannedConfiguration>, Vec<usize>) {
+    let mut places: HashMap<LayerOnClouds<'_>, usize> = HashMap::new();
+    let mut firsts = Vec::new();
+    let mut places_of = Vec::with_capacity(job.configurations.len());
+    for planned in &job.configurations {
+        let PlannedConfiguration { configuration, clouds } = planned;
+        let Configuration { channels, groups, layer, dtype, .. } = *configuration;
+        let clouds = clouds.iter().map(PlannedCloud::label).collect();
+        let place = *places.entry((channels, groups, layer, dtype, clouds)).or_insert(firsts.len());
+        if place == firsts.len() {
+            firsts.push(planned);
+        }
+        places_of.push(place);
+    }
+    (firsts, places_of)
 }
 
 /// Bytes that a row of a cloud and its map take while the map is built: the voxel, a copy that is
@@ -59,26 +93,33 @@ pub fn estimate(
     monitor: &mut dyn Monitor,
 ) -> Result<Estimate, MeasureError> {
     let flops_per_second = calibrate(device, job.protocol.time_limit, avoid, monitor)?;
-    let planned = job.configurations.iter();
-    let configurations = if device.identity().arch.is_cuda() {
-        let mut seen = Seen::default();
-        planned.map(|one| gpu_time(device, one, job, flops_per_second, &mut seen)).collect()
-    } else {
-        planned.map(|one| host_time(device, one, job, flops_per_second)).collect()
+    let is_cuda = device.identity().arch.is_cuda();
+    let mut seen = Seen::default();
+    let mut each = |planned| match is_cuda {
+        true => gpu_time(device, planned, job, flops_per_second, &mut seen),
+        false => host_time(device, planned, job, flops_per_second),
     };
+    let (firsts, places) = layers(job);
+    let configurations = (job.configurations.iter().zip(places))
+        .map(|(planned, layer)| ConfigurationEstimate { each: each(planned), layer })
+        .collect();
+    let once = |planned: &&PlannedConfiguration| match is_cuda {
+        true => gpu_verification(planned, job),
+        false => host_verification(device, planned, job, flops_per_second),
+    };
+    let layers = firsts.iter().map(once).collect();
     let peak_bytes = job
         .configurations
         .iter()
         .map(|planned| configuration_bytes(planned, &job.protocol.directions))
         .max()
         .unwrap_or(0);
-    Ok(Estimate { configurations, peak_bytes, flops_per_second })
+    Ok(Estimate { configurations, layers, peak_bytes, flops_per_second })
 }
 
 /// What a GPU has done once and need not do again.
 #[derive(Default)]
 struct Seen<'j> {
-    verified: HashSet<(Operation, &'j str)>,
     clouds: HashSet<(&'j str, usize, Geometry)>,
 }
 
@@ -93,7 +134,6 @@ fn gpu_time<'j>(
     seen: &mut Seen<'j>,
 ) -> Duration {
     const ENTRY_SECONDS: f64 = 0.02;
-    const VERIFY_SECONDS: f64 = 0.02;
     const RUNS: f64 = 3.0;
     let mut seconds = 0.0;
     for cloud in &planned.clouds {
@@ -102,9 +142,6 @@ fn gpu_time<'j>(
         }
         for &direction in &job.protocol.directions {
             let operation = planned.configuration.operation(direction);
-            if seen.verified.insert((operation, cloud.label())) {
-                seconds += VERIFY_SECONDS;
-            }
             let counts = expected_counts(cloud, planned.configuration.layer);
             let pool = device.registry().pool(job.protocol.modes.of(direction), &operation, counts);
             let modelled =
@@ -114,6 +151,13 @@ fn gpu_time<'j>(
         }
     }
     Duration::from_secs_f64(seconds)
+}
+
+/// What verifying the candidates of a layer in all directions takes a GPU.
+fn gpu_verification(planned: &PlannedConfiguration, job: &Job) -> Duration {
+    const VERIFY_SECONDS: f64 = 0.02;
+    let operations = planned.clouds.len() * job.protocol.directions.len();
+    Duration::from_secs_f64(operations as f64 * VERIFY_SECONDS)
 }
 
 /// Seconds that a run of each candidate takes, where a model knows some of them: the others are
@@ -135,11 +179,12 @@ fn host_time(
 ) -> Duration {
     /// Samples of the leader and its challengers beyond the first of each candidate.
     const LATER_SAMPLES: f64 = 20.0;
-    /// How much slower the float64 reference is than the calibrated speed.
-    const REFERENCE_SLOWDOWN: f64 = 10.0;
-    /// Runs of a candidate on the problems of verification, and how many of these there are.
-    const CHECKS: f64 = 3.0;
-    const PROBLEMS: f64 = 2.0;
+    /// A first run that is short is repeated before it counts.
+    const FIRST_RUNS: f64 = 2.0;
+    /// How much slower than the default candidates are in the mean.
+    const SLOWER: f64 = 2.0;
+    /// What is done around the samples of an entry, such as filling its operands.
+    const ENTRY_SECONDS: f64 = 0.01;
     let seconds: f64 = planned
         .clouds
         .iter()
@@ -154,16 +199,41 @@ fn host_time(
                     .len();
                 let flops = operation.flops(counts.pairs) as f64;
                 let run = flops / flops_per_second;
-                let first = run * pool as f64;
+                let first = run * pool as f64 * FIRST_RUNS * SLOWER;
                 let minimum = first + 2.0 * run;
                 let wanted = run.mul_add(LATER_SAMPLES, first);
-                let problem = problem_flops(device, &operation, cloud) / flops_per_second;
-                let verified = problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
-                verified + wanted.min(job.protocol.budget.as_secs_f64()).max(minimum)
+                ENTRY_SECONDS + wanted.min(job.protocol.budget.as_secs_f64()).max(minimum)
             });
             set_up + entries.sum::<f64>()
         })
         .sum();
+    Duration::from_secs_f64(seconds)
+}
+
+/// What verifying the candidates of a layer in all directions takes the host.
+fn host_verification(
+    device: &Device,
+    planned: &PlannedConfiguration,
+    job: &Job,
+    flops_per_second: f64,
+) -> Duration {
+    /// How much slower the float64 reference is than the calibrated speed: some 3 GFLOP/s, where a
+    /// kernel has 190 on two cores with AVX-512.
+    const REFERENCE_SLOWDOWN: f64 = 60.0;
+    /// Runs of a candidate on the problems of verification, and how many of these there are.
+    const CHECKS: f64 = 3.0;
+    const PROBLEMS: f64 = 2.0;
+    let mut seconds = 0.0;
+    for cloud in &planned.clouds {
+        for &direction in &job.protocol.directions {
+            let operation = planned.configuration.operation(direction);
+            let counts = expected_counts(cloud, planned.configuration.layer);
+            let mode = job.protocol.modes.of(direction);
+            let pool = device.registry().pool(mode, &operation, counts).len();
+            let problem = problem_flops(device, &operation, cloud) / flops_per_second;
+            seconds += problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
+        }
+    }
     Duration::from_secs_f64(seconds)
 }
 
@@ -219,8 +289,6 @@ fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
 #[cfg(test)]
 mod tests {
     use crate::Preset;
-    use crate::plan::grid::Configuration;
-    use voxtune::DType;
     use voxtune_pointcloud::Generator;
 
     use super::*;

@@ -5,10 +5,10 @@ use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::plan::grid::{Configuration, Expansion, MergedCount};
+use crate::plan::grid::{ChannelPair, Configuration, Expansion, MergedCount};
 use serde::{Deserialize, Serialize};
 use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source};
-use voxtune_types::VoxelBucket;
+use voxtune_types::{DType, Geometry, VoxelBucket};
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 use crate::plan::grid::Grid;
@@ -106,15 +106,17 @@ impl Request {
     }
 }
 
+/// What configurations share that are entries of the same keys.
+pub(super) const fn place(one: &Configuration) -> (VoxelBucket, ChannelPair, u32, Geometry, DType) {
+    (VoxelBucket::of(one.voxels), one.channels, one.groups, one.layer, one.dtype)
+}
+
 /// Adds clouds to the configuration of their layer and bucket, or the first of it.
 fn join(
     configurations: &mut Vec<PlannedConfiguration>,
     configuration: Configuration,
     clouds: Vec<PlannedCloud>,
 ) {
-    let place = |one: &Configuration| {
-        (VoxelBucket::of(one.voxels), one.channels, one.groups, one.layer, one.dtype)
-    };
     let same = |one: &&mut PlannedConfiguration| place(&one.configuration) == place(&configuration);
     match configurations.iter_mut().find(same) {
         Some(planned) => planned.clouds.extend(clouds),

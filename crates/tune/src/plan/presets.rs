@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune_types::{DType, Geometry, KernelSize, LayerKind};
+use voxtune_pointcloud::Generator;
+use voxtune_types::{AlgoMode, DType, Geometry, KernelSize, LayerKind};
 
 use crate::plan::grid::{ChannelPair, Configuration, Grid, Stride};
 use crate::plan::groups::Groups;
@@ -17,6 +18,9 @@ pub enum Preset {
     Default,
     /// Three layers at two sizes: 6 configurations.
     Quick,
+    /// What the script of WarpConvNet 1.8 measures by default, its 37 pairs of channels at four
+    /// sizes: 296 configurations.
+    Script,
     /// The layers of CenterPoint, SECOND, BEVFusion and their like at the sizes of a LiDAR's
     /// frames.
     Lidar,
@@ -54,6 +58,23 @@ const DEFAULT_CHANNELS: [(u32, u32); 26] = [
     (96, 10),
     (96, 20),
     (128, 20),
+];
+
+const SCRIPT_VOXELS: [usize; 4] = [5_000, 50_000, 500_000, 2_000_000];
+
+/// The pairs of the script beyond those of the default preset: layers of decoders.
+const SCRIPT_CHANNELS: [(u32, u32); 11] = [
+    (64, 32),
+    (128, 32),
+    (128, 64),
+    (192, 96),
+    (192, 128),
+    (256, 64),
+    (256, 192),
+    (384, 128),
+    (384, 192),
+    (512, 128),
+    (512, 256),
 ];
 
 /// Layers over clouds of some sizes.
@@ -177,7 +198,7 @@ fn listed(levels: &[Level]) -> Vec<Configuration> {
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Self; 4] = [Self::Default, Self::Quick, Self::Lidar, Self::Unet];
+    pub const ALL: [Self; 5] = [Self::Default, Self::Quick, Self::Script, Self::Lidar, Self::Unet];
 
     /// The preset's name on the command line.
     #[must_use]
@@ -185,6 +206,7 @@ impl Preset {
         match self {
             Self::Default => "default",
             Self::Quick => "quick",
+            Self::Script => "script",
             Self::Lidar => "lidar",
             Self::Unet => "unet",
         }
@@ -194,7 +216,7 @@ impl Preset {
     #[must_use]
     pub fn list(self) -> Option<Vec<Configuration>> {
         match self {
-            Self::Default | Self::Quick => None,
+            Self::Default | Self::Quick | Self::Script => None,
             Self::Lidar => Some(listed(LIDAR)),
             Self::Unet => Some(listed(UNET)),
         }
@@ -204,6 +226,25 @@ impl Preset {
     #[must_use]
     pub fn configurations(self) -> Vec<Configuration> {
         self.list().unwrap_or_else(|| self.grid().expand().configurations)
+    }
+
+    /// The clouds that populate measures it on.
+    #[must_use]
+    pub const fn clouds(self) -> &'static [Generator] {
+        match self {
+            Self::Default | Self::Script => &[Generator::Uniform, Generator::Surface],
+            Self::Quick => &[Generator::Uniform],
+            Self::Lidar | Self::Unet => &[Generator::Surface, Generator::Thick],
+        }
+    }
+
+    /// Which algorithms compete where nobody says so.
+    #[must_use]
+    pub const fn mode(self) -> AlgoMode {
+        match self {
+            Self::Script => AlgoMode::Trimmed,
+            Self::Default | Self::Quick | Self::Lidar | Self::Unet => AlgoMode::Auto,
+        }
     }
 
     /// The axes of the grid; of a preset that is a list those of [`Self::Quick`], which other axes
@@ -223,6 +264,11 @@ impl Preset {
                 kinds,
                 strides,
                 dtypes: vec![DType::Float16, DType::BFloat16],
+            },
+            Self::Script => Grid {
+                voxels: SCRIPT_VOXELS.to_vec(),
+                channels: DEFAULT_CHANNELS.into_iter().chain(SCRIPT_CHANNELS).map(pair).collect(),
+                ..Self::Default.grid()
             },
             Self::Quick | Self::Lidar | Self::Unet => Grid {
                 voxels: vec![100_000, 500_000],
@@ -245,7 +291,7 @@ impl fmt::Display for Preset {
 
 /// A text that names no preset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown preset `{0}`: expected default, quick, lidar or unet")]
+#[error("unknown preset `{0}`: expected default, quick, script, lidar or unet")]
 pub struct UnknownPreset(pub String);
 
 impl FromStr for Preset {
@@ -281,6 +327,13 @@ mod tests {
     #[test]
     fn unet_preset() {
         insta::assert_snapshot!(text(Preset::Unet));
+    }
+
+    #[test]
+    fn script_preset() {
+        let text = text(Preset::Script);
+        assert!(text.ends_with("\n296 configurations"), "{text}");
+        insta::assert_snapshot!(text);
     }
 
     /// What shares a bucket would be measured twice for one key.

@@ -1,6 +1,6 @@
 //! Elimination: which candidates race on.
 
-use voxtune_cache::decide::NOISE_CEILING;
+use voxtune_cache::decide::{NOISE_CEILING, NOISE_FLOOR};
 
 use super::policy::Policy;
 use super::samples::{CandidateSamples, Centre, leader};
@@ -32,13 +32,11 @@ pub(super) fn min_samples<F>(
 
 /// Drops candidates whose interval lies wholly above the leader's. A candidate needs its minimum of
 /// samples first, and at least three. The interval is the median with 2.4 standard errors, taken
-/// from the median absolute deviation, and at least 1 %.
+/// from the median absolute deviation, and at least the floor of noise.
 pub(super) fn eliminate<F>(candidates: &mut [CandidateSamples<F>], policy: &Policy) {
     const STANDARD_ERRORS: f64 = 2.4;
-    const LEAST_RELATIVE_ERROR: f64 = 0.01;
-    let error_ns = |centre: &Centre| {
-        (STANDARD_ERRORS * centre.error_ns()).max(centre.median_ns * LEAST_RELATIVE_ERROR)
-    };
+    let error_ns =
+        |centre: &Centre| (STANDARD_ERRORS * centre.error_ns()).max(centre.median_ns * NOISE_FLOOR);
     let Some((first, best_ns)) = leader(candidates) else { return };
     if candidates[first].samples().count() < policy.leader_samples {
         return;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use voxtune_cache::decide::NOISE_CEILING;
+use voxtune_cache::decide::{MIN_SHARED_ROUNDS, NOISE_CEILING};
 use voxtune_types::Arch;
 
 use crate::race::statistics::median;
@@ -98,8 +98,12 @@ impl Policy {
             first_run_extra: Duration::from_millis(50),
             dominated_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
             steady_dominated_ratio: if is_exhaustive { f64::INFINITY } else { 2.0 },
-            // Intervals are looked at from so many samples of the leader on.
-            leader_samples: if is_exhaustive { MAX_SAMPLES + 1 } else { 3 },
+            // Intervals are looked at from so many samples of the leader on, as ratios are.
+            leader_samples: if is_exhaustive {
+                MAX_SAMPLES + 1
+            } else {
+                MIN_SHARED_ROUNDS as usize
+            },
             near_samples: 0,
             short_near_samples: 0,
             short_below: Duration::ZERO,

@@ -275,8 +275,9 @@ impl Coordinator<'_> {
             Outcome::Failed(_) | Outcome::Interrupted => {}
         }
         self.summary.spent += spent;
-        let remaining = self.eta.after(index, outcome, took) / self.devices.max(1) as u32;
-        self.write_buffer.push(ended, remaining);
+        let remaining = self.eta.after(index, outcome, took, &spent);
+        let end = Instant::now() + remaining / self.devices.max(1) as u32;
+        self.write_buffer.push(ended, end);
     }
 
     fn tell_of_writer(&mut self, lock: PathBuf) {
@@ -328,7 +329,7 @@ impl Coordinator<'_> {
         self.saving_waits = false;
         self.summary.spent.write += cost;
         self.write_buffer.saved(cost);
-        for ((one, remaining), reports) in unsaved.into_iter().zip(reports) {
+        for ((one, end), reports) in unsaved.into_iter().zip(reports) {
             let ConfigurationResult { index, outcome, .. } = one;
             let configuration = self.populate.plan.configurations[index].configuration;
             self.observer.event(&Event::ConfigurationEnded {
@@ -336,7 +337,7 @@ impl Coordinator<'_> {
                 configuration,
                 outcome,
                 reports,
-                remaining,
+                remaining: end.saturating_duration_since(Instant::now()),
             });
         }
         Ok(())
@@ -345,7 +346,7 @@ impl Coordinator<'_> {
     /// Merges results into the files, and keeps the evidence that they hold then.
     fn update(
         &mut self,
-        unsaved: &[(ConfigurationResult, Duration)],
+        unsaved: &[(ConfigurationResult, Instant)],
         lock_wait: Duration,
     ) -> Result<Vec<Vec<EntryReport>>, PopulateError> {
         let cache = self.populate.cache;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use voxtune_cache::{CacheDir, Evidence, InvalidRecord};
 use voxtune_types::Arch;
@@ -18,7 +18,7 @@ const MOST: u32 = 1000;
 pub(crate) fn save_beside(
     cache: &CacheDir,
     arch: Arch,
-    unsaved: &[(ConfigurationResult, Duration)],
+    unsaved: &[(ConfigurationResult, Instant)],
 ) -> Option<PathBuf> {
     let measured = || unsaved.iter().flat_map(|(one, _)| &one.measured);
     measured().next()?;
@@ -47,7 +47,7 @@ mod tests {
     use crate::run::event::Outcome;
     use crate::testing::{entry, record};
 
-    fn unsaved() -> [(ConfigurationResult, Duration); 1] {
+    fn unsaved() -> [(ConfigurationResult, Instant); 1] {
         let measured = Measured {
             entry: entry(),
             records: vec![record("a", 1, 1000)],
@@ -57,7 +57,7 @@ mod tests {
         };
         let (took, spent) = (Duration::ZERO, PhaseTimes::default());
         let (outcome, measured) = (Outcome::Measured, vec![measured]);
-        [(ConfigurationResult { index: 0, outcome, measured, took, spent }, Duration::ZERO)]
+        [(ConfigurationResult { index: 0, outcome, measured, took, spent }, Instant::now())]
     }
 
     #[test]

@@ -17,8 +17,8 @@ const PATIENCE: u32 = 20;
 /// Results that are not saved yet, in their order.
 #[derive(Debug)]
 pub(crate) struct WriteBuffer {
-    /// With the expected time until the end of the run.
-    unsaved: Vec<(ConfigurationResult, Duration)>,
+    /// With the expected end of the run.
+    unsaved: Vec<(ConfigurationResult, Instant)>,
     saved_at: Instant,
     /// Time of the last write.
     cost: Duration,
@@ -30,8 +30,8 @@ impl WriteBuffer {
         Self { unsaved: Vec::new(), saved_at: Instant::now(), cost }
     }
 
-    pub(crate) fn push(&mut self, unsaved: ConfigurationResult, remaining: Duration) {
-        self.unsaved.push((unsaved, remaining));
+    pub(crate) fn push(&mut self, unsaved: ConfigurationResult, end: Instant) {
+        self.unsaved.push((unsaved, end));
     }
 
     /// How many results wait.
@@ -45,12 +45,12 @@ impl WriteBuffer {
     }
 
     /// Takes the waiting results, to be saved now.
-    pub(crate) fn take(&mut self) -> Vec<(ConfigurationResult, Duration)> {
+    pub(crate) fn take(&mut self) -> Vec<(ConfigurationResult, Instant)> {
         std::mem::take(&mut self.unsaved)
     }
 
     /// Puts results back that could not be saved, before newer ones.
-    pub(crate) fn put_back(&mut self, unsaved: Vec<(ConfigurationResult, Duration)>) {
+    pub(crate) fn put_back(&mut self, unsaved: Vec<(ConfigurationResult, Instant)>) {
         self.unsaved.splice(..0, unsaved);
     }
 

@@ -264,9 +264,9 @@ impl Registry {
         place.map(|place| &self.algorithms[place])
     }
 
-    /// The algorithms that may compete for an operation under a mode. For `auto`, those whose
-    /// geometry suits the operation, without those that a model of cost finds dominated. The
-    /// default is always among them, since every winner is compared with it.
+    /// The algorithms that may compete for an operation under a mode. For `trimmed`, those whose
+    /// geometry suits the operation; for `auto`, these without those that a model of cost finds
+    /// dominated. The default is always among them, since every winner is compared with it.
     #[must_use]
     pub fn pool(
         &self,
@@ -277,7 +277,7 @@ impl Registry {
         let is_default = self.tells_default(operation);
         let admitted = |algorithm: &&Arc<dyn Algorithm>| {
             let admitted = match mode {
-                AlgoMode::Auto => {
+                AlgoMode::Auto | AlgoMode::Trimmed => {
                     algorithm.in_auto_pool(operation, counts) || is_default(&***algorithm)
                 }
                 AlgoMode::All => true,

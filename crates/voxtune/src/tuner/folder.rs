@@ -8,18 +8,25 @@ use std::path::PathBuf;
 #[error("no folder for caches: set VOXTUNE_CACHE_DIR, or HOME to an absolute path")]
 pub struct NoUserFolder;
 
-/// The user's cache folder, for tool and runtime alike: the first of `VOXTUNE_CACHE_DIR`,
-/// `WARPCONVNET_BENCHMARK_CACHE_DIR`, `$XDG_CACHE_HOME/voxtune` and `$HOME/.cache/voxtune`. Empty
-/// variables count as absent. So do the latter two where they hold no absolute path, as the text on
-/// `XDG_CACHE_HOME` asks: the folder would be another in each place that a program is started from.
+/// The variables that name the folder itself, the first that is set.
+pub const FOLDER_VARIABLES: [&str; 3] = [
+    "VOXTUNE_CACHE_DIR",
+    "WARPCONVNET_BENCHMARK_CACHE_DIR_OVERRIDE",
+    "WARPCONVNET_BENCHMARK_CACHE_DIR",
+];
+
+/// The user's cache folder, for tool and runtime alike: what the first of [`FOLDER_VARIABLES`] says,
+/// else `$XDG_CACHE_HOME/voxtune`, else `$HOME/.cache/voxtune`. Empty variables count as absent. So
+/// do the latter two where they hold no absolute path, as the text on `XDG_CACHE_HOME` asks: the
+/// folder would be another in each place that a program is started from.
 ///
 /// # Errors
-/// If none of the four is set.
+/// If none of them is set.
 pub fn user_folder(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, NoUserFolder> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
-    set("VOXTUNE_CACHE_DIR")
-        .or_else(|| set("WARPCONVNET_BENCHMARK_CACHE_DIR"))
+    (FOLDER_VARIABLES.into_iter())
+        .find_map(set)
         .or_else(|| Some(absolute("XDG_CACHE_HOME")?.join("voxtune")))
         .or_else(|| Some(absolute("HOME")?.join(".cache").join("voxtune")))
         .ok_or(NoUserFolder)
@@ -33,11 +40,12 @@ mod tests {
     fn first_variable_wins() {
         let all = [
             ("VOXTUNE_CACHE_DIR", "/v"),
+            ("WARPCONVNET_BENCHMARK_CACHE_DIR_OVERRIDE", "/o"),
             ("WARPCONVNET_BENCHMARK_CACHE_DIR", "/w"),
             ("XDG_CACHE_HOME", "/x"),
             ("HOME", "/h"),
         ];
-        let expected = ["/v", "/w", "/x/voxtune", "/h/.cache/voxtune"];
+        let expected = ["/v", "/o", "/w", "/x/voxtune", "/h/.cache/voxtune"];
         for (first, expected) in expected.into_iter().enumerate() {
             let vars = &all[first..];
             let found = user_folder(|name| {

@@ -34,7 +34,7 @@ mod tuner_error;
 
 pub use builder::TunerBuilder;
 pub use explain::{ExplainedChoice, Explanation, MeasuredWorkload, SkippedGrade};
-pub use folder::{NoUserFolder, user_folder};
+pub use folder::{FOLDER_VARIABLES, NoUserFolder, user_folder};
 pub use grade::{Grade, GradeKind, Resolution, Source};
 pub use journal::MissJournal;
 pub use pins::{PinError, modes_of_process, read_modes};

@@ -1,5 +1,8 @@
 //! `explain`: why a layer runs what it runs, with or without its device.
 
+mod report;
+mod text;
+
 use std::path::PathBuf;
 
 use clap::builder::RangedI64ValueParser;
@@ -17,7 +20,8 @@ use crate::exit::{Exit, Failure};
 use crate::folder::{FolderArguments, must_exist};
 use crate::layers::{check_kernels, kernel_size, layer_kind};
 use crate::output;
-use crate::texts::text;
+use crate::texts;
+use report::Report;
 
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -64,7 +68,7 @@ pub struct ExplainArguments {
     arch: Option<Arch>,
     /// Name of the device of that architecture, or a part of the name of one in the caches
     /// [default: the first in the caches]
-    #[arg(long, value_name = "TEXT", requires = "arch", value_parser = text)]
+    #[arg(long, value_name = "TEXT", requires = "arch", value_parser = texts::text)]
     device_name: Option<String>,
     /// SMs or threads of a device that the caches do not hold
     #[arg(long, value_name = "N", requires = "arch", default_value_t = 0)]
@@ -72,6 +76,9 @@ pub struct ExplainArguments {
     /// Leave the decisions in the binary out
     #[arg(long)]
     no_embedded: bool,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderArguments,
 }
@@ -95,9 +102,11 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Exit, Failure> {
         output::complain("warning", warning);
     }
     let (identity, registry) = arguments.place(&tuner)?;
-    for key in &keys {
-        let explanation = tuner.explain_at(&identity, &registry, key);
-        output::result(&explanation);
+    let explanations = keys.iter().map(|key| tuner.explain_at(&identity, &registry, key));
+    if arguments.json {
+        output::json(&explanations.map(|one| Report::from(&one)).collect::<Vec<_>>())?;
+    } else {
+        explanations.for_each(|one| output::print(&text::render(&one)));
     }
     Ok(Exit::Success)
 }
@@ -169,13 +178,14 @@ impl ExplainArguments {
     /// The device, and the algorithms that it has or would have.
     fn place(&self, tuner: &Tuner) -> Result<(DeviceIdentity, Registry), Failure> {
         let Some(arch) = self.arch else {
-            let (device, note) = Device::open(self.device).map_err(Failure::no_device)?;
+            let (device, note) = Device::open(self.device)
+                .map_err(|error| Failure::no_device(error).at("--device"))?;
             if let Some(why) = note {
                 output::status("Note", why);
             }
             return Ok((device.identity().clone(), device.registry().clone()));
         };
-        let arch = arch.supported().map_err(Failure::usage)?;
+        let arch = arch.supported().map_err(|error| Failure::usage(error).at("--arch"))?;
         let text = self.device_name.as_deref().unwrap_or_default().to_lowercase();
         let known = tuner
             .devices()
