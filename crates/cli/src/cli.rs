@@ -8,6 +8,7 @@ use crate::bench::BenchArguments;
 use crate::check::CheckArguments;
 use crate::cuda_toolkit::CudaToolkitArguments;
 use crate::explain::ExplainArguments;
+use crate::fit::FitArguments;
 use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
@@ -74,6 +75,8 @@ pub enum Command {
     Bench(Box<BenchArguments>),
     /// Compile the CUDA kernels of a preset, without a GPU
     Kernels(KernelsArguments),
+    /// Learn from a GPU's evidence what layers run that nobody measured, without a GPU
+    Fit(FitArguments),
     /// Make the kernel packs that ship, without a GPU
     Pack(PackArguments),
     /// Install NVIDIA's compiler from its Python wheels, without administrator rights
