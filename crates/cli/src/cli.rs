@@ -67,7 +67,7 @@ pub enum Command {
     Migrate(MigrateArguments),
     /// Audit caches without a device: exit 1 for what is wrong
     Verify(Box<VerifyArguments>),
-    /// Measure how much slower stored choices are than the best that there is
+    /// Judge how much slower what runs is than the best that there is
     Regret(RegretArguments),
     /// Check every kernel of a GPU against float64 and the host
     Check(CheckArguments),
