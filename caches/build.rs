@@ -1,4 +1,4 @@
-//! Lists the decision files and kernel packs of this folder, so that the library can embed them.
+//! Lists the decision files, kernel packs and models of cost of this folder, so that the library can embed them.
 //!
 //! Each file's bytes are checked against their checksum here, so that a damaged one costs a warning
 //! at build time and not a failure at run time. What they mean is the reader's to check.
@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (kind, file, remedy) in [
         (Kind::DECISIONS, "decisions.rs", "populate again"),
         (Kind::PACKS, "packs.rs", "run `cargo xtask pack`"),
+        (Kind::MODELS, "models.rs", "run `cargo xtask fit`"),
     ] {
         let mut listing = Listing::of(&folder, kind)?;
         listing.files.retain(|path| is_wanted(path));

@@ -223,12 +223,16 @@ fn regret_is_measured() {
         serde_json::from_str(&fs::read_to_string(at("regret.json")).unwrap()).unwrap();
     // Two of the cache's three configurations, in three directions.
     assert_eq!((&json["races"], &json["flips"]), (&6.into(), &serde_json::Value::Null));
+    // All of what runs is found by its very key.
+    assert_eq!(json["grades"][0]["grade"], "exact", "{measured:?}");
+    assert_eq!(json["grades"].as_array().unwrap().len(), 1, "{measured:?}");
+    assert_eq!(json["resolved"], json["cached"], "{measured:?}");
     let cached = &json["cached"];
     assert_eq!(cached["points"].as_array().unwrap().len(), 6, "{measured:?}");
     assert!(cached["regret"]["worst"].as_f64().unwrap() < 100.0, "{measured:?}");
     let default = json["default"]["regret"]["mean"].as_f64().unwrap();
     assert!(default >= 0.0 && json["default"]["points"][0]["best"].is_string());
-    assert!(fs::read_to_string(at("regret.svg")).unwrap().contains("stored choice (6)"));
+    assert!(fs::read_to_string(at("regret.svg")).unwrap().contains("what runs (6)"));
 
     // Nobody left the oracle's races early: eleven samples each.
     let samples = at("target").join("regret").join("oracle.jsonl");

@@ -167,7 +167,7 @@ fn f13_a_killed_regret_is_found_by_the_next() {
     let finished = Finished::of(regret(folder.path()).arg("--").args(SMALL).output().unwrap());
     assert!(finished.stderr.contains("of a run that was killed"), "{finished:?}");
     assert_eq!(left("under-way-"), 0, "{finished:?}");
-    assert!(finished.success().stdout.contains("the stored choice"));
+    assert!(finished.success().stdout.contains("what runs"));
 }
 
 /// The bytes of a `.npy` file of voxels.

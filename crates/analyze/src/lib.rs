@@ -3,8 +3,9 @@
 //! | question | module |
 //! |---|---|
 //! | can stored results be right, and are they still? | [`audit`] |
-//! | how much slower are stored choices than the best? | [`regret`] |
+//! | how much slower is what runs than the best? | [`regret`] |
 //! | what did races see? | [`samples`] |
+//! | what does the model of cost learn of them? | [`fit`] |
 //! | which kernels does an architecture ship? | [`pack`] |
 //!
 //! No module opens a device. Races of the tuner are the input: [`samples`] turns a
@@ -13,6 +14,7 @@
 
 pub mod audit;
 pub mod distribution;
+pub mod fit;
 pub mod pack;
 pub mod regret;
 pub mod samples;

@@ -1,6 +1,10 @@
-//! Races for tests.
+//! Races and evidence for tests.
 
-use voxtune::KernelHash;
+use std::path::{Path, PathBuf};
+
+use voxtune::{Arch, KernelHash};
+use voxtune_cache::{CacheDir, Evidence};
+use voxtune_types::ComputeCapability;
 
 use crate::samples::{RaceSamples, RecordedSamples};
 use voxtune_tune::testing::entry;
@@ -17,4 +21,17 @@ pub(crate) fn candidate(algo: &str, default: bool, samples_ns: &[u64]) -> Record
         failed: false,
         rounds_ns: samples_ns.iter().copied().map(Some).collect(),
     }
+}
+
+pub(crate) const HOPPER: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
+
+/// The folder that ships.
+pub(crate) fn caches() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../caches")
+}
+
+/// What was measured on the GPUs of an architecture.
+pub(crate) fn evidence() -> (Evidence, Arch) {
+    let arch = Arch::Cuda(HOPPER);
+    (CacheDir::new(caches()).read_evidence(arch).unwrap().unwrap(), arch)
 }

@@ -8,6 +8,7 @@ use crate::bench::BenchArguments;
 use crate::check::CheckArguments;
 use crate::cuda_toolkit::CudaToolkitArguments;
 use crate::explain::ExplainArguments;
+use crate::fit::FitArguments;
 use crate::forget::ForgetArguments;
 use crate::inspect::InspectArguments;
 use crate::kernels::KernelsArguments;
@@ -73,7 +74,7 @@ pub enum Command {
     Migrate(MigrateArguments),
     /// Audit caches without a device: exit 1 for what is wrong
     Verify(Box<VerifyArguments>),
-    /// Measure how much slower stored choices are than the best that there is
+    /// Judge how much slower what runs is than the best that there is
     Regret(RegretArguments),
     /// Check every kernel of a GPU against float64 and the host
     Check(CheckArguments),
@@ -81,6 +82,8 @@ pub enum Command {
     Bench(Box<BenchArguments>),
     /// Compile the CUDA kernels of a preset, without a GPU
     Kernels(KernelsArguments),
+    /// Learn from a GPU's evidence what layers run that nobody measured, without a GPU
+    Fit(FitArguments),
     /// Make the kernel packs that ship, without a GPU
     Pack(PackArguments),
     /// Install NVIDIA's compiler from its Python wheels, without administrator rights

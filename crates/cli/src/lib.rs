@@ -17,6 +17,7 @@ mod check;
 mod cuda_toolkit;
 mod duration;
 mod explain;
+mod fit;
 mod folder;
 mod forget;
 mod inspect;
@@ -80,6 +81,7 @@ pub fn run(name: &'static str, arguments: impl IntoIterator<Item = OsString>) ->
         Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Kernels(arguments) => kernels::run(&arguments),
+        Command::Fit(arguments) => fit::run(&arguments),
         Command::Pack(arguments) => pack::run(&arguments),
         Command::CudaToolkit(arguments) => cuda_toolkit::run(&arguments),
     };

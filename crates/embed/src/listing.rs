@@ -38,6 +38,14 @@ impl Kind {
         format: &1_u32.to_le_bytes(),
     };
 
+    /// What models of cost have learned, of the one version that there is.
+    pub const MODELS: Self = Self {
+        extension: ".model",
+        prefix: b"voxtune model 1\n",
+        little_endian: true,
+        format: &1_u32.to_le_bytes(),
+    };
+
     /// Whether a file is named so: `<arch>.msgpack`, architectures having no dots. Evidence, locks,
     /// temporary files and ones that were set aside are named otherwise. So is what would give
     /// cargo another line to read.

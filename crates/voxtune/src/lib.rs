@@ -63,7 +63,7 @@ mod tuner;
 mod voxels;
 
 pub use compiled::{CapacityClass, CompiledNetwork, FrameOutput, FrameProfile};
-pub use cost::Estimate;
+pub use cost::{Basis, Estimate};
 pub use device::{
     BackgroundCompile, Device, DeviceChoice, DeviceError, KernelSource, L2State,
     MalformedDeviceChoice, Sample,

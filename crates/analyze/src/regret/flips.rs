@@ -4,7 +4,7 @@ use serde::Serialize;
 use voxtune::{AlgoId, ShapeKey};
 use voxtune_cache::{Decision, Decisions, Evidence, Records, distance};
 
-use super::Oracle;
+use super::Race;
 use crate::distribution::Distribution;
 
 /// What a run of populate has left.
@@ -44,7 +44,7 @@ pub struct Flip {
 }
 
 impl Flips {
-    pub(super) fn between(races: &[Oracle<'_>], first: &Population, second: &Population) -> Self {
+    pub(super) fn between(races: &[Race], first: &Population, second: &Population) -> Self {
         let both = first.decisions.iter().filter_map(|ours| {
             let theirs = second.decisions.get(&ours.device, &ours.key)?;
             Some((ours, theirs))
@@ -53,7 +53,7 @@ impl Flips {
         let differ = both.iter().filter(|(ours, theirs)| ours.winner != theirs.winner);
         let differ: Vec<&(Decision, Decision)> = differ.collect();
         let costs = races.iter().filter_map(|race| {
-            let entry = &race.race.entry;
+            let entry = &race.entry;
             let (ours, theirs) = differ
                 .iter()
                 .find(|(ours, _)| ours.device == entry.device && ours.key == entry.key)?;

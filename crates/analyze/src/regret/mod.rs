@@ -1,14 +1,20 @@
-//! Regret: how much slower stored choices are than the best that there is.
+//! Regret: how much slower choices are than the best that there is.
 //!
-//! The oracle is a set of exhaustively recorded races, every candidate sampled alike, of entries
-//! that need not be those of the cache: other counts, other clouds, another day. For each of them
-//! the cache's choice is looked up and compared with the best candidate, by the medians of all
-//! samples. The best of many noisy medians looks better than it is, so regret is overstated rather
-//! than understated.
+//! The oracle is a set of [races](Race), of entries that need not be those of the cache: other
+//! counts, other clouds, another day, another device. For each of them the choice is compared with
+//! the best candidate, by the medians of all samples. The best of many noisy medians looks better
+//! than it is, so regret is overstated rather than understated. Races in which every candidate was
+//! sampled alike judge best; stored evidence has the times of those that a model thought worth
+//! measuring.
+//!
+//! What runs is what [`Tuner::resolve`] answers: the algorithm of a cache for the very key, for a
+//! sibling device or a near key, of the model of cost, or the default. [`leave_out`] asks what it
+//! would be had a part of the evidence never been measured.
 //!
 //! | question | field |
 //! |---|---|
-//! | what does the stored choice lose? | [`Report::cached`] |
+//! | what does that lose which runs? | [`Report::resolved`], by grade [`Report::grades`] |
+//! | what does the stored choice for this very device lose? | [`Report::cached`] |
 //! | what would the default lose, had nothing been tuned? | [`Report::default`] |
 //! | what does a choice for half or twice the rows lose? | [`Report::bucket_transfer`] |
 //! | what does a choice for the next class of density lose? | [`Report::density_transfer`] |
@@ -18,27 +24,35 @@
 //! which offers only what both sides found safe: they ask what the key must tell apart.
 
 mod flips;
+mod leave_out;
 mod plot;
+mod race;
+mod resolved;
 
 #[cfg(test)]
 mod tests;
 
 use serde::Serialize;
-use voxtune::{AlgoId, ShapeKey};
+use voxtune::{AlgoId, ShapeKey, Tuner};
 use voxtune_cache::Decision;
 
 use crate::distribution::Distribution;
-use crate::samples::{RaceSamples, RecordedSamples};
-use voxtune_tune::race::statistics::median;
 
 pub use flips::{Flip, Flips, Population};
-pub use plot::{PlotError, plot_svg};
+pub use leave_out::{LeaveOut, LeftOut, UnknownPart, leave_out};
+pub use plot::{PlotError, plot_left_out, plot_svg};
+pub use race::Race;
+pub use resolved::{Graded, Registries};
 
 /// The regret of stored choices.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// Races of the oracle in which anybody has a time.
     pub races: usize,
+    /// Of what runs.
+    pub resolved: Comparison,
+    /// The same apart, by how it was found, the best grade first.
+    pub grades: Vec<Graded>,
     /// Of the decision for the very key.
     pub cached: Comparison,
     /// Of the default.
@@ -83,53 +97,22 @@ pub struct Point {
     pub regret: f64,
 }
 
-/// The median time of each candidate of a race, those that failed left out.
-struct Oracle<'r> {
-    race: &'r RaceSamples,
-    /// In nanoseconds.
-    medians: Vec<(&'r AlgoId, f64)>,
-    best: (&'r AlgoId, f64),
-}
-
-impl<'r> Oracle<'r> {
-    fn of(race: &'r RaceSamples) -> Option<Self> {
-        let sound = race.candidates.iter().filter(|candidate| !candidate.failed);
-        let medians = sound.filter_map(|candidate: &RecordedSamples| {
-            let values: Vec<f64> = candidate.samples().map(|ns| ns as f64).collect();
-            Some((&candidate.algo, median(&values)?))
-        });
-        let medians: Vec<(&AlgoId, f64)> = medians.collect();
-        let best = medians.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1))?;
-        Some(Self { race, medians, best })
-    }
-
-    fn time(&self, algo: &AlgoId) -> Option<f64> {
-        self.medians.iter().find(|(one, _)| *one == algo).map(|(_, ns)| *ns)
-    }
-
-    fn point(&self, choice: &AlgoId) -> Option<Point> {
-        let entry = &self.race.entry;
-        Some(Point {
-            key: entry.key,
-            cloud: entry.workload.cloud.clone(),
-            rows_out: entry.workload.rows_out,
-            pairs: entry.workload.pairs,
-            choice: choice.clone(),
-            best: self.best.0.clone(),
-            regret: self.time(choice)? / self.best.1 - 1.0,
-        })
-    }
-}
-
-/// Compares a cache with an oracle, and with a second population of the same grid.
+/// Compares a cache with races, and with a second population of the same grid. What runs is asked
+/// of the algorithms that devices have by `registries`.
 #[must_use]
-pub fn assess(oracle: &[RaceSamples], cache: &Population, against: Option<&Population>) -> Report {
-    let races: Vec<Oracle<'_>> = oracle.iter().filter_map(Oracle::of).collect();
+pub fn assess(
+    races: &[Race],
+    cache: &Population,
+    against: Option<&Population>,
+    registries: &mut Registries,
+) -> Report {
     let decisions: Vec<Decision> = cache.decisions.iter().collect();
-    let compare = |choices: &dyn Fn(&RaceSamples) -> Vec<AlgoId>| {
-        Comparison::of(races.iter().map(|race| (race, choices(race.race))))
+    let tuner = Tuner::builder().decisions(cache.decisions.clone()).build();
+    let answers = registries.answers(&tuner, races.iter());
+    let compare = |choices: &dyn Fn(&Race) -> Vec<AlgoId>| {
+        Comparison::of(races.iter().map(|race| (race, choices(race))))
     };
-    let neighbours = |race: &RaceSamples, is_neighbour: &dyn Fn(&ShapeKey, &ShapeKey) -> bool| {
+    let neighbours = |race: &Race, is_neighbour: &dyn Fn(&ShapeKey, &ShapeKey) -> bool| {
         let (device, key) = (&race.entry.device, &race.entry.key);
         let near = decisions.iter().filter(|one| {
             one.device == *device
@@ -140,15 +123,13 @@ pub fn assess(oracle: &[RaceSamples], cache: &Population, against: Option<&Popul
     };
     Report {
         races: races.len(),
+        resolved: answers.all(),
+        grades: answers.by_grade(),
         cached: compare(&|race| {
             let decision = cache.decisions.get(&race.entry.device, &race.entry.key);
             decision.map(|decision| decision.winner).into_iter().collect()
         }),
-        default: compare(&|race| {
-            let default =
-                race.candidates.iter().filter(|candidate| candidate.default && !candidate.failed);
-            default.map(|candidate| candidate.algo.clone()).collect()
-        }),
+        default: compare(&|race| race.default.iter().cloned().collect()),
         bucket_transfer: compare(&|race| {
             neighbours(race, &|near, key| {
                 near.density == key.density
@@ -163,12 +144,12 @@ pub fn assess(oracle: &[RaceSamples], cache: &Population, against: Option<&Popul
                     && near.bucket_out == key.bucket_out
             })
         }),
-        flips: against.map(|against| Flips::between(&races, cache, against)),
+        flips: against.map(|against| Flips::between(races, cache, against)),
     }
 }
 
 impl Comparison {
-    fn of<'r>(choices: impl Iterator<Item = (&'r Oracle<'r>, Vec<AlgoId>)>) -> Self {
+    fn of<'r>(choices: impl Iterator<Item = (&'r Race, Vec<AlgoId>)>) -> Self {
         let mut comparison = Self::default();
         for (race, choices) in choices {
             comparison.without_choice += usize::from(choices.is_empty());

@@ -5,12 +5,13 @@ use voxtune::VoxelBucket;
 use voxtune_cache::{Evidence, decide};
 
 use super::*;
+use crate::samples::RaceSamples;
 use crate::testing::{candidate, race};
 use voxtune_tune::testing::record;
 
 /// A race at so many rows and pairs per row in which `algo` is best and the default takes twice as
 /// long.
-fn oracle(rows: usize, pairs_per_row: usize, times: &[(&str, u64)]) -> RaceSamples {
+fn samples(rows: usize, pairs_per_row: usize, times: &[(&str, u64)]) -> RaceSamples {
     let candidates =
         times.iter().map(|&(algo, ns)| candidate(algo, algo == "slow", &[ns, ns + 1, ns + 2]));
     let mut race = race(candidates.collect());
@@ -19,7 +20,15 @@ fn oracle(rows: usize, pairs_per_row: usize, times: &[(&str, u64)]) -> RaceSampl
     race
 }
 
-fn decision(race: &RaceSamples, winner: &str) -> Decision {
+fn oracle(rows: usize, pairs_per_row: usize, times: &[(&str, u64)]) -> Race {
+    Race::of_samples(&samples(rows, pairs_per_row, times)).unwrap()
+}
+
+fn judged(races: &[Race], cache: &Population, against: Option<&Population>) -> Report {
+    assess(races, cache, against, &mut Registries::new())
+}
+
+fn decision(race: &Race, winner: &str) -> Decision {
     Decision {
         device: race.entry.device.clone(),
         key: race.entry.key,
@@ -49,7 +58,7 @@ fn stored_choices_default_and_transfers() {
     assert_eq!(denser.entry.key.density.distance(here.entry.key.density), 1);
     let cache =
         population([decision(&here, "b"), decision(&fewer, "a"), decision(&denser, "slow")]);
-    let report = assess(&[here, fewer, denser], &cache, None);
+    let report = judged(&[here, fewer, denser], &cache, None);
     assert_eq!(report.races, 3);
     let cached: Vec<i64> = report.cached.points.iter().map(|one| percent(one.regret)).collect();
     assert_eq!(cached, [200, 10, 0]);
@@ -68,11 +77,12 @@ fn stored_choices_default_and_transfers() {
 
 #[test]
 fn what_cannot_be_compared_is_counted() {
-    let mut here = oracle(1000, 5, &[("slow", 300), ("a", 100)]);
+    let mut here = samples(1000, 5, &[("slow", 300), ("a", 100)]);
     here.candidates[1].failed = true;
+    let here = Race::of_samples(&here).unwrap();
     let elsewhere = oracle(9000, 5, &[("slow", 300)]);
     let cache = population([decision(&here, "a")]);
-    let report = assess(&[here, elsewhere], &cache, None);
+    let report = judged(&[here, elsewhere], &cache, None);
     let Comparison { regret, without_choice, not_measured, points } = report.cached;
     assert_eq!((regret, without_choice, not_measured, points.len()), (None, 1, 1, 0));
     let worst = report.default.regret.unwrap().worst;
@@ -82,13 +92,13 @@ fn what_cannot_be_compared_is_counted() {
 #[test]
 fn flips_cost_what_lies_between_the_winners() {
     let times = [("slow", 3_000_000), ("a", 1_000_000), ("b", 1_020_000)];
-    let races: Vec<RaceSamples> =
+    let races: Vec<Race> =
         [1000, 3000, 9000, 30_000].iter().map(|&rows| oracle(rows, 5, &times)).collect();
     let decided = |winners: [&str; 4]| {
         population(races.iter().zip(winners).map(|(race, winner)| decision(race, winner)))
     };
     let report =
-        assess(&races, &decided(["a", "a", "a", "b"]), Some(&decided(["a", "b", "a", "b"])));
+        judged(&races, &decided(["a", "a", "a", "b"]), Some(&decided(["a", "b", "a", "b"])));
     let flips = report.flips.unwrap();
     assert_eq!((flips.keys, flips.flipped.len(), flips.rate()), (4, 1, 0.25));
     assert_eq!(percent(flips.cost.unwrap().worst), 2);
@@ -107,7 +117,7 @@ fn flips_on_the_edge_of_the_band_are_noise() {
         }
         Population { decisions: decide(&evidence), evidence }
     };
-    let flips = |first, second| assess(&[], &run(first), Some(&run(second))).flips.unwrap();
+    let flips = |first, second| judged(&[], &run(first), Some(&run(second))).flips.unwrap();
     // The band is as wide as two steps of the timer, five percent here.
     let edge = flips([("a", 21_000), ("b", 20_100)], [("a", 21_100), ("b", 20_000)]);
     assert_eq!((edge.flipped.len(), edge.beyond_noise().len()), (1, 0));
@@ -131,11 +141,11 @@ fn a_plot_shows_what_there_is() {
     let times = [("slow", 3_000_000), ("a", 1_000_000), ("b", 1_100_000)];
     let here = oracle(1000, 5, &times);
     let cache = population([decision(&here, "b")]);
-    let svg = plot_svg(&assess(&[here], &cache, None)).unwrap();
+    let svg = plot_svg(&judged(&[here], &cache, None)).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
-    assert!(svg.contains("stored choice (1)") && svg.contains("default (1)"), "{svg}");
+    assert!(svg.contains("the default instead (1)"), "{svg}");
     assert!(!svg.contains("neighbouring"), "{svg}");
     // Nothing to show is a picture too.
-    let svg = plot_svg(&assess(&[], &cache, None)).unwrap();
-    assert!(!svg.contains("stored choice"), "{svg}");
+    let svg = plot_svg(&judged(&[], &cache, None)).unwrap();
+    assert!(!svg.contains("instead"), "{svg}");
 }

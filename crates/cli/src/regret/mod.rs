@@ -1,16 +1,19 @@
-//! `regret`: how much slower stored choices are than the best that there is.
+//! `regret`: how much slower what runs is than the best that there is.
 
+mod leave_out;
 mod measure;
+mod rows;
 mod under_way;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use voxtune_analyze::distribution::Distribution;
-use voxtune_analyze::regret::{Comparison, Flip, Population, Report, assess, plot_svg};
-use voxtune_analyze::samples::RaceSamples;
-use voxtune_bench::table::{self, NONE};
-use voxtune_cache::{CacheDir, Evidence};
+use voxtune::KernelSource;
+use voxtune_analyze::regret::{
+    Flip, LeaveOut, Population, Race, Registries, Report, assess, plot_svg,
+};
+use voxtune_bench::table;
+use voxtune_cache::{CacheDir, Evidence, FileKind, FileName};
 use voxtune_types::{printable, printable_path};
 
 use crate::exit::{Exit, Failure};
@@ -21,11 +24,13 @@ use crate::output_file::OutputFile;
 use crate::samples_file::sound_races;
 use crate::texts::os_text;
 use measure::measure;
+use rows::{Row, TITLES, distribution};
 
 /// Arguments of `regret`.
 #[derive(Debug, clap::Args)]
 pub struct RegretArguments {
-    /// Samples as JSON lines, by populate --exhaustive --samples; without any, they are taken now
+    /// Samples as JSON lines, by populate --exhaustive --samples, or stored evidence,
+    /// <arch>.evidence.msgpack; without any, samples are taken now
     #[arg(value_name = "FILE")]
     samples: Vec<PathBuf>,
     /// Cache folder whose choices are judged [default: where populate would write]
@@ -34,6 +39,14 @@ pub struct RegretArguments {
     /// Cache folder of a second population, to count choices that differ
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+    /// Hide each part of the stored evidence in turn and judge what would run without it, on any
+    /// machine: a tenth of the keys, a pair of channels, a bucket of rows or a device. The evidence
+    /// is that of the files named [default: of the cache folder]
+    #[arg(long, value_name = "key|channels|bucket|device", conflicts_with_all = ["against", "populate"])]
+    leave_out: Option<LeaveOut>,
+    /// Judge what runs with the kernels in this program's packs alone, instead of with every kernel
+    #[arg(long)]
+    packed: bool,
     #[command(flatten)]
     json: JsonFile,
     /// Draw the distributions into an SVG file
@@ -55,6 +68,12 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     let json = arguments.json.checked()?;
     let svg =
         arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
+    let kernels = arguments.packed.then(KernelSource::embedded);
+    if let Some(hidden) = arguments.leave_out {
+        let cache = CacheDir::new(&cache);
+        let places = (&arguments.samples[..], &cache);
+        return leave_out::run(hidden, places, kernels.as_ref(), (&json, svg.as_ref()));
+    }
     let cache = read(&cache)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
     let mut exit = Exit::Success;
@@ -67,11 +86,12 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     } else {
         arguments.samples.clone()
     };
-    let mut oracle: Vec<RaceSamples> = Vec::new();
+    let mut races: Vec<Race> = Vec::new();
     for file in &files {
-        oracle.extend(sound_races(file)?);
+        races.extend(of_file(file)?);
     }
-    let report = assess(&oracle, &cache, against.as_ref());
+    let mut registries = kernels.map_or_else(Registries::new, Registries::with_kernels);
+    let report = assess(&races, &cache, against.as_ref(), &mut registries);
     output::results(&table(&report));
     // One that fails does not take the other with it.
     let written = json.write(&report);
@@ -80,6 +100,16 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     }
     written?;
     Ok(exit)
+}
+
+/// The races of a file of samples or of evidence.
+fn of_file(file: &Path) -> Result<Vec<Race>, Failure> {
+    if FileName::of(file).is_some_and(|name| name.kind == FileKind::Evidence) {
+        let evidence = leave_out::of_file(file)?;
+        let races = evidence.entries().filter_map(|(entry, of)| Race::of_evidence(entry, of));
+        return Ok(races.collect());
+    }
+    Ok(sound_races(file)?.iter().filter_map(Race::of_samples).collect())
 }
 
 /// What a folder holds, of all architectures.
@@ -104,21 +134,15 @@ fn read(folder: &Path) -> Result<Population, Failure> {
 const SHOWN: usize = 3;
 
 fn table(report: &Report) -> String {
-    let kinds = [
-        ("the stored choice", &report.cached),
-        ("a neighbouring bucket's", &report.bucket_transfer),
-        ("a neighbouring density's", &report.density_transfer),
-        ("the default", &report.default),
-    ];
-    let rows = kinds.map(|(name, comparison)| {
-        let Comparison { regret, without_choice, not_measured, points } = comparison;
-        let [mean, median, p95, worst] = quantiles(*regret);
-        let (count, without) = (points.len(), without_choice + not_measured);
-        vec![name.to_owned(), count.to_string(), mean, median, p95, worst, without.to_string()]
-    });
-    let titles = ["regret of", "entries", "mean", "median", "p95", "worst", "without"];
-    let mut text = table::table(&titles, rows);
-    for point in report.cached.points.iter().take(SHOWN).filter(|point| point.regret > 0.0) {
+    let mut rows = vec![Row::of("what runs", &report.resolved)];
+    rows.extend(Row::graded(&report.grades));
+    rows.extend([
+        Row::of("a neighbouring bucket's", &report.bucket_transfer),
+        Row::of("a neighbouring density's", &report.density_transfer),
+        Row::of("the default", &report.default),
+    ]);
+    let mut text = table::table(&TITLES, rows.into_iter().map(Row::cells));
+    for point in report.resolved.points.iter().take(SHOWN).filter(|point| point.regret > 0.0) {
         text.push_str(&format!(
             "  {:.2} %: {} on {} of {}: {}, best {}\n",
             point.regret * 100.0,
@@ -130,7 +154,7 @@ fn table(report: &Report) -> String {
         ));
     }
     if let Some(flips) = &report.flips {
-        let [mean, _, _, worst] = quantiles(flips.cost);
+        let [mean, _, _, worst] = distribution(flips.cost);
         let beyond = flips.beyond_noise();
         text.push_str(&format!(
             "flips: {} of {} keys ({:.2} %), {} of them beyond noise in both populations, between their winners mean {mean}, worst {worst}\n",
@@ -151,12 +175,4 @@ fn table(report: &Report) -> String {
         }
     }
     text
-}
-
-fn quantiles(distribution: Option<Distribution>) -> [String; 4] {
-    let percent = |value: f64| format!("{:.2} %", value * 100.0);
-    distribution.map_or_else(
-        || [NONE; 4].map(str::to_owned),
-        |one| [one.mean, one.median, one.p95, one.worst].map(percent),
-    )
 }

@@ -52,7 +52,7 @@ pub use prepared::Prepared;
 use crate::error::Result;
 use crate::instance::Instance;
 use crate::map::{DeviceKernelMap, MapCounts, RowOrder, TilePlan};
-use crate::model::{Constants, MapSize, Rates, Work};
+use crate::model::{Constants, Correction, Described, MapSize, Rates, UNFITTED, Work};
 use countable::is_countable;
 use family::{KernelFamily, Variant};
 use geometry::shared_bytes_per_block;
@@ -121,6 +121,36 @@ impl Algorithm {
             return None;
         }
         Some(self.work(op, size, rates)?.time_ns(rates, &self.cost_constants(op)?))
+    }
+
+    /// A launch as a [`Correction`] sees it; `None` for what no model describes.
+    #[must_use]
+    pub fn described(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Described> {
+        if op.dtype == DType::Float32 {
+            return None;
+        }
+        let constants = self.cost_constants(op).unwrap_or(UNFITTED);
+        Described::of(op, size, rates, &self.work(op, size, rates)?, &constants)
+    }
+
+    /// [`Self::modelled_ns`] with what was learned of the algorithm on its architecture, if
+    /// anything was.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    #[must_use]
+    pub fn expected_ns(
+        &self,
+        op: &Operation,
+        size: MapSize,
+        rates: &Rates,
+        correction: Option<&Correction>,
+    ) -> Option<f64> {
+        let learned = correction.and_then(|correction| {
+            let Described { time_ns, features } = self.described(op, size, rates)?;
+            Some(time_ns * correction.factor(&features))
+        });
+        learned.or_else(|| self.modelled_ns(op, size, rates))
     }
 
     /// Whether it may be chosen where nothing was measured, and so nothing verified.

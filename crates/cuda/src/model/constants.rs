@@ -28,6 +28,10 @@ pub struct Constants {
     pub traffic: f64,
 }
 
+/// Of families that nobody has fitted constants for: a launch and nothing else, so that what was
+/// learned of them says the rest.
+pub(crate) const UNFITTED: Constants = Constants { launch_ns: 8000.0, ..TILES };
+
 const TILES: Constants = Constants {
     copy_clocks: 0.0,
     stage_ns: 0.0,

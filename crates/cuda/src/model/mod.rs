@@ -15,11 +15,15 @@
 //! deliver what does not stay in the cache.
 //!
 //! Rates are measured and documented in [`Rates`]; each family adds the few [`Constants`] that
-//! arithmetic does not give. A new family describes its tile as a `RowTile` or a `PairTile` and is
-//! named by its variants with the constants; without, it has no modelled time, and is never left
-//! out for its cost.
+//! arithmetic does not give. What is left is learned: a [`Correction`] says by what factor a launch
+//! takes longer, from its [`Features`] and the parameters in its algorithm's id. It is fitted per
+//! architecture and family to what was measured there, by `xtask fit`, and known nowhere else. A
+//! new family describes its tile as a `RowTile` or a `PairTile`. Its time is then known from the
+//! next fit on; constants make it known before.
 
 mod constants;
+mod features;
+mod learned;
 mod offsets;
 mod pair_tile;
 mod rates;
@@ -29,12 +33,14 @@ mod work;
 use voxtune_types::{Operation, Product};
 
 pub use constants::Constants;
+pub use features::{Described, FEATURE_NAMES, FEATURES, Features};
+pub use learned::{Correction, Group, LearnedModel, LearnedModelError, Split, Tree};
 pub use rates::Rates;
 pub use work::{Passes, Tiles, Work};
 
 pub(crate) use constants::{
-    EXPLICIT, EXPLICIT_WGRAD, IMPLICIT, IMPLICIT_WGRAD, MASK, PACKED, PAIR, RESIDENT, WGMMA,
-    WGMMA_WGRAD,
+    EXPLICIT, EXPLICIT_WGRAD, IMPLICIT, IMPLICIT_WGRAD, MASK, PACKED, PAIR, RESIDENT, UNFITTED,
+    WGMMA, WGMMA_WGRAD,
 };
 pub(crate) use pair_tile::PairTile;
 pub(crate) use row_tile::RowTile;

@@ -92,13 +92,32 @@ impl Work {
     #[must_use]
     pub fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
         match self {
-            Self::Tiles(tiles) => tiles.time_ns(rates, constants),
+            Self::Tiles(tiles) => tiles.time(rates, constants).total_ns,
             Self::Passes(passes) => {
                 let moved_ns = passes.bytes / rates.memory_bytes_ns;
                 passes.passes * constants.launch_ns + constants.traffic * moved_ns
             }
         }
     }
+}
+
+/// How long a launch of tiles takes, and what of it. Nanoseconds but for the waves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct TileTime {
+    /// The busiest unit in a step of the blocks that share an SM.
+    pub(super) busy_ns: f64,
+    /// A pipeline stage.
+    pub(super) stage_ns: f64,
+    /// A step: the slower of both.
+    pub(super) step_ns: f64,
+    /// Blocks one after another, all waves.
+    pub(super) blocks_ns: f64,
+    /// How often the device is filled; below 1 where it is not.
+    pub(super) waves: f64,
+    /// What memory takes.
+    pub(super) memory_ns: f64,
+    /// All of it.
+    pub(super) total_ns: f64,
 }
 
 impl Tiles {
@@ -109,24 +128,27 @@ impl Tiles {
         self.steps /= parts;
     }
 
-    fn time_ns(&self, rates: &Rates, constants: &Constants) -> f64 {
+    pub(super) fn time(&self, rates: &Rates, constants: &Constants) -> TileTime {
         let per_sm = self.blocks / rates.sms;
         let together = per_sm.clamp(1.0, self.resident);
         let warp_copies = self.copies / 32.0;
-        let busiest_ns =
-            slowest([self.multiply_ns, self.shared_ns, self.cache_bytes / rates.cache_bytes_ns], 8)
-                + constants.copy_clocks * warp_copies / rates.clock_ghz;
+        let busy_ns = together
+            * (slowest(
+                [self.multiply_ns, self.shared_ns, self.cache_bytes / rates.cache_bytes_ns],
+                8,
+            ) + constants.copy_clocks * warp_copies / rates.clock_ghz);
         let stage_ns = constants.stage_ns + constants.thread_copy_ns * self.copies_a_thread;
-        let step_ns = slowest([busiest_ns * together, stage_ns], 8);
+        let step_ns = slowest([busy_ns, stage_ns], 8);
         let block_ns = self.steps * step_ns
             + constants.block_ns
             + self.result_bytes / WRITE_BYTES_NS * together;
         let waves = per_sm / self.resident;
-        let waves = slowest([1.0, if waves > 1.0 { waves + TAIL_WAVES } else { waves }], 8);
-        let memory_ns = self.memory_bytes / rates.memory_bytes_ns;
-        constants.launch_ns
-            + slowest([block_ns * waves, constants.traffic * memory_ns], 3)
-            + self.reduce_ns
+        let rounds = slowest([1.0, if waves > 1.0 { waves + TAIL_WAVES } else { waves }], 8);
+        let (blocks_ns, memory_ns) = (block_ns * rounds, self.memory_bytes / rates.memory_bytes_ns);
+        let total_ns = constants.launch_ns
+            + slowest([blocks_ns, constants.traffic * memory_ns], 3)
+            + self.reduce_ns;
+        TileTime { busy_ns, stage_ns, step_ns, blocks_ns, waves, memory_ns, total_ns }
     }
 }
 

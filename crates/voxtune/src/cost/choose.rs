@@ -63,7 +63,7 @@ mod tests {
     use voxtune_types::{ComputeCapability, DType, Direction, KernelSize};
 
     use super::*;
-    use crate::registry::cuda::algorithms_of;
+    use crate::registry::cuda::absent;
 
     fn operation(direction: Direction, dtype: DType, channels: u32) -> Operation {
         let kernel = KernelSize::submanifold(3).unwrap();
@@ -74,8 +74,8 @@ mod tests {
 
     #[test]
     fn only_what_runs_here_and_is_there_is_chosen() {
-        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
-        let a100 = algorithms_of(ComputeCapability { major: 8, minor: 0 }, 108, true);
+        let h100 = absent(ComputeCapability { major: 9, minor: 0 }, 132, None, None);
+        let a100 = absent(ComputeCapability { major: 8, minor: 0 }, 108, None, None);
         let op = operation(Direction::Forward, DType::Float16, 128);
         let family = |algorithms: &[Arc<dyn Algorithm>], has_code: fn(&dyn Algorithm) -> bool| {
             choose(algorithms.iter(), &op, MILLION, has_code).map(|it| it.id().family().to_owned())
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn sums_are_never_longer_than_the_defaults() {
-        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        let h100 = absent(ComputeCapability { major: 9, minor: 0 }, 132, None, None);
         for channels in [16, 32, 64, 96, 128, 256, 512] {
             for rows in [30_000, 1_000_000] {
                 let op = operation(Direction::Wgrad, DType::BFloat16, channels);
@@ -108,7 +108,7 @@ mod tests {
     /// the layer.
     #[test]
     fn of_a_family_that_was_named_what_suits_is_chosen() {
-        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        let h100 = absent(ComputeCapability { major: 9, minor: 0 }, 132, None, None);
         let chosen = |family: &str, op: &Operation| {
             let of_family = |one: &&Arc<dyn Algorithm>| one.id().family() == family;
             let usable: Vec<_> =
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn float32_has_no_model() {
-        let h100 = algorithms_of(ComputeCapability { major: 9, minor: 0 }, 132, true);
+        let h100 = absent(ComputeCapability { major: 9, minor: 0 }, 132, None, None);
         let op = operation(Direction::Forward, DType::Float32, 64);
         assert!(choose(h100.iter(), &op, MILLION, |_| true).is_none());
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use voxtune_cache::{EntryKey, Evidence, Records, decode_evidence};
 use voxtune_types::{AlgoId, AlgoMode, ComputeCapability};
 
-use super::choose;
-use crate::registry::cuda::algorithms_of;
+use super::{choose, learned};
+use crate::registry::cuda::absent;
 use crate::{MapCounts, Registry};
 
 const H100: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
@@ -48,7 +48,7 @@ impl Entry {
     }
 
     fn registry(&self) -> Registry {
-        Registry::new(algorithms_of(H100, self.key.device.units, true))
+        Registry::new(absent(H100, self.key.device.units, None, learned(H100)))
     }
 
     /// Time lost by running the best of these instead of the best of all that were measured.

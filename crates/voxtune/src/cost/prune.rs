@@ -54,9 +54,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Basis;
 
     fn contender(family: &str, time_ns: impl Into<Option<f64>>) -> Contender<'_> {
-        let estimate = time_ns.into().map(|time_ns| Estimate { time_ns, is_fitted: true });
+        let estimate = time_ns.into().map(|time_ns| Estimate { time_ns, basis: Basis::Fitted });
         Contender { family, is_default: false, estimate }
     }
 
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn a_model_that_was_not_fitted_keeps_more() {
         let field = [100.0, 190.0, 210.0].map(|time_ns| Contender {
-            estimate: Some(Estimate { time_ns, is_fitted: false }),
+            estimate: Some(Estimate { time_ns, basis: Basis::Unfitted }),
             ..contender("a", None)
         });
         assert_eq!(worth_measuring(&field), [true, true, false]);

@@ -99,7 +99,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl KernelStore {
-    pub(super) fn new(mut source: KernelSource, capability: ComputeCapability) -> Self {
+    pub(crate) fn new(mut source: KernelSource, capability: ComputeCapability) -> Self {
         let packs = Packs::new(std::mem::take(&mut source.packs), source.embedded, capability);
         Self {
             source,

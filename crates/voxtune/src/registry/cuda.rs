@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use voxtune_cache::{KernelHash, Requirement};
-use voxtune_cuda::model::{MapSize, Rates};
+use voxtune_cuda::model::{Correction, LearnedModel, MapSize, Rates};
 use voxtune_cuda::{CudaError, Epilogue, Instance, Operands};
-use voxtune_types::{AlgoId, ComputeCapability, Operation, PitchClass};
+use voxtune_types::{AlgoId, ComputeCapability, Direction, Operation, PitchClass};
 
 use super::{Algorithm, Launch};
+use crate::cost::{self, Basis};
 use crate::device::{CudaBackend, KernelStore};
-use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
+use crate::{ConvError, Device, Estimate, KernelMap, KernelSource, MapCounts};
 
 struct CudaAlgorithm {
     algorithm: &'static voxtune_cuda::Algorithm,
@@ -17,6 +18,8 @@ struct CudaAlgorithm {
     place: usize,
     capability: ComputeCapability,
     rates: Rates,
+    /// What was learned of it, in wgrad and out of it.
+    corrections: [Option<Correction>; 2],
     has_cublas: bool,
     /// Where kernels come from; nowhere where nothing is to run.
     store: Option<Arc<KernelStore>>,
@@ -24,17 +27,21 @@ struct CudaAlgorithm {
 
 pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
     let device = backend.device();
-    let sms = device.identity().units;
-    listed(device.capability(), sms, backend.has_cublas(), Some(backend.store()))
+    let (capability, sms) = (device.capability(), device.identity().units);
+    let learned = cost::learned(capability);
+    listed(capability, sms, backend.has_cublas(), Some(backend.store()), learned)
 }
 
-/// The algorithms of a GPU with so many SMs. Nothing asks the device before a run.
-pub(crate) fn algorithms_of(
+/// The algorithms of a GPU with so many SMs that need not be here, with the kernels of a source, or
+/// all, and what a model has learned of them.
+pub(crate) fn absent(
     capability: ComputeCapability,
     sms: u32,
-    has_cublas: bool,
+    kernels: Option<&KernelSource>,
+    learned: Option<&LearnedModel>,
 ) -> Vec<Arc<dyn Algorithm>> {
-    listed(capability, sms, has_cublas, None)
+    let store = kernels.map(|kernels| Arc::new(KernelStore::new(kernels.clone(), capability)));
+    listed(capability, sms, true, store.as_ref(), learned)
 }
 
 fn listed(
@@ -42,6 +49,7 @@ fn listed(
     sms: u32,
     has_cublas: bool,
     store: Option<&Arc<KernelStore>>,
+    learned: Option<&LearnedModel>,
 ) -> Vec<Arc<dyn Algorithm>> {
     let rates = Rates::of(capability, sms);
     voxtune_cuda::algorithms()
@@ -49,8 +57,18 @@ fn listed(
         .enumerate()
         .map(|(place, algorithm)| {
             let store = store.cloned();
-            Arc::new(CudaAlgorithm { algorithm, place, capability, rates, has_cublas, store })
-                as Arc<dyn Algorithm>
+            let of = |wgrad| learned?.correction(algorithm.id(), wgrad);
+            let corrections = [of(false), of(true)];
+            let listed = CudaAlgorithm {
+                algorithm,
+                place,
+                capability,
+                rates,
+                corrections,
+                has_cublas,
+                store,
+            };
+            Arc::new(listed) as Arc<dyn Algorithm>
         })
         .collect()
 }
@@ -69,6 +87,10 @@ fn possible(counts: MapCounts) -> MapCounts {
 impl CudaAlgorithm {
     fn has(&self, instance: &Instance) -> bool {
         self.store.as_ref().is_none_or(|store| store.has(instance))
+    }
+
+    fn correction(&self, operation: &Operation) -> Option<&Correction> {
+        self.corrections[usize::from(operation.direction == Direction::Wgrad)].as_ref()
     }
 
     fn backend<'a>(&self, device: &'a Device) -> Result<&'a CudaBackend, ConvError> {
@@ -97,11 +119,17 @@ impl Algorithm for CudaAlgorithm {
     fn estimate(&self, operation: &Operation, counts: MapCounts) -> Option<Estimate> {
         let MapCounts { n_in, n_out, pairs } = possible(counts);
         let size = MapSize { n_in, n_out, pairs };
-        let time_ns = self.algorithm.modelled_ns(operation, size, &self.rates)?;
+        let correction = self.correction(operation);
+        let time_ns = self.algorithm.expected_ns(operation, size, &self.rates, correction)?;
         let is_fitted = self.rates.is_measured
             && operation.kernel.volume() == FITTED_VOLUME
             && operation.is_submanifold();
-        Some(Estimate { time_ns, is_fitted })
+        let basis = match correction {
+            Some(_) => Basis::Learned,
+            None if is_fitted => Basis::Fitted,
+            None => Basis::Unfitted,
+        };
+        Some(Estimate { time_ns, basis })
     }
 
     fn is_safe_unverified(&self, operation: &Operation) -> bool {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 use voxtune_cache::{KernelHash, Requirement};
+use voxtune_cuda::model::LearnedModel;
 use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation, ShapeKey};
 
-use crate::cost::{Contender, choose, choose_named, worth_measuring};
+use crate::cost::{self, Contender, choose, choose_named, worth_measuring};
 use crate::device::CudaBackend;
 use crate::resolve_cache::{PlaceQuestion, ResolveCache};
-use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
+use crate::{Basis, ConvError, Device, Estimate, KernelMap, KernelSource, MapCounts};
 pub use launch::Launch;
 
 /// A kernel with its parameters.
@@ -101,6 +102,10 @@ impl fmt::Debug for dyn Algorithm {
     }
 }
 
+/// Who is expected to be this much faster than all that near keys offer runs, although it is none of
+/// them.
+const FREE_GAIN: f64 = 1.05;
+
 /// The algorithms of a device, in a fixed order.
 #[derive(Clone)]
 pub struct Registry {
@@ -143,11 +148,31 @@ impl Registry {
     /// [`ComputeCapability::LEAST`](voxtune_types::ComputeCapability::LEAST) none of them applies.
     #[must_use]
     pub fn of_device(device: &DeviceIdentity) -> Self {
+        Self::of_device_with(device, None, Self::learned(device))
+    }
+
+    /// [`Self::of_device`] with the kernels of a source alone, if one is given, and with what a
+    /// model of cost has learned of the architecture.
+    #[must_use]
+    pub fn of_device_with(
+        device: &DeviceIdentity,
+        kernels: Option<&KernelSource>,
+        learned: Option<&LearnedModel>,
+    ) -> Self {
         match device.arch {
             Arch::Cuda(capability) => {
-                Self::with_cuda_default(cuda::algorithms_of(capability, device.units, true))
+                Self::with_cuda_default(cuda::absent(capability, device.units, kernels, learned))
             }
             Arch::Cpu(_) => Self::cpu(),
+        }
+    }
+
+    /// What the model of cost that ships has learned of a device's architecture, if anything.
+    #[must_use]
+    pub fn learned(device: &DeviceIdentity) -> Option<&'static LearnedModel> {
+        match device.arch {
+            Arch::Cuda(capability) => cost::learned(capability),
+            Arch::Cpu(_) => None,
         }
     }
 
@@ -190,6 +215,43 @@ impl Registry {
         let asked = PlaceQuestion::Decided(table, decision);
         let place = self.resolve_cache.place(asked, || names().find_map(usable))?;
         self.algorithms.get(place)
+    }
+
+    /// What a key runs of which only near ones were measured: of the names that these offer the
+    /// first that can run here, unless what was learned finds another one faster. Remembered by the
+    /// table's number and the key.
+    pub(crate) fn guessed<'n, N: Iterator<Item = &'n AlgoId>>(
+        &self,
+        table: u64,
+        key: &ShapeKey,
+        names: impl Fn() -> N,
+    ) -> Option<&Arc<dyn Algorithm>> {
+        let place = self.resolve_cache.place(PlaceQuestion::Guessed(table, *key), || {
+            let operation = &key.operation;
+            let usable = || {
+                names().filter_map(|id| {
+                    let place = *self.places.get(id)?;
+                    self.is_usable(place, operation).then_some(place)
+                })
+            };
+            let first = usable().next()?;
+            let counts = MapCounts::typical(key);
+            let learned_ns = |place: usize| {
+                let estimate = self.algorithms[place].estimate(operation, counts)?;
+                (estimate.basis == Basis::Learned).then_some(estimate.time_ns)
+            };
+            let Some(first_ns) = learned_ns(first) else { return Some(first) };
+            let timed = |place: usize| Some((place, learned_ns(place)?));
+            let fastest = |a: (usize, f64), b: (usize, f64)| if b.1 < a.1 { b } else { a };
+            let offered = usable().filter_map(timed);
+            let offered = offered.fold((first, first_ns), fastest);
+            let free = self.modelled_for(key).and_then(|algorithm| {
+                timed(self.algorithms.iter().position(|one| Arc::ptr_eq(one, algorithm))?)
+            });
+            let faster = free.filter(|free| free.1 * FREE_GAIN < offered.1);
+            Some(faster.unwrap_or(offered).0)
+        });
+        place.map(|place| &self.algorithms[place])
     }
 
     /// The algorithm of this name, if it can run a key's operation here. For the name of a family,
@@ -385,7 +447,7 @@ mod tests {
         }
 
         fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
-            self.time_ns.map(|time_ns| Estimate { time_ns, is_fitted: true })
+            self.time_ns.map(|time_ns| Estimate { time_ns, basis: Basis::Fitted })
         }
 
         fn is_default(&self, _operation: &Operation) -> bool {

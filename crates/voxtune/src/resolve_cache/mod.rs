@@ -36,6 +36,8 @@ pub(crate) enum PlaceQuestion {
     Suited(ShapeKey, usize),
     /// What a decision of a table comes to, by the numbers of both.
     Decided(u64, usize),
+    /// What a key comes to of which the table of a number has near ones.
+    Guessed(u64, ShapeKey),
 }
 
 #[derive(Clone, Debug)]

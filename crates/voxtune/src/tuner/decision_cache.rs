@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use voxtune_cache::{DecisionId, DecisionRef, Decisions, Table};
 use voxtune_types::{DeviceIdentity, ShapeKey};
 
+use super::near::Guess;
 use super::skip_reason::SkipReason;
 use crate::{Algorithm, Registry};
 
@@ -48,6 +49,16 @@ impl DecisionCache {
         let names = || entry.preferred();
         let algorithm = registry.decided(self.number, id.index(), &key.operation, names);
         Ok((algorithm.ok_or(SkipReason::Unusable)?, entry))
+    }
+
+    /// What a guess comes to.
+    pub(super) fn near<'r>(
+        &self,
+        registry: &'r Registry,
+        key: &ShapeKey,
+        guess: Guess<'_>,
+    ) -> Option<&'r Arc<dyn Algorithm>> {
+        registry.guessed(self.number, key, || guess.names())
     }
 }
 

@@ -188,8 +188,11 @@ where
 
     fn near(&self, source: Source, decision_cache: &'t DecisionCache) -> Lookup<'t> {
         let guess = guess(&decision_cache.table, self.query.device, self.key)?;
-        let grade = || Grade::Near { source, key: guess.from.key() };
-        self.usable(guess.names(), Some(guess.from), grade)
+        let registry = self.query.registry;
+        let algorithm =
+            decision_cache.near(registry, self.key, guess).ok_or(SkipReason::Unusable)?;
+        let grade = Grade::Near { source, key: guess.from.key() };
+        Ok(Found { algorithm: Arc::clone(algorithm), grade, entry: Some(guess.from) })
     }
 
     fn modelled(&self, skipped: &mut impl FnMut(SkippedStep)) -> Option<Found<'t>> {
