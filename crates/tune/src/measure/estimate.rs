@@ -15,6 +15,7 @@ use crate::plan::expand::PlannedConfiguration;
 use crate::plan::grid::{ChannelPair, Configuration};
 use crate::plan::job::Job;
 use crate::plan::kernels::expected_counts;
+use crate::race::Policy;
 use crate::verify::float64::{problem_bytes, problem_flops};
 
 /// What a run will need.
@@ -179,12 +180,9 @@ fn host_time(
 ) -> Duration {
     /// Samples of the leader and its challengers beyond the first of each candidate.
     const LATER_SAMPLES: f64 = 20.0;
-    /// A first run that is short is repeated before it counts.
-    const FIRST_RUNS: f64 = 2.0;
-    /// How much slower than the default candidates are in the mean.
-    const SLOWER: f64 = 2.0;
     /// What is done around the samples of an entry, such as filling its operands.
     const ENTRY_SECONDS: f64 = 0.01;
+    let policy = Policy::of(device.identity().arch, job.protocol.budget);
     let seconds: f64 = planned
         .clouds
         .iter()
@@ -199,7 +197,9 @@ fn host_time(
                     .len();
                 let flops = operation.flops(counts.pairs) as f64;
                 let run = flops / flops_per_second;
-                let first = run * pool as f64 * FIRST_RUNS * SLOWER;
+                // A first run that is short is repeated before it counts.
+                let repeats = run < policy.warm_up_below.as_secs_f64();
+                let first = run * pool as f64 * if repeats { 2.0 } else { 1.0 };
                 let minimum = first + 2.0 * run;
                 let wanted = run.mul_add(LATER_SAMPLES, first);
                 ENTRY_SECONDS + wanted.min(job.protocol.budget.as_secs_f64()).max(minimum)
