@@ -8,7 +8,8 @@ use super::Estimate;
 use crate::{Algorithm, MapCounts};
 
 /// The algorithm that the model finds fastest, if it finds it clearly faster than the default: only
-/// among those that may run here, that need no verification and whose code is there.
+/// among those that may run here, that need no verification and no library, which takes longer to
+/// load than it may win, and whose code is there.
 pub(crate) fn choose<'a>(
     algorithms: impl Iterator<Item = &'a Arc<dyn Algorithm>> + Clone,
     operation: &Operation,
@@ -21,7 +22,9 @@ pub(crate) fn choose<'a>(
     let default = default.estimate(operation, counts)?;
     let mut faster: Vec<(&Arc<dyn Algorithm>, Estimate)> = usable
         .filter(|algorithm| {
-            algorithm.is_safe_unverified(operation) && algorithm.in_auto_pool(operation, counts)
+            algorithm.is_safe_unverified(operation)
+                && algorithm.requires().is_none()
+                && algorithm.in_auto_pool(operation, counts)
         })
         .filter_map(|algorithm| Some((algorithm, algorithm.estimate(operation, counts)?)))
         .filter(|(_, estimate)| is_clearly_faster(*estimate, default))
