@@ -5,6 +5,7 @@
 //! | can stored results be right, and are they still? | [`audit`] |
 //! | how much slower are stored choices than the best? | [`regret`] |
 //! | what did races see? | [`samples`] |
+//! | what does all of that look like? | [`report`] |
 //! | which kernels does an architecture ship? | [`pack`] |
 //!
 //! No module opens a device. Races of the tuner are the input: [`samples`] turns a
@@ -15,6 +16,7 @@ pub mod audit;
 pub mod distribution;
 pub mod pack;
 pub mod regret;
+pub mod report;
 pub mod samples;
 #[cfg(test)]
 mod testing;
