@@ -16,6 +16,7 @@ use crate::migrate::MigrateArguments;
 use crate::pack::PackArguments;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
+use crate::report::ReportArguments;
 use crate::verify::VerifyArguments;
 
 /// The command line.
@@ -68,6 +69,8 @@ pub enum Command {
     Verify(Box<VerifyArguments>),
     /// Measure how much slower stored choices are than the best that there is
     Regret(RegretArguments),
+    /// Show caches, regret and benches as one page of HTML
+    Report(ReportArguments),
     /// Check every kernel of a GPU against float64 and the host
     Check(CheckArguments),
     /// Time layers on clouds, beside the device's ceilings and other libraries' times

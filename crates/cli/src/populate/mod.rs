@@ -32,6 +32,7 @@ use crate::exit::{Exit, Failure};
 use crate::interrupt;
 use crate::l2_state::l2_state;
 use crate::output;
+use crate::report;
 use progress::Progress;
 use recorder::Recorder;
 
@@ -122,6 +123,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let decisions = cache.decisions_path(arch);
     if decisions.exists() {
         output::result(format_args!("cache {}", printable_path(&decisions)));
+        report::say_how([cache.path()]);
     } else {
         output::status("Note", "nothing was decided, so that there is no cache");
     }

@@ -18,6 +18,7 @@ use crate::folder::FolderArguments;
 use crate::json_file::JsonFile;
 use crate::output;
 use crate::output_file::OutputFile;
+use crate::report::say_how;
 use crate::samples_file::sound_races;
 use crate::texts::os_text;
 use measure::measure;
@@ -55,7 +56,8 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     let json = arguments.json.checked()?;
     let svg =
         arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
-    let cache = read(&cache)?;
+    let folder = cache;
+    let cache = read(&folder)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
     let mut exit = Exit::Success;
     let files = if arguments.samples.is_empty() {
@@ -79,6 +81,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         file.write(&plot_svg(&report).map_err(Failure::failed)?)?;
     }
     written?;
+    say_how(std::iter::once(&folder).chain(&files).map(PathBuf::as_path));
     Ok(exit)
 }
 
