@@ -8,6 +8,7 @@ use serde::Serialize;
 use voxtune_cache::decide::Timer;
 use voxtune_cache::{EntryKey, Outcome, Record, Records};
 
+use super::grades::by_grade;
 use super::numbers::short;
 use super::{Commands, Contents, Part};
 use crate::distribution::Distribution;
@@ -108,6 +109,16 @@ pub(super) fn all(parts: &[Part<'_>], contents: &Contents, commands: &Commands) 
             command: format!("{program} report {}", part.cache.argument),
             own: true,
             kinds: of_regret(&assess(&races, &part.population, None)),
+        });
+        all.push(Losses {
+            name: format!("{}, grade by grade", part.name()),
+            note: "What would run if the better grades had nothing to say: exact, as it is; same \
+                   architecture, with the decisions of the other devices here; near, without the \
+                   key itself; model and default, without any decision."
+                .to_owned(),
+            command: format!("{program} report {}", part.cache.argument),
+            own: false,
+            kinds: by_grade(part, parts, &races),
         });
         for oracle in &contents.oracles {
             let report = assess(&oracle.races, &part.population, None);

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | which algorithm wins where, by how much, how surely? | `keys` |
 //! | what may not win, and why? | `quarantine` |
-//! | what do choices lose? | `losses` |
+//! | what do choices lose? | `losses`, by grade `grades` |
 //! | where do two populations choose differently? | `differences` |
 //! | how do times change over versions? | `runs` |
 //! | how do times compare with other libraries'? | `peers` |
@@ -20,6 +20,7 @@
 //! writes them as text, never as markup.
 
 mod differences;
+mod grades;
 mod keys;
 mod losses;
 mod numbers;

@@ -1,7 +1,7 @@
 //! Reports on made-up caches.
 
 use serde_json::Value;
-use voxtune::DType;
+use voxtune::{AlgoId, DType, Registry};
 use voxtune_cache::{Evidence, Interval, Outcome, Reason, Record, decide};
 use voxtune_tune::testing::{entry, record};
 use voxtune_types::DeviceIdentity;
@@ -106,7 +106,7 @@ fn near_ties_and_quarantine_are_told() {
 fn the_evidence_itself_says_what_choices_lose() {
     let report =
         report(&Contents { caches: vec![cache("a", 2.0, |_, _| ())], ..Contents::default() });
-    let [losses] = &report.losses[..] else { panic!("{:?}", report.losses) };
+    let losses = report.losses.iter().find(|one| one.own).unwrap();
     let mean = |kind: &str| {
         let kind = losses.kinds.iter().find(|one| one.kind == kind).unwrap();
         kind.summary.map(|one| one.mean)
@@ -114,6 +114,26 @@ fn the_evidence_itself_says_what_choices_lose() {
     assert_eq!(mean("stored choice"), Some(0.0));
     assert_eq!(mean("default"), Some(1.0));
     assert_eq!(mean("neighbouring bucket"), None);
+}
+
+#[test]
+fn each_grade_is_judged_as_if_the_better_ones_were_silent() {
+    let entry = entry();
+    let registry = Registry::of_device(&entry.device);
+    let operation = &entry.key.operation;
+    let default = registry.default_for(operation).unwrap().id().clone();
+    let mut ids = registry.algorithms().map(|one| one.id().clone());
+    let other = ids.find(|id| *id != default && registry.usable(id, operation).is_some()).unwrap();
+    let real = |_: &mut EntryOf, records: &mut Vec<Record>| {
+        let rename =
+            |record: &Record, algo: &AlgoId| Record { algo: algo.clone(), ..record.clone() };
+        *records = vec![rename(&records[0], &default), rename(&records[1], &other)];
+    };
+    let report = report(&Contents { caches: vec![cache("a", 2.0, real)], ..Contents::default() });
+    let graded = report.losses.iter().find(|one| one.name.ends_with("grade by grade")).unwrap();
+    let means: Vec<(&str, f64)> =
+        graded.kinds.iter().map(|one| (one.kind.as_str(), one.summary.unwrap().mean)).collect();
+    assert_eq!(means, [("exact", 0.0), ("default", 1.0)]);
 }
 
 #[test]
