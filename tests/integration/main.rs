@@ -43,6 +43,7 @@ mod partial_runs;
 mod pitch;
 mod points;
 mod populating;
+mod reporting;
 mod scan;
 mod stopped;
 mod strided;

@@ -6,6 +6,7 @@
 //! | how much slower is what runs than the best? | [`regret`] |
 //! | what did races see? | [`samples`] |
 //! | what does the model of cost learn of them? | [`fit`] |
+//! | what does all of that look like? | [`report`] |
 //! | which kernels does an architecture ship? | [`pack`] |
 //!
 //! No module opens a device. Races of the tuner are the input: [`samples`] turns a
@@ -17,6 +18,7 @@ pub mod distribution;
 pub mod fit;
 pub mod pack;
 pub mod regret;
+pub mod report;
 pub mod samples;
 #[cfg(test)]
 mod testing;

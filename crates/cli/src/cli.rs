@@ -18,6 +18,7 @@ use crate::pack::PackArguments;
 use crate::page::width_of_stdout;
 use crate::populate::PopulateArguments;
 use crate::regret::RegretArguments;
+use crate::report::ReportArguments;
 use crate::verify::VerifyArguments;
 
 /// Columns of help: longer lines are hard to read.
@@ -76,6 +77,8 @@ pub enum Command {
     Verify(Box<VerifyArguments>),
     /// Judge how much slower what runs is than the best that there is
     Regret(RegretArguments),
+    /// Show caches, regret and benches as one page of HTML
+    Report(ReportArguments),
     /// Check every kernel of a GPU against float64 and the host
     Check(CheckArguments),
     /// Time layers on clouds, beside the device's ceilings and other libraries' times

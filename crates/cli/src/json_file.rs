@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::exit::Failure;
 use crate::output_file::OutputFile;
+use crate::program;
 
 /// Where a report goes beside the terminal.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,11 +29,20 @@ impl JsonFile {
     }
 }
 
+/// A report, and the command that made it: whoever reads the file later wants to make it again.
+#[derive(Serialize)]
+struct Signed<'r, R> {
+    command: String,
+    #[serde(flatten)]
+    report: &'r R,
+}
+
 impl JsonReport {
     /// Writes a report, if a file was named.
     pub(crate) fn write(&self, report: &impl Serialize) -> Result<(), Failure> {
         let Some(file) = &self.0 else { return Ok(()) };
-        let mut text = serde_json::to_string_pretty(report).map_err(Failure::failed)?;
+        let signed = Signed { command: program::typed(), report };
+        let mut text = serde_json::to_string_pretty(&signed).map_err(Failure::failed)?;
         text.push('\n');
         file.write(&text)
     }

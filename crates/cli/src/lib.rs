@@ -38,6 +38,7 @@ mod page;
 mod populate;
 pub mod program;
 mod regret;
+mod report;
 mod samples_file;
 mod selection;
 mod styled;
@@ -78,6 +79,7 @@ pub fn run(name: &'static str, arguments: impl IntoIterator<Item = OsString>) ->
         Command::Migrate(arguments) => migrate::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Regret(arguments) => regret::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Kernels(arguments) => kernels::run(&arguments),

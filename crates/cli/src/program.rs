@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use voxtune_analyze::report::shell::quoted;
+
 /// What `cargo install voxtune-cli` installs.
 pub const INSTALLED: &str = "voxtune";
 
@@ -23,6 +25,12 @@ pub(crate) fn name() -> &'static str {
 /// A command line that a reader can type, in backticks.
 pub(crate) fn command(arguments: &str) -> String {
     format!("`{} {arguments}`", name())
+}
+
+/// The command line that this process was started with, as a shell takes it.
+pub(crate) fn typed() -> String {
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy()));
+    std::iter::once(name().to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -230,7 +230,6 @@ mod tests {
             report.resolved.not_measured,
             report.grades.iter().map(|one| (&one.grade, one.comparison.regret)).collect::<Vec<_>>(),
         );
-        println!("{summary}");
         assert!(regret.mean <= most[0] && regret.p95 <= most[1], "{summary}");
         assert!(report.resolved.not_measured * 10 <= regret.count, "{summary}");
         assert_eq!(report.resolved.without_choice, 0, "{summary}");

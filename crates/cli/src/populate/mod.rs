@@ -35,6 +35,7 @@ use crate::interrupt;
 use crate::json_file::JsonReport;
 use crate::l2_state::l2_state;
 use crate::output;
+use crate::report::say_how;
 use progress::Progress;
 use recorder::Recorder;
 use report::{PlanReport, RunReport};
@@ -134,6 +135,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     let decisions = cache.decisions_path(arch);
     if decisions.exists() {
         output::result(format_args!("cache {}", printable_path(&decisions)));
+        say_how([cache.path()]);
     } else {
         output::status("Note", "nothing was decided, so that there is no cache");
     }

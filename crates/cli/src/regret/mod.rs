@@ -21,6 +21,7 @@ use crate::folder::FolderArguments;
 use crate::json_file::JsonFile;
 use crate::output;
 use crate::output_file::OutputFile;
+use crate::report::say_how;
 use crate::samples_file::sound_races;
 use crate::texts::os_text;
 use measure::measure;
@@ -59,7 +60,7 @@ pub struct RegretArguments {
 }
 
 pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
-    let cache = match &arguments.cache {
+    let folder = match &arguments.cache {
         Some(folder) => folder.clone(),
         None => FolderArguments::default().resolve()?,
     };
@@ -70,11 +71,11 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
     let kernels = arguments.packed.then(KernelSource::embedded);
     if let Some(hidden) = arguments.leave_out {
-        let cache = CacheDir::new(&cache);
+        let cache = CacheDir::new(&folder);
         let places = (&arguments.samples[..], &cache);
         return leave_out::run(hidden, places, kernels.as_ref(), (&json, svg.as_ref()));
     }
-    let cache = read(&cache)?;
+    let cache = read(&folder)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
     let mut exit = Exit::Success;
     let files = if arguments.samples.is_empty() {
@@ -99,6 +100,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         file.write(&plot_svg(&report).map_err(Failure::failed)?)?;
     }
     written?;
+    say_how(std::iter::once(&folder).chain(&files).map(PathBuf::as_path));
     Ok(exit)
 }
 
