@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use voxtune_cache::{EntryKey, Evidence, Records, decode_evidence};
 use voxtune_types::{AlgoId, AlgoMode, ComputeCapability};
 
 use super::{choose, learned};
 use crate::registry::cuda::absent;
-use crate::{MapCounts, Registry};
+use crate::{Algorithm, MapCounts, Registry};
 
 const H100: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
 
@@ -87,6 +88,10 @@ fn pruning_keeps_the_winners() {
             .filter(|it| it.applies(operation) && it.in_auto_pool(operation, counts));
         before.push(everyone.count() as f64);
         kept.push(pool.len() as f64);
+        // Of those that the entry has times of: who is newer may well be faster than all of them.
+        let timed = |it: &&Arc<dyn Algorithm>| entry.timings.iter().any(|(id, ..)| id == it.id());
+        let measured = Registry::new(registry.algorithms().filter(timed).cloned().collect());
+        let pool = measured.pool(&AlgoMode::Auto, operation, counts);
         let regret = entry.regret(|id| pool.iter().any(|algorithm| algorithm.id() == id));
         regrets.push(regret.expect("the default is measured and kept"));
     }
@@ -135,7 +140,8 @@ fn the_choice_beats_the_default() {
         row(&chosen),
         row(&default),
     );
-    assert!(chosen.len() >= 100 && unmeasured * 20 <= chosen.len(), "{summary}");
+    // A family that is younger than most of the evidence is chosen where nobody has timed it.
+    assert!(chosen.len() >= 100 && unmeasured * 10 <= chosen.len(), "{summary}");
     assert!(mean(&chosen) <= 0.05 && quantile(&chosen, 0.95) <= 0.25, "{summary}");
     assert!(mean(&default) >= 10.0 * mean(&chosen), "{summary}");
 }

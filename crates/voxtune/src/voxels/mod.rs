@@ -149,7 +149,7 @@ impl Voxels {
     /// let device = Device::cpu()?;
     /// let backbone = Sequential::new()
     ///     .then(SubmConv3d::builder(4, 8).build(&device)?)
-    ///     .then(SparseConv3d::builder(8, 16).stride(2).build(&device)?)
+    ///     .then(SparseConv3d::builder(8, 16).kernel(2).stride(2).build(&device)?)
     ///     .then(SubmConv3d::builder(16, 16).build(&device)?);
     /// let voxels = Voxels::new(&device, (0..5).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
     /// let features = Tensor::from_rows(&device, &[[1.0; 4]; 5])?;
