@@ -72,6 +72,8 @@ impl<'a> Capture<'a> {
         let flags = CUgraphInstantiate_flags(0);
         let graph = self.device.stream().end_capture(flags).during("ending a graph capture")?;
         let graph = graph.ok_or(CudaError::NothingCaptured)?;
+        // Else the first launch does it, and takes as long as several.
+        graph.upload().during("uploading a graph")?;
         Ok(Graph { graph, held, device: self.device.clone() })
     }
 }
