@@ -34,7 +34,7 @@ impl Meaning {
     }
 }
 
-/// A line. Whatever is put into it is [made printable](printable), so that only
+/// A line. Whatever is put into it is [made printable](printable()), so that only
 /// [meanings](Meaning) steer the terminal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {

@@ -8,7 +8,7 @@
 //! measuring.
 //!
 //! What runs is what [`Tuner::resolve`] answers: the algorithm of a cache for the very key, for a
-//! sibling device or a near key, of the model of cost, or the default. [`leave_out`] asks what it
+//! sibling device or a near key, of the model of cost, or the default. [`leave_out()`] asks what it
 //! would be had a part of the evidence never been measured.
 //!
 //! | question | field |

@@ -31,7 +31,7 @@ use rows::{Row, TITLES, distribution};
 #[derive(Debug, clap::Args)]
 pub struct RegretArguments {
     /// Samples as JSON lines, by populate --exhaustive --samples, or stored evidence,
-    /// <arch>.evidence.msgpack; without any, samples are taken now
+    /// ARCH.evidence.msgpack; without any, samples are taken now
     #[arg(value_name = "FILE")]
     samples: Vec<PathBuf>,
     /// Cache folder whose choices are judged [default: where populate would write]
