@@ -368,6 +368,7 @@ mod tests {
 
     use voxtune::Direction;
     use voxtune_tune::inputs::cloud_setup::CloudSetup;
+    use voxtune_tune::inputs::generated_cells::GeneratedCells;
     use voxtune_tune::{Preset, Request};
 
     use super::*;
@@ -397,7 +398,8 @@ mod tests {
         let set_up = plan.configurations.iter().flat_map(|planned| {
             planned.clouds.iter().map(|cloud| {
                 let layer = planned.configuration.layer;
-                let setup = CloudSetup::new(&host, cloud, layer, 1, 0).unwrap();
+                let cells = cloud.cells(&host, &mut GeneratedCells::default(), (1, 0)).unwrap();
+                let setup = CloudSetup::new(&host, cloud, cells, layer).unwrap();
                 (planned.configuration, setup)
             })
         });

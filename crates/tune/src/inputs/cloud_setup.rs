@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use voxtune::{Device, Geometry, KernelMap, LayerKind, Voxels};
+use voxtune_types::Voxel;
 
 use crate::inputs::error::MeasureError;
+use crate::inputs::generated_cells::GeneratedCells;
 use crate::inputs::planned_cloud::PlannedCloud;
 
 /// A cloud on the device with the kernel map of a layer.
@@ -18,18 +20,16 @@ pub struct CloudSetup {
 }
 
 impl CloudSetup {
-    /// Makes the cloud and builds its map.
+    /// Builds the map of a cloud whose cells are made.
     ///
     /// # Errors
-    /// If the cloud cannot be had or has duplicates.
+    /// If the device cannot hold them, or they have duplicates.
     pub fn new(
         device: &Device,
         cloud: &PlannedCloud,
+        cells: Vec<Voxel>,
         layer: Geometry,
-        batch_size: usize,
-        seed: u64,
     ) -> Result<Self, MeasureError> {
-        let cells = device.install(|| cloud.cells(batch_size, seed))?;
         let voxels = match cloud.grid() {
             None => Voxels::new(device, cells)?,
             Some(grid) => Voxels::within(device, grid, cells)?,
@@ -58,6 +58,8 @@ impl CloudSetup {
 #[derive(Debug, Default)]
 pub struct SetupCache {
     held: Vec<(PlannedCloud, Geometry, CloudSetup)>,
+    /// For configurations of other layers over the same clouds.
+    cells: GeneratedCells,
 }
 
 impl SetupCache {
@@ -87,7 +89,8 @@ impl SetupCache {
         if let Some((_, _, setup)) = found {
             return Ok(setup.clone());
         }
-        let setup = CloudSetup::new(device, cloud, layer, batch_size, seed)?;
+        let cells = cloud.cells(device, &mut self.cells, (batch_size, seed))?;
+        let setup = CloudSetup::new(device, cloud, cells, layer)?;
         self.held.push((cloud.clone(), layer, setup.clone()));
         Ok(setup)
     }

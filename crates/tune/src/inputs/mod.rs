@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`planned_cloud`] | a cloud of known size, before it is made |
 //! | [`cloud_reference`] | the same as another process is told of it |
+//! | [`generated_cells`] | cells of generated clouds, kept for the configurations that share one |
 //! | [`cloud_setup`] | a cloud on the device with its kernel map |
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
@@ -17,6 +18,7 @@ pub mod cloud_reference;
 pub mod cloud_setup;
 pub mod entry;
 pub mod error;
+pub mod generated_cells;
 pub mod memory;
 pub mod monitor;
 pub mod operands;

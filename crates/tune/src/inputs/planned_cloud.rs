@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use voxtune::Device;
 use voxtune_pointcloud::{
-    CloudError, FileOptions, Generator, Scan, ScanWarning, Source, generate, load_scan,
+    CloudError, FileOptions, Generator, Scan, ScanWarning, Source, load_scan,
 };
 use voxtune_types::Voxel;
+
+use crate::inputs::generated_cells::{CloudRequest, GeneratedCells};
 
 /// A cloud of known size.
 #[derive(Clone, Debug)]
@@ -47,16 +50,22 @@ impl PlannedCloud {
         }
     }
 
-    /// The voxels.
+    /// The voxels, in samples as the seed gives them; a file's are what they are.
     ///
     /// # Errors
     /// If the generator refuses the count.
-    pub fn cells(&self, batch_size: usize, seed: u64) -> Result<Vec<Voxel>, CloudError> {
-        match self {
+    pub fn cells(
+        &self,
+        device: &Device,
+        held: &mut GeneratedCells,
+        (batch_size, seed): (usize, u64),
+    ) -> Result<Vec<Voxel>, CloudError> {
+        match *self {
             Self::Generated { generator, voxels } => {
-                generate(*generator, *voxels, batch_size, seed)
+                let request = CloudRequest { generator, voxels, batch_size, seed };
+                held.of(device, request).map(<[Voxel]>::to_vec)
             }
-            Self::File(file) => Ok(file.cells.clone()),
+            Self::File(ref file) => Ok(file.cells.clone()),
         }
     }
 
@@ -69,21 +78,25 @@ impl PlannedCloud {
         }
     }
 
-    /// So many voxels that lie in the same way: a generated cloud, or a contiguous part of a
-    /// file's, of which there are as many as the [file has](Self::sample_rows).
+    /// So many voxels that lie in the same way, of one sample: a generated cloud, or a contiguous
+    /// part of a file's, of which there are as many as the [file has](Self::sample_rows).
     ///
     /// # Errors
     /// If the generator refuses the count.
     pub fn sample(
         &self,
+        device: &Device,
+        held: &mut GeneratedCells,
         rows: usize,
-        batch_size: usize,
         seed: u64,
     ) -> Result<Vec<Voxel>, CloudError> {
         let rows = self.sample_rows(rows);
-        match self {
-            Self::Generated { generator, .. } => generate(*generator, rows, batch_size, seed),
-            Self::File(file) => {
+        match *self {
+            Self::Generated { generator, .. } => {
+                let request = CloudRequest { generator, voxels: rows, batch_size: 1, seed };
+                held.of(device, request).map(<[Voxel]>::to_vec)
+            }
+            Self::File(ref file) => {
                 let start = (file.cells.len() - rows) / 2;
                 Ok(file.cells[start..start + rows].to_vec())
             }
@@ -204,10 +217,11 @@ mod tests {
     #[test]
     fn a_small_cloud_is_verified_on_a_large_one() {
         let small = PlannedCloud::Generated { generator: Generator::Uniform, voxels: 1 };
-        assert_eq!(small.sample(600, 1, 0).unwrap().len(), 600);
-        let cells = small.sample(40, 1, 0).unwrap();
+        let (device, held) = (Device::cpu_with_threads(1).unwrap(), &mut GeneratedCells::default());
+        assert_eq!(small.sample(&device, held, 600, 0).unwrap().len(), 600);
+        let cells = small.sample(&device, held, 40, 0).unwrap();
         let file = PlannedCloud::given("scan", cells);
         assert_eq!((file.sample_rows(600), file.sample_rows(7)), (40, 7));
-        assert_eq!(file.sample(600, 1, 0).unwrap().len(), 40);
+        assert_eq!(file.sample(&device, held, 600, 0).unwrap().len(), 40);
     }
 }

@@ -8,12 +8,13 @@
 
 use std::collections::HashMap;
 
-use voxtune::{Algorithm, Device, KernelHash, Operation, Voxels};
+use voxtune::{Algorithm, Device, Geometry, KernelHash, Operation, Voxels};
 use voxtune_types::AlgoId;
 
 use crate::inputs::cloud_setup::CloudSetup;
 use crate::inputs::entry::Entry;
 use crate::inputs::error::MeasureError;
+use crate::inputs::generated_cells::GeneratedCells;
 use crate::inputs::monitor::Monitor;
 use crate::inputs::operands::Operands;
 use crate::inputs::planned_cloud::PlannedCloud;
@@ -79,6 +80,18 @@ pub fn problem_flops(device: &Device, operation: &Operation, cloud: &PlannedClou
 pub struct Verifier {
     verdicts: HashMap<(Operation, String, AlgoId, KernelHash), Verdict>,
     problems: Option<(Operation, String, ProblemSet)>,
+    sample: Option<Sample>,
+    cells: GeneratedCells,
+}
+
+/// Voxels that operations of one geometry are verified on.
+#[derive(Debug)]
+struct Sample {
+    /// Of the cloud.
+    label: String,
+    rows: usize,
+    geometry: Geometry,
+    voxels: Voxels,
 }
 
 /// The problems of one operation and cloud, with known results.
@@ -117,8 +130,9 @@ impl Verifier {
         let flops = problem_flops(device, operation, cloud);
         if !current {
             monitor.working(limits.of_set_up(flops * ProblemSet::REFERENCE_SLOWDOWN));
+            let voxels = self.sample(entry)?;
             self.problems =
-                Some((*operation, label, ProblemSet::new(device, operation, cloud, seed)?));
+                Some((*operation, label, ProblemSet::new(device, operation, voxels, seed)?));
         }
         let Some((_, _, problems)) = &mut self.problems else {
             unreachable!("the case was just made")
@@ -129,9 +143,31 @@ impl Verifier {
         Ok(verdict)
     }
 
-    /// Gives back the memory of the problem at hand; verdicts stay.
+    /// Gives back the memory of the problem at hand; verdicts stay, and the voxels with their maps
+    /// for the operation's other directions.
     pub fn release(&mut self) {
         self.problems = None;
+    }
+
+    /// The voxels that an operation is verified on. Its directions share them, and their map.
+    fn sample(&mut self, entry: &Entry<'_>) -> Result<Voxels, MeasureError> {
+        let Entry { device, operation, cloud, seed, .. } = *entry;
+        let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
+        let row_flops = operation.flops(1) as f64 * pairs_per_row;
+        let rows = ProblemSize::on(device).rows(row_flops);
+        let geometry = operation.typical_geometry();
+        if let Some(held) = &self.sample
+            && (&*held.label, held.rows, held.geometry) == (cloud.label(), rows, geometry)
+        {
+            return Ok(held.voxels.clone());
+        }
+        self.sample = None;
+        // Another seed than the measurement's: neither data nor rows are those of the race.
+        let cells = cloud.sample(device, &mut self.cells, rows, !seed)?;
+        let voxels = Voxels::new(device, cells)?;
+        let label = cloud.label().to_owned();
+        self.sample = Some(Sample { label, rows, geometry, voxels: voxels.clone() });
+        Ok(voxels)
     }
 }
 
@@ -144,15 +180,9 @@ impl ProblemSet {
     fn new(
         device: &Device,
         operation: &Operation,
-        cloud: &PlannedCloud,
+        voxels: Voxels,
         seed: u64,
     ) -> Result<Self, MeasureError> {
-        let pairs_per_row = cloud.expected_pairs_per_row(operation.kernel.volume());
-        let row_flops = operation.flops(1) as f64 * pairs_per_row;
-        let rows = ProblemSize::on(device).rows(row_flops);
-        // Another seed than the measurement's: neither data nor rows are those of the race.
-        let cells = device.install(|| cloud.sample(rows, 1, !seed))?;
-        let voxels = Voxels::new(device, cells)?;
         let map = voxels.typical_map(operation)?;
         let setup = CloudSetup { voxels, map };
         let counts = setup.map.counts();
