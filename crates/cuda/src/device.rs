@@ -212,6 +212,19 @@ impl CudaDevice {
         self.gpu().tally.reset_peak();
     }
 
+    /// Lets the allocator ask ahead for so much memory ([`Allocator::warm_up`]), which
+    /// [`Self::memory_use`] does not count.
+    ///
+    /// # Units
+    /// Bytes.
+    ///
+    /// # Errors
+    /// What an allocation fails with. Later ones are as they would have been.
+    pub fn warm_up_memory(&self, len_bytes: usize) -> Result<()> {
+        self.bind()?;
+        self.context.allocator.warm_up(len_bytes, self.raw_stream())
+    }
+
     /// Waits for all work of this handle's stream, and reports what failed in it.
     ///
     /// # Errors

@@ -8,7 +8,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use voxtune::{
-    Arch, Device, DeviceIdentity, Direction, EmbeddedFile, Operation, Registry, ShapeKey, Tuner,
+    Arch, Device, DeviceIdentity, Direction, EmbeddedFile, KernelSource, Operation, Registry,
+    ShapeKey, Tuner,
 };
 use voxtune_cache::{Decision, Decisions, encode_decisions};
 use voxtune_types::{DType, KernelSize};
@@ -59,6 +60,42 @@ fn main() {
     resolve("near, two sides", &tuner, &device, &between);
     let far: Vec<ShapeKey> = exact.iter().map(|key| of(key, 9, 5)).collect();
     resolve("default", &tuner, &device, &far);
+    first_model_choices(&h100);
+}
+
+/// How long the first resolution of a layer takes that nobody measured, with the kernels of the
+/// packs: a device that has just been opened has looked for none of them.
+fn first_model_choices(device: &DeviceIdentity) {
+    const ROUNDS: usize = 21;
+    let tuner = Tuner::builder().build();
+    let kernel = KernelSize::submanifold(3).expect("3 is odd");
+    let keys: Vec<ShapeKey> = [(20, 64), (24, 40), (48, 80), (160, 160), (224, 256)]
+        .into_iter()
+        .flat_map(|(c_in, c_out)| {
+            let forward = Direction::Forward;
+            let operation = Operation::submanifold(forward, DType::Float16, c_in, c_out, kernel);
+            [5_000, 40_000].map(|rows| ShapeKey::new(operation, rows, rows, rows * 9))
+        })
+        .collect();
+    let mut rounds: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let packs = KernelSource::embedded();
+            let learned = Registry::learned(device);
+            let registry = Registry::of_device_with(device, Some(&packs), learned);
+            let device = Device::cpu_with_registry(1, registry).expect("the host is a device");
+            let start = Instant::now();
+            for key in &keys {
+                black_box(tuner.resolve(&device, black_box(key)).expect("every key has a default"));
+            }
+            start.elapsed()
+        })
+        .collect();
+    rounds.sort_unstable();
+    let each = rounds[ROUNDS / 2].as_nanos() as f64 / keys.len() as f64 / 1e3;
+    println!(
+        "  first, by a model {each:>7.1} us a resolution of {}, median of {ROUNDS} devices",
+        keys.len()
+    );
 }
 
 /// Layers and row counts, as many as the default grid of populate has: 364.

@@ -34,6 +34,18 @@ pub unsafe trait Allocator: fmt::Debug + Send + Sync {
     /// What uses the memory was queued on the stream before, or the stream waits for it.
     unsafe fn free(&self, address: u64, len_bytes: usize, stream: CUstream);
 
+    /// Asks ahead for so much memory that the first allocations find it here. Others than ours need
+    /// do nothing.
+    ///
+    /// # Units
+    /// Bytes.
+    ///
+    /// # Errors
+    /// What an allocation fails with. Nothing is lost then but the time of the first ones.
+    fn warm_up(&self, _len_bytes: usize, _stream: CUstream) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether it can be called now that the stream is being captured. Its memory is then there
     /// whenever the graph runs. No allocator need do that.
     fn serves_captures(&self) -> bool {
@@ -55,5 +67,13 @@ unsafe impl Allocator for StreamOrdered {
     unsafe fn free(&self, address: u64, _len_bytes: usize, stream: CUstream) {
         // SAFETY: the caller's promise. An error has no reader.
         let _ = unsafe { result::free_async(address, stream) };
+    }
+
+    /// The driver's pool keeps what was freed.
+    fn warm_up(&self, len_bytes: usize, stream: CUstream) -> Result<()> {
+        let address = self.allocate(len_bytes, stream)?;
+        // SAFETY: just allocated for this stream, and nothing uses it.
+        unsafe { self.free(address, len_bytes, stream) };
+        Ok(())
     }
 }

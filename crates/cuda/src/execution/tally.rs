@@ -73,4 +73,8 @@ unsafe impl Allocator for Tallied {
         unsafe { self.of.free(address, len_bytes, stream) };
         self.tally.remove(len_bytes);
     }
+
+    fn warm_up(&self, len_bytes: usize, stream: CUstream) -> Result<()> {
+        self.of.warm_up(len_bytes, stream)
+    }
 }

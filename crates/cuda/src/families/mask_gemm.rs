@@ -100,9 +100,11 @@ impl MaskGemm {
         let padded = |tile: &Tile| {
             gathered.next_multiple_of(tile.depth) * result.next_multiple_of(tile.cols)
         };
+        if !wide_enough(&self.tile) {
+            return false;
+        }
         let usable = TILES.iter().filter(|tile| wide_enough(tile));
-        let least = usable.map(padded).min().unwrap_or(0);
-        wide_enough(&self.tile) && padded(&self.tile) * 4 <= least * 5
+        padded(&self.tile) * 4 <= usable.map(padded).min().unwrap_or(0) * 5
     }
 
     /// Whether chains are long, and too few to fill a device but for being cut.

@@ -182,24 +182,24 @@ impl Variant for WgmmaGemm {
             gathered.next_multiple_of(depth) * result.next_multiple_of(cols)
         };
         let wide_enough = |cols: u32| cols * 2 > result.min(256) || cols >= 128;
-        let least = TILES
-            .iter()
-            .filter(|tile| wide_enough(tile.cols))
-            .map(|tile| padded(tile.cols, tile.depth))
-            .min()
-            .unwrap_or(0);
+        // Asked last, since it looks at every tile: a first call asks every variant.
+        let is_dense = || {
+            let wide = TILES.iter().filter(|tile| wide_enough(tile.cols));
+            let least = wide.map(|tile| padded(tile.cols, tile.depth)).min().unwrap_or(0);
+            padded(self.tile.cols, self.tile.depth) * 4 <= least * 5
+        };
         let tiles = self.tiles(op, rows);
         // While all are in work at a time, two narrow tiles are faster than a wide one.
         let is_half = self.tile.cols * 2 == result
             && (self.splits > 1 || splits::fit_a_wave(tiles, self.tile.blocks, rates));
         (wide_enough(self.tile.cols) || is_half)
-            && padded(self.tile.cols, self.tile.depth) * 4 <= least * 5
             && (self.tile.rows <= 128 || tiles >= 64)
             // Few rows: the block with most offsets ends last, and has fewer where it has fewer rows.
             && (self.tile.rows > 64 || splits::fit_waves(tiles, self.tile.blocks, SMALL_WAVES, rates))
             && (self.splits == 1
                 || gathered >= splits::LEAST_CHANNELS
                     && splits::fill_a_wave(tiles, self.tile.blocks, self.splits, rates))
+            && is_dense()
     }
 
     /// Mirrors `SHARED_BYTES` of `wgmma_gemm_stages.cuh`.

@@ -113,6 +113,13 @@ impl Variant for WgmmaWgrad {
     /// layer of many tiles has few units a wave, so that it takes more waves to even out their
     /// lengths. Layers of fewer than 32 channels fill less than half of any line.
     fn in_auto_pool(&self, op: &Operation, _rows: usize, rates: &Rates) -> bool {
+        let wave = rates.sms as u32 * self.tile.blocks;
+        let waves = (self.split + wave / 2) / wave;
+        let tiles = self.tiles(op) as u32;
+        let even = waves <= tiles && (tiles <= 4 * waves || waves >= MOST_WAVES);
+        if op.c_in < 32 || op.c_out < 32 || !even {
+            return false;
+        }
         let padded =
             |rows: u32, cols: u32| op.c_in.next_multiple_of(rows) * op.c_out.next_multiple_of(cols);
         let gathered = |rows: u32, cols: u32| {
@@ -126,15 +133,8 @@ impl Variant for WgmmaWgrad {
             .map(|tile| gathered(tile.rows, tile.cols))
             .min()
             .unwrap_or(0);
-        let wave = rates.sms as u32 * self.tile.blocks;
-        let waves = (self.split + wave / 2) / wave;
-        let tiles = self.tiles(op) as u32;
-        let even = waves <= tiles && (tiles <= 4 * waves || waves >= MOST_WAVES);
-        op.c_in >= 32
-            && op.c_out >= 32
-            && dense(self.tile.rows, self.tile.cols)
+        dense(self.tile.rows, self.tile.cols)
             && gathered(self.tile.rows, self.tile.cols) * 8 <= least_gathered * 9
-            && even
     }
 
     /// Mirrors `SHARED_BYTES` of `wgmma_wgrad.cu`.

@@ -11,26 +11,25 @@ use crate::{Algorithm, MapCounts};
 /// among those that may run here, that need no verification and no library, which takes longer to
 /// load than it may win, and whose code is there.
 pub(crate) fn choose<'a>(
-    algorithms: impl Iterator<Item = &'a Arc<dyn Algorithm>> + Clone,
+    algorithms: impl Iterator<Item = &'a Arc<dyn Algorithm>>,
     operation: &Operation,
     counts: MapCounts,
-    has_code: impl Fn(&dyn Algorithm) -> bool,
+    default: &dyn Algorithm,
 ) -> Option<&'a Arc<dyn Algorithm>> {
-    let usable =
-        algorithms.filter(|algorithm| algorithm.applies(operation) && algorithm.is_available());
-    let default = usable.clone().find(|algorithm| algorithm.is_default(operation))?;
     let default = default.estimate(operation, counts)?;
-    let mut faster: Vec<(&Arc<dyn Algorithm>, Estimate)> = usable
+    let mut faster: Vec<(&Arc<dyn Algorithm>, Estimate)> = algorithms
         .filter(|algorithm| {
-            algorithm.is_safe_unverified(operation)
-                && algorithm.requires().is_none()
+            algorithm.requires().is_none()
                 && algorithm.in_auto_pool(operation, counts)
+                && algorithm.is_safe_unverified(operation)
         })
         .filter_map(|algorithm| Some((algorithm, algorithm.estimate(operation, counts)?)))
         .filter(|(_, estimate)| is_clearly_faster(*estimate, default))
         .collect();
     faster.sort_by(|(_, a), (_, b)| a.time_ns.total_cmp(&b.time_ns));
-    faster.into_iter().map(|(algorithm, _)| algorithm).find(|algorithm| has_code(&***algorithm))
+    // Whether code is there is asked last, and of few: it is looked for in packs and folders.
+    let mut fastest_first = faster.into_iter().map(|(algorithm, _)| algorithm);
+    fastest_first.find(|one| one.is_available() && one.applies(operation))
 }
 
 /// What suits an operation best of algorithms that somebody has named and that can run it: as
@@ -43,7 +42,7 @@ pub(crate) fn choose_named<'a>(
     counts: MapCounts,
 ) -> Option<&'a Arc<dyn Algorithm>> {
     if let Some(default) = usable.iter().find(|algorithm| algorithm.is_default(operation)) {
-        let faster = choose(usable.iter().copied(), operation, counts, |_| true);
+        let faster = choose(usable.iter().copied(), operation, counts, &***default);
         return Some(faster.unwrap_or(default));
     }
     let suited = || {
@@ -66,11 +65,17 @@ mod tests {
     use voxtune_types::{ComputeCapability, DType, Direction, KernelSize};
 
     use super::*;
+    use crate::KernelSource;
     use crate::registry::cuda::absent;
 
     fn operation(direction: Direction, dtype: DType, channels: u32) -> Operation {
         let kernel = KernelSize::submanifold(3).unwrap();
         Operation::submanifold(direction, dtype, channels, channels, kernel)
+    }
+
+    fn default_of<'a>(all: &'a [Arc<dyn Algorithm>], op: &Operation) -> &'a dyn Algorithm {
+        let default = all.iter().find(|one| one.is_default(op) && one.applies(op));
+        &**default.unwrap_or_else(|| panic!("no default for {op}"))
     }
 
     const MILLION: MapCounts = MapCounts { n_in: 1_000_000, n_out: 1_000_000, pairs: 8_000_000 };
@@ -80,16 +85,16 @@ mod tests {
         let h100 = absent(ComputeCapability { major: 9, minor: 0 }, 132, None, None);
         let a100 = absent(ComputeCapability { major: 8, minor: 0 }, 108, None, None);
         let op = operation(Direction::Forward, DType::Float16, 128);
-        let family = |algorithms: &[Arc<dyn Algorithm>], has_code: fn(&dyn Algorithm) -> bool| {
-            choose(algorithms.iter(), &op, MILLION, has_code).map(|it| it.id().family().to_owned())
+        let family = |algorithms: &[Arc<dyn Algorithm>]| {
+            let default = default_of(&h100, &op);
+            choose(algorithms.iter(), &op, MILLION, default).map(|it| it.id().family().to_owned())
         };
-        assert_eq!(family(&h100, |_| true).as_deref(), Some("wgmma_gemm"));
-        assert_ne!(family(&a100, |_| true).as_deref(), Some("wgmma_gemm"));
-        assert_ne!(
-            family(&h100, |it| it.id().family() != "wgmma_gemm").as_deref(),
-            Some("wgmma_gemm")
-        );
-        assert_eq!(family(&h100, |_| false), None);
+        assert_eq!(family(&h100).as_deref(), Some("wgmma_gemm"));
+        assert_ne!(family(&a100).as_deref(), Some("wgmma_gemm"));
+        // A device that has the code of nothing else.
+        let nothing = KernelSource::default();
+        let bare = absent(ComputeCapability { major: 9, minor: 0 }, 132, Some(&nothing), None);
+        assert_eq!(family(&bare), None);
     }
 
     #[test]
@@ -99,7 +104,7 @@ mod tests {
             for rows in [30_000, 1_000_000] {
                 let op = operation(Direction::Wgrad, DType::BFloat16, channels);
                 let counts = MapCounts { n_in: rows, n_out: rows, pairs: 6 * rows };
-                if let Some(chosen) = choose(h100.iter(), &op, counts, |_| true) {
+                if let Some(chosen) = choose(h100.iter(), &op, counts, default_of(&h100, &op)) {
                     let id = chosen.id().to_string();
                     assert!(!id.ends_with("split=128") && !id.ends_with("split=256"), "{op}: {id}");
                 }
@@ -138,6 +143,6 @@ mod tests {
     fn float32_has_no_model() {
         let h100 = absent(ComputeCapability { major: 9, minor: 0 }, 132, None, None);
         let op = operation(Direction::Forward, DType::Float32, 64);
-        assert!(choose(h100.iter(), &op, MILLION, |_| true).is_none());
+        assert!(choose(h100.iter(), &op, MILLION, default_of(&h100, &op)).is_none());
     }
 }

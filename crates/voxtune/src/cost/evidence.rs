@@ -124,7 +124,10 @@ fn the_choice_beats_the_default() {
         };
         let registry = entry.registry();
         let (operation, counts) = (&entry.key.key.operation, MapCounts::typical(&entry.key.key));
-        let choice = choose(registry.algorithms(), operation, counts, |_| true);
+        let by_model = |default: &Arc<dyn Algorithm>| {
+            choose(registry.algorithms(), operation, counts, &**default)
+        };
+        let choice = registry.default_for(operation).and_then(by_model);
         let choice = choice.map_or(default_id, |algorithm| algorithm.id());
         match entry.regret(|id| id == choice) {
             Some(regret) => chosen.push(regret),

@@ -8,7 +8,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
@@ -29,8 +29,9 @@ pub struct Prepared {
 }
 
 /// What a device remembers of what was prepared.
-#[derive(Default)]
 pub(crate) struct Preparations {
+    /// What every layer needs was got ready.
+    shared: Once,
     /// Algorithms that have run for an operation.
     done: Mutex<HashSet<(AlgoId, Operation), FxBuildHasher>>,
     layers: Mutex<Vec<Weak<RegisteredLayer>>>,
@@ -122,6 +123,12 @@ impl<'a> WarmUp<'a> {
     }
 }
 
+impl Default for Preparations {
+    fn default() -> Self {
+        Self { shared: Once::new(), done: Mutex::default(), layers: Mutex::default() }
+    }
+}
+
 impl Preparations {
     /// Keeps a layer registered for as long as it lives.
     pub(crate) fn register_layer(
@@ -157,9 +164,10 @@ impl Preparations {
 
 impl Device {
     /// Gets ready what these operations will run here: for each the algorithms that the tuner's
-    /// caches name for any row count, and the one that runs where nothing was measured. Their code
-    /// is loaded and has run once, over two voxels; that of the other layers of these storage types
-    /// is loaded. On the host, and inside a graph capture, there is nothing to do.
+    /// caches name for any row count, and what a model chooses for usual clouds. Their code is
+    /// loaded and has run once, over two voxels; that of the other layers of these storage types
+    /// and of kernel maps is loaded, and the driver asked for the memory of a first frame. On the
+    /// host, and inside a graph capture, there is nothing to do.
     ///
     /// What cannot be made ready is no error here: the row counts that would need it may never
     /// come.
@@ -176,9 +184,12 @@ impl Device {
                 algorithms.iter().map(|algorithm| (algorithm.id().clone(), **operation))
             });
             self.compile(&code.collect::<Vec<_>>());
-            for dtype in operations.iter().map(|operation| operation.dtype) {
-                // Whoever needs them and cannot have them hears of it.
-                _ = self.cuda().map(|cuda| cuda.features(dtype).map(|_| ()));
+            // Whoever needs one of these and cannot have it hears of it.
+            if let Some(cuda) = self.cuda() {
+                self.preparations().shared.call_once(|| _ = cuda.warm_up());
+                for dtype in operations.iter().map(|operation| operation.dtype) {
+                    _ = cuda.features(dtype);
+                }
             }
             let mut maps = BTreeMap::new();
             for (operation, algorithms) in &wanted {

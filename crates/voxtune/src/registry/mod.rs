@@ -317,10 +317,12 @@ impl Registry {
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
         let place = self.resolve_cache.place(PlaceQuestion::Modelled(*key), || {
             let counts = MapCounts::typical(key);
-            let usable = |algorithm: &dyn Algorithm| {
-                algorithm.applies(&key.operation) && algorithm.is_available()
-            };
-            let fastest = choose(self.algorithms.iter(), &key.operation, counts, usable)?;
+            let operation = &key.operation;
+            let default = self.default_for(operation)?;
+            if !self.tells_default(operation)(&**default) {
+                return None;
+            }
+            let fastest = choose(self.algorithms.iter(), operation, counts, &**default)?;
             self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
         });
         place.map(|place| &self.algorithms[place])

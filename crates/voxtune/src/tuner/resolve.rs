@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use voxtune_cache::CacheDir;
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{DeviceIdentity, Geometry, Operation, PitchClass, ShapeKey};
+use voxtune_types::{DeviceIdentity, Geometry, LayerKind, Operation, PitchClass, ShapeKey};
 
 use super::decision_cache::DecisionCache;
 use super::explain::Explanation;
@@ -30,6 +30,24 @@ pub(crate) struct Call<'a> {
     pub(crate) cloud: Option<(&'a Voxels, Geometry)>,
     /// Whether it may wait until the device has counted the map's pairs.
     pub(crate) waits: bool,
+}
+
+/// Keys of an operation on surfaces of a thousand voxels, four times as many, and so on up to a
+/// million. A strided layer leaves a quarter of them.
+fn usual_keys(operation: &Operation) -> impl Iterator<Item = ShapeKey> {
+    let volume = operation.kernel.volume();
+    let is_strided = operation.stride.iter().any(|stride| *stride > 1);
+    (10..=20).step_by(2).map(move |octave| {
+        let many = 1_usize << octave;
+        let few = if is_strided { many / 4 } else { many };
+        let (n_in, n_out) = match operation.kind {
+            LayerKind::Inverse | LayerKind::Transposed => (few, many),
+            _ => (many, few),
+        };
+        // Surfaces fill a third of a neighbourhood; strided windows share their inputs.
+        let pairs_a_row = 1.0 + 0.33 * volume.saturating_sub(1) as f64;
+        ShapeKey::new(*operation, n_in, n_out, (n_out as f64 * pairs_a_row) as usize)
+    })
 }
 
 /// Answers which algorithm a call runs. Cloning shares it.
@@ -236,8 +254,8 @@ impl Tuner {
         Ok(self.search(query, key, |_| ())?.algorithm)
     }
 
-    /// Every algorithm that an operation may run on a device: those for the keys that were
-    /// measured, on the device or else on its siblings, and the one for keys that are near to none.
+    /// Every algorithm that an operation is likely to run on a device: those for the keys that were
+    /// measured, on the device or else on its siblings, and those for [usual clouds](usual_keys).
     pub(crate) fn algorithms_for(
         &self,
         device: &Device,
@@ -253,7 +271,8 @@ impl Tuner {
         let has_own = measured.iter().any(|(own, _)| *own);
         let keys = measured.into_iter().filter(|(own, _)| *own || !has_own).map(|(_, key)| key);
         let mut all: Vec<Arc<dyn Algorithm>> = Vec::new();
-        for algorithm in keys.chain([any]).filter_map(|key| self.peek(device, &key, true).ok()) {
+        let keys = keys.chain([any]).chain(usual_keys(operation));
+        for algorithm in keys.filter_map(|key| self.peek(device, &key, true).ok()) {
             if all.iter().all(|one| one.id() != algorithm.id()) {
                 all.push(algorithm);
             }
