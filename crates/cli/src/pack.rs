@@ -55,6 +55,8 @@ struct Report {
     utilities: usize,
     /// Winners, or what a model of cost chooses.
     choices: usize,
+    /// For channels that were not measured.
+    unmeasured: usize,
     /// Winners that are left out, with what that costs.
     left_out: Vec<String>,
     /// None of a dry run.
@@ -81,6 +83,7 @@ impl Report {
             defaults: count(Role::Default),
             utilities: count(Role::Utility),
             choices: count(Role::Choice),
+            unmeasured: count(Role::Unmeasured),
             left_out: plan.pruned.iter().map(ToString::to_string).collect(),
             file: None,
         }

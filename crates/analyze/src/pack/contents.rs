@@ -1,6 +1,6 @@
 //! Which kernels a pack holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use voxtune::{DType, Direction, KernelSize, Operation};
 use voxtune_cache::Decisions;
@@ -10,6 +10,7 @@ use voxtune_types::ComputeCapability;
 
 use super::modelled::modelled;
 use super::target::Target;
+use super::unmeasured::unmeasured;
 
 /// Why a kernel is in a pack. The least of several reasons counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +21,8 @@ pub enum Role {
     Default,
     /// It won a measurement, or is what the model expects to.
     Choice,
+    /// It is what a model chooses for channels that were not measured where others were.
+    Unmeasured,
 }
 
 /// The kernels of a pack.
@@ -35,6 +38,9 @@ pub struct Contents {
 /// is not to make a pack larger than 1 MiB, at the 4 KiB that a kernel takes on average.
 const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 
+/// How many kernels for channels that were not measured join at most, some 6 KiB each.
+const UNMEASURED_ROOM: usize = 32;
+
 impl Contents {
     /// The kernels of a target: with decisions their winners, without any the choices for an
     /// architecture that was not measured.
@@ -46,6 +52,7 @@ impl Contents {
         match (target, decisions) {
             (Target::Cubin(capability), Some(decisions)) => {
                 contents.add_winners(capability, decisions);
+                contents.add_unmeasured(capability);
             }
             (Target::Cubin(capability), None) => contents.add_modelled(capability),
             (Target::Ptx, _) => {}
@@ -115,6 +122,14 @@ impl Contents {
             } else {
                 self.without_room += usize::from(!self.instances.contains_key(&choice.instance));
             }
+        }
+    }
+
+    /// What a model chooses for channels beside those that were measured.
+    fn add_unmeasured(&mut self, capability: ComputeCapability) {
+        let there: BTreeSet<&Instance> = self.instances.keys().collect();
+        for instance in unmeasured(capability, &there, UNMEASURED_ROOM) {
+            self.add(Some(instance), Role::Unmeasured);
         }
     }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! What ships is what a run needs: the kernels that won, a default for every operation, and those
-//! that build kernel maps. An architecture without measurements ships the choices of a model of
+//! that build kernel maps, and for channels that were not measured those that a model of cost finds
+//! to save most ([`unmeasured()`]). An architecture without measurements ships the choices of a model of
 //! cost ([`modelled()`]), and its pack says so: it names no decisions.
 
 pub mod check;
@@ -16,6 +17,7 @@ pub mod modelled;
 pub mod plan;
 pub mod prune;
 pub mod target;
+pub mod unmeasured;
 
 pub use check::check;
 pub use contents::{Contents, Role};
@@ -24,6 +26,7 @@ pub use modelled::{Modelled, modelled};
 pub use plan::PackPlan;
 pub use prune::{Pruned, prune};
 pub use target::Target;
+pub use unmeasured::unmeasured;
 
 pub use voxtune_nvcc::Toolchain;
 

@@ -118,7 +118,11 @@ impl fmt::Display for PackPlan {
             (count(Role::Choice), count(Role::Default), count(Role::Utility));
         write!(f, "{}: {defaults} defaults, {utilities} utilities, ", self.target)?;
         match (self.decisions, self.target) {
-            (Some(_), _) => write!(f, "{choices} more that won, {} left out", self.pruned.len()),
+            (Some(_), _) => {
+                let (unmeasured, left_out) = (count(Role::Unmeasured), self.pruned.len());
+                write!(f, "{choices} more that won, {left_out} left out, ")?;
+                write!(f, "{unmeasured} for channels that were not measured")
+            }
             (None, Target::Cubin(_)) => {
                 write!(f, "{choices} more by a model of cost: nothing was measured")?;
                 match self.contents.without_room {
