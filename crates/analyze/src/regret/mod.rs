@@ -32,6 +32,8 @@ mod resolved;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use voxtune::{AlgoId, ShapeKey, Tuner};
 use voxtune_cache::Decision;
@@ -74,6 +76,8 @@ pub struct Comparison {
     pub without_choice: usize,
     /// Choices that did not take part in the race, so that nobody knows what they lose.
     pub not_measured: usize,
+    /// Who these are, each once.
+    pub unraced: BTreeSet<AlgoId>,
     /// Every comparison, by regret, the worst first.
     pub points: Vec<Point>,
 }
@@ -156,7 +160,10 @@ impl Comparison {
             for choice in choices {
                 match race.point(&choice) {
                     Some(point) => comparison.points.push(point),
-                    None => comparison.not_measured += 1,
+                    None => {
+                        comparison.not_measured += 1;
+                        comparison.unraced.insert(choice);
+                    }
                 }
             }
         }

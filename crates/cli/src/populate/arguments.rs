@@ -14,7 +14,7 @@ use voxtune_tune::plan::shape_file::{Shapes, Tolerance};
 use voxtune_tune::race::Policy;
 use voxtune_tune::{DeviceSpec, Gpus, Plan, Protocol, Remeasure, Request};
 use voxtune_types::mode::AlgoModes;
-use voxtune_types::{AlgoMode, Direction};
+use voxtune_types::{AlgoId, AlgoMode, Direction};
 
 use crate::exit::Failure;
 use crate::folder::FolderArguments;
@@ -168,6 +168,10 @@ pub struct PopulateArguments {
     /// measured against
     #[arg(long, conflicts_with = "budget")]
     exhaustive: bool,
+    /// Algorithms, by their ids or families, that compete beside those of the mode wherever they can
+    /// run
+    #[arg(long, value_name = "ID", num_args = 1..)]
+    also: Vec<AlgoId>,
     /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
@@ -359,6 +363,7 @@ impl PopulateArguments {
                 seed: self.seed,
                 directions: self.directions(),
                 modes,
+                also: self.also.clone(),
                 budget: Duration::ZERO,
                 l2_state: L2State::Cold,
                 time_limit: self.time_limit,

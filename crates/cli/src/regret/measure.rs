@@ -1,11 +1,12 @@
 //! Samples of every candidate alike, taken now.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use voxtune_types::printable_path;
+use voxtune_types::{AlgoId, printable_path};
 
 use super::under_way::UnderWay;
 use crate::exit::{Exit, Failure};
@@ -45,7 +46,12 @@ impl Measure {
 /// Takes samples into a scratch folder of its own. Samples of before, maybe of an hour, make room
 /// for those of a run that measured something and was completed alone; others lie beside them.
 /// `None` after a dry run.
-pub(super) fn measure(flags: &[OsString]) -> Result<Option<(Exit, PathBuf)>, Failure> {
+///
+/// `also` race beside those that the flags ask for.
+pub(super) fn measure(
+    flags: &[OsString],
+    also: &BTreeSet<AlgoId>,
+) -> Result<Option<(Exit, PathBuf)>, Failure> {
     // By themselves first, so that nobody reads of flags that they did not give. Help is no
     // failure, and clap tells both apart.
     let arguments = Measure::parse(&[], flags).unwrap_or_else(|error| error.exit());
@@ -56,13 +62,17 @@ pub(super) fn measure(flags: &[OsString]) -> Result<Option<(Exit, PathBuf)>, Fai
     let under_way = UnderWay::begin(&folder)?;
     let samples = under_way.path().join(SAMPLES);
     let caches = under_way.path().join("caches");
-    let own = [
+    let mut own = vec![
         OsStr::new("--exhaustive"),
         OsStr::new("--samples"),
         samples.as_os_str(),
         OsStr::new("--out"),
         caches.as_os_str(),
     ];
+    if !also.is_empty() {
+        own.push(OsStr::new("--also"));
+        own.extend(also.iter().map(|algo| OsStr::new(algo.as_str())));
+    }
     let arguments = Measure::parse(&own, flags).map_err(|_| {
         let given: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
         let own = "--exhaustive, --samples and --out";

@@ -5,6 +5,7 @@ mod measure;
 mod rows;
 mod under_way;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -77,22 +78,31 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     }
     let cache = read(&folder)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
-    let mut exit = Exit::Success;
-    let files = if arguments.samples.is_empty() {
-        let Some((measured, file)) = measure(&arguments.populate)? else {
+    let mut registries = kernels.map_or_else(Registries::new, Registries::with_kernels);
+    let mut judge = |files: &[PathBuf]| -> Result<Report, Failure> {
+        let races = files.iter().map(|file| of_file(file)).collect::<Result<Vec<_>, _>>()?;
+        Ok(assess(&races.concat(), &cache, against.as_ref(), &mut registries))
+    };
+    let (mut exit, mut files) = (Exit::Success, arguments.samples.clone());
+    if files.is_empty() {
+        let Some((measured, file)) = measure(&arguments.populate, &BTreeSet::new())? else {
             return Ok(Exit::Success);
         };
-        exit = measured;
-        vec![file]
-    } else {
-        arguments.samples.clone()
-    };
-    let mut races: Vec<Race> = Vec::new();
-    for file in &files {
-        races.extend(of_file(file)?);
+        (exit, files) = (measured, vec![file]);
+        // Who runs is known once maps were counted, and may be nobody that populate would race.
+        let unraced = judge(&files)?.resolved.unraced;
+        if matches!(exit, Exit::Success) && !unraced.is_empty() {
+            output::status(
+                "Again",
+                format_args!("with {} that run and did not race", unraced.len()),
+            );
+            let Some((measured, file)) = measure(&arguments.populate, &unraced)? else {
+                return Ok(Exit::Success);
+            };
+            (exit, files) = (measured, vec![file]);
+        }
     }
-    let mut registries = kernels.map_or_else(Registries::new, Registries::with_kernels);
-    let report = assess(&races, &cache, against.as_ref(), &mut registries);
+    let report = judge(&files)?;
     output::results(&table(&report));
     // One that fails does not take the other with it.
     let written = json.write(&report);

@@ -25,7 +25,7 @@ impl<'a> Row<'a> {
     }
 
     pub(super) fn cells(self) -> Vec<String> {
-        let Comparison { regret, without_choice, not_measured, points } = self.comparison;
+        let Comparison { regret, without_choice, not_measured, points, .. } = self.comparison;
         let [mean, median, p95, worst] = distribution(*regret);
         let (count, without) = (points.len(), without_choice + not_measured);
         vec![self.name, count.to_string(), mean, median, p95, worst, without.to_string()]

@@ -206,8 +206,18 @@ impl Session {
         operation: &Operation,
         counts: MapCounts,
     ) -> Result<Vec<Candidate>, MeasureError> {
-        let mode: &AlgoMode = self.job.protocol.modes.of(operation.direction);
-        let pool = self.device.registry().pool(mode, operation, counts);
+        let Protocol { modes, also, .. } = &self.job.protocol;
+        let mode: &AlgoMode = modes.of(operation.direction);
+        let registry = self.device.registry();
+        let mut pool = registry.pool(mode, operation, counts);
+        if !also.is_empty() {
+            let named = AlgoMode::Named(also.clone());
+            for one in registry.pool(&named, operation, counts) {
+                if pool.iter().all(|held| held.id() != one.id()) {
+                    pool.push(one);
+                }
+            }
+        }
         if pool.is_empty() {
             return Err(MeasureError::Configuration(format!(
                 "{mode} has no candidate for {operation} on {}",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::L2State;
-use voxtune_types::Direction;
 use voxtune_types::mode::AlgoModes;
+use voxtune_types::{AlgoId, Direction};
 
 /// How entries are measured: the part of a request that goes to whoever runs candidates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Protocol {
     pub directions: Vec<Direction>,
     /// Which algorithms compete.
     pub modes: AlgoModes,
+    /// Algorithms that compete beside these, wherever they can run.
+    pub also: Vec<AlgoId>,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
     /// What a GPU's L2 cache holds when a sample begins.
@@ -38,6 +40,7 @@ impl Default for Protocol {
             seed: 0,
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
+            also: Vec::new(),
             budget: Duration::from_secs(1),
             l2_state: L2State::Cold,
             time_limit: TIME_LIMIT,
