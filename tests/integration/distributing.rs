@@ -262,7 +262,7 @@ fn regret_is_measured() {
     }
     let grid = ["--device", "cpu", "--channels", "4,4", "--num-voxels", "60"];
     for (flags, status, says) in [
-        (["--budget", "1"], 2, "`--budget 1` does not go with what regret asks of populate itself"),
+        (["--budget", "1"], 2, "`--budget` does not go with what regret asks of populate itself"),
         (["--samples", "mine"], 2, "does not go with what regret asks of populate itself"),
         (["--partition", "slice:9/9"], 1, "nothing was measured"),
     ] {

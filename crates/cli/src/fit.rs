@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use voxtune_analyze::fit::{FamilyError, Timings};
+use voxtune_analyze::fit::{FamilyError, Timings, model_path};
 use voxtune_bench::table;
 use voxtune_cache::{CacheDir, decode_evidence, read_file, replace};
 use voxtune_cuda::model::LearnedModel;
@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: &FitArguments) -> Result<Exit, Failure> {
         let Arch::Cuda(capability) = arch else { continue };
         let evidence = caches.evidence_path(arch);
         let Some(bytes) = read_file(&evidence).map_err(Failure::failed)? else { continue };
-        let path = folder.join(format!("{arch}.model"));
+        let path = model_path(&folder, arch);
         OutputFile::checked("--out", &path)?;
         let start = Instant::now();
         let decoded = decode_evidence(&bytes, &evidence).map_err(Failure::failed)?;

@@ -29,13 +29,22 @@ pub(crate) struct FolderArguments {
 impl FolderArguments {
     /// The folder. Says so where it is the user's although nobody asked for that.
     pub(crate) fn resolve(&self) -> Result<PathBuf, Failure> {
+        self.resolve_or("--out DIR")
+    }
+
+    /// The folder of a command that has none of these flags, and names one in another way.
+    pub(crate) fn default_folder(named_by: &str) -> Result<PathBuf, Failure> {
+        Self::default().resolve_or(named_by)
+    }
+
+    fn resolve_or(&self, named_by: &str) -> Result<PathBuf, Failure> {
         let current = std::env::current_dir().unwrap_or_default();
-        let resolved = self.resolve_in(|name| std::env::var_os(name), &current)?;
+        let resolved = self.resolve_in(|name| std::env::var_os(name), &current, named_by)?;
         if let Resolved::Fallback(folder) = &resolved {
             let folder = folder.display();
             output::status(
                 "Folder",
-                format_args!("{folder}, the user's: no workspace here, and no --out DIR"),
+                format_args!("{folder}, the user's: no workspace here, and no {named_by}"),
             );
         }
         Ok(resolved.into_path())
@@ -45,6 +54,7 @@ impl FolderArguments {
         &self,
         variable: impl Fn(&str) -> Option<OsString>,
         current: &Path,
+        named_by: &str,
     ) -> Result<Resolved, Failure> {
         if let Some(out) = &self.out {
             return Ok(Resolved::Asked(out.clone()));
@@ -63,7 +73,7 @@ impl FolderArguments {
         user_folder(variable).map(Resolved::Fallback).map_err(|error| {
             Failure::usage(format!(
                 "no workspace of voxtune here whose caches/ could be meant, and {error}; or name a \
-                 folder with --out DIR"
+                 folder by {named_by}"
             ))
         })
     }
@@ -131,7 +141,7 @@ mod tests {
             vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         };
         let current = Path::new(env!("CARGO_MANIFEST_DIR"));
-        arguments.resolve_in(variable, current).map(Resolved::into_path)
+        arguments.resolve_in(variable, current, "--out DIR").map(Resolved::into_path)
     }
 
     #[test]
@@ -156,17 +166,20 @@ mod tests {
     fn outside_a_workspace_it_is_the_users() {
         let none = FolderArguments::default();
         let home = |name: &str| (name == "HOME").then(|| OsString::from("/h"));
-        let resolved = none.resolve_in(home, Path::new("/")).unwrap();
+        let resolved = none.resolve_in(home, Path::new("/"), "--out DIR").unwrap();
         assert_eq!(resolved, Resolved::Fallback("/h/.cache/voxtune".into()));
         // Whoever has named a folder or a workspace is told nothing.
-        let inside = none.resolve_in(home, Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let inside = none.resolve_in(home, here, "--out DIR").unwrap();
         assert!(matches!(inside, Resolved::Asked(_)), "{inside:?}");
     }
 
     #[test]
     fn nowhere_is_a_usage_error() {
         let none = FolderArguments::default();
-        let failure = none.resolve_in(|_| None, Path::new("/")).unwrap_err();
+        let failure = none.resolve_in(|_| None, Path::new("/"), "--cache DIR").unwrap_err();
         assert_eq!(failure.exit, crate::exit::Exit::Usage);
+        let text = &failure.message;
+        assert!(text.ends_with("--cache DIR") && !text.contains("--out"), "{text}");
     }
 }

@@ -9,6 +9,8 @@
 pub mod cli;
 pub mod exit;
 
+#[cfg(test)]
+mod advice;
 mod algo_modes;
 mod bench;
 mod bench_model;

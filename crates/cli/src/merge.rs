@@ -69,6 +69,9 @@ pub(crate) fn run(arguments: &MergeArguments) -> Result<Exit, Failure> {
     for folder in &arguments.inputs {
         inputs.extend(read(folder)?);
     }
+    if inputs.is_empty() {
+        return Err(Failure::failed("there is no evidence to merge: name folders that hold some"));
+    }
     let mut all = Vec::new();
     for input in inputs {
         let merged = merge(&target, input)?;
@@ -181,6 +184,17 @@ fn what(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Decisions without evidence are left out with a warning; if that is all, nothing was merged.
+    #[test]
+    fn folders_without_evidence_are_no_success() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = vec![folder.path().to_owned()];
+        let out = folder.path().join("out");
+        std::fs::write(folder.path().join("sm_90.msgpack"), "decisions").unwrap();
+        let failure = run(&MergeArguments { inputs, out: out.clone(), json: false }).unwrap_err();
+        assert_eq!((failure.exit, out.exists()), (Exit::Failure, false));
+    }
 
     #[test]
     #[cfg(unix)]

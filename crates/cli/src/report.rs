@@ -45,7 +45,7 @@ struct Gathered {
 pub(crate) fn run(arguments: &ReportArguments) -> Result<Exit, Failure> {
     let file = OutputFile::checked("--output", &arguments.output)?;
     let paths = if arguments.paths.is_empty() {
-        vec![FolderArguments::default().resolve()?]
+        vec![FolderArguments::default_folder("its path behind `report`")?]
     } else {
         arguments.paths.clone()
     };

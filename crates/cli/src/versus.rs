@@ -19,7 +19,7 @@ pub(crate) fn less_or_more(ratio: f64) -> String {
 }
 
 /// The same with the bounds that the ratio lies within: `18.8 % less (17.1 to 20.2)`.
-pub(crate) fn less_or_more_within(ratio: Interval) -> String {
+fn less_or_more_within(ratio: Interval) -> String {
     let text = less_or_more(ratio.median);
     if text == less_or_more(1.0) {
         return text;
@@ -27,6 +27,13 @@ pub(crate) fn less_or_more_within(ratio: Interval) -> String {
     let sign = if ratio.median < 1.0 { 100.0 } else { -100.0 };
     let [one, other] = [ratio.low, ratio.high].map(|bound| (1.0 - bound) * sign);
     format!("{text} ({:.1} to {:.1})", one.min(other), one.max(other))
+}
+
+/// What a time is beside the default's: `18.8 % less (17.1 to 20.2) than the default`.
+pub(crate) fn beside_default(ratio: Interval) -> String {
+    let text = less_or_more_within(ratio);
+    let word = if text == less_or_more(1.0) { "as" } else { "than" };
+    format!("{text} {word} the default")
 }
 
 #[cfg(test)]
@@ -43,5 +50,10 @@ mod tests {
         assert_eq!(within(0.8, 0.812, 0.829), "18.8 % less (17.1 to 20.0)");
         assert_eq!(within(0.99, 1.02, 1.05), "2.0 % more (-1.0 to 5.0)");
         assert_eq!(within(0.99, 1.0, 1.01), "the same");
+        let beside = |median| beside_default(Interval { low: median, median, high: median });
+        assert_eq!(
+            [1.0, 0.5].map(beside),
+            ["the same as the default", "50.0 % less (50.0 to 50.0) than the default"]
+        );
     }
 }

@@ -134,8 +134,11 @@ pub fn wgrad(
             let x = &features[pair.in_row as usize * c_in..][..c_in];
             let g = &grad_out[pair.out_row as usize * c_out..][..c_out];
             for (channel, row) in dw.chunks_mut(c_out).enumerate() {
-                for (column, (dw, g)) in row.iter_mut().zip(g).enumerate() {
-                    *dw += x[column / own_out * own_in + channel] * g;
+                for (group, row) in row.chunks_mut(own_out).enumerate() {
+                    let x = x[group * own_in + channel];
+                    for (dw, g) in row.iter_mut().zip(&g[group * own_out..]) {
+                        *dw += x * g;
+                    }
                 }
             }
         }

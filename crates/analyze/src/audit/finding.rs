@@ -85,6 +85,11 @@ pub enum Finding {
         /// What it is for, such as `sm_90`.
         target: String,
     },
+    /// What the model of cost has learned, from other evidence than lies beside it.
+    OtherEvidence {
+        /// The file.
+        path: String,
+    },
     /// A damaged file that a writer moved out of the way.
     SetAside {
         /// Where it is now.
@@ -101,6 +106,8 @@ pub enum Remedy {
     Forget,
     /// To measure what has changed, beside the stored leaders.
     TopUp,
+    /// To learn from the evidence again.
+    Fit,
 }
 
 impl Finding {
@@ -119,6 +126,7 @@ impl Finding {
                 Inconsistency::Misfiled { .. } | Inconsistency::ImpossiblePairs { .. },
             ) => Some(Remedy::Forget),
             Self::Stale { current: Some(_), .. } => Some(Remedy::TopUp),
+            Self::OtherEvidence { .. } => Some(Remedy::Fit),
             // A top-up races who is there.
             Self::Stale { current: None, .. } => Some(Remedy::Forget),
             _ => None,
@@ -145,7 +153,7 @@ impl Finding {
                 Severity::Wrong
             }
             Self::Inconsistent(_) | Self::SetAside { .. } => Severity::Unproven,
-            Self::Stale { .. } => Severity::Stale,
+            Self::Stale { .. } | Self::OtherEvidence { .. } => Severity::Stale,
         }
     }
 }
@@ -181,6 +189,9 @@ impl fmt::Display for Finding {
             }
             Self::Pack { path, reason, target } => {
                 write!(f, "{path}: {reason}; mend it with `voxtune pack --arch {target}`")
+            }
+            Self::OtherEvidence { path } => {
+                write!(f, "{path}: learned from other evidence than lies beside it")
             }
             Self::SetAside { path } => write!(f, "{path}: damaged, set aside by a writer"),
         }

@@ -27,6 +27,8 @@ use voxtune_cache::{
     audit, decode_decisions, decode_evidence, encode_decisions, read_file, rederive,
 };
 
+use crate::fit::{ModelFileError, is_stale, model_path};
+
 pub use code::{BuiltCode, Code, CurrentCode};
 pub use coverage::{Coverage, Gap, coverage};
 pub use finding::{Finding, Remedy, Severity};
@@ -59,16 +61,25 @@ pub struct ArchAudit {
 /// Audits the files of an architecture in a folder.
 #[must_use]
 pub fn audit_arch(folder: &CacheDir, arch: Arch, code: &mut dyn CurrentCode) -> ArchAudit {
-    let Files { decisions, evidence, mut findings } = folder.read_together(arch, |folder| {
-        let mut findings = Vec::new();
-        let decisions = read(&folder.decisions_path(arch), &mut findings, |bytes, path| {
-            decode_decisions(bytes, path).map(|decisions| (bytes.to_vec(), decisions))
+    let Files { decisions, evidence, mut findings, learned } =
+        folder.read_together(arch, |folder| {
+            let mut findings = Vec::new();
+            let decisions = read(&folder.decisions_path(arch), &mut findings, |bytes, path| {
+                decode_decisions(bytes, path).map(|decisions| (bytes.to_vec(), decisions))
+            });
+            let model = model_path(folder.path(), arch);
+            let mut learned = None;
+            let evidence = read(&folder.evidence_path(arch), &mut findings, |bytes, path| {
+                learned = Some(is_stale(&model, bytes));
+                decode_evidence(bytes, path)
+            });
+            Files {
+                decisions,
+                evidence,
+                findings,
+                learned: learned.and_then(|one| of_model(&model, one)),
+            }
         });
-        let evidence = read(&folder.evidence_path(arch), &mut findings, |bytes, path| {
-            decode_evidence(bytes, path)
-        });
-        Files { decisions, evidence, findings }
-    });
     // Of two files one of which cannot be read, nothing more is known.
     let both_readable = findings.is_empty();
     let (bytes, decisions) = decisions.unwrap_or_default();
@@ -76,6 +87,7 @@ pub fn audit_arch(folder: &CacheDir, arch: Arch, code: &mut dyn CurrentCode) -> 
     if both_readable {
         findings.extend(compare(folder, arch, &bytes, &decisions, &evidence));
     }
+    findings.extend(learned);
     let mut audit = ArchAudit {
         folder: folder.path().display().to_string(),
         arch,
@@ -101,6 +113,20 @@ struct Files {
     evidence: Option<Evidence>,
     /// What cannot be read.
     findings: Vec<Finding>,
+    /// What is wrong with the model that was learned from the evidence.
+    learned: Option<Finding>,
+}
+
+fn of_model(path: &Path, is_stale: Result<Option<bool>, ModelFileError>) -> Option<Finding> {
+    let path = path.display().to_string();
+    match is_stale {
+        Ok(None | Some(false)) => None,
+        Ok(Some(true)) => Some(Finding::OtherEvidence { path }),
+        Err(ModelFileError::Unread(error)) => Some(Finding::unreadable(&error)),
+        Err(ModelFileError::Damaged(error)) => {
+            Some(Finding::Unreadable { path, reason: error.reason })
+        }
+    }
 }
 
 fn read<T>(

@@ -7,7 +7,9 @@ use voxtune::{
     AlgoId, DType, DeviceIdentity, Direction, KernelHash, KernelSize, Operation, ShapeKey,
 };
 use voxtune_cache::{Interval, Outcome, Timing, Workload, decide};
+use voxtune_cuda::model::LearnedModel;
 use voxtune_tune::Preset;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;
 use voxtune_tune::testing;
@@ -127,6 +129,21 @@ fn changed_code_is_stale_and_unknown_code_is_counted() {
     assert_eq!(found, [("gone".to_owned(), false, false), ("quick".to_owned(), true, true)]);
     let remedies: Vec<_> = audit.findings.iter().map(Finding::remedy).collect();
     assert_eq!(remedies, [Some(Remedy::Forget), Some(Remedy::TopUp)]);
+}
+
+#[test]
+fn a_model_of_other_evidence_is_stale_and_a_damaged_one_wrong() {
+    let (_guard, cache) = folder(&sound());
+    let evidence = std::fs::read(cache.evidence_path(ARCH)).unwrap();
+    let found = |bytes: &[u8]| {
+        std::fs::write(model_path(cache.path(), ARCH), bytes).unwrap();
+        let findings = audited(&cache).findings;
+        findings.iter().map(|one| (one.severity(), one.remedy())).collect::<Vec<_>>()
+    };
+    let learned_from = |evidence: &[u8]| LearnedModel::new(xxh3_64(evidence), Vec::new()).encode();
+    assert_eq!(found(&learned_from(&evidence)), []);
+    assert_eq!(found(&learned_from(b"others")), [(Severity::Stale, Some(Remedy::Fit))]);
+    assert_eq!(found(b"voxtune model 9"), [(Severity::Wrong, None)]);
 }
 
 #[test]

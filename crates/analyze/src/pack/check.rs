@@ -1,4 +1,4 @@
-//! Whether a pack was made from these sources and these decisions.
+//! Whether a pack was made from these sources, these decisions and what was learned beside them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use super::contents::{Contents, Role};
 use super::is_packed;
 use super::target::Target;
 use crate::audit::Finding;
+use crate::fit::read_model;
 
 /// What is wrong with the pack of a target in a folder. One that is not there is missed beside
 /// decisions and other packs. No compiler is needed.
@@ -56,7 +57,9 @@ fn defect(folder: &Path, target: Target, bytes: Vec<u8>) -> Option<String> {
     }
     // Unreadable decisions are found by the audit of that file.
     let decisions = decisions.and_then(|(bytes, path)| decode_decisions(&bytes, path).ok());
-    let contents = Contents::of(target, decisions.as_ref());
+    // An unreadable model is found by the audit of that file, too.
+    let learned = target.arch().and_then(|arch| read_model(folder, arch).ok().flatten());
+    let contents = Contents::of(target, decisions.as_ref(), learned.as_ref());
     let packed = |(instance, _): &(&_, &Role)| is_packed(&pack, instance);
     let lacking: Vec<_> = contents.instances.iter().filter(|one| !packed(one)).collect();
     if let Some((instance, _)) = lacking.iter().find(|(_, role)| **role != Role::Choice) {
@@ -109,7 +112,7 @@ mod tests {
             pruned: 0,
         };
         let mut kernels = Vec::new();
-        for instance in Contents::of(target, None).instances.keys() {
+        for instance in Contents::of(target, None, None).instances.keys() {
             let mut kernel = Kernel {
                 source: instance.source.to_owned(),
                 defines: instance.defines.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),

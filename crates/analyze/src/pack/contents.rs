@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use voxtune::{DType, Direction, KernelSize, Operation};
 use voxtune_cache::Decisions;
+use voxtune_cuda::model::LearnedModel;
 use voxtune_cuda::{Instance, algorithm, default_algorithm, fallback_algorithm};
 use voxtune_tune::Preset;
 use voxtune_types::ComputeCapability;
@@ -42,17 +43,23 @@ const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 const UNMEASURED_ROOM: usize = 32;
 
 impl Contents {
-    /// The kernels of a target: with decisions their winners, without any the choices for an
-    /// architecture that was not measured.
+    /// The kernels of a target: with decisions their winners, and what was `learned` to save most
+    /// for other channels; without any the choices for an architecture that was not measured.
     #[must_use]
-    pub fn of(target: Target, decisions: Option<&Decisions>) -> Self {
+    pub fn of(
+        target: Target,
+        decisions: Option<&Decisions>,
+        learned: Option<&LearnedModel>,
+    ) -> Self {
         let mut contents = Self { instances: BTreeMap::new(), without_room: 0 };
         contents.add_utilities();
         contents.add_defaults();
         match (target, decisions) {
             (Target::Cubin(capability), Some(decisions)) => {
                 contents.add_winners(capability, decisions);
-                contents.add_unmeasured(capability);
+                if let Some(learned) = learned {
+                    contents.add_unmeasured(capability, learned);
+                }
             }
             (Target::Cubin(capability), None) => contents.add_modelled(capability),
             (Target::Ptx, _) => {}
@@ -126,9 +133,9 @@ impl Contents {
     }
 
     /// What a model chooses for channels beside those that were measured.
-    fn add_unmeasured(&mut self, capability: ComputeCapability) {
+    fn add_unmeasured(&mut self, capability: ComputeCapability, learned: &LearnedModel) {
         let there: BTreeSet<&Instance> = self.instances.keys().collect();
-        for instance in unmeasured(capability, &there, UNMEASURED_ROOM) {
+        for instance in unmeasured(capability, learned, &there, UNMEASURED_ROOM) {
             self.add(Some(instance), Role::Unmeasured);
         }
     }
@@ -189,7 +196,7 @@ mod tests {
     #[test]
     fn every_target_has_maps_and_a_default_for_every_operation() {
         for target in Target::ALL {
-            let contents = Contents::of(target, None);
+            let contents = Contents::of(target, None, None);
             assert!(contents.instances.contains_key(&Instance::kernel_map()));
             assert!(contents.instances.contains_key(&Instance::strided_map()));
             assert!(contents.instances.contains_key(&Instance::network_maps()));
@@ -234,12 +241,12 @@ mod tests {
         .into_iter()
         .collect();
         let winner = wgmma.instance(&layer).unwrap();
-        let hopper = Contents::of("sm_90".parse().unwrap(), Some(&decisions));
+        let hopper = Contents::of("sm_90".parse().unwrap(), Some(&decisions), None);
         assert_eq!(hopper.instances.get(&winner), Some(&Role::Choice));
         assert_eq!(hopper.count(Role::Choice), 1);
         let alone = Contents::winners("sm_90".parse().unwrap(), Some(&decisions));
         assert_eq!(alone.instances, BTreeMap::from([(winner, Role::Choice)]));
-        let other = Contents::of("sm_100".parse().unwrap(), Some(&decisions));
+        let other = Contents::of("sm_100".parse().unwrap(), Some(&decisions), None);
         assert_eq!(other.count(Role::Choice), 0);
     }
 }

@@ -81,7 +81,7 @@ mod tests {
             // The model has to find a clear gain, of a fifth at least where it was not fitted.
             assert!(choices.iter().all(|one| one.gain > 0.2 * one.keys as f64), "{choices:?}");
             assert!(choices.windows(2).all(|pair| pair[0].gain >= pair[1].gain));
-            let contents = Contents::of(target, None);
+            let contents = Contents::of(target, None, None);
             assert_eq!(contents.without_room, 0);
             assert!(choices.iter().all(|one| contents.instances.contains_key(&one.instance)));
             assert!(contents.count(Role::Choice) > 0);

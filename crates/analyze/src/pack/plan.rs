@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use voxtune_cache::{CacheDir, CacheError, decode_decisions, read_file, replace};
+use voxtune_cache::{CacheDir, CacheError, Decisions, decode_decisions, read_file, replace};
 use voxtune_nvcc::{Progress, Toolchain};
 use voxtune_pack::Pack;
 use xxhash_rust::xxh3::xxh3_64;
@@ -12,6 +12,7 @@ use super::contents::{Contents, Role};
 use super::make::{Made, MakeError, make};
 use super::prune::{Pruned, prune};
 use super::target::Target;
+use crate::fit::{ModelFileError, read_model};
 
 /// The pack of a target, not yet made.
 #[derive(Debug)]
@@ -37,8 +38,13 @@ impl PackPlan {
         target: Target,
         caches: &CacheDir,
         limit: Option<f64>,
-    ) -> Result<Self, CacheError> {
-        Self::new(target, caches, limit, Contents::of)
+    ) -> Result<Self, ModelFileError> {
+        let learned = target.arch().map(|arch| read_model(caches.path(), arch)).transpose()?;
+        let learned = learned.flatten();
+        let contents = |target, decisions: Option<&Decisions>| {
+            Contents::of(target, decisions, learned.as_ref())
+        };
+        Ok(Self::new(target, caches, limit, contents)?)
     }
 
     /// The winners of a folder's decisions and nothing else: what a program carries beside the
@@ -54,7 +60,7 @@ impl PackPlan {
         target: Target,
         caches: &CacheDir,
         limit: Option<f64>,
-        contents: impl Fn(Target, Option<&voxtune_cache::Decisions>) -> Contents,
+        contents: impl Fn(Target, Option<&Decisions>) -> Contents,
     ) -> Result<Self, CacheError> {
         let Some(arch) = target.arch() else {
             let contents = contents(target, None);

@@ -135,7 +135,7 @@ mod tests {
         let arch = Arch::sm(9, 0);
         let decisions = caches.read_decisions(arch).unwrap().unwrap();
         let evidence = caches.read_evidence(arch).unwrap().unwrap();
-        let whole = Contents::of("sm_90".parse().unwrap(), Some(&decisions));
+        let whole = Contents::of("sm_90".parse().unwrap(), Some(&decisions), None);
         let mut sizes = Vec::new();
         for limit in [0.0, 0.01, 0.05, 0.5] {
             let mut contents = whole.clone();

@@ -83,8 +83,9 @@ fn what_cannot_be_compared_is_counted() {
     let elsewhere = oracle(9000, 5, &[("slow", 300)]);
     let cache = population([decision(&here, "a")]);
     let report = judged(&[here, elsewhere], &cache, None);
-    let Comparison { regret, without_choice, not_measured, points } = report.cached;
+    let Comparison { regret, without_choice, not_measured, unraced, points } = report.cached;
     assert_eq!((regret, without_choice, not_measured, points.len()), (None, 1, 1, 0));
+    assert_eq!(unraced.len(), 1);
     let worst = report.default.regret.unwrap().worst;
     assert_eq!(worst, 0.0, "who failed is no oracle");
 }

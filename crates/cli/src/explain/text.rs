@@ -7,7 +7,7 @@ use voxtune_cache::{Decision, Environment, Workload};
 
 use crate::duration::fine;
 use crate::styled::{Line, Meaning, Text};
-use crate::versus::less_or_more_within;
+use crate::versus::beside_default;
 
 /// Where what stands behind a label begins.
 const HANG: usize = 13;
@@ -67,7 +67,7 @@ fn render_race(text: &mut Text, race: &MeasuredWorkload) {
         let spread = winner.relative_spread() * 100.0;
         line.push(format_args!("{} ±{spread:.1} %", fine(winner.median_ns)));
         if let Some(ratio) = winner.ratio_to_default {
-            line.push(format_args!(", {} than the default", less_or_more_within(ratio)));
+            line.push(", ").push(beside_default(ratio));
         }
     }
     if let Some(margin) = race.margin() {

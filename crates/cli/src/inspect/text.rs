@@ -5,7 +5,7 @@ use voxtune_cache::{Outcome, Record, Timing};
 use super::view::{KeyView, View, WorkloadView};
 use crate::duration::fine;
 use crate::styled::{Line, Meaning, Text};
-use crate::versus::less_or_more_within;
+use crate::versus::beside_default;
 
 /// All views, one below the other.
 pub(super) fn render(views: &[View]) -> Text {
@@ -112,7 +112,7 @@ fn measured(line: &mut Line, timing: &Timing, is_default: bool) {
     let (time, samples) = (fine(timing.median_ns), timing.samples);
     line.push(format_args!("{time:>10} ±{spread:.1} % n={samples}, "));
     if let Some(ratio) = timing.ratio_to_default.filter(|_| !is_default) {
-        line.push(format_args!("{} than default, ", less_or_more_within(ratio)));
+        line.push(beside_default(ratio)).push(", ");
     }
     // The error stands with the name, wherever that is.
     line.label("error", 6).label(format_args!("{:.1e}", timing.max_error), 9);

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use voxtune::DeviceError;
+use voxtune_analyze::fit::{is_stale, model_path};
+use voxtune_analyze::report::shell::quoted;
 use voxtune_analyze::samples::SamplesWriter;
-use voxtune_cache::CacheDir;
+use voxtune_cache::{CacheDir, read_file};
 use voxtune_cuda::MapBuilder;
 use voxtune_tune::inputs::planned_cloud::PlannedCloud;
 use voxtune_tune::measure::estimate::configuration_bytes;
@@ -25,7 +27,7 @@ use voxtune_tune::worker::WorkerError;
 use voxtune_tune::{
     DevicePool, Executor, Gpus, Plan, PlanError, Populate, Protocol, Request, Summary, Worker,
 };
-use voxtune_types::{Density, DeviceIdentity, Direction, printable, printable_path};
+use voxtune_types::{Arch, Density, DeviceIdentity, Direction, printable, printable_path};
 
 pub(crate) use arguments::{PopulateArguments, unnamed_modes};
 
@@ -35,6 +37,7 @@ use crate::interrupt;
 use crate::json_file::JsonReport;
 use crate::l2_state::l2_state;
 use crate::output;
+use crate::program;
 use crate::report::say_how;
 use progress::Progress;
 use recorder::Recorder;
@@ -136,6 +139,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     if decisions.exists() {
         output::result(format_args!("cache {}", printable_path(&decisions)));
         say_how([cache.path()]);
+        say_what_is_stale(&cache, arch);
     } else {
         output::status("Note", "nothing was decided, so that there is no cache");
     }
@@ -256,6 +260,19 @@ fn dry_run(
     output::result(format_args!("{} configurations", plan.configurations.len()));
     json.write(&PlanReport::new(plan, peak))?;
     Ok(Exit::Success)
+}
+
+/// Names the command that learns from new evidence, where something was learned from older one. A
+/// damaged file is `verify`'s to tell of.
+fn say_what_is_stale(cache: &CacheDir, arch: Arch) {
+    let model = model_path(cache.path(), arch);
+    let evidence = read_file(&cache.evidence_path(arch)).ok().flatten();
+    if evidence.is_some_and(|evidence| matches!(is_stale(&model, &evidence), Ok(Some(true)))) {
+        let folder = quoted(&cache.path().to_string_lossy());
+        let fit = program::command(&format!("fit --out {folder}"));
+        let model = printable_path(&model);
+        output::status("Note", format_args!("{model} was learned from other evidence: {fit}"));
+    }
 }
 
 /// Removes what a cache holds of a device.

@@ -36,10 +36,15 @@ struct Eta {
 
 impl Eta {
     fn text(self) -> String {
-        self.remaining.map_or_else(String::new, |remaining| {
-            format!("{} left", coarse(remaining.saturating_sub(self.as_of.elapsed())))
-        })
+        let left = |remaining| left(remaining, self.as_of.elapsed());
+        self.remaining.map_or_else(String::new, |one| format!("{} left", coarse(left(one))))
     }
+}
+
+/// What is left some time after so much was left. What takes longer than expected goes on for a
+/// while: a fourth of how long it has taken.
+fn left(remaining: Duration, elapsed: Duration) -> Duration {
+    remaining.saturating_sub(elapsed).max(elapsed / 4)
 }
 
 impl Progress {
@@ -142,6 +147,7 @@ impl Observer for Progress {
             Event::EntryStarted { operation, cloud } => {
                 self.bar.set_message(format!("{operation} on {}", printable(cloud)));
             }
+            Event::EntryEnded { remaining, .. } => self.set_remaining(*remaining),
             Event::ConfigurationEnded { configuration, outcome, reports, remaining, .. } => {
                 if !reports.is_empty() {
                     self.rows(configuration, reports);
@@ -152,5 +158,16 @@ impl Observer for Progress {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_runs_down_and_never_out() {
+        let after = |elapsed| left(Duration::from_secs(20), Duration::from_secs(elapsed)).as_secs();
+        assert_eq!([0, 10, 16, 20, 40].map(after), [20, 10, 4, 5, 10]);
     }
 }

@@ -28,11 +28,18 @@ impl Recorder<'_> {
 
 impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event) {
-        if let Event::ConfigurationEnded { configuration, outcome, reports, .. } = event {
-            self.report.add(configuration, outcome, reports);
-            for race in reports.iter().filter_map(|report| RaceSamples::of(&report.measured)) {
-                self.record(&race);
+        match event {
+            Event::Started { estimate, .. } => self.report.started(estimate),
+            Event::EntryEnded { index, entry, spent, remaining } => {
+                self.report.entry_ended((*index, *entry), *spent, *remaining);
             }
+            Event::ConfigurationEnded { configuration, outcome, reports, .. } => {
+                self.report.add(configuration, outcome, reports);
+                for race in reports.iter().filter_map(|report| RaceSamples::of(&report.measured)) {
+                    self.record(&race);
+                }
+            }
+            _ => {}
         }
         self.progress.event(event);
     }

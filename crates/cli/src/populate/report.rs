@@ -1,10 +1,11 @@
 //! A run as JSON.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use voxtune_cache::{EntryKey, Record};
 use voxtune_tune::evidence::phase_times::PhaseTimes;
+use voxtune_tune::measure::estimate::Estimate;
 use voxtune_tune::plan::grid::{Configuration, layer_text};
 use voxtune_tune::run::event::EntryReport;
 use voxtune_tune::{Outcome, Plan, Summary};
@@ -56,10 +57,26 @@ impl PlanReport {
     }
 }
 
-/// What a run has measured.
-#[derive(Debug, Default, Serialize)]
+/// What a run has measured, and when.
+#[derive(Debug, Default)]
 pub(super) struct RunReport {
+    started: Option<Instant>,
+    estimate: Option<Estimate>,
+    progress: Vec<EndedEntry>,
     configurations: Vec<MeasuredLayer>,
+}
+
+/// An entry that ended, in the order in which they did.
+#[derive(Debug, Serialize)]
+struct EndedEntry {
+    /// Numbers of the configuration in the plan, and of the entry in it.
+    configuration: usize,
+    entry: usize,
+    /// Seconds since the estimate, and to the end as the run saw it then.
+    at: f64,
+    left: f64,
+    /// What it took; none if it was left alone.
+    spent: Option<PhaseTimes>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +106,23 @@ struct MeasuredEntry {
 }
 
 impl RunReport {
+    /// Notes the estimate, as of now.
+    pub(super) fn started(&mut self, estimate: &Estimate) {
+        (self.started, self.estimate) = (Some(Instant::now()), Some(estimate.clone()));
+    }
+
+    /// Notes an entry that ends now.
+    pub(super) fn entry_ended(
+        &mut self,
+        (configuration, entry): (usize, usize),
+        spent: Option<PhaseTimes>,
+        remaining: Duration,
+    ) {
+        let at = self.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
+        let left = remaining.as_secs_f64();
+        self.progress.push(EndedEntry { configuration, entry, at, left, spent });
+    }
+
     /// Adds a configuration that has ended.
     pub(super) fn add(
         &mut self,
@@ -122,7 +156,8 @@ impl RunReport {
         let Summary { requested, measured, skipped, failed, interrupted, spent } = *summary;
         let seconds = took.as_secs_f64();
         let counts = Counts { requested, measured, skipped, failed, interrupted };
-        EndedRun { device, cache, counts, seconds, spent, configurations: &self.configurations }
+        let Self { estimate, progress, configurations, .. } = self;
+        EndedRun { device, cache, counts, seconds, spent, estimate, progress, configurations }
     }
 }
 
@@ -155,6 +190,9 @@ pub(super) struct EndedRun<'r> {
     seconds: f64,
     /// Where the time went, that of several devices added up.
     spent: PhaseTimes,
+    /// What was expected before the first configuration.
+    estimate: &'r Option<Estimate>,
+    progress: &'r [EndedEntry],
     configurations: &'r [MeasuredLayer],
 }
 

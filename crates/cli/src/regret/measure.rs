@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use voxtune_types::{AlgoId, printable_path};
 
@@ -73,14 +74,8 @@ pub(super) fn measure(
         own.push(OsStr::new("--also"));
         own.extend(also.iter().map(|algo| OsStr::new(algo.as_str())));
     }
-    let arguments = Measure::parse(&own, flags).map_err(|_| {
-        let given: Vec<_> = flags.iter().map(|flag| flag.to_string_lossy()).collect();
-        let own = "--exhaustive, --samples and --out";
-        Failure::usage(format!(
-            "`{}` does not go with what regret asks of populate itself: {own}",
-            given.join(" ")
-        ))
-    })?;
+    let arguments =
+        Measure::parse(&own, flags).map_err(|error| Failure::usage(conflict(&error, flags)))?;
     let place = printable_path(under_way.path());
     output::status(
         "Sampling",
@@ -106,6 +101,33 @@ pub(super) fn measure(
     Ok(Some((exit, kept.ok_or_else(nothing)?)))
 }
 
+/// Which of a caller's flags do not go with our own.
+fn conflict(error: &clap::Error, flags: &[OsString]) -> String {
+    let given = |name: &str| {
+        flags.iter().any(|flag| {
+            let flag = flag.to_string_lossy();
+            flag.split('=').next() == Some(name)
+        })
+    };
+    let named = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| error.get(kind));
+    let named = named.into_iter().flatten().flat_map(|value| match value {
+        ContextValue::String(name) => vec![name.clone()],
+        ContextValue::Strings(names) => names.clone(),
+        _ => Vec::new(),
+    });
+    let names = named.filter_map(|usage| usage.split([' ', '=']).next().map(str::to_owned));
+    let culprits: BTreeSet<String> = names.filter(|name| given(name)).collect();
+    let culprits = match culprits.len() {
+        0 => flags.iter().map(|flag| flag.to_string_lossy().into_owned()).collect(),
+        _ => culprits.into_iter().collect::<Vec<_>>(),
+    };
+    format!(
+        "`{}` does not go with what regret asks of populate itself, --exhaustive, --samples and \
+         --out: leave it out",
+        culprits.join(" ")
+    )
+}
+
 /// Moves samples to where they stay; `None` where nothing was measured.
 fn keep(fresh: &Path, place: &Path) -> Result<Option<PathBuf>, String> {
     if !fresh.exists() || sound_races(fresh).map_err(|failure| failure.message)?.is_empty() {
@@ -113,4 +135,25 @@ fn keep(fresh: &Path, place: &Path) -> Result<Option<PathBuf>, String> {
     }
     fs::rename(fresh, place).map_err(|error| format!("{}: {error}", printable_path(place)))?;
     Ok(Some(place.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_that_regret_cannot_take_is_named() {
+        let own = ["--exhaustive", "--samples", "S", "--out", "D"].map(OsStr::new);
+        for (flags, culprit) in [
+            (&["--device", "cpu", "--budget", "2"][..], "--budget"),
+            (&["--budget=2", "--preset", "quick"], "--budget"),
+            (&["--preset", "quick", "--out", "elsewhere"], "--out"),
+            (&["--samples", "mine.jsonl"], "--samples"),
+            (&["--user"], "--user"),
+        ] {
+            let flags: Vec<OsString> = flags.iter().map(OsString::from).collect();
+            let text = conflict(&Measure::parse(&own, &flags).unwrap_err(), &flags);
+            assert!(text.starts_with(&format!("`{culprit}` does not go")), "{text}");
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub struct RegretArguments {
 pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     let folder = match &arguments.cache {
         Some(folder) => folder.clone(),
-        None => FolderArguments::default().resolve()?,
+        None => FolderArguments::default_folder("--cache DIR")?,
     };
     // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a
     // file cannot be written.

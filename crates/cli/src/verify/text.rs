@@ -75,6 +75,7 @@ fn write_audit(text: &mut Text, audit: &ArchAudit, kernels: &str) {
                 format!("populate --top-up --out {folder}"),
                 "measures what is stale of its grid again",
             ),
+            Remedy::Fit => (format!("fit --out {folder}"), "learns from the evidence again"),
         };
         labelled(text, &"mend").push(format_args!("{} {effect}", program::command(&command)));
     }

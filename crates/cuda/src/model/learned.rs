@@ -203,6 +203,12 @@ impl LearnedModel {
         [&PREFIX[..], &xxh3_64(&body).to_le_bytes(), &body].concat()
     }
 
+    /// Whether it was fitted to a file of evidence of these bytes.
+    #[must_use]
+    pub fn is_fitted_to(&self, evidence: &[u8]) -> bool {
+        self.evidence == xxh3_64(evidence)
+    }
+
     /// What a file says. `name` is for the error.
     ///
     /// # Errors

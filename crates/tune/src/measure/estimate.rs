@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{DType, Device, Direction, Geometry, MapCounts, Operation};
+use voxtune::{Device, Direction, Geometry, MapCounts, Operation};
 use voxtune_types::AlgoId;
 
 use crate::inputs::error::MeasureError;
@@ -12,7 +12,6 @@ use crate::inputs::monitor::Monitor;
 use crate::inputs::planned_cloud::PlannedCloud;
 use crate::measure::calibrate::calibrate;
 use crate::plan::expand::PlannedConfiguration;
-use crate::plan::grid::{ChannelPair, Configuration};
 use crate::plan::job::Job;
 use crate::plan::kernels::expected_counts;
 use crate::race::Policy;
@@ -23,8 +22,9 @@ use crate::verify::float64::{problem_bytes, problem_flops};
 pub struct Estimate {
     /// Each configuration, in order.
     pub configurations: Vec<ConfigurationEstimate>,
-    /// Expected time of what is done once for each layer, such as verifying its candidates.
-    pub layers: Vec<Duration>,
+    /// Expected times to verify some candidates of an operation over clouds of one kind. That is
+    /// done once, by the first entry that needs it, however many sizes are measured.
+    pub verification: Vec<Duration>,
     /// Memory of the largest configuration beyond what the process holds anyway.
     ///
     /// # Units
@@ -35,42 +35,55 @@ pub struct Estimate {
 }
 
 /// What a configuration will need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationEstimate {
-    /// Expected time, without what is done once for its layer.
-    pub each: Duration,
-    /// The place of its layer in [`Estimate::layers`].
-    pub layer: usize,
+    /// Expected time to make its clouds and maps.
+    pub set_up: Duration,
+    /// Its clouds in each direction, in the order in which they are measured.
+    pub entries: Vec<EntryEstimate>,
+}
+
+/// What a cloud in one direction will need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryEstimate {
+    /// What is done for each entry.
+    pub race: RaceEstimate,
+    /// The places in [`Estimate::verification`] of what must have been done once before.
+    pub needs: Vec<usize>,
+}
+
+/// How long a race takes: as its samples ask for, within limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaceEstimate {
+    /// What is done around the samples.
+    pub around: Duration,
+    /// The samples that a race asks for.
+    pub wanted: Duration,
+    /// Those that it takes past its budget.
+    pub least: Duration,
+    /// When a race that asks for more ends.
+    pub budget: Duration,
+}
+
+impl RaceEstimate {
+    /// Expected seconds if runs take so many times what was expected.
+    #[must_use]
+    pub fn seconds(&self, slower: f64) -> f64 {
+        let Self { around, wanted, least, budget } = self;
+        let samples = (slower * wanted.as_secs_f64()).min(budget.as_secs_f64());
+        around.as_secs_f64() + samples.max(slower * least.as_secs_f64())
+    }
 }
 
 impl Estimate {
     /// Expected time of the run.
     #[must_use]
     pub fn total(&self) -> Duration {
-        let each: Duration = self.configurations.iter().map(|one| one.each).sum();
-        each + self.layers.iter().sum::<Duration>()
+        let entries = self.configurations.iter().flat_map(|one| &one.entries);
+        let races: f64 = entries.map(|entry| entry.race.seconds(1.0)).sum();
+        let set_ups: Duration = self.configurations.iter().map(|one| one.set_up).sum();
+        set_ups + self.verification.iter().sum::<Duration>() + Duration::from_secs_f64(races)
     }
-}
-
-/// A layer on some clouds, whatever their size: what its candidates are verified on once.
-type LayerOnClouds<'j> = (ChannelPair, u32, Geometry, DType, Vec<&'j str>);
-
-/// The layers of a job, in the order in which they come, and the place of each configuration's.
-fn layers(job: &Job) -> (Vec<&PlannedConfiguration>, Vec<usize>) {
-    let mut places: HashMap<LayerOnClouds<'_>, usize> = HashMap::new();
-    let mut firsts = Vec::new();
-    let mut places_of = Vec::with_capacity(job.configurations.len());
-    for planned in &job.configurations {
-        let PlannedConfiguration { configuration, clouds } = planned;
-        let Configuration { channels, groups, layer, dtype, .. } = *configuration;
-        let clouds = clouds.iter().map(PlannedCloud::label).collect();
-        let place = *places.entry((channels, groups, layer, dtype, clouds)).or_insert(firsts.len());
-        if place == firsts.len() {
-            firsts.push(planned);
-        }
-        places_of.push(place);
-    }
-    (firsts, places_of)
 }
 
 /// Bytes that a row of a cloud and its map take while the map is built: the voxel, a copy that is
@@ -94,71 +107,154 @@ pub fn estimate(
     monitor: &mut dyn Monitor,
 ) -> Result<Estimate, MeasureError> {
     let flops_per_second = calibrate(device, job.protocol.time_limit, avoid, monitor)?;
-    let is_cuda = device.identity().arch.is_cuda();
-    let mut seen = Seen::default();
-    let mut each = |planned| match is_cuda {
-        true => gpu_time(device, planned, job, flops_per_second, &mut seen),
-        false => host_time(device, planned, job, flops_per_second),
-    };
-    let (firsts, places) = layers(job);
-    let configurations = (job.configurations.iter().zip(places))
-        .map(|(planned, layer)| ConfigurationEstimate { each: each(planned), layer })
-        .collect();
-    let once = |planned: &&PlannedConfiguration| match is_cuda {
-        true => gpu_verification(planned, job),
-        false => host_verification(device, planned, job, flops_per_second),
-    };
-    let layers = firsts.iter().map(once).collect();
+    let mut planner = Planner::new(device, job, flops_per_second);
+    let configurations = job.configurations.iter().map(|one| planner.configuration(one)).collect();
+    let verification = planner.verification;
     let peak_bytes = job
         .configurations
         .iter()
         .map(|planned| configuration_bytes(planned, &job.protocol.directions))
         .max()
         .unwrap_or(0);
-    Ok(Estimate { configurations, layers, peak_bytes, flops_per_second })
+    Ok(Estimate { configurations, verification, peak_bytes, flops_per_second })
 }
 
-/// What a GPU has done once and need not do again.
-#[derive(Default)]
-struct Seen<'j> {
-    clouds: HashSet<(&'j str, usize, Geometry)>,
-}
-
-/// A model of cost knows how long candidates take. What is done around them is what the default
-/// preset on an H100 comes to, as it prints where its time went: verification of 312 layers and
-/// directions, and the rest of 2,184 entries, which ran each candidate about three times.
-fn gpu_time<'j>(
-    device: &Device,
-    planned: &'j PlannedConfiguration,
-    job: &Job,
+/// Estimates one configuration after the other, and knows what those before have done once.
+struct Planner<'j> {
+    device: &'j Device,
+    job: &'j Job,
     flops_per_second: f64,
-    seen: &mut Seen<'j>,
-) -> Duration {
-    const ENTRY_SECONDS: f64 = 0.02;
-    const RUNS: f64 = 3.0;
-    let mut seconds = 0.0;
-    for cloud in &planned.clouds {
-        if seen.clouds.insert((cloud.label(), cloud.voxels(), planned.configuration.layer)) {
-            seconds += cloud.voxels() as f64 * ROW_SECONDS;
+    clouds: HashSet<(&'j str, usize, Geometry)>,
+    /// Where each candidate of an operation is verified, by the place in `verification`.
+    verified: HashMap<(Operation, &'j str), HashMap<AlgoId, usize>>,
+    verification: Vec<Duration>,
+}
+
+impl<'j> Planner<'j> {
+    fn new(device: &'j Device, job: &'j Job, flops_per_second: f64) -> Self {
+        let (clouds, verified, verification) = Default::default();
+        Self { device, job, flops_per_second, clouds, verified, verification }
+    }
+
+    fn configuration(&mut self, planned: &'j PlannedConfiguration) -> ConfigurationEstimate {
+        let layer = planned.configuration.layer;
+        let mut rows = 0;
+        let mut entries = Vec::new();
+        for cloud in &planned.clouds {
+            if self.clouds.insert((cloud.label(), cloud.voxels(), layer)) {
+                rows += cloud.voxels();
+            }
+            for &direction in &self.job.protocol.directions {
+                let operation = planned.configuration.operation(direction);
+                entries.push(self.entry(operation, cloud, expected_counts(cloud, layer)));
+            }
         }
-        for &direction in &job.protocol.directions {
-            let operation = planned.configuration.operation(direction);
-            let counts = expected_counts(cloud, planned.configuration.layer);
-            let pool = device.registry().pool(job.protocol.modes.of(direction), &operation, counts);
-            let modelled =
-                pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9));
-            let fallback = operation.flops(counts.pairs) as f64 / flops_per_second;
-            seconds += ENTRY_SECONDS + RUNS * each_once(modelled, fallback);
+        let set_up = Duration::from_secs_f64(rows as f64 * ROW_SECONDS);
+        ConfigurationEstimate { set_up, entries }
+    }
+
+    fn entry(
+        &mut self,
+        operation: Operation,
+        cloud: &'j PlannedCloud,
+        counts: MapCounts,
+    ) -> EntryEstimate {
+        let mode = self.job.protocol.modes.of(operation.direction);
+        let pool = self.device.registry().pool(mode, &operation, counts);
+        let runs = Runs {
+            each_once: each_once(
+                pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9)),
+                operation.flops(counts.pairs) as f64 / self.flops_per_second,
+            ),
+            candidates: pool.len() as f64,
+        };
+        let is_cuda = self.device.identity().arch.is_cuda();
+        let budget = self.job.protocol.budget;
+        let race = if is_cuda { runs.on_gpu(budget) } else { runs.on_host(budget) };
+        let next = self.verification.len();
+        let verified = self.verified.entry((operation, cloud.label())).or_default();
+        let mut needs: Vec<usize> = Vec::new();
+        let mut fresh = 0;
+        for one in &pool {
+            let place = *verified.entry(one.id().clone()).or_insert(next);
+            fresh += usize::from(place == next);
+            if !needs.contains(&place) {
+                needs.push(place);
+            }
+        }
+        if fresh > 0 {
+            self.verification.push(match is_cuda {
+                true => GPU_VERIFICATION,
+                false => {
+                    let flops = problem_flops(self.device, &operation, cloud);
+                    host_verification(flops / self.flops_per_second, fresh)
+                }
+            });
+        }
+        EntryEstimate { race, needs }
+    }
+}
+
+/// What verifying the candidates of an operation takes a GPU: what the default preset on an H100
+/// prints for 312 of them.
+const GPU_VERIFICATION: Duration = Duration::from_millis(20);
+
+/// The candidates of an entry.
+struct Runs {
+    /// Seconds that one run of each takes.
+    each_once: f64,
+    candidates: f64,
+}
+
+impl Runs {
+    /// A model of cost knows how long candidates take. What is done around them is what the default
+    /// preset on an H100 comes to, as it prints where its time went, over 2,184 entries, which ran
+    /// each candidate about three times.
+    fn on_gpu(&self, budget: Duration) -> RaceEstimate {
+        const AROUND: Duration = Duration::from_millis(20);
+        const RUNS: f64 = 3.0;
+        let runs = if budget == Duration::MAX { Policy::EXHAUSTIVE_SAMPLES as f64 } else { RUNS };
+        RaceEstimate {
+            around: AROUND,
+            wanted: Duration::from_secs_f64(runs * self.each_once),
+            least: Duration::ZERO,
+            // Long runs, clocks and ties: a race on a GPU is no shorter for its budget.
+            budget: Duration::MAX,
         }
     }
-    Duration::from_secs_f64(seconds)
+
+    fn on_host(&self, budget: Duration) -> RaceEstimate {
+        /// Samples of the leader and its challengers beyond the first of each candidate.
+        const LATER_SAMPLES: f64 = 20.0;
+        /// What is done around the samples of an entry, such as filling its operands.
+        const AROUND: Duration = Duration::from_millis(10);
+        let run = self.each_once / self.candidates.max(1.0);
+        // A first run that is short is repeated before it counts.
+        let repeats = run < Policy::with_budget(budget).warm_up_below.as_secs_f64();
+        let first = self.each_once * if repeats { 2.0 } else { 1.0 };
+        let later = if budget == Duration::MAX {
+            (Policy::EXHAUSTIVE_SAMPLES - 1) as f64 * self.each_once
+        } else {
+            LATER_SAMPLES * run
+        };
+        RaceEstimate {
+            around: AROUND,
+            wanted: Duration::from_secs_f64(first + later),
+            least: Duration::from_secs_f64(2.0_f64.mul_add(run, first)),
+            budget,
+        }
+    }
 }
 
-/// What verifying the candidates of a layer in all directions takes a GPU.
-fn gpu_verification(planned: &PlannedConfiguration, job: &Job) -> Duration {
-    const VERIFY_SECONDS: f64 = 0.02;
-    let operations = planned.clouds.len() * job.protocol.directions.len();
-    Duration::from_secs_f64(operations as f64 * VERIFY_SECONDS)
+/// What verifying so many candidates takes the host, where one of them computes the problem in so
+/// many seconds.
+fn host_verification(problem_seconds: f64, candidates: usize) -> Duration {
+    /// How much slower than the calibrated speed the float64 references of both problems are.
+    const REFERENCES: f64 = 22.0;
+    /// The same of a candidate's three runs, and of comparing their elements.
+    const CHECKS: f64 = 8.0;
+    let runs = CHECKS.mul_add(candidates as f64, REFERENCES);
+    Duration::from_secs_f64(problem_seconds * runs)
 }
 
 /// Seconds that a run of each candidate takes, where a model knows some of them: the others are
@@ -170,71 +266,6 @@ fn each_once(modelled: impl ExactSizeIterator<Item = Option<f64>>, fallback: f64
         return count * fallback;
     }
     known.iter().sum::<f64>() / known.len() as f64 * count
-}
-
-fn host_time(
-    device: &Device,
-    planned: &PlannedConfiguration,
-    job: &Job,
-    flops_per_second: f64,
-) -> Duration {
-    /// Samples of the leader and its challengers beyond the first of each candidate.
-    const LATER_SAMPLES: f64 = 20.0;
-    /// What is done around the samples of an entry, such as filling its operands.
-    const ENTRY_SECONDS: f64 = 0.01;
-    let policy = Policy::of(device.identity().arch, job.protocol.budget);
-    let seconds: f64 = planned
-        .clouds
-        .iter()
-        .map(|cloud| {
-            let set_up = cloud.voxels() as f64 * ROW_SECONDS;
-            let entries = job.protocol.directions.iter().map(|&direction| {
-                let operation = planned.configuration.operation(direction);
-                let counts = expected_counts(cloud, planned.configuration.layer);
-                let pool = device
-                    .registry()
-                    .pool(job.protocol.modes.of(direction), &operation, counts)
-                    .len();
-                let flops = operation.flops(counts.pairs) as f64;
-                let run = flops / flops_per_second;
-                // A first run that is short is repeated before it counts.
-                let repeats = run < policy.warm_up_below.as_secs_f64();
-                let first = run * pool as f64 * if repeats { 2.0 } else { 1.0 };
-                let minimum = first + 2.0 * run;
-                let wanted = run.mul_add(LATER_SAMPLES, first);
-                ENTRY_SECONDS + wanted.min(job.protocol.budget.as_secs_f64()).max(minimum)
-            });
-            set_up + entries.sum::<f64>()
-        })
-        .sum();
-    Duration::from_secs_f64(seconds)
-}
-
-/// What verifying the candidates of a layer in all directions takes the host.
-fn host_verification(
-    device: &Device,
-    planned: &PlannedConfiguration,
-    job: &Job,
-    flops_per_second: f64,
-) -> Duration {
-    /// How much slower the float64 reference is than the calibrated speed: some 3 GFLOP/s, where a
-    /// kernel has 190 on two cores with AVX-512.
-    const REFERENCE_SLOWDOWN: f64 = 60.0;
-    /// Runs of a candidate on the problems of verification, and how many of these there are.
-    const CHECKS: f64 = 3.0;
-    const PROBLEMS: f64 = 2.0;
-    let mut seconds = 0.0;
-    for cloud in &planned.clouds {
-        for &direction in &job.protocol.directions {
-            let operation = planned.configuration.operation(direction);
-            let counts = expected_counts(cloud, planned.configuration.layer);
-            let mode = job.protocol.modes.of(direction);
-            let pool = device.registry().pool(mode, &operation, counts).len();
-            let problem = problem_flops(device, &operation, cloud) / flops_per_second;
-            seconds += problem * (PROBLEMS * REFERENCE_SLOWDOWN + CHECKS * pool as f64);
-        }
-    }
-    Duration::from_secs_f64(seconds)
 }
 
 /// Memory that a configuration needs on its device: all its clouds with their maps, and the more of
@@ -289,6 +320,8 @@ fn operand_bytes(operation: &Operation, counts: MapCounts) -> u64 {
 #[cfg(test)]
 mod tests {
     use crate::Preset;
+    use crate::plan::grid::Configuration;
+    use voxtune::DType;
     use voxtune_pointcloud::Generator;
 
     use super::*;

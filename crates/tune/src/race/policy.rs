@@ -54,6 +54,9 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Samples of every candidate in a race without a limit.
+    pub(crate) const EXHAUSTIVE_SAMPLES: usize = 11;
+
     /// Default soft time limit of an entry: a hundred runs of a medium layer on a GPU, some ten on
     /// a CPU.
     #[must_use]
@@ -90,7 +93,7 @@ impl Policy {
     /// leaves and each gets [`Self::max_samples`]: the oracle of a regret.
     #[must_use]
     pub const fn with_budget(budget: Duration) -> Self {
-        const MAX_SAMPLES: usize = 11;
+        const MAX_SAMPLES: usize = Policy::EXHAUSTIVE_SAMPLES;
         let is_exhaustive = budget.as_nanos() == Duration::MAX.as_nanos();
         Self {
             budget,

@@ -231,6 +231,14 @@ impl Coordinator<'_> {
     fn take(&mut self, message: WorkerMessage) {
         match message {
             WorkerMessage::Tell(event) => self.observer.event(&event),
+            WorkerMessage::EntryEnded { index, entry, spent } => {
+                match &spent {
+                    Some(spent) => self.eta.measured(index, entry, spent),
+                    None => self.eta.skipped(index, entry),
+                }
+                let remaining = self.eta.remaining(self.devices);
+                self.observer.event(&Event::EntryEnded { index, entry, spent, remaining });
+            }
             WorkerMessage::Ended(ended) => {
                 self.ended(ended);
                 if self.write_buffer.is_due() {
@@ -268,15 +276,15 @@ impl Coordinator<'_> {
     }
 
     fn ended(&mut self, ended: ConfigurationResult) {
-        let ConfigurationResult { index, took, spent, ref outcome, .. } = ended;
+        let ConfigurationResult { index, spent, ref outcome, .. } = ended;
         match outcome {
             Outcome::Measured => self.summary.measured += 1,
             Outcome::Skipped => self.summary.skipped += 1,
             Outcome::Failed(_) | Outcome::Interrupted => {}
         }
         self.summary.spent += spent;
-        let remaining = self.eta.after(index, outcome, took, &spent);
-        let end = Instant::now() + remaining / self.devices.max(1) as u32;
+        self.eta.ended(index);
+        let end = Instant::now() + self.eta.remaining(self.devices);
         self.write_buffer.push(ended, end);
     }
 

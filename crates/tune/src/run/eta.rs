@@ -1,103 +1,223 @@
 //! Remaining time of a run, from the estimate and the progress so far.
 //!
-//! What is done once for a layer, such as verifying its candidates, falls to the first sizes of a
-//! plan, and races to all of them. So both are extrapolated by themselves.
+//! Clouds, verification and races are extrapolated each by itself, entry by entry: verifying the
+//! candidates of an operation falls to the first size of a plan, and a race that asks for more than
+//! its budget ends there, however slow the machine.
 
 use std::time::Duration;
 
 use crate::evidence::phase_times::PhaseTimes;
-use crate::measure::estimate::{ConfigurationEstimate, Estimate};
-use crate::run::event::Outcome;
+use crate::measure::estimate::{ConfigurationEstimate, EntryEstimate, Estimate, RaceEstimate};
 
 /// Remaining time, summed over all devices.
 #[derive(Debug, Default)]
 pub(crate) struct Eta {
-    configurations: Vec<ConfigurationEstimate>,
-    layers: Vec<LayerAhead>,
-    /// What is done once for each layer.
-    once: Part,
-    /// What is done for each configuration.
-    each: Part,
+    configurations: Vec<ConfigurationAhead>,
+    /// Verification that is done once: what it needs, zero when it is done, and how many entries
+    /// that need it are left.
+    verification: Vec<(Duration, usize)>,
+    set_ups_done: Done<Duration>,
+    verification_done: Done<Duration>,
+    races_done: Done<RaceEstimate>,
+    compilation: Compilation,
 }
 
-/// What a layer still needs once.
-#[derive(Clone, Copy, Debug)]
-struct LayerAhead {
-    /// Zero when it is done.
-    once: Duration,
-    /// Configurations of it that have not ended.
-    left: usize,
+/// What is left of a configuration.
+#[derive(Clone, Debug)]
+struct ConfigurationAhead {
+    set_up: Duration,
+    /// Nothing of those that have ended.
+    entries: Vec<Option<EntryEstimate>>,
 }
 
-/// A kind of work.
-#[derive(Clone, Copy, Debug, Default)]
-struct Part {
-    /// Estimate of what is left.
-    ahead: Duration,
-    /// Estimate of what was done.
-    expected: Duration,
-    /// What that took.
-    spent: Duration,
+/// Work that was done, in order: what was expected, and what it took.
+#[derive(Clone, Debug)]
+struct Done<E>(Vec<(E, Duration)>);
+
+impl<E> Default for Done<E> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
-impl Part {
-    fn done(&mut self, expected: Duration, spent: Duration) {
-        self.ahead = self.ahead.saturating_sub(expected);
-        self.expected += expected;
-        self.spent += spent;
+impl<E> Done<E> {
+    /// The last of it: a third of the time, but not less than a few pieces. A machine may have
+    /// become busier, and plans go from small sizes to large ones.
+    fn recent(&self) -> &[(E, Duration)] {
+        const LEAST: usize = 8;
+        let third = self.0.iter().map(|(_, spent)| *spent).sum::<Duration>() / 3;
+        let mut taken = Duration::ZERO;
+        let pieces = self.0.iter().rev().take_while(|(_, spent)| {
+            let goes_on = taken < third;
+            taken += *spent;
+            goes_on
+        });
+        let pieces = pieces.count().max(LEAST).min(self.0.len());
+        &self.0[self.0.len() - pieces..]
     }
 
-    fn remaining(&self) -> Duration {
-        if self.expected.is_zero() {
-            return self.ahead;
+    /// What the recent pieces say of further ones, by the seconds that an expectation comes to at
+    /// a factor. A busy machine adds to each piece, a slow one to each run: short pieces tell of
+    /// the first, long ones of the second.
+    fn pace(&self, seconds: impl Fn(&E, f64) -> f64) -> Pace {
+        const MOST: f64 = 256.0;
+        const ROUNDS: usize = 3;
+        let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
+        pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
+        let (short, long) = pieces.split_at(pieces.len() / 2);
+        let mut pace = Pace { extra: 0.0, slower: 1.0 };
+        for _ in 0..ROUNDS {
+            let beyond =
+                |(one, spent): &(E, Duration)| spent.as_secs_f64() - seconds(one, pace.slower);
+            let beyond: f64 = short.iter().map(|piece| beyond(piece)).sum();
+            pace.extra = (beyond / short.len().max(1) as f64).max(0.0);
+            let spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64() - pace.extra).sum();
+            let expected = |slower| long.iter().map(|(one, _)| seconds(one, slower)).sum::<f64>();
+            if expected(1.0) == 0.0 {
+                return pace;
+            }
+            let (mut low, mut high) = (1.0 / MOST, MOST);
+            for _ in 0..24 {
+                let middle = f64::sqrt(low * high);
+                match expected(middle) < spent {
+                    true => low = middle,
+                    false => high = middle,
+                }
+            }
+            pace.slower = f64::sqrt(low * high);
         }
-        self.ahead.mul_f64(self.spent.as_secs_f64() / self.expected.as_secs_f64())
+        pace
+    }
+}
+
+/// How long pieces of work take.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Seconds that each takes beyond what was expected.
+    extra: f64,
+    /// How many times as long as expected the rest takes.
+    slower: f64,
+}
+
+fn plainly(expected: &Duration, slower: f64) -> f64 {
+    slower * expected.as_secs_f64()
+}
+
+/// Waiting for kernels that compile meanwhile, in the order of need.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compilation {
+    /// How often candidates were verified, and with them kernels asked for.
+    met: u32,
+    waited: Duration,
+    /// Whether the last of these waited at all: if not, the compiler is ahead for good.
+    goes_on: bool,
+}
+
+impl Compilation {
+    fn met(&mut self, waited: Duration, took: Duration) {
+        self.met += 1;
+        self.waited += waited;
+        self.goes_on = waited > took / 10;
+    }
+
+    /// As much again each time, but no more than so far in all: kernels are compiled side by side,
+    /// so that the first of them is waited for longest.
+    fn ahead(&self, times: usize) -> Duration {
+        if !self.goes_on {
+            return Duration::ZERO;
+        }
+        let each = self.waited / self.met.max(1);
+        (each * u32::try_from(times).unwrap_or(u32::MAX)).min(self.waited)
     }
 }
 
 impl Eta {
     pub(crate) fn new(estimate: &Estimate) -> Self {
-        let once = |&once: &Duration| LayerAhead { once, left: 0 };
-        let mut layers: Vec<LayerAhead> = estimate.layers.iter().map(once).collect();
-        for one in &estimate.configurations {
-            if let Some(layer) = layers.get_mut(one.layer) {
-                layer.left += 1;
-            }
+        let mut verification: Vec<_> =
+            estimate.verification.iter().map(|&once| (once, 0)).collect();
+        let mut entry = |entry: &EntryEstimate| {
+            let mut entry = entry.clone();
+            // A worker may be another program.
+            entry.needs.retain(|&place| place < verification.len());
+            entry.needs.iter().for_each(|&place| verification[place].1 += 1);
+            Some(entry)
+        };
+        let configuration = |one: &ConfigurationEstimate| ConfigurationAhead {
+            set_up: one.set_up,
+            entries: one.entries.iter().map(&mut entry).collect(),
+        };
+        let configurations = estimate.configurations.iter().map(configuration).collect();
+        Self { configurations, verification, ..Self::default() }
+    }
+
+    /// An entry was measured and took this; the first of a configuration has its clouds in it.
+    pub(crate) fn measured(&mut self, index: usize, entry: usize, spent: &PhaseTimes) {
+        let Some(EntryEstimate { race, needs }) = self.take(index, entry) else { return };
+        let set_up = std::mem::take(&mut self.configurations[index].set_up);
+        if !set_up.is_zero() {
+            self.set_ups_done.0.push((set_up, spent.clouds));
         }
-        let part = |ahead: Duration| Part { ahead, ..Part::default() };
-        Self {
-            configurations: estimate.configurations.clone(),
-            layers,
-            once: part(estimate.layers.iter().sum()),
-            each: part(estimate.configurations.iter().map(|one| one.each).sum()),
+        let due = needs.iter().map(|&place| std::mem::take(&mut self.verification[place].0));
+        let due: Duration = due.sum();
+        if !due.is_zero() {
+            let took = spent.total().saturating_sub(spent.compile);
+            self.verification_done.0.push((due, spent.verify));
+            self.compilation.met(spent.compile, took);
+        }
+        let raced = spent.operands + spent.race + spent.throttled + spent.comparing;
+        self.races_done.0.push((race, raced));
+    }
+
+    /// An entry ended without a measurement.
+    pub(crate) fn skipped(&mut self, index: usize, entry: usize) {
+        let Some(EntryEstimate { needs, .. }) = self.take(index, entry) else { return };
+        for place in needs {
+            let (once, left) = &mut self.verification[place];
+            if *left == 0 {
+                *once = Duration::ZERO;
+            }
         }
     }
 
-    /// The time to come after a configuration that ended like this.
-    pub(crate) fn after(
-        &mut self,
-        index: usize,
-        outcome: &Outcome,
-        took: Duration,
-        spent: &PhaseTimes,
-    ) -> Duration {
-        if let Some(&ConfigurationEstimate { each, layer }) = self.configurations.get(index) {
-            let once = self.layers.get_mut(layer).map_or(Duration::ZERO, |layer| {
-                layer.left = layer.left.saturating_sub(1);
-                let due = layer.left == 0 || *outcome == Outcome::Measured;
-                if due { std::mem::take(&mut layer.once) } else { Duration::ZERO }
-            });
-            if *outcome == Outcome::Measured {
-                // A kernel is waited for by the first entry that runs it.
-                let spent_once = spent.verify + spent.compile;
-                self.once.done(once, spent_once);
-                self.each.done(each, took.saturating_sub(spent_once));
-            } else {
-                self.once.ahead = self.once.ahead.saturating_sub(once);
-                self.each.ahead = self.each.ahead.saturating_sub(each);
-            }
+    /// A configuration ended, whatever of it was measured.
+    pub(crate) fn ended(&mut self, index: usize) {
+        let entries = self.configurations.get(index).map_or(0, |one| one.entries.len());
+        for entry in 0..entries {
+            self.skipped(index, entry);
         }
-        self.once.remaining() + self.each.remaining()
+        if let Some(ahead) = self.configurations.get_mut(index) {
+            ahead.set_up = Duration::ZERO;
+        }
+    }
+
+    fn take(&mut self, index: usize, entry: usize) -> Option<EntryEstimate> {
+        let taken = self.configurations.get_mut(index)?.entries.get_mut(entry)?.take()?;
+        for &place in &taken.needs {
+            self.verification[place].1 -= 1;
+        }
+        Some(taken)
+    }
+
+    /// The time to come on so many devices. Each configuration is measured by one of them.
+    pub(crate) fn remaining(&self, devices: usize) -> Duration {
+        let set_up = self.set_ups_done.pace(plainly);
+        let race = self.races_done.pace(RaceEstimate::seconds);
+        let (mut all, mut longest) = (0.0, 0.0_f64);
+        for ahead in &self.configurations {
+            let entries = ahead.entries.iter().flatten();
+            let races = entries.map(|entry| race.extra + entry.race.seconds(race.slower));
+            let each = plainly(&ahead.set_up, set_up.slower) + races.sum::<f64>();
+            all += each;
+            longest = longest.max(each);
+        }
+        let verification = self.verification_done.pace(plainly);
+        let ahead = self.verification.iter().filter(|(once, _)| !once.is_zero());
+        let times = ahead.clone().count();
+        let each =
+            |(once, _): &(Duration, usize)| verification.extra + plainly(once, verification.slower);
+        all += ahead.map(each).sum::<f64>();
+        let seconds = longest.max(all / devices.max(1) as f64);
+        Duration::from_secs_f64(seconds) + self.compilation.ahead(times)
     }
 }
 
@@ -107,55 +227,137 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn eta(each: &[(u32, usize)], once: &[u32]) -> Eta {
-        let configuration =
-            |&(each, layer): &(u32, usize)| ConfigurationEstimate { each: each * SECOND, layer };
-        Eta::new(&Estimate {
-            configurations: each.iter().map(configuration).collect(),
-            layers: once.iter().map(|&once| once * SECOND).collect(),
+    /// Configurations of one entry each: seconds of its race, and what it needs.
+    fn estimate(races: &[(u32, usize)], once: &[u32]) -> Estimate {
+        let configuration = |&(seconds, need): &(u32, usize)| {
+            let wanted = seconds * SECOND;
+            let (around, least) = (Duration::ZERO, Duration::ZERO);
+            let race = RaceEstimate { around, wanted, least, budget: 12 * SECOND };
+            let entries = vec![EntryEstimate { race, needs: vec![need] }];
+            ConfigurationEstimate { set_up: Duration::ZERO, entries }
+        };
+        Estimate {
+            configurations: races.iter().map(configuration).collect(),
+            verification: once.iter().map(|&once| once * SECOND).collect(),
             peak_bytes: 0,
             flops_per_second: 1.0,
-        })
+        }
     }
 
-    fn verifying(seconds: u32) -> PhaseTimes {
-        PhaseTimes { verify: seconds * SECOND, ..PhaseTimes::default() }
+    fn spent(race: u32, verify: u32) -> PhaseTimes {
+        PhaseTimes { race: race * SECOND, verify: verify * SECOND, ..PhaseTimes::default() }
+    }
+
+    fn seconds(eta: &Eta) -> f64 {
+        (eta.remaining(1).as_secs_f64() * 10.0).round() / 10.0
+    }
+
+    /// A run as `populate --json` notes it, on two busy cores:
+    ///
+    /// ```text
+    /// cargo xtask populate --preset quick --device cpu --out Q --json Q.json
+    /// jq -c '{estimate, progress: [.progress[] | {configuration, entry, at, spent}]}' Q.json
+    /// ```
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        estimate: Estimate,
+        progress: Vec<RecordedEntry>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct RecordedEntry {
+        configuration: usize,
+        entry: usize,
+        /// Seconds since the estimate.
+        at: f64,
+        spent: PhaseTimes,
+    }
+
+    /// The clock is that of the recorded run, and between two entries what is left runs down.
+    #[test]
+    fn time_left_is_within_a_factor_of_one_and_a_half_after_the_first_tenth() {
+        const FACTOR: f64 = 1.5;
+        let run: Recorded = serde_json::from_str(include_str!("recorded/quick-cpu.json")).unwrap();
+        let end = run.progress.last().unwrap().at;
+        let mut eta = Eta::new(&run.estimate);
+        let mut ended = run.progress.iter().peekable();
+        let (mut left, mut since) = (eta.remaining(1).as_secs_f64(), 0.0);
+        for tenth in 1..10 {
+            let now = end * f64::from(tenth) / 10.0;
+            while let Some(one) = ended.next_if(|one| one.at <= now) {
+                eta.measured(one.configuration, one.entry, &one.spent);
+                (left, since) = (eta.remaining(1).as_secs_f64(), one.at);
+            }
+            let (shown, right) = (left - (now - since), end - now);
+            let is_right = (right / FACTOR..right * FACTOR).contains(&shown);
+            assert!(is_right, "at {tenth} tenths: {shown:.1} s, and it was {right:.1} s");
+        }
     }
 
     #[test]
     fn what_took_longer_makes_the_rest_longer() {
-        let mut eta = eta(&[(1, 0), (2, 1), (3, 2)], &[0, 0, 0]);
-        let none = PhaseTimes::default();
-        let zero = Duration::ZERO;
-        assert_eq!(eta.after(1, &Outcome::Skipped, zero, &none), 4 * SECOND);
-        assert_eq!(eta.after(0, &Outcome::Measured, 2 * SECOND, &none), 6 * SECOND);
-        assert_eq!(eta.after(2, &Outcome::Measured, 6 * SECOND, &none), zero);
+        let mut eta = Eta::new(&estimate(&[(1, 0), (2, 1), (3, 2)], &[0, 0, 0]));
+        assert_eq!(seconds(&eta), 6.0);
+        eta.skipped(1, 0);
+        assert_eq!(seconds(&eta), 4.0);
+        eta.measured(0, 0, &spent(2, 0));
+        assert_eq!(seconds(&eta), 6.0);
+        eta.measured(2, 0, &spent(6, 0));
+        assert_eq!(seconds(&eta), 0.0);
     }
 
-    /// Two layers at three sizes, the small ones first: verification takes four times as long as
-    /// expected, and races as long. What is left is a second verification and five races, then four
-    /// races.
+    /// Two operations at three sizes, the small ones first: verification takes four times as long
+    /// as expected, and races as long.
     #[test]
-    fn verification_is_counted_once_for_a_layer() {
-        let mut eta = eta(&[(1, 0), (1, 1), (2, 0), (2, 1), (4, 0), (4, 1)], &[2, 2]);
-        let after = |eta: &mut Eta, index, took: u32, verify| {
-            let took = took * SECOND;
-            eta.after(index, &Outcome::Measured, took, &verifying(verify)).as_secs_f64()
-        };
-        assert_eq!(after(&mut eta, 0, 9, 8), 13.0 + 8.0);
-        assert_eq!(after(&mut eta, 1, 9, 8), 12.0);
-        assert_eq!(after(&mut eta, 2, 2, 0), 10.0);
+    fn verification_is_counted_once_for_an_operation() {
+        let races = [(1, 0), (1, 1), (2, 0), (2, 1), (4, 0), (4, 1)];
+        let mut eta = Eta::new(&estimate(&races, &[2, 2]));
+        eta.measured(0, 0, &spent(1, 8));
+        assert_eq!(seconds(&eta), 13.0 + 8.0);
+        eta.measured(1, 0, &spent(1, 8));
+        assert_eq!(seconds(&eta), 12.0);
+        eta.measured(2, 0, &spent(2, 0));
+        assert_eq!(seconds(&eta), 10.0);
+    }
+
+    #[test]
+    fn a_race_that_asks_for_more_ends_with_its_budget() {
+        let mut eta = Eta::new(&estimate(&[(1, 0), (2, 0), (9, 0), (20, 0)], &[0]));
+        assert_eq!(seconds(&eta), 24.0);
+        eta.measured(0, 0, &spent(3, 0));
+        assert_eq!(seconds(&eta), 6.0 + 12.0 + 12.0);
+        // One at its limit says no more than that.
+        eta.measured(2, 0, &spent(12, 0));
+        assert_eq!(seconds(&eta), 6.0 + 12.0);
     }
 
     /// What a resumed run skips verifies nothing: the first size that is measured does.
     #[test]
-    fn a_layer_whose_first_sizes_are_skipped_is_verified_later() {
-        let mut eta = eta(&[(1, 0), (1, 1), (1, 0)], &[5, 5]);
-        let none = PhaseTimes::default();
-        let skip = |eta: &mut Eta, index| eta.after(index, &Outcome::Skipped, SECOND, &none);
-        assert_eq!(skip(&mut eta, 0), 12 * SECOND);
-        assert_eq!(skip(&mut eta, 1), 6 * SECOND);
-        let left = eta.after(2, &Outcome::Measured, 6 * SECOND, &verifying(5));
-        assert_eq!(left, Duration::ZERO);
+    fn an_operation_whose_first_sizes_are_skipped_is_verified_later() {
+        let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 0)], &[5, 5]));
+        eta.skipped(0, 0);
+        assert_eq!(seconds(&eta), 12.0);
+        eta.ended(1);
+        assert_eq!(seconds(&eta), 6.0);
+        eta.measured(2, 0, &spent(1, 5));
+        assert_eq!(eta.remaining(1), Duration::ZERO);
+    }
+
+    #[test]
+    fn several_devices_share_all_but_the_last_configuration() {
+        let eta = Eta::new(&estimate(&[(1, 0), (1, 0), (10, 0)], &[0]));
+        assert_eq!([1, 2, 3].map(|devices| eta.remaining(devices).as_secs()), [12, 10, 10]);
+    }
+
+    #[test]
+    fn kernels_are_waited_for_as_long_again_until_none_is() {
+        let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 2), (1, 3)], &[1, 1, 1, 1]));
+        let waiting = |seconds| PhaseTimes { compile: seconds * SECOND, ..spent(1, 1) };
+        eta.measured(0, 0, &waiting(5));
+        assert_eq!(seconds(&eta), 6.0 + 5.0);
+        eta.measured(1, 0, &waiting(1));
+        assert_eq!(seconds(&eta), 4.0 + 6.0);
+        eta.measured(2, 0, &waiting(0));
+        assert_eq!(seconds(&eta), 2.0);
     }
 }

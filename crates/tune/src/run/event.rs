@@ -70,6 +70,17 @@ pub enum Event {
         /// The cloud that they compute it on.
         cloud: String,
     },
+    /// An entry ended, and waits to be saved with its configuration.
+    EntryEnded {
+        /// Number of the configuration, from 0.
+        index: usize,
+        /// Number of the entry in it, from 0: each cloud in each direction.
+        entry: usize,
+        /// What it took, the first of a configuration with its clouds; none if it was left alone.
+        spent: Option<PhaseTimes>,
+        /// Expected time until the end of the run.
+        remaining: Duration,
+    },
     /// A worker process started: candidates run in it.
     WorkerStarted {
         /// Its process id.

@@ -55,9 +55,9 @@ mod tests {
             confirmed: None,
             spent: PhaseTimes::default(),
         };
-        let (took, spent) = (Duration::ZERO, PhaseTimes::default());
-        let (outcome, measured) = (Outcome::Measured, vec![measured]);
-        [(ConfigurationResult { index: 0, outcome, measured, took, spent }, Instant::now())]
+        let (spent, outcome) = (PhaseTimes::default(), Outcome::Measured);
+        let measured = vec![measured];
+        [(ConfigurationResult { index: 0, outcome, measured, spent }, Instant::now())]
     }
 
     #[test]

@@ -132,7 +132,6 @@ impl<'a> WorkerLoop<'a> {
 
     /// Measures a configuration. An error says that this worker loop ends.
     fn configuration(&mut self, index: usize) -> (ConfigurationResult, Option<MeasureError>) {
-        let start = Instant::now();
         let mut entries = Entries::default();
         let (failed, error) = match self.entries(index, &mut entries) {
             Ok(()) => (None, None),
@@ -155,7 +154,7 @@ impl<'a> WorkerLoop<'a> {
             Outcome::Measured
         };
         let Entries { measured, spent, .. } = entries;
-        (ConfigurationResult { index, outcome, measured, took: start.elapsed(), spent }, error)
+        (ConfigurationResult { index, outcome, measured, spent }, error)
     }
 
     /// Measures the entries of a configuration: each of its clouds in each direction.
@@ -164,13 +163,14 @@ impl<'a> WorkerLoop<'a> {
         let prepared = self.prepare(index)?;
         entries.spent.clouds += start.elapsed();
         let stored = self.shared.stored();
-        for entry in &prepared {
+        for (number, entry) in prepared.iter().enumerate() {
             let (candidates, all) = match self.select(&stored, entry) {
                 Selection::Nothing => {
                     entries.skipped += 1;
                     if winner(&stored, &entry.key).is_none() {
                         entries.winnerless.push(entry.key.clone());
                     }
+                    (self.tell)(WorkerMessage::EntryEnded { index, entry: number, spent: None });
                     continue;
                 }
                 Selection::Race(all) => (all, None),
@@ -179,13 +179,18 @@ impl<'a> WorkerLoop<'a> {
             let operation = entry.key.key.operation;
             let cloud = self.planned(index).clouds[entry.cloud].label().to_owned();
             self.tell_observer(Event::EntryStarted { operation, cloud });
-            let spent = &mut entries.spent;
-            let mut measured = self.measure(index, entry, candidates, &stored, spent)?;
+            let mut spent = PhaseTimes::default();
+            if entries.measured.is_empty() {
+                spent.clouds = std::mem::take(&mut entries.spent.clouds);
+            }
+            let mut measured = self.measure(index, entry, candidates, &stored, &mut spent)?;
             if let Some(all) = all
                 && !is_comparable(&stored, &entry.key, &measured.records)
             {
-                measured = self.measure(index, entry, all, &stored, spent)?;
+                measured = self.measure(index, entry, all, &stored, &mut spent)?;
             }
+            entries.spent += spent;
+            (self.tell)(WorkerMessage::EntryEnded { index, entry: number, spent: Some(spent) });
             if measured.records.iter().all(|record| record.timing().is_none()) {
                 entries.winnerless.push(entry.key.clone());
             }

@@ -1,7 +1,5 @@
 //! Messages from worker threads to the coordinator.
 
-use std::time::Duration;
-
 use voxtune::Operation;
 
 use crate::evidence::entry::Measured;
@@ -14,6 +12,13 @@ use crate::run::event::{Event, Outcome};
 pub(crate) enum WorkerMessage {
     /// The observer is to be told this.
     Tell(Event),
+    /// An entry of a configuration ended, by number: in the order in which they are measured.
+    EntryEnded {
+        index: usize,
+        entry: usize,
+        /// What it took, the first with the clouds of its configuration; none if it was left alone.
+        spent: Option<PhaseTimes>,
+    },
     /// A configuration ended: its results are to be saved.
     Ended(ConfigurationResult),
     /// The worker thread ends: nothing can run on its device.
@@ -32,8 +37,6 @@ pub(crate) struct ConfigurationResult {
     pub(crate) index: usize,
     pub(crate) outcome: Outcome,
     pub(crate) measured: Vec<Measured>,
-    /// How long it took.
-    pub(crate) took: Duration,
     pub(crate) spent: PhaseTimes,
 }
 

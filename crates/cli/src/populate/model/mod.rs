@@ -1,0 +1,211 @@
+//! `populate --model`: the layers that a network has on a scan, each over its own voxels.
+
+mod file;
+mod levels;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use tempfile::TempDir;
+use voxtune::{AxisOrder, DType, Device, Geometry, LayerKind, Voxel, Voxels};
+use voxtune_models::{Network, NetworkLayer, NetworkStep};
+use voxtune_pointcloud::{Source, load_scan};
+use voxtune_tune::plan::expand::ScanLayer;
+use voxtune_tune::plan::grid::{ChannelPair, Configuration};
+use voxtune_tune::{Plan, Request};
+use voxtune_types::printable_path;
+
+use crate::exit::Failure;
+use crate::output;
+use file::read;
+use levels::Levels;
+
+/// The argument of `--model`.
+#[derive(Clone, Debug)]
+pub(crate) enum Model {
+    /// One whose layers are known.
+    Known(Network),
+    /// One that a file describes.
+    File(PathBuf),
+}
+
+impl FromStr for Model {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(network) => Ok(Self::Known(network)),
+            Err(_) if text.contains(['.', '/']) => Ok(Self::File(PathBuf::from(text))),
+            Err(error) => Err(format!("{error}, or a file such as layers.json")),
+        }
+    }
+}
+
+/// A network: its steps, one behind the other.
+#[derive(Debug)]
+struct Steps {
+    steps: Vec<Step>,
+    /// Where levels end, in the order of the network's axes.
+    grid: Option<[u32; 3]>,
+}
+
+/// A step of a network that changes channels or voxels.
+#[derive(Debug)]
+struct Step {
+    /// Where its rows meet.
+    geometry: Geometry,
+    /// Channels of a convolution and their groups; nothing of a pool, which is not measured.
+    convolution: Option<(ChannelPair, u32)>,
+}
+
+impl From<NetworkStep> for Step {
+    fn from(step: NetworkStep) -> Self {
+        match step {
+            NetworkStep::Convolution(NetworkLayer { geometry, c_in, c_out }) => {
+                Self { geometry, convolution: Some((ChannelPair { c_in, c_out }, 1)) }
+            }
+            NetworkStep::Pool(geometry) => Self { geometry, convolution: None },
+        }
+    }
+}
+
+impl Model {
+    /// The network, within a grid of the command line, which is x, y, z, or one of its own.
+    fn steps(&self, grid: Option<[u32; 3]>) -> Result<Steps, Failure> {
+        match self {
+            Self::Known(network) => {
+                let steps = network.steps().into_iter().map(Step::from).collect();
+                Ok(Steps { steps, grid: grid.map(|grid| in_order(network.axes(), grid)) })
+            }
+            Self::File(path) => {
+                let named = |why| Failure::usage(format!("{}: {why}", printable_path(path)));
+                let steps = read(path).map_err(named)?;
+                Ok(Steps { grid: grid.or(steps.grid), ..steps })
+            }
+        }
+    }
+
+    /// The cells of a scan in the order of the network's axes; a file's are those of the scan.
+    fn turned(&self, cells: Vec<Voxel>) -> Vec<Voxel> {
+        match self {
+            Self::Known(network) => cells.into_iter().map(|cell| network.turned(cell)).collect(),
+            Self::File(_) => cells,
+        }
+    }
+
+    /// The grid that the network usually has, if the cells lie in it.
+    fn usual_grid(&self, cells: &[Voxel]) -> Option<[u32; 3]> {
+        let Self::Known(network) = self else { return None };
+        let usual = network.usual_grid()?;
+        let grid = in_order(network.axes(), usual);
+        let fits = |cell: &Voxel| {
+            let at = [cell.x, cell.y, cell.z].into_iter().zip(grid);
+            at.into_iter().all(|(at, size)| u32::try_from(at).is_ok_and(|at| at < size))
+        };
+        if cells.iter().all(fits) {
+            return Some(grid);
+        }
+        let [x, y, z] = usual;
+        let text = format!(
+            "the scan does not fit the usual grid of {network}, {x} x {y} x {z}: levels end \
+             nowhere, unless --grid says where"
+        );
+        output::status("Note", text);
+        None
+    }
+}
+
+/// Values along x, y, z in the order of a network's axes.
+fn in_order(axes: AxisOrder, [x, y, z]: [u32; 3]) -> [u32; 3] {
+    match axes {
+        AxisOrder::Xyz => [x, y, z],
+        AxisOrder::Zyx => [z, y, x],
+    }
+}
+
+/// A plan, with the folder of its levels' voxels, which workers read.
+pub(super) struct ModelPlan {
+    pub(super) plan: Plan,
+    /// Removed with the value.
+    _levels: TempDir,
+}
+
+/// The distinct layers of a network over each scan of the request: strided layers over the voxels
+/// that they read, inverse ones over those that they go back to.
+pub(super) fn plan_model(
+    model: &Model,
+    grid: Option<[u32; 3]>,
+    dtypes: &[DType],
+    request: &Request,
+) -> Result<ModelPlan, Failure> {
+    let Steps { steps, grid } = model.steps(grid)?;
+    let folder = tempfile::tempdir().map_err(Failure::failed)?;
+    let host = Device::cpu().map_err(Failure::failed)?;
+    let mut list = Vec::new();
+    for source in &request.clouds {
+        let Source::File(path) = source else {
+            return Err(Failure::usage("--model is measured on scans: name files with --clouds"));
+        };
+        let scan = load_scan(path, &request.file_options)
+            .map_err(|error| Failure::usage(error).at("--clouds"))?;
+        let cells = model.turned(scan.voxels);
+        let start = match grid.or_else(|| model.usual_grid(&cells)) {
+            None => Voxels::new(&host, cells).map_err(Failure::failed)?,
+            Some(grid) => Voxels::within(&host, grid, cells).map_err(|error| {
+                let path = printable_path(path);
+                Failure::usage(format!(
+                    "{path}: {error}. Axes are in the order of the network's; --grid names another \
+                     shape, in x, y, z"
+                ))
+            })?,
+        };
+        let mut levels = Levels { folder: folder.path(), label: source.label(), held: Vec::new() };
+        list.extend(measured(&steps, start, dtypes, &mut levels)?);
+    }
+    let plan = Plan::of_scans(request, &list).map_err(Failure::usage)?;
+    Ok(ModelPlan { plan, _levels: folder })
+}
+
+/// The convolutions of a network over one scan, each once that has a map of its own: two of one key
+/// over the same voxels, with as many rows and pairs, would be one entry of the evidence.
+fn measured(
+    steps: &[Step],
+    start: Voxels,
+    dtypes: &[DType],
+    levels: &mut Levels<'_>,
+) -> Result<Vec<ScanLayer>, Failure> {
+    let mut list = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut at = start;
+    for Step { geometry, convolution } in steps {
+        let (outputs, map) = at.outputs_of(geometry).map_err(Failure::failed)?;
+        if at.is_empty() || outputs.is_empty() {
+            return Err(Failure::usage(format!(
+                "the scan leaves nothing for a layer `{geometry}`"
+            )));
+        }
+        let Some((channels, groups)) = *convolution else {
+            at = outputs;
+            continue;
+        };
+        let cloud = if geometry.kind == LayerKind::Inverse { &outputs } else { &at };
+        let (number, path) = levels.of(cloud)?;
+        // An inverse layer's windows are those of the layer that it undoes.
+        let (layer, counts) = (map.geometry(), map.counts());
+        let key = (number, channels, groups, layer.kind, layer.kernel, layer.stride);
+        if seen.insert((key, [counts.n_in, counts.n_out, counts.pairs])) {
+            let (voxels, grid) = (cloud.len(), cloud.shape());
+            list.extend(dtypes.iter().map(|&dtype| ScanLayer {
+                configuration: Configuration { voxels, channels, groups, layer, dtype },
+                path: path.clone(),
+                grid,
+            }));
+        }
+        at = outputs;
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests;
