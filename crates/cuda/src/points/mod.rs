@@ -3,6 +3,7 @@
 //! Everything is queued but one wait, for the number of voxels. Their order and every sum follow
 //! from the points alone, so that results repeat to the bit.
 
+mod grid;
 mod samples;
 
 use voxtune_types::Voxel;
@@ -14,6 +15,9 @@ use crate::error::{CudaError, Result};
 use crate::map::{MAX_ROWS, ReportPages};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 use crate::ops::{DeviceRowGroups, DeviceTables};
+use grid::GridParams;
+pub use grid::PointGrid;
+pub use samples::{SamplesReport, StrayRow};
 
 /// Threads of all blocks but those of a single one.
 const THREADS: u32 = 256;
@@ -32,45 +36,6 @@ const SLOT_BYTES: usize = 16;
 const PAIR_BYTES: usize = 8;
 /// Most rows of a group that are reduced at once.
 const PIECE: usize = 512;
-
-pub use samples::{SamplesReport, StrayRow};
-
-/// A grid that is fixed by where it begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PointGrid {
-    /// Where the first cell begins, along x, y and z.
-    pub low: [f32; 3],
-    /// The size of a cell.
-    pub size: [f32; 3],
-    /// How many cells there are, at most 2²⁴ along an axis.
-    pub cells: [u32; 3],
-    /// Whether coordinates are written z, y, x.
-    pub reversed: bool,
-}
-
-/// `VoxelGrid` of the kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct GridParams {
-    low: [f32; 3],
-    size: [f32; 3],
-    cells: [i32; 3],
-    reversed: i32,
-}
-
-impl PointGrid {
-    /// Refuses what the kernels cannot number.
-    fn params(&self, samples: usize) -> Result<GridParams> {
-        let Self { low, size, cells, reversed } = *self;
-        for along in cells {
-            within("the number of cells along an axis", along as usize, 1 << 24)?;
-        }
-        let all = cells.iter().fold(samples, |all, &along| all.saturating_mul(along as usize));
-        within("the number of cells", all, i64::MAX as usize)?;
-        let cells = cells.map(|along| along as i32);
-        Ok(GridParams { low, size, cells, reversed: i32::from(reversed) })
-    }
-}
 
 /// Which sample each point belongs to, in the device's memory.
 #[derive(Debug)]
@@ -454,19 +419,6 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grids_are_as_the_kernels_read_them() {
-        assert_eq!((size_of::<GridParams>(), align_of::<GridParams>()), (40, 4));
-    }
-
-    #[test]
-    fn grids_that_cannot_be_numbered_are_refused() {
-        let grid = |cells| PointGrid { low: [0.0; 3], size: [1.0; 3], cells, reversed: false };
-        assert!(grid([1 << 24, 1 << 24, 1]).params(1 << 14).is_ok());
-        assert!(grid([1 << 24, 1 << 24, 1]).params(1 << 15).is_err());
-        assert!(grid([(1 << 24) + 1, 1, 1]).params(1).is_err());
-    }
 
     /// `points_pieces` as the host would compute it: no piece of a row is empty or much longer than
     /// the others, and there are no more than there is room for.
