@@ -52,7 +52,7 @@ impl Algorithm {
         self.applies(op) && self.variant.in_auto_pool(op, rows, rates)
     }
 
-    /// How long a launch takes on a cold cache, as far as a model can say; `None` for what it does
+    /// How long a launch takes on a cold cache, as far as a model can say. `None` for what it does
     /// not describe: float32, and families without constants.
     ///
     /// # Units

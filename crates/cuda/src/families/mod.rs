@@ -4,9 +4,9 @@
 //! |---|---|---|---|
 //! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
 //! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
-//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows: long tiles in parts, by a plan |
+//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows: long tiles cut by a plan |
 //! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
-//! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed along the inner dimension |
+//! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
 //! | `wgmma_wgrad` | wgrad | 16-bit | the same by Hopper's warpgroup instructions |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
@@ -35,6 +35,8 @@ mod prepared;
 mod resident_gemm;
 mod splits;
 mod tensor_map;
+#[cfg(test)]
+mod testing;
 mod tile_gemm;
 mod wgmma_gemm;
 mod wgmma_wgrad;
@@ -135,12 +137,8 @@ mod tests {
     use voxtune_types::{ComputeCapability, DType, Direction, KernelSize, LayerKind, PitchClass};
 
     use super::*;
+    use crate::families::testing::h100;
     use crate::map::RowOrder;
-    use crate::model::Rates;
-
-    fn h100() -> Rates {
-        Rates::of(ComputeCapability { major: 9, minor: 0 }, 132)
-    }
 
     fn operations() -> impl Iterator<Item = Operation> {
         let channels = [
