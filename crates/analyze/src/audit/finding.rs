@@ -180,7 +180,7 @@ impl fmt::Display for Finding {
                 }
             }
             Self::Pack { path, reason, target } => {
-                write!(f, "{path}: {reason}; mend it with `voxtune pack --arch {target}`")
+                write!(f, "{path}: {reason}; repair it with `voxtune pack --arch {target}`")
             }
             Self::SetAside { path } => write!(f, "{path}: damaged, set aside by a writer"),
         }

@@ -76,7 +76,7 @@ fn write_audit(text: &mut Text, audit: &ArchAudit, kernels: &str) {
                 "measures what is stale of its grid again",
             ),
         };
-        labelled(text, &"mend").push(format_args!("{} {effect}", program::command(&command)));
+        labelled(text, &"repair").push(format_args!("{} {effect}", program::command(&command)));
     }
 }
 

@@ -20,8 +20,8 @@ pub trait Algorithm: Send + Sync {
     /// Whether its geometry suits this operation over such a map.
     fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool;
 
-    /// How long a model expects a call to take; `None` where no model describes it. Who has no
-    /// model is never left out of a race for its cost, and never chosen by one.
+    /// How long a model expects a call to take; `None` where no model describes it. One
+    /// without a model is never left out of a race for its cost, and never chosen by one.
     fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
         None
     }

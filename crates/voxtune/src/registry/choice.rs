@@ -6,11 +6,11 @@ use voxtune_types::{AlgoId, Operation, ShapeKey};
 
 use super::{Algorithm, Registry};
 use crate::cost::{choose, choose_named};
-use crate::resolve_cache::PlaceQuestion;
+use crate::resolve_cache::PlaceKey;
 use crate::{Basis, MapCounts};
 
-/// Who is expected to be this much faster than all that near keys offer runs, although it is none of
-/// them.
+/// Who is expected to be this much faster than all that near keys offer runs, although it is none
+/// of them.
 const FREE_GAIN: f64 = 1.05;
 
 impl Registry {
@@ -28,7 +28,7 @@ impl Registry {
             let place = *self.places.get(id)?;
             self.is_usable(place, operation).then_some(place)
         };
-        let asked = PlaceQuestion::Decided(table, decision);
+        let asked = PlaceKey::Decided(table, decision);
         let place = self.resolve_cache.place(asked, || names().find_map(usable))?;
         self.algorithms.get(place)
     }
@@ -42,7 +42,7 @@ impl Registry {
         key: &ShapeKey,
         names: impl Fn() -> N,
     ) -> Option<&Arc<dyn Algorithm>> {
-        let place = self.resolve_cache.place(PlaceQuestion::Guessed(table, *key), || {
+        let place = self.resolve_cache.place(PlaceKey::Guessed(table, *key), || {
             let operation = &key.operation;
             let usable = || {
                 names().filter_map(|id| {
@@ -84,7 +84,7 @@ impl Registry {
         }
         let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
         let first = self.algorithms.iter().position(of_family)?;
-        let place = self.resolve_cache.place(PlaceQuestion::Suited(*key, first), || {
+        let place = self.resolve_cache.place(PlaceKey::Suited(*key, first), || {
             let (operation, counts) = (&key.operation, MapCounts::typical(key));
             let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
                 .filter(|place| of_family(&self.algorithms[*place]))
@@ -98,11 +98,11 @@ impl Registry {
     }
 
     /// What a model finds clearly faster than the default for a key that nothing was measured for,
-    /// of what the device has the code of; `None` where it does not, or says nothing. Remembered by
+    /// of what the device has the code of. `None` where it does not, or says nothing. Remembered by
     /// key.
     #[must_use]
     pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
-        let place = self.resolve_cache.place(PlaceQuestion::Modelled(*key), || {
+        let place = self.resolve_cache.place(PlaceKey::Modelled(*key), || {
             let counts = MapCounts::typical(key);
             let operation = &key.operation;
             let default = self.default_for(operation)?;

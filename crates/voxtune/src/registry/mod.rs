@@ -18,7 +18,7 @@ use voxtune_types::{AlgoId, AlgoMode, Arch, DeviceIdentity, Operation};
 
 use crate::cost::{self, Contender, worth_measuring};
 use crate::device::CudaBackend;
-use crate::resolve_cache::{PlaceQuestion, ResolveCache};
+use crate::resolve_cache::{PlaceKey, ResolveCache};
 use crate::{ConvError, Device, KernelSource, MapCounts};
 pub use algorithm::Algorithm;
 pub use launch::Launch;
@@ -118,7 +118,7 @@ impl Registry {
     /// Whether the algorithm at a place can run the operation here and now. Asked once of it: on a
     /// GPU it takes a look for the kernel.
     fn is_usable(&self, place: usize, operation: &Operation) -> bool {
-        let usable = self.resolve_cache.place(PlaceQuestion::Usable(*operation, place), || {
+        let usable = self.resolve_cache.place(PlaceKey::Usable(*operation, place), || {
             let algorithm = &self.algorithms[place];
             (algorithm.applies(operation) && algorithm.is_available()).then_some(place)
         });
