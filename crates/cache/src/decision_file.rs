@@ -95,8 +95,8 @@ pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Decisions), Defect> 
     Ok((arch, decisions))
 }
 
-/// Checks that columns are aligned, that tables and decisions ascend, that every number lies in its
-/// table, that every value of a table is used and that every key is a layer's.
+/// Checks that columns are aligned, and that tables and decisions ascend. Every number must lie in
+/// its table, every value of a table be used, and every key be a layer's.
 fn check(decisions: &Decisions) -> Result<(), Defect> {
     let Decisions { devices, operations, algorithms, columns } = decisions;
     if !columns.are_aligned() {

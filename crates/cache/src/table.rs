@@ -141,9 +141,9 @@ impl Table {
         self.row(&self.rows[id.index()])
     }
 
-    /// The decision for this key on a device of the same architecture, with that device: the device
-    /// itself, else the one with the closest number of units, of two equally close ones the one
-    /// whose name is the lesser text.
+    /// The decision for this key on a device of the same architecture, with that device. It is the
+    /// device itself, else the one with the closest number of units; of two equally close ones the
+    /// one whose name is the lesser text.
     #[must_use]
     pub fn same_arch(
         &self,

@@ -1,9 +1,9 @@
 //! The surface cloud: what a scanner sees of ground, walls and objects around it.
 //!
-//! A world of square tiles without end has its sensor in the middle of tile (0, 0); a sample is
-//! the `rows` nearest cells of that world. Its extent thus grows with the count while cell size and
-//! density stay, as when a scanner sees farther, and every count is met exactly by a cut at one
-//! distance, which costs no neighbours but those along the cut.
+//! A world of square tiles without end has its sensor in the middle of tile (0, 0). A sample is the
+//! `rows` nearest cells of that world. Its extent thus grows with the count while cell size and
+//! density stay, as when a scanner sees farther. A cut at one distance meets every count exactly,
+//! and costs no neighbours but those along the cut.
 
 use rayon::prelude::*;
 use voxtune_types::Voxel;

@@ -5,7 +5,7 @@
 //! | which layers on which clouds | [`options`] |
 //! | what the device can do | `ceilings`, [`roofline`] |
 //! | how long a kernel map takes | `map_times` |
-//! | every candidate of an operation, verified and raced as populate does it | [`voxtune_tune::measure`] |
+//! | every candidate, verified and raced as populate does it | [`voxtune_tune::measure`] |
 //! | what a race came to | `ranking` |
 //! | a user's call, host included | `calls` |
 //! | ratios to other libraries | [`peers`], [`comparison`] |

@@ -62,8 +62,8 @@ pub(super) struct Place {
 
 impl MemoryPlan {
     /// Plans the largest first, each at the lowest place that nothing has which is there at the
-    /// same time: "greedy by size" of Pisarchyk and Lee, "Efficient Memory Management for Deep
-    /// Neural Net Inference" (2020).
+    /// same time. This is "greedy by size" of Pisarchyk and Lee, "Efficient Memory Management for
+    /// Deep Neural Net Inference" (2020).
     pub(super) fn new(notes: &Notes) -> Self {
         let lifetimes = &notes.lifetimes;
         let mut order: Vec<usize> = (0..lifetimes.len()).collect();

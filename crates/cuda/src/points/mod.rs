@@ -200,7 +200,7 @@ impl PointsBuilder {
     ///
     /// # Errors
     /// [`CudaError::Length`] if lengths do not fit, or samples are mixed where their voxels are
-    /// limited; [`CudaError::TooLarge`] past a billion points or 2⁶³ cells; whatever the driver
+    /// limited. [`CudaError::TooLarge`] past a billion points or 2⁶³ cells; whatever the driver
     /// fails with.
     pub fn voxelize(
         &self,
@@ -237,7 +237,7 @@ impl PointsBuilder {
             let arguments = arguments![
                 values, batches, columns, grid, order_at, starts_at, count, most, coords, means
             ];
-            // SAFETY: (float*, int*, int, VoxelGrid, int*, int*, int, int, int4*, float*); the
+            // SAFETY: (float*, int*, int, VoxelGrid, int*, int*, int, int, int4*, float*). The
             // device has counted the rows, each with a start and at least one point in the order,
             // and there is room for a voxel and a mean of each.
             unsafe { self.mean.launch(blocks, arguments) }?;
@@ -307,11 +307,11 @@ impl PointsBuilder {
         // SAFETY: (Slot*, int*, int, int*, int*); as above, with room for a number a point and one.
         unsafe { self.before.launch(each, arguments![slots, index, rows, sums, before]) }?;
         let arguments = arguments![before, rows, begins, ranges, cap, most, bases, report];
-        // SAFETY: (int*, int, int*, int, int, int*, int*, int*); beginnings were found to be of
+        // SAFETY: (int*, int, int*, int, int, int*, int*, int*). Beginnings were found to be of
         // points that there are, each sample has a base, and the report has more than three words.
         unsafe { self.samples.launch(alone, arguments) }?;
         let arguments = arguments![slots, index, rows, before, batches, begins, bases, cap];
-        // SAFETY: (Slot*, int*, int, int*, int*, int*, int*, int); a point that lies in a slot is
+        // SAFETY: (Slot*, int*, int, int*, int*, int*, int*, int). A point that lies in a slot is
         // of a batch below the number of samples, which has a beginning and a base.
         unsafe { self.rows.launch(each, arguments) }?;
         // SAFETY: (Slot*, int, int*); the index names slots that there are.
@@ -357,7 +357,7 @@ impl PointsBuilder {
             // SAFETY: (int*, int, int*); as above, and there is a total for each digit.
             unsafe { self.sort_scan.launch(by_digit, arguments![counts, tile_count, totals]) }?;
             let arguments = arguments![index, from, rows, shift, counts, totals, to];
-            // SAFETY: (int*, int2*, int, int, int*, int*, int2*); counts and totals are of the same
+            // SAFETY: (int*, int2*, int, int, int*, int*, int2*). Counts and totals are of the same
             // pairs, so each has a place of its own in the other half.
             unsafe { self.sort_move.launch(by_tile, arguments) }?;
             from = to;
@@ -381,7 +381,7 @@ impl PointsBuilder {
         let (length, all) = (PIECE as i32, pieces as i32);
         let (begins_at, of_rows_at) = (begins.as_mut().address(), of_rows.as_mut().address());
         let arguments = arguments![starts, count, length, all, of_rows_at, begins_at];
-        // SAFETY: (int*, int, int, int, int*, int*); rows have no more pieces than were reckoned
+        // SAFETY: (int*, int, int, int, int*, int*). Rows have no more pieces than were reckoned
         // with, and there is a beginning for each, and for each row, and one more.
         unsafe { self.pieces.launch(Grid::covering(rows + 1, THREADS)?, arguments) }?;
         Ok((pieces, begins, of_rows))

@@ -26,8 +26,8 @@ pub(crate) use rooms::{FrameCounts, Rooms};
 
 /// The occupied cells of a sparse tensor on a device.
 ///
-/// The voxels that layers make of them, and the kernel maps in between, are built at the first use
-/// and shared: by layers of one geometry, by both directions of a layer, by a strided layer and the
+/// The voxels that layers make of them, and the kernel maps in between, are built at the first use.
+/// Layers of one geometry share them, both directions of a layer, and a strided layer with the
 /// [inverse](LayerKind::Inverse) one that undoes it. No names are needed for that: a
 /// [level](Self::outputs_of) knows what made it. Cloning shares everything; the last of a network's
 /// voxels frees it.
@@ -144,7 +144,8 @@ impl Voxels {
     ///
     /// ```
     /// use voxtune::{
-    ///     Device, Module, Sequential, SparseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
+    ///     Device, Module, Sequential, SparseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel,
+    ///     Voxels,
     /// };
     ///
     /// let device = Device::cpu()?;
@@ -204,9 +205,9 @@ impl Voxels {
     }
 
     /// These voxels as the input of a frame whose counts are expected to be as those of earlier
-    /// ones: what layers make of them on a GPU, nobody waits for. From the second frame on, a handful
-    /// of launches makes the levels and maps of the frame before, at this call already. To be called
-    /// once per frame, by whoever runs a network on one cloud after another.
+    /// ones: what layers make of them on a GPU, nobody waits for. From the second frame on, a
+    /// handful of launches makes the levels and maps of the frame before, at this call already. To
+    /// be called once per frame, by whoever runs a network on one cloud after another.
     ///
     /// ```
     /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
@@ -284,8 +285,8 @@ impl Voxels {
         }
     }
 
-    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel: its batch,
-    /// which has to be one of so many.
+    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel: its
+    /// batch, which has to be one of so many.
     pub(crate) fn samples(&self, samples: usize) -> Result<Arc<RowGroups>, ConvError> {
         self.levels.samples(&self.level, samples)
     }
@@ -306,7 +307,7 @@ impl Voxels {
     }
 
     /// Where the cells are in a GPU's memory, int32 `(batch, x, y, z)` each, for kernels of others
-    /// that are queued behind this library's; `None` if they are the host's. Valid while the voxels
+    /// that are queued behind this library's. `None` if they are the host's. Valid while the voxels
     /// live.
     #[must_use]
     pub fn device_address(&self) -> Option<u64> {

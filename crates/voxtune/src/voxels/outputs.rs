@@ -24,13 +24,16 @@ impl Voxels {
     /// | kind of layer | outputs |
     /// |---|---|
     /// | [submanifold](LayerKind::Submanifold) | these voxels |
-    /// | [sparse](LayerKind::Sparse) | every voxel within the output's shape whose window holds one of these |
-    /// | [transposed](LayerKind::Transposed) | every voxel within the output's shape in a window of one of these |
-    /// | [inverse](LayerKind::Inverse) | those that a sparse layer of the same kernel and stride has made these of |
+    /// | [sparse](LayerKind::Sparse) | those whose window holds one of these |
+    /// | [transposed](LayerKind::Transposed) | those in a window of one of these |
+    /// | [inverse](LayerKind::Inverse) | those that a sparse layer has made these of |
+    ///
+    /// Outputs lie within the output's shape; a sparse layer that is undone has the same kernel and
+    /// stride.
     ///
     /// # Errors
     /// If no layer has this geometry; if no sparse layer has made these voxels that an inverse one
-    /// could undo; if the device cannot hold outputs or map.
+    /// could undo. If the device cannot hold outputs or map.
     pub fn outputs_of(&self, geometry: &Geometry) -> Result<(Self, Arc<KernelMap>), ConvError> {
         let (outputs, used) = self.made_by(geometry)?;
         let map = self.map_made(&outputs, &used, |map| self.levels.prepare(map))?;
@@ -117,7 +120,7 @@ impl Voxels {
 
     /// The map of an operation's layer over these voxels, of those layers whose windows are centred
     /// ([`Operation::typical_geometry`]). That of an inverse layer goes back to these voxels, from
-    /// what its sparse layer makes of them; a layer of given outputs is given these.
+    /// what its sparse layer makes of them. A layer of given outputs is given these.
     ///
     /// # Errors
     /// If no layer has this geometry, or the device cannot hold the map.

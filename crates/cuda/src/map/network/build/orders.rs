@@ -23,8 +23,8 @@ pub(in crate::map::network) type Ordered = (usize, RowOrder, OrderedRows);
 const MOST_ORDER_TILES: usize = 64;
 /// Blocks of the sort that an SM runs at once, by its launch bounds.
 const ORDER_BLOCKS_PER_SM: usize = 2;
-/// Streams that may sort at a time. Tiles of an order wait for each other, so the device has to have
-/// room for all of one in each stream, or none would end.
+/// Streams that may sort at a time. Tiles of an order wait for each other, so the device has to
+/// have room for all of one in each stream, or none would end.
 const STREAMS_AT_ONCE: usize = 4;
 
 /// The most tiles of an order that may meet in one kernel on a device of so many SMs.
@@ -87,8 +87,8 @@ impl AtOnce<'_> {
         if let Some(jobs) = Jobs::new(&jobs) {
             let ticket = self.control(part) + control::ORDER_TICKET;
             let jobs = OrderJobs::new(&jobs, ticket);
-            // SAFETY: (OrderJobs); scratch memory is as long as a job's tiles need, and each job has
-            // no more blocks than run at once.
+            // SAFETY: (OrderJobs); scratch memory is as long as a job's tiles need, and each job
+            // has no more blocks than run at once.
             unsafe {
                 let grid = grid_of(blocks, SORT_THREADS)?;
                 self.builder.orders.launch(grid, arguments![jobs])?;
@@ -136,9 +136,9 @@ impl AtOnce<'_> {
             let zeros = |plan: usize, len_bytes| self.part(self.plans_at[plan], len_bytes);
             let planned = PlannedTiles::of(self.made, masks_of_maps, &ordered, zeros)?;
             let plans = planned.jobs;
-            // SAFETY: (TableJobs, PlanJobs); orders are permutations of their rows; tables and masks
-            // have the lengths allocated above, and plans those that they say; a box has at most 27
-            // offsets; plans are zeros.
+            // SAFETY: (TableJobs, PlanJobs); orders are permutations of their rows. Tables and
+            // masks have the lengths allocated above, and plans those that they say; a box has at
+            // most 27 offsets; plans are zeros.
             unsafe {
                 let grid = grid_of(plans.blocks() + blocks, TABLE_THREADS)?;
                 self.builder.tables.launch(grid, arguments![jobs, plans])?;
