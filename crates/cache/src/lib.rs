@@ -14,7 +14,7 @@
 //! | whether the two agree | [`audit()`] |
 //! | what a merge leaves out | [`conflicts`] |
 //! | the folder with the files; every write | [`CacheDir`] |
-//! | lookup at dispatch | [`Table`] |
+//! | lookup for resolution | [`Table`] |
 //!
 //! The bytes are drawn in `docs/reference/cache-files.md`. They are decoded in one place and
 //! written in one place, and a file that cannot be read is never overwritten. It is renamed or left

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::text::{BYTE_ORDER_MARK, lines, without_comment};
 use crate::{AlgoId, Direction};
 
-/// The pool that a race or a dispatch chooses from: the argument of `--algo-mode` and the value of
+/// The pool that a race or resolution chooses from: the argument of `--algo-mode` and the value of
 /// the `WARPCONVNET_*_ALGO_MODE` variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AlgoMode {

@@ -43,7 +43,7 @@ use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
 use voxtune_tune::inputs::entry::Entry;
-use voxtune_tune::inputs::error::{Loss, MeasureError};
+use voxtune_tune::inputs::error::{LostWorker, MeasureError};
 use voxtune_tune::inputs::memory::lack_of_memory;
 use voxtune_tune::inputs::monitor::{Limits, Unwatched};
 use voxtune_tune::inputs::operands::OperandBuffers;
@@ -252,7 +252,7 @@ impl Bench<'_> {
                 fail(report, observer, format!("{operation} on {cloud}: {why}"));
                 return Ok(None);
             }
-            Err(MeasureError::Lost(Loss { candidate, detail, .. })) => {
+            Err(MeasureError::Lost(LostWorker { candidate, detail, .. })) => {
                 let who =
                     candidate.map_or_else(|| "setting up".to_owned(), |one| one.id.to_string());
                 return Err(Ended::Measure(format!("{who} took the device down: {detail}")));

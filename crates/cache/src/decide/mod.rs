@@ -73,7 +73,7 @@ pub fn decide(evidence: &Evidence) -> Decisions {
     workloads
         .into_iter()
         .filter_map(|((device, key), workloads)| {
-            CandidateSet::over(Timer::of(&device.arch), &workloads).decision(device, key)
+            Standings::over(Timer::of(&device.arch), &workloads).decision(device, key)
         })
         .collect()
 }
@@ -88,7 +88,7 @@ pub fn decide_key(
     let workloads = evidence.workloads(device, key);
     let workloads: Vec<(bool, &Records)> =
         workloads.map(|(entry, records)| (entry.workload.cold, records)).collect();
-    CandidateSet::over(Timer::of(&device.arch), &workloads).decision(device, key)
+    Standings::over(Timer::of(&device.arch), &workloads).decision(device, key)
 }
 
 /// Whether an algorithm that was the winner must go. It must if it is absent or quarantined in
@@ -102,7 +102,7 @@ pub fn significantly_beaten<'a>(
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
     let timer = Timer::of(arch);
-    let set = CandidateSet::of(timer, workloads, []);
+    let set = Standings::of(timer, workloads, []);
     let Some(own) = set.comparable().find(|standing| standing.algo == incumbent) else {
         return true;
     };
@@ -144,7 +144,7 @@ pub fn distance<'a>(
 ) -> Option<Distance> {
     /// Ninety-five of a hundred lie within so many.
     const STANDARD_ERRORS: f64 = 2.0;
-    let set = CandidateSet::of(Timer::of(arch), workloads, []);
+    let set = Standings::of(Timer::of(arch), workloads, []);
     let standing = |algo: &AlgoId| set.standings.iter().find(|standing| standing.algo == algo);
     let Pair { log_ratio, band, error } = Pair::of(standing(first)?, standing(second)?)?;
     let reach = band + STANDARD_ERRORS * error;
@@ -152,14 +152,14 @@ pub fn distance<'a>(
 }
 
 /// The algorithms that nothing rules out on a key.
-struct CandidateSet<'a> {
+struct Standings<'a> {
     /// In the order of their ids.
     standings: Vec<Standing<'a>>,
     /// Number of the default, where there is one: of several the one with the most workloads.
     default: Option<usize>,
 }
 
-impl<'a> CandidateSet<'a> {
+impl<'a> Standings<'a> {
     /// Over the records of workloads that are cold or not.
     fn over(timer: Timer, workloads: &[(bool, &'a Records)]) -> Self {
         let any_cold = workloads.iter().any(|(cold, _)| *cold);
