@@ -1,4 +1,5 @@
-//! Lists the decision files, kernel packs and models of cost of this folder, so that the library can embed them.
+//! Lists the decision files, kernel packs and models of cost of this folder, so that the library
+//! can embed them.
 //!
 //! Each file's bytes are checked against their checksum here, so that a damaged one costs a warning
 //! at build time and not a failure at run time. What they mean is the reader's to check.

@@ -1,6 +1,6 @@
-//! The tuned decisions and kernels that ship with voxtune, and what a model of cost has learned:
-//! every `<arch>.msgpack`, `<arch>.kernels` and `<arch>.model` of this package's folder whose
-//! feature is on, as it was when the package was built.
+//! The tuned decisions and kernels that ship with voxtune, and what a model of cost has learned.
+//! They are every `<arch>.msgpack`, `<arch>.kernels` and `<arch>.model` of this package's folder
+//! whose feature is on, as it was when the package was built.
 //!
 //! The build script lists the folder, so a file that `cargo xtask populate` adds is embedded by the
 //! next build, and a folder without any gives an empty list. It leaves out what is damaged, with a

@@ -1,11 +1,11 @@
 //! The CUDA sources of voxtune, embedded so that a tuner built far from this repository can compile
 //! them.
 //!
-//! A family of kernels is one `.cu` file; what families share lies in `.cuh` files, and so do the
+//! A family of kernels is one `.cu` file. What families share lies in `.cuh` files, and so do the
 //! parts of a long family, under its name or in a folder of its name. Each states its layouts, the
 //! architecture it needs and its invariants at its head. Parameters are preprocessor defines: an
 //! instance is a `.cu` file with its defines, compiled to one cubin. A line `// expected: spills on
-//! sm_80 where ROWS=64: REASON` declares what ptxas says of the code of some instances; `cargo
+//! sm_80 where ROWS=64: REASON` declares what ptxas says of the code of some instances. `cargo
 //! xtask kernels` refuses instances of which it says anything else. This crate knows nothing else;
 //! `voxtune-nvcc` compiles, and `voxtune-cuda` launches.
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
 //! Decoders against made-up and mutated bytes: `cargo bench -p voxtune-tests --bench fuzz --
 //! 1000000`.
 //!
-//! Each execution takes a sound file, mutates it (bytes changed, inserted, deleted, copied, cut
-//! off, numbers replaced by extreme ones), mends the checksum of a cache or a pack so that the
+//! Each execution takes a sound file and mutates it: bytes changed, inserted, deleted, copied, cut
+//! off, numbers replaced by extreme ones. It corrects the checksum of a cache or a pack so that the
 //! decoder behind it is reached, and decodes. A finding is a panic, an abort, a cache that decodes
 //! and then encodes to other bytes, or a kernel of a pack that is listed and not found. Runs are
 //! repeatable: the seed is the second argument.

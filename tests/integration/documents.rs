@@ -1,4 +1,4 @@
-//! Documents: links that lead somewhere, and lines that fit a page.
+//! Documents and comments: links that lead somewhere, and lines that fit a page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -109,4 +109,21 @@ fn files_that_architecture_names_are_there() {
     let missing: Vec<&str> = named_paths(&text).filter(|name| !is_there(name)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
     assert!(named_paths(&text).count() > 100);
+}
+
+#[test]
+fn comments_end_within_a_hundred_columns() {
+    let is_source = |path: &PathBuf| path.extension().is_some_and(|end| end == "rs");
+    let sources: Vec<PathBuf> = paths().into_iter().filter(is_source).collect();
+    assert!(sources.len() > 500, "{}", sources.len());
+    let mut long = Vec::new();
+    for source in sources {
+        let text = fs::read_to_string(repository().join(&source)).unwrap();
+        let is_long =
+            |line: &str| line.chars().count() > 100 && line.trim_start().starts_with("//");
+        for (number, _) in text.lines().enumerate().filter(|(_, line)| is_long(line)) {
+            long.push(format!("{}:{}", source.display(), number + 1));
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
 }

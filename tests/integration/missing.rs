@@ -102,8 +102,8 @@ fn a_miss_is_tuned_and_kept() {
     assert!(records.iter().any(|record| record.timing().is_some()));
 }
 
-/// On the map of the call, with its padding, dilation and shape, whichever side it begins with. What
-/// a journal notes of the same layers, populate measures.
+/// On the map of the call, with its padding, dilation and shape, whichever side it begins with.
+/// What a journal notes of the same layers, populate measures.
 #[test]
 fn layers_of_every_kind_are_tuned() {
     let folder = tempfile::tempdir().unwrap();

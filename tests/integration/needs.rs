@@ -15,8 +15,8 @@ pub(crate) fn scan_file() -> PathBuf {
     PathBuf::from(path.expect("VOXTUNE_SCAN names a scan file"))
 }
 
-/// The program of workers with faulty candidates: that of this build, or what `VOXTUNE_WORKER` names
-/// on a machine that has only programs of another.
+/// The program of workers with faulty candidates: that of this build, or what `VOXTUNE_WORKER`
+/// names on a machine that has only programs of another.
 pub(crate) fn worker_program() -> PathBuf {
     std::env::var_os("VOXTUNE_WORKER")
         .map_or_else(|| env!("CARGO_BIN_EXE_faulty-worker").into(), PathBuf::from)

@@ -1,4 +1,4 @@
-//! Runs that measure a part of the candidates of a key: whatever the order, nobody takes the place
+//! Runs that measure a part of the candidates of a key: whatever the order, none takes the place
 //! of who beat it.
 
 use std::path::Path;
@@ -14,8 +14,8 @@ use crate::faulty::{Fault, Injected, spec};
 use crate::injected::Run;
 use crate::populating::evidence;
 
-/// The default takes 25 ms more than the quickest, and the slow one 100: farther than a machine that
-/// others use delays them.
+/// The default takes 25 ms more than the quickest, and the slow one 100: farther than a machine
+/// that others use delays them.
 fn candidates() -> [Injected; 3] {
     [
         Injected::new("plain", Fault::Takes(25)).default(),
@@ -170,7 +170,7 @@ fn f01_verify_finds_the_old_rule() {
     assert_eq!(found.status, Some(1), "{found:?}");
     let wrong = "decided for explicit_gemm, and the evidence for implicit_gemm:rows=256:cols=32";
     assert!(found.stdout.contains(wrong), "{found:?}");
-    let repair = format!("mend  `cargo xtask merge {place} -o {place}` decides");
+    let repair = format!("repair  `cargo xtask merge {place} -o {place}` decides");
     assert!(found.stdout.contains(&repair), "{found:?}");
     run(&["merge", place, "-o", place]).success();
     assert_eq!(verify().success().stdout.matches("wrong  ").count(), 0);

@@ -62,7 +62,7 @@ fn a_time_that_no_device_reaches_is_wrong() {
     let finished = verify(folder.path(), &[]);
     assert_eq!(finished.status, Some(1), "{finished:?}");
     assert!(finished.stdout.contains("took 1 ns"), "{finished:?}");
-    assert!(finished.stdout.contains("mend  `cargo xtask forget --out "), "{finished:?}");
+    assert!(finished.stdout.contains("repair  `cargo xtask forget --out "), "{finished:?}");
     assert!(finished.last_line().starts_with("1 wrong, "), "{finished:?}");
 }
 
@@ -92,7 +92,7 @@ fn other_decisions_are_wrong() {
 
     // It says what repairs that, once.
     let place = folder.path().to_str().unwrap();
-    let repair = format!("mend  `cargo xtask merge {place} -o {place}` decides");
+    let repair = format!("repair  `cargo xtask merge {place} -o {place}` decides");
     assert_eq!(finished.stdout.matches(&repair).count(), 1, "{finished:?}");
     run(&["merge", place, "-o", place]).success();
     verify(folder.path(), &["--strict"]).success();
@@ -131,7 +131,7 @@ fn other_code_is_stale() {
     assert!(finished.last_line().contains(" 1 stale, "), "{finished:?}");
     let line = finished.stdout.lines().find(|line| line.contains("stale  ")).unwrap();
     assert!(line.contains(&name), "{finished:?}");
-    assert!(finished.stdout.contains("mend  `cargo xtask populate --top-up"), "{finished:?}");
+    assert!(finished.stdout.contains("repair  `cargo xtask populate --top-up"), "{finished:?}");
     assert_eq!(verify(folder.path(), &["--strict"]).status, Some(1));
 }
 

@@ -64,8 +64,8 @@ pub enum Fault {
     /// Every run takes 30 ms more until it has lost a race, as beside a neighbour that is busy for
     /// a while.
     LosesItsRace,
-    /// Takes this many milliseconds more, and with each run of anybody a hundredth of that on top,
-    /// as on a device whose clock falls.
+    /// Takes this many milliseconds more, and with each run of any candidate three hundredths of
+    /// that on top, as on a device whose clock falls.
     Drifts(u64),
     /// Touches memory of a GPU that is not there.
     IllegalAddress,
@@ -161,9 +161,9 @@ struct Faulty {
 /// Runs that verification on the host makes of each candidate before it races.
 const VERIFICATION_RUNS: usize = 3;
 
-/// Runs of a race after which whoever takes more than twice as long as another leaves: one that
-/// does not count, and one that does.
-const HOPELESS_RUNS: usize = 2;
+/// Runs of a race after which a dominated candidate leaves: one that does not count, and one that
+/// does.
+const DOMINATED_RUNS: usize = 2;
 
 static DRIFT: AtomicUsize = AtomicUsize::new(0);
 
@@ -208,10 +208,10 @@ impl Faulty {
                 }
             }
             Fault::SlowFirst if run == VERIFICATION_RUNS => pause(30),
-            Fault::LosesItsRace if run < VERIFICATION_RUNS + HOPELESS_RUNS => pause(30),
+            Fault::LosesItsRace if run < VERIFICATION_RUNS + DOMINATED_RUNS => pause(30),
             Fault::Drifts(milliseconds) => {
                 let drift = DRIFT.fetch_add(1, Ordering::Relaxed) as u64;
-                std::thread::sleep(Duration::from_micros(milliseconds * (1_000 + 10 * drift)));
+                std::thread::sleep(Duration::from_micros(milliseconds * (1_000 + 30 * drift)));
             }
             Fault::IllegalAddress => astray::touch_an_illegal_address(),
             Fault::GpuHangs => astray::hang(),

@@ -31,11 +31,11 @@ const RAW_VOXEL_BYTES: usize = 12;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudSpec {
     label: Option<String>,
-    place: Place,
+    place: CloudSource,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum CloudSource {
     Generated { generator: Generator, voxels: Option<usize> },
     Path(PathBuf),
 }
@@ -134,7 +134,7 @@ impl TryFrom<&OsStr> for CloudSpec {
         if path.is_empty() || label.is_some_and(str::is_empty) {
             return Err(NamedCloudError::Malformed(text.to_string_lossy().into_owned()));
         }
-        Ok(Self { label: label.map(str::to_owned), place: Place::Path(path.into()) })
+        Ok(Self { label: label.map(str::to_owned), place: CloudSource::Path(path.into()) })
     }
 }
 
@@ -174,8 +174,10 @@ impl FromStr for CloudSpec {
             None => (place, None),
         };
         let place = match name.parse::<Generator>() {
-            Ok(generator) => Place::Generated { generator, voxels: parse_count(text, count)? },
-            Err(_) => Place::Path(place.into()),
+            Ok(generator) => {
+                CloudSource::Generated { generator, voxels: parse_count(text, count)? }
+            }
+            Err(_) => CloudSource::Path(place.into()),
         };
         Ok(Self { label: label.map(str::to_owned), place })
     }
@@ -193,7 +195,7 @@ impl CloudSpec {
     /// A generated cloud of the default count.
     #[must_use]
     pub const fn generated(generator: Generator) -> Self {
-        Self { label: None, place: Place::Generated { generator, voxels: None } }
+        Self { label: None, place: CloudSource::Generated { generator, voxels: None } }
     }
 
     fn load(
@@ -211,13 +213,13 @@ impl CloudSpec {
             Ok::<_, NamedCloudError>(named(stem(file), cells, warnings))
         };
         match &self.place {
-            Place::Generated { generator, voxels } => {
+            CloudSource::Generated { generator, voxels } => {
                 let count = voxels.unwrap_or(default_voxels);
                 let label =
                     voxels.map_or_else(|| generator.to_string(), |n| format!("{generator}:{n}"));
                 Ok(named(label, generate(*generator, count, 1, seed)?, Vec::new()))
             }
-            Place::Path(path) if path.is_dir() => {
+            CloudSource::Path(path) if path.is_dir() => {
                 let files = files_of(path)?;
                 if self.label.is_some() && files.len() > 1 {
                     return Err(NamedCloudError::SameLabel(self.label.clone().unwrap_or_default()));
@@ -225,7 +227,7 @@ impl CloudSpec {
                 let clouds = files.iter().map(|file| loaded(file));
                 Ok(clouds.collect::<Result<Vec<_>, _>>()?.concat())
             }
-            Place::Path(path) => loaded(path),
+            CloudSource::Path(path) => loaded(path),
         }
     }
 }
@@ -345,7 +347,7 @@ mod tests {
             assert!(text.parse::<CloudSpec>().is_err(), "{text:?}");
         }
         let path = "./a=b.npy".parse::<CloudSpec>().unwrap();
-        assert_eq!(path, CloudSpec { label: None, place: Place::Path("./a=b.npy".into()) });
+        assert_eq!(path, CloudSpec { label: None, place: CloudSource::Path("./a=b.npy".into()) });
     }
 
     #[test]
@@ -353,7 +355,7 @@ mod tests {
     fn f19_paths_need_not_be_unicode() {
         use std::os::unix::ffi::OsStrExt as _;
         let spec = |bytes: &[u8]| CloudSpec::try_from(OsStr::from_bytes(bytes));
-        let path = |bytes: &[u8]| Place::Path(OsStr::from_bytes(bytes).into());
+        let path = |bytes: &[u8]| CloudSource::Path(OsStr::from_bytes(bytes).into());
         let unnamed = CloudSpec { label: None, place: path(b"a\xff.npy") };
         assert_eq!(spec(b"a\xff.npy").unwrap(), unnamed);
         let named = CloudSpec { label: Some("street".to_owned()), ..unnamed };

@@ -26,7 +26,7 @@ pub(crate) struct Columns {
 }
 
 /// What a set is sorted by. Numbers ascend as their values do, so this is device, then key.
-pub(crate) type Place = (u32, u32, VoxelBucket, VoxelBucket, Density);
+pub(crate) type SortKey = (u32, u32, VoxelBucket, VoxelBucket, Density);
 
 impl Columns {
     /// How many decisions there are.
@@ -51,8 +51,8 @@ impl Columns {
             && self.safe_end.last().map_or(0, |&end| end as usize) == self.safe.len()
     }
 
-    /// The place of a decision in the order.
-    pub(crate) fn place(&self, index: usize) -> Place {
+    /// What a decision is sorted by.
+    pub(crate) fn sort_key(&self, index: usize) -> SortKey {
         (
             self.device[index],
             self.operation[index],
@@ -62,12 +62,12 @@ impl Columns {
         )
     }
 
-    /// The decision at this place.
-    pub(crate) fn find(&self, place: Place) -> Option<usize> {
+    /// The number of the decision of this key.
+    pub(crate) fn find(&self, key: SortKey) -> Option<usize> {
         let mut indices = 0..self.len();
         while let Some(last) = indices.end.checked_sub(1).filter(|last| *last >= indices.start) {
             let middle = indices.start + (last - indices.start) / 2;
-            match self.place(middle).cmp(&place) {
+            match self.sort_key(middle).cmp(&key) {
                 std::cmp::Ordering::Equal => return Some(middle),
                 std::cmp::Ordering::Less => indices.start = middle + 1,
                 std::cmp::Ordering::Greater => indices.end = middle,

@@ -95,8 +95,8 @@ pub(crate) fn decode(mut file: Opened<'_>) -> Result<(Arch, Decisions), Defect> 
     Ok((arch, decisions))
 }
 
-/// Checks that columns are aligned, that tables and decisions ascend, that every number lies in its
-/// table, that every value of a table is used and that every key is a layer's.
+/// Checks that columns are aligned, and that tables and decisions ascend. Every number must lie in
+/// its table, every value of a table be used, and every key be a layer's.
 fn check(decisions: &Decisions) -> Result<(), Defect> {
     let Decisions { devices, operations, algorithms, columns } = decisions;
     if !columns.are_aligned() {
@@ -105,7 +105,7 @@ fn check(decisions: &Decisions) -> Result<(), Defect> {
     check_ascending("devices", devices.is_sorted_by(|a, b| a < b))?;
     check_ascending("operations", operations.is_sorted_by(|a, b| a < b))?;
     check_ascending("algorithms", algorithms.is_sorted_by(|a, b| a < b))?;
-    let places = (0..columns.len()).map(|index| columns.place(index));
+    let places = (0..columns.len()).map(|index| columns.sort_key(index));
     check_ascending("decisions", places.is_sorted_by(|a, b| a < b))?;
     check_used("device", devices.len(), &columns.device)?;
     check_used("operation", operations.len(), &columns.operation)?;
@@ -118,7 +118,7 @@ fn check(decisions: &Decisions) -> Result<(), Defect> {
     check_used("algorithm", algorithms.len(), algorithm_numbers)?;
     operations.iter().try_for_each(check_operation).map_err(Defect::corrupt)?;
     for index in 0..columns.len() {
-        let (_, _, bucket_in, bucket_out, density) = columns.place(index);
+        let (_, _, bucket_in, bucket_out, density) = columns.sort_key(index);
         check_classes(bucket_in, bucket_out, density).map_err(Defect::corrupt)?;
         check_ascending("safe", columns.safe(index).is_sorted_by(|a, b| a < b))?;
     }

@@ -76,8 +76,8 @@ impl Records {
 
 /// What was measured: a set of [`Record`]s under (entry, algorithm, kernel hash).
 ///
-/// Sets merge by union, and of two records in one place the more trusted one stays: a quarantine
-/// before a measurement, then what raced beside the default, the larger number of samples, the
+/// Sets merge by union, and of two records in one place the more trusted one stays. A quarantine
+/// goes before a measurement; then what raced beside the default, the larger number of samples, the
 /// smaller spread and the smaller encoding. So merging is associative, commutative and idempotent:
 /// machines may populate apart and in any order. Every record in a set is valid, see
 /// [`Evidence::insert`].

@@ -1,7 +1,7 @@
 //! The cache files of voxtune: format, lock, atomic store, merge and lookup.
 //!
 //! ```text
-//! Record ─insert─> Evidence ─decide─> Decisions ─> <arch>.msgpack ─> Decisions ─> Table ─> Decision
+//! Record ─insert─> Evidence ─decide─> Decisions ─> <arch>.msgpack ─> Table ─> Decision
 //!                     └─> <arch>.evidence.msgpack
 //! ```
 //!
@@ -14,10 +14,10 @@
 //! | whether the two agree | [`audit()`] |
 //! | what a merge leaves out | [`conflicts`] |
 //! | the folder with the files; every write | [`CacheDir`] |
-//! | lookup at dispatch | [`Table`] |
+//! | lookup for resolution | [`Table`] |
 //!
-//! The bytes are drawn in `docs/reference/cache-files.md`. They are decoded in one place and written
-//! in one place, and a file that cannot be read is never overwritten: it is set aside or left
+//! The bytes are drawn in `docs/reference/cache-files.md`. They are decoded in one place and
+//! written in one place, and a file that cannot be read is never overwritten. It is renamed or left
 //! alone, and a [`CacheError`] says which, why and what to do.
 #![forbid(unsafe_code)]
 

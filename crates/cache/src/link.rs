@@ -19,7 +19,7 @@ pub(crate) fn target(path: &Path) -> io::Result<PathBuf> {
     })
 }
 
-/// The error of a link whose target is not there: a file that is missing may be made, and the
+/// The error of a link whose target is not there. A file that is missing may be made, but the
 /// target of a link may lie on a disk that is not mounted now.
 pub(crate) fn leads_nowhere(path: &Path) -> io::Error {
     let to = fs::read_link(path).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The locks under which an architecture's files are written, and read together.
 //!
-//! A lock is a file of its own that is never deleted: a lock on the cache itself would be lost
-//! when the cache is replaced, and a lock file that comes and goes can be locked by two at once.
+//! A lock is a file of its own that is never deleted. A lock on the cache itself would be lost when
+//! the cache is replaced, and a lock file that comes and goes can be locked by two at once.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -37,8 +37,8 @@ impl Locks {
         Ok(Self { _locks: locks })
     }
 
-    /// Waits until nobody writes, and keeps writers out. Nothing where that cannot be had: a reader
-    /// may lack the permission, and one that waits for ever is of no use.
+    /// Waits until no process writes, and keeps writers out. Nothing where that cannot be had: a
+    /// reader may lack the permission, and one that waits for ever is of no use.
     pub(crate) fn share(folder: &Path, arch: Arch, wait: Duration) -> Self {
         let start = Instant::now();
         let take =
@@ -48,13 +48,13 @@ impl Locks {
 }
 
 /// The folder's own lock, and those of the folders that its files are links into, whose writers
-/// take theirs: in an order of all processes, so that no two wait for each other.
+/// take theirs. They are taken in an order of all processes, so that no two wait for each other.
 fn lock_files(folder: &Path, arch: Arch) -> Vec<PathBuf> {
     let own = folder.join(lock_name(arch));
     let mut files = BTreeMap::from([(canonical_folder(&own), own)]);
     for kind in [FileKind::Decisions, FileKind::Evidence] {
         let path = folder.join(FileName { arch, kind }.to_string());
-        // A link that leads nowhere is an error of whoever reads or writes the file.
+        // A link that leads nowhere is an error where the file is read or written.
         if let Ok(target) = link::target(&path) {
             let lock = target.with_file_name(lock_name(arch));
             files.entry(canonical_folder(&lock)).or_insert(lock);

@@ -121,8 +121,8 @@ impl fmt::Display for Reason {
 pub enum Outcome {
     /// It was verified and timed.
     Measured(Timing),
-    /// It was right on a smaller problem, and at full size so slow that nobody verified it there:
-    /// it may not win.
+    /// It was right on a smaller problem, and at full size so slow that it was not verified there.
+    /// It may not win.
     Beaten(Timing),
     /// It failed, and may not win.
     Quarantined {
@@ -199,9 +199,9 @@ impl Record {
     /// The order of trust between two records of one version of an algorithm on one entry: the
     /// lesser is kept.
     ///
-    /// A quarantine goes before a measurement, since what fails now and then has failed; then what
-    /// raced beside the default, since its time alone is of an hour that the default's is not of;
-    /// then the larger number of samples, the smaller spread and the smaller encoding. The last
+    /// A quarantine goes before a measurement, since what fails now and then has failed. Then comes
+    /// what raced beside the default, whose time alone is of another hour than the default's. Then
+    /// come the larger number of samples, the smaller spread and the smaller encoding. The last
     /// makes the order total, and so merging associative, commutative and idempotent.
     pub(crate) fn trust_order(&self, other: &Self) -> Ordering {
         let by_outcome = match (self.timing(), other.timing()) {

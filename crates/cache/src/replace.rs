@@ -69,7 +69,7 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, CacheError> {
 }
 
 /// Deletes what writers that were killed left of their temporary files. Only for the holder of the
-/// lock that all writers of these names take; those of kernel packs, which lie in the same folder,
+/// lock that all writers of these names take. Those of kernel packs, which lie in the same folder,
 /// take none.
 pub(crate) fn sweep_temporaries(folder: &Path, stem: &str) {
     let (prefix, packs) = (format!(".{stem}."), format!(".{stem}.kernels."));
@@ -94,7 +94,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// A pipe, a socket or a device is somebody's, and a rename would take it away.
+/// A pipe, a socket or a device belongs to another program, and a rename would take it away.
 fn refuse_special(path: &Path) -> io::Result<()> {
     match voxtune_files::open(path) {
         Err(error) if error.get_ref().is_some_and(|inner| inner.is::<NotRegular>()) => Err(error),

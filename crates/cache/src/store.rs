@@ -159,12 +159,12 @@ impl CacheDir {
     /// first renamed, and reported in [`Update::set_aside`].
     ///
     /// The decisions are those that follow from the evidence, and those for keys that had no
-    /// evidence before and have none now: a decision file may have come from another machine alone.
+    /// evidence before and have none now. A decision file may have come from another machine alone.
     /// An update that was killed between the two files is made good by the next one.
     ///
     /// # Errors
     /// If the lock was not free within `wait`; if a file cannot be read or written, is of a later
-    /// version, misnamed or no cache; if `change` adds a device of another architecture. Then the
+    /// version, misnamed or no cache. If `change` adds a device of another architecture. Then the
     /// files are as they were, unless writing failed between the two.
     pub fn update<R>(
         &self,

@@ -1,4 +1,4 @@
-//! Lookup of decisions at dispatch.
+//! Lookup of decisions, for resolution.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ pub struct Table {
 
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    place: Place,
+    key: TableKey,
     /// Which of the sets it is from, and where in it.
     origin: (u32, u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Place {
+struct TableKey {
     device: DeviceId,
     key: PackedKey,
 }
@@ -67,7 +67,7 @@ impl Table {
             let ids: Vec<DeviceId> =
                 set.devices.iter().filter_map(|device| find_device(&devices, device)).collect();
             rows.extend((0..).zip(0..set.len()).map(|(number, index)| Row {
-                place: Place {
+                key: TableKey {
                     device: ids[set.columns.device[index] as usize],
                     key: PackedKey::new(&set.columns.key(index, &set.operations)),
                 },
@@ -75,14 +75,12 @@ impl Table {
             }));
         }
         // Stable, so that the earlier set comes first; linear for one set, which is sorted already.
-        rows.sort_by_key(|row| row.place);
-        rows.dedup_by_key(|row| row.place);
+        rows.sort_by_key(|row| row.key);
+        rows.dedup_by_key(|row| row.key);
 
         let mut index = HashTable::with_capacity(rows.len());
         for (number, row) in (0_u32..).zip(&rows) {
-            index.insert_unique(hash(&row.place), number, |&number| {
-                hash(&rows[number as usize].place)
-            });
+            index.insert_unique(hash(&row.key), number, |&number| hash(&rows[number as usize].key));
         }
         Self { sets, devices, rows, index }
     }
@@ -127,9 +125,9 @@ impl Table {
     #[must_use]
     #[inline]
     pub fn find(&self, device: DeviceId, key: &ShapeKey) -> Option<DecisionId> {
-        let place = Place { device, key: PackedKey::new(key) };
-        let found = |&number: &u32| self.rows[number as usize].place == place;
-        self.index.find(hash(&place), found).copied().map(DecisionId)
+        let wanted = TableKey { device, key: PackedKey::new(key) };
+        let found = |&number: &u32| self.rows[number as usize].key == wanted;
+        self.index.find(hash(&wanted), found).copied().map(DecisionId)
     }
 
     /// The decision of a number.
@@ -141,9 +139,9 @@ impl Table {
         self.row(&self.rows[id.index()])
     }
 
-    /// The decision for this key on a device of the same architecture, with that device: the device
-    /// itself, else the one with the closest number of units, of two equally close ones the one
-    /// whose name is the lesser text.
+    /// The decision for this key on a device of the same architecture, with that device. It is the
+    /// device itself, else the one with the closest number of units; of two equally close ones the
+    /// one whose name is the lesser text.
     #[must_use]
     pub fn same_arch(
         &self,
@@ -181,10 +179,10 @@ impl Table {
 
     fn rows_of(&self, device: DeviceId, operation: &Operation) -> &[Row] {
         let (first, last) = PackedKey::range(operation);
-        let first = Place { device, key: first };
-        let last = Place { device, key: last };
-        let start = self.rows.partition_point(|row| row.place < first);
-        let len = self.rows[start..].partition_point(|row| row.place <= last);
+        let first = TableKey { device, key: first };
+        let last = TableKey { device, key: last };
+        let start = self.rows.partition_point(|row| row.key < first);
+        let len = self.rows[start..].partition_point(|row| row.key <= last);
         &self.rows[start..start + len]
     }
 
@@ -203,6 +201,6 @@ fn find_device(devices: &[Arc<DeviceIdentity>], device: &DeviceIdentity) -> Opti
     })
 }
 
-fn hash(place: &Place) -> u64 {
-    FxBuildHasher.hash_one(place)
+fn hash(key: &TableKey) -> u64 {
+    FxBuildHasher.hash_one(key)
 }

@@ -35,7 +35,8 @@ pub struct BenchArguments {
     /// Directions: forward, dgrad, wgrad [default: all]
     #[arg(long, value_name = "DIRECTION", num_args = 1..)]
     directions: Option<Vec<Direction>>,
-    /// Algorithms beside the default: auto, trimmed, all, a family, an id, or a list such as `[a,b]`
+    /// Algorithms beside the default: auto, trimmed, all, a family, an id, or a list such as
+    /// `[a,b]`
     #[arg(long, value_name = "MODE", default_value_t = AlgoMode::Auto)]
     algo_mode: AlgoMode,
     /// Of these, only those whose id contains one of these texts

@@ -10,7 +10,7 @@
 //! (batch, x, y, z). `all` runs every algorithm that applies.
 //!
 //! Each time is the shortest of 9 runs. On a machine with other work the time that threads spent on
-//! a core says more: it is the mean of the same runs, summed over threads (Linux only, else zero).
+//! a core says more. It is the mean of the same runs, summed over threads (Linux only, else zero).
 #![expect(clippy::print_stdout, reason = "an example prints what it measures")]
 
 use std::collections::BTreeSet;

@@ -18,9 +18,9 @@ use crate::simd::Simd;
 ///
 /// | direction | `a` | `b` | `out` |
 /// |---|---|---|---|
-/// | forward | features `(n_in, c_in)` | weights `(volume, c_in / groups, c_out)` | `(n_out, c_out)` |
+/// | forward | input `(n_in, c_in)` | weights `(volume, c_in / groups, c_out)` | `(n_out, c_out)` |
 /// | dgrad | output gradient `(n_out, c_out)` | weights | features' gradient `(n_in, c_in)` |
-/// | wgrad | features `(n_in, c_in)` | output gradient `(n_out, c_out)` | weights' gradient, float32 |
+/// | wgrad | input `(n_in, c_in)` | gradient `(n_out, c_out)` | weights' gradient, float32 |
 ///
 /// Of output channel `o` the weights are those of the inputs of its own group.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Algorithm {
     }
 
     /// Memory that a run takes beyond its operands and the map, at its peak, on rayon's current
-    /// pool; [`usize::MAX`] where no memory holds the operands themselves.
+    /// pool. [`usize::MAX`] where no memory holds the operands themselves.
     ///
     /// # Units
     /// Bytes.

@@ -1,8 +1,8 @@
 //! Gather, dense product, scatter-add: one offset after another.
 //!
-//! Weight-stationary, as in most sparse convolution libraries: the rows that an offset meets are
-//! copied into a gapless matrix, multiplied by the offset's weights by a dense GEMM, and added to
-//! their output rows. Blocks of output rows bound the copies.
+//! Weight-stationary, as in most sparse convolution libraries. The rows that an offset meets are
+//! copied into a gapless matrix. A dense GEMM multiplies that by the offset's weights, and the
+//! products are added to their output rows. Blocks of output rows bound the copies.
 
 use std::borrow::Cow;
 

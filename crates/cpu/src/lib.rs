@@ -7,7 +7,7 @@
 //! voxels ─> KernelMap ─┐
 //!                      ├─> Algorithm::run ─> output
 //! features, weights ───┘        │
-//!                               └── explicit_gemm | implicit_gemm | grouped ─> simd (AVX-512, AVX2, scalar)
+//!                               └── explicit_gemm | implicit_gemm | grouped ─> simd
 //! ```
 //!
 //! | idea | where |

@@ -90,7 +90,7 @@ impl CudaDevice {
     /// Lets what is queued here from now on wait for what was queued there so far. The host waits
     /// for nothing.
     ///
-    /// Reading a buffer of another context needs no call of this: the launch that reads it first
+    /// Reading a buffer of another context needs no call of this. The launch that reads it first
     /// does as much, and the buffer's own context waits before it writes or frees it. Launches of a
     /// [`Graph`](crate::Graph) are not seen by that, nor is what others do with
     /// [`ForeignMemory`](crate::ForeignMemory). Inside a capture it makes this handle's work part

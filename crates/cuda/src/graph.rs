@@ -33,14 +33,13 @@ pub struct Graph {
 // SAFETY: what keeps `CudaGraph` from being `Send` are its two raw handles.
 // - The driver keeps no state of a graph by thread. "Graph objects are not internally synchronized
 //   and must not be accessed concurrently from multiple threads" (CUDA driver API, "Graph object
-//   thread safety"): used by one thread after the other they are sound, and moving a value orders
+//   thread safety"). Used by one thread after the other they are sound, and moving a value orders
 //   the two.
 // - Nobody else has the handles: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
 //   is not `Sync`, so `&self` of `launch` stays in the owner's thread.
 // - The thread that uses it needs the device's context: `launch` binds it, and so does `drop`.
 // - The stream that a launch is queued on is used by other threads too, which the driver
-//   synchronises, and the context and the stream live as long as the graph, which owns shares of
-//   both.
+//   synchronises. The context and the stream live as long as the graph, which owns shares of both.
 unsafe impl Send for Graph {}
 
 impl Drop for Graph {

@@ -116,10 +116,10 @@ impl Instance {
             .then(|| Self { defines: defines.collect(), ..self.clone() })
     }
 
-    /// The instance as a race detector can follow it: one that takes an arrival at a barrier for
-    /// that of its own lane alone reports every other lane that an arrival stands for, so all of
-    /// them arrive. It computes the same, more slowly. Families whose warps meet at no such barrier
-    /// are as ever.
+    /// The instance as a race detector can follow it, in which all lanes arrive at a barrier. A
+    /// detector that takes an arrival for that of its own lane alone reports every other lane that
+    /// it stands for. It computes the same, more slowly. Families whose warps meet at no such
+    /// barrier are as ever.
     #[must_use]
     pub fn for_race_detector(&self) -> Self {
         let mut watched = self.clone();

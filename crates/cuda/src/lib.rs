@@ -4,9 +4,9 @@
 //! | idea | type |
 //! |---|---|
 //! | a kernel family with its parameters | [`Instance`] |
-//! | instances as cubins, and who compiles those that are lacking | [`Compiled`], [`KernelCompiler`] |
+//! | instances as cubins, and their compiler | [`Compiled`], [`KernelCompiler`] |
 //! | a device with a stream, and its memory | [`CudaDevice`], [`DeviceBuffer`] |
-//! | streams, allocators and memory of others | [`CallersStream`], [`Allocator`], [`ForeignMemory`] |
+//! | streams and memory of others | [`CallersStream`], [`Allocator`], [`ForeignMemory`] |
 //! | time on it | [`EventTimer`], [`CacheFlush`], [`Probe`] |
 //! | voxels on it | [`Cloud`] |
 //! | the voxels of a strided or transposed layer | [`OutputsBuilder`] |

@@ -47,7 +47,7 @@ impl LoadedInstance {
             }
         };
         // SAFETY: of a cubin the driver reads the header's own length, and `machine_code_hash` has
-        // walked every section of these bytes; PTX it reads up to the zero byte.
+        // walked every section of these bytes. PTX it reads up to the zero byte.
         let loaded = unsafe { result::module::load_data(image.as_ptr().cast::<c_void>()) };
         match loaded {
             Ok(raw) => {
@@ -182,7 +182,7 @@ impl EntryPoint {
     ///
     /// # Safety
     /// The context is of the device that the code is loaded on. `arguments` are, in order and type,
-    /// those of the kernel, whose number and sizes are compared; addresses among them are valid for
+    /// those of the kernel, whose number and sizes are compared. Addresses among them are valid for
     /// what it reads and writes with this grid until it has run.
     ///
     /// # Errors

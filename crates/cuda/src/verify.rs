@@ -197,7 +197,7 @@ impl Verifier {
             let grid = grid(own_in as usize * (op.c_out as usize).div_ceil(TILE[1]))?;
             let (own_in, own_out) = (own_in as i32, own_out as i32);
             // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int, int, int) with the
-            // lengths that `reference` compared and gave the result; a block for each input and
+            // lengths that `reference` compared and gave the result. A block for each input and
             // tile of outputs.
             return unsafe {
                 self.wgrad_groups.launch(
@@ -211,7 +211,7 @@ impl Verifier {
         }
         let grid = grid(tiles)?;
         // SAFETY: (Element*, Element*, double*, int*, int*, int*, int, int) with the lengths that
-        // `reference` compared and gave the result; a block for each tile of each offset.
+        // `reference` compared and gave the result. A block for each tile of each offset.
         unsafe {
             self.wgrad.launch(
                 grid,

@@ -1,8 +1,8 @@
-//! How voxtune opens, locks and syncs files that somebody else can reach.
+//! How voxtune opens, locks and syncs files that other programs can reach.
 //!
 //! | question | module |
 //! |---|---|
-//! | does anything else than a file lie in its place, such as a pipe that never ends? | [`regular`] |
+//! | does anything else lie in its place, such as a pipe that never ends? | [`regular`] |
 //! | who writes now? | [`lock`] |
 //! | does a rename outlive a loss of power? | [`sync`] |
 #![forbid(unsafe_code)]

@@ -8,8 +8,8 @@ use std::path::Path;
 /// no such call and needs none.
 ///
 /// # Errors
-/// If the folder cannot be opened, or syncing it fails, for another reason than that the file
-/// system does not sync folders, or that this one may be written and not read.
+/// If the folder cannot be opened, or syncing it fails. A file system that does not sync folders is
+/// no failure, nor is a folder that may be written and not read.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());

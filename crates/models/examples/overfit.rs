@@ -1,12 +1,13 @@
 //! Fits a U-Net to one scene: everything that a training step takes, and whether it is right.
 //!
 //! ```text
-//! cargo run --release -p voxtune-models --example overfit -- [SCAN] [--device cuda:0] [--dtype float16]
+//! cargo run --release -p voxtune-models --example overfit -- \
+//!     [SCAN] [--device cuda:0] [--dtype float16]
 //! ```
 //!
 //! Every voxel's features are the same, so its class, which follows from its neighbours and its
 //! place, can only be learnt through convolutions of every level. The program prints the accuracy
-//! of the network that it writes, with its running statistics, as `segment` reads it; it fails, and
+//! of the network that it writes, with its running statistics, as `segment` reads it. It fails, and
 //! writes nothing, if that is not above 99 %.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows its results")]
 

@@ -1,7 +1,8 @@
 //! Segments a scan: a class for each voxel, as a cloud of coloured points.
 //!
 //! ```text
-//! cargo run --release -p voxtune-models --example segment -- [SCAN] [--checkpoint FILE] [--compare]
+//! cargo run --release -p voxtune-models --example segment -- \
+//!     [SCAN] [--checkpoint FILE] [--compare]
 //! ```
 //!
 //! Without a checkpoint it loads what `overfit` has written. Each voxel's features are those that
@@ -145,7 +146,7 @@ impl Segmenter {
     }
 
     /// The scores of each voxel, how long the network took from voxels on the device to the end of
-    /// its work, and how often the host waited for the device meanwhile.
+    /// its work, and how often the host waited meanwhile.
     fn frame(&self, cells: &[Voxel]) -> Result<(SparseTensor, Duration, u64), Anything> {
         let Self { device, dtype, c_in, network, expected, .. } = self;
         let voxels = Voxels::new(device, cells.to_vec())?.expecting(expected);

@@ -11,8 +11,8 @@ use crate::names::{BLOCK, C_BN, C_BN_BLOCK, NameMap, STAGE};
 use crate::source::Source;
 
 /// `SpMiddleResNetFHD` of CenterPoint (Yin et al., *Center-based 3D Object Detection and Tracking*,
-/// 2021), which OpenPCDet calls `VoxelResBackBone8x`: 21 convolutions from voxels of a LiDAR to a
-/// bird's-eye view an eighth as wide.
+/// 2021), which OpenPCDet calls `VoxelResBackBone8x`. It has 21 convolutions from voxels of a LiDAR
+/// to a bird's-eye view an eighth as wide.
 ///
 /// Coordinates are `(batch, z, y, x)`, within the grid's shape in that order, one cell more along z
 /// than the range holds: `[41, 1440, 1440]` for nuScenes at 0.075 m.

@@ -1,5 +1,5 @@
-//! What the encoders of LiDAR detectors have in common: levels of submanifold layers, each half as
-//! fine as the one before, and a last layer that leaves little of the height.
+//! What the encoders of LiDAR detectors have in common. Levels of submanifold layers follow each
+//! other, each half as fine as the one before; a last layer leaves little of the height.
 
 use voxtune::{ConvError, Sequential, Sparse, SparseTensor, Tensor};
 

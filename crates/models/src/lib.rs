@@ -12,7 +12,7 @@
 //! | what they have in common | [`Model`] |
 //! | tensors by name, safetensors files | [`Checkpoint`] |
 //! | what a checkpoint does not say | [`LoadOptions`], [`WeightOrder`] |
-//! | networks by name: their steps without weights, random checkpoints | [`Network`], [`AnyModel`] |
+//! | networks by name: their steps, random checkpoints | [`Network`], [`AnyModel`] |
 //!
 //! Widths, numbers of blocks, biases and the order of weights follow from names and shapes of the
 //! tensors. A checkpoint that is not one of the network, or can be read in two ways, is an error

@@ -64,7 +64,7 @@ impl<K: Kind> Model<K> {
     /// The network of a checkpoint's tensors.
     ///
     /// # Errors
-    /// If a tensor is missing, left over or of another shape, naming all such; if the checkpoint
+    /// If a tensor is missing, left over or of another shape, naming all such. If the checkpoint
     /// can be read in several ways that give different networks; if a layer cannot be made.
     pub fn from_checkpoint(
         device: &Device,
@@ -239,7 +239,7 @@ impl<K: Kind> Module for Model<K> {
 /// ([`Network::load`](crate::Network::load)).
 pub trait AnyModel: Module {
     /// What becomes of an output of [`Module::forward`] in programs: the bird's-eye view of so many
-    /// samples, as [`Model::forward_bev`] has it; `None` of a network that ends in features.
+    /// samples, as [`Model::forward_bev`] has it. `None` of a network that ends in features.
     ///
     /// # Errors
     /// As [`Model::forward_bev`].

@@ -80,7 +80,7 @@ impl Network {
         self.definition().axes
     }
 
-    /// Cells along x, y and z of the grid that detectors are run on here: that of nuScenes at
+    /// Cells along x, y and z of the grid that detectors are run on here. It is that of nuScenes at
     /// 0.075 m, with one cell more along z than the range holds. `None` of networks that take
     /// clouds of any extent.
     #[must_use]

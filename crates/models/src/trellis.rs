@@ -11,8 +11,8 @@ use crate::names::{ITSELF, NameMap};
 use crate::source::{Kernel, Source};
 
 /// `SparseConvNeXtBlock3d` of TRELLIS.2's sparse autoencoder (`sparse_unet_vae.py`), after ConvNeXt
-/// (Liu et al., *A ConvNet for the 2020s*, 2022): a submanifold convolution, a layer normalisation
-/// of epsilon 1e-6, two linear layers with a SiLU between, and the input added.
+/// (Liu et al., *A ConvNet for the 2020s*, 2022). It is a submanifold convolution, a layer
+/// normalisation of epsilon 1e-6, two linear layers with a SiLU between, and the input added.
 ///
 /// A checkpoint has many such blocks, so say which by
 /// [`LoadOptions::prefix`](crate::LoadOptions::prefix), such as `blocks.1.0.`. Coordinates are

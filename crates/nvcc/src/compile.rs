@@ -147,7 +147,7 @@ impl Toolchain {
             return Err(CudaError::NvccFailed { instance: instance.to_string(), output: text });
         }
         let bytes = fs::read(&made).at(&made)?;
-        // Code appears last: whoever finds it finds what the assembler said about it.
+        // Code appears last: a process that finds it also finds what the assembler said.
         if code == Code::Cubin {
             persist(text.as_bytes(), &notes_path(path), cache_dir)?;
         }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     /// Where there is an nvcc, a kernel compiles, the second time out of the cache, and a broken
-    /// one shows nvcc's own words; where there is none, the error says what to do.
+    /// one shows nvcc's own words. Where there is none, the error says what to do.
     #[test]
     fn compiles_once_or_says_what_is_missing() {
         let toolkit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/cuda-toolkit");

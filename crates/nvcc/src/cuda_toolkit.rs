@@ -17,7 +17,7 @@ struct Wheel {
 }
 
 /// What nvcc needs to make cubins, and the disassembler that inspects them, whose wheels begin with
-/// a later release than that; it reads code of every earlier one. Version and hashes change here
+/// a later release than that. It reads code of every earlier one. Version and hashes change here
 /// and nowhere else. Hashes: x86-64, 64-bit Arm.
 const WHEELS: [Wheel; 6] = [
     Wheel {

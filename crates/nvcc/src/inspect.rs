@@ -1,6 +1,6 @@
-//! Whether compiled code is what it should be: no instruction touches registers of a product in
-//! flight, nothing is spilled and products of a warpgroup overlap, unless the source declares
-//! otherwise.
+//! Whether compiled code is what it should be, unless the source declares otherwise. No instruction
+//! touches registers of a product in flight, nothing is spilled, and products of a warpgroup
+//! overlap.
 
 use std::fs;
 use std::process::Command;
@@ -22,7 +22,7 @@ impl Toolchain {
     ///
     /// The machine code of families with Hopper's own instructions is disassembled: no instruction
     /// may touch registers of a product in flight. What the assembler said about a cubin is
-    /// compared with what its source declares, where the compiler is the pinned one: declarations
+    /// compared with what its source declares, where the compiler is the pinned one. Declarations
     /// are about its code, and what another spills costs time that races see. PTX is passed: the
     /// driver makes code of it, elsewhere.
     ///

@@ -49,7 +49,7 @@ pub struct Kernel {
 
 /// Where a kernel's code lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct CodeRange {
     pub(crate) block: u32,
     pub(crate) offset: u32,
     pub(crate) len: u32,
@@ -102,7 +102,7 @@ impl WireIndex {
     }
 
     /// The kernels with their places, or what contradicts itself.
-    pub(crate) fn kernels(&self) -> Result<Vec<(Kernel, Place)>, &'static str> {
+    pub(crate) fn kernels(&self) -> Result<Vec<(Kernel, CodeRange)>, &'static str> {
         // Each kernel gets names of its own, so a long one would grow with their number.
         let is_long = |name: &String| name.len() > MAX_NAME_BYTES;
         if self.families.iter().any(|(source, names)| names.iter().chain([source]).any(is_long)) {
@@ -134,7 +134,10 @@ impl WireIndex {
                 source_hash: wire.source_hash,
                 kernel_hash: wire.kernel_hash,
             };
-            kernels.push((kernel, Place { block: wire.block, offset: wire.offset, len: wire.len }));
+            kernels.push((
+                kernel,
+                CodeRange { block: wire.block, offset: wire.offset, len: wire.len },
+            ));
         }
         if expected != (u32::try_from(self.blocks.len()).unwrap_or(u32::MAX), 0) {
             return Err("a block has room that no kernel fills");

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::block::{MAX_BLOCK_BYTES, decompress};
 use crate::error::PackError;
-use crate::index::{Header, Kernel, Place, WireBlock, WireIndex};
+use crate::index::{CodeRange, Header, Kernel, WireBlock, WireIndex};
 
 pub(crate) const MAGIC: &[u8; 16] = b"voxtune kernels\n";
 pub(crate) const VERSION: u32 = 1;
@@ -21,7 +21,7 @@ pub struct Pack {
     name: String,
     bytes: Cow<'static, [u8]>,
     header: Header,
-    kernels: Vec<(Kernel, Place)>,
+    kernels: Vec<(Kernel, CodeRange)>,
     /// Each block with the place of its frame in the file.
     blocks: Vec<(WireBlock, usize)>,
 }
@@ -87,7 +87,7 @@ impl Pack {
     /// # Panics
     /// If there is no such place.
     pub fn read(&self, place: usize) -> Result<Vec<u8>, PackError> {
-        let (_, Place { block, offset, len }) = self.kernels[place];
+        let (_, CodeRange { block, offset, len }) = self.kernels[place];
         let (block, from) = self.blocks[block as usize];
         let frame = &self.bytes[from..from + block.packed_bytes as usize];
         let end = offset as usize + len as usize;

@@ -1,7 +1,7 @@
 //! LZF, the compression of `binary_compressed` PCD files.
 //!
 //! Format after liblzf by Marc Lehmann. A token below 32 copies that many bytes plus one from the
-//! input; any other names 3 to 264 bytes that were written 1 to 8192 bytes ago.
+//! input. Any other names 3 to 264 bytes that were written 1 to 8192 bytes ago.
 
 /// The longest run that a token writes over the bytes of such a token: no input unpacks to more.
 const RATIO: usize = 264 / 3;

@@ -1,7 +1,7 @@
 //! NumPy's `.npy`: a header that is a Python dict literal, then the elements.
 //!
 //! Source: "NEP 1, A simple file format for NumPy arrays", versions 1.0 to 3.0. `npyz` reads both,
-//! once a header is known to be one of plain numbers: it parses Python without a limit of depth,
+//! once a header is known to be one of plain numbers. It parses Python without a limit of depth,
 //! makes room for as long a header as a file claims, and multiplies a shape without looking.
 
 use std::io::Read;

@@ -36,8 +36,9 @@ pub(crate) fn float32_step(magnitude: f64) -> f64 {
     f64::from(number.next_up()) - f64::from(number)
 }
 
-/// Whether float32 has been at work: the file says so, or every coordinate of an axis is a float32
-/// number and some use its last bit, as rounded ones do and those of a coarse grid do not.
+/// Whether float32 has been at work. It has if the file says so, or if every coordinate of an axis
+/// is a float32 number and some use its last bit: rounded ones do, and those of a coarse grid do
+/// not.
 pub(crate) fn was_float32(points: &Points, axis: usize, magnitude: f64) -> bool {
     let step = float32_step(magnitude);
     let values = || points.xyz.iter().map(|point| point[axis]);

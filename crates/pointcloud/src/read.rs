@@ -24,7 +24,7 @@ use crate::{CloudError, Columns, Points, bin, npy, npz, pcd, ply};
 ///
 /// A file of another extension is recognised by its first bytes, unless it is a `.bin`, which has
 /// no mark. Coordinates are as precise as the file has them. Integer arrays `[N, 3]` (x, y, z) or
-/// `[N, 4]` (batch, x, y, z) hold voxels, for which [`crate::load_file`] is the exact way; here
+/// `[N, 4]` (batch, x, y, z) hold voxels, for which [`crate::load_file`] is the exact way. Here
 /// their x, y, z count as points.
 ///
 /// # Errors

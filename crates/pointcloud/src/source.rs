@@ -97,8 +97,8 @@ pub struct Scan {
 ///
 /// Points, as [`crate::read_points`] reads them, are voxelised by the options; those that are not
 /// finite are left out. Integer arrays of shape `[N, 3]` (x, y, z) or `[N, 4]` (batch, x, y, z)
-/// hold voxels, whose coordinates are taken as they are; the cell size does not concern them.
-/// What [`load_scan`] finds doubtful goes to the log.
+/// hold voxels, whose coordinates are taken as they are. The cell size does not concern them. What
+/// [`load_scan`] finds doubtful goes to the log.
 ///
 /// # Errors
 /// Those of [`crate::read_points`] and [`voxelize()`]; [`CloudError::EmptyCloud`];
@@ -122,7 +122,7 @@ pub fn load_scan(path: impl AsRef<Path>, options: &FileOptions) -> Result<Scan, 
 }
 
 /// [`load_scan`] whose voxels are in the order of the file where it holds voxels, as whoever
-/// voxelised a scan has made them; those of points are sorted.
+/// voxelised a scan has made them. Those of points are sorted.
 ///
 /// # Errors
 /// Those of [`load_file`].

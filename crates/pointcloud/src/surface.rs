@@ -1,14 +1,14 @@
 //! The surface cloud: what a scanner sees of ground, walls and objects around it.
 //!
-//! A world of square tiles without end has its sensor in the middle of tile (0, 0); a sample is
-//! the `rows` nearest cells of that world. Its extent thus grows with the count while cell size and
-//! density stay, as when a scanner sees farther, and every count is met exactly by a cut at one
-//! distance, which costs no neighbours but those along the cut.
+//! A world of square tiles without end has its sensor in the middle of tile (0, 0). A sample is the
+//! `rows` nearest cells of that world. Its extent thus grows with the count while cell size and
+//! density stay, as when a scanner sees farther. A cut at one distance meets every count exactly,
+//! and costs no neighbours but those along the cut.
 
 use rayon::prelude::*;
 use voxtune_types::Voxel;
 
-use crate::tile::{self, Place};
+use crate::tile::{self, TilePosition};
 
 /// The cells of one sample, exactly `rows` of them.
 pub(crate) fn sample(rows: usize, batch: usize, seed: u64) -> Vec<Voxel> {
@@ -18,7 +18,7 @@ pub(crate) fn sample(rows: usize, batch: usize, seed: u64) -> Vec<Voxel> {
         let tiles: Vec<Vec<Cell>> = ring_tiles(ring)
             .into_par_iter()
             .map(|[tile_x, tile_y]| {
-                let place = Place { seed, batch, tile_x, tile_y, edge: tile_edge };
+                let place = TilePosition { seed, batch, tile_x, tile_y, edge: tile_edge };
                 let (x_start, y_start) = (tile_x * tile_edge, tile_y * tile_edge);
                 let scene = tile::cells(&place).into_iter();
                 scene.map(|[x, y, z]| Cell::new(x_start + x, y_start + y, z)).collect()

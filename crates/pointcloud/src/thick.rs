@@ -4,7 +4,7 @@ use voxtune_types::Voxel;
 
 use crate::surface;
 
-/// So many of the outputs of a strided layer, of kernel 3, stride 2 and padding 1, over a surface:
+/// So many of the outputs of a strided layer over a surface, of kernel 3, stride 2 and padding 1:
 /// the first of them in order, moved so that they start at 0.
 pub(crate) fn sample(rows: usize, batch: usize, seed: u64) -> Vec<Voxel> {
     // Four fine voxels reach some three coarse ones.

@@ -13,7 +13,7 @@ const LOST_OF_1000: u64 = 40;
 const SMALLEST_LOT: i32 = 16;
 
 /// Which tile of which world.
-pub(crate) struct Place {
+pub(crate) struct TilePosition {
     pub(crate) seed: u64,
     pub(crate) batch: usize,
     pub(crate) tile_x: i32,
@@ -22,7 +22,7 @@ pub(crate) struct Place {
     pub(crate) edge: i32,
 }
 
-impl Place {
+impl TilePosition {
     /// Random numbers of a corner of the grid of tiles.
     fn random(&self, purpose: [u8; 8], x: i32, y: i32) -> Random {
         let corner = u64::from(x as u32) << 32 | u64::from(y as u32);
@@ -31,7 +31,7 @@ impl Place {
 }
 
 /// The cells of a tile: distinct, x and y in `0..edge`, z in `0..65536`.
-pub(crate) fn cells(place: &Place) -> Vec<[i32; 3]> {
+pub(crate) fn cells(place: &TilePosition) -> Vec<[i32; 3]> {
     let mut random = place.random(*b"objects\0", place.tile_x, place.tile_y);
     let mut scene = Scene::of_ground(place);
     scene.build_up(Lot { x: 0, y: 0, edge: place.edge }, &mut random);
@@ -75,7 +75,7 @@ struct Scene {
 impl Scene {
     /// Heights between the random heights of the tile's corners. Neighbouring tiles share corners,
     /// so the ground goes on across the seam; it rises by 1 cell in 8 at most.
-    fn of_ground(place: &Place) -> Self {
+    fn of_ground(place: &TilePosition) -> Self {
         let edge = place.edge;
         let corner = |x, y| {
             place.random(*b"ground\0\0", place.tile_x + x, place.tile_y + y).between(0, edge / 8)
@@ -243,8 +243,8 @@ impl Scene {
 mod tests {
     use super::*;
 
-    fn place(tile_x: i32, edge: i32) -> Place {
-        Place { seed: 3, batch: 0, tile_x, tile_y: -1, edge }
+    fn place(tile_x: i32, edge: i32) -> TilePosition {
+        TilePosition { seed: 3, batch: 0, tile_x, tile_y: -1, edge }
     }
 
     #[test]

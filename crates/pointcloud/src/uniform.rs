@@ -6,9 +6,9 @@ use crate::random::Random;
 
 /// Occupied cells of 20 cells of the box.
 ///
-/// WarpConvNet's tool, whose clouds this one succeeds, draws `1.3 n` cells of a cube of edge
-/// `2 ⌈∛n⌉`, of which a share of `1 - exp(-1.3 / 8) = 15.0 %` is then occupied, by a number of
-/// voxels that is not n. Here the share is the same and the number is n.
+/// WarpConvNet's tool, whose clouds this one succeeds, draws `1.3 n` cells of a cube of edge `2
+/// ⌈∛n⌉`. A share of `1 - exp(-1.3 / 8) = 15.0 %` is then occupied, by a number of voxels that is
+/// not n. Here the share is the same and the number is n.
 const OCCUPIED_OF_20: usize = 3;
 
 /// The cells of one sample, exactly `rows` of them.

@@ -9,15 +9,15 @@ use crate::{CloudError, Crop};
 /// The cells that points occupy, each once, in batch 0.
 ///
 /// The cell of a point is `floor(p / cell_size)`, divided and rounded in f32 as NumPy does for
-/// arrays of float32; the least coordinate of each axis becomes 0. Without a point (inside the
+/// arrays of float32. The least coordinate of each axis becomes 0. Without a point (inside the
 /// crop) the cloud is empty.
 ///
 /// An axis is divided in f64 instead, from its least coordinate, where f32 holds its coordinates
-/// badly: some of them are not f32 numbers, and the step of f32 at the largest is more than a
-/// 1024th of a cell. So points keep their cells far from the origin. There a coordinate within a
-/// 65536th of a cell below a border lies on the border, and the cell size is the decimal number
-/// that prints as `cell_size`. Bounds of the crop are rounded to f32 on an axis of f32 numbers
-/// alone.
+/// badly. So it does where some are not f32 numbers, and the step of f32 at the largest is more
+/// than a 1024th of a cell. So points keep their cells far from the origin. There a coordinate
+/// within a 65536th of a cell below a border lies on the border, and the cell size is the decimal
+/// number that prints as `cell_size`. Bounds of the crop are rounded to f32 on an axis of f32
+/// numbers alone.
 ///
 /// # Shapes
 /// `[points, 3]` to at most as many voxels, sorted by x, y, z.

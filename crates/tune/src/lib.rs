@@ -1,7 +1,7 @@
 //! The tuner: from a grid of shapes to evidence and decisions.
 //!
 //! ```text
-//! Request ─> Plan ─> for each configuration: prepare ─> select ─> verify ─> race ─> records ─> commit
+//! Request ─> Plan ─> per configuration: prepare ─> select ─> verify ─> race ─> records ─> commit
 //!                                            └───────── in a worker ──────────────┘
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! | 2 | which configurations over which clouds, and this machine's part of them | [`plan`] |
 //! | 3 | right or wrong, by the worst element | [`verify`] |
 //! | 4 | who is fastest, in interleaved rounds | [`race`] |
-//! | 5 | which candidates are measured, given what is stored; what new results do to it | [`evidence`] |
+//! | 5 | which candidates are measured; what new results do to stored ones | [`evidence`] |
 //! | 6 | one entry, verified and raced on a device | [`measure`] |
 //! | 7 | that in a process of its own, or in this one | [`worker`] |
 //! | 8 | the whole run on one device or several; a key measured while a program runs | [`run`] |

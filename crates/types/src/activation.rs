@@ -38,8 +38,8 @@ impl Activation {
         }
     }
 
-    /// Whether the slope at any `z` is that at its value: a backward pass then needs the value alone,
-    /// which whatever comes next keeps anyway.
+    /// Whether the slope at any `z` is that at its value: a backward pass then needs the value
+    /// alone, which whatever comes next keeps anyway.
     #[must_use]
     pub const fn has_slope_of_value(self) -> bool {
         match self {

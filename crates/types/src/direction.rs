@@ -26,9 +26,9 @@ pub enum Direction {
     Wgrad,
 }
 
-/// The products of this library's kernels. Its own crates match over these: whoever adds one is
-/// led by the compiler to every place that has to know it. A program of a user's, which a new one
-/// must not break, matches over [`Direction`], with a wildcard.
+/// The products of this library's kernels. Its own crates match over these, so the compiler names
+/// every place that a new one concerns. A program of a user's, which a new one must not break,
+/// matches over [`Direction`], with a wildcard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     /// Features times weights.

@@ -50,8 +50,9 @@ impl DType {
         }
     }
 
-    /// Largest error of one element against the float64 result that is rounding and not a defect,
-    /// divided by the larger of the element's magnitude and the root mean square of the result.
+    /// Largest error of one element against the float64 result that is rounding and not a defect.
+    /// It is divided by the larger of the element's magnitude and the root mean square of the
+    /// result.
     ///
     /// Two units of rounding of the storage type for the 16-bit types. For float32 the error of the
     /// accumulation dominates and is bounded in practice by 1e-5 of the root mean square.

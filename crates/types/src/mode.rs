@@ -8,15 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::text::{BYTE_ORDER_MARK, lines, without_comment};
 use crate::{AlgoId, Direction};
 
-/// The pool that a race or a dispatch chooses from: the argument of `--algo-mode` and the value of
+/// The pool that a race or resolution chooses from: the argument of `--algo-mode` and the value of
 /// the `WARPCONVNET_*_ALGO_MODE` variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AlgoMode {
     /// The candidates that a model of cost expects to matter.
     #[default]
     Auto,
-    /// Every candidate whose geometry suits the layer, whatever a model of cost expects of it: those
-    /// of `auto` and what that leaves out for its modelled time.
+    /// Every candidate whose geometry suits the layer, whatever a model of cost expects of it:
+    /// those of `auto` and what that leaves out for its modelled time.
     Trimmed,
     /// Every applicable candidate.
     All,

@@ -1,7 +1,7 @@
 //! Text that a user hands in, whatever program wrote it: byte order marks, ends of line, comments.
 //!
 //! Bytes that nobody reads, such as comments, may be in any encoding. So these functions work on
-//! bytes, and whoever reads a word decides whether it has to be UTF-8.
+//! bytes, and a caller that reads a word decides whether it has to be UTF-8.
 
 /// What some editors put before UTF-8 text.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

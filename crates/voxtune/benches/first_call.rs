@@ -1,11 +1,12 @@
 //! What a network's first frame waits for on a GPU: `cargo bench -p voxtune --bench first_call`.
 //!
-//! Prints how long the context takes, how long preparing the layers of a MinkUNet takes once there
-//! is one, and for each layer its call in the first frame beside that in the median of later ones,
-//! each frame over a kernel map of its own, and the median of calls repeated back to back, whose
-//! operands lie in the cache. All of it in float16, over a generated surface. A process has one
-//! first frame, so that these are medians over several processes. Kernels come from the packs in
-//! the program, or first from the folder that `VOXTUNE_KERNELS` names. Without a GPU it says so.
+//! Prints how long the context takes, and how long preparing the layers of a MinkUNet takes once
+//! there is one. For each layer it prints the call in the first frame beside the median of later
+//! ones, each frame over a kernel map of its own. The median of calls repeated back to back, whose
+//! operands lie in the cache, stands beside both. All of it in float16, over a generated surface. A
+//! process has one first frame, so that these are medians over several processes. Kernels come from
+//! the packs in the program, or first from the folder that `VOXTUNE_KERNELS` names. Without a GPU
+//! it says so.
 #![expect(clippy::print_stdout, reason = "the output is the point")]
 
 use std::error::Error;
@@ -198,8 +199,8 @@ impl Calls {
     }
 }
 
-/// Medians over the processes, layer by layer; and how many single calls took longer than allowed,
-/// in first frames and in later ones: what delays both alike is not the first frame's.
+/// Medians over the processes, layer by layer. Beside them how many single calls took longer than
+/// allowed, in first frames and in later ones: what delays both alike is not the first frame's.
 fn print_summary(processes: &[Vec<Calls>]) {
     let mut worst: f64 = 0.0;
     let (mut late_first, mut late_later) = (0, 0);

@@ -1,7 +1,8 @@
 //! What starting and dispatching cost before any kernel runs: `cargo bench -p voxtune`.
 //!
 //! Prints how long the decisions in the binary take to load, how long a set of the default grid's
-//! size takes, and how long one resolution takes, by grade, with the registry of an H100.
+//! size takes, and how long one resolution takes. Resolutions are timed by grade, with the registry
+//! of an H100.
 #![expect(clippy::print_stdout, reason = "the output is the point")]
 
 use std::hint::black_box;

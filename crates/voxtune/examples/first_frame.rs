@@ -6,10 +6,10 @@
 //!
 //! The network encodes the position of each voxel in 32 channels and convolves it as 32→32, 32→32,
 //! (both joined) 64→128, 128→256, in float16. The program prints what loading the decisions and
-//! preparing the layers take, then for each layer the algorithm that ran, how it was found, and its
-//! call in the first frame beside that in the median of later ones, each frame on a kernel map of
-//! its own. The last column is the median of calls repeated back to back, whose operands lie in the
-//! cache. Nothing is tuned here: the algorithms come from the embedded cache.
+//! preparing the layers take. For each layer it then prints the algorithm that ran, how it was
+//! found, and its call in the first frame beside the median of later ones. Each frame has a kernel
+//! map of its own. The last column is the median of calls repeated back to back, whose operands lie
+//! in the cache. Nothing is tuned here: the algorithms come from the embedded cache.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example shows its results")]
 
 use std::error::Error;

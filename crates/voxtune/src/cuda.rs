@@ -3,7 +3,7 @@
 //! | to share with another library | by |
 //! |---|---|
 //! | its stream | [`CallersStream`], [`Device::with_stream`](crate::Device::with_stream) |
-//! | its pool of memory | [`Allocator`], [`Device::with_allocator`](crate::Device::with_allocator) |
+//! | its memory | [`Allocator`], [`Device::with_allocator`](crate::Device::with_allocator) |
 //! | its tensors | [`ForeignMemory`], [`Tensor::from_foreign`](crate::Tensor::from_foreign) |
 //! | its coordinates | [`ForeignMemory`], [`Voxels::from_foreign`](crate::Voxels::from_foreign) |
 //!

@@ -54,10 +54,10 @@ pub struct KernelMap {
     counts: MapCounts,
     /// Whether calls may wait until the device has counted its pairs.
     waits: bool,
-    place: Place,
+    storage: Storage,
 }
 
-enum Place {
+enum Storage {
     Host(voxtune_cpu::KernelMap),
     /// Tables and pair lists are made when an algorithm first reads them.
     Cuda(Box<DeviceKernelMap>),
@@ -67,7 +67,7 @@ impl KernelMap {
     /// A map that was built for layers of this geometry.
     pub(crate) fn from_host(geometry: Geometry, map: voxtune_cpu::KernelMap) -> Self {
         let counts = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: map.pairs() };
-        Self { geometry, counts, waits: true, place: Place::Host(map) }
+        Self { geometry, counts, waits: true, storage: Storage::Host(map) }
     }
 
     /// A map that was built for layers of this geometry, with the counts that it is expected to
@@ -78,7 +78,7 @@ impl KernelMap {
         expected: Option<MapCounts>,
     ) -> Result<Self, CudaError> {
         let counts = expected.map_or_else(|| counts_of(&map), Ok)?;
-        Ok(Self { geometry, counts, waits: true, place: Place::Cuda(Box::new(map)) })
+        Ok(Self { geometry, counts, waits: true, storage: Storage::Cuda(Box::new(map)) })
     }
 
     /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
@@ -87,17 +87,17 @@ impl KernelMap {
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
         let MapCounts { n_in, n_out, pairs } = self.counts;
-        let place = match &self.place {
-            Place::Host(map) if map.is_symmetric() => return None,
-            Place::Host(map) => Place::Host(map.to_transposed()),
-            Place::Cuda(map) => Place::Cuda(Box::new(map.transposed()?)),
+        let storage = match &self.storage {
+            Storage::Host(map) if map.is_symmetric() => return None,
+            Storage::Host(map) => Storage::Host(map.to_transposed()),
+            Storage::Cuda(map) => Storage::Cuda(Box::new(map.transposed()?)),
         };
         let geometry = self.geometry.with_kind(match self.geometry.kind {
             LayerKind::Sparse | LayerKind::Given => LayerKind::Inverse,
             _ => LayerKind::Sparse,
         });
         let counts = MapCounts { n_in: n_out, n_out: n_in, pairs };
-        Some(Self { geometry, counts, waits: self.waits, place })
+        Some(Self { geometry, counts, waits: self.waits, storage })
     }
 
     /// The same map in a frame that waits for nothing.
@@ -128,17 +128,17 @@ impl KernelMap {
     /// The map in host memory; `None` if it is a GPU's.
     #[must_use]
     pub const fn host(&self) -> Option<&voxtune_cpu::KernelMap> {
-        match &self.place {
-            Place::Host(map) => Some(map),
-            Place::Cuda(_) => None,
+        match &self.storage {
+            Storage::Host(map) => Some(map),
+            Storage::Cuda(_) => None,
         }
     }
 
     /// The map in device memory; `None` if it is the host's.
     pub(crate) const fn cuda(&self) -> Option<&DeviceKernelMap> {
-        match &self.place {
-            Place::Host(_) => None,
-            Place::Cuda(map) => Some(map),
+        match &self.storage {
+            Storage::Host(_) => None,
+            Storage::Cuda(map) => Some(map),
         }
     }
 
@@ -154,27 +154,27 @@ impl KernelMap {
     /// # Errors
     /// If two voxels of a side are equal; whatever the device has failed with.
     pub fn exact_counts(&self) -> Result<MapCounts, ConvError> {
-        match &self.place {
-            Place::Host(_) => Ok(self.counts),
-            Place::Cuda(map) => Ok(counts_of(map)?),
+        match &self.storage {
+            Storage::Host(_) => Ok(self.counts),
+            Storage::Cuda(map) => Ok(counts_of(map)?),
         }
     }
 
     /// Rows of tensors over the inputs.
     #[must_use]
     pub fn n_in(&self) -> usize {
-        match &self.place {
-            Place::Host(map) => map.n_in(),
-            Place::Cuda(map) => map.n_in(),
+        match &self.storage {
+            Storage::Host(map) => map.n_in(),
+            Storage::Cuda(map) => map.n_in(),
         }
     }
 
     /// Rows of tensors over the outputs.
     #[must_use]
     pub fn n_out(&self) -> usize {
-        match &self.place {
-            Place::Host(map) => map.n_out(),
-            Place::Cuda(map) => map.n_out(),
+        match &self.storage {
+            Storage::Host(map) => map.n_out(),
+            Storage::Cuda(map) => map.n_out(),
         }
     }
 }
@@ -186,11 +186,11 @@ fn counts_of(map: &DeviceKernelMap) -> Result<MapCounts, CudaError> {
 
 impl fmt::Debug for KernelMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match &self.place {
-            Place::Host(_) => "host",
-            Place::Cuda(_) => "GPU",
+        let storage = match &self.storage {
+            Storage::Host(_) => "host",
+            Storage::Cuda(_) => "GPU",
         };
         let MapCounts { n_in, n_out, pairs } = self.counts;
-        write!(f, "KernelMap({}, {n_in} -> {n_out} rows, {pairs} pairs, {place})", self.geometry)
+        write!(f, "KernelMap({}, {n_in} -> {n_out} rows, {pairs} pairs, {storage})", self.geometry)
     }
 }

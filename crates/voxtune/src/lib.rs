@@ -26,8 +26,10 @@
 //! | rows of channels on a device | [`Tensor`] |
 //! | both | [`SparseTensor`] |
 //! | points, and the voxels that they lie in | [`PointCloud`], [`VoxelGrid`], [`Voxelization`] |
-//! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`], [`SparseConvTranspose3d`] |
-//! | other layers | [`BatchNorm`], [`LayerNorm`], [`Linear`], [`Activation`], [`MaxPool3d`], [`AvgPool3d`], [`GlobalPool`] |
+//! | convolutions | [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`] |
+//! | | [`SparseConvTranspose3d`] |
+//! | other layers | [`BatchNorm`], [`LayerNorm`], [`Linear`], [`Activation`] |
+//! | pools | [`MaxPool3d`], [`AvgPool3d`], [`GlobalPool`] |
 //! | networks of layers | [`Module`], [`Sequential`], [`Residual`], [`Skip`] |
 //! | what follows a convolution in the same kernel | [`Epilogue`], [`Sequential::fuse`] |
 //! | what networks do beside convolutions | [`ops`] |

@@ -11,10 +11,10 @@ use crate::{ConvError, Device, Epilogue, KernelMap, Tensor};
 /// The float64 result of a product, on the device that computed it.
 pub struct Reference {
     operation: Operation,
-    place: Place,
+    storage: Storage,
 }
 
-enum Place {
+enum Storage {
     Host(Vec<f64>),
     Cuda(DeviceBuffer),
     /// A result as it was stored, and the sum of its squares.
@@ -41,16 +41,16 @@ impl Reference {
         b: &Tensor,
     ) -> Result<Self, ConvError> {
         map.check(operation)?;
-        let place = match (device.cuda(), map.host()) {
+        let storage = match (device.cuda(), map.host()) {
             (Some(backend), _) => {
                 let verifier = backend.verifier(operation.dtype)?;
                 let (a, b) = (a.cuda()?, b.cuda()?);
                 let computed = map.cuda().map(|map| verifier.reference(operation, map, a, b));
-                Place::Cuda(computed.ok_or_else(|| elsewhere(device))??)
+                Storage::Cuda(computed.ok_or_else(|| elsewhere(device))??)
             }
             (None, Some(map)) => {
                 let (a, b) = (to_f64(a)?, to_f64(b)?);
-                Place::Host(device.install(|| match operation.direction.product() {
+                Storage::Host(device.install(|| match operation.direction.product() {
                     Product::Forward => host::forward(operation, map, &a, &b),
                     Product::Dgrad => host::dgrad(operation, map, &a, &b),
                     Product::Wgrad => host::wgrad(operation, map, &a, &b),
@@ -58,7 +58,7 @@ impl Reference {
             }
             (None, None) => return Err(elsewhere(device)),
         };
-        Ok(Self { operation: *operation, place })
+        Ok(Self { operation: *operation, storage })
     }
 
     /// [`Self::compute`], then what an epilogue does to a forward product, in float64, too.
@@ -73,16 +73,16 @@ impl Reference {
         epilogue: &Epilogue<'_>,
     ) -> Result<Self, ConvError> {
         let mut computed = Self::compute(device, operation, map, a, b)?;
-        match (&mut computed.place, device.cuda()) {
-            (Place::Host(result), _) => {
+        match (&mut computed.storage, device.cuda()) {
+            (Storage::Host(result), _) => {
                 let epilogue = epilogue.host().ok_or_else(|| elsewhere(device))?;
                 host::finish(operation, result, &epilogue)?;
             }
-            (Place::Cuda(result), Some(backend)) => {
+            (Storage::Cuda(result), Some(backend)) => {
                 let verifier = backend.verifier(operation.dtype)?;
                 verifier.finish(operation, result, &epilogue.cuda()?)?;
             }
-            (Place::Cuda(_) | Place::Stored { .. }, _) => return Err(elsewhere(device)),
+            (Storage::Cuda(_) | Storage::Stored { .. }, _) => return Err(elsewhere(device)),
         }
         Ok(computed)
     }
@@ -96,13 +96,13 @@ impl Reference {
         operation: &Operation,
         result: &Tensor,
     ) -> Result<Self, ConvError> {
-        let place = match device.cuda() {
+        let storage = match device.cuda() {
             Some(backend) => {
-                Place::Cuda(backend.verifier(operation.dtype)?.widen(operation, result.cuda()?)?)
+                Storage::Cuda(backend.verifier(operation.dtype)?.widen(operation, result.cuda()?)?)
             }
-            None => Place::Host(to_f64(result)?),
+            None => Storage::Host(to_f64(result)?),
         };
-        Ok(Self { operation: *operation, place })
+        Ok(Self { operation: *operation, storage })
     }
 
     /// Takes a result that is known to be right as it is, without a copy of it in float64.
@@ -114,24 +114,24 @@ impl Reference {
         operation: &Operation,
         result: Tensor,
     ) -> Result<Self, ConvError> {
-        let place = match device.cuda() {
+        let storage = match device.cuda() {
             Some(backend) => {
                 let squares =
                     backend.verifier(operation.dtype)?.squares(operation, result.cuda()?)?;
-                Place::Stored { result, squares }
+                Storage::Stored { result, squares }
             }
-            None => Place::Host(to_f64(&result)?),
+            None => Storage::Host(to_f64(&result)?),
         };
-        Ok(Self { operation: *operation, place })
+        Ok(Self { operation: *operation, storage })
     }
 
     /// The result that [`Self::from_result`] took, for its memory to be used again; `None` of any
     /// other reference.
     #[must_use]
     pub fn into_result(self) -> Option<Tensor> {
-        match self.place {
-            Place::Stored { result, .. } => Some(result),
-            Place::Host(_) | Place::Cuda(_) => None,
+        match self.storage {
+            Storage::Stored { result, .. } => Some(result),
+            Storage::Host(_) | Storage::Cuda(_) => None,
         }
     }
 
@@ -143,8 +143,8 @@ impl Reference {
     /// # Errors
     /// If the result is of another size, or the device fails.
     pub fn worst_error(&self, device: &Device, result: &Tensor) -> Result<f64, ConvError> {
-        match &self.place {
-            Place::Host(expected) => {
+        match &self.storage {
+            Storage::Host(expected) => {
                 let found = result.to_f32()?;
                 if found.len() != expected.len() {
                     let (what, expected) = ("result", expected.len());
@@ -152,13 +152,13 @@ impl Reference {
                 }
                 Ok(worst_error(&found, expected))
             }
-            Place::Stored { result: expected, squares } => {
+            Storage::Stored { result: expected, squares } => {
                 let backend = device.cuda().ok_or_else(|| elsewhere(device))?;
                 let verifier = backend.verifier(self.operation.dtype)?;
                 let (found, expected) = (result.cuda()?, expected.cuda()?);
                 Ok(verifier.worst_difference(&self.operation, found, expected, squares)?)
             }
-            Place::Cuda(expected) => {
+            Storage::Cuda(expected) => {
                 let backend = device.cuda().ok_or_else(|| elsewhere(device))?;
                 let verifier = backend.verifier(self.operation.dtype)?;
                 Ok(verifier.worst_error(&self.operation, result.cuda()?, expected)?)

@@ -1,8 +1,8 @@
 //! Layers against sums over their definition, which knows no kernel map: every fine cell, every
 //! coarse cell and every offset is looked at.
 //!
-//! Voxels come in any order, samples mixed, some of them empty; kernels are even or odd, and stride,
-//! padding, dilation and shape are of each axis.
+//! Voxels come in any order, samples mixed, some of them empty. Kernels are even or odd, and
+//! stride, padding, dilation and shape are of each axis.
 
 use std::collections::BTreeMap;
 
@@ -381,8 +381,8 @@ proptest! {
         check_products(&case, &layer, &coarse, &fine, &back);
     }
 
-    /// Means over the voxels that are there and not over the window, largest values with and without
-    /// spconv's zero; windows may be larger than the shape, and may meet nothing.
+    /// Means over the voxels that are there and not over the window, largest values with and
+    /// without spconv's zero. Windows may be larger than the shape, and may meet nothing.
     #[test]
     fn pools_are_their_definition((case, cells) in cases()) {
         let channels = 2;

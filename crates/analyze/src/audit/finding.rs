@@ -188,7 +188,7 @@ impl fmt::Display for Finding {
                 }
             }
             Self::Pack { path, reason, target } => {
-                write!(f, "{path}: {reason}; mend it with `voxtune pack --arch {target}`")
+                write!(f, "{path}: {reason}; repair it with `voxtune pack --arch {target}`")
             }
             Self::OtherEvidence { path } => {
                 write!(f, "{path}: learned from other evidence than lies beside it")

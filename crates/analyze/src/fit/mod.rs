@@ -2,7 +2,7 @@
 //! took longer than modelled.
 //!
 //! ```text
-//! evidence ─> Timings (features, log of measured over modelled) ─boost─> LearnedModel ─> <arch>.model
+//! evidence ─> Timings (features, measured over modelled) ─boost─> LearnedModel ─> <arch>.model
 //! ```
 //!
 //! Nothing here knows a family: a new one takes part as soon as its launches are described

@@ -35,7 +35,7 @@ pub struct Contents {
     pub without_room: usize,
 }
 
-/// How many kernels the pack of an architecture has at most because of a model: what may be wrong
+/// How many kernels the pack of an architecture has at most because of a model. What may be wrong
 /// is not to make a pack larger than 1 MiB, at the 4 KiB that a kernel takes on average.
 const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 
@@ -96,9 +96,9 @@ impl Contents {
         }
     }
 
-    /// One kernel a direction and dtype that takes any channels, and one that takes any groups of
-    /// them, for each width of masks; the defaults of the shipped layers, and of depthwise ones of
-    /// 3×3×3 offsets and whole copies of channels.
+    /// For each direction, dtype and width of masks one kernel that takes any channels, and one
+    /// that takes any groups of them. Then the defaults of the shipped layers, and of depthwise
+    /// ones of 3×3×3 offsets and whole copies of channels.
     fn add_defaults(&mut self) {
         for direction in Direction::ALL {
             for dtype in DType::ALL {

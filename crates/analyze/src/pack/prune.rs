@@ -76,7 +76,7 @@ fn median_ns(records: &Records, id: &AlgoId) -> Option<u64> {
 }
 
 /// Takes chosen kernels out of a pack's contents, the cheapest loss first, as long as no measured
-/// entry loses `limit` or more: what then runs is what a runtime would take, the runner-up or the
+/// entry loses `limit` or more. What then runs is what a runtime would take, the runner-up or the
 /// default. Defaults and utilities stay.
 pub fn prune(
     contents: &mut Contents,

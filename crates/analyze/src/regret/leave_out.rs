@@ -1,7 +1,7 @@
 //! What would run had a part of the evidence never been measured.
 //!
-//! Decisions of a part of the keys are hidden, the model of cost learns from the other entries
-//! alone, and each hidden entry is resolved by what is left: cross-validation of near keys, sibling
+//! Decisions of a part of the keys are hidden, and the model of cost learns from the other entries
+//! alone. Each hidden entry is resolved by what is left: cross-validation of near keys, sibling
 //! devices and the model, without a device.
 
 use std::collections::{BTreeMap, BTreeSet};

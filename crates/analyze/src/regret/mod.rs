@@ -21,7 +21,7 @@
 //! | do two populations choose alike, and does it matter where they don't? | [`Report::flips`] |
 //!
 //! Transfers take the winner of the neighbouring key as it is, without the guard of the runtime,
-//! which offers only what both sides found safe: they ask what the key must tell apart.
+//! which offers only what both sides found safe. They ask what the key must tell apart.
 
 mod flips;
 mod leave_out;

@@ -28,7 +28,7 @@ impl Race {
         (!times.is_empty()).then(|| Self { entry: entry.clone(), default, times })
     }
 
-    /// What a recorded race says; `None` where nobody has a time.
+    /// What a recorded race says; `None` where no candidate has a time.
     #[must_use]
     pub fn of_samples(race: &RaceSamples) -> Option<Self> {
         let sound = || race.candidates.iter().filter(|candidate| !candidate.failed);
@@ -40,7 +40,7 @@ impl Race {
         Self::new(&race.entry, default.map(|one| one.algo.clone()), times.collect())
     }
 
-    /// What stored evidence says; `None` where nobody has a time.
+    /// What stored evidence says; `None` where no candidate has a time.
     #[must_use]
     pub fn of_evidence(entry: &EntryKey, records: &Records) -> Option<Self> {
         let preferred = records.preferred();

@@ -70,7 +70,7 @@ pub(super) fn by_grade(part: &Part<'_>, parts: &[Part<'_>], races: &[RaceSamples
     grades.into_iter().map(loss).collect()
 }
 
-/// What a choice loses in a race in which everybody has one time; `None` if it took no part.
+/// What a choice loses in a race in which every candidate has one time; `None` if it took no part.
 fn point(race: &RaceSamples, choice: &AlgoId) -> Option<LossPoint> {
     let times = race.candidates.iter().filter_map(|one| Some((&one.algo, one.samples().next()?)));
     let (best, best_ns) = times.clone().min_by_key(|(_, ns)| *ns)?;

@@ -56,7 +56,7 @@ pub use tables::{OperationRow, Tables};
 pub struct Contents {
     /// Caches, in the order in which they were named.
     pub caches: Vec<NamedCache>,
-    /// Files of samples: races in which everybody was sampled alike.
+    /// Files of samples: races in which every candidate was sampled alike.
     pub oracles: Vec<NamedRaces>,
     /// Regret that was judged before.
     pub regrets: Vec<LossFile>,

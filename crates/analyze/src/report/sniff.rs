@@ -1,7 +1,7 @@
 //! What a JSON file is: a run of `bench` over layers or networks, or a report of `regret`.
 //!
-//! Files of earlier and later versions are read as far as they tell what a page shows, and fields
-//! that nobody knows are left alone: the page is about how versions differ.
+//! Files of earlier and later versions are read as far as they tell what a page shows, and unknown
+//! fields are left alone. The page is about how versions differ.
 
 use std::collections::BTreeMap;
 

@@ -203,7 +203,7 @@ fn runs_become_columns_in_their_order() {
 }
 
 /// Every text that a file may bring along.
-fn hostile() -> Contents {
+fn names_full_of_markup() -> Contents {
     let cache = cache(HOSTILE, 2.0, |at, records| {
         at.entry.device.name = HOSTILE.to_owned();
         at.entry.workload.cloud = HOSTILE.to_owned();
@@ -222,7 +222,7 @@ fn hostile() -> Contents {
 
 #[test]
 fn no_text_ends_the_script_or_the_markup() {
-    let report = report(&hostile());
+    let report = report(&names_full_of_markup());
     let page = page(&report);
     // The data, and the script: nothing else opens or closes one.
     assert_eq!(page.matches("<script").count(), 2);

@@ -5,7 +5,7 @@
 //! | which layers on which clouds | [`options`] |
 //! | what the device can do | `ceilings`, [`roofline`] |
 //! | how long a kernel map takes | `map_times` |
-//! | every candidate of an operation, verified and raced as populate does it | [`voxtune_tune::measure`] |
+//! | every candidate, verified and raced as populate does it | [`voxtune_tune::measure`] |
 //! | what a race came to | `ranking` |
 //! | a user's call, host included | `calls` |
 //! | ratios to other libraries | [`peers`], [`comparison`] |
@@ -43,7 +43,7 @@ use report::{BenchReport, CeilingsReport, CloudReport, RowReport};
 use roofline::{Rates, floor};
 use voxtune_tune::inputs::cloud_setup::CloudSetup;
 use voxtune_tune::inputs::entry::Entry;
-use voxtune_tune::inputs::error::{Loss, MeasureError};
+use voxtune_tune::inputs::error::{LostWorker, MeasureError};
 use voxtune_tune::inputs::memory::lack_of_memory;
 use voxtune_tune::inputs::monitor::{Limits, Unwatched};
 use voxtune_tune::inputs::operands::OperandBuffers;
@@ -252,7 +252,7 @@ impl Bench<'_> {
                 fail(report, observer, format!("{operation} on {cloud}: {why}"));
                 return Ok(None);
             }
-            Err(MeasureError::Lost(Loss { candidate, detail, .. })) => {
+            Err(MeasureError::Lost(LostWorker { candidate, detail, .. })) => {
                 let who =
                     candidate.map_or_else(|| "setting up".to_owned(), |one| one.id.to_string());
                 return Err(Ended::Measure(format!("{who} took the device down: {detail}")));

@@ -17,7 +17,7 @@ pub(super) enum Fill {
     Random,
     /// -1, 0 or 1: every sum is exact in every storage type, whatever the order.
     Exact,
-    /// Random features, and weights that are the identity at one offset and zero at all others:
+    /// Random features, and weights that are the identity at one offset and zero at all others. So
     /// each row of the result is a copy of one row or zero, to the bit.
     OneHot {
         /// The offset whose weights are not zero.
@@ -55,8 +55,8 @@ fn one_hot(op: &Operation, offset: usize) -> Vec<f64> {
     weights
 }
 
-/// Rows, channels and storage type of a tensor, and the elements by which it is off the alignment of
-/// its memory.
+/// Rows, channels and storage type of a tensor, and the elements by which it is off the alignment
+/// of its memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) dtype: DType,

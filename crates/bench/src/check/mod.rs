@@ -4,18 +4,19 @@
 //! |---|---|
 //! | [`Step::Maps`] | the host's kernel maps, pair by pair |
 //! | [`Step::Float64`] | the host's float64 products |
-//! | [`Step::Shapes`] | float64 on the device: odd channels, edge row counts, hard clouds, exact integers, one-hot weights, misaligned operands |
-//! | [`Step::Epilogue`] | float64 on the device, itself compared with the host's: every combination of parts |
-//! | [`Step::Strided`] | the host's maps between two clouds; float64 on the device, of strided and transposed layers |
-//! | [`Step::Network`] | the host's outputs and maps, of encoders and U-Nets whose levels are made side by side |
-//! | [`Step::Clouds`] | float64 on the device, on clouds as users have them: the table of worst errors |
+//! | [`Step::Shapes`] | float64 on the device, of everything that is hard or at an edge |
+//! | [`Step::Epilogue`] | float64 on the device, itself compared: every combination of parts |
+//! | [`Step::Strided`] | the host's maps; float64, of strided and transposed layers |
+//! | [`Step::Network`] | the host's outputs and maps, of networks whose levels are made at once |
+//! | [`Step::Clouds`] | float64 on clouds as users have them: the table of worst errors |
 //! | [`Step::Repeats`] | themselves, bit by bit |
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
 //! | [`Step::Race`] | nothing: every instance runs once, for a race detector that watches it |
 //!
-//! Algorithms run through the registry, as in layers and in populate, and are judged by the verifier
-//! and the tolerance of the tuner. Results are poisoned before every product and workspaces hold
-//! garbage. The steps ask [`voxtune_cuda::algorithms`] what there is and know no family by name.
+//! Algorithms run through the registry, as in layers and in populate, and are judged by the
+//! verifier and the tolerance of the tuner. Results are poisoned before every product and
+//! workspaces hold garbage. The steps ask [`voxtune_cuda::algorithms`] what there is and know no
+//! family by name.
 
 mod cases;
 mod cells;

@@ -53,7 +53,7 @@ impl Layer {
 
     /// Some of its outputs, in another order, and some that no input reaches; so some inputs reach
     /// nothing, too.
-    fn hostile_outputs(self, inputs: &[Voxel]) -> Vec<Voxel> {
+    fn given_outputs(self, inputs: &[Voxel]) -> Vec<Voxel> {
         let mut outputs = self.outputs(inputs);
         outputs.reverse();
         let mut position = 0..;
@@ -114,7 +114,7 @@ impl Checker<'_> {
         let mut findings = Findings::default();
         for (name, inputs) in clouds(self.options.quick) {
             for layer in Layer::all().into_iter().filter(|layer| layer.admits(inputs.len())) {
-                for outputs in [layer.outputs(&inputs), layer.hostile_outputs(&inputs)] {
+                for outputs in [layer.outputs(&inputs), layer.given_outputs(&inputs)] {
                     let found = self.compare_maps(&builder, layer, &inputs, &outputs)?;
                     findings.checked += 1;
                     let what = |difference| format!("map of {name}, {layer}: {difference}");
@@ -206,7 +206,7 @@ impl Checker<'_> {
         let rows = if self.options.quick { 301 } else { 3_001 };
         let cells = Cells::Generated(Generator::Surface, rows);
         let inputs = cells.voxels();
-        let outputs = layer.hostile_outputs(&inputs);
+        let outputs = layer.given_outputs(&inputs);
         let map = builder.build(&inputs, &outputs, &layer.geometry())?;
         let host = KernelMap::between(&inputs, &outputs, &layer.geometry())
             .expect("generated voxels are distinct");
@@ -323,10 +323,10 @@ mod tests {
     }
 
     #[test]
-    fn hostile_outputs_leave_rows_on_either_side_alone() {
+    fn given_outputs_leave_rows_on_either_side_alone() {
         let inputs = Cells::Generated(Generator::Surface, 301).voxels();
         for layer in Layer::all() {
-            let outputs = layer.hostile_outputs(&inputs);
+            let outputs = layer.given_outputs(&inputs);
             let map = KernelMap::between(&inputs, &outputs, &layer.geometry()).unwrap();
             for (rows, view) in [(map.n_out(), map.view()), (map.n_in(), map.transposed())] {
                 let table = table_of(view);

@@ -97,9 +97,9 @@ fn frames(subject: &Subject<'_>, count: usize) -> Vec<Vec<Voxel>> {
     wanted.into_iter().map(|voxels| one(subject, voxels, &mut random)).collect()
 }
 
-/// The cells turned about the middle of their grid, without those that leave it, and over them a
-/// second such copy where one has too few; of these the ones nearest to one of them: a square around
-/// it.
+/// The cells turned about the middle of their grid, without those that leave it. Where one has too
+/// few, a second such copy lies over them. Of these the ones nearest to one of them: a square
+/// around it.
 fn one(subject: &Subject<'_>, voxels: usize, random: &mut ChaCha8Rng) -> Vec<Voxel> {
     let plane = match subject.network.axes() {
         AxisOrder::Xyz => [0, 1],
@@ -193,7 +193,8 @@ mod tests {
             assert_eq!(all, frames(&subject, 12), "{name}");
             let mut counts: Vec<usize> = all.iter().map(Vec::len).collect();
             counts.sort_unstable();
-            // Evenly spread from an eighth of the sweep to two copies of it, as far as cells are left.
+            // Evenly spread from an eighth of the sweep to two copies of it, as far as cells are
+            // left.
             assert_eq!(counts[..8], [250, 590, 931, 1272, 1613, 1954, 2295, 2636], "{name}");
             assert!(counts[11] < 4_000, "{counts:?}");
             for cells in &all {

@@ -2,8 +2,8 @@
 //!
 //! A key may have been measured on several workloads, by several runs, each with a part of the
 //! algorithms. So two algorithms are compared on the workloads that both were measured on, and on
-//! no others: who stayed away from a workload gains nothing by it, and takes nothing from those who
-//! were there.
+//! no others. An algorithm that a workload lacks gains nothing by that, and takes nothing from
+//! those that it has.
 
 mod ranking;
 mod standing;
@@ -29,9 +29,9 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///
 /// 1. A key is decided over all workloads that it was measured on. Where some of them are cold, the
 ///    times and defeats of warm ones do not count, though their quarantine does.
-/// 2. Of several versions of one algorithm a measured one stands before a quarantined one, then the
-///    one that raced beside the default, has more samples, the smaller spread and the smaller
-///    encoding.
+/// 2. Of several versions of one algorithm a measured one stands before a quarantined one. Then
+///    comes the one that raced beside the default, has more samples, the smaller spread and the
+///    smaller encoding.
 /// 3. An algorithm that is quarantined on any workload is out, and so is one that was beaten there
 ///    before it was verified at full size.
 /// 4. Two algorithms are compared on the workloads that both were measured on: by the geometric
@@ -40,18 +40,18 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    against it. Those of a workload on which the default raced that did not race beside it are
 ///    compared among themselves.
 /// 5. Where an algorithm's time over the default's is outside the interval of their ratio by more
-///    than [`NOISE_CEILING`], the two are of different sessions, and the ratio times the default's
-///    time stands for the algorithm's. So it does for everybody on a workload whose times and
-///    ratios contradict each other: where somebody lost to another by the whole intervals of both
-///    ratios and more than [`NOISE_FLOOR`], the [margin](Timer::incumbent_margin) of fewer than six
-///    rounds, and is as fast by its time.
+///    than [`NOISE_CEILING`], the two are of different sessions. The ratio times the default's time
+///    then stands for the algorithm's. So it does for all algorithms of a workload whose times and
+///    ratios contradict each other. They do where one lost to another by the whole intervals of
+///    both ratios and more than [`NOISE_FLOOR`], the [margin](Timer::incumbent_margin) of fewer
+///    than six rounds, and is as fast by its time.
 /// 6. Beside the default only those may win that [beat it](beats_default) on some workload, in
 ///    [`MIN_SHARED_ROUNDS`] rounds or more that both ran, and did not lose to it on any. Fewer
 ///    rounds prove nothing in an algorithm's favour, and rounds that only one of them ran prove
-///    nothing at all. Where no workload has a default everyone may win that shared workloads lead
-///    to from the one that met the most others.
-/// 7. Of those the leader is whose worst defeat by another of them is the least: who lost to
-///    nobody, where there is one.
+///    nothing at all. Where no workload has a default, every algorithm may win that shared
+///    workloads lead to from the one that met the most others.
+/// 7. Of those the leader is the one whose worst defeat by another of them is the least: one
+///    without a defeat, where there is one.
 /// 8. The winner is, among those within the noise of the leader, the default, else the one whose id
 ///    is the least text: near-ties fall the same way on every run. Noise is the sum of both
 ///    [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most
@@ -59,9 +59,9 @@ pub const SAFE_MARGIN: f64 = 0.10;
 /// 9. The runner-up is the next by defeats, whether it may win or not. Candidates within
 ///    [`SAFE_MARGIN`] of the best are safe. One that never met the default is neither.
 ///
-/// So nobody wins who lost to the default or, beyond noise, to somebody who may win and lost to
-/// nobody; whatever subset was measured, in which order and by whom. A key none of whose algorithms
-/// is left has no decision.
+/// So no algorithm wins that lost to the default, or, beyond noise, to one that may win and lost to
+/// none. That holds whatever subset was measured, and in which order. A key none of whose
+/// algorithms is left has no decision.
 #[must_use]
 pub fn decide(evidence: &Evidence) -> Decisions {
     let mut workloads: BTreeMap<(&DeviceIdentity, &ShapeKey), Vec<(bool, &Records)>> =
@@ -73,7 +73,7 @@ pub fn decide(evidence: &Evidence) -> Decisions {
     workloads
         .into_iter()
         .filter_map(|((device, key), workloads)| {
-            CandidateSet::over(Timer::of(&device.arch), &workloads).decision(device, key)
+            Standings::over(Timer::of(&device.arch), &workloads).decision(device, key)
         })
         .collect()
 }
@@ -88,13 +88,13 @@ pub fn decide_key(
     let workloads = evidence.workloads(device, key);
     let workloads: Vec<(bool, &Records)> =
         workloads.map(|(entry, records)| (entry.workload.cold, records)).collect();
-    CandidateSet::over(Timer::of(&device.arch), &workloads).decision(device, key)
+    Standings::over(Timer::of(&device.arch), &workloads).decision(device, key)
 }
 
-/// Whether an algorithm that was the winner must go: it is absent or quarantined in these records,
-/// or lost to one that may win by more than noise and its [margin](Timer::incumbent_margin). Takes
-/// the records of workloads of one key and architecture whose times can be compared, such as
-/// [`Evidence::decisive_workloads`] gives.
+/// Whether an algorithm that was the winner must go. It must if it is absent or quarantined in
+/// these records, or lost to one that may win by more than noise and its
+/// [margin](Timer::incumbent_margin). Takes the records of workloads of one key and architecture
+/// whose times can be compared, such as [`Evidence::decisive_workloads`] gives.
 #[must_use]
 pub fn significantly_beaten<'a>(
     incumbent: &AlgoId,
@@ -102,7 +102,7 @@ pub fn significantly_beaten<'a>(
     workloads: impl IntoIterator<Item = &'a Records>,
 ) -> bool {
     let timer = Timer::of(arch);
-    let set = CandidateSet::of(timer, workloads, []);
+    let set = Standings::of(timer, workloads, []);
     let Some(own) = set.comparable().find(|standing| standing.algo == incumbent) else {
         return true;
     };
@@ -144,7 +144,7 @@ pub fn distance<'a>(
 ) -> Option<Distance> {
     /// Ninety-five of a hundred lie within so many.
     const STANDARD_ERRORS: f64 = 2.0;
-    let set = CandidateSet::of(Timer::of(arch), workloads, []);
+    let set = Standings::of(Timer::of(arch), workloads, []);
     let standing = |algo: &AlgoId| set.standings.iter().find(|standing| standing.algo == algo);
     let Pair { log_ratio, band, error } = Pair::of(standing(first)?, standing(second)?)?;
     let reach = band + STANDARD_ERRORS * error;
@@ -152,14 +152,14 @@ pub fn distance<'a>(
 }
 
 /// The algorithms that nothing rules out on a key.
-struct CandidateSet<'a> {
+struct Standings<'a> {
     /// In the order of their ids.
     standings: Vec<Standing<'a>>,
     /// Number of the default, where there is one: of several the one with the most workloads.
     default: Option<usize>,
 }
 
-impl<'a> CandidateSet<'a> {
+impl<'a> Standings<'a> {
     /// Over the records of workloads that are cold or not.
     fn over(timer: Timer, workloads: &[(bool, &'a Records)]) -> Self {
         let any_cold = workloads.iter().any(|(cold, _)| *cold);
@@ -187,9 +187,9 @@ impl<'a> CandidateSet<'a> {
         self.default.map(|number| &self.standings[number])
     }
 
-    /// Those about whom the evidence says something beside whoever may win: who met the default,
-    /// or, where there is none, whom shared workloads lead to from the one that met the most
-    /// others.
+    /// Algorithms about which the evidence says something beside those that may win: the ones that
+    /// met the default. Where there is none, those that shared workloads lead to from the one that
+    /// met the most others.
     fn comparable(&self) -> impl Iterator<Item = &Standing<'a>> {
         let known = match self.reference() {
             Some(_) => None,
@@ -204,7 +204,7 @@ impl<'a> CandidateSet<'a> {
         })
     }
 
-    /// Numbers of those whom shared workloads lead to from the one that met the most others.
+    /// Numbers of those that shared workloads lead to from the one that met the most others.
     fn connected(&self) -> BTreeSet<usize> {
         let met = |number: usize| {
             let own = &self.standings[number];
@@ -221,8 +221,8 @@ impl<'a> CandidateSet<'a> {
         found
     }
 
-    /// Those who may win: the default and who beat it; where there is no default, everyone
-    /// comparable.
+    /// Algorithms that may win: the default and those that beat it; where there is no default,
+    /// every comparable one.
     fn members(&self) -> Vec<&Standing<'a>> {
         let may_win = |standing: &&Standing<'a>| {
             self.default.is_none()
@@ -268,7 +268,7 @@ impl<'a> CandidateSet<'a> {
     }
 }
 
-/// The winner of a ranking: of those whom noise does not tell from the leader the default, else the
+/// The winner of a ranking: of those that noise does not tell from the leader the default, else the
 /// least id.
 fn choose<'s, 'a>(
     ranking: &[Ranked<'s, 'a>],

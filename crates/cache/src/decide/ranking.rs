@@ -20,7 +20,8 @@ pub(super) struct Ranked<'s, 'a> {
 }
 
 impl<'a> Ranked<'_, 'a> {
-    /// Who leads comes first: the least defeat, and of those without any who met the most others.
+    /// The leader comes first: the least defeat, and of those without any the one that met the most
+    /// others.
     fn order(&self, other: &Self) -> Ordering {
         self.defeat
             .total_cmp(&other.defeat)
@@ -135,8 +136,8 @@ impl Pair {
 /// Ranks algorithms by their worst defeats; those without a workload in common are compared by what
 /// each did against the reference.
 ///
-/// A candidate that was measured on the same workloads is compared with the best of them alone, so
-/// this takes as long as there are algorithms, unless there are as many sets of workloads.
+/// A candidate is compared with the best of those that were measured on the same workloads. So this
+/// takes as long as there are algorithms, unless there are as many sets of workloads.
 pub(super) fn rank<'s, 'a>(
     members: &[&'s Standing<'a>],
     reference: Option<&Standing<'a>>,

@@ -147,10 +147,10 @@ fn run(
     }
 }
 
-/// Whether the times of a workload contradict its ratios to the default: who seems as fast as
-/// another by its time, or faster, lost to it by the whole intervals of both ratios, by more than
-/// noise. Then a merge has kept records of different sessions, and times say nothing of who is
-/// faster.
+/// Whether the times of a workload contradict its ratios to the default. They do where an algorithm
+/// that seems as fast as another by its time, or faster, lost to it by the whole intervals of both
+/// ratios, by more than noise. Then a merge has kept records of different sessions, and times say
+/// nothing of who is faster.
 fn contradict(timer: Timer, preferred: &[&Record], default: &Timing) -> bool {
     if !default.met_default() {
         return false;
@@ -179,8 +179,8 @@ fn contradict(timer: Timer, preferred: &[&Record], default: &Timing) -> bool {
     })
 }
 
-/// Whether an algorithm's time and the default's cannot be of one session: their ratio is outside
-/// the interval of that in the rounds that both ran, by more than any noise.
+/// Whether an algorithm's time and the default's cannot be of one session. Their ratio is then
+/// outside the interval of the rounds that both ran, by more than any noise.
 fn is_of_another_session(timing: &Timing, ratio: Interval, default: &Timing) -> bool {
     // A default that was in no race itself has no session.
     if default.ratio_to_default.is_none() {
@@ -205,10 +205,11 @@ fn against_default(timing: &Timing, default: &Timing) -> AgainstDefault {
 }
 
 /// Whether an algorithm beat the default, by the interval of their ratio in the rounds in which
-/// both ran: it stays below 1; or its median does, and the algorithm's median is faster than the
-/// default ever was by more than [`NOISE_CEILING`], since of three rounds one late sample widens
-/// the interval to anything. The default's time may be of another day, when the machine was slower:
-/// by itself it says nothing. Of fewer than [`MIN_SHARED_ROUNDS`] rounds there is no such interval.
+/// both ran. It did if that stays below 1. It also did if the median does, and the algorithm's
+/// median is faster than the default ever was by more than [`NOISE_CEILING`]: of three rounds one
+/// late sample widens the interval to anything. The default's time may be of another day, when the
+/// machine was slower: by itself it says nothing. Of fewer than [`MIN_SHARED_ROUNDS`] rounds there
+/// is no such interval.
 ///
 /// # Units
 /// Both times in one.

@@ -44,9 +44,9 @@ impl Timer {
     }
 
     /// How much slower than the leader a stored winner may be found, however small the spread of
-    /// the samples, and still stay, as a fraction: on a GPU the same kernels differ by a few
-    /// percent from one process to the next, by where their buffers lie; on a host, by what others
-    /// do there.
+    /// the samples, and still stay, as a fraction. On a GPU the same kernels differ by a few
+    /// percent from one process to the next, by where their buffers lie. On a host they differ by
+    /// what others do there.
     #[must_use]
     pub const fn incumbent_margin(self) -> f64 {
         match self {
@@ -57,7 +57,7 @@ impl Timer {
 
     /// How far a time may be off as a fraction of it: by a [`TIMER_STEP_NS`], and on a host by the
     /// spread of its samples. On a GPU the spread of a few samples says less of the noise than of
-    /// which samples they happened to be, and two runs would draw the band of noise at two places.
+    /// which samples they happened to be. Two runs would draw the band of noise at two places.
     ///
     /// # Units
     /// Both times in one.

@@ -199,7 +199,7 @@ fn f09_fewer_than_three_rounds_prove_nothing() {
 /// Files that the rule of 0.1 wrote: a full ranking of one cloud, then one mediocre candidate on
 /// another of the same key, which took everybody's place.
 #[test]
-fn f01_what_the_old_rule_decided_is_found_and_mended() {
+fn f01_what_the_old_rule_decided_is_found_and_repaired() {
     const DECISIONS: &[u8] = include_bytes!("../fixtures/f01/cpu-x86_64-avx2.msgpack");
     const EVIDENCE: &[u8] = include_bytes!("../fixtures/f01/cpu-x86_64-avx2.evidence.msgpack");
     let stored = decode_decisions(DECISIONS, "cpu-x86_64-avx2.msgpack").unwrap();

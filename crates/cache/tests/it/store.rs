@@ -112,9 +112,9 @@ fn waiting_for_the_lock_has_an_end() {
     assert_eq!(path, caches.lock_path(ARCH));
     assert!(waited >= wait);
     // Another architecture has another lock.
-    _ = caches.update(Arch::sm(8, 0), Duration::ZERO, |_| ()).unwrap();
+    _ = caches.update(Arch::sm(8, 0), wait, |_| ()).unwrap();
     drop(held);
-    _ = caches.update(ARCH, Duration::ZERO, |_| ()).unwrap();
+    _ = caches.update(ARCH, wait, |_| ()).unwrap();
 }
 
 #[test]

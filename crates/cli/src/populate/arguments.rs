@@ -158,10 +158,9 @@ pub struct PopulateArguments {
     /// files 5 as in nuScenes]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     columns: Option<Columns>,
-    /// Seconds that one key may take on one cloud, beyond one sample of each algorithm and three of
-    /// the leader, on a GPU of everyone within twice its time, more of those near it, and as many
-    /// as a near tie takes, and twelve confirmation rounds of a stored winner [default:
-    /// 6 on a CPU, 0.1 on a GPU]
+    /// Soft time limit of one key on one cloud, in seconds; the minimum of samples is taken even
+    /// beyond it, and so are confirmation rounds of a stored winner [default: 6 on a CPU, 0.1 on a
+    /// GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is

@@ -109,10 +109,10 @@ pub(crate) fn run(arguments: &VerifyArguments) -> Result<Exit, Failure> {
     Ok(report.totals.exit(arguments.strict))
 }
 
-type Place = (PathBuf, Arch);
+type FolderArch = (PathBuf, Arch);
 
 /// The architectures that a path stands for, and what in it is no cache.
-fn places_of(path: &Path) -> Result<(Vec<Place>, Vec<Finding>), Failure> {
+fn places_of(path: &Path) -> Result<(Vec<FolderArch>, Vec<Finding>), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("{}: {error}", printable_path(path)))
     };

@@ -77,7 +77,7 @@ fn write_audit(text: &mut Text, audit: &ArchAudit, kernels: &str) {
             ),
             Remedy::Fit => (format!("fit --out {folder}"), "learns from the evidence again"),
         };
-        labelled(text, &"mend").push(format_args!("{} {effect}", program::command(&command)));
+        labelled(text, &"repair").push(format_args!("{} {effect}", program::command(&command)));
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A task owns a block of output rows and keeps its float32 sums in the cache. For each offset, the
 //! rows that meet the block are multiplied where they lie, a few at a time, by the offset's weights
-//! (an *indirect* GEMM, as in XNNPACK), and added to their sums. Nothing but meetings that exist is
-//! multiplied, and each output row is written once.
+//! (an *indirect* GEMM, as in XNNPACK). The products are added to their sums. Nothing but meetings
+//! that exist is multiplied, and each output row is written once.
 
 mod forward;
 mod pack;

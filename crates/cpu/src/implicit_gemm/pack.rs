@@ -15,7 +15,7 @@ pub(super) enum Order {
 }
 
 /// The right matrices of all offsets in float32, each as panels of [`Simd::panel_cols`] columns,
-/// one behind the other; the last may be a single vector wide. Missing columns are zero.
+/// one behind the other. The last may be a single vector wide. Missing columns are zero.
 pub(super) struct Panels {
     values: Vec<f32>,
     shape: Shape,

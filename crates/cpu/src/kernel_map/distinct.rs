@@ -17,7 +17,7 @@ const CELLS_A_VOXEL: u64 = 256;
 /// Checks that no two rows are one voxel.
 ///
 /// Where the cloud's bounding box is small enough, each cell of it has a bit, which its first row
-/// sets; elsewhere the cells are sorted, unless they already are. Runs on rayon's current pool.
+/// sets. Elsewhere the cells are sorted, unless they already are. Runs on rayon's current pool.
 ///
 /// # Errors
 /// If two rows are the same voxel, or there are too many rows.

@@ -119,7 +119,7 @@ impl KernelMap {
     /// The map of a submanifold convolution: outputs where inputs are, and output row `o` meets the
     /// input row at `o + offset`, for each of [`Geometry::offsets`].
     ///
-    /// Cells become integer keys, sorted unless they already are; each column of the kernel is then
+    /// Cells become integer keys, sorted unless they already are. Each column of the kernel is then
     /// one merge of the sorted keys with themselves, in which the neighbours along z follow each
     /// other. Only half of the columns are walked, since the other half mirrors them. Runs on
     /// rayon's current pool; a cloud sorted by [`Voxel`] is the fastest.

@@ -23,7 +23,7 @@ pub struct RowGroups {
 }
 
 impl RowGroups {
-    /// Most rows of a group that are added up one after the other; longer groups are cut into
+    /// Most rows of a group that are added up one after the other. Longer groups are cut into
     /// pieces of so many, whose results are added up in order. The GPU's kernels do the same.
     pub const PIECE: usize = 512;
 

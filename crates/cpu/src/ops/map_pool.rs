@@ -55,8 +55,8 @@ pub fn pool_backward(
     }
 }
 
-/// Hands each segment of result rows, with its pairs by offset, to a task: `meet` combines the
-/// pairs with totals, `finish` makes a row of them and of how many it met.
+/// Hands each segment of result rows, with its pairs by offset, to a task. `meet` combines the
+/// pairs with totals; `finish` makes a row of them and of how many it met.
 fn by_segments<T: Number>(
     view: MapView<'_>,
     channels: usize,

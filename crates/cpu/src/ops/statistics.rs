@@ -71,7 +71,7 @@ fn totals<T: Number>(x: &[T], rows: usize, channels: usize) -> Vec<f64> {
 }
 
 /// The mean and the biased variance of each channel over the rows, as batch normalisation takes
-/// them in training: squares are those of the differences from the mean, so nothing cancels. Of no
+/// them in training. Squares are those of the differences from the mean, so nothing cancels. Of no
 /// rows both are 0.
 ///
 /// # Shapes

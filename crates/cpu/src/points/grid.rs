@@ -15,10 +15,10 @@ pub enum AxisOrder {
 
 /// A grid of cells that is fixed by a range, so that all clouds share it.
 ///
-/// Along an axis it has `round((range_max - range_min) / voxel_size)` cells, and a point at `p`
-/// lies in the cell `floor((p - range_min) / voxel_size)`, both in float32, as spconv computes
-/// them: what the range does not hold whole is rounded. A point lies outside if there is no such
-/// cell, so one at `range_min` is inside, and one at `range_max` is not.
+/// Along an axis it has `round((range_max - range_min) / voxel_size)` cells: what the range does
+/// not hold whole is rounded. A point at `p` lies in the cell `floor((p - range_min) /
+/// voxel_size)`. Both are computed in float32, as spconv does. A point lies outside if there is no
+/// such cell, so one at `range_min` is inside, and one at `range_max` is not.
 ///
 /// # Units
 /// Those of the points; x, y, z.

@@ -1,10 +1,10 @@
 //! The inner loops, on the vector instructions that this processor has.
 //!
 //! This is the only unsafe module of the crate, for two reasons: vector loads and stores take raw
-//! pointers, and instructions may only run where they exist. Both are settled at its edge: a
+//! pointers, and instructions may only run where they exist. Both are settled at its edge. A
 //! [`Simd`] can be had only for detected instructions, and its methods are safe functions that
 //! check every index against the slices they are given. Behind the edge, [`kernel`] states the
-//! loops once over [`vector::Vector`]; [`avx512`] and [`avx2`] fill in the instructions, and
+//! loops once over [`vector::Vector`]. [`avx512`] and [`avx2`] fill in the instructions, and
 //! [`scalar`] is a separate safe implementation for any other processor.
 
 #[cfg(target_arch = "x86_64")]

@@ -106,8 +106,9 @@ impl Compiled {
         self.code.minimum_driver(self.cuda_version)
     }
 
-    /// Whether a device of this capability can run it: a cubin on its own major version from its
-    /// minor one on, with Hopper's instructions on that very one, PTX on everything later.
+    /// Whether a device of this capability can run it. A cubin runs on its own major version from
+    /// its minor one on, one with Hopper's instructions on that very one, and PTX on everything
+    /// later.
     #[must_use]
     pub fn runs_on(&self, capability: ComputeCapability) -> bool {
         match self.code {

@@ -45,7 +45,7 @@ pub fn source_hash_of(source: &str) -> Option<u64> {
 ///
 /// Every header that families share counts, included or not: they are few and change together. One
 /// in a folder is a part of the family of that name and counts for it alone. Declarations about the
-/// code do not count: they decide none of it, and whoever corrects one compiles nothing again.
+/// code do not count: they decide none of it, and correcting one compiles nothing again.
 #[must_use]
 pub fn hash_of_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, source: &str) -> u64 {
     let of_source: Vec<_> = files

@@ -2,7 +2,7 @@
 //!
 //! Memory belongs to one stream, its home, which writes and frees it: what that stream does is in
 //! order by itself. Another stream may read it. Its first read since the last write waits for the
-//! home's work so far, on the device; before the home writes or frees, it waits for those readers.
+//! home's work so far, on the device. Before the home writes or frees, it waits for those readers.
 //! What the host has waited for, such as a layer's weights, needs no wait to be read.
 //!
 //! While a stream records a graph nothing is ordered: nothing runs, and whoever launches the graph
@@ -184,7 +184,7 @@ impl<L: OrderedStream> Allocation<L> {
             return Some(self);
         }
         match self.owner {
-            // SAFETY: this value had the address from this allocator, and is consumed here; the
+            // SAFETY: this value had the address from this allocator, and is consumed here. The
             // home, where all other work on it was queued, waits for every reader.
             Owner::Allocator(allocator) => unsafe {
                 allocator.free(self.address, self.len_bytes, home.raw());

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-/// What the owner of memory does when it is not needed any more. At most once, whoever drops it.
+/// What the owner of memory does when it is not needed any more. At most once, in whichever thread
+/// it is dropped.
 pub(crate) struct Release(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Release {

@@ -2,7 +2,7 @@
 //!
 //! | idea | type |
 //! |---|---|
-//! | a stream, ours or the caller's, and whether it is being captured | [`Queue`], [`CallersStream`] |
+//! | a stream, ours or the caller's, and its capture state | [`Queue`], [`CallersStream`] |
 //! | where memory comes from and goes | [`Allocator`], [`StreamOrdered`], [`ForeignMemory`] |
 //! | how much of it is taken | [`Tally`], [`MemoryUse`] |
 //! | memory, and the other streams that read it | [`Allocation`] |

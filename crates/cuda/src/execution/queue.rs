@@ -38,7 +38,7 @@ impl CallersStream {
 /// What a graph uses and must not lose: memory, code, pages.
 pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
-/// A stream, with what must wait until nobody records its work.
+/// A stream, with what must wait until its work is not recorded.
 pub(crate) struct Queue {
     stream: Arc<CudaStream>,
     is_callers: bool,
@@ -110,7 +110,7 @@ impl Queue {
     pub(crate) fn begin_capture(&self) -> Result<()> {
         let _order = locked(&self.order);
         // Calls of this thread that cannot be recorded, such as waiting, then fail instead of
-        // spoiling the graph; other threads may do as they like with other streams.
+        // spoiling the graph. Other threads may do as they like with other streams.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).during("beginning a graph capture")?;
         self.has_captured.store(true, Ordering::Release);

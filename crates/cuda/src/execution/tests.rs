@@ -1,4 +1,4 @@
-//! Who waits for whom, and what is freed when, with streams that only note it.
+//! Which stream waits for which, and what is freed when, with streams that only note it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

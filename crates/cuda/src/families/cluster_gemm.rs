@@ -271,18 +271,10 @@ mod tests {
     use voxtune_types::KernelSize;
 
     use super::*;
+    use crate::families::testing::{forward as layer, h100};
 
-    fn h100() -> Rates {
-        Rates::of(ComputeCapability { major: 9, minor: 0 }, 132)
-    }
-
-    fn layer(c_in: u32, c_out: u32) -> Operation {
-        let kernel = KernelSize::submanifold(3).unwrap();
-        Operation::submanifold(Direction::Forward, DType::Float16, c_in, c_out, kernel)
-    }
-
-    /// What nvcc is told, the kernel demands: rows that a lane can ask for, sums that the ring holds,
-    /// and shared memory for as many blocks as are promised per SM.
+    /// What nvcc is told, the kernel demands: rows that a lane can ask for, sums that the ring
+    /// holds, and shared memory for as many blocks as are promised per SM.
     #[test]
     fn tiles_are_what_the_kernel_can_be() {
         const PER_SM: usize = 228 * 1024;

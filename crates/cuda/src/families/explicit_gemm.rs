@@ -21,9 +21,9 @@ use crate::module::{EntryPoint, Grid, LoadedInstance, arguments};
 
 /// Gathered rows are padded with zero rows to a multiple of this, and wgrad's dense products take
 /// at most [`PRODUCT_ROWS`] of them. Rows are the inner dimension there, and cuBLAS 13.0 gives
-/// results that are off by a few rows' worth for some inner dimensions: with 5 rows past a multiple
-/// of 8 (32 × 32 × 10,245), or with a million (64 × 64 × 1,026,560); seen on an H100 against
-/// float64.
+/// results that are off by a few rows' worth for some inner dimensions. They were seen on an H100
+/// against float64: 5 rows past a multiple of 8 (32 × 32 × 10,245), and a million (64 × 64 ×
+/// 1,026,560).
 const ROW_PADDING: usize = 1024;
 const PRODUCT_ROWS: usize = 128 * ROW_PADDING;
 
@@ -252,7 +252,7 @@ impl Variant for ExplicitGemm {
     }
 
     /// What all kernels read and write: a gathered element is read, written and read by the
-    /// product; a product is written and read in float32 and added to a float32 sum.
+    /// product. A product is written and read in float32 and added to a float32 sum.
     fn work(&self, op: &Operation, size: MapSize, _rates: &Rates) -> Option<Work> {
         const SUM_BYTES: f64 = 4.0;
         let pairs = size.pairs as f64;
@@ -381,7 +381,7 @@ impl Kernels {
         }
         let epilogue = operands.epilogue.params();
         // SAFETY: (float*, i64, int, int, Epilogue, Element*), sums and result of `length`
-        // elements; the structure mirrors the kernel's, and `check` has compared the lengths of its
+        // elements. The structure mirrors the kernel's, and `check` has compared the lengths of its
         // parts.
         unsafe {
             let parts = arguments![sums, length_arg, channels, pitch, epilogue, target];

@@ -4,9 +4,9 @@
 //! |---|---|---|---|
 //! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
 //! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
-//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows: long tiles in parts, by a plan |
+//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows: long tiles cut by a plan |
 //! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
-//! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed along the inner dimension |
+//! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |
 //! | `wgmma_wgrad` | wgrad | 16-bit | the same by Hopper's warpgroup instructions |
 //! | `implicit_gemm` | all | all | plain float32 units; any channels |
@@ -15,6 +15,7 @@
 //!
 //! Of few rows, `mask_gemm` and `wgmma_gemm` may cut each tile's offsets into parts: `splits`.
 
+mod algorithm;
 mod cluster_gemm;
 mod countable;
 mod epilogue;
@@ -34,28 +35,24 @@ mod prepared;
 mod resident_gemm;
 mod splits;
 mod tensor_map;
+#[cfg(test)]
+mod testing;
 mod tile_gemm;
 mod wgmma_gemm;
 mod wgmma_wgrad;
 
-use std::fmt;
 use std::sync::LazyLock;
 
-use voxtune_types::{AlgoId, ComputeCapability, DType, Operation};
+use voxtune_types::{AlgoId, Operation};
 
+pub use algorithm::Algorithm;
 pub use epilogue::Epilogue;
 pub use explicit_gemm::Cublas;
 pub(crate) use operands::check_length;
 pub use operands::{Matrix, MatrixMut, Operands};
 pub use prepared::Prepared;
 
-use crate::error::Result;
-use crate::instance::Instance;
-use crate::map::{DeviceKernelMap, MapCounts, RowOrder, TilePlan};
-use crate::model::{Constants, Correction, Described, MapSize, Rates, UNFITTED, Work};
-use countable::is_countable;
-use family::{KernelFamily, Variant};
-use geometry::shared_bytes_per_block;
+use family::KernelFamily;
 
 /// Every family. A new one is a source in `kernels/cuda`, a file beside this one, and a line here.
 static FAMILIES: &[&dyn KernelFamily] = &[
@@ -70,202 +67,6 @@ static FAMILIES: &[&dyn KernelFamily] = &[
     &wgmma_wgrad::Family,
     &grouped::Family,
 ];
-
-/// A kernel family with its parameters, under its permanent id.
-#[derive(Debug)]
-pub struct Algorithm {
-    id: AlgoId,
-    /// The family's place in [`FAMILIES`], and the variant's in the family.
-    place: (usize, usize),
-    variant: Box<dyn Variant>,
-}
-
-impl Algorithm {
-    /// The permanent id.
-    #[must_use]
-    pub const fn id(&self) -> &AlgoId {
-        &self.id
-    }
-
-    pub(crate) fn variant(&self) -> &dyn Variant {
-        &*self.variant
-    }
-
-    /// Whether the algorithm computes this operation at all.
-    #[must_use]
-    pub fn applies(&self, op: &Operation) -> bool {
-        // Kernels read row maps and pair lists, whatever layer these are of, and rows at any pitch.
-        self.can_count(op) && self.variant.applies(op)
-    }
-
-    /// Whether the family takes such groups, and its kernels can count what the operation has.
-    fn can_count(&self, op: &Operation) -> bool {
-        takes(FAMILIES[self.place.0], op) && op.has_whole_groups() && is_countable(op)
-    }
-
-    /// Whether it has a chance on this operation at this size, by its share of wasted products and
-    /// of idle SMs.
-    #[must_use]
-    pub fn in_auto_pool(&self, op: &Operation, rows: usize, rates: &Rates) -> bool {
-        self.applies(op) && self.variant.in_auto_pool(op, rows, rates)
-    }
-
-    /// How long a launch takes on a cold cache, as far as a model can say; `None` for what it does
-    /// not describe: float32, and families without constants.
-    ///
-    /// # Units
-    /// Nanoseconds.
-    #[must_use]
-    pub fn modelled_ns(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<f64> {
-        if op.dtype == DType::Float32 {
-            return None;
-        }
-        Some(self.work(op, size, rates)?.time_ns(rates, &self.cost_constants(op)?))
-    }
-
-    /// A launch as a [`Correction`] sees it; `None` for what no model describes.
-    #[must_use]
-    pub fn described(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Described> {
-        if op.dtype == DType::Float32 {
-            return None;
-        }
-        let constants = self.cost_constants(op).unwrap_or(UNFITTED);
-        Described::of(op, size, rates, &self.work(op, size, rates)?, &constants)
-    }
-
-    /// [`Self::modelled_ns`] with what was learned of the algorithm on its architecture, if
-    /// anything was.
-    ///
-    /// # Units
-    /// Nanoseconds.
-    #[must_use]
-    pub fn expected_ns(
-        &self,
-        op: &Operation,
-        size: MapSize,
-        rates: &Rates,
-        correction: Option<&Correction>,
-    ) -> Option<f64> {
-        let learned = correction.and_then(|correction| {
-            let Described { time_ns, features } = self.described(op, size, rates)?;
-            Some(time_ns * correction.factor(&features))
-        });
-        learned.or_else(|| self.modelled_ns(op, size, rates))
-    }
-
-    /// Whether it may be chosen where nothing was measured, and so nothing verified.
-    #[must_use]
-    pub fn is_safe_unverified(&self, op: &Operation) -> bool {
-        self.variant.is_safe_unverified(op)
-    }
-
-    /// Whether it needs cuBLAS, which a machine with only a driver lacks.
-    #[must_use]
-    pub fn requires_cublas(&self) -> bool {
-        self.variant.requires_cublas()
-    }
-
-    /// Whether this architecture has its instructions, and shared memory for a block and, where an
-    /// instance is cut for all that there is, not for more.
-    #[must_use]
-    pub fn fits(&self, op: &Operation, capability: ComputeCapability) -> bool {
-        capability.is_supported()
-            && self.variant.suits(capability)
-            && self.can_count(op)
-            && self.shared_bytes(op) <= shared_bytes_per_block(capability)
-    }
-
-    /// Dynamic shared memory of a block.
-    ///
-    /// # Units
-    /// Bytes.
-    #[must_use]
-    pub fn shared_bytes(&self, op: &Operation) -> usize {
-        self.variant.shared_bytes(op)
-    }
-
-    /// The row order that a launch of forward or dgrad reads.
-    #[must_use]
-    pub fn row_order(&self) -> RowOrder {
-        self.variant.row_order()
-    }
-
-    /// The plan of tiles that a launch of forward or dgrad reads, on a device of so many SMs.
-    #[must_use]
-    pub fn tile_plan(&self, op: &Operation, sms: usize) -> Option<TilePlan> {
-        self.variant.tile_plan(op, sms)
-    }
-
-    /// Whether launches are sized by the pairs of each offset, which the host then has to know.
-    #[must_use]
-    pub fn needs_pair_counts(&self, op: &Operation) -> bool {
-        self.variant.needs_pair_counts(op)
-    }
-
-    /// Scratch memory that a launch over this map needs. Waits for the map's counts only if they
-    /// matter.
-    ///
-    /// # Units
-    /// Bytes.
-    ///
-    /// # Errors
-    /// As [`DeviceKernelMap::counts`].
-    pub fn workspace_bytes_for(&self, op: &Operation, map: &DeviceKernelMap) -> Result<usize> {
-        if self.needs_pair_counts(op) {
-            return Ok(self.workspace_bytes(op, map.counts()?));
-        }
-        let rows = MapCounts { n_in: map.n_in(), n_out: map.n_out(), pairs: Vec::new() };
-        Ok(self.workspace_bytes(op, &rows))
-    }
-
-    /// Scratch memory that a launch needs. Forward and dgrad without cuBLAS depend on rows alone.
-    /// [`usize::MAX`] of channels that no algorithm computes.
-    ///
-    /// # Units
-    /// Bytes.
-    #[must_use]
-    pub fn workspace_bytes(&self, op: &Operation, counts: &MapCounts) -> usize {
-        if !self.can_count(op) {
-            return usize::MAX;
-        }
-        self.variant.workspace_bytes(op, counts)
-    }
-
-    /// What a launch asks of a device; `None` for a family whose geometry is not described, and of
-    /// channels that no algorithm computes.
-    #[must_use]
-    pub fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
-        if !self.can_count(op) {
-            return None;
-        }
-        self.variant.work(op, size, rates)
-    }
-
-    /// What the family's [`Work`] is timed by; `None` for a family that nothing was fitted for.
-    #[must_use]
-    pub fn cost_constants(&self, op: &Operation) -> Option<Constants> {
-        self.variant.cost_constants(op)
-    }
-
-    /// Whether it is the [`default_algorithm`] of this operation.
-    #[must_use]
-    pub fn is_default(&self, op: &Operation) -> bool {
-        let (family, variant) = self.place;
-        default_of(FAMILIES[family], op) == Some(variant)
-    }
-
-    /// The instance that computes this operation; `None` if the algorithm does not apply.
-    #[must_use]
-    pub fn instance(&self, op: &Operation) -> Option<Instance> {
-        self.applies(op).then(|| self.variant.instance(op))
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id.fmt(f)
-    }
-}
 
 /// Every algorithm, the same on every device.
 #[must_use]
@@ -333,13 +134,11 @@ fn find(name: impl Fn(&'static dyn KernelFamily) -> Option<usize>) -> &'static A
 mod tests {
     use std::collections::BTreeSet;
 
-    use voxtune_types::{Direction, KernelSize, LayerKind, PitchClass};
+    use voxtune_types::{ComputeCapability, DType, Direction, KernelSize, LayerKind, PitchClass};
 
     use super::*;
-
-    fn h100() -> Rates {
-        Rates::of(ComputeCapability { major: 9, minor: 0 }, 132)
-    }
+    use crate::families::testing::h100;
+    use crate::map::RowOrder;
 
     fn operations() -> impl Iterator<Item = Operation> {
         let channels = [

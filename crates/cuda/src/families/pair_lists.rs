@@ -105,9 +105,8 @@ impl<V: Units> Bound for PairLists<V> {
                 threads: self.product.threads,
                 shared_bytes: self.product.shared_bytes,
             };
-            // SAFETY: the structures mirror the kernel's; the pair lists
-            // name rows of x and g, whose lengths the caller compared; the workspace holds a
-            // partial result per unit.
+            // SAFETY: the structures mirror the kernel's; the pair lists name rows of x and g,
+            // whose lengths the caller compared. The workspace holds a partial result per unit.
             unsafe {
                 let product = &self.product.entry_point;
                 match self.variant.groups(op) {

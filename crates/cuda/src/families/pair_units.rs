@@ -22,7 +22,7 @@ impl PairUnits {
         Self::of_lists(counts, chunk, |pairs| pairs.div_ceil(chunk))
     }
 
-    /// Shares all pairs among at most `units`, or as many as there are lists: each list is cut into
+    /// Shares all pairs among at most `units`, or as many as there are lists. Each list is cut into
     /// steps of `step` pairs, and unit `s` of the list's `S` takes the steps `s`, `s + S`, `s + 2
     /// S` and so on. The longest unit is as short as can be.
     pub(super) fn interleaved(counts: &MapCounts, units: usize, step: u32) -> Self {

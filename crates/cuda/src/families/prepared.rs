@@ -32,7 +32,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`CudaError::NotApplicable`] if the algorithm does not compute the operation or the instance
-    /// is another; [`CudaError::ParameterSize`] if the code takes other parameters than this
+    /// is another. [`CudaError::ParameterSize`] if the code takes other parameters than this
     /// program passes; whatever loading fails with.
     pub fn new(
         device: &CudaDevice,
@@ -73,16 +73,16 @@ impl Prepared {
         self.bound.compiled_shared_bytes()
     }
 
-    /// Queues the product on the stream of the workspace's context: no allocation, no waiting, but
-    /// for the first launch that reads a row order or the pair lists of a map, which makes them.
-    /// Map and result are of that context; the other operands may be of any one on the device. So
-    /// is `cublas`, which is needed where [`Algorithm::requires_cublas`] says so.
+    /// Queues the product on the stream of the workspace's context. Nothing is allocated or waited
+    /// for, but by the first launch that reads a row order or the pair lists of a map, which makes
+    /// them. Map and result are of that context; the other operands may be of any one on the
+    /// device. So is `cublas`, which is needed where [`Algorithm::requires_cublas`] says so.
     ///
     /// # Errors
     /// [`CudaError::OtherStream`] for what is of another context and must not be;
     /// [`CudaError::NotOnDevice`] for what is of another device; [`CudaError::NoCublas`];
     /// [`CudaError::Length`] for an operand or a workspace of the wrong length (see
-    /// [`Algorithm::workspace_bytes_for`]); [`CudaError::EpilogueOfGradient`];
+    /// [`Algorithm::workspace_bytes_for`]); [`CudaError::EpilogueOfGradient`].
     /// [`CudaError::MapVolume`], [`CudaError::MapLacks`] for a map that does not fit;
     /// [`CudaError::DuplicateVoxel`] from wgrad and cuBLAS, which need the map's counts; whatever
     /// the driver fails with.

@@ -130,7 +130,7 @@ impl Variant for ResidentGemm {
     }
 
     /// Rows too few for a block on each SM do not repay bringing the weights, and one offset's
-    /// weights are read once whoever has them.
+    /// weights are read once by any family.
     fn in_auto_pool(&self, op: &Operation, rows: usize, _rates: &Rates) -> bool {
         self.applies(op) && rows >= 4_096 && op.kernel.volume() > 1
     }

@@ -57,7 +57,7 @@ impl TensorMap {
         let steps = [1_u32; 3];
         let mut map = Self::none();
         // SAFETY: every array has the three (two, for strides) entries that a tensor of three
-        // dimensions needs and outlives the call, which only reads them and writes `map`; the
+        // dimensions needs and outlives the call, which only reads them and writes `map`. The
         // address is only noted.
         unsafe {
             sys::cuTensorMapEncodeTiled(

@@ -163,7 +163,7 @@ impl<V: Tiles> Bound for TileGemm<V> {
         let parts = self.variant.parts() as i32;
         let split = SplitParams { partial: launch.workspace.as_mut().address(), parts };
         // SAFETY: the parameter structures mirror the kernel's; the caller compared every operand's
-        // length with what the kernel reads and writes; the map's row numbers are below those
+        // length with what the kernel reads and writes. The map's row numbers are below those
         // lengths; the workspace holds the sums of every part; a plan has room for as many items as
         // the grid has blocks.
         unsafe {

@@ -194,7 +194,8 @@ impl Variant for WgmmaGemm {
             && (self.splits > 1 || splits::fit_a_wave(tiles, self.tile.blocks, rates));
         (wide_enough(self.tile.cols) || is_half)
             && (self.tile.rows <= 128 || tiles >= 64)
-            // Few rows: the block with most offsets ends last, and has fewer where it has fewer rows.
+            // Few rows: the block with most offsets ends last, and has fewer where it has fewer
+            // rows.
             && (self.tile.rows > 64 || splits::fit_waves(tiles, self.tile.blocks, SMALL_WAVES, rates))
             && (self.splits == 1
                 || gathered >= splits::LEAST_CHANNELS
@@ -307,15 +308,11 @@ mod tests {
     use voxtune_types::KernelSize;
 
     use super::*;
-
-    fn h100() -> Rates {
-        Rates::of(ComputeCapability { major: 9, minor: 0 }, 132)
-    }
+    use crate::families::testing::{forward, h100};
     use crate::map::MapCounts;
 
     fn layer(channels: u32) -> Operation {
-        let kernel = KernelSize::submanifold(3).unwrap();
-        Operation::submanifold(Direction::Forward, DType::Float16, channels, channels, kernel)
+        forward(channels, channels)
     }
 
     /// An uncut tile's id is what it was before there were splits, and so is its instance.

@@ -109,7 +109,7 @@ impl Variant for WgmmaWgrad {
 
     /// Tiles whose padded products stay within a quarter of the least possible and whose gathered
     /// bytes within an eighth. Of the splits, those with a unit or more for each time that the
-    /// device is filled: in each wave the offsets that are side by side fetch their rows again. A
+    /// device is filled. In each wave the offsets that are side by side fetch their rows again. A
     /// layer of many tiles has few units a wave, so that it takes more waves to even out their
     /// lengths. Layers of fewer than 32 channels fill less than half of any line.
     fn in_auto_pool(&self, op: &Operation, _rows: usize, rates: &Rates) -> bool {
@@ -205,35 +205,22 @@ impl KernelFamily for Family {
 
 #[cfg(test)]
 mod tests {
-    use voxtune_types::KernelSize;
-
     use super::*;
+    use crate::families::testing::{fit_on_an_sm, h100, wgrad as layer};
 
-    fn h100() -> Rates {
-        Rates::of(ComputeCapability { major: 9, minor: 0 }, 132)
-    }
-
-    fn layer(c_in: u32, c_out: u32) -> Operation {
-        let kernel = KernelSize::submanifold(3).unwrap();
-        Operation::submanifold(Direction::Wgrad, DType::Float16, c_in, c_out, kernel)
-    }
-
-    /// What nvcc is told, the kernel demands: whole warpgroups of at most two fragments each,
-    /// gathering warps of sixteen lines, panels that begin where their swizzle does, and room on an
-    /// SM for as many blocks as are promised.
+    /// What nvcc is told, the kernel demands. Warpgroups are whole and have at most two fragments
+    /// each; gathering warps have sixteen lines; panels begin where their swizzle does. An SM has
+    /// room for as many blocks as are promised.
     #[test]
     fn tiles_are_what_the_kernel_can_be() {
-        const PER_SM: usize = 228 * 1024;
-        const A_BLOCKS_OWN: usize = 1024;
         for tile in WgmmaWgrad::all() {
             assert!(tile.tile.rows.is_multiple_of(64 * tile.tile.groups), "{}", tile.id());
             assert!(tile.tile.rows / 64 / tile.tile.groups <= 2, "{}", tile.id());
             assert!([64, 96, 128, 192, 256].contains(&tile.tile.cols), "{}", tile.id());
             assert_eq!(tile.tile.depth, 64, "{}", tile.id());
             assert!(tile.threads() * tile.tile.blocks <= 2048, "{}", tile.id());
-            let blocks =
-                tile.tile.blocks as usize * (tile.shared_bytes(&layer(64, 64)) + A_BLOCKS_OWN);
-            assert!(blocks <= PER_SM, "{}: {blocks}", tile.id());
+            let shared_bytes = tile.shared_bytes(&layer(64, 64));
+            assert!(fit_on_an_sm(tile.tile.blocks, shared_bytes), "{}: {shared_bytes}", tile.id());
             // Accumulators, and what else a multiplying thread holds, out of the registers it is
             // given.
             let share = 65_536 / (tile.threads() * tile.tile.blocks) / 8 * 8;

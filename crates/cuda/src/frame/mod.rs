@@ -95,7 +95,7 @@ impl FrameGraph {
     /// Whatever the driver fails with.
     pub fn launch(&mut self) -> Result<()> {
         // SAFETY: everything that the graph names stays as long as it: the block and what its
-        // context had allocated before are its allocator's, which the graph's handle keeps; memory
+        // context had allocated before are its allocator's, which the graph's handle keeps. Memory
         // that was read through buffers, code and reports are held by the graph itself.
         unsafe { self.graph.launch() }
     }

@@ -49,26 +49,26 @@ impl Notes {
 /// A place in one block for each allocation, in the order in which they are made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MemoryPlan {
-    places: Vec<Place>,
+    places: Vec<Allotment>,
     len_bytes: usize,
 }
 
 /// Where an allocation lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Allotment {
     pub(super) len_bytes: usize,
     pub(super) offset: usize,
 }
 
 impl MemoryPlan {
     /// Plans the largest first, each at the lowest place that nothing has which is there at the
-    /// same time: "greedy by size" of Pisarchyk and Lee, "Efficient Memory Management for Deep
-    /// Neural Net Inference" (2020).
+    /// same time. This is "greedy by size" of Pisarchyk and Lee, "Efficient Memory Management for
+    /// Deep Neural Net Inference" (2020).
     pub(super) fn new(notes: &Notes) -> Self {
         let lifetimes = &notes.lifetimes;
         let mut order: Vec<usize> = (0..lifetimes.len()).collect();
         order.sort_by_key(|&number| std::cmp::Reverse(lifetimes[number].len_bytes));
-        let mut places = vec![Place { len_bytes: 0, offset: 0 }; lifetimes.len()];
+        let mut places = vec![Allotment { len_bytes: 0, offset: 0 }; lifetimes.len()];
         // Those that are placed, by their offsets.
         let mut placed: Vec<usize> = Vec::with_capacity(lifetimes.len());
         for number in order {
@@ -80,7 +80,7 @@ impl MemoryPlan {
                 }
                 offset = offset.max(end_of(places[other]));
             }
-            places[number] = Place { len_bytes: lifetime.len_bytes, offset };
+            places[number] = Allotment { len_bytes: lifetime.len_bytes, offset };
             let at = placed.partition_point(|&other| places[other].offset <= offset);
             placed.insert(at, number);
         }
@@ -89,7 +89,7 @@ impl MemoryPlan {
     }
 
     /// The place of an allocation by its number.
-    pub(super) fn place(&self, number: usize) -> Option<Place> {
+    pub(super) fn place(&self, number: usize) -> Option<Allotment> {
         self.places.get(number).copied()
     }
 
@@ -104,7 +104,7 @@ impl MemoryPlan {
     }
 }
 
-const fn end_of(place: Place) -> usize {
+const fn end_of(place: Allotment) -> usize {
     (place.offset + place.len_bytes).next_multiple_of(ALIGNMENT)
 }
 

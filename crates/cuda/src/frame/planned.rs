@@ -102,10 +102,10 @@ impl State {
     }
 }
 
-// SAFETY: outside a capture the other allocator answers, which keeps the promise; what a graph may
-// name is nobody's from when it is given back until the end. Inside, allocations have places of one block
-// that no two have which are there at once, aligned to 256 bytes: the same calls in the same order
-// were noted before, and any other is refused.
+// SAFETY: outside a capture the other allocator answers, which keeps the promise. What a graph may
+// name is nobody's from when it is given back until the end. Inside, allocations have places of one
+// block that no two have which are there at once, aligned to 256 bytes: the same calls in the same
+// order were noted before, and any other is refused.
 unsafe impl Allocator for PlannedMemory {
     fn allocate(&self, len_bytes: usize, stream: CUstream) -> Result<u64> {
         let mut guard = self.state();

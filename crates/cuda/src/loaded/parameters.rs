@@ -62,7 +62,7 @@ fn get_param_info() -> Option<GetParamInfo> {
     static FOUND: OnceLock<Option<GetParamInfo>> = OnceLock::new();
     *FOUND.get_or_init(|| {
         let mut address: *mut c_void = std::ptr::null_mut();
-        // SAFETY: the name ends with a zero byte, and the address outlives the call; a driver that
+        // SAFETY: the name ends with a zero byte, and the address outlives the call. A driver that
         // lacks the function says so and leaves a null pointer.
         let answer = unsafe {
             sys::cuGetProcAddress_v2(

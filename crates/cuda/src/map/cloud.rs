@@ -13,7 +13,7 @@ use crate::row_count::RowCount;
 /// Voxels in device memory, one a row.
 ///
 /// The host either knows how many there are, or has made room for a capacity and leaves the count
-/// to the device: kernels that are queued later read it there, and nobody waits.
+/// to the device. Kernels that are queued later read it there, and the host does not wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Cloud<'a> {
     coords: &'a DeviceBuffer,

@@ -50,7 +50,8 @@ impl MapCounts {
 /// Words of the longest report, a map's pairs of each offset.
 const REPORT_WORDS: usize = MAX_VOLUME;
 
-/// Pages that are locked at once: locking memory takes as long as building a map, however much it is.
+/// Pages that are locked at once: locking memory takes as long as building a map, however much it
+/// is.
 const PAGES_AT_ONCE: usize = 32;
 
 /// Page-locked memory of some pages.
@@ -255,13 +256,13 @@ impl Report {
         Ok(if self.is_ready()? { Some(self.words(len)) } else { None })
     }
 
-    /// The first words, once whoever writes them has ended.
+    /// The first words, once the kernel that writes them has ended.
     fn words(&self, len: usize) -> Vec<i32> {
         assert!(len <= REPORT_WORDS, "a report has {REPORT_WORDS} words and not {len}");
         if self.writer() == NOBODY {
             return vec![0; len];
         }
-        // SAFETY: the page holds this many words, all of them initialised when it was made; the
+        // SAFETY: the page holds this many words, all of them initialised when it was made. The
         // kernel that wrote them has ended, and the next run of its graph is queued by whoever
         // reads them now.
         unsafe { std::slice::from_raw_parts(self.page().words.as_ptr(), len) }.to_vec()

@@ -14,7 +14,8 @@ impl DeviceKernelMap {
     }
 
     /// The table by input rows, `(volume, n_in)`; `None` of a submanifold map for which
-    /// [`MapBuilder::add_reverse`](super::MapBuilder::add_reverse) did not make it. For tests and inspection.
+    /// [`MapBuilder::add_reverse`](super::MapBuilder::add_reverse) did not make it. For tests and
+    /// inspection.
     ///
     /// # Errors
     /// If the driver fails.

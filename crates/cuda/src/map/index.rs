@@ -197,7 +197,7 @@ impl VoxelIndex {
             let IndexParts { slots, places, ranks, .. } = self.parts();
             let (rows, duplicate) = (self.count(), self.control() + DUPLICATE as u64);
             let report_at = report.address();
-            // SAFETY: (Slot*, uint2*, RowCount, int*, int*, int*); the bricks' places among the
+            // SAFETY: (Slot*, uint2*, RowCount, int*, int*, int*). The bricks' places among the
             // ranks add up to at most n; the report has two words and more.
             unsafe {
                 kernels.ranks.launch(

@@ -1,17 +1,17 @@
 //! The kernel map on the device.
 //!
-//! Voxels are hashed once, or are the outputs of a layer, which are found in such a table. Building a
-//! map makes every row's mask; the rest is made from that when it is first used, and kept. Nothing
-//! waits for the device but [`DeviceKernelMap::counts`], and what needs it.
+//! Voxels are hashed once, or are the outputs of a layer, which are found in such a table. Building
+//! a map makes every row's mask; the rest is made from that when it is first used, and kept.
+//! Nothing waits for the device but [`DeviceKernelMap::counts`], and what needs it.
 //!
 //! | part | layout | made |
 //! |---|---|---|
 //! | [`VoxelIndex`] | bricks of voxels by hash | before the first map of the voxels |
-//! | [`RowMap`] masks | `(rows, words)` uint32: the offsets that a row has | at once by output rows; by input rows at the first use |
-//! | [`RowMap`] tables | `(volume, pitch)` int32: the row gathered at an offset, or -1 | for each [`RowOrder`] at its first launch |
-//! | [`TilePlan`] | which blocks a product over tiles of rows has | at the first launch that reads it |
-//! | [`Outputs`] | the voxels of a strided or transposed layer, by [`OutputsBuilder`] | before the map |
-//! | [`PairLists`] | input and output rows, sorted by offset, then output row | at the first wgrad |
+//! | [`RowMap`] masks | `(rows, words)` uint32: a row's offsets | at once, or at first use |
+//! | [`RowMap`] tables | `(volume, pitch)` int32: a row, or -1 | at an order's first launch |
+//! | [`TilePlan`] | which blocks a product over tiles has | at the first launch that reads it |
+//! | [`Outputs`] | what a strided or transposed layer makes ([`OutputsBuilder`]) | before the map |
+//! | [`PairLists`] | input and output rows, by offset, then output row | at the first wgrad |
 
 mod bipartite;
 mod cloud;
@@ -334,8 +334,8 @@ impl DeviceKernelMap {
     }
 
     /// The map of the transposed convolution, which undoes the strided one that this map is of: for
-    /// each offset the same pairs, inputs as outputs. Both share what is by row, whoever makes it.
-    /// `None` of a submanifold map, whose layers undo each other.
+    /// each offset the same pairs, inputs as outputs. Both share what is by row, whichever makes
+    /// it. `None` of a submanifold map, whose layers undo each other.
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
         let Reverse::Other(..) = self.sides.reverse else { return None };
@@ -352,7 +352,7 @@ impl DeviceKernelMap {
         self.counts.get_or_try(|| self.report().wait())
     }
 
-    /// What the device reports of the build, for whoever wants to know it later than now.
+    /// What the device reports of the build, for a caller that reads it later than now.
     #[must_use]
     pub fn report(&self) -> MapReport {
         let [inputs, outputs] = self.ends();

@@ -54,7 +54,7 @@ pub(super) fn sort_segments(kernels: &MapKernels, map: &RowMap) -> Result<Device
         (map.masks.as_ref().address(), map.counts(), rows.as_mut().address());
     let (n, words, passes) = (map.count(), mask_words(volume) as i32, passes(volume) as i32);
     let (volume, arrived) = (volume as i32, ticket + 4);
-    // SAFETY: (u32*, RowCount, int, int, int*, int, uint2*, int*, int*, int*, int*); `items` holds
+    // SAFETY: (u32*, RowCount, int, int, int*, int, uint2*, int*, int*, int*, int*). `items` holds
     // n items twice, `tile_counts` every tile's digits; a segment's tiles place just what they have
     // counted.
     unsafe {
@@ -148,7 +148,7 @@ pub(super) fn sort_all(kernels: &MapKernels, map: &RowMap) -> Result<DeviceBuffe
         let shift = (pass * DIGIT_BITS) as i32;
         let (histogram, status, ticket) =
             (at(layout.histogram(pass)), at(layout.status(pass)), at(layout.ticket(pass)));
-        // SAFETY: (u32*, uint2*, RowCount, int, int*, u32*, int*, uint2*, int*); the histogram
+        // SAFETY: (u32*, uint2*, RowCount, int, int*, u32*, int*, uint2*, int*). The histogram
         // counts the very digits that the tiles place, so places lie within the rows.
         unsafe {
             kernels.order_pass.launch(

@@ -116,8 +116,8 @@ impl TilePlan {
         items
     }
 
-    /// Memory of a plan of so many rows: header, items, the offsets of the tiles, and a ticket. Zeros
-    /// at first: a block of a product looks at its item before it knows how many there are.
+    /// Memory of a plan of so many rows: header, items, the offsets of the tiles, and a ticket.
+    /// Zeros at first: a block of a product looks at its item before it knows how many there are.
     pub(super) const fn len_bytes(&self, rows: usize) -> usize {
         self.ticket_at(rows) + TICKET_BYTES
     }
@@ -135,8 +135,8 @@ impl TilePlan {
         self.tiles(rows).div_ceil(threads as usize / 32 * WARP_TILES).max(1)
     }
 
-    /// What is to be made at an address of [`Self::len_bytes`] zeros. Masks are by row if there is a row of
-    /// each position, else by position.
+    /// What is to be made at an address of [`Self::len_bytes`] zeros. Masks are by row if there is
+    /// a row of each position, else by position.
     pub(super) fn job(
         &self,
         [masks, row_of_position]: [u64; 2],
@@ -234,8 +234,8 @@ impl Plans {
         let job = plan.job([masks.as_ref().address(), 0], count, address);
         let jobs = PlanJobs::new(&[(plan, job)], THREADS)?;
         let blocks = [block_count(jobs.blocks())?, 1];
-        // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planned` compares; the memory
-        // is zeros of the length that the plan says.
+        // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planned` compares; the
+        // memory is zeros of the length that the plan says.
         unsafe {
             let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
             kernels.tile_plans.launch(grid, arguments![jobs])?;

@@ -92,8 +92,8 @@ impl Lookup {
                 let IndexParts { slots: own_slots, places, .. } = bipartite.own.parts();
                 let IndexParts { slots, slot_count, .. } = bipartite.gathered.parts();
                 let steps = bipartite.steps;
-                // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*, int*);
-                // every row has its place, and there are as many counts as a kernel has offsets.
+                // SAFETY: (Slot*, u32, Slot*, uint2*, RowCount, int, Steps, u32*, int*, int*).
+                // Every row has its place, and there are as many counts as a kernel has offsets.
                 unsafe {
                     bipartite.kernels.masks.launch(
                         looping_grid(kernels, own.rows())?,
@@ -108,8 +108,8 @@ impl Lookup {
                 let IndexParts { slots, slot_count, places, .. } = index.parts();
                 let window = *window;
                 let launch = |cursor: u64| {
-                    // SAFETY: (Slot*, u32, uint2*, RowCount, int, Window, u32*, int*, int*, int*);
-                    // every row has its place, the cursor is one or none, and there are as many
+                    // SAFETY: (Slot*, u32, uint2*, RowCount, int, Window, u32*, int*, int*, int*).
+                    // Every row has its place, the cursor is one or none, and there are as many
                     // counts as a window has offsets.
                     unsafe {
                         kernels.masks.of(window).launch(
@@ -276,8 +276,8 @@ impl RowMap {
             Lookup::Within { index, window } => {
                 let (window, parts) = (*window, index.parts());
                 let IndexParts { slots, slot_count, places, ranks } = parts;
-                // SAFETY: (Slot*, u32, uint2*, int*, RowCount, int, Window, int*, i64, int*, u32*);
-                // the order, where there is one, is a permutation of n rows; table and masks have
+                // SAFETY: (Slot*, u32, uint2*, int*, RowCount, int, Window, int*, i64, int*, u32*).
+                // The order, where there is one, is a permutation of n rows; table and masks have
                 // the lengths allocated above.
                 unsafe {
                     kernels.table.of(window).launch(

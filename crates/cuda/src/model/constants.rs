@@ -1,9 +1,8 @@
 //! What arithmetic does not give: a few constants a family.
 //!
 //! They were fitted to the H100's timings in `caches/sm_90.evidence.msgpack` by `cargo run
-//! --release -p voxtune --example fit_cost_model`, which also says how well they predict a cloud
-//! that they were not fitted to. The tests of `crates/voxtune/src/model` hold them to the same
-//! file.
+//! --release -p voxtune --example fit_cost_model`. It also says how well they predict a cloud that
+//! they were not fitted to. The tests of `crates/voxtune/src/cost` hold them to the same file.
 //!
 //! That was before version 14 of `wgmma_gemm`. Of today's timings they put a winner first, or one
 //! 3.6 % slower on average, 17.1 at the 95th percentile; fitted anew, 3.2 and 18.9. That is no
@@ -28,8 +27,8 @@ pub struct Constants {
     pub traffic: f64,
 }
 
-/// Of families that nobody has fitted constants for: a launch and nothing else, so that what was
-/// learned of them says the rest.
+/// Of families without fitted constants: a launch and nothing else, so that what was learned of
+/// them says the rest.
 pub(crate) const UNFITTED: Constants = Constants { launch_ns: 8000.0, ..TILES };
 
 const TILES: Constants = Constants {

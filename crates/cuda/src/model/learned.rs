@@ -83,8 +83,8 @@ pub struct Group {
     pub family: String,
     /// Whether this is of wgrad.
     pub wgrad: bool,
-    /// Parameters of ids that trees ask for: the name of a numeric one, of which they see the
-    /// logarithm to the base 2, or `name=word`, which is 1 where an id says so and 0 elsewhere.
+    /// Parameters of ids that trees ask for. Of a numeric one they see the logarithm to the base 2;
+    /// `name=word` is 1 where an id says so and 0 elsewhere.
     pub parameters: Vec<String>,
     /// The trees.
     pub trees: Vec<Tree>,

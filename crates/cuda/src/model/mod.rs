@@ -7,12 +7,12 @@
 //! Constants of a family ────────┘
 //! ```
 //!
-//! A launch is blocks that repeat one step. A step takes as long as the busiest unit of its
-//! SM: tensor cores, shared memory, its share of the L2 cache, or the issue of copies;
-//! and no less than one pipeline stage. How many steps a block has follows from the statistics of
-//! masks (`offsets.rs`): how many offsets the rows of a tile have between them, in the order in
-//! which they come. Blocks fill the device in waves. Whatever else happens, the memory has to
-//! deliver what does not stay in the cache.
+//! A launch is blocks that repeat one step. A step takes as long as the busiest unit of its SM, and
+//! no less than one pipeline stage. Units are tensor cores, shared memory, a share of the L2 cache
+//! and the issue of copies. How many steps a block has follows from the statistics of masks
+//! (`offsets.rs`): how many offsets the rows of a tile have together, in the order of rows. Blocks
+//! fill the device in waves. Whatever else happens, the memory has to deliver what does not stay in
+//! the cache.
 //!
 //! Rates are measured and documented in [`Rates`]; each family adds the few [`Constants`] that
 //! arithmetic does not give. What is left is learned: a [`Correction`] says by what factor a launch

@@ -2,9 +2,9 @@
 //!
 //! A tile multiplies every offset that one of its rows has. In an order by masks (Gray code, the
 //! rarest offset first), rows of a tile agree in as many offsets as it takes to tell the tiles
-//! apart: sorting `n` rows into tiles of `T` settles `log₂(n / T)` bits, and each settled offset
-//! costs `H(p)` bits, where `p` is the share of rows that have it. Offsets that are not settled
-//! occur somewhere in the tile, almost surely.
+//! apart. Sorting `n` rows into tiles of `T` settles `log₂(n / T)` bits. Each settled offset costs
+//! `H(p)` bits, where `p` is the share of rows that have it. Offsets that are not settled occur
+//! somewhere in the tile, almost surely.
 
 use crate::map::RowOrder;
 
@@ -15,9 +15,9 @@ const SEGMENT_ROWS: f64 = 32_768.0;
 const INDEPENDENT_PAIRS: f64 = 4.84;
 
 /// Masks of real clouds lie on surfaces, and the denser a cloud the more an offset says about
-/// others: entropy lost a pair of 27 past [`INDEPENDENT_PAIRS`], and what at least remains. Read
-/// off tiles of 64 and 128 rows of a street scene (6.3 and 8.4 pairs per row) and of a sphere's
-/// shell (12.8).
+/// others. These are the entropy lost for a pair of 27 past [`INDEPENDENT_PAIRS`], and what at
+/// least remains. Read off tiles of 64 and 128 rows of a street scene (6.3 and 8.4 pairs per row)
+/// and of a sphere's shell (12.8).
 const BITS_LOST_A_PAIR: f64 = 0.07;
 const LEAST_BITS: f64 = 0.4;
 

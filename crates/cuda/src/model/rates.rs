@@ -49,10 +49,10 @@ impl Rates {
 
     /// The rates of a compute capability with so many SMs.
     ///
-    /// Those of 9.0 were measured on an H100 (SXM, 132 SMs): copies at 3.01 TB/s, reads
-    /// of L2 at 7.4 TB/s until 40 MB, 2,600 operations per cycle by `mma.sync`
-    /// with operands from shared memory and 4,096 by `wgmma`, 128 bytes per cycle of shared memory.
-    /// Others: NVIDIA's architecture whitepapers, of the largest part of each.
+    /// Those of 9.0 were measured on an H100 (SXM, 132 SMs). Copies run at 3.01 TB/s, and reads of
+    /// L2 at 7.4 TB/s until 40 MB. An SM has 2,600 operations per cycle by `mma.sync` with operands
+    /// from shared memory, 4,096 by `wgmma`, and 128 bytes per cycle of shared memory. Others:
+    /// NVIDIA's architecture whitepapers, of the largest part of each.
     #[must_use]
     pub fn of(capability: ComputeCapability, sms: u32) -> Self {
         let h100 = Self {

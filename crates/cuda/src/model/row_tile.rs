@@ -174,8 +174,8 @@ mod tests {
         assert_eq!(two.memory_bytes, one.memory_bytes);
     }
 
-    /// The sweep of `docs/journal/kernels.md`, where parts halve the time of 3,716 rows and lose from
-    /// 27,855 on.
+    /// The sweep of `docs/journal/kernels.md`, where parts halve the time of 3,716 rows and lose
+    /// from 27,855 on.
     #[test]
     fn parts_pay_for_few_rows_alone() {
         let rates = Rates::of(ComputeCapability { major: 9, minor: 0 }, 132);

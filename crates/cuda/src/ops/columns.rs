@@ -59,7 +59,7 @@ impl FeatureKernels {
         let units = Units::of(operands, width, self.dtype.bytes());
         let ([from, to], rows, per_row) = (units.operands, shape.rows(), units.per_row);
         let grid = self.element_grid(shape.rows * per_row as usize);
-        // SAFETY: (Rows of units, Rows of units, i64, i32); lengths have been compared, and the
+        // SAFETY: (Rows of units, Rows of units, i64, i32). Lengths have been compared, and the
         // unit divides both addresses and pitches; the target is borrowed mutably.
         unsafe { self.copy_columns[units.place].launch(grid, arguments![from, to, rows, per_row]) }
     }

@@ -73,9 +73,9 @@ impl FeatureKernels {
         let (rows, channels) = (voxels.count(), shape.channels());
         let voxels = voxels.read_by(&self.device)?;
         let arguments = arguments![x, dense, voxels, rows, channels, params];
-        // SAFETY: (Rows, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared,
-        // and the kernel writes to cells of the grid alone; it only reads the features, and the
-        // dense tensor is borrowed mutably.
+        // SAFETY: (Rows, Element*, i32*, RowCount, i32, DenseGrid); lengths have been compared, and
+        // the kernel writes to cells of the grid alone. It only reads the features, and the dense
+        // tensor is borrowed mutably.
         unsafe { self.to_dense.launch(self.grid(shape.rows, TILE), arguments) }
     }
 

@@ -192,7 +192,7 @@ impl FeatureKernels {
         let rows = of_rows.rows();
         let grid = self.element_grid(of_rows.rows * per_row as usize);
         let arguments = arguments![x, y, index, count, rows, per_row];
-        // SAFETY: (Rows of units, Rows of units, i32*, i32, i64, i32); lengths have been compared,
+        // SAFETY: (Rows of units, Rows of units, i32*, i32, i64, i32). Lengths have been compared,
         // the kernel reads no group from `count` on, and the unit divides addresses and pitches;
         // the result is borrowed mutably.
         unsafe { self.spread[units.place].launch(grid, arguments) }
@@ -231,7 +231,7 @@ impl FeatureKernels {
         let grid = self.element_grid(of_groups.len());
         if groups.is_flat {
             let arguments = arguments![x, y, order, starts, starts, items, channels, reduction];
-            // SAFETY: (Rows, Rows, i32*, i32*, i32*, i64, i32, i32); lengths have been compared,
+            // SAFETY: (Rows, Rows, i32*, i32*, i32*, i64, i32, i32). Lengths have been compared,
             // and the tables were found to name rows of `x` alone; the result is borrowed mutably.
             return unsafe { self.group_reduce.launch(grid, arguments) };
         }
@@ -242,12 +242,12 @@ impl FeatureKernels {
         let (begins, of_pieces) =
             (groups.piece_begins.as_ref().read_by(&self.device)?, groups.pieces as i64);
         let first = arguments![x, partial, order, begins, none, of_pieces, channels, reduction];
-        // SAFETY: (Rows, Rows of f32, i32*, i32*, i32*, i64, i32, i32); the tables were found to
+        // SAFETY: (Rows, Rows of f32, i32*, i32*, i32*, i64, i32, i32). The tables were found to
         // name rows of `x` alone, and there is room for each piece.
         unsafe { self.group_pieces.launch(self.element_grid(pieces), first) }?;
         let piece_starts = groups.piece_starts.as_ref().read_by(&self.device)?;
         let last = arguments![partial, y, none, piece_starts, starts, items, channels, reduction];
-        // SAFETY: (Rows of f32, Rows, i32*, i32*, i32*, i64, i32, i32); the tables were found to
+        // SAFETY: (Rows of f32, Rows, i32*, i32*, i32*, i64, i32, i32). The tables were found to
         // name pieces that there are, and the result is borrowed mutably.
         unsafe { self.group_whole.launch(grid, last) }
     }
@@ -290,13 +290,13 @@ impl FeatureKernels {
         if reduction == Reduction::Mean {
             let starts = groups.starts.as_ref().read_by(&self.device)?;
             let arguments = arguments![grad_y, grad_x, index, starts, count, rows, channels];
-            // SAFETY: (Rows, Rows, i32*, i32*, i32, i64, i32); lengths have been compared, and the
+            // SAFETY: (Rows, Rows, i32*, i32*, i32, i64, i32). Lengths have been compared, and the
             // kernel reads no group from `count` on; the result is borrowed mutably.
             return unsafe { self.spread_mean.launch(grid, arguments) };
         }
         let (x, y) = (self.read(x)?, self.read(y)?);
         let arguments = arguments![x, y, grad_y, grad_x, index, count, rows, channels];
-        // SAFETY: (Rows, Rows, Rows, Rows, i32*, i32, i64, i32); lengths have been compared, and
+        // SAFETY: (Rows, Rows, Rows, Rows, i32*, i32, i64, i32). Lengths have been compared, and
         // the kernel reads no group from `count` on; the result is borrowed mutably.
         unsafe { self.spread_max.launch(grid, arguments) }
     }

@@ -69,8 +69,8 @@ impl FeatureKernels {
         let (x, y) = (self.read(x)?, self.written(y)?);
         let (rows, channels) = (shape.rows(), shape.channels());
         let arguments = arguments![x, y, address, pitch, volume, rows, channels, pooling];
-        // SAFETY: (Rows, Rows, i32*, i64, i32, i64, i32, i32); lengths have been compared
-        // with the map, whose table names rows of `x` alone, and the result is borrowed mutably.
+        // SAFETY: (Rows, Rows, i32*, i64, i32, i64, i32, i32). Lengths have been compared with the
+        // map, whose table names rows of `x` alone, and the result is borrowed mutably.
         unsafe { self.map_pool.launch(self.element_grid(shape.len()), arguments) }
     }
 
@@ -112,16 +112,15 @@ impl FeatureKernels {
             let counts = weights.as_ref().address();
             let arguments =
                 arguments![grad_y, grad_x, counts, address, pitch, volume, rows, channels];
-            // SAFETY: (Rows, Rows, f32*, i32*, i64, i32, i64, i32); lengths have been
-            // compared with the map, whose table names rows of `grad_y` alone, each of which has a
-            // count; the result is borrowed mutably.
+            // SAFETY: (Rows, Rows, f32*, i32*, i64, i32, i64, i32). Lengths have been compared with
+            // the map, whose table names rows of `grad_y` alone, each of which has a count; the
+            // result is borrowed mutably.
             return unsafe { self.map_average_backward.launch(grid, arguments) };
         }
         let (x, y) = (self.read(x)?, self.read(y)?);
         let arguments = arguments![x, y, grad_y, grad_x, address, pitch, volume, rows, channels];
-        // SAFETY: (Rows, Rows, Rows, Rows, i32*, i64, i32, i64, i32); lengths have
-        // been compared with the map, whose table names rows of `y` alone, and the result is
-        // borrowed mutably.
+        // SAFETY: (Rows, Rows, Rows, Rows, i32*, i64, i32, i64, i32). Lengths have been compared
+        // with the map, whose table names rows of `y` alone, and the result is borrowed mutably.
         unsafe { self.map_max_backward.launch(grid, arguments) }
     }
 

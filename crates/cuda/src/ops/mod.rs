@@ -1,10 +1,9 @@
 //! What layers do to features beside convolutions, forward and backward.
 //!
 //! Features are rows of channels, any pitch apart, of the storage type that the kernels were
-//! compiled for; parameters and statistics of channels are dense float32. Every element of a result
-//! is overwritten, and what lies between its rows is left alone.
-//! Everything is queued and nothing waits. Sums have an order that sizes alone decide, so that runs
-//! repeat to the bit.
+//! compiled for. Parameters and statistics of channels are dense float32. Every element of a result
+//! is overwritten, and what lies between its rows is left alone. Everything is queued and nothing
+//! waits. Sums have an order that sizes alone decide, so that runs repeat to the bit.
 //!
 //! | idea | where |
 //! |---|---|

@@ -83,7 +83,7 @@ impl FeatureKernels {
         let sums = sums.write_by(&self.device)?;
         let grid = Grid { blocks: [cut.groups as u32, 1], threads: THREADS, shared_bytes: 0 };
         let arguments = arguments![partial, parts, channels, lanes, divisor, sums];
-        // SAFETY: (f32*, i32, i32, i32, f64, f32*); the parts are those that a kernel before has
+        // SAFETY: (f32*, i32, i32, i32, f64, f32*). The parts are those that a kernel before has
         // written, and the caller has compared the length of the sums with the channels.
         unsafe { self.finish_columns.launch(grid, arguments) }
     }
@@ -119,8 +119,8 @@ impl FeatureKernels {
         let (rows, channels) = (shape.rows(), shape.channels());
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let arguments = arguments![x, rows, channels, lanes, part_rows, target];
-        // SAFETY: (Rows, i64, i32, i32, i64, f32*); the caller has compared the length of `x`
-        // with the shape, and the parts have room for one sum of each block.
+        // SAFETY: (Rows, i64, i32, i32, i64, f32*). The caller has compared the length of `x` with
+        // the shape, and the parts have room for one sum of each block.
         unsafe { self.column_sums.launch(cut.grid(), arguments) }?;
         Ok(partial)
     }
@@ -157,7 +157,7 @@ impl FeatureKernels {
         let (rows, channels) = (shape.rows(), shape.channels());
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let arguments = arguments![x, means, rows, channels, lanes, part_rows, target];
-        // SAFETY: (Rows, f32*, i64, i32, i32, i64, f32*); lengths have been compared, and the
+        // SAFETY: (Rows, f32*, i64, i32, i32, i64, f32*). Lengths have been compared, and the
         // parts, which have been read by now, have room for one sum of each block.
         unsafe { self.column_squares.launch(cut.grid(), arguments) }?;
         self.finish(&partial, 0, cut, shape, count, variance)
@@ -309,8 +309,8 @@ impl FeatureKernels {
         let (of_rows, target) = (statistics.as_ref().address(), partial.as_ref().address());
         let arguments =
             arguments![x, grad_y, grad_x, rows, channels, row_lanes, gamma, epsilon, of_rows];
-        // SAFETY: (Rows, Rows, Rows, i64, i32, i32, f32*, f32, float2*); lengths have
-        // been compared, the statistics have two numbers a row, and the result is borrowed mutably.
+        // SAFETY: (Rows, Rows, Rows, i64, i32, i32, f32*, f32, float2*). Lengths have been
+        // compared, the statistics have two numbers a row, and the result is borrowed mutably.
         unsafe { self.layer_norm_backward.launch(grid, arguments) }?;
         let (lanes, part_rows) = (cut.lanes as i32, cut.part_rows as i64);
         let sums = arguments![x, grad_y, of_rows, rows, channels, lanes, part_rows, target];

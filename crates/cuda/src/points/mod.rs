@@ -3,6 +3,7 @@
 //! Everything is queued but one wait, for the number of voxels. Their order and every sum follow
 //! from the points alone, so that results repeat to the bit.
 
+mod grid;
 mod samples;
 
 use voxtune_types::Voxel;
@@ -14,6 +15,9 @@ use crate::error::{CudaError, Result};
 use crate::map::{MAX_ROWS, ReportPages};
 use crate::module::{Grid, Kernel, LoadedInstance, arguments};
 use crate::ops::{DeviceRowGroups, DeviceTables};
+use grid::GridParams;
+pub use grid::PointGrid;
+pub use samples::{SamplesReport, StrayRow};
 
 /// Threads of all blocks but those of a single one.
 const THREADS: u32 = 256;
@@ -32,45 +36,6 @@ const SLOT_BYTES: usize = 16;
 const PAIR_BYTES: usize = 8;
 /// Most rows of a group that are reduced at once.
 const PIECE: usize = 512;
-
-pub use samples::{SamplesReport, StrayRow};
-
-/// A grid that is fixed by where it begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PointGrid {
-    /// Where the first cell begins, along x, y and z.
-    pub low: [f32; 3],
-    /// The size of a cell.
-    pub size: [f32; 3],
-    /// How many cells there are, at most 2²⁴ along an axis.
-    pub cells: [u32; 3],
-    /// Whether coordinates are written z, y, x.
-    pub reversed: bool,
-}
-
-/// `VoxelGrid` of the kernels.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct GridParams {
-    low: [f32; 3],
-    size: [f32; 3],
-    cells: [i32; 3],
-    reversed: i32,
-}
-
-impl PointGrid {
-    /// Refuses what the kernels cannot number.
-    fn params(&self, samples: usize) -> Result<GridParams> {
-        let Self { low, size, cells, reversed } = *self;
-        for along in cells {
-            within("the number of cells along an axis", along as usize, 1 << 24)?;
-        }
-        let all = cells.iter().fold(samples, |all, &along| all.saturating_mul(along as usize));
-        within("the number of cells", all, i64::MAX as usize)?;
-        let cells = cells.map(|along| along as i32);
-        Ok(GridParams { low, size, cells, reversed: i32::from(reversed) })
-    }
-}
 
 /// Which sample each point belongs to, in the device's memory.
 #[derive(Debug)]
@@ -235,7 +200,7 @@ impl PointsBuilder {
     ///
     /// # Errors
     /// [`CudaError::Length`] if lengths do not fit, or samples are mixed where their voxels are
-    /// limited; [`CudaError::TooLarge`] past a billion points or 2⁶³ cells; whatever the driver
+    /// limited. [`CudaError::TooLarge`] past a billion points or 2⁶³ cells; whatever the driver
     /// fails with.
     pub fn voxelize(
         &self,
@@ -272,7 +237,7 @@ impl PointsBuilder {
             let arguments = arguments![
                 values, batches, columns, grid, order_at, starts_at, count, most, coords, means
             ];
-            // SAFETY: (float*, int*, int, VoxelGrid, int*, int*, int, int, int4*, float*); the
+            // SAFETY: (float*, int*, int, VoxelGrid, int*, int*, int, int, int4*, float*). The
             // device has counted the rows, each with a start and at least one point in the order,
             // and there is room for a voxel and a mean of each.
             unsafe { self.mean.launch(blocks, arguments) }?;
@@ -342,11 +307,11 @@ impl PointsBuilder {
         // SAFETY: (Slot*, int*, int, int*, int*); as above, with room for a number a point and one.
         unsafe { self.before.launch(each, arguments![slots, index, rows, sums, before]) }?;
         let arguments = arguments![before, rows, begins, ranges, cap, most, bases, report];
-        // SAFETY: (int*, int, int*, int, int, int*, int*, int*); beginnings were found to be of
+        // SAFETY: (int*, int, int*, int, int, int*, int*, int*). Beginnings were found to be of
         // points that there are, each sample has a base, and the report has more than three words.
         unsafe { self.samples.launch(alone, arguments) }?;
         let arguments = arguments![slots, index, rows, before, batches, begins, bases, cap];
-        // SAFETY: (Slot*, int*, int, int*, int*, int*, int*, int); a point that lies in a slot is
+        // SAFETY: (Slot*, int*, int, int*, int*, int*, int*, int). A point that lies in a slot is
         // of a batch below the number of samples, which has a beginning and a base.
         unsafe { self.rows.launch(each, arguments) }?;
         // SAFETY: (Slot*, int, int*); the index names slots that there are.
@@ -392,7 +357,7 @@ impl PointsBuilder {
             // SAFETY: (int*, int, int*); as above, and there is a total for each digit.
             unsafe { self.sort_scan.launch(by_digit, arguments![counts, tile_count, totals]) }?;
             let arguments = arguments![index, from, rows, shift, counts, totals, to];
-            // SAFETY: (int*, int2*, int, int, int*, int*, int2*); counts and totals are of the same
+            // SAFETY: (int*, int2*, int, int, int*, int*, int2*). Counts and totals are of the same
             // pairs, so each has a place of its own in the other half.
             unsafe { self.sort_move.launch(by_tile, arguments) }?;
             from = to;
@@ -416,7 +381,7 @@ impl PointsBuilder {
         let (length, all) = (PIECE as i32, pieces as i32);
         let (begins_at, of_rows_at) = (begins.as_mut().address(), of_rows.as_mut().address());
         let arguments = arguments![starts, count, length, all, of_rows_at, begins_at];
-        // SAFETY: (int*, int, int, int, int*, int*); rows have no more pieces than were reckoned
+        // SAFETY: (int*, int, int, int, int*, int*). Rows have no more pieces than were reckoned
         // with, and there is a beginning for each, and for each row, and one more.
         unsafe { self.pieces.launch(Grid::covering(rows + 1, THREADS)?, arguments) }?;
         Ok((pieces, begins, of_rows))
@@ -454,19 +419,6 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grids_are_as_the_kernels_read_them() {
-        assert_eq!((size_of::<GridParams>(), align_of::<GridParams>()), (40, 4));
-    }
-
-    #[test]
-    fn grids_that_cannot_be_numbered_are_refused() {
-        let grid = |cells| PointGrid { low: [0.0; 3], size: [1.0; 3], cells, reversed: false };
-        assert!(grid([1 << 24, 1 << 24, 1]).params(1 << 14).is_ok());
-        assert!(grid([1 << 24, 1 << 24, 1]).params(1 << 15).is_err());
-        assert!(grid([(1 << 24) + 1, 1, 1]).params(1).is_err());
-    }
 
     /// `points_pieces` as the host would compute it: no piece of a row is empty or much longer than
     /// the others, and there are no more than there is room for.

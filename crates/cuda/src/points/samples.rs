@@ -45,12 +45,12 @@ fn stray(words: &[i32]) -> Option<StrayRow> {
 }
 
 impl PointsBuilder {
-    /// Queues the sorting of voxels by their batch: the sample of each row, -1 for what is no voxel.
-    /// A row of another batch is of none, and the report names it. Waits for nothing.
+    /// Queues the sorting of voxels by their batch: the sample of each row, -1 for what is no
+    /// voxel. A row of another batch is of none, and the report names it. Waits for nothing.
     ///
     /// # Errors
-    /// [`CudaError::Length`] if the buffer is shorter than the voxels; [`CudaError::TooLarge`] past a
-    /// billion rows or samples; whatever the driver fails with.
+    /// [`CudaError::Length`] if the buffer is shorter than the voxels; [`CudaError::TooLarge`] past
+    /// a billion rows or samples; whatever the driver fails with.
     pub fn samples(
         &self,
         cloud: Cloud<'_>,
@@ -83,8 +83,8 @@ impl PointsBuilder {
         let (order_at, starts_at) = (order.as_mut().address(), starts.as_mut().address());
         let arguments =
             arguments![pairs, entries, groups, coords, outside_at, order_at, starts_at, report_at];
-        // SAFETY: (int2*, int, int, int4*, int*, int*, int*, int*); as many pairs as entries, a start
-        // for each sample and one more, and the report has more than three words.
+        // SAFETY: (int2*, int, int, int4*, int*, int*, int*, int*); as many pairs as entries, a
+        // start for each sample and one more, and the report has more than three words.
         unsafe { self.sample_starts.launch(Grid::covering(length + 1, THREADS)?, arguments) }?;
         report.queued()?;
 
@@ -96,7 +96,7 @@ impl PointsBuilder {
         let (begins_at, of_samples_at) = (begins.as_mut().address(), of_samples.as_mut().address());
         let alone = Grid { blocks: [1, 1], threads: SCAN_THREADS, shared_bytes: 0 };
         let arguments = arguments![starts_at, groups, piece, all, of_samples_at, begins_at];
-        // SAFETY: (int*, int, int, int, int*, int*); samples have no more pieces than were reckoned
+        // SAFETY: (int*, int, int, int, int*, int*). Samples have no more pieces than were reckoned
         // with, and there is a beginning for each, and for each sample, and one more.
         unsafe { self.sample_pieces.launch(alone, arguments) }?;
 

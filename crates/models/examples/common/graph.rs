@@ -7,8 +7,8 @@ use voxtune::{CompiledNetwork, Device, FrameOutput, SparseTensor};
 use super::outcome::Anything;
 use super::times::Times;
 
-/// Runs frames of a network as graphs, and prints how long the first one took, whose graph is
-/// recorded before, how long the later ones, and how much memory they have.
+/// Runs frames of a network as graphs, and prints how long they took and how much memory they have.
+/// The first one's graph is recorded before; it is timed apart from the later ones.
 ///
 /// # Errors
 /// If a frame cannot be made, recorded or run.

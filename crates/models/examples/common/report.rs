@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use voxtune::{Direction, Module};
 
-/// Prints how the algorithms that a network's convolutions ran the last time in a direction were
-/// found, and which they are: each once, or, listing layers, each layer's for its key.
+/// Prints which algorithms a network's convolutions ran the last time in a direction, and how they
+/// were found. Each is named once, or, listing layers, each layer's for its key.
 pub(crate) fn print_algorithms(network: &dyn Module, direction: Direction, lists_layers: bool) {
     let (mut grades, mut lines) = (BTreeMap::new(), BTreeMap::new());
     let resolutions = network.resolutions(direction);

@@ -3,9 +3,9 @@
 //! One binary, which brings the kernel sources along; it needs a driver, nvcc and a C++ compiler.
 //!
 //! ```text
-//! kernel_map check                     tables in every order, masks, pair lists, sort keys, duplicates
+//! kernel_map check                     tables, masks, pair lists, sort keys, duplicates
 //! kernel_map check --most-rows 5000    the same under compute-sanitizer
-//! kernel_map time --clouds FOLDER      FOLDER/<name>.i32 holds little-endian int32 (x, y, z) triples
+//! kernel_map time --clouds FOLDER      <name>.i32 holds little-endian int32 (x, y, z) triples
 //! ```
 //! Exit status 1 if anything differs.
 #![expect(clippy::print_stdout, reason = "a program that reports on its standard output")]

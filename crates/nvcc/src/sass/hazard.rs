@@ -2,7 +2,7 @@
 //!
 //! A product reads its operands and writes its sums some time after its instruction. Products that
 //! a thread has issued complete in order. `gsb0` at a product closes a group, and
-//! `WARPGROUP.DEPBAR.LE gsb0, N` waits until at most N groups are incomplete: a product is complete
+//! `WARPGROUP.DEPBAR.LE gsb0, N` waits until at most N groups are incomplete. A product is complete
 //! behind it if more than N groups have been closed since, its own included. What may be incomplete
 //! at an instruction is the union over all ways that lead there, with the least number of groups
 //! closed since.

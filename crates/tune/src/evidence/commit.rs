@@ -140,7 +140,7 @@ pub(crate) fn challenger(
 fn is_beaten(incumbent: &AlgoId, of_key: &Evidence, entry: &EntryKey) -> bool {
     let Some(records) = of_key.records(entry) else { return false };
     let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
-    let Some(defender) = of(incumbent) else { return false };
+    let Some(stored) = of(incumbent) else { return false };
     let workloads = of_key.decisive_workloads(&entry.device, &entry.key);
     let workloads = workloads.map(|(_, records)| records);
     if !significantly_beaten(incumbent, &entry.device.arch, workloads) {
@@ -148,16 +148,16 @@ fn is_beaten(incumbent: &AlgoId, of_key: &Evidence, entry: &EntryKey) -> bool {
     }
     let challenger = winner(of_key, entry).and_then(|algo| of(&algo)?.timing());
     let margin = Timer::of(&entry.device.arch).incumbent_margin();
-    match (defender.timing(), challenger) {
-        (Some(defender), Some(challenger)) => {
-            match (defender.ratio_to_default, challenger.ratio_to_default) {
-                (Some(defender), Some(challenger)) => {
-                    challenger.high * (1.0 + margin) < defender.low
+    match (stored.timing(), challenger) {
+        (Some(incumbent), Some(challenger)) => {
+            match (incumbent.ratio_to_default, challenger.ratio_to_default) {
+                (Some(incumbent), Some(challenger)) => {
+                    challenger.high * (1.0 + margin) < incumbent.low
                 }
                 _ => true,
             }
         }
-        // A quarantined one has lost to anyone that runs.
+        // A quarantined one has lost to any that runs.
         (None, challenger) => challenger.is_some(),
         (Some(_), None) => false,
     }

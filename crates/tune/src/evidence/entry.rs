@@ -28,7 +28,6 @@ pub struct Measured {
     /// The samples behind the records, of those that raced.
     pub rounds: Vec<Rounds>,
     /// The stored winner, if the race beat it but the confirmation rounds did not.
-    #[serde(rename = "defended")]
     pub confirmed: Option<AlgoId>,
     /// Where the time went.
     pub spent: PhaseTimes,

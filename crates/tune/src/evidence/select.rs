@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn code_that_has_changed_has_no_place_to_defend() {
+    fn changed_code_of_the_winner_is_not_confirmed() {
         let known = |changed: &[&str]| incumbent(&stored(&[]), &entry(changed));
         assert_eq!(known(&["near"]).unwrap().as_str(), "first");
         assert_eq!(known(&["first"]), None);

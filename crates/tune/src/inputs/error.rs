@@ -16,7 +16,7 @@ pub enum MeasureError {
     Configuration(String),
     /// The process is lost, or its device with it; another process may go on.
     #[error("the worker is lost: {}", .0.detail)]
-    Lost(Loss),
+    Lost(LostWorker),
     /// The run was ended from outside.
     #[error("it was interrupted")]
     Interrupted,
@@ -27,7 +27,7 @@ pub enum MeasureError {
 
 /// A lost process or device, and the candidate that ran on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loss {
+pub struct LostWorker {
     /// The candidate; `None` where something else ran, such as the set-up of a cloud.
     pub candidate: Option<Candidate>,
     /// The class of the failure.
@@ -38,9 +38,9 @@ pub struct Loss {
     pub from_outside: bool,
 }
 
-impl Loss {
+impl LostWorker {
     /// A loss that no candidate caused.
-    pub(crate) fn of_nobody(detail: impl Into<String>) -> Self {
+    pub(crate) fn without_candidate(detail: impl Into<String>) -> Self {
         let (reason, detail) = (Reason::LaunchFailure, detail.into());
         Self { candidate: None, reason, detail, from_outside: false }
     }
@@ -51,7 +51,7 @@ impl From<ConvError> for MeasureError {
     fn from(error: ConvError) -> Self {
         let detail = error.to_string();
         if error.is_device_lost() {
-            Self::Lost(Loss::of_nobody(detail))
+            Self::Lost(LostWorker::without_candidate(detail))
         } else {
             Self::Configuration(detail)
         }

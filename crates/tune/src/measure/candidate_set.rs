@@ -40,7 +40,7 @@ impl CandidateSet {
         let usable = names.iter().filter_map(|id| registry.usable(id, operation));
         let mut set: Vec<(Arc<dyn Algorithm>, Candidate)> = usable.filter_map(candidate).collect();
         let racing = set.len();
-        // Only GPUs are fast enough to compare everybody at full size.
+        // Only GPUs are fast enough to compare all candidates at full size.
         if device.identity().arch.is_cuda()
             && let Some(default) = registry.default_for(operation)
             && !names.contains(default.id())

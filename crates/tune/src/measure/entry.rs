@@ -29,8 +29,8 @@ impl Entry<'_> {
     /// Verifies and races the candidates of a set.
     ///
     /// # Errors
-    /// If operands cannot be set up, the device is lost or the run interrupted; what else candidates
-    /// do is in their records.
+    /// If operands cannot be set up, the device is lost or the run interrupted; what else
+    /// candidates do is in their records.
     pub fn measure(
         &self,
         verifier: &mut Verifier,

@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`session`] | the device at work on a job: prepares configurations, measures entries |
-//! | [`candidate_set`] | who is measured, and the default to compare with |
+//! | [`candidate_set`] | which candidates are measured, and the default to compare with |
 //! | [`entry`] | one entry: verify, race, records |
 //! | `device_sampler` | timed runs on the device, for a race |
 //! | [`throttle`] | repeats samples that a lowered clock or a late host disturbed |

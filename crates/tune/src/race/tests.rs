@@ -107,8 +107,8 @@ fn the_leader_gets_three_samples_whatever_the_budget() {
     assert_eq!(counts(&candidates), [1, 3, 1]);
 }
 
-/// Its first sample was late, and no budget is left: by that one alone everybody would have beaten
-/// it.
+/// Its first sample was late, and no budget is left: by that one alone every candidate would have
+/// beaten it.
 #[test]
 fn f09_the_leader_and_the_default_share_three_rounds_whatever_the_budget() {
     for policy in [Policy::with_budget(Duration::ZERO), Policy::on_gpu(Duration::ZERO)] {
@@ -286,7 +286,7 @@ fn a_candidate_that_was_faster_when_it_warmed_up_is_not_dominated() {
 }
 
 #[test]
-fn retakes_come_to_an_end() {
+fn resampling_comes_to_an_end() {
     let policy = Policy::on_gpu(Duration::ZERO);
     let mut runs = 0;
     let candidates = run_under(&policy, 1, None, |_, run| {

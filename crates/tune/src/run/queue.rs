@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dearest_come_first_and_a_worker_stays_with_its_clouds() {
+    fn the_costliest_come_first_and_a_worker_stays_with_its_clouds() {
         let plan = quick();
         let queue = queue(&plan);
         let order = queue.order();

@@ -13,7 +13,7 @@ use crate::evidence::entry::PreparedEntry;
 use crate::evidence::entry::is_quarantine;
 use crate::evidence::phase_times::PhaseTimes;
 use crate::inputs::candidate::Candidate;
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 use crate::measure::session::Task;
 use crate::run::event::Event;
 use crate::run::worker_message::candidate_lost;
@@ -129,7 +129,7 @@ impl<'a> EntryRetry<'a> {
     /// Draws the conclusion from a lost process.
     fn after(
         &mut self,
-        loss: Loss,
+        loss: LostWorker,
         crash_history: &CrashHistory,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), MeasureError> {
@@ -177,13 +177,13 @@ mod tests {
         Candidate { id, kernel_hash, default: false, requires: None }
     }
 
-    fn lost(name: &str, reason: Reason, from_outside: bool) -> Loss {
+    fn lost(name: &str, reason: Reason, from_outside: bool) -> LostWorker {
         let candidate = Some(candidate(name));
-        Loss { candidate, reason, detail: "in words".to_owned(), from_outside }
+        LostWorker { candidate, reason, detail: "in words".to_owned(), from_outside }
     }
 
     /// The candidates, of two, that these losses put into quarantine.
-    fn quarantined(crash_history: &CrashHistory, lost: &[Loss]) -> Vec<String> {
+    fn quarantined(crash_history: &CrashHistory, lost: &[LostWorker]) -> Vec<String> {
         let entry = PreparedEntry { key: key(), cloud: 0, pool: Vec::new() };
         let both = ["a", "b"].map(|name| name.parse().unwrap()).to_vec();
         let mut entry_retry = EntryRetry::new(0, &entry, both, None);

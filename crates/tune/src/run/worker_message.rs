@@ -4,7 +4,7 @@ use voxtune::Operation;
 
 use crate::evidence::entry::Measured;
 use crate::evidence::phase_times::PhaseTimes;
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 use crate::run::event::{Event, Outcome};
 
 /// A message of a worker thread.
@@ -41,8 +41,8 @@ pub(crate) struct ConfigurationResult {
 }
 
 /// A candidate that took its process down, of an operation or in calibration.
-pub(crate) fn candidate_lost(loss: &Loss, operation: Option<Operation>) -> Option<Event> {
-    let Loss { candidate, reason, detail, .. } = loss;
+pub(crate) fn candidate_lost(loss: &LostWorker, operation: Option<Operation>) -> Option<Event> {
+    let LostWorker { candidate, reason, detail, .. } = loss;
     let algo = candidate.as_ref()?.id.clone();
     Some(Event::CandidateLost { algo, operation, reason: *reason, detail: detail.clone() })
 }

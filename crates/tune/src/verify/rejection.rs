@@ -6,7 +6,7 @@ use voxtune::ConvError;
 use voxtune_cache::{Outcome, Reason};
 
 use crate::inputs::candidate::Candidate;
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 
 /// Why a candidate may not compete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,12 @@ impl Rejection {
     /// The error of a candidate that took the device with it.
     pub(crate) fn into_loss(self, candidate: Candidate) -> MeasureError {
         let Self { reason, detail, .. } = self;
-        MeasureError::Lost(Loss { candidate: Some(candidate), reason, detail, from_outside: false })
+        MeasureError::Lost(LostWorker {
+            candidate: Some(candidate),
+            reason,
+            detail,
+            from_outside: false,
+        })
     }
 
     /// The outcome that evidence keeps.

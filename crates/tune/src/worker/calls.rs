@@ -8,7 +8,7 @@ use super::Worker;
 use super::protocol::{Command, Response};
 use crate::evidence::entry::Measured;
 use crate::evidence::entry::PreparedEntry;
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 use crate::measure::estimate::Estimate;
 use crate::measure::session::Task;
 use crate::plan::job::Job;
@@ -71,7 +71,9 @@ impl Response {
     fn unexpected(self) -> MeasureError {
         match self {
             Self::Failed(error) => error,
-            _ => MeasureError::Lost(Loss::of_nobody("the worker answered another question")),
+            _ => MeasureError::Lost(LostWorker::without_candidate(
+                "the worker answered another question",
+            )),
         }
     }
 }

@@ -8,7 +8,7 @@ use voxtune_types::AlgoId;
 
 use crate::evidence::entry::{Measured, PreparedEntry};
 use crate::inputs::candidate::environment;
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 use crate::inputs::monitor::Unwatched;
 use crate::measure::estimate::Estimate;
 use crate::measure::session::{Session, Task};
@@ -18,7 +18,7 @@ use crate::worker::Worker;
 /// Runs candidates in this process or in a worker.
 #[derive(Debug)]
 pub struct Executor {
-    place: Place,
+    backend: Backend,
     identity: DeviceIdentity,
     environment: Environment,
     algorithms: Vec<AlgoId>,
@@ -29,7 +29,7 @@ pub struct Executor {
 }
 
 #[derive(Debug)]
-enum Place {
+enum Backend {
     Here { device: Device, session: Option<Box<Session>> },
     Worker(Box<Worker>),
 }
@@ -41,7 +41,7 @@ impl From<Device> for Executor {
             identity: device.identity().clone(),
             environment: environment(&device),
             algorithms: device.registry().algorithms().map(|one| one.id().clone()).collect(),
-            place: Place::Here { device, session: None },
+            backend: Backend::Here { device, session: None },
             job: None,
             ahead: Vec::new(),
         }
@@ -56,7 +56,7 @@ impl From<Worker> for Executor {
             identity: opened.identity,
             environment: opened.environment,
             algorithms: opened.algorithms,
-            place: Place::Worker(Box::new(worker)),
+            backend: Backend::Worker(Box::new(worker)),
             job: None,
             ahead: Vec::new(),
         }
@@ -79,9 +79,9 @@ impl Executor {
     /// The number of the worker's process, if candidates run in one.
     #[must_use]
     pub fn worker_id(&self) -> Option<u32> {
-        match &self.place {
-            Place::Here { .. } => None,
-            Place::Worker(worker) => worker.id(),
+        match &self.backend {
+            Backend::Here { .. } => None,
+            Backend::Worker(worker) => worker.id(),
         }
     }
 
@@ -91,11 +91,11 @@ impl Executor {
 
     /// Takes up a job.
     pub(crate) fn begin(&mut self, job: Job, interrupt: &AtomicBool) -> Result<(), MeasureError> {
-        match &mut self.place {
-            Place::Here { device, session } => {
+        match &mut self.backend {
+            Backend::Here { device, session } => {
                 *session = Some(Box::new(Session::new(device.clone(), job.clone())));
             }
-            Place::Worker(worker) => {
+            Backend::Worker(worker) => {
                 if !worker.is_running() {
                     worker.restart()?;
                 }
@@ -166,12 +166,12 @@ impl Executor {
     /// Whatever runs the job, started anew if the last one is gone.
     fn ready(&mut self, interrupt: &AtomicBool) -> Result<Ready<'_>, MeasureError> {
         let job = self.job.as_ref();
-        match &mut self.place {
-            Place::Here { session, .. } => {
+        match &mut self.backend {
+            Backend::Here { session, .. } => {
                 let none = || MeasureError::Configuration("no job is at hand".to_owned());
                 Ok(Ready::Here(session.as_mut().ok_or_else(none)?))
             }
-            Place::Worker(worker) => {
+            Backend::Worker(worker) => {
                 if !worker.is_running() {
                     worker.restart()?;
                     let begun = job.map_or(Ok(()), |job| {
@@ -198,11 +198,11 @@ enum Ready<'a> {
 /// In this process, a lost device is the end.
 fn here(error: MeasureError) -> MeasureError {
     match error {
-        MeasureError::Lost(Loss { candidate, detail, .. }) => {
+        MeasureError::Lost(LostWorker { candidate, detail, .. }) => {
             let who = candidate.map_or_else(|| "setting up".to_owned(), |one| one.id.to_string());
             MeasureError::Over(format!(
-                "{who} took the device down: {detail}; with isolation, that would have cost nobody \
-                 else"
+                "{who} took the device down: {detail}; with isolation, that would have cost this \
+                 candidate alone"
             ))
         }
         other => other,

@@ -19,7 +19,7 @@ use super::protocol::{Command, Message, NEW_WORDS, Response, read, write};
 use super::vitals::Vitals;
 use super::watchdog::Watchdog;
 use super::{ASKED, DeviceSpec};
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 use crate::worker::failure::WorkerError;
 
 /// How long a program gets to say that it is a worker.
@@ -113,7 +113,9 @@ impl Worker {
         interrupt: &AtomicBool,
     ) -> Result<Response, MeasureError> {
         let Some(mut running) = self.running.take() else {
-            return Err(MeasureError::Lost(Loss::of_nobody("the worker is not running")));
+            return Err(MeasureError::Lost(LostWorker::without_candidate(
+                "the worker is not running",
+            )));
         };
         let response = running.call(command, interrupt)?;
         self.running = Some(running);

@@ -49,14 +49,12 @@ pub(super) enum Message {
     /// The worker is one.
     Ready,
     /// The candidates that later messages number.
-    #[serde(rename = "Field")]
     Candidates(Vec<Candidate>),
     /// A candidate runs.
     Running { candidate: usize, limit: Duration },
     /// Something runs that is no candidate's.
     Working { limit: Duration },
     /// The command is done.
-    #[serde(rename = "Answer")]
     Response(Response),
 }
 

@@ -8,7 +8,7 @@ use super::exit_status::Ending;
 use super::protocol::Message;
 use super::vitals::Vitals;
 use crate::inputs::candidate::Candidate;
-use crate::inputs::error::Loss;
+use crate::inputs::error::LostWorker;
 
 /// How often a waiting supervisor polls the interrupt flag and the process.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -90,9 +90,9 @@ impl Watchdog {
 
     /// The loss of a hung worker. It may have been frozen in a way that cannot be seen from here,
     /// so its candidate gets a second try.
-    pub(super) fn hung(&self) -> Loss {
+    pub(super) fn hung(&self) -> LostWorker {
         let (candidate, detail) = (self.candidate(), self.silence());
-        Loss { candidate, reason: Reason::Timeout, detail, from_outside: true }
+        LostWorker { candidate, reason: Reason::Timeout, detail, from_outside: true }
     }
 
     /// What is said of a process that is hung.
@@ -100,9 +100,9 @@ impl Watchdog {
         format!("nothing was heard of it for {:.1} s", self.limit.as_secs_f64())
     }
 
-    pub(super) fn ended(&self, ending: Ending) -> Loss {
+    pub(super) fn ended(&self, ending: Ending) -> LostWorker {
         let Ending { reason, detail, from_outside } = ending;
-        Loss { candidate: self.candidate(), reason, detail, from_outside }
+        LostWorker { candidate: self.candidate(), reason, detail, from_outside }
     }
 }
 

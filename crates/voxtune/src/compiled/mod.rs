@@ -6,7 +6,7 @@
 //! | frames that the caller shows are counted, level by level | [`FrameProfile`] |
 //! | a frame's number of voxels chooses its class | [`class`] |
 //! | the class's graph is recorded, with its memory planned | [`recorded`] |
-//! | a frame is copied into the class's input, and the graph is launched | [`CompiledNetwork::run`] |
+//! | a frame is copied into the class's input, and the graph launched | [`CompiledNetwork::run`] |
 
 mod class;
 mod output;
@@ -30,8 +30,9 @@ type Network<O> = Box<dyn Fn(&SparseTensor) -> Result<O, ConvError> + Send + Syn
 /// room.
 const MOST_STEPS_UP: u32 = 8;
 
-/// A network whose frames run as one CUDA graph each: outputs, kernel maps and layers, from voxels
-/// and features in a GPU's memory to the result, with nothing that the host waits for.
+/// A network whose frames run as one CUDA graph each. The graph has outputs, kernel maps and
+/// layers, from voxels and features in a GPU's memory to the result, with nothing that the host
+/// waits for.
 ///
 /// Frames fall into capacity classes in steps of √2 by their number of voxels. A class's graph is
 /// recorded when its first frame comes, or by [`Self::record`]; its memory is planned once, and

@@ -7,9 +7,9 @@ use voxtune_types::Operation;
 use super::Estimate;
 use crate::{Algorithm, MapCounts};
 
-/// The algorithm that the model finds fastest, if it finds it clearly faster than the default: only
-/// among those that may run here, that need no verification and no library, which takes longer to
-/// load than it may win, and whose code is there.
+/// The algorithm that the model finds fastest, if it finds it clearly faster than the default. Only
+/// algorithms count that may run here, whose code is there, that need no verification, and no
+/// library, which takes longer to load than it may win.
 pub(crate) fn choose<'a>(
     algorithms: impl Iterator<Item = &'a Arc<dyn Algorithm>>,
     operation: &Operation,
@@ -32,10 +32,10 @@ pub(crate) fn choose<'a>(
     fastest_first.find(|one| one.is_available() && one.applies(operation))
 }
 
-/// What suits an operation best of algorithms that somebody has named and that can run it: as
-/// [`choose`] has it where the default is one of them, which stands otherwise; else the fastest by
-/// the model of those whose geometry suits the operation, the first of them where there is no
-/// model, and the first of all where there are none.
+/// Which of some usable algorithms that the caller named suits an operation best. Where the default
+/// is one of them it stands, unless [`choose`] finds a faster one. Else it is the fastest by the
+/// model of those whose geometry suits the operation, or the first of them without a model, or the
+/// first of all.
 pub(crate) fn choose_named<'a>(
     usable: &[&'a Arc<dyn Algorithm>],
     operation: &Operation,

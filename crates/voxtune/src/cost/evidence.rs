@@ -88,7 +88,7 @@ fn pruning_keeps_the_winners() {
             .filter(|it| it.applies(operation) && it.in_auto_pool(operation, counts));
         before.push(everyone.count() as f64);
         kept.push(pool.len() as f64);
-        // Of those that the entry has times of: who is newer may well be faster than all of them.
+        // Of those that the entry has times of: a newer one may well be faster than all of them.
         let timed = |it: &&Arc<dyn Algorithm>| entry.timings.iter().any(|(id, ..)| id == it.id());
         let measured = Registry::new(registry.algorithms().filter(timed).cloned().collect());
         let pool = measured.pool(&AlgoMode::Auto, operation, counts);
@@ -143,7 +143,7 @@ fn the_choice_beats_the_default() {
         row(&chosen),
         row(&default),
     );
-    // A family that is younger than most of the evidence is chosen where nobody has timed it.
+    // A family that is younger than most of the evidence is chosen where it was not timed.
     assert!(chosen.len() >= 100 && unmeasured * 10 <= chosen.len(), "{summary}");
     assert!(mean(&chosen) <= 0.05 && quantile(&chosen, 0.95) <= 0.25, "{summary}");
     assert!(mean(&default) >= 10.0 * mean(&chosen), "{summary}");

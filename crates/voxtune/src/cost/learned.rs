@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use voxtune_cuda::model::LearnedModel;
 use voxtune_types::{Arch, ComputeCapability};
 
-/// What was learned of the GPUs of a compute capability; `None` where nothing was, or the file that
+/// What was learned of the GPUs of a compute capability. `None` where nothing was, or the file that
 /// says it cannot be read, which is logged.
 pub(crate) fn learned(capability: ComputeCapability) -> Option<&'static LearnedModel> {
     static ALL: LazyLock<Vec<(String, LearnedModel)>> = LazyLock::new(|| {

@@ -5,8 +5,8 @@
 //! |---|---|
 //! | `estimate` | a modelled time, and how far it is trusted; the model is `voxtune_cuda::model` |
 //! | `learned` | what it has learned of an architecture, as it ships |
-//! | `prune` | who is left out of a race for its modelled time |
-//! | `choose` | who runs where nothing was measured |
+//! | `prune` | what is left out of a race for its modelled time |
+//! | `choose` | what runs where nothing was measured |
 //! | `lower_bound` | the least time of an operation's products and bytes, by a roofline |
 //! | `peaks` | ceilings of a device by its vendor's figures |
 

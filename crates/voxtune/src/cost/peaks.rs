@@ -52,7 +52,7 @@ struct Peak {
     least_ns: f64,
 }
 
-/// Every entry by its vendor's data sheet or white paper; the flops a clock follow from its peak
+/// Every entry by its vendor's data sheet or white paper. The flops a clock follow from its peak
 /// rate, units and boost clock, such as 312 TFLOP/s = 108 · 2048 · 1.41 GHz for an A100.
 fn peak(arch: Arch) -> Peak {
     let gpu = |source, ghz: f64, half, single, terabytes: f64, last_level_mib: f64| Peak {
@@ -123,7 +123,7 @@ mod tests {
         lower_bound(Work::compulsory(&operation, counts), &ceilings)
     }
 
-    /// 2 · 8 M · 512² flops at 989 TFLOP/s are 4.24 ms; the bound is that over headroom and the
+    /// 2 · 8 M · 512² flops at 989 TFLOP/s are 4.24 ms. The bound is that over headroom and the
     /// difference of boost and sustained clock, and no less than half of it.
     #[test]
     fn large_layers_are_bound_by_arithmetic() {

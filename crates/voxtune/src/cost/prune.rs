@@ -13,9 +13,9 @@ pub(crate) struct Contender<'a> {
     pub(crate) estimate: Option<Estimate>,
 }
 
-/// For each contender, whether it stays: the best by model within its error, the default, who has
-/// no model, and the best of another family, since a bug in the only one would find nobody to take
-/// its place.
+/// For each contender, whether it stays. The best by model stay, within its error, the default,
+/// those without a model, and the best of another family: of a single family a bug would leave
+/// nothing to run.
 pub(crate) fn worth_measuring(contenders: &[Contender<'_>]) -> Vec<bool> {
     let mut by_time: Vec<(usize, Estimate)> = contenders
         .iter()

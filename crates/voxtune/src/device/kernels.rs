@@ -1,7 +1,7 @@
 //! Where a GPU's compiled kernels come from.
 //!
 //! Code that runs comes from packs in the program, from bytes that the program gives, or from a
-//! folder that the program or its user names; never from a folder that merely is there.
+//! folder that the program or its user names. It never comes from a folder that merely is there.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

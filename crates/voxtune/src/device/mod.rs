@@ -118,7 +118,9 @@ impl Drop for BackgroundCompile {
 /// |---|---|
 /// | layers, their weights, [`Epilogue`](crate::Epilogue)s | in every context of the device |
 /// | a [`Tensor`](crate::Tensor) | read in every context, in order; written in its own |
-/// | [`Voxels`](crate::Voxels), a [`KernelMap`](crate::KernelMap), a [`Graph`] | in their own: another one is refused |
+/// | [`Voxels`](crate::Voxels), a [`KernelMap`](crate::KernelMap), a [`Graph`] | in their own |
+///
+/// Voxels, maps and graphs of another context are refused.
 ///
 /// The first call elsewhere that reads a tensor waits, on the device, for the context that wrote
 /// it; and that context waits for its readers before it overwrites or frees the tensor. What no
@@ -303,7 +305,7 @@ impl Device {
     }
 
     /// What this library has taken of a GPU's memory, in all contexts of this device, now and at
-    /// most; `None` on the host, where nobody counts it.
+    /// most. `None` on the host, where nobody counts it.
     #[must_use]
     pub fn memory_use(&self) -> Option<MemoryUse> {
         self.inner.cuda.as_ref().map(|cuda| cuda.device().memory_use())
@@ -334,8 +336,8 @@ impl Device {
     }
 
     /// [`Self::compile`] in threads of its own, in the order of the list, while the device is used
-    /// for other things: whoever needs code that is not there yet waits for it, or compiles it at
-    /// once. Two processors are left to others. Ends with the value that is returned.
+    /// for other things. A call that needs code that is not there yet waits for it, or compiles it
+    /// at once. Two processors are left to others. Ends with the value that is returned.
     #[must_use]
     pub fn compile_ahead(&self, wanted: Vec<(AlgoId, Operation)>) -> BackgroundCompile {
         let stop = Arc::new(AtomicBool::new(false));

@@ -187,8 +187,8 @@ impl<K: ConvKind> ConvBuilder<K> {
 
     /// A name for the layer's kernel map over one input, spconv's `indice_key`. Maps are shared
     /// without. With one, layers that name the same map must have the same: an inverse layer goes
-    /// back along the layer of its name, and a checkpoint's network that was put together otherwise
-    /// is an error and does not run.
+    /// back along the layer of its name. A checkpoint's network that was put together otherwise is
+    /// an error and does not run.
     pub fn map_name(mut self, name: impl Into<String>) -> Self {
         self.map_name = Some(name.into());
         self
@@ -204,7 +204,7 @@ impl<K: ConvKind> ConvBuilder<K> {
     ///
     /// # Errors
     /// If no layer is as described, naming what is wrong; if no algorithm of the device computes
-    /// it; if weights or bias have another length, or are more than memory holds; if an environment
+    /// it. If weights or bias have another length, or are more than memory holds; if an environment
     /// variable that decides on algorithms is malformed.
     pub fn build(self, device: &Device) -> Result<Conv<K>, ConvError> {
         let geometry = self.geometry()?;

@@ -2,7 +2,7 @@
 //!
 //! Every kernel of a product takes a pitch. Where all rows begin at multiples of 16 bytes it runs
 //! as over dense ones, and the key has [`PitchClass::Pitched`]. Other rows would be read an element
-//! at a time, which no decision was made for: such an operand is copied to dense rows first, and
+//! at a time, which no decision was made for. So such an operand is copied to dense rows first, and
 //! such a result made dense and copied behind. Inside a graph capture nothing can be allocated, so
 //! there these copies are refused.
 

@@ -15,7 +15,8 @@ use crate::{Activation, ConvError, Device, Tensor, ops};
 ///
 /// let device = Device::cpu()?;
 /// // As PyTorch stores it, a row an output.
-/// let layer = Linear::from_rows(&device, &[[1.0, 2.0], [0.0, 1.0], [1.0, 0.0]], &[0.0, 0.5, 0.0])?;
+/// let weights = [[1.0, 2.0], [0.0, 1.0], [1.0, 0.0]];
+/// let layer = Linear::from_rows(&device, &weights, &[0.0, 0.5, 0.0])?;
 /// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)])?;
 /// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[3.0, 4.0]])?)?;
 /// assert_eq!(layer.forward(&input)?.features().to_f32()?, [11.0, 4.5, 3.0]);

@@ -131,8 +131,8 @@ mod tests {
     #[test]
     fn in_one_pass_maps_go_with_their_level_and_results_stay() {
         let device = Device::cpu_with_threads(1).unwrap();
-        // Of the U-Net's five maps and the inverse ones of two, the finest level's stays; of the way
-        // down, the last level's.
+        // Of the U-Net's five maps and the inverse ones of two, the finest level's stays; of the
+        // way down, the last level's.
         for (network, (all, left)) in networks(&device).into_iter().zip([(7, 1), (5, 1)]) {
             let cells = (0..40).map(|i| Voxel::new(0, i % 7, i / 7, i % 3)).collect();
             let voxels = Voxels::new(&device, cells).unwrap();

@@ -54,8 +54,8 @@ impl SparseTensor {
         self.over(self.voxels.expecting(expected))
     }
 
-    /// The same for a network that runs over it once ([`Voxels::for_one_pass`]): maps are given back
-    /// on the way.
+    /// The same for a network that runs over it once ([`Voxels::for_one_pass`]): maps are given
+    /// back on the way.
     #[must_use]
     pub fn for_one_pass(&self) -> Self {
         self.over(self.voxels.for_one_pass())

@@ -56,7 +56,7 @@ impl Tape {
     }
 
     /// By how much the running statistics of batch normalisations move towards those of a batch:
-    /// 0.1 if not given, as in PyTorch; OpenPCDet's networks have 0.01.
+    /// 0.1 if not given, as in PyTorch. OpenPCDet's networks have 0.01.
     #[must_use]
     pub const fn momentum(mut self, momentum: f32) -> Self {
         self.momentum = momentum;
@@ -157,8 +157,8 @@ mod tests {
         held.len()
     }
 
-    /// Two convolutions read the block's input and the first activation's value. A ReLU is undone by
-    /// its value, others by what went into them.
+    /// Two convolutions read the block's input and the first activation's value. A ReLU is undone
+    /// by its value, others by what went into them.
     #[test]
     fn a_block_keeps_what_its_backward_pass_reads() {
         let device = Device::cpu_with_threads(1).unwrap();

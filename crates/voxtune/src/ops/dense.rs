@@ -24,7 +24,7 @@ impl DenseCells {
     ///
     /// # Errors
     /// If the voxels have no shape, or the grid too many cells. On the host also if a voxel's batch
-    /// is none of the samples; a GPU, which does not read its voxels back, leaves such ones out.
+    /// is none of the samples. A GPU, which does not read its voxels back, leaves such ones out.
     pub fn new(voxels: &Voxels, batches: usize) -> Result<Self, ConvError> {
         let shape = voxels.shape().ok_or(ConvError::NoShape)?;
         let grid = cpu::DenseGrid { batches, shape: shape.map(|extent| extent as usize) };

@@ -18,11 +18,11 @@ use crate::{ConvError, Device, Tensor};
 pub struct RowGroups {
     rows: usize,
     groups: usize,
-    place: Place,
+    storage: Storage,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Storage {
     Host(cpu::RowGroups),
     Cuda(cuda::DeviceRowGroups),
 }
@@ -36,8 +36,8 @@ impl RowGroups {
     pub fn new(device: &Device, group_of_row: Vec<i32>, groups: usize) -> Result<Self, ConvError> {
         let rows = group_of_row.len();
         let host = cpu::RowGroups::new(group_of_row, groups)?;
-        let place = match device.cuda() {
-            None => Place::Host(host),
+        let storage = match device.cuda() {
+            None => Storage::Host(host),
             Some(backend) => {
                 let tables = cuda::GroupTables {
                     group_of_row: host.group_of_row(),
@@ -46,10 +46,10 @@ impl RowGroups {
                     piece_starts: host.piece_starts(),
                     pieces: host.pieces(),
                 };
-                Place::Cuda(cuda::DeviceRowGroups::new(backend.device(), tables)?)
+                Storage::Cuda(cuda::DeviceRowGroups::new(backend.device(), tables)?)
             }
         };
-        Ok(Self { rows, groups, place })
+        Ok(Self { rows, groups, storage })
     }
 
     /// The samples of some voxels: the group of a row is its batch number.
@@ -66,12 +66,12 @@ impl RowGroups {
 
     /// Groups that the host has made.
     pub(crate) const fn from_host(groups: cpu::RowGroups) -> Self {
-        Self { rows: groups.rows(), groups: groups.groups(), place: Place::Host(groups) }
+        Self { rows: groups.rows(), groups: groups.groups(), storage: Storage::Host(groups) }
     }
 
     /// Groups that a GPU has made.
     pub(crate) const fn from_cuda(groups: cuda::DeviceRowGroups) -> Self {
-        Self { rows: groups.rows(), groups: groups.groups(), place: Place::Cuda(groups) }
+        Self { rows: groups.rows(), groups: groups.groups(), storage: Storage::Cuda(groups) }
     }
 
     /// The group of each row, -1 for none. A GPU's are read back.
@@ -79,9 +79,9 @@ impl RowGroups {
     /// # Errors
     /// If the device fails to hand them over.
     pub fn group_of_row(&self) -> Result<Vec<i32>, ConvError> {
-        Ok(match &self.place {
-            Place::Host(groups) => groups.group_of_row().to_vec(),
-            Place::Cuda(groups) => groups.group_of_row()?,
+        Ok(match &self.storage {
+            Storage::Host(groups) => groups.group_of_row().to_vec(),
+            Storage::Cuda(groups) => groups.group_of_row()?,
         })
     }
 
@@ -93,9 +93,9 @@ impl RowGroups {
         let sizes = |starts: &[i32]| {
             starts.windows(2).map(|ends| (ends[1] - ends[0]) as usize).collect::<Vec<_>>()
         };
-        Ok(match &self.place {
-            Place::Host(groups) => sizes(groups.starts()),
-            Place::Cuda(groups) => sizes(&groups.starts()?),
+        Ok(match &self.storage {
+            Storage::Host(groups) => sizes(groups.starts()),
+            Storage::Cuda(groups) => sizes(&groups.starts()?),
         })
     }
 
@@ -112,16 +112,16 @@ impl RowGroups {
     }
 
     fn host(&self, device: &Device) -> Result<&cpu::RowGroups, ConvError> {
-        match &self.place {
-            Place::Host(groups) => Ok(groups),
-            Place::Cuda(_) => Err(wrong_device(device, "groups of rows")),
+        match &self.storage {
+            Storage::Host(groups) => Ok(groups),
+            Storage::Cuda(_) => Err(wrong_device(device, "groups of rows")),
         }
     }
 
     fn cuda(&self, device: &Device) -> Result<&cuda::DeviceRowGroups, ConvError> {
-        match &self.place {
-            Place::Cuda(groups) => Ok(groups),
-            Place::Host(_) => Err(wrong_device(device, "groups of rows")),
+        match &self.storage {
+            Storage::Cuda(groups) => Ok(groups),
+            Storage::Host(_) => Err(wrong_device(device, "groups of rows")),
         }
     }
 

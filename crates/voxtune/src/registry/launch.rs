@@ -9,9 +9,9 @@ use crate::{ConvError, Epilogue, KernelMap, Tensor};
 /// # Shapes
 /// | direction | `a` | `b` | `out` |
 /// |---|---|---|---|
-/// | forward | features `(n_in, c_in)` | weights `(volume · c_in / groups, c_out)` | `(n_out, c_out)` |
-/// | dgrad | gradient `(n_out, c_out)` | weights `(volume · c_in / groups, c_out)` | `(n_in, c_in)` |
-/// | wgrad | features `(n_in, c_in)` | gradient `(n_out, c_out)` | float32 `(volume · c_in / groups, c_out)` |
+/// | forward | `(n_in, c_in)` | weights `(volume · c_in / groups, c_out)` | `(n_out, c_out)` |
+/// | dgrad | `(n_out, c_out)` | weights `(volume · c_in / groups, c_out)` | `(n_in, c_in)` |
+/// | wgrad | `(n_in, c_in)` | gradient `(n_out, c_out)` | float32, as weights |
 #[derive(Debug)]
 pub struct Launch<'a> {
     /// What to compute.

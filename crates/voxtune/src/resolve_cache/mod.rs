@@ -12,11 +12,11 @@ use voxtune_types::{Operation, ShapeKey};
 
 use table::MemoTable;
 
-/// What was asked of a device. The answers never change: code that a device has stays, and code
+/// What is remembered of a device. Values never change: code that a device has stays, and code
 /// that it lacks is not looked for again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Question {
-    Place(PlaceQuestion),
+enum Key {
+    Place(PlaceKey),
     /// Whether an instance can be had.
     HasCode(Instance),
     /// The code of an instance.
@@ -25,9 +25,9 @@ enum Question {
     Launch(Operation, usize),
 }
 
-/// A question that is answered by an algorithm's place in a registry.
+/// A key whose value is an algorithm's place in a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum PlaceQuestion {
+pub(crate) enum PlaceKey {
     /// Whether the algorithm at a place can run an operation here. Answered by its place.
     Usable(Operation, usize),
     /// What the model chooses for a key.
@@ -41,7 +41,7 @@ pub(crate) enum PlaceQuestion {
 }
 
 #[derive(Clone, Debug)]
-enum Answer {
+enum Value {
     Place(Option<usize>),
     HasCode(bool),
     Code(Obtained),
@@ -54,7 +54,7 @@ pub(crate) type Obtained = Result<Arc<Compiled>, Arc<str>>;
 /// What a device remembers. Registries of algorithms that are on no device have one of their own.
 #[derive(Debug, Default)]
 pub(crate) struct ResolveCache {
-    answers: MemoTable<Question, Answer>,
+    values: MemoTable<Key, Value>,
 }
 
 impl ResolveCache {
@@ -62,47 +62,43 @@ impl ResolveCache {
     #[inline]
     pub(crate) fn place(
         &self,
-        question: PlaceQuestion,
+        key: PlaceKey,
         find: impl FnOnce() -> Option<usize>,
     ) -> Option<usize> {
-        match self.answers.get(&Question::Place(question)) {
-            Some(Answer::Place(place)) => *place,
-            _ => self.find_place(question, find),
+        match self.values.get(&Key::Place(key)) {
+            Some(Value::Place(place)) => *place,
+            _ => self.find_place(key, find),
         }
     }
 
     #[cold]
-    fn find_place(
-        &self,
-        question: PlaceQuestion,
-        find: impl FnOnce() -> Option<usize>,
-    ) -> Option<usize> {
+    fn find_place(&self, key: PlaceKey, find: impl FnOnce() -> Option<usize>) -> Option<usize> {
         let place = find();
-        self.answers.insert(Question::Place(question), Answer::Place(place));
+        self.values.insert(Key::Place(key), Value::Place(place));
         place
     }
 
     /// Whether an instance can be had, looked for once.
     pub(crate) fn has_code(&self, instance: &Instance, look: impl FnOnce() -> bool) -> bool {
-        let question = Question::HasCode(instance.clone());
-        if let Some(Answer::HasCode(found)) = self.answers.get(&question) {
+        let key = Key::HasCode(instance.clone());
+        if let Some(Value::HasCode(found)) = self.values.get(&key) {
             return *found;
         }
         let found = look();
-        self.answers.insert(question, Answer::HasCode(found));
+        self.values.insert(key, Value::HasCode(found));
         found
     }
 
     /// The code of an instance, if it was [kept](Self::keep_code).
     pub(crate) fn code(&self, instance: &Instance) -> Option<Obtained> {
-        match self.answers.get(&Question::Code(instance.clone()))? {
-            Answer::Code(obtained) => Some(obtained.clone()),
+        match self.values.get(&Key::Code(instance.clone()))? {
+            Value::Code(obtained) => Some(obtained.clone()),
             _ => None,
         }
     }
 
     pub(crate) fn keep_code(&self, instance: &Instance, obtained: Obtained) {
-        self.answers.insert(Question::Code(instance.clone()), Answer::Code(obtained));
+        self.values.insert(Key::Code(instance.clone()), Value::Code(obtained));
     }
 
     /// The launch of the algorithm at a place among a GPU's, prepared once.
@@ -116,12 +112,12 @@ impl ResolveCache {
         operation: &Operation,
         prepare: impl FnOnce() -> Result<Prepared, E>,
     ) -> Result<Arc<Prepared>, E> {
-        let question = Question::Launch(*operation, place);
-        if let Some(Answer::Launch(prepared)) = self.answers.get(&question) {
+        let key = Key::Launch(*operation, place);
+        if let Some(Value::Launch(prepared)) = self.values.get(&key) {
             return Ok(Arc::clone(prepared));
         }
         let prepared = Arc::new(prepare()?);
-        self.answers.insert(question, Answer::Launch(Arc::clone(&prepared)));
+        self.values.insert(key, Value::Launch(Arc::clone(&prepared)));
         Ok(prepared)
     }
 }

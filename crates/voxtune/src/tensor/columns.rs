@@ -49,7 +49,8 @@ impl Tensor {
     /// let [a, b] = [[[1.0, 2.0]], [[3.0, 4.0]]];
     /// let (a, b) = (Tensor::from_rows(&device, &a)?, Tensor::from_rows(&device, &b)?);
     /// let mut joined = Tensor::zeros(&device, DType::Float32, 1, 4)?;
-    /// joined.write_columns(0..2, |part| ops::add_into(&device, &a, &b, Activation::Identity, part))?;
+    /// let none = Activation::Identity;
+    /// joined.write_columns(0..2, |part| ops::add_into(&device, &a, &b, none, part))?;
     /// joined.write_columns(2..4, |part| ops::add_into(&device, &b, &b, Activation::Relu, part))?;
     /// assert_eq!(joined.to_f32()?, [4.0, 6.0, 6.0, 8.0]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -332,7 +332,7 @@ impl Tensor {
     }
 
     /// Where the elements are in a GPU's memory, rows [a pitch](Self::pitch) apart, for kernels of
-    /// others that are queued behind this library's; `None` if they are the host's. Valid while the
+    /// others that are queued behind this library's. `None` if they are the host's. Valid while the
     /// tensor lives and keeps its shape.
     #[must_use]
     pub fn device_address(&self) -> Option<u64> {
@@ -365,7 +365,7 @@ impl Tensor {
         Err(CudaError::Pitch { what: "a tensor", channels, found })
     }
 
-    /// How far apart its rows lie, as keys have it; `None` of rows a pitch apart that begin
+    /// How far apart its rows lie, as keys have it. `None` of rows a pitch apart that begin
     /// elsewhere than at multiples of 16 bytes, which no key has.
     pub(crate) fn pitch_class(&self) -> Option<PitchClass> {
         let bytes = |elements: usize| (elements * self.dtype.bytes()) as u64;

@@ -2,7 +2,7 @@
 //!
 //! | what | item |
 //! |---|---|
-//! | a forward pass that notes what the backward pass needs | [`Module::forward_on_tape`], [`Tape`] |
+//! | a forward pass that notes what backward needs | [`Module::forward_on_tape`], [`Tape`] |
 //! | gradients by the names of parameters | [`Tape::backward`], [`Gradients`] |
 //! | a loss | [`cross_entropy`] |
 //! | gradients that float16 can hold | [`LossScale`] |

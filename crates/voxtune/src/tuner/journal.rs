@@ -3,7 +3,7 @@
 //! A line is what `voxtune populate --from-misses` and `--shapes` read, such as
 //!
 //! ```text
-//! voxels=126314 channels=32,64 kernel=3x3x3 dtype=float16 direction=forward pairs=914200 grade=near device=…
+//! voxels=126314 channels=32,64 kernel=3x3x3 dtype=float16 direction=forward …
 //! ```
 //!
 //! and ` kind=sparse stride=2x2x2` behind the kernel of layers that are not submanifold.
@@ -22,8 +22,8 @@ use crate::{GradeKind, MapCounts};
 ///
 /// A process writes each key once. A line is one append, so that lines of different processes never
 /// mix, and none is written past the limit. A journal that cannot be written is given up with a
-/// warning: no call fails for it. Layers of [given](LayerKind::Given) outputs are not written: a line
-/// is a layer over one cloud, as populate measures it.
+/// warning: no call fails for it. Layers of [given](LayerKind::Given) outputs are not written: a
+/// line is a layer over one cloud, as populate measures it.
 ///
 /// ```
 /// use voxtune::{MissJournal, Tuner};

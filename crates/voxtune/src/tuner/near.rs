@@ -24,7 +24,7 @@ pub(super) struct Guess<'a> {
 /// The best guess from keys with the same operation.
 ///
 /// With a measured key on either side of the row count, only names that both found safe are
-/// offered: one that wins at 100 K rows and loses at 1 M is no answer for 400 K. With one side
+/// offered. One that wins at 100 K rows and loses at 1 M is no answer for 400 K. With one side
 /// only, its winner is offered, then what was safe beside it.
 pub(super) fn guess<'a>(
     table: &'a Table,

@@ -138,9 +138,9 @@ where
         })
     }
 
-    /// Among the named algorithms, the way of a walk without names: the best that caches know for
-    /// the key, for another device, for neighbouring keys, else of the first name that has one what
-    /// suits the key.
+    /// Among the named algorithms, the way of a walk without names. It takes the best that caches
+    /// know for the key, for another device, or for neighbouring keys, else what suits the key of
+    /// the first name that has one.
     fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
         let Self { query: Query { device, registry, .. }, key, mode, .. } = *self;
         let admitted = |id: &&AlgoId| mode.admits(id);

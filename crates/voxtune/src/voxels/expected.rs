@@ -1,7 +1,7 @@
 //! What the levels and maps of a network are expected to hold, learnt from frame to frame.
 //!
 //! On a GPU the numbers of rows and pairs lie in device memory. Waiting for them costs as much as a
-//! layer, so the host goes by what it expects: launches and buffers are sized by a capacity,
+//! layer, so the host goes by what it expects. Launches and buffers are sized by a capacity,
 //! algorithms are resolved for the expected counts, and kernels read the true ones where they lie.
 
 use std::collections::BTreeMap;

@@ -34,8 +34,8 @@ enum Expectations {
     Fixed(Arc<Rooms>),
 }
 
-/// A level's number of rows, or a map's number of pairs, that the device has been asked to count, or
-/// whether all rows are of a sample.
+/// A level's number of rows, or a map's number of pairs, that the device has been asked to count,
+/// or whether all rows are of a sample.
 enum Fact {
     Outputs { path: Path, capacity: usize, report: OutputsReport },
     Map { path: MapPath, report: MapReport },

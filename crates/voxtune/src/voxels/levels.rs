@@ -460,7 +460,7 @@ impl Drop for Levels {
     }
 }
 
-/// How many pairs a map has, or about how many, by what was counted when its outputs were found;
+/// How many pairs a map has, or about how many, by what was counted when its outputs were found.
 /// `None` if nothing was that says so.
 fn pairs_counted(from: &Level, to: &Level, geometry: &Geometry) -> Option<usize> {
     let counts = to.counts?;

@@ -185,7 +185,7 @@ pub struct Beside {
     device: CudaDevice,
     /// As [`Made::levels`].
     levels: Vec<Option<usize>>,
-    /// Of the last levels that are made, which nobody has waited for.
+    /// Of the last levels that are made, which the host has not waited for.
     branches: VecDeque<Branch>,
 }
 
@@ -194,13 +194,13 @@ pub struct Beside {
 struct Branch {
     /// Behind the level and its maps.
     mark: Option<CudaEvent>,
-    /// Memory that is nobody else's until somebody has waited.
+    /// Memory that nothing else may use until the host has waited.
     _used: Vec<DeviceBuffer>,
 }
 
 impl Beside {
-    /// Lets what is queued from now on wait for a level, numbered as in [`LevelPlan::from`], and for
-    /// those before it.
+    /// Lets what is queued from now on wait for a level, numbered as in [`LevelPlan::from`], and
+    /// for those before it.
     ///
     /// # Errors
     /// Whatever the driver fails with.

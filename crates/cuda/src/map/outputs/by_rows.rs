@@ -181,7 +181,7 @@ impl ByRows {
         let [totals, tally, blocks_at] =
             [layout.totals(), layout.tally(), layout.blocks()].map(|at| owners + at as u64);
         let (coords, rows, reach) = (cloud.read_by(&self.device)?, cloud.count(), *reach);
-        // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*); the cloud holds as many
+        // SAFETY: (int4*, RowCount, Reach, Slot*, u32, int*, Tally*). The cloud holds as many
         // voxels, slots and owners are as many as the kernel is told, and it probes a bounded
         // number of them.
         unsafe {
@@ -209,7 +209,7 @@ impl ByRows {
             (room.capacity.min(MAX_ROWS) as i32, room.counted.as_ref().address())
         });
         let report_at = report.address();
-        // SAFETY: (int*, int, Tally*, int, int*, int*); there are as many sums, the count is an
+        // SAFETY: (int*, int, Tally*, int, int*, int*). There are as many sums, the count is an
         // int32 or not given, and the report has more than ten words.
         unsafe {
             let tail = arguments![blocks_at, block_count, tally, capacity, counted, report_at];
@@ -237,8 +237,8 @@ impl ByRows {
         let places = by_row.as_mut().address();
         let ranks = places + ranks_at(found) as u64;
         let counted_at = counted.as_deref().map_or(0, |counted| counted.as_ref().address());
-        // SAFETY: (Slot*, u32, int*, int*, int*, int*, int4*, int, uint2*, int*); as above, outputs,
-        // places and ranks have the room that the kernel is told of.
+        // SAFETY: (Slot*, u32, int*, int*, int*, int*, int4*, int, uint2*, int*); as above,
+        // outputs, places and ranks have the room that the kernel is told of.
         unsafe {
             self.write.launch(
                 Grid::covering(layout.capacity, ROW_THREADS)?,
@@ -273,8 +273,8 @@ const fn slots_for(inputs: usize) -> usize {
     2 * inputs + 64
 }
 
-/// What finding outputs works with beside the table, and where its parts begin: owners, totals, what
-/// is counted on the way, and sums of blocks.
+/// What finding outputs works with beside the table, and where its parts begin: owners, totals,
+/// what is counted on the way, and sums of blocks.
 struct Layout {
     capacity: usize,
     keys: usize,

@@ -2,7 +2,7 @@
 //!
 //! | outputs | found | in the order of |
 //! |---|---|---|
-//! | of layers whose windows overlap little | [`by_bricks`] | the rows of the network's input that they come from |
+//! | of layers whose windows overlap little | [`by_bricks`] | the rows of the network's input |
 //! | of all others | [`by_rows`] | the rows of the layer's inputs |
 
 mod by_bricks;
@@ -74,8 +74,8 @@ impl OutputCounts {
 
     /// About how many pairs a submanifold map of the outputs has.
     ///
-    /// Counted are neighbours within bricks. Cells that differ by one on an axis share a brick with
-    /// a chance of 3 in 4, whatever the cloud, if bricks lie anywhere: so their number is that of
+    /// Counted are neighbours within bricks. If bricks lie anywhere, cells that differ by one on an
+    /// axis share a brick with a chance of 3 in 4, whatever the cloud. So their number is that of
     /// those counted over the chance. Offsets further apart are taken to be as frequent as the
     /// nearest in their direction.
     #[must_use]
@@ -223,8 +223,8 @@ fn is_nothing(cloud: Cloud<'_>, geometry: &Geometry, shape: Option<[u32; 3]>) ->
     Ok(cloud.capacity() == 0 || shape.is_some_and(|shape| shape.contains(&0)))
 }
 
-/// What is found with a table of so many slots, or with larger ones for so many bricks where that is
-/// too small.
+/// What is found with a table of so many slots, or with larger ones for so many bricks where that
+/// is too small.
 fn with_table<T>(
     mut slots: usize,
     bricks: usize,

@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn loads_differ_by_the_dearest_job_at_most(
+    fn loads_differ_by_the_costliest_job_at_most(
         costs in prop::collection::vec(0_u128..1000, 0..60),
         parts in 1_usize..9,
     ) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | lines such as `voxels=126000 channels=32,64`, or a journal of misses | neither of the others |
 //! | a JSON array of objects with these fields | `[` or `{` |
-//! | WarpConvNet's `benchmark_cache_generic.msgpack`, of which the keys are taken | a MessagePack map |
+//! | the keys of WarpConvNet's `benchmark_cache_generic.msgpack` | a MessagePack map |
 //!
 //! | field | meaning | where it is missing |
 //! |---|---|---|
@@ -12,7 +12,7 @@
 //! | `channels` | `C_in,C_out`; in JSON `[C_in, C_out]` | refused |
 //! | `groups` | groups of these channels, a number | 1 |
 //! | `kind` | `submanifold`, `sparse`, `inverse` or `transposed` | `submanifold` |
-//! | `kernel` | extent, 1, 3 or 5, or `3x3x3`; in JSON 3 or `[3, 3, 3]`; of other kinds 1 to 5 | 3 |
+//! | `kernel` | 1, 3 or 5, or `3x3x3`; in JSON 3 or `[3, 3, 3]`; of other kinds 1 to 5 | 3 |
 //! | `stride` | of other kinds, 1 to 8, written as `kernel` is | 2 |
 //! | `dtype` | `float16`, `bfloat16` or `float32` | `float16` |
 //! | `direction` | `forward`, `dgrad` or `wgrad` | all three |

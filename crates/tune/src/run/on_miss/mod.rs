@@ -17,7 +17,7 @@ use voxtune_types::{AlgoId, Arch, DeviceIdentity, ShapeKey};
 use crate::evidence::commit::commit;
 use crate::evidence::entry::Measured;
 use crate::inputs::candidate::Candidate;
-use crate::inputs::error::{Loss, MeasureError};
+use crate::inputs::error::{LostWorker, MeasureError};
 use crate::inputs::monitor::Unwatched;
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 use crate::measure::session::{Session, Task};
@@ -275,7 +275,7 @@ impl TuneOnMiss for TuneNow {
 impl From<MeasureError> for TuneNowError {
     fn from(error: MeasureError) -> Self {
         match error {
-            MeasureError::Lost(Loss { candidate, detail, .. }) => {
+            MeasureError::Lost(LostWorker { candidate, detail, .. }) => {
                 let who = candidate.map_or_else(String::new, |one| format!("{}: ", one.id));
                 Self::Measure(format!("the device is lost: {who}{detail}"))
             }

@@ -1,4 +1,4 @@
-//! What the runtime makes of caches: grades, guards and pins, over made-up decisions.
+//! What the runtime makes of caches: grades, guards and pins, over decisions made by hand.
 
 use std::fmt::Write;
 

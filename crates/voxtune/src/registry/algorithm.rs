@@ -1,0 +1,90 @@
+//! What an algorithm is to the registry.
+
+use std::fmt;
+
+use voxtune_cache::{KernelHash, Requirement};
+use voxtune_types::{AlgoId, Operation};
+
+use super::Launch;
+use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
+
+/// A kernel with its parameters.
+pub trait Algorithm: Send + Sync {
+    /// The permanent name.
+    fn id(&self) -> &AlgoId;
+
+    /// Whether it can compute this operation at all: a kernel that is neither in a pack nor can be
+    /// compiled cannot.
+    fn applies(&self, operation: &Operation) -> bool;
+
+    /// Whether its geometry suits this operation over such a map.
+    fn in_auto_pool(&self, operation: &Operation, counts: MapCounts) -> bool;
+
+    /// How long a model expects a call to take; `None` where no model describes it. One
+    /// without a model is never left out of a race for its cost, and never chosen by one.
+    fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
+        None
+    }
+
+    /// Whether a model may choose it where nothing was measured, and so nothing verified.
+    fn is_safe_unverified(&self, _operation: &Operation) -> bool {
+        true
+    }
+
+    /// Whether it is what runs where nothing was measured. One applicable algorithm says yes.
+    fn is_default(&self, operation: &Operation) -> bool;
+
+    /// Whether a call waits until the device has counted the map's pairs. Where a frame waits for
+    /// nothing, such an algorithm does not run.
+    fn waits_for_counts(&self, _operation: &Operation) -> bool {
+        false
+    }
+
+    /// Scratch memory of a call beyond operands and map.
+    ///
+    /// # Units
+    /// Bytes.
+    fn workspace_bytes(&self, operation: &Operation, map: &KernelMap) -> u64;
+
+    /// Identity of the code that runs: a measurement holds for this code only.
+    ///
+    /// # Errors
+    /// If the code is to be compiled first, and is not.
+    fn kernel_hash(&self, device: &Device, operation: &Operation) -> Result<KernelHash, ConvError>;
+
+    /// The library beyond the driver that it needs.
+    fn requires(&self) -> Option<Requirement> {
+        None
+    }
+
+    /// Whether what it [requires](Self::requires) is there.
+    fn is_available(&self) -> bool {
+        true
+    }
+
+    /// Makes the parts of a map that a run over it reads and that are made at their first use, and
+    /// the room for its results in between.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn prepare_map(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+        _map: &KernelMap,
+    ) -> Result<(), ConvError> {
+        Ok(())
+    }
+
+    /// Computes the result.
+    ///
+    /// # Errors
+    /// If operands do not fit the operation or the kernel fails.
+    fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError>;
+}
+
+impl fmt::Debug for dyn Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id())
+    }
+}

@@ -1,0 +1,230 @@
+//! Which algorithm a key comes to, of those that a source of answers names: each found once.
+
+use std::sync::Arc;
+
+use voxtune_types::{AlgoId, Operation, ShapeKey};
+
+use super::{Algorithm, Registry};
+use crate::cost::{choose, choose_named};
+use crate::resolve_cache::PlaceKey;
+use crate::{Basis, MapCounts};
+
+/// Who is expected to be this much faster than all that near keys offer runs, although it is none
+/// of them.
+const FREE_GAIN: f64 = 1.05;
+
+impl Registry {
+    /// The first of a decision's names that can run the operation here and now. Remembered by the
+    /// decision's number in a table, which has a number itself.
+    #[inline]
+    pub(crate) fn decided<'n, N: Iterator<Item = &'n AlgoId>>(
+        &self,
+        table: u64,
+        decision: usize,
+        operation: &Operation,
+        names: impl FnOnce() -> N,
+    ) -> Option<&Arc<dyn Algorithm>> {
+        let usable = |id: &AlgoId| {
+            let place = *self.places.get(id)?;
+            self.is_usable(place, operation).then_some(place)
+        };
+        let asked = PlaceKey::Decided(table, decision);
+        let place = self.resolve_cache.place(asked, || names().find_map(usable))?;
+        self.algorithms.get(place)
+    }
+
+    /// What a key runs of which only near ones were measured: of the names that these offer the
+    /// first that can run here, unless what was learned finds another one faster. Remembered by the
+    /// table's number and the key.
+    pub(crate) fn guessed<'n, N: Iterator<Item = &'n AlgoId>>(
+        &self,
+        table: u64,
+        key: &ShapeKey,
+        names: impl Fn() -> N,
+    ) -> Option<&Arc<dyn Algorithm>> {
+        let place = self.resolve_cache.place(PlaceKey::Guessed(table, *key), || {
+            let operation = &key.operation;
+            let usable = || {
+                names().filter_map(|id| {
+                    let place = *self.places.get(id)?;
+                    self.is_usable(place, operation).then_some(place)
+                })
+            };
+            let first = usable().next()?;
+            let counts = MapCounts::typical(key);
+            let learned_ns = |place: usize| {
+                let estimate = self.algorithms[place].estimate(operation, counts)?;
+                (estimate.basis == Basis::Learned).then_some(estimate.time_ns)
+            };
+            let Some(first_ns) = learned_ns(first) else { return Some(first) };
+            let timed = |place: usize| Some((place, learned_ns(place)?));
+            let fastest = |a: (usize, f64), b: (usize, f64)| if b.1 < a.1 { b } else { a };
+            let offered = usable().filter_map(timed);
+            let offered = offered.fold((first, first_ns), fastest);
+            let free = self.modelled_for(key).and_then(|algorithm| {
+                timed(self.algorithms.iter().position(|one| Arc::ptr_eq(one, algorithm))?)
+            });
+            let faster = free.filter(|free| free.1 * FREE_GAIN < offered.1);
+            Some(faster.unwrap_or(offered).0)
+        });
+        place.map(|place| &self.algorithms[place])
+    }
+
+    /// The algorithm of this name, if it can run a key's operation here. For the name of a family,
+    /// the first of these that exists, remembered by key:
+    ///
+    /// 1. what the model finds clearly faster than the default, among the family's usable
+    ///    algorithms
+    /// 2. the default, if it is one of them
+    /// 3. among those whose geometry suits the operation, the fastest by the model, or the first
+    /// 4. the first
+    pub(crate) fn suited(&self, name: &AlgoId, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
+        if self.places.contains_key(name) {
+            return self.usable(name, &key.operation);
+        }
+        let of_family = |one: &Arc<dyn Algorithm>| one.id().family() == name.as_str();
+        let first = self.algorithms.iter().position(of_family)?;
+        let place = self.resolve_cache.place(PlaceKey::Suited(*key, first), || {
+            let (operation, counts) = (&key.operation, MapCounts::typical(key));
+            let usable: Vec<&Arc<dyn Algorithm>> = (first..self.algorithms.len())
+                .filter(|place| of_family(&self.algorithms[*place]))
+                .filter(|place| self.is_usable(*place, operation))
+                .map(|place| &self.algorithms[place])
+                .collect();
+            let suited = choose_named(&usable, operation, counts)?;
+            self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, suited))
+        });
+        place.map(|place| &self.algorithms[place])
+    }
+
+    /// What a model finds clearly faster than the default for a key that nothing was measured for,
+    /// of what the device has the code of. `None` where it does not, or says nothing. Remembered by
+    /// key.
+    #[must_use]
+    pub fn modelled_for(&self, key: &ShapeKey) -> Option<&Arc<dyn Algorithm>> {
+        let place = self.resolve_cache.place(PlaceKey::Modelled(*key), || {
+            let counts = MapCounts::typical(key);
+            let operation = &key.operation;
+            let default = self.default_for(operation)?;
+            if !self.tells_default(operation)(&**default) {
+                return None;
+            }
+            let fastest = choose(self.algorithms.iter(), operation, counts, &**default)?;
+            self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
+        });
+        place.map(|place| &self.algorithms[place])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_cache::KernelHash;
+    use voxtune_types::{Arch, DType, DeviceIdentity, Direction, KernelSize};
+
+    use super::*;
+    use crate::{ConvError, Device, Estimate, Grade, KernelMap, Launch, MissPolicy, Tuner};
+
+    /// What never runs, and takes a modelled time.
+    struct Modelled {
+        id: AlgoId,
+        time_ns: Option<f64>,
+        has_code: bool,
+        is_default: bool,
+    }
+
+    impl Algorithm for Modelled {
+        fn id(&self) -> &AlgoId {
+            &self.id
+        }
+
+        fn applies(&self, _operation: &Operation) -> bool {
+            self.has_code
+        }
+
+        fn in_auto_pool(&self, _operation: &Operation, _counts: MapCounts) -> bool {
+            true
+        }
+
+        fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
+            self.time_ns.map(|time_ns| Estimate { time_ns, basis: Basis::Fitted })
+        }
+
+        fn is_default(&self, _operation: &Operation) -> bool {
+            self.is_default
+        }
+
+        fn workspace_bytes(&self, _operation: &Operation, _map: &KernelMap) -> u64 {
+            0
+        }
+
+        fn kernel_hash(&self, _: &Device, _: &Operation) -> Result<KernelHash, ConvError> {
+            Ok(KernelHash::new(1))
+        }
+
+        fn run(&self, _device: &Device, _launch: Launch<'_>) -> Result<(), ConvError> {
+            unreachable!("nothing is run here")
+        }
+    }
+
+    /// The default takes 100 ns by model.
+    fn device(others: &[(&str, Option<f64>, bool)]) -> Device {
+        let mut all = vec![("default", Some(100.0), true)];
+        all.extend(others);
+        let algorithms = all.into_iter().map(|(name, time_ns, has_code)| {
+            let id = name.parse().unwrap();
+            let is_default = name == "default";
+            Arc::new(Modelled { id, time_ns, has_code, is_default }) as Arc<dyn Algorithm>
+        });
+        Device::cpu_with_registry(1, Registry::new(algorithms.collect())).unwrap()
+    }
+
+    fn key() -> ShapeKey {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let op = Operation::submanifold(Direction::Forward, DType::Float16, 8, 8, kernel);
+        ShapeKey::new(op, 1000, 1000, 5000)
+    }
+
+    fn resolved(others: &[(&str, Option<f64>, bool)]) -> (String, Grade) {
+        let device = device(others);
+        let first = Tuner::empty().resolve(&device, &key()).unwrap();
+        let again = Tuner::empty().resolve(&device, &key()).unwrap();
+        assert_eq!(
+            (first.algorithm().id(), first.grade()),
+            (again.algorithm().id(), again.grade())
+        );
+        (first.algorithm().id().to_string(), first.grade().clone())
+    }
+
+    #[test]
+    fn a_model_chooses_what_is_clearly_faster_and_there() {
+        let answer = |name: &str, grade| (name.to_owned(), grade);
+        assert_eq!(resolved(&[("a", Some(95.0), true)]), answer("default", Grade::Default));
+        assert_eq!(resolved(&[("a", Some(50.0), true)]), answer("a", Grade::Model));
+        assert_eq!(
+            resolved(&[("a", Some(50.0), false), ("b", Some(60.0), true)]),
+            answer("b", Grade::Model)
+        );
+        assert_eq!(resolved(&[("a", None, true)]), answer("default", Grade::Default));
+    }
+
+    #[test]
+    fn f15_a_gpu_below_the_least_gets_a_reason_and_no_default() {
+        let device = |arch| DeviceIdentity { arch, name: "Tesla V100".to_owned(), units: 80 };
+        let old = device(Arch::sm(7, 0));
+        let registry = Registry::of_device(&old);
+        assert!(registry.algorithms().all(|one| !one.applies(&key().operation)));
+        assert!(registry.default_for(&key().operation).is_none());
+        let answer = Tuner::empty().explain_at(&old, &registry, &key()).answer.unwrap_err();
+        assert!(answer.contains("sm_70") && answer.contains("sm_80 or later"), "{answer}");
+        let least = device(Arch::sm(8, 0));
+        let registry = Registry::of_device(&least);
+        assert!(Tuner::empty().explain_at(&least, &registry, &key()).answer.is_ok());
+    }
+
+    #[test]
+    fn a_model_is_no_cache() {
+        let device = device(&[("a", Some(50.0), true)]);
+        let strict = Tuner::builder().policy(MissPolicy::Fail).build();
+        assert!(matches!(strict.resolve(&device, &key()), Err(ConvError::Miss { .. })));
+    }
+}
