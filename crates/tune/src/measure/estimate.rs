@@ -226,6 +226,8 @@ impl Runs {
     fn on_host(&self, budget: Duration) -> RaceEstimate {
         /// Samples of the leader and its challengers beyond the first of each candidate.
         const LATER_SAMPLES: f64 = 20.0;
+        /// Of these, what the leader and the default share whatever the budget.
+        const OWED_SAMPLES: f64 = 4.0;
         /// What is done around the samples of an entry, such as filling its operands.
         const AROUND: Duration = Duration::from_millis(10);
         let run = self.each_once / self.candidates.max(1.0);
@@ -240,7 +242,7 @@ impl Runs {
         RaceEstimate {
             around: AROUND,
             wanted: Duration::from_secs_f64(first + later),
-            least: Duration::from_secs_f64(2.0_f64.mul_add(run, first)),
+            least: Duration::from_secs_f64(OWED_SAMPLES.mul_add(run, first)),
             budget,
         }
     }
