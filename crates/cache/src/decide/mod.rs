@@ -19,7 +19,7 @@ use crate::evidence::{Evidence, Records};
 use ranking::{Pair, Ranked, rank};
 use standing::{AgainstDefault, Standing, collect_standings};
 
-pub use standing::{MIN_SHARED_ROUNDS, beats_default};
+pub use standing::{MIN_SHARED_ROUNDS, SURE_ROUNDS, beats_default};
 pub use timer::{NOISE_CEILING, NOISE_FLOOR, TIMER_STEP_NS, Timer, tie_band};
 
 /// How far from the best an algorithm is still safe to use for a neighbouring key.

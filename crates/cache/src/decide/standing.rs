@@ -13,7 +13,7 @@ use crate::timing::{Interval, Timing};
 pub const MIN_SHARED_ROUNDS: u32 = 3;
 
 /// Samples from which on an interval of a median holds it in nineteen cases of twenty.
-const SURE_ROUNDS: u32 = 6;
+pub const SURE_ROUNDS: u32 = 6;
 
 /// What the rounds that an algorithm shared with the default say, the strongest last: it counts of
 /// several workloads.

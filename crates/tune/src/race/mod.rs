@@ -22,6 +22,7 @@
 
 mod confirm;
 mod eliminate;
+mod paired;
 mod policy;
 mod rounds;
 mod sampler;

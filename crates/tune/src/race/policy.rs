@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use voxtune_cache::decide::{MIN_SHARED_ROUNDS, NOISE_CEILING};
+use voxtune_cache::decide::{MIN_SHARED_ROUNDS, NOISE_CEILING, SURE_ROUNDS, Timer};
 use voxtune_types::Arch;
 
 use crate::race::statistics::median;
@@ -33,10 +33,8 @@ pub struct Policy {
     /// Minimum samples of candidates whose best sample is within the noise ceiling of the leader:
     /// of three samples, two late ones distort a median.
     pub near_samples: usize,
-    /// The same for runs shorter than [`Self::short_below`], which cost nothing.
-    pub short_near_samples: usize,
-    /// Runs shorter than this cost less than the work around them.
-    pub short_below: Duration,
+    /// How far noise reaches in the ratio of two candidates over few rounds, as a fraction.
+    pub noise_of_few: f64,
     /// Samples after which a candidate is measured well enough.
     pub max_samples: usize,
     /// The same for candidates slower than [`Self::steady_above`].
@@ -79,7 +77,6 @@ impl Policy {
             steady_dominated_ratio: 2.0,
             leader_samples: samples + 1,
             near_samples: 0,
-            short_near_samples: 0,
             max_samples: samples,
             steady_samples: samples,
             // Benchmarks show what samples are like.
@@ -108,8 +105,7 @@ impl Policy {
                 MIN_SHARED_ROUNDS as usize
             },
             near_samples: 0,
-            short_near_samples: 0,
-            short_below: Duration::ZERO,
+            noise_of_few: Timer::Host.incumbent_margin(),
             max_samples: MAX_SAMPLES,
             steady_samples: MAX_SAMPLES,
             steady_above: Duration::MAX,
@@ -133,9 +129,8 @@ impl Policy {
         Self {
             warm_up_below: Duration::from_millis(10),
             first_run_extra: Duration::from_millis(1),
-            near_samples: 5,
-            short_near_samples: 7,
-            short_below: Duration::from_micros(100),
+            near_samples: SURE_ROUNDS as usize,
+            noise_of_few: Timer::Gpu.incumbent_margin(),
             steady_samples: if is_exhaustive { policy.max_samples } else { 5 },
             steady_above: Duration::from_millis(1),
             steady_dominated_ratio: if is_exhaustive {
@@ -183,12 +178,6 @@ impl Policy {
     /// Samples that are enough for a candidate with this median.
     pub(super) fn enough(&self, median_ns: f64) -> usize {
         if self.is_steady(median_ns) { self.steady_samples } else { self.max_samples }
-    }
-
-    /// Minimum samples of candidates near the leader.
-    pub(super) fn min_samples_when_near(&self, median_ns: f64) -> usize {
-        let is_short = median_ns < self.short_below.as_nanos() as f64;
-        if is_short { self.short_near_samples } else { self.near_samples }
     }
 
     /// Samples after which a tie-break leaves the candidate's position to chance.

@@ -1,6 +1,6 @@
 //! The samples of a candidate in a race.
 
-use voxtune_cache::timing::{centre_ns, standard_error};
+use voxtune_cache::timing::centre_ns;
 
 use crate::race::statistics::{median, median_absolute_deviation};
 
@@ -58,7 +58,7 @@ impl<F> CandidateSamples<F> {
         let values = self.values();
         let median_ns = median(&values)?;
         let spread_ns = median_absolute_deviation(&values)?;
-        Some(Centre { median_ns, least_ns: self.least_ns()?, spread_ns, samples: values.len() })
+        Some(Centre { median_ns, least_ns: self.least_ns()?, spread_ns })
     }
 }
 
@@ -69,18 +69,12 @@ pub(super) struct Centre {
     pub(super) least_ns: u64,
     /// The median absolute deviation.
     pub(super) spread_ns: f64,
-    pub(super) samples: usize,
 }
 
 impl Centre {
     /// By what decisions compare it.
     pub(super) fn decisive_ns(&self) -> f64 {
         centre_ns(self.median_ns, self.least_ns as f64)
-    }
-
-    /// A standard error of the median.
-    pub(super) fn error_ns(&self) -> f64 {
-        standard_error(self.spread_ns, self.samples)
     }
 }
 

@@ -3,29 +3,18 @@
 //! The preferred candidate wins a tie, so it wins or loses by the side of the noise band on which
 //! it lies. Where its distance from the leader is at the band's edge, within its error, two runs
 //! would decide differently. Then both run on, in the same rounds, until the distance is clear of
-//! the edge or the policy's maximum is reached.
+//! the edge, by the interval of their ratio, or the policy's maximum is reached.
 //!
 //! So do a winner and a default that it has not yet beaten in shared rounds: of few rounds, one
 //! late sample decides otherwise.
 
 use voxtune_cache::decide::{Timer, beats_default, tie_band};
-use voxtune_cache::timing::standard_error;
 
+use super::paired::Paired;
 use super::policy::Policy;
 use super::sampler::Sampler;
 use super::samples::{CandidateSamples, Centre, record};
 use super::summarize::ratio_interval;
-
-/// Standard errors by which a distance must be off the edge of the band.
-const CLEAR_BY: f64 = 3.0;
-
-/// The smallest deviation that is believed, as a fraction of the median: few samples may lie
-/// together by chance. On an H100 about half of all candidates deviate less. See also
-/// [`LEAST_SPREAD_NS`].
-const LEAST_SPREAD: f64 = 0.0027;
-
-/// See [`LEAST_SPREAD`].
-const LEAST_SPREAD_NS: f64 = 200.0;
 
 /// Samples candidates near the band's edge, and the leader, until none is left there. `ranks` is
 /// the order of preference in ties; the lowest is preferred.
@@ -76,7 +65,10 @@ fn near_band_edge<F>(
 
     let positions = standings.iter().filter(|(candidate, _)| *candidate != leader);
     let positions: Vec<(usize, BandPosition)> = positions
-        .map(|(candidate, centre)| (*candidate, BandPosition::of(centre, &best)))
+        .map(|(candidate, centre)| {
+            let paired = Paired::of(&candidates[*candidate], &candidates[leader]);
+            (*candidate, BandPosition::of(centre, &best, paired))
+        })
         .collect();
     let within = positions
         .iter()
@@ -130,12 +122,11 @@ enum BandPosition {
 }
 
 impl BandPosition {
-    fn of(centre: &Centre, best: &Centre) -> Self {
+    /// By the distance that decisions see. Of too few shared rounds nothing is clear.
+    fn of(centre: &Centre, best: &Centre, paired: Option<Paired>) -> Self {
         let distance = centre.decisive_ns() / best.decisive_ns() - 1.0;
         let off = distance - tie_band([centre, best].map(noise));
-        let [own, other] = [centre, best].map(relative_error);
-        let error = own.hypot(other);
-        if off.abs() <= CLEAR_BY * error {
+        if paired.is_none_or(|paired| off.abs() <= paired.error()) {
             Self::Unclear
         } else if off < 0.0 {
             Self::Within
@@ -148,10 +139,4 @@ impl BandPosition {
 /// The noise that decisions assume: only GPUs are fast enough for tie-breaks.
 fn noise(centre: &Centre) -> f64 {
     Timer::Gpu.relative_noise(centre.decisive_ns(), centre.spread_ns)
-}
-
-/// Standard error of the time that decisions compare, relative to the median.
-fn relative_error(centre: &Centre) -> f64 {
-    let least_ns = (LEAST_SPREAD * centre.median_ns).max(LEAST_SPREAD_NS);
-    standard_error(centre.spread_ns.max(least_ns), centre.samples) / centre.median_ns
 }
