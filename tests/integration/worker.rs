@@ -31,8 +31,8 @@ fn record(folder: &Path, name: &str) -> Record {
 #[test]
 fn a_right_candidate_fares_as_in_process() {
     let spec = spec(&[
-        Injected::new("plain", Fault::Takes(6)).default(),
-        Injected::new("quick", Fault::Takes(3)),
+        Injected::new("plain", Fault::Takes(60)).default(),
+        Injected::new("quick", Fault::Takes(30)),
         Injected::new("wrong", Fault::OneElementWrong),
     ]);
     let (here, there) = (Run::small().here(&spec), Run::small().in_worker(&spec));

@@ -1,7 +1,7 @@
 //! Every flag that a message names is one that the reader can type.
 //!
-//! Messages are the string literals of the sources. A flag belongs to the command that stands before
-//! it in the same literal, or else to the command whose source the literal is in.
+//! Messages are the string literals of the sources. A flag belongs to the command that stands
+//! before it in the same literal, or else to the command whose source the literal is in.
 
 use std::collections::BTreeSet;
 use std::fs;

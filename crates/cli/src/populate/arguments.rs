@@ -167,8 +167,8 @@ pub struct PopulateArguments {
     /// measured against
     #[arg(long, conflicts_with = "budget")]
     exhaustive: bool,
-    /// Algorithms, by their ids or families, that compete beside those of the mode wherever they can
-    /// run
+    /// Algorithms, by their ids or families, that compete beside those of the mode wherever they
+    /// can run
     #[arg(long, value_name = "ID", num_args = 1..)]
     also: Vec<AlgoId>,
     /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]

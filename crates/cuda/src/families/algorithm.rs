@@ -189,7 +189,7 @@ impl Algorithm {
         self.variant.cost_constants(op)
     }
 
-    /// Whether it is the [`default_algorithm`] of this operation.
+    /// Whether it is the [`default_algorithm`](super::default_algorithm) of this operation.
     #[must_use]
     pub fn is_default(&self, op: &Operation) -> bool {
         let (family, variant) = self.place;

@@ -36,7 +36,7 @@ impl GeneratedCells {
     /// The cells of a cloud, by the device's threads if they were not held.
     ///
     /// # Errors
-    /// As [`generate`].
+    /// As [`generate()`].
     pub fn of(&mut self, device: &Device, request: CloudRequest) -> Result<&[Voxel], CloudError> {
         let found = self.held.iter().position(|(held, _)| *held == request);
         let entry = match found.and_then(|place| self.held.remove(place)) {

@@ -126,6 +126,15 @@ impl Drop for BackgroundCompile {
 /// it; and that context waits for its readers before it overwrites or frees the tensor. What no
 /// call shows, launches of graphs and what others do with memory that they share,
 /// [`Self::wait_for`] orders.
+///
+/// ```
+/// use voxtune::Device;
+///
+/// // The first GPU, else the CPU; the note says why it is not a GPU.
+/// let (device, note) = Device::open("auto".parse()?)?;
+/// println!("{} {}", device.identity(), note.unwrap_or_default());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,

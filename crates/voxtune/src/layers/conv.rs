@@ -50,10 +50,36 @@ pub type SparseConv3d = Conv<Sparse>;
 
 /// The layer that goes back from a [`SparseConv3d`]'s outputs to its inputs, over the same pairs
 /// (spconv's `SparseInverseConv3d`). Which layer that was, its input knows.
+///
+/// ```
+/// use voxtune::{
+///     Device, SparseConv3d, SparseInverseConv3d, SparseTensor, Tensor, Voxel, Voxels,
+/// };
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, (0..5).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0]; 5])?)?;
+/// let down = SparseConv3d::builder(1, 8).kernel(2).stride(2).build(&device)?;
+/// let up = SparseInverseConv3d::builder(8, 1).kernel(2).stride(2).build(&device)?;
+/// let output = up.forward(&down.forward(&input)?)?;
+/// assert!(output.voxels().is_same(input.voxels()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type SparseInverseConv3d = Conv<Inverse>;
 
 /// A transposed convolution, with outputs wherever an input's window reaches (spconv's
 /// `SparseConvTranspose3d`).
+///
+/// ```
+/// use voxtune::{Device, SparseConvTranspose3d, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 1, 2, 3)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0]])?)?;
+/// let up = SparseConvTranspose3d::builder(1, 4).kernel(2).stride(2).build(&device)?;
+/// assert_eq!(up.forward(&input)?.voxels().len(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type SparseConvTranspose3d = Conv<Transposed>;
 
 /// A convolution layer. Its kinds are [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`] and

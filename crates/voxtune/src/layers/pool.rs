@@ -60,6 +60,17 @@ impl PoolKind for Average {
 pub type MaxPool3d = Pool<Maximum>;
 
 /// The mean of each channel over the voxels of a window that are there.
+///
+/// ```
+/// use voxtune::{AvgPool3d, Device, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let voxels = Voxels::new(&device, (0..4).map(|x| Voxel::new(0, x, 0, 0)).collect())?;
+/// let features = Tensor::from_rows(&device, &[[1.0], [3.0], [4.0], [8.0]])?;
+/// let pooled = AvgPool3d::builder(2).build()?.forward(&SparseTensor::new(voxels, features)?)?;
+/// assert_eq!(pooled.features().to_f32()?, [2.0, 6.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub type AvgPool3d = Pool<Average>;
 
 /// A pooling of windows, strided as a [`SparseConv3d`](crate::SparseConv3d): its outputs are those

@@ -160,6 +160,17 @@ impl Module for Linear {
 }
 
 /// A layer normalisation of each voxel's channels (Ba et al., *Layer Normalization*, 2016).
+///
+/// ```
+/// use voxtune::{Device, LayerNorm, Module, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let norm = LayerNorm::new(&device, &[1.0, 1.0], &[0.0, 0.5], 0.0)?;
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[1.0, 3.0]])?)?;
+/// assert_eq!(norm.forward(&input)?.features().to_f32()?, [-1.0, 1.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LayerNorm {
     gamma: Tensor,

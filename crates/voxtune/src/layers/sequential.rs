@@ -203,6 +203,24 @@ impl Module for Sequential {
 
 /// A residual block: `activation(body(x) + shortcut(x))`, where the shortcut is `x` itself if there
 /// is none (He et al., *Deep Residual Learning*, 2015).
+///
+/// ```
+/// use voxtune::{
+///     Activation, Device, Module, Residual, Sequential, SparseTensor, SubmConv3d, Tensor, Voxel,
+///     Voxels, WeightLayout,
+/// };
+///
+/// let device = Device::cpu()?;
+/// // A body of weights 0: what goes in comes out.
+/// let (layout, weights) = (WeightLayout::Rsck, [0.0; 27 * 2 * 2]);
+/// let conv = SubmConv3d::builder(2, 2).weights(layout, &weights).build(&device)?;
+/// let body = Sequential::new().then(conv);
+/// let block = Residual::new(body, Activation::Relu);
+/// let voxels = Voxels::new(&device, vec![Voxel::new(0, 0, 0, 0)])?;
+/// let input = SparseTensor::new(voxels, Tensor::from_rows(&device, &[[3.0, 1.0]])?)?;
+/// assert_eq!(block.forward(&input)?.features().to_f32()?, [3.0, 1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Residual {
     body: Sequential,

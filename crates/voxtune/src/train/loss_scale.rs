@@ -4,6 +4,18 @@ use crate::{ConvError, Gradients};
 
 /// A factor on the loss that keeps gradients of float16 from vanishing (Micikevicius et al., *Mixed
 /// Precision Training*, 2018): halved when they overflow, doubled when they have not for a while.
+///
+/// ```
+/// use voxtune::train::{LossScale, cross_entropy};
+/// use voxtune::{Device, Tensor};
+///
+/// let device = Device::cpu()?;
+/// let scale = LossScale::dynamic();
+/// let scores = Tensor::from_rows(&device, &[[0.0, 0.0]])?;
+/// let (_, gradient) = cross_entropy(&device, &scores, &[Some(0)], scale.factor())?;
+/// assert_eq!(gradient.to_f32()?, [-32_768.0, 32_768.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LossScale {
     factor: f32,

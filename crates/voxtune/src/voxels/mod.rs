@@ -28,9 +28,21 @@ pub(crate) use rooms::{FrameCounts, Rooms};
 ///
 /// The voxels that layers make of them, and the kernel maps in between, are built at the first use.
 /// Layers of one geometry share them, both directions of a layer, and a strided layer with the
-/// [inverse](LayerKind::Inverse) one that undoes it. No names are needed for that: a
+/// [inverse](crate::LayerKind::Inverse) one that undoes it. No names are needed for that: a
 /// [level](Self::outputs_of) knows what made it. Cloning shares everything; the last of a network's
 /// voxels frees it.
+///
+/// ```
+/// use voxtune::{Device, KernelSize, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 0, 0, 1), Voxel::new(0, 5, 5, 5)];
+/// let voxels = Voxels::new(&device, cells)?;
+/// let map = voxels.kernel_map(KernelSize::submanifold(3)?)?;
+/// // Each voxel meets itself, and the two neighbours each other.
+/// assert_eq!((voxels.len(), map.counts().pairs), (3, 5));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Voxels {
     levels: Arc<Levels>,
@@ -49,8 +61,9 @@ impl Voxels {
     }
 
     /// [`Self::new`] within a grid of so many cells along x, y and z, from 0 up. What layers make
-    /// of them ends at the shape that follows for their outputs ([`Geometry::output_shape`]), as
-    /// the networks of spconv need it: its `spatial_shape`, in the order of the coordinates.
+    /// of them ends at the shape that follows for their outputs
+    /// ([`Geometry::output_shape`](crate::Geometry::output_shape)), as the networks of spconv need
+    /// it: its `spatial_shape`, in the order of the coordinates.
     ///
     /// # Errors
     /// As [`Self::new`], and if a cell lies outside.
