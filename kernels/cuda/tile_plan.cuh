@@ -1,12 +1,13 @@
 // Plans: which blocks a product over tiles of rows has, and which offsets each of them takes.
 //
 // A tile of few rows is a chain of as many stages as its rows have offsets between them, and where
-// all tiles run at once the longest chain is the product's time. A plan cuts the long ones, and those
-// alone, into parts of nearly equal length. Parts of a tile are blocks of one cluster, which add their
-// sums up through each other's shared memory (cluster_gemm.cu).
+// all tiles run at once the longest chain is the product's time. A plan cuts the long ones, and
+// those alone, into parts of nearly equal length. Parts of a tile are blocks of one cluster, which
+// add their sums up through each other's shared memory (cluster_gemm.cu).
 //
-// Layouts. A plan is a header of 16 bytes, {items, longest part, 0, 0}, then the items: tiles in four
-// parts, in two, and whole ones. Parts of a tile follow each other from a multiple of their number.
+// Layouts. A plan is a header of 16 bytes, {items, longest part, 0, 0}, then the items, those of
+// most offsets first. Parts of a tile follow each other from a multiple of their number; items of
+// nothing fill what lies before it.
 //
 // Invariants
 // * Part s of a tile with u offsets takes those from s * u / parts to (s + 1) * u / parts of its
@@ -26,11 +27,12 @@ constexpr int PLAN_HEADER_BYTES = 16;
 // An item of a plan. Mirrored by the host.
 struct PlanItem {
     uint32_t offsets;  // a bit each
-    uint32_t place;    // tile << 5 | part << 3 | log2 of the parts << 1
+    uint32_t place;    // tile << 6 | part << 3 | log2 of the parts << 1; all ones: nothing to do
 
     __device__ __forceinline__ static PlanItem of(int tile, uint32_t offsets, int part, int log_parts) {
-        return {offsets, static_cast<uint32_t>(tile << 5 | part << 3 | log_parts << 1)};
+        return {offsets, static_cast<uint32_t>(tile << 6 | part << 3 | log_parts << 1)};
     }
+    __device__ __forceinline__ static PlanItem none() { return {0, ~0u}; }
 };
 
 // The parts of a list of so many offsets: a power of two, at most `most`.

@@ -1,15 +1,15 @@
 // The making of plans (tile_plan.cuh) of rows in some order, those of several maps side by side.
 //
-// Blocks unite the masks of tiles; the last one that has done so for a plan lists the plan's items. It
-// counts tiles by their number of offsets, and takes the shortest longest part by which all items
-// run at once: more items than that would wait for others, fewer would be longer chains. Where not
-// even whole tiles run at once, none is cut.
+// Blocks unite the masks of tiles; the last one that has done so for a plan lists the plan's items.
+// It counts tiles by their number of offsets, and takes the longest part by which the last block is
+// expected to end first: shorter parts are more items, each of which costs as much as `fixed`
+// offsets.
 //
-// Layouts: masks (n) of 32 offsets, by row where `row_of_position` is given, else by position; unions
-// (tiles of the capacity).
+// Layouts: masks (n) of 32 offsets, by row where `row_of_position` is given, else by position;
+// unions (tiles of the capacity).
 //
-// Items are listed in the order of tiles, last ones first, by prefix sums: a plan does not depend on
-// the schedule.
+// Tiles of as many offsets are a bin. Bins are listed by the length of their parts, longest first,
+// and last tiles first within one, by prefix sums: a plan does not depend on the schedule.
 //
 // Architecture: any.
 #pragma once
@@ -32,9 +32,9 @@ struct PlanJob {
     uint32_t* unions;
     int* ticket;    // 0, also behind
     int rows;       // of a tile: a multiple of 32
-    int most;       // parts of a tile: 1, 2 or 4
+    int most;       // parts of a tile: 1, 2, 4 or 8
     int blocks;     // that run at once
-    int shortest;   // least length of a longest part
+    int fixed;      // offsets that take as long as what an item costs besides
 };
 struct PlanJobs {
     PlanJob at[MOST_PLANS];
@@ -42,91 +42,126 @@ struct PlanJobs {
     int blocks;  // of all jobs: each has ceil(tiles of its capacity / tiles of a block), at least one
 };
 
-// The sum over the threads before this one; `all` becomes that over the block.
-template <int THREADS>
-__device__ __forceinline__ unsigned long long plan_sum_before(unsigned long long value, unsigned long long& all) {
-    __shared__ unsigned long long of_warps[THREADS / 32];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    unsigned long long through = value;
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-        const unsigned long long up = __shfl_up_sync(ALL_LANES, through, step);
-        if (lane >= step) through += up;
-    }
-    if (lane == 31) of_warps[warp] = through;
-    __syncthreads();
-    unsigned long long before = through - value;
-    all = 0;
-#pragma unroll
-    for (int w = 0; w < THREADS / 32; ++w) {
-        before += w < warp ? of_warps[w] : 0;
-        all += of_warps[w];
-    }
-    return before;
-}
+// Tiles of as many offsets as the lane has number, under some longest part.
+struct Bin {
+    int log_parts;
+    int items;
+    int length;  // of its longest part
+    int key;     // bins of greater ones are listed before it
 
-// The offsets of tiles.
-struct Unions {
-    const uint32_t* held;
-    const uint32_t* all;
-
-    __device__ __forceinline__ uint32_t of(int tile) const { return tile < HELD_TILES ? held[tile] : __ldcg(all + tile); }
+    __device__ __forceinline__ Bin(int tiles, int longest, int most) {
+        const int count = threadIdx.x % 32;
+        log_parts = log_parts_of(count, longest, most);
+        items = tiles << log_parts;
+        length = (count + (1 << log_parts) - 1) >> log_parts;
+        key = length << 10 | log_parts << 5 | count;
+    }
+    // Items that are listed before it, but for what stands between bins. For whole warps.
+    __device__ __forceinline__ int items_before() const {
+        int before = 0;
+#pragma unroll
+        for (int i = 0; i <= MOST_OFFSETS; ++i) {
+            const int other = __shfl_sync(ALL_LANES, key, i), of_other = __shfl_sync(ALL_LANES, items, i);
+            before += other > key ? of_other : 0;
+        }
+        return before;
+    }
 };
 
-// Holds offsets of tiles, and finds the longest part: the shortest one by which all items run at once.
-// For a whole block.
-template <int THREADS>
-__device__ __forceinline__ int longest_part(const PlanJob& job, int tiles, uint32_t* held) {
-    __shared__ int tiles_with[MOST_OFFSETS + 1];
-    __shared__ int longest;
-    if (threadIdx.x <= MOST_OFFSETS) tiles_with[threadIdx.x] = 0;
-    __syncthreads();
-#pragma unroll 4
-    for (int tile = threadIdx.x; tile < tiles; tile += THREADS) {
-        const uint32_t offsets = __ldcg(job.unions + tile);
-        if (tile < HELD_TILES) held[tile] = offsets;
-        atomicAdd(tiles_with + __popc(offsets), 1);
+// When the last block ends, in offsets times blocks: no sooner than an even share of all items, nor
+// than any that has as many of the longest items as it must. `tiles` have as many offsets as the
+// lane has number. For whole warps.
+__device__ __forceinline__ int expected_end(const PlanJob& job, int tiles, int longest) {
+    constexpr int MOST_ROUNDS = 6;
+    const Bin bin(tiles, longest, job.most);
+    const int before = bin.items_before(), all = __reduce_add_sync(ALL_LANES, tiles * int(threadIdx.x % 32) + bin.items * job.fixed);
+    int end = 0;
+#pragma unroll
+    for (int rounds = 0; rounds < MOST_ROUNDS; ++rounds) {
+        const int first = rounds * job.blocks;
+        if (before <= first && first < before + bin.items) end = (rounds + 1) * (bin.length + job.fixed) * job.blocks;
     }
-    __syncthreads();
-    if (threadIdx.x < 32) {
-        const int length = threadIdx.x + 1;
-        int items = 0;
-        for (int count = 0; count <= MOST_OFFSETS; ++count) items += tiles_with[count] << log_parts_of(count, length, job.most);
-        const uint32_t fits = __ballot_sync(ALL_LANES, items <= job.blocks && length >= job.shortest);
-        if (threadIdx.x == 0) longest = fits ? __ffs(fits) : MOST_OFFSETS;
-    }
-    __syncthreads();
-    return longest;
+    return max(all, __reduce_max_sync(ALL_LANES, end));
 }
 
 // Lists the items of a plan. For a whole block.
 template <int THREADS>
 __device__ __forceinline__ void list_items(const PlanJob& job, int tiles) {
-    constexpr int FIELD = 21;  // bits of a number of tiles
+    constexpr int WARPS = THREADS / 32, BINS = 32;
+    constexpr uint32_t LATE = (1u << 26) - 1;
     __shared__ uint32_t held[HELD_TILES];
-    const int longest = longest_part<THREADS>(job, tiles, held);
-    const Unions unions = {held, job.unions};
-    // A thread has consecutive tiles, counted by parts: whole ones lowest.
-    const int each = ceil_div(tiles, THREADS), first = threadIdx.x * each, end = min(first + each, tiles);
-    unsigned long long own = 0, all;
-    for (int i = first; i < end; ++i) {
-        const int log_parts = log_parts_of(__popc(unions.of(tiles - 1 - i)), longest, job.most);
-        own += 1ull << FIELD * log_parts;
-    }
-    const unsigned long long before = plan_sum_before<THREADS>(own, all);
-    const auto field = [](unsigned long long of, int log_parts) { return static_cast<int>(of >> FIELD * log_parts & ((1 << FIELD) - 1)); };
-    const int in_four = 4 * field(all, 2), in_two = 2 * field(all, 1), items = in_four + in_two + field(all, 0);
-    int next[3] = {in_four + in_two + field(before, 0), in_four + 2 * field(before, 1), 4 * field(before, 2)};
+    __shared__ int next[WARPS][BINS];  // tiles of a bin that a warp has, then which of them it lists next
+    __shared__ uint32_t best;          // expected end << 5 | 31 - longest part
+    __shared__ int first_item[BINS];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     auto* to = reinterpret_cast<PlanItem*>(job.plan + 1);
-    for (int i = first; i < end; ++i) {
-        const int tile = tiles - 1 - i;
-        const uint32_t offsets = unions.of(tile);
-        const int log_parts = log_parts_of(__popc(offsets), longest, job.most), parts = 1 << log_parts;
-        const int at = log_parts == 0 ? next[0] : log_parts == 1 ? next[1] : next[2];
-        next[0] += log_parts == 0, next[1] += log_parts == 1 ? 2 : 0, next[2] += log_parts == 2 ? 4 : 0;
-        for (int part = 0; part < parts; ++part) to[at + part] = PlanItem::of(tile, offsets_of_part(offsets, part, log_parts), part, log_parts);
+    // A warp has consecutive tiles, counted from the last one.
+    const int each = ceil_div(ceil_div(tiles, WARPS), 32) * 32, begin = warp * each, end = min(begin + each, tiles);
+    next[warp][lane] = 0;
+    if (threadIdx.x == 0) best = ~0u;
+    __syncthreads();
+#pragma unroll 4
+    for (int i = begin + lane; i < end; i += 32) {
+        const uint32_t offsets = __ldcg(job.unions + tiles - 1 - i);
+        if (i < HELD_TILES) held[i] = offsets;
+        atomicAdd(&next[warp][__popc(offsets)], 1);
     }
-    if (threadIdx.x == 0) *job.plan = make_uint4(items, longest, 0, 0);
+    __syncthreads();
+    int own = 0;  // tiles with as many offsets as the lane has number
+    for (int w = 0; w < WARPS; ++w) own += next[w][lane];
+    for (int longest = max(2 * job.fixed, 1) + warp; longest <= MOST_OFFSETS; longest += WARPS) {
+        const uint32_t expected = min(uint32_t(expected_end(job, own, longest)), LATE);
+        if (lane == 0) atomicMin(&best, expected << 5 | uint32_t(31 - longest));
+    }
+    __syncthreads();
+    const int longest = best == ~0u ? MOST_OFFSETS : 31 - int(best & 31);
+    if (warp == 0) {
+        // Bins in the order of the list, a lane each, and where each begins.
+        const Bin bin(own, longest, job.most);
+        int place = 0, at = 0, first = 0;
+#pragma unroll
+        for (int i = 0; i < BINS; ++i) place += __shfl_sync(ALL_LANES, bin.key, i) > bin.key;
+#pragma unroll
+        for (int i = 0; i < BINS; ++i) {
+            const int which = __ffs(__ballot_sync(ALL_LANES, place == i)) - 1;
+            const int items = __shfl_sync(ALL_LANES, bin.items, which), log_parts = __shfl_sync(ALL_LANES, bin.log_parts, which);
+            if (items == 0) continue;
+            const int start = ceil_div(at, 1 << log_parts) << log_parts;
+            if (at + lane < start) to[at + lane] = PlanItem::none();
+            if (lane == which) first = start;
+            at = start + items;
+        }
+        first_item[lane] = first;
+        if (lane == 0) *job.plan = make_uint4(at, longest, 0, 0);
+    }
+    if (warp == WARPS - 1) {
+        int before = 0;
+        for (int w = 0; w < WARPS; ++w) {
+            const int of = next[w][lane];
+            next[w][lane] = before;
+            before += of;
+        }
+    }
+    __syncthreads();
+    for (int from = begin; from < end; from += 32) {
+        const int i = from + lane;
+        const bool inside = i < end;
+        const uint32_t offsets = !inside ? 0 : i < HELD_TILES ? held[i] : __ldcg(job.unions + tiles - 1 - i);
+        const int count = __popc(offsets);
+        const uint32_t alike = __match_any_sync(ALL_LANES, inside ? count : BINS);
+        const int earlier = __popc(alike & ((1u << lane) - 1));
+        const int rank = next[warp][count] + earlier;
+        __syncwarp();
+        if (inside) {
+            const int log_parts = log_parts_of(count, longest, job.most), parts = 1 << log_parts;
+            const int at = first_item[count] + (rank << log_parts);
+            for (int part = 0; part < parts; ++part) {
+                to[at + part] = PlanItem::of(tiles - 1 - i, offsets_of_part(offsets, part, log_parts), part, log_parts);
+            }
+            if (earlier == 0) next[warp][count] = rank + __popc(alike);
+        }
+        __syncwarp();
+    }
 }
 
 // One of the blocks that make plans.

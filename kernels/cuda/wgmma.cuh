@@ -76,6 +76,7 @@ __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.
 #define VOXTUNE_TEXT_40 VOXTUNE_TEXT_32 "," VOXTUNE_R4
 #define VOXTUNE_TEXT_48 VOXTUNE_TEXT_32 "," VOXTUNE_R4 "," VOXTUNE_R5
 #define VOXTUNE_TEXT_64 VOXTUNE_TEXT_48 "," VOXTUNE_R6 "," VOXTUNE_R7
+#define VOXTUNE_TEXT_80 VOXTUNE_TEXT_64 "," VOXTUNE_R8 "," VOXTUNE_R9
 #define VOXTUNE_TEXT_96 VOXTUNE_TEXT_64 "," VOXTUNE_R8 "," VOXTUNE_R9 "," VOXTUNE_R10 "," VOXTUNE_R11
 #define VOXTUNE_TEXT_128 VOXTUNE_TEXT_96 "," VOXTUNE_R12 "," VOXTUNE_R13 "," VOXTUNE_R14 "," VOXTUNE_R15
 #define VOXTUNE_ACC(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
@@ -87,6 +88,7 @@ __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.
 #define VOXTUNE_ACC_24(d, i) VOXTUNE_ACC_16(d, i), VOXTUNE_ACC_8(d, i + 16)
 #define VOXTUNE_ACC_40(d, i) VOXTUNE_ACC_32(d, i), VOXTUNE_ACC_8(d, i + 32)
 #define VOXTUNE_ACC_48(d, i) VOXTUNE_ACC_32(d, i), VOXTUNE_ACC_16(d, i + 32)
+#define VOXTUNE_ACC_80(d, i) VOXTUNE_ACC_64(d, i), VOXTUNE_ACC_16(d, i + 64)
 #define VOXTUNE_ACC_96(d, i) VOXTUNE_ACC_64(d, i), VOXTUNE_ACC_32(d, i + 64)
 #if VOXTUNE_DTYPE == 1
 #define VOXTUNE_WGMMA_TYPES "f32.bf16.bf16"
@@ -120,6 +122,7 @@ VOXTUNE_WGMMA(64, 32, "%32,%33,%34,%35", "%36", "%37")
 VOXTUNE_WGMMA(80, 40, "%40,%41,%42,%43", "%44", "%45")
 VOXTUNE_WGMMA(96, 48, "%48,%49,%50,%51", "%52", "%53")
 VOXTUNE_WGMMA(128, 64, "%64,%65,%66,%67", "%68", "%69")
+VOXTUNE_WGMMA(160, 80, "%80,%81,%82,%83", "%84", "%85")
 VOXTUNE_WGMMA(192, 96, "%96,%97,%98,%99", "%100", "%101")
 VOXTUNE_WGMMA(256, 128, "%128,%129,%130,%131", "%132", "%133")
 #undef VOXTUNE_WGMMA

@@ -24,7 +24,11 @@
 namespace voxtune {
 // Addresses of copies stay in registers until the copies have read them: fewer registers, and
 // copies wait for each other.
+#ifdef CLUSTER
+constexpr int MOST_GATHER_REGISTERS = MIN_BLOCKS == 1 ? 104 : MIN_BLOCKS == 2 ? 72 : MIN_BLOCKS == 3 ? 64 : 56;
+#else
 constexpr int MOST_GATHER_REGISTERS = MIN_BLOCKS == 1 ? 104 : 72;
+#endif
 }  // namespace voxtune
 
 #include "warp_specialization.cuh"
@@ -36,13 +40,21 @@ static_assert(ROWS % (64 * GROUPS) == 0 && FRAGS_M <= 2 && DEPTH % 16 == 0 && CO
 
 // ---- operands -----------------------------------------------------------------------------------
 
+#ifdef CLUSTER
+// Columns in panels of 64, the last of which they fill in part: the TMA takes as long for a line of
+// 32 bytes as for one of 128.
+constexpr bool WIDE_PANELS = COLS == 80 || COLS == 160;
+#else
+constexpr bool WIDE_PANELS = false;
+#endif
+
 // A: panels of rows. B forward: panels of columns, a line a gathered channel; dgrad: panels of the
 // depth, a line a column.
 constexpr int WIDTH_A = panel_width(DEPTH);
-constexpr int WIDTH_B = DGRAD ? WIDTH_A : panel_width(COLS);
+constexpr int WIDTH_B = DGRAD ? WIDTH_A : WIDE_PANELS ? 64 : panel_width(COLS);
 constexpr int LINES_B = DGRAD ? COLS : DEPTH;
 constexpr int PANELS_A = DEPTH / WIDTH_A;
-constexpr int PANELS_B = (DGRAD ? DEPTH : COLS) / WIDTH_B;
+constexpr int PANELS_B = ceil_div(DGRAD ? DEPTH : COLS, WIDTH_B);
 constexpr int PANEL_BYTES_A = ROWS * WIDTH_A * 2;
 constexpr int PANEL_BYTES_B = LINES_B * WIDTH_B * 2;
 using LinesA = Tile<WIDTH_A / 8>;

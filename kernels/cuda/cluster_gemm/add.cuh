@@ -2,8 +2,8 @@
 // the rows each, added over the parts in order and stored through the epilogue.
 //
 // Layouts. Line l of a block's strips is line l % LINES of warp l / LINES: sixteen rows of each
-// fragment. A part's share is ROWS / parts lines, of which each warp takes a quarter; of a whole tile
-// these are the lines that the warp has written.
+// fragment. A part's share is ROWS / parts lines, of which each warp takes its share; of a whole
+// tile these are the lines that the warp has written.
 //
 // Invariants
 // * `written` completes once for each tile in parts that this block has a part of, when all of its
@@ -13,20 +13,23 @@
 // Architecture: sm_90a.
 #pragma once
 
-#include "../wgmma_gemm_multiply.cuh"
+#include "multiply.cuh"
 #include "places.cuh"
 
 namespace voxtune {
 
 struct Adder {
-    static constexpr int LINES = FRAGS_M * 16;                        // of a warp
-    static constexpr int CHUNKS = COLS / 8, LINES_A_PASS = 32 / CHUNKS;  // eight columns a lane
-    static constexpr int PASSES = ceil_div(LINES, LINES_A_PASS);
-    static constexpr int AHEAD = PASSES < 4 ? PASSES : 4;             // whose residuals are asked for together
+    static constexpr int LINES = FRAGS_M * 16;  // of a warp
+    // A lane takes four columns at a time, its neighbour the next four: other blocks' shared memory
+    // is read a sector of 32 bytes at a time.
+    static constexpr int PIECES = COLS / 4;
+    static constexpr int PASSES = ceil_div(LINES * PIECES, 32);
+    static constexpr int MOST_AHEAD = MIN_BLOCKS < 3 ? 8 : 4;                // by registers
+    static constexpr int AHEAD = PASSES < MOST_AHEAD ? PASSES : MOST_AHEAD;  // pieces of a lane that are asked for together
 
     const TileGemmParams& p;
     const uint32_t base;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 - GATHER_WARPS;
     const int rank = blockIdx.x % CLUSTER;
     const int c_result;
     int parity = 0;      // of the next tile in parts, at both barriers
@@ -36,17 +39,18 @@ struct Adder {
         : p(p), base(shared_address(shared)), c_result(DGRAD ? p.c_in : p.c_out) {
         if (DGRAD || !p.epilogue.present) return;
         float* affine = reinterpret_cast<float*>(shared + AFFINE_AT);
-        for (int i = threadIdx.x - GATHER_THREADS; i < COLS; i += 128) {
+        for (int i = threadIdx.x - GATHER_THREADS; i < COLS; i += MULTIPLY_THREADS) {
             const int channel = blockIdx.y * COLS + i;
             const Affine of = channel < c_result ? p.epilogue.affine(channel) : Affine{};
             affine[i] = of.scale;
             affine[COLS + i] = of.bias;
         }
-        asm volatile("bar.sync 2, 128;\n" ::: "memory");
+        wait_multiplying_warps();
     }
 
     static __device__ __forceinline__ int row_of_line(int line) {
-        return FRAGS_M == 1 ? line : line % LINES / 16 * 64 + line / LINES * 16 + line % 16;
+        const int of = line / LINES;  // its warp
+        return FRAGS_M == 1 ? line : of / 4 * (FRAGS_M * 64) + line % LINES / 16 * 64 + of % 4 * 16 + line % 16;
     }
     // Lines of this warp's share, and the first.
     __device__ __forceinline__ int lines(int place) const { return LINES >> log_parts_in(place); }
@@ -67,6 +71,8 @@ struct Adder {
         __syncwarp();
         const int log_parts = log_parts_in(place), first = rank - part_of(place);
         if (lane < RELEASING_LANES) {
+            fence_cluster();
+#pragma unroll 1
             for (int s = 0; s < 1 << log_parts; ++s) arrive_in_cluster(place_in(base + barrier, first + s), CLUSTER >> log_parts);
         }
     }
@@ -91,104 +97,90 @@ struct Adder {
         }
     }
 
-    // Eight elements at once, or one by one.
-    static __device__ __forceinline__ uint4 load_elements(const Element* from, bool aligned) {
-        if (aligned) return *reinterpret_cast<const uint4*>(from);
+    // Four elements at once, or one by one.
+    static __device__ __forceinline__ uint2 load_elements(const Element* from, bool aligned) {
+        if (aligned) return *reinterpret_cast<const uint2*>(from);
         const auto* bits = reinterpret_cast<const unsigned short*>(from);
-        uint32_t words[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) words[i] = bits[2 * i] | uint32_t(bits[2 * i + 1]) << 16;
-        return make_uint4(words[0], words[1], words[2], words[3]);
+        return make_uint2(bits[0] | uint32_t(bits[1]) << 16, bits[2] | uint32_t(bits[3]) << 16);
     }
-    static __device__ __forceinline__ void store_elements(Element* to, const uint4& eight, bool aligned) {
+    static __device__ __forceinline__ void store_elements(Element* to, const uint2& four, bool aligned) {
         if (aligned) {
-            *reinterpret_cast<uint4*>(to) = eight;
+            *reinterpret_cast<uint2*>(to) = four;
             return;
         }
         auto* bits = reinterpret_cast<unsigned short*>(to);
-        const uint32_t words[4] = {eight.x, eight.y, eight.z, eight.w};
-#pragma unroll
-        for (int e = 0; e < 8; ++e) bits[e] = static_cast<unsigned short>(words[e / 2] >> e % 2 * 16);
+        bits[0] = static_cast<unsigned short>(four.x), bits[1] = static_cast<unsigned short>(four.x >> 16);
+        bits[2] = static_cast<unsigned short>(four.y), bits[3] = static_cast<unsigned short>(four.y >> 16);
     }
 
-    // Four elements at once, or one by one; the second four only where there are so many.
-    static __device__ __forceinline__ void store_fours(Element* to, const uint4& eight, bool both, bool aligned) {
-        const uint32_t words[4] = {eight.x, eight.y, eight.z, eight.w};
-        auto* bits = reinterpret_cast<unsigned short*>(to);
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            if (half == 1 && !both) break;
-            if (aligned) reinterpret_cast<uint2*>(to)[half] = make_uint2(words[2 * half], words[2 * half + 1]);
-#pragma unroll
-            for (int e = half * 4; e < half * 4 + 4 && !aligned; ++e) bits[e] = static_cast<unsigned short>(words[e / 2] >> e % 2 * 16);
-        }
+    __device__ __forceinline__ void finish(float4& sums, int column, const uint2& residual) const {
+        const float4 scale = load_floats(base + AFFINE_AT + column * 4), bias = load_floats(base + AFFINE_AT + (COLS + column) * 4);
+        const Elements<4> added = {{residual.x, residual.y}};
+        sums.x = p.epilogue.apply(sums.x, {scale.x, bias.x}, added.at(0));
+        sums.y = p.epilogue.apply(sums.y, {scale.y, bias.y}, added.at(1));
+        sums.z = p.epilogue.apply(sums.z, {scale.z, bias.z}, added.at(2));
+        sums.w = p.epilogue.apply(sums.w, {scale.w, bias.w}, added.at(3));
     }
 
-    __device__ __forceinline__ void finish(float (&sums)[8], const uint4& residual) const {
-        const uint32_t affine = base + AFFINE_AT + lane % CHUNKS * 32;
-        const Elements<8> added = {{residual.x, residual.y, residual.z, residual.w}};
+    // Adds one part's sums of the pieces that this lane stores together. All are asked for before
+    // any is used.
+    __device__ __forceinline__ void add_part(float4 (&sums)[AHEAD], const uint32_t (&pieces)[AHEAD], int of) const {
+        float4 own[AHEAD];
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const float4 scale = load_floats(affine + half * 16), bias = load_floats(affine + COLS * 4 + half * 16);
-            float* four = sums + half * 4;
-            four[0] = p.epilogue.apply(four[0], {scale.x, bias.x}, added.at(half * 4));
-            four[1] = p.epilogue.apply(four[1], {scale.y, bias.y}, added.at(half * 4 + 1));
-            four[2] = p.epilogue.apply(four[2], {scale.z, bias.z}, added.at(half * 4 + 2));
-            four[3] = p.epilogue.apply(four[3], {scale.w, bias.w}, added.at(half * 4 + 3));
-        }
+        for (int i = 0; i < AHEAD; ++i) own[i] = of == rank ? load_floats(pieces[i]) : load_from_cluster(place_in(pieces[i], of));
+#pragma unroll
+        for (int i = 0; i < AHEAD; ++i) sums[i].x += own[i].x, sums[i].y += own[i].y, sums[i].z += own[i].z, sums[i].w += own[i].w;
     }
 
     // The sums of one item to the result. `own_row` is row_of_lane's.
     __device__ __forceinline__ void add(const float (&acc)[FRAGS_M][COLS / 2], int place, int own_row) {
-        const int log_parts = log_parts_in(place), count = lines(place);
-        if (SUMS_IN_RING) asm volatile("bar.sync 2, 128;\n" ::: "memory");  // all warps' products have read the stages
+        const int log_parts = log_parts_in(place), count = lines(place) * PIECES;
+        if (SUMS_IN_RING) wait_multiplying_warps();  // all warps' products have read the stages
         else take_back();
         __syncwarp();
         write(acc);
         if (log_parts > 0) tell(WRITTEN_AT, place);
         else __syncwarp();
-        const int own_line = lane / CHUNKS, column = lane % CHUNKS * 8, channel = blockIdx.y * COLS + column;
-        const bool inside = lane < LINES_A_PASS * CHUNKS && channel < c_result;
         const bool finished = !DGRAD && p.epilogue.present, added = finished && p.epilogue.residual;
-        const bool aligned = added && p.epilogue.is_aligned<8>();
-        const uint32_t sums_at = base + STRIPS_AT + (first_line(place) * STRIP_PITCH + column) * 4;
+        const bool aligned = added && p.epilogue.is_aligned<4>();
+        const uint32_t sums_at = base + STRIPS_AT + first_line(place) * (STRIP_PITCH * 4);
         const int first_rank = rank - part_of(place);
         bool waited = log_parts == 0;
 #pragma unroll 1
-        for (int start = 0; start < count; start += AHEAD * LINES_A_PASS) {
+        for (int start = lane; start - lane < count; start += AHEAD * 32) {
             int rows[AHEAD];
-            uint4 residuals[AHEAD];
+            uint32_t pieces[AHEAD];
+            uint2 residuals[AHEAD];
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
-                const int line = start + i * LINES_A_PASS + own_line;
-                const int row = __shfl_sync(0xffffffffu, own_row, line % 32);
-                rows[i] = inside && line < count ? row : -1;
-                residuals[i] = make_uint4(0, 0, 0, 0);
-                if (added && rows[i] >= 0) residuals[i] = load_elements(p.epilogue.residual + int64_t(rows[i]) * p.epilogue.residual_pitch + channel, aligned);
+                // Pieces past the last are copies of it, which go nowhere.
+                const int piece = min(start + i * 32, count - 1), line = piece / PIECES, column = piece % PIECES * 4;
+                const int row = __shfl_sync(0xffffffffu, own_row, line);
+                rows[i] = start + i * 32 < count && blockIdx.y * COLS + column < c_result ? row : -1;
+                pieces[i] = sums_at + line * (STRIP_PITCH * 4) + column * 4;
+                residuals[i] = make_uint2(0, 0);
+                if (added && rows[i] >= 0) {
+                    const Element* from = p.epilogue.residual + int64_t(rows[i]) * p.epilogue.residual_pitch + blockIdx.y * COLS + column;
+                    residuals[i] = load_elements(from, aligned);
+                }
             }
             if (!waited) wait_for_cluster(base + WRITTEN_AT, parity);
             waited = true;
+            float4 sums[AHEAD] = {};
+#pragma unroll 1
+            for (int s = 0; s < 1 << log_parts; ++s) add_part(sums, pieces, first_rank + s);
+            // Told before these are stored: a fence waits for stores.
+            if (log_parts > 0 && start - lane + AHEAD * 32 >= count) tell(READ_AT, place);
 #pragma unroll
             for (int i = 0; i < AHEAD; ++i) {
                 if (rows[i] < 0) continue;
-                const uint32_t own = sums_at + (start + i * LINES_A_PASS + own_line) * (STRIP_PITCH * 4);
-                float sums[8] = {};
-#pragma unroll 1
-                for (int s = 0; s < 1 << log_parts; ++s) {
-                    const uint32_t at = place_in(own, first_rank + s);
-                    const float4 low = load_from_cluster(at), high = load_from_cluster(at + 16);
-                    sums[0] += low.x, sums[1] += low.y, sums[2] += low.z, sums[3] += low.w;
-                    sums[4] += high.x, sums[5] += high.y, sums[6] += high.z, sums[7] += high.w;
-                }
-                if (finished) finish(sums, residuals[i]);
-                const uint4 eight = make_uint4(pack(sums[0], sums[1]), pack(sums[2], sums[3]), pack(sums[4], sums[5]), pack(sums[6], sums[7]));
-                Element* to = p.result + int64_t(rows[i]) * p.result_pitch + channel;
-                if (DGRAD && FOURS) store_fours(to, eight, c_result - channel > 4, p.result_aligned);
-                else store_elements(to, eight, p.result_aligned);
+                const int column = min(start + i * 32, count - 1) % PIECES * 4;
+                if (finished) finish(sums[i], column, residuals[i]);
+                Element* to = p.result + int64_t(rows[i]) * p.result_pitch + blockIdx.y * COLS + column;
+                store_elements(to, make_uint2(pack(sums[i].x, sums[i].y), pack(sums[i].z, sums[i].w)), p.result_aligned);
             }
         }
         if (log_parts > 0) {
-            tell(READ_AT, place);
             lent = true;
             parity ^= 1;
         }

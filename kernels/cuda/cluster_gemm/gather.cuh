@@ -1,9 +1,10 @@
 // The gathering warpgroup of cluster_gemm: the items of a plan into the stages of the ring.
 //
-// Copies are those of wgmma_gemm_gather.cuh. What is asked for, and when:
+// Copies are those of wgmma_gemm_gather.cuh, but for weights that are small. What is asked for, and
+// when:
 //   numbers of an item's rows    with the first stage of the item before, or with SUMS_IN_RING behind
 //                                its last; of the first item, at once
-//   weights of the first item    before its row numbers are there, as many stages as the ring has
+//   weights of the first item    of its first stages before its row numbers are there
 //   all else                     as the ring has room
 //
 // Layouts: numbers of an item are ROWS a line, a line an offset; a warp reads what it has written.
@@ -17,6 +18,18 @@
 
 namespace voxtune {
 
+// Loads of what nobody writes, which stay in front of barriers.
+__device__ __forceinline__ int load_now(const int* from) {
+    int value;
+    asm volatile("ld.global.nc.s32 %0, [%1];\n" : "=r"(value) : "l"(from));
+    return value;
+}
+__device__ __forceinline__ uint2 load_now(const uint2* from) {
+    uint2 value;
+    asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];\n" : "=r"(value.x), "=r"(value.y) : "l"(from));
+    return value;
+}
+
 template <bool ALIGNED, int L2_LINE>
 struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
     using Base = Gatherer<ALIGNED, L2_LINE>;
@@ -26,8 +39,13 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
     using Base::ring;
     using Base::warp;
     static_assert(ROW_NUMBERS == 1, "a row number a lane");
+    static constexpr bool BY_TMA = ALIGNED && !SMALL_WEIGHTS;
 
-    // Pieces of 16 bytes of a warp's row numbers of an offset, and offsets that a warp copies at once.
+    // Pieces of 16 bytes of a warp's row numbers of an offset, and offsets that a warp copies at
+    // once. Stages whose weights are asked for while the first row numbers come: each takes its
+    // time.
+    static constexpr int FIRST_STAGES = STAGES < 3 ? STAGES : 3;
+
     static constexpr int PIECES = ROWS_A_WARP / 4, AT_ONCE = 32 / PIECES;
 
     Ring filled;  // the stage that weights are asked for next
@@ -84,48 +102,95 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
         }
     }
 
+    // The lowest offsets of a list, as many as a stage takes: its last one again where there are
+    // fewer. Returns those that are left.
+    static __device__ __forceinline__ uint32_t take(uint32_t left, int (&offsets)[OFFSETS]) {
+#pragma unroll
+        for (int i = 0; i < OFFSETS; ++i) {
+            offsets[i] = i == 0 || left != 0 ? __ffs(left) - 1 : offsets[max_of(i - 1, 0)];
+            left &= left - 1;
+        }
+        return left;
+    }
+
+    // The weights of one slot by copies of 16 bytes, a warp for every 32.
+    __device__ __forceinline__ void copy_small_weights(int offset, int slot, int channel) const {
+        constexpr int CHUNKS = WIDTH_B / 8, ALL = PANELS_B * LINES_B * CHUNKS;
+        static_assert(ALL <= GATHER_THREADS || !SMALL_WEIGHTS, "a copy a thread");
+        const int i = (threadIdx.x + GATHER_THREADS - slot * ALL % GATHER_THREADS) % GATHER_THREADS;
+        if (i >= ALL) return;
+        const int panel = i / (LINES_B * CHUNKS), line = i / CHUNKS % LINES_B, chunk = i % CHUNKS;
+        const int out = (DGRAD ? channel : column) + panel * WIDTH_B + chunk * 8, in = (DGRAD ? column : channel) + line;
+        const bool inside = in < p.c_in && out < p.c_out;
+        const Element* from = p.weights + (int64_t(offset) * p.c_in + (inside ? in : 0)) * p.c_out + (inside ? out : 0);
+        copy_async_l2(filled.slot(slot) + A_BYTES + panel * PANEL_BYTES_B + LinesB::at(line, chunk), from, inside);
+    }
+
     // Asks for the weights of one stage: `ahead` and `block` say of which, and move on.
     __device__ __forceinline__ void bring_weights(uint32_t& ahead, int& block) {
-        const int offset = __ffs(ahead) - 1, weights = p.mirror ? p.volume - 1 - offset : offset, channel = block * DEPTH;
-        if constexpr (ALIGNED) {
-            if (threadIdx.x == 0) barrier_arrive_expecting(filled.full(), B_BYTES);
-            if (warp < PANELS_B && lane == 0) {
+        const int channel = block * DEPTH;
+        int offsets[OFFSETS];
+        const uint32_t left = take(ahead, offsets);
+        if (BY_TMA && threadIdx.x == 0) barrier_arrive_expecting(filled.full(), OFFSETS * B_BYTES);
 #pragma unroll
-                for (int i = 0; i < PANELS_B; i += GATHER_WARPS) {
-                    const int panel = i + warp;
-                    if (panel >= PANELS_B) break;
-                    const int out = (DGRAD ? channel : column) + panel * WIDTH_B, in = DGRAD ? column : channel;
-                    copy_box(filled.slot(0) + A_BYTES + panel * PANEL_BYTES_B, this->weights_map, out, in, weights, filled.full());
-                }
+        for (int i = 0; i < OFFSETS; ++i) {
+            const int weights = p.mirror ? p.volume - 1 - offsets[i] : offsets[i];
+            if constexpr (!ALIGNED) {
+                this->copy_weights_slowly(weights, filled.slot(i), channel, column);
+                continue;
             }
-        } else {
-            this->copy_weights_slowly(weights, filled.slot(0), channel, column);
+            if constexpr (SMALL_WEIGHTS) {
+                copy_small_weights(weights, i, channel);
+                continue;
+            }
+#pragma unroll
+            for (int panel = 0; panel < PANELS_B; ++panel) {
+                if (warp != (i * PANELS_B + panel) % GATHER_WARPS || lane != 0) continue;
+                const int out = (DGRAD ? channel : column) + panel * WIDTH_B, in = DGRAD ? column : channel;
+                copy_box(filled.slot(i) + A_BYTES + panel * PANEL_BYTES_B, this->weights_map, out, in, weights, filled.full());
+            }
         }
         filled.advance();
         if (++block == blocks_k) {
             block = 0;
-            ahead &= ahead - 1;
+            ahead = left;
         }
     }
 
-    __device__ __forceinline__ void run(const uint4* plan) {
-        const auto* items = reinterpret_cast<const uint2*>(plan + 1);
-        uint2 item = __ldg(items + blockIdx.x);
-        const int count = __ldg(reinterpret_cast<const int*>(plan));
-        bool first = true;
-        int which = 0, parity = 0;
-        if (int(blockIdx.x) < count) ask(item, which);
+    // Where a block's item of a round is: forth and back over clusters, so that who has had a long
+    // one gets a short one.
+    static __device__ __forceinline__ int item_of_round(int round) {
+        const int rank = blockIdx.x % CLUSTER, forth = blockIdx.x - rank, back = gridDim.x - CLUSTER - forth;
+        return round * gridDim.x + (round % 2 == 0 ? forth : back) + rank;
+    }
+
+    // The block's next item that there is anything to do for; false for none.
+    static __device__ __forceinline__ bool next_item(const uint2* items, int count, int& round, uint2& item) {
+        while (true) {
+            const int at = item_of_round(++round);
+            if (at >= count) return false;
+            item = __ldg(items + at);
+            if (item.y != ~0u) return true;
+        }
+    }
+
+    // `item` is the first one's, `count` the plan's.
+    __device__ __forceinline__ void run(const uint2* items, uint2 item, int count) {
+        bool first = true, follows = int(blockIdx.x) < count;
+        int which = 0, parity = 0, round = 0;
+        if (follows && item.y == ~0u) follows = next_item(items, count, round, item);
+        if (follows) ask(item, which);
 #pragma unroll 1
-        for (int at = blockIdx.x; at < count; at += gridDim.x) {
-            const int following = at + gridDim.x;
+        while (follows) {
             uint2 next = make_uint2(0, 0);
-            if (following < count) next = __ldg(items + following);
-            const int total = __popc(item.x) * blocks_k;
+            follows = next_item(items, count, round, next);
+            int left = __popc(item.x);  // offsets of the stages to come
+            const int total = ceil_div(left, OFFSETS) * blocks_k;
             uint32_t ahead = item.x;
             int block_ahead = 0, brought = 0;
             filled = ring;
             if (ALIGNED && first) {
-                brought = min(total, STAGES);
+                brought = min(total, FIRST_STAGES);
 #pragma unroll 1
                 for (int s = 0; s < brought; ++s) bring_weights(ahead, block_ahead);
             }
@@ -140,24 +205,29 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
             int block = 0;
 #pragma unroll 1
             for (int s = 0; s < total; ++s) {
+                int rows[BATCH][ROW_NUMBERS];
+#pragma unroll
+                for (int i = 0; i < OFFSETS; ++i) {
+                    rows[i][0] = i == 0 || i < left ? load_word(number + i * (ROWS * 4)) : -1;
+                }
                 if (s >= brought) {
                     barrier_wait(ring.empty(), ring.parity ^ 1);
                     bring_weights(ahead, block_ahead);
                 }
-                int rows[BATCH][ROW_NUMBERS];
-                rows[0][0] = load_word(number);
-                copy_rows(rows[0], ring.slot(0), block * DEPTH);
-                this->finish(rows, item.y | (s == total - 1), ALIGNED);
+#pragma unroll
+                for (int i = 0; i < OFFSETS; ++i) copy_rows(rows[i], ring.slot(i), block * DEPTH);
+                this->finish(rows, item.y | (s == total - 1), BY_TMA);
                 if (++block == blocks_k) {
                     block = 0;
-                    number += ROWS * 4;
+                    number += OFFSETS * ROWS * 4;
+                    left -= OFFSETS;
                 }
-                if (!SUMS_IN_RING && s == 0 && following < count) ask(next, which ^ 1);
+                if (!SUMS_IN_RING && s == 0 && follows) ask(next, which ^ 1);
             }
             if (total == 0) this->gather_nothing(item.y | 1);
             if (SUMS_IN_RING) __syncwarp();
             else which ^= 1;
-            if ((SUMS_IN_RING || total == 0) && following < count) ask(next, which);
+            if ((SUMS_IN_RING || total == 0) && follows) ask(next, which);
             item = next;
         }
         this->gather_nothing(-1);

@@ -16,8 +16,12 @@
 
 namespace voxtune {
 
-static_assert(CLUSTER == 2 || CLUSTER == 4, "blocks of a cluster");
-static_assert(GROUPS == 1 && ROWS == FRAGS_M * 64, "one warpgroup multiplies");
+static_assert(CLUSTER == 2 || CLUSTER == 4 || CLUSTER == 8, "blocks of a cluster");
+
+// Weights of a slot that are small come by ordinary copies: a call of the TMA takes longer.
+constexpr bool SMALL_WEIGHTS = B_BYTES <= 2048;
+
+constexpr int MULTIPLY_THREADS = GROUPS * 128, MULTIPLY_WARPS = GROUPS * 4;
 
 // Items whose row numbers are there: with sums in the ring, an item is gathered when the one before
 // it is stored.
@@ -32,10 +36,14 @@ constexpr int FREE_AT = READ_AT + 8;
 constexpr int CLUSTER_SHARED_BYTES = FREE_AT + 8;
 static_assert(STRIPS_AT % 16 == 0 && STRIP_BYTES % 16 == 0 && AFFINE_AT % 16 == 0, "four floats at a time");
 
-// Each of four warps of each part arrives as often as makes this number.
-constexpr int PEER_ARRIVALS = 4 * CLUSTER * RELEASING_LANES;
+// Each multiplying warp of each part arrives as often as makes this number.
+constexpr int PEER_ARRIVALS = MULTIPLY_WARPS * CLUSTER * RELEASING_LANES;
+// Waits for all multiplying warps of the block.
+__device__ __forceinline__ void wait_multiplying_warps() { asm volatile("bar.sync 2, %0;\n" ::"n"(MULTIPLY_THREADS) : "memory"); }
 
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory"); }
+// Behind the fence of barriers that have been initialised, which is all that blocks must see of
+// each other then: an arrival that released more would wait for loads.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;\n" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory"); }
 
 // The same place in the shared memory of a block of the cluster.
@@ -44,8 +52,10 @@ __device__ __forceinline__ uint32_t place_in(uint32_t own, int rank) {
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;\n" : "=r"(place) : "r"(own), "r"(rank));
     return place;
 }
+// Arrivals that release nothing: a fence before several costs what one arrival with its own would.
+__device__ __forceinline__ void fence_cluster() { asm volatile("fence.acq_rel.cluster;\n" ::: "memory"); }
 __device__ __forceinline__ void arrive_in_cluster(uint32_t place, int count) {
-    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0], %1;\n" ::"r"(place), "r"(count) : "memory");
+    asm volatile("mbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [%0], %1;\n" ::"r"(place), "r"(count) : "memory");
 }
 __device__ __forceinline__ void wait_for_cluster(uint32_t barrier, int parity) {
     asm volatile(
@@ -70,8 +80,8 @@ __device__ __forceinline__ float4 load_floats(uint32_t shared) {
 }
 
 // What an item's place says.
-__device__ __forceinline__ int tile_of(int place) { return place >> 5; }
-__device__ __forceinline__ int part_of(int place) { return place >> 3 & 3; }
+__device__ __forceinline__ int tile_of(int place) { return place >> 6; }
+__device__ __forceinline__ int part_of(int place) { return place >> 3 & 7; }
 __device__ __forceinline__ int log_parts_in(int place) { return place >> 1 & 3; }
 
 }  // namespace voxtune

@@ -32,8 +32,12 @@ pub(super) struct ClusterGemm {
     cols: u32,
     /// Gathered channels per stage.
     depth: u32,
+    /// Offsets per stage.
+    offsets: u32,
     /// Stages in shared memory.
     stages: u32,
+    /// Multiplying warpgroups.
+    groups: u32,
     /// Blocks per SM.
     blocks: u32,
     /// Blocks per cluster, the most parts of a tile.
@@ -41,24 +45,35 @@ pub(super) struct ClusterGemm {
     sums: Sums,
 }
 
-#[rustfmt::skip]
-const TILES: [ClusterGemm; 16] = [
-    ClusterGemm { rows: 64, cols: 16, depth: 16, stages: 8, blocks: 4, parts: 4, sums: Sums::Apart },
-    ClusterGemm { rows: 128, cols: 16, depth: 16, stages: 6, blocks: 3, parts: 2, sums: Sums::Apart },
-    ClusterGemm { rows: 64, cols: 32, depth: 32, stages: 8, blocks: 3, parts: 2, sums: Sums::Apart },
-    ClusterGemm { rows: 64, cols: 32, depth: 32, stages: 8, blocks: 3, parts: 4, sums: Sums::Apart },
-    ClusterGemm { rows: 128, cols: 32, depth: 32, stages: 6, blocks: 3, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 48, depth: 48, stages: 5, blocks: 3, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 64, depth: 32, stages: 8, blocks: 3, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 64, depth: 64, stages: 4, blocks: 3, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 64, depth: 64, stages: 4, blocks: 3, parts: 4, sums: Sums::Ring },
-    ClusterGemm { rows: 128, cols: 64, depth: 64, stages: 4, blocks: 2, parts: 4, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 80, depth: 48, stages: 4, blocks: 3, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 80, depth: 32, stages: 6, blocks: 3, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 96, depth: 96, stages: 3, blocks: 2, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 96, depth: 32, stages: 6, blocks: 2, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 128, depth: 64, stages: 4, blocks: 2, parts: 2, sums: Sums::Ring },
-    ClusterGemm { rows: 64, cols: 128, depth: 64, stages: 4, blocks: 2, parts: 4, sums: Sums::Ring },
+const fn tile(
+    [rows, cols, depth, offsets, stages, groups, blocks, parts]: [u32; 8],
+    sums: Sums,
+) -> ClusterGemm {
+    ClusterGemm { rows, cols, depth, offsets, stages, groups, blocks, parts, sums }
+}
+
+/// Rows, columns, depth, offsets, stages, warpgroups, blocks per SM, parts. Tiles that
+/// were never near the best are not listed.
+const TILES: [ClusterGemm; 19] = [
+    tile([64, 16, 16, 4, 3, 1, 4, 2], Sums::Ring),
+    tile([128, 16, 16, 2, 4, 1, 3, 2], Sums::Ring),
+    tile([64, 32, 32, 1, 8, 1, 3, 2], Sums::Apart),
+    tile([64, 32, 32, 1, 8, 1, 3, 4], Sums::Apart),
+    tile([128, 32, 32, 1, 6, 1, 3, 2], Sums::Ring),
+    tile([64, 32, 32, 2, 4, 1, 3, 2], Sums::Ring),
+    tile([64, 48, 48, 1, 5, 1, 3, 2], Sums::Ring),
+    tile([64, 64, 32, 1, 8, 1, 3, 2], Sums::Ring),
+    tile([64, 64, 64, 1, 4, 1, 3, 2], Sums::Ring),
+    tile([64, 64, 64, 1, 4, 1, 3, 4], Sums::Ring),
+    tile([128, 64, 64, 1, 4, 1, 2, 2], Sums::Ring),
+    tile([64, 80, 48, 1, 3, 1, 3, 2], Sums::Ring),
+    tile([128, 80, 48, 1, 4, 1, 2, 2], Sums::Ring),
+    tile([128, 80, 48, 1, 4, 1, 2, 4], Sums::Ring),
+    tile([64, 96, 96, 1, 3, 1, 2, 2], Sums::Ring),
+    tile([64, 96, 32, 1, 6, 1, 2, 2], Sums::Ring),
+    tile([64, 128, 64, 1, 4, 1, 2, 2], Sums::Ring),
+    tile([64, 128, 64, 1, 4, 1, 2, 4], Sums::Ring),
+    tile([128, 160, 64, 1, 4, 2, 1, 2], Sums::Ring),
 ];
 
 /// Few rows are one segment, so one order does.
@@ -67,9 +82,15 @@ const ORDER: RowOrder = RowOrder::Global;
 /// Most waves of blocks: with more, tiles of one wave have nothing to gain from being cut.
 const MOST_WAVES: usize = 2;
 
-/// Of ten SMs, those whose blocks clusters of four can take: clusters do not span groups of SMs,
-/// whose number of blocks is no multiple of four.
-const TENTHS_IN_FOURS: usize = 9;
+/// Of ten SMs, those whose blocks clusters of more than two can take. On an H200, of two, three or
+/// four blocks an SM, clusters of four take 0.94, 0.93 and 0.94. A cluster that waits for another to
+/// end costs as much as all of it.
+const TENTHS_IN_CLUSTERS: usize = 9;
+
+/// What an item costs besides its offsets, in offsets: at most so many, and less where an offset has
+/// so many gathered channels that it takes longer.
+const MOST_FIXED: u32 = 4;
+const FIXED_CHANNELS: u32 = 320;
 
 impl ClusterGemm {
     fn all() -> impl Iterator<Item = Self> {
@@ -82,7 +103,7 @@ impl ClusterGemm {
             rows: self.rows,
             cols: self.cols,
             depth: self.depth,
-            offsets: 1,
+            offsets: self.offsets,
             skipped_rows: 64,
             order: ORDER,
             unit: Unit::Wgmma,
@@ -95,6 +116,27 @@ impl ClusterGemm {
         }
     }
 
+    /// The panel of weights that one call of the TMA brings. Mirrors `WIDTH_B` and `LINES_B` of
+    /// `wgmma_gemm_stages.cuh`.
+    const fn panel(self, direction: Direction) -> WeightsBox {
+        match direction.product() {
+            Product::Dgrad => WeightsBox { width: panel_width(self.depth), lines: self.cols },
+            Product::Forward | Product::Wgrad => {
+                let width = if matches!(self.cols, 80 | 160) { 64 } else { panel_width(self.cols) };
+                WeightsBox { width, lines: self.depth }
+            }
+        }
+    }
+
+    /// Mirrors `SLOT_BYTES`.
+    const fn slot_bytes(self, direction: Direction) -> u32 {
+        let WeightsBox { width, lines } = self.panel(direction);
+        let along =
+            if matches!(direction.product(), Product::Dgrad) { self.depth } else { self.cols };
+        let weights = along.div_ceil(width) * width * lines * 2;
+        (self.rows * self.depth * 2 + weights).next_multiple_of(1024)
+    }
+
     /// Tiles of result channels.
     fn columns(self, op: &Operation) -> usize {
         let (_, result) = channels(op);
@@ -104,7 +146,7 @@ impl ClusterGemm {
     /// Blocks of a layer of the grid that run at once, in whole clusters.
     fn blocks_at_once(self, op: &Operation, sms: usize) -> usize {
         let all = sms * self.blocks as usize;
-        let usable = if self.parts > 2 { all * TENTHS_IN_FOURS / 10 } else { all };
+        let usable = if self.parts > 2 { all * TENTHS_IN_CLUSTERS / 10 } else { all };
         let parts = self.parts as usize;
         (usable / self.columns(op).max(1) / parts * parts).max(parts)
     }
@@ -112,7 +154,7 @@ impl ClusterGemm {
 
 impl Variant for ClusterGemm {
     fn id(&self) -> AlgoId {
-        let numbers = [
+        let mut numbers = vec![
             ("rows", self.rows),
             ("cols", self.cols),
             ("depth", self.depth),
@@ -120,6 +162,8 @@ impl Variant for ClusterGemm {
             ("blocks", self.blocks),
             ("parts", self.parts),
         ];
+        numbers.extend([("offsets", self.offsets)].into_iter().filter(|(_, offsets)| *offsets > 1));
+        numbers.extend([("groups", self.groups)].into_iter().filter(|(_, groups)| *groups > 1));
         splits::id("cluster_gemm", &numbers, ORDER, 1)
     }
 
@@ -152,17 +196,17 @@ impl Variant for ClusterGemm {
     }
 
     /// Mirrors `CLUSTER_SHARED_BYTES` of `cluster_gemm/places.cuh`.
-    fn shared_bytes(&self, _op: &Operation) -> usize {
-        let slot = ((self.rows + self.cols) * self.depth * 2).next_multiple_of(1024);
+    fn shared_bytes(&self, op: &Operation) -> usize {
+        let slot = self.slot_bytes(op.direction);
         let (sums, items) = match self.sums {
             Sums::Apart => (self.rows * (self.cols + 8) * 4, 2),
             Sums::Ring => (0, 1),
         };
         let zeros = 128;
-        let words = self.stages * (self.rows / 32 + 1).next_multiple_of(4) * 4;
+        let words = self.stages * (self.offsets * self.rows / 32 + 1).next_multiple_of(4) * 4;
         let next_tiles = 2 * 4;
         let barriers = 2 * self.stages * 8;
-        let ring = self.stages * slot + sums + zeros + words + next_tiles;
+        let ring = self.stages * self.offsets * slot + sums + zeros + words + next_tiles;
         let numbers = items * MOST_PLANNED_OFFSETS as u32 * self.rows * 4;
         let affine = 2 * self.cols * 4;
         let cluster_barriers = 3 * 8;
@@ -185,6 +229,11 @@ impl Variant for ClusterGemm {
                 ("SUMS_IN_RING", u32::from(self.sums == Sums::Ring)),
             ],
         );
+        for (name, value) in [("OFFSETS", self.offsets), ("GROUPS", self.groups)] {
+            if value > 1 {
+                instance.defines.push((name, value));
+            }
+        }
         if !op.c_in.is_multiple_of(8) {
             instance.defines.push(("FOURS", 1));
         }
@@ -202,7 +251,9 @@ impl Variant for ClusterGemm {
 
     fn tile_plan(&self, op: &Operation, sms: usize) -> Option<TilePlan> {
         let blocks = self.blocks_at_once(op, sms) as u32;
-        Some(TilePlan { order: ORDER, rows: self.rows, parts: self.parts, blocks })
+        let (gathered, _) = channels(op);
+        let fixed = (FIXED_CHANNELS / gathered).clamp(1, MOST_FIXED);
+        Some(TilePlan { order: ORDER, rows: self.rows, parts: self.parts, blocks, fixed })
     }
 
     /// Constants are still to be fitted to measurements, so no race leaves it out, and no model
@@ -236,14 +287,8 @@ impl Tiles for ClusterGemm {
         self.tile_plan(op, sms)
     }
 
-    /// Mirrors `WIDTH_B` and `LINES_B` of `wgmma_gemm_stages.cuh`.
     fn weights_box(self, direction: Direction) -> Option<WeightsBox> {
-        Some(match direction.product() {
-            Product::Dgrad => WeightsBox { width: panel_width(self.depth), lines: self.cols },
-            Product::Forward | Product::Wgrad => {
-                WeightsBox { width: panel_width(self.cols), lines: self.depth }
-            }
-        })
+        Some(self.panel(direction))
     }
 }
 
@@ -281,13 +326,16 @@ mod tests {
         const A_BLOCKS_OWN: usize = 1024;
         for tile in ClusterGemm::all() {
             let id = tile.id();
-            assert!([64, 128].contains(&tile.rows) && [2, 4].contains(&tile.parts), "{id}");
+            assert!([64, 128].contains(&tile.rows) && [2, 4, 8].contains(&tile.parts), "{id}");
             assert!(tile.cols.is_multiple_of(16) && tile.depth.is_multiple_of(16), "{id}");
-            let slot = ((tile.rows + tile.cols) * tile.depth * 2).next_multiple_of(1024);
             let sums = tile.rows * (tile.cols + 8) * 4;
-            assert!(tile.sums == Sums::Apart || sums <= tile.stages * slot, "{id}");
-            let block = tile.shared_bytes(&layer(64, 64)) + A_BLOCKS_OWN;
-            assert!(tile.blocks as usize * block <= PER_SM, "{id}: {block}");
+            for direction in [Direction::Forward, Direction::Dgrad] {
+                let slots = tile.stages * tile.offsets * tile.slot_bytes(direction);
+                assert!(tile.sums == Sums::Apart || sums <= slots, "{id}");
+                let op = Operation { direction, ..layer(64, 64) };
+                let block = tile.shared_bytes(&op) + A_BLOCKS_OWN;
+                assert!(tile.blocks as usize * block <= PER_SM, "{id}: {block}");
+            }
         }
     }
 
@@ -317,7 +365,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(pool((16, 16), 80_000), [(128, 16, 2)]);
-        assert_eq!(pool((32, 32), 30_000), [(64, 32, 2), (64, 32, 4), (128, 32, 2)]);
+        assert_eq!(pool((32, 32), 30_000), [(64, 32, 2), (64, 32, 4), (128, 32, 2), (64, 32, 2)]);
         for tile in [(64, 64, 4), (64, 128, 2), (64, 128, 4)] {
             assert!(pool((128, 128), 10_000).contains(&tile), "{tile:?}");
         }

@@ -24,8 +24,10 @@ const ITEM_BYTES: usize = 8;
 const THREADS: u32 = 256;
 /// Tiles whose masks a warp unites.
 const WARP_TILES: usize = 2;
-/// Offsets that no part is cut to less than: shorter ones save less than adding them up takes.
-const SHORTEST: u32 = 6;
+/// Expected ends past this are alike, as in the kernels.
+const LATE: usize = (1 << 26) - 1;
+/// Rounds of blocks that an expected end looks at.
+const MOST_ROUNDS: usize = 6;
 
 /// A plan, as a product asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,10 +36,12 @@ pub struct TilePlan {
     pub order: RowOrder,
     /// Rows of a tile: a multiple of 32.
     pub rows: u32,
-    /// Most parts of a tile: 1, 2 or 4.
+    /// Most parts of a tile: 1, 2, 4 or 8.
     pub parts: u32,
     /// Blocks that run at once: a multiple of the parts.
     pub blocks: u32,
+    /// Offsets that take as long as what an item costs besides.
+    pub fixed: u32,
 }
 
 /// An item of a plan: what one block does.
@@ -49,14 +53,36 @@ pub struct PlanItem {
     pub offsets: u32,
     /// Which part of the tile it is.
     pub part: u32,
-    /// How many parts the tile has.
+    /// How many parts the tile has; 0 where there is nothing to do.
     pub parts: u32,
 }
 
 impl PlanItem {
+    /// What fills the list before an item that begins at a multiple of its parts.
+    const NONE: Self = Self { tile: 0, offsets: 0, part: 0, parts: 0 };
+
     /// The item as kernels know it.
     const fn of([offsets, place]: [u32; 2]) -> Self {
-        Self { tile: place >> 5, offsets, part: place >> 3 & 3, parts: 1 << (place >> 1 & 3) }
+        if place == u32::MAX {
+            return Self::NONE;
+        }
+        Self { tile: place >> 6, offsets, part: place >> 3 & 7, parts: 1 << (place >> 1 & 3) }
+    }
+}
+
+/// Tiles of as many offsets: a bin of a plan under some longest part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Bin {
+    /// Of its longest part.
+    length: u32,
+    parts: u32,
+    offsets: u32,
+    tiles: usize,
+}
+
+impl Bin {
+    const fn items(&self) -> usize {
+        self.tiles * self.parts as usize
     }
 }
 
@@ -69,7 +95,10 @@ impl TilePlan {
     /// The most items of so many rows, a multiple of the parts.
     #[must_use]
     pub const fn most_items(&self, rows: usize) -> usize {
-        self.tiles(rows) * self.parts as usize
+        let tiles = self.tiles(rows);
+        // Before each bin but the first there may be fewer items of nothing than parts.
+        let bins = if tiles < MOST_OFFSETS + 1 { tiles } else { MOST_OFFSETS + 1 };
+        (tiles + bins.saturating_sub(1)) * self.parts as usize
     }
 
     /// Parts of a tile of so many offsets, if no part is to be longer than that.
@@ -81,14 +110,42 @@ impl TilePlan {
         parts
     }
 
-    /// The longest part: the shortest one by which all items run at once, or any where not even
-    /// whole tiles do.
-    fn longest(&self, unions: &[u32]) -> u32 {
-        let items = |longest| -> usize {
-            unions.iter().map(|union| self.parts_of(union.count_ones(), longest) as usize).sum()
+    /// The bins of tiles in the order of the list: those of the longest parts first.
+    fn bins(&self, tiles_with: &[usize], longest: u32) -> Vec<Bin> {
+        let bin = |(offsets, &tiles): (usize, &usize)| {
+            let offsets = offsets as u32;
+            let parts = self.parts_of(offsets, longest);
+            Bin { length: offsets.div_ceil(parts), parts, offsets, tiles }
         };
+        let mut bins: Vec<Bin> = tiles_with.iter().enumerate().map(bin).collect();
+        bins.retain(|bin| bin.tiles > 0);
+        bins.sort_unstable_by(|one, other| other.cmp(one));
+        bins
+    }
+
+    /// When the last block ends, in offsets times blocks: no sooner than an even share of all items,
+    /// nor than any that has as many of the longest items as it must.
+    fn expected_end(&self, tiles_with: &[usize], longest: u32) -> usize {
+        let blocks = self.blocks as usize;
+        let (mut before, mut all, mut end) = (0, 0, 0);
+        for bin in self.bins(tiles_with, longest) {
+            all += bin.tiles * bin.offsets as usize + bin.items() * self.fixed as usize;
+            let rounds = (0..MOST_ROUNDS)
+                .filter(|round| (before..before + bin.items()).contains(&(round * blocks)));
+            let ends =
+                rounds.map(|round| (round + 1) * (bin.length + self.fixed) as usize * blocks);
+            end = ends.fold(end, usize::max);
+            before += bin.items();
+        }
+        all.max(end).min(LATE)
+    }
+
+    /// The longest part: that by which the last block is expected to end first, the longest one of
+    /// several.
+    fn longest(&self, tiles_with: &[usize]) -> u32 {
         let most = MOST_OFFSETS as u32;
-        (SHORTEST..=most).find(|&longest| items(longest) <= self.blocks as usize).unwrap_or(most)
+        let lengths = (2 * self.fixed).max(1)..=most;
+        lengths.rev().min_by_key(|&longest| self.expected_end(tiles_with, longest)).unwrap_or(most)
     }
 
     /// The items of rows that have these masks, by position in the plan's order.
@@ -97,12 +154,16 @@ impl TilePlan {
         let tiles = masks.chunks(self.rows as usize);
         let unions: Vec<u32> =
             tiles.map(|rows| rows.iter().fold(0, |all, row| all | row)).collect();
-        let longest = self.longest(&unions);
+        let mut tiles_with = vec![0; MOST_OFFSETS + 1];
+        for union in &unions {
+            tiles_with[union.count_ones() as usize] += 1;
+        }
         let mut items = Vec::new();
-        for parts in [4, 2, 1] {
+        for bin in self.bins(&tiles_with, self.longest(&tiles_with)) {
+            let (count, parts) = (bin.offsets, bin.parts);
+            items.resize(items.len().next_multiple_of(parts as usize), PlanItem::NONE);
             for (tile, &union) in unions.iter().enumerate().rev() {
-                let count = union.count_ones();
-                if self.parts_of(count, longest) != parts {
+                if union.count_ones() != count {
                     continue;
                 }
                 let listed: Vec<u32> = (0..32).filter(|offset| union >> offset & 1 == 1).collect();
@@ -153,7 +214,7 @@ impl TilePlan {
             rows: self.rows as i32,
             most: self.parts as i32,
             blocks: self.blocks as i32,
-            shortest: SHORTEST as i32,
+            fixed: self.fixed as i32,
         }
     }
 }
@@ -171,16 +232,16 @@ pub(super) struct PlanJob {
     rows: i32,
     most: i32,
     blocks: i32,
-    shortest: i32,
+    fixed: i32,
 }
 
 impl PlanJob {
     /// What stands where there is no job.
     fn none() -> Self {
         let (masks, row_of_position, plan, unions, ticket) = <_>::default();
-        let (rows, most, blocks, shortest) = <_>::default();
+        let (rows, most, blocks, fixed) = <_>::default();
         let count = RowCount::new(0, None);
-        Self { masks, row_of_position, count, plan, unions, ticket, rows, most, blocks, shortest }
+        Self { masks, row_of_position, count, plan, unions, ticket, rows, most, blocks, fixed }
     }
 }
 
@@ -274,13 +335,15 @@ mod tests {
     use super::*;
 
     fn plans() -> impl Strategy<Value = TilePlan> {
-        let parts = prop_oneof![Just(1_u32), Just(2), Just(4)];
+        let parts = prop_oneof![Just(1_u32), Just(2), Just(4), Just(8)];
         let rows = prop_oneof![Just(64_u32), Just(128)];
-        (rows, parts, 1_u32..200).prop_map(|(rows, parts, clusters)| TilePlan {
+        let all = (rows, parts, 1_u32..200, 1_u32..4);
+        all.prop_map(|(rows, parts, clusters, fixed)| TilePlan {
             order: RowOrder::Global,
             rows,
             parts,
             blocks: parts * clusters,
+            fixed,
         })
     }
 
@@ -302,7 +365,7 @@ mod tests {
             let mut unions: Vec<u32> =
                 tiles.map(|rows| rows.iter().fold(0, |all, row| all | row)).collect();
             let mut seen = vec![0; unions.len()];
-            for item in &items {
+            for item in items.iter().filter(|item| item.parts > 0) {
                 let left = &mut unions[item.tile as usize];
                 prop_assert_eq!(*left & item.offsets, item.offsets);
                 *left &= !item.offsets;
@@ -319,11 +382,11 @@ mod tests {
             let items = plan.items(&masks);
             let mut at = 0;
             while at < items.len() {
-                let parts = items[at].parts as usize;
+                let parts = items[at].parts.max(1) as usize;
                 prop_assert!(parts <= plan.parts as usize && at.is_multiple_of(parts));
                 for (part, item) in items[at..at + parts].iter().enumerate() {
-                    let found = (item.tile, item.part as usize, item.parts as usize);
-                    prop_assert_eq!(found, (items[at].tile, part, parts));
+                    let found = (item.tile, item.part as usize, item.parts);
+                    prop_assert_eq!(found, (items[at].tile, part, items[at].parts));
                 }
                 // The grid is a multiple of the cluster, so parts run at once.
                 prop_assert_eq!(at / plan.parts as usize, (at + parts - 1) / plan.parts as usize);
@@ -332,39 +395,74 @@ mod tests {
         }
 
         #[test]
-        fn items_fit_the_memory_and_run_at_once_where_tiles_do(plan in plans(), masks in masks()) {
+        fn items_fit_the_memory_longest_first(plan in plans(), masks in masks()) {
             let items = plan.items(&masks);
             prop_assert!(items.len() <= plan.most_items(masks.len()));
             prop_assert!(items.len() * ITEM_BYTES + HEADER_BYTES <= plan.unions_at(masks.len()));
-            let tiles = plan.tiles(masks.len());
-            if tiles <= plan.blocks as usize {
-                prop_assert!(items.len() <= plan.blocks as usize);
-            } else {
-                let longest = MOST_OFFSETS as u32;
-                prop_assert!(items.iter().all(|item| item.offsets.count_ones() <= longest));
-                prop_assert_eq!(items.len(), tiles);
-            }
+            let tiles = items.iter().filter(|item| item.parts > 0);
+            let longest: Vec<u32> = tiles
+                .map(|item| masks[item.tile as usize * plan.rows as usize..]
+                    .iter()
+                    .take(plan.rows as usize)
+                    .fold(0, |all, row| all | row)
+                    .count_ones()
+                    .div_ceil(item.parts))
+                .collect();
+            prop_assert!(longest.is_sorted_by(|one, next| one >= next));
         }
+
+        /// No worse than tiles that are all whole, by what the last block has.
+        #[test]
+        fn cutting_ends_no_later(plan in plans(), masks in masks()) {
+            let whole = TilePlan { parts: 1, ..plan };
+            let end = |plan: TilePlan| last_end(plan, &plan.items(&masks));
+            // What is expected leaves out how rounds meet: half a longest item at most.
+            prop_assert!(end(plan) <= end(whole) + (MOST_OFFSETS as u32 + plan.fixed) / 2);
+        }
+    }
+
+    /// When the last block ends: blocks take items forth and back by clusters, as `cluster_gemm` does.
+    fn last_end(plan: TilePlan, items: &[PlanItem]) -> u32 {
+        let (blocks, parts) = (plan.blocks as usize, plan.parts as usize);
+        let mut ends = vec![0; blocks];
+        for (at, item) in items.iter().enumerate().filter(|(_, item)| item.parts > 0) {
+            let (round, place) = (at / blocks, at % blocks);
+            let forth = place - place % parts;
+            let first = if round % 2 == 0 { forth } else { blocks - parts - forth };
+            ends[first + place % parts] += item.offsets.count_ones() + plan.fixed;
+        }
+        ends.into_iter().max().unwrap_or(0)
+    }
+
+    #[test]
+    fn tiles_of_several_rounds_share_blocks_evenly() {
+        let plan = TilePlan { order: RowOrder::Global, rows: 64, parts: 1, blocks: 4, fixed: 3 };
+        let masks: Vec<u32> = [27, 1, 2, 26, 3, 25, 24, 4]
+            .into_iter()
+            .flat_map(|offsets| std::iter::repeat_n((1 << offsets) - 1, 64))
+            .collect();
+        assert_eq!(last_end(plan, &plan.items(&masks)), 27 + 1 + 2 * 3);
     }
 
     #[test]
     fn long_tiles_alone_are_cut() {
-        let plan = TilePlan { order: RowOrder::Global, rows: 64, parts: 4, blocks: 8 };
+        let plan = TilePlan { order: RowOrder::Global, rows: 64, parts: 4, blocks: 8, fixed: 3 };
         let masks: Vec<u32> = [0b11, (1 << 27) - 1, 0, 0b1111_1111]
             .into_iter()
             .flat_map(|mask| std::iter::repeat_n(mask, 64))
             .collect();
         let parts: Vec<_> =
             plan.items(&masks).iter().map(|item| (item.tile, item.part, item.parts)).collect();
-        let whole = [(2, 0, 1), (0, 0, 1)];
+        let whole = [(0, 0, 1), (2, 0, 1)];
         let cut = [(1, 0, 4), (1, 1, 4), (1, 2, 4), (1, 3, 4), (3, 0, 2), (3, 1, 2)];
         assert_eq!(parts, [cut.as_slice(), &whole].concat());
     }
 
     #[test]
     fn items_are_read_as_kernels_write_them() {
-        let item = PlanItem { tile: 5, offsets: 9, part: 3, parts: 4 };
-        assert_eq!(PlanItem::of([9, 5 << 5 | 3 << 3 | 2 << 1]), item);
+        let item = PlanItem { tile: 5, offsets: 9, part: 6, parts: 8 };
+        assert_eq!(PlanItem::of([9, 5 << 6 | 6 << 3 | 3 << 1]), item);
+        assert_eq!(PlanItem::of([0, u32::MAX]), PlanItem::NONE);
     }
 
     /// A launch compares it with what the driver says of the kernel; this holds without a GPU.

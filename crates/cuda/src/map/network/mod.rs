@@ -319,7 +319,13 @@ mod tests {
     }
 
     fn map(from: usize, to: usize, geometry: Geometry, orders: &[RowOrder]) -> MapPlan {
-        let plans = orders.iter().map(|&order| TilePlan { order, rows: 64, parts: 2, blocks: 264 });
+        let plans = orders.iter().map(|&order| TilePlan {
+            order,
+            rows: 64,
+            parts: 2,
+            blocks: 264,
+            fixed: 3,
+        });
         MapPlan { from, to, geometry, orders: orders.to_vec(), plans: plans.collect() }
     }
 
