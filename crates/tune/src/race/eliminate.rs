@@ -19,8 +19,8 @@ pub(super) fn admit_undominated<F>(candidates: &mut [CandidateSamples<F>], polic
     }
 }
 
-/// Samples that a candidate needs whatever the budget: more where its best sample is within noise of
-/// the leader.
+/// Samples that a candidate needs whatever the budget: more where its best sample is within noise
+/// of the leader.
 pub(super) fn min_samples<F>(
     candidate: &CandidateSamples<F>,
     best_ns: f64,

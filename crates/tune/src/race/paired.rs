@@ -1,8 +1,8 @@
 //! The paired test: by how much one candidate is slower than another.
 //!
 //! It looks at the ratios of their times in the rounds in which both ran. A drifting clock or a
-//! neighbour's load slows both down, and leaves the ratio as it is. The interval of the median ratio
-//! is that by which decisions compare a candidate with the default.
+//! neighbour's load slows both down, and leaves the ratio as it is. The interval of the median
+//! ratio is that by which decisions compare a candidate with the default.
 
 use voxtune_cache::Interval;
 use voxtune_cache::decide::{NOISE_FLOOR, SURE_ROUNDS};
