@@ -62,6 +62,10 @@ impl<E> Done<E> {
     fn pace(&self, seconds: impl Fn(&E, f64) -> f64) -> Pace {
         const MOST: f64 = 256.0;
         const ROUNDS: usize = 3;
+        /// A few dozen turns of a scheduler: whatever takes longer is slow.
+        const MOST_EXTRA: f64 = 0.25;
+        /// By how much times differ that are the same, as a fraction.
+        const ALIKE: f64 = 0.03;
         let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
         pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
         let (short, long) = pieces.split_at(pieces.len() / 2);
@@ -70,21 +74,25 @@ impl<E> Done<E> {
             let beyond =
                 |(one, spent): &(E, Duration)| spent.as_secs_f64() - seconds(one, pace.slower);
             let beyond: f64 = short.iter().map(|piece| beyond(piece)).sum();
-            pace.extra = (beyond / short.len().max(1) as f64).max(0.0);
+            pace.extra = (beyond / short.len().max(1) as f64).clamp(0.0, MOST_EXTRA);
             let spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64() - pace.extra).sum();
             let expected = |slower| long.iter().map(|(one, _)| seconds(one, slower)).sum::<f64>();
             if expected(1.0) == 0.0 {
                 return pace;
             }
-            let (mut low, mut high) = (1.0 / MOST, MOST);
-            for _ in 0..24 {
-                let middle = f64::sqrt(low * high);
-                match expected(middle) < spent {
-                    true => low = middle,
-                    false => high = middle,
+            // Races at their limits fit many factors: of all, that nearest to what was expected.
+            let [least, most] = [1.0 - ALIKE, 1.0 + ALIKE].map(|part| {
+                let (mut low, mut high) = (1.0 / MOST, MOST);
+                for _ in 0..24 {
+                    let middle = f64::sqrt(low * high);
+                    match expected(middle) < part * spent {
+                        true => low = middle,
+                        false => high = middle,
+                    }
                 }
-            }
-            pace.slower = f64::sqrt(low * high);
+                f64::sqrt(low * high)
+            });
+            pace.slower = 1.0_f64.clamp(least, most);
         }
         pace
     }
@@ -248,11 +256,17 @@ mod tests {
         PhaseTimes { race: race * SECOND, verify: verify * SECOND, ..PhaseTimes::default() }
     }
 
-    fn seconds(eta: &Eta) -> f64 {
-        (eta.remaining(1).as_secs_f64() * 10.0).round() / 10.0
+    /// What is left, but for times that are alike.
+    fn assert_left(eta: &Eta, seconds: f64) {
+        let found = eta.remaining(1).as_secs_f64();
+        assert!((found - seconds).abs() <= 0.03 * seconds, "{found}, expected {seconds}");
     }
 
-    /// A run as `populate --json` notes it, on two busy cores:
+    /// On two busy cores, and on two that others had most of.
+    const RECORDED: [&str; 2] =
+        [include_str!("recorded/quick-cpu.json"), include_str!("recorded/quick-cpu-starved.json")];
+
+    /// A run as `populate --json` notes it:
     ///
     /// ```text
     /// cargo xtask populate --preset quick --device cpu --out Q --json Q.json
@@ -275,35 +289,39 @@ mod tests {
 
     /// The clock is that of the recorded run, and between two entries what is left runs down.
     #[test]
+    #[expect(clippy::print_stdout, reason = "the journal has these figures")]
     fn time_left_is_within_a_factor_of_one_and_a_half_after_the_first_tenth() {
         const FACTOR: f64 = 1.5;
-        let run: Recorded = serde_json::from_str(include_str!("recorded/quick-cpu.json")).unwrap();
-        let end = run.progress.last().unwrap().at;
-        let mut eta = Eta::new(&run.estimate);
-        let mut ended = run.progress.iter().peekable();
-        let (mut left, mut since) = (eta.remaining(1).as_secs_f64(), 0.0);
-        for tenth in 1..10 {
-            let now = end * f64::from(tenth) / 10.0;
-            while let Some(one) = ended.next_if(|one| one.at <= now) {
-                eta.measured(one.configuration, one.entry, &one.spent);
-                (left, since) = (eta.remaining(1).as_secs_f64(), one.at);
+        for recorded in RECORDED {
+            let run: Recorded = serde_json::from_str(recorded).unwrap();
+            let end = run.progress.last().unwrap().at;
+            let mut eta = Eta::new(&run.estimate);
+            let mut ended = run.progress.iter().peekable();
+            let (mut left, mut since) = (eta.remaining(1).as_secs_f64(), 0.0);
+            for tenth in 1..10 {
+                let now = end * f64::from(tenth) / 10.0;
+                while let Some(one) = ended.next_if(|one| one.at <= now) {
+                    eta.measured(one.configuration, one.entry, &one.spent);
+                    (left, since) = (eta.remaining(1).as_secs_f64(), one.at);
+                }
+                let (shown, right) = (left - (now - since), end - now);
+                println!("{tenth} tenths of {end:.1} s: {:.2}", shown / right);
+                let is_right = (right / FACTOR..right * FACTOR).contains(&shown);
+                assert!(is_right, "at {tenth} tenths: {shown:.1} s, and it was {right:.1} s");
             }
-            let (shown, right) = (left - (now - since), end - now);
-            let is_right = (right / FACTOR..right * FACTOR).contains(&shown);
-            assert!(is_right, "at {tenth} tenths: {shown:.1} s, and it was {right:.1} s");
         }
     }
 
     #[test]
     fn what_took_longer_makes_the_rest_longer() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (2, 1), (3, 2)], &[0, 0, 0]));
-        assert_eq!(seconds(&eta), 6.0);
+        assert_left(&eta, 6.0);
         eta.skipped(1, 0);
-        assert_eq!(seconds(&eta), 4.0);
+        assert_left(&eta, 4.0);
         eta.measured(0, 0, &spent(2, 0));
-        assert_eq!(seconds(&eta), 6.0);
+        assert_left(&eta, 6.0);
         eta.measured(2, 0, &spent(6, 0));
-        assert_eq!(seconds(&eta), 0.0);
+        assert_left(&eta, 0.0);
     }
 
     /// Two operations at three sizes, the small ones first: verification takes four times as long
@@ -313,22 +331,23 @@ mod tests {
         let races = [(1, 0), (1, 1), (2, 0), (2, 1), (4, 0), (4, 1)];
         let mut eta = Eta::new(&estimate(&races, &[2, 2]));
         eta.measured(0, 0, &spent(1, 8));
-        assert_eq!(seconds(&eta), 13.0 + 8.0);
+        assert_left(&eta, 13.0 + 8.0);
         eta.measured(1, 0, &spent(1, 8));
-        assert_eq!(seconds(&eta), 12.0);
+        assert_left(&eta, 12.0);
         eta.measured(2, 0, &spent(2, 0));
-        assert_eq!(seconds(&eta), 10.0);
+        assert_left(&eta, 10.0);
     }
 
     #[test]
     fn a_race_that_asks_for_more_ends_with_its_budget() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (2, 0), (9, 0), (20, 0)], &[0]));
-        assert_eq!(seconds(&eta), 24.0);
+        assert_left(&eta, 24.0);
         eta.measured(0, 0, &spent(3, 0));
-        assert_eq!(seconds(&eta), 6.0 + 12.0 + 12.0);
-        // One at its limit says no more than that.
+        assert_left(&eta, 6.0 + 12.0 + 12.0);
+        // One at its limit says little: another such race is left, and a short one.
         eta.measured(2, 0, &spent(12, 0));
-        assert_eq!(seconds(&eta), 6.0 + 12.0);
+        let left = eta.remaining(1).as_secs_f64();
+        assert!((2.0 + 12.0..6.0 + 12.5).contains(&left), "{left}");
     }
 
     /// What a resumed run skips verifies nothing: the first size that is measured does.
@@ -336,9 +355,9 @@ mod tests {
     fn an_operation_whose_first_sizes_are_skipped_is_verified_later() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 0)], &[5, 5]));
         eta.skipped(0, 0);
-        assert_eq!(seconds(&eta), 12.0);
+        assert_left(&eta, 12.0);
         eta.ended(1);
-        assert_eq!(seconds(&eta), 6.0);
+        assert_left(&eta, 6.0);
         eta.measured(2, 0, &spent(1, 5));
         assert_eq!(eta.remaining(1), Duration::ZERO);
     }
@@ -354,10 +373,10 @@ mod tests {
         let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 2), (1, 3)], &[1, 1, 1, 1]));
         let waiting = |seconds| PhaseTimes { compile: seconds * SECOND, ..spent(1, 1) };
         eta.measured(0, 0, &waiting(5));
-        assert_eq!(seconds(&eta), 6.0 + 5.0);
+        assert_left(&eta, 6.0 + 5.0);
         eta.measured(1, 0, &waiting(1));
-        assert_eq!(seconds(&eta), 4.0 + 6.0);
+        assert_left(&eta, 4.0 + 6.0);
         eta.measured(2, 0, &waiting(0));
-        assert_eq!(seconds(&eta), 2.0);
+        assert_left(&eta, 2.0);
     }
 }
