@@ -123,8 +123,8 @@ impl TilePlan {
         bins
     }
 
-    /// When the last block ends, in offsets times blocks: no sooner than an even share of all items,
-    /// nor than any that has as many of the longest items as it must.
+    /// When the last block ends, in offsets times blocks: no sooner than an even share of all
+    /// items, nor than any that has as many of the longest items as it must.
     fn expected_end(&self, tiles_with: &[usize], longest: u32) -> usize {
         let blocks = self.blocks as usize;
         let (mut before, mut all, mut end) = (0, 0, 0);
@@ -421,7 +421,8 @@ mod tests {
         }
     }
 
-    /// When the last block ends: blocks take items forth and back by clusters, as `cluster_gemm` does.
+    /// When the last block ends: blocks take items forth and back by clusters, as `cluster_gemm`
+    /// does.
     fn last_end(plan: TilePlan, items: &[PlanItem]) -> u32 {
         let (blocks, parts) = (plan.blocks as usize, plan.parts as usize);
         let mut ends = vec![0; blocks];
