@@ -204,6 +204,24 @@ fn races(path: &Path) -> Vec<serde_json::Value> {
     text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Who is named beside the mode races wherever it can run, and once.
+#[test]
+fn algorithms_beside_the_mode_race() {
+    let folder = tempfile::tempdir().unwrap();
+    let samples = folder.path().join("samples.jsonl");
+    let mut command = small_populate(&folder.path().join("a"));
+    command.args(["--forward-only", "--algo-mode", "explicit_gemm", "--samples"]).arg(&samples);
+    command.args(["--also", "implicit_gemm", "explicit_gemm"]);
+    Finished::of(command.output().unwrap()).success();
+    for race in races(&samples) {
+        let candidates = race["candidates"].as_array().unwrap();
+        let ids: Vec<&str> = candidates.iter().map(|one| one["algo"].as_str().unwrap()).collect();
+        assert!(ids.iter().any(|id| id.starts_with("implicit_gemm:")), "{ids:?}");
+        let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    }
+}
+
 /// One population judged by an oracle that is measured on the spot, then again by the recorded one
 /// and against a second population.
 #[test]
@@ -242,6 +260,21 @@ fn regret_is_measured() {
             let taken = rounds.iter().filter(|round| round.is_u64()).count();
             assert!(candidate["failed"] == true || taken == 11, "{candidate}");
         }
+    }
+
+    // Whoever runs is judged, also where populate would not race it.
+    for mode in ["explicit_gemm", "implicit_gemm"] {
+        let mut command = voxtune();
+        command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));
+        command.arg("--json").arg(at("judged.json")).args(["--", "--device", "cpu"]);
+        command.args(["--threads", "1", "--clouds", "uniform", "--algo-mode", mode]);
+        command.args(["--dtypes", "float32", "--channels", "4,4", "--num-voxels", "60"]);
+        let judged = Finished::of(command.output().unwrap()).success();
+        let json: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(at("judged.json")).unwrap()).unwrap();
+        assert_eq!((&json["races"], &json["resolved"]["not_measured"]), (&3.into(), &0.into()));
+        let (again, count) = (judged.stderr.contains("did not race"), "Sampling into");
+        assert_eq!(judged.stderr.matches(count).count(), 1 + usize::from(again), "{judged:?}");
     }
 
     // What measures nothing leaves them alone, and is told without flags that nobody gave.

@@ -1,15 +1,24 @@
 //! Ends of a run that come from outside: Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::exit::Failure;
 use crate::output;
 
-/// Sets the flag at the first signal, so that the run ends and a worker with it, or else after the
-/// sample at hand. The second one ends the process.
-pub(crate) fn watch(interrupt: &Arc<AtomicBool>) -> Result<(), Failure> {
-    let flag = Arc::clone(interrupt);
+/// The flag that the first signal sets, so that the run ends and a worker with it, or else after the
+/// sample at hand. The second one ends the process. Runs of one process share it.
+pub(crate) fn watched() -> Result<Arc<AtomicBool>, Failure> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(Arc::clone(flag));
+    }
+    let flag = Arc::new(AtomicBool::new(false));
+    listen(Arc::clone(&flag))?;
+    Ok(Arc::clone(FLAG.get_or_init(|| flag)))
+}
+
+fn listen(flag: Arc<AtomicBool>) -> Result<(), Failure> {
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             #[expect(

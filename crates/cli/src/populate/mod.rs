@@ -8,8 +8,6 @@ mod report;
 mod table;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
@@ -104,8 +102,7 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     request.protocol.budget = arguments.budget(arch);
     request.protocol.l2_state = l2_state(arguments.is_warm(), arch.is_cuda());
     let cache = CacheDir::new(arguments.folder().resolve()?);
-    let interrupt = Arc::new(AtomicBool::new(false));
-    interrupt::watch(&interrupt)?;
+    let interrupt = interrupt::watched()?;
     match pool.size() {
         1 => output::status("Device", &identity),
         count => output::status("Devices", format_args!("{count} × {identity}")),
