@@ -40,7 +40,7 @@ pub struct Contents {
 const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 
 /// How many kernels for channels that were not measured join at most, some 6 KiB each.
-const UNMEASURED_ROOM: usize = 32;
+const UNMEASURED_ROOM: usize = 72;
 
 impl Contents {
     /// The kernels of a target: with decisions their winners, and what was `learned` to save most

@@ -12,7 +12,7 @@ use voxtune::{
     ShapeKey,
 };
 use voxtune_cuda::model::{LearnedModel, Rates};
-use voxtune_cuda::{Instance, algorithm};
+use voxtune_cuda::{Instance, algorithm, fallback_algorithm};
 use voxtune_types::ComputeCapability;
 
 /// Channels that divide by 4 or 8 and are not those of the default grid, which are 3 and the like
@@ -75,7 +75,7 @@ pub fn unmeasured(
 }
 
 impl Key {
-    /// `None` where no model describes the default.
+    /// `None` where no model describes what takes any channels.
     fn new(
         registry: &Registry,
         key: &ShapeKey,
@@ -83,12 +83,15 @@ impl Key {
         numbers: &mut BTreeMap<Instance, usize>,
     ) -> Option<Self> {
         let (operation, counts) = (&key.operation, MapCounts::typical(key));
-        let default = registry.default_for(operation)?.estimate(operation, counts)?;
-        let (mut time_ns, mut by_kernel) = (default.time_ns, Vec::new());
+        // What takes any channels stands in for a default that the pack lacks.
+        let fallback = registry.algorithms().find(|one| one.id() == fallback_algorithm().id())?;
+        let fallback = fallback.estimate(operation, counts)?;
+        let (mut time_ns, mut by_kernel) = (fallback.time_ns, Vec::new());
         let may_be_chosen = |one: &dyn Algorithm| {
-            one.requires().is_none()
-                && one.in_auto_pool(operation, counts)
-                && one.is_safe_unverified(operation)
+            one.is_default(operation)
+                || one.requires().is_none()
+                    && one.in_auto_pool(operation, counts)
+                    && one.is_safe_unverified(operation)
         };
         for one in registry.algorithms().filter(|one| may_be_chosen(&***one)) {
             let instance = algorithm(one.id()).and_then(|known| known.instance(operation));

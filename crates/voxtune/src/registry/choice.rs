@@ -105,10 +105,8 @@ impl Registry {
         let place = self.resolve_cache.place(PlaceKey::Modelled(*key), || {
             let counts = MapCounts::typical(key);
             let operation = &key.operation;
+            // What stands in for a default whose code is nowhere may be far slower than others.
             let default = self.default_for(operation)?;
-            if !self.tells_default(operation)(&**default) {
-                return None;
-            }
             let fastest = choose(self.algorithms.iter(), operation, counts, &**default)?;
             self.algorithms.iter().position(|algorithm| Arc::ptr_eq(algorithm, fastest))
         });
@@ -122,7 +120,9 @@ mod tests {
     use voxtune_types::{Arch, DType, DeviceIdentity, Direction, KernelSize};
 
     use super::*;
-    use crate::{ConvError, Device, Estimate, Grade, KernelMap, Launch, MissPolicy, Tuner};
+    use crate::{
+        ConvError, Device, Estimate, Grade, KernelMap, KernelSource, Launch, MissPolicy, Tuner,
+    };
 
     /// What never runs, and takes a modelled time.
     struct Modelled {
@@ -163,6 +163,26 @@ mod tests {
 
         fn run(&self, _device: &Device, _launch: Launch<'_>) -> Result<(), ConvError> {
             unreachable!("nothing is run here")
+        }
+    }
+
+    /// By the packs in this program, which have no code for the default of 20 channels.
+    #[test]
+    fn where_the_default_has_no_code_a_model_chooses_too() {
+        let h200 = DeviceIdentity { arch: Arch::sm(9, 0), name: "H200".to_owned(), units: 132 };
+        let (packs, learned) = (KernelSource::embedded(), Registry::learned(&h200));
+        let registry = Registry::of_device_with(&h200, Some(&packs), learned);
+        let kernel = KernelSize::submanifold(3).unwrap();
+        for direction in [Direction::Forward, Direction::Dgrad] {
+            let operation = Operation::submanifold(direction, DType::Float16, 20, 64, kernel);
+            let default = registry.default_for(&operation).unwrap();
+            assert!(!default.is_default(&operation), "{operation}: {default:?}");
+            let key = ShapeKey::new(operation, 30_000, 30_000, 300_000);
+            let chosen = registry.modelled_for(&key).unwrap();
+            let time_ns = |one: &Arc<dyn Algorithm>| {
+                one.estimate(&operation, MapCounts::typical(&key)).unwrap().time_ns
+            };
+            assert!(time_ns(chosen) < time_ns(default), "{operation}: {chosen:?}");
         }
     }
 

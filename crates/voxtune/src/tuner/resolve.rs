@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
 use voxtune_cache::CacheDir;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{DeviceIdentity, Geometry, LayerKind, Operation, PitchClass, ShapeKey};
@@ -32,22 +33,24 @@ pub(crate) struct Call<'a> {
     pub(crate) waits: bool,
 }
 
-/// Keys of an operation on surfaces of a thousand voxels, four times as many, and so on up to a
-/// million. A strided layer leaves a quarter of them.
-fn usual_keys(operation: &Operation) -> impl Iterator<Item = ShapeKey> {
-    let volume = operation.kernel.volume();
+/// Keys of an operation on clouds of a thousand to a million voxels, each twice as many as the one
+/// before: on thin lines, surfaces and thick ones. A strided layer leaves a quarter of the voxels.
+fn usual_keys(operation: &Operation) -> Vec<ShapeKey> {
+    /// The part of a voxel's other neighbours that is there.
+    const FILLED: [f64; 3] = [0.2, 0.37, 0.6];
+    let others = operation.kernel.volume().saturating_sub(1) as f64;
     let is_strided = operation.stride.iter().any(|stride| *stride > 1);
-    (10..=20).step_by(2).map(move |octave| {
+    let key = |octave: u32, filled: f64| {
         let many = 1_usize << octave;
         let few = if is_strided { many / 4 } else { many };
         let (n_in, n_out) = match operation.kind {
             LayerKind::Inverse | LayerKind::Transposed => (few, many),
             _ => (many, few),
         };
-        // Surfaces fill a third of a neighbourhood; strided windows share their inputs.
-        let pairs_a_row = 1.0 + 0.33 * volume.saturating_sub(1) as f64;
-        ShapeKey::new(*operation, n_in, n_out, (n_out as f64 * pairs_a_row) as usize)
-    })
+        let pairs = n_out as f64 * filled.mul_add(others, 1.0);
+        ShapeKey::new(*operation, n_in, n_out, pairs as usize)
+    };
+    (10..=20).flat_map(|octave| FILLED.map(|filled| key(octave, filled))).collect()
 }
 
 /// Answers which algorithm a call runs. Cloning shares it.
@@ -256,6 +259,7 @@ impl Tuner {
 
     /// Every algorithm that an operation is likely to run on a device: those for the keys that were
     /// measured, on the device or else on its siblings, and those for [usual clouds](usual_keys).
+    /// What these come to is remembered, so that a first frame looks it up.
     pub(crate) fn algorithms_for(
         &self,
         device: &Device,
@@ -270,9 +274,12 @@ impl Tuner {
             .collect();
         let has_own = measured.iter().any(|(own, _)| *own);
         let keys = measured.into_iter().filter(|(own, _)| *own || !has_own).map(|(_, key)| key);
+        let keys: Vec<ShapeKey> = keys.chain([any]).chain(usual_keys(operation)).collect();
+        // A model that answers looks at every algorithm.
+        let resolve = |key: &ShapeKey| self.peek(device, key, true).ok();
+        let resolved: Vec<_> = device.install(|| keys.par_iter().map(resolve).collect::<Vec<_>>());
         let mut all: Vec<Arc<dyn Algorithm>> = Vec::new();
-        let keys = keys.chain([any]).chain(usual_keys(operation));
-        for algorithm in keys.filter_map(|key| self.peek(device, &key, true).ok()) {
+        for algorithm in resolved.into_iter().flatten() {
             if all.iter().all(|one| one.id() != algorithm.id()) {
                 all.push(algorithm);
             }
