@@ -8,7 +8,7 @@
 //
 // A block takes the plan's items from that of its own number on, forth and back over the grid's
 // clusters: parts of a tile meet in one cluster, and who has had a long item gets a short one. Row
-// numbers of an item come by one asynchronous copy while the item before is gathered; weights of a
+// numbers of an item come by one asynchronous copy while the item before is gathered. Weights of a
 // block's first stages are asked for before any row number is there.
 //
 //   tile_plan.cuh              what a plan is; tile_plans.cuh makes it

@@ -2,7 +2,7 @@
 //
 // Architecture: sm_80 and later. Nothing here is specific to one generation after that.
 //
-// Row numbers are int32 (a kernel map has fewer than 2^31 rows); element offsets are 64-bit, since
+// Row numbers are int32 (a kernel map has fewer than 2^31 rows). Element offsets are 64-bit, since
 // 2 M rows of 512 float32 channels are past 2^31 bytes.
 #pragma once
 
@@ -50,7 +50,7 @@ __device__ __forceinline__ void pin(int& value) { asm volatile("" : "+r"(value))
 __device__ __forceinline__ void pin(const char*& value) { asm volatile("" : "+l"(value)); }
 
 // The place `sixteens` x 16 elements further along a line. The start must be a multiple of the
-// fragments read through it, so that a swizzled place differs by an exclusive-or; a tile begins at
+// fragments read through it, so that a swizzled place differs by an exclusive-or. A tile begins at
 // a multiple of 128 bytes.
 template <typename Lines>
 __device__ __forceinline__ uint32_t along(uint32_t place, int sixteens) {

@@ -4,22 +4,23 @@
 //   up    output f of an input c:  the same, the other way
 //
 // Layouts: coords (n) of {batch, x, y, z} int32; slots as in map_bricks.cuh, zeros at first; owners
-// (slots) int32, more than any key at first; totals (n * bricks) int32, zeros at first; blocks int32;
-// outputs (room) as coords; Tally, zeros at first; report (10) int32 in page-locked memory.
+// (slots) int32, more than any key at first; totals (n * bricks) int32, zeros at first; blocks
+// int32; outputs (room) as coords; Tally, zeros at first; report (10) int32 in page-locked memory.
 //
-// The number of inputs, n, may be in device memory (RowCount), and that of outputs is written there.
-// Where the host has made room without knowing it, later kernels are given that address.
+// The number of inputs, n, may be in device memory (RowCount), and that of outputs is written
+// there. Where the host has made room without knowing it, later kernels are given that address.
 //
 // The table is that of a kernel map of the outputs when all is done: their places and ranks are
-// written with them (map_bricks.cuh), so nobody hashes them again.
+// written with them (map_bricks.cuh), so they are not hashed again.
 //
-// Bricks of outputs are made in a hash table, each with the least key that reaches it, its owner. A key
-// is a row and which of the bricks around it is meant, so each brick has one of its own. The order of
-// the outputs is that of their bricks' owners, then that of the cells: it follows from the order of
-// the inputs and not from the schedule. So results are bitwise repeatable, and neighbours stay near.
+// Bricks of outputs are made in a hash table, each with the least key that reaches it, its owner. A
+// key is a row and which of the bricks around it is meant, so each brick has one of its own. The
+// order of the outputs is that of their bricks' owners, then that of the cells: it follows from the
+// order of the inputs and not from the schedule. So results are bitwise repeatable, and neighbours
+// stay near.
 //
-// A row, or a slot, is a thread. Coordinates are 64-bit where they may leave int32: what has no int32
-// coordinates, or lies outside the box, does not exist.
+// A row, or a slot, is a thread. Coordinates are 64-bit where they may leave int32: what has no
+// int32 coordinates, or lies outside the box, does not exist.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 #include <limits.h>
@@ -83,9 +84,9 @@ struct Line {
 struct Tally {
     // How often an input meets an output: the pairs of the layer's map.
     unsigned long long meetings;
-    // Pairs of neighbouring outputs that lie in one brick, each once, by the axes on which they differ:
-    // z, y, y and z, x, x and z, x and y, all. From these the host estimates the pairs of a submanifold
-    // map of the outputs.
+    // Pairs of neighbouring outputs that lie in one brick, each once, by the axes on which they
+    // differ: z, y, y and z, x, x and z, x and y, all. From these the host estimates the pairs of a
+    // submanifold map of the outputs.
     int neighbours[7];
     int full;  // the table had no room
 };
@@ -192,9 +193,9 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_sums(int* tota
     if (threadIdx.x == ROW_THREADS - 1) blocks[blockIdx.x] = before + through;
 }
 
-// Turns the blocks' sums into where their outputs begin. The number of all, or -1 for more than int32
-// counts, is reported with what was counted. It is left at `counted`, if that is given, or zero where
-// there is too little room: nothing that is made of too few outputs would be right.
+// Turns the blocks' sums into where their outputs begin. The number of all, or -1 for more than
+// int32 counts, is reported with what was counted. It is left at `counted`, if that is given, or
+// zero where there is too little room: nothing that is made of too few outputs would be right.
 extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blocks, int count, const Tally* tally, int room, int* counted,
                                                                         int* report) {
     __shared__ int64_t sums[SCAN_THREADS / 32];
@@ -230,8 +231,9 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) reached_scan(int* blo
     }
 }
 
-// Writes the outputs, as many as there is room for, with their places and ranks. Cells of those that
-// there is no room for leave the table. Where `counted` is given and says that they do not fit, all do.
+// Writes the outputs, as many as there is room for, with their places and ranks. Cells of those
+// that there is no room for leave the table. Where `counted` is given and says that they do not
+// fit, all do.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) reached_write(Slot* slots, uint32_t capacity, const int* owners, const int* totals,
                                                                         const int* blocks, const int* counted, int4* outputs, int room,
                                                                         uint2* places, int* ranks) {

@@ -10,8 +10,8 @@
 // Layouts: scale and bias (channels) float32; residual (n, channels), row-major, rows
 // `residual_pitch` elements apart, of the storage type, any base address that fits one element. The
 // residual may be the result itself, at the same address: the thread that writes an element is the
-// one that reads it before. So residuals are read by ordinary loads, not by those for what nobody
-// writes.
+// one that reads it before. So residuals are read by ordinary loads, not by those for constant
+// data.
 //
 // Architecture: sm_80 and later. Mirrored by the host, field by field.
 #pragma once
@@ -76,7 +76,7 @@ struct Elements<1> {
 };
 
 // Stores LINES lines of WIDTH sums that lie in shared memory, PITCH floats apart, V channels a copy
-// by each of THREADS threads. All of them call it; `channel_of` names the channel of a column,
+// by each of THREADS threads. All of them call it. `channel_of` names the channel of a column,
 // `row_of` the result row of a line, negative for none, and is called by whole warps. The rows and
 // residuals of AHEAD lines are asked for before the first is needed.
 template <int V, int AHEAD, int LINES, int WIDTH, int PITCH, int THREADS, typename ChannelOf, typename RowOf>

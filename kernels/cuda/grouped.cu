@@ -16,11 +16,11 @@
 // (c_in / groups, c_out).
 //
 // Forward and dgrad: a block owns ROWS positions and COLS result channels, LANES threads a row,
-// PIECES of WIDTH channels each. It lists each row's pairs in shared memory, out of the table entries that the
-// masks name, and takes the rows by their number of pairs, so that the rows of a warp end together.
-// A thread has several gathered rows in flight. A depthwise layer's weights lie in shared memory, as
-// do others that are few. Nothing is reused but through L1: neighbouring rows gather the same ones,
-// so blocks of many rows in the natural order read L2 least.
+// PIECES of WIDTH channels each. It lists each row's pairs in shared memory, out of the table
+// entries that the masks name, and takes the rows by their number of pairs, so that the rows of a
+// warp end together. A thread has several gathered rows in flight. A depthwise layer's weights lie
+// in shared memory, as do others that are few. Nothing is reused but through L1: neighbouring rows
+// gather the same ones, so blocks of many rows in the natural order read L2 least.
 //
 // wgrad: LANES threads a pair; a block adds up the pairs of a unit, and its threads' sums in a
 // fixed order.
@@ -35,12 +35,13 @@
 // size from voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; DEPTHWISE 0|1; ROWS (of
-// positions; half of BLOCK_THREADS or less; not in wgrad), COLS; OWNED: channels of a piece; PIECES: pieces a thread (1 unless DEPTHWISE); BLOCK_THREADS;
-// MASK_WORDS (not in wgrad); VEC_A, VEC_Y: elements of one copy of depthwise gathered rows and of
-// the result (g in wgrad); RUN: channels of a thread that are certainly of one group; CHUNK:
-// gathered channels of a group that are one copy; GATHERED: all of a group, or 0 where they are
-// counted at run time; HELD: whether weights lie in shared memory; IN_FLIGHT: gathered rows in
-// flight a thread; MIN_BLOCKS: blocks per SM.
+// positions; half of BLOCK_THREADS or less; not in wgrad), COLS; OWNED: channels of a piece;
+// PIECES: pieces a thread (1 unless DEPTHWISE); BLOCK_THREADS; MASK_WORDS (not in wgrad). VEC_A,
+// VEC_Y: elements of one copy of depthwise gathered rows and of the result (g in wgrad); RUN:
+// channels of a thread that are certainly of one group; CHUNK: gathered channels of a group that
+// are one copy; GATHERED: all of a group, or 0 where they are counted at run time; HELD: whether
+// weights lie in shared memory; IN_FLIGHT: gathered rows in flight a thread; MIN_BLOCKS: blocks per
+// SM.
 #include "tile_gemm.cuh"
 #if DIRECTION == 2
 #include "pair_units.cuh"
@@ -48,8 +49,8 @@
 
 using namespace voxtune;
 
-// Channels of a group: those that are summed over and those of the result; inputs and outputs in wgrad.
-// Mirrored by the host.
+// Channels of a group: those that are summed over and those of the result; inputs and outputs in
+// wgrad. Mirrored by the host.
 struct GroupParams {
     int gathered;
     int result;
@@ -78,8 +79,8 @@ struct Packed {
     }
 };
 
-// Words of one copy from an address that is aligned to it; anything where not `valid`, without a read:
-// a predicate, where the assembler agrees, and no branch.
+// Words of one copy from an address that is aligned to it; anything where not `valid`, without a
+// read: a predicate, where the assembler agrees, and no branch.
 template <int BYTES>
 __device__ __forceinline__ void copy(uint32_t* words, const void* source, bool valid) {
     const int present = valid;
@@ -116,8 +117,8 @@ __device__ __forceinline__ void copy(uint32_t* words, const void* source) {
     }
 }
 
-// COUNT elements by copies of VEC: those below `inside`, a multiple of VEC unless COUNT is one copy; anything in the
-// others. SURE: `inside` is more than none.
+// COUNT elements by copies of VEC: those below `inside`, a multiple of VEC unless COUNT is one
+// copy; anything in the others. SURE: `inside` is more than none.
 template <int COUNT, int VEC, bool SURE>
 __device__ __forceinline__ Packed<COUNT> load(const Element* source, int inside) {
     constexpr int BYTES = VEC * sizeof(Element);
@@ -239,8 +240,8 @@ __device__ __forceinline__ void list_pairs(const TileGemmParams& p, const Shared
         shared.pairs[row] = static_cast<uint16_t>(pairs);
         rank = atomicAdd(shared.bins + pairs, 1);
     }
-    // All entries of a batch are asked for before the first is needed, the first offset's in place of
-    // those that there are not: a branch around each load would wait for each.
+    // All entries of a batch are asked for before the first is needed, the first offset's in place
+    // of those that there are not: a branch around each load would wait for each.
     constexpr int EACH = 32 / PARTS;                        // offsets of a word that a thread looks at
     constexpr int ENTRIES = MASK_WORDS == 1 ? EACH : EACH / 2;  // as registers allow
     const int* table = p.table + first + row;
@@ -327,8 +328,8 @@ __device__ __forceinline__ void sum_depthwise(const TileGemmParams& p, const Sha
     if (left > 0) add(Always<false>{});
 }
 
-// The weights of an offset between CHUNK gathered channels from d on and RUN result channels from c on,
-// which are of one group.
+// The weights of an offset between CHUNK gathered channels from d on and RUN result channels from c
+// on, which are of one group.
 template <bool ALIGNED>
 __device__ __forceinline__ void load_weights(const TileGemmParams& p, const GroupParams& group, const Shared& shared, int k, int d,
                                              int column, int c, float (&of)[CHUNK][RUN]) {
@@ -365,8 +366,8 @@ __device__ __forceinline__ void sum_groups(const TileGemmParams& p, const GroupP
 #pragma unroll
     for (int s = 0; s < SUBS; ++s) own[s] = (channel + s * RUN) / group.result * gathered;
     for (int left = shared.pairs[row], at = row; left > 0; left -= COUNT, at += COUNT * ROWS) {
-        // The pairs at hand are summed by themselves where they may be long sums: one running sum of
-        // all would lose a float32 result's last digits.
+        // The pairs at hand are summed by themselves where they may be long sums: one running sum
+        // of all would lose a float32 result's last digits.
         float own_sums[WIDTH] = {};
         const Element* source[COUNT];
 #pragma unroll

@@ -13,8 +13,9 @@
 // Where a brick's rows lie in `ranks` depends on the schedule; nothing that leaves this file does.
 // Tables are written by position, pair lists at places from prefix sums: bitwise repeatable.
 //
-// The number of rows, n, may be in device memory (RowCount): launches and buffers are then sized by a
-// capacity. A row past the count is in no brick and has no place, mask or pair; the table holds -1.
+// The number of rows, n, may be in device memory (RowCount): launches and buffers are then sized by
+// a capacity. A row past the count is in no brick and has no place, mask or pair; the table holds
+// -1.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 // expected: spills on sm_86 sm_89 sm_120: map_table or map_masks, for windows wider than 3; nvcc's own choice of registers, 64 bytes at most
@@ -42,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) map_insert(const int4*
 }
 
 // Masks of all rows. Where `cursor` is given, also every brick's place in `ranks`, taken from the
-// cursor; where `counts` is, the rows' pairs by offset, added to it and then reported.
+// cursor. Where `counts` is, the rows' pairs by offset, added to it and then reported.
 template <class Surroundings>
 __device__ __forceinline__ void masks_of_rows(Slot* slots, uint32_t capacity, const uint2* places, int n, int words, Window window,
                                               uint32_t* masks, int* cursor, int* counts, int* report) {
@@ -162,8 +163,8 @@ extern "C" __global__ void __launch_bounds__(TABLE_THREADS) map_table(const Slot
 // ---- orders -------------------------------------------------------------------------------------
 
 // The row of each position, sorted by key within segments. A tile a block, for a capacity of rows;
-// items (2, n) and tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2 MAX_PASSES) start as
-// zeros.
+// items (2, n) and tile_counts (tiles, DIGITS) of any content; ticket and arrived (segments, 2
+// MAX_PASSES) start as zeros.
 extern "C" __global__ void __launch_bounds__(SORT_THREADS) order_segments(const uint32_t* masks, RowCount count, int words, int volume,
                                                                           const int* counts, int passes, uint2* items, int* tile_counts,
                                                                           int* ticket, int* arrived, int* rows) {

@@ -143,9 +143,10 @@ __device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick 
     }
 }
 
-// Gives the rows of a warp their places, row by row the lanes of a block of THREADS: rows that lie in
-// one brick send one of them, since scans hold neighbours in neighbouring rows. *duplicate is set
-// where two share a cell. Calls claimed(slot) for whoever is sent: the first of those rows.
+// Gives the rows of a warp their places, row by row the lanes of a block of THREADS: rows that lie
+// in one brick send one of them, since scans hold neighbours in neighbouring rows. *duplicate is
+// set where two share a cell. Calls claimed(slot) for the lane that is sent: the first of those
+// rows.
 template <int THREADS, class Claimed>
 __device__ __forceinline__ void insert_row(const int4* coords, int row, bool active, Slot* slots, uint32_t capacity, uint2* places, int* duplicate,
                                            Claimed claimed) {

@@ -1,8 +1,8 @@
 // mask_gemm: output-stationary implicit GEMM on tensor cores, forward and dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
-//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
-//                                                              a submanifold convolution read backwards (`mirror`)
+//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k over a
+//                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
 // row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
@@ -103,7 +103,7 @@ __device__ __forceinline__ void walk(float (&acc)[FRAGS_M][FRAGS_N][4], const Ti
     for (int step = 1 - STAGES; step < total; ++step) {
         if (step >= 0) {
             wait_copies<STAGES - 2>();
-            __syncthreads();  // everyone's copies of this step have landed; everyone is done with the stage refilled next
+            __syncthreads();  // this step's copies have landed, and the next stage is free
         }
         if (step + STAGES - 1 < total) producer.step();
         commit_copies();

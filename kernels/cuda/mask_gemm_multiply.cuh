@@ -17,7 +17,7 @@
 
 namespace voxtune {
 
-// Where a lane's ldmatrix reads in a stage: the first fragment's place; others lie a fixed step or
+// Where a lane's ldmatrix reads in a stage: the first fragment's place. Others lie a fixed step or
 // a fixed exclusive-or away, because a swizzle repeats every eight lines and fragments start at
 // multiples of sixteen.
 struct LanePlaces {

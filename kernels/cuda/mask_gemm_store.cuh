@@ -6,7 +6,7 @@
 // pieces of VEC_Y elements. partial (parts, n, c_result) float32, see splits.cuh.
 //
 // Invariants
-// * Nobody reads the ring any more when a block stores.
+// * No thread reads the ring any more when a block stores.
 // * Sums are rounded to the storage type once, after everything is added.
 // * Channels past c_result and positions past n are never stored.
 //
@@ -103,7 +103,7 @@ __device__ __forceinline__ void finish(const TileGemmParams& p, const float (&ac
     };
 #pragma unroll 1
     for (int half = 0; half < 2; ++half) {
-        if (half > 0) __syncthreads();  // everyone has read the first half
+        if (half > 0) __syncthreads();  // all have read the first half
 #pragma unroll
         for (int n = 0; n < FRAGS_N; ++n) {
             if (n / (FRAGS_N / 2) != half) continue;

@@ -1,29 +1,30 @@
-// Everything that a network makes of its voxels, in a handful of launches: the outputs of a chain of
-// strided layers, and the maps, orders and tables of all levels side by side.
+// Everything that a network makes of its voxels, in a handful of launches: the outputs of a chain
+// of strided layers, and the maps, orders and tables of all levels side by side.
 //
 //   network_insert   the input's rows into bricks (map_bricks.cuh)
 //   network_owners   the keys of bricks that others have made of rows
 //   network_reach    the bricks of a level's outputs, once a level
 //   network_totals   outputs of each brick, all levels
-//   network_starts   where the outputs of each brick begin, all levels; their number, told to the host
+//   network_starts   where each brick's outputs begin, and their number, for the host
 //   network_write    the outputs with their places and ranks, all levels
 //   network_masks    masks and pairs, all maps
 //   network_orders   rows sorted by mask, all maps
-//   network_tables   tables, all maps in each of their orders, and plans of their tiles (tile_plan.cuh)
+//   network_tables   tables of all maps in each order, and plans of tiles
 //
 // Layouts: as in kernel_map.cu and coordinates.cu; masks have one word. Level 0 is the input.
 //
-// A level is made of the bricks of the one before, not of its rows, so that levels follow each other
-// without a sort, a scan or a count in between. A brick's key is the least row of the input that it
-// comes from, and the parities of its coordinates: the host only asks for levels whose bricks that
-// come from one row are neighbours. So each brick has a key of its own, which does not depend on the
-// schedule, and outputs are in the order of the keys, then of the cells: bitwise repeatable, and the
-// same whether levels are made at once or one by one.
+// A level is made of the bricks of the one before, not of its rows, so that levels follow each
+// other without a sort, a scan or a count in between. A brick's key is the least row of the input
+// that it comes from, and the parities of its coordinates: the host only asks for levels whose
+// bricks that come from one row are neighbours. So each brick has a key of its own, which does not
+// depend on the schedule, and outputs are in the order of the keys, then of the cells: bitwise
+// repeatable, and the same whether levels are made at once or one by one.
 //
-// A level with too little room leaves all levels without rows that are made with it, and those that are
-// made of it, and tells how many it needs.
+// A level with too little room leaves all levels without rows that are made with it, and those that
+// are made of it, and tells how many it needs.
 //
-// Levels are made together or one by one; launches that may run at the same time have a control each.
+// Levels are made together or one by one; launches that may run at the same time have a control
+// each.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 // expected: spills on sm_120: network_orders has 64 registers, so that two blocks run on an SM; 16 bytes
@@ -69,9 +70,9 @@ struct Level {
 struct Control {
     unsigned long long rows[MOST_LEVELS];
     unsigned long long meetings;  // how often an input meets an output: the pairs of the layer's map
-    // Pairs of neighbouring outputs that lie in one brick, each once, by the axes on which they differ:
-    // z, y, y and z, x, x and z, x and y, all. From these the host estimates the pairs of a submanifold
-    // map of the outputs.
+    // Pairs of neighbouring outputs that lie in one brick, each once, by the axes on which they
+    // differ: z, y, y and z, x, x and z, x and y, all. From these the host estimates the pairs of a
+    // submanifold map of the outputs.
     int neighbours[8];
     int full[MOST_LEVELS];  // whether the level's table had no room
     int cursor;             // in the ranks of the input
@@ -184,8 +185,8 @@ __device__ __forceinline__ int meetings_of(unsigned long long cells, uint32_t x,
     return met;
 }
 
-// Makes the bricks of a level of those of another. A warp looks through 32 slots; eight lanes take a
-// brick, one each of the two bricks along each axis that its cells may meet.
+// Makes the bricks of a level of those of another. A warp looks through 32 slots; eight lanes take
+// a brick, one each of the two bricks along each axis that its cells may meet.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_reach(const __grid_constant__ Level from, const __grid_constant__ Level to,
                                                                         const __grid_constant__ Reach reach, int* full,
                                                                         unsigned long long* meetings) {
@@ -238,8 +239,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_reach(const __
     if (lane == 0 && pairs > 0) atomicAdd(meetings, static_cast<unsigned long long>(pairs));
 }
 
-// Finds which of the levels, from `level` on, a block is of, each of which has blocks for its slots;
-// what is left of `block` is the one among them. -1 past the last.
+// Finds which of the levels, from `level` on, a block is of, each of which has blocks for its
+// slots. What is left of `block` is the one among them. -1 past the last.
 __device__ __forceinline__ int level_of(const Levels& levels, int level, int& block) {
     for (; level < levels.count; ++level) {
         const int blocks = ceil_div(levels.at[level].capacity, ROW_THREADS);
@@ -275,8 +276,8 @@ __device__ __forceinline__ void tally_neighbours(unsigned long long cells, int* 
     }
 }
 
-// Says how many outputs each brick has, at its key; gives the bricks of the input their places among
-// the ranks.
+// Says how many outputs each brick has, at its key; gives the bricks of the input their places
+// among the ranks.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_totals(const __grid_constant__ Levels levels) {
     int block = blockIdx.x;
     const int number = level_of(levels, levels.first, block);
@@ -306,7 +307,8 @@ __device__ __forceinline__ int sum_of(unsigned long long bytes) {
 // What a tile has said: its own sum, or that of all up to and with it.
 constexpr unsigned long long TILE_OWN = 1ull << 62, TILE_THROUGH = 2ull << 62, TILE_SUM = TILE_OWN - 1;
 
-// The sum of all tiles before this one (decoupled look-back, as in row_order.cuh). For a whole warp.
+// The sum of all tiles before this one (decoupled look-back, as in row_order.cuh). For a whole
+// warp.
 __device__ __forceinline__ unsigned long long sum_of_tiles(const volatile unsigned long long* status, int tile) {
     const int lane = threadIdx.x % 32;
     unsigned long long sum = 0;
@@ -327,8 +329,8 @@ __device__ __forceinline__ unsigned long long sum_of_tiles(const volatile unsign
     return sum;
 }
 
-// Once all levels are counted: tells the host, and leaves the numbers of rows, or zero everywhere if a
-// level has too little room: nothing that is made of too few rows would be right.
+// Once all levels are counted: tells the host, and leaves the numbers of rows, or zero everywhere
+// if a level has too little room: nothing that is made of too few rows would be right.
 __device__ __forceinline__ void report_levels(const Levels& levels) {
     const volatile Control* control = levels.control;
     bool fits = true;
@@ -454,8 +456,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_write(const __
 
 // ---- maps ---------------------------------------------------------------------------------------
 
-// The cells that a row gathers from: a box of at most 3 x 3 x 3 from  own * stride + low  on. Mirrored
-// by the host.
+// The cells that a row gathers from: a box of at most 3 x 3 x 3 from  own * stride + low  on.
+// Mirrored by the host.
 struct Box {
     int low[3];
     unsigned char extent[3], stride[3], volume, unused;
@@ -472,8 +474,8 @@ struct Lookup {
     uint32_t capacity;  // slots
 };
 
-// Calls visit(offset, whether there is a row, its place in `ranks`) for all offsets, also for a row that
-// is not `active`.
+// Calls visit(offset, whether there is a row, its place in `ranks`) for all offsets, also for a row
+// that is not `active`.
 template <bool RANKS, class Visit>
 __device__ __forceinline__ void around(const Lookup& lookup, uint2 place, bool active, Visit visit) {
     const Brick own = active ? brick_in(lookup.own_slots + place.x) : Brick{0, 0, 0, 0};
@@ -488,8 +490,8 @@ __device__ __forceinline__ void around(const Lookup& lookup, uint2 place, bool a
     });
 }
 
-// Which of the jobs a block is of, each with so many items for its own blocks; what is left of `block`
-// is the one among them. -1 past the last.
+// Which of the jobs a block is of, each with so many items for its own blocks. What is left of
+// `block` is the one among them. -1 past the last.
 template <class Jobs, class Blocks>
 __device__ __forceinline__ int job_of(const Jobs& jobs, int& block, Blocks blocks) {
     for (int job = 0; job < jobs.count; ++job) {
@@ -556,8 +558,8 @@ struct OrderJobs {
 extern "C" __global__ void __launch_bounds__(SORT_THREADS, 2) network_orders(const __grid_constant__ OrderJobs jobs) {
     __shared__ int scratch[KEY_BITS];
     __shared__ int taken;
-    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished job all
-    // run or will.
+    // Tiles are taken in order by blocks that run, so that the blocks of the first unfinished job
+    // all run or will.
     if (threadIdx.x == 0) taken = atomicAdd(jobs.ticket, 1);
     __syncthreads();
     int tile = taken;
@@ -570,8 +572,8 @@ extern "C" __global__ void __launch_bounds__(SORT_THREADS, 2) network_orders(con
     sort_segment(job.masks, n, 1, offset, job.passes, tile, 0, tiles, job.items, job.tile_counts, job.arrived, job.rows);
 }
 
-// A table to be made: position p holds row rows[p], or p where `rows` is null; masks by position, if
-// they are asked for.
+// A table to be made: position p holds row rows[p], or p where `rows` is null; masks by position,
+// if they are asked for.
 struct TableJob {
     Lookup lookup;
     const int* rows;

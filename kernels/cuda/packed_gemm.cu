@@ -2,8 +2,8 @@
 // along the inner dimension; forward and dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
-//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
-//                                                              a submanifold convolution read backwards (`mirror`)
+//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k over a
+//                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
 // row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.

@@ -1,4 +1,5 @@
-// Pairs of a map by offset: counted by the blocks that make its masks, reported by the last of them.
+// Pairs of a map by offset: counted by the blocks that make its masks, reported by the last of
+// them.
 //
 // Architecture: any.
 #pragma once

@@ -11,7 +11,7 @@
 // pairs: no padding but the tail of a unit. Both operands are gathered row by row into (DEPTH
 // pairs, channels) tiles by cp.async and read transposed by ldmatrix. Row numbers travel through a
 // ring of their own, STAGES-1 steps ahead. WARPS_K warps share a tile by taking turns along the
-// pairs, which keeps warp tiles large where the channels are few; their sums meet in shared memory
+// pairs, which keeps warp tiles large where the channels are few. Their sums meet in shared memory
 // in a fixed order.
 //
 // Invariants

@@ -1,17 +1,17 @@
 // Points to voxels: which cell of a fixed grid each point lies in, the cells in the order of their
 // first points, and the mean of each cell's points.
 //
-// Layouts: points (n, columns) float32, x, y and z first; batches (n) int32, or null where all are of
-// batch 0; coords (rows) of {batch, first, second, third} int32. Slots are zeros at first, at least
-// one more than there are points. `index` (n) is where each point's slot lies, then its row, then -1
-// for none.
+// Layouts: points (n, columns) float32, x, y and z first; batches (n) int32, or null where all are
+// of batch 0; coords (rows) of {batch, first, second, third} int32. Slots are zeros at first, at
+// least one more than there are points. `index` (n) is where each point's slot lies, then its row,
+// then -1 for none.
 //
-// Cells are slots of a hash table, each with the least point in it, its owner; a row's number is how
-// many owners lie before its own. Points are then sorted by row, and stay in order within one. So
-// rows, their order and their sums follow from the points and not from the schedule.
+// Cells are slots of a hash table, each with the least point in it, its owner. A row's number is
+// how many owners lie before its own. Points are then sorted by row, and stay in order within one.
+// So rows, their order and their sums follow from the points and not from the schedule.
 //
-// Sums are float64, and the quotients of a cell's number float32, each operation rounded by itself, so
-// that the host computes the same.
+// Sums are float64, and the quotients of a cell's number float32, each operation rounded by itself,
+// so that the host computes the same.
 //
 // Architecture: any. Block sizes are fixed and named here; the host mirrors them.
 #include <limits.h>
@@ -82,8 +82,9 @@ __device__ __forceinline__ int claim(Slot* slots, uint32_t capacity, unsigned lo
     }
 }
 
-// Makes the slots, and says in which one each point lies. A point whose batch is not below `batch_count`, and
-// one with a column that is no finite number, lies in none. All lanes of a warp take part.
+// Makes the slots, and says in which one each point lies. A point whose batch is not below
+// `batch_count`, and one with a column that is no finite number, lies in none. All lanes of a warp
+// take part.
 KERNEL points_insert(const float* points, const int* batches, int n, int columns, int batch_count, const __grid_constant__ VoxelGrid grid,
                      Slot* slots, uint32_t capacity, int* index) {
     const int point = blockIdx.x * THREADS + threadIdx.x;
@@ -130,8 +131,8 @@ KERNEL points_count(const Slot* slots, const int* index, int n, int* blocks, int
     if (threadIdx.x == 0) blocks[blockIdx.x] = owners;
 }
 
-// Calls take(i, the sum of values before i) for all i of `count`, and returns the sum of all. A single
-// block of SCAN_THREADS.
+// Calls take(i, the sum of values before i) for all i of `count`, and returns the sum of all. A
+// single block of SCAN_THREADS.
 template <class Value, class Take>
 __device__ __forceinline__ int scan(int count, Value value, Take take) {
     __shared__ int sums[SCAN_THREADS / 32];
@@ -237,8 +238,8 @@ KERNEL points_sort_count(const int* index, const int2* from, int n, int shift, i
     counts[int64_t(threadIdx.x) * gridDim.x + blockIdx.x] = own[threadIdx.x];
 }
 
-// Turns a digit's counts into those before each tile, and `totals` into how often it occurs. A block is
-// a digit.
+// Turns a digit's counts into those before each tile, and `totals` into how often it occurs. A
+// block is a digit.
 KERNEL points_sort_scan(int* counts, int tiles, int* totals) {
     __shared__ int sums[WARPS];
     int* of_digit = counts + int64_t(blockIdx.x) * tiles;
@@ -254,7 +255,8 @@ KERNEL points_sort_scan(int* counts, int tiles, int* totals) {
     if (threadIdx.x == 0) totals[blockIdx.x] = carried;
 }
 
-// Moves the pairs of each tile to where they belong. A warp has a part of the tile, 32 pairs a round.
+// Moves the pairs of each tile to where they belong. A warp has a part of the tile, 32 pairs a
+// round.
 KERNEL points_sort_move(const int* index, const int2* from, int n, int shift, const int* counts, const int* totals, int2* to) {
     __shared__ int places[WARPS][DIGITS];
     __shared__ int sums[WARPS];
@@ -342,11 +344,13 @@ KERNEL points_mean(const float* points, const int* batches, int columns, const _
     }
 }
 
-// Cuts the rows' points into pieces: begins (pieces + 1), piece_starts (rows + 1). Those of a row have about
-// the same length, below 2 * `length`, and none is empty but those behind the last row's.
+// Cuts the rows' points into pieces: begins (pieces + 1), piece_starts (rows + 1). Those of a row
+// have about the same length, below 2 * `length`, and none is empty but those behind the last
+// row's.
 KERNEL points_pieces(const int* starts, int rows, int length, int pieces, int* piece_starts, int* begins) {
     const int row = blockIdx.x * THREADS + threadIdx.x;
-    // A row has a piece, and one more each time that the points which are not first in a row fill one.
+    // A row has a piece, and one more each time that the points which are not first in a row fill
+    // one.
     const auto first_of = [=](int r) { return r + (starts[r] - r) / length; };
     if (row < rows) {
         const int begin = starts[row], first = first_of(row), count = first_of(row + 1) - first;
@@ -361,11 +365,11 @@ KERNEL points_pieces(const int* starts, int rows, int length, int pieces, int* p
 
 // ---- rows by sample -----------------------------------------------------------------------------
 //
-// Voxels sorted by their batch, for pooling of whole samples. `length` is that of the index: at least
-// as many as rows and as samples, so that no sample's number is that of what has none.
+// Voxels sorted by their batch, for pooling of whole samples. `length` is that of the index: at
+// least as many as rows and as samples, so that no sample's number is that of what has none.
 
-// The sample of each row, -1 past the last and of a batch that is no sample. `outside` gets INT_MAX less
-// the first such row: 0 at first.
+// The sample of each row, -1 past the last and of a batch that is no sample. `outside` gets INT_MAX
+// less the first such row: 0 at first.
 KERNEL points_batches(const int4* coords, RowCount count, int samples, int length, int* index, int* outside) {
     const int row = blockIdx.x * THREADS + threadIdx.x;
     if (row >= length) return;
@@ -380,8 +384,8 @@ KERNEL points_batches(const int4* coords, RowCount count, int samples, int lengt
     index[row] = batch;
 }
 
-// The rows by sample, and where each sample's begin among them: starts (samples + 1). `report` gets whether a
-// row is of no sample, the first such row, and its batch. Threads for length + 1.
+// The rows by sample, and where each sample's begin among them: starts (samples + 1). `report` gets
+// whether a row is of no sample, the first such row, and its batch. Threads for length + 1.
 KERNEL points_sample_starts(const int2* pairs, int length, int samples, const int4* coords, const int* outside, int* order, int* starts,
                             int* report) {
     const int at = blockIdx.x * THREADS + threadIdx.x;
@@ -398,8 +402,8 @@ KERNEL points_sample_starts(const int2* pairs, int length, int samples, const in
     }
 }
 
-// Cuts the samples' rows into pieces of `length`, the last of a sample's shorter: begins (pieces + 1),
-// piece_starts (samples + 1). A sample without rows has none. A single block.
+// Cuts the samples' rows into pieces of `length`, the last of a sample's shorter: begins (pieces +
+// 1), piece_starts (samples + 1). A sample without rows has none. A single block.
 extern "C" __global__ void __launch_bounds__(SCAN_THREADS) points_sample_pieces(const int* starts, int samples, int length, int pieces,
                                                                                 int* piece_starts, int* begins) {
     const auto pieces_of = [=](int sample) { return ceil_div(starts[sample + 1] - starts[sample], length); };
@@ -407,7 +411,8 @@ extern "C" __global__ void __launch_bounds__(SCAN_THREADS) points_sample_pieces(
     if (threadIdx.x == 0) piece_starts[samples] = all;
     __syncthreads();
     for (int piece = threadIdx.x; piece <= pieces; piece += SCAN_THREADS) {
-        // The last sample that begins with this piece or before: those without pieces lie before it.
+        // The last sample that begins with this piece or before: those without pieces lie before
+        // it.
         int sample = 0;
         for (int end = samples; end - sample > 1;) {
             const int middle = sample + (end - sample) / 2;

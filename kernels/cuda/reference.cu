@@ -43,7 +43,8 @@ extern "C" __global__ void __launch_bounds__(256) reference_rows(const Element* 
     result[i] = sum;
 }
 
-// Weights (volume, c_in / groups, c_out) to (volume, c_out / groups, c_in), `length` elements in all.
+// Weights (volume, c_in / groups, c_out) to (volume, c_out / groups, c_in), `length` elements in
+// all.
 extern "C" __global__ void __launch_bounds__(256) transpose_weights(const Element* weights, Element* transposed, int64_t length, int c_in,
                                                                     int c_out, int own_in, int own_out) {
     const int64_t i = int64_t(blockIdx.x) * 256 + threadIdx.x;
@@ -98,7 +99,8 @@ extern "C" __global__ void __launch_bounds__(PARTS * OUTS) reference_wgrad(const
     dw[(int64_t(k) * c_in + in + part) * c_out + out] = total;
 }
 
-// The same of several groups, whose outputs read inputs of their own: grid (own_in * ceil(c_out / OUTS), volume).
+// The same of several groups, whose outputs read inputs of their own: grid (own_in * ceil(c_out /
+// OUTS), volume).
 extern "C" __global__ void __launch_bounds__(PARTS * OUTS) reference_wgrad_groups(const Element* x, const Element* g, double* dw,
                                                                                   const int* in_rows, const int* out_rows,
                                                                                   const int* pair_offset, int c_in, int c_out, int own_in,

@@ -5,10 +5,11 @@
 // barrier. The order of a product's inner dimension is free as long as both operands agree, and so
 // is that of its columns. Both are chosen so that what a lane needs is contiguous:
 //
-//   inner    of 32 elements, lane (g, t) = (lane / 4, lane % 4) holds 8t .. 8t+7 of row g: one 16-byte load. Two products of
-//            depth 16 take elements 8t + {0,1 | 2,3} and 8t + {4,5 | 6,7}.
-//   columns  of 32, accumulator pair b of a lane is columns 8t + 2b and 8t + 2b + 1: one 16-byte store. A narrower group of
-//            8q columns has 2qt + 2b and 2qt + 2b + 1.
+//   inner    of 32 elements, lane (g, t) = (lane / 4, lane % 4) holds 8t .. 8t+7 of row g: one
+//            16-byte load. Two products of depth 16 take elements 8t + {0,1 | 2,3} and
+//            8t + {4,5 | 6,7}.
+//   columns  of 32, accumulator pair b of a lane is columns 8t + 2b and 8t + 2b + 1: one 16-byte
+//            store. A narrower group of 8q columns has 2qt + 2b and 2qt + 2b + 1.
 //
 // Weights lie as (slices, COLS, 32): a slice is 32 elements of the inner dimension, a line of 64
 // bytes a column. Eight lanes read two adjacent lines, which is free of bank conflicts.

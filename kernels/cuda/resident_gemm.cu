@@ -2,8 +2,8 @@
 // memory; forward and dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
-//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
-//                                                              a submanifold convolution read backwards (`mirror`)
+//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k over a
+//                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
 // row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
@@ -240,12 +240,12 @@ __device__ __forceinline__ void walk(const TileGemmParams& p, char* shared) {
     Multiplier multiplier(p, shared);
     int stage = 0, filling = STAGES - 1;
     while (true) {
-        __syncwarp();  // everyone is done with the stage filled next
+        __syncwarp();  // all lanes are done with the stage filled next
         fill<ALIGNED>(p, ring, filling, near);
         near = far;
         far = asker.ask();
         wait_copies<STAGES - 1>();
-        __syncwarp();  // everyone's copies and the words are there
+        __syncwarp();  // all copies and the words are there
         const uint4 words = load_shared(ring.word(stage));
         if (int(words.z) >= asker.units) break;
         if (int(words.x) >= 0) multiplier.multiply(ring, stage, 0, words.x);

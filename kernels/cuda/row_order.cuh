@@ -156,8 +156,8 @@ __device__ __forceinline__ void meet(int* arrived, int target) {
     __syncthreads();
 }
 
-// Sorts the rows of a segment by key: `tiles` tiles of as many blocks, of which this is one, and all
-// of which run or will. `offset` is offset_of_bit's. items (2, n) and tile_counts (tiles of all
+// Sorts the rows of a segment by key: `tiles` tiles of as many blocks, of which this is one, and
+// all of which run or will. `offset` is offset_of_bit's. items (2, n) and tile_counts (tiles of all
 // segments, DIGITS) of any content; arrived (2 MAX_PASSES) starts as zeros.
 __device__ __forceinline__ void sort_segment(const uint32_t* masks, int n, int words, int offset, int passes, int tile, int first_tile,
                                              int tiles, uint2* items, int* tile_counts, int* arrived, int* rows) {

@@ -1,7 +1,7 @@
 // Splits of an output-stationary product: each tile's list of offsets cut into parts, one work item
 // a part.
 //
-// A tile of few rows is a long chain of stages, and few tiles leave most of a device idle; parts
+// A tile of few rows is a long chain of stages, and few tiles leave most of a device idle. Parts
 // shorten the chain and are as many more tiles. Part s of a tile with u offsets takes those from s
 // * u / parts to (s + 1) * u / parts of its ascending list, and writes its sums in float32, by
 // position, whether it has an offset or not. reduce_splits adds the parts in ascending order,

@@ -1,7 +1,7 @@
 // Kernel map between two clouds: which row of one cloud a row of the other gathers at each offset.
 //
-//   multiplied  the gathered row lies at  own * stride + offset         coarse rows, such as a strided layer's outputs
-//   divided     the gathered row lies at (own - offset) / stride,       fine rows: where the division leaves nothing
+//   multiplied  the gathered row lies at  own * stride + offset    coarse: a layer's outputs
+//   divided     the gathered row lies at (own - offset) / stride  fine: where nothing is left over
 //
 // Offset r of an axis is low + r * dilation.
 //

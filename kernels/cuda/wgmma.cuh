@@ -97,7 +97,7 @@ __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.
 #endif
 
 // d += A (64, 16) * B (16, WIDE). A in registers as mma.m16n8k16 takes it, warp w of the group
-// holding rows 16 w to 16 w + 15; B in lines of the depth or, B_BY_COLUMNS, in lines of columns
+// holding rows 16 w to 16 w + 15. B in lines of the depth or, B_BY_COLUMNS, in lines of columns
 // with the depth along them. d[4 f] to d[4 f + 3] are fragment f of eight columns as in
 // mma.m16n8k16.
 template <int WIDE>

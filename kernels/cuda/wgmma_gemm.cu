@@ -2,21 +2,21 @@
 // dgrad.
 //
 //   forward  y[o]  = sum over k of  x[map[k][o]] * w[k]
-//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k where the map is the forward map of
-//                                                              a submanifold convolution read backwards (`mirror`)
+//   dgrad    dx[i] = sum over k of  g[map[k][i]] * w[k']^T     k' = k, or volume-1-k over a
+//                                                              mirrored forward map (`mirror`)
 //
 // Layouts: as in mask_gemm.cu. gathered (rows, c_gathered), weights (volume, c_in, c_out), result
-// (n, c_result), row-major, channels in multiples of eight, any base address; rows of gathered and
+// (n, c_result), row-major, channels in multiples of eight, any base address. Rows of gathered and
 // result lie a pitch apart, weights are dense. table (volume, table_pitch), padded with -1 to a
 // multiple of 256 positions; masks (n, MASK_WORDS); row_of_position (n) or null. weights_map
 // describes weights as (c_out, c_in, volume), a box of it being a panel of B.
 //
 // A block stays on its SM and takes tiles of ROWS positions x COLS result channels from a counter.
-// One warpgroup gathers, GROUPS warpgroups multiply; they meet only at the barriers of a ring of
+// One warpgroup gathers, GROUPS warpgroups multiply. They meet only at the barriers of a ring of
 // STAGES stages, so that the next tile's gathers run while the last one is still multiplied and
 // stored.
 //
-//   warp_specialization.cuh    the roles of a block's warpgroups, their registers and the ring between them
+//   warp_specialization.cuh    roles of a block's warpgroups, and the ring between them
 //   wgmma_gemm_stages.cuh      what a stage holds, and all places in shared memory
 //   wgmma_gemm_tiles.cuh       tiles, their masks and offsets, and the counter
 //   wgmma_gemm_gather.cuh      the gathering warpgroup: rows, weights and words into stages

@@ -1,7 +1,7 @@
 // The gathering warpgroup of wgmma_gemm: rows, weights and words into the stages of the ring, tile
 // after tile.
 //
-// Rows come by cp.async, weights by the TMA, which a lane a warp calls; where operands are not
+// Rows come by cp.async, weights by the TMA, which a lane a warp calls. Where operands are not
 // aligned to 16 bytes, both come by ordinary writes. The gathering runs ahead across the ends of
 // tiles as far as the ring goes, and row numbers are asked for a batch of offsets before that.
 //
@@ -190,7 +190,7 @@ struct Gatherer {
 #pragma unroll
             for (int j = 0; j < ROW_NUMBERS; ++j) batch.rows[i][j] = __ldg(line + j * 32);
         }
-        // The next tile is claimed when the last batch of this one is asked for, so that nobody
+        // The next tile is claimed when the last batch of this one is asked for, so that no thread
         // waits for it, and no earlier, since a tile claimed early is one that an idle block does
         // not get.
         claim_tile(p.scheduler, threadIdx.x == 0 && offsets.empty() && tile < tiles.total && are_more, claimed);
@@ -216,7 +216,7 @@ struct Gatherer {
         return offsets;
     }
 
-    // The tile that thread 0 has claimed, for everyone.
+    // The tile that thread 0 has claimed, for all threads.
     __device__ __forceinline__ int next_tile() {
         if (!are_more) return tiles.total;
         const uint32_t at = ring.base + NEXT_TILE_AT + slot * 4;

@@ -13,7 +13,8 @@
 //   through the asynchronous proxy, so each thread fences between waiting for a stage and reading
 //   it.
 // * A tile has at least one stage, be it without rows: every row of the result is written.
-// * Registers of A are loaded only behind a wait for all products that read them; see the commit in multiply_fragment.
+// * Registers of A are loaded only behind a wait for all products that read them
+//   (the commit in multiply_fragment).
 //
 // Architecture: sm_90a.
 //
@@ -99,12 +100,15 @@ struct Multiplier {
                     Wgmma<COLS>::template product<DGRAD>(acc[M], a[buffer][i], described(LAYOUT_B, b + along));
                 }
             }
-            // One commit for both paths, and no other in this loop: it makes the wait above total, and the kernel is right by that alone.
-            // For it nvcc ends the products' group within `if (any)` and issues a product of nothing here, a group of its own. A wait for all
-            // but one group then leaves that dummy, and is a wait for every product that reads registers.
-            // nvcc gives both buffers of A the same registers. With a commit in each path there is no dummy, the wait leaves a unit of products
-            // in flight, and ldmatrix overwrites what they still read: results are NaN. No constraint on an asm operand prevents it.
-            // `cargo xtask kernels` refuses such machine code. Run it on every change here.
+            // One commit for both paths, and no other in this loop: it makes the wait above total,
+            // and the kernel is right by that alone. For it nvcc ends the products' group within
+            // `if (any)` and issues a product of nothing here, a group of its own. A wait for all
+            // but one group then leaves that dummy, and is a wait for every product that reads
+            // registers. nvcc gives both buffers of A the same registers. With a commit in each
+            // path there is no dummy, the wait leaves a unit of products in flight, and ldmatrix
+            // overwrites what they still read: results are NaN. No constraint on an asm operand
+            // prevents it. `cargo xtask kernels` refuses such machine code. Run it on every change
+            // here.
             warpgroup_commit();
         }
     }
@@ -134,7 +138,7 @@ struct Multiplier {
     }
 
     // The stages of one tile, the first of which is here. Returns its columns' start and, a lane
-    // each, where the warp's sixteen rows of each fragment go; those are asked for long before they
+    // each, where the warp's sixteen rows of each fragment go. Those are asked for long before they
     // are needed.
     __device__ __forceinline__ int multiply_tile(int word, int (&rows)[FRAGS_M]) {
         const int first = tiles.first_row(word >> 1) + group * FRAGS_M * 64 + warp * 16 + lane % 16;
@@ -148,8 +152,8 @@ struct Multiplier {
         return tiles.first_column(word >> 1);
     }
 
-    // The stages from the first one, which is here, to the one that says that it is the last, whose word
-    // it returns.
+    // The stages from the first one, which is here, to the one that says that it is the last, whose
+    // word it returns.
     __device__ __forceinline__ int multiply_stages(int word) {
         clear(acc[0]);
         if constexpr (FRAGS_M > 1) clear(acc[1]);

@@ -6,7 +6,8 @@
 // (dgrad). Behind the stages lie
 //   strips     one each multiplying warp, see wgmma_gemm_store.cuh
 //   zeros      128 bytes, which stand for absent rows
-//   words      of each stage: for each slot a bit a row that says which rows are there, then the stage's tile
+//   words      of each stage: for each slot a bit a row that says which rows are there, then the
+//              stage's tile
 //   next tiles two, written and read in turn by the gathering warps
 //   barriers   of the ring, see warp_specialization.cuh
 //

@@ -75,7 +75,7 @@ __device__ __forceinline__ void Multiplier::store_partial(const float (&sums)[CO
 }
 
 // The rows of all fragments, with an epilogue: sums stay float32 until everything is added. One
-// copy of the code serves all parts, so that instances stay small; a residual is read in pieces of
+// copy of the code serves all parts, so that instances stay small. A residual is read in pieces of
 // eight bytes, its latency met once a part.
 __device__ __forceinline__ void Multiplier::finish(const int (&rows)[FRAGS_M], int column) const {
     float* staged = reinterpret_cast<float*>(strip);

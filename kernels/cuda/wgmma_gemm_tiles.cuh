@@ -37,7 +37,7 @@ struct Tiles {
 
 // ---- who takes which ----------------------------------------------------------------------------
 
-// Asks for a tile that nobody has taken: `claimed` becomes its number less the number of blocks,
+// Asks for a tile that no block has taken: `claimed` becomes its number less the number of blocks,
 // where `mine` says so. A predicate and not a branch, behind which the compiler would no longer
 // know that a warp's lanes are together.
 __device__ __forceinline__ void claim_tile(int* scheduler, bool mine, int& claimed) {

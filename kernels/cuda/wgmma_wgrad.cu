@@ -10,8 +10,8 @@
 // offset's S takes the steps s, s + S, s + 2 S and so on. Lists ascend in the output row, so all
 // units of all offsets, each on its own SM, walk through the rows side by side: a row comes from
 // memory once and is found in L2 by the other offsets that need it, and no unit has to be short for
-// that, which keeps the partial results few. Whoever is ahead waits for memory and whoever follows
-// does not.
+// that, which keeps the partial results few. A unit that is ahead waits for memory, and those that
+// follow do not.
 //
 // A block owns one unit's ROWS x COLS tile of (c_in, c_out). One warpgroup gathers rows by cp.async
 // into a ring of STAGES stages of DEPTH pairs, GROUPS warpgroups multiply; they meet only at the
@@ -248,7 +248,7 @@ struct Multiplier {
     }
 
     // The fragments' accumulators to the unit's partial result, or onto it. Additions are left to
-    // L2, so that nobody waits for what was there; an element belongs to one thread, whose
+    // L2, so that no thread waits for what was there. An element belongs to one thread, whose
     // additions to it keep their order.
     template <bool ONTO>
     __device__ __forceinline__ void store() const {

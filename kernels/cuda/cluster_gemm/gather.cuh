@@ -2,8 +2,8 @@
 //
 // Copies are those of wgmma_gemm_gather.cuh, but for weights that are small. What is asked for, and
 // when:
-//   numbers of an item's rows    with the first stage of the item before, or with SUMS_IN_RING behind
-//                                its last; of the first item, at once
+//   numbers of an item's rows    with the first stage of the item before, or with SUMS_IN_RING
+//                                behind its last; of the first item, at once
 //   weights of the first item    of its first stages before its row numbers are there
 //   all else                     as the ring has room
 //
@@ -18,7 +18,7 @@
 
 namespace voxtune {
 
-// Loads of what nobody writes, which stay in front of barriers.
+// Loads of constant data, which stay in front of barriers.
 __device__ __forceinline__ int load_now(const int* from) {
     int value;
     asm volatile("ld.global.nc.s32 %0, [%1];\n" : "=r"(value) : "l"(from));
