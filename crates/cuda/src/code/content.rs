@@ -6,7 +6,8 @@
 //! FAMILY-ARCH-SOURCES-cudaMAJOR.MINOR-COMPILER.cubin
 //! ```
 //!
-//! `SOURCES` is a hash of the sources and of the instance's own arguments. A program knows it
+//! `SOURCES` is a hash of the sources, without lines of comments, and of the instance's own
+//! arguments. A program knows it
 //! without a compiler and without the sources: it carries the hash of each family's files
 //! ([`source_hash_of`]). `COMPILER` is a hash of the compiler's version and of the arguments that
 //! every call shares. So a machine without nvcc finds what another has compiled from the same
@@ -51,7 +52,7 @@ pub fn hash_of_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, so
     let of_source: Vec<_> = files
         .into_iter()
         .filter(|(name, _)| *name == source || is_header_of(name, source))
-        .map(|(name, text)| (name, without_declarations(text)))
+        .map(|(name, text)| (name, without_comments(text)))
         .collect();
     hash_fields(of_source.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()]))
 }
@@ -71,11 +72,19 @@ pub fn is_declaration(line: &str) -> bool {
     line.trim().starts_with(DECLARATION)
 }
 
-fn without_declarations(text: &str) -> Cow<'_, str> {
-    if !text.lines().any(is_declaration) {
+/// Whether a line is a comment and nothing else: no other word of it, and none of the next line's,
+/// reaches the compiler.
+fn is_comment(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with("//") && !line.ends_with('\\')
+}
+
+/// What the compiler makes code of: a better comment leaves packs and timings valid.
+fn without_comments(text: &str) -> Cow<'_, str> {
+    if !text.lines().any(is_comment) {
         return Cow::Borrowed(text);
     }
-    text.split_inclusive('\n').filter(|line| !is_declaration(line)).collect()
+    text.split_inclusive('\n').filter(|line| !is_comment(line)).collect()
 }
 
 /// Hash of a list of fields. Lengths separate them, so that no two lists hash alike.
@@ -111,6 +120,16 @@ mod tests {
         assert_eq!(base, hash_of_files(part("o/part.cuh"), "k.cu"));
         let declares = ("k.cu", "// expected: spills on sm_80: k\nint k;");
         assert_eq!(base, hash_of_files([header, declares, other], "k.cu"));
+    }
+
+    #[test]
+    fn comments_alone_change_no_code() {
+        let hash = |text| hash_of_files([("k.cu", text)], "k.cu");
+        let base = hash("int a;\nint b;\n");
+        assert_eq!(base, hash("// What a is.\nint a;\n    // And b.\nint b;\n"));
+        assert_ne!(base, hash("int a; // What a is.\nint b;\n"), "a line of code is hashed whole");
+        assert_ne!(base, hash("int a;\n// a line that the next one is part of \\\nint b;\n"));
+        assert_ne!(base, hash("int a;\n/int b;\n"));
     }
 
     #[test]
