@@ -225,6 +225,21 @@ impl PoolBuilder<Average> {
 }
 
 /// A pooling of each sample as a whole.
+///
+/// ```
+/// use voxtune::ops::Reduction;
+/// use voxtune::{Device, GlobalPool, SparseTensor, Tensor, Voxel, Voxels};
+///
+/// let device = Device::cpu()?;
+/// // Two voxels of the first sample, one of the second.
+/// let cells = vec![Voxel::new(0, 1, 1, 1), Voxel::new(0, 5, 2, 3), Voxel::new(1, 1, 1, 1)];
+/// let voxels = Voxels::new(&device, cells)?;
+/// let features = Tensor::from_rows(&device, &[[1.0], [3.0], [7.0]])?;
+/// let input = SparseTensor::new(voxels, features)?;
+/// let pooled = GlobalPool::new(Reduction::Mean).forward(&input, 2)?;
+/// assert_eq!(pooled.to_f32()?, [2.0, 7.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalPool {
     reduction: Reduction,
