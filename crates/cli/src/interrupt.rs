@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use crate::exit::Failure;
 use crate::output;
 
-/// The flag that the first signal sets, so that the run ends and a worker with it, or else after the
-/// sample at hand. The second one ends the process. Runs of one process share it.
+/// The flag that the first signal sets, so that the run ends and a worker with it, or else after
+/// the sample at hand. The second one ends the process. Runs of one process share it.
 pub(crate) fn watched() -> Result<Arc<AtomicBool>, Failure> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     if let Some(flag) = FLAG.get() {

@@ -239,7 +239,7 @@ mod tests {
     /// The figures of `docs/journal/tuner.md`, with some room.
     #[test]
     fn channels_that_nobody_measured_lose_little() {
-        let report = check(LeaveOut::Channels, [0.03, 0.15]);
+        let report = check(LeaveOut::Channels, [0.03, 0.17]);
         assert!(report.parts >= 30);
         assert!(report.grades.iter().all(|one| one.grade == "model" || one.grade == "default"));
     }

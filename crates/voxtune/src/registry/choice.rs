@@ -120,9 +120,7 @@ mod tests {
     use voxtune_types::{Arch, DType, DeviceIdentity, Direction, KernelSize};
 
     use super::*;
-    use crate::{
-        ConvError, Device, Estimate, Grade, KernelMap, KernelSource, Launch, MissPolicy, Tuner,
-    };
+    use crate::{ConvError, Device, Estimate, Grade, KernelMap, Launch, MissPolicy, Tuner};
 
     /// What never runs, and takes a modelled time.
     struct Modelled {
@@ -166,24 +164,19 @@ mod tests {
         }
     }
 
-    /// By the packs in this program, which have no code for the default of 20 channels.
+    /// What stands in for a default without code is the first that runs, however slow it is.
     #[test]
     fn where_the_default_has_no_code_a_model_chooses_too() {
-        let h200 = DeviceIdentity { arch: Arch::sm(9, 0), name: "H200".to_owned(), units: 132 };
-        let (packs, learned) = (KernelSource::embedded(), Registry::learned(&h200));
-        let registry = Registry::of_device_with(&h200, Some(&packs), learned);
-        let kernel = KernelSize::submanifold(3).unwrap();
-        for direction in [Direction::Forward, Direction::Dgrad] {
-            let operation = Operation::submanifold(direction, DType::Float16, 20, 64, kernel);
-            let default = registry.default_for(&operation).unwrap();
-            assert!(!default.is_default(&operation), "{operation}: {default:?}");
-            let key = ShapeKey::new(operation, 30_000, 30_000, 300_000);
-            let chosen = registry.modelled_for(&key).unwrap();
-            let time_ns = |one: &Arc<dyn Algorithm>| {
-                one.estimate(&operation, MapCounts::typical(&key)).unwrap().time_ns
-            };
-            assert!(time_ns(chosen) < time_ns(default), "{operation}: {chosen:?}");
-        }
+        let of = |name: &str, time_ns: f64, has_code: bool| {
+            let (id, is_default) = (name.parse().unwrap(), name == "default");
+            let modelled = Modelled { id, time_ns: Some(time_ns), has_code, is_default };
+            Arc::new(modelled) as Arc<dyn Algorithm>
+        };
+        let all = [of("default", 90.0, false), of("slow", 900.0, true), of("fast", 100.0, true)];
+        let registry = Registry::new(all.to_vec());
+        let key = key();
+        assert_eq!(registry.default_for(&key.operation).unwrap().id().as_str(), "slow");
+        assert_eq!(registry.modelled_for(&key).unwrap().id().as_str(), "fast");
     }
 
     /// The default takes 100 ns by model.
