@@ -90,7 +90,7 @@ fn long_run(folder: &Path, way: Option<&str>) -> Child {
     command
         .args(["populate", "--device", "cpu", "--threads", "1", "--clouds", "uniform"])
         .args(["--dtypes", "float32", "--kernel-sizes", "1", "--budget", "0", "--forward-only"])
-        .args(["--num-voxels", "20", "50", "100", "200", "400", "2000", "--channels"])
+        .args(["--num-voxels", "20", "200", "2000", "20000", "40000", "80000", "--channels"])
         .args((1..=12).map(|channels| format!("{channels},{channels}")))
         .arg("--out")
         .arg(folder.join("long"))
