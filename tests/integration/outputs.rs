@@ -118,7 +118,6 @@ fn signalled(mut child: Child, signal: &str) -> (Option<i32>, String) {
 }
 
 #[cfg(target_os = "linux")]
-#[cfg(target_os = "linux")]
 #[test]
 fn f13_signals_end_a_run_cleanly() {
     for signal in ["-TERM", "-HUP", "-INT"] {
@@ -131,7 +130,6 @@ fn f13_signals_end_a_run_cleanly() {
 
 /// Whoever starts a run with nohup wants it to go on when the terminal is closed.
 #[cfg(target_os = "linux")]
-#[cfg(target_os = "linux")]
 #[test]
 fn f13_nohup_is_respected() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,7 +140,6 @@ fn f13_nohup_is_respected() {
 
 /// Killed where it cannot say anything: what it had measured is kept by the next run, which says
 /// so.
-#[cfg(target_os = "linux")]
 #[cfg(target_os = "linux")]
 #[test]
 fn f13_a_killed_regret_is_found_by_the_next() {
@@ -192,7 +189,6 @@ fn not_unicode(text: &[u8]) -> OsString {
 }
 
 #[cfg(target_os = "linux")]
-#[cfg(target_os = "linux")]
 #[test]
 fn f19_names_need_not_be_unicode() {
     let folder = populated();
@@ -230,7 +226,6 @@ fn f19_names_need_not_be_unicode() {
     Finished::of(command.output().unwrap()).success();
 }
 
-#[cfg(target_os = "linux")]
 #[cfg(target_os = "linux")]
 #[test]
 fn f19_names_cannot_steer_the_terminal() {
