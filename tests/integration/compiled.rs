@@ -1,5 +1,7 @@
 //! A network with one graph a frame.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use voxtune::{
     Activation, CompiledNetwork, ConvError, DType, Device, FrameProfile, Noise, SparseConv3d,
     SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
@@ -40,6 +42,27 @@ fn frames_wait_for_nothing_on_a_gpu() {
 #[ignore = "needs a GPU"]
 fn a_level_without_room_is_an_error_until_it_grows_on_a_gpu() {
     levels_without_room_grow(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn graphs_are_recorded_while_other_threads_open_and_close_a_gpu() {
+    let device = open_gpu().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            // A recording that fails ends the test too.
+            let opened = (0..1_000).take_while(|_| !is_over.load(Ordering::Relaxed));
+            opened.map(|_| drop(open_gpu().unwrap())).count()
+        });
+        for seed in 0..20 {
+            let (_, mut compiled) = compile(&device, DType::Float32, &[surface(500, seed)]);
+            let input = frame(&device, &surface(500, seed), DType::Float32);
+            compiled.run(&input).unwrap().features().to_f32().unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(opening.join().unwrap() > 0, "nothing was opened meanwhile");
+    });
 }
 
 #[test]

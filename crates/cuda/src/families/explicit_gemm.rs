@@ -1,9 +1,10 @@
 //! `explicit_gemm`: gather, dense product by cuBLAS, scatter-add.
 
 use std::ffi::c_void;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::binding::cublas::{result, sys};
+use crate::binding::driver::CudaContext;
 use voxtune_types::{AlgoId, DType, Direction, Operation, Product};
 
 use super::family::{Bound, KernelFamily, Launch, Variant, boxed};
@@ -39,14 +40,36 @@ pub struct Cublas {
     handle: Mutex<Handle>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Handle(sys::cublasHandle_t);
 
-// SAFETY: a handle may be used from any thread, one at a time, which the mutex sees to.
+// SAFETY: a handle may be used from any thread, one at a time, which mutexes see to.
 unsafe impl Send for Handle {}
 
+/// A handle that no execution context uses now, with the context that it was made in.
+struct IdleHandle {
+    context: Arc<CudaContext>,
+    handle: Handle,
+}
+
+/// Handles are used again and never destroyed. Destroying one waits for the whole device, which
+/// fails while any thread of the process records a graph, and spoils what is recorded.
+static IDLE: Mutex<Vec<IdleHandle>> = Mutex::new(Vec::new());
+
+impl Handle {
+    /// A handle of the device's context, which is current.
+    fn take(device: &CudaDevice) -> Result<Self> {
+        let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+        let context = device.stream().context();
+        match idle.iter().position(|one| one.context == *context) {
+            Some(place) => Ok(idle.swap_remove(place).handle),
+            None => Ok(Self(result::create_handle().during("starting cuBLAS")?)),
+        }
+    }
+}
+
 impl Cublas {
-    /// Loads cuBLAS and makes a handle.
+    /// Loads cuBLAS and takes a handle, which later contexts get when this value is dropped.
     ///
     /// # Errors
     /// [`CudaError::NoCublas`] where the library cannot be loaded.
@@ -55,7 +78,9 @@ impl Cublas {
         if !library::is_present(library::CUBLAS) {
             return Err(CudaError::NoCublas);
         }
-        let handle = Handle(result::create_handle().during("starting cuBLAS")?);
+        let handle = Handle::take(device)?;
+        // Whatever fails from here on, the handle is given back.
+        let taken = Self { device: device.clone(), handle: Mutex::new(handle) };
         // SAFETY: handle and stream are live; the stream types of driver and library are the same
         // pointer.
         unsafe { result::set_stream(handle.0, device.raw_stream().cast()) }
@@ -66,7 +91,7 @@ impl Cublas {
         unsafe { sys::cublasSetMathMode(handle.0, mode) }
             .result()
             .during("setting cuBLAS's precision")?;
-        Ok(Self { device: device.clone(), handle: Mutex::new(handle) })
+        Ok(taken)
     }
 
     /// Queues `c = op(a) · op(b)`, or adds it to `c`, in cuBLAS's column-major terms with float32
@@ -165,10 +190,11 @@ impl Cublas {
     }
 }
 
-impl Drop for Handle {
+impl Drop for Cublas {
     fn drop(&mut self) {
-        // SAFETY: created in `Cublas::new`, destroyed here alone. An error has no reader.
-        let _ = unsafe { result::destroy_handle(self.0) };
+        let handle = *self.handle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let context = Arc::clone(self.device.stream().context());
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(IdleHandle { context, handle });
     }
 }
 
