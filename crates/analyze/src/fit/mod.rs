@@ -24,7 +24,7 @@ pub use file::{ModelFileError, is_stale, model_path, read_model};
 
 /// How a family is fitted. Of the settings tried by leaving channel pairs out, none was better by
 /// more than a tenth of a percent point of mean regret (`docs/journal/tuner.md`).
-const SETTINGS: Settings = Settings { trees: 150, depth: 4, rate: 0.1, smoothing: 10.0, bins: 32 };
+const SETTINGS: Settings = Settings { trees: 150, depth: 5, rate: 0.2, smoothing: 10.0, bins: 32 };
 
 /// Timings from which on something is learned of a family. Of fewer the model's constants say as
 /// much.

@@ -1,18 +1,22 @@
 //! What runs, and how it was found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde::Serialize;
-use voxtune::{AlgoId, DeviceIdentity, GradeKind, KernelSource, Registry, Tuner};
+use voxtune::{AlgoId, Arch, DeviceIdentity, GradeKind, KernelSource, Registry, Tuner};
 use voxtune_cuda::model::LearnedModel;
 
 use super::{Comparison, Race};
+use crate::fit::{ModelFileError, read_model};
 
 /// The algorithms that devices would have, none of which need be here.
 #[derive(Debug, Default)]
 pub struct Registries {
     /// Where kernels are looked for; every kernel counts as there where this says nothing.
     kernels: Option<KernelSource>,
+    /// What was learned of architectures in a folder, in the place of what ships.
+    learned: BTreeMap<Arch, LearnedModel>,
     known: BTreeMap<DeviceIdentity, Registry>,
 }
 
@@ -39,7 +43,25 @@ impl Registries {
     /// Devices with the kernels of these sources alone.
     #[must_use]
     pub fn with_kernels(kernels: KernelSource) -> Self {
-        Self { kernels: Some(kernels), known: BTreeMap::new() }
+        Self { kernels: Some(kernels), ..Self::default() }
+    }
+
+    /// Chooses with what a folder's files say was learned of these architectures. Where it has no
+    /// file, what ships with this program counts.
+    ///
+    /// # Errors
+    /// If there is a file and it says nothing.
+    pub fn learned_in(
+        mut self,
+        folder: &Path,
+        archs: impl IntoIterator<Item = Arch>,
+    ) -> Result<Self, ModelFileError> {
+        for arch in archs {
+            if let Some(learned) = read_model(folder, arch)? {
+                self.learned.insert(arch, learned);
+            }
+        }
+        Ok(self)
     }
 
     /// Makes a device's algorithms with what a model of cost has learned, or nothing.
@@ -50,7 +72,8 @@ impl Registries {
 
     fn of(&mut self, device: &DeviceIdentity) -> &Registry {
         let kernels = self.kernels.as_ref();
-        let make = || Registry::of_device_with(device, kernels, Registry::learned(device));
+        let learned = self.learned.get(&device.arch).or_else(|| Registry::learned(device));
+        let make = || Registry::of_device_with(device, kernels, learned);
         self.known.entry(device.clone()).or_insert_with(make)
     }
 

@@ -78,7 +78,10 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
     }
     let cache = read(&folder)?;
     let against = arguments.against.as_deref().map(read).transpose()?;
-    let mut registries = kernels.map_or_else(Registries::new, Registries::with_kernels);
+    let mut registries = kernels
+        .map_or_else(Registries::new, Registries::with_kernels)
+        .learned_in(&folder, CacheDir::new(&folder).archs().map_err(Failure::failed)?)
+        .map_err(Failure::failed)?;
     let mut judge = |files: &[PathBuf]| -> Result<Report, Failure> {
         let races = files.iter().map(|file| of_file(file)).collect::<Result<Vec<_>, _>>()?;
         Ok(assess(&races.concat(), &cache, against.as_ref(), &mut registries))

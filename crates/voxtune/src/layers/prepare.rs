@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, Geometry, Operation, Product};
+use voxtune_types::{AlgoId, DType, Direction, Geometry, KernelSize, Operation, Product, Voxel};
 
 use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner, Voxels};
 
@@ -71,6 +71,18 @@ type Wanted<'a> = (&'a Operation, Vec<Arc<dyn Algorithm>>);
 /// The map of an operation's layer over two neighbouring voxels.
 fn warm_up_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>, ConvError> {
     Voxels::of_warm_up(device)?.typical_map(operation)
+}
+
+/// Makes a coarser level over two neighbouring voxels, and waits for its count, as a first frame
+/// does. So the host has met each of these calls, and locked the pages that counts come by.
+fn warm_up_levels(device: &Device) -> Result<(), ConvError> {
+    let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 1, 0, 0)];
+    let voxels = Voxels::new(device, cells)?;
+    let kernel = KernelSize::cubic(3).expect("3 is an extent");
+    voxels.kernel_map(kernel)?;
+    let (coarse, _) = voxels.strided(kernel, [2; 3])?;
+    coarse.kernel_map(kernel)?;
+    coarse.count().map(|_| ())
 }
 
 /// A warm-up launch: an operation over two neighbouring voxels, with operands.
@@ -186,7 +198,10 @@ impl Device {
             self.compile(&code.collect::<Vec<_>>());
             // Whoever needs one of these and cannot have it hears of it.
             if let Some(cuda) = self.cuda() {
-                self.preparations().shared.call_once(|| _ = cuda.warm_up());
+                self.preparations().shared.call_once(|| {
+                    _ = cuda.warm_up();
+                    _ = warm_up_levels(self);
+                });
                 for dtype in operations.iter().map(|operation| operation.dtype) {
                     _ = cuda.features(dtype);
                 }
