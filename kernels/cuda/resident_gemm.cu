@@ -35,6 +35,7 @@
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=32 WARPS=24 VEC_A=1 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=32 WARPS=24 VEC_A=2 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=32 WARPS=24 VEC_A=8 VEC_B=8: 80 registers by WARPS
+// expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=40 WARPS=24 VEC_A=4 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=48 WARPS=24 VEC_A=2 VEC_B=8: 80 registers by WARPS
 // expected: spills on sm_90 sm_100 where DGRAD=0 VOLUME=27 DEPTH=32 COLS=64 WARPS=24 VEC_A=8 VEC_B=8: 80 registers by WARPS
 #include "resident.cuh"

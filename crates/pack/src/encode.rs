@@ -11,7 +11,7 @@ use crate::pack::{MAGIC, VERSION};
 
 /// Kernels that lie together are compressed together up to this size. A reader decompresses half of
 /// it on average.
-const BLOCK_BYTES: usize = 768 << 10;
+const BLOCK_BYTES: usize = 1536 << 10;
 
 /// zstd's strongest: a pack is written once.
 const LEVEL: i32 = 22;

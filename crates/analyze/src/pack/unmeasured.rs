@@ -27,7 +27,7 @@ const PAIRS_A_ROW: [usize; 2] = [9, 17];
 
 /// Least that a kernel has to save, summed over the keys, as shares of the time that they take
 /// without it.
-const LEAST_GAIN: f64 = 2.0;
+const LEAST_GAIN: f64 = 6.0;
 
 /// One key with what could run it.
 struct Key {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{Device, Direction, Geometry, MapCounts, Operation};
-use voxtune_types::AlgoId;
+use voxtune_types::{AlgoId, Product};
 
 use crate::inputs::error::MeasureError;
 use crate::inputs::monitor::Monitor;
@@ -183,21 +183,26 @@ impl<'j> Planner<'j> {
             }
         }
         if fresh > 0 {
+            let flops = problem_flops(self.device, &operation, cloud);
             self.verification.push(match is_cuda {
-                true => GPU_VERIFICATION,
-                false => {
-                    let flops = problem_flops(self.device, &operation, cloud);
-                    host_verification(flops / self.flops_per_second, fresh)
-                }
+                true => gpu_verification(operation.direction, flops),
+                false => host_verification(flops / self.flops_per_second, fresh),
             });
         }
         EntryEstimate { race, needs }
     }
 }
 
-/// What verifying the candidates of an operation takes a GPU: what the default preset on an H100
-/// prints for 312 of them.
-const GPU_VERIFICATION: Duration = Duration::from_millis(20);
+/// What verifying the candidates of an operation takes a GPU, whose float64 results take so many
+/// operations: fitted to 1,008 entries on an H200, 12 to 256 channels (`docs/journal/tuner.md`).
+fn gpu_verification(direction: Direction, problem_flops: f64) -> Duration {
+    /// Setting problems up and running candidates.
+    const AROUND: f64 = 0.012;
+    const REFERENCE_FLOPS_PER_SECOND: f64 = 3.2e11;
+    let references = problem_flops / REFERENCE_FLOPS_PER_SECOND;
+    let of_direction: f64 = if direction.product() == Product::Wgrad { 0.5 } else { 1.0 };
+    Duration::from_secs_f64(of_direction.mul_add(references, AROUND))
+}
 
 /// The candidates of an entry.
 struct Runs {

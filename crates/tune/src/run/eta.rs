@@ -41,14 +41,15 @@ impl<E> Default for Done<E> {
 }
 
 impl<E> Done<E> {
-    /// The last of it: a third of the time, but not less than a few pieces. A machine may have
-    /// become busier, and plans go from small sizes to large ones.
+    /// The last of it: two thirds of the time, but not less than a few pieces. A machine may have
+    /// become busier, and plans go from small sizes to large ones; shorter parts of a plan are too
+    /// much alike.
     fn recent(&self) -> &[(E, Duration)] {
         const LEAST: usize = 8;
-        let third = self.0.iter().map(|(_, spent)| *spent).sum::<Duration>() / 3;
+        let most = self.0.iter().map(|(_, spent)| *spent).sum::<Duration>() * 2 / 3;
         let mut taken = Duration::ZERO;
         let pieces = self.0.iter().rev().take_while(|(_, spent)| {
-            let goes_on = taken < third;
+            let goes_on = taken < most;
             taken += *spent;
             goes_on
         });
