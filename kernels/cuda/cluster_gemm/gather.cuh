@@ -7,6 +7,10 @@
 //   weights of the first item    of its first stages before its row numbers are there
 //   all else                     as the ring has room
 //
+// What says which stage, item and channels it is about is the same in every lane, and the compiler
+// knows: it comes of `uniform`. Otherwise each barrier and each call of the TMA is a loop over lanes
+// that might differ.
+//
 // Layouts: numbers of an item are ROWS a line, a line an offset; a warp reads what it has written.
 //
 // Architecture: sm_90a.
@@ -50,6 +54,7 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
 
     Ring filled;  // the stage that weights are asked for next
     const int column = blockIdx.y * COLS;
+    const int own_warp = uniform(threadIdx.x / 32);
 
     __device__ __forceinline__ ItemGatherer(const TileGemmParams& p, const TensorMap& weights_map, const Tiles& tiles, const char* shared)
         : Base(p, weights_map, tiles, shared), filled(shared) {}
@@ -58,7 +63,7 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
 
     __device__ __forceinline__ void ask(const uint2& item, int which) const {
         const int piece = lane % PIECES;
-        const int* from = p.table + int64_t(tile_of(item.y)) * ROWS + warp * ROWS_A_WARP + piece * 4;
+        const int* from = p.table + int64_t(tile_of(item.y)) * ITEM_ROWS + (LOCKSTEP ? blockIdx.x % CLUSTER * ROWS : 0) + warp * ROWS_A_WARP + piece * 4;
         uint32_t to = numbers(which) + lane / PIECES * (ROWS * 4) + piece * 16;
         uint32_t left = item.x;
         for (int i = 0; i < lane / PIECES; ++i) left &= left - 1;
@@ -126,28 +131,51 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
         copy_async_l2(filled.slot(slot) + A_BYTES + panel * PANEL_BYTES_B + LinesB::at(line, chunk), from, inside);
     }
 
+    // Whether a stage has half of its channels only. dgrad's boxes bring all of them.
+    __device__ __forceinline__ bool is_half(int block) const {
+        return HALF_STAGES && !DGRAD && BY_TMA && this->c_gathered - block * DEPTH <= DEPTH / 2;
+    }
+
+    // The boxes of a stage that this warp brings, every fourth one; warps take turns, since a call
+    // takes its time. In lockstep, this block's lines of each, to all. One call in a loop of the
+    // whole warp: unrolled calls, each behind a question for its lane, cost every warp as much as
+    // the calls of all.
+    __device__ __forceinline__ void copy_boxes(const int (&weights)[OFFSETS], int channel, bool half) const {
+        constexpr int BOXES = OFFSETS * PANELS_B, LINES = LINES_B / (LOCKSTEP ? CLUSTER : 1);
+        static_assert(!LOCKSTEP || LINES % 8 == 0, "a block's lines are whole swizzles");
+        const int rank = LOCKSTEP ? blockIdx.x % CLUSTER : 0;
+        if (half && rank * LINES >= DEPTH / 2) return;
+#pragma unroll 1
+        for (int box = (own_warp + filled.stage) % GATHER_WARPS; box < BOXES; box += GATHER_WARPS) {
+            const int slot = box / PANELS_B, panel = box % PANELS_B;
+            int offset = weights[0];
+#pragma unroll
+            for (int i = 1; i < OFFSETS; ++i) offset = slot == i ? weights[i] : offset;
+            const int out = (DGRAD ? channel : column) + panel * WIDTH_B, in = (DGRAD ? column : channel) + rank * LINES;
+            const uint32_t to = filled.slot(slot) + A_BYTES + panel * PANEL_BYTES_B + rank * LINES * WIDTH_B * 2;
+            if (!elect()) continue;
+            if constexpr (LOCKSTEP && CLUSTER > 1) copy_box_to_all(to, this->weights_map, out, in, offset, filled.full());
+            else copy_box(to, this->weights_map, out, in, offset, filled.full());
+        }
+    }
+
     // Asks for the weights of one stage: `ahead` and `block` say of which, and move on.
     __device__ __forceinline__ void bring_weights(uint32_t& ahead, int& block) {
         const int channel = block * DEPTH;
+        const bool half = is_half(block);
         int offsets[OFFSETS];
         const uint32_t left = take(ahead, offsets);
-        if (BY_TMA && threadIdx.x == 0) barrier_arrive_expecting(filled.full(), OFFSETS * B_BYTES);
+        const int bytes = half && CLUSTER > 1 ? OFFSETS * B_BYTES / 2 : OFFSETS * B_BYTES;
+        if (BY_TMA && threadIdx.x == 0) barrier_arrive_expecting(filled.full(), bytes);
 #pragma unroll
-        for (int i = 0; i < OFFSETS; ++i) {
-            const int weights = p.mirror ? p.volume - 1 - offsets[i] : offsets[i];
-            if constexpr (!ALIGNED) {
-                this->copy_weights_slowly(weights, filled.slot(i), channel, column);
-                continue;
-            }
-            if constexpr (SMALL_WEIGHTS) {
-                copy_small_weights(weights, i, channel);
-                continue;
-            }
+        for (int i = 0; i < OFFSETS; ++i) offsets[i] = p.mirror ? p.volume - 1 - offsets[i] : offsets[i];
+        if constexpr (BY_TMA) {
+            copy_boxes(offsets, channel, half);
+        } else {
 #pragma unroll
-            for (int panel = 0; panel < PANELS_B; ++panel) {
-                if (warp != (i * PANELS_B + panel) % GATHER_WARPS || lane != 0) continue;
-                const int out = (DGRAD ? channel : column) + panel * WIDTH_B, in = DGRAD ? column : channel;
-                copy_box(filled.slot(i) + A_BYTES + panel * PANEL_BYTES_B, this->weights_map, out, in, weights, filled.full());
+            for (int i = 0; i < OFFSETS; ++i) {
+                if constexpr (ALIGNED) copy_small_weights(offsets[i], i, channel);
+                else this->copy_weights_slowly(offsets[i], filled.slot(i), channel, column);
             }
         }
         filled.advance();
@@ -161,6 +189,7 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
     // one gets a short one.
     static __device__ __forceinline__ int item_of_round(int round) {
         const int rank = blockIdx.x % CLUSTER, forth = blockIdx.x - rank, back = gridDim.x - CLUSTER - forth;
+        if (LOCKSTEP) return (round * gridDim.x + (round % 2 == 0 ? forth : back)) / CLUSTER;
         return round * gridDim.x + (round % 2 == 0 ? forth : back) + rank;
     }
 
@@ -169,17 +198,19 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
         while (true) {
             const int at = item_of_round(++round);
             if (at >= count) return false;
-            item = __ldg(items + at);
+            item = uniform(__ldg(items + at));
             if (item.y != ~0u) return true;
         }
     }
 
     // `item` is the first one's, `count` the plan's.
     __device__ __forceinline__ void run(const uint2* items, uint2 item, int count) {
-        bool first = true, follows = int(blockIdx.x) < count;
+        item = uniform(item), count = uniform(count);
+        bool first = true, follows = item_of_round(0) < count;
         int which = 0, parity = 0, round = 0;
         if (follows && item.y == ~0u) follows = next_item(items, count, round, item);
         if (follows) ask(item, which);
+        if (LOCKSTEP) cluster_wait();  // for barriers of the others
 #pragma unroll 1
         while (follows) {
             uint2 next = make_uint2(0, 0);
@@ -194,7 +225,7 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
 #pragma unroll 1
                 for (int s = 0; s < brought; ++s) bring_weights(ahead, block_ahead);
             }
-            if (SUMS_IN_RING && !first) {
+            if (SUMS_IN_RING && !LOCKSTEP && !first) {
                 barrier_wait(ring.base + FREE_AT, parity);
                 parity ^= 1;
             }
@@ -216,7 +247,7 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
                 }
 #pragma unroll
                 for (int i = 0; i < OFFSETS; ++i) copy_rows(rows[i], ring.slot(i), block * DEPTH);
-                this->finish(rows, item.y | (s == total - 1), BY_TMA);
+                this->finish(rows, item.y | (s == total - 1) | (is_half(block) ? HALF : 0), BY_TMA);
                 if (++block == blocks_k) {
                     block = 0;
                     number += OFFSETS * ROWS * 4;
@@ -231,6 +262,17 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
             item = next;
         }
         this->gather_nothing(-1);
+        if (LOCKSTEP) drain();
+    }
+
+    // Waits until all stages but the last one, which nobody releases, have been released by all
+    // blocks: nothing comes to this one any more.
+    __device__ __forceinline__ void drain() {
+#pragma unroll 1
+        for (int i = 0; i < STAGES - 1; ++i) {
+            barrier_wait(ring.empty(), ring.parity ^ 1);
+            ring.advance();
+        }
     }
 };
 

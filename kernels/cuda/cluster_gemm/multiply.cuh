@@ -29,7 +29,20 @@ struct ItemMultiplier : Multiplier {
 
     using Multiplier::Multiplier;
 
-    __device__ __forceinline__ void multiply_stage() {
+    // A stage is not read any more: to its own block, and to those that bring weights to it.
+    __device__ __forceinline__ void release(uint32_t stage) const {
+        if (lane < RELEASING_LANES) barrier_arrive(stage);
+        if (LOCKSTEP && lane > 0 && lane < CLUSTER) arrive_in_cluster(place_in(stage, (blockIdx.x + lane) % CLUSTER), 1);
+    }
+    __device__ __forceinline__ void release_before() {
+        if (before != 0) release(before);
+        before = ring.empty();
+    }
+
+    // The first TAKEN steps of each slot.
+    template <int TAKEN>
+    __device__ __forceinline__ void multiply_steps() {
+        constexpr int TOGETHER = TAKEN < PIECE ? TAKEN : PIECE;
         uint32_t from[SETS], panel_bytes[SETS], rows = 0;
 #pragma unroll
         for (int slot = 0; slot < OFFSETS; ++slot) {
@@ -47,16 +60,16 @@ struct ItemMultiplier : Multiplier {
         }
         const bool any = __any_sync(0xffffffffu, rows != 0);
 #pragma unroll
-        for (int piece = 0; piece < PIECES; ++piece) {
+        for (int piece = 0; piece < TAKEN / TOGETHER; ++piece) {
             warpgroup_wait<0>();
             if (piece == 0) release_before();
             if (any) {
-                uint32_t own[SETS][PIECE][4];
+                uint32_t own[SETS][TOGETHER][4];
 #pragma unroll
                 for (int set = 0; set < SETS; ++set) {
 #pragma unroll
-                    for (int i = 0; i < PIECE; ++i) {
-                        const int k = (piece * PIECE + i) * 16;
+                    for (int i = 0; i < TOGETHER; ++i) {
+                        const int k = (piece * TOGETHER + i) * 16;
                         ldmatrix(own[set][i], (from[set] ^ (k % WIDTH_A * 2)) + k / WIDTH_A * panel_bytes[set]);
                     }
                 }
@@ -64,8 +77,8 @@ struct ItemMultiplier : Multiplier {
 #pragma unroll
                 for (int set = 0; set < SETS; ++set) {
 #pragma unroll
-                    for (int i = 0; i < PIECE; ++i) {
-                        const int k = (piece * PIECE + i) * 16;
+                    for (int i = 0; i < TOGETHER; ++i) {
+                        const int k = (piece * TOGETHER + i) * 16;
                         const uint32_t along = DGRAD ? k / WIDTH_B * PANEL_BYTES_B + k % WIDTH_B * 2 : k * WIDTH_B * 2;
                         const uint32_t b = ring.slot(set / FRAGS_M) + A_BYTES + along;
                         Wgmma<COLS>::template product<DGRAD>(acc[set % FRAGS_M], own[set][i], described(LAYOUT_B, b));
@@ -76,13 +89,20 @@ struct ItemMultiplier : Multiplier {
         }
     }
 
+    __device__ __forceinline__ void multiply_stage(int word) {
+        if constexpr (HALF_STAGES) {
+            if (word & HALF) return multiply_steps<STEPS / 2>();
+        }
+        multiply_steps<STEPS>();
+    }
+
     // The stages of an item, the first of which is here.
     __device__ __forceinline__ void multiply_item(int word) {
         clear(acc[0]);
         if constexpr (FRAGS_M > 1) clear(acc[1]);
         while (true) {
             if (SMALL_WEIGHTS || !p.copies_aligned) fence_proxy_async();
-            multiply_stage();
+            multiply_stage(word);
             ring.advance();
             if (word & 1) break;
             word = wait_stage();
@@ -90,7 +110,7 @@ struct ItemMultiplier : Multiplier {
         warpgroup_wait<0>();
         fence_accumulators(acc[0]);
         if constexpr (FRAGS_M > 1) fence_accumulators(acc[1]);
-        if (lane < RELEASING_LANES) barrier_arrive(before);
+        release(before);
         before = 0;
     }
 };

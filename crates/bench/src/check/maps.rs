@@ -121,10 +121,10 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
 }
 
 /// Plans of rows in an order: of small tiles that do not run at once, of such that do if few are
-/// cut, and of large ones of which all are. No more, since a frame makes few at once.
+/// cut, and of large ones that stay whole. No more, since a frame makes few at once.
 pub(super) fn tile_plans(order: RowOrder) -> Vec<TilePlan> {
     let of = |(rows, parts, blocks)| TilePlan { order, rows, parts, blocks, fixed: 8 / parts };
-    [(64, 2, 2), (64, 8, 200), (128, 4, 4_000)].map(of).to_vec()
+    [(64, 2, 2), (64, 8, 200), (256, 1, 1)].map(of).to_vec()
 }
 
 /// What differs between a plan that was made and the host's of the same masks.

@@ -1,5 +1,6 @@
 //! `cluster_gemm`: output-stationary implicit GEMM of few rows, whose long tiles are cut into parts
-//! that are blocks of a cluster.
+//! that are blocks of a cluster. Or tiles stay whole, the longest first, and where a cluster has
+//! several, its blocks walk the offsets of all in lockstep and bring weights for each other.
 
 use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation, Product};
 
@@ -14,13 +15,18 @@ use crate::map::{MOST_PLANNED_OFFSETS, RowOrder, TilePlan};
 use crate::model::{MapSize, Rates, RowTile, Unit, Work};
 use crate::module::LoadedInstance;
 
-/// Where the sums of a block lie until the parts of its tile have added them up.
+/// What the blocks of a cluster are to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sums {
-    /// Behind the stages: the next item is gathered while one is multiplied.
-    Apart,
-    /// In place of the stages: tiles are larger, or there are more stages.
-    Ring,
+enum Cluster {
+    /// Parts of a tile, whose sums lie behind the stages until all are added up: the next item is
+    /// gathered while one is multiplied.
+    SumsApart,
+    /// Parts of a tile, whose sums lie in place of the stages: tiles are larger, or there are more
+    /// stages.
+    SumsInRing,
+    /// A tile each, which stay whole. Neighbouring ones go in lockstep: each block brings a share of
+    /// an offset's weights to all.
+    Lockstep,
 }
 
 /// Parameters of an instance: geometry of a block.
@@ -40,47 +46,55 @@ pub(super) struct ClusterGemm {
     groups: u32,
     /// Blocks per SM.
     blocks: u32,
-    /// Blocks per cluster, the most parts of a tile.
-    parts: u32,
-    sums: Sums,
+    /// Blocks per cluster: the most parts of a tile, or tiles in lockstep.
+    peers: u32,
+    cluster: Cluster,
 }
 
 const fn tile(
-    [rows, cols, depth, offsets, stages, groups, blocks, parts]: [u32; 8],
-    sums: Sums,
+    [rows, cols, depth, offsets, stages, groups, blocks, peers]: [u32; 8],
+    cluster: Cluster,
 ) -> ClusterGemm {
-    ClusterGemm { rows, cols, depth, offsets, stages, groups, blocks, parts, sums }
+    ClusterGemm { rows, cols, depth, offsets, stages, groups, blocks, peers, cluster }
 }
 
-/// Rows, columns, depth, offsets, stages, warpgroups, blocks per SM, parts. Tiles that
+/// Rows, columns, depth, offsets, stages, warpgroups, blocks per SM, blocks per cluster. Tiles that
 /// were never near the best are not listed.
-const TILES: [ClusterGemm; 19] = [
-    tile([64, 16, 16, 4, 3, 1, 4, 2], Sums::Ring),
-    tile([128, 16, 16, 2, 4, 1, 3, 2], Sums::Ring),
-    tile([64, 32, 32, 1, 8, 1, 3, 2], Sums::Apart),
-    tile([64, 32, 32, 1, 8, 1, 3, 4], Sums::Apart),
-    tile([128, 32, 32, 1, 6, 1, 3, 2], Sums::Ring),
-    tile([64, 32, 32, 2, 4, 1, 3, 2], Sums::Ring),
-    tile([64, 48, 48, 1, 5, 1, 3, 2], Sums::Ring),
-    tile([64, 64, 32, 1, 8, 1, 3, 2], Sums::Ring),
-    tile([64, 64, 64, 1, 4, 1, 3, 2], Sums::Ring),
-    tile([64, 64, 64, 1, 4, 1, 3, 4], Sums::Ring),
-    tile([128, 64, 64, 1, 4, 1, 2, 2], Sums::Ring),
-    tile([64, 80, 48, 1, 3, 1, 3, 2], Sums::Ring),
-    tile([128, 80, 48, 1, 4, 1, 2, 2], Sums::Ring),
-    tile([128, 80, 48, 1, 4, 1, 2, 4], Sums::Ring),
-    tile([64, 96, 96, 1, 3, 1, 2, 2], Sums::Ring),
-    tile([64, 96, 32, 1, 6, 1, 2, 2], Sums::Ring),
-    tile([64, 128, 64, 1, 4, 1, 2, 2], Sums::Ring),
-    tile([64, 128, 64, 1, 4, 1, 2, 4], Sums::Ring),
-    tile([128, 160, 64, 1, 4, 2, 1, 2], Sums::Ring),
+const TILES: [ClusterGemm; 25] = [
+    tile([64, 16, 16, 4, 3, 1, 4, 2], Cluster::SumsInRing),
+    tile([128, 16, 16, 2, 4, 1, 3, 2], Cluster::SumsInRing),
+    tile([64, 32, 32, 1, 8, 1, 3, 2], Cluster::SumsApart),
+    tile([64, 32, 32, 1, 8, 1, 3, 4], Cluster::SumsApart),
+    tile([128, 32, 32, 1, 6, 1, 3, 2], Cluster::SumsInRing),
+    tile([64, 32, 32, 2, 4, 1, 3, 2], Cluster::SumsInRing),
+    tile([64, 48, 48, 1, 5, 1, 3, 2], Cluster::SumsInRing),
+    tile([64, 64, 32, 1, 8, 1, 3, 2], Cluster::SumsInRing),
+    tile([64, 64, 64, 1, 4, 1, 3, 2], Cluster::SumsInRing),
+    tile([64, 64, 64, 1, 4, 1, 3, 4], Cluster::SumsInRing),
+    tile([128, 64, 64, 1, 4, 1, 2, 2], Cluster::SumsInRing),
+    tile([64, 80, 48, 1, 3, 1, 3, 2], Cluster::SumsInRing),
+    tile([128, 80, 48, 1, 4, 1, 2, 2], Cluster::SumsInRing),
+    tile([128, 80, 48, 1, 4, 1, 2, 4], Cluster::SumsInRing),
+    tile([64, 96, 96, 1, 3, 1, 2, 2], Cluster::SumsInRing),
+    tile([64, 96, 32, 1, 6, 1, 2, 2], Cluster::SumsInRing),
+    tile([64, 128, 64, 1, 4, 1, 2, 2], Cluster::SumsInRing),
+    tile([64, 128, 64, 1, 4, 1, 2, 4], Cluster::SumsInRing),
+    tile([128, 160, 64, 1, 4, 2, 1, 2], Cluster::SumsInRing),
+    tile([64, 64, 32, 1, 6, 1, 3, 1], Cluster::Lockstep),
+    tile([128, 64, 64, 1, 3, 1, 2, 1], Cluster::Lockstep),
+    tile([128, 80, 48, 1, 3, 1, 2, 2], Cluster::Lockstep),
+    tile([128, 128, 64, 1, 5, 2, 1, 1], Cluster::Lockstep),
+    tile([128, 160, 64, 1, 5, 2, 1, 2], Cluster::Lockstep),
+    tile([128, 256, 64, 1, 4, 2, 1, 1], Cluster::Lockstep),
 ];
 
 /// Few rows are one segment, so one order does.
 const ORDER: RowOrder = RowOrder::Global;
 
-/// Most waves of blocks: with more, tiles of one wave have nothing to gain from being cut.
+/// Most waves of blocks: with more, tiles of one wave have nothing to gain from being cut. Whole
+/// tiles gain from a list of the longest first for longer.
 const MOST_WAVES: usize = 2;
+const MOST_WHOLE_WAVES: usize = 8;
 
 /// Of ten SMs, those whose blocks clusters of more than two can take. On an H200, of two, three or
 /// four blocks an SM, clusters of four take 0.94, 0.93 and 0.94. A cluster that waits for another
@@ -146,9 +160,30 @@ impl ClusterGemm {
     /// Blocks of a layer of the grid that run at once, in whole clusters.
     fn blocks_at_once(self, op: &Operation, sms: usize) -> usize {
         let all = sms * self.blocks as usize;
-        let usable = if self.parts > 2 { all * TENTHS_IN_CLUSTERS / 10 } else { all };
-        let parts = self.parts as usize;
-        (usable / self.columns(op).max(1) / parts * parts).max(parts)
+        let usable = if self.peers > 2 { all * TENTHS_IN_CLUSTERS / 10 } else { all };
+        let peers = self.peers as usize;
+        (usable / self.columns(op).max(1) / peers * peers).max(peers)
+    }
+
+    const fn is_in_lockstep(self) -> bool {
+        matches!(self.cluster, Cluster::Lockstep)
+    }
+
+    /// Blocks that take an item of the plan together, each its own rows of it.
+    const fn blocks_an_item(self) -> u32 {
+        if self.is_in_lockstep() { self.peers } else { 1 }
+    }
+
+    /// Sixteen rows of each warp's results on their way out: `RESULT_STRIP_BYTES` of
+    /// `cluster_gemm/places.cuh`.
+    const fn strips_bytes(self) -> u32 {
+        let strip = match self.cols {
+            cols if cols.is_multiple_of(64) => 64,
+            cols if cols.is_multiple_of(48) => 48,
+            cols if cols.is_multiple_of(32) => 32,
+            _ => 16,
+        };
+        self.groups * 4 * 16 * (strip + 8) * 2
     }
 }
 
@@ -160,7 +195,7 @@ impl Variant for ClusterGemm {
             ("depth", self.depth),
             ("stages", self.stages),
             ("blocks", self.blocks),
-            ("parts", self.parts),
+            (if self.is_in_lockstep() { "lockstep" } else { "parts" }, self.peers),
         ];
         numbers.extend([("offsets", self.offsets)].into_iter().filter(|(_, offsets)| *offsets > 1));
         numbers.extend([("groups", self.groups)].into_iter().filter(|(_, groups)| *groups > 1));
@@ -190,17 +225,18 @@ impl Variant for ClusterGemm {
         };
         let least = TILES.iter().filter(|tile| is_wide_enough(tile)).map(padded).min().unwrap_or(0);
         let blocks = rows.div_ceil(self.rows as usize) * self.columns(op);
+        let waves = if self.is_in_lockstep() { MOST_WHOLE_WAVES } else { MOST_WAVES };
         is_wide_enough(self)
             && padded(self) * 4 <= least * 5
-            && splits::fit_waves(blocks, self.blocks, MOST_WAVES, rates)
+            && splits::fit_waves(blocks, self.blocks, waves, rates)
     }
 
     /// Mirrors `CLUSTER_SHARED_BYTES` of `cluster_gemm/places.cuh`.
     fn shared_bytes(&self, op: &Operation) -> usize {
         let slot = self.slot_bytes(op.direction);
-        let (sums, items) = match self.sums {
-            Sums::Apart => (self.rows * (self.cols + 8) * 4, 2),
-            Sums::Ring => (0, 1),
+        let (sums, items) = match self.cluster {
+            Cluster::SumsApart => (self.rows * (self.cols + 8) * 4, 2),
+            Cluster::SumsInRing | Cluster::Lockstep => (0, 1),
         };
         let zeros = 128;
         let words = self.stages * (self.offsets * self.rows / 32 + 1).next_multiple_of(4) * 4;
@@ -208,10 +244,10 @@ impl Variant for ClusterGemm {
         let barriers = 2 * self.stages * 8;
         let ring = self.stages * self.offsets * slot + sums + zeros + words + next_tiles;
         let numbers = items * MOST_PLANNED_OFFSETS as u32 * self.rows * 4;
-        let affine = 2 * self.cols * 4;
+        let finishing = if self.is_in_lockstep() { self.strips_bytes() } else { 2 * self.cols * 4 };
         let cluster_barriers = 3 * 8;
         let behind = (ring.next_multiple_of(8) + barriers).next_multiple_of(16);
-        (behind + numbers + affine + cluster_barriers) as usize
+        (behind + numbers + finishing + cluster_barriers) as usize
     }
 
     fn instance(&self, op: &Operation) -> Instance {
@@ -225,10 +261,13 @@ impl Variant for ClusterGemm {
                 ("DEPTH", self.depth),
                 ("STAGES", self.stages),
                 ("MIN_BLOCKS", self.blocks),
-                ("CLUSTER", self.parts),
-                ("SUMS_IN_RING", u32::from(self.sums == Sums::Ring)),
+                ("CLUSTER", self.peers),
+                ("SUMS_IN_RING", u32::from(self.cluster != Cluster::SumsApart)),
             ],
         );
+        if self.is_in_lockstep() {
+            instance.defines.push(("LOCKSTEP", 1));
+        }
         for (name, value) in [("OFFSETS", self.offsets), ("GROUPS", self.groups)] {
             if value > 1 {
                 instance.defines.push((name, value));
@@ -250,19 +289,24 @@ impl Variant for ClusterGemm {
     }
 
     fn tile_plan(&self, op: &Operation, sms: usize) -> Option<TilePlan> {
+        if self.is_in_lockstep() {
+            // Nothing is cut, so one plan does for all layers.
+            let rows = self.rows * self.peers;
+            return Some(TilePlan { order: ORDER, rows, parts: 1, blocks: 1, fixed: 1 });
+        }
         let blocks = self.blocks_at_once(op, sms) as u32;
         let (gathered, _) = channels(op);
         let fixed = (FIXED_CHANNELS / gathered).clamp(1, MOST_FIXED);
-        Some(TilePlan { order: ORDER, rows: self.rows, parts: self.parts, blocks, fixed })
+        Some(TilePlan { order: ORDER, rows: self.rows, parts: self.peers, blocks, fixed })
     }
 
     /// Constants are still to be fitted to measurements, so no race leaves it out, and no model
     /// chooses it.
     fn work(&self, op: &Operation, size: MapSize, rates: &Rates) -> Option<Work> {
         let mut work = self.row_tile().work(op, size, rates);
-        if let Work::Tiles(tiles) = &mut work {
+        if let (Work::Tiles(tiles), false) = (&mut work, self.is_in_lockstep()) {
             let at_once = self.blocks_at_once(op, rates.sms as usize) * self.columns(op);
-            tiles.cut(at_once as f64, f64::from(self.parts));
+            tiles.cut(at_once as f64, f64::from(self.peers));
         }
         Some(work)
     }
@@ -277,10 +321,11 @@ impl Tiles for ClusterGemm {
         ORDER
     }
 
-    /// As many blocks as run at once, or as there may be items; each takes every so many-th.
+    /// As many blocks as run at once, or as there may be items for; each takes every so many-th.
     fn grid(self, op: &Operation, rows: usize, sms: usize) -> (usize, u32) {
         let items = self.tile_plan(op, sms).map_or(0, |plan| plan.most_items(rows));
-        (items.min(self.blocks_at_once(op, sms)), self.columns(op) as u32)
+        let blocks = items * self.blocks_an_item() as usize;
+        (blocks.min(self.blocks_at_once(op, sms)), self.columns(op) as u32)
     }
 
     fn plan(self, op: &Operation, sms: usize) -> Option<TilePlan> {
@@ -288,7 +333,8 @@ impl Tiles for ClusterGemm {
     }
 
     fn weights_box(self, direction: Direction) -> Option<WeightsBox> {
-        Some(self.panel(direction))
+        let WeightsBox { width, lines } = self.panel(direction);
+        Some(WeightsBox { width, lines: lines / self.blocks_an_item() })
     }
 }
 
@@ -324,12 +370,18 @@ mod tests {
     fn tiles_are_what_the_kernel_can_be() {
         for tile in ClusterGemm::all() {
             let id = tile.id();
-            assert!([64, 128].contains(&tile.rows) && [2, 4, 8].contains(&tile.parts), "{id}");
+            let least_peers = if tile.is_in_lockstep() { 1 } else { 2 };
+            let peers = [least_peers, 2, 4, 8];
+            assert!([64, 128].contains(&tile.rows) && peers.contains(&tile.peers), "{id}");
             assert!(tile.cols.is_multiple_of(16) && tile.depth.is_multiple_of(16), "{id}");
             let sums = tile.rows * (tile.cols + 8) * 4;
             for direction in [Direction::Forward, Direction::Dgrad] {
                 let slots = tile.stages * tile.offsets * tile.slot_bytes(direction);
-                assert!(tile.sums == Sums::Apart || sums <= slots, "{id}");
+                assert!(tile.cluster == Cluster::SumsApart || sums <= slots, "{id}");
+                // Tables are padded to 256 positions; a share of weights begins where their
+                // swizzle does.
+                assert!(tile.rows * tile.blocks_an_item() <= 256, "{id}");
+                assert!(tile.weights_box(direction).unwrap().lines.is_multiple_of(8), "{id}");
                 let op = Operation { direction, ..layer(64, 64) };
                 let block = tile.shared_bytes(&op);
                 assert!(fit_on_an_sm(tile.blocks, block), "{id}: {block}");
@@ -346,8 +398,9 @@ mod tests {
                 for rows in [1, 64, 65, 5_000, 100_000] {
                     let plan = tile.tile_plan(&op, sms).unwrap();
                     let (blocks, columns) = tile.grid(&op, rows, sms);
-                    assert!(blocks > 0 && blocks.is_multiple_of(tile.parts as usize));
-                    assert!(blocks <= plan.most_items(rows) && blocks <= plan.blocks as usize);
+                    assert!(blocks > 0 && blocks.is_multiple_of(tile.peers as usize));
+                    assert!(blocks <= plan.most_items(rows) * tile.blocks_an_item() as usize);
+                    assert!(tile.is_in_lockstep() || blocks <= plan.blocks as usize);
                     assert!(columns * tile.cols >= channels);
                 }
             }
@@ -359,7 +412,7 @@ mod tests {
         let pool = |channels: (u32, u32), rows| -> Vec<(u32, u32, u32)> {
             ClusterGemm::all()
                 .filter(|tile| tile.in_auto_pool(&layer(channels.0, channels.1), rows, &h100()))
-                .map(|tile| (tile.rows, tile.cols, tile.parts))
+                .map(|tile| (tile.rows, tile.cols, tile.peers))
                 .collect()
         };
         assert_eq!(pool((16, 16), 80_000), [(128, 16, 2)]);
