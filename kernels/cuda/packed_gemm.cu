@@ -6,7 +6,7 @@
 //                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// row-major, any base address. Rows of gathered and result lie a pitch apart, weights are dense.
 // table (volume, table_pitch) holds, for position p, the gathered row or -1; positions from n to
 // table_pitch, a multiple of 256, hold -1. Natural order: position p is result row p. masks are not
 // read.

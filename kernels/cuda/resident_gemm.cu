@@ -6,16 +6,16 @@
 //                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// row-major, any base address. Rows of gathered and result lie a pitch apart, weights are dense.
 // table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from
 // n to table_pitch, a multiple of 256, hold -1. masks (n) the offsets that position p has;
 // row_of_position (n), or null, the result row of position p.
 //
 // One block per SM brings all weights into shared memory once, transposed to (volume, DEPTH / 32,
-// COLS, 32). From then on its warps are on their own: each takes 16 positions at a time, asks for
-// the row numbers of the offsets that any of them has, gathers their rows into a ring of its own,
-// and multiplies them with resident weights. What bounds the kernel is bytes in flight, so the ring
-// runs ahead across the ends of units, and what is left of shared memory is all rings.
+// COLS, 32). From then on its warps are on their own. Each takes 16 positions at a time and asks
+// for the row numbers of the offsets that any of them has. It gathers their rows into a ring of its
+// own, and multiplies them with resident weights. What bounds the kernel is bytes in flight, so the
+// ring runs ahead across the ends of units, and what is left of shared memory is all rings.
 //
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
