@@ -66,8 +66,8 @@ fn literals(source: &str) -> Vec<Literal> {
     found
 }
 
-/// The flags of a text, `--` left out, each with the words before it back to where a command may
-/// begin: the start of the text or of a span of code.
+/// The flags of a text, without `--`, each with the words before it. Those words begin where a
+/// command may: at the start of the text or of a span of code.
 fn flags(text: &str) -> Vec<(&str, String)> {
     let mut found = Vec::new();
     for (place, _) in text.match_indices("--") {

@@ -14,9 +14,9 @@ use crate::program;
 /// Where populate writes, and where the other commands look.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FolderArguments {
-    /// Folder of the cache files; populate and merge create it if missing [default: the user folder
-    /// if --user or one of its variables is given, else the workspace's caches/, and outside a
-    /// workspace the user folder]
+    /// Folder of the cache files. Populate and merge create it if missing [default: the user folder
+    /// if --user or one of its variables is given, or outside a workspace; else the workspace's
+    /// caches/]
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) out: Option<PathBuf>,
     /// Use the user's cache folder: $VOXTUNE_CACHE_DIR, else

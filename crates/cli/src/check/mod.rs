@@ -56,8 +56,8 @@ pub struct CheckArguments {
     list_families: bool,
     #[command(flatten)]
     clouds: CloudArguments,
-    /// Instead run a folder of fixtures, layers and networks that another library has computed, as
-    /// its index.json describes them, and print the worst element of each
+    /// Instead run a folder of fixtures and print the worst element of each. Fixtures are layers
+    /// and networks that another library has computed, as index.json describes them
     #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "filter", "steps", "partition", "repeats"])]
     fixtures: Option<PathBuf>,
     /// GPU to check: auto (the first), or cuda:N. With --fixtures auto is the CPU where there is no

@@ -41,9 +41,9 @@ pub struct RegretArguments {
     /// Cache folder of a second population, to count choices that differ
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Hide each part of the stored evidence in turn and judge what would run without it, on any
-    /// machine: a tenth of the keys, a pair of channels, a bucket of rows or a device. The evidence
-    /// is that of the files named [default: of the cache folder]
+    /// Hide each part of the stored evidence in turn and judge what would run without it. A part is
+    /// a tenth of the keys, a pair of channels, a bucket of rows or a device. Any machine will do.
+    /// The evidence is that of the files named [default: of the cache folder]
     #[arg(long, value_name = "key|channels|bucket|device", conflicts_with_all = ["against", "populate"])]
     leave_out: Option<LeaveOut>,
     /// Judge what runs with the kernels in this program's packs alone, instead of with every kernel

@@ -1,6 +1,6 @@
 //! Scratch folders of runs, and what becomes of those whose run was killed.
 //!
-//! Two runs at a time measure badly, and lose nothing: each has a folder of its own, and holds a
+//! Two runs at a time measure badly, but lose nothing. Each has a folder of its own, and holds a
 //! lock in it for as long as it lives. A folder that nobody holds is of a run that was killed. The
 //! next run keeps its samples under a name of their own, removes the rest, and says both.
 

@@ -28,8 +28,8 @@ pub struct Protocol {
     pub time_limit: Duration,
 }
 
-/// The time that a candidate gets at least, unless told otherwise: a hundred times what the slowest
-/// first use of a kernel takes, its loading included.
+/// The time that a candidate gets at least, unless told otherwise. The slowest first use of a
+/// kernel takes a hundredth of it, its loading included.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 impl Default for Protocol {

@@ -19,8 +19,8 @@ use crate::run::event::Event;
 use crate::run::worker_message::candidate_lost;
 use crate::worker::executor::Executor;
 
-/// Entries in which a candidate takes its process down before it is not tried any more in this run:
-/// each costs a start of the worker, and a hung one its whole time limit.
+/// Entries in which a candidate takes its process down before it is not tried any more in this run.
+/// Each costs a start of the worker, and a hung one its whole time limit.
 const ENOUGH: usize = 3;
 
 /// Candidates that took their process down in this run, over all workers.

@@ -38,8 +38,8 @@ impl ProblemSize {
         if device.identity().arch.is_cuda() { Self::GPU } else { Self::HOST }
     }
 
-    /// Memory of a problem: two sets of operands and two float64 results, and what computing the
-    /// latter takes in passing, a float64 and a float32 copy of the inputs.
+    /// Memory of a problem: two sets of operands and two float64 results. Computing the results
+    /// takes a float64 and a float32 copy of the inputs in passing.
     fn bytes(self, operation: &Operation, pairs_per_row: f64) -> u64 {
         const ELEMENT_BYTES: usize = 2 * 4 + 2 * 8 + 8 + 4 + 4;
         let rows = self.rows(operation.flops(1) as f64 * pairs_per_row);

@@ -89,8 +89,8 @@ fn failed(why: impl Into<String>) -> Response {
     Response::Failed(MeasureError::Configuration(why.into()))
 }
 
-/// Reads commands in a thread of its own, which ends the process when there will be no more: then
-/// the supervisor is gone, whatever runs meanwhile.
+/// Reads commands in a thread of its own. That thread ends the process when there will be no more
+/// commands, whatever runs meanwhile: the supervisor is gone.
 fn listen() -> Receiver<Command> {
     let (sender, receiver): (Sender<Command>, _) = channel();
     std::thread::spawn(move || {

@@ -1,8 +1,8 @@
 //! The keys of WarpConvNet's `benchmark_cache_generic.msgpack`: what somebody's networks have met.
 //!
 //! The file is a map whose `namespaces` hold pairs of a key and what was measured. A key of a
-//! sparse convolution is a map tagged `"__t__": "SCC"`, with classes of its rows (`li`, `lo`),
-//! channels (`ci`, `co`), kernel volume (`kv`), storage type (`dt`) and, in later releases, more.
+//! sparse convolution is a map tagged `"__t__": "SCC"`. It has classes of its rows (`li`, `lo`),
+//! channels (`ci`, `co`), kernel volume (`kv`) and storage type (`dt`). Later releases add more.
 //! Times and algorithms are another library's and are passed over.
 
 use std::collections::BTreeMap;

@@ -119,9 +119,9 @@ impl TuneNow {
         decided.ok_or_else(|| TuneNowError::Measure(format!("every candidate failed for {key}")))
     }
 
-    /// The right to tune for an architecture; nothing in a folder that has no room for a lock,
-    /// where there is nobody to wait for either. Another file than the lock of the caches, which is
-    /// held for the milliseconds of a write.
+    /// The right to tune for an architecture. `None` in a folder that has no room for a lock: there
+    /// is nobody to wait for there. The file is not the lock of the caches, which is held for the
+    /// milliseconds of a write.
     fn lock(&self, arch: Arch) -> Result<Option<FileLock>, TuneNowError> {
         let path = self.cache.path().join(format!("{arch}.tuning.lock"));
         if let Err(error) = create_folder(self.cache.path()) {
