@@ -89,7 +89,7 @@ impl Drop for Capture<'_> {
 
 impl CudaDevice {
     /// Records what `work` queues on this handle's stream, instead of running it. The work may only
-    /// queue: it must not allocate memory, wait, or load code, so everything that it needs has been
+    /// queue: it must not allocate memory, wait, or load code. So everything that it needs has been
     /// made and has run before with this handle. Memory that is dropped meanwhile is released
     /// later.
     ///
@@ -114,9 +114,9 @@ impl Graph {
     /// Whatever the driver fails with.
     ///
     /// # Safety
-    /// What the recorded calls read and wrote is still there, at the same place: no tensor among
-    /// them has been dropped or reshaped, nor the kernel map, nor a layer's weights, nor the code.
-    /// Their values may have changed: the work reads those of the launch.
+    /// What the recorded calls read and wrote is still there, at the same place. No tensor among
+    /// them has been dropped or reshaped, nor the kernel map, a layer's weights or the code. Their
+    /// values may have changed: the work reads those of the launch.
     ///
     /// Nobody but the caller orders it with other streams: tensors that it reads and that another
     /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around

@@ -1,8 +1,8 @@
 //! Opening what is a regular file, and nothing that could block.
 //!
 //! A named pipe, a socket, a terminal or another device in the place of a file would make a reader
-//! wait for ever. So nothing else than a regular file is opened, and whoever swaps a pipe in
-//! meanwhile gains nothing: opening does not block, and the open file is looked at again.
+//! wait for ever. So nothing else than a regular file is opened. Swapping a pipe in meanwhile gains
+//! nothing: opening does not block, and the open file is looked at again.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _};

@@ -15,8 +15,8 @@ const WAIT: Duration = Duration::from_secs(600);
 ///
 /// The lock saves work and nothing depends on it: the second process finds the file that the first
 /// has made. A folder on a file system without locks costs the work twice. The lock file is removed
-/// with the lock. A third process may then lock a new file while a second holds the old one, and
-/// compiles in vain at worst, since files appear whole or not at all.
+/// with the lock. A third process may then lock a new file while a second holds the old one. At
+/// worst it compiles in vain, since files appear whole or not at all.
 #[derive(Debug)]
 pub(crate) struct CompileLock {
     lock: Option<(PathBuf, FileLock)>,

@@ -82,8 +82,8 @@ impl KernelMap {
     }
 
     /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
-    /// encoder's: for each offset the same pairs, inputs as outputs. Nothing is built anew. `None`
-    /// of a submanifold map, over which layers undo each other.
+    /// encoder's. It has for each offset the same pairs, inputs as outputs. Nothing is built anew.
+    /// `None` of a submanifold map, over which layers undo each other.
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
         let MapCounts { n_in, n_out, pairs } = self.counts;

@@ -7,9 +7,9 @@
 //! sampled alike judge best; stored evidence has the times of those that a model thought worth
 //! measuring.
 //!
-//! What runs is what [`Tuner::resolve`] answers: the algorithm of a cache for the very key, for a
-//! sibling device or a near key, of the model of cost, or the default. [`leave_out()`] asks what it
-//! would be had a part of the evidence never been measured.
+//! What runs is what [`Tuner::resolve`] answers. That is a cache's algorithm for the very key, for
+//! a sibling device or for a near key, else the choice of the model of cost, else the default.
+//! [`leave_out()`] asks what it would be had a part of the evidence never been measured.
 //!
 //! | question | field |
 //! |---|---|

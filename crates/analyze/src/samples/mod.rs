@@ -236,7 +236,7 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Adds to a file whose lock is held, or leaves it as it was: a full disk takes a part, and nobody
+/// Adds to a file whose lock is held, or leaves it as it was. A full disk takes a part, and nobody
 /// would find what others add behind that.
 fn add_whole(file: &File, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let len = file.metadata()?.len();

@@ -113,8 +113,8 @@ impl FrameOptions {
     }
 }
 
-/// The grid of a network for cells of x, y, z from 0 up: that of nuScenes for detectors whose cells
-/// fit, else some room beyond the largest coordinates.
+/// The grid of a network for cells of x, y, z from 0 up. Detectors whose cells fit have that of
+/// nuScenes, others some room beyond the largest coordinates.
 pub(super) fn grid_of(network: Network, cells: &[Voxel]) -> [u32; 3] {
     let mut most = [0; 3];
     for cell in cells {

@@ -6,7 +6,7 @@
 //! weights. All but the first three may be missing, other fields are left alone, and a line with
 //! `error` is left out.
 //!
-//! Several lines of a network and a cloud are several runs or peers: the least of each number
+//! Several lines of a network and a cloud are several runs or peers. The least of each number
 //! counts, of frames those that are folded if there are any.
 
 use serde::{Deserialize, Serialize};

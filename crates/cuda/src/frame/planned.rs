@@ -104,8 +104,8 @@ impl State {
 
 // SAFETY: outside a capture the other allocator answers, which keeps the promise. What a graph may
 // name is nobody's from when it is given back until the end. Inside, allocations have places of one
-// block that no two have which are there at once, aligned to 256 bytes: the same calls in the same
-// order were noted before, and any other is refused.
+// block, aligned to 256 bytes. No two that are there at once share a place: the same calls in the
+// same order were noted before, and any other is refused.
 unsafe impl Allocator for PlannedMemory {
     fn allocate(&self, len_bytes: usize, stream: CUstream) -> Result<u64> {
         let mut guard = self.state();

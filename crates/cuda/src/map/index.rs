@@ -316,8 +316,8 @@ pub(super) fn looping_grid(kernels: &MapKernels, rows: usize) -> Result<Grid> {
     Ok(grid)
 }
 
-/// The voxel in a cell of the brick that a slot's words describe: the key, the cells that have
-/// rows, the place of its rows, then x, y and z.
+/// The voxel in a cell of the brick that a slot's words describe. The words are the key, the cells
+/// that have rows, the place of its rows, then x, y and z.
 fn voxel(slot: &[u32], cell: i32) -> Voxel {
     const WIDE: u32 = 1 << 31;
     const BATCH: u32 = (1 << 13) - 1;

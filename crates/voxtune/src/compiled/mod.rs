@@ -195,8 +195,8 @@ impl<O: FrameOutput> CompiledNetwork<O> {
         }
     }
 
-    /// Runs a frame with the room and the algorithms of its class, call by call: to look at what a
-    /// graph does with a debugger, a sanitizer or a profiler. The result is the graph's to the bit.
+    /// Runs a frame with the room and the algorithms of its class, call by call. A debugger, a
+    /// sanitizer or a profiler then shows what a graph does. The result is the graph's to the bit.
     ///
     /// # Errors
     /// As [`Self::run_or_grow`], in the frame's own class.

@@ -123,9 +123,9 @@ impl Drop for BackgroundCompile {
 /// Voxels, maps and graphs of another context are refused.
 ///
 /// The first call elsewhere that reads a tensor waits, on the device, for the context that wrote
-/// it; and that context waits for its readers before it overwrites or frees the tensor. What no
-/// call shows, launches of graphs and what others do with memory that they share,
-/// [`Self::wait_for`] orders.
+/// it. That context waits for its readers before it overwrites or frees the tensor. What no call
+/// shows, launches of graphs and what others do with memory that they share, [`Self::wait_for`]
+/// orders.
 ///
 /// ```
 /// use voxtune::Device;
@@ -370,9 +370,9 @@ impl Device {
         self.cuda().map_or(Duration::ZERO, CudaBackend::waited_for_kernels)
     }
 
-    /// Runs work on this device and says how long the device took for it. A GPU's L2 cache is
-    /// emptied before, outside the timed window, or the work is run once before, by the regime; and
-    /// the host's time for handing work over is hidden. On a CPU the regime changes nothing.
+    /// Runs work on this device and says how long the device took for it. By the regime a GPU's L2
+    /// cache is emptied before, outside the timed window, or the work is run once before. The
+    /// host's time for handing work over is hidden. On a CPU the regime changes nothing.
     ///
     /// # Errors
     /// If the work fails.
@@ -388,9 +388,9 @@ impl Device {
         Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
     }
 
-    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame, and
-    /// says how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as
-    /// it is. Work that waits for the GPU waits until the limit first, and then the host was late.
+    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame. Says
+    /// how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as it
+    /// is. Work that waits for the GPU waits until the limit first, and then the host was late.
     ///
     /// # Errors
     /// If the work fails.
@@ -407,7 +407,7 @@ impl Device {
     }
 
     /// Runs work on this device and says how long a GPU took from its first launch to the end of
-    /// its last, gaps in which it waited for the host included.
+    /// its last. Gaps in which it waited for the host are included.
     ///
     /// # Errors
     /// If the work fails.

@@ -310,9 +310,9 @@ pub struct BatchStatistics {
 }
 
 impl BatchNorm {
-    /// The output of training: normalised by the batch's own statistics, towards which the running
-    /// ones move by `momentum`, the variance without its bias, as PyTorch has it (0.1 there by
-    /// default). A GPU is not waited for.
+    /// The output of training, normalised by the batch's own statistics. The running ones move
+    /// towards these by `momentum` (0.1 in PyTorch by default), the variance without its bias, as
+    /// PyTorch has it. A GPU is not waited for.
     ///
     /// # Errors
     /// If the input has other channels, or the device fails.

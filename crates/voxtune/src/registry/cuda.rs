@@ -32,8 +32,8 @@ pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
     listed(capability, sms, backend.has_cublas(), Some(backend.store()), learned)
 }
 
-/// The algorithms of a GPU with so many SMs that need not be here, with the kernels of a source, or
-/// all, and what a model has learned of them.
+/// The algorithms of a GPU with so many SMs, which need not be here. They have the kernels of a
+/// source, or all, and what a model has learned of them.
 pub(crate) fn absent(
     capability: ComputeCapability,
     sms: u32,

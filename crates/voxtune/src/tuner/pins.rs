@@ -73,7 +73,7 @@ fn is_users(folder: &Path, file: &Path) -> Result<(), Untrusted> {
 }
 
 /// The modes that a file pins: lines such as `forward = mask_gemm` or `wgrad = [a,b]`, and comments
-/// after `#`, in any encoding. A file that does not exist pins nothing, nor does one in a folder
+/// after `#`, in any encoding. A file that does not exist pins nothing. Nor does one in a folder
 /// that cannot be looked into, such as another user's home: that is a warning in the log.
 ///
 /// # Errors

@@ -257,9 +257,9 @@ impl Tuner {
         Ok(self.search(query, key, |_| ())?.algorithm)
     }
 
-    /// Every algorithm that an operation is likely to run on a device: those for the keys that were
-    /// measured, on the device or else on its siblings, and those for [usual clouds](usual_keys).
-    /// What these come to is remembered, so that a first frame looks it up.
+    /// Every algorithm that an operation is likely to run on a device. These are those for the keys
+    /// that were measured, on the device or else on its siblings, and those for [usual
+    /// clouds](usual_keys). What these come to is remembered, so that a first frame looks it up.
     pub(crate) fn algorithms_for(
         &self,
         device: &Device,

@@ -18,7 +18,7 @@ use crate::ConvError;
 ///
 /// A network that sees one cloud after another keeps one of these and gives it to the voxels of
 /// each ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once
-/// for each level's number of voxels. In later ones it waits for nothing until a result is read: a
+/// for each level's number of voxels. In later ones it waits for nothing until a result is read. A
 /// level has room for half as many voxels again as the last frames had for a voxel of their input.
 /// Should one need more, reading a result is a [`ConvError::Overflow`]; the frame run again has the
 /// room.

@@ -147,7 +147,7 @@ impl Voxels {
         Self::of(device, Cells::counted(coords, capacity, counted, expected), shape)
     }
 
-    /// The same voxels for networks that run over them once: a [`Sequential`](crate::Sequential)
+    /// The same voxels for networks that run over them once. A [`Sequential`](crate::Sequential)
     /// gives a level's maps back when it leaves the level, unless a [`Skip`](crate::Skip) around it
     /// comes back there. So the maps of all levels need not be in memory at the same time. What a
     /// layer asks for once more is made once more.
@@ -218,9 +218,9 @@ impl Voxels {
     }
 
     /// These voxels as the input of a frame whose counts are expected to be as those of earlier
-    /// ones: what layers make of them on a GPU, nobody waits for. From the second frame on, a
-    /// handful of launches makes the levels and maps of the frame before, at this call already. To
-    /// be called once per frame, by whoever runs a network on one cloud after another.
+    /// ones. The host then waits for nothing that layers make of them on a GPU. From the second
+    /// frame on, a handful of launches makes the levels and maps of the frame before, at this call
+    /// already. To be called once per frame, by whoever runs a network on one cloud after another.
     ///
     /// ```
     /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
