@@ -49,7 +49,7 @@ fn from_origin(mut cells: Vec<Voxel>) -> Vec<Voxel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbours::mean_neighbours;
+    use crate::testing::mean_neighbours;
 
     #[test]
     fn rows_have_as_many_pairs_as_deep_levels_of_networks() {

@@ -107,7 +107,8 @@ fn sources() -> Vec<PathBuf> {
         // A package has its own sources alone.
         for file in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = file.path();
-            let is_test = path.file_stem().is_some_and(|stem| stem == "tests" || stem == "advice");
+            let is_test =
+                path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|one| one == "rs") && !is_test {
