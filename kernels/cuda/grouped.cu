@@ -15,14 +15,14 @@
 // masks say where. wgrad: pairs, units and partial results as in pair_units.cuh, a partial result
 // (c_in / groups, c_out).
 //
-// Forward and dgrad: a block owns ROWS positions and COLS result channels, LANES threads a row,
+// Forward and dgrad: a block owns ROWS positions and COLS result channels, LANES threads per row,
 // PIECES of WIDTH channels each. It lists each row's pairs in shared memory, out of the table
 // entries that the masks name. It takes the rows by their number of pairs, so that the rows of a
 // warp end together. A thread has several gathered rows in flight. A depthwise layer's weights lie
 // in shared memory, as do others that are few. Nothing is reused but through L1: neighbouring rows
 // gather the same ones, so blocks of many rows in the natural order read L2 least.
 //
-// wgrad: LANES threads a pair; a block adds up the pairs of a unit, and its threads' sums in a
+// wgrad: LANES threads per pair; a block adds up the pairs of a unit, and its threads' sums in a
 // fixed order.
 //
 //   grouped/threads.cuh     channels and rows of a thread
@@ -46,12 +46,12 @@
 //
 // Defines: VOXTUNE_DTYPE 0|1|2; DIRECTION 0 forward, 1 dgrad, 2 wgrad; DEPTHWISE 0|1; ROWS (of
 // positions; half of BLOCK_THREADS or less; not in wgrad), COLS; OWNED: channels of a piece;
-// PIECES: pieces a thread (1 unless DEPTHWISE); BLOCK_THREADS; MASK_WORDS (not in wgrad). VEC_A,
+// PIECES: pieces per thread (1 unless DEPTHWISE); BLOCK_THREADS; MASK_WORDS (not in wgrad). VEC_A,
 // VEC_Y: elements of one copy of depthwise gathered rows and of the result (g in wgrad); RUN:
 // channels of a thread that are certainly of one group; CHUNK: gathered channels of a group that
 // are one copy; GATHERED: all of a group, or 0 where they are counted at run time; HELD: whether
-// weights lie in shared memory; IN_FLIGHT: gathered rows in flight a thread; MIN_BLOCKS: blocks per
-// SM.
+// weights lie in shared memory; IN_FLIGHT: gathered rows in flight per thread; MIN_BLOCKS: blocks
+// per SM.
 #if DIRECTION == 2
 #include "grouped/pairs.cuh"
 #else

@@ -5,7 +5,7 @@
 // the mix give a multiple of 2^-23 in [-1, 1) without rounding. Storing it rounds to the nearest
 // even on both sides.
 //
-// Architecture: any. 256 threads a block, any number of blocks.
+// Architecture: any. 256 threads per block, any number of blocks.
 #include "common.cuh"
 
 using namespace voxtune;

@@ -5,7 +5,7 @@
 // float64 of the stored (already rounded) inputs, each sum in an order that depends on the shape
 // alone.
 //
-// Architecture: any. 256 threads a block but where a kernel says otherwise.
+// Architecture: any. 256 threads per block but where a kernel says otherwise.
 //
 // Defines: VOXTUNE_DTYPE 0|1|2.
 #include "common.cuh"

@@ -28,7 +28,7 @@
 // voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME, at most 32; DEPTH: gathered channels padded to 32;
-// COLS: result channels padded to 8; WARPS a block; STAGES: steps of a warp's ring; VEC_A, VEC_B,
+// COLS: result channels padded to 8; WARPS per block; STAGES: steps of a warp's ring; VEC_A, VEC_B,
 // VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
 // elementwise copies.
 // expected: spills on sm_90 where DGRAD=0 VOLUME=8 DEPTH=32 COLS=32 WARPS=24 VEC_A=8 VEC_B=8: 80 registers by WARPS
@@ -56,7 +56,7 @@ constexpr int SHARED_BYTES = WEIGHT_BYTES + WARPS * RING_BYTES;
 
 static_assert(VOLUME <= 32 && DEPTH % SLICE == 0 && COLS % 8 == 0, "shape");
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 // Weights as (offset, slice, column, 32), the offsets as the table has them.

@@ -81,7 +81,7 @@ static_assert(A::BYTES % 1024 == 0 && B::PANEL_BYTES % 1024 == 0, "panels begin 
 constexpr int BARRIERS_AT = STAGES * STAGE_BYTES;
 constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * 8;
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 using Ring = StageRing<STAGE_BYTES, BARRIERS_AT>;

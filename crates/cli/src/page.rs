@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use terminal_size::{Width, terminal_size_of};
 
-/// Where nobody says otherwise.
+/// Where neither a terminal nor `COLUMNS` says otherwise.
 const USUAL_WIDTH: usize = 80;
 
 /// Less is no page: lines are longer then.

@@ -1,8 +1,8 @@
 //! Channels in groups that do not meet, depthwise layers among them.
 //!
 //! Output-stationary as [`crate::implicit_gemm`]: a task owns a block of output rows and keeps
-//! their float32 sums in the cache. A pair costs its channels times those of a group. So a
-//! depthwise layer is bound by the rows that are read, and not by products.
+//! their float32 sums in the cache. A row that meets another costs its channels times those of a
+//! group, so a depthwise layer is bound by the rows that are read, and not by products.
 
 use rayon::prelude::*;
 use voxtune_types::{DType, Operation, Product};

@@ -71,9 +71,9 @@ impl Part {
     }
 }
 
-/// Calls `sum(scratch, part, gradient)` in parallel, then adds up the sums of all parts. `sum`
-/// overwrites the gradient of the part's offsets (`offset_len` values each) by the sums over its
-/// rows.
+/// Calls `sum(scratch, part, gradient)` in parallel, which is to overwrite the gradient of the
+/// part's offsets (`offset_len` values each) by the sums over its rows; then adds up the sums of
+/// all parts.
 pub(crate) fn sum_parts<S>(
     map: &KernelMap,
     offset_len: usize,

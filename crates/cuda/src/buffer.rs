@@ -409,8 +409,8 @@ impl<'a> DeviceSliceMut<'a> {
             .during("copying on the device")
     }
 
-    /// The device's address, for work of the context that the buffer belongs to, before anybody
-    /// else can have read it.
+    /// The device's address, for work of the context that the buffer belongs to, before another
+    /// context can have read it.
     pub(crate) const fn address(&self) -> u64 {
         self.address
     }

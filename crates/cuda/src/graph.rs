@@ -35,7 +35,7 @@ pub struct Graph {
 //   and must not be accessed concurrently from multiple threads" (CUDA driver API, "Graph object
 //   thread safety"). Used by one thread after the other they are sound, and moving a value orders
 //   the two.
-// - Nobody else has the handles: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
+// - The handles have one owner: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
 //   is not `Sync`, so `&self` of `launch` stays in the owner's thread.
 // - The thread that uses it needs the device's context: `launch` binds it, and so does `drop`.
 // - The stream that a launch is queued on is used by other threads too, which the driver
@@ -118,9 +118,9 @@ impl Graph {
     /// them has been dropped or reshaped, nor the kernel map, a layer's weights or the code. Their
     /// values may have changed: the work reads those of the launch.
     ///
-    /// Nobody but the caller orders it with other streams: tensors that it reads and that another
-    /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around
-    /// it.
+    /// The caller orders it with other streams: nothing else does. Tensors that it reads and that
+    /// another context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`]
+    /// around it.
     pub unsafe fn launch(&self) -> Result<()> {
         self.device.launched();
         self.graph.launch().during("launching a graph")

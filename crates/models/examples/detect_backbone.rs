@@ -131,7 +131,7 @@ fn detect_backbone(arguments: &Arguments) -> Result<(), Anything> {
         let waits = device.waits() - waits;
         device.synchronize()?;
         times.push(start.elapsed());
-        // Whoever reads a result hears of a level that had too little room.
+        // Reading a result tells of a level that had too little room.
         view.count()?;
         last = Some((view, input.voxels().len(), waits));
     }

@@ -157,7 +157,7 @@ impl Segmenter {
         let waits = device.waits() - waits;
         device.synchronize()?;
         let elapsed = start.elapsed();
-        // Whoever reads a result hears of a level that had too little room.
+        // Reading a result tells of a level that had too little room.
         output.features().count()?;
         Ok((output, elapsed, waits))
     }

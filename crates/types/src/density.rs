@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(Density::of(pairs, rows).index(), class, "{pairs}/{rows}");
         }
         assert_eq!(Density::of(628, 100).to_string(), "4-8");
-        // More pairs than kernels have offsets are nobody's.
+        // No kernel has as many offsets as that.
         assert_eq!(Density::of(usize::MAX, 1).to_string(), "32768-65536");
         assert_eq!(Density::try_from(16), Err(NoSuchDensity(16)));
     }

@@ -71,7 +71,7 @@ impl KernelMap {
     }
 
     /// A map that was built for layers of this geometry, with the counts that it is expected to
-    /// have; waits for its own where nobody expects any.
+    /// have; waits for its own where none are expected.
     pub(crate) fn from_cuda(
         geometry: Geometry,
         map: DeviceKernelMap,

@@ -13,7 +13,7 @@ namespace voxtune {
 
 constexpr int INS = DEPTHWISE ? 1 : 4;  // input channels of a group that a block takes; mirrored by the host
 constexpr int SHARED_BYTES = AT_ONCE * INS * COLS * 4;
-// Pairs in flight a thread.
+// Pairs in flight per thread.
 template <bool ALIGNED>
 constexpr int BATCH = !ALIGNED ? 1 : IN_FLIGHT;
 

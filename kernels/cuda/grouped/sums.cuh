@@ -11,7 +11,7 @@
 
 namespace voxtune {
 
-// Gathered rows in flight a thread, as registers allow: few where a row is many copies.
+// Gathered rows in flight per thread, as registers allow: few where a row is many copies.
 template <bool ALIGNED>
 constexpr int BATCH = !ALIGNED ? 2 : IN_FLIGHT;
 

@@ -7,7 +7,7 @@
 
 namespace voxtune {
 
-constexpr int SCAN_ROWS = 1024;  // rows of a block of network_starts, four a thread
+constexpr int SCAN_ROWS = 1024;  // rows of a block of network_starts, four per thread
 
 // What a tile has said: its own sum, or that of all up to and with it.
 constexpr unsigned long long TILE_OWN = 1ull << 62, TILE_THROUGH = 2ull << 62, TILE_SUM = TILE_OWN - 1;
@@ -51,9 +51,9 @@ __device__ __forceinline__ void report_levels(const Levels& levels) {
     }
 }
 
-// Turns totals into where the outputs of each row of the input begin. A tile of rows a block.
+// Turns totals into where the outputs of each row of the input begin. A tile of rows per block.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) network_starts(const __grid_constant__ Levels levels) {
-    static_assert(SCAN_ROWS == 4 * ROW_THREADS, "four rows a thread");
+    static_assert(SCAN_ROWS == 4 * ROW_THREADS, "four rows per thread");
     constexpr int WARPS = ROW_THREADS / 32;
     __shared__ int sums[WARPS];
     __shared__ int taken;

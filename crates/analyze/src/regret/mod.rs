@@ -49,7 +49,7 @@ pub use resolved::{Graded, Registries};
 /// The regret of stored choices.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Races of the oracle in which anybody has a time.
+    /// Races of the oracle in which a candidate has a time.
     pub races: usize,
     /// Of what runs.
     pub resolved: Comparison,
@@ -74,9 +74,9 @@ pub struct Comparison {
     pub regret: Option<Distribution>,
     /// Races that have no choice of this kind.
     pub without_choice: usize,
-    /// Choices that did not take part in the race, so that nobody knows what they lose.
+    /// Choices that did not take part in the race: what they lose is not known.
     pub not_measured: usize,
-    /// Who these are, each once.
+    /// Their names, each once.
     pub unraced: BTreeSet<AlgoId>,
     /// Every comparison, by regret, the worst first.
     pub points: Vec<Point>,

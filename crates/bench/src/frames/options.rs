@@ -104,7 +104,7 @@ impl FrameOptions {
         })
     }
 
-    /// Clouds that a network names and nobody has loaded, if there is one.
+    /// A cloud that a network names and that is not loaded, if there is one.
     #[must_use]
     pub fn missing_cloud(&self) -> Option<&str> {
         let is_there = |name: &&String| self.clouds.iter().any(|cloud| cloud.label == **name);

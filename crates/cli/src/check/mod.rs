@@ -27,7 +27,7 @@ const TABLE_VOXELS: usize = 30_000;
 /// Failures that are printed; all of them are in the JSON file.
 const SHOWN_FAILURES: usize = 60;
 
-/// Whoever has none is told so.
+/// Said where there is no GPU.
 const ABOUT_GPUS: &str = "check is about GPUs: `cargo test` checks the algorithms of the CPU, and \
     --fixtures runs on it too";
 

@@ -399,7 +399,7 @@ impl PopulateArguments {
     }
 }
 
-/// The modes of presets where nobody names one: the broadest that one of them asks for.
+/// The modes of presets where none is named: the broadest that one of the presets asks for.
 pub(crate) fn unnamed_modes(presets: &[Preset]) -> AlgoModes {
     let broadest = presets.iter().map(|preset| preset.mode());
     AlgoModes::uniform(broadest.max_by_key(|mode| *mode != AlgoMode::Auto).unwrap_or_default())

@@ -208,7 +208,7 @@ fn uncovered(shapes: &Shapes, plan: &Plan) -> Option<String> {
     }
     let classes: Vec<String> = missing.iter().map(Density::to_string).collect();
     Some(format!(
-        "some shapes met {} pairs a row, which no generated cloud has: add scans with --clouds",
+        "some shapes met {} pairs per row, which no generated cloud has: add scans with --clouds",
         classes.join(", ")
     ))
 }

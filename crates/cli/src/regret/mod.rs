@@ -65,8 +65,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         Some(folder) => folder.clone(),
         None => FolderArguments::default_folder("--cache DIR")?,
     };
-    // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a
-    // file cannot be written.
+    // What cannot be read or written fails here, and not behind an hour of measuring.
     let json = arguments.json.checked()?;
     let svg =
         arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
@@ -89,7 +88,8 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
             return Ok(Exit::Success);
         };
         (exit, files) = (measured, vec![file]);
-        // Who runs is known once maps were counted, and may be nobody that populate would race.
+        // What runs is known once maps were counted, and may be a candidate that populate would not
+        // race.
         let unraced = judge(&files)?.resolved.unraced;
         if matches!(exit, Exit::Success) && !unraced.is_empty() {
             output::status(

@@ -73,7 +73,7 @@ impl Panels {
     }
 
     /// The panels of an offset that hold columns from `begin` up to `end`, both at the edge of a
-    /// panel. Of each it gives the first column, the width and the values.
+    /// panel: the first column of each, its width, and its values.
     pub(super) fn panels(
         &self,
         offset: usize,

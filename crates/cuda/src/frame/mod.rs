@@ -89,7 +89,7 @@ pub struct FrameGraph {
 }
 
 impl FrameGraph {
-    /// Queues the work behind what its context was given before. Nobody waits.
+    /// Queues the work behind what its context was given before, without a wait.
     ///
     /// # Errors
     /// Whatever the driver fails with.

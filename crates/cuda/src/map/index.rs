@@ -140,7 +140,7 @@ impl VoxelIndex {
         self
     }
 
-    /// The keys of the bricks: where nobody has made them, those of these voxels as an input.
+    /// The keys of the bricks. Where they were not made, those of these voxels as an input.
     pub(super) fn keys(&self, device: &CudaDevice, kernels: &LevelKernels) -> Result<&Keys> {
         self.keys.get_or_try(|| {
             let mut owners = DeviceBuffer::zeroed(device, self.slots * 4)?;
@@ -180,9 +180,9 @@ impl VoxelIndex {
         }
     }
 
-    /// Lists the rows by brick, if that was not done. Whoever walks over all rows anyway gives each
-    /// brick its place among the ranks on the way: `place_bricks` is called with the address of the
-    /// cursor.
+    /// Lists the rows by brick, if that was not done. `place_bricks` is called with the address of
+    /// the cursor: a kernel that walks over all rows anyway gives each brick its place among the
+    /// ranks.
     pub(super) fn rank(
         &self,
         kernels: &MapKernels,
@@ -264,7 +264,7 @@ impl IndexReport {
     /// The number of voxels, after waiting.
     ///
     /// # Errors
-    /// [`CudaError::DuplicateVoxel`]; [`CudaError::DuplicateVoxels`] where nobody can tell which;
+    /// [`CudaError::DuplicateVoxel`]; [`CudaError::DuplicateVoxels`] where it is not known which;
     /// whatever work queued before has failed with.
     pub(super) fn wait(&self) -> Result<usize> {
         match self {

@@ -6,7 +6,7 @@ use voxtune_models::Checkpoint;
 
 use super::outcome::Anything;
 
-/// The tensors of a network that nobody has trained, the same whenever they are made.
+/// The tensors of an untrained network, the same whenever they are made.
 pub(crate) struct RandomWeights {
     checkpoint: Checkpoint,
     random: ChaCha8Rng,

@@ -331,7 +331,7 @@ mod tests {
             SelectOptions { remeasure: Remeasure::All, retry_quarantined: false, mode: &mode };
         let Selection::Race(all) = select(options, &stored(&[]), &elsewhere) else { panic!() };
         assert_eq!(names(&all), ["far", "first", "default"]);
-        // Of a key that nobody measured it has none.
+        // Of a key without measurements it has none.
         let Selection::Race(all) = select(options, &Evidence::new(), &elsewhere) else { panic!() };
         assert_eq!(names(&all), ["far"]);
     }

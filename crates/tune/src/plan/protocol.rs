@@ -7,7 +7,7 @@ use voxtune::L2State;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Direction};
 
-/// How entries are measured: the part of a request that goes to whoever runs candidates.
+/// How entries are measured: the part of a request that goes to workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Samples in a generated cloud.

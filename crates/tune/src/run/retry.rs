@@ -61,8 +61,8 @@ pub(crate) struct EntryRetry<'a> {
     task: Task,
     /// Candidates that are out.
     quarantine: Vec<(Candidate, Outcome)>,
-    /// Candidates that ran when a process ended or fell silent, perhaps through somebody else. Each
-    /// has had its second try.
+    /// Candidates that ran when a process ended or fell silent, perhaps through another process.
+    /// Each has had its second try.
     suspects: Vec<AlgoId>,
     /// Whether a process ended while no candidate ran.
     mishap: bool,

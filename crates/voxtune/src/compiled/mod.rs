@@ -154,7 +154,7 @@ impl<O: FrameOutput> CompiledNetwork<O> {
     ///
     /// # Errors
     /// If the frame is of another kind than the profile's, and as [`Self::record`]. What goes wrong
-    /// on the device, [`ConvError::Overflow`] among it, is told to whoever reads the output.
+    /// on the device, [`ConvError::Overflow`] among it, is told when the output is read.
     pub fn run(&mut self, frame: &SparseTensor) -> Result<&O, ConvError> {
         self.launch(frame, 0)?;
         Ok(self.last_output())

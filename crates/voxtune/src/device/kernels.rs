@@ -209,7 +209,7 @@ impl KernelStore {
     }
 
     /// Obtains instances in their order, `jobs` at a time, until all are there or `stop` is set.
-    /// Failures are met again by whoever uses what failed.
+    /// Failures are met again by the calls that use what failed.
     pub(super) fn get_all(&self, instances: &[Instance], jobs: usize, stop: &AtomicBool) {
         let next = AtomicUsize::new(0);
         let work = || {

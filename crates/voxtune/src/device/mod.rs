@@ -314,7 +314,7 @@ impl Device {
     }
 
     /// What this library has taken of a GPU's memory, in all contexts of this device, now and at
-    /// most. `None` on the host, where nobody counts it.
+    /// most. `None` on the host, where it is not counted.
     #[must_use]
     pub fn memory_use(&self) -> Option<MemoryUse> {
         self.inner.cuda.as_ref().map(|cuda| cuda.device().memory_use())
@@ -333,8 +333,8 @@ impl Device {
     }
 
     /// Has the code of some algorithms compiled, in parallel, so that nothing waits for it later.
-    /// Failures are met again, one by one, by whoever uses what failed. Code that is part of the
-    /// program is ready as it is.
+    /// Failures are met again, one by one, by the calls that use what failed. Code that is part of
+    /// the program is ready as it is.
     pub fn compile(&self, wanted: &[(AlgoId, Operation)]) {
         if let Some(cuda) = &self.inner.cuda {
             let known = wanted
@@ -370,9 +370,10 @@ impl Device {
         self.cuda().map_or(Duration::ZERO, CudaBackend::waited_for_kernels)
     }
 
-    /// Runs work on this device and says how long the device took for it. By the regime a GPU's L2
-    /// cache is emptied before, outside the timed window, or the work is run once before. The
-    /// host's time for handing work over is hidden. On a CPU the regime changes nothing.
+    /// Runs work on this device and says how long the device took for it. By the L2 state that is
+    /// asked for, a GPU's cache is emptied before, outside the timed window, or the work is run
+    /// once before. The host's time for handing work over is hidden. On a CPU the state changes
+    /// nothing.
     ///
     /// # Errors
     /// If the work fails.

@@ -106,7 +106,7 @@ pub struct Conv<K> {
     map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
     registered: Arc<RegisteredLayer>,
-    /// What the last call of each direction ran, for whoever asks. No call reads it.
+    /// What the last call of each direction ran, to be asked for. No call reads it.
     last: Arc<Mutex<[Option<Resolution>; 3]>>,
     kind: PhantomData<K>,
 }

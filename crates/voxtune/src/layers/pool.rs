@@ -253,8 +253,8 @@ impl GlobalPool {
     }
 
     /// The pooled features of so many samples; zeros of one without voxels. On a GPU the first call
-    /// over some voxels waits until their batches have been looked at; in a frame, whoever reads
-    /// the result does.
+    /// over some voxels waits until their batches have been looked at; in a frame, reading the
+    /// result does.
     ///
     /// # Shapes
     /// Result: `(samples, channels)`.

@@ -184,7 +184,7 @@ impl Device {
                 algorithms.iter().map(|algorithm| (algorithm.id().clone(), **operation))
             });
             self.compile(&code.collect::<Vec<_>>());
-            // Whoever needs one of these and cannot have it hears of it.
+            // A call that needs one of these and cannot have it fails and says so.
             if let Some(cuda) = self.cuda() {
                 self.preparations().shared.call_once(|| _ = cuda.warm_up());
                 for dtype in operations.iter().map(|operation| operation.dtype) {

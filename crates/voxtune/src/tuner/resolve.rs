@@ -222,7 +222,7 @@ impl Tuner {
     }
 
     /// The key whose decisions answer for a key. Rows a pitch apart are answered as dense ones are
-    /// until somebody has measured them: the same instructions run over either.
+    /// until they are measured: the same instructions run over either.
     fn asked(&self, device: &DeviceIdentity, key: &ShapeKey) -> ShapeKey {
         let is_known =
             || self.decision_caches().any(|(_, decisions)| decisions.decision(device, key).is_ok());

@@ -100,8 +100,8 @@ where
         })
     }
 
-    /// What runs where nobody waits for the device's counts: the answer itself, or what its
-    /// decision names next that needs none, or the default.
+    /// What runs where the host does not wait for the device's counts: the answer itself, or what
+    /// its decision names next that needs none, or the default.
     fn without_waiting(&self, found: Found<'t>) -> Found<'t> {
         let operation = &self.key.operation;
         let waits = |algorithm: &Arc<dyn Algorithm>| algorithm.waits_for_counts(operation);

@@ -66,7 +66,7 @@ impl ExpectedCounts {
     pub(super) fn begin(&self, input_rows: usize) -> Arc<Frame> {
         let earlier = std::mem::take(&mut locked(&self.book).unsettled);
         let unsettled = earlier.into_iter().filter(|frame| {
-            // What went wrong in a frame is told to whoever reads its results.
+            // What went wrong in a frame is told when its results are read.
             frame.settle(false).is_ok_and(|settled| !settled)
         });
         let unsettled: Vec<_> = unsettled.collect();
@@ -103,7 +103,7 @@ impl fmt::Debug for ExpectedCounts {
 
 /// What a frame of so many voxels learns from earlier ones, and later ones from it.
 pub(super) struct Learnt {
-    /// It holds frames itself; nothing once nobody expects anything any more.
+    /// It holds frames itself. Gone once no [`ExpectedCounts`] is left.
     book: Weak<Mutex<Book>>,
     input_rows: usize,
 }
@@ -113,7 +113,7 @@ impl Learnt {
         read(&locked(&*self.book.upgrade()?))
     }
 
-    /// Changes what later frames expect, if anybody does.
+    /// Changes what later frames expect, if any are to come.
     fn write<R>(&self, change: impl FnOnce(&mut Book) -> R) {
         if let Some(book) = self.book.upgrade() {
             change(&mut locked(&book));

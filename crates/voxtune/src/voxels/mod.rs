@@ -192,7 +192,7 @@ impl Voxels {
         self.levels.leave(&self.level);
     }
 
-    /// Keeps the maps of this level while the guard lives, whoever leaves it.
+    /// Keeps the maps of this level while the guard lives, whichever layer leaves it.
     pub(crate) fn stay(&self) -> impl Drop + use<> {
         self.levels.stay(&self.level)
     }
@@ -220,7 +220,7 @@ impl Voxels {
     /// These voxels as the input of a frame whose counts are expected to be as those of earlier
     /// ones. The host then waits for nothing that layers make of them on a GPU. From the second
     /// frame on, a handful of launches makes the levels and maps of the frame before, at this call
-    /// already. To be called once per frame, by whoever runs a network on one cloud after another.
+    /// already. Call it once per frame, where a network runs on one cloud after another.
     ///
     /// ```
     /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
