@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use voxtune_files::FileLock;
 
-/// How long to wait for another process that compiles the same file: longer than any kernel takes,
-/// so that a stopped process costs time and nothing else.
+/// How long to wait for another process that compiles the same file. It is longer than any kernel
+/// takes, so a stopped process costs time and nothing else.
 const WAIT: Duration = Duration::from_secs(600);
 
 /// The right to compile a file, until dropped or until the process ends, however it ends.

@@ -116,7 +116,7 @@ impl KernelMap {
         self.geometry
     }
 
-    /// Refuses an operation of layers that the map is not of: rows would meet whose offsets mean
+    /// Refuses an operation of layers that the map is not of. Rows would meet whose offsets mean
     /// something else, and the result would look like one.
     pub(crate) fn check(&self, operation: &Operation) -> Result<(), ConvError> {
         if operation.is_over(&self.geometry) {

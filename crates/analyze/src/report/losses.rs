@@ -1,6 +1,6 @@
 //! What choices lose against the best that there is, kind by kind: regret.
 //!
-//! Three sources say it. The evidence of a cache itself is one: each of its entries is a race, to
+//! Three sources say it. The evidence of a cache itself is one. Each of its entries is a race, to
 //! which [`assess`] puts the stored choice, the default and the neighbours' choices. Files of
 //! samples are another, and reports of `regret` a third. Whatever kinds these name are shown.
 

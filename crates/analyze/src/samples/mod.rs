@@ -182,7 +182,7 @@ impl RecordedSamples {
     }
 }
 
-/// A file of samples that grows, by several processes if they name the same: each locks it while it
+/// A file of samples that grows, by several processes if they name the same. Each locks it while it
 /// looks at what is there, and while it writes.
 #[derive(Debug)]
 pub struct SamplesWriter {
@@ -246,7 +246,7 @@ fn add_whole(file: &File, write: impl FnOnce(&File) -> io::Result<()>) -> io::Re
     })
 }
 
-/// The lock of a file of samples; none on a file system without locks, where it is up to the user
+/// The lock of a file of samples. `None` on a file system without locks, where the user sees to it
 /// that one process alone writes.
 fn locked(file: &File) -> io::Result<Option<HeldLock<'_>>> {
     match lock_open_file(file, LOCK_WAIT) {

@@ -1,7 +1,7 @@
 //! Times of whole networks in other libraries, to print ratios beside.
 //!
-//! One JSON object a line: `peer`, `net`, `cloud`; of frames `ms` (wall clock), `kernel_ms` (sum of
-//! kernel times), `first_ms` and `peak_bytes` (the most memory beyond the weights); of training
+//! One JSON object per line: `peer`, `net`, `cloud`; of frames `ms` (wall clock), `kernel_ms` (sum
+//! of kernel times), `first_ms` and `peak_bytes` (the most memory beyond the weights); of training
 //! steps `step_ms` and `step_peak_bytes`. `folded` says that normalisations were part of the
 //! weights. All but the first three may be missing, other fields are left alone, and a line with
 //! `error` is left out.

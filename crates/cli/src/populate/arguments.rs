@@ -68,8 +68,8 @@ pub struct PopulateArguments {
     /// [default: 2]
     #[arg(long, value_name = "S", num_args = 1..)]
     strides: Option<Vec<Stride>>,
-    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1;
-    /// submanifold layers have those of 1, 3 and 5
+    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1.
+    /// Submanifold layers have those of 1, 3 and 5
     #[arg(long, value_name = "K", num_args = 1.., value_parser = kernel_size)]
     kernel_sizes: Option<Vec<KernelSize>>,
     /// Storage types instead of the preset's: float16, bfloat16, float32
@@ -176,8 +176,8 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
     /// The part of the work that falls to this machine, such as slice:1/4, or env to ask the
-    /// scheduler: VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX (Kubernetes)
-    /// and VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
+    /// scheduler. Env reads VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX
+    /// (Kubernetes) and VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
     #[arg(long, value_name = "PART")]
     partition: Option<PartitionChoice>,
     /// Add the raw samples of every race to a file of JSON lines, for regret

@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Kernels know neither stride nor which side of a map is which: what a layer of the same
+    /// Kernels know neither stride nor which side of a map is which. What a layer of the same
     /// channels runs on inputs alone, it runs between two clouds.
     #[test]
     fn strided_and_transposed_layers_have_the_instances_of_submanifold_ones() {

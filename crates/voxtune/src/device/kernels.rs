@@ -69,7 +69,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the instances of one device come from: each is read or compiled once, by the first call
+/// Where the instances of one device come from. Each is read or compiled once, by the first call
 /// that needs it, and remembered in the device's [`ResolveCache`].
 #[derive(Debug)]
 pub(crate) struct KernelStore {

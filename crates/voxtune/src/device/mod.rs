@@ -86,7 +86,7 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// The device's clock meanwhile, where it can be read.
     pub clock_mhz: Option<u32>,
-    /// Whether the device began before all work was handed over: it may have waited for the host in
+    /// Whether the device began before all work was handed over. It may have waited for the host in
     /// between, as in a first run that loads code.
     pub host_was_late: bool,
 }
@@ -233,8 +233,8 @@ impl Device {
         Self::cpu_with_registry(threads, Registry::cpu())
     }
 
-    /// The host with algorithms of the caller's choosing, which need not be right or fast: for
-    /// trying out algorithms, and for testing tools that must withstand bad ones.
+    /// The host with algorithms of the caller's choosing, which need not be right or fast. It
+    /// serves to try out algorithms, and to test tools that must withstand bad ones.
     ///
     /// # Errors
     /// If the threads are not 1 to [`Self::MAX_THREADS`], or cannot be started.

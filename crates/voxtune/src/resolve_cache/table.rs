@@ -17,8 +17,8 @@ pub(super) struct MemoTable<K, V> {
 type Slot<K, V> = OnceLock<Entry<K, V>>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
-/// The hash tells other keys apart without a look at them: a search reads a few lines of the cache,
-/// and keys and values may be large.
+/// The hash tells other keys apart without a look at them. So a search reads a few lines of the
+/// cache, though keys and values may be large.
 struct Entry<K, V> {
     hash: u64,
     content: Box<(K, V)>,

@@ -285,8 +285,8 @@ impl Tensor {
         self.channels
     }
 
-    /// From the first element of a row to that of the next one: the number of channels where rows
-    /// are dense, as they always are in host memory.
+    /// From the first element of a row to that of the next one. It is the number of channels where
+    /// rows are dense, as they always are in host memory.
     ///
     /// # Units
     /// Elements.

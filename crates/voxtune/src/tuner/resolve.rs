@@ -34,7 +34,8 @@ pub(crate) struct Call<'a> {
 }
 
 /// Keys of an operation on clouds of a thousand to a million voxels, each twice as many as the one
-/// before: on thin lines, surfaces and thick ones. A strided layer leaves a quarter of the voxels.
+/// before. The clouds are thin lines, surfaces and thick ones. A strided layer leaves a quarter of
+/// the voxels.
 fn usual_keys(operation: &Operation) -> Vec<ShapeKey> {
     /// The part of a voxel's other neighbours that is there.
     const FILLED: [f64; 3] = [0.2, 0.37, 0.6];

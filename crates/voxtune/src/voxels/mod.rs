@@ -63,7 +63,7 @@ impl Voxels {
     /// [`Self::new`] within a grid of so many cells along x, y and z, from 0 up. What layers make
     /// of them ends at the shape that follows for their outputs
     /// ([`Geometry::output_shape`](crate::Geometry::output_shape)), as the networks of spconv need
-    /// it: its `spatial_shape`, in the order of the coordinates.
+    /// it. It is their `spatial_shape`, in the order of the coordinates.
     ///
     /// # Errors
     /// As [`Self::new`], and if a cell lies outside.
@@ -298,8 +298,8 @@ impl Voxels {
         }
     }
 
-    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel: its
-    /// batch, which has to be one of so many.
+    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel. It is the
+    /// row's batch, which has to be one of so many.
     pub(crate) fn samples(&self, samples: usize) -> Result<Arc<RowGroups>, ConvError> {
         self.levels.samples(&self.level, samples)
     }
