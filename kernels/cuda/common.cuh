@@ -59,8 +59,7 @@ __device__ __forceinline__ uint32_t along(uint32_t place, int sixteens) {
 
 // Which chunks of a tile a thread copies: LINES lines of LENGTH elements, VEC elements a copy,
 // spread over THREADS threads. Where the shape allows, a thread's copies lie in one column, a fixed
-// number of lines apart, so that line, place and address are computed once a kernel and not once a
-// copy.
+// number of lines apart. So line, place and address are computed once a kernel and not once a copy.
 template <typename Lines, int LINES, int LENGTH, int VEC, int THREADS>
 struct CopyPlan {
     static constexpr int PER_LINE = LENGTH / VEC;

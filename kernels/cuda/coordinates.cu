@@ -10,12 +10,12 @@
 // The number of inputs, n, may be in device memory (RowCount), and that of outputs is written
 // there. Where the host has made room without knowing it, later kernels are given that address.
 //
-// The table is that of a kernel map of the outputs when all is done: their places and ranks are
+// When all is done, the table is that of a kernel map of the outputs. Their places and ranks are
 // written with them (map_bricks.cuh), so they are not hashed again.
 //
 // Bricks of outputs are made in a hash table, each with the least key that reaches it, its owner. A
 // key is a row and which of the bricks around it is meant, so each brick has one of its own. The
-// order of the outputs is that of their bricks' owners, then that of the cells: it follows from the
+// order of the outputs is that of their bricks' owners, then that of the cells. It follows from the
 // order of the inputs and not from the schedule. So results are bitwise repeatable, and neighbours
 // stay near.
 //

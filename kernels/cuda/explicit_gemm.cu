@@ -4,7 +4,7 @@
 // address; gathered rows (padded, channels), zero from `count` to `padded`; sums (rows, channels)
 // float32. The rows of one offset are distinct, so adding needs no atomics.
 //
-// Architecture: any. 256 threads a block, one thread an element.
+// Architecture: any. 256 threads per block, one thread per element.
 //
 // Defines: VOXTUNE_DTYPE 0|1|2.
 #include "epilogue.cuh"

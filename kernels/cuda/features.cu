@@ -2,7 +2,7 @@
 // activations, normalisations, sums of columns, pooling, gathering, dense grids. A file an idea.
 //
 // Layouts: features are (rows, channels) of the storage type, rows any pitch apart, at any address
-// that fits one element; accesses are 16 bytes wide where address, pitch and channels are multiples
+// that fits one element. Accesses are 16 bytes wide where address, pitch and channels are multiples
 // of that. Numbers of channels are dense float32, or null where neutral. A table of a kernel map is
 // (volume, pitch) int32, -1 where no row is; a negative pitch walks its offsets backwards.
 //

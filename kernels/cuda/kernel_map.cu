@@ -5,7 +5,7 @@
 // k or -1, also past the rows up to `pitch`; pair lists in_rows, out_rows (pairs) int32, sorted by
 // offset, then by output row.
 //
-// Rows are found by bricks of cells (map_bricks.cuh): one kernel inserts them, the next makes masks
+// Rows are found by bricks of cells (map_bricks.cuh). One kernel inserts them, the next makes masks
 // and gives each brick its place in `ranks`, a third lists the rows there. That is done once for
 // voxels, however many maps are made of them: a further map makes its masks alone. Tables and pair
 // lists look rows up again, in whatever order they are to have.

@@ -1,10 +1,10 @@
 // Rows by their coordinates: bricks of 4 x 4 x 4 cells in a hash table, and what surrounds a row.
 //
-// A brick's slot of an open-addressing table is one sector of 32 bytes: its whole coordinates (so
-// any int32 coordinates work, and nothing depends on the hash but time), which of its 64 cells have
-// rows, and where its rows begin in `ranks`, which lists rows by brick and, within one, by cell. So
-// a window of 3 x 3 x 3 cells costs 3.4 look-ups on average instead of 26, whatever the order of
-// the rows, and each neighbour a test of a bit.
+// A brick's slot of an open-addressing table is one sector of 32 bytes. It has the brick's whole
+// coordinates, so any int32 coordinates work and nothing depends on the hash but time. It says
+// which of the 64 cells have rows, and where these begin in `ranks`, which lists rows by brick and,
+// within one, by cell. So a window of 3 x 3 x 3 cells costs 3.4 look-ups on average instead of 26,
+// whatever the order of the rows. Each neighbour then costs a test of a bit.
 //
 // Architecture: any.
 #pragma once
@@ -14,8 +14,8 @@
 
 namespace voxtune {
 
-// A brick's key is its coordinates packed into 63 bits, if they fit; else the batch and 31 bits of
-// a hash, with the top bit set, and the coordinates decide.
+// A brick's key is its coordinates packed into 63 bits, if they fit. Else it is the batch and 31
+// bits of a hash, with the top bit set, and the coordinates decide.
 struct alignas(32) Slot {
     uint32_t key_low, key_high;  // zeros: empty
     uint32_t low, high;          // which cells have rows: bit 16 x + 4 y + z
@@ -143,10 +143,9 @@ __device__ __forceinline__ uint32_t claim(Slot* slots, uint32_t capacity, Brick 
     }
 }
 
-// Gives the rows of a warp their places, row by row the lanes of a block of THREADS: rows that lie
-// in one brick send one of them, since scans hold neighbours in neighbouring rows. *duplicate is
-// set where two share a cell. Calls claimed(slot) for the lane that is sent: the first of those
-// rows.
+// Gives the rows of a warp their places, row by row the lanes of a block of THREADS. Rows that lie
+// in one brick send one of them: scans hold neighbours in neighbouring rows. *duplicate is set
+// where two share a cell. Calls claimed(slot) for the lane that is sent: the first of those rows.
 template <int THREADS, class Claimed>
 __device__ __forceinline__ void insert_row(const int4* coords, int row, bool active, Slot* slots, uint32_t capacity, uint2* places, int* duplicate,
                                            Claimed claimed) {

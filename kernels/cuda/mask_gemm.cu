@@ -5,15 +5,15 @@
 //                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// row-major, any base address. Rows of gathered and result lie a pitch apart, weights are dense.
 // table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from
 // n to table_pitch, a multiple of 256, hold -1. masks (n, MASK_WORDS) the offsets that position p
 // has; row_of_position (n), or null, the result row of position p.
 //
 // A block owns ROWS positions x COLS result channels. It ORs its rows' masks, lists the offsets
-// present, and walks the flat list of (offset, block of DEPTH gathered channels) with a ring of
-// STAGES shared-memory stages filled by cp.async, so that the pipeline never drains between
-// offsets. Row numbers travel through the same ring, STAGES-1 offsets ahead.
+// present, and walks the flat list of (offset, block of DEPTH gathered channels). cp.async fills a
+// ring of STAGES shared-memory stages, which never drains between offsets. Row numbers travel
+// through the same ring, STAGES-1 offsets ahead.
 //
 //   mask_gemm_stages.cuh      a block's tile, its stages, and all places in shared memory
 //   mask_gemm_offsets.cuh     the masks of a block's rows and the list of its offsets
@@ -73,7 +73,7 @@
 
 using namespace voxtune;
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 // The walk over the flat list.

@@ -1,11 +1,11 @@
 // Values that depend on a seed and an element's place alone: operands for measuring and verifying.
 //
 // The counter-based form of SplitMix64 (Steele, Lea and Flood 2014): element i is the mix of seed +
-// (i + 1) * golden. The host computes the same values, to the bit in every storage type: 24 bits of
-// the mix give a multiple of 2^-23 in [-1, 1) without rounding, and storing it rounds to the
-// nearest even on both sides.
+// (i + 1) * golden. The host computes the same values, to the bit in every storage type. 24 bits of
+// the mix give a multiple of 2^-23 in [-1, 1) without rounding. Storing it rounds to the nearest
+// even on both sides.
 //
-// Architecture: any. 256 threads a block, any number of blocks.
+// Architecture: any. 256 threads per block, any number of blocks.
 #include "common.cuh"
 
 using namespace voxtune;

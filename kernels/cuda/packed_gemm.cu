@@ -6,7 +6,7 @@
 //                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// row-major, any base address. Rows of gathered and result lie a pitch apart, weights are dense.
 // table (volume, table_pitch) holds, for position p, the gathered row or -1; positions from n to
 // table_pitch, a multiple of 256, hold -1. Natural order: position p is result row p. masks are not
 // read.
@@ -27,7 +27,7 @@
 // voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME; PACK 4|8: gathered channels padded; COLS: result
-// channels padded to 8; WARPS a block; MIN_BLOCKS: blocks per SM; VEC_A, VEC_Y: elements of one
+// channels padded to 8; WARPS per block; MIN_BLOCKS: blocks per SM; VEC_A, VEC_Y: elements of one
 // copy of the gathered rows and the result: 8, 4, 2, or 1 for elementwise copies.
 // expected: spills on sm_80 sm_86 sm_89 sm_90 sm_100 sm_120 where DGRAD=0 VOLUME=27 PACK=8 COLS=32 MIN_BLOCKS=3 VEC_A=2: 80 registers by MIN_BLOCKS
 // expected: spills on sm_100 where DGRAD=0 VOLUME=27 PACK=4 COLS=32 MIN_BLOCKS=3 VEC_A=1: 80 registers by MIN_BLOCKS
@@ -49,7 +49,7 @@ constexpr int BATCH = SLICES < 8 ? SLICES : 4;
 
 static_assert((PACK == 4 || PACK == 8) && COLS % 8 == 0, "shape");
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 // Weights as (slice, column, 32), the offsets as the table has them.

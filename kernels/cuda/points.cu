@@ -1,5 +1,5 @@
-// Points to voxels: which cell of a fixed grid each point lies in, the cells in the order of their
-// first points, and the mean of each cell's points.
+// Points to voxels. They are the cells of a fixed grid that points lie in, in the order of their
+// first points, with the mean of each cell's points.
 //
 // Layouts: points (n, columns) float32, x, y and z first; batches (n) int32, or null where all are
 // of batch 0; coords (rows) of {batch, first, second, third} int32. Slots are zeros at first, at

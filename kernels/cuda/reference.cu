@@ -5,16 +5,16 @@
 // float64 of the stored (already rounded) inputs, each sum in an order that depends on the shape
 // alone.
 //
-// Architecture: any. 256 threads a block but where a kernel says otherwise.
+// Architecture: any. 256 threads per block but where a kernel says otherwise.
 //
 // Defines: VOXTUNE_DTYPE 0|1|2.
 #include "common.cuh"
 
 using namespace voxtune;
 
-// The product in float64. That of two 16-bit numbers has at most 22 binary digits, so that float32
-// holds it as it is (bfloat16's within float32's range), and one conversion does for two: on a GPU
-// made for float64 they have a quarter of its sums' rate.
+// The product in float64. That of two 16-bit numbers has at most 22 binary digits, so float32 holds
+// it as it is (bfloat16's within float32's range). One conversion then does for two: on a GPU made
+// for float64 conversions have a quarter of its sums' rate.
 __device__ __forceinline__ double product(float x, float w) {
     if constexpr (sizeof(Element) == 2) {
         return double(x * w);
@@ -68,8 +68,8 @@ extern "C" __global__ void __launch_bounds__(256) reference_epilogue(double* ref
 }
 
 // Grid (tiles, volume), a tile INS x OUTS elements of an offset. Each of PARTS warps adds the
-// products of every PARTS-th pair for a whole tile, for a small layer has few elements and many
-// pairs; then the parts are added in their order.
+// products of every PARTS-th pair for a whole tile: a small layer has few elements and many pairs.
+// Then the parts are added in their order.
 constexpr int INS = 8, OUTS = 32, PARTS = 16;
 static_assert(INS <= PARTS, "a warp adds the parts of one row of a tile");
 

@@ -103,7 +103,7 @@ __device__ __forceinline__ void multiply_slice(float (&acc)[COLUMNS / 8][4], con
     }
 }
 
-// The epilogue on a warp's 16 rows in place, before they are rounded: row g is `low` of the result,
+// The epilogue on a warp's 16 rows in place, before they are rounded. Row g is `low` of the result,
 // row g + 8 `high`, each negative past the end. Eight channels of a residual are one load where
 // they can be, else eight.
 template <int COLUMNS, int VEC>

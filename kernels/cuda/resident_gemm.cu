@@ -6,16 +6,16 @@
 //                                                              mirrored forward map (`mirror`)
 //
 // Layouts: gathered (rows, c_gathered), weights (volume, c_in, c_out), result (n, c_result), all
-// row-major, any base address; rows of gathered and result lie a pitch apart, weights are dense.
+// row-major, any base address. Rows of gathered and result lie a pitch apart, weights are dense.
 // table (volume, table_pitch) holds, for launch position p, the gathered row or -1; positions from
 // n to table_pitch, a multiple of 256, hold -1. masks (n) the offsets that position p has;
 // row_of_position (n), or null, the result row of position p.
 //
 // One block per SM brings all weights into shared memory once, transposed to (volume, DEPTH / 32,
-// COLS, 32). From then on its warps are on their own: each takes 16 positions at a time, asks for
-// the row numbers of the offsets that any of them has, gathers their rows into a ring of its own,
-// and multiplies them with resident weights. What bounds the kernel is bytes in flight, so the ring
-// runs ahead across the ends of units, and what is left of shared memory is all rings.
+// COLS, 32). From then on its warps are on their own. Each takes 16 positions at a time and asks
+// for the row numbers of the offsets that any of them has. It gathers their rows into a ring of its
+// own, and multiplies them with resident weights. What bounds the kernel is bytes in flight, so the
+// ring runs ahead across the ends of units, and what is left of shared memory is all rings.
 //
 // Invariants
 // * An absent row is never loaded; its lanes hold zeros.
@@ -28,7 +28,7 @@
 // voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; VOLUME, at most 32; DEPTH: gathered channels padded to 32;
-// COLS: result channels padded to 8; WARPS a block; STAGES: steps of a warp's ring; VEC_A, VEC_B,
+// COLS: result channels padded to 8; WARPS per block; STAGES: steps of a warp's ring; VEC_A, VEC_B,
 // VEC_Y: elements of one copy of the gathered rows, the weights and the result: 8, 4, 2, or 1 for
 // elementwise copies.
 // expected: spills on sm_90 where DGRAD=0 VOLUME=8 DEPTH=32 COLS=32 WARPS=24 VEC_A=8 VEC_B=8: 80 registers by WARPS
@@ -57,7 +57,7 @@ constexpr int SHARED_BYTES = WEIGHT_BYTES + WARPS * RING_BYTES;
 
 static_assert(VOLUME <= 32 && DEPTH % SLICE == 0 && COLS % 8 == 0, "shape");
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 // Weights as (offset, slice, column, 32), the offsets as the table has them.

@@ -4,8 +4,8 @@
 namespace voxtune {
 
 // How many rows there are. Where the host does not know, an earlier kernel has written the count,
-// and launches and buffers are sized by a capacity: blocks past the count end at once, and rows
-// from the count to the capacity are left as they are or overwritten with anything.
+// and launches and buffers are sized by a capacity. Blocks past the count end at once. Rows from
+// the count to the capacity are left as they are or overwritten with anything.
 //
 // Mirrored by the host.
 struct RowCount {

@@ -2,9 +2,9 @@
 // offsets.
 //
 // A stable radix sort by digits of 9 bits, so that 27 offsets take three passes. A segment of 16
-// tiles is sorted by 16 blocks in one kernel: in each pass they count their digits, wait for each
+// tiles is sorted by 16 blocks in one kernel. In each pass they count their digits, wait for each
 // other, place their items and wait again. All rows are sorted by a kernel that makes the keys and
-// counts their digits, and one more a pass, whose tiles learn from their predecessors where their
+// counts their digits, and one more a pass. Its tiles learn from their predecessors where their
 // digits go (decoupled look-back, Merrill and Garland 2016, as in Adinets and Merrill's onesweep
 // 2022).
 //

@@ -1,9 +1,9 @@
 // Plans: which blocks a product over tiles of rows has, and which offsets each of them takes.
 //
-// A tile of few rows is a chain of as many stages as its rows have offsets between them, and where
-// all tiles run at once the longest chain is the product's time. A plan cuts the long ones, and
-// those alone, into parts of nearly equal length. Parts of a tile are blocks of one cluster, which
-// add their sums up through each other's shared memory (cluster_gemm.cu).
+// A tile of few rows is a chain of as many stages as its rows have offsets between them. Where all
+// tiles run at once, the longest chain is the product's time. A plan cuts the long ones, and those
+// alone, into parts of nearly equal length. Parts of a tile are blocks of one cluster, which add
+// their sums up through each other's shared memory (cluster_gemm.cu).
 //
 // Layouts. A plan is a header of 16 bytes, {items, longest part, 0, 0}, then the items, those of
 // most offsets first. Parts of a tile follow each other from a multiple of their number; items of

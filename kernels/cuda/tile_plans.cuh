@@ -2,14 +2,14 @@
 //
 // Blocks unite the masks of tiles; the last one that has done so for a plan lists the plan's items.
 // It counts tiles by their number of offsets, and takes the longest part by which the last block is
-// expected to end first: shorter parts are more items, each of which costs as much as `fixed`
+// expected to end first. Shorter parts are more items, each of which costs as much as `fixed`
 // offsets.
 //
 // Layouts: masks (n) of 32 offsets, by row where `row_of_position` is given, else by position;
 // unions (tiles of the capacity).
 //
-// Tiles of as many offsets are a bin. Bins are listed by the length of their parts, longest first,
-// and last tiles first within one, by prefix sums: a plan does not depend on the schedule.
+// Tiles of as many offsets are a bin. Prefix sums list bins by the length of their parts, longest
+// first, and last tiles first within one. So a plan does not depend on the schedule.
 //
 // Architecture: any.
 #pragma once

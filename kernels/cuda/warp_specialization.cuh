@@ -10,7 +10,7 @@
 //
 // Invariants
 // * Both sides take the stages in turn. full[stage] completes when a stage may be read,
-//   empty[stage] when it may be written; each multiplying warp releases a stage once, by its first
+//   empty[stage] when it may be written. Each multiplying warp releases a stage once, by its first
 //   lane, behind a wait for products that every lane has read for.
 // * The multiplying side waits for its own parity, the gathering side for the other: all stages are
 //   empty at first.

@@ -37,7 +37,7 @@
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (64, 128 or 256), COLS, DEPTH, STAGES; GROUPS:
-// multiplying warpgroups; MIN_BLOCKS: blocks per SM; MASK_WORDS; OFFSETS: offsets a stage, 2 or
+// multiplying warpgroups; MIN_BLOCKS: blocks per SM; MASK_WORDS; OFFSETS: offsets per stage, 2 or
 // absent for 1; SPLIT 1, or absent: whether tiles are cut into parts, see splits.cuh.
 // expected: serialised on sm_90 where ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0 OFFSETS=2: 80 registers by MIN_BLOCKS; forms with more were slower
 // expected: spills on sm_90 where DGRAD=0 ROWS=256 COLS=32 DEPTH=32 GROUPS=2 MASK_WORDS=1 SPLIT=0: 80 registers by MIN_BLOCKS; one block was slower
@@ -60,7 +60,7 @@
 
 using namespace voxtune;
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)

@@ -59,7 +59,7 @@ struct Gatherer {
     }
 
     // Offsets of a tile whose row numbers are asked for together, while the batch before them is
-    // gathered. A warp has six scoreboards, and loads that share one are waited for together: asked
+    // gathered. A warp has six scoreboards, and loads that share one are waited for together. Asked
     // for one by one, the numbers needed next would wait for those asked for last.
     struct Batch {
         uint32_t offsets = 0;  // a byte each, the next one lowest
@@ -191,8 +191,8 @@ struct Gatherer {
             for (int j = 0; j < ROW_NUMBERS; ++j) batch.rows[i][j] = __ldg(line + j * 32);
         }
         // The next tile is claimed when the last batch of this one is asked for, so that no thread
-        // waits for it, and no earlier, since a tile claimed early is one that an idle block does
-        // not get.
+        // waits for it. It is claimed no earlier: a tile claimed early is one that an idle block
+        // does not get.
         claim_tile(p.scheduler, threadIdx.x == 0 && offsets.empty() && tile < tiles.total && are_more, claimed);
     }
 

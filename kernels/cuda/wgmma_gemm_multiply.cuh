@@ -1,15 +1,15 @@
 // A multiplying warpgroup of wgmma_gemm: the products of the stages, tile after tile.
 //
-// A is multiplied out of registers: ldmatrix takes an absent row from a line of zeros, so that
-// absent rows cost no copy, and a fragment of 64 rows of which none is there costs nothing. B is
-// multiplied where it lies.
+// A is multiplied out of registers. ldmatrix takes an absent row from a line of zeros, so absent
+// rows cost no copy. A fragment of 64 rows of which none is there costs nothing. B is multiplied
+// where it lies.
 //
 // Layouts: stages as in wgmma_gemm_stages.cuh, registers as in wgmma.cuh.
 //
 // Invariants
 // * empty[stage]: each warp arrives once its products that read the stage are complete: while it
 //   multiplies the next, or at the tile's end.
-// * Where operands are not aligned to 16 bytes, weights come by ordinary writes; wgmma reads them
+// * Where operands are not aligned to 16 bytes, weights come by ordinary writes. wgmma reads them
 //   through the asynchronous proxy, so each thread fences between waiting for a stage and reading
 //   it.
 // * A tile has at least one stage, be it without rows: every row of the result is written.

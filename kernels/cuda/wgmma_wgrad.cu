@@ -6,23 +6,23 @@
 // multiples of eight, any base address; partial (units, c_in, c_out) float32, added up by
 // reduce_partials of pair_units.cuh in a fixed order.
 //
-// Units are interleaved: an offset's list is cut into steps of DEPTH pairs, and unit s of the
+// Units are interleaved. An offset's list is cut into steps of DEPTH pairs, and unit s of the
 // offset's S takes the steps s, s + S, s + 2 S and so on. Lists ascend in the output row, so all
-// units of all offsets, each on its own SM, walk through the rows side by side: a row comes from
-// memory once and is found in L2 by the other offsets that need it, and no unit has to be short for
-// that, which keeps the partial results few. A unit that is ahead waits for memory, and those that
-// follow do not.
+// units of all offsets, each on its own SM, walk through the rows side by side. A row comes from
+// memory once, and the other offsets that need it find it in L2. No unit has to be short for that,
+// which keeps the partial results few. A unit that is ahead waits for memory, and those that follow
+// do not.
 //
 // A block owns one unit's ROWS x COLS tile of (c_in, c_out). One warpgroup gathers rows by cp.async
 // into a ring of STAGES stages of DEPTH pairs, GROUPS warpgroups multiply; they meet only at the
-// ring's barriers. A gathered row is a line of 128-byte pieces with the pairs across, which is what
-// wgmma takes as a transposed operand: neither operand is ever moved again.
+// ring's barriers. A gathered row is a line of 128-byte pieces with the pairs across. wgmma takes
+// that as a transposed operand, so neither operand is ever moved again.
 //
 // Invariants
 // * full[stage]: each gathering thread arrives once when its copies have landed. empty[stage]: each
 //   multiplying warp arrives once its products that read the stage are complete.
-// * Rows come by cp.async or by ordinary writes and wgmma reads them through the asynchronous
-//   proxy, so each multiplying thread fences between waiting for a stage and reading it.
+// * Rows come by cp.async or by ordinary writes. wgmma reads them through the asynchronous proxy,
+//   so each multiplying thread fences between waiting for a stage and reading it.
 // * A unit has at least one step, and writes all of its tile.
 // * Pairs past the end of a list are zeros in both operands. Channels past c_in or c_out hold
 //   anything (a channel's products meet only its own row or column of the result) and are never
@@ -66,8 +66,8 @@ struct Panels {
     static constexpr int STEP_BYTES = 16 * WIDTH * 2;
 };
 // Most steps of one sum in registers. The tensor cores cut their sums off where float32 would
-// round: each sixteen pairs take up to 2^-23 off the magnitude of a sum, and always downwards, so
-// that 900,000 pairs in one sum were measured to lose 6e-3. Sums of more steps are continued in the
+// round. Each sixteen pairs take up to 2^-23 off the magnitude of a sum, and always downwards:
+// 900,000 pairs in one sum were measured to lose 6e-3. Sums of more steps are continued in the
 // partial result, which only this block touches.
 constexpr int RUN = 256;
 
@@ -81,7 +81,7 @@ static_assert(A::BYTES % 1024 == 0 && B::PANEL_BYTES % 1024 == 0, "panels begin 
 constexpr int BARRIERS_AT = STAGES * STAGE_BYTES;
 constexpr int SHARED_BYTES = BARRIERS_AT + 2 * STAGES * 8;
 
-// What the host needs to launch this instance: threads a block, dynamic shared memory in bytes.
+// What the host needs to launch this instance: threads per block, dynamic shared memory in bytes.
 extern "C" __constant__ int voxtune_launch[2] = {THREADS, SHARED_BYTES};
 
 using Ring = StageRing<STAGE_BYTES, BARRIERS_AT>;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The command line under test, cut off from the caller's caches and settings: that of this build,
-/// or what `VOXTUNE_PROGRAM` names, such as an optimised one.
+/// The command line under test, cut off from the caller's caches and settings. It is that of this
+/// build, or what `VOXTUNE_PROGRAM` names, such as an optimised one.
 pub(crate) fn voxtune() -> Command {
     let built = || env!("CARGO_BIN_EXE_voxtune-under-test").into();
     let mut command = Command::new(std::env::var_os("VOXTUNE_PROGRAM").unwrap_or_else(built));

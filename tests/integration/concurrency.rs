@@ -12,8 +12,8 @@ use crate::faulty::{Fault, Injected, spec};
 use crate::injected::{LOCK_WAIT, Run};
 use crate::populating::evidence;
 
-/// Somebody holds the lock for longer than a run waits for it, and lets it go long after the last
-/// measurement.
+/// Another process holds the lock for longer than a run waits for it, and lets it go long after the
+/// last measurement.
 #[test]
 fn a_long_writer_costs_nothing() {
     let mut run = Run::small();

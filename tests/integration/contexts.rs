@@ -28,7 +28,7 @@ pub(crate) fn gpu() -> Device {
     Device::open_with(DeviceChoice::Cuda(0), &KernelSource::embedded()).unwrap().0
 }
 
-/// Values that repeat, whoever makes them.
+/// Values that depend on place and salt alone.
 pub(crate) fn values(count: usize, salt: usize) -> Vec<f32> {
     let value = |index: usize| (index.wrapping_mul(2_654_435_761) >> 9) % 15;
     (0..count).map(|index| value(index + salt) as f32 / 64.0 - 7.0 / 64.0).collect()

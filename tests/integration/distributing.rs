@@ -262,7 +262,7 @@ fn regret_is_measured() {
         }
     }
 
-    // Whoever runs is judged, also where populate would not race it.
+    // What runs is judged, also where populate would not race it.
     for mode in ["explicit_gemm", "implicit_gemm"] {
         let mut command = voxtune();
         command.env("CARGO_TARGET_DIR", at("target")).arg("regret").arg("--cache").arg(at("a"));

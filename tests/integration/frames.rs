@@ -142,7 +142,7 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// Runs a frame until it has room, as whoever reads results does.
+/// Runs a frame until it has room, as a program that reads results does.
 fn run_or_grow(
     network: &Network,
     input: &SparseTensor,

@@ -22,7 +22,7 @@ fn cudarc_stream() -> Arc<CudaStream> {
     CudaContext::new(0).unwrap().new_stream().unwrap()
 }
 
-/// Rows in memory of cudarc's, which is freed by whoever is told that it is not needed any more.
+/// Rows in memory of cudarc's, freed by the call that tells that it is not needed any more.
 #[expect(unsafe_code, reason = "the memory is moved into what frees it")]
 fn foreign(stream: &Arc<CudaStream>, rows: &[f32], told: &Arc<AtomicUsize>) -> ForeignMemory {
     let slice = stream.clone_htod(rows).unwrap();

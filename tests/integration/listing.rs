@@ -75,7 +75,7 @@ fn help_goes_to_stdout() {
     assert!(help.stdout.contains("--num-voxels") && help.stderr.is_empty());
 }
 
-/// Whoever reads along has seen enough: the measuring goes on.
+/// A reader of the output has seen enough: the measuring goes on.
 #[test]
 fn a_closed_pipe_ends_nothing() {
     let folder = tempfile::tempdir().unwrap();

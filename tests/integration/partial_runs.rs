@@ -66,7 +66,7 @@ fn f01_one_name_after_a_full_run_keeps_the_full_ranking() {
         populate(&mut run, "all", 0);
         populate(&mut run, name, 1);
         assert_decided(run.folder(), "quick", 2);
-        // Whoever is to take a winner's place met it and the default.
+        // A candidate that is to take a winner's place met it and the default.
         let evidence = evidence(run.folder());
         for (_, records) in evidence.entries() {
             for met in ["plain", "quick"] {

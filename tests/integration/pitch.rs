@@ -1,4 +1,4 @@
-//! Rows that lie apart: operations and layers over columns of a tensor give what they give over a
+//! Rows that lie apart. Operations and layers over columns of a tensor give what they give over a
 //! copy of them, to the bit, and leave the other columns as they are.
 
 use voxtune::cuda::ForeignMemory;

@@ -44,8 +44,8 @@ fn every_entry_is_verified_and_ranked() {
     }
 }
 
-/// Measures the layers of a file on a full box of 10 x 10 x 6 voxels: what the last line says, and
-/// the evidence by operation, cloud, rows and pairs.
+/// Measures the layers of a file on a full box of 10 x 10 x 6 voxels. Gives what the last line
+/// says, and the evidence by operation, cloud, rows and pairs.
 fn populate_model(layers: &str, more: &[&str]) -> (Finished, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let inside = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -111,7 +111,7 @@ fn a_models_layers_are_measured() {
     assert_eq!(found, expected);
 }
 
-/// What acts on the map alone reaches the worker: the full box of 10 x 10 x 6 has so many pairs of
+/// What acts on the map alone reaches the worker. The full box of 10 x 10 x 6 has so many pairs of
 /// voxels one or two apart, and so many windows that begin in it.
 #[test]
 fn a_models_layers_keep_dilation_padding_and_grid() {
@@ -132,8 +132,8 @@ fn a_models_layers_keep_dilation_padding_and_grid() {
         assert!(finished.stdout.contains(layer), "{layer}: {finished:?}");
     }
     // One apart: 28 · 28 · 16 pairs; two apart: 26 · 26 · 14. Windows of 0 to 2 begin at 4 · 4 · 2
-    // even cells within the output's shape, those of −1 to 1 at 5 · 5 · 3, one cell of each axis
-    // outside.
+    // even cells within the output's shape. Those of −1 to 1 begin at 5 · 5 · 3, one cell of each
+    // axis outside.
     let expected = [
         "forward float32 4→4 k3 over scan: 600 to 600, 12544 pairs",
         "forward float32 4→4 k3 over scan: 600 to 600, 9464 pairs",

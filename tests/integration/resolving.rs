@@ -22,7 +22,7 @@ fn operation(direction: Direction) -> Operation {
     Operation::submanifold(direction, DType::Float32, 32, 32, kernel)
 }
 
-/// A key of this many rows with this many pairs a row.
+/// A key of this many rows with this many pairs per row.
 fn key(direction: Direction, rows: usize, pairs_per_row: usize) -> ShapeKey {
     ShapeKey::new(operation(direction), rows, rows, rows * pairs_per_row)
 }

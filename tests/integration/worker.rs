@@ -195,8 +195,8 @@ fn topping_up_measures_what_has_changed() {
     run.here(&candidates(near(60), Fault::Takes(80)));
     let before = record(run.folder(), "far");
 
-    // A candidate with another code meets the first and the default; whoever is far behind,
-    // and would crash, is not run.
+    // A candidate with another code meets the first and the default. One that is far behind, and
+    // would crash, is not run.
     run.request.remeasure = Remeasure::New;
     let topped_up = run.in_worker(&candidates(near(24).with_hash(8), Fault::Aborts));
     assert_eq!((topped_up.summary.measured, topped_up.entries), (1, 1));
@@ -259,7 +259,7 @@ fn a_killed_worker_blames_no_candidate() {
     assert!(ended.lost.is_empty());
 }
 
-/// Whatever happens to the supervisor: here it is killed, and cannot tell anybody.
+/// Whatever happens to the supervisor: here it is killed, and cannot say so.
 #[cfg(target_os = "linux")]
 #[cfg(target_os = "linux")]
 #[test]

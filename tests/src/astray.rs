@@ -13,7 +13,7 @@ use cudarc::driver::{CudaContext, result, sys};
 const KERNELS: &[u8] = concat!(include_str!("astray.ptx"), "\0").as_bytes();
 
 /// Lets a kernel of the file run on the first device, and waits for it. The wait's answer is of no
-/// interest: whoever uses the device next meets what went wrong.
+/// interest: the next use of the device meets what went wrong.
 fn run(kernel: &str) {
     let context = CudaContext::new(0).unwrap();
     let name = std::ffi::CString::new(kernel).unwrap();

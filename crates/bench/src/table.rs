@@ -18,7 +18,7 @@ pub fn table(titles: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
 /// 1. headings of rows that agree in them: the first columns, as far as they are texts
 /// 2. pairs of titles and values, one row below the other
 ///
-/// The last column, if it is a text such as an algorithm's name, may stick out: whoever prints the
+/// The last column, if it is a text such as an algorithm's name, may stick out: the printer of the
 /// table breaks its line there.
 #[must_use]
 pub fn table_within(

@@ -87,7 +87,7 @@ impl<'a> Opened<'a> {
         B::deserialize(&mut self.body).map_err(Defect::corrupt)
     }
 
-    /// Checks that this body, written again in the file's version, gives the same bytes: so nothing
+    /// Checks that this body, written again in the file's version, gives the same bytes. So nothing
     /// follows it, and there is one way only to write what the file says.
     pub(crate) fn check_canonical(&self, body: &impl Serialize) -> Result<(), Defect> {
         let mut rest = Comparer { rest: self.checked };

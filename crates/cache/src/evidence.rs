@@ -25,7 +25,7 @@ impl Records {
         self.0.values()
     }
 
-    /// One record an algorithm, in their order: of several versions a measured one before a
+    /// One record per algorithm, in their order: of several versions a measured one before a
     /// quarantined one, then the more trusted.
     #[must_use]
     pub fn preferred(&self) -> Vec<&Record> {
@@ -131,7 +131,7 @@ impl Evidence {
         self.0.iter()
     }
 
-    /// The records of a key, one item a workload that it was measured on.
+    /// The records of a key, one item per workload that it was measured on.
     pub fn workloads<'a>(
         &'a self,
         device: &'a DeviceIdentity,

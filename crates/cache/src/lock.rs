@@ -1,7 +1,7 @@
 //! The locks under which an architecture's files are written, and read together.
 //!
 //! A lock is a file of its own that is never deleted. A lock on the cache itself would be lost when
-//! the cache is replaced, and a lock file that comes and goes can be locked by two at once.
+//! the cache is replaced. A lock file that comes and goes can be locked by two at once.
 
 use std::collections::BTreeMap;
 use std::fs;

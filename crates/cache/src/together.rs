@@ -19,8 +19,8 @@ const TRIES: u32 = 20;
 type Stamp = Option<(u64, u64, Option<SystemTime>)>;
 
 impl CacheDir {
-    /// What `read` reads of an architecture's files, all of one moment: a save in between would
-    /// make decisions and evidence look as if one did not follow from the other.
+    /// What `read` reads of an architecture's files, all of one moment. A save in between would
+    /// make decisions look as if they did not follow from the evidence.
     ///
     /// Takes a share of the lock if it can be had. Where it cannot, and a file has changed
     /// meanwhile, `read` is called again.

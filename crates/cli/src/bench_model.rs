@@ -14,9 +14,9 @@ use crate::page::width_of_stdout;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct NetworkArguments {
     /// Time whole frames of networks with random weights instead of layers: centerpoint, second,
-    /// bevfusion, spunet, minkunet, spconv-bench or trellis; NAME/N for N channels of a voxel,
-    /// NAME:CLOUD,CLOUD for some of the clouds. Kernels are those in the program, unless --kernels
-    /// is given
+    /// bevfusion, spunet, minkunet, spconv-bench or trellis. NAME/N takes N channels of a voxel,
+    /// NAME:CLOUD,CLOUD some of the clouds. Kernels are those in the program, unless --kernels is
+    /// given
     #[arg(
         long,
         value_name = "NAME[/N][:CLOUD,...]",
@@ -37,8 +37,8 @@ pub(crate) struct NetworkArguments {
     /// Also time training steps: forward and backward, the mean square as loss, no optimizer
     #[arg(long, requires = "model")]
     training: bool,
-    /// Also time N different frames of each cloud, turned about its middle and cropped to between
-    /// 10,000 and 135,000 voxels, over a second copy of it where one has too few
+    /// Also time N different frames of each cloud: it is turned about its middle and cropped to
+    /// between 10,000 and 135,000 voxels. A second copy joins a cloud of too few
     #[arg(long, value_name = "N", value_parser = positive, requires = "model")]
     many: Option<usize>,
     /// Cells along x, y, z [default: 1440,1440,41 for detectors, where the cloud fits; else 96 more

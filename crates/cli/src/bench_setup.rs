@@ -26,7 +26,7 @@ pub(crate) struct BenchSetup {
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     pub(crate) dtypes: Option<Vec<DType>>,
     /// Times of other libraries to print ratios to: JSON lines with peer, cloud, cin, cout, dtype,
-    /// fwd_kernel_ms and train_kernel_ms; with --model, those with peer, net, cloud, ms, kernel_ms
+    /// fwd_kernel_ms and train_kernel_ms. With --model they have peer, net, cloud, ms, kernel_ms
     /// and step_ms
     #[arg(long, value_name = "FILE")]
     pub(crate) peers: Option<PathBuf>,

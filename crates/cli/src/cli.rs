@@ -85,7 +85,7 @@ pub enum Command {
     Bench(Box<BenchArguments>),
     /// Compile the CUDA kernels of a preset, without a GPU
     Kernels(KernelsArguments),
-    /// Learn from a GPU's evidence what layers run that nobody measured, without a GPU
+    /// Learn from a GPU's evidence what unmeasured layers run, without a GPU
     Fit(FitArguments),
     /// Make the kernel packs that ship, without a GPU
     Pack(PackArguments),

@@ -14,9 +14,9 @@ use crate::program;
 /// Where populate writes, and where the other commands look.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct FolderArguments {
-    /// Folder of the cache files; populate and merge create it if missing [default: the user folder
-    /// if --user or one of its variables is given, else the workspace's caches/, and outside a
-    /// workspace the user folder]
+    /// Folder of the cache files. Populate and merge create it if missing [default: the user folder
+    /// if --user or one of its variables is given, or outside a workspace; else the workspace's
+    /// caches/]
     #[arg(long, value_name = "DIR", conflicts_with = "user")]
     pub(crate) out: Option<PathBuf>,
     /// Use the user's cache folder: $VOXTUNE_CACHE_DIR, else
@@ -27,7 +27,7 @@ pub(crate) struct FolderArguments {
 }
 
 impl FolderArguments {
-    /// The folder. Says so where it is the user's although nobody asked for that.
+    /// The folder. Says so where it is the user's without having been asked for.
     pub(crate) fn resolve(&self) -> Result<PathBuf, Failure> {
         self.resolve_or("--out DIR")
     }
@@ -109,8 +109,8 @@ pub(crate) fn must_exist(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether a path that is to be read is a file, else it is a folder; whoever reads it says what
-/// else it may be.
+/// Whether a path that is to be read is a file; else it is a folder. If it is neither, reading it
+/// fails and says so.
 pub(crate) fn is_file(path: &Path) -> Result<bool, Failure> {
     let name = printable_path(path);
     match std::fs::metadata(path) {
@@ -168,7 +168,7 @@ mod tests {
         let home = |name: &str| (name == "HOME").then(|| OsString::from("/h"));
         let resolved = none.resolve_in(home, Path::new("/"), "--out DIR").unwrap();
         assert_eq!(resolved, Resolved::Fallback("/h/.cache/voxtune".into()));
-        // Whoever has named a folder or a workspace is told nothing.
+        // Where a folder is named or a workspace is found, nothing is said.
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let inside = none.resolve_in(home, here, "--out DIR").unwrap();
         assert!(matches!(inside, Resolved::Asked(_)), "{inside:?}");

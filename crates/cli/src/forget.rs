@@ -107,7 +107,8 @@ fn remove(cache: &CacheDir, arch: Arch, selection: &Selection) -> Result<Forgott
     Ok(Forgotten { removed: update.value, staying: left.count() })
 }
 
-/// Lists what [`remove`] would remove. A damaged file is an error here, since nobody sets it aside.
+/// Lists what [`remove`] would remove. A damaged file is an error here, since nothing sets it
+/// aside.
 fn list(cache: &CacheDir, arch: Arch, selection: &Selection) -> Result<Forgotten, Failure> {
     let (evidence, decisions) =
         cache.read_together(arch, |cache| (cache.read_evidence(arch), cache.read_decisions(arch)));

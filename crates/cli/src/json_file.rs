@@ -21,15 +21,14 @@ pub(crate) struct JsonFile {
 pub(crate) struct JsonReport(Option<OutputFile>);
 
 impl JsonFile {
-    /// Refuses a place that cannot be written to: nobody wants to hear so after minutes of
-    /// measuring.
+    /// Refuses a place that cannot be written to, before minutes of measuring.
     pub(crate) fn checked(&self) -> Result<JsonReport, Failure> {
         let path = self.path.as_deref();
         Ok(JsonReport(path.map(|path| OutputFile::checked("--json", path)).transpose()?))
     }
 }
 
-/// A report, and the command that made it: whoever reads the file later wants to make it again.
+/// A report, and the command that made it and would make it again.
 #[derive(Serialize)]
 struct Signed<'r, R> {
     command: String,

@@ -4,7 +4,7 @@ use voxtune::L2State;
 
 use crate::output;
 
-/// The regime that is asked for; says so where it makes no difference.
+/// The state that is asked for; says so where it makes no difference.
 pub(crate) fn l2_state(warm: bool, on_gpu: bool) -> L2State {
     if warm && !on_gpu {
         output::status("Note", "--warm changes nothing on a CPU, whose caches are never emptied");

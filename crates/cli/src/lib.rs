@@ -9,8 +9,6 @@
 pub mod cli;
 pub mod exit;
 
-#[cfg(test)]
-mod advice;
 mod algo_modes;
 mod bench;
 mod bench_model;
@@ -31,6 +29,8 @@ mod l2_state;
 mod layers;
 mod measured_clouds;
 mod merge;
+#[cfg(test)]
+mod message_tests;
 mod migrate;
 mod numbers;
 mod output;

@@ -10,10 +10,10 @@ use crate::texts::cloud;
 /// Clouds, each of a size of its own.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CloudArguments {
-    /// Clouds: uniform, surface, either with a count (uniform:130000), scan files (.npy, .npz,
-    /// .bin, .ply, .pcd), .i32 files (little-endian int32 x, y, z triples), folders of such files,
-    /// or NAME=FILE. `check` takes uniform and surface whatever else is named; `bench` where
-    /// nothing is
+    /// Clouds: uniform or surface, either with a count (uniform:130000), files, folders of such
+    /// files, or NAME=FILE. Files are scans (.npy, .npz, .bin, .ply, .pcd) or .i32 (little-endian
+    /// int32 x, y, z triples). `check` takes uniform and surface whatever else is named; `bench`
+    /// where nothing is
     #[arg(long, value_name = "CLOUD", num_args = 1.., value_parser = cloud())]
     clouds: Vec<CloudSpec>,
     /// Edge of a voxel for scan files, in their unit

@@ -1,13 +1,14 @@
 //! Writing to stdout and stderr without dying of it, and without being steered by what is written.
 //!
-//! Whoever closes the pipe has seen enough: the work goes on in silence. Any other error, such as a
-//! full disk, is a failure of the command, which is told once and ends up in the exit status.
+//! A reader that closes the pipe has seen enough: the work goes on in silence. Any other error,
+//! such as a full disk, is a failure of the command, which is told once and ends up in the exit
+//! status.
 //!
-//! Everything that a person reads passes through here, so that no name that a file or a caller
-//! chose reaches the terminal with its escape sequences, and no line is wider than the page that it
-//! is written on: the terminal, `COLUMNS`, or 80 columns. Lines are the writer's to make: a name
-//! that goes into one is [made printable](voxtune_types::printable()) there, or its ends of line
-//! would make more of them.
+//! Everything that a person reads passes through here. Names that a file or a caller chose lose
+//! their escape sequences before they reach the terminal. Lines are broken to the width of the
+//! page: the terminal's, `COLUMNS`, or 80 columns. Who writes a line makes names in it
+//! [printable](voxtune_types::printable()) first: an end of line in a name would begin another
+//! line.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -115,7 +116,7 @@ fn labelled(label: &str, meaning: Option<Meaning>, sign: &str, text: &str, hang:
 pub(crate) fn of_parser(error: &clap::Error) {
     let plain = error.render().to_string();
     if safe(&plain) == plain {
-        // Whoever closed the pipe does not want it.
+        // A reader that closed the pipe does not want it.
         let _ = error.print();
     } else {
         write(&mut io::stderr().lock(), &safe(&plain));
@@ -176,7 +177,7 @@ fn write(stream: &mut impl Write, text: &str) {
         return;
     };
     if error.kind() != ErrorKind::BrokenPipe && !FAILED.swap(true, Ordering::Relaxed) {
-        // If stderr is what fails, nobody is left to tell.
+        // If stderr is what fails, there is no place left to say so.
         let _ = writeln!(io::stderr(), "error: failed to write the output: {error}");
     }
 }

@@ -71,7 +71,7 @@ fn try_to_write(path: &Path) -> io::Result<()> {
         Err(_) if path.is_symlink() => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => match File::create_new(path) {
             Ok(_) => fs::remove_file(path),
-            // Somebody else has made it meanwhile.
+            // Another process has made it meanwhile.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         },

@@ -100,8 +100,7 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(crate) fn run(arguments: &PackArguments) -> Result<Exit, Failure> {
     let out = arguments.folder.resolve()?;
     let caches = arguments.caches.as_deref().unwrap_or(&out);
-    // Without winners a pack is made all the same, and nobody would see that they were meant to be
-    // in it.
+    // Without winners a pack is made all the same, and it would not show that they are missing.
     must_exist(caches)?;
     let caches = CacheDir::new(caches);
     let targets = if arguments.archs.is_empty() { &Target::ALL[..] } else { &arguments.archs };

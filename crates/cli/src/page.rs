@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use terminal_size::{Width, terminal_size_of};
 
-/// Where nobody says otherwise.
+/// Where neither a terminal nor `COLUMNS` says otherwise.
 const USUAL_WIDTH: usize = 80;
 
 /// Less is no page: lines are longer then.
@@ -35,9 +35,9 @@ fn width(terminal: Option<u16>) -> usize {
 /// The parts of a line that fit a page, as ranges of its bytes; each after the first stands behind
 /// `hang` blanks.
 ///
-/// A line is broken at blanks, but for [`FIXED_BLANK`]s; a word that fills a line by itself behind
-/// a colon or a comma, as the names of algorithms and lists have them. What has neither, such as a
-/// path, stays whole: nobody can use half of it.
+/// A line is broken at blanks, but for [`FIXED_BLANK`]s. A word that fills a line by itself is
+/// broken behind a colon or a comma, as names of algorithms and lists have them. What has neither,
+/// such as a path, stays whole: nobody can use half of it.
 pub(crate) fn broken(line: &str, width: usize, hang: usize) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let (mut start, mut room) = (0, width);

@@ -25,9 +25,9 @@ use crate::samples_file::sound_races;
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArguments {
-    /// Cache folders and files, samples of populate, what bench --json and regret --json wrote (the
-    /// earliest version first), and other libraries' times as bench --peers takes them [default:
-    /// the folder where populate would write]
+    /// What to draw: cache folders and files, samples of populate, what bench --json and regret
+    /// --json wrote, and other libraries' times as bench --peers takes them. Of several versions
+    /// name the earliest first [default: the folder where populate would write]
     #[arg(value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
     /// HTML file to write: one page that needs no network and no server

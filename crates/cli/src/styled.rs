@@ -71,8 +71,8 @@ impl Text {
     }
 }
 
-/// Where the further lines of a line begin that has no say in it: below what stands behind its
-/// label, such as `device    `, else a little further in than itself.
+/// Where the further lines of a broken line begin if the line does not say so. That is below what
+/// stands behind its label, such as `device    `, else a little further in than the line.
 fn hang_of(line: &str) -> usize {
     const LONGEST_LABEL: usize = 14;
     let indent = blanks(line);

@@ -5,9 +5,9 @@
 //!     [VOXELS] [C_IN] [C_OUT] [DTYPE] [DIRECTION] [CLOUD] [all]
 //! ```
 //!
-//! `CLOUD` is `terrain` (a rough surface sampled at random, about 6 neighbours of 27), `uniform`
-//! (cells of a cube at 15 % occupancy, about 5), or a file of little-endian int32 quadruples
-//! (batch, x, y, z). `all` runs every algorithm that applies.
+//! `CLOUD` is `terrain`, `uniform`, or a file of little-endian int32 quadruples (batch, x, y, z).
+//! `terrain` is a rough surface sampled at random, with about 6 neighbours of 27. `uniform` is
+//! cells of a cube at 15 % occupancy, with about 5. `all` runs every algorithm that applies.
 //!
 //! Each time is the shortest of 9 runs. On a machine with other work the time that threads spent on
 //! a core says more. It is the mean of the same runs, summed over threads (Linux only, else zero).

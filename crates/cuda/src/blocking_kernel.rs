@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_millis(2);
 
 /// A blocking kernel: work queued behind it starts when the host releases it.
 ///
-/// Between two events lies what the device does, and what it waits for: a host that is slow to
+/// Between two events lies what the device does, and what it waits for. A host that is slow to
 /// queue a kernel of 30 us makes 50 of it. Behind a blocking kernel everything is queued before the
 /// device begins.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ impl Drop for OwnedMemory {
     }
 }
 
-/// Bytes in a device's memory, of the execution context that it was made in: it is written there,
+/// Bytes in a device's memory, of the execution context that it was made in. It is written there,
 /// and released in the order of that stream. Launches of other contexts may read it.
 #[derive(Debug)]
 pub struct DeviceBuffer {
@@ -135,7 +135,7 @@ impl DeviceBuffer {
         Self { memory: Arc::clone(memory), address, len_bytes }
     }
 
-    /// Says that work which is queued next writes here, such as the launch of a graph: this
+    /// Says that work which is queued next writes here, such as the launch of a graph. This
     /// buffer's context then waits for those that read it.
     ///
     /// # Errors
@@ -409,8 +409,8 @@ impl<'a> DeviceSliceMut<'a> {
             .during("copying on the device")
     }
 
-    /// The device's address, for work of the context that the buffer belongs to, before anybody
-    /// else can have read it.
+    /// The device's address, for work of the context that the buffer belongs to, before another
+    /// context can have read it.
     pub(crate) const fn address(&self) -> u64 {
         self.address
     }

@@ -274,7 +274,7 @@ impl CudaDevice {
     }
 
     /// Whether a graph may have been captured at any time: graphs may then hold the addresses of
-    /// buffers. Of a caller's stream nobody knows.
+    /// buffers. Of a caller's stream it is not known, and the answer is yes.
     #[must_use]
     pub fn has_captured(&self) -> bool {
         self.queue().has_captured()

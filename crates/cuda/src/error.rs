@@ -201,7 +201,7 @@ pub enum CudaError {
         /// Where it was looked for.
         looked: Vec<PathBuf>,
     },
-    /// Machine code cannot be inspected, so nobody knows whether it is right.
+    /// Machine code cannot be inspected, so whether it is right is not known.
     #[error("the code of {instance} cannot be inspected: {reason}")]
     Uninspected {
         /// The instance's name.
@@ -353,7 +353,7 @@ impl CudaError {
     }
 
     /// Whether the device's context cannot be used any more: every later call of this process fails
-    /// likewise, whoever makes it. The driver's documentation says so of each of these answers.
+    /// likewise. The driver's documentation says so of each of these answers.
     #[must_use]
     pub const fn is_context_lost(&self) -> bool {
         match self {

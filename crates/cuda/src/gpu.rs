@@ -182,7 +182,7 @@ fn keep_freed_memory(ordinal: usize) -> Result<()> {
     .during("keeping freed memory")
 }
 
-/// Memory that the driver's pool has and nobody uses. An allocation can take it.
+/// Memory that the driver's pool has and that is free. An allocation can take it.
 fn kept_bytes(ordinal: usize) -> Result<usize> {
     let device = result::device::get(ordinal as i32).during("opening a device")?;
     let ask = |attribute| {

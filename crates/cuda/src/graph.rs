@@ -35,7 +35,7 @@ pub struct Graph {
 //   and must not be accessed concurrently from multiple threads" (CUDA driver API, "Graph object
 //   thread safety"). Used by one thread after the other they are sound, and moving a value orders
 //   the two.
-// - Nobody else has the handles: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
+// - The handles have one owner: `Graph` is not `Clone`, lends no reference to its `CudaGraph`, and
 //   is not `Sync`, so `&self` of `launch` stays in the owner's thread.
 // - The thread that uses it needs the device's context: `launch` binds it, and so does `drop`.
 // - The stream that a launch is queued on is used by other threads too, which the driver
@@ -89,7 +89,7 @@ impl Drop for Capture<'_> {
 
 impl CudaDevice {
     /// Records what `work` queues on this handle's stream, instead of running it. The work may only
-    /// queue: it must not allocate memory, wait, or load code, so everything that it needs has been
+    /// queue: it must not allocate memory, wait, or load code. So everything that it needs has been
     /// made and has run before with this handle. Memory that is dropped meanwhile is released
     /// later.
     ///
@@ -114,13 +114,13 @@ impl Graph {
     /// Whatever the driver fails with.
     ///
     /// # Safety
-    /// What the recorded calls read and wrote is still there, at the same place: no tensor among
-    /// them has been dropped or reshaped, nor the kernel map, nor a layer's weights, nor the code.
-    /// Their values may have changed: the work reads those of the launch.
+    /// What the recorded calls read and wrote is still there, at the same place. No tensor among
+    /// them has been dropped or reshaped, nor the kernel map, a layer's weights or the code. Their
+    /// values may have changed: the work reads those of the launch.
     ///
-    /// Nobody but the caller orders it with other streams: tensors that it reads and that another
-    /// context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`] around
-    /// it.
+    /// The caller orders it with other streams: nothing else does. Tensors that it reads and that
+    /// another context wrote, or that it writes and another one uses, need [`CudaDevice::wait_for`]
+    /// around it.
     pub unsafe fn launch(&self) -> Result<()> {
         self.device.launched();
         self.graph.launch().during("launching a graph")

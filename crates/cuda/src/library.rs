@@ -12,7 +12,7 @@ pub(crate) const DRIVER: &[&str] = &["cuda", "nvcuda"];
 pub(crate) const CUBLAS: &[&str] = &["cublas"];
 
 /// Whether a library can be loaded under one of these names. cudarc, which would panic where it
-/// cannot, looks under these file names too; where a program links the library, it is loaded
+/// cannot, looks under these file names too. Where a program links the library, it is loaded
 /// already.
 #[cfg(feature = "driver")]
 pub(crate) fn is_present(names: &[&str]) -> bool {

@@ -79,7 +79,7 @@ impl FileLock {
     }
 
     /// Waits for a share of the lock of a file that is there, at most this long: others may read
-    /// meanwhile, and nobody writes.
+    /// meanwhile, and none may write.
     ///
     /// # Errors
     /// If the file is not there, cannot be opened or locked, or was not free in time.
@@ -140,7 +140,7 @@ fn open_or_create(
     path: &Path,
     open: impl Fn(&Path, Access) -> io::Result<File>,
 ) -> Result<(File, Option<io::Error>), LockError> {
-    // Whoever finds none makes one, unless another was faster: then it is there.
+    // If there is no file, it is made, unless another process was faster: then it is there.
     for _ in 0..2 {
         match open(path, Access::Write) {
             Ok(file) => return Ok((file, None)),

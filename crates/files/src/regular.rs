@@ -1,8 +1,8 @@
 //! Opening what is a regular file, and nothing that could block.
 //!
 //! A named pipe, a socket, a terminal or another device in the place of a file would make a reader
-//! wait for ever. So nothing else than a regular file is opened, and whoever swaps a pipe in
-//! meanwhile gains nothing: opening does not block, and the open file is looked at again.
+//! wait for ever. So nothing else than a regular file is opened. Swapping a pipe in meanwhile gains
+//! nothing: opening does not block, and the open file is looked at again.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -66,8 +66,8 @@ pub fn read_argument_to_string(path: &Path) -> io::Result<String> {
     text(read_argument(path)?)
 }
 
-/// Whether a path names a descriptor that this process was started with. Whoever hands one over
-/// means it.
+/// Whether a path names a descriptor that this process was started with. A caller that hands one
+/// over means it.
 fn is_handed_over(path: &Path) -> bool {
     path == Path::new("/dev/stdin")
         || [Path::new("/dev/fd"), Path::new("/proc/self/fd")].map(Some).contains(&path.parent())
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(read_to_string(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
-    /// A shell's `<(command)` is a pipe that somebody writes to.
+    /// A shell's `<(command)` is a pipe that another process writes to.
     #[test]
     fn f16_what_the_shell_hands_over_is_read() {
         use std::os::fd::AsRawFd as _;

@@ -7,7 +7,7 @@
 //! Points become voxels on the device, by the grid of CenterPoint's nuScenes networks unless
 //! another is given. An integer array holds voxels already, `x, y, z` or with `--zyx` as spconv has
 //! them; their features are 1. A frame is timed from voxels on the device to the view, with fresh
-//! maps, and beside it the input, from points on the device or voxels in the host's memory.
+//! maps. The input is timed beside it, from points on the device or voxels in the host's memory.
 //!
 //! Without a checkpoint weights are random, and the image shows where the network sees something
 //! but no objects.
@@ -131,7 +131,7 @@ fn detect_backbone(arguments: &Arguments) -> Result<(), Anything> {
         let waits = device.waits() - waits;
         device.synchronize()?;
         times.push(start.elapsed());
-        // Whoever reads a result hears of a level that had too little room.
+        // Reading a result tells of a level that had too little room.
         view.count()?;
         last = Some((view, input.voxels().len(), waits));
     }

@@ -108,7 +108,7 @@ fn overfit(arguments: &Arguments) -> Result<(), Anything> {
     for direction in Direction::ALL {
         report::print_algorithms(&network, direction, arguments.layers);
     }
-    // As whoever loads the file has it: with the running statistics, fused.
+    // As a program that loads the file has it: with the running statistics, fused.
     let mut loaded =
         SpUNet::from_checkpoint(&device, &Checkpoint::from_safetensors(&trained)?, &options)?;
     loaded.fuse()?;

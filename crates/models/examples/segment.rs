@@ -145,8 +145,8 @@ impl Segmenter {
         Ok(Self { device, dtype, c_in, network, fusions, expected })
     }
 
-    /// The scores of each voxel, how long the network took from voxels on the device to the end of
-    /// its work, and how often the host waited meanwhile.
+    /// The scores of each voxel, how long the network took, and how often the host waited
+    /// meanwhile. The time is from voxels on the device to the end of the work.
     fn frame(&self, cells: &[Voxel]) -> Result<(SparseTensor, Duration, u64), Anything> {
         let Self { device, dtype, c_in, network, expected, .. } = self;
         let voxels = Voxels::new(device, cells.to_vec())?.expecting(expected);
@@ -157,7 +157,7 @@ impl Segmenter {
         let waits = device.waits() - waits;
         device.synchronize()?;
         let elapsed = start.elapsed();
-        // Whoever reads a result hears of a level that had too little room.
+        // Reading a result tells of a level that had too little room.
         output.features().count()?;
         Ok((output, elapsed, waits))
     }

@@ -40,8 +40,8 @@ impl Source<'_> {
     }
 
     /// The residual block of two submanifold convolutions, `NAME.conv1` and `NAME.conv2`, with a
-    /// shortcut `NAME.proj` of 1×1×1 where there is one, or channels change; and its output
-    /// channels.
+    /// shortcut `NAME.proj` of 1×1×1 where there is one, or channels change. With it come its
+    /// output channels.
     pub(crate) fn block(&mut self, name: &str, c_in: u32) -> Result<(Residual, u32), ModelError> {
         let of = |part: &str| format!("{name}.{part}");
         let plain = |conv: ConvBuilder<Submanifold>, _| conv;

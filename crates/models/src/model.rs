@@ -90,10 +90,10 @@ impl<K: Kind> Model<K> {
         self.channels
     }
 
-    /// The network's tensors under the names that they were read from, with the weights of
-    /// convolutions in the order of [`WeightOrder::Spconv1`](crate::WeightOrder), whosever names
-    /// they are: what [`Self::from_checkpoint`] reads again. An optimizer has more exact values
-    /// than layers of 16 bits.
+    /// The network's tensors under the names that they were read from: what
+    /// [`Self::from_checkpoint`] reads again. Weights of convolutions are in the order of
+    /// [`WeightOrder::Spconv1`](crate::WeightOrder), whosever names they have. An optimizer has
+    /// more exact values than layers of 16 bits.
     ///
     /// # Errors
     /// If the network was fused, or the device fails.

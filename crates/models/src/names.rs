@@ -159,8 +159,8 @@ impl<'a> Named<'a> {
         self.tensors.range(begin.clone()..).next().is_some_and(|(name, _)| name.starts_with(&begin))
     }
 
-    /// How many blocks or layers a module has, `NAME.block0` and so on: one more than the last
-    /// number, unless that is more than there are tensors.
+    /// How many blocks or layers a module has, `NAME.block0` and so on. It is one more than the
+    /// last number, unless that is more than there are tensors.
     pub(crate) fn blocks(&self, module: &str) -> u32 {
         let number = |ours: &String| {
             let rest = ours.strip_prefix(module)?.strip_prefix('.')?;

@@ -1,4 +1,4 @@
-//! Checkpoints of random numbers, for whoever measures a network and has none of it.
+//! Checkpoints of random numbers, for measuring a network without a trained one.
 
 use crate::chain::{Chain, LayerTensors, NetworkLayer, Norm};
 use crate::checkpoint::Checkpoint;

@@ -300,8 +300,8 @@ impl<'a> Source<'a> {
         !norms && alike(role).biases
     }
 
-    /// The batch normalisation of a name of ours; none where layers are not made, or where those of
-    /// such layers are folded into the weights, which then have biases.
+    /// The batch normalisation of a name of ours. `None` where layers are not made, or where those
+    /// of such layers are folded into the weights, which then have biases.
     pub(crate) fn norm(
         &mut self,
         name: &str,

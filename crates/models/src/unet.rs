@@ -1,5 +1,5 @@
-//! What U-Nets have in common: levels of residual blocks, each half as fine as the one before, and
-//! a way back that reads each level's features once more.
+//! What U-Nets have in common. Levels of residual blocks follow each other, each half as fine as
+//! the one before. A way back reads each level's features once more.
 
 use voxtune::{Inverse, Sequential, Skip, Sparse, Submanifold};
 

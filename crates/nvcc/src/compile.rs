@@ -105,7 +105,7 @@ impl Toolchain {
                 fs::create_dir_all(cache_dir).at(cache_dir)?;
                 let _lock = CompileLock::wait_for(&path);
                 match read_made(code, &path) {
-                    // Somebody else was faster.
+                    // Another process was faster.
                     Some(bytes) => (bytes, true),
                     None => (self.run_nvcc(code, instance, &own_args, &path, cache_dir)?, false),
                 }

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use voxtune_files::FileLock;
 
-/// How long to wait for another process that compiles the same file: longer than any kernel takes,
-/// so that a stopped process costs time and nothing else.
+/// How long to wait for another process that compiles the same file. It is longer than any kernel
+/// takes, so a stopped process costs time and nothing else.
 const WAIT: Duration = Duration::from_secs(600);
 
 /// The right to compile a file, until dropped or until the process ends, however it ends.
 ///
 /// The lock saves work and nothing depends on it: the second process finds the file that the first
 /// has made. A folder on a file system without locks costs the work twice. The lock file is removed
-/// with the lock. A third process may then lock a new file while a second holds the old one, and
-/// compiles in vain at worst, since files appear whole or not at all.
+/// with the lock. A third process may then lock a new file while a second holds the old one. At
+/// worst it compiles in vain, since files appear whole or not at all.
 #[derive(Debug)]
 pub(crate) struct CompileLock {
     lock: Option<(PathBuf, FileLock)>,

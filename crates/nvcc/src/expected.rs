@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// A name that no family has would cover nothing, and nobody would see it.
+    /// A name that no family has would cover nothing, and nothing would show it.
     #[test]
     fn the_sources_declare_what_they_have() {
         for source in SOURCES {

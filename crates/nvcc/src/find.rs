@@ -145,7 +145,7 @@ fn parse_release(version: &str) -> Option<(u32, u32)> {
 }
 
 /// What `cc` would run to compile CUDA for this machine, host compiler included. Only its arguments
-/// and environment count: `cc` looks for nvcc in the process's environment alone and takes a
+/// and environment count. `cc` looks for nvcc in the process's environment alone and takes a
 /// missing one for success, so the program is ours to name.
 ///
 /// Never with debug information: it means `-G`, which makes every timing worthless.

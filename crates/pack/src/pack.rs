@@ -78,8 +78,8 @@ impl Pack {
         })
     }
 
-    /// The code of the kernel at a place. That it is the code which the kernel's hash names is
-    /// for whoever knows the code's form to check.
+    /// The code of the kernel at a place. The caller, which knows the code's form, checks that it
+    /// is the code which the kernel's hash names.
     ///
     /// # Errors
     /// If its block is damaged.

@@ -24,7 +24,7 @@ const CLEARLY_BETTER: f64 = 3.0;
 /// How many columns a scan has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rows {
-    /// Somebody said so.
+    /// The caller said so.
     Told(Columns),
     /// The name of the file makes it likely, and the numbers may contradict it.
     Usual(Columns),

@@ -104,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::neighbours::mean_neighbours;
+    use crate::testing::mean_neighbours;
 
     fn assert_exact(generator: Generator, voxels: usize, batch_size: usize, seed: u64) {
         let case = format!("{generator}, {voxels} voxels, batch of {batch_size}, seed {seed}");

@@ -70,7 +70,7 @@ mod fixtures;
 #[cfg(test)]
 mod malformed_tests;
 #[cfg(test)]
-mod neighbours;
+mod testing;
 
 pub use columns::Columns;
 pub use contents::Contents;

@@ -13,7 +13,7 @@ use crate::contents::Contents;
 use crate::error::{InFile, excerpt};
 use crate::{CloudError, Points};
 
-/// Scans have fewer numbers a point: more columns are features, or the array is transposed.
+/// Scans have fewer numbers per point: more columns are features, or the array is transposed.
 const MOST_COLUMNS: u64 = 64;
 
 /// Rows that look like the numbers of a point, where there are more columns than these.
@@ -197,7 +197,7 @@ impl<'a> Array<'a> {
             file.malformed("an array of shape [N, 3 or more]", format!("{:?}", header.shape()))
         })?;
         if (3..=FEWEST_POINTS).contains(&shape[0]) && shape[1] > FEWEST_POINTS {
-            let expected = "an array of shape [N, 3 or more], a point a row";
+            let expected = "an array of shape [N, 3 or more], one point per row";
             let found = format!("{shape:?}, which looks transposed: save its transpose, array.T");
             return Err(file.malformed(expected, found));
         }

@@ -1,9 +1,9 @@
 //! The header of a `.ply` file, in the form that the library of PLY files reads.
 //!
 //! Source: Greg Turk, "The PLY Polygon File Format", 1994. Writers put any bytes into comments and
-//! names, end lines in three ways and give two properties one name, all of which `ply-rs-bw`
-//! refuses or misreads. So it gets lines of our own: without comments, with names that tell what is
-//! looked for and number the rest.
+//! names, end lines in three ways and give two properties one name. `ply-rs-bw` refuses or misreads
+//! all of these. So it gets lines of our own: without comments, with names that tell what is looked
+//! for and number the rest.
 
 use ply_rs_bw::parser::{Parser, Reader};
 use ply_rs_bw::ply::{DefaultElement, ElementDef, Header, PropertyType, ScalarType, Version};
@@ -20,7 +20,7 @@ pub(crate) const AXES: [&str; 3] = ["x", "y", "z"];
 pub(crate) struct Element {
     pub(crate) name: String,
     pub(crate) def: ElementDef,
-    /// Of x, y and z, which are integers of 64 bits: the library knows no such type and reads them
+    /// Of x, y and z, which are integers of 64 bits. The library knows no such type and reads them
     /// as a float64 of the same bits.
     pub(crate) wide: [Option<Wide>; 3],
 }

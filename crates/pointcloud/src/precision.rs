@@ -37,7 +37,7 @@ pub(crate) fn float32_step(magnitude: f64) -> f64 {
 }
 
 /// Whether float32 has been at work. It has if the file says so, or if every coordinate of an axis
-/// is a float32 number and some use its last bit: rounded ones do, and those of a coarse grid do
+/// is a float32 number and some use its last bit. Rounded ones do, and those of a coarse grid do
 /// not.
 pub(crate) fn was_float32(points: &Points, axis: usize, magnitude: f64) -> bool {
     let step = float32_step(magnitude);

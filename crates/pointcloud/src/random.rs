@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// A stream of random numbers.
 ///
-/// Only the ChaCha8 block function of the library is used: the mapping of seeds and of ranges is
+/// Only the ChaCha8 block function of the library is used. The mapping of seeds and of ranges is
 /// ours, because `rand` may change its own from release to release.
 pub(crate) struct Random(ChaCha8Rng);
 

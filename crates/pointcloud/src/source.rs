@@ -121,8 +121,8 @@ pub fn load_scan(path: impl AsRef<Path>, options: &FileOptions) -> Result<Scan, 
     Ok(scan)
 }
 
-/// [`load_scan`] whose voxels are in the order of the file where it holds voxels, as whoever
-/// voxelised a scan has made them. Those of points are sorted.
+/// [`load_scan`] whose voxels are in the order of the file where it holds voxels, as the
+/// voxelisation of a scan has made them. Those of points are sorted.
 ///
 /// # Errors
 /// Those of [`load_file`].

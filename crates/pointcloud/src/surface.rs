@@ -87,8 +87,8 @@ impl Cell {
         (self.0 & 0xffff) as i32
     }
 
-    /// Twice the distance from the sensor's axis along x or y, whichever is larger: every cell of
-    /// a ring of tiles is farther by it than every cell of the rings within.
+    /// Twice the distance from the sensor's axis along x or y, whichever is larger. By it every
+    /// cell of a ring of tiles is farther than every cell of the rings within.
     fn distance(self, tile_edge: i32) -> i32 {
         let from_middle = |coordinate: i32| (2 * coordinate - (tile_edge - 1)).abs();
         from_middle(self.x()).max(from_middle(self.y()))

@@ -4,8 +4,8 @@ use voxtune_types::Voxel;
 
 use crate::surface;
 
-/// So many of the outputs of a strided layer over a surface, of kernel 3, stride 2 and padding 1:
-/// the first of them in order, moved so that they start at 0.
+/// So many of the outputs of a strided layer over a surface, of kernel 3, stride 2 and padding 1.
+/// They are the first in order, moved so that they start at 0.
 pub(crate) fn sample(rows: usize, batch: usize, seed: u64) -> Vec<Voxel> {
     // Four fine voxels reach some three coarse ones.
     let mut fine = rows + rows / 2 + 8;
@@ -49,7 +49,7 @@ fn from_origin(mut cells: Vec<Voxel>) -> Vec<Voxel> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::neighbours::mean_neighbours;
+    use crate::testing::mean_neighbours;
 
     #[test]
     fn rows_have_as_many_pairs_as_deep_levels_of_networks() {

@@ -1,6 +1,6 @@
 //! One tile of the surface world: rolling ground with buildings, walls, domes and trees on it.
 //!
-//! Every surface is one cell thick and leaves no gap: a plane of any tilt then has the 9 neighbours
+//! Every surface is one cell thick and leaves no gap. A plane of any tilt then has the 9 neighbours
 //! of 27 of a flat one, and seams and curved shells some more. As in a scan there is nothing inside
 //! the objects and no ground below them, and some cells got no return.
 

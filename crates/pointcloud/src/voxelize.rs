@@ -106,7 +106,7 @@ fn float32_axes(points: impl Iterator<Item = [f64; 3]>) -> [bool; 3] {
     points.fold([true; 3], |all, point| [0, 1, 2].map(|axis| all[axis] && is_float32(point[axis])))
 }
 
-/// The f64 that prints like an f32: what somebody meant who wrote 0.1.
+/// The f64 that prints like an f32: what 0.1 in a text means.
 fn decimal(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }

@@ -18,7 +18,7 @@
 //!
 //! A folder imports only from folders above it in this table; a test holds that.
 //!
-//! The tuner calls the runtime's registry and nothing else, on a device that it is given; it reads
+//! The tuner calls the runtime's registry and nothing else, on a device that it is given. It reads
 //! no cache to decide what to run, so a bad cache cannot stop it.
 //!
 //! ```no_run

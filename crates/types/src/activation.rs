@@ -6,7 +6,7 @@ pub enum Activation {
     /// Nothing.
     #[default]
     Identity,
-    /// `max(0, z)`; what is not a number stays so.
+    /// `max(0, z)`; NaN stays NaN.
     Relu,
     /// `z` where it is positive, `slope · z` elsewhere.
     LeakyRelu {
@@ -83,7 +83,7 @@ fn sigmoid(z: f32) -> f32 {
     1.0 / (1.0 + (-z).exp())
 }
 
-/// Φ: how likely a normal variable is below `z`.
+/// Φ: the probability that a standard normal variable is below `z`.
 #[inline]
 fn normal_distribution(z: f32) -> f32 {
     (0.5 * erfc(-f64::from(z) * std::f64::consts::FRAC_1_SQRT_2)) as f32

@@ -165,7 +165,7 @@ pub struct DeviceIdentity {
 impl fmt::Display for DeviceIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = if self.arch.is_cuda() { "SMs" } else { "threads" };
-        // A name may come out of a file that somebody else wrote.
+        // A name may come out of a file of any origin.
         write!(f, "{} ({}, {} {unit})", printable(&self.name), self.arch, self.units)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// A submanifold row always meets itself, so `m ≥ 1`. For a 3×3×3 kernel, scans at fine voxels fall
 /// into class 1 (2 to 4 of 27). Uniform clouds at the occupancy of the grid and sparse scans fall
-/// into class 2 (4 to 8), surfaces into class 3 (8 to 16) and solid volumes into class 4. The
+/// into class 2 (4 to 8). Surfaces fall into class 3 (8 to 16), solid volumes into class 4. The
 /// classes are octaves, which measured regret confirms: a neighbouring class's choice loses about a
 /// percent more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(Density::of(pairs, rows).index(), class, "{pairs}/{rows}");
         }
         assert_eq!(Density::of(628, 100).to_string(), "4-8");
-        // More pairs than kernels have offsets are nobody's.
+        // No kernel has as many offsets as that.
         assert_eq!(Density::of(usize::MAX, 1).to_string(), "32768-65536");
         assert_eq!(Density::try_from(16), Err(NoSuchDensity(16)));
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which rows a layer makes, and how they meet those that it reads.
 ///
-/// The kind is stored, and nothing infers it from a stride of 1: a [`Self::Sparse`] layer of stride
+/// The kind is stored, and nothing infers it from a stride of 1. A [`Self::Sparse`] layer of stride
 /// 1 has outputs where there are no inputs.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -19,7 +19,7 @@
 //! | what is done to each element last | [`Activation`] |
 //! | what becomes of rows that meet | [`Reduction`], [`Pooling`] |
 //! | one cell of a sparse tensor | [`Voxel`] |
-//! | a name that somebody else chose, fit to be printed | [`printable()`] |
+//! | a name out of a file or from a caller, fit to be printed | [`printable()`] |
 //! | how many elements a matrix has | [`matrix_len`] |
 #![forbid(unsafe_code)]
 

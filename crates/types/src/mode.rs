@@ -15,8 +15,8 @@ pub enum AlgoMode {
     /// The candidates that a model of cost expects to matter.
     #[default]
     Auto,
-    /// Every candidate whose geometry suits the layer, whatever a model of cost expects of it:
-    /// those of `auto` and what that leaves out for its modelled time.
+    /// Every candidate whose geometry suits the layer, whatever a model of cost expects of it.
+    /// These are those of `auto` and what that leaves out for its modelled time.
     Trimmed,
     /// Every applicable candidate.
     All,

@@ -1,4 +1,4 @@
-//! Names that somebody else chose, made safe to print.
+//! Names out of files and from callers, made safe to print.
 //!
 //! Files, devices and clouds may be called anything. An escape sequence in a name would steer the
 //! terminal, and an end of line would forge a line of its own. JSON has escapes of its own and

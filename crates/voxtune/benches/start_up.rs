@@ -64,8 +64,8 @@ fn main() {
     first_model_choices(&h100);
 }
 
-/// How long the first resolution of a layer takes that nobody measured, with the kernels of the
-/// packs: a device that has just been opened has looked for none of them.
+/// How long the first resolution of an unmeasured layer takes, with the kernels of the packs. A
+/// device that has just been opened has looked for none of them.
 fn first_model_choices(device: &DeviceIdentity) {
     const ROUNDS: usize = 21;
     let tuner = Tuner::builder().build();

@@ -151,9 +151,9 @@ fn loss(timings: &[&Timing], vector: Vector) -> f64 {
 }
 
 /// Turns one constant at a time by ever smaller factors, as long as the loss falls. A constant that
-/// is 0 stays 0: the family lacks what it stands for. Where one launch does everything, its own
-/// time is left as it is, since no timing is short enough to tell it from the rest, and traffic
-/// happens once.
+/// is 0 stays 0: the family lacks what it stands for. Where one launch does everything, traffic
+/// happens once and the launch's own time is left as it is: no timing is short enough to tell it
+/// from the rest.
 fn fit(timings: &[&Timing], starts: &Fitted) -> Fitted {
     let of_group = |(group, start): (&Group, &Vector)| {
         let own: Vec<&Timing> =

@@ -1,5 +1,5 @@
-//! For tools that look below the public types, such as `voxtune check`: operands at any address,
-//! kernel maps of their own making, scratch memory full of garbage.
+//! For tools that look below the public types, such as `voxtune check`. They have operands at any
+//! address, kernel maps of their own making, and scratch memory full of garbage.
 //!
 //! Whatever is made here runs through [`Registry::run`](crate::Registry::run) like everything else.
 //! Programs that run networks need none of it, and it changes with `voxtune-cuda`.

@@ -71,7 +71,7 @@ impl KernelMap {
     }
 
     /// A map that was built for layers of this geometry, with the counts that it is expected to
-    /// have; waits for its own where nobody expects any.
+    /// have; waits for its own where none are expected.
     pub(crate) fn from_cuda(
         geometry: Geometry,
         map: DeviceKernelMap,
@@ -82,8 +82,8 @@ impl KernelMap {
     }
 
     /// The map of the layer that undoes the strided layer of this one, such as the decoder's of an
-    /// encoder's: for each offset the same pairs, inputs as outputs. Nothing is built anew. `None`
-    /// of a submanifold map, over which layers undo each other.
+    /// encoder's. It has for each offset the same pairs, inputs as outputs. Nothing is built anew.
+    /// `None` of a submanifold map, over which layers undo each other.
     #[must_use]
     pub fn transposed(&self) -> Option<Self> {
         let MapCounts { n_in, n_out, pairs } = self.counts;
@@ -116,7 +116,7 @@ impl KernelMap {
         self.geometry
     }
 
-    /// Refuses an operation of layers that the map is not of: rows would meet whose offsets mean
+    /// Refuses an operation of layers that the map is not of. Rows would meet whose offsets mean
     /// something else, and the result would look like one.
     pub(crate) fn check(&self, operation: &Operation) -> Result<(), ConvError> {
         if operation.is_over(&self.geometry) {

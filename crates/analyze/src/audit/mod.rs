@@ -46,7 +46,7 @@ pub struct ArchAudit {
     pub entry_count: usize,
     /// Records that hold a timing.
     pub timing_count: usize,
-    /// Of these, those whose code is not compiled here, so that nobody can tell whether it changed.
+    /// Of these, those whose code is not compiled here: whether it changed is not known.
     pub unknown_code_count: usize,
     /// What is wrong, stale or unproven.
     pub findings: Vec<Finding>,

@@ -21,7 +21,7 @@ pub fn check(folder: &Path, target: Target) -> Option<Finding> {
     let reason = match voxtune_files::read(&path) {
         Ok(bytes) => defect(folder, target, bytes)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // A folder with packs ships; one without is somebody's measurements.
+            // A folder with packs ships; one without holds measurements alone.
             let ships = Target::ALL.iter().any(|one| folder.join(one.file_name()).exists());
             let decided = decision_file(folder, target).is_some_and(|file| file.exists());
             (ships && decided).then(|| "there are decisions, and no kernels for them".to_owned())?

@@ -43,8 +43,9 @@ const MODELLED_ROOM: usize = (1 << 20) / (4 << 10);
 const UNMEASURED_ROOM: usize = 72;
 
 impl Contents {
-    /// The kernels of a target: with decisions their winners, and what was `learned` to save most
-    /// for other channels; without any the choices for an architecture that was not measured.
+    /// The kernels of a target. With decisions these are their winners, and what was `learned` to
+    /// save most for other channels. Without any they are the choices for an architecture that was
+    /// not measured.
     #[must_use]
     pub fn of(
         target: Target,

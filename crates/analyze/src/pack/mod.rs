@@ -6,9 +6,9 @@
 //! ```
 //!
 //! What ships is what a run needs: the kernels that won, a default for every operation, and those
-//! that build kernel maps, and for channels that were not measured those that a model of cost finds
-//! to save most ([`unmeasured()`]). An architecture without measurements ships the choices of a
-//! model of cost ([`modelled()`]), and its pack says so: it names no decisions.
+//! that build kernel maps. For channels that were not measured come those that a model of cost
+//! finds to save most ([`unmeasured()`]). An architecture without measurements ships the choices of
+//! a model of cost ([`modelled()`]), and its pack says so: it names no decisions.
 
 pub mod check;
 pub mod contents;

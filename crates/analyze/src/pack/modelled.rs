@@ -1,4 +1,4 @@
-//! What a model of cost would have an architecture run that nobody measured.
+//! What a model of cost chooses for an architecture that was not measured.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use voxtune_tune::Preset;
 use voxtune_types::ComputeCapability;
 
 /// Pairs per row of the maps that keys stand for: a surface's, and those of crowded voxels.
-const PAIRS_A_ROW: [usize; 2] = [5, 12];
+const PAIRS_PER_ROW: [usize; 2] = [5, 12];
 
 /// A kernel that the model chooses.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +61,7 @@ fn grid_keys() -> impl Iterator<Item = ShapeKey> {
         };
         Direction::ALL
             .into_iter()
-            .flat_map(move |direction| PAIRS_A_ROW.map(|pairs| key(direction, pairs)))
+            .flat_map(move |direction| PAIRS_PER_ROW.map(|pairs| key(direction, pairs)))
     };
     Preset::Default.grid().expand().configurations.into_iter().flat_map(keys)
 }

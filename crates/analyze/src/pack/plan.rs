@@ -83,7 +83,7 @@ impl PackPlan {
     }
 
     /// Compiles what neither the pack at `path` nor `folder` has, into the folder, `jobs` kernels
-    /// at a time, and encodes the pack that is to take the other's place. One that cannot be read
+    /// at a time. Then encodes the pack that is to take the other's place. One that cannot be read
     /// is none.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ impl Entry {
             decision.without_libraries.as_ref(),
             Some(default),
         ];
-        // Where the winner was not measured nobody knows what is lost against it.
+        // Where the winner was not measured, what is lost against it is not known.
         median_ns(records, &decision.winner)?;
         let timed = |id: &AlgoId| Some((instance(id, operation)?, median_ns(records, id)?));
         let tried: Vec<_> = named.into_iter().flatten().filter_map(timed).collect();

@@ -1,4 +1,4 @@
-//! Kernels for channels that nobody measured, where the rest of an architecture was.
+//! Kernels for channels that were not measured, where the rest of an architecture was.
 //!
 //! A winner is compiled for how its channels are copied: 16 bytes at a time where they divide by 8,
 //! else 8, 4 or 2. Layers of other channels than the measured ones find only kernels that copy as
@@ -23,7 +23,7 @@ const CHANNELS: [u32; 15] = [12, 16, 20, 24, 28, 36, 40, 48, 56, 72, 80, 112, 14
 const ROWS: [usize; 3] = [8_000, 30_000, 100_000];
 
 /// Pairs a row of an offset of 27: a sweep's, and those of deeper levels.
-const PAIRS_A_ROW: [usize; 2] = [9, 17];
+const PAIRS_PER_ROW: [usize; 2] = [9, 17];
 
 /// Least that a kernel has to save, summed over the keys, as shares of the time that they take
 /// without it.
@@ -123,7 +123,7 @@ fn keys() -> impl Iterator<Item = ShapeKey> {
             Direction::ALL.into_iter().flat_map(move |direction| {
                 let operation = Operation::submanifold(direction, dtype, c_in, c_out, kernel);
                 ROWS.into_iter().flat_map(move |rows| {
-                    PAIRS_A_ROW.map(|pairs| ShapeKey::new(operation, rows, rows, rows * pairs))
+                    PAIRS_PER_ROW.map(|pairs| ShapeKey::new(operation, rows, rows, rows * pairs))
                 })
             })
         })

@@ -7,9 +7,9 @@
 //! sampled alike judge best; stored evidence has the times of those that a model thought worth
 //! measuring.
 //!
-//! What runs is what [`Tuner::resolve`] answers: the algorithm of a cache for the very key, for a
-//! sibling device or a near key, of the model of cost, or the default. [`leave_out()`] asks what it
-//! would be had a part of the evidence never been measured.
+//! What runs is what [`Tuner::resolve`] answers. That is a cache's algorithm for the very key, for
+//! a sibling device or for a near key, else the choice of the model of cost, else the default.
+//! [`leave_out()`] asks what it would be had a part of the evidence never been measured.
 //!
 //! | question | field |
 //! |---|---|
@@ -49,7 +49,7 @@ pub use resolved::{Graded, Registries};
 /// The regret of stored choices.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Races of the oracle in which anybody has a time.
+    /// Races of the oracle in which a candidate has a time.
     pub races: usize,
     /// Of what runs.
     pub resolved: Comparison,
@@ -74,9 +74,9 @@ pub struct Comparison {
     pub regret: Option<Distribution>,
     /// Races that have no choice of this kind.
     pub without_choice: usize,
-    /// Choices that did not take part in the race, so that nobody knows what they lose.
+    /// Choices that did not take part in the race: what they lose is not known.
     pub not_measured: usize,
-    /// Who these are, each once.
+    /// Their names, each once.
     pub unraced: BTreeSet<AlgoId>,
     /// Every comparison, by regret, the worst first.
     pub points: Vec<Point>,

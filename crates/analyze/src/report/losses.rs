@@ -1,6 +1,6 @@
 //! What choices lose against the best that there is, kind by kind: regret.
 //!
-//! Three sources say it. The evidence of a cache itself is one: each of its entries is a race, to
+//! Three sources say it. The evidence of a cache itself is one. Each of its entries is a race, to
 //! which [`assess`] puts the stored choice, the default and the neighbours' choices. Files of
 //! samples are another, and reports of `regret` a third. Whatever kinds these name are shown.
 
@@ -37,7 +37,7 @@ pub struct Loss {
     pub kind: String,
     /// What they lose, as fractions of the best time.
     pub summary: Option<Distribution>,
-    /// Races without a choice of this kind, or whose choice nobody measured.
+    /// Races without a choice of this kind, or whose choice was not measured.
     pub without: usize,
     /// Losses that ever larger shares of the choices stay within, evenly spaced from the least to
     /// the largest.
@@ -104,7 +104,7 @@ pub(super) fn all(parts: &[Part<'_>], contents: &Contents, commands: &Commands) 
         all.push(Losses {
             name: format!("{}, by its own evidence", part.name()),
             note: "The best time of every stored race against choices for it. Races left \
-                   candidates out once they were beaten, so nobody's time is of all rounds alike."
+                   candidates out once they were beaten, so no two times need be of the same rounds."
                 .to_owned(),
             command: format!("{program} report {}", part.cache.argument),
             own: true,

@@ -16,8 +16,8 @@
 //! | how does all of it become a page? | `page` |
 //!
 //! Everything is prepared here, as plain numbers and texts; the page only filters, sorts and draws.
-//! Texts are put into the page as one JSON document that no text can end, and the page's script
-//! writes them as text, never as markup.
+//! Texts are put into the page as one JSON document that no text can end. The page's script writes
+//! them as text, never as markup.
 
 mod differences;
 mod grades;

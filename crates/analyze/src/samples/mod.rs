@@ -1,12 +1,12 @@
-//! Raw samples in a file of JSON lines: what races saw, for `regret` and for programs of others.
+//! Raw samples in a file of JSON lines: what races saw, for `regret` and for other programs.
 //!
 //! ```text
 //! {"format":"voxtune samples","version":2}
 //! {"entry":{…},"candidates":[{"algo":"…","rounds_ns":[1200,null,1198],…},…]}
 //! ```
 //!
-//! One line a race: [`RaceSamples`] as serde writes it. A file grows by whole lines, so one that a
-//! killed process left behind is good up to its last whole line.
+//! One line per race: [`RaceSamples`] as serde writes it. A file grows by whole lines, so one that
+//! a killed process left behind is good up to its last whole line.
 
 #[cfg(test)]
 mod tests;
@@ -135,7 +135,7 @@ pub enum SamplesError {
 }
 
 impl RaceSamples {
-    /// What a measurement saw; `None` if nobody raced.
+    /// What a measurement saw; `None` if no candidate raced.
     #[must_use]
     pub fn of(measured: &Measured) -> Option<Self> {
         let candidates = measured.rounds.iter().filter_map(|rounds| {
@@ -159,7 +159,7 @@ impl RaceSamples {
         let names: BTreeSet<&AlgoId> =
             self.candidates.iter().map(|candidate| &candidate.algo).collect();
         if self.candidates.is_empty() {
-            Some("nobody took part")
+            Some("no candidate took part")
         } else if names.len() != self.candidates.len() {
             Some("a candidate took part twice")
         } else if self.candidates.iter().any(|candidate| candidate.samples().next().is_none()) {
@@ -182,7 +182,7 @@ impl RecordedSamples {
     }
 }
 
-/// A file of samples that grows, by several processes if they name the same: each locks it while it
+/// A file of samples that grows, by several processes if they name the same. Each locks it while it
 /// looks at what is there, and while it writes.
 #[derive(Debug)]
 pub struct SamplesWriter {
@@ -222,7 +222,7 @@ impl SamplesWriter {
         let line = line(race);
         let path = &self.path;
         let error = |action| move |source| SamplesError::Io { path: path.clone(), action, source };
-        // Whoever looks through the file shall see whole races.
+        // A reader of the file must see whole races.
         let _lock = locked(&self.file).map_err(error("lock it"))?;
         // In one piece, so that a killed process leaves all of it or nothing.
         add_whole(&self.file, |mut file| file.write_all(&line)).map_err(error("write to it"))
@@ -236,8 +236,8 @@ fn line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// Adds to a file whose lock is held, or leaves it as it was: a full disk takes a part, and nobody
-/// would find what others add behind that.
+/// Adds to a file whose lock is held, or leaves it as it was. A full disk takes a part, and no
+/// reader would find what others add behind that.
 fn add_whole(file: &File, write: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let len = file.metadata()?.len();
     write(file).inspect_err(|_| {
@@ -246,7 +246,7 @@ fn add_whole(file: &File, write: impl FnOnce(&File) -> io::Result<()>) -> io::Re
     })
 }
 
-/// The lock of a file of samples; none on a file system without locks, where it is up to the user
+/// The lock of a file of samples. `None` on a file system without locks, where the user sees to it
 /// that one process alone writes.
 fn locked(file: &File) -> io::Result<Option<HeldLock<'_>>> {
     match lock_open_file(file, LOCK_WAIT) {

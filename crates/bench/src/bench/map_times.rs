@@ -41,7 +41,7 @@ pub(super) fn on_gpu(
     let (mut flush, mut timer) = (CacheFlush::new(device)?, EventTimer::new(device)?);
     let coords = DeviceBuffer::from_host(device, cells)?;
     let mut samples = Samples::default();
-    // What the first round takes for loading and for growing the device's pool is nobody's.
+    // What the first round takes for loading and for growing the device's pool does not count.
     for round in 0..=rounds {
         if round == 1 {
             samples = Samples::default();

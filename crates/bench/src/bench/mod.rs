@@ -291,7 +291,7 @@ impl Bench<'_> {
         setup: &'a CloudSetup,
     ) -> Entry<'a> {
         let BenchOptions { seed, l2_state, .. } = *self.options;
-        // Nobody watches, so nothing is ended for being late.
+        // Without a watchdog nothing is ended for being late.
         let limits =
             Limits { least: Duration::ZERO, flops_per_second: Limits::SLOW_FLOPS_PER_SECOND };
         let (device, batch_size, incumbent) = (self.device, 1, None);

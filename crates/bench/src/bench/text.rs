@@ -13,7 +13,7 @@ pub fn report(report: &BenchReport, with_ranking: bool, width: usize) -> String 
     let mut text = header(report);
     text.push('\n');
     text.push_str(&table(
-        &["cloud", "voxels", "pairs a row", "map ms", "by device", "ready ms", "parts, ms"],
+        &["cloud", "voxels", "pairs per row", "map ms", "by device", "ready ms", "parts, ms"],
         report.clouds.iter().map(cloud_cells).collect(),
     ));
     text.push_str(
@@ -119,7 +119,7 @@ pub fn cloud_line(cloud: &CloudReport) -> String {
     let pairs_per_row = cloud.pairs as f64 / cloud.voxels.max(1) as f64;
     let map = ms(cloud.map_ms);
     format!(
-        "{}: {} voxels, {pairs_per_row:.2} pairs a row, map {map} ms",
+        "{}: {} voxels, {pairs_per_row:.2} pairs per row, map {map} ms",
         printable(&cloud.cloud),
         cloud.voxels
     )

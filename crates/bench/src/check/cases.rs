@@ -22,8 +22,8 @@ pub(super) struct Case {
     pub(super) reverse: bool,
 }
 
-/// Every algorithm on channels that are whole copies of 16 bytes; on others the ones that have a
-/// chance, since each combination of copy widths is an instance of its own.
+/// Every algorithm on channels that are whole copies of 16 bytes, and those that have a chance on
+/// others. Each combination of copy widths is an instance of its own.
 pub(super) fn admits(op: &Operation, algorithm: &Algorithm) -> bool {
     let even = op.c_in.is_multiple_of(8) && op.c_out.is_multiple_of(8) && op.kernel.volume() == 27;
     if even { algorithm.applies(op) } else { has_a_chance(op, algorithm) }

@@ -120,8 +120,8 @@ fn compare(builder: &MapBuilder, voxels: &[Voxel], kernel: KernelSize) -> Result
     Ok(None)
 }
 
-/// Plans of rows in an order: of small tiles that do not run at once, of such that do if few are
-/// cut, and of large ones that stay whole. No more, since a frame makes few at once.
+/// Plans of rows in an order. Small tiles do not run at once, or do so if few are cut. Large ones
+/// stay whole. No more plans, since a frame makes few at once.
 pub(super) fn tile_plans(order: RowOrder) -> Vec<TilePlan> {
     let of = |(rows, parts, blocks)| TilePlan { order, rows, parts, blocks, fixed: 8 / parts };
     [(64, 2, 2), (64, 8, 200), (256, 1, 1)].map(of).to_vec()

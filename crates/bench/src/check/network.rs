@@ -11,8 +11,8 @@ use voxtune_types::{Geometry, KernelSize, Voxel};
 use super::maps::{clouds, planned_otherwise, tile_plans};
 use super::{CheckError, Checker, Findings};
 
-/// Rows that there is room for where nobody knows how many there are: enough for every cloud of
-/// this step.
+/// Rows that there is room for where their number is not known: enough for every cloud of this
+/// step.
 const AMPLE: usize = 8;
 
 /// The levels of an encoder for LiDAR, from an input that is clipped or not; a U-Net's, two of them
@@ -201,7 +201,7 @@ mod tests {
             assert_eq!(plan.levels.len(), layers.len());
             assert_eq!(plan.maps.len(), 3 * layers.len() + 2);
             assert!(plan.levels.iter().all(|level| level.shape.is_some()));
-            // Of more, some would be left to whoever reads them.
+            // Of more, some would be left to be made when they are read.
             assert!(plan.maps.iter().map(|map| map.plans.len()).sum::<usize>() <= 20);
         }
     }

@@ -1,10 +1,10 @@
 //! Every instance once, on one small cloud: what a race detector can handle.
 //!
 //! Nothing is compared: a tool that watches the launches, such as compute-sanitizer's racecheck,
-//! judges them. The device is opened with instances that
-//! it can follow ([`Instance::for_race_detector`]). The float64 products, which take a sanitizer
-//! longer than all that they are compared with, are left out, and instances that other algorithms
-//! have run already.
+//! judges them. The device is opened with instances that it can follow
+//! ([`Instance::for_race_detector`]). The float64 products are left out: they take a sanitizer
+//! longer than all that they are compared with. So are instances that other algorithms have run
+//! already.
 
 use std::collections::BTreeSet;
 

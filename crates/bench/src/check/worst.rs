@@ -79,8 +79,8 @@ impl Collected {
     }
 }
 
-/// A table with a column for each storage type: the error, and the tolerance that it is within or
-/// beyond; on a page of this width.
+/// A table for a page of this width, with a column for each storage type. It has the error, and the
+/// tolerance that it is within or beyond.
 #[must_use]
 pub fn table(errors: &[WorstError], width: usize) -> String {
     let dtypes: BTreeSet<DType> = errors.iter().map(|worst| worst.dtype).collect();

@@ -53,7 +53,7 @@ impl<'a> Meter<'a> {
         Ok(frame)
     }
 
-    /// The same, and what whoever reads its result hears.
+    /// The same, and what reading its result tells.
     fn attempt(&self, runs: &mut dyn Runs) -> Result<(Frame, Result<(), ConvError>), FrameError> {
         let device = self.device;
         let input = runs.input()?;

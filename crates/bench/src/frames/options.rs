@@ -104,7 +104,7 @@ impl FrameOptions {
         })
     }
 
-    /// Clouds that a network names and nobody has loaded, if there is one.
+    /// A cloud that a network names and that is not loaded, if there is one.
     #[must_use]
     pub fn missing_cloud(&self) -> Option<&str> {
         let is_there = |name: &&String| self.clouds.iter().any(|cloud| cloud.label == **name);
@@ -113,8 +113,8 @@ impl FrameOptions {
     }
 }
 
-/// The grid of a network for cells of x, y, z from 0 up: that of nuScenes for detectors whose cells
-/// fit, else some room beyond the largest coordinates.
+/// The grid of a network for cells of x, y, z from 0 up. Detectors whose cells fit have that of
+/// nuScenes, others some room beyond the largest coordinates.
 pub(super) fn grid_of(network: Network, cells: &[Voxel]) -> [u32; 3] {
     let mut most = [0; 3];
     for cell in cells {

@@ -1,12 +1,12 @@
 //! Times of whole networks in other libraries, to print ratios beside.
 //!
-//! One JSON object a line: `peer`, `net`, `cloud`; of frames `ms` (wall clock), `kernel_ms` (sum of
-//! kernel times), `first_ms` and `peak_bytes` (the most memory beyond the weights); of training
+//! One JSON object per line: `peer`, `net`, `cloud`; of frames `ms` (wall clock), `kernel_ms` (sum
+//! of kernel times), `first_ms` and `peak_bytes` (the most memory beyond the weights); of training
 //! steps `step_ms` and `step_peak_bytes`. `folded` says that normalisations were part of the
 //! weights. All but the first three may be missing, other fields are left alone, and a line with
 //! `error` is left out.
 //!
-//! Several lines of a network and a cloud are several runs or peers: the least of each number
+//! Several lines of a network and a cloud are several runs or peers. The least of each number
 //! counts, of frames those that are folded if there are any.
 
 use serde::{Deserialize, Serialize};

@@ -167,7 +167,7 @@ pub struct ManyReport {
     pub samples: Vec<(usize, f64)>,
 }
 
-/// Outputs and map of a step, over voxels that nobody has seen.
+/// Outputs and map of a step, over voxels without levels or maps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// Its geometry.

@@ -73,7 +73,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The voxels as if nobody had seen them, on the device.
+    /// The voxels anew, on the device, without levels or maps.
     pub(super) fn voxels(&self) -> Result<Voxels, FrameError> {
         Ok(Voxels::within(self.device, self.shape, self.cells.clone())?)
     }

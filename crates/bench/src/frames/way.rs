@@ -77,7 +77,7 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    /// Whoever reads a result hears of a level that had too little room.
+    /// Reading a result tells of a level that had too little room.
     pub(super) fn check(&self) -> Result<(), ConvError> {
         match self {
             Self::View(view) => view.count().map(drop),

@@ -27,7 +27,7 @@ const TABLE_VOXELS: usize = 30_000;
 /// Failures that are printed; all of them are in the JSON file.
 const SHOWN_FAILURES: usize = 60;
 
-/// Whoever has none is told so.
+/// Said where there is no GPU.
 const ABOUT_GPUS: &str = "check is about GPUs: `cargo test` checks the algorithms of the CPU, and \
     --fixtures runs on it too";
 
@@ -56,8 +56,8 @@ pub struct CheckArguments {
     list_families: bool,
     #[command(flatten)]
     clouds: CloudArguments,
-    /// Instead run a folder of fixtures, layers and networks that another library has computed, as
-    /// its index.json describes them, and print the worst element of each
+    /// Instead run a folder of fixtures and print the worst element of each. Fixtures are layers
+    /// and networks that another library has computed, as index.json describes them
     #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "filter", "steps", "partition", "repeats"])]
     fixtures: Option<PathBuf>,
     /// GPU to check: auto (the first), or cuda:N. With --fixtures auto is the CPU where there is no

@@ -62,7 +62,7 @@ fn render_race(text: &mut Text, race: &MeasuredWorkload) {
     let Workload { cloud, rows_out, pairs, .. } = &race.workload;
     let density = *pairs as f64 / (*rows_out).max(1) as f64;
     let line = labelled(text, "measured");
-    line.push(format_args!("{cloud} of {rows_out} voxels, {density:.2} pairs a row: "));
+    line.push(format_args!("{cloud} of {rows_out} voxels, {density:.2} pairs per row: "));
     if let Some(winner) = race.winner {
         let spread = winner.relative_spread() * 100.0;
         line.push(format_args!("{} ±{spread:.1} %", fine(winner.median_ns)));

@@ -69,8 +69,8 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// What a file, or each architecture of a folder, holds. A file that cannot be read spoils nothing
-/// but itself.
+/// What a file, or each architecture of a folder, holds. One that cannot be read does not hide the
+/// others.
 fn open(path: &Path) -> Result<Vec<Result<View, String>>, Failure> {
     if is_file(path)? {
         return Ok(vec![View::of_file(path)]);

@@ -55,14 +55,14 @@ fn render_key(text: &mut Text, view: &KeyView) {
 fn render_workload(text: &mut Text, view: &WorkloadView, winner: Option<&str>, on_gpu: bool) {
     let workload = &view.workload;
     let pairs_per_row = workload.pairs as f64 / workload.rows_out.max(1) as f64;
-    // What a CPU's caches hold when a sample begins, nobody chooses.
-    let regime = match (on_gpu, workload.cold) {
+    // A CPU has no choice of what its caches hold when a sample begins.
+    let l2_state = match (on_gpu, workload.cold) {
         (false, _) => "",
         (true, true) => ", cold",
         (true, false) => ", warm",
     };
     text.line(11).push(format_args!(
-        "      │  {} of {} voxels, {pairs_per_row:.2} pairs a row, batch {}{regime}",
+        "      │  {} of {} voxels, {pairs_per_row:.2} pairs per row, batch {}{l2_state}",
         workload.cloud, workload.rows_out, workload.batch
     ));
     let mut least_ns = u64::MAX;

@@ -45,10 +45,10 @@ const MODEL_CONFLICTS: [&str; 9] = [
 /// Arguments of `populate`.
 #[derive(Debug, clap::Args)]
 pub struct PopulateArguments {
-    /// What to measure: the grids default (364 configurations), quick (6) and script (296, those of
-    /// WarpConvNet's script), or the layers of networks: lidar (44, those of CenterPoint, SECOND
-    /// and BEVFusion) and unet (109, those of MinkUNet34C and SpUNet); several, such as lidar,unet,
-    /// each configuration once
+    /// What to measure. Grids: default (364 configurations), quick (6) and script (296, those of
+    /// WarpConvNet's script). Layers of networks: lidar (44, of CenterPoint, SECOND and BEVFusion)
+    /// and unet (109, of MinkUNet34C and SpUNet). Several, such as lidar,unet, measure each
+    /// configuration once
     #[arg(long, value_name = "PRESET", num_args = 1.., value_delimiter = ',', default_values_t = [Preset::Default])]
     preset: Vec<Preset>,
     /// Voxel counts instead of the preset's; counts with the same ceil(log2 N) are merged
@@ -68,35 +68,36 @@ pub struct PopulateArguments {
     /// [default: 2]
     #[arg(long, value_name = "S", num_args = 1..)]
     strides: Option<Vec<Stride>>,
-    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1;
-    /// submanifold layers have those of 1, 3 and 5
+    /// Kernel sizes instead of the preset's: 1 to 5, or one for each axis such as 3,1,1.
+    /// Submanifold layers have those of 1, 3 and 5
     #[arg(long, value_name = "K", num_args = 1.., value_parser = kernel_size)]
     kernel_sizes: Option<Vec<KernelSize>>,
     /// Storage types instead of the preset's: float16, bfloat16, float32
     #[arg(long, value_name = "DTYPE", num_args = 1..)]
     dtypes: Option<Vec<DType>>,
-    /// Measure the shapes that a file names instead of a grid: lines such as `voxels=126000
-    /// channels=32,64 kind=sparse kernel=3 stride=2 dtype=float16 direction=forward`, a JSON array
-    /// of objects with these fields, or the keys of a WarpConvNet benchmark_cache_generic.msgpack
+    /// Measure the shapes that a file names instead of a grid. It has lines such as `voxels=126000
+    /// channels=32,64 kind=sparse kernel=3 stride=2 dtype=float16 direction=forward`, or is a JSON
+    /// array of objects with these fields, or a WarpConvNet benchmark_cache_generic.msgpack, whose
+    /// keys are measured
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID)]
     shapes: Option<PathBuf>,
     /// Measure what a program has missed, out of the journal that it wrote (VOXTUNE_MISS_JOURNAL)
     #[arg(long, value_name = "FILE", conflicts_with_all = GRID, conflicts_with = "shapes")]
     from_misses: Option<PathBuf>,
-    /// Measure the layers that a network has on the scans of --clouds, each over the voxels that it
-    /// really meets and with its own padding and dilation: centerpoint, second, bevfusion, spunet,
-    /// minkunet, spconv-bench, trellis, or a JSON file of layers such as those in the index.json of
-    /// fixtures
+    /// Measure the layers that a network has on the scans of --clouds. Networks: centerpoint,
+    /// second, bevfusion, spunet, minkunet, spconv-bench, trellis, or a JSON file of layers such as
+    /// those in the index.json of fixtures. Each layer runs over the voxels that it really meets,
+    /// with its own padding and dilation
     #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
     model: Option<Model>,
     /// Cells along x, y, z where the levels of --model end [default: the spatial_shape of a file;
     /// 1440,1440,41 for detectors whose scan fits; else nowhere]
     #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
     grid: Option<[u32; 3]>,
-    /// Algorithms that compete: auto (those that a model of cost expects to matter), trimmed (all
-    /// whose geometry suits the layer), all, a family, an id, or a list such as `[a,b]` [default:
-    /// what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say, else auto; with the preset script,
-    /// trimmed]
+    /// Algorithms that compete: auto, trimmed, all, a family, an id, or a list such as `[a,b]`.
+    /// Auto is those that a model of cost expects to matter. Trimmed is all whose geometry suits
+    /// the layer [default: what WARPCONVNET_{FWD,DGRAD,WGRAD,BWD}_ALGO_MODE say, else auto; with
+    /// the preset script, trimmed]
     #[arg(long, value_name = "MODE")]
     algo_mode: Option<AlgoMode>,
     /// Remove what the folder holds of this device before anything is measured; other devices'
@@ -143,8 +144,8 @@ pub struct PopulateArguments {
     /// as 0,1. They must be of one kind
     #[arg(long, value_name = "LIST", conflicts_with_all = ["device", "no_isolation"])]
     gpus: Option<Gpus>,
-    /// Clouds to measure on: uniform, surface, thick, or scan files (.npy, .npz, .bin, .ply, .pcd),
-    /// whose voxel counts take the place of the grid's [default: uniform and surface; quick:
+    /// Clouds to measure on: uniform, surface, thick, or scan files (.npy, .npz, .bin, .ply, .pcd).
+    /// Voxel counts of files take the place of the grid's [default: uniform and surface; quick:
     /// uniform; lidar and unet: surface and thick]
     #[arg(long, alias = "cloud", value_name = "CLOUD", num_args = 1.., value_parser = source())]
     clouds: Option<Vec<Source>>,
@@ -158,9 +159,9 @@ pub struct PopulateArguments {
     /// files 5 as in nuScenes]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     columns: Option<Columns>,
-    /// Soft time limit of one key on one cloud, in seconds; the minimum of samples is taken even
-    /// beyond it, and so are confirmation rounds of a stored winner [default: 6 on a CPU, 0.1 on a
-    /// GPU]
+    /// Soft time limit of one key on one cloud, in seconds. The minimum of samples and the
+    /// confirmation rounds of a stored winner are taken even beyond it [default: 6 on a CPU, 0.1 on
+    /// a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,
     /// Give every algorithm the same number of samples, however slow: the oracle that regret is
@@ -175,8 +176,8 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
     /// The part of the work that falls to this machine, such as slice:1/4, or env to ask the
-    /// scheduler: VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX (Kubernetes)
-    /// and VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
+    /// scheduler. Env reads VOXTUNE_PARTITION_INDEX (from 0) and _TOTAL, JOB_COMPLETION_INDEX
+    /// (Kubernetes) and VOXTUNE_PARTITION_TOTAL, or the variables of a Slurm array
     #[arg(long, value_name = "PART")]
     partition: Option<PartitionChoice>,
     /// Add the raw samples of every race to a file of JSON lines, for regret
@@ -398,7 +399,7 @@ impl PopulateArguments {
     }
 }
 
-/// The modes of presets where nobody names one: the broadest that one of them asks for.
+/// The modes of presets where none is named: the broadest that one of the presets asks for.
 pub(crate) fn unnamed_modes(presets: &[Preset]) -> AlgoModes {
     let broadest = presets.iter().map(|preset| preset.mode());
     AlgoModes::uniform(broadest.max_by_key(|mode| *mode != AlgoMode::Auto).unwrap_or_default())

@@ -208,13 +208,13 @@ fn uncovered(shapes: &Shapes, plan: &Plan) -> Option<String> {
     }
     let classes: Vec<String> = missing.iter().map(Density::to_string).collect();
     Some(format!(
-        "some shapes met {} pairs a row, which no generated cloud has: add scans with --clouds",
+        "some shapes met {} pairs per row, which no generated cloud has: add scans with --clouds",
         classes.join(", ")
     ))
 }
 
-/// Leaves out layers whose kernels have more offsets than a GPU's maps hold: it computes them in
-/// slices, whose outputs no measurement of a layer has.
+/// Leaves out layers whose kernels have more offsets than a GPU's maps hold. A GPU computes them in
+/// slices, and no measurement of a layer has a slice's outputs.
 fn pass_over_sliced(plan: &mut Plan) {
     let most = MapBuilder::MAX_VOLUME;
     plan.configurations.retain(|planned| {

@@ -53,8 +53,8 @@ pub(super) fn measure(
     flags: &[OsString],
     also: &BTreeSet<AlgoId>,
 ) -> Result<Option<(Exit, PathBuf)>, Failure> {
-    // By themselves first, so that nobody reads of flags that they did not give. Help is no
-    // failure, and clap tells both apart.
+    // By themselves first, so that errors name no flags that were not given. Help is no failure,
+    // and clap tells both apart.
     let arguments = Measure::parse(&[], flags).unwrap_or_else(|error| error.exit());
     if arguments.is_dry_run() {
         return populate::run(&arguments).map(|_| None);

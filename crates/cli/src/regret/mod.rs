@@ -41,9 +41,9 @@ pub struct RegretArguments {
     /// Cache folder of a second population, to count choices that differ
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
-    /// Hide each part of the stored evidence in turn and judge what would run without it, on any
-    /// machine: a tenth of the keys, a pair of channels, a bucket of rows or a device. The evidence
-    /// is that of the files named [default: of the cache folder]
+    /// Hide each part of the stored evidence in turn and judge what would run without it. A part is
+    /// a tenth of the keys, a pair of channels, a bucket of rows or a device. Any machine will do.
+    /// The evidence is that of the files named [default: of the cache folder]
     #[arg(long, value_name = "key|channels|bucket|device", conflicts_with_all = ["against", "populate"])]
     leave_out: Option<LeaveOut>,
     /// Judge what runs with the kernels in this program's packs alone, instead of with every kernel
@@ -65,8 +65,7 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
         Some(folder) => folder.clone(),
         None => FolderArguments::default_folder("--cache DIR")?,
     };
-    // Whoever waits for an hour of measuring must not hear then that a folder is missing, or that a
-    // file cannot be written.
+    // What cannot be read or written fails here, and not behind an hour of measuring.
     let json = arguments.json.checked()?;
     let svg =
         arguments.svg.as_deref().map(|path| OutputFile::checked("--svg", path)).transpose()?;
@@ -92,7 +91,8 @@ pub(crate) fn run(arguments: &RegretArguments) -> Result<Exit, Failure> {
             return Ok(Exit::Success);
         };
         (exit, files) = (measured, vec![file]);
-        // Who runs is known once maps were counted, and may be nobody that populate would race.
+        // What runs is known once maps were counted, and may be a candidate that populate would not
+        // race.
         let unraced = judge(&files)?.resolved.unraced;
         if matches!(exit, Exit::Success) && !unraced.is_empty() {
             output::status(

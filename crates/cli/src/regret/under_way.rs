@@ -1,7 +1,7 @@
 //! Scratch folders of runs, and what becomes of those whose run was killed.
 //!
-//! Two runs at a time measure badly, and lose nothing: each has a folder of its own, and holds a
-//! lock in it for as long as it lives. A folder that nobody holds is of a run that was killed. The
+//! Two runs at a time measure badly, but lose nothing. Each has a folder of its own, and holds a
+//! lock in it for as long as it lives. A folder without a holder is of a run that was killed. The
 //! next run keeps its samples under a name of their own, removes the rest, and says both.
 
 use std::fs::{self, TryLockError};
@@ -27,15 +27,15 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct UnderWay {
     folder: TempDir,
-    /// Held until this process ends; nothing where files cannot be locked, and nobody finds folders
-    /// abandoned either.
+    /// Held until this process ends. `None` where files cannot be locked: no run finds folders
+    /// abandoned there, either.
     _alive: Option<FileLock>,
 }
 
 impl UnderWay {
     /// Takes care of what killed runs have left, and makes a folder for this one.
     pub(super) fn begin(parent: &Path) -> Result<Self, Failure> {
-        /// Looking takes milliseconds: whoever is at it for longer is stopped.
+        /// Looking takes milliseconds: a process that is at it for longer has been stopped.
         const WAIT: Duration = Duration::from_secs(10);
         Self::begin_within(parent, WAIT)
     }
@@ -43,7 +43,7 @@ impl UnderWay {
     fn begin_within(parent: &Path, wait: Duration) -> Result<Self, Failure> {
         let failed = |error| Failure::failed(format!("{}: {error}", printable_path(parent)));
         fs::create_dir_all(parent).map_err(failed)?;
-        // Nobody is to take a folder for abandoned between its making and its lock.
+        // Between its making and its lock no other run may take a folder for abandoned.
         let looking = lock(parent, wait)?;
         if looking.is_some() {
             for abandoned in abandoned(parent).map_err(failed)? {
@@ -95,7 +95,7 @@ fn abandoned(parent: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether somebody holds a folder, or may do so.
+/// Whether a run holds a folder, or may do so.
 fn is_alive(folder: &Path) -> bool {
     let lock = match voxtune_files::open(&folder.join(LOCK)) {
         Ok(lock) => lock,
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(names(parent.path()), ["lock"]);
     }
 
-    /// Whoever looks through the folder is stopped in the middle of it.
+    /// The process that looks through the folder is stopped in the middle of it.
     #[test]
     fn f12_a_frozen_run_stops_nobody() {
         let parent = tempfile::tempdir().unwrap();

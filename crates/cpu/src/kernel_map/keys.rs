@@ -39,7 +39,7 @@ pub(super) struct LinearGrid {
     pub(super) bits: u32,
 }
 
-/// No margin: for cells that nobody shifts.
+/// No margin: for cells that are not shifted.
 pub(super) const NO_REACH: [i32; 3] = [0; 3];
 
 impl LinearGrid {

@@ -1,8 +1,8 @@
 //! What layers of a network do beside convolutions, forward and backward.
 //!
 //! Operands are rows of channels, row-major and dense; results are overwritten whole. Storage is
-//! any [`DType`](voxtune_types::DType), arithmetic float32 or wider, and every sum has an order
-//! that sizes alone decide, so that results are the same bits on any number of threads.
+//! any [`DType`](voxtune_types::DType), arithmetic float32 or wider. Every sum has an order that
+//! sizes alone decide, so results are the same bits on any number of threads.
 //!
 //! | idea | where |
 //! |---|---|

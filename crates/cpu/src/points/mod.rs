@@ -1,9 +1,9 @@
 //! Points to voxels: the cells of a fixed grid that points lie in, and the mean of each cell's
 //! points.
 //!
-//! Cells are numbered in the order of their first points, as spconv and OpenPCDet number them, and
-//! a grid begins where its range begins, so that all clouds share it. Sums are float64 and run in
-//! the order of the points: results are the same bits on any number of threads.
+//! Cells are numbered in the order of their first points, as spconv and OpenPCDet number them. A
+//! grid begins where its range begins, so that all clouds share it. Sums are float64 and run in the
+//! order of the points: results are the same bits on any number of threads.
 //!
 //! | idea | where |
 //! |---|---|

@@ -1,6 +1,6 @@
 //! What the rest of this crate names of cudarc, for programs that are built without it.
 //!
-//! No device opens there ([`IS_BUILT`](super::IS_BUILT)), so nothing of this is ever called: every
+//! No device opens there ([`IS_BUILT`](super::IS_BUILT)), so nothing of this is ever called. Every
 //! call fails, and there is no value of a stream or a graph.
 
 #![expect(unreachable_pub, reason = "errors show some of these types and nobody can name them")]

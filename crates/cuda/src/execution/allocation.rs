@@ -5,8 +5,8 @@
 //! home's work so far, on the device. Before the home writes or frees, it waits for those readers.
 //! What the host has waited for, such as a layer's weights, needs no wait to be read.
 //!
-//! While a stream records a graph nothing is ordered: nothing runs, and whoever launches the graph
-//! orders that.
+//! While a stream records a graph nothing is ordered: nothing runs, and the launch of the graph is
+//! ordered instead.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -52,9 +52,9 @@ pub(crate) enum Order {
 pub(crate) enum Owner {
     /// The allocator that made it.
     Allocator(Arc<dyn Allocator>),
-    /// Whoever lent it for good.
+    /// The caller that lent it for good.
     Lender,
-    /// Whoever wants to know.
+    /// The owner, which is told.
     Foreign(Release),
 }
 
@@ -73,13 +73,13 @@ pub(crate) struct Allocation<L = Queue> {
 impl<L: OrderedStream> Allocation<L> {
     /// Memory of an allocator, at least one byte.
     pub(crate) fn new(allocator: &Arc<dyn Allocator>, len_bytes: usize, home: &L) -> Result<Self> {
-        // Every address is somebody's, so that a pointer to nothing is a pointer.
+        // At least one byte: a buffer of nothing has an address, too.
         let len_bytes = len_bytes.max(1);
         let address = allocator.allocate(len_bytes, home.raw())?;
         Ok(Self::of(address, len_bytes, Owner::Allocator(Arc::clone(allocator))))
     }
 
-    /// Memory of somebody else.
+    /// Memory of another owner.
     pub(crate) fn foreign(memory: ForeignMemory) -> Self {
         let ForeignMemory { address, len_bytes, release } = memory;
         Self::of(address, len_bytes, release.map_or(Owner::Lender, Owner::Foreign))

@@ -15,8 +15,8 @@ use crate::error::{DriverContext as _, Result};
 ///
 /// # Safety
 /// What [`allocate`](Self::allocate) returns is memory of the device that its context is of,
-/// aligned to 256 bytes and as long as was asked for. Until [`free`](Self::free) it is nobody
-/// else's, in the order of the stream: work queued on the stream from now on may use it.
+/// aligned to 256 bytes and as long as was asked for. Until [`free`](Self::free) it has no other
+/// owner, in the order of the stream: work queued on the stream from now on may use it.
 pub unsafe trait Allocator: fmt::Debug + Send + Sync {
     /// Memory of at least one byte, by its address on the device.
     ///
@@ -27,7 +27,7 @@ pub unsafe trait Allocator: fmt::Debug + Send + Sync {
     /// [`CudaError::Allocator`](crate::CudaError::Allocator), or what the driver fails with.
     fn allocate(&self, len_bytes: usize, stream: CUstream) -> Result<u64>;
 
-    /// Takes memory back. Nobody is told of a failure.
+    /// Takes memory back. A failure is not reported.
     ///
     /// # Safety
     /// This allocator gave the address for this length and this stream, and has not had it back.

@@ -61,9 +61,9 @@ impl ForeignMemory {
     /// Bytes.
     ///
     /// # Safety
-    /// The address is that of as many bytes of a device's memory, valid until the device has done
-    /// what they are used for, which may be later than the drop. Others write to them only before
-    /// the work that is queued here, or behind it.
+    /// The address is that of as many bytes of a device's memory. They are valid until the device
+    /// has done what they are used for, which may be later than the drop. Others write to them only
+    /// before the work that is queued here, or behind it.
     #[must_use]
     pub const unsafe fn borrowed(address: u64, len_bytes: usize) -> Self {
         Self { address, len_bytes, release: None }

@@ -87,7 +87,8 @@ impl Queue {
 
     /// The caller's stream.
     pub(crate) fn callers(context: &Arc<CudaContext>, stream: CallersStream) -> Self {
-        // SAFETY: whoever named the stream promised that it is this context's and outlives this.
+        // SAFETY: the caller that named the stream promised that it is this context's and outlives
+        // this.
         Self::of(unsafe { context.wrap_borrowed_stream(stream.raw) }, true)
     }
 
@@ -101,7 +102,8 @@ impl Queue {
         Ok(status != CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE)
     }
 
-    /// Whether graphs may hold addresses. Who else records a caller's stream, nobody tells.
+    /// Whether graphs may hold addresses. A caller's stream may be recorded elsewhere, too, without
+    /// notice.
     pub(crate) fn has_captured(&self) -> bool {
         self.is_callers || self.has_captured.load(Ordering::Acquire)
     }

@@ -174,7 +174,7 @@ fn what_the_host_has_waited_for_is_read_at_once() {
         fixture.memory.read_by(&fixture.home, reader).unwrap();
         assert!(reader.take_waits().is_empty());
     }
-    // They are waited for before the memory is given to somebody else.
+    // They are waited for before the memory is given away.
     assert!(fixture.live() == 1 && fixture.memory.release(&fixture.home).is_none());
     let mut waits = fixture.home.take_waits();
     waits.sort_unstable();
@@ -209,7 +209,7 @@ fn nothing_is_freed_into_a_graph() {
 #[test]
 fn what_a_capture_keeps_from_waiting_is_refused() {
     let fixture = Fixture::new();
-    // What is recorded does not run, and is ordered by whoever launches it.
+    // What is recorded does not run; launching it orders it.
     fixture.reader.set_captured(true);
     fixture.memory.read_by(&fixture.home, &fixture.reader).unwrap();
     fixture.reader.set_captured(false);

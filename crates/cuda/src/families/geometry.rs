@@ -47,7 +47,7 @@ pub(super) const fn copy_elements(channels: u32) -> u32 {
     if power > 8 { 8 } else { power }
 }
 
-/// Bytes of shared memory that a line of a tile takes: a line that is no power of two is padded to
+/// Bytes of shared memory that a line of a tile takes. A line that is no power of two is padded to
 /// an odd number of 16-byte chunks.
 pub(super) const fn line_bytes(elements: u32) -> usize {
     let chunks = elements as usize / 8;

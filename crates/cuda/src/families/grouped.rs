@@ -43,7 +43,7 @@ const PAIR_THREADS: u32 = 256;
 const ROW_THREADS: u32 = 2;
 
 /// Input channels of a group that a block of wgrad takes, unless the layer is depthwise. Mirrors
-/// `INS` of `grouped.cu`.
+/// `INS` of `grouped/pairs.cuh`.
 const INS: u32 = 4;
 
 /// Pairs that chunks of wgrad are whole multiples of.
@@ -168,7 +168,7 @@ impl Variant for Grouped {
         fits || *self == Self::default_for(op.direction)
     }
 
-    /// Mirrors `SHARED_BYTES` of `grouped.cu`.
+    /// Mirrors `SHARED_BYTES` of `grouped/shared.cuh` and of `grouped/pairs.cuh`.
     fn shared_bytes(&self, op: &Operation) -> usize {
         match self.walk {
             Walk::Rows { rows, .. } => {

@@ -91,8 +91,8 @@ pub fn algorithm(id: &AlgoId) -> Option<&'static Algorithm> {
     algorithms().iter().find(|algorithm| algorithm.id == *id)
 }
 
-/// What runs where nothing is known: right for every size, never cuBLAS, no more shared memory than
-/// every architecture has, and at most the row order that keeps gathers near.
+/// What runs where nothing is known: right for every size, and never cuBLAS. It takes no more
+/// shared memory than every architecture has, and at most the row order that keeps gathers near.
 ///
 /// # Panics
 /// Never: one family names a variant for each operation, which a test checks.
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Kernels know neither stride nor which side of a map is which: what a layer of the same
+    /// Kernels know neither stride nor which side of a map is which. What a layer of the same
     /// channels runs on inputs alone, it runs between two clouds.
     #[test]
     fn strided_and_transposed_layers_have_the_instances_of_submanifold_ones() {

@@ -18,8 +18,8 @@ use crate::graph::Graph;
 pub use planned::PlannedBytes;
 use planned::{PlannedMemory, planned_context};
 
-/// An execution context for work that is to be recorded: a stream of its own, and memory that a
-/// run of the work can be planned by.
+/// An execution context for work that is to be recorded. It has a stream of its own, and memory
+/// that a run of the work can be planned by.
 pub struct FrameContext {
     memory: Arc<PlannedMemory>,
     /// The same stream with the driver's memory.
@@ -89,7 +89,7 @@ pub struct FrameGraph {
 }
 
 impl FrameGraph {
-    /// Queues the work behind what its context was given before. Nobody waits.
+    /// Queues the work behind what its context was given before, without a wait.
     ///
     /// # Errors
     /// Whatever the driver fails with.

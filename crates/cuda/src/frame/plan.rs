@@ -36,7 +36,7 @@ impl Notes {
         self.time += 1;
     }
 
-    /// It is given back. Whoever was not noted is not planned either.
+    /// It is given back. An allocation that was not noted is not planned either.
     pub(super) fn freed(&mut self, address: u64) {
         if let Some(at) = self.live.iter().position(|(live, _)| *live == address) {
             let (_, number) = self.live.swap_remove(at);

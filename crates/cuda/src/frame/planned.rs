@@ -29,7 +29,7 @@ struct State {
     plan: MemoryPlan,
     /// What the graph's calls are answered from.
     block: Option<DeviceBuffer>,
-    /// Addresses of the other allocator's that somebody has.
+    /// Addresses of the other allocator's that are in use.
     live: BTreeSet<u64>,
     /// Those that the graph may name.
     named: BTreeSet<u64>,
@@ -102,10 +102,10 @@ impl State {
     }
 }
 
-// SAFETY: outside a capture the other allocator answers, which keeps the promise. What a graph may
-// name is nobody's from when it is given back until the end. Inside, allocations have places of one
-// block that no two have which are there at once, aligned to 256 bytes: the same calls in the same
-// order were noted before, and any other is refused.
+// SAFETY: outside a capture the other allocator answers, which keeps the promise. Memory that a
+// graph may name is not handed out again, from when it is given back until the end. Inside,
+// allocations have places of one block, aligned to 256 bytes. No two that are there at once share a
+// place: the same calls in the same order were noted before, and any other is refused.
 unsafe impl Allocator for PlannedMemory {
     fn allocate(&self, len_bytes: usize, stream: CUstream) -> Result<u64> {
         let mut guard = self.state();
@@ -157,8 +157,8 @@ impl Drop for PlannedMemory {
             return;
         }
         for (address, len_bytes) in std::mem::take(&mut state.kept) {
-            // SAFETY: it came from there, on the stream of the block's handle, and nobody has used
-            // it since it was given back but graphs, which are queued on that stream, too.
+            // SAFETY: it came from there, on the stream of the block's handle. Since it was given
+            // back only graphs have used it, which are queued on that stream, too.
             unsafe { self.base.free(address, len_bytes, device.raw_stream()) };
         }
     }

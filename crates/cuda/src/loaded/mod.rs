@@ -34,7 +34,7 @@ impl Loaded {
 
     /// Keeps the cubin as it was loaded, unless another device or thread was first.
     pub(crate) fn keep(&self, module: &Arc<Module>) {
-        // Whoever loaded a second copy holds it.
+        // A second copy lives as long as the code that loaded it holds it.
         let _ = self.0.set(Arc::clone(module));
     }
 }
@@ -44,7 +44,7 @@ impl Loaded {
 pub(crate) struct Function {
     pub(crate) raw: sys::CUfunction,
     pub(crate) parameters: Parameters,
-    /// Threads and shared bytes of a block, where the cubin names them and somebody asked.
+    /// Threads and shared bytes of a block, where the cubin names them and they were asked for.
     pub(crate) shape: Option<[u32; 2]>,
 }
 

@@ -74,7 +74,7 @@ impl PageBlock {
         let words = unsafe { result::malloc_host(len * size_of::<i32>(), flags) }
             .during("allocating page-locked memory")?;
         let words = NonNull::new(words.cast()).expect("the driver returns memory or an error");
-        // SAFETY: there are as many words, and nobody else has them.
+        // SAFETY: there are as many words, and they have no other owner.
         unsafe { std::ptr::write_bytes::<i32>(words.as_ptr(), 0, len) };
         Ok(Self { device: device.clone(), words })
     }
@@ -103,7 +103,7 @@ struct Page {
 }
 
 // SAFETY: page-locked memory is valid from every thread, an event handle is a name that the driver
-// takes from any, and whoever holds the page holds it alone.
+// takes from any, and a page has one owner.
 unsafe impl Send for Page {}
 // SAFETY: through a shared page the words are only read, after waiting for their writer.
 unsafe impl Sync for Page {}
@@ -155,7 +155,7 @@ impl ReportPages {
         drop(free);
         Ok(Report {
             page: Some(Arc::new(page)),
-            writer: AtomicU8::new(NOBODY),
+            writer: AtomicU8::new(UNWRITTEN),
             pages: self.clone(),
         })
     }
@@ -167,8 +167,8 @@ impl fmt::Debug for ReportPages {
     }
 }
 
-/// Who writes a report. Nobody reports of no rows.
-const NOBODY: u8 = 0;
+/// What writes a report. Nothing writes one of no rows.
+const UNWRITTEN: u8 = 0;
 /// A kernel that was queued before the page's event.
 const KERNEL: u8 = 1;
 /// A kernel of a graph, whenever that runs: its stream says when.
@@ -216,7 +216,7 @@ impl Report {
     fn is_ready(&self) -> Result<bool> {
         let Page { device, written, .. } = &**self.page();
         let answer = match self.writer() {
-            NOBODY => return Ok(true),
+            UNWRITTEN => return Ok(true),
             KERNEL => {
                 device.bind()?;
                 // SAFETY: the event lives as long as the page.
@@ -259,7 +259,7 @@ impl Report {
     /// The first words, once the kernel that writes them has ended.
     fn words(&self, len: usize) -> Vec<i32> {
         assert!(len <= REPORT_WORDS, "a report has {REPORT_WORDS} words and not {len}");
-        if self.writer() == NOBODY {
+        if self.writer() == UNWRITTEN {
             return vec![0; len];
         }
         // SAFETY: the page holds this many words, all of them initialised when it was made. The

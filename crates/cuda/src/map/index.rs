@@ -140,7 +140,7 @@ impl VoxelIndex {
         self
     }
 
-    /// The keys of the bricks: where nobody has made them, those of these voxels as an input.
+    /// The keys of the bricks. Where they were not made, those of these voxels as an input.
     pub(super) fn keys(&self, device: &CudaDevice, kernels: &LevelKernels) -> Result<&Keys> {
         self.keys.get_or_try(|| {
             let mut owners = DeviceBuffer::zeroed(device, self.slots * 4)?;
@@ -180,9 +180,9 @@ impl VoxelIndex {
         }
     }
 
-    /// Lists the rows by brick, if that was not done. Whoever walks over all rows anyway gives each
-    /// brick its place among the ranks on the way: `place_bricks` is called with the address of the
-    /// cursor.
+    /// Lists the rows by brick, if that was not done. `place_bricks` is called with the address of
+    /// the cursor: a kernel that walks over all rows anyway gives each brick its place among the
+    /// ranks.
     pub(super) fn rank(
         &self,
         kernels: &MapKernels,
@@ -264,7 +264,7 @@ impl IndexReport {
     /// The number of voxels, after waiting.
     ///
     /// # Errors
-    /// [`CudaError::DuplicateVoxel`]; [`CudaError::DuplicateVoxels`] where nobody can tell which;
+    /// [`CudaError::DuplicateVoxel`]; [`CudaError::DuplicateVoxels`] where it is not known which;
     /// whatever work queued before has failed with.
     pub(super) fn wait(&self) -> Result<usize> {
         match self {
@@ -316,8 +316,8 @@ pub(super) fn looping_grid(kernels: &MapKernels, rows: usize) -> Result<Grid> {
     Ok(grid)
 }
 
-/// The voxel in a cell of the brick that a slot's words describe: the key, the cells that have
-/// rows, the place of its rows, then x, y and z.
+/// The voxel in a cell of the brick that a slot's words describe. The words are the key, the cells
+/// that have rows, the place of its rows, then x, y and z.
 fn voxel(slot: &[u32], cell: i32) -> Voxel {
     const WIDE: u32 = 1 << 31;
     const BATCH: u32 = (1 << 13) - 1;

@@ -6,7 +6,7 @@
 //!
 //! That was before version 14 of `wgmma_gemm`. Of today's timings they put a winner first, or one
 //! 3.6 % slower on average, 17.1 at the 95th percentile; fitted anew, 3.2 and 18.9. That is no
-//! reason to change them: the best of all that they see within 1.4 of their first is 0.03 % from
+//! reason to change them. The best of all that they see within 1.4 of their first is 0.03 % from
 //! the winner on average, with those others 0.02.
 
 /// Constants of a family. On a GPU that was not measured they are taken as they are.

@@ -5,8 +5,8 @@ use voxtune_types::Operation;
 use super::work::{Tiles, Unit, Work};
 use super::{MapSize, Rates};
 
-/// Geometry of a family whose blocks own input × output channels of one chunk of an offset's pairs,
-/// and step over the chunk, so many pairs at a time.
+/// Geometry of a family whose blocks own input × output channels of one chunk of an offset's pairs.
+/// They step over the chunk, so many pairs at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PairTile {
     /// Input channels per block.

@@ -8,7 +8,7 @@ use super::work::{Tiles, Unit, Work};
 use super::{MapSize, Rates};
 use crate::map::RowOrder;
 
-/// Geometry of a family whose blocks own result rows × result channels, and step over the offsets
+/// Geometry of a family whose blocks own result rows × result channels. They step over the offsets
 /// that those rows have, so many gathered channels at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowTile {

@@ -420,7 +420,7 @@ fn within(what: &'static str, found: usize, limit: usize) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// `points_pieces` as the host would compute it: no piece of a row is empty or much longer than
+    /// `points_pieces` as the host would compute it. No piece of a row is empty or much longer than
     /// the others, and there are no more than there is room for.
     #[test]
     fn pieces_cover_rows_of_any_length() {

@@ -10,8 +10,8 @@ pub(crate) const CLASSES: usize = 16;
 /// Cells along the edge of a tile. Only the coarsest level of four tells one tile from the next.
 const TILE: i32 = 8;
 
-/// The class of each voxel, by its neighbours and its place: whether there is one above it and one
-/// below it, and whether it lies in an even or an odd tile along x and along y.
+/// The class of each voxel, by its neighbours and its place. There is one above it or none, and one
+/// below it or none. It lies in an even or an odd tile along x and along y.
 pub(crate) fn labels(cells: &[Voxel]) -> Vec<u32> {
     let occupied: HashSet<&Voxel> = cells.iter().collect();
     let label = |cell: &Voxel| {

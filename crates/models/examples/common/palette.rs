@@ -1,6 +1,6 @@
 //! Colours of classes.
 
-/// The colour of a class, as red, green and blue: hues a golden angle apart, so that classes of
+/// The colour of a class, as red, green and blue. Hues are a golden angle apart, so that classes of
 /// near numbers differ, each light and dark in turn.
 pub(crate) fn colour(class: u32) -> [u8; 3] {
     /// The part of a circle that leaves the largest gaps, however many hues there are.

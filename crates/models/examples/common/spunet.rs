@@ -1,4 +1,4 @@
-//! Pointcept's U-Net as nobody has trained it.
+//! Pointcept's U-Net with untrained weights.
 
 use voxtune_models::Checkpoint;
 

@@ -6,7 +6,7 @@ use voxtune_models::Checkpoint;
 
 use super::outcome::Anything;
 
-/// The tensors of a network that nobody has trained, the same whenever they are made.
+/// The tensors of an untrained network, the same whenever they are made.
 pub(crate) struct RandomWeights {
     checkpoint: Checkpoint,
     random: ChaCha8Rng,
@@ -18,8 +18,8 @@ impl RandomWeights {
         Self { checkpoint: Checkpoint::new(), random: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    /// Adds a convolution's weights, in the order of spconv 1: uniform, of a variance that keeps
-    /// that of features behind a ReLU (He et al., *Delving Deep into Rectifiers*, 2015).
+    /// Adds a convolution's weights, in the order of spconv 1. They are uniform, of a variance that
+    /// keeps that of features behind a ReLU (He et al., *Delving Deep into Rectifiers*, 2015).
     ///
     /// # Errors
     /// If memory cannot hold them.

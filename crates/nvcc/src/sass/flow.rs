@@ -38,8 +38,8 @@ impl Section {
         calls.filter(|(_, one)| one.opcode.starts_with("CALL")).map(|(at, _)| at + 1).collect()
     }
 
-    /// Behind a BSYNC: the next instruction, where a BSSY of the same barrier names it, as it does
-    /// in all that nvcc was seen to make; elsewhere every place that such a BSSY names.
+    /// Behind a BSYNC: the next instruction, where a BSSY of the same barrier names it. In all that
+    /// nvcc was seen to make it does. Elsewhere: every place that such a BSSY names.
     fn behind_sync(&self, at: usize) -> Result<Vec<usize>, String> {
         let sync = &self.instructions[at];
         let barrier = sync.operands.as_str();

@@ -1,6 +1,6 @@
 //! What new measurements do to stored ones.
 //!
-//! A repeated run must not change a file for nothing: where the stored winner still holds among the
+//! A repeated run must not change a file for nothing. Where the stored winner still holds among the
 //! new measurements, the stored evidence stays as it is, to the byte. New measurements are stored
 //! if one of these is so:
 //!

@@ -33,8 +33,8 @@ pub enum Selection {
     Nothing,
     /// These race.
     Race(Vec<AlgoId>),
-    /// The first race, since they are new, against stored leaders; `all` do if it shows that the
-    /// stored measurements of those who stay away cannot be compared with it.
+    /// New candidates race against stored leaders. If that race shows that the other stored
+    /// measurements cannot be compared with it, `all` race.
     TopUp {
         /// New candidates and stored leaders.
         some: Vec<AlgoId>,
@@ -331,7 +331,7 @@ mod tests {
             SelectOptions { remeasure: Remeasure::All, retry_quarantined: false, mode: &mode };
         let Selection::Race(all) = select(options, &stored(&[]), &elsewhere) else { panic!() };
         assert_eq!(names(&all), ["far", "first", "default"]);
-        // Of a key that nobody measured it has none.
+        // Of a key without measurements it has none.
         let Selection::Race(all) = select(options, &Evidence::new(), &elsewhere) else { panic!() };
         assert_eq!(names(&all), ["far"]);
     }

@@ -9,7 +9,7 @@ use voxtune_pointcloud::{Columns, Crop, FileOptions};
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
 
-/// A planned cloud by name: whoever gets it makes it, or reads the file again.
+/// A planned cloud by name. The process that gets it generates the cloud, or reads the file again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloudReference {
     /// Made by a generator of this name.

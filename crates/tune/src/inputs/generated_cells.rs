@@ -1,7 +1,7 @@
 //! Cells of generated clouds, kept for the configurations that share a cloud.
 //!
-//! A cloud of 100,000 voxels takes the host tens of milliseconds, longer than a GPU takes to race
-//! the candidates of a small layer on it.
+//! The host takes tens of milliseconds to generate 100,000 voxels. A GPU races the candidates of a
+//! small layer on them in less.
 
 use std::collections::VecDeque;
 

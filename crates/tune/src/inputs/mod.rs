@@ -9,7 +9,7 @@
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
 //! | [`entry`] | what candidates compute, on which device and over which cloud |
-//! | [`monitor`] | who is told what runs, and time limits |
+//! | [`monitor`] | announcements of what runs, and time limits |
 //! | [`error`] | why a measurement has no result |
 //! | [`memory`] | what is said where there is too little memory |
 

@@ -23,7 +23,7 @@ pub trait Monitor {
     fn interrupted(&self) -> bool;
 }
 
-/// A monitor that reports to nobody: candidates run in this process.
+/// A monitor that reports nothing: candidates run in this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwatched<'a> {
     /// Set by anyone to end the run.
@@ -67,8 +67,8 @@ impl Limits {
         self.least + Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_SECONDS))
     }
 
-    /// The limit of setting up what candidates need: clouds, kernel maps, reference results. Nobody
-    /// is tried there, so this only ends what would otherwise never end.
+    /// The limit of setting up what candidates need: clouds, kernel maps, reference results. No
+    /// candidate runs there, so this only ends what would otherwise never end.
     #[must_use]
     pub fn of_set_up(&self, flops: f64) -> Duration {
         const LEAST: Duration = Duration::from_secs(600);

@@ -44,8 +44,8 @@ impl Operands {
         Ok(operands)
     }
 
-    /// Operands of small integers, all of whose sums are exact in every storage type as long as no
-    /// sum exceeds 256: algorithms must agree on them to the bit.
+    /// Operands of small integers. Their sums are exact in every storage type as long as none
+    /// exceeds 256, so algorithms must agree on them to the bit.
     ///
     /// # Errors
     /// If the device cannot hold them.

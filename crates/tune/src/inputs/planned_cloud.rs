@@ -79,7 +79,7 @@ impl PlannedCloud {
     }
 
     /// So many voxels that lie in the same way, of one sample: a generated cloud, or a contiguous
-    /// part of a file's, of which there are as many as the [file has](Self::sample_rows).
+    /// part of a file's. A file gives [no more than it has](Self::sample_rows).
     ///
     /// # Errors
     /// If the generator refuses the count.
@@ -104,8 +104,8 @@ impl PlannedCloud {
     }
 
     /// How many voxels a [sample](Self::sample) of so many has. A generated cloud has as many as
-    /// are wanted, however few are measured: what is verified on a cloud of one voxel is verified
-    /// for none larger.
+    /// are wanted, however few are measured. What is verified on one voxel would hold for no larger
+    /// cloud.
     #[must_use]
     pub fn sample_rows(&self, wanted: usize) -> usize {
         match self {
@@ -114,8 +114,8 @@ impl PlannedCloud {
         }
     }
 
-    /// Mean pairs per row to expect of a kernel of this volume, before there is a kernel map: the
-    /// occupancy of uniform clouds is 15 %, and surfaces fill a third of a small neighbourhood.
+    /// Mean pairs per row to expect of a kernel of this volume, before there is a kernel map. The
+    /// occupancy of uniform clouds is 15 %; surfaces fill a third of a small neighbourhood.
     #[must_use]
     pub fn expected_pairs_per_row(&self, kernel_volume: usize) -> f64 {
         let others = kernel_volume.saturating_sub(1) as f64;

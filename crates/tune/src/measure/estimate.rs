@@ -86,8 +86,8 @@ impl Estimate {
     }
 }
 
-/// Bytes that a row of a cloud and its map take while the map is built: the voxel, a copy that is
-/// sorted with its row number, and slack of growing buffers.
+/// Bytes that a row of a cloud and its map take while the map is built. These are the voxel, a copy
+/// that is sorted with its row number, and slack of growing buffers.
 const ROW_BYTES: f64 = 64.0;
 
 /// Bytes that a pair takes: two row numbers, twice while lists are put together.
@@ -212,8 +212,8 @@ struct Runs {
 }
 
 impl Runs {
-    /// A model of cost knows how long candidates take. What is done around them is what the default
-    /// preset on an H100 comes to, as it prints where its time went, over 2,184 entries, which ran
+    /// A model of cost knows how long candidates take. What is done around them is measured: what
+    /// the default preset on an H100 printed of its time. That was over 2,184 entries, which ran
     /// each candidate about three times.
     fn on_gpu(&self, budget: Duration) -> RaceEstimate {
         const AROUND: Duration = Duration::from_millis(20);
@@ -275,9 +275,9 @@ fn each_once(modelled: impl ExactSizeIterator<Item = Option<f64>>, fallback: f64
     known.iter().sum::<f64>() / known.len() as f64 * count
 }
 
-/// Memory that a configuration needs on its device: all its clouds with their maps, and the more of
-/// what verifying and racing its largest direction takes. A race holds the operands, and a float32
-/// copy of features and weights for workspaces.
+/// Memory that a configuration needs on its device. All its clouds lie there with their maps, and
+/// beside them what verifying or racing its largest direction takes, whichever is more. A race
+/// holds the operands, and a float32 copy of features and weights for workspaces.
 ///
 /// # Units
 /// Bytes.

@@ -31,7 +31,7 @@ impl fmt::Display for CountOnEdge {
 
 impl Plan {
     /// Counts of generated clouds that are the first or the last of their bucket, in the order of
-    /// the plan: a cloud with one voxel less or more has another key.
+    /// the plan. A cloud with one voxel less or more has another key.
     #[must_use]
     pub fn counts_on_edges(&self) -> Vec<CountOnEdge> {
         let mut found = Vec::new();

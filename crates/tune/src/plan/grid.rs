@@ -143,8 +143,8 @@ impl Configuration {
     }
 }
 
-/// The class of the rows of a key on the side of the cloud that it was measured on: the inputs, but
-/// of an inverse layer, which goes back to that cloud.
+/// The class of a key's rows on the side of the cloud that it was measured on. That side is the
+/// inputs, but of an inverse layer the outputs: it goes back to that cloud.
 #[must_use]
 pub const fn cloud_bucket(key: &ShapeKey) -> VoxelBucket {
     match key.operation.kind {

@@ -238,7 +238,7 @@ impl Preset {
         }
     }
 
-    /// Which algorithms compete where nobody says so.
+    /// Which algorithms compete unless told otherwise.
     #[must_use]
     pub const fn mode(self) -> AlgoMode {
         match self {

@@ -7,7 +7,7 @@ use voxtune::L2State;
 use voxtune_types::mode::AlgoModes;
 use voxtune_types::{AlgoId, Direction};
 
-/// How entries are measured: the part of a request that goes to whoever runs candidates.
+/// How entries are measured: the part of a request that goes to workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Samples in a generated cloud.
@@ -28,8 +28,8 @@ pub struct Protocol {
     pub time_limit: Duration,
 }
 
-/// The time that a candidate gets at least, unless told otherwise: a hundred times what the slowest
-/// first use of a kernel takes, its loading included.
+/// The time that a candidate gets at least, unless told otherwise. The slowest first use of a
+/// kernel takes a hundredth of it, its loading included.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 impl Default for Protocol {

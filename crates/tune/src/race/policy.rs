@@ -17,8 +17,8 @@ pub struct Policy {
     /// [`Self::near_samples`], and the tie-break. [Confirmation rounds](super::confirm_incumbent)
     /// follow after it.
     pub budget: Duration,
-    /// First runs shorter than this are repeated once before they count, unless they are dominated
-    /// even so: caches and branch predictors are cold, and tables may have to be made.
+    /// A first run shorter than this is repeated once before it counts, unless it is dominated even
+    /// so. Caches and branch predictors are cold in it, and tables may have to be made.
     pub warm_up_below: Duration,
     /// By how much a first run may be longer than later ones.
     pub first_run_extra: Duration,
@@ -182,7 +182,7 @@ impl Policy {
 
     /// Samples after which a tie-break leaves the candidate's position to chance.
     pub(super) fn max_tie_break_samples<F>(&self, candidate: &CandidateSamples<F>) -> usize {
-        /// Of runs so long that the time would be up before: the clock of a GPU at the limit of its
+        /// Of runs so long that the time would be up before. The clock of a GPU at the limit of its
         /// power wanders by several percent.
         const LEAST: usize = 15;
         /// A median of so many is as good as the next process's.

@@ -24,8 +24,8 @@ pub fn median_absolute_deviation(values: &[f64]) -> Option<f64> {
 }
 
 /// The median with an interval that holds the true one with 95 % probability, whatever the
-/// distribution: the order statistics that bound the binomial tail at 2.5 % a side. Fewer than six
-/// values cannot promise that much and give their whole range.
+/// distribution. The interval's ends are the order statistics that bound the binomial tail at 2.5 %
+/// a side. Fewer than six values cannot promise that much and give their whole range.
 #[must_use]
 pub fn median_interval(values: &[f64]) -> Option<Interval> {
     let mut sorted = values.to_vec();
@@ -35,8 +35,8 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
     Some(Interval { low: sorted[skip], median, high: sorted[sorted.len() - 1 - skip] })
 }
 
-/// How many of the smallest values may be left out so that a fair coin shows at most that many
-/// heads with a probability of at most 2.5 %.
+/// How many of the smallest values may be left out. A fair coin, thrown `len` times, shows at most
+/// that many heads with a probability of at most 2.5 %.
 fn order_statistic_rank(len: usize) -> usize {
     /// Beyond so many the tail of the binomial is that of a normal distribution, and the least
     /// probability is none that a number can hold.
@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn intervals_follow_the_binomial_table() {
-        // The classical table of the sign test at 95 %: n = 5 has none, 6 to 8 drop none, 9 to 11
-        // drop one on either side, 12 to 14 two, 15 three.
+        // The classical table of the sign test at 95 %, by values dropped on either side: 6 to 8
+        // drop none, 9 to 11 one, 12 to 14 two, 15 three. Of 5 there is no interval.
         for (len, dropped) in [(1, 0), (5, 0), (6, 0), (8, 0), (9, 1), (11, 1), (12, 2), (15, 3)] {
             let values: Vec<f64> = (0..len).map(f64::from).collect();
             let interval = median_interval(&values).unwrap();

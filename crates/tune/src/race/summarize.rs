@@ -5,8 +5,8 @@ use voxtune_cache::{Interval, Timing};
 
 use crate::race::statistics::{median, median_absolute_deviation, median_interval};
 
-/// The timing of a candidate that ran in some rounds of a race, with its ratio to the default's
-/// time in the rounds in which both ran. `None` without a sample.
+/// The timing of a candidate that ran in some rounds of a race. Its ratio to the default's time is
+/// of the rounds in which both ran. `None` without a sample.
 ///
 /// # Units
 /// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].

@@ -127,7 +127,7 @@ fn f09_the_leader_and_the_default_share_three_rounds_whatever_the_budget() {
         assert!(candidates[0].samples().count() >= 3, "{candidates:?}");
         assert!(candidates[1].ratios_to(&candidates[0]).len() >= 3, "{candidates:?}");
     }
-    // Whoever leads behind the rounds of another shares as many.
+    // A candidate that takes the lead later shares as many rounds with the default.
     let policy = Policy::with_budget(Duration::ZERO);
     let candidates = run_under(&policy, 3, Some(2), |candidate, run| {
         Ok(if candidate == 0 && run > 0 { 130 } else { [100, 110, 150][candidate] } * MS)

@@ -2,8 +2,8 @@
 //!
 //! The preferred candidate wins a tie, so it wins or loses by the side of the noise band on which
 //! it lies. Where its distance from the leader is at the band's edge, within its error, two runs
-//! would decide differently. Then both run on, in the same rounds, until the distance is clear of
-//! the edge, by the interval of their ratio, or the policy's maximum is reached.
+//! would decide differently. Then both run on, in the same rounds, until the interval of their
+//! ratio is clear of the edge or the policy's maximum is reached.
 //!
 //! So do a winner and a default that it has not yet beaten in shared rounds: of few rounds, one
 //! late sample decides otherwise.

@@ -85,7 +85,7 @@ impl Populate<'_> {
             saving_waits: false,
             failure: None,
         };
-        // Nobody wants to hear after an hour that the folder cannot be written.
+        // Writing before anything is measured finds a folder that cannot be written.
         let start = Instant::now();
         // Fails now, not after an hour, if the folder cannot be written.
         coordinator.update(&[], self.lock_wait)?;

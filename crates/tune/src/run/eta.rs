@@ -1,8 +1,8 @@
 //! Remaining time of a run, from the estimate and the progress so far.
 //!
-//! Clouds, verification and races are extrapolated each by itself, entry by entry: verifying the
-//! candidates of an operation falls to the first size of a plan, and a race that asks for more than
-//! its budget ends there, however slow the machine.
+//! Clouds, verification and races are extrapolated each by itself, entry by entry. The first size
+//! of a plan has the time of verifying an operation's candidates. A race ends with its budget,
+//! however slow the machine.
 
 use std::time::Duration;
 
@@ -129,8 +129,8 @@ impl Compilation {
         self.goes_on = waited > took / 10;
     }
 
-    /// As much again each time, but no more than so far in all: kernels are compiled side by side,
-    /// so that the first of them is waited for longest.
+    /// As much again each time, but no more than so far in all. Kernels are compiled side by side,
+    /// so the first of them is waited for longest.
     fn ahead(&self, times: usize) -> Duration {
         if !self.goes_on {
             return Duration::ZERO;

@@ -19,8 +19,8 @@ use crate::run::event::Event;
 use crate::run::worker_message::candidate_lost;
 use crate::worker::executor::Executor;
 
-/// Entries in which a candidate takes its process down before it is not tried any more in this run:
-/// each costs a start of the worker, and a hung one its whole time limit.
+/// Entries in which a candidate takes its process down before it is not tried any more in this run.
+/// Each costs a start of the worker, and a hung one its whole time limit.
 const ENOUGH: usize = 3;
 
 /// Candidates that took their process down in this run, over all workers.
@@ -61,8 +61,8 @@ pub(crate) struct EntryRetry<'a> {
     task: Task,
     /// Candidates that are out.
     quarantine: Vec<(Candidate, Outcome)>,
-    /// Candidates that ran when a process ended or fell silent, perhaps through somebody else. Each
-    /// has had its second try.
+    /// Candidates that ran when a process ended or fell silent, perhaps through another process.
+    /// Each has had its second try.
     suspects: Vec<AlgoId>,
     /// Whether a process ended while no candidate ran.
     mishap: bool,

@@ -10,7 +10,7 @@ use voxtune_types::Arch;
 use crate::evidence::commit::commit;
 use crate::run::worker_message::ConfigurationResult;
 
-/// Folders beside a cache at most; then somebody has to look at them.
+/// Folders beside a cache at most; then the user has to look at them.
 const MOST: u32 = 1000;
 
 /// Saves results in a new folder inside that of the caches, `unsaved-1` or the next number, for
@@ -71,7 +71,7 @@ mod tests {
             let found = CacheDir::new(beside).read_evidence(arch).unwrap().unwrap();
             assert_eq!(found.len(), 1);
         }
-        // Nobody takes it for a cache of the folder itself.
+        // It does not count as a cache of the folder itself.
         assert!(cache.archs().unwrap().is_empty());
     }
 

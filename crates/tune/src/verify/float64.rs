@@ -38,8 +38,8 @@ impl ProblemSize {
         if device.identity().arch.is_cuda() { Self::GPU } else { Self::HOST }
     }
 
-    /// Memory of a problem: two sets of operands and two float64 results, and what computing the
-    /// latter takes in passing, a float64 and a float32 copy of the inputs.
+    /// Memory of a problem: two sets of operands and two float64 results. Computing the results
+    /// takes a float64 and a float32 copy of the inputs in passing.
     fn bytes(self, operation: &Operation, pairs_per_row: f64) -> u64 {
         const ELEMENT_BYTES: usize = 2 * 4 + 2 * 8 + 8 + 4 + 4;
         let rows = self.rows(operation.flops(1) as f64 * pairs_per_row);
@@ -103,7 +103,7 @@ struct ProblemSet {
 }
 
 impl Verifier {
-    /// The verdict on a candidate of the field at hand.
+    /// The verdict on a candidate of an entry.
     ///
     /// # Errors
     /// If the problem itself cannot be set up; a candidate's failure is its verdict.
@@ -135,7 +135,7 @@ impl Verifier {
                 Some((*operation, label, ProblemSet::new(device, operation, voxels, seed)?));
         }
         let Some((_, _, problems)) = &mut self.problems else {
-            unreachable!("the case was just made")
+            unreachable!("the problem was just made")
         };
         monitor.running(number, limits.of(flops * ProblemSet::RUNS));
         let verdict = problems.check_all(device, algorithm, operation);
@@ -143,7 +143,7 @@ impl Verifier {
         Ok(verdict)
     }
 
-    /// Gives back the memory of the problem at hand; verdicts stay, and the voxels with their maps
+    /// Gives back the memory of the current problem; verdicts stay, and the voxels with their maps
     /// for the operation's other directions.
     pub fn release(&mut self) {
         self.problems = None;

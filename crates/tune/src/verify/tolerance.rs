@@ -3,13 +3,13 @@
 use voxtune::{DType, MapCounts, Operation};
 use voxtune_types::Product;
 
-/// The largest error that is rounding: that of the result's storage type, or of summing as many
-/// products in float32 as an element has, if that is more. Rounding errors of a sum of `n` terms
-/// grow with `√n` (Higham, Accuracy and Stability of Numerical Algorithms, §4.2).
+/// The largest error that is rounding. That is the error of the result's storage type or, if it is
+/// more, of summing as many products in float32 as an element has. Rounding errors of a sum of `n`
+/// terms grow with `√n` (Higham, Accuracy and Stability of Numerical Algorithms, §4.2).
 ///
-/// Weight gradients leave in float32 whatever the storage type of the inputs, but tensor cores
-/// truncate where they add, so that the error of 16-bit inputs' sums grows with their length
-/// itself: some 2⁻²⁴ for each 16 products. They may lose what storing them in float16 would.
+/// Weight gradients leave in float32 whatever the storage type of the inputs. But tensor cores
+/// truncate where they add, so the error of 16-bit inputs' sums grows with their length itself:
+/// some 2⁻²⁴ for each 16 products. They may lose what storing them in float16 would.
 #[must_use]
 pub fn tolerance(operation: &Operation, counts: MapCounts) -> f64 {
     const ROUNDOFF_OF_FLOAT16: f64 = 1.0 / 2048.0;

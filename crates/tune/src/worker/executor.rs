@@ -49,7 +49,7 @@ impl From<Device> for Executor {
 }
 
 impl From<Worker> for Executor {
-    /// Runs candidates in a worker: what one of them does to it, it does to nobody else.
+    /// Runs candidates in a worker: what one of them does to its process stays there.
     fn from(worker: Worker) -> Self {
         let opened = worker.opened().clone();
         Self {

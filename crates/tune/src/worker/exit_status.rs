@@ -37,7 +37,7 @@ impl StderrExcerpt {
 pub(super) struct Ending {
     pub(super) reason: Reason,
     pub(super) detail: String,
-    /// Whether somebody else may have ended it: what ran need not be to blame.
+    /// Whether another process may have ended it: what ran need not be to blame.
     pub(super) from_outside: bool,
 }
 

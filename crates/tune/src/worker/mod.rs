@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A candidate that reads where it must not, that never returns, or that ends its process takes the
-//! worker down and nothing else. The supervisor knows its name, because it was announced; it is
-//! quarantined, the worker is started anew, and the rest of the entry is measured without it. One
-//! worker serves a whole run: starting it is paid once, and again after each failure.
+//! worker down and nothing else. The supervisor knows its name, because it was announced, and
+//! quarantines it. Then it starts the worker anew and measures the rest of the entry without the
+//! candidate. One worker serves a whole run: starting it is paid once, and again after each
+//! failure.
 //!
 //! The worker is the very program that runs the tuner, unless [`DeviceSpec::worker`] names another
 //! one. So that it knows what to be, the first line of `main` asks it:

@@ -25,7 +25,7 @@ use crate::worker::failure::WorkerError;
 /// How long a program gets to say that it is a worker.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How long a worker gets to open its device: a busy host with many GPUs takes tens of seconds, and
+/// How long a worker gets to open its device. A busy host with many GPUs takes tens of seconds, and
 /// the kernel of the kernel map may have to be compiled.
 const OPEN_WITHIN: Duration = Duration::from_secs(300);
 
@@ -345,8 +345,7 @@ mod tests {
     use super::*;
 
     /// The program of these tests does not call the hook. Started as a worker it runs them all,
-    /// this one among them, which is where it must end: a worker without the hook starts no further
-    /// ones.
+    /// this one among them. There it must end: a worker without the hook starts no further ones.
     #[test]
     fn a_program_without_the_hook_is_found_out() {
         let error = Worker::start(&DeviceSpec::default()).unwrap_err();

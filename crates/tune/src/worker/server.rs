@@ -89,8 +89,8 @@ fn failed(why: impl Into<String>) -> Response {
     Response::Failed(MeasureError::Configuration(why.into()))
 }
 
-/// Reads commands in a thread of its own, which ends the process when there will be no more: then
-/// the supervisor is gone, whatever runs meanwhile.
+/// Reads commands in a thread of its own. That thread ends the process when there will be no more
+/// commands, whatever runs meanwhile: the supervisor is gone.
 fn listen() -> Receiver<Command> {
     let (sender, receiver): (Sender<Command>, _) = channel();
     std::thread::spawn(move || {
@@ -112,7 +112,7 @@ fn listen() -> Receiver<Command> {
     receiver
 }
 
-/// Says something; a worker whom nobody hears ends.
+/// Sends a message. A worker whose supervisor is gone ends.
 fn say(message: &Message) {
     if write(&mut io::stdout().lock(), message).is_err() {
         end();
@@ -144,8 +144,8 @@ impl Monitor for Announcer {
 
     fn running(&mut self, candidate: usize, limit: Duration) {
         if self.tried.insert(candidate) {
-            // What follows on this pipe is this candidate's. If nobody reads it, the next line
-            // tells.
+            // What follows on this pipe is this candidate's. If its reader is gone, the next line
+            // finds out.
             let _ = io::stderr().lock().write_all(NEW_WORDS);
         }
         say(&Message::Running { candidate, limit });

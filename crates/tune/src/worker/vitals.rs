@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The state of a process at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Vitals {
-    /// Whether somebody has stopped it: a signal, a debugger.
+    /// Whether a signal or a debugger has stopped it.
     pub(super) is_stopped: bool,
     /// Whether one of its threads runs or waits for a processor, rather than for anything else.
     pub(super) is_runnable: bool,

@@ -154,7 +154,7 @@ impl<O: FrameOutput> CompiledNetwork<O> {
     ///
     /// # Errors
     /// If the frame is of another kind than the profile's, and as [`Self::record`]. What goes wrong
-    /// on the device, [`ConvError::Overflow`] among it, is told to whoever reads the output.
+    /// on the device, [`ConvError::Overflow`] among it, is told when the output is read.
     pub fn run(&mut self, frame: &SparseTensor) -> Result<&O, ConvError> {
         self.launch(frame, 0)?;
         Ok(self.last_output())
@@ -195,8 +195,8 @@ impl<O: FrameOutput> CompiledNetwork<O> {
         }
     }
 
-    /// Runs a frame with the room and the algorithms of its class, call by call: to look at what a
-    /// graph does with a debugger, a sanitizer or a profiler. The result is the graph's to the bit.
+    /// Runs a frame with the room and the algorithms of its class, call by call. A debugger, a
+    /// sanitizer or a profiler then shows what a graph does. The result is the graph's to the bit.
     ///
     /// # Errors
     /// As [`Self::run_or_grow`], in the frame's own class.

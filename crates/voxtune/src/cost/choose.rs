@@ -8,8 +8,8 @@ use super::Estimate;
 use crate::{Algorithm, MapCounts};
 
 /// The algorithm that the model finds fastest, if it finds it clearly faster than the default. Only
-/// algorithms count that may run here, whose code is there, that need no verification, and no
-/// library, which takes longer to load than it may win.
+/// algorithms count that may run here, whose code is there, and that need no verification. Those of
+/// a library do not count: it takes longer to load than it may win.
 pub(crate) fn choose<'a>(
     algorithms: impl Iterator<Item = &'a Arc<dyn Algorithm>>,
     operation: &Operation,

@@ -13,7 +13,7 @@
 mod choose;
 mod estimate;
 #[cfg(test)]
-mod evidence;
+mod evidence_tests;
 mod learned;
 mod lower_bound;
 mod peaks;

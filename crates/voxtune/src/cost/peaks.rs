@@ -13,9 +13,9 @@ use super::lower_bound::Ceilings;
 const HEADROOM: f64 = 1.25;
 
 impl Ceilings {
-    /// Those of any device of this architecture with so many units, for products of a storage type:
-    /// the vendor's, of the fastest board, with a quarter on top. The second value says where they
-    /// are from.
+    /// Those of any device of this architecture with so many units, for products of a storage type.
+    /// They are the vendor's, of the fastest board, with a quarter on top. The second value says
+    /// where they are from.
     #[must_use]
     pub fn of_vendor(device: &DeviceIdentity, dtype: DType) -> (Self, &'static str) {
         let peak = peak(device.arch);

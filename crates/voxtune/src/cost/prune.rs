@@ -14,7 +14,7 @@ pub(crate) struct Contender<'a> {
 }
 
 /// For each contender, whether it stays. The best by model stay, within its error, the default,
-/// those without a model, and the best of another family: of a single family a bug would leave
+/// those without a model, and the best of another family. Of a single family a bug would leave
 /// nothing to run.
 pub(crate) fn worth_measuring(contenders: &[Contender<'_>]) -> Vec<bool> {
     let mut by_time: Vec<(usize, Estimate)> = contenders

@@ -90,7 +90,7 @@ impl CudaBackend {
     pub(super) fn open(ordinal: u32, source: KernelSource) -> Result<Self, CudaError> {
         let device = CudaDevice::open(ordinal as usize)?;
         let store = Arc::new(KernelStore::new(source, device.capability()));
-        // A device without its kernel map, or with a driver too old for it, can do nothing: say so
+        // A device without its kernel map, or with a driver too old for it, can do nothing. Say so
         // now and not at the first layer.
         let needed = store.get(&Instance::kernel_map())?.minimum_driver();
         let found = device.driver_version();
@@ -348,8 +348,8 @@ impl CudaBackend {
         locked(&self.workspace).fill_scratch(byte)
     }
 
-    /// Times queued work with events, behind a blocking kernel that ends once all of it is queued,
-    /// so that the host's time for that is hidden.
+    /// Times queued work with events. A blocking kernel before it ends once all of it is queued, so
+    /// the host's time for that is hidden.
     pub(super) fn time<E: From<CudaError>>(
         &self,
         l2_state: L2State,

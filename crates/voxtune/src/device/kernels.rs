@@ -69,7 +69,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the instances of one device come from: each is read or compiled once, by the first call
+/// Where the instances of one device come from. Each is read or compiled once, by the first call
 /// that needs it, and remembered in the device's [`ResolveCache`].
 #[derive(Debug)]
 pub(crate) struct KernelStore {
@@ -209,7 +209,7 @@ impl KernelStore {
     }
 
     /// Obtains instances in their order, `jobs` at a time, until all are there or `stop` is set.
-    /// Failures are met again by whoever uses what failed.
+    /// Failures are met again by the calls that use what failed.
     pub(super) fn get_all(&self, instances: &[Instance], jobs: usize, stop: &AtomicBool) {
         let next = AtomicUsize::new(0);
         let work = || {

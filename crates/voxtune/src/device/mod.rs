@@ -86,7 +86,7 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// The device's clock meanwhile, where it can be read.
     pub clock_mhz: Option<u32>,
-    /// Whether the device began before all work was handed over: it may have waited for the host in
+    /// Whether the device began before all work was handed over. It may have waited for the host in
     /// between, as in a first run that loads code.
     pub host_was_late: bool,
 }
@@ -123,9 +123,9 @@ impl Drop for BackgroundCompile {
 /// Voxels, maps and graphs of another context are refused.
 ///
 /// The first call elsewhere that reads a tensor waits, on the device, for the context that wrote
-/// it; and that context waits for its readers before it overwrites or frees the tensor. What no
-/// call shows, launches of graphs and what others do with memory that they share,
-/// [`Self::wait_for`] orders.
+/// it. That context waits for its readers before it overwrites or frees the tensor. What no call
+/// shows, launches of graphs and what others do with memory that they share, [`Self::wait_for`]
+/// orders.
 ///
 /// ```
 /// use voxtune::Device;
@@ -233,8 +233,8 @@ impl Device {
         Self::cpu_with_registry(threads, Registry::cpu())
     }
 
-    /// The host with algorithms of the caller's choosing, which need not be right or fast: for
-    /// trying out algorithms, and for testing tools that must withstand bad ones.
+    /// The host with algorithms of the caller's choosing, which need not be right or fast. It
+    /// serves to try out algorithms, and to test tools that must withstand bad ones.
     ///
     /// # Errors
     /// If the threads are not 1 to [`Self::MAX_THREADS`], or cannot be started.
@@ -314,7 +314,7 @@ impl Device {
     }
 
     /// What this library has taken of a GPU's memory, in all contexts of this device, now and at
-    /// most. `None` on the host, where nobody counts it.
+    /// most. `None` on the host, where it is not counted.
     #[must_use]
     pub fn memory_use(&self) -> Option<MemoryUse> {
         self.inner.cuda.as_ref().map(|cuda| cuda.device().memory_use())
@@ -333,8 +333,8 @@ impl Device {
     }
 
     /// Has the code of some algorithms compiled, in parallel, so that nothing waits for it later.
-    /// Failures are met again, one by one, by whoever uses what failed. Code that is part of the
-    /// program is ready as it is.
+    /// Failures are met again, one by one, by the calls that use what failed. Code that is part of
+    /// the program is ready as it is.
     pub fn compile(&self, wanted: &[(AlgoId, Operation)]) {
         if let Some(cuda) = &self.inner.cuda {
             let known = wanted
@@ -370,9 +370,10 @@ impl Device {
         self.cuda().map_or(Duration::ZERO, CudaBackend::waited_for_kernels)
     }
 
-    /// Runs work on this device and says how long the device took for it. A GPU's L2 cache is
-    /// emptied before, outside the timed window, or the work is run once before, by the regime; and
-    /// the host's time for handing work over is hidden. On a CPU the regime changes nothing.
+    /// Runs work on this device and says how long the device took for it. By the L2 state that is
+    /// asked for, a GPU's cache is emptied before, outside the timed window, or the work is run
+    /// once before. The host's time for handing work over is hidden. On a CPU the state changes
+    /// nothing.
     ///
     /// # Errors
     /// If the work fails.
@@ -388,9 +389,9 @@ impl Device {
         Ok(Sample { elapsed_ns, clock_mhz: None, host_was_late: false })
     }
 
-    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame, and
-    /// says how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as
-    /// it is. Work that waits for the GPU waits until the limit first, and then the host was late.
+    /// Runs work that takes the host as long as `limit` to hand over, such as a whole frame. Says
+    /// how long a GPU took for it, the host's time hidden as in [`Self::time`]. L2 is left as it
+    /// is. Work that waits for the GPU waits until the limit first, and then the host was late.
     ///
     /// # Errors
     /// If the work fails.
@@ -407,7 +408,7 @@ impl Device {
     }
 
     /// Runs work on this device and says how long a GPU took from its first launch to the end of
-    /// its last, gaps in which it waited for the host included.
+    /// its last. Gaps in which it waited for the host are included.
     ///
     /// # Errors
     /// If the work fails.

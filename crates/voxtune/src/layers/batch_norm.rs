@@ -56,7 +56,7 @@ struct Batch {
     momentum: f32,
 }
 
-/// Batches that are met until they are waited for, if nobody asks for the statistics before.
+/// Batches that are met until they are waited for, unless the statistics are asked for before.
 const MOST_UNSETTLED: usize = 64;
 
 impl BatchNorm {
@@ -310,9 +310,9 @@ pub struct BatchStatistics {
 }
 
 impl BatchNorm {
-    /// The output of training: normalised by the batch's own statistics, towards which the running
-    /// ones move by `momentum`, the variance without its bias, as PyTorch has it (0.1 there by
-    /// default). A GPU is not waited for.
+    /// The output of training, normalised by the batch's own statistics. The running ones move
+    /// towards these by `momentum` (0.1 in PyTorch by default), the variance without its bias, as
+    /// PyTorch has it. A GPU is not waited for.
     ///
     /// # Errors
     /// If the input has other channels, or the device fails.
@@ -425,7 +425,7 @@ mod tests {
         assert!((gradients.gamma.to_f32().unwrap()[0] - 4.0).abs() < 1e-5);
     }
 
-    /// However late somebody asks, and whoever was cloned meanwhile.
+    /// However late they are asked for, and whatever was cloned meanwhile.
     #[test]
     fn running_statistics_follow_every_batch() {
         let device = Device::cpu_with_threads(1).unwrap();

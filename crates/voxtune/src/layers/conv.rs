@@ -85,9 +85,9 @@ pub type SparseConvTranspose3d = Conv<Transposed>;
 /// A convolution layer. Its kinds are [`SubmConv3d`], [`SparseConv3d`], [`SparseInverseConv3d`] and
 /// [`SparseConvTranspose3d`]. Cloning shares weights and what is prepared.
 ///
-/// A call runs in the execution context of its input: on the stream of the [`Device`] handle that
-/// the input's voxels were made with, where its output is, too. The layer may have been built with
-/// another handle of the same device: its weights are read from every context.
+/// A call runs in the execution context of its input. That is the stream of the [`Device`] handle
+/// that the input's voxels were made with. Its output is of that context, too. The layer may have
+/// been built with another handle of the same device: its weights are read from every context.
 ///
 /// # Shapes
 /// Inputs are `(voxels, c_in)`; outputs `(outputs, c_out)`, over the voxels that
@@ -106,7 +106,7 @@ pub struct Conv<K> {
     map_name: Option<Arc<str>>,
     /// Kernel maps are made complete for the layers that are alive.
     registered: Arc<RegisteredLayer>,
-    /// What the last call of each direction ran, for whoever asks. No call reads it.
+    /// What the last call of each direction ran, to be asked for. No call reads it.
     last: Arc<Mutex<[Option<Resolution>; 3]>>,
     kind: PhantomData<K>,
 }

@@ -159,9 +159,9 @@ impl<K: ConvKind> ConvBuilder<K> {
         self
     }
 
-    /// The weights, rounded to the storage type. Without them: values that a network can be trained
-    /// from, spread evenly over ±1/√(volume · c_in / groups) (He et al., *Delving Deep into
-    /// Rectifiers*, 2015, as PyTorch has it).
+    /// The weights, rounded to the storage type. Without them the layer has values that a network
+    /// can be trained from. They are spread evenly over ±1/√(volume · c_in / groups) (He et al.,
+    /// *Delving Deep into Rectifiers*, 2015, as PyTorch has it).
     ///
     /// # Shapes
     /// `volume · c_in / groups · c_out` values in the order of the layout.

@@ -9,8 +9,8 @@ use crate::{ConvError, Tensor};
 /// The gradients of a module's parameters, by their names in [`Module::parameters`], in float32 and
 /// in the same order of values.
 ///
-/// They stay where they were computed until somebody asks for them: a GPU's are read back then, and
-/// only then is it waited for.
+/// They stay where they were computed until they are asked for. A GPU's are read back then, and
+/// only then does the host wait for it.
 ///
 /// [`Module::parameters`]: super::Module::parameters
 #[derive(Debug, Default)]
@@ -151,7 +151,7 @@ impl Gradient {
         if let (None, Some(computed)) = (self.values.get(), &self.computed) {
             let read = computed.to_f32()?;
             let read = if self.is_transposed { transposed(&read, computed.rows()) } else { read };
-            // Whoever read them at the same time has read the same.
+            // A thread that read them at the same time has read the same.
             _ = self.values.set(read);
         }
         Ok(self.values.get().map_or(&[], Vec::as_slice))

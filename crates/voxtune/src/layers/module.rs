@@ -76,7 +76,7 @@ pub trait Module: fmt::Debug + Send + Sync {
     }
 
     /// What the convolutions within ran the last time in a direction, and how that was found, in
-    /// the order of the modules: by the names of [`Self::parameters`], without that of the
+    /// the order of the modules. Names are those of [`Self::parameters`], without that of the
     /// parameter. A convolution that has not run in the direction is left out.
     fn resolutions(&self, direction: Direction) -> Vec<(String, Resolution)> {
         let _ = direction;

@@ -217,7 +217,7 @@ impl PoolBuilder<Maximum> {
 
 impl PoolBuilder<Average> {
     /// The gradient of spconv 2.3, which multiplies by the number of voxels that are there instead
-    /// of dividing by it: for parity with what was trained so.
+    /// of dividing by it. It is for parity with what was trained so.
     pub const fn with_gradient_of_spconv(mut self) -> Self {
         self.pooling = Pooling::AverageAsSpconv;
         self
@@ -253,8 +253,8 @@ impl GlobalPool {
     }
 
     /// The pooled features of so many samples; zeros of one without voxels. On a GPU the first call
-    /// over some voxels waits until their batches have been looked at; in a frame, whoever reads
-    /// the result does.
+    /// over some voxels waits until their batches have been looked at; in a frame, reading the
+    /// result does.
     ///
     /// # Shapes
     /// Result: `(samples, channels)`.

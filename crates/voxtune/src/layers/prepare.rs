@@ -1,8 +1,8 @@
 //! Getting ready before the first call: code loaded, kernel maps complete.
 //!
 //! What belongs to an operation (its modules, the library's handles, memory for a first launch) is
-//! made by [`Device::prepare`], which building a layer calls. What belongs to a map (row orders,
-//! pair lists, the workspace for its pairs) is made together with the map, for the layers of the
+//! made by [`Device::prepare`], which building a layer calls. Row orders, pair lists and the
+//! workspace for its pairs belong to a map. They are made together with it, for the layers of the
 //! device that are alive then.
 
 use std::collections::btree_map::Entry;
@@ -175,11 +175,11 @@ impl Preparations {
 }
 
 impl Device {
-    /// Gets ready what these operations will run here: for each the algorithms that the tuner's
-    /// caches name for any row count, and what a model chooses for usual clouds. Their code is
-    /// loaded and has run once, over two voxels; that of the other layers of these storage types
-    /// and of kernel maps is loaded, and the driver asked for the memory of a first frame. On the
-    /// host, and inside a graph capture, there is nothing to do.
+    /// Gets ready what these operations will run here. For each these are the algorithms that the
+    /// tuner's caches name for any row count, and what a model chooses for usual clouds. Their code
+    /// is loaded and has run once, over two voxels. The code of the other layers of these storage
+    /// types and of kernel maps is loaded, and the driver asked for the memory of a first frame. On
+    /// the host, and inside a graph capture, there is nothing to do.
     ///
     /// What cannot be made ready is no error here: the row counts that would need it may never
     /// come.
@@ -196,7 +196,7 @@ impl Device {
                 algorithms.iter().map(|algorithm| (algorithm.id().clone(), **operation))
             });
             self.compile(&code.collect::<Vec<_>>());
-            // Whoever needs one of these and cannot have it hears of it.
+            // A call that needs one of these and cannot have it fails and says so.
             if let Some(cuda) = self.cuda() {
                 self.preparations().shared.call_once(|| {
                     _ = cuda.warm_up();

@@ -1,8 +1,8 @@
 //! Kernels of more offsets than a device's maps hold, cut into slices along x.
 //!
-//! A slice is a layer of its own between the same voxels: the sum of their outputs is the layer's,
-//! and their weight gradients follow each other in its own. Sums are rounded to the storage type
-//! behind each slice.
+//! A slice is a layer of its own between the same voxels. The sum of the slices' outputs is the
+//! layer's, and their weight gradients follow each other in the layer's. Sums are rounded to the
+//! storage type behind each slice.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ mod tests {
     use crate::{Epilogue, Noise, Tuner, Voxels};
 
     /// Layers in slices of at most so many offsets, as on a device whose maps hold no more, give
-    /// what whole ones do: outputs with an epilogue, and all gradients.
+    /// what whole ones do. That holds of outputs with an epilogue and of all gradients.
     fn assert_slices_add_up<K: ConvKind>(
         inputs: &Voxels,
         kernel: [u32; 3],

@@ -48,7 +48,7 @@ impl SparseTensor {
     }
 
     /// The same as the input of a frame that expects its counts ([`Voxels::expecting`]): on a GPU
-    /// nobody waits for what a network makes of it.
+    /// the host does not wait for what a network makes of it.
     #[must_use]
     pub fn expecting(&self, expected: &ExpectedCounts) -> Self {
         self.over(self.voxels.expecting(expected))

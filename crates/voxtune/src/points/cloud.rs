@@ -214,8 +214,8 @@ impl PointCloud {
         &self.device
     }
 
-    /// The cells of a grid that the points lie in, in the order of their first points, with the
-    /// mean of their points, and the voxel of each point.
+    /// The cells of a grid that the points lie in, in the order of their first points. With them
+    /// come the mean of each cell's points and the voxel of each point.
     ///
     /// A point outside the [grid](VoxelGrid) is in no voxel, and neither is one with a column that
     /// is no finite number. Means are those of all columns, x, y and z included; their sums are

@@ -1,4 +1,4 @@
-//! What becomes of points.
+//! The voxels of a cloud of points.
 
 use crate::ops::RowGroups;
 use crate::{ConvError, SparseTensor, Tensor};
@@ -26,14 +26,14 @@ impl PointVoxels {
         &self.tensor
     }
 
-    /// The voxels and the means, given up without the points.
+    /// The voxels and the means, without the way back to the points.
     #[must_use]
     pub fn into_tensor(self) -> SparseTensor {
         self.tensor
     }
 
-    /// Which voxel each point belongs to: rows are points, groups are voxels. Of hard voxels those
-    /// points, too, that the mean is not of.
+    /// Which voxel each point belongs to: rows are points, groups are voxels. With hard voxels this
+    /// counts points, too, that the mean leaves out.
     #[must_use]
     pub const fn groups(&self) -> &RowGroups {
         &self.groups

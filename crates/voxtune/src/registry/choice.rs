@@ -33,9 +33,9 @@ impl Registry {
         self.algorithms.get(place)
     }
 
-    /// What a key runs of which only near ones were measured: of the names that these offer the
-    /// first that can run here, unless what was learned finds another one faster. Remembered by the
-    /// table's number and the key.
+    /// What a key runs of which only near ones were measured. Of the names that these offer it is
+    /// the first that can run here, unless what was learned finds another one faster. Remembered by
+    /// the table's number and the key.
     pub(crate) fn guessed<'n, N: Iterator<Item = &'n AlgoId>>(
         &self,
         table: u64,

@@ -32,8 +32,8 @@ pub(super) fn algorithms(backend: &CudaBackend) -> Vec<Arc<dyn Algorithm>> {
     listed(capability, sms, backend.has_cublas(), Some(backend.store()), learned)
 }
 
-/// The algorithms of a GPU with so many SMs that need not be here, with the kernels of a source, or
-/// all, and what a model has learned of them.
+/// The algorithms of a GPU with so many SMs, which need not be here. They have the kernels of a
+/// source, or all, and what a model has learned of them.
 pub(crate) fn absent(
     capability: ComputeCapability,
     sms: u32,
@@ -76,7 +76,7 @@ fn listed(
 /// Offsets of the kernels that constants were fitted to, 3×3×3, in submanifold layers.
 const FITTED_VOLUME: usize = 27;
 
-/// Counts that a GPU's map can have: no more rows and pairs than its kernels count. Whoever asks
+/// Counts that a GPU's map can have: no more rows and pairs than its kernels count. A question
 /// about a map of more gets the answer for the largest.
 fn possible(counts: MapCounts) -> MapCounts {
     let most = |count: usize| count.min(i32::MAX as usize);

@@ -61,7 +61,7 @@ impl Registry {
     }
 
     /// What a device of this identity would have with every optional library and every kernel,
-    /// whether or not there is one: for looking at caches, not for running. On a GPU below
+    /// whether or not there is one. It is for looking at caches, not for running. On a GPU below
     /// [`ComputeCapability::LEAST`](voxtune_types::ComputeCapability::LEAST) none of them applies.
     #[must_use]
     pub fn of_device(device: &DeviceIdentity) -> Self {
@@ -125,8 +125,8 @@ impl Registry {
         usable.is_some()
     }
 
-    /// What runs where nothing was measured: the default, else what is expected to matter for a map
-    /// of usual size, else anything that needs no optional library.
+    /// What runs where nothing was measured. That is the default, else what is expected to matter
+    /// for a map of usual size, else anything that needs no optional library.
     #[must_use]
     pub fn default_for(&self, operation: &Operation) -> Option<&Arc<dyn Algorithm>> {
         let named = self.default.and_then(|default| self.usable(default(operation), operation));

@@ -17,8 +17,8 @@ pub(super) struct MemoTable<K, V> {
 type Slot<K, V> = OnceLock<Entry<K, V>>;
 type Level<K, V> = OnceLock<Box<[Slot<K, V>]>>;
 
-/// The hash tells other keys apart without a look at them: a search reads a few lines of the cache,
-/// and keys and values may be large.
+/// The hash tells other keys apart without a look at them. So a search reads a few lines of the
+/// cache, though keys and values may be large.
 struct Entry<K, V> {
     hash: u64,
     content: Box<(K, V)>,
@@ -75,7 +75,7 @@ impl<K: Hash + Eq, V> MemoTable<K, V> {
             for slot in window(level.get_or_init(make), hash) {
                 match slot.set(entry) {
                     Ok(()) => return,
-                    // Somebody else was first, maybe with the same key.
+                    // Another thread was first, maybe with the same key.
                     Err(refused) => entry = refused,
                 }
                 if slot.get().is_some_and(|known| known.is_of(hash, &entry.content.0)) {
@@ -127,7 +127,7 @@ mod tests {
                 });
             }
         });
-        // Whoever came second at a slot has left no second entry.
+        // A thread that came second at a slot has left no second entry.
         let held = memo.levels.iter().filter_map(OnceLock::get).flatten();
         let mut keys: Vec<u64> = held.filter_map(|slot| Some(slot.get()?.content.0)).collect();
         keys.sort_unstable();

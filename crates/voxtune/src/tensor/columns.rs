@@ -96,8 +96,8 @@ impl Tensor {
         crate::ops::concat_into(device, &[other], self)
     }
 
-    /// Some columns, which live as long as they are read. Who writes to the tensor meanwhile writes
-    /// to them on a GPU, and not on the host: it is for tensors that nobody writes to.
+    /// Some columns, which live as long as they are read. Writing to the tensor meanwhile writes to
+    /// them on a GPU, and not on the host: it is for tensors that are only read.
     pub(crate) fn shared_columns(&self, columns: Range<usize>) -> Result<Self, ConvError> {
         if columns.start > columns.end || columns.end > self.channels {
             let (what, expected, found) = ("columns", self.channels, columns.end);

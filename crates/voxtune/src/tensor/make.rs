@@ -135,8 +135,8 @@ impl Tensor {
     }
 
     /// Changes shape and dtype; contents become unspecified and rows dense. Memory of a GPU is kept
-    /// where it suffices and is the tensor's alone, so that a tensor that takes many shapes
-    /// allocates only for the largest so far.
+    /// where it suffices and is the tensor's alone. So a tensor that takes many shapes allocates
+    /// only for the largest so far.
     ///
     /// # Errors
     /// If the device cannot hold it; the tensor then has no elements.

@@ -84,7 +84,7 @@ impl Tensor {
     }
 
     /// A tensor in memory of others, without a copy: in the context of the device handle, which
-    /// must have waited for whoever wrote it.
+    /// must have waited for the work that wrote it.
     ///
     /// # Shapes
     /// `(rows, channels)`, row-major, at an address that fits one element.
@@ -285,8 +285,8 @@ impl Tensor {
         self.channels
     }
 
-    /// From the first element of a row to that of the next one: the number of channels where rows
-    /// are dense, as they always are in host memory.
+    /// From the first element of a row to that of the next one. It is the number of channels where
+    /// rows are dense, as they always are in host memory.
     ///
     /// # Units
     /// Elements.
@@ -342,7 +342,7 @@ impl Tensor {
         }
     }
 
-    /// Number of elements. Whoever gave the tensor its shape has found that nothing wraps.
+    /// Number of elements. Where the tensor got its shape, it was checked that nothing wraps.
     const fn len(&self) -> usize {
         self.rows * self.channels
     }

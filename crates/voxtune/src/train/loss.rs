@@ -3,8 +3,9 @@
 use crate::{ConvError, Device, Tensor};
 
 /// The cross-entropy of scores and labels, `-log softmax(scores)[label]`, its mean over the
-/// labelled rows; and its gradient, multiplied by a factor that keeps small numbers within a
-/// storage type's range ([`LossScale`](super::LossScale)). Rows without a label count for nothing.
+/// labelled rows. With it comes its gradient, multiplied by a factor that keeps small numbers
+/// within a storage type's range ([`LossScale`](super::LossScale)). Rows without a label count for
+/// nothing.
 ///
 /// Computed on the host in float64, so a GPU's scores are read back.
 ///

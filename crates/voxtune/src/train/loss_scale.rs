@@ -3,7 +3,8 @@
 use crate::{ConvError, Gradients};
 
 /// A factor on the loss that keeps gradients of float16 from vanishing (Micikevicius et al., *Mixed
-/// Precision Training*, 2018): halved when they overflow, doubled when they have not for a while.
+/// Precision Training*, 2018). It is halved when they overflow, and doubled when they have not for
+/// a while.
 ///
 /// ```
 /// use voxtune::train::{LossScale, cross_entropy};

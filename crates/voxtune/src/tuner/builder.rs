@@ -62,8 +62,8 @@ impl TunerBuilder {
     }
 
     /// Adds the decision files of a user's folder, such as [`user_folder`](crate::user_folder)
-    /// names. It counts only if it and its files belong to this user, or to the superuser, and
-    /// nobody else can write to them; else it is left out with one [warning](Tuner::warnings).
+    /// names. It counts only if it and its files belong to this user or the superuser, and no other
+    /// user can write to them. Else it is left out with one [warning](Tuner::warnings).
     #[must_use]
     pub fn user_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folders.push(Folder { path: folder.into(), checked: true });

@@ -167,7 +167,7 @@ fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Resul
     let Workload { cloud, rows_out, pairs, .. } = &race.workload;
     let density = *pairs as f64 / (*rows_out).max(1) as f64;
     let cloud = printable(cloud);
-    write!(f, "  measured   {cloud} of {rows_out} voxels, {density:.2} pairs a row: ")?;
+    write!(f, "  measured   {cloud} of {rows_out} voxels, {density:.2} pairs per row: ")?;
     if let Some(winner) = race.winner {
         let spread = winner.relative_spread() * 100.0;
         write!(f, "{:.2} us ±{spread:.1} %", winner.median_ns as f64 / 1e3)?;

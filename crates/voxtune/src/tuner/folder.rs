@@ -18,7 +18,7 @@ pub const FOLDER_VARIABLES: [&str; 3] = [
 /// The user's cache folder, for tool and runtime alike: what the first of [`FOLDER_VARIABLES`]
 /// says, else `$XDG_CACHE_HOME/voxtune`, else `$HOME/.cache/voxtune`. Empty variables count as
 /// absent. So do the latter two where they hold no absolute path, as the text on `XDG_CACHE_HOME`
-/// asks: the folder would be another in each place that a program is started from.
+/// asks. The folder would be another in each place that a program is started from.
 ///
 /// # Errors
 /// If none of them is set.

@@ -101,7 +101,7 @@ impl Grade {
         }
     }
 
-    /// Whether no cache held the exact key, and nobody named an algorithm.
+    /// Whether no cache held the exact key, and no algorithm was named.
     #[must_use]
     pub const fn is_miss(&self) -> bool {
         !matches!(self, Self::Pinned | Self::Exact { .. })

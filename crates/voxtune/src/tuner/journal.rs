@@ -77,7 +77,7 @@ impl MissJournal {
 
     pub(crate) fn record(&self, missed: &Missed<'_>) {
         if missed.key.operation.kind == LayerKind::Given {
-            // Its outputs are the caller's, which nobody can make again.
+            // Its outputs are the caller's, which populate cannot make again.
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,9 @@
 //! Which algorithm runs, and why.
 //!
-//! Resolution answers from the first of: a pinned name, the exact key on this very device, the
-//! exact key on another device of the architecture, a near key, a model of cost, the default. The
-//! user's cache goes before the embedded one within each grade. A cache is a hint: only an
-//! algorithm that the registry finds applicable and available ever runs.
+//! Resolution answers from the first that has an answer: a pinned name, the exact key on this
+//! device or on another of the architecture, a near key, a model of cost, the default. The user's
+//! cache goes before the embedded one within each grade. A cache is a hint: only an algorithm that
+//! the registry finds applicable and available ever runs.
 //!
 //! | idea | module |
 //! |---|---|

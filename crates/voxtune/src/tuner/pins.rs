@@ -12,7 +12,7 @@ use super::trust::{Untrusted, check_file, check_folder};
 /// The file in the user's folder that pins algorithms, one line a direction: `forward = mask_gemm`.
 pub(super) const MODES_FILE: &str = "algo-modes";
 
-/// A restriction of algorithms that cannot be understood. Passing it over would run what somebody
+/// A restriction of algorithms that cannot be understood. Passing it over would run what the user
 /// wanted excluded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -62,8 +62,8 @@ pub fn modes_of_process(folder: Option<&Path>) -> Result<AlgoModes, PinError> {
     Ok(of_file.overridden_by(variable)?)
 }
 
-/// Whether nobody else can have written the file: who can write to its folder can put another in
-/// its place. No file is nobody's.
+/// Whether only this user can have written the file: who can write to its folder can put another in
+/// its place. A file that is not there counts as the user's.
 fn is_users(folder: &Path, file: &Path) -> Result<(), Untrusted> {
     if fs::symlink_metadata(file).is_err() {
         return Ok(());
@@ -73,7 +73,7 @@ fn is_users(folder: &Path, file: &Path) -> Result<(), Untrusted> {
 }
 
 /// The modes that a file pins: lines such as `forward = mask_gemm` or `wgrad = [a,b]`, and comments
-/// after `#`, in any encoding. A file that does not exist pins nothing, nor does one in a folder
+/// after `#`, in any encoding. A file that does not exist pins nothing. Nor does one in a folder
 /// that cannot be looked into, such as another user's home: that is a warning in the log.
 ///
 /// # Errors
@@ -93,7 +93,7 @@ fn modes_of(
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(AlgoModes::default()),
         Err(error) => {
-            // Where the way to the file is barred, nobody can have meant it to pin anything here.
+            // Where the way to the file is barred, it cannot be meant to pin anything here.
             if let Err(barred) = is_there(path) {
                 let path = path.display();
                 tracing::warn!(%path, error = %barred, "algorithm modes are not looked for");
@@ -161,7 +161,8 @@ mod tests {
         assert!(error.contains("UTF-16") && error.contains("algo-modes"), "{error}");
     }
 
-    /// Homes of nobody, of another user, on a disk that is not there, and what is no folder at all.
+    /// Homes without an owner, of another user, on a disk that is not there, and what is no folder
+    /// at all.
     #[test]
     #[cfg(unix)]
     fn f02_a_folder_that_cannot_be_entered_pins_nothing() {

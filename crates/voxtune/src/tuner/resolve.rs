@@ -34,7 +34,8 @@ pub(crate) struct Call<'a> {
 }
 
 /// Keys of an operation on clouds of a thousand to a million voxels, each twice as many as the one
-/// before: on thin lines, surfaces and thick ones. A strided layer leaves a quarter of the voxels.
+/// before. The clouds are thin lines, surfaces and thick ones. A strided layer leaves a quarter of
+/// the voxels.
 fn usual_keys(operation: &Operation) -> Vec<ShapeKey> {
     /// The part of a voxel's other neighbours that is there.
     const FILLED: [f64; 3] = [0.2, 0.37, 0.6];
@@ -222,7 +223,7 @@ impl Tuner {
     }
 
     /// The key whose decisions answer for a key. Rows a pitch apart are answered as dense ones are
-    /// until somebody has measured them: the same instructions run over either.
+    /// until they are measured: the same instructions run over either.
     fn asked(&self, device: &DeviceIdentity, key: &ShapeKey) -> ShapeKey {
         let is_known =
             || self.decision_caches().any(|(_, decisions)| decisions.decision(device, key).is_ok());
@@ -257,9 +258,9 @@ impl Tuner {
         Ok(self.search(query, key, |_| ())?.algorithm)
     }
 
-    /// Every algorithm that an operation is likely to run on a device: those for the keys that were
-    /// measured, on the device or else on its siblings, and those for [usual clouds](usual_keys).
-    /// What these come to is remembered, so that a first frame looks it up.
+    /// Every algorithm that an operation is likely to run on a device. These are those for the keys
+    /// that were measured, on the device or else on its siblings, and those for [usual
+    /// clouds](usual_keys). What these come to is remembered, so that a first frame looks it up.
     pub(crate) fn algorithms_for(
         &self,
         device: &Device,

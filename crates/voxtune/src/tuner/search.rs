@@ -100,8 +100,8 @@ where
         })
     }
 
-    /// What runs where nobody waits for the device's counts: the answer itself, or what its
-    /// decision names next that needs none, or the default.
+    /// What runs where the host does not wait for the device's counts: the answer itself, or what
+    /// its decision names next that needs none, or the default.
     fn without_waiting(&self, found: Found<'t>) -> Found<'t> {
         let operation = &self.key.operation;
         let waits = |algorithm: &Arc<dyn Algorithm>| algorithm.waits_for_counts(operation);
@@ -139,8 +139,8 @@ where
     }
 
     /// Among the named algorithms, the way of a walk without names. It takes the best that caches
-    /// know for the key, for another device, or for neighbouring keys, else what suits the key of
-    /// the first name that has one.
+    /// know for the key, for another device, or for neighbouring keys. Else it takes what suits the
+    /// key of the first name that has one.
     fn pinned(&self, names: &[AlgoId]) -> Option<Found<'t>> {
         let Self { query: Query { device, registry, .. }, key, mode, .. } = *self;
         let admitted = |id: &&AlgoId| mode.admits(id);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// A folder or file that somebody else could have written.
+/// A folder or file that another user could have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{}: {reason}, so it does not count: make it yours alone (chown, chmod go-w), or have the \
@@ -16,8 +16,8 @@ pub struct Untrusted {
     pub reason: String,
 }
 
-/// Checks that a folder belongs to this user, or to the superuser, and that nobody else can put
-/// files into it. One that does not exist is nobody's, and passes.
+/// Checks that a folder belongs to this user, or to the superuser, and that no other user can put
+/// files into it. One that does not exist passes.
 pub(crate) fn check_folder(path: &Path) -> Result<(), Untrusted> {
     check(path)
 }

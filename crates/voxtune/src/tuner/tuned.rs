@@ -47,7 +47,7 @@ impl Tuned {
             return known;
         }
         let _tuning = self.tuning.lock().unwrap_or_else(PoisonError::into_inner);
-        // Somebody else may have tuned it meanwhile.
+        // Another thread may have tuned it meanwhile.
         if let Some(known) = self.outcome(&asked) {
             return known;
         }

@@ -11,7 +11,7 @@ pub enum TunerError {
     /// A cache that is damaged, newer, misnamed or cannot be read.
     #[error(transparent)]
     Cache(CacheError),
-    /// A folder or a file that somebody else could have written.
+    /// A folder or a file that another user could have written.
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
 }

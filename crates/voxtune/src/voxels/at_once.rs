@@ -169,7 +169,7 @@ impl Planned {
         }
     }
 
-    /// A level of which nobody knows how large it gets has no room, and is not made.
+    /// A level whose size is not expected has no room, and is not made.
     fn push(&mut self, levels: &Levels, level: &MadeLevel) -> Result<(), ConvError> {
         let &MadeLevel { from, geometry } = level;
         let path: Path = self.paths[from].iter().copied().chain([geometry]).collect();
@@ -217,7 +217,7 @@ impl Levels {
         level
     }
 
-    /// Takes a map between two levels, if anybody knows how many pairs it is to have.
+    /// Takes a map between two levels, if it is known how many pairs it is to have.
     fn keep_map(
         &self,
         (from, to): (&Level, &Level),

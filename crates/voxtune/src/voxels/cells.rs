@@ -24,7 +24,7 @@ pub(super) struct CudaCells {
     expected: usize,
     /// By hash, when the first map of them is made.
     index: OnceLock<Arc<VoxelIndex>>,
-    /// Read back when somebody first asks.
+    /// Read back at the first call that asks for them.
     host: OnceLock<Vec<Voxel>>,
 }
 

@@ -18,7 +18,7 @@ use crate::ConvError;
 ///
 /// A network that sees one cloud after another keeps one of these and gives it to the voxels of
 /// each ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once
-/// for each level's number of voxels. In later ones it waits for nothing until a result is read: a
+/// for each level's number of voxels. In later ones it waits for nothing until a result is read. A
 /// level has room for half as many voxels again as the last frames had for a voxel of their input.
 /// Should one need more, reading a result is a [`ConvError::Overflow`]; the frame run again has the
 /// room.
@@ -66,7 +66,7 @@ impl ExpectedCounts {
     pub(super) fn begin(&self, input_rows: usize) -> Arc<Frame> {
         let earlier = std::mem::take(&mut locked(&self.book).unsettled);
         let unsettled = earlier.into_iter().filter(|frame| {
-            // What went wrong in a frame is told to whoever reads its results.
+            // What went wrong in a frame is told when its results are read.
             frame.settle(false).is_ok_and(|settled| !settled)
         });
         let unsettled: Vec<_> = unsettled.collect();
@@ -103,7 +103,7 @@ impl fmt::Debug for ExpectedCounts {
 
 /// What a frame of so many voxels learns from earlier ones, and later ones from it.
 pub(super) struct Learnt {
-    /// It holds frames itself; nothing once nobody expects anything any more.
+    /// It holds frames itself. Gone once no [`ExpectedCounts`] is left.
     book: Weak<Mutex<Book>>,
     input_rows: usize,
 }
@@ -113,7 +113,7 @@ impl Learnt {
         read(&locked(&*self.book.upgrade()?))
     }
 
-    /// Changes what later frames expect, if anybody does.
+    /// Changes what later frames expect, if any are to come.
     fn write<R>(&self, change: impl FnOnce(&mut Book) -> R) {
         if let Some(book) = self.book.upgrade() {
             change(&mut locked(&book));

@@ -66,7 +66,7 @@ struct State {
 /// One input on its way through a network. That of a graph is run again and again.
 pub(crate) struct Frame {
     expectations: Expectations,
-    /// What the device reports. A graph reports it in every run, anybody else once.
+    /// What the device reports: in every run of a graph, otherwise once.
     asked: Mutex<Vec<Asked>>,
     state: Mutex<State>,
     /// What its graph launches, in order.
@@ -203,7 +203,7 @@ impl Frame {
         let mut is_settled = true;
         asked.retain_mut(|asked| {
             if !asked.is_known {
-                // What fails stays, so that whoever asks again hears of it again.
+                // What fails stays, so that the next to ask is told, too.
                 match self.learn(&asked.fact, waits) {
                     Ok(is_known) => asked.is_known = is_known,
                     Err(error) => drop(failure.get_or_insert(error)),

@@ -23,7 +23,7 @@ impl ReadAs {
     }
 }
 
-/// Maps that nobody is expected to read again.
+/// Maps that are not expected to be read again.
 #[derive(Default)]
 pub(super) struct Left {
     /// What is read for the last time by what runs now.
@@ -63,7 +63,7 @@ mod tests {
         calls.expected.insert(counted, 2);
         assert!(!calls.is_last(counted) && !calls.is_last(other));
         assert!(calls.is_last(counted));
-        // Calls that nobody expected make the map anew, and it stays.
+        // A call that was not expected makes the map anew, and it stays.
         assert!(!calls.is_last(counted));
         assert_eq!((calls.so_far[&counted], calls.so_far[&other]), (3, 1));
     }

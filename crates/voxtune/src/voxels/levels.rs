@@ -63,7 +63,7 @@ pub(super) struct Levels {
     /// Whether they are those of a warm-up launch: maps are not made complete for the layers that
     /// are alive, and counts are of no interest.
     is_warm_up: bool,
-    /// What their counts are expected to be, if anybody expects something.
+    /// What their counts are expected to be, if anything is expected.
     frame: Option<Arc<Frame>>,
     /// The level that the frame begins with.
     first: usize,
@@ -71,7 +71,7 @@ pub(super) struct Levels {
     left: Mutex<Left>,
     /// Whether a network gives maps back when it leaves a level.
     is_of_one_pass: bool,
-    /// Levels that somebody comes back to, as often as somebody does.
+    /// Levels that a [`Stay`] keeps, once for each guard.
     staying: Mutex<Vec<usize>>,
     /// Maps that layers have given names.
     names: Mutex<BTreeMap<Arc<str>, MapKey>>,
@@ -154,7 +154,7 @@ impl Levels {
         made
     }
 
-    /// Gives back the maps to and from a level, unless somebody stays.
+    /// Gives back the maps to and from a level, unless a [`Stay`] keeps them.
     pub(super) fn leave(&self, level: &Level) {
         let number = level.number;
         if self.is_of_one_pass && !locked(&self.staying).contains(&number) {

@@ -63,7 +63,7 @@ impl Voxels {
     /// [`Self::new`] within a grid of so many cells along x, y and z, from 0 up. What layers make
     /// of them ends at the shape that follows for their outputs
     /// ([`Geometry::output_shape`](crate::Geometry::output_shape)), as the networks of spconv need
-    /// it: its `spatial_shape`, in the order of the coordinates.
+    /// it. It is their `spatial_shape`, in the order of the coordinates.
     ///
     /// # Errors
     /// As [`Self::new`], and if a cell lies outside.
@@ -147,7 +147,7 @@ impl Voxels {
         Self::of(device, Cells::counted(coords, capacity, counted, expected), shape)
     }
 
-    /// The same voxels for networks that run over them once: a [`Sequential`](crate::Sequential)
+    /// The same voxels for networks that run over them once. A [`Sequential`](crate::Sequential)
     /// gives a level's maps back when it leaves the level, unless a [`Skip`](crate::Skip) around it
     /// comes back there. So the maps of all levels need not be in memory at the same time. What a
     /// layer asks for once more is made once more.
@@ -192,7 +192,7 @@ impl Voxels {
         self.levels.leave(&self.level);
     }
 
-    /// Keeps the maps of this level while the guard lives, whoever leaves it.
+    /// Keeps the maps of this level while the guard lives, whichever layer leaves it.
     pub(crate) fn stay(&self) -> impl Drop + use<> {
         self.levels.stay(&self.level)
     }
@@ -218,9 +218,9 @@ impl Voxels {
     }
 
     /// These voxels as the input of a frame whose counts are expected to be as those of earlier
-    /// ones: what layers make of them on a GPU, nobody waits for. From the second frame on, a
-    /// handful of launches makes the levels and maps of the frame before, at this call already. To
-    /// be called once per frame, by whoever runs a network on one cloud after another.
+    /// ones. The host then waits for nothing that layers make of them on a GPU. From the second
+    /// frame on, a handful of launches makes the levels and maps of the frame before, at this call
+    /// already. Call it once per frame, where a network runs on one cloud after another.
     ///
     /// ```
     /// use voxtune::{Device, ExpectedCounts, Voxel, Voxels};
@@ -298,8 +298,8 @@ impl Voxels {
         }
     }
 
-    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel: its
-    /// batch, which has to be one of so many.
+    /// The sample of each row of tensors over these voxels, -1 for a row without a voxel. It is the
+    /// row's batch, which has to be one of so many.
     pub(crate) fn samples(&self, samples: usize) -> Result<Arc<RowGroups>, ConvError> {
         self.levels.samples(&self.level, samples)
     }

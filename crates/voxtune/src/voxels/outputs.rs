@@ -18,7 +18,7 @@ impl Voxels {
 
     /// The voxels that a layer makes of these, and the map to them. Both are built by the first
     /// call and shared by all later ones. A map that is asked for here is made complete for the
-    /// layers that are alive on the device; of one that a layer asks for, each layer makes what it
+    /// layers that are alive on the device. Of one that a layer asks for, each layer makes what it
     /// reads.
     ///
     /// | kind of layer | outputs |
@@ -81,7 +81,7 @@ impl Voxels {
         self.levels.name_map(name, &self.level, &outputs.level, geometry)
     }
 
-    /// The voxels that a layer makes of these, and where its rows meet: what an inverse layer's own
+    /// The voxels that a layer makes of these, and where its rows meet. What an inverse layer's own
     /// geometry leaves open is that of the layer which it undoes.
     pub(crate) fn made_by(&self, geometry: &Geometry) -> Result<(Self, Geometry), ConvError> {
         geometry.check().map_err(voxtune_cpu::KernelMapError::from)?;

@@ -133,7 +133,7 @@ function kindOf(operation) {
   return `${operation.kind} ${operation.kernel}${stride}${pitched}`;
 }
 
-const densityOf = (density) => `${2 ** density}–${2 ** (density + 1)} pairs a row`;
+const densityOf = (density) => `${2 ** density}–${2 ** (density + 1)} pairs per row`;
 
 /** A key in the words of a person. */
 function keyText(key) {

@@ -289,7 +289,7 @@ function openKey(key) {
       el(
         "h3",
         {},
-        `${tables.clouds[workload.cloud]}, ${rows} rows, ${digits(pairs, 3)} pairs a row`,
+        `${tables.clouds[workload.cloud]}, ${rows} rows, ${digits(pairs, 3)} pairs per row`,
       ),
       el(
         "p",

@@ -131,8 +131,8 @@ pub(super) struct ModelPlan {
     _levels: TempDir,
 }
 
-/// The distinct layers of a network over each scan of the request: strided layers over the voxels
-/// that they read, inverse ones over those that they go back to.
+/// The distinct layers of a network over each scan of the request. A strided layer is measured over
+/// the voxels that it reads, an inverse one over those that it goes back to.
 pub(super) fn plan_model(
     model: &Model,
     grid: Option<[u32; 3]>,
@@ -167,8 +167,8 @@ pub(super) fn plan_model(
     Ok(ModelPlan { plan, _levels: folder })
 }
 
-/// The convolutions of a network over one scan, each once that has a map of its own: two of one key
-/// over the same voxels, with as many rows and pairs, would be one entry of the evidence.
+/// The convolutions of a network over one scan, each once that has a map of its own. Two of one key
+/// over the same voxels, with as many rows and pairs, would be one entry.
 fn measured(
     steps: &[Step],
     start: Voxels,

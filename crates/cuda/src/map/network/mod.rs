@@ -141,8 +141,8 @@ impl NetworkMapBuilder {
     }
 
     /// The same in a graph, where layers over one level need not wait for the next: levels are made
-    /// beside them, one after the other. Whoever reads a level or its maps calls [`Beside::wait`]
-    /// before, and whoever ends the recording waits for the last.
+    /// beside them, one after the other. Call [`Beside::wait`] before a level or its maps are read,
+    /// and wait for the last before the recording ends.
     ///
     /// # Errors
     /// As [`Self::build`].

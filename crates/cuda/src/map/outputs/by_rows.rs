@@ -31,7 +31,7 @@ struct Reach {
     low: [i32; 3],
     first: [i32; 3],
     last: [i32; 3],
-    /// That the outputs of an input lie in at most.
+    /// Most bricks that the outputs of an input lie in.
     bricks_of_a_row: i32,
     /// The same along y and z.
     bricks: [u16; 2],
@@ -260,7 +260,7 @@ impl ByRows {
     }
 }
 
-/// Room for outputs that nobody has counted yet.
+/// Room for outputs that are not counted yet.
 #[derive(Clone, Copy)]
 struct Room<'a> {
     capacity: usize,

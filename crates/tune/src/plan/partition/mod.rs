@@ -1,6 +1,6 @@
 //! Dividing a plan among machines.
 //!
-//! Every machine makes the same plan from the same flags and keeps its own part of it: no work is
+//! Every machine makes the same plan from the same flags and keeps its own part of it. No work is
 //! done twice, and the parts together are the whole. Nothing is agreed on at run time.
 
 #[cfg(test)]
@@ -123,8 +123,8 @@ pub enum PartitionError {
 /// `strategy.job-index`.
 const INDEX: &str = "VOXTUNE_PARTITION_INDEX";
 
-/// The variables by which a scheduler may say which part a process is, those of voxtune itself and
-/// of Kubernetes: a Slurm array may have been made for something else.
+/// The variables by which a scheduler may say which part a process is: voxtune's own and
+/// Kubernetes's. Slurm's are not among them: its array may have been made for something else.
 pub const PART_VARIABLES: [&str; 2] = [INDEX, "JOB_COMPLETION_INDEX"];
 
 /// The number of parts, for schedulers that do not tell: GitHub's `strategy.job-total`, the
@@ -211,9 +211,9 @@ impl Partition {
 }
 
 /// Which part each of several jobs belongs to: the costliest first, each to the part that has the
-/// least so far. So two parts differ by at most the costliest job, and the largest is at most a
-/// third above the best possible one (Graham 1969, "Bounds on multiprocessing timing anomalies").
-/// Ties go to the earlier job and the lower part, so every machine comes to the same answer.
+/// least so far. So two parts differ by at most the costliest job. The largest is at most a third
+/// above the best possible one (Graham 1969, "Bounds on multiprocessing timing anomalies"). Ties go
+/// to the earlier job and the lower part, so every machine comes to the same answer.
 pub(crate) fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
     let mut costliest_first: Vec<usize> = (0..costs.len()).collect();
     costliest_first.sort_by_key(|&job| (Reverse(costs[job]), job));
@@ -228,9 +228,9 @@ pub(crate) fn divide(costs: &[u128], parts: usize) -> Vec<usize> {
     part_of
 }
 
-/// What configurations cost, up to a factor: half by their entries, since setting up and verifying
-/// takes its time whatever the size, and half by their products. Whole numbers, computed from the
-/// plan alone: machines of any kind must agree on them.
+/// What configurations cost, up to a factor: half by their entries and half by their products.
+/// Setting up and verifying an entry takes its time whatever the size. Whole numbers, computed from
+/// the plan alone: machines of any kind must agree on them.
 pub(crate) fn costs(
     configurations: &[PlannedConfiguration],
     directions: &[Direction],

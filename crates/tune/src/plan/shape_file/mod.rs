@@ -108,7 +108,7 @@ fn first(passed_over: &[String]) -> String {
 /// How a line that cannot be understood is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tolerance {
-    /// It is an error: somebody wrote the file by hand.
+    /// It is an error: the file was written by hand.
     None,
     /// It is passed over: a program wrote the file, and may have been killed while it did.
     Lines,

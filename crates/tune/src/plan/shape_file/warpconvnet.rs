@@ -1,8 +1,9 @@
-//! The keys of WarpConvNet's `benchmark_cache_generic.msgpack`: what somebody's networks have met.
+//! The keys of WarpConvNet's `benchmark_cache_generic.msgpack`: layers that a user's networks have
+//! met.
 //!
 //! The file is a map whose `namespaces` hold pairs of a key and what was measured. A key of a
-//! sparse convolution is a map tagged `"__t__": "SCC"`, with classes of its rows (`li`, `lo`),
-//! channels (`ci`, `co`), kernel volume (`kv`), storage type (`dt`) and, in later releases, more.
+//! sparse convolution is a map tagged `"__t__": "SCC"`. It has classes of its rows (`li`, `lo`),
+//! channels (`ci`, `co`), kernel volume (`kv`) and storage type (`dt`). Later releases add more.
 //! Times and algorithms are another library's and are passed over.
 
 use std::collections::BTreeMap;
@@ -78,14 +79,14 @@ impl LayerKey {
         let kernel = KernelSize::submanifold(extent).map_err(|error| error.to_string())?;
         let voxels = rows_of_class(*lo)?;
         // A namespace says the direction in ways that have changed between releases, so all are
-        // measured: whoever trains meets all three.
+        // measured: training meets all three.
         let (kind, stride, direction, pairs) = (LayerKind::Submanifold, None, None, None);
         Ok(Raw { voxels, channels, groups: 1, kind, kernel, stride, dtype, direction, pairs })
     }
 }
 
 /// A row count in the middle of a class. Classes are `⌈log₁₀ N⌉` in late releases, 4 at least, and
-/// `⌈log₂ N⌉` in early ones. Below 10 it is the former: nobody tunes for 512 voxels.
+/// `⌈log₂ N⌉` in early ones. Below 10 it is the former: layers of 512 voxels are not worth tuning.
 fn rows_of_class(class: u32) -> Result<usize, String> {
     const LAST_DECADE: u32 = 9;
     const LAST_OCTAVE: u32 = 40;

@@ -31,8 +31,9 @@ use crate::run::on_miss::patience::Patience;
 /// warning in the log.
 ///
 /// Of several processes that miss at once one measures; the others wait for it and take what it
-/// found. Whoever has waited in vain does not wait again for a while. A candidate that crashes
-/// takes the program with it: where that matters, record the misses and measure them offline.
+/// found. A process that has waited in vain does not wait again for a while. A candidate that
+/// crashes takes the program with it: where that matters, record the misses and measure them
+/// offline.
 #[derive(Clone, Debug)]
 pub struct TuneNow {
     cache: CacheDir,
@@ -87,9 +88,9 @@ impl TuneNow {
         self
     }
 
-    /// How long to wait for another process that tunes. A minute, unless told otherwise. After one
-    /// wait in vain a key that somebody else is in the way of runs the best grade at once, for ten
-    /// minutes.
+    /// How long to wait for another process that tunes. A minute, unless told otherwise. After a
+    /// wait in vain, and for ten minutes, a key that another process blocks runs the best grade at
+    /// once.
     #[must_use]
     pub const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -119,9 +120,9 @@ impl TuneNow {
         decided.ok_or_else(|| TuneNowError::Measure(format!("every candidate failed for {key}")))
     }
 
-    /// The right to tune for an architecture; nothing in a folder that has no room for a lock,
-    /// where there is nobody to wait for either. Another file than the lock of the caches, which is
-    /// held for the milliseconds of a write.
+    /// The right to tune for an architecture. `None` in a folder that has no room for a lock: there
+    /// is nobody to wait for there. The file is not the lock of the caches, which is held for the
+    /// milliseconds of a write.
     fn lock(&self, arch: Arch) -> Result<Option<FileLock>, TuneNowError> {
         let path = self.cache.path().join(format!("{arch}.tuning.lock"));
         if let Err(error) = create_folder(self.cache.path()) {

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long nobody waits after a wait in vain: whoever holds a lock for so long may be stopped.
+/// How long no call waits after a wait in vain: the process that holds the lock may be stopped.
 const REST: Duration = Duration::from_secs(600);
 
 /// Lost by a wait in vain, and restored by a lock that was free, or by time.
@@ -24,7 +24,7 @@ impl Patience {
         if rests { Duration::ZERO } else { wait }
     }
 
-    /// Somebody was waited for in vain.
+    /// A wait for another process was in vain.
     pub(super) fn lost(&self) {
         self.set(Some(Instant::now()));
     }

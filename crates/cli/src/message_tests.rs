@@ -66,8 +66,8 @@ fn literals(source: &str) -> Vec<Literal> {
     found
 }
 
-/// The flags of a text, `--` left out, each with the words before it back to where a command may
-/// begin: the start of the text or of a span of code.
+/// The flags of a text, without `--`, each with the words before it. Those words begin where a
+/// command may: at the start of the text or of a span of code.
 fn flags(text: &str) -> Vec<(&str, String)> {
     let mut found = Vec::new();
     for (place, _) in text.match_indices("--") {
@@ -107,7 +107,8 @@ fn sources() -> Vec<PathBuf> {
         // A package has its own sources alone.
         for file in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = file.path();
-            let is_test = path.file_stem().is_some_and(|stem| stem == "tests" || stem == "advice");
+            let is_test =
+                path.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("tests"));
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|one| one == "rs") && !is_test {

@@ -1,4 +1,4 @@
-//! The density of a cloud, counted plainly: for tests only.
+//! The density of a cloud, counted plainly.
 
 use voxtune_types::Voxel;
 

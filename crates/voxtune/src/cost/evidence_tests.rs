@@ -1,4 +1,4 @@
-//! The model against every H100 timing that is checked in.
+//! The model against every sm_90 timing that is checked in.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{choose, learned};
 use crate::registry::cuda::absent;
 use crate::{Algorithm, MapCounts, Registry};
 
-const H100: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
+const SM_90: ComputeCapability = ComputeCapability { major: 9, minor: 0 };
 
 fn evidence() -> Evidence {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../caches/sm_90.evidence.msgpack");
@@ -49,7 +49,7 @@ impl Entry {
     }
 
     fn registry(&self) -> Registry {
-        Registry::new(absent(H100, self.key.device.units, None, learned(H100)))
+        Registry::new(absent(SM_90, self.key.device.units, None, learned(SM_90)))
     }
 
     /// Time lost by running the best of these instead of the best of all that were measured.
