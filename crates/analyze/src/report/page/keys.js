@@ -277,7 +277,11 @@ function openKey(key) {
         value: (one) => one[1],
         show: (one) =>
           one[5]
-            ? el("span", { title: `${duration(one[5])} of it for parts of its map` }, duration(one[1]))
+            ? el(
+                "span",
+                { title: `${duration(one[5])} of it for parts of its map` },
+                duration(one[1]),
+              )
             : duration(one[1]),
       },
       {
