@@ -57,6 +57,7 @@ fn race(name: &str, direction: Direction, rows: usize) -> (EntryKey, [Record; 2]
             clock_mhz: None,
             ratio_to_default: (!default).then_some(Interval { low: 0.79, median: 0.8, high: 0.81 }),
             max_error: 1e-7,
+            charge: None,
         }),
     };
     (entry, [record(FAST, 40_000, false), record(DEFAULT, 50_000, true)])

@@ -128,7 +128,8 @@ impl Run {
         self.result(DevicePool::start(specs).unwrap(), &mut |_| ()).err().unwrap()
     }
 
-    fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event)) -> Ended {
+    /// On a device of this process, or in a worker.
+    pub(crate) fn on(&self, executor: Executor, watch: &mut dyn FnMut(&Event)) -> Ended {
         self.result(executor.into(), watch).unwrap()
     }
 

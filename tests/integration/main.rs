@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod benching;
+mod charges;
 mod command;
 mod compiled;
 mod concurrency;

@@ -13,10 +13,10 @@ use cudarc::cublas::sys::cublasStatus_t;
 use serde::{Deserialize, Serialize};
 use voxtune::{
     AlgoId, Algorithm, ConvError, DType, Device, DeviceError, Direction, KernelHash, KernelMap,
-    KernelSize, Launch, MapCounts, Operation, Registry,
+    KernelSize, Launch, MapCounts, MapPart, Operation, Registry, Voxels,
 };
 use voxtune_cpu::ElementsMut;
-use voxtune_cuda::CudaError;
+use voxtune_cuda::{CudaError, RowOrder};
 use voxtune_tune::DeviceSpec;
 
 use crate::astray;
@@ -54,6 +54,8 @@ pub enum Fault {
     DoesNotCompile,
     /// Right, but it takes this many milliseconds more.
     Takes(u64),
+    /// Right, and it reads an order of its map that takes this many milliseconds to make.
+    Sorts(u64),
     /// Right, but it takes this many milliseconds more, and leaves the number of its process in the
     /// folder of the device.
     Signs(u64),
@@ -252,6 +254,26 @@ impl Algorithm for Faulty {
             return Err(CudaError::NvccFailed { instance, output }.into());
         }
         Ok(KernelHash::new(self.hash))
+    }
+
+    fn map_parts(&self, _operation: &Operation) -> Vec<MapPart> {
+        match self.fault {
+            Fault::Sorts(_) => vec![MapPart::Order(RowOrder::Global)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn make_parts(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+        _over: (&Voxels, &KernelMap),
+        parts: &[MapPart],
+    ) -> Result<(), ConvError> {
+        if let (Fault::Sorts(milliseconds), [MapPart::Order(_)]) = (self.fault, parts) {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        }
+        Ok(())
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {

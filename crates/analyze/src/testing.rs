@@ -20,6 +20,7 @@ pub(crate) fn candidate(algo: &str, default: bool, samples_ns: &[u64]) -> Record
         default,
         failed: false,
         rounds_ns: samples_ns.iter().copied().map(Some).collect(),
+        charge: None,
     }
 }
 

@@ -49,6 +49,12 @@ struct Row<'a> {
     outcome: Cow<'a, Outcome>,
 }
 
+/// The first version with an outcome `beaten`.
+const BEATEN_SINCE: u32 = 2;
+
+/// The first version in which timings have charges.
+const CHARGES_SINCE: u32 = 4;
+
 /// The bytes of an evidence file. All devices are of this architecture.
 pub(crate) fn encode(arch: Arch, evidence: &Evidence) -> Vec<u8> {
     seal(FileKind::Evidence, &body(arch, evidence, |operation| *operation))
@@ -80,9 +86,14 @@ fn evidence_of<O: Into<Operation>>(
     let devices: Vec<DeviceIdentity> =
         decoded.devices.into_iter().map(|device| device.identity(arch)).collect();
     let mut evidence = Evidence::new();
-    let mut rows = decoded.entries.iter().flat_map(|entry| &entry.records);
-    if version == 1 && rows.any(|row| matches!(*row.outcome, Outcome::Beaten(_))) {
-        return Err(Defect::corrupt("version 1 knows no outcome `beaten`"));
+    let mut outcomes =
+        decoded.entries.iter().flat_map(|entry| &entry.records).map(|row| &*row.outcome);
+    if version < BEATEN_SINCE && outcomes.clone().any(|one| matches!(one, Outcome::Beaten(_))) {
+        return Err(Defect::Corrupt(format!("version {version} knows no outcome `beaten`")));
+    }
+    let is_charged = |one: &Outcome| one.timing().is_some_and(|timing| timing.charge.is_some());
+    if version < CHARGES_SINCE && outcomes.any(is_charged) {
+        return Err(Defect::Corrupt(format!("version {version} knows no field `charge`")));
     }
     for entry in decoded.entries {
         let key = EntryKey {

@@ -22,6 +22,14 @@ pub enum InvalidRecord {
     /// An error that no verified result can have.
     #[error("a verification error of {0}: expected a finite number from 0 up")]
     MaxError(f64),
+    /// A share of more than there is.
+    #[error("a charge of {share_ns} ns for what takes {made_ns} ns to make: expected at most that")]
+    Charge {
+        /// What it takes to make it.
+        made_ns: u64,
+        /// What the layer is charged.
+        share_ns: u64,
+    },
     /// Ends of an interval that are out of order, not positive or not finite.
     #[error("a ratio of {median} in {low} to {high}: expected finite 0 < low ≤ median ≤ high")]
     Interval {

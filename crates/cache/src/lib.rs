@@ -67,4 +67,4 @@ pub use store::{CacheDir, read_file};
 #[cfg(feature = "write")]
 pub use store::{SetAside, Update, create_folder};
 pub use table::{DecisionId, DeviceId, Table};
-pub use timing::{Interval, Timing};
+pub use timing::{Charge, Interval, Timing};

@@ -133,6 +133,17 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The timing, unless it is a quarantine.
+    #[must_use]
+    pub const fn timing(&self) -> Option<&Timing> {
+        match self {
+            Self::Measured(timing) | Self::Beaten(timing) => Some(timing),
+            Self::Quarantined { .. } => None,
+        }
+    }
+}
+
 /// An optional library, beyond the driver, that an algorithm needs at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,10 +196,7 @@ impl Record {
     /// The timing, unless the algorithm is quarantined.
     #[must_use]
     pub const fn timing(&self) -> Option<&Timing> {
-        match &self.outcome {
-            Outcome::Measured(timing) | Outcome::Beaten(timing) => Some(timing),
-            Outcome::Quarantined { .. } => None,
-        }
+        self.outcome.timing()
     }
 
     /// Whether a file may hold this record.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use voxtune_cache::Timing;
+
 /// `850 ms`, `12 s`, `3 min 20 s`, `2 h 05 min`.
 pub(crate) fn coarse(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -20,6 +22,18 @@ pub(crate) fn fine(ns: u64) -> String {
         0..1_000_000 => format!("{:.2} us", value / 1e3),
         1_000_000..1_000_000_000 => format!("{:.3} ms", value / 1e6),
         _ => format!("{:.3} s", value / 1e9),
+    }
+}
+
+/// What a layer is charged beside the time of its product: `, +0.80 us of 2.40 us for parts of its
+/// map`. Nothing where nobody is charged.
+pub(crate) fn charge(timing: &Timing) -> String {
+    match timing.charge {
+        Some(charge) if charge.share_ns > 0 => {
+            let (share, made) = (fine(charge.share_ns), fine(charge.made_ns));
+            format!(", +{share} of {made} for parts of its map")
+        }
+        _ => String::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use voxtune::Arch;
 use voxtune_cache::{CacheDir, Conflict, Evidence, Outcome, Record, conflicts};
 use voxtune_types::{printable, printable_path};
 
-use crate::duration::fine;
+use crate::duration::{charge, fine};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -175,7 +175,7 @@ fn what(record: &Record) -> String {
     match &record.outcome {
         Outcome::Measured(timing) | Outcome::Beaten(timing) => {
             let (median, spread) = (fine(timing.median_ns), fine(timing.spread_ns));
-            format!("{median} ±{spread} n={}", timing.samples)
+            format!("{median} ±{spread} n={}{}", timing.samples, charge(timing))
         }
         Outcome::Quarantined { reason, .. } => format!("quarantine ({reason})"),
     }

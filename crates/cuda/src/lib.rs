@@ -73,7 +73,7 @@ pub use gpu::{Memory, devices};
 pub use graph::Graph;
 pub use instance::Instance;
 pub use map::{
-    Beside, Cloud, DeviceKernelMap, LevelPlan, MapBuilder, MapCounts, MapPlan, MapReport,
+    Beside, Cloud, DeviceKernelMap, LevelPlan, MapBuilder, MapCounts, MapPart, MapPlan, MapReport,
     NetworkMapBuilder, NetworkMaps, NetworkPlan, OutputCounts, Outputs, OutputsBuilder,
     OutputsReport, PlanItem, RowOrder, StridedMapBuilder, TilePlan, VoxelIndex,
 };

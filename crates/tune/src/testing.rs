@@ -52,5 +52,6 @@ pub fn timing(median_ns: u64) -> Timing {
         clock_mhz: None,
         ratio_to_default: None,
         max_error: 0.0,
+        charge: None,
     }
 }

@@ -94,7 +94,7 @@ pub use tuner::{
 pub use voxels::{ExpectedCounts, Voxels};
 pub use voxtune_cache::{KernelHash, Requirement};
 pub use voxtune_caches::EmbeddedFile;
-pub use voxtune_cuda::{Graph, MemoryUse, Noise};
+pub use voxtune_cuda::{Graph, MapPart, MemoryUse, Noise};
 pub use voxtune_types::{
     AlgoId, AlgoMode, Arch, DType, Density, DeviceIdentity, Direction, Geometry, GeometryError,
     KernelSize, LayerKind, Operation, PitchClass, ShapeKey, TooLarge, Voxel, VoxelBucket,

@@ -70,7 +70,7 @@ fn median_ns(records: &Records, id: &AlgoId) -> Option<u64> {
     let preferred = records.preferred();
     let record = preferred.into_iter().find(|record| record.algo == *id)?;
     match &record.outcome {
-        Outcome::Measured(timing) => Some(timing.median_ns),
+        Outcome::Measured(timing) => Some(timing.charged_median_ns()),
         Outcome::Beaten(_) | Outcome::Quarantined { .. } => None,
     }
 }

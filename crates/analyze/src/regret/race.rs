@@ -7,7 +7,8 @@ use voxtune_tune::race::statistics::median;
 use super::Point;
 use crate::samples::RaceSamples;
 
-/// The median time of each candidate of an entry, those that failed left out.
+/// The median time of each candidate of an entry with what it was charged, those that failed left
+/// out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Race {
     /// What was measured.
@@ -34,7 +35,8 @@ impl Race {
         let sound = || race.candidates.iter().filter(|candidate| !candidate.failed);
         let times = sound().filter_map(|candidate| {
             let values: Vec<f64> = candidate.samples().map(|ns| ns as f64).collect();
-            Some((candidate.algo.clone(), median(&values)?))
+            let share_ns = candidate.charge.map_or(0, |charge| charge.share_ns);
+            Some((candidate.algo.clone(), median(&values)? + share_ns as f64))
         });
         let default = sound().find(|candidate| candidate.default);
         Self::new(&race.entry, default.map(|one| one.algo.clone()), times.collect())
@@ -45,7 +47,7 @@ impl Race {
     pub fn of_evidence(entry: &EntryKey, records: &Records) -> Option<Self> {
         let preferred = records.preferred();
         let timed = preferred.iter().filter_map(|record| Some((record, record.timing()?)));
-        let times = timed.map(|(record, timing)| (record.algo.clone(), timing.centre_ns()));
+        let times = timed.map(|(record, timing)| (record.algo.clone(), timing.charged_centre_ns()));
         let default = preferred.iter().find(|record| record.default && record.timing().is_some());
         Self::new(entry, default.map(|record| record.algo.clone()), times.collect())
     }

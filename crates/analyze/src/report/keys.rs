@@ -38,7 +38,7 @@ pub struct KeyRow {
     pub tied: bool,
     /// The winner's median absolute deviation over its median, the largest of its workloads.
     pub spread: Option<f64>,
-    /// The winner's time, the geometric mean over the workloads that decide.
+    /// The winner's time with its charge, the geometric mean over the workloads that decide.
     pub winner_ns: Option<f64>,
     /// What was measured.
     pub workloads: Vec<WorkloadRow>,
@@ -67,10 +67,11 @@ pub struct WorkloadRow {
     pub best: Vec<CandidateRow>,
 }
 
-/// An algorithm, its time in nanoseconds, the relative deviation of its samples, their number, and
-/// whether it was beaten before it was verified at full size.
+/// An algorithm, its time in nanoseconds with what the layer is charged for parts of its map, the
+/// relative deviation of its samples, their number, whether it was beaten before it was verified at
+/// full size, and the charge alone.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CandidateRow(pub usize, pub u64, pub f64, pub u32, pub bool);
+pub struct CandidateRow(pub usize, pub u64, pub f64, pub u32, pub bool, pub u64);
 
 /// How many candidates of a workload are kept beside those that have a part.
 const FASTEST: usize = 6;
@@ -160,6 +161,7 @@ fn workload(
             short(timing.relative_spread()),
             timing.samples,
             matches!(record.outcome, Outcome::Beaten(_)),
+            timing.share_ns(),
         )
     });
     WorkloadRow {

@@ -193,7 +193,9 @@ fn race(timer: Timer, entry: &EntryKey, records: &Records) -> Option<RaceSamples
             kernel_hash: record.kernel_hash,
             default: record.default,
             failed: false,
+            // What decides has the charge in it.
             rounds_ns: vec![Some(timer.time_ns(timing).round() as u64)],
+            charge: None,
         })
     });
     let candidates: Vec<RecordedSamples> = candidates.collect();

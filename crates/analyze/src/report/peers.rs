@@ -131,5 +131,6 @@ fn winner_ms(part: &Part<'_>, layer: &PeerLayer, direction: Direction) -> Option
     let (entry, records): (&EntryKey, &Records) = entries.next()?;
     let decision = part.population.decisions.get(&part.device, &entry.key)?;
     let winner = records.preferred().into_iter().find(|record| record.algo == decision.winner)?;
-    Some(Timer::of(&part.device.arch).time_ns(winner.timing()?) / 1e6)
+    // Peers were timed without what they read, too.
+    Some(Timer::of(&part.device.arch).own_ns(winner.timing()?) / 1e6)
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use voxtune::{AlgoId, KernelHash};
-use voxtune_cache::EntryKey;
+use voxtune_cache::{Charge, EntryKey};
 use voxtune_files::{HeldLock, LockError, lock_open_file};
 
 use voxtune_tune::evidence::entry::Measured;
@@ -71,6 +71,9 @@ pub struct RecordedSamples {
     /// # Units
     /// Nanoseconds.
     pub rounds_ns: Vec<Option<u64>>,
+    /// What it was charged beside these times for what it reads beyond its kernel map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<Charge>,
 }
 
 /// A file of samples that cannot be used.
@@ -146,6 +149,7 @@ impl RaceSamples {
                 default: record.default,
                 failed: record.timing().is_none(),
                 rounds_ns: rounds.rounds_ns.clone(),
+                charge: record.timing().and_then(|timing| timing.charge),
             };
             let has_samples = candidate.samples().next().is_some();
             has_samples.then_some(candidate)

@@ -76,7 +76,7 @@ mod tests {
         let cells = generate(Generator::Uniform, 100, 1, 0).unwrap();
         let voxels = Voxels::new(&device, cells).unwrap();
         let map = voxels.kernel_map(kernel).unwrap();
-        let setup = CloudSetup { voxels, map };
+        let setup = CloudSetup::of_map(voxels, map);
         for operation in [plain, plain.with_groups(4)] {
             let algorithm = device.registry().default_for(&operation).unwrap().id().clone();
             let report = time_calls(&device, &operation, &setup, &algorithm, 3).unwrap();

@@ -216,7 +216,7 @@ impl Bench<'_> {
             part_ms: times.part_ms,
         });
         let planned = PlannedCloud::given(&cloud.label, cloud.cells.clone());
-        Ok(PreparedCloud { planned, setup: CloudSetup { voxels, map } })
+        Ok(PreparedCloud { planned, setup: CloudSetup::of_map(voxels, map) })
     }
 
     fn row(
@@ -294,8 +294,21 @@ impl Bench<'_> {
         // Without a watchdog nothing is ended for being late.
         let limits =
             Limits { least: Duration::ZERO, flops_per_second: Limits::SLOW_FLOPS_PER_SECOND };
-        let (device, batch_size, incumbent) = (self.device, 1, None);
-        Entry { device, operation, cloud, setup, batch_size, seed, limits, l2_state, incumbent }
+        let (device, batch_size) = (self.device, 1);
+        // A benchmark is of products alone.
+        let (readers, incumbent) = (None, None);
+        Entry {
+            device,
+            operation,
+            cloud,
+            setup,
+            batch_size,
+            seed,
+            limits,
+            l2_state,
+            readers,
+            incumbent,
+        }
     }
 
     /// The candidates of an operation: what the mode and the filter admit, and the default.

@@ -180,13 +180,17 @@ fn contradict(timer: Timer, preferred: &[&Record], default: &Timing) -> bool {
 }
 
 /// Whether an algorithm's time and the default's cannot be of one session. Their ratio is then
-/// outside the interval of the rounds that both ran, by more than any noise.
+/// outside the interval of the rounds that both ran, by more than any noise. Nor can they if one of
+/// them was charged for what it reads and the other was not.
 fn is_of_another_session(timing: &Timing, ratio: Interval, default: &Timing) -> bool {
     // A default that was in no race itself has no session.
     if default.ratio_to_default.is_none() {
         return false;
     }
-    let found = timing.median_ns as f64 / default.median_ns.max(1) as f64;
+    if timing.charge.is_some() != default.charge.is_some() {
+        return true;
+    }
+    let found = timing.charged_median_ns() as f64 / default.charged_median_ns().max(1) as f64;
     found > ratio.high * (1.0 + NOISE_CEILING) || found * (1.0 + NOISE_CEILING) < ratio.low
 }
 
@@ -196,7 +200,10 @@ fn against_default(timing: &Timing, default: &Timing) -> AgainstDefault {
     let beat = match timing.ratio_to_default {
         Some(ratio) if are_few && ratio.median < 1.0 => return AgainstDefault::Nothing,
         Some(_) if are_few => false,
-        Some(ratio) => beats_default(ratio, timing.median_ns as f64, Some(default.min_ns as f64)),
+        Some(ratio) => {
+            let default_min_ns = default.min_ns.saturating_add(default.share_ns()) as f64;
+            beats_default(ratio, timing.charged_median_ns() as f64, Some(default_min_ns))
+        }
         // Nobody noted rounds: the times alone decide.
         None if are_few => return AgainstDefault::Nothing,
         None => true,

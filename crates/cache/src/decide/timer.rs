@@ -31,12 +31,21 @@ impl Timer {
     }
 
     /// By what algorithms are compared: the median on a host; on a GPU, whose least sample is no
-    /// luck, [`Timing::centre_ns`].
+    /// luck, [`Timing::centre_ns`]. Either with what the layer is charged beside its samples.
     ///
     /// # Units
     /// Nanoseconds.
     #[must_use]
     pub fn time_ns(self, timing: &Timing) -> f64 {
+        self.own_ns(timing) + timing.share_ns() as f64
+    }
+
+    /// [`Self::time_ns`] without what the layer is charged.
+    ///
+    /// # Units
+    /// Nanoseconds.
+    #[must_use]
+    pub fn own_ns(self, timing: &Timing) -> f64 {
         match self {
             Self::Host => timing.median_ns as f64,
             Self::Gpu => timing.centre_ns(),

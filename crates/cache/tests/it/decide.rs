@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use voxtune_cache::{
-    Decision, EntryKey, Evidence, Interval, KernelHash, Outcome, Reason, Record, Requirement,
-    Timing, decide, significantly_beaten,
+    Charge, Decision, EntryKey, Evidence, Interval, KernelHash, Outcome, Reason, Record,
+    Requirement, Timing, decide, significantly_beaten,
 };
 use voxtune_types::{Arch, CpuIsa, DeviceIdentity};
 
@@ -108,6 +108,64 @@ fn the_band_of_noise_of_a_gpu_does_not_move_with_the_spread() {
         assert_eq!(winner([noisy("b", 10_000, spread_us), noisy("a", 10_090, spread_us)]), "a");
         assert_eq!(winner([noisy("b", 10_000, spread_us), noisy("a", 10_110, spread_us)]), "b");
     }
+}
+
+/// One that is charged for what it reads, with its ratio to the default's time if one is given.
+fn charged(id: &str, median_us: u64, share_us: u64, ratio: Option<f64>) -> Record {
+    let charge = Some(Charge { made_ns: 2_000 * share_us, share_ns: 1_000 * share_us });
+    let interval = |median: f64| Interval { low: median * 0.995, median, high: median * 1.005 };
+    let ratio_to_default = ratio.map(interval);
+    let timing = Timing { charge, ratio_to_default, ..timing(median_us * 1_000) };
+    Record { outcome: Outcome::Measured(timing), ..measured(id, 1) }
+}
+
+#[test]
+fn what_wins_by_less_than_its_charge_loses() {
+    for device in [device(), device_of(Arch::Cpu(CpuIsa::X86Avx2), "a host", 2)] {
+        let winner = |share_us| {
+            winner_on(&device, [charged("b", 900, share_us, None), charged("c", 1_000, 0, None)])
+        };
+        assert_eq!(winner(80), "b", "{device}");
+        assert_eq!(winner(120), "c", "{device}");
+    }
+    // Both read something, and one of them more than the other.
+    let two = |share_us| [charged("b", 900, share_us, None), charged("c", 1_000, 200, None)];
+    assert_eq!([winner(two(280)), winner(two(320))], ["b", "c"]);
+    let decision = decision(two(320)).unwrap();
+    assert_eq!((decision.runner_up, decision.safe.len()), (Some(algo("b")), 2));
+}
+
+#[test]
+fn a_winner_that_its_charge_slows_down_beats_no_default() {
+    let default = || default(charged("d", 1_000, 100, Some(1.0)));
+    let winner = |share_us: u64| {
+        let ratio = (900 + share_us) as f64 / 1_100.0;
+        winner([charged("b", 900, share_us, Some(ratio)), default()])
+    };
+    assert_eq!([winner(150), winner(250)], ["b", "d"]);
+    let is_beaten = |share_us: u64| {
+        let ratio = (900 + share_us) as f64 / 1_100.0;
+        let records = [charged("b", 900, share_us, Some(ratio)), default()];
+        let entry = entry(&device(), operation(32, 64), 100_000);
+        let evidence = evidence_of(records.map(|record| (entry.clone(), record)));
+        significantly_beaten(&algo("b"), &entry.device.arch, evidence.records(&entry))
+    };
+    assert!(is_beaten(500) && !is_beaten(200));
+}
+
+/// What an earlier release measured was not charged: it gains nothing by that.
+#[test]
+fn who_was_not_charged_is_compared_by_the_default() {
+    let default = || default(charged("d", 1_000, 200, Some(1.0)));
+    let earlier = |median_us, ratio| {
+        let mut record = charged("a", median_us, 0, Some(ratio));
+        let Outcome::Measured(timing) = &mut record.outcome else { panic!("{record:?}") };
+        timing.charge = None;
+        record
+    };
+    let today = || charged("b", 900, 180, Some(0.9));
+    assert_eq!(winner([default(), today(), earlier(950, 0.95)]), "b");
+    assert_eq!(winner([default(), today(), earlier(850, 0.85)]), "a");
 }
 
 /// Midway between the least and the median.
@@ -299,8 +357,33 @@ fn an_incumbent_stays_within_the_noise() {
     assert!(beaten("absent"));
 }
 
+/// The same evidence with every charge replaced.
+fn with_charges(evidence: &Evidence, charge: Option<Charge>) -> Evidence {
+    let mut all = Evidence::new();
+    for (entry, records) in evidence.entries() {
+        for record in records.iter() {
+            let mut record = record.clone();
+            if let Outcome::Measured(timing) | Outcome::Beaten(timing) = &mut record.outcome {
+                timing.charge = charge;
+            }
+            all.insert(entry.clone(), record).unwrap();
+        }
+    }
+    all
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Decisions of earlier releases knew no charges.
+    #[test]
+    fn charges_of_nothing_change_no_decision(evidence in evidence()) {
+        let none = with_charges(&evidence, None);
+        for made_ns in [0, 5_000] {
+            let nothing = with_charges(&evidence, Some(Charge { made_ns, share_ns: 0 }));
+            prop_assert_eq!(decide(&nothing), decide(&none));
+        }
+    }
 
     #[test]
     fn a_decision_names_only_what_may_run(evidence in evidence()) {

@@ -3,8 +3,8 @@
 //! When a version is added, its files join the others here; none is ever written again.
 
 use voxtune_cache::{
-    Outcome, Reason, Requirement, decide, decode_decisions, decode_evidence, encode_decisions,
-    encode_evidence,
+    Charge, Outcome, Reason, Record, Requirement, Timing, decide, decode_decisions,
+    decode_evidence, encode_decisions, encode_evidence,
 };
 
 use voxtune_types::{LayerKind, Operation, PitchClass};
@@ -15,6 +15,7 @@ use crate::samples::{
 
 const DECISIONS_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.msgpack");
 const DECISIONS_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.msgpack");
+const EVIDENCE_V4: &[u8] = include_bytes!("../fixtures/v4/sm_90.evidence.msgpack");
 const EVIDENCE_V3: &[u8] = include_bytes!("../fixtures/v3/sm_90.evidence.msgpack");
 const EVIDENCE_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.evidence.msgpack");
 const EVIDENCE_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.evidence.msgpack");
@@ -85,11 +86,34 @@ fn version_3_of_evidence_and_2_of_decisions_are_read() {
     assert_eq!(decisions, decide(&contents_3()));
 }
 
-/// Only while 2 is the current version of decisions, and 3 that of evidence.
+/// What version 4 of evidence was made from: what is new in it, beside the rest.
+fn contents_4() -> voxtune_cache::Evidence {
+    let mut evidence = contents_3();
+    let entry = entry(&device(), operation(16, 16), 30_000);
+    for (id, made_ns, share_ns) in
+        [("implicit_gemm:rows=64", 0, 0), ("mask_gemm:rows=64", 9_000, 2_250)]
+    {
+        let charge = Some(Charge { made_ns, share_ns });
+        let outcome = Outcome::Measured(Timing { charge, ..timing(20_000) });
+        evidence.insert(entry.clone(), record(id, outcome)).unwrap();
+    }
+    evidence
+}
+
+#[test]
+fn version_4_of_evidence_is_read() {
+    let evidence = decode_evidence(EVIDENCE_V4, "sm_90.evidence.msgpack").unwrap();
+    assert_eq!(evidence, contents_4());
+    // What was not charged is charged nothing.
+    let nothing = |record: &Record| record.timing().is_none_or(|timing| timing.share_ns() == 0);
+    assert!(contents_3().entries().all(|(_, records)| records.iter().all(nothing)));
+}
+
+/// Only while 2 is the current version of decisions, and 4 that of evidence.
 #[test]
 fn the_current_versions_are_written() {
-    let evidence = encode_evidence(ARCH, &contents_3()).unwrap();
-    assert!(evidence == EVIDENCE_V3, "the bytes of evidence changed: {evidence:02X?}");
+    let evidence = encode_evidence(ARCH, &contents_4()).unwrap();
+    assert!(evidence == EVIDENCE_V4, "the bytes of evidence changed: {evidence:02X?}");
     let decisions = encode_decisions(ARCH, &decide(&contents_3())).unwrap();
     assert!(decisions == DECISIONS_V2, "the bytes of decisions changed: {decisions:02X?}");
 }

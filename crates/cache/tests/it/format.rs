@@ -3,13 +3,15 @@
 use proptest::prelude::*;
 use serde::Serialize;
 use voxtune_cache::{
-    CacheError, Decisions, Evidence, decide, decode_decisions, decode_evidence, encode_decisions,
-    encode_evidence,
+    CacheError, Charge, Decisions, Evidence, Outcome, Timing, decide, decode_decisions,
+    decode_evidence, encode_decisions, encode_evidence,
 };
 use voxtune_types::{AlgoId, Arch, Operation};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::samples::{ARCH, algo, device, device_of, entry, measured, operation, small};
+use crate::samples::{
+    ARCH, algo, device, device_of, entry, measured, operation, record, small, timing,
+};
 use crate::strategies::evidence;
 
 const DECISIONS: &str = "sm_90.msgpack";
@@ -311,6 +313,25 @@ fn evidence_that_is_not_canonical_is_refused() {
     let at = nan.windows(11).position(|found| found == b"\xA9max_error\xCB").unwrap() + 11;
     nan[at..at + 8].copy_from_slice(&f64::NAN.to_be_bytes());
     assert!(reason(&sealed(&nan[19..]), true).contains("NaN"));
+}
+
+/// A reader of version 3 would not know what to make of it.
+#[test]
+fn charges_are_of_version_4() {
+    let charge = Some(Charge { made_ns: 9_000, share_ns: 3_000 });
+    let outcome = Outcome::Measured(Timing { charge, ..timing(20_000) });
+    let mut evidence = Evidence::new();
+    let entry = entry(&device(), operation(3, 32), 1000);
+    evidence.insert(entry.clone(), record("a", outcome)).unwrap();
+    let bytes = encode_evidence(ARCH, &evidence).unwrap();
+    let mut earlier = bytes.clone();
+    let at = earlier.windows(9).position(|found| found == b"\xA7version\x04").unwrap() + 8;
+    earlier[at] = 3;
+    assert_eq!(reason(&sealed(&earlier[19..]), true), "version 3 knows no field `charge`");
+    let too_much = Some(Charge { made_ns: 2_999, share_ns: 3_000 });
+    let outcome = Outcome::Measured(Timing { charge: too_much, ..timing(20_000) });
+    let error = evidence.insert(entry, record("b", outcome)).unwrap_err().to_string();
+    assert!(error.contains("3000") && error.contains("2999"), "{error}");
 }
 
 #[test]

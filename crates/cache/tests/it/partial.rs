@@ -37,6 +37,7 @@ fn race(number: usize, samples: u32, times_us: &[(&str, f64)]) -> Evidence {
             clock_mhz: None,
             ratio_to_default: ratio.map(interval),
             max_error: 0.0,
+            charge: None,
         };
         let outcome = Outcome::Measured(timing);
         let record = Record { default: *name == "d", ..record(name, outcome) };

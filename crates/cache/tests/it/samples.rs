@@ -61,6 +61,7 @@ pub(crate) fn timing(median_ns: u64) -> Timing {
         clock_mhz: Some(1980),
         ratio_to_default: None,
         max_error: 4.0e-4,
+        charge: None,
     }
 }
 

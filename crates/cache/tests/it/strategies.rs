@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use voxtune_cache::{
-    EntryKey, Environment, Evidence, Interval, KernelHash, Outcome, Reason, Record, Requirement,
-    Timing,
+    Charge, EntryKey, Environment, Evidence, Interval, KernelHash, Outcome, Reason, Record,
+    Requirement, Timing,
 };
 
 use crate::samples::{ARCH, algo, device_of, entry_on, operation};
@@ -80,19 +80,25 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 fn timing() -> impl Strategy<Value = Timing> {
     let ratio = (0.1..1.0_f64, 1.0..2.0_f64, 2.0..3.0_f64);
     let ratio = ratio.prop_map(|(low, median, high)| Interval { low, median, high });
+    let charge = (0_u64..40, 0_u64..40)
+        .prop_map(|(share_ns, rest)| Charge { made_ns: share_ns + rest, share_ns });
     (
         (1_u64..4, 0_u64..3, 1_u32..4),
         (prop::option::of(300_u32..2000), prop::option::of(ratio), 0.0..1.0_f64),
+        prop::option::of(charge),
     )
-        .prop_map(|((median, spread, samples), (clock_mhz, ratio_to_default, max_error))| {
-            Timing {
-                median_ns: 100 * median,
-                spread_ns: spread,
-                min_ns: 90,
-                samples,
-                clock_mhz,
-                ratio_to_default,
-                max_error,
-            }
-        })
+        .prop_map(
+            |((median, spread, samples), (clock_mhz, ratio_to_default, max_error), charge)| {
+                Timing {
+                    median_ns: 100 * median,
+                    spread_ns: spread,
+                    min_ns: 90,
+                    samples,
+                    clock_mhz,
+                    ratio_to_default,
+                    max_error,
+                    charge,
+                }
+            },
+        )
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use voxtune::{AlgoId, ExplainedChoice, Explanation, MeasuredWorkload, SkippedGrade};
 use voxtune_cache::{Decision, Environment, Workload};
 
-use crate::duration::fine;
+use crate::duration::{charge, fine};
 use crate::styled::{Line, Meaning, Text};
 use crate::versus::beside_default;
 
@@ -66,6 +66,7 @@ fn render_race(text: &mut Text, race: &MeasuredWorkload) {
     if let Some(winner) = race.winner {
         let spread = winner.relative_spread() * 100.0;
         line.push(format_args!("{} ±{spread:.1} %", fine(winner.median_ns)));
+        line.push(charge(&winner));
         if let Some(ratio) = winner.ratio_to_default {
             line.push(", ").push(beside_default(ratio));
         }

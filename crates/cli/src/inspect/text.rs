@@ -3,7 +3,7 @@
 use voxtune_cache::{Outcome, Record, Timing};
 
 use super::view::{KeyView, View, WorkloadView};
-use crate::duration::fine;
+use crate::duration::{charge, fine};
 use crate::styled::{Line, Meaning, Text};
 use crate::versus::beside_default;
 
@@ -73,10 +73,11 @@ fn render_workload(text: &mut Text, view: &WorkloadView, winner: Option<&str>, o
         let meaning = is_winner.then_some(Meaning::Winner);
         candidate(line, record, meaning);
         if let Some(timing) = record.timing() {
-            if is_winner && least_ns < timing.median_ns {
+            let time_ns = timing.charged_median_ns();
+            if is_winner && least_ns < time_ns {
                 line.push("; others are not proven faster");
             }
-            least_ns = least_ns.min(timing.median_ns);
+            least_ns = least_ns.min(time_ns);
         }
     }
 }
@@ -110,7 +111,7 @@ fn candidate(line: &mut Line, record: &Record, meaning: Option<Meaning>) {
 fn measured(line: &mut Line, timing: &Timing, is_default: bool) {
     let spread = timing.relative_spread() * 100.0;
     let (time, samples) = (fine(timing.median_ns), timing.samples);
-    line.push(format_args!("{time:>10} ±{spread:.1} % n={samples}, "));
+    line.push(format_args!("{time:>10} ±{spread:.1} % n={samples}{}, ", charge(timing)));
     if let Some(ratio) = timing.ratio_to_default.filter(|_| !is_default) {
         line.push(beside_default(ratio)).push(", ");
     }

@@ -60,7 +60,7 @@ pub(super) struct DecisionView {
 #[derive(Debug, Serialize)]
 pub(super) struct WorkloadView {
     pub(super) workload: voxtune_cache::Workload,
-    /// Fastest first, quarantined ones last.
+    /// Fastest first, with what they are charged; quarantined ones last.
     pub(super) candidates: Vec<Record>,
 }
 
@@ -124,7 +124,9 @@ impl View {
             let view = KeyView::new(device.clone(), *key);
             let mut candidates: Vec<Record> = records.iter().cloned().collect();
             candidates.sort_by_key(|record| match &record.outcome {
-                Outcome::Measured(timing) | Outcome::Beaten(timing) => (0, timing.median_ns),
+                Outcome::Measured(timing) | Outcome::Beaten(timing) => {
+                    (0, timing.charged_median_ns())
+                }
                 Outcome::Quarantined { .. } => (1, 0),
             });
             let workload = WorkloadView { workload: workload.clone(), candidates };

@@ -5,7 +5,7 @@ use voxtune_tune::plan::grid::{Configuration, layer_text};
 use voxtune_tune::run::event::EntryReport;
 use voxtune_types::AlgoId;
 
-use crate::duration::fine;
+use crate::duration::{charge, fine};
 use crate::styled::{Meaning, Text};
 use crate::versus::less_or_more;
 
@@ -65,9 +65,8 @@ fn row(text: &mut Text, report: &EntryReport) {
     let record = records.find(|record| Some(&record.algo) == winner);
     // A stored winner need not have been among those measured.
     let none = || "-".to_owned();
-    let time = record
-        .and_then(|record| record.timing())
-        .map_or_else(none, |timing| fine(timing.median_ns));
+    let timing = record.and_then(|record| record.timing());
+    let time = timing.map_or_else(none, |timing| fine(timing.median_ns));
     let than_default = match record {
         Some(record) if record.default => "the default".to_owned(),
         _ => than_default(report, winner).map_or_else(none, less_or_more),
@@ -77,7 +76,10 @@ fn row(text: &mut Text, report: &EntryReport) {
     let line = text.line(HANG);
     line.push(format_args!("  {direction:<8} {time:>10}  {than_default:<12}  {committed:<8}  "));
     match winner {
-        Some(id) => line.push_as(Meaning::Winner, id),
+        Some(id) => {
+            line.push_as(Meaning::Winner, id);
+            line.push(timing.map_or_else(String::new, charge))
+        }
         None => line.push_as(Meaning::Error, "none: every candidate failed"),
     };
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use voxtune_types::{AlgoId, ComputeCapability, DType, Operation};
+use voxtune_types::{AlgoId, ComputeCapability, DType, Direction, Operation};
 
 use super::countable::is_countable;
 use super::family::Variant;
@@ -10,7 +10,7 @@ use super::geometry::shared_bytes_per_block;
 use super::{FAMILIES, default_of, takes};
 use crate::error::Result;
 use crate::instance::Instance;
-use crate::map::{DeviceKernelMap, MapCounts, RowOrder, TilePlan};
+use crate::map::{DeviceKernelMap, MapCounts, MapPart, RowOrder, TilePlan};
 use crate::model::{Constants, Correction, Described, MapSize, Rates, UNFITTED, Work};
 
 /// A kernel family with its parameters, under its permanent id.
@@ -136,6 +136,17 @@ impl Algorithm {
     #[must_use]
     pub fn tile_plan(&self, op: &Operation, sms: usize) -> Option<TilePlan> {
         self.variant.tile_plan(op, sms)
+    }
+
+    /// What a launch reads beyond the map's masks, on a device of so many SMs. What a part is made
+    /// of comes before it.
+    #[must_use]
+    pub fn map_parts(&self, op: &Operation, sms: usize) -> Vec<MapPart> {
+        if op.direction == Direction::Wgrad || self.requires_cublas() {
+            return vec![MapPart::Pairs];
+        }
+        let plan = self.tile_plan(op, sms).map(MapPart::Plan);
+        std::iter::once(MapPart::Order(self.row_order())).chain(plan).collect()
     }
 
     /// Whether launches are sized by the pairs of each offset, which the host then has to know.

@@ -36,7 +36,7 @@ impl DeviceKernelMap {
     }
 
     fn download(&self, rows: &RowMap, order: RowOrder) -> Result<Vec<i32>> {
-        let (pitch, ordered) = (Self::pitch(rows.rows), self.ordered(rows, order)?);
+        let (pitch, ordered) = (Self::pitch(rows.rows), rows.in_order(&self.kernels, order)?);
         let padded: Vec<i32> = ordered.table.download(0, self.kernel.volume() * pitch)?;
         Ok(padded.chunks_exact(pitch).flat_map(|line| &line[..rows.rows]).copied().collect())
     }
@@ -47,7 +47,7 @@ impl DeviceKernelMap {
     /// If the driver fails.
     pub fn download_masks(&self, order: RowOrder) -> Result<Vec<u32>> {
         let forward = self.forward()?;
-        let ordered = self.ordered(forward, order)?;
+        let ordered = forward.in_order(&self.kernels, order)?;
         let masks = ordered.masks.as_ref().unwrap_or(&forward.masks);
         masks.download(0, self.n_out() * mask_words(self.kernel.volume()))
     }
@@ -90,7 +90,7 @@ impl DeviceKernelMap {
         if !forward.has(order) {
             return Ok(None);
         }
-        let ordered = self.ordered(forward, order)?;
+        let ordered = forward.in_order(&self.kernels, order)?;
         let rows = ordered.row_of_position.as_ref();
         rows.map(|rows| rows.download(0, self.n_out())).transpose()
     }

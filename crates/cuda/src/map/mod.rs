@@ -25,7 +25,9 @@ mod network;
 mod order;
 mod outputs;
 mod pairs;
+mod part;
 mod plan;
+mod reads;
 mod report;
 mod rows;
 mod strided;
@@ -37,6 +39,7 @@ pub use index::VoxelIndex;
 pub use network::{Beside, LevelPlan, MapPlan, NetworkMapBuilder, NetworkMaps, NetworkPlan};
 pub use outputs::{OutputCounts, Outputs, OutputsBuilder, OutputsReport};
 pub(crate) use pairs::PairLists;
+pub use part::MapPart;
 pub(crate) use plan::MOST_OFFSETS as MOST_PLANNED_OFFSETS;
 pub use plan::{PlanItem, TilePlan};
 pub use report::MapReport;
@@ -190,7 +193,7 @@ impl MapBuilder {
             return Ok(());
         }
         let (rows, _) = map.rows_of(direction)?;
-        map.ordered(rows, order).map(|_| ())
+        rows.in_order(&map.kernels, order).map(|_| ())
     }
 
     /// Makes a plan of tiles now, so that the first launch of the direction need not. Waits for
@@ -205,7 +208,7 @@ impl MapBuilder {
         plan: TilePlan,
     ) -> Result<()> {
         let (rows, _) = map.rows_of(direction)?;
-        map.planned(rows, plan).map(|_| ())
+        rows.planned(&map.kernels, plan).map(|_| ())
     }
 
     /// Makes the pair lists now, so that the first wgrad need not. Waits for the counts.
@@ -214,6 +217,48 @@ impl MapBuilder {
     /// [`CudaError::DuplicateVoxel`]; whatever the driver fails with.
     pub fn add_pairs(&self, map: &DeviceKernelMap) -> Result<()> {
         map.pairs().map(|_| ())
+    }
+
+    /// Makes what a direction reads beyond the map now, so that its first launch need not.
+    ///
+    /// # Errors
+    /// As [`Self::add_order`], [`Self::add_plan`] and [`Self::add_pairs`].
+    pub fn add_part(
+        &self,
+        map: &DeviceKernelMap,
+        direction: Direction,
+        part: MapPart,
+    ) -> Result<()> {
+        match part {
+            MapPart::Order(order) => self.add_order(map, direction, order),
+            MapPart::Plan(plan) => self.add_plan(map, direction, plan),
+            MapPart::Pairs => self.add_pairs(map),
+        }
+    }
+
+    /// Queues the making of a part and gives its memory back, whether or not the map has it: to
+    /// time what it takes. The map stays as it was but for what the part is made of: the order of a
+    /// plan's rows, and the counts of pairs, which are waited for.
+    ///
+    /// # Errors
+    /// As [`Self::add_part`].
+    pub fn make_part(
+        &self,
+        map: &DeviceKernelMap,
+        direction: Direction,
+        part: MapPart,
+    ) -> Result<()> {
+        let kernels = &map.kernels;
+        match part {
+            MapPart::Order(order) => {
+                map.rows_of(direction)?.0.make_order(kernels, order).map(|_| ())
+            }
+            MapPart::Plan(plan) => map.rows_of(direction)?.0.make_plan(kernels, plan).map(|_| ()),
+            MapPart::Pairs => {
+                let total = map.counts()?.total_pairs();
+                PairLists::new(kernels, map.forward()?, total).map(|_| ())
+            }
+        }
     }
 }
 
@@ -418,20 +463,40 @@ impl DeviceKernelMap {
         self.forward().is_ok_and(|rows| rows.has(order))
     }
 
-    /// One of its row maps in an order, made at the first call.
+    /// Whether what the forward direction reads of it was made.
+    #[must_use]
+    pub fn has_part(&self, part: MapPart) -> bool {
+        match part {
+            MapPart::Order(order) => self.has_order(order),
+            MapPart::Plan(plan) => self.forward().is_ok_and(|rows| rows.has_plan(plan)),
+            MapPart::Pairs => self.pairs.get().is_some(),
+        }
+    }
+
+    /// One of its row maps in an order, for a launch that reads it; made at the first call.
     pub(crate) fn ordered<'a>(&self, rows: &'a RowMap, order: RowOrder) -> Result<&'a OrderedRows> {
+        rows.reads().in_order(order);
         rows.in_order(&self.kernels, order)
     }
 
-    /// The address of a plan of the tiles of one of its row maps, made at the first call.
+    /// The address of a plan of the tiles of one of its row maps, for a launch that reads it; made
+    /// at the first call.
     pub(crate) fn planned(&self, rows: &RowMap, plan: TilePlan) -> Result<u64> {
+        rows.reads().by_plan(plan);
         rows.planned(&self.kernels, plan)
     }
 
-    /// The plans that were made of the row map that the forward direction reads.
+    /// The orders in which launches have read the row map of the forward direction. One that was
+    /// made and that no launch has read is none of them.
     #[must_use]
-    pub fn tile_plans(&self) -> Vec<TilePlan> {
-        self.forward().map_or(Vec::new(), RowMap::plans)
+    pub fn orders_read(&self) -> Vec<RowOrder> {
+        self.forward().map_or(Vec::new(), |rows| rows.reads().orders())
+    }
+
+    /// The plans by which launches have read the row map of the forward direction.
+    #[must_use]
+    pub fn plans_read(&self) -> Vec<TilePlan> {
+        self.forward().map_or(Vec::new(), |rows| rows.reads().plans())
     }
 
     /// The pair lists, made at the first call, which waits for the counts.

@@ -196,6 +196,26 @@ impl TilePlan {
         self.tiles(rows).div_ceil(threads as usize / 32 * WARP_TILES).max(1)
     }
 
+    /// Queues the making of the plan of rows that have these masks, a word each by position.
+    pub(super) fn make(
+        self,
+        kernels: &MapKernels,
+        masks: &DeviceBuffer,
+        count: RowCount,
+    ) -> Result<DeviceBuffer> {
+        let memory = DeviceBuffer::zeroed(&kernels.device, self.len_bytes(count.capacity()))?;
+        let job = self.job([masks.as_ref().address(), 0], count, memory.as_ref().address());
+        let jobs = PlanJobs::new(&[(self, job)], THREADS)?;
+        let blocks = [block_count(jobs.blocks())?, 1];
+        // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planning` compares; the
+        // memory is zeros of the length that the plan says.
+        unsafe {
+            let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
+            kernels.tile_plans.launch(grid, arguments![jobs])?;
+        }
+        Ok(memory)
+    }
+
     /// What is to be made at an address of [`Self::len_bytes`] zeros. Masks are by row if there is
     /// a row of each position, else by position.
     pub(super) fn job(
@@ -289,18 +309,8 @@ impl Plans {
         if let Some((_, memory)) = plans.iter().find(|(made, _)| *made == plan) {
             return Ok(memory.as_ref().address());
         }
-        let rows = count.capacity();
-        let memory = DeviceBuffer::zeroed(&kernels.device, plan.len_bytes(rows))?;
+        let memory = plan.make(kernels, masks, count)?;
         let address = memory.as_ref().address();
-        let job = plan.job([masks.as_ref().address(), 0], count, address);
-        let jobs = PlanJobs::new(&[(plan, job)], THREADS)?;
-        let blocks = [block_count(jobs.blocks())?, 1];
-        // SAFETY: (PlanJobs); masks hold a word a position, as `RowMap::planned` compares; the
-        // memory is zeros of the length that the plan says.
-        unsafe {
-            let grid = Grid { blocks, threads: THREADS, shared_bytes: 0 };
-            kernels.tile_plans.launch(grid, arguments![jobs])?;
-        }
         plans.push((plan, memory));
         Ok(address)
     }
@@ -310,10 +320,10 @@ impl Plans {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((plan, memory));
     }
 
-    /// The plans that were made.
-    pub(super) fn list(&self) -> Vec<TilePlan> {
+    /// Whether a plan was made.
+    pub(super) fn has(&self, plan: TilePlan) -> bool {
         let plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        plans.iter().map(|(plan, _)| *plan).collect()
+        plans.iter().any(|(made, _)| *made == plan)
     }
 
     /// The items of a plan; `None` if it was not made.

@@ -9,6 +9,7 @@ use super::kernels::{MapKernels, TABLE_THREADS, Window};
 use super::lazy::Lazy;
 use super::order::{sort_all, sort_segments};
 use super::plan::{MOST_OFFSETS, PlanItem, Plans, TilePlan};
+use super::reads::Reads;
 use super::{DeviceKernelMap, RowOrder, mask_words};
 use crate::buffer::DeviceBuffer;
 use crate::error::{CudaError, Result};
@@ -31,6 +32,7 @@ pub(crate) struct RowMap {
     natural: Lazy<OrderedRows>,
     sorted: Lazy<OrderedRows>,
     global: Lazy<OrderedRows>,
+    reads: Reads,
 }
 
 /// What the making of masks counts, and where it tells the host.
@@ -182,8 +184,8 @@ impl RowMap {
     }
 
     pub(super) fn new(lookup: Lookup, masks: DeviceBuffer, counts: DeviceBuffer) -> Self {
-        let (natural, sorted, global) = <_>::default();
-        Self { rows: lookup.own().rows(), masks, lookup, counts, natural, sorted, global }
+        let (natural, sorted, global, reads) = <_>::default();
+        Self { rows: lookup.own().rows(), masks, lookup, counts, natural, sorted, global, reads }
     }
 
     const fn slot(&self, order: RowOrder) -> &Lazy<OrderedRows> {
@@ -222,31 +224,53 @@ impl RowMap {
     }
 
     pub(super) fn in_order(&self, kernels: &MapKernels, order: RowOrder) -> Result<&OrderedRows> {
-        self.slot(order).get_or_try(|| {
-            let rows = match order {
-                RowOrder::Natural => None,
-                RowOrder::Sorted => Some(sort_segments(kernels, self)?),
-                RowOrder::Global => Some(sort_all(kernels, self)?),
-            };
-            self.table(kernels, rows)
-        })
+        self.slot(order).get_or_try(|| self.make_order(kernels, order))
+    }
+
+    /// Queues the making of an order with its table, whether or not it was made before.
+    pub(super) fn make_order(&self, kernels: &MapKernels, order: RowOrder) -> Result<OrderedRows> {
+        let rows = match order {
+            RowOrder::Natural => None,
+            RowOrder::Sorted => Some(sort_segments(kernels, self)?),
+            RowOrder::Global => Some(sort_all(kernels, self)?),
+        };
+        self.table(kernels, rows)
     }
 
     /// The address of a plan of its tiles, made at the first call.
     pub(super) fn planned(&self, kernels: &MapKernels, plan: TilePlan) -> Result<u64> {
+        let (ordered, masks) = self.planning(kernels, plan)?;
+        ordered.plans.get_or_make(kernels, plan, masks, self.count())
+    }
+
+    /// Queues the making of a plan of its tiles, whether or not it was made before. The order of
+    /// its rows is made at the first call.
+    pub(super) fn make_plan(&self, kernels: &MapKernels, plan: TilePlan) -> Result<DeviceBuffer> {
+        let (_, masks) = self.planning(kernels, plan)?;
+        plan.make(kernels, masks, self.count())
+    }
+
+    /// The rows that a plan is of, with their masks by position.
+    fn planning(
+        &self,
+        kernels: &MapKernels,
+        plan: TilePlan,
+    ) -> Result<(&OrderedRows, &DeviceBuffer)> {
         let (what, found, limit) = ("the offsets of a plan", self.volume(), MOST_OFFSETS);
         if found > limit {
             return Err(CudaError::TooLarge { what, found, limit });
         }
         let ordered = self.in_order(kernels, plan.order)?;
-        let masks = ordered.masks.as_ref().unwrap_or(&self.masks);
-        ordered.plans.get_or_make(kernels, plan, masks, self.count())
+        Ok((ordered, ordered.masks.as_ref().unwrap_or(&self.masks)))
     }
 
-    /// The plans that were made of its tiles.
-    pub(super) fn plans(&self) -> Vec<TilePlan> {
-        let made = RowOrder::ALL.into_iter().filter_map(|order| self.slot(order).get());
-        made.flat_map(|ordered| ordered.plans.list()).collect()
+    pub(super) fn has_plan(&self, plan: TilePlan) -> bool {
+        self.slot(plan.order).get().is_some_and(|ordered| ordered.plans.has(plan))
+    }
+
+    /// How launches have read it so far.
+    pub(super) const fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The items of a plan; `None` if it was not made.

@@ -138,31 +138,33 @@ fn leaders(stored: &Evidence, entry: &PreparedEntry) -> BTreeSet<AlgoId> {
 }
 
 /// Whether today's measurements can stand beside stored ones: candidates measured well both times
-/// took the same time, within [`NOISE_CEILING`]. A machine that has slowed down or changed its
-/// clock fails this.
+/// took the same time with what they are charged, within [`NOISE_CEILING`]. A machine that has
+/// slowed down or changed its clock fails this, and so does a network whose layers share less. Who
+/// was charged once and once not says nothing either way, so that everybody is measured again.
 #[must_use]
 pub fn is_comparable(stored: &Evidence, key: &EntryKey, today: &[Record]) -> bool {
     let Some(records) = stored.records(key) else { return true };
-    let both = today.iter().filter_map(|record| both_times(records, record));
-    both.into_iter().all(|(then_ns, now_ns)| {
-        let ratio = now_ns / then_ns;
-        ((1.0 + NOISE_CEILING).recip()..=1.0 + NOISE_CEILING).contains(&ratio)
+    let both = today.iter().filter_map(|record| both_timings(records, record));
+    both.into_iter().all(|(then, now)| {
+        let ratio = now.charged_median_ns() as f64 / then.charged_median_ns().max(1) as f64;
+        then.charge.is_some() == now.charge.is_some()
+            && ((1.0 + NOISE_CEILING).recip()..=1.0 + NOISE_CEILING).contains(&ratio)
     })
 }
 
-fn both_times(stored: &Records, today: &Record) -> Option<(f64, f64)> {
+fn both_timings<'r>(stored: &'r Records, today: &'r Record) -> Option<(&'r Timing, &'r Timing)> {
     /// A single sample may be off by more than machines change.
     const ENOUGH_SAMPLES: u32 = 3;
     let well = |timing: &&Timing| timing.samples >= ENOUGH_SAMPLES;
     let then = stored.get(&today.algo, today.kernel_hash)?.timing().filter(well)?;
     let now = today.timing().filter(well)?;
-    Some((then.median_ns.max(1) as f64, now.median_ns as f64))
+    Some((then, now))
 }
 
 #[cfg(test)]
 mod tests {
     use voxtune::KernelHash;
-    use voxtune_cache::{Outcome, Reason};
+    use voxtune_cache::{Charge, Outcome, Reason};
 
     use super::*;
     use crate::testing;
@@ -344,5 +346,24 @@ mod tests {
         assert!(!is_comparable(&stored, &key(), &today(1_120_000)));
         assert!(!is_comparable(&stored, &key(), &today(890_000)));
         assert!(is_comparable(&Evidence::new(), &key(), &today(5)));
+    }
+
+    /// As beside the caches of a release that charged nobody.
+    #[test]
+    fn who_was_charged_once_and_once_not_says_nothing() {
+        let charged = |share_ns| {
+            let mut record = record("first", 1, Some(1_000_000));
+            if let Outcome::Measured(timing) = &mut record.outcome {
+                timing.charge = Some(Charge { made_ns: 300_000, share_ns });
+            }
+            record
+        };
+        assert!(!is_comparable(&stored(&[]), &key(), &[charged(0)]));
+        let mut stored = Evidence::new();
+        stored.insert(key(), charged(100_000)).unwrap();
+        assert!(is_comparable(&stored, &key(), &[charged(50_000)]));
+        // A third as many layers share it.
+        assert!(!is_comparable(&stored, &key(), &[charged(300_000)]));
+        assert!(!is_comparable(&stored, &key(), &[record("first", 1, Some(1_000_000))]));
     }
 }

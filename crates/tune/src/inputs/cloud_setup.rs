@@ -1,8 +1,9 @@
 //! A cloud on the device with its kernel map, kept for the configurations that share it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use voxtune::{Device, Geometry, KernelMap, LayerKind, Voxels};
+use voxtune::{Device, Direction, Geometry, KernelMap, LayerKind, MapPart, Voxels};
 use voxtune_types::Voxel;
 
 use crate::inputs::error::MeasureError;
@@ -17,9 +18,43 @@ pub struct CloudSetup {
     /// The map of a layer over them, with the layer's own padding and dilation. That of an inverse
     /// layer goes back to them, from what the sparse layer which it undoes makes of them.
     pub map: Arc<KernelMap>,
+    /// How long parts of the map take to make, for all layers over it.
+    pub(crate) making: Making,
+}
+
+/// How long parts of a map take to make, each list of them measured once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Making(Arc<Mutex<MadeNs>>);
+
+/// Nanoseconds by the direction that reads parts, and these.
+type MadeNs = BTreeMap<(Direction, Vec<MapPart>), u64>;
+
+impl Making {
+    /// Nanoseconds for a list of parts that a direction reads, measured at the first call.
+    pub(crate) fn get_or_measure<E>(
+        &self,
+        direction: Direction,
+        parts: &[MapPart],
+        measure: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<u64, E> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (direction, parts.to_vec());
+        if let Some(ns) = made.get(&key) {
+            return Ok(*ns);
+        }
+        let ns = measure()?;
+        made.insert(key, ns);
+        Ok(ns)
+    }
 }
 
 impl CloudSetup {
+    /// That of a map which is there already, of layers over these voxels.
+    #[must_use]
+    pub fn of_map(voxels: Voxels, map: Arc<KernelMap>) -> Self {
+        Self { voxels, map, making: Making::default() }
+    }
+
     /// Builds the map of a cloud whose cells are made.
     ///
     /// # Errors
@@ -50,7 +85,7 @@ impl CloudSetup {
             }
             _ => voxels.outputs_of(&layer)?.1,
         };
-        Ok(Self { voxels, map })
+        Ok(Self::of_map(voxels, map))
     }
 }
 

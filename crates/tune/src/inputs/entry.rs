@@ -7,6 +7,7 @@ use voxtune_types::AlgoId;
 use crate::inputs::cloud_setup::CloudSetup;
 use crate::inputs::monitor::Limits;
 use crate::inputs::planned_cloud::PlannedCloud;
+use crate::inputs::readers::Readers;
 
 /// What candidates compute, on which device, over which cloud and how.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,9 @@ pub struct Entry<'a> {
     pub limits: Limits,
     /// What a GPU's L2 cache holds when a sample begins.
     pub l2_state: L2State,
+    /// How many layers share what candidates read beyond the kernel map; `None` if nobody is
+    /// charged for that.
+    pub readers: Option<Readers>,
     /// The winner by stored evidence.
     pub incumbent: Option<&'a AlgoId>,
 }

@@ -8,6 +8,7 @@
 //! | [`cloud_setup`] | a cloud on the device with its kernel map |
 //! | [`operands`] | tensors of a call, in memory that is used again |
 //! | [`candidate`] | an algorithm with the version of its code |
+//! | [`readers`] | how many layers share what is made of a kernel map |
 //! | [`entry`] | what candidates compute, on which device and over which cloud |
 //! | [`monitor`] | announcements of what runs, and time limits |
 //! | [`error`] | why a measurement has no result |
@@ -23,3 +24,4 @@ pub mod memory;
 pub mod monitor;
 pub mod operands;
 pub mod planned_cloud;
+pub mod readers;

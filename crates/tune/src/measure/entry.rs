@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use voxtune::{Algorithm, Noise};
 use voxtune_cache::decide::Timer;
-use voxtune_cache::{Outcome, Reason, Record, Timing};
+use voxtune_cache::{Charge, Outcome, Reason, Record, Timing};
 use voxtune_types::AlgoId;
 
 use crate::evidence::commit::challenger;
@@ -19,11 +19,22 @@ use crate::inputs::operands::OperandBuffers;
 use crate::measure::candidate_set::CandidateSet;
 use crate::measure::device_sampler::DeviceSampler;
 use crate::measure::throttle::ThrottleFilter;
+use crate::race::charged::without_share;
 use crate::race::summarize::summarize;
-use crate::race::{CandidateSamples, Policy, TieOrder, confirm_incumbent, race, ranks};
+use crate::race::{CandidateSamples, Charged, Policy, TieOrder, confirm_incumbent, race, ranks};
 use crate::verify::float64::Verifier;
 use crate::verify::full_size::FullSizeReference;
 use crate::verify::rejection::{Rejection, Verdict};
+
+/// Who raced, and by what.
+struct Raced<'a> {
+    set: &'a CandidateSet,
+    /// Numbers in the set of those that raced.
+    racing: &'a [usize],
+    verdicts: &'a [Verdict],
+    charges: &'a [Option<Charge>],
+    policy: &'a Policy,
+}
 
 impl Entry<'_> {
     /// Verifies and races the candidates of a set.
@@ -58,6 +69,8 @@ impl Entry<'_> {
             None
         };
         set.check_device(&verdicts)?;
+        let charges =
+            self.charges(set, &mut verdicts, &mut throttle_filter.next(), &mut *monitor)?;
         let racing: Vec<usize> = (0..set.racing).filter(|&index| verdicts[index].is_ok()).collect();
         let default = racing.iter().position(|&index| set.candidates[index].default);
         spent.operands = start.elapsed();
@@ -77,10 +90,14 @@ impl Entry<'_> {
             device_lost: false,
         };
         let ranks = ranks(&set.names(&racing));
-        let mut samples = race(TieOrder { ranks: &ranks, default }, policy, &mut sampler);
-        let clock_mhz = sampler.throttle_filter.fastest_mhz;
-        let records = self.records(set, &racing, &verdicts, &samples, policy, clock_mhz);
-        let confirmed = self.confirm(&records, &mut samples, &mut sampler);
+        let share_ns = |index: &usize| charges[*index].map_or(0, |charge| charge.share_ns);
+        let shares_ns: Vec<u64> = racing.iter().map(share_ns).collect();
+        let mut charged = Charged { sampler: &mut sampler, shares_ns: &shares_ns };
+        let mut samples = race(TieOrder { ranks: &ranks, default }, policy, &mut charged);
+        let clock_mhz = charged.sampler.throttle_filter.fastest_mhz;
+        let raced = Raced { set, racing: &racing, verdicts: &verdicts, charges: &charges, policy };
+        let records = self.records(&raced, &samples, clock_mhz);
+        let confirmed = self.confirm(&raced, &records, &mut samples, &mut charged);
         let (discarded, comparing) = (sampler.throttle_filter.discarded, sampler.comparing);
         spent.race = start.elapsed().saturating_sub(discarded + comparing);
         (spent.throttled, spent.comparing) = (discarded, comparing);
@@ -97,10 +114,11 @@ impl Entry<'_> {
             return Err(MeasureError::Interrupted);
         }
         // Again, since a candidate may have failed in the confirmation rounds.
-        let records = self.records(set, &racing, &verdicts, &samples, policy, clock_mhz);
-        let rounds = racing.iter().zip(samples).map(|(&index, samples)| Rounds {
+        let records = self.records(&raced, &samples, clock_mhz);
+        let rounds = racing.iter().zip(samples).zip(&shares_ns);
+        let rounds = rounds.map(|((&index, samples), &share_ns)| Rounds {
             algo: set.candidates[index].id.clone(),
-            rounds_ns: samples.rounds,
+            rounds_ns: without_share(&samples.rounds, share_ns),
         });
         Ok(Measured { entry: self.key(), records, rounds: rounds.collect(), confirmed, spent })
     }
@@ -108,14 +126,14 @@ impl Entry<'_> {
     /// Returns the stored winner if the race beat it but the confirmation rounds did not.
     fn confirm(
         &self,
+        Raced { set, racing, .. }: &Raced<'_>,
         records: &[Record],
         samples: &mut [CandidateSamples<Rejection>],
-        sampler: &mut DeviceSampler<'_>,
+        sampler: &mut Charged<'_, DeviceSampler<'_>>,
     ) -> Option<AlgoId> {
         let (incumbent, entry) = (self.incumbent?, self.key());
         // A device's own words are never malformed; committing them would tell.
         let challenger = challenger(incumbent, &entry, records).ok()??;
-        let (set, racing) = (sampler.set, sampler.racing);
         let place_of =
             |id: &AlgoId| racing.iter().position(|&index| set.candidates[index].id == *id);
         let two = [place_of(incumbent)?, place_of(&challenger)?];
@@ -157,11 +175,8 @@ impl Entry<'_> {
     /// served as reference alone and did not fail.
     fn records(
         &self,
-        set: &CandidateSet,
-        racing: &[usize],
-        verdicts: &[Verdict],
+        &Raced { set, racing, verdicts, charges, policy }: &Raced<'_>,
         samples: &[CandidateSamples<Rejection>],
-        policy: &Policy,
         clock_mhz: Option<u32>,
     ) -> Vec<Record> {
         let rejected = |verdict: &Verdict| verdict.clone().err().map(Rejection::into_outcome);
@@ -172,8 +187,11 @@ impl Entry<'_> {
             let max_error = *verdicts[index].as_ref().unwrap_or(&f64::INFINITY);
             outcomes[index] = match &samples.failure {
                 Some(rejection) => Some(rejection.clone().into_outcome()),
-                None => summarize(&samples.rounds, default_rounds, max_error, clock_mhz)
-                    .map(|timing| verified(samples, policy, timing)),
+                None => {
+                    let (rounds, charge) = (&samples.rounds, charges[index]);
+                    summarize(rounds, default_rounds, charge, max_error, clock_mhz)
+                        .map(|timing| verified(samples, policy, timing))
+                }
             };
         }
         let environment = environment(self.device);

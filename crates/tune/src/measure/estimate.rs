@@ -335,16 +335,15 @@ mod tests {
 
     fn planned(voxels: usize, channels: &str) -> PlannedConfiguration {
         let grid = Preset::Quick.grid();
-        PlannedConfiguration {
-            configuration: Configuration {
-                voxels,
-                channels: channels.parse().unwrap(),
-                groups: 1,
-                layer: Geometry::submanifold(grid.kernels[0], [1; 3]),
-                dtype: DType::Float16,
-            },
-            clouds: vec![PlannedCloud::Generated { generator: Generator::Uniform, voxels }],
-        }
+        let configuration = Configuration {
+            voxels,
+            channels: channels.parse().unwrap(),
+            groups: 1,
+            layer: Geometry::submanifold(grid.kernels[0], [1; 3]),
+            dtype: DType::Float16,
+        };
+        let clouds = vec![PlannedCloud::Generated { generator: Generator::Uniform, voxels }];
+        PlannedConfiguration::usual(configuration, clouds)
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::inputs::memory::lack_of_memory;
 use crate::inputs::monitor::{Limits, Monitor};
 use crate::inputs::operands::OperandBuffers;
 use crate::inputs::planned_cloud::PlannedCloud;
+use crate::inputs::readers::Readers;
 use crate::measure::candidate_set::CandidateSet;
 use crate::measure::estimate::{Estimate, configuration_bytes, estimate};
 use crate::measure::throttle::ThrottleFilter;
@@ -122,7 +123,8 @@ impl Session {
             let setup = self.setup(&planned, number, monitor)?;
             for &direction in &self.job.protocol.directions {
                 let operation = planned.configuration.operation(direction);
-                let key = self.entry(&operation, cloud, &setup, None).key();
+                let readers = planned.readers;
+                let key = self.entry(&operation, cloud, &setup, (readers, None)).key();
                 let pool = self.pool(&operation, setup.map.counts())?;
                 entries.push(PreparedEntry { key, cloud: number, pool });
             }
@@ -151,7 +153,8 @@ impl Session {
         // Buffers that could not be filled are not kept: others may lack their memory.
         let mut verifier = std::mem::take(&mut self.verifier);
         let cloud = &planned.clouds[task.cloud];
-        let entry = self.entry(&operation, cloud, &setup, task.incumbent.as_ref());
+        let incumbent = task.incumbent.as_ref();
+        let entry = self.entry(&operation, cloud, &setup, (planned.readers, incumbent));
         let filter = &mut ThrottleFilter::default();
         let policy = Policy::of(self.device.identity().arch, self.job.protocol.budget);
         let measured = entry.measure(&mut verifier, &mut buffers, filter, &set, &policy, monitor);
@@ -169,12 +172,23 @@ impl Session {
         operation: &'a Operation,
         cloud: &'a PlannedCloud,
         setup: &'a CloudSetup,
-        incumbent: Option<&'a AlgoId>,
+        (readers, incumbent): (Readers, Option<&'a AlgoId>),
     ) -> Entry<'a> {
         let Self { device, limits, job: Job { protocol, .. }, .. } = self;
         let Protocol { batch_size, seed, l2_state, .. } = *protocol;
-        let limits = *limits;
-        Entry { device, operation, cloud, setup, batch_size, seed, limits, l2_state, incumbent }
+        let (limits, readers) = (*limits, Some(readers));
+        Entry {
+            device,
+            operation,
+            cloud,
+            setup,
+            batch_size,
+            seed,
+            limits,
+            l2_state,
+            readers,
+            incumbent,
+        }
     }
 
     fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, MeasureError> {

@@ -11,6 +11,7 @@ use voxtune_pointcloud::{CloudError, FileOptions, Generator, ScanWarning, Source
 use voxtune_types::{DType, Geometry, VoxelBucket};
 
 use crate::inputs::planned_cloud::{FileCloud, PlannedCloud};
+use crate::inputs::readers::Readers;
 use crate::plan::grid::Grid;
 use crate::plan::protocol::Protocol;
 
@@ -50,6 +51,9 @@ pub struct PlannedConfiguration<C = PlannedCloud> {
     pub configuration: Configuration,
     /// The clouds, all of one bucket.
     pub clouds: Vec<C>,
+    /// How many layers share what algorithms read beyond a map of it. Of several networks' the
+    /// fewest.
+    pub readers: Readers,
 }
 
 /// A layer over the voxels of a file of its own.
@@ -61,6 +65,8 @@ pub struct ScanLayer {
     pub path: PathBuf,
     /// Cells along x, y and z from 0 up, where the rows that the layer makes end, if anywhere.
     pub grid: Option<[u32; 3]>,
+    /// How many layers of its network share what it reads beyond its map.
+    pub readers: Readers,
 }
 
 /// Everything that a run will measure.
@@ -112,15 +118,23 @@ pub(super) const fn place(one: &Configuration) -> (VoxelBucket, ChannelPair, u32
 }
 
 /// Adds clouds to the configuration of their layer and bucket, or the first of it.
-fn join(
-    configurations: &mut Vec<PlannedConfiguration>,
-    configuration: Configuration,
-    clouds: Vec<PlannedCloud>,
-) {
-    let same = |one: &&mut PlannedConfiguration| place(&one.configuration) == place(&configuration);
+fn join(configurations: &mut Vec<PlannedConfiguration>, added: PlannedConfiguration) {
+    let same =
+        |one: &&mut PlannedConfiguration| place(&one.configuration) == place(&added.configuration);
     match configurations.iter_mut().find(same) {
-        Some(planned) => planned.clouds.extend(clouds),
-        None => configurations.push(PlannedConfiguration { configuration, clouds }),
+        Some(planned) => {
+            planned.clouds.extend(added.clouds);
+            planned.readers = planned.readers.fewer(added.readers);
+        }
+        None => configurations.push(added),
+    }
+}
+
+impl<C> PlannedConfiguration<C> {
+    /// A layer of a network that nobody has named.
+    #[must_use]
+    pub fn usual(configuration: Configuration, clouds: Vec<C>) -> Self {
+        Self { configuration, clouds, readers: Readers::usual(&configuration.layer) }
     }
 }
 
@@ -138,7 +152,8 @@ impl Plan {
             for &configuration in list {
                 let Configuration { voxels, .. } = configuration;
                 let cloud = |&generator| PlannedCloud::Generated { generator, voxels };
-                join(&mut configurations, configuration, generators.iter().map(cloud).collect());
+                let clouds = generators.iter().map(cloud).collect();
+                join(&mut configurations, PlannedConfiguration::usual(configuration, clouds));
             }
         }
         for file in &files {
@@ -147,7 +162,8 @@ impl Plan {
                 let layer = Configuration { voxels: file.voxels(), ..layer };
                 if !layers.contains(&layer) {
                     layers.push(layer);
-                    join(&mut configurations, layer, vec![PlannedCloud::File(Arc::clone(file))]);
+                    let clouds = vec![PlannedCloud::File(Arc::clone(file))];
+                    join(&mut configurations, PlannedConfiguration::usual(layer, clouds));
                 }
             }
         }
@@ -169,7 +185,7 @@ impl Plan {
     pub fn of_scans(request: &Request, list: &[ScanLayer]) -> Result<Self, PlanError> {
         let mut files: HashMap<_, Arc<FileCloud>> = HashMap::new();
         let mut configurations: Vec<PlannedConfiguration> = Vec::new();
-        for ScanLayer { configuration, path, grid } in list {
+        for ScanLayer { configuration, path, grid, readers } in list {
             let file = match files.entry((path, *grid)) {
                 Entry::Occupied(held) => Arc::clone(held.get()),
                 Entry::Vacant(place) => {
@@ -177,7 +193,9 @@ impl Plan {
                     Arc::clone(place.insert(Arc::new(file.within(*grid))))
                 }
             };
-            join(&mut configurations, *configuration, vec![PlannedCloud::File(file)]);
+            let (configuration, readers) = (*configuration, *readers);
+            let clouds = vec![PlannedCloud::File(file)];
+            join(&mut configurations, PlannedConfiguration { configuration, clouds, readers });
         }
         if configurations.is_empty() || request.protocol.directions.is_empty() {
             return Err(PlanError::Empty);
@@ -219,7 +237,7 @@ impl Plan {
                 }
                 let joins = |file: &&Arc<FileCloud>| VoxelBucket::of(file.voxels()) == bucket;
                 clouds.extend(files.iter().filter(joins).cloned().map(PlannedCloud::File));
-                PlannedConfiguration { configuration, clouds }
+                PlannedConfiguration::usual(configuration, clouds)
             })
             .collect();
         Ok(Self { configurations, merged })

@@ -56,7 +56,8 @@ impl<C> Job<C> {
     fn with_clouds<D, E>(&self, mut cloud: impl FnMut(&C) -> Result<D, E>) -> Result<Job<D>, E> {
         let mut configuration = |planned: &PlannedConfiguration<C>| {
             let clouds = planned.clouds.iter().map(&mut cloud).collect::<Result<_, E>>()?;
-            Ok(PlannedConfiguration { configuration: planned.configuration, clouds })
+            let PlannedConfiguration { configuration, readers, .. } = *planned;
+            Ok(PlannedConfiguration { configuration, clouds, readers })
         };
         Ok(Job {
             configurations: self
@@ -84,6 +85,7 @@ mod tests {
     use super::*;
     use crate::Preset;
     use crate::inputs::planned_cloud::FileCloud;
+    use crate::inputs::readers::Readers;
     use crate::plan::grid::GridOverrides;
     use crate::plan::groups::Groups;
 
@@ -126,6 +128,7 @@ mod tests {
         let crop: Crop = "-inf,-1,-1,49.9,inf,1".parse().unwrap();
         let mut job = job(path.clone(), Some(crop), Some(Columns::NUSCENES));
         job.flops_per_second = Some(1.0 / 3.0);
+        job.configurations[0].readers = Readers { layers: 7, alike: 3 };
         // What acts on the map alone.
         let layer =
             Geometry::centred(LayerKind::Transposed, KernelSize::cubic(3).unwrap(), [2, 1, 2]);
@@ -137,6 +140,7 @@ mod tests {
         let mut files: Vec<&Arc<_>> = Vec::new();
         for (ours, theirs) in job.configurations.iter().zip(&back.configurations) {
             assert_eq!(ours.configuration, theirs.configuration);
+            assert_eq!(ours.readers, theirs.readers);
             assert_eq!(ours.clouds.len(), theirs.clouds.len());
             for (ours, theirs) in ours.clouds.iter().zip(&theirs.clouds) {
                 assert_eq!((ours.label(), ours.voxels()), (theirs.label(), theirs.voxels()));

@@ -29,7 +29,11 @@ impl Plan {
                         first.insert(all.configurations.len());
                         all.configurations.push(planned);
                     }
-                    Entry::Occupied(first) => all.configurations[*first.get()].join(planned.clouds),
+                    Entry::Occupied(first) => {
+                        let first = &mut all.configurations[*first.get()];
+                        first.readers = first.readers.fewer(planned.readers);
+                        first.join(planned.clouds);
+                    }
                 }
             }
         }

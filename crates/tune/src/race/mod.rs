@@ -18,8 +18,12 @@
 //! A stored winner that lost the race meets the challenger in [confirmation
 //! rounds](confirm_incumbent).
 //!
+//! What a candidate reads beyond its kernel map has to be made, too. Its share of that is part of
+//! its time ([`Charged`]).
+//!
 //! A [`Sampler`] provides the device and the clock, so that policies are tested on made-up times.
 
+pub mod charged;
 mod confirm;
 mod eliminate;
 mod paired;
@@ -35,6 +39,7 @@ pub mod summarize;
 mod tests;
 mod tie_break;
 
+pub use charged::Charged;
 pub use confirm::confirm_incumbent;
 pub use policy::Policy;
 pub use rounds::{TieOrder, race, ranks};

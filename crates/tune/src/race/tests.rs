@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use voxtune_types::{Arch, CpuIsa};
 
+use super::charged::without_share;
 use super::*;
 use crate::race::statistics::{median, median_interval};
 
@@ -444,4 +445,44 @@ fn a_candidate_that_fails_in_confirmation_rounds_gives_way() {
 fn names_rank_by_their_order() {
     assert_eq!(ranks(&["c", "a", "b"]), [3, 1, 2]);
     assert!(ranks::<&str>(&[]).is_empty());
+}
+
+/// A race of two on a GPU, by what each takes and is charged, and who leads it.
+fn leads(times_us: [u64; 2], shares_us: [u64; 2]) -> usize {
+    let times = |candidate: usize, run| Ok(noisy(1_000 * times_us[candidate], candidate, run));
+    let mut sampler = Fake { times, runs: vec![0; 2], clock: Duration::ZERO };
+    let shares_ns = shares_us.map(|us| 1_000 * us);
+    let mut charged = Charged { sampler: &mut sampler, shares_ns: &shares_ns };
+    let order = TieOrder { ranks: &[1, 2], default: Some(0) };
+    let candidates = race(order, &Policy::on_gpu(Duration::from_millis(100)), &mut charged);
+    let medians = candidates.iter().map(|one| median(&one.values()).unwrap());
+    let own = |candidate: usize| {
+        let own = without_share(&candidates[candidate].rounds, shares_ns[candidate]);
+        median(&own.iter().flatten().map(|&ns| ns as f64).collect::<Vec<_>>()).unwrap()
+    };
+    for candidate in [0, 1] {
+        let expected = 1_000.0 * times_us[candidate] as f64;
+        assert!((own(candidate) / expected - 1.0).abs() < 0.011, "{candidate}");
+    }
+    usize::from(medians.is_sorted_by(|first, second| first > second))
+}
+
+#[test]
+fn who_wins_by_less_than_its_charge_loses_the_race() {
+    assert_eq!(leads([1_000, 900], [0, 0]), 1);
+    assert_eq!(leads([1_000, 900], [0, 150]), 0);
+    assert_eq!(leads([1_000, 900], [200, 250]), 1);
+    // Charged so much, it leaves at once.
+    assert_eq!(leads([1_000, 900], [0, 1_500]), 0);
+}
+
+#[test]
+fn a_charge_counts_in_confirmation_rounds() {
+    let times = |candidate: usize, run| Ok(noisy([100, 90][candidate] * MS, candidate, run));
+    for (share_ms, holds) in [(0, false), (30, true)] {
+        let mut sampler = Fake { times, runs: vec![0; 2], clock: Duration::ZERO };
+        let mut charged = Charged { sampler: &mut sampler, shares_ns: &[0, share_ms * MS] };
+        let mut candidates = [CandidateSamples::new(), CandidateSamples::new()];
+        assert_eq!(confirm_incumbent(&mut candidates, [0, 1], 0.03, &mut charged), holds);
+    }
 }

@@ -184,7 +184,7 @@ impl ProblemSet {
         seed: u64,
     ) -> Result<Self, MeasureError> {
         let map = voxels.typical_map(operation)?;
-        let setup = CloudSetup { voxels, map };
+        let setup = CloudSetup::of_map(voxels, map);
         let counts = setup.map.counts();
         let random = Operands::random(device, operation, counts, !seed)?;
         let integers = Operands::integers(device, operation, counts, !seed)?;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use voxtune_cuda::ops::FeatureKernels;
 use voxtune_cuda::{
     Algorithm, BlockingKernel, CacheFlush, Cloud, Compiled, Cublas, CudaDevice, CudaError,
-    DeviceKernelMap, EventTimer, Instance, MapBuilder, NetworkMapBuilder, NoiseFill, Operands,
-    OutputsBuilder, PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier, VoxelIndex,
-    Workspace, algorithms,
+    DeviceKernelMap, EventTimer, Instance, MapBuilder, MapPart, NetworkMapBuilder, NoiseFill,
+    Operands, OutputsBuilder, PointsBuilder, Prepared, Probe, StridedMapBuilder, Verifier,
+    VoxelIndex, Workspace, algorithms,
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
@@ -330,17 +330,22 @@ impl CudaBackend {
         let algorithm = self.prepare(place, operation)?.algorithm();
         self.cublas_for(algorithm)?;
         let builder = self.builder()?;
-        if operation.direction == Direction::Wgrad || algorithm.requires_cublas() {
-            builder.add_pairs(map)?;
-        } else {
-            builder.add_order(map, operation.direction, algorithm.row_order())?;
-            let sms = self.device.identity().units as usize;
-            if let Some(plan) = algorithm.tile_plan(operation, sms) {
-                builder.add_plan(map, operation.direction, plan)?;
-            }
+        for part in algorithm.map_parts(operation, self.device.identity().units as usize) {
+            builder.add_part(map, operation.direction, part)?;
         }
         let needed = algorithm.workspace_bytes_for(operation, map)?;
         locked(&self.workspace).reserve(needed)
+    }
+
+    /// Makes a part of a map that a direction reads, and gives it back, see
+    /// [`MapBuilder::make_part`].
+    pub(crate) fn make_part(
+        &self,
+        map: &DeviceKernelMap,
+        direction: Direction,
+        part: MapPart,
+    ) -> Result<(), CudaError> {
+        self.builder()?.make_part(map, direction, part)
     }
 
     /// Overwrites the scratch memory.

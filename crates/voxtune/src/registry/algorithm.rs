@@ -6,7 +6,7 @@ use voxtune_cache::{KernelHash, Requirement};
 use voxtune_types::{AlgoId, Operation};
 
 use super::Launch;
-use crate::{ConvError, Device, Estimate, KernelMap, MapCounts};
+use crate::{ConvError, Device, Estimate, KernelMap, MapCounts, MapPart, Voxels};
 
 /// A kernel with its parameters.
 pub trait Algorithm: Send + Sync {
@@ -72,6 +72,28 @@ pub trait Algorithm: Send + Sync {
         _device: &Device,
         _operation: &Operation,
         _map: &KernelMap,
+    ) -> Result<(), ConvError> {
+        Ok(())
+    }
+
+    /// What a run reads beyond a map itself. What a part is made of comes before it, and each is
+    /// made once for all layers over the map that read it.
+    fn map_parts(&self, _operation: &Operation) -> Vec<MapPart> {
+        Vec::new()
+    }
+
+    /// Makes parts of a map of layers over these voxels and gives them back, whether or not the map
+    /// has them: what they cost is by how much longer this takes than without them. Where frames
+    /// make a map with its parts at once, all of it is made so.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn make_parts(
+        &self,
+        _device: &Device,
+        _operation: &Operation,
+        _over: (&Voxels, &KernelMap),
+        _parts: &[MapPart],
     ) -> Result<(), ConvError> {
         Ok(())
     }

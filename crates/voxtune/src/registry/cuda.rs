@@ -10,7 +10,7 @@ use voxtune_types::{AlgoId, ComputeCapability, Direction, Operation, PitchClass}
 use super::{Algorithm, Launch};
 use crate::cost::{self, Basis};
 use crate::device::{CudaBackend, KernelStore};
-use crate::{ConvError, Device, Estimate, KernelMap, KernelSource, MapCounts};
+use crate::{ConvError, Device, Estimate, KernelMap, KernelSource, MapCounts, MapPart, Voxels};
 
 struct CudaAlgorithm {
     algorithm: &'static voxtune_cuda::Algorithm,
@@ -170,6 +170,29 @@ impl Algorithm for CudaAlgorithm {
     ) -> Result<(), ConvError> {
         let map = map.cuda().ok_or(CudaError::MapLacks { what: "copy in device memory" })?;
         Ok(self.backend(device)?.prepare_map(self.place, operation, map)?)
+    }
+
+    fn map_parts(&self, operation: &Operation) -> Vec<MapPart> {
+        self.algorithm.map_parts(operation, self.rates.sms as usize)
+    }
+
+    fn make_parts(
+        &self,
+        device: &Device,
+        operation: &Operation,
+        (voxels, map): (&Voxels, &KernelMap),
+        parts: &[MapPart],
+    ) -> Result<(), ConvError> {
+        let direction = operation.direction;
+        let made = voxels.make_map_at_once(map, direction, parts)?;
+        let backend = self.backend(device)?;
+        let map = map.cuda().ok_or(CudaError::MapLacks { what: "copy in device memory" })?;
+        for &part in parts {
+            if !made.as_ref().is_some_and(|made| made.has_part(part)) {
+                backend.make_part(map, direction, part)?;
+            }
+        }
+        Ok(())
     }
 
     fn run(&self, device: &Device, launch: Launch<'_>) -> Result<(), ConvError> {

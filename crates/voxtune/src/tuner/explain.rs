@@ -60,12 +60,13 @@ pub struct MeasuredWorkload {
 }
 
 impl MeasuredWorkload {
-    /// By which fraction of the winner's time the runner-up was slower, by [`Timing::centre_ns`];
-    /// negative where it was faster, since a decision weighs all races of its key.
+    /// By which fraction of the winner's time the runner-up was slower, by
+    /// [`Timing::charged_centre_ns`]; negative where it was faster, since a decision weighs all
+    /// races of its key.
     #[must_use]
     pub fn margin(&self) -> Option<f64> {
         let (winner, runner_up) = (self.winner?, self.runner_up?);
-        Some(runner_up.centre_ns() / winner.centre_ns() - 1.0)
+        Some(runner_up.charged_centre_ns() / winner.charged_centre_ns() - 1.0)
     }
 }
 
@@ -171,6 +172,9 @@ fn write_race(f: &mut fmt::Formatter<'_>, race: &MeasuredWorkload) -> fmt::Resul
     if let Some(winner) = race.winner {
         let spread = winner.relative_spread() * 100.0;
         write!(f, "{:.2} us ±{spread:.1} %", winner.median_ns as f64 / 1e3)?;
+        if winner.share_ns() > 0 {
+            write!(f, ", +{:.2} us for parts of its map", winner.share_ns() as f64 / 1e3)?;
+        }
     }
     if let Some(margin) = race.margin() {
         write!(f, ", runner-up {:+.1} %", margin * 100.0)?;

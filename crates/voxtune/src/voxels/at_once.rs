@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use voxtune_cuda::{
-    LevelPlan, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder, RowOrder, TilePlan,
+    DeviceKernelMap, LevelPlan, MapPart, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder,
+    RowOrder, TilePlan,
 };
-use voxtune_types::{Geometry, LayerKind};
+use voxtune_types::{Direction, Geometry, LayerKind, Product};
 
 use super::Voxels;
 use super::cells::Cells;
@@ -71,9 +72,18 @@ impl Recipe {
         Self { levels, maps: made.maps.iter().filter_map(map).collect(), calls }
     }
 
-    /// Whether nothing was made.
+    /// The maps with what layers have read of them, and nothing else.
+    fn maps(&self) -> Vec<MapPlan> {
+        let maps = self.maps.iter().map(|map| {
+            let MadeMap { from, to, geometry, orders, plans } = map.clone();
+            MapPlan { from, to, geometry, orders, plans }
+        });
+        maps.collect()
+    }
+
+    /// Whether no layer has asked for a map: what was made then says nothing of what is read.
     pub(super) fn is_empty(&self) -> bool {
-        self.levels.is_empty() && self.maps.is_empty()
+        self.calls.is_empty()
     }
 }
 
@@ -101,11 +111,7 @@ impl Voxels {
         for level in &recipe.levels {
             planned.push(levels, level)?;
         }
-        let maps = recipe.maps.iter().map(|map| {
-            let MadeMap { from, to, geometry, orders, plans } = map.clone();
-            MapPlan { from, to, geometry, orders, plans }
-        });
-        let plan = NetworkPlan { levels: planned.plans, maps: maps.collect() };
+        let plan = NetworkPlan { levels: planned.plans, maps: recipe.maps() };
         let builder = cuda.network_map_builder()?;
         let mut beside = None;
         let is_repeated = levels.frame().is_some_and(|frame| frame.is_repeated());
@@ -145,6 +151,71 @@ impl Voxels {
             }
         }
         Ok(())
+    }
+}
+
+/// The map of layers over an input, with what a direction reads of it, as a frame has it made at
+/// once. `None` of what layers make when they come to it: maps of layers that undo others, and what
+/// gradients read beyond the forward pass.
+fn plan_alone(
+    geometry: Geometry,
+    (shape, n_out): (Option<[u32; 3]>, usize),
+    direction: Direction,
+    parts: &[MapPart],
+) -> Option<NetworkPlan> {
+    let is_within = geometry.kind == LayerKind::Submanifold;
+    let is_made = match direction.product() {
+        Product::Forward => !matches!(geometry.kind, LayerKind::Inverse | LayerKind::Given),
+        Product::Dgrad => is_within,
+        Product::Wgrad => false,
+    };
+    let orders = parts.iter().filter_map(|part| match part {
+        MapPart::Order(order) => Some(*order),
+        MapPart::Plan(_) | MapPart::Pairs => None,
+    });
+    let plans = parts.iter().filter_map(|part| match part {
+        MapPart::Plan(plan) => Some(*plan),
+        MapPart::Order(_) | MapPart::Pairs => None,
+    });
+    let (orders, plans) = (orders.collect(), plans.collect());
+    let to = usize::from(!is_within);
+    let level = || LevelPlan {
+        from: 0,
+        geometry,
+        shape: shape.map(|shape| geometry.output_shape(shape)),
+        capacity: n_out,
+    };
+    is_made.then(|| NetworkPlan {
+        levels: (0..to).map(|_| level()).collect(),
+        maps: vec![MapPlan { from: 0, to, geometry, orders, plans }],
+    })
+}
+
+impl Voxels {
+    /// Queues the making of a map of layers over these voxels as a frame makes it, with parts that
+    /// a direction reads, whether or not it was made before. What could not be made so is missing.
+    ///
+    /// # Errors
+    /// Whatever the device fails with.
+    pub(crate) fn make_map_at_once(
+        &self,
+        map: &KernelMap,
+        direction: Direction,
+        parts: &[MapPart],
+    ) -> Result<Option<DeviceKernelMap>, ConvError> {
+        let outputs = (self.level.shape, map.n_out());
+        let (Some(cuda), Some(cells), Some(plan)) = (
+            self.levels.device.cuda(),
+            self.level.cells.cuda(),
+            plan_alone(map.geometry(), outputs, direction, parts),
+        ) else {
+            return Ok(None);
+        };
+        if cells.capacity() == 0 {
+            return Ok(None);
+        }
+        let made = cuda.network_map_builder()?.build(cells.cloud(), &plan)?;
+        Ok(made.maps.into_iter().next().flatten())
     }
 }
 
@@ -234,5 +305,74 @@ impl Levels {
         let map = KernelMap::from_cuda(geometry, map, Some(counts))?.without_waiting();
         self.hold_map((from.number, to.number, geometry), &Arc::new(map));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_types::KernelSize;
+
+    use super::*;
+
+    fn cubic(extent: u32) -> KernelSize {
+        KernelSize::cubic(extent).unwrap()
+    }
+
+    const PLAN: TilePlan =
+        TilePlan { order: RowOrder::Global, rows: 64, parts: 2, blocks: 264, fixed: 3 };
+
+    /// Whatever else was made of a map: a frame that makes all at once makes what layers read.
+    #[test]
+    fn what_no_layer_reads_is_not_made_at_once() {
+        let within = Geometry::submanifold(cubic(3), [1; 3]);
+        let down = Geometry::strided(cubic(2), [2; 3]);
+        let read = |orders: &[RowOrder], plans: &[TilePlan]| ReadAs {
+            orders: orders.to_vec(),
+            plans: plans.to_vec(),
+        };
+        let made = MadeSoFar {
+            levels: Vec::new(),
+            maps: vec![
+                ((7, 7, within), read(&[RowOrder::Global], &[PLAN])),
+                // Only a layer that undoes it has read it.
+                ((7, 7, within.with_kind(LayerKind::Inverse)), read(&[RowOrder::Sorted], &[])),
+                // Of a level that is not of this input.
+                ((8, 9, down), read(&[RowOrder::Sorted], &[])),
+            ],
+            calls: BTreeMap::new(),
+        };
+        let maps = Recipe::of(&made, 7).maps();
+        assert_eq!(maps.len(), 1);
+        assert_eq!(
+            (&*maps[0].orders, &*maps[0].plans),
+            ([RowOrder::Global].as_slice(), &[PLAN][..])
+        );
+        let unread = MadeSoFar { maps: vec![((7, 7, within), ReadAs::default())], ..made };
+        let maps = Recipe::of(&unread, 7).maps();
+        assert!(maps[0].orders.is_empty() && maps[0].plans.is_empty());
+    }
+
+    #[test]
+    fn parts_are_timed_as_frames_make_them() {
+        let within = Geometry::submanifold(cubic(3), [1; 3]);
+        let down = Geometry::strided(cubic(2), [2; 3]);
+        let parts = [MapPart::Order(RowOrder::Global), MapPart::Plan(PLAN)];
+        let alone =
+            |geometry, direction| plan_alone(geometry, (Some([10, 9, 8]), 70), direction, &parts);
+        for direction in [Direction::Forward, Direction::Dgrad] {
+            let plan = alone(within, direction).unwrap();
+            assert_eq!((plan.levels.len(), plan.maps[0].to), (0, 0));
+            assert_eq!(
+                (&*plan.maps[0].orders, &*plan.maps[0].plans),
+                (&[RowOrder::Global][..], &[PLAN][..])
+            );
+        }
+        let plan = alone(down, Direction::Forward).unwrap();
+        assert_eq!((plan.levels[0].capacity, plan.levels[0].shape), (70, Some([5, 4, 4])));
+        assert_eq!((plan.maps[0].from, plan.maps[0].to), (0, 1));
+        // A gradient of it reads rows of the other side, which nothing makes at once.
+        assert_eq!(alone(down, Direction::Dgrad), None);
+        assert_eq!(alone(down.with_kind(LayerKind::Inverse), Direction::Forward), None);
+        assert_eq!(alone(within, Direction::Wgrad), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use voxtune_cuda::{RowOrder, TilePlan};
+use voxtune_cuda::{DeviceKernelMap, RowOrder, TilePlan};
 
 use super::levels::MapKey;
 use crate::KernelMap;
@@ -17,9 +17,9 @@ pub(super) struct ReadAs {
 impl ReadAs {
     /// How one was read so far.
     pub(super) fn of(map: &KernelMap) -> Self {
-        let Some(map) = map.cuda() else { return Self::default() };
-        let orders = RowOrder::ALL.into_iter().filter(|order| map.has_order(*order)).collect();
-        Self { orders, plans: map.tile_plans() }
+        let read =
+            |map: &DeviceKernelMap| Self { orders: map.orders_read(), plans: map.plans_read() };
+        map.cuda().map_or_else(Self::default, read)
     }
 }
 

@@ -271,7 +271,19 @@ function openKey(key) {
             one[4] ? " – beaten" : "",
           ),
       },
-      { title: "Time", number: true, value: (one) => one[1], show: (one) => duration(one[1]) },
+      {
+        title: "Time",
+        number: true,
+        value: (one) => one[1],
+        show: (one) =>
+          one[5]
+            ? el(
+                "span",
+                { title: `${duration(one[5])} of it for parts of its map` },
+                duration(one[1]),
+              )
+            : duration(one[1]),
+      },
       {
         title: "Over the fastest",
         number: true,

@@ -6,11 +6,13 @@ mod levels;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use tempfile::TempDir;
-use voxtune::{AxisOrder, DType, Device, Geometry, LayerKind, Voxel, Voxels};
+use voxtune::{AxisOrder, DType, Device, Geometry, KernelMap, LayerKind, Voxel, Voxels};
 use voxtune_models::{Network, NetworkLayer, NetworkStep};
 use voxtune_pointcloud::{Source, load_scan};
+use voxtune_tune::inputs::readers::Readers;
 use voxtune_tune::plan::expand::ScanLayer;
 use voxtune_tune::plan::grid::{ChannelPair, Configuration};
 use voxtune_tune::{Plan, Request};
@@ -167,6 +169,48 @@ pub(super) fn plan_model(
     Ok(ModelPlan { plan, _levels: folder })
 }
 
+/// A convolution that a walk through a network has met.
+struct Met {
+    map: Arc<KernelMap>,
+    /// The voxels that it is measured over.
+    cloud: Voxels,
+    channels: ChannelPair,
+    groups: u32,
+}
+
+/// The convolutions of a network over some voxels, in their order.
+fn met(steps: &[Step], start: Voxels) -> Result<Vec<Met>, Failure> {
+    let mut all = Vec::new();
+    let mut at = start;
+    for Step { geometry, convolution } in steps {
+        let (outputs, map) = at.outputs_of(geometry).map_err(Failure::failed)?;
+        if at.is_empty() || outputs.is_empty() {
+            return Err(Failure::usage(format!(
+                "the scan leaves nothing for a layer `{geometry}`"
+            )));
+        }
+        if let Some((channels, groups)) = *convolution {
+            let cloud = if geometry.kind == LayerKind::Inverse { &outputs } else { &at };
+            all.push(Met { map, cloud: cloud.clone(), channels, groups });
+        }
+        at = outputs;
+    }
+    Ok(all)
+}
+
+impl Met {
+    /// How many of a network's convolutions share what is made of its map.
+    fn readers(&self, all: &[Self]) -> Readers {
+        let over_it = || all.iter().filter(|one| Arc::ptr_eq(&one.map, &self.map));
+        let is_alike = |one: &&Self| (one.channels, one.groups) == (self.channels, self.groups);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Readers {
+            layers: count(over_it().count()),
+            alike: count(over_it().filter(is_alike).count()),
+        }
+    }
+}
+
 /// The convolutions of a network over one scan, each once that has a map of its own. Two of one key
 /// over the same voxels, with as many rows and pairs, would be one entry.
 fn measured(
@@ -177,32 +221,23 @@ fn measured(
 ) -> Result<Vec<ScanLayer>, Failure> {
     let mut list = Vec::new();
     let mut seen = BTreeSet::new();
-    let mut at = start;
-    for Step { geometry, convolution } in steps {
-        let (outputs, map) = at.outputs_of(geometry).map_err(Failure::failed)?;
-        if at.is_empty() || outputs.is_empty() {
-            return Err(Failure::usage(format!(
-                "the scan leaves nothing for a layer `{geometry}`"
-            )));
-        }
-        let Some((channels, groups)) = *convolution else {
-            at = outputs;
-            continue;
-        };
-        let cloud = if geometry.kind == LayerKind::Inverse { &outputs } else { &at };
+    let all = met(steps, start)?;
+    for one in &all {
+        let &Met { ref map, ref cloud, channels, groups } = one;
         let (number, path) = levels.of(cloud)?;
         // An inverse layer's windows are those of the layer that it undoes.
         let (layer, counts) = (map.geometry(), map.counts());
         let key = (number, channels, groups, layer.kind, layer.kernel, layer.stride);
         if seen.insert((key, [counts.n_in, counts.n_out, counts.pairs])) {
             let (voxels, grid) = (cloud.len(), cloud.shape());
+            let readers = one.readers(&all);
             list.extend(dtypes.iter().map(|&dtype| ScanLayer {
                 configuration: Configuration { voxels, channels, groups, layer, dtype },
                 path: path.clone(),
                 grid,
+                readers,
             }));
         }
-        at = outputs;
     }
     Ok(list)
 }

@@ -1,5 +1,6 @@
 //! Networks of files and known ones, and the maps that their layers are measured on.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use voxtune::Direction;
@@ -228,4 +229,72 @@ fn layers_are_measured_on_the_levels_that_they_meet() {
     assert_eq!(of("scan.npy"), 7);
     let last = &list[list.len() - 1].configuration;
     assert_eq!((last.voxels, last.channels.c_out), (start.len(), 20));
+}
+
+/// Where the widest, and any other, reads a map of its level.
+#[test]
+fn layers_over_one_map_share_what_is_made_of_it() {
+    let cells: Vec<Voxel> =
+        (0..4_000).map(|i| Voxel::new(0, i / 64, i % 64, (i / 7) % 3)).collect();
+    let readers = |network| {
+        let folder = tempfile::tempdir().unwrap();
+        let label = "scan".to_owned();
+        let mut levels = Levels { folder: folder.path(), label, held: Vec::new() };
+        let (start, steps) =
+            (Voxels::new(&host(), cells.clone()).unwrap(), steps_of_known(network));
+        measured(&steps, start, &[DType::Float16], &mut levels).unwrap()
+    };
+    let of = |list: &[ScanLayer], kind, extent, channels: &str| {
+        let kernel = voxtune::KernelSize::cubic(extent).unwrap();
+        let found = list.iter().find(|one| {
+            let layer = one.configuration.layer;
+            (layer.kind, layer.kernel) == (kind, kernel)
+                && one.configuration.channels == channels.parse().unwrap()
+        });
+        let Readers { layers, alike } = found.unwrap().readers;
+        (layers, alike)
+    };
+    let detector = readers(Network::CenterPoint);
+    // A stem and two blocks.
+    assert_eq!(of(&detector, LayerKind::Submanifold, 3, "5,16"), (5, 1));
+    assert_eq!(of(&detector, LayerKind::Submanifold, 3, "16,16"), (5, 4));
+    assert_eq!(of(&detector, LayerKind::Submanifold, 3, "64,64"), (4, 4));
+    assert_eq!(of(&detector, LayerKind::Sparse, 3, "16,32"), (1, 1));
+    // The decoder's blocks read the map of the encoder's.
+    let unet = readers(Network::SpUNet);
+    assert_eq!(of(&unet, LayerKind::Submanifold, 5, "4,32"), (1, 1));
+    assert_eq!(of(&unet, LayerKind::Submanifold, 3, "256,256"), (12, 12));
+    assert_eq!(of(&unet, LayerKind::Inverse, 2, "96,96"), (1, 1));
+}
+
+fn steps_of_known(network: Network) -> Vec<Step> {
+    Model::Known(network).steps(None).unwrap().steps
+}
+
+/// Of the maps of a kind, over all networks, three of four have at least as many readers.
+#[test]
+fn usual_readers_are_those_of_the_networks() {
+    let mut layers: BTreeMap<Geometry, Vec<u32>> = BTreeMap::new();
+    let mut alike: Vec<u32> = Vec::new();
+    for network in Network::ALL {
+        let cells = (0..400).map(|x| Voxel::new(0, x, x / 2 % 64, x % 61)).collect();
+        let all = met(&steps_of_known(network), Voxels::new(&host(), cells).unwrap()).unwrap();
+        for (number, one) in all.iter().enumerate() {
+            let readers = one.readers(&all);
+            alike.push(readers.alike);
+            if all[..number].iter().all(|before| !Arc::ptr_eq(&before.map, &one.map)) {
+                layers.entry(one.map.geometry()).or_default().push(readers.layers);
+            }
+        }
+    }
+    let quarter = |mut counts: Vec<u32>| {
+        counts.sort_unstable();
+        counts[counts.len() / 4]
+    };
+    for (geometry, counts) in layers {
+        let usual = Readers::usual(&geometry).layers;
+        assert_eq!(usual, quarter(counts.clone()), "{geometry:?}: {counts:?}");
+    }
+    // Channels change in half of the layers of a block that widens.
+    assert_eq!(quarter(alike), 1);
 }

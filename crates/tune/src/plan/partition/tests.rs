@@ -19,12 +19,10 @@ fn plan(voxels: usize, channels: usize, clouds: usize) -> Plan {
     grid.channels.truncate(channels);
     let expansion = grid.expand();
     let clouds = &Generator::ALL[..clouds];
-    let planned = |configuration: crate::plan::grid::Configuration| PlannedConfiguration {
-        configuration,
-        clouds: clouds
-            .iter()
-            .map(|&generator| PlannedCloud::Generated { generator, voxels: configuration.voxels })
-            .collect(),
+    let planned = |configuration: crate::plan::grid::Configuration| {
+        let voxels = configuration.voxels;
+        let cloud = |&generator| PlannedCloud::Generated { generator, voxels };
+        PlannedConfiguration::usual(configuration, clouds.iter().map(cloud).collect())
     };
     let configurations = expansion.configurations.into_iter().map(planned).collect();
     Plan { configurations, merged: Vec::new() }

@@ -248,7 +248,7 @@ impl TuneNow {
         let cloud = FileCloud::given(LABEL, cells.to_vec()).within(miss.voxels.shape());
         let clouds = vec![PlannedCloud::File(Arc::new(cloud))];
         Ok(Job {
-            configurations: vec![PlannedConfiguration { configuration, clouds }],
+            configurations: vec![PlannedConfiguration::usual(configuration, clouds)],
             protocol: Protocol {
                 directions: vec![operation.direction],
                 budget: self.budget,
