@@ -40,8 +40,7 @@
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (64 or 128), COLS, DEPTH, STAGES; MIN_BLOCKS: blocks
-// per SM; CLUSTER: blocks of a cluster, 2, 4 or 8, which is the most parts of a tile; SUMS_IN_RING
-// 0|1: whether sums take the place of stages, so that tiles are larger or rings deeper, and no item
+// per SM; CLUSTER: blocks of a cluster, 2, which is the most parts of a tile; SUMS_IN_RING 0|1: whether sums take the place of stages, so that tiles are larger or rings deeper, and no item
 // is gathered while the one before it is multiplied; LOCKSTEP 1, or absent: whether a cluster's
 // blocks, 1, 2 or 4, have a tile each, with SUMS_IN_RING 1, since no sums of float32 lie anywhere;
 // OFFSETS: offsets a stage, 2, 4 or absent for 1; GROUPS: multiplying warpgroups, 2 or absent for 1;

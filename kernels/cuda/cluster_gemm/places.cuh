@@ -21,7 +21,9 @@ namespace voxtune {
 __device__ __forceinline__ uint32_t uniform(uint32_t value) { return __reduce_or_sync(0xffffffffu, value); }
 __device__ __forceinline__ uint2 uniform(const uint2& value) { return make_uint2(uniform(value.x), uniform(value.y)); }
 
-static_assert(CLUSTER == 2 || CLUSTER == 4 || (LOCKSTEP ? CLUSTER == 1 : CLUSTER == 8), "blocks of a cluster");
+// Where a tile has fewer parts than the cluster blocks, a block that is done would arrive for the
+// next tile at a barrier that waits for this one.
+static_assert(LOCKSTEP ? CLUSTER == 1 || CLUSTER == 2 || CLUSTER == 4 : CLUSTER == 2, "blocks of a cluster");
 
 // Rows of an item: blocks in lockstep have a tile each.
 constexpr int ITEM_ROWS = LOCKSTEP ? CLUSTER * ROWS : ROWS;
