@@ -6,10 +6,10 @@
 // own offsets, and they add their sums up in order through each other's shared memory, a share of
 // the rows each. Nothing is written but the result.
 //
-// In lockstep, tiles stay whole, and a cluster has as many neighbouring ones as blocks. All walk the
-// offsets that any of them has, each brings a share of an offset's weights to all, and each gathers,
-// multiplies and stores rows of its own: weights leave L2 once a cluster. A cluster of one block has
-// of this that the longest tiles come first.
+// In lockstep, tiles stay whole, and a cluster has as many neighbouring ones as blocks. All walk
+// the offsets that any of them has, each brings a share of an offset's weights to all, and each
+// gathers, multiplies and stores rows of its own: weights leave L2 once a cluster. A cluster of one
+// block has of this that the longest tiles come first.
 //
 // A block takes the plan's items from that of its own number on, forth and back over the grid's
 // clusters: parts of a tile meet in one cluster, and who has had a long item gets a short one. Row
@@ -34,17 +34,18 @@
 // * Every row of the result is written, with the epilogue of zeros where a row has no pair.
 // * A block's sums are not overwritten, and the block does not end, before all parts have read
 //   them.
-// * In lockstep, a stage is empty when all blocks of the cluster have released theirs, and the block
-//   does not end before all have released the stages that it brought weights to.
+// * In lockstep, a stage is empty when all blocks of the cluster have released theirs, and the
+//   block does not end before all have released the stages that it brought weights to.
 //
 // Architecture: sm_90a. Shared memory is dynamic; the host reads its size from voxtune_launch.
 //
 // Defines: VOXTUNE_DTYPE 0|1; DGRAD 0|1; ROWS (64 or 128), COLS, DEPTH, STAGES; MIN_BLOCKS: blocks
-// per SM; CLUSTER: blocks of a cluster, 2, which is the most parts of a tile; SUMS_IN_RING 0|1: whether sums take the place of stages, so that tiles are larger or rings deeper, and no item
-// is gathered while the one before it is multiplied; LOCKSTEP 1, or absent: whether a cluster's
+// per SM; CLUSTER: blocks of a cluster, 2, which is the most parts of a tile; SUMS_IN_RING 0|1:
+// whether sums take the place of stages, so that tiles are larger or rings deeper, and no item is
+// gathered while the one before it is multiplied; LOCKSTEP 1, or absent: whether a cluster's
 // blocks, 1, 2 or 4, have a tile each, with SUMS_IN_RING 1, since no sums of float32 lie anywhere;
-// OFFSETS: offsets a stage, 2, 4 or absent for 1; GROUPS: multiplying warpgroups, 2 or absent for 1;
-// FOURS 1, or absent: c_in is a multiple of four alone.
+// OFFSETS: offsets a stage, 2, 4 or absent for 1; GROUPS: multiplying warpgroups, 2 or absent for
+// 1; FOURS 1, or absent: c_in is a multiple of four alone.
 #ifndef GROUPS
 #define GROUPS 1
 #endif

@@ -51,6 +51,7 @@
 // expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=64 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS
 // expected: spills on sm_90 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
+// expected: spills on sm_90 where DGRAD=0 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=4 VEC_B=8: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=1 ROWS=128 COLS=64 DEPTH=64 MASK_WORDS=1 VEC_A=8 VEC_B=8 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=1 ROWS=128 COLS=64 DEPTH=16 MASK_WORDS=1 VEC_A=4 VEC_B=4 SPLIT=0: 128 registers by MIN_BLOCKS
 // expected: spills on sm_80 where DGRAD=0 ROWS=128 COLS=128 DEPTH=32 MASK_WORDS=1 VEC_A=8 VEC_B=8: 128 registers by MIN_BLOCKS

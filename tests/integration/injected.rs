@@ -63,6 +63,7 @@ impl Run {
                 directions: vec![Direction::Forward],
                 modes: AlgoModes::uniform(AlgoMode::All),
                 budget: Duration::from_millis(200),
+                charges: true,
                 ..Protocol::default()
             },
             remeasure: Remeasure::All,

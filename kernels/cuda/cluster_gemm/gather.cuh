@@ -8,8 +8,8 @@
 //   all else                     as the ring has room
 //
 // What says which stage, item and channels it is about is the same in every lane, and the compiler
-// knows: it comes of `uniform`. Otherwise each barrier and each call of the TMA is a loop over lanes
-// that might differ.
+// knows: it comes of `uniform`. Otherwise each barrier and each call of the TMA is a loop over
+// lanes that might differ.
 //
 // Layouts: numbers of an item are ROWS a line, a line an offset; a warp reads what it has written.
 //

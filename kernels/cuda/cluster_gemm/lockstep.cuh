@@ -1,5 +1,5 @@
-// A multiplying warpgroup of cluster_gemm where tiles are whole: their sums go to rows of the result
-// as those of wgmma_gemm do, while the next item is gathered.
+// A multiplying warpgroup of cluster_gemm where tiles are whole: their sums go to rows of the
+// result as those of wgmma_gemm do, while the next item is gathered.
 //
 // Architecture: sm_90a.
 #pragma once

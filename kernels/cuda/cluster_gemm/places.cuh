@@ -117,8 +117,8 @@ __device__ __forceinline__ float4 load_floats(uint32_t shared) {
     return four;
 }
 
-// In a stage's tile word, in lockstep: only the first half of the stage's channels is there. No part
-// of a tile is then named in this bit.
+// In a stage's tile word, in lockstep: only the first half of the stage's channels is there. No
+// part of a tile is then named in this bit.
 constexpr int HALF = 2;
 constexpr bool HALF_STAGES = LOCKSTEP && DEPTH % 32 == 0;
 

@@ -172,6 +172,11 @@ pub struct PopulateArguments {
     /// can run
     #[arg(long, value_name = "ID", num_args = 1..)]
     also: Vec<AlgoId>,
+    /// Charge algorithms for what they read beyond a kernel map: rows in an order, plans of tiles,
+    /// pair lists. Layers over one map share it. It is timed map by map, which takes several times
+    /// what a frame pays that makes those of all its maps at once
+    #[arg(long)]
+    charges: bool,
     /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
@@ -364,6 +369,7 @@ impl PopulateArguments {
                 directions: self.directions(),
                 modes,
                 also: self.also.clone(),
+                charges: self.charges,
                 budget: Duration::ZERO,
                 l2_state: L2State::Cold,
                 time_limit: self.time_limit,

@@ -24,8 +24,8 @@ enum Cluster {
     /// Parts of a tile, whose sums lie in place of the stages: tiles are larger, or there are more
     /// stages.
     SumsInRing,
-    /// A tile each, which stay whole. Neighbouring ones go in lockstep: each block brings a share of
-    /// an offset's weights to all.
+    /// A tile each, which stay whole. Neighbouring ones go in lockstep: each block brings a share
+    /// of an offset's weights to all.
     Lockstep,
 }
 

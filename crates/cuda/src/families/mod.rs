@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `mask_gemm` | forward, dgrad | 16-bit | output-stationary on tensor cores |
 //! | `wgmma_gemm` | forward, dgrad | 16-bit | the same by Hopper's warpgroup instructions |
-//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows, by a plan: long tiles cut, or longest first |
+//! | `cluster_gemm` | forward, dgrad | 16-bit | the same of few rows: long tiles cut, or first |
 //! | `resident_gemm` | forward, dgrad | 16-bit | few channels, all weights in shared memory |
 //! | `packed_gemm` | forward, dgrad | 16-bit | at most eight gathered channels, offsets packed |
 //! | `pair_gemm` | wgrad | 16-bit | pair lists on tensor cores, split along the pairs |

@@ -216,7 +216,7 @@ impl Runs {
     /// the default preset on an H100 printed of its time. That was over 2,184 entries, which ran
     /// each candidate about three times.
     fn on_gpu(&self, budget: Duration) -> RaceEstimate {
-        const AROUND: Duration = Duration::from_millis(20);
+        const AROUND: Duration = Duration::from_millis(10);
         const RUNS: f64 = 3.0;
         let runs = if budget == Duration::MAX { Policy::EXHAUSTIVE_SAMPLES as f64 } else { RUNS };
         RaceEstimate {

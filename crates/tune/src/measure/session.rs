@@ -175,8 +175,8 @@ impl Session {
         (readers, incumbent): (Readers, Option<&'a AlgoId>),
     ) -> Entry<'a> {
         let Self { device, limits, job: Job { protocol, .. }, .. } = self;
-        let Protocol { batch_size, seed, l2_state, .. } = *protocol;
-        let (limits, readers) = (*limits, Some(readers));
+        let Protocol { batch_size, seed, l2_state, charges, .. } = *protocol;
+        let (limits, readers) = (*limits, charges.then_some(readers));
         Entry {
             device,
             operation,

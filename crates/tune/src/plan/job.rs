@@ -103,6 +103,7 @@ mod tests {
                 modes: AlgoModes::uniform(AlgoMode::All)
                     .with(Direction::Dgrad, mode("explicit_gemm"))
                     .with(Direction::Wgrad, mode("[a,b:c=1]")),
+                charges: true,
                 budget: Duration::from_millis(1_234),
                 l2_state: L2State::Hot,
                 ..Protocol::default()

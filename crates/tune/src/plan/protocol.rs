@@ -20,6 +20,8 @@ pub struct Protocol {
     pub modes: AlgoModes,
     /// Algorithms that compete beside these, wherever they can run.
     pub also: Vec<AlgoId>,
+    /// Whether candidates are charged for what they read beyond their kernel map.
+    pub charges: bool,
     /// Time for an entry; see [`crate::race::Policy::budget`].
     pub budget: Duration,
     /// What a GPU's L2 cache holds when a sample begins.
@@ -41,6 +43,7 @@ impl Default for Protocol {
             directions: Direction::ALL.to_vec(),
             modes: AlgoModes::default(),
             also: Vec::new(),
+            charges: false,
             budget: Duration::from_secs(1),
             l2_state: L2State::Cold,
             time_limit: TIME_LIMIT,

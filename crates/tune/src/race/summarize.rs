@@ -7,8 +7,8 @@ use crate::race::charged::without_share;
 use crate::race::statistics::{median, median_absolute_deviation, median_interval};
 
 /// The timing of a candidate that ran in some rounds of a race. Its ratio to the default's time is
-/// of the rounds in which both ran. `None` without a sample. Rounds are with the charge, if there is
-/// one, and so is the ratio; the times are without.
+/// of the rounds in which both ran. `None` without a sample. Rounds are with the charge, if there
+/// is one, and so is the ratio; the times are without.
 ///
 /// # Units
 /// Times in nanoseconds, the clock in megahertz; for the error see [`Timing::max_error`].

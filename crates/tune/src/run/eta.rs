@@ -70,6 +70,10 @@ impl<E> Done<E> {
         let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
         pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
         let (short, long) = pieces.split_at(pieces.len() / 2);
+        let spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64()).sum();
+        let around: f64 = long.iter().map(|(one, _)| seconds(one, 0.0)).sum();
+        // Pieces that are mostly what is done around the work say little of a machine's speed.
+        let trust = if spent > around { 1.0 - around / spent } else { 0.0 };
         let mut pace = Pace { extra: 0.0, slower: 1.0 };
         for _ in 0..ROUNDS {
             let beyond =
@@ -93,7 +97,7 @@ impl<E> Done<E> {
                 }
                 f64::sqrt(low * high)
             });
-            pace.slower = 1.0_f64.clamp(least, most);
+            pace.slower = 1.0_f64.clamp(least, most).powf(trust);
         }
         pace
     }
