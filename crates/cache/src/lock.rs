@@ -31,7 +31,7 @@ impl Locks {
         let start = Instant::now();
         let take = |path: &PathBuf| {
             let left = wait.saturating_sub(start.elapsed());
-            FileLock::acquire(path, left).map_err(|error| in_words(error, path))
+            FileLock::acquire(path, left).map_err(|error| in_words(error, path, start))
         };
         let locks = lock_files(folder, arch).iter().map(take).collect::<Result<_, _>>()?;
         Ok(Self { _locks: locks })
@@ -69,11 +69,12 @@ fn canonical_folder(file: &Path) -> PathBuf {
     fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
+/// All of the wait counts, not that for the last lock alone.
 #[cfg(feature = "write")]
-fn in_words(error: LockError, path: &Path) -> CacheError {
+fn in_words(error: LockError, path: &Path, start: Instant) -> CacheError {
     let path = path.to_owned();
     match error {
-        LockError::Held { waited } => CacheError::Locked { path, waited },
+        LockError::Held { .. } => CacheError::Locked { path, waited: start.elapsed() },
         LockError::Open(source) => CacheError::Io { path, action: "open the lock file", source },
         LockError::Lock(source) => CacheError::Io { path, action: "lock the file", source },
         other => CacheError::LockRefused { path, reason: other.to_string() },
