@@ -34,12 +34,13 @@ impl Registry {
     }
 
     /// What a key runs of which only near ones were measured. Of the names that these offer it is
-    /// the first that can run here, unless what was learned finds another one faster. Remembered by
-    /// the table's number and the key.
+    /// the first that can run here, unless what was learned finds another one faster. Who would
+    /// have been faster at the near key by what was learned, too, and did not win there, counts as
+    /// that much slower. Remembered by the table's number and the key.
     pub(crate) fn guessed<'n, N: Iterator<Item = &'n AlgoId>>(
         &self,
         table: u64,
-        key: &ShapeKey,
+        (key, near): (&ShapeKey, &ShapeKey),
         names: impl Fn() -> N,
     ) -> Option<&Arc<dyn Algorithm>> {
         let place = self.resolve_cache.place(PlaceKey::Guessed(table, *key), || {
@@ -51,13 +52,18 @@ impl Registry {
                 })
             };
             let first = usable().next()?;
-            let counts = MapCounts::typical(key);
-            let learned_ns = |place: usize| {
-                let estimate = self.algorithms[place].estimate(operation, counts)?;
+            let learned_ns = |place: usize, key: &ShapeKey| {
+                let estimate =
+                    self.algorithms[place].estimate(operation, MapCounts::typical(key))?;
                 (estimate.basis == Basis::Learned).then_some(estimate.time_ns)
             };
-            let Some(first_ns) = learned_ns(first) else { return Some(first) };
-            let timed = |place: usize| Some((place, learned_ns(place)?));
+            let Some(first_ns) = learned_ns(first, key) else { return Some(first) };
+            let first_near_ns = learned_ns(first, near);
+            let timed = |place: usize| {
+                let both_near = first_near_ns.zip(learned_ns(place, near));
+                let at_least = both_near.map_or(1.0, |(first_ns, own_ns)| first_ns / own_ns);
+                Some((place, learned_ns(place, key)? * at_least.max(1.0)))
+            };
             let fastest = |a: (usize, f64), b: (usize, f64)| if b.1 < a.1 { b } else { a };
             let offered = usable().filter_map(timed);
             let offered = offered.fold((first, first_ns), fastest);
@@ -177,6 +183,74 @@ mod tests {
         let key = key();
         assert_eq!(registry.default_for(&key.operation).unwrap().id().as_str(), "slow");
         assert_eq!(registry.modelled_for(&key).unwrap().id().as_str(), "fast");
+    }
+
+    /// What never runs, and takes a time that was learned, by the rows of its result.
+    struct Learned {
+        id: AlgoId,
+        time_ns: fn(usize) -> f64,
+    }
+
+    impl Algorithm for Learned {
+        fn id(&self) -> &AlgoId {
+            &self.id
+        }
+
+        fn applies(&self, _operation: &Operation) -> bool {
+            true
+        }
+
+        fn in_auto_pool(&self, _operation: &Operation, _counts: MapCounts) -> bool {
+            true
+        }
+
+        fn estimate(&self, _operation: &Operation, counts: MapCounts) -> Option<Estimate> {
+            Some(Estimate { time_ns: (self.time_ns)(counts.n_out), basis: Basis::Learned })
+        }
+
+        fn is_default(&self, _operation: &Operation) -> bool {
+            self.id.as_str() == "default"
+        }
+
+        fn workspace_bytes(&self, _operation: &Operation, _map: &KernelMap) -> u64 {
+            0
+        }
+
+        fn kernel_hash(&self, _: &Device, _: &Operation) -> Result<KernelHash, ConvError> {
+            Ok(KernelHash::new(1))
+        }
+
+        fn run(&self, _device: &Device, _launch: Launch<'_>) -> Result<(), ConvError> {
+            unreachable!("nothing is run here")
+        }
+    }
+
+    /// The near key has a thousand rows, the key eight thousand.
+    #[test]
+    fn who_lost_at_the_near_key_against_the_model_has_to_make_up_for_it() {
+        let near = key();
+        let far = ShapeKey::new(near.operation, 8000, 8000, 40_000);
+        let is_near = |rows: usize| rows < 2000;
+        assert!(
+            is_near(MapCounts::typical(&near).n_out) && !is_near(MapCounts::typical(&far).n_out)
+        );
+        let winner: AlgoId = "winner".parse().unwrap();
+        let runs = |rival: fn(usize) -> f64| {
+            let of = |name: &str, time_ns| {
+                Arc::new(Learned { id: name.parse().unwrap(), time_ns }) as Arc<dyn Algorithm>
+            };
+            let all = vec![
+                of("default", |rows| rows as f64 * 10.0),
+                of("winner", |rows| rows as f64),
+                of("rival", rival),
+            ];
+            let registry = Registry::new(all);
+            registry.guessed(0, (&far, &near), || [&winner].into_iter()).unwrap().id().to_string()
+        };
+        // By what was learned it takes half as long at either.
+        assert_eq!(runs(|rows| rows as f64 / 2.0), "winner");
+        // It loses at the near key, as it did, and wins here.
+        assert_eq!(runs(|rows| if rows < 2000 { 5000.0 } else { rows as f64 / 2.0 }), "rival");
     }
 
     /// The default takes 100 ns by model.

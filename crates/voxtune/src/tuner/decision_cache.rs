@@ -58,7 +58,7 @@ impl DecisionCache {
         key: &ShapeKey,
         guess: Guess<'_>,
     ) -> Option<&'r Arc<dyn Algorithm>> {
-        registry.guessed(self.number, key, || guess.names())
+        registry.guessed(self.number, (key, &guess.from.key()), || guess.names())
     }
 }
 

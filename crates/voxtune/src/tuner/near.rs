@@ -21,7 +21,8 @@ pub(super) struct Guess<'a> {
     other: Option<DecisionRef<'a>>,
 }
 
-/// The best guess from keys with the same operation.
+/// The best guess from keys with the same operation: the nearest by steps, in rows and density
+/// together. Of as many the one of the same density says more.
 ///
 /// With a measured key on either side of the row count, only names that both found safe are
 /// offered. One that wins at 100 K rows and loses at 1 M is no answer for 400 K. With one side
@@ -34,14 +35,15 @@ pub(super) fn guess<'a>(
     let rank = |decision: DecisionRef<'a>| {
         let near = decision.key();
         let buckets = near.bucket_out.distance(key.bucket_out);
-        (near.density.distance(key.density), buckets, decision.device() != device)
+        let densities = near.density.distance(key.density);
+        (buckets + densities, densities, decision.device() != device)
     };
     let (mut below, mut above, mut measured) = (None, None, false);
     for decision in table.near(device.arch, key) {
         measured = true;
         let rank = rank(decision);
-        let (densities, buckets, _) = rank;
-        if densities > MAX_DENSITIES || buckets > MAX_BUCKETS {
+        let (steps, densities, _) = rank;
+        if densities > MAX_DENSITIES || steps - densities > MAX_BUCKETS {
             continue;
         }
         let bucket = decision.key().bucket_out;
@@ -79,5 +81,46 @@ impl<'a> Guess<'a> {
         });
         let alone = other.is_none().then(|| from.preferred().chain(from.safe()));
         shared.into_iter().flatten().chain(alone.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use voxtune_cache::{Decision, Decisions};
+    use voxtune_types::{Arch, DType, Direction, KernelSize, Operation};
+
+    use super::*;
+
+    /// A key of so many rows, each of which has so many pairs.
+    fn key(rows: usize, pairs: usize) -> ShapeKey {
+        let kernel = KernelSize::submanifold(3).unwrap();
+        let operation = Operation::submanifold(Direction::Forward, DType::Float16, 32, 32, kernel);
+        ShapeKey::new(operation, rows, rows, rows * pairs)
+    }
+
+    /// The winner of the key that a guess is from: of 70,000 rows with ten pairs each.
+    fn nearest(measured: &[(&str, ShapeKey)]) -> String {
+        let device = DeviceIdentity { arch: Arch::sm(9, 0), name: "H200".to_owned(), units: 132 };
+        let decisions = measured.iter().map(|(winner, key)| Decision {
+            device: device.clone(),
+            key: *key,
+            winner: winner.parse().unwrap(),
+            runner_up: None,
+            without_libraries: None,
+            safe: Vec::new(),
+        });
+        let table = Table::new([decisions.collect::<Decisions>()]);
+        let found = guess(&table, &device, &key(70_000, 10)).ok().unwrap();
+        found.from.winner().to_string()
+    }
+
+    #[test]
+    fn rows_and_density_count_alike() {
+        let (small, dense) = (("small", key(10_000, 10)), ("dense", key(34_000, 18)));
+        // Three buckets, one bucket and one class.
+        assert_eq!(nearest(&[small, dense]), "dense");
+        // One step either way.
+        let (half, as_many) = (("half", key(34_000, 10)), ("as_many", key(34_001, 18)));
+        assert_eq!(nearest(&[as_many, half]), "half");
     }
 }
