@@ -267,11 +267,12 @@ impl Algorithm for Faulty {
         &self,
         _device: &Device,
         _operation: &Operation,
+        count: usize,
         _over: (&Voxels, &KernelMap),
         parts: &[MapPart],
     ) -> Result<(), ConvError> {
         if let (Fault::Sorts(milliseconds), [MapPart::Order(_)]) = (self.fault, parts) {
-            std::thread::sleep(Duration::from_millis(milliseconds));
+            std::thread::sleep(Duration::from_millis(milliseconds) * count as u32);
         }
         Ok(())
     }

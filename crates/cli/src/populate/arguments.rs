@@ -22,6 +22,7 @@ use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::layers::{check_kernels, kernel_size, layer_kind};
 use crate::numbers::{grid, positive};
+use crate::populate::charges::Charges;
 use crate::populate::model::Model;
 use crate::texts::source;
 
@@ -173,10 +174,10 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "ID", num_args = 1..)]
     also: Vec<AlgoId>,
     /// Charge algorithms for what they read beyond a kernel map: rows in an order, plans of tiles,
-    /// pair lists. Layers over one map share it. It is timed map by map, which takes several times
-    /// what a frame pays that makes those of all its maps at once
-    #[arg(long)]
-    charges: bool,
+    /// pair lists. Each is timed as a frame makes it, and the layers over a map share it. With
+    /// model, those of --model are charged, with always, all, with never, none
+    #[arg(long, value_name = "WHEN", default_value = "model", hide_possible_values = true)]
+    charges: Charges,
     /// Worker threads of the CPU; caches tell numbers of threads apart [default: all]
     #[arg(long, value_name = "N", value_parser = thread_count)]
     threads: Option<usize>,
@@ -369,7 +370,7 @@ impl PopulateArguments {
                 directions: self.directions(),
                 modes,
                 also: self.also.clone(),
-                charges: self.charges,
+                charges: self.charges.are_weighed(self.model.is_some()),
                 budget: Duration::ZERO,
                 l2_state: L2State::Cold,
                 time_limit: self.time_limit,

@@ -1,6 +1,7 @@
 //! `populate`: measures a grid and writes the winners.
 
 mod arguments;
+mod charges;
 mod model;
 mod progress;
 mod recorder;

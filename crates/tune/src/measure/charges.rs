@@ -1,8 +1,10 @@
 //! What candidates are charged for what they read beyond their kernel map.
 //!
 //! An order of rows, a plan of tiles or lists of pairs are made once for each new cloud, and not
-//! within the time of a product. How long that takes is measured once for each map and part, and
-//! the layers that read a part share it ([`Readers`](crate::inputs::readers::Readers)).
+//! within the time of a product. A frame makes those of all of its maps in one launch each. So the
+//! cost of a part is what it adds to a frame, by its share: several maps alike are made with the
+//! part and without. The layers over a map share that
+//! ([`Readers`](crate::inputs::readers::Readers)).
 
 use voxtune::{Algorithm, MapPart};
 use voxtune_cache::Charge;
@@ -17,6 +19,9 @@ use crate::verify::rejection::{Rejection, Verdict, guarded};
 
 /// Samples behind how long a list of parts takes to make.
 const SAMPLES: usize = 7;
+
+/// Maps of a frame that have the same parts: detectors have four levels of blocks, U-Nets five.
+const FRAME_MAPS: usize = 4;
 
 impl Entry<'_> {
     /// What each candidate of a set is charged; nothing where no candidate reads anything beyond
@@ -53,7 +58,8 @@ impl Entry<'_> {
         Ok(charges)
     }
 
-    /// How long each part takes to make: by how much longer than what comes before it.
+    /// How long each part of a map takes to make: by how much longer a frame takes than with what
+    /// comes before it, for each of its maps.
     fn costs(
         &self,
         algorithm: &dyn Algorithm,
@@ -68,13 +74,14 @@ impl Entry<'_> {
                 None => self.making_ns(algorithm, &[], filter)?,
             };
             let with = self.making_ns(algorithm, &parts[..=number], filter)?;
-            costs.push((part, with.saturating_sub(before)));
+            costs.push((part, with.saturating_sub(before) / FRAME_MAPS as u64));
             before_ns = Some(with);
         }
         Ok(costs)
     }
 
-    /// The median time of making these parts and what is made in any case, each time anew.
+    /// The median time of making these parts of a frame's maps and what is made in any case, each
+    /// time anew.
     fn making_ns(
         &self,
         algorithm: &dyn Algorithm,
@@ -84,7 +91,7 @@ impl Entry<'_> {
         let Self { device, operation, setup, l2_state, .. } = *self;
         setup.making.get_or_measure(operation.direction, parts, || {
             let over = (&setup.voxels, &*setup.map);
-            let make = || algorithm.make_parts(device, operation, over, parts);
+            let make = || algorithm.make_parts(device, operation, FRAME_MAPS, over, parts);
             // What is loaded, and made of the map for good, is nobody's.
             guarded(make)?;
             let mut samples = Vec::with_capacity(SAMPLES);

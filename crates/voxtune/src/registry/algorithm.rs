@@ -82,9 +82,10 @@ pub trait Algorithm: Send + Sync {
         Vec::new()
     }
 
-    /// Makes parts of a map of layers over these voxels and gives them back, whether or not the map
-    /// has them: what they cost is by how much longer this takes than without them. Where frames
-    /// make a map with its parts at once, all of it is made so.
+    /// Makes parts of `count` maps like this one of layers over these voxels and gives them back,
+    /// whether or not the map has them. What they cost is by how much longer this takes than
+    /// without them. Where frames make all of their maps at once, with their parts, these are made
+    /// so.
     ///
     /// # Errors
     /// If the device fails.
@@ -92,6 +93,7 @@ pub trait Algorithm: Send + Sync {
         &self,
         _device: &Device,
         _operation: &Operation,
+        _count: usize,
         _over: (&Voxels, &KernelMap),
         _parts: &[MapPart],
     ) -> Result<(), ConvError> {

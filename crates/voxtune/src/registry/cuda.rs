@@ -180,16 +180,17 @@ impl Algorithm for CudaAlgorithm {
         &self,
         device: &Device,
         operation: &Operation,
+        count: usize,
         (voxels, map): (&Voxels, &KernelMap),
         parts: &[MapPart],
     ) -> Result<(), ConvError> {
         let direction = operation.direction;
-        let made = voxels.make_map_at_once(map, direction, parts)?;
+        let made = voxels.make_maps_at_once(count, map, direction, parts)?;
         let backend = self.backend(device)?;
         let map = map.cuda().ok_or(CudaError::MapLacks { what: "copy in device memory" })?;
         for &part in parts {
             if !made.as_ref().is_some_and(|made| made.has_part(part)) {
-                backend.make_part(map, direction, part)?;
+                (0..count).try_for_each(|_| backend.make_part(map, direction, part))?;
             }
         }
         Ok(())

@@ -154,10 +154,11 @@ impl Voxels {
     }
 }
 
-/// The map of layers over an input, with what a direction reads of it, as a frame has it made at
-/// once. `None` of what layers make when they come to it: maps of layers that undo others, and what
-/// gradients read beyond the forward pass.
-fn plan_alone(
+/// So many maps of layers over an input, all alike, with what a direction reads of them, as a frame
+/// has them made at once. `None` of what layers make when they come to it: maps of layers that undo
+/// others, and what gradients read beyond the forward pass.
+fn plan_alike(
+    count: usize,
     geometry: Geometry,
     (shape, n_out): (Option<[u32; 3]>, usize),
     direction: Direction,
@@ -187,18 +188,20 @@ fn plan_alone(
     };
     is_made.then(|| NetworkPlan {
         levels: (0..to).map(|_| level()).collect(),
-        maps: vec![MapPlan { from: 0, to, geometry, orders, plans }],
+        maps: vec![MapPlan { from: 0, to, geometry, orders, plans }; count],
     })
 }
 
 impl Voxels {
-    /// Queues the making of a map of layers over these voxels as a frame makes it, with parts that
-    /// a direction reads, whether or not it was made before. What could not be made so is missing.
+    /// Queues the making of `count` maps like this one of layers over these voxels, as a frame
+    /// makes its maps, with parts that a direction reads, whether or not it was made before. The
+    /// first is given back. What could not be made so is missing.
     ///
     /// # Errors
     /// Whatever the device fails with.
-    pub(crate) fn make_map_at_once(
+    pub(crate) fn make_maps_at_once(
         &self,
+        count: usize,
         map: &KernelMap,
         direction: Direction,
         parts: &[MapPart],
@@ -207,7 +210,7 @@ impl Voxels {
         let (Some(cuda), Some(cells), Some(plan)) = (
             self.levels.device.cuda(),
             self.level.cells.cuda(),
-            plan_alone(map.geometry(), outputs, direction, parts),
+            plan_alike(count, map.geometry(), outputs, direction, parts),
         ) else {
             return Ok(None);
         };
@@ -357,22 +360,24 @@ mod tests {
         let within = Geometry::submanifold(cubic(3), [1; 3]);
         let down = Geometry::strided(cubic(2), [2; 3]);
         let parts = [MapPart::Order(RowOrder::Global), MapPart::Plan(PLAN)];
-        let alone =
-            |geometry, direction| plan_alone(geometry, (Some([10, 9, 8]), 70), direction, &parts);
+        let shape = (Some([10, 9, 8]), 70);
+        let three = |geometry, direction| plan_alike(3, geometry, shape, direction, &parts);
         for direction in [Direction::Forward, Direction::Dgrad] {
-            let plan = alone(within, direction).unwrap();
-            assert_eq!((plan.levels.len(), plan.maps[0].to), (0, 0));
+            let plan = three(within, direction).unwrap();
+            assert_eq!((plan.levels.len(), plan.maps.len(), plan.maps[0].to), (0, 3, 0));
+            assert_eq!(plan.maps[0], plan.maps[2]);
             assert_eq!(
                 (&*plan.maps[0].orders, &*plan.maps[0].plans),
                 (&[RowOrder::Global][..], &[PLAN][..])
             );
         }
-        let plan = alone(down, Direction::Forward).unwrap();
+        let plan = three(down, Direction::Forward).unwrap();
         assert_eq!((plan.levels[0].capacity, plan.levels[0].shape), (70, Some([5, 4, 4])));
+        assert_eq!((plan.levels.len(), plan.maps.len()), (1, 3));
         assert_eq!((plan.maps[0].from, plan.maps[0].to), (0, 1));
         // A gradient of it reads rows of the other side, which nothing makes at once.
-        assert_eq!(alone(down, Direction::Dgrad), None);
-        assert_eq!(alone(down.with_kind(LayerKind::Inverse), Direction::Forward), None);
-        assert_eq!(alone(within, Direction::Wgrad), None);
+        assert_eq!(three(down, Direction::Dgrad), None);
+        assert_eq!(three(down.with_kind(LayerKind::Inverse), Direction::Forward), None);
+        assert_eq!(three(within, Direction::Wgrad), None);
     }
 }
