@@ -24,7 +24,8 @@ pub struct PackArguments {
     /// What to make packs for: sm_80, sm_86, sm_89, sm_90, sm_100, sm_120, ptx [default: all]
     #[arg(long = "arch", value_name = "ARCH", num_args = 1..)]
     archs: Vec<Target>,
-    /// Leave out winners whose loss costs no measured layer that much, such as 1%
+    /// Leave out winners that cost measured layers less than that, such as 1%: the root of the sum
+    /// of the squares of what they lose without a winner
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     prune: Option<f64>,
     /// Folder of the caches that name the winners [default: where the packs are written]

@@ -75,9 +75,31 @@ fn median_ns(records: &Records, id: &AlgoId) -> Option<u64> {
     }
 }
 
-/// Takes chosen kernels out of a pack's contents, the cheapest loss first, as long as no measured
-/// entry loses `limit` or more. What then runs is what a runtime would take, the runner-up or the
-/// default. Defaults and utilities stay.
+/// What measured entries lose without a kernel.
+#[derive(Clone, Copy, Debug, Default)]
+struct Without {
+    /// The most that one loses.
+    worst_loss: f64,
+    /// By how much the sum of the squares of their losses grows.
+    squares: f64,
+}
+
+impl Without {
+    /// Adds an entry that loses `before` with the kernel and `then` without it.
+    fn with(self, before: f64, then: f64) -> Self {
+        // Of what nothing is left either way nothing is lost.
+        let grown = if before.is_finite() { then * then - before * before } else { 0.0 };
+        Self { worst_loss: self.worst_loss.max(then), squares: self.squares + grown }
+    }
+}
+
+/// Takes chosen kernels out of a pack's contents, the cheapest first, as long as the next one costs
+/// less than `limit`. What then runs is what a runtime would take, the runner-up or the default.
+/// Defaults and utilities stay.
+///
+/// What a kernel costs is the root of the sum of the squares of what measured entries lose without
+/// it. So one that a single entry needs may go where one that many need stays, and no entry loses
+/// `limit`.
 pub fn prune(
     contents: &mut Contents,
     decisions: &Decisions,
@@ -100,17 +122,22 @@ pub fn prune(
     }
     let mut pruned = Vec::new();
     loop {
-        let loss_without = |instance: &Instance| {
-            let there = |one: &Instance| one != instance && contents.instances.contains_key(one);
+        let is_there = |instance: &Instance| contents.instances.contains_key(instance);
+        let without = |instance: &Instance| {
+            let is_left = |one: &Instance| one != instance && is_there(one);
             let users = users.get(instance).map_or(&[][..], Vec::as_slice);
-            users.iter().map(|entry| entry.loss(there)).fold(0.0, f64::max)
+            users.iter().fold(Without::default(), |so_far, entry| {
+                so_far.with(entry.loss(is_there), entry.loss(is_left))
+            })
         };
         let chosen = contents.instances.iter().filter(|(_, role)| **role == Role::Choice);
         let cheapest = chosen
-            .map(|(instance, _)| (loss_without(instance), instance))
-            .min_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)))
-            .filter(|(loss, _)| *loss < limit);
-        let Some((worst_loss, instance)) = cheapest else { return pruned };
+            .map(|(instance, _)| (without(instance), instance))
+            .filter(|(without, _)| without.worst_loss < limit && without.squares < limit * limit)
+            .min_by(|(a, one), (b, other)| {
+                a.squares.total_cmp(&b.squares).then_with(|| one.cmp(other))
+            });
+        let Some((Without { worst_loss, .. }, instance)) = cheapest else { return pruned };
         let instance = instance.clone();
         let won = entries.iter().filter(|entry| entry.tried[0].0 == instance).count();
         contents.instances.remove(&instance);
