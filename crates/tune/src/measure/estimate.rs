@@ -161,13 +161,10 @@ impl<'j> Planner<'j> {
     ) -> EntryEstimate {
         let mode = self.job.protocol.modes.of(operation.direction);
         let pool = self.device.registry().pool(mode, &operation, counts);
-        let runs = Runs {
-            each_once: each_once(
-                pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9)),
-                operation.flops(counts.pairs) as f64 / self.flops_per_second,
-            ),
-            candidates: pool.len() as f64,
-        };
+        let runs = Runs::of(
+            pool.iter().map(|one| Some(one.estimate(&operation, counts)?.time_ns * 1e-9)),
+            operation.flops(counts.pairs) as f64 / self.flops_per_second,
+        );
         let is_cuda = self.device.identity().arch.is_cuda();
         let budget = self.job.protocol.budget;
         let race = if is_cuda { runs.on_gpu(budget) } else { runs.on_host(budget) };
@@ -206,22 +203,46 @@ fn gpu_verification(direction: Direction, problem_flops: f64) -> Duration {
 
 /// The candidates of an entry.
 struct Runs {
-    /// Seconds that one run of each takes.
-    each_once: f64,
-    candidates: f64,
+    /// Seconds that a run of each takes.
+    seconds: Vec<f64>,
 }
 
 impl Runs {
-    /// A model of cost knows how long candidates take. What is done around them is measured: what
-    /// the default preset on an H100 printed of its time. That was over 2,184 entries, which ran
-    /// each candidate about three times.
+    /// Seconds that runs take where a model knows some of them: the others are like those.
+    fn of(modelled: impl Iterator<Item = Option<f64>>, fallback: f64) -> Self {
+        let modelled: Vec<Option<f64>> = modelled.collect();
+        let known: Vec<f64> = modelled.iter().flatten().copied().collect();
+        let like = match known.len() {
+            0 => fallback,
+            count => known.iter().sum::<f64>() / count as f64,
+        };
+        Self { seconds: modelled.into_iter().map(|one| one.unwrap_or(like)).collect() }
+    }
+
+    fn each_once(&self) -> f64 {
+        self.seconds.iter().sum()
+    }
+
+    /// A model of cost knows how long candidates take. What is done around them, and how often they
+    /// run, is fitted to what 7,000 entries on an H200 took (`docs/journal/tuner.md`).
     fn on_gpu(&self, budget: Duration) -> RaceEstimate {
         const AROUND: Duration = Duration::from_millis(10);
-        const RUNS: f64 = 3.0;
-        let runs = if budget == Duration::MAX { Policy::EXHAUSTIVE_SAMPLES as f64 } else { RUNS };
+        /// Runs of a candidate that is not fast, and of one that a single run says all of.
+        const FEW: f64 = 3.0;
+        const ONE: f64 = 1.0;
+        /// Runs of the leader and its challengers beyond these, each as long as the leader's.
+        const LATER: f64 = 25.0;
+        let runs = if budget == Duration::MAX {
+            Policy::EXHAUSTIVE_SAMPLES as f64 * self.each_once()
+        } else {
+            let long = Policy::on_gpu(budget).steady_above.as_secs_f64();
+            let few = |&seconds: &f64| seconds * if seconds > long { ONE } else { FEW };
+            let leader = self.seconds.iter().copied().reduce(f64::min).unwrap_or(0.0);
+            self.seconds.iter().map(few).sum::<f64>() + LATER * leader
+        };
         RaceEstimate {
             around: AROUND,
-            wanted: Duration::from_secs_f64(runs * self.each_once),
+            wanted: Duration::from_secs_f64(runs),
             least: Duration::ZERO,
             // Long runs, clocks and ties: a race on a GPU is no shorter for its budget.
             budget: Duration::MAX,
@@ -235,12 +256,13 @@ impl Runs {
         const OWED_SAMPLES: f64 = 4.0;
         /// What is done around the samples of an entry, such as filling its operands.
         const AROUND: Duration = Duration::from_millis(10);
-        let run = self.each_once / self.candidates.max(1.0);
+        let each_once = self.each_once();
+        let run = each_once / self.seconds.len().max(1) as f64;
         // A first run that is short is repeated before it counts.
         let repeats = run < Policy::with_budget(budget).warm_up_below.as_secs_f64();
-        let first = self.each_once * if repeats { 2.0 } else { 1.0 };
+        let first = each_once * if repeats { 2.0 } else { 1.0 };
         let later = if budget == Duration::MAX {
-            (Policy::EXHAUSTIVE_SAMPLES - 1) as f64 * self.each_once
+            (Policy::EXHAUSTIVE_SAMPLES - 1) as f64 * each_once
         } else {
             LATER_SAMPLES * run
         };
@@ -262,17 +284,6 @@ fn host_verification(problem_seconds: f64, candidates: usize) -> Duration {
     const CHECKS: f64 = 8.0;
     let runs = CHECKS.mul_add(candidates as f64, REFERENCES);
     Duration::from_secs_f64(problem_seconds * runs)
-}
-
-/// Seconds that a run of each candidate takes, where a model knows some of them: the others are
-/// like those.
-fn each_once(modelled: impl ExactSizeIterator<Item = Option<f64>>, fallback: f64) -> f64 {
-    let count = modelled.len() as f64;
-    let known: Vec<f64> = modelled.flatten().collect();
-    if known.is_empty() {
-        return count * fallback;
-    }
-    known.iter().sum::<f64>() / known.len() as f64 * count
 }
 
 /// Memory that a configuration needs on its device. All its clouds lie there with their maps, and
@@ -359,9 +370,23 @@ mod tests {
 
     #[test]
     fn candidates_without_a_model_are_like_those_with_one() {
-        let seconds = |modelled: &[Option<f64>]| each_once(modelled.iter().copied(), 7.0);
+        let seconds =
+            |modelled: &[Option<f64>]| Runs::of(modelled.iter().copied(), 7.0).each_once();
         assert_eq!(seconds(&[Some(1.0), Some(2.0), None, None]), 6.0);
         assert_eq!(seconds(&[None, None]), 14.0);
         assert_eq!(seconds(&[]), 0.0);
+    }
+
+    /// A candidate that takes more than a millisecond leaves by its first sample, unless it is near
+    /// the leader.
+    #[test]
+    fn slow_candidates_of_a_gpu_run_once() {
+        let wanted = |seconds: &[f64]| {
+            let runs = Runs { seconds: seconds.to_vec() };
+            (runs.on_gpu(Duration::from_millis(100)).wanted.as_secs_f64() * 1e6).round()
+        };
+        assert_eq!(wanted(&[20e-6, 40e-6]), 3.0 * 60.0 + 25.0 * 20.0);
+        assert_eq!(wanted(&[20e-6, 4e-3]), 3.0 * 20.0 + 4000.0 + 25.0 * 20.0);
+        assert_eq!(wanted(&[]), 0.0);
     }
 }
