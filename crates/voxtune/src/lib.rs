@@ -49,6 +49,7 @@ pub mod cuda;
 mod device;
 mod epilogue;
 mod error;
+mod folder;
 #[doc(hidden)]
 pub mod inspection;
 mod kernel_map;
@@ -72,6 +73,7 @@ pub use device::{
 };
 pub use epilogue::Epilogue;
 pub use error::ConvError;
+pub use folder::{FOLDER_VARIABLES, NoUserFolder, Untrusted, user_folder};
 pub use kernel_map::{KernelMap, MapCounts};
 pub use layers::{
     Average, AvgPool3d, Axes, BatchNorm, BatchStatistics, Conv, ConvBuilder, ConvGradients,
@@ -86,10 +88,9 @@ pub use reference::Reference;
 pub use registry::{Algorithm, Launch, Registry, is_known_algorithm, known_algorithms};
 pub use tensor::{Tensor, TensorColumns};
 pub use tuner::{
-    ExplainedChoice, Explanation, FOLDER_VARIABLES, Grade, GradeKind, MeasuredWorkload, Miss,
-    MissJournal, MissPolicy, NoUserFolder, PinError, Resolution, SkipReason, SkippedGrade, Source,
-    TuneError, TuneOnMiss, Tuner, TunerBuilder, TunerError, Untrusted, modes_of_process,
-    read_modes, user_folder,
+    ExplainedChoice, Explanation, Grade, GradeKind, MeasuredWorkload, Miss, MissJournal,
+    MissPolicy, PinError, Resolution, SkipReason, SkippedGrade, Source, TuneError, TuneOnMiss,
+    Tuner, TunerBuilder, TunerError, modes_of_process, read_modes,
 };
 pub use voxels::{ExpectedCounts, Voxels};
 pub use voxtune_cache::{KernelHash, Requirement};

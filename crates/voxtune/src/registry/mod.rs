@@ -84,7 +84,9 @@ impl Registry {
         }
     }
 
-    /// What the model of cost that ships has learned of a device's architecture, if anything.
+    /// What the model of cost has learned of a device's architecture, if anything: of the user's
+    /// own evidence, where the [user's folder](crate::user_folder) has a `.model`, else as it
+    /// ships.
     #[must_use]
     pub fn learned(device: &DeviceIdentity) -> Option<&'static LearnedModel> {
         match device.arch {

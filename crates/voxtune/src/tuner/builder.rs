@@ -11,9 +11,9 @@ use super::decision_cache::DecisionCache;
 use super::journal::MissJournal;
 use super::policy::MissPolicy;
 use super::resolve::{Inner, Tuner};
-use super::trust::{check_file, check_folder};
 use super::{TunerError, embedded};
 use crate::KernelSource;
+use crate::folder::{check_file, check_folder};
 
 /// Chooses the caches and the policy of a [`Tuner`].
 ///

@@ -11,7 +11,6 @@
 //! | what it found | `grade` |
 //! | the same walk, told | `explain` |
 //! | which caches, which policy | `builder`, `resolve`, `decision_cache`, `embedded` |
-//! | the user's own folder, and whether it counts | `folder`, `trust` |
 //! | pinned algorithms | `pins` |
 //! | what happens to misses | `policy`, `journal`, `tuned` |
 
@@ -19,7 +18,6 @@ mod builder;
 mod decision_cache;
 mod embedded;
 mod explain;
-mod folder;
 mod grade;
 mod journal;
 mod near;
@@ -28,13 +26,11 @@ mod policy;
 mod resolve;
 mod search;
 mod skip_reason;
-mod trust;
 mod tuned;
 mod tuner_error;
 
 pub use builder::TunerBuilder;
 pub use explain::{ExplainedChoice, Explanation, MeasuredWorkload, SkippedGrade};
-pub use folder::{FOLDER_VARIABLES, NoUserFolder, user_folder};
 pub use grade::{Grade, GradeKind, Resolution, Source};
 pub use journal::MissJournal;
 pub use pins::{PinError, modes_of_process, read_modes};
@@ -42,5 +38,4 @@ pub use policy::{Miss, MissPolicy, TuneError, TuneOnMiss};
 pub(crate) use resolve::Call;
 pub use resolve::Tuner;
 pub use skip_reason::SkipReason;
-pub use trust::Untrusted;
 pub use tuner_error::TunerError;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use voxtune_types::mode::{AlgoModes, MalformedAlgoModeVariable, MalformedAlgoModes};
 use voxtune_types::text::without_mark;
 
-use super::trust::{Untrusted, check_file, check_folder};
+use crate::folder::{Untrusted, check_file, check_folder};
 
 /// The file in the user's folder that pins algorithms, one line a direction: `forward = mask_gemm`.
 pub(super) const MODES_FILE: &str = "algo-modes";

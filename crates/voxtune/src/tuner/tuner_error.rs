@@ -2,7 +2,7 @@
 
 use voxtune_cache::CacheError;
 
-use super::trust::Untrusted;
+use crate::folder::Untrusted;
 
 /// Something that a tuner was to use and cannot.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,12 @@
-//! Where a user's own caches live.
+//! Where a user's own caches live, and whether they count.
+
+mod trust;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+pub use trust::Untrusted;
+pub(crate) use trust::{check_file, check_folder};
 
 /// Neither the variables nor a home folder say where caches live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
