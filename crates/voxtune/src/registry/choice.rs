@@ -128,15 +128,30 @@ mod tests {
     use super::*;
     use crate::{ConvError, Device, Estimate, Grade, KernelMap, Launch, MissPolicy, Tuner};
 
-    /// What never runs, and takes a modelled time.
-    struct Modelled {
+    /// What never runs, and is expected to take a time by the rows of its result.
+    struct Expected {
         id: AlgoId,
-        time_ns: Option<f64>,
+        estimate: Box<dyn Fn(usize) -> Option<Estimate> + Send + Sync>,
         has_code: bool,
-        is_default: bool,
     }
 
-    impl Algorithm for Modelled {
+    impl Expected {
+        /// Always the same time, by the arithmetic of the model.
+        fn modelled(name: &str, time_ns: Option<f64>, has_code: bool) -> Arc<dyn Algorithm> {
+            let estimate = time_ns.map(|time_ns| Estimate { time_ns, basis: Basis::Fitted });
+            let (id, estimate) = (name.parse().unwrap(), Box::new(move |_| estimate));
+            Arc::new(Self { id, estimate, has_code })
+        }
+
+        fn learned(name: &str, time_ns: fn(usize) -> f64) -> Arc<dyn Algorithm> {
+            let estimate =
+                move |rows| Some(Estimate { time_ns: time_ns(rows), basis: Basis::Learned });
+            let (id, estimate) = (name.parse().unwrap(), Box::new(estimate));
+            Arc::new(Self { id, estimate, has_code: true })
+        }
+    }
+
+    impl Algorithm for Expected {
         fn id(&self) -> &AlgoId {
             &self.id
         }
@@ -149,63 +164,8 @@ mod tests {
             true
         }
 
-        fn estimate(&self, _operation: &Operation, _counts: MapCounts) -> Option<Estimate> {
-            self.time_ns.map(|time_ns| Estimate { time_ns, basis: Basis::Fitted })
-        }
-
-        fn is_default(&self, _operation: &Operation) -> bool {
-            self.is_default
-        }
-
-        fn workspace_bytes(&self, _operation: &Operation, _map: &KernelMap) -> u64 {
-            0
-        }
-
-        fn kernel_hash(&self, _: &Device, _: &Operation) -> Result<KernelHash, ConvError> {
-            Ok(KernelHash::new(1))
-        }
-
-        fn run(&self, _device: &Device, _launch: Launch<'_>) -> Result<(), ConvError> {
-            unreachable!("nothing is run here")
-        }
-    }
-
-    /// What stands in for a default without code is the first that runs, however slow it is.
-    #[test]
-    fn where_the_default_has_no_code_a_model_chooses_too() {
-        let of = |name: &str, time_ns: f64, has_code: bool| {
-            let (id, is_default) = (name.parse().unwrap(), name == "default");
-            let modelled = Modelled { id, time_ns: Some(time_ns), has_code, is_default };
-            Arc::new(modelled) as Arc<dyn Algorithm>
-        };
-        let all = [of("default", 90.0, false), of("slow", 900.0, true), of("fast", 100.0, true)];
-        let registry = Registry::new(all.to_vec());
-        let key = key();
-        assert_eq!(registry.default_for(&key.operation).unwrap().id().as_str(), "slow");
-        assert_eq!(registry.modelled_for(&key).unwrap().id().as_str(), "fast");
-    }
-
-    /// What never runs, and takes a time that was learned, by the rows of its result.
-    struct Learned {
-        id: AlgoId,
-        time_ns: fn(usize) -> f64,
-    }
-
-    impl Algorithm for Learned {
-        fn id(&self) -> &AlgoId {
-            &self.id
-        }
-
-        fn applies(&self, _operation: &Operation) -> bool {
-            true
-        }
-
-        fn in_auto_pool(&self, _operation: &Operation, _counts: MapCounts) -> bool {
-            true
-        }
-
         fn estimate(&self, _operation: &Operation, counts: MapCounts) -> Option<Estimate> {
-            Some(Estimate { time_ns: (self.time_ns)(counts.n_out), basis: Basis::Learned })
+            (self.estimate)(counts.n_out)
         }
 
         fn is_default(&self, _operation: &Operation) -> bool {
@@ -225,6 +185,19 @@ mod tests {
         }
     }
 
+    /// What stands in for a default without code is the first that runs, however slow it is.
+    #[test]
+    fn where_the_default_has_no_code_a_model_chooses_too() {
+        let of = |name: &str, time_ns: f64, has_code: bool| {
+            Expected::modelled(name, Some(time_ns), has_code)
+        };
+        let all = [of("default", 90.0, false), of("slow", 900.0, true), of("fast", 100.0, true)];
+        let registry = Registry::new(all.to_vec());
+        let key = key();
+        assert_eq!(registry.default_for(&key.operation).unwrap().id().as_str(), "slow");
+        assert_eq!(registry.modelled_for(&key).unwrap().id().as_str(), "fast");
+    }
+
     /// The near key has a thousand rows, the key eight thousand.
     #[test]
     fn who_lost_at_the_near_key_against_the_model_has_to_make_up_for_it() {
@@ -236,13 +209,10 @@ mod tests {
         );
         let winner: AlgoId = "winner".parse().unwrap();
         let runs = |rival: fn(usize) -> f64| {
-            let of = |name: &str, time_ns| {
-                Arc::new(Learned { id: name.parse().unwrap(), time_ns }) as Arc<dyn Algorithm>
-            };
             let all = vec![
-                of("default", |rows| rows as f64 * 10.0),
-                of("winner", |rows| rows as f64),
-                of("rival", rival),
+                Expected::learned("default", |rows| rows as f64 * 10.0),
+                Expected::learned("winner", |rows| rows as f64),
+                Expected::learned("rival", rival),
             ];
             let registry = Registry::new(all);
             registry.guessed(0, (&far, &near), || [&winner].into_iter()).unwrap().id().to_string()
@@ -257,11 +227,9 @@ mod tests {
     fn device(others: &[(&str, Option<f64>, bool)]) -> Device {
         let mut all = vec![("default", Some(100.0), true)];
         all.extend(others);
-        let algorithms = all.into_iter().map(|(name, time_ns, has_code)| {
-            let id = name.parse().unwrap();
-            let is_default = name == "default";
-            Arc::new(Modelled { id, time_ns, has_code, is_default }) as Arc<dyn Algorithm>
-        });
+        let algorithms = all
+            .into_iter()
+            .map(|(name, time_ns, has_code)| Expected::modelled(name, time_ns, has_code));
         Device::cpu_with_registry(1, Registry::new(algorithms.collect())).unwrap()
     }
 
