@@ -2,7 +2,7 @@
 //!
 //! Output-stationary as [`crate::implicit_gemm`]: a task owns a block of output rows and keeps
 //! their float32 sums in the cache. A row that meets another costs its channels times those of a
-//! group, so a depthwise layer is bound by the rows that are read, and not by products.
+//! group. So a depthwise layer is bound by the rows that are read, and not by products.
 
 use rayon::prelude::*;
 use voxtune_types::{DType, Operation, Product};

@@ -21,8 +21,8 @@ pub struct Modelled {
     pub gain: f64,
 }
 
-/// The kernels that the model finds clearly faster than the default for the default grid's keys on
-/// the usual device of an architecture, those first that save most.
+/// The kernels that the model finds clearly faster than the default, those first that save most:
+/// for the default grid's keys on the usual device of an architecture.
 #[must_use]
 pub fn modelled(capability: ComputeCapability) -> Vec<Modelled> {
     let units = Rates::usual_sms(capability);

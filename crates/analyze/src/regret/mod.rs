@@ -8,8 +8,8 @@
 //! measuring.
 //!
 //! What runs is what [`Tuner::resolve`] answers. That is a cache's algorithm for the very key, for
-//! a sibling device or for a near key, else the choice of the model of cost, else the default.
-//! [`leave_out()`] asks what it would be had a part of the evidence never been measured.
+//! a sibling device or for a near key. Else it is the choice of the model of cost, else the
+//! default. [`leave_out()`] asks what it would be had a part of the evidence never been measured.
 //!
 //! | question | field |
 //! |---|---|

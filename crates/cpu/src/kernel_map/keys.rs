@@ -25,8 +25,8 @@ pub(super) enum Keys {
     Wide(Vec<WideKey>),
 }
 
-/// The cloud's bounding box with a margin as wide as the kernel reaches, so that a neighbour's
-/// index is a sum and never that of a cell in another column.
+/// The cloud's bounding box with a margin as wide as the kernel reaches. So a neighbour's index is
+/// a sum, and never that of a cell in another column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LinearGrid {
     low: WideKey,

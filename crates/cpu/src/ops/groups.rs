@@ -2,7 +2,7 @@
 //!
 //! A tensor of `groups` rows and one of `rows` rows, of which each belongs to one group or to none.
 //! Spreading gathers a group's row for each of its rows; reducing makes one row of each group's.
-//! Each is the other's gradient where the reduction is a sum, so this is gathering by an index with
+//! Each is the other's gradient where the reduction is a sum. So this is gathering by an index with
 //! its scatter-add, and the global pooling of a batch.
 
 use voxtune_types::Reduction;

@@ -11,8 +11,8 @@ use crate::device::CudaDevice;
 use crate::error::{CudaError, Result};
 use crate::execution::Allocator;
 
-/// An allocator whose calls are noted in one run and answered from one block in the next, inside a
-/// capture, where the driver has no memory to give.
+/// An allocator whose calls are noted in one run and answered from one block in the next. That is
+/// inside a capture, where the driver has no memory to give.
 ///
 /// Memory that was there before the capture stays until the last buffer is gone, even if it is
 /// given back: the graph may name it.

@@ -48,8 +48,8 @@ pub struct DevicePointBatches {
 
 impl DevicePointBatches {
     /// Copies the batch number of each point, and where the points of each sample begin if they lie
-    /// together in the order of batches, and waits for that. A point whose batch number is not
-    /// below `samples` does not exist.
+    /// together in the order of batches. Waits for that. A point whose batch number is not below
+    /// `samples` does not exist.
     ///
     /// # Errors
     /// [`CudaError::Length`] if there are not `samples` and one beginnings, ascending from 0 to the

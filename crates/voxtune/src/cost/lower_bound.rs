@@ -1,8 +1,8 @@
 //! The least time that a call can take, by a roofline.
 //!
-//! An operation takes at least as long as its products at the device's rate, and as the bytes that
-//! must move at the rate of what moves them. (Williams, Waterman and Patterson 2009, "Roofline: an
-//! insightful visual performance model for multicore architectures".)
+//! An operation takes at least as long as its products at the device's rate. It also takes at least
+//! as long as the bytes that must move, at the rate of what moves them. (Williams, Waterman and
+//! Patterson 2009, "Roofline: an insightful visual performance model for multicore architectures".)
 
 use serde::Serialize;
 use voxtune_types::{Operation, Product};

@@ -62,7 +62,7 @@ pub trait Algorithm: Send + Sync {
         true
     }
 
-    /// Makes the parts of a map that a run over it reads and that are made at their first use, and
+    /// Makes the parts of a map that a run over it reads and that are made at their first use. Also
     /// the room for its results in between.
     ///
     /// # Errors

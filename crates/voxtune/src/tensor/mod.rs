@@ -94,7 +94,7 @@ impl Tensor {
     /// `channels` where nothing lies between rows.
     ///
     /// # Errors
-    /// If the device is no GPU or not the one that has the memory, or it is too short or not
+    /// If the device is no GPU or not the one that has the memory. If that is too short or not
     /// aligned, or the pitch is less than the channels.
     pub fn from_foreign(
         device: &Device,

@@ -17,8 +17,8 @@ use crate::folder::{check_file, check_folder};
 
 /// Chooses the caches and the policy of a [`Tuner`].
 ///
-/// Where several caches hold a key, decisions given in code go first, then bytes given in code,
-/// then folders in their order, then the decisions in the binary.
+/// Where several caches hold a key, decisions given in code go first, then bytes given in code.
+/// Then come folders in their order, then the decisions in the binary.
 ///
 /// ```
 /// use voxtune::{AlgoMode, Direction, MissPolicy, Tuner};

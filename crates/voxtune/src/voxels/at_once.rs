@@ -16,8 +16,8 @@ use super::last_calls::ReadAs;
 use super::levels::{Level, Levels, MadeSoFar, MapKey};
 use crate::{ConvError, KernelMap, MapCounts};
 
-/// The levels that a network has made of its input, and the maps that it has read, in orders and by
-/// plans that it has read them in.
+/// The levels that a network has made of its input, and the maps that it has read, with the orders
+/// and plans that it has read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
@@ -193,9 +193,9 @@ fn plan_alike(
 }
 
 impl Voxels {
-    /// Queues the making of `count` maps like this one of layers over these voxels, as a frame
-    /// makes its maps, with parts that a direction reads, whether or not it was made before. The
-    /// first is given back. What could not be made so is missing.
+    /// Queues the making of `count` maps like this one, of layers over these voxels, as a frame
+    /// makes its maps. They have the parts that a direction reads, whether or not it was made
+    /// before. The first is given back. What could not be made so is missing.
     ///
     /// # Errors
     /// Whatever the device fails with.
