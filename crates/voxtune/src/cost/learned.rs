@@ -2,6 +2,7 @@
 //! ships.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -44,20 +45,18 @@ fn shipped(name: &str) -> Option<&'static LearnedModel> {
 /// The file of a folder, if it is there, sound, and the user's own.
 fn own(folder: &Path, name: &str) -> Option<LearnedModel> {
     let path = folder.join(name);
-    let left_out = "a model of cost is left out";
-    let bytes =
-        read_file(&path).inspect_err(|error| tracing::warn!(%error, "{left_out}")).ok()??;
-    check_folder(folder)
-        .and_then(|()| check_file(&path))
-        .inspect_err(|error| tracing::warn!(%error, "{left_out}"))
-        .ok()?;
+    let bytes = used(read_file(&path))??;
+    used(check_folder(folder).and_then(|()| check_file(&path)))?;
     decoded(&bytes, &path.to_string_lossy())
 }
 
 fn decoded(bytes: &[u8], name: &str) -> Option<LearnedModel> {
-    LearnedModel::decode(bytes, name)
-        .inspect_err(|error| tracing::warn!(%error, "a model of cost is left out"))
-        .ok()
+    used(LearnedModel::decode(bytes, name))
+}
+
+/// What there is, or a warning why it is not used.
+fn used<T, E: Display>(found: Result<T, E>) -> Option<T> {
+    found.inspect_err(|error| tracing::warn!(%error, "a model of cost is left out")).ok()
 }
 
 #[cfg(test)]
