@@ -224,7 +224,7 @@ impl Runs {
     }
 
     /// A model of cost knows how long candidates take. What is done around them, and how often they
-    /// run, is fitted to what 7,000 entries on an H200 took (`docs/journal/tuner.md`).
+    /// run, is fitted to what 5,412 entries on an H200 took (`docs/journal/tuner.md`).
     fn on_gpu(&self, budget: Duration) -> RaceEstimate {
         const AROUND: Duration = Duration::from_millis(10);
         /// Runs of a candidate that is not fast, and of one that a single run says all of.
