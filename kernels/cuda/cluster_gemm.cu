@@ -111,7 +111,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
         else if (DEPTH < 64 || !wide) ItemGatherer<true, 128>(p, weights_map, tiles, shared).run(items, item, count);
         else ItemGatherer<true, 256>(p, weights_map, tiles, shared).run(items, item, count);
         wait_copies<0>();
-        if (!LOCKSTEP) cluster_wait();
+        if (!GATHERERS_WAIT_FIRST) cluster_wait();
     } else {
         warpgroup_reg_alloc<MULTIPLY_REGISTERS>();
         const Tiles tiles(p.rows.load(), COLS, 1);
@@ -131,4 +131,5 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THR
         adder.end();
 #endif
     }
+    if constexpr (FOR_RACE_DETECTOR) end_together();
 }

@@ -210,7 +210,7 @@ struct ItemGatherer : Gatherer<ALIGNED, L2_LINE> {
         int which = 0, parity = 0, round = 0;
         if (follows && item.y == ~0u) follows = next_item(items, count, round, item);
         if (follows) ask(item, which);
-        if (LOCKSTEP) cluster_wait();  // for barriers of the others
+        if (GATHERERS_WAIT_FIRST) cluster_wait();  // for barriers of the others
 #pragma unroll 1
         while (follows) {
             uint2 next = make_uint2(0, 0);

@@ -61,6 +61,14 @@ constexpr int PEER_ARRIVALS = MULTIPLY_WARPS * CLUSTER * RELEASING_LANES;
 // What releases a stage: in lockstep, also the other blocks, whose weights it gets.
 constexpr int RELEASES = EMPTY_ARRIVALS + (LOCKSTEP ? (CLUSTER - 1) * MULTIPLY_WARPS : 0);
 
+// What a race detector takes for wrong and is not: it lets no warp of a block pass a wait for the
+// cluster before all of them have come to it, and knows nothing but such a wait that keeps a block
+// there for those that read from it.
+constexpr bool FOR_RACE_DETECTOR = RELEASING_LANES > 1;
+// Whether those that gather wait for the cluster first, as they must where they reach other blocks'
+// barriers, or last.
+constexpr bool GATHERERS_WAIT_FIRST = LOCKSTEP || FOR_RACE_DETECTOR;
+
 // Waits for all multiplying warps of the block.
 __device__ __forceinline__ void wait_multiplying_warps() { asm volatile("bar.sync 2, %0;\n" ::"n"(MULTIPLY_THREADS) : "memory"); }
 
@@ -68,6 +76,11 @@ __device__ __forceinline__ void wait_multiplying_warps() { asm volatile("bar.syn
 // each other then: an arrival that released more would wait for loads.
 __device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.relaxed.aligned;\n" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory"); }
+
+__device__ __forceinline__ void end_together() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
+    cluster_wait();
+}
 
 // The same place in the shared memory of a block of the cluster.
 __device__ __forceinline__ uint32_t place_in(uint32_t own, int rank) {

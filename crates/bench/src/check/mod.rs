@@ -8,6 +8,7 @@
 //! | [`Step::Epilogue`] | float64 on the device, itself compared: every combination of parts |
 //! | [`Step::Strided`] | the host's maps; float64, of strided and transposed layers |
 //! | [`Step::Network`] | the host's outputs and maps, of networks whose levels are made at once |
+//! | [`Step::Frame`] | themselves call by call, of frames of a network that run as graphs |
 //! | [`Step::Clouds`] | float64 on clouds as users have them: the table of worst errors |
 //! | [`Step::Repeats`] | themselves, bit by bit |
 //! | [`Step::Large`] | float64, where byte offsets leave 32 bits |
@@ -23,6 +24,7 @@ mod cells;
 mod data;
 mod epilogue;
 mod float64;
+mod frame;
 mod large;
 mod maps;
 mod network;
@@ -43,6 +45,7 @@ use voxtune::{ConvError, Device, DeviceError, KernelMap};
 use voxtune_cuda::{
     Algorithm, CudaDevice, CudaError, DeviceKernelMap, Instance, MapBuilder, Verifier, algorithms,
 };
+use voxtune_models::ModelError;
 use voxtune_types::{DType, Direction, Geometry, KernelSize, Operation, Voxel};
 
 pub(crate) use data::random_buffer;
@@ -70,6 +73,8 @@ pub enum Step {
     Strided,
     /// Levels and maps made side by side.
     Network,
+    /// Frames of a network as graphs.
+    Frame,
     /// The table of worst errors.
     Clouds,
     /// Bitwise repeats.
@@ -83,19 +88,21 @@ pub enum Step {
 /// A text that names no step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown step `{0}`: expected maps, float64, shapes, epilogue, strided, network, clouds, repeats, large or race"
+    "unknown step `{0}`: expected maps, float64, shapes, epilogue, strided, network, frame, clouds, \
+     repeats, large or race"
 )]
 pub struct UnknownStep(String);
 
 impl Step {
     /// Every step, in the order in which they run.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Maps,
         Self::Float64,
         Self::Shapes,
         Self::Epilogue,
         Self::Strided,
         Self::Network,
+        Self::Frame,
         Self::Clouds,
         Self::Repeats,
         Self::Large,
@@ -112,6 +119,7 @@ impl Step {
             Self::Epilogue => "epilogue",
             Self::Strided => "strided",
             Self::Network => "network",
+            Self::Frame => "frame",
             Self::Clouds => "clouds",
             Self::Repeats => "repeats",
             Self::Large => "large",
@@ -177,6 +185,9 @@ pub enum CheckError {
     /// An algorithm computed nothing.
     #[error("{0}")]
     Run(String),
+    /// A network cannot be had.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// The device cannot be opened again, with kernels that a race detector can follow.
     #[error(transparent)]
     Open(#[from] DeviceError),
@@ -301,6 +312,7 @@ pub fn check(
             Step::Epilogue => checker.epilogues()?,
             Step::Strided => checker.strided()?,
             Step::Network => checker.network()?,
+            Step::Frame => checker.frame()?,
             Step::Clouds => checker.clouds(&options.clouds)?,
             Step::Repeats => checker.repeats()?,
             Step::Large => checker.large()?,
@@ -330,7 +342,8 @@ fn instances(
             Step::Clouds => operations.extend(products::table_operations(options.quick)),
             Step::Repeats => operations.extend(repeats::operations()),
             Step::Large => operations.extend(large::operations()),
-            Step::Maps | Step::Float64 | Step::Network | Step::Race => {}
+            // A frame compiles what it comes to.
+            Step::Maps | Step::Float64 | Step::Network | Step::Frame | Step::Race => {}
         }
     }
     let device = kernels.device();

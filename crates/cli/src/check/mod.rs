@@ -40,9 +40,9 @@ pub struct CheckArguments {
     /// Only algorithms whose id contains this text
     #[arg(long, value_name = "TEXT", value_parser = text)]
     filter: Option<String>,
-    /// Steps to run: maps, float64, shapes, epilogue, strided, clouds, repeats, large, race
-    /// [default: all but race; quick: neither large]. Race runs every instance once and compares
-    /// nothing: for race detectors
+    /// Steps to run: maps, float64, shapes, epilogue, strided, network, frame, clouds, repeats,
+    /// large, race [default: all but race; quick: neither large]. Race runs every instance once
+    /// and compares nothing: for race detectors
     #[arg(long, value_name = "STEP", num_args = 1..)]
     steps: Option<Vec<Step>>,
     /// Of the step race only this part, such as slice:1/4
