@@ -3,8 +3,8 @@
 use cudarc::driver::DevicePtr;
 use voxtune::cuda::ForeignMemory;
 use voxtune::{
-    ConvError, DType, Device, ExpectedCounts, MaxPool3d, Noise, SparseConv3d, SparseInverseConv3d,
-    SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
+    ConvError, DType, Device, ExpectedCounts, FrameProfile, MaxPool3d, Noise, SparseConv3d,
+    SparseInverseConv3d, SparseTensor, SubmConv3d, Tensor, Voxel, Voxels,
 };
 use voxtune_pointcloud::{Generator, generate};
 
@@ -25,6 +25,14 @@ fn results_are_those_without_expectations_on_a_gpu() {
 #[ignore = "needs a GPU"]
 fn later_frames_wait_for_nothing_on_a_gpu() {
     later_frames_wait_for_nothing(&open_gpu().unwrap());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn a_first_frame_with_a_profile_waits_for_nothing_on_a_gpu() {
+    let (host, gpu) = (Device::cpu().unwrap(), open_gpu().unwrap());
+    first_frames_with_a_profile_wait_for_nothing(&host, &gpu);
+    first_frames_with_a_profile_wait_for_nothing(&gpu, &gpu);
 }
 
 #[test]
@@ -211,6 +219,26 @@ fn later_frames_wait_for_nothing(device: &Device) {
         let waits = device.waits() - before;
         assert!(waits <= levels, "{waits} waits without expectations");
     }
+}
+
+/// Bytes of a profile, which another device has made, say what to expect.
+fn first_frames_with_a_profile_wait_for_nothing(maker: &Device, device: &Device) {
+    let cells = |seed| surface(20_000, seed);
+    let network = Network::new(maker, DType::Float16);
+    let seen = (0..3).map(|seed| frame(maker, &cells(seed), DType::Float16));
+    let profile = FrameProfile::of(seen, |input| Ok(network.forward(input))).unwrap();
+    let profile = FrameProfile::from_bytes(&profile.to_bytes()).unwrap();
+
+    let network = Network::new(device, DType::Float16);
+    let expected = profile.expected_counts();
+    let input = frame(device, &cells(7), DType::Float16);
+    device.synchronize().unwrap();
+    let before = device.waits();
+    let output = network.forward(&expecting(&input, &expected));
+    assert_eq!(device.waits() - before, 0, "a profile of {}", maker.identity());
+    let found = output.features().to_f32().unwrap();
+    let alone = network.forward(&input).features().to_f32().unwrap();
+    assert_near(&found, &alone, 2e-3, "a first frame");
 }
 
 fn a_level_without_room_is_an_error_once(device: &Device) {

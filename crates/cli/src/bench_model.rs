@@ -1,14 +1,20 @@
 //! `bench --model`: times of whole networks, frame by frame.
 
-use voxtune::{DType, Device};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use voxtune::{DType, Device, FrameProfile};
 use voxtune_bench::frames::peers::FramePeers;
 use voxtune_bench::frames::{self, FrameEvent, FrameOptions, ModelSpec, text as frame_text};
+use voxtune_models::Network;
+use voxtune_types::printable_path;
 
 use crate::bench_setup::{BenchSetup, DEFAULT_VOXELS, read_peers};
 use crate::exit::{Exit, Failure};
 use crate::numbers::{grid, positive};
 use crate::output;
 use crate::page::width_of_stdout;
+use crate::texts::parsed;
 
 /// Arguments of `bench --model`.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,6 +47,16 @@ pub(crate) struct NetworkArguments {
     /// between 10,000 and 135,000 voxels. A second copy joins a cloud of too few
     #[arg(long, value_name = "N", value_parser = positive, requires = "model")]
     many: Option<usize>,
+    /// Profiles that `populate --model NAME --profile FILE` has written, one of a network or of
+    /// all: first frames expect their counts instead of waiting
+    #[arg(
+        long,
+        value_name = "[NAME=]FILE",
+        num_args = 1..,
+        value_parser = parsed(named_profile),
+        requires = "model"
+    )]
+    profile: Vec<(Option<Network>, PathBuf)>,
     /// Cells along x, y, z [default: 1440,1440,41 for detectors, where the cloud fits; else 96 more
     /// than the largest coordinates]
     #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
@@ -105,6 +121,7 @@ fn options(
     let is_gpu = device.identity().arch.is_cuda();
     let dtype = if is_gpu { DType::Float16 } else { DType::Float32 };
     let peers = setup.peers.as_deref();
+    let profiles = networks.profile.iter().map(|(network, path)| Ok((*network, profile(path)?)));
     let options = FrameOptions {
         models,
         clouds: setup.clouds.as_stored(DEFAULT_VOXELS)?,
@@ -114,6 +131,7 @@ fn options(
         training,
         many,
         grid,
+        profiles: profiles.collect::<Result<_, Failure>>()?,
         seed: setup.clouds.seed,
         peers: peers.map(|path| read_peers(path, |bytes| FramePeers::parse(bytes))).transpose()?,
     };
@@ -123,6 +141,30 @@ fn options(
         return Err(Failure::usage(format!("--model names no cloud `{name}`: there are {there}")));
     }
     Ok(options)
+}
+
+/// A profile's file, with the network whose it is if there are others.
+fn named_profile(text: &OsStr) -> Result<(Option<Network>, PathBuf), String> {
+    let named = text.to_str().and_then(|text| text.split_once('='));
+    let (network, path) = match named {
+        Some((name, path)) => {
+            let network = name.parse().map_err(|error| format!("{error}, in NAME=FILE"))?;
+            (Some(network), OsStr::new(path))
+        }
+        None => (None, text),
+    };
+    if path.is_empty() {
+        return Err("expected a profile's file".to_owned());
+    }
+    Ok((network, PathBuf::from(path)))
+}
+
+fn profile(path: &Path) -> Result<FrameProfile, Failure> {
+    let name = printable_path(path);
+    let bytes = voxtune_files::read_argument(path)
+        .map_err(|error| Failure::usage(format!("--profile: cannot read {name}: {error}")))?;
+    FrameProfile::from_bytes(&bytes)
+        .map_err(|error| Failure::usage(format!("--profile: {name}: {error}")))
 }
 
 fn progress(event: &FrameEvent<'_>) {
@@ -136,5 +178,24 @@ fn progress(event: &FrameEvent<'_>) {
         }
         FrameEvent::Failed(why) => output::status("Failed", why),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_of_one_network_or_of_all() {
+        let named = |text: &str| named_profile(OsStr::new(text));
+        assert_eq!(named("a.profile"), Ok((None, PathBuf::from("a.profile"))));
+        let path = PathBuf::from("b=c");
+        assert_eq!(named("second=b=c"), Ok((Some(Network::Second), path)));
+        for (text, what) in
+            [("", "a profile's file"), ("second=", "a profile's file"), ("a=b", "`a`")]
+        {
+            let error = named(text).unwrap_err();
+            assert!(error.contains(what), "{text}: {error}");
+        }
     }
 }

@@ -29,9 +29,9 @@ impl OutputFile {
     }
 
     /// Writes the file and says so.
-    pub(crate) fn write(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn write(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         let path = printable_path(&self.path);
-        write_whole(&self.path, text.as_bytes())
+        write_whole(&self.path, text.as_ref())
             .map_err(|error| Failure::failed(format!("cannot write {path}: {error}")))?;
         output::status("Wrote", path);
         Ok(())

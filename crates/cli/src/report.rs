@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<Exit, Failure> {
         return Err(Failure::failed("nothing could be read, so that there is nothing to show"));
     }
     let commands = Commands { program: program::name().to_owned(), typed: program::typed() };
-    file.write(&page(&Report::of(&contents, &commands)))?;
+    file.write(page(&Report::of(&contents, &commands)))?;
     Ok(if failed { Exit::Failure } else { Exit::Success })
 }
 

@@ -32,7 +32,8 @@ pub(crate) fn cloud() -> impl TypedValueParser<Value = CloudSpec> {
     parsed(|text| CloudSpec::try_from(text))
 }
 
-fn parsed<T: Clone + Send + Sync + 'static, E: std::fmt::Display>(
+/// What is made of a text that need not be Unicode.
+pub(crate) fn parsed<T: Clone + Send + Sync + 'static, E: std::fmt::Display>(
     parse: impl Fn(&OsStr) -> Result<T, E> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = T> {
     OsStringValueParser::new().try_map(move |text| parse(&text).map_err(|error| error.to_string()))
@@ -67,7 +68,11 @@ mod tests {
             line.push(OsStr::new("--"));
         }
         line.push(value);
-        command.try_get_matches_from(line).map(drop).map_err(|error| error.kind())
+        match command.try_get_matches_from(line).map_err(|error| error.kind()) {
+            // It wants company, which is looked at behind the value.
+            Ok(_) | Err(ErrorKind::MissingRequiredArgument) => Ok(()),
+            Err(kind) => Err(kind),
+        }
     }
 
     fn arguments_with_values() -> Vec<(Command, Arg)> {

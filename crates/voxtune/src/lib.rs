@@ -65,7 +65,7 @@ pub mod train;
 mod tuner;
 mod voxels;
 
-pub use compiled::{CapacityClass, CompiledNetwork, FrameOutput, FrameProfile};
+pub use compiled::{CapacityClass, CompiledNetwork, FrameOutput, FrameProfile, ProfileError};
 pub use cost::{Basis, Estimate};
 pub use device::{
     BackgroundCompile, Device, DeviceChoice, DeviceError, KernelSource, L2State,

@@ -29,7 +29,7 @@ pub mod way;
 #[cfg(test)]
 mod tests;
 
-use voxtune::{ConvError, DType, Device};
+use voxtune::{ConvError, DType, Device, ExpectedCounts};
 use voxtune_models::ModelError;
 
 use measure::Meter;
@@ -134,8 +134,15 @@ fn measure(
     let meter = Meter::new(&device);
     let model = subject.inference()?;
     report.weights_bytes = meter.taken_bytes();
-    let inference = Inference::new(model);
-    report.first_ms = meter.frame(&mut inference.as_way(Way::Fresh, &subject))?.wall_ms;
+    let profile = options.profile_of(spec.network);
+    let expected = profile.map_or_else(ExpectedCounts::new, |profile| {
+        // As far as something cannot be made ready, the first frame makes it.
+        _ = profile.prepare(&device);
+        profile.expected_counts()
+    });
+    let inference = Inference::new(model, expected);
+    report.first_way = if profile.is_some() { Way::Expected } else { Way::Fresh };
+    report.first_ms = meter.frame(&mut inference.as_way(report.first_way, &subject))?.wall_ms;
     for way in Way::OF_INFERENCE {
         report.ways.push(meter.way(way, &mut inference.as_way(way, &subject), options)?);
     }

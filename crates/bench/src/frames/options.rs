@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune::{AxisOrder, DType, Voxel};
+use voxtune::{AxisOrder, DType, FrameProfile, Voxel};
 use voxtune_models::Network;
 
 use super::peers::FramePeers;
@@ -87,6 +87,8 @@ pub struct FrameOptions {
     pub many: Option<usize>,
     /// Cells along x, y, z, in place of those that follow from network and cloud.
     pub grid: Option<[u32; 3]>,
+    /// What first frames may expect, of one network or of all.
+    pub profiles: Vec<(Option<Network>, FrameProfile)>,
     /// Of weights and features.
     pub seed: u64,
     /// Times of other libraries.
@@ -102,6 +104,12 @@ impl FrameOptions {
         self.models.iter().flat_map(move |spec| {
             self.clouds.iter().filter(move |cloud| of(spec, cloud)).map(move |cloud| (spec, cloud))
         })
+    }
+
+    /// What the first frame of a network may expect: its own profile, or else one of all.
+    pub(super) fn profile_of(&self, network: Network) -> Option<&FrameProfile> {
+        let of = |whose| self.profiles.iter().find(|(of, _)| *of == whose);
+        of(Some(network)).or_else(|| of(None)).map(|(_, profile)| profile)
     }
 
     /// A cloud that a network names and that is not loaded, if there is one.

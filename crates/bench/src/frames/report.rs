@@ -44,8 +44,10 @@ pub struct NetworkReport {
     pub shape: [u32; 3],
     /// Memory that loading the network took; `None` on a CPU.
     pub weights_bytes: Option<u64>,
-    /// Wall clock of the first frame of this network over this cloud, a fresh one.
+    /// Wall clock of the first frame of this network over this cloud.
     pub first_ms: f64,
+    /// How it was run: with a profile's counts expected, or a fresh one.
+    pub first_way: Way,
     /// The same of the first training step.
     pub first_step_ms: Option<f64>,
     /// The device's time for the bird's-eye view by itself, of a network that ends in one.
@@ -86,9 +88,10 @@ impl NetworkReport {
     #[must_use]
     pub fn first_over_steady(&self, way: &WayReport) -> Option<f64> {
         let first_ms = match way.way {
-            Way::Fresh | Way::Expected => Some(self.first_ms),
+            Way::Expected => Some(self.first_ms),
+            Way::Fresh if self.first_way == Way::Fresh => Some(self.first_ms),
             Way::Step => self.first_step_ms,
-            Way::Graph | Way::Held => None,
+            Way::Fresh | Way::Graph | Way::Held => None,
         }?;
         Some(first_ms / way.wall_ms.median)
     }

@@ -6,6 +6,7 @@ use voxtune_models::{AnyModel, LoadOptions, Network};
 use super::FrameError;
 use super::options::{FrameOptions, ModelSpec, grid_of, in_order};
 use super::report::NetworkReport;
+use super::way::Way;
 use crate::named_cloud::NamedCloud;
 
 /// A network, and a cloud in the order of its axes.
@@ -63,6 +64,7 @@ impl<'a> Subject<'a> {
             shape: self.shape,
             weights_bytes: None,
             first_ms: 0.0,
+            first_way: Way::Fresh,
             first_step_ms: None,
             view_ms: None,
             floor: None,

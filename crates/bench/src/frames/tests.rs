@@ -158,6 +158,7 @@ fn the_least_of_peers_counts_folded_ones_first() {
         shape: [1; 3],
         weights_bytes: Some(100),
         first_ms: 6.0,
+        first_way: Way::Fresh,
         first_step_ms: Some(9.0),
         view_ms: None,
         floor: None,

@@ -94,8 +94,8 @@ pub(super) struct Inference {
 }
 
 impl Inference {
-    pub(super) fn new(model: Box<dyn AnyModel>) -> Self {
-        Self { model, expected: ExpectedCounts::new() }
+    pub(super) const fn new(model: Box<dyn AnyModel>, expected: ExpectedCounts) -> Self {
+        Self { model, expected }
     }
 
     /// The network itself.

@@ -22,6 +22,7 @@ use crate::json_file::JsonFile;
 use crate::kernel_folders::KernelFolders;
 use crate::layers::{check_kernels, kernel_size, layer_kind};
 use crate::numbers::{grid, positive};
+use crate::output_file::OutputFile;
 use crate::populate::charges::Charges;
 use crate::populate::model::Model;
 use crate::texts::source;
@@ -91,6 +92,11 @@ pub struct PopulateArguments {
     /// with its own padding and dilation
     #[arg(long, value_name = "NAME|FILE", requires = "clouds", conflicts_with_all = MODEL_CONFLICTS)]
     model: Option<Model>,
+    /// File for what the levels of --model have over the scans: a profile, from which a program's
+    /// first frame knows what to expect, and a compiled network its room. Its frames are of the
+    /// first of --dtypes
+    #[arg(long, value_name = "FILE", requires = "model")]
+    profile: Option<PathBuf>,
     /// Cells along x, y, z where the levels of --model end [default: the spatial_shape of a file;
     /// 1440,1440,41 for detectors whose scan fits; else nowhere]
     #[arg(long, value_name = "X,Y,Z", value_parser = grid, requires = "model")]
@@ -225,6 +231,12 @@ impl PopulateArguments {
 
     pub(super) const fn json(&self) -> &JsonFile {
         &self.json
+    }
+
+    /// The file for a model's profile, if one is asked for.
+    pub(super) fn profile(&self) -> Result<Option<OutputFile>, Failure> {
+        let path = self.profile.as_deref();
+        path.map(|path| OutputFile::checked("--profile", path)).transpose()
     }
 
     pub(super) const fn folder(&self) -> &FolderArguments {

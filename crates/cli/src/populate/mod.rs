@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use voxtune::DeviceError;
+use voxtune::{Device, DeviceError};
 use voxtune_analyze::fit::{is_stale, model_path};
 use voxtune_analyze::report::shell::quoted;
 use voxtune_analyze::samples::SamplesWriter;
@@ -36,8 +36,10 @@ use crate::interrupt;
 use crate::json_file::JsonReport;
 use crate::l2_state::l2_state;
 use crate::output;
+use crate::output_file::OutputFile;
 use crate::program;
 use crate::report::say_how;
+use model::profile::Walk;
 use progress::Progress;
 use recorder::Recorder;
 use report::{PlanReport, RunReport};
@@ -49,6 +51,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     arguments.check()?;
     let json = arguments.json().checked()?;
+    let profile = arguments.profile()?;
     let modes = algo_modes(arguments.algo_mode(), arguments.unnamed_modes())?;
     let mut request = arguments.request(modes);
     // The files of a model's levels are there until the run ends.
@@ -86,13 +89,16 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
         let text = format!("{name} is set; without --partition env this run takes the whole");
         output::status("Note", text);
     }
+    let profile = Profile { file: profile, walk: of_model.as_ref().map(|of_model| &of_model.walk) };
     if arguments.is_dry_run() && !arguments.demands_a_device() {
+        profile.write(Device::cpu)?;
         return dry_run(arguments, &plan, &request.protocol.directions, &json);
     }
     let start = Instant::now();
     let mut pool = open(arguments)?;
     check_available(arguments, pool.primary(), &request)?;
     if arguments.is_dry_run() {
+        profile.write(Device::cpu)?;
         return dry_run(arguments, &plan, &request.protocol.directions, &json);
     }
     let identity = pool.primary().identity().clone();
@@ -141,11 +147,28 @@ pub(crate) fn run(arguments: &PopulateArguments) -> Result<Exit, Failure> {
     } else {
         output::status("Note", "nothing was decided, so that there is no cache");
     }
+    profile.write(|| arguments.device().open().map(|(device, _)| device))?;
     let path = decisions.display().to_string();
     let written = json.write(&report.ended(&identity, path, &summary, start.elapsed()));
     output::result(last_line(&summary));
     written?;
     Ok(if summary.failed == 0 && unsaved.is_none() { Exit::Success } else { Exit::Failure })
+}
+
+/// What `--profile` asks for.
+struct Profile<'a> {
+    file: Option<OutputFile>,
+    walk: Option<&'a Walk>,
+}
+
+impl Profile<'_> {
+    /// Makes the profile on a device, if one is asked for. A host knows what levels have, and not
+    /// what a GPU's layers read of their maps.
+    fn write(&self, open: impl FnOnce() -> Result<Device, DeviceError>) -> Result<(), Failure> {
+        let (Some(file), Some(walk)) = (&self.file, self.walk) else { return Ok(()) };
+        let device = open().map_err(Failure::failed)?;
+        file.write(walk.profile(&device)?.to_bytes())
+    }
 }
 
 /// The plan of shapes out of a file, in those of the requested directions that they ask for.

@@ -65,7 +65,10 @@ const MAX_VOLUME: usize = 125;
 pub(crate) const MAX_ROWS: usize = (1 << 30) - 1;
 
 /// In which order blocks of an output-stationary kernel take the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum RowOrder {
     /// As the rows are stored.
     Natural,

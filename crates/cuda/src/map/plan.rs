@@ -29,8 +29,15 @@ const LATE: usize = (1 << 26) - 1;
 /// Rounds of blocks that an expected end looks at.
 const MOST_ROUNDS: usize = 6;
 
+/// Bounds of a [sound](TilePlan::is_sound) plan, beyond what any kernel has.
+const MOST_ROWS: u32 = 4_096;
+const MOST_BLOCKS: u32 = 1 << 16;
+const MOST_FIXED: u32 = 1 << 10;
+
 /// A plan, as a product asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct TilePlan {
     /// The order of the rows.
     pub order: RowOrder,
@@ -87,6 +94,18 @@ impl Bin {
 }
 
 impl TilePlan {
+    /// Whether a product could ask for such a plan.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        let Self { rows, parts, blocks, fixed, .. } = *self;
+        rows.is_multiple_of(32)
+            && matches!(rows, 32..=MOST_ROWS)
+            && matches!(parts, 1 | 2 | 4 | 8)
+            && blocks.is_multiple_of(parts)
+            && matches!(blocks, 1..=MOST_BLOCKS)
+            && fixed <= MOST_FIXED
+    }
+
     /// Tiles of so many rows.
     const fn tiles(&self, rows: usize) -> usize {
         rows.div_ceil(self.rows as usize)

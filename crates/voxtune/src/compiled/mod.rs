@@ -4,6 +4,7 @@
 //! | step | where |
 //! |---|---|
 //! | frames that the caller shows are counted, level by level | [`FrameProfile`] |
+//! | what was counted is kept for later runs | [`profile_bytes`] |
 //! | a frame's number of voxels chooses its class | [`class`] |
 //! | the class's graph is recorded, with its memory planned | [`recorded`] |
 //! | a frame is copied into the class's input, and the graph launched | [`CompiledNetwork::run`] |
@@ -11,6 +12,7 @@
 mod class;
 mod output;
 mod profile;
+mod profile_bytes;
 mod recorded;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use std::fmt;
 
 pub use output::FrameOutput;
 pub use profile::FrameProfile;
+pub use profile_bytes::ProfileError;
 use recorded::Recorded;
 use voxtune_types::Geometry;
 

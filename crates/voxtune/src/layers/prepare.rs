@@ -6,15 +6,19 @@
 //! device that are alive then.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxBuildHasher;
-use voxtune_types::{AlgoId, DType, Direction, Geometry, KernelSize, Operation, Product, Voxel};
+use voxtune_cuda::{MapPart, RowOrder, TilePlan};
+use voxtune_types::{
+    AlgoId, DType, Direction, Geometry, KernelSize, LayerKind, Operation, Product, Voxel,
+};
 
-use crate::{Algorithm, ConvError, Device, KernelMap, Launch, Tensor, Tuner, Voxels};
+use crate::voxels::FrameCounts;
+use crate::{Algorithm, ConvError, Device, KernelMap, Launch, MapCounts, Tensor, Tuner, Voxels};
 
 /// What a preparation did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,15 +77,28 @@ fn warm_up_map(device: &Device, operation: &Operation) -> Result<Arc<KernelMap>,
     Voxels::of_warm_up(device)?.typical_map(operation)
 }
 
+/// A plan of tiles as some kernel reads one.
+const SOME_PLAN: TilePlan =
+    TilePlan { order: RowOrder::Global, rows: 64, parts: 2, blocks: 64, fixed: 4 };
+
 /// Makes a coarser level over two neighbouring voxels, and waits for its count, as a first frame
-/// does. So the host has met each of these calls, and locked the pages that counts come by.
+/// does; and the maps at once, as frames that expect their counts do. So the host has met each of
+/// these calls, the device each kernel, and pages are locked that counts come by.
 fn warm_up_levels(device: &Device) -> Result<(), ConvError> {
     let cells = vec![Voxel::new(0, 0, 0, 0), Voxel::new(0, 1, 0, 0)];
     let voxels = Voxels::new(device, cells)?;
     let kernel = KernelSize::cubic(3).expect("3 is an extent");
-    voxels.kernel_map(kernel)?;
-    let (coarse, _) = voxels.strided(kernel, [2; 3])?;
+    let within = voxels.kernel_map(kernel)?;
+    let (coarse, down) = voxels.strided(kernel, [2; 3])?;
     coarse.kernel_map(kernel)?;
+    let parts = [
+        MapPart::Order(RowOrder::Sorted),
+        MapPart::Order(RowOrder::Global),
+        MapPart::Plan(SOME_PLAN),
+    ];
+    for map in [within, down] {
+        voxels.make_maps_at_once(1, &map, Direction::Forward, &parts)?;
+    }
     coarse.count().map(|_| ())
 }
 
@@ -157,8 +174,8 @@ impl Preparations {
         registered
     }
 
-    /// The layers of a kernel size that are alive, equal ones once.
-    fn layers_like(&self, map: &KernelMap) -> Vec<Arc<RegisteredLayer>> {
+    /// The layers that are alive and whose operation fits, equal ones once.
+    fn layers_with(&self, fits: impl Fn(&Operation) -> bool) -> Vec<Arc<RegisteredLayer>> {
         let mut distinct: Vec<Arc<RegisteredLayer>> = Vec::new();
         for layer in locked(&self.layers).iter().filter_map(Weak::upgrade) {
             let same = |one: &Arc<RegisteredLayer>| {
@@ -166,7 +183,7 @@ impl Preparations {
                     && one.tuner.is_same(&layer.tuner)
                     && one.operations().eq(layer.operations())
             };
-            if layer.operation.is_over(&map.geometry()) && !distinct.iter().any(same) {
+            if fits(&layer.operation) && !distinct.iter().any(same) {
                 distinct.push(layer);
             }
         }
@@ -265,12 +282,50 @@ impl Device {
 
     /// Warms up an algorithm that a key resolved to and no cache had named: one that a model chose.
     fn warm_up(&self, algorithm: &Arc<dyn Algorithm>, operation: &Operation) {
+        self.warm_up_once(algorithm, operation, &mut Prepared::default());
+    }
+
+    fn warm_up_once(
+        &self,
+        algorithm: &Arc<dyn Algorithm>,
+        operation: &Operation,
+        prepared: &mut Prepared,
+    ) {
         let key = (algorithm.id().clone(), *operation);
-        let ready = locked(&self.preparations().done).contains(&key);
-        if !ready && !self.is_capturing() {
-            let (mut maps, mut prepared) = (BTreeMap::new(), Prepared::default());
-            self.run_each_once(operation, &[Arc::clone(algorithm)], &mut maps, &mut prepared);
+        if locked(&self.preparations().done).contains(&key) {
+            prepared.algorithms += 1;
+        } else if !self.is_capturing() {
+            let mut maps = BTreeMap::new();
+            self.run_each_once(operation, &[Arc::clone(algorithm)], &mut maps, prepared);
         }
+    }
+
+    /// Finds out what layers that are alive will run over the maps of such frames, and loads it.
+    pub(crate) fn prepare_for(&self, frames: &[FrameCounts]) -> Prepared {
+        let start = Instant::now();
+        let mut prepared = Prepared::default();
+        if self.cuda().is_none() || self.is_capturing() {
+            return prepared;
+        }
+        let maps: BTreeSet<(Geometry, [usize; 3])> =
+            frames.iter().flat_map(FrameCounts::maps).collect();
+        for (geometry, [n_in, n_out, pairs]) in maps {
+            // A layer that undoes another reads its map the other way.
+            for (geometry, n_in, n_out) in
+                [(geometry, n_in, n_out), (geometry.with_kind(LayerKind::Inverse), n_out, n_in)]
+            {
+                let counts = MapCounts { n_in, n_out, pairs };
+                for layer in self.preparations().layers_with(|one| one.is_over(&geometry)) {
+                    let key = counts.key(layer.operation);
+                    if let Ok(algorithm) = layer.tuner.peek(self, &key, false) {
+                        self.warm_up_once(&algorithm, &layer.operation, &mut prepared);
+                    }
+                }
+            }
+        }
+        _ = self.synchronize();
+        prepared.elapsed = start.elapsed();
+        prepared
     }
 
     /// Completes a new map with what the layers that are alive will read of it.
@@ -278,7 +333,8 @@ impl Device {
         if self.cuda().is_none() || map.counts().n_out == 0 {
             return;
         }
-        for layer in self.preparations().layers_like(map) {
+        let geometry = map.geometry();
+        for layer in self.preparations().layers_with(|operation| operation.is_over(&geometry)) {
             for operation in layer.operations() {
                 let key = map.counts().key(operation);
                 let made = layer.tuner.peek(self, &key, map.waits()).and_then(|algorithm| {

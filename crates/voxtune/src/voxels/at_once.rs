@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use voxtune_cuda::{
     DeviceKernelMap, LevelPlan, MapPart, MapPlan, NetworkMaps, NetworkPlan, OutputsBuilder,
     RowOrder, TilePlan,
@@ -18,7 +19,7 @@ use crate::{ConvError, KernelMap, MapCounts};
 
 /// The levels that a network has made of its input, and the maps that it has read, with the orders
 /// and plans that it has read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Recipe {
     levels: Vec<MadeLevel>,
     maps: Vec<MadeMap>,
@@ -28,14 +29,14 @@ pub(crate) struct Recipe {
 
 /// A level, which comes behind the one that it is made of: 0 is the input, `n + 1` the recipe's
 /// level `n`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct MadeLevel {
     from: usize,
     geometry: Geometry,
 }
 
 /// A map from a level to another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct MadeMap {
     from: usize,
     to: usize,
@@ -79,6 +80,22 @@ impl Recipe {
             MapPlan { from, to, geometry, orders, plans }
         });
         maps.collect()
+    }
+
+    /// Whether it could be of a network: what levels and maps are made of is there.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_layer = |geometry: &Geometry| geometry.check().is_ok();
+        let levels = self.levels.iter().enumerate();
+        let is_there = |level: &usize| *level <= self.levels.len();
+        levels.clone().all(|(number, level)| level.from <= number && is_layer(&level.geometry))
+            && self.maps.iter().all(|map| {
+                [map.from, map.to].iter().all(is_there)
+                    && is_layer(&map.geometry)
+                    && map.plans.iter().all(TilePlan::is_sound)
+            })
+            && self.calls.iter().all(|(from, to, geometry, _)| {
+                [from, to].into_iter().all(is_there) && is_layer(geometry)
+            })
     }
 
     /// Whether no layer has asked for a map: what was made then says nothing of what is read.

@@ -4,13 +4,12 @@
 //! layer, so the host goes by what it expects. Launches and buffers are sized by a capacity,
 //! algorithms are resolved for the expected counts, and kernels read the true ones where they lie.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::at_once::Recipe;
 use super::frame::{Frame, MapPath, Path, Room};
-use super::rooms::FrameCounts;
+use super::rooms::{FrameCounts, Proportions};
 use crate::ConvError;
 
 /// How many levels and maps a network's frames have had, so that the next frame need not wait for
@@ -18,8 +17,10 @@ use crate::ConvError;
 ///
 /// A network that sees one cloud after another keeps one of these and gives it to the voxels of
 /// each ([`Voxels::expecting`](crate::Voxels::expecting)). In the first frame the host waits once
-/// for each level's number of voxels. In later ones it waits for nothing until a result is read. A
-/// level has room for half as many voxels again as the last frames had for a voxel of their input.
+/// for each level's number of voxels, unless a profile has it from [earlier
+/// runs](crate::FrameProfile::expected_counts). In later ones it waits for nothing until a result
+/// is read. A level has room for half as many voxels again as the last frames had for a voxel of
+/// their input.
 /// Should one need more, reading a result is a [`ConvError::Overflow`]; the frame run again has the
 /// room.
 ///
@@ -29,11 +30,12 @@ pub struct ExpectedCounts {
     book: Arc<Mutex<Book>>,
 }
 
-/// Numbers for each voxel of the input.
+/// What the frames so far have taught.
 #[derive(Default)]
 struct Book {
-    rows: BTreeMap<Path, f64>,
-    pairs: BTreeMap<MapPath, f64>,
+    of_input: Proportions,
+    /// What frames before the first one had, until that begins.
+    seen: Vec<FrameCounts>,
     /// What the last frame has made of its input.
     recipe: Option<Arc<Recipe>>,
     /// Frames whose counts were not there yet when they were asked for.
@@ -51,6 +53,13 @@ pub(super) fn with_margin(rows: usize, margin: f64) -> usize {
     ((rows as f64 * margin) as usize).saturating_add(SPARE_ROWS).next_multiple_of(SPARE_ROWS)
 }
 
+/// The frame whose input differs by the least factor from one of so many voxels.
+fn most_like(seen: &[FrameCounts], input_rows: usize) -> Option<&FrameCounts> {
+    let log = |rows: usize| (rows.max(1) as f64).ln();
+    let distance = |counts: &FrameCounts| (log(counts.input_rows) - log(input_rows)).abs();
+    seen.iter().min_by(|one, other| distance(one).total_cmp(&distance(other)))
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -62,9 +71,24 @@ impl ExpectedCounts {
         Self::default()
     }
 
+    /// Expects of the first frame what frames like it had that were seen, the most for each voxel
+    /// of the input, and that layers make what they made of the one most like it.
+    pub(crate) fn of_seen(seen: &[FrameCounts]) -> Self {
+        let book = Book { seen: seen.to_vec(), ..Book::default() };
+        Self { book: Arc::new(Mutex::new(book)) }
+    }
+
     /// Begins a frame of so many voxels, and learns what earlier ones have counted by now.
     pub(super) fn begin(&self, input_rows: usize) -> Arc<Frame> {
-        let earlier = std::mem::take(&mut locked(&self.book).unsettled);
+        let earlier = {
+            let mut book = locked(&self.book);
+            let seen = std::mem::take(&mut book.seen);
+            if let Some(like) = most_like(&seen, input_rows) {
+                book.of_input = Proportions::most(&seen, input_rows);
+                book.recipe = Some(Arc::new(like.made.clone()));
+            }
+            std::mem::take(&mut book.unsettled)
+        };
         let unsettled = earlier.into_iter().filter(|frame| {
             // What went wrong in a frame is told when its results are read.
             frame.settle(false).is_ok_and(|settled| !settled)
@@ -87,16 +111,18 @@ impl ExpectedCounts {
         frames.iter().try_for_each(|frame| frame.wait())?;
         let book = locked(&self.book);
         let of_input = |ratio: f64| (ratio * input_rows.max(1) as f64).round() as usize;
-        let rows = book.rows.iter().map(|(path, ratio)| (path.clone(), of_input(*ratio)));
-        let pairs = book.pairs.iter().map(|(path, ratio)| (path.clone(), of_input(*ratio)));
-        Ok(FrameCounts { input_rows, rows: rows.collect(), pairs: pairs.collect() })
+        let rows = book.of_input.rows.iter().map(|(path, ratio)| (path.clone(), of_input(*ratio)));
+        let pairs =
+            book.of_input.pairs.iter().map(|(path, ratio)| (path.clone(), of_input(*ratio)));
+        let made = book.recipe.as_deref().cloned().unwrap_or_default();
+        Ok(FrameCounts { input_rows, rows: rows.collect(), pairs: pairs.collect(), made })
     }
 }
 
 impl fmt::Debug for ExpectedCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let book = locked(&self.book);
-        let (levels, maps) = (book.rows.len(), book.pairs.len());
+        let (levels, maps) = (book.of_input.rows.len(), book.of_input.pairs.len());
         write!(f, "ExpectedCounts({levels} levels, {maps} maps)")
     }
 }
@@ -130,21 +156,21 @@ impl Learnt {
 
     /// How many rows a level is expected to have, and the room that it gets.
     pub(super) fn room(&self, path: &Path) -> Option<Room> {
-        let expected = self.of_input(self.read(|book| book.rows.get(path).copied())?);
+        let expected = self.of_input(self.read(|book| book.of_input.rows.get(path).copied())?);
         Some(Room { expected, capacity: with_margin(expected, MARGIN) })
     }
 
     /// How many pairs a map is expected to have.
     pub(super) fn pairs(&self, path: &MapPath) -> Option<usize> {
-        Some(self.of_input(self.read(|book| book.pairs.get(path).copied())?))
+        Some(self.of_input(self.read(|book| book.of_input.pairs.get(path).copied())?))
     }
 
     pub(super) fn learn_rows(&self, path: Path, rows: usize) {
-        self.write(|book| book.rows.insert(path, self.per_input_row(rows)));
+        self.write(|book| book.of_input.rows.insert(path, self.per_input_row(rows)));
     }
 
     pub(super) fn learn_pairs(&self, path: MapPath, pairs: usize) {
-        self.write(|book| book.pairs.insert(path, self.per_input_row(pairs)));
+        self.write(|book| book.of_input.pairs.insert(path, self.per_input_row(pairs)));
     }
 
     /// What the last frame has made of its input.
@@ -161,15 +187,16 @@ impl Learnt {
 
     /// Forgets what is expected of a level, so that the next frame waits for it.
     pub(super) fn forget(&self, path: &Path) {
-        self.write(|book| book.rows.remove(path));
+        self.write(|book| book.of_input.rows.remove(path));
     }
 
     /// Forgets what is expected of levels that were made of one: too few of its rows were there.
     pub(super) fn forget_beyond(&self, path: &Path) {
         let beyond = |other: &Path| other.len() > path.len() && other.starts_with(path);
         self.write(|book| {
-            book.rows.retain(|level, _| !beyond(level));
-            book.pairs.retain(|(from, to, _), _| !beyond(from) && !beyond(to));
+            let Proportions { rows, pairs } = &mut book.of_input;
+            rows.retain(|level, _| !beyond(level));
+            pairs.retain(|(from, to, _), _| !beyond(from) && !beyond(to));
         });
     }
 }
@@ -206,6 +233,23 @@ mod tests {
         // Nothing is known of layers behind, nor of other layers.
         assert_eq!(later.room(&path(&[2, 2])).unwrap(), None);
         assert_eq!(later.room(&path(&[3])).unwrap(), None);
+    }
+
+    #[test]
+    fn a_first_frame_expects_what_frames_like_it_had() {
+        let seen = [(10, 80), (1_000, 900), (100_000, 20_000)].map(|(input_rows, rows)| {
+            let counts = FrameCounts { input_rows, ..FrameCounts::default() };
+            FrameCounts { rows: [(path(&[2]), rows)].into(), ..counts }
+        });
+        for (input, expected) in [(8, 64), (2_000, 1_800), (50_000, 10_000)] {
+            let counts = ExpectedCounts::of_seen(&seen);
+            let room = |frame: &Frame| frame.room(&path(&[2])).unwrap().unwrap().expected;
+            let first = counts.begin(input);
+            assert_eq!(room(&first), expected, "{input}");
+            // Later ones go by the frame before.
+            first.settle_outputs(&path(&[2]), 1 << 20, counted(input / 2));
+            assert_eq!(room(&counts.begin(10 * input)), 5 * input);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::at_once::Recipe;
 use super::cells::{Cells, CudaCells};
 use super::frame::{Frame, FrameRows, MapPath, Path, Room, no_such_sample};
 use super::last_calls::{Calls, Left, ReadAs};
+use super::rooms::FrameCounts;
 use crate::ops::RowGroups;
 use crate::{ConvError, Device, KernelMap, MapCounts};
 
@@ -271,6 +272,30 @@ impl Levels {
         let maps = held.chain(left.before.iter().cloned());
         let calls = locked(&self.calls).so_far.clone();
         MadeSoFar { levels, maps: maps.collect(), calls }
+    }
+
+    /// What layers have made of a level so far, where the host has the maps.
+    pub(super) fn counts(&self, first: &Level) -> FrameCounts {
+        let made = self.made();
+        let levels = &made.levels;
+        let of_levels = levels.iter().map(|level| (level.path(), level.cells.capacity()));
+        let path = |number: usize| {
+            let level = levels.iter().map(|level| &**level).find(|level| level.number == number);
+            Some(level.or((first.number == number).then_some(first))?.path())
+        };
+        let maps = locked(&self.maps);
+        let of_maps = maps.iter().filter_map(|(&(from, to, geometry), slot)| {
+            // Layers that undo others read the maps of those.
+            let is_own = geometry.kind != LayerKind::Inverse;
+            let map = slot.get().filter(|_| is_own)?;
+            Some(((path(from)?, path(to)?, geometry), map.counts().pairs))
+        });
+        FrameCounts {
+            input_rows: first.cells.capacity(),
+            rows: of_levels.collect(),
+            pairs: of_maps.collect(),
+            made: Recipe::of(&made, first.number),
+        }
     }
 
     /// Takes a level that was made elsewhere, if there is none.

@@ -181,6 +181,11 @@ impl Voxels {
         Self { levels: Arc::new(levels), level: Arc::clone(&self.level) }
     }
 
+    /// What layers have made of these voxels so far, which are the host's.
+    pub(crate) fn counts_made(&self) -> FrameCounts {
+        self.levels.counts(&self.level)
+    }
+
     /// How many maps are in memory.
     #[cfg(test)]
     pub(crate) fn maps_held(&self) -> usize {

@@ -2,15 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use voxtune_types::Geometry;
+
+use super::at_once::Recipe;
 use super::expected::with_margin;
 use super::frame::{MapPath, Path, Room};
 
-/// Rows and pairs that a network has counted over one input.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Rows and pairs that a network has counted over one input, and what it has made of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FrameCounts {
     pub(crate) input_rows: usize,
     pub(crate) rows: BTreeMap<Path, usize>,
     pub(crate) pairs: BTreeMap<MapPath, usize>,
+    pub(crate) made: Recipe,
+}
+
+impl FrameCounts {
+    /// The maps, by inputs, outputs and pairs.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = (Geometry, [usize; 3])> {
+        let rows = |path: &Path| match path.is_empty() {
+            true => Some(self.input_rows),
+            false => self.rows.get(path).copied(),
+        };
+        self.pairs.iter().filter_map(move |((from, to, geometry), &pairs)| {
+            Some((*geometry, [rows(from)?, rows(to)?, pairs]))
+        })
+    }
 }
 
 /// Room for every level of a network over inputs of at most so many voxels.
@@ -21,26 +40,41 @@ pub(crate) struct Rooms {
     pairs: BTreeMap<MapPath, usize>,
 }
 
-impl Rooms {
-    /// What frames that were seen ask for, in proportion to their inputs, with a margin. Inputs
-    /// much smaller than the class count only where there are no others: the coarser the voxels
-    /// beside their extent, the more of them each makes.
-    pub(crate) fn new(input: Room, seen: &[FrameCounts], margin: f64) -> Self {
-        let near = |counts: &&FrameCounts| counts.input_rows * 4 >= input.capacity;
+/// Rows and pairs for each voxel of the input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Proportions {
+    pub(super) rows: BTreeMap<Path, f64>,
+    pub(super) pairs: BTreeMap<MapPath, f64>,
+}
+
+impl Proportions {
+    /// The most that frames which were seen ask for, for an input of so many voxels. Inputs much
+    /// smaller count only where there are no others: the coarser the voxels beside their extent,
+    /// the more of them each makes.
+    pub(super) fn most(seen: &[FrameCounts], input_rows: usize) -> Self {
+        let near = |counts: &&FrameCounts| counts.input_rows * 4 >= input_rows;
         let near: Vec<&FrameCounts> = seen.iter().filter(near).collect();
         let all: Vec<&FrameCounts> = if near.is_empty() { seen.iter().collect() } else { near };
-        let (mut rows, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+        let mut most = Self::default();
         for counts in all {
             let per_input_row = |count: usize| count as f64 / counts.input_rows.max(1) as f64;
             for (path, &count) in &counts.rows {
-                let most = rows.entry(path.clone()).or_insert(0.0_f64);
+                let most = most.rows.entry(path.clone()).or_default();
                 *most = most.max(per_input_row(count));
             }
             for (path, &count) in &counts.pairs {
-                let most = pairs.entry(path.clone()).or_insert(0.0_f64);
+                let most = most.pairs.entry(path.clone()).or_default();
                 *most = most.max(per_input_row(count));
             }
         }
+        most
+    }
+}
+
+impl Rooms {
+    /// The most that frames which were seen ask for, in proportion to their inputs, with a margin.
+    pub(crate) fn new(input: Room, seen: &[FrameCounts], margin: f64) -> Self {
+        let Proportions { rows, pairs } = Proportions::most(seen, input.capacity);
         let of = |ratio: f64, input: usize| (ratio * input as f64).round() as usize;
         let room = |ratio: f64| Room {
             expected: of(ratio, input.expected),
@@ -88,6 +122,7 @@ mod tests {
             input_rows,
             rows: BTreeMap::from([(path(2), rows)]),
             pairs: BTreeMap::from([(map, pairs)]),
+            made: Recipe::default(),
         }
     }
 

@@ -1,7 +1,9 @@
-//! `populate --model`: the layers that a network has on a scan, each over its own voxels.
+//! `populate --model`: the layers that a network has on a scan, each over its own voxels, and what
+//! its levels have there.
 
 mod file;
 mod levels;
+pub(super) mod profile;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use crate::exit::Failure;
 use crate::output;
 use file::read;
 use levels::Levels;
+use profile::Walk;
 
 /// The argument of `--model`.
 #[derive(Clone, Debug)]
@@ -129,6 +132,8 @@ fn in_order(axes: AxisOrder, [x, y, z]: [u32; 3]) -> [u32; 3] {
 /// A plan, with the folder of its levels' voxels, which workers read.
 pub(super) struct ModelPlan {
     pub(super) plan: Plan,
+    /// What a profile is made of.
+    pub(super) walk: Walk,
     /// Removed with the value.
     _levels: TempDir,
 }
@@ -144,7 +149,7 @@ pub(super) fn plan_model(
     let Steps { steps, grid } = model.steps(grid)?;
     let folder = tempfile::tempdir().map_err(Failure::failed)?;
     let host = Device::cpu().map_err(Failure::failed)?;
-    let mut list = Vec::new();
+    let (mut list, mut inputs) = (Vec::new(), Vec::new());
     for source in &request.clouds {
         let Source::File(path) = source else {
             return Err(Failure::usage("--model is measured on scans: name files with --clouds"));
@@ -153,8 +158,8 @@ pub(super) fn plan_model(
             .map_err(|error| Failure::usage(error).at("--clouds"))?;
         let cells = model.turned(scan.voxels);
         let start = match grid.or_else(|| model.usual_grid(&cells)) {
-            None => Voxels::new(&host, cells).map_err(Failure::failed)?,
-            Some(grid) => Voxels::within(&host, grid, cells).map_err(|error| {
+            None => Voxels::new(&host, cells.clone()).map_err(Failure::failed)?,
+            Some(grid) => Voxels::within(&host, grid, cells.clone()).map_err(|error| {
                 let path = printable_path(path);
                 Failure::usage(format!(
                     "{path}: {error}. Axes are in the order of the network's; --grid names another \
@@ -162,11 +167,17 @@ pub(super) fn plan_model(
                 ))
             })?,
         };
+        inputs.push((start.shape(), cells));
         let mut levels = Levels { folder: folder.path(), label: source.label(), held: Vec::new() };
         list.extend(measured(&steps, start, dtypes, &mut levels)?);
     }
     let plan = Plan::of_scans(request, &list).map_err(Failure::usage)?;
-    Ok(ModelPlan { plan, _levels: folder })
+    let dtype = dtypes.first().copied().unwrap_or(DType::Float16);
+    let network = match model {
+        Model::Known(network) => Some(*network),
+        Model::File(_) => None,
+    };
+    Ok(ModelPlan { plan, walk: Walk { network, steps, dtype, inputs }, _levels: folder })
 }
 
 /// A convolution that a walk through a network has met.

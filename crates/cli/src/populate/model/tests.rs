@@ -298,3 +298,24 @@ fn usual_readers_are_those_of_the_networks() {
     // Channels change in half of the layers of a block that widens.
     assert_eq!(quarter(alike), 1);
 }
+
+/// As bytes, for a program that has not seen the scan.
+#[test]
+fn a_profile_knows_what_levels_have_and_what_is_made_of_them() {
+    let text = r#"{"spatial_shape": [11, 9, 20], "layers": [
+        {"layer": "SubmConv3d", "kernel": [3, 3, 3], "in": 4, "out": 8},
+        {"layer": "SparseConv3d", "kernel": [3, 3, 3], "stride": [2, 2, 2], "padding": [1, 1, 1],
+         "in": 8, "out": 8}
+    ]}"#;
+    let Steps { steps, grid } = steps_of(text).unwrap();
+    let host = host();
+    let walk = Walk { network: None, steps, dtype: DType::Float16, inputs: vec![(grid, cells())] };
+    let profile = walk.profile(&host).unwrap();
+    let read = voxtune::FrameProfile::from_bytes(&profile.to_bytes()).unwrap();
+    assert_eq!(read, profile);
+    let start = Voxels::within(&host, grid.unwrap(), cells()).unwrap();
+    let coarse = start.outputs_of(&walk.steps[1].geometry).unwrap().0;
+    let described = format!("{read:?}");
+    assert!(described.contains(&format!("input_rows: {}", start.len())), "{described}");
+    assert!(described.contains(&format!("]: {}", coarse.len())), "{described}");
+}
