@@ -10,7 +10,8 @@
 //! `verified_samples` verified samples, even past the budget. Only a candidate with all of them may
 //! win.
 //!
-//! The leader and the default share a minimum of rounds, even past the budget.
+//! The leader and the default share a minimum of rounds, even past the budget. Contenders whose
+//! ratio to the default is not that of their times run on beside it.
 //!
 //! Candidates near the leader get more samples, and outliers are sampled again. A tie-break follows
 //! where the decision falls on the edge of the noise band.
@@ -23,6 +24,7 @@
 //!
 //! A [`Sampler`] provides the device and the clock, so that policies are tested on made-up times.
 
+mod agreement;
 pub mod charged;
 mod confirm;
 mod eliminate;

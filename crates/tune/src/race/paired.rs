@@ -33,6 +33,11 @@ impl Paired {
         self.ratio.low > 1.0 + noise
     }
 
+    /// Whether another ratio is the median, but for noise in few rounds.
+    pub(super) fn agrees_with(&self, ratio: f64, policy: &Policy) -> bool {
+        (ratio / self.ratio.median).ln().abs() <= policy.noise_of_few.ln_1p()
+    }
+
     /// How far the median may be off, as a fraction of it.
     pub(super) fn error(&self) -> f64 {
         let Interval { low, median, high } = self.ratio;

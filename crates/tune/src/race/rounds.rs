@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::agreement::sample_until_agreed;
 use super::eliminate::{admit_undominated, eliminate, min_samples};
 use super::policy::Policy;
 use super::sampler::Sampler;
@@ -48,6 +49,7 @@ pub fn race<T: Sampler>(
         *rank = 0;
     }
     tie_break(&mut candidates, &ranks, default, policy, sampler);
+    sample_until_agreed(&mut candidates, default, policy, sampler);
     candidates
 }
 

@@ -65,21 +65,28 @@ impl<E> Done<E> {
         const ROUNDS: usize = 3;
         /// A few dozen turns of a scheduler: whatever takes longer is slow.
         const MOST_EXTRA: f64 = 0.25;
+        /// How much of what was expected around a piece may turn out not to be done.
+        const LEAST_AROUND: f64 = 0.5;
         /// By how much times differ that are the same, as a fraction.
         const ALIKE: f64 = 0.03;
         let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
         pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
         let (short, long) = pieces.split_at(pieces.len() / 2);
-        let spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64()).sum();
-        let around: f64 = long.iter().map(|(one, _)| seconds(one, 0.0)).sum();
-        // Pieces that are mostly what is done around the work say little of a machine's speed.
-        let trust = if spent > around { 1.0 - around / spent } else { 0.0 };
+        let around = |pieces: &[&(E, Duration)]| {
+            pieces.iter().map(|(one, _)| seconds(one, 0.0)).sum::<f64>()
+        };
+        let long_spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64()).sum();
+        // Less may be done around the work than was expected, too.
+        let least_extra = -LEAST_AROUND * around(short) / short.len().max(1) as f64;
         let mut pace = Pace { extra: 0.0, slower: 1.0 };
         for _ in 0..ROUNDS {
             let beyond =
                 |(one, spent): &(E, Duration)| spent.as_secs_f64() - seconds(one, pace.slower);
             let beyond: f64 = short.iter().map(|piece| beyond(piece)).sum();
-            pace.extra = (beyond / short.len().max(1) as f64).clamp(0.0, MOST_EXTRA);
+            pace.extra = (beyond / short.len().max(1) as f64).clamp(least_extra, MOST_EXTRA);
+            // Pieces that are mostly what is done around the work say little of a machine's speed.
+            let around = around(long) + pace.extra * long.len() as f64;
+            let trust = if long_spent > around { 1.0 - around / long_spent } else { 0.0 };
             let spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64() - pace.extra).sum();
             let expected = |slower| long.iter().map(|(one, _)| seconds(one, slower)).sum::<f64>();
             if expected(1.0) == 0.0 {
@@ -97,7 +104,7 @@ impl<E> Done<E> {
                 }
                 f64::sqrt(low * high)
             });
-            pace.slower = 1.0_f64.clamp(least, most).powf(trust);
+            pace.slower = 1.0_f64.clamp(least, most).powf(trust.min(1.0));
         }
         pace
     }
@@ -106,7 +113,7 @@ impl<E> Done<E> {
 /// How long pieces of work take.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// Seconds that each takes beyond what was expected.
+    /// Seconds that each takes beyond what was expected; fewer if negative.
     extra: f64,
     /// How many times as long as expected the rest takes.
     slower: f64,
@@ -219,15 +226,17 @@ impl Eta {
         for ahead in &self.configurations {
             let entries = ahead.entries.iter().flatten();
             let races = entries.map(|entry| race.extra + entry.race.seconds(race.slower));
-            let each = plainly(&ahead.set_up, set_up.slower) + races.sum::<f64>();
+            let races = races.map(|seconds| seconds.max(0.0)).sum::<f64>();
+            let each = plainly(&ahead.set_up, set_up.slower) + races;
             all += each;
             longest = longest.max(each);
         }
         let verification = self.verification_done.pace(plainly);
         let ahead = self.verification.iter().filter(|(once, _)| !once.is_zero());
         let times = ahead.clone().count();
-        let each =
-            |(once, _): &(Duration, usize)| verification.extra + plainly(once, verification.slower);
+        let each = |(once, _): &(Duration, usize)| {
+            (verification.extra + plainly(once, verification.slower)).max(0.0)
+        };
         all += ahead.map(each).sum::<f64>();
         let seconds = longest.max(all / devices.max(1) as f64);
         Duration::from_secs_f64(seconds) + self.compilation.ahead(times)
@@ -315,6 +324,23 @@ mod tests {
                 assert!(is_right, "at {tenth} tenths: {shown:.1} s, and it was {right:.1} s");
             }
         }
+    }
+
+    /// Short races of a GPU: half of what was expected around them, and samples as expected.
+    #[test]
+    fn less_done_around_short_races_makes_long_ones_no_shorter() {
+        let wanted: Vec<u32> = (0..20).map(|number| 1 + number % 4).chain([200]).collect();
+        let races: Vec<(u32, usize)> = wanted.iter().map(|&wanted| (wanted, 0)).collect();
+        let mut estimate = estimate(&races, &[0]);
+        let entries = estimate.configurations.iter_mut().flat_map(|one| &mut one.entries);
+        for entry in entries {
+            entry.race = RaceEstimate { around: 10 * SECOND, budget: Duration::MAX, ..entry.race };
+        }
+        let mut eta = Eta::new(&estimate);
+        for (index, wanted) in wanted[..20].iter().enumerate() {
+            eta.measured(index, 0, &spent(5 + wanted, 0));
+        }
+        assert_left(&eta, 205.0);
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Registry {
             return pool;
         }
         without_dominated(pool, |algorithm| Contender {
-            family: algorithm.id().family(),
+            id: algorithm.id().as_str(),
             is_default: is_default(algorithm),
             estimate: algorithm.estimate(operation, counts),
         })
