@@ -37,7 +37,7 @@ pub fn race<T: Sampler>(
     first_round(&mut candidates, default, policy, sampler);
     for round in 1.. {
         admit_undominated(&mut candidates, policy);
-        if sampler.interrupted() || !later_round(&mut candidates, round, policy, sampler) {
+        if sampler.interrupted() || !later_round(&mut candidates, round, default, policy, sampler) {
             break;
         }
         resample_outliers(&mut candidates, policy, sampler);
@@ -89,10 +89,12 @@ fn first_round<T: Sampler>(
 }
 
 /// Samples each candidate that still races and is due; false if none was. The order rotates, so
-/// that no candidate always runs behind the same neighbour.
+/// that no candidate always runs behind the same neighbour. The default keeps up with the leader,
+/// which takes its place only by rounds that both ran.
 fn later_round<T: Sampler>(
     candidates: &mut [CandidateSamples<T::Failure>],
     round: usize,
+    default: Option<usize>,
     policy: &Policy,
     sampler: &mut T,
 ) -> bool {
@@ -101,7 +103,7 @@ fn later_round<T: Sampler>(
         let candidate = (step + round) % candidates.len();
         let due = candidates[candidate].racing
             && !sampler.interrupted()
-            && is_due(candidates, candidate, policy, sampler.elapsed());
+            && is_due(candidates, candidate, default, policy, sampler.elapsed());
         if due {
             let verified = candidates[candidate].verified_samples < policy.verified_samples;
             let sample = if verified {
@@ -122,6 +124,7 @@ fn later_round<T: Sampler>(
 fn is_due<F>(
     candidates: &[CandidateSamples<F>],
     candidate: usize,
+    default: Option<usize>,
     policy: &Policy,
     elapsed: Duration,
 ) -> bool {
@@ -134,7 +137,7 @@ fn is_due<F>(
         return false;
     }
     if let Some((first, best_ns)) = leader(candidates)
-        && (first == candidate && taken < policy.leader_samples
+        && ([Some(first), default].contains(&Some(candidate)) && taken < policy.leader_samples
             || taken < min_samples(&candidates[candidate], best_ns, policy))
     {
         return true;
