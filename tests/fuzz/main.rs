@@ -3,9 +3,9 @@
 //!
 //! Each execution takes a sound file and mutates it: bytes changed, inserted, deleted, copied, cut
 //! off, numbers replaced by extreme ones. It corrects the checksum of a cache or a pack so that the
-//! decoder behind it is reached, and decodes. A finding is a panic, an abort, a cache that decodes
-//! and then encodes to other bytes, or a kernel of a pack that is listed and not found. Runs are
-//! repeatable: the seed is the second argument.
+//! decoder behind it is reached, and decodes. A finding is a panic, an abort, a cache or a profile
+//! that decodes and then encodes to other bytes, or a kernel of a pack that is listed and not
+//! found. Runs are repeatable: the seed is the second argument.
 #![deny(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the output is the point")]
 
@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use voxtune::Arch;
+use voxtune::{Arch, DType, Device, FrameProfile, KernelSize, SparseTensor, Tensor, Voxel, Voxels};
 use voxtune_cache::{decode_decisions, decode_evidence, encode_decisions, encode_evidence};
 use voxtune_pack::{Header, Kernel, Pack};
 use voxtune_pointcloud::{FileOptions, load_file};
@@ -120,7 +120,7 @@ fn targets() -> Vec<Target> {
         Target {
             name: "packs",
             seeds: vec![pack(&[70, 900, 900, 5]), pack(&[300_000, 40])],
-            share: 30,
+            share: 25,
             run: |bytes, _| {
                 if bytes.len() >= PACK_HEAD {
                     let checksum = xxh3_64(&bytes[PACK_HEAD..]).to_le_bytes();
@@ -145,12 +145,44 @@ fn targets() -> Vec<Target> {
                 Ok(())
             },
         },
+        Target {
+            name: "profiles",
+            seeds: vec![profile(&[3]), profile(&[40, 900])],
+            share: 5,
+            run: |bytes, _| {
+                let Ok(found) = FrameProfile::from_bytes(bytes) else { return Ok(()) };
+                // A first frame would go by it.
+                drop(found.expected_counts());
+                let again = FrameProfile::from_bytes(&found.to_bytes());
+                match again == Ok(found) {
+                    true => Ok(()),
+                    false => Err("its bytes say something else".to_owned()),
+                }
+            },
+        },
         cloud("ply", PLY.as_bytes().to_vec(), |bytes, folder| load(bytes, folder, "cloud.ply")),
         cloud("pcd", PCD.as_bytes().to_vec(), |bytes, folder| load(bytes, folder, "cloud.pcd")),
         cloud("npy", npy(), |bytes, folder| load(bytes, folder, "cloud.npy")),
         cloud("bin", vec![0; 64], |bytes, folder| load(bytes, folder, "cloud.bin")),
         cloud("npz", b"PK\x03\x04".repeat(20), |bytes, folder| load(bytes, folder, "cloud.npz")),
     ]
+}
+
+/// Of a level below so many voxels, and maps within and between both.
+fn profile(rows: &[i32]) -> Vec<u8> {
+    let device = Device::cpu_with_threads(1).expect("the host is a device");
+    let kernel = KernelSize::cubic(3).expect("3 is an extent");
+    let frames = rows.iter().map(|&rows| {
+        let cells = (0..rows).map(|x| Voxel::new(0, x, 0, 0)).collect();
+        let voxels = Voxels::new(&device, cells).expect("cells are distinct");
+        let features = Tensor::zeros(&device, DType::Float16, voxels.len(), 4);
+        SparseTensor::new(voxels, features.expect("memory")).expect("a row a voxel")
+    });
+    let network = |input: &SparseTensor| {
+        input.voxels().kernel_map(kernel)?;
+        input.voxels().strided(kernel, [2; 3])
+    };
+    FrameProfile::of(frames, network).expect("frames of one kind").to_bytes()
 }
 
 /// A pack of kernels of these sizes, half of each of bytes that compress badly.

@@ -176,6 +176,7 @@ mod tests {
             training: false,
             many: None,
             grid: Some([60, 50, 9]),
+            profiles: Vec::new(),
             seed: 3,
             peers: None,
         }

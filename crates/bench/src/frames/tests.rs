@@ -27,6 +27,7 @@ fn options(models: &[&str]) -> FrameOptions {
         training: true,
         many: Some(3),
         grid: None,
+        profiles: Vec::new(),
         seed: 0,
         peers: None,
     }
@@ -194,4 +195,33 @@ fn the_least_of_peers_counts_folded_ones_first() {
     assert_eq!(step.device_ms, None);
     let firsts = network.ways.iter().map(|way| network.first_over_steady(way));
     assert_eq!(firsts.collect::<Vec<_>>(), [Some(2.0), None, Some(3.0)]);
+    // One that expected its counts is compared with those that do.
+    network.ways.push(way(Way::Fresh));
+    let fresh = |network: &report::NetworkReport| network.first_over_steady(&network.ways[3]);
+    assert_eq!(fresh(&network), Some(2.0));
+    network.first_way = Way::Expected;
+    assert_eq!(fresh(&network), None);
+    assert_eq!(network.first_over_steady(&network.ways[0]), Some(2.0));
+}
+
+#[test]
+fn a_first_frame_goes_by_its_networks_profile_or_by_that_of_all() {
+    let device = Device::cpu_with_threads(1).unwrap();
+    let cloud = cloud("street", 40);
+    let mut options = options(&["spunet"]);
+    let spec = &options.models[0];
+    let subject = Subject::new(&device, spec, &cloud, DType::Float32, &options);
+    let frames = vec![subject.over(subject.voxels().unwrap()).unwrap()];
+    let profile = subject.inference().unwrap().frame_profile(frames).unwrap();
+    let margin = |network| Some(options.profile_of(network)?.margin());
+    assert_eq!(margin(Network::SpUNet), None);
+    options.profiles = vec![
+        (None, profile.clone().with_margin(2.0)),
+        (Some(Network::SpUNet), profile.with_margin(3.0)),
+    ];
+    let margin = |network| Some(options.profile_of(network)?.margin());
+    assert_eq!((margin(Network::SpUNet), margin(Network::Second)), (Some(3.0), Some(2.0)));
+    let spec = &options.models[0];
+    let report = measure(&device, spec, &cloud, DType::Float32, &options).unwrap();
+    assert_eq!(report.first_way, Way::Expected);
 }

@@ -17,6 +17,9 @@ use crate::voxels::FrameCounts;
 const FORMAT: &str = "voxtune frame profile";
 /// Of what follows.
 const VERSION: u32 = 1;
+/// Bounds of what is counted, beyond any device's memory.
+const MOST_ROWS: usize = 1 << 30;
+const MOST_PAIRS: usize = 1 << 33;
 
 /// Bytes that are no profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +103,14 @@ impl Body {
         if !(1.0..=1e3).contains(&self.margin) {
             return Err("expected a margin of 1 or more");
         }
+        let are_possible = |counts: &FrameCounts| {
+            let mut rows = counts.rows.values().chain([&counts.input_rows]);
+            rows.all(|&rows| rows <= MOST_ROWS)
+                && counts.pairs.values().all(|&pairs| pairs <= MOST_PAIRS)
+        };
+        if !self.frames.iter().all(are_possible) {
+            return Err("expected counts that fit a device");
+        }
         let paths = |counts: &FrameCounts| {
             let of_maps = counts.pairs.keys().all(|(from, to, geometry)| {
                 from.iter().chain(to).chain([geometry]).all(|layer| layer.check().is_ok())
@@ -178,6 +189,10 @@ mod tests {
         let later = rmp_serde::to_vec(&(FORMAT, VERSION + 1)).unwrap();
         let newer = ProfileError::Newer { found: VERSION + 1 };
         assert_eq!(FrameProfile::from_bytes(&later), Err(newer));
+        let mut beyond = profile(&[4]);
+        beyond.counts[0].rows.values_mut().for_each(|rows| *rows = usize::MAX);
+        let error = FrameProfile::from_bytes(&beyond.to_bytes()).unwrap_err().to_string();
+        assert!(error.contains("counts that fit a device"), "{error}");
         let mut longer = profile(&[4]).to_bytes();
         longer.push(0);
         let error = FrameProfile::from_bytes(&longer).unwrap_err().to_string();

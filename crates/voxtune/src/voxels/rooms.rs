@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
 use voxtune_types::Geometry;
 
 use super::at_once::Recipe;
