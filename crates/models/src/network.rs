@@ -101,6 +101,16 @@ impl Network {
         }
     }
 
+    /// Cells along x, y, z in the order of the network's coordinates.
+    #[must_use]
+    pub const fn turned_shape(self, shape: [u32; 3]) -> [u32; 3] {
+        let [x, y, z] = shape;
+        match self.axes() {
+            AxisOrder::Xyz => shape,
+            AxisOrder::Zyx => [z, y, x],
+        }
+    }
+
     /// Channels of a voxel, as its authors have them.
     #[must_use]
     pub fn c_in(self) -> u32 {

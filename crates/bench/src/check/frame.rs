@@ -4,7 +4,7 @@
 //! once, products, and the bird's-eye view. A sanitizer sees all of it in the calls. As in
 //! [`Step::Race`](super::Step::Race), instances are those that a race detector can follow.
 
-use voxtune::{AxisOrder, ConvError, DType, SparseTensor, Tensor, Voxel, Voxels};
+use voxtune::{ConvError, DType, SparseTensor, Tensor, Voxel, Voxels};
 use voxtune_models::{CompiledModel, LoadOptions, Network};
 use voxtune_pointcloud::Generator;
 
@@ -34,14 +34,9 @@ fn cells(rows: usize) -> Vec<Voxel> {
 }
 
 fn frame(kernels: &CudaKernels, rows: usize) -> Result<SparseTensor, ConvError> {
-    let [x, y, z] = SHAPE;
-    let shape = match NETWORK.axes() {
-        AxisOrder::Xyz => [x, y, z],
-        AxisOrder::Zyx => [z, y, x],
-    };
     let channels = NETWORK.c_in() as usize;
     let features: Vec<f32> = (0..rows * channels).map(|i| (i % 13) as f32 / 8.0 - 0.75).collect();
-    let voxels = Voxels::within(kernels.device(), shape, cells(rows))?;
+    let voxels = Voxels::within(kernels.device(), NETWORK.turned_shape(SHAPE), cells(rows))?;
     let features = Tensor::from_f32(kernels.device(), DTYPE, rows, channels, &features)?;
     SparseTensor::new(voxels, features)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use voxtune::{AxisOrder, DType, FrameProfile, Voxel};
+use voxtune::{DType, FrameProfile, Voxel};
 use voxtune_models::Network;
 
 use super::peers::FramePeers;
@@ -136,12 +136,4 @@ pub(super) fn grid_of(network: Network, cells: &[Voxel]) -> [u32; 3] {
         return NUSCENES;
     }
     most.map(|most| most + ROOM)
-}
-
-/// Values along x, y, z in the order of a network's axes.
-pub(super) fn in_order<T>(axes: AxisOrder, [x, y, z]: [T; 3]) -> [T; 3] {
-    match axes {
-        AxisOrder::Xyz => [x, y, z],
-        AxisOrder::Zyx => [z, y, x],
-    }
 }

@@ -4,7 +4,7 @@ use voxtune::{DType, Device, SparseTensor, Tensor, Voxel, Voxels};
 use voxtune_models::{AnyModel, LoadOptions, Network};
 
 use super::FrameError;
-use super::options::{FrameOptions, ModelSpec, grid_of, in_order};
+use super::options::{FrameOptions, ModelSpec, grid_of};
 use super::report::NetworkReport;
 use super::way::Way;
 use crate::named_cloud::NamedCloud;
@@ -37,7 +37,7 @@ impl<'a> Subject<'a> {
         Self {
             device,
             network,
-            shape: in_order(network.axes(), shape),
+            shape: network.turned_shape(shape),
             features: values(cells.len() * c_in as usize),
             cells: cells.into_iter().map(|cell| network.turned(cell)).collect(),
             cloud: &cloud.label,

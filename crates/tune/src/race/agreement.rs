@@ -7,10 +7,11 @@
 
 use voxtune_cache::decide::NOISE_CEILING;
 
+use super::due_rounds::sample_due;
 use super::paired::Paired;
 use super::policy::Policy;
 use super::sampler::Sampler;
-use super::samples::{CandidateSamples, record};
+use super::samples::CandidateSamples;
 use super::statistics::median;
 
 /// Rounds with the default after which a ratio is what it is.
@@ -26,23 +27,13 @@ pub(super) fn sample_until_agreed<T: Sampler>(
     sampler: &mut T,
 ) {
     let Some(default) = default.filter(|_| !policy.tie_break.is_zero()) else { return };
-    for round in 0.. {
-        let due = contradicting(candidates, default, policy);
-        if due.is_empty() {
-            return;
+    sample_due(candidates, sampler, |candidates| {
+        let mut due = contradicting(candidates, default, policy);
+        if !due.is_empty() {
+            due.push(default);
         }
-        for step in 0..candidates.len() {
-            let candidate = (step + round) % candidates.len();
-            if sampler.interrupted() {
-                return;
-            }
-            if candidate == default || due.contains(&candidate) {
-                record(&mut candidates[candidate], sampler.sample(candidate));
-            } else {
-                candidates[candidate].rounds.push(None);
-            }
-        }
-    }
+        due
+    });
 }
 
 /// The candidates near the leader that contradict themselves.

@@ -27,6 +27,7 @@
 mod agreement;
 pub mod charged;
 mod confirm;
+mod due_rounds;
 mod eliminate;
 mod paired;
 mod policy;

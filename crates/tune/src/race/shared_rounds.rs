@@ -6,9 +6,10 @@
 
 use voxtune_cache::decide::MIN_SHARED_ROUNDS;
 
+use super::due_rounds::sample_due;
 use super::policy::Policy;
 use super::sampler::Sampler;
-use super::samples::{CandidateSamples, record};
+use super::samples::CandidateSamples;
 use super::statistics::median;
 
 /// Samples the leader and the default until they share enough rounds. If the leader falls behind
@@ -20,20 +21,10 @@ pub(super) fn sample_shared_rounds<T: Sampler>(
     sampler: &mut T,
 ) {
     let Some(default) = default else { return };
-    for round in 0.. {
-        let Some(leader) = leader_lacking_rounds(candidates, default, policy) else { return };
-        for step in 0..candidates.len() {
-            let candidate = (step + round) % candidates.len();
-            if sampler.interrupted() {
-                return;
-            }
-            if candidate == leader || candidate == default {
-                record(&mut candidates[candidate], sampler.sample(candidate));
-            } else {
-                candidates[candidate].rounds.push(None);
-            }
-        }
-    }
+    sample_due(candidates, sampler, |candidates| {
+        let leader = leader_lacking_rounds(candidates, default, policy);
+        leader.map_or_else(Vec::new, |leader| vec![leader, default])
+    });
 }
 
 /// The leader, unless it is the default or shares enough rounds with it.

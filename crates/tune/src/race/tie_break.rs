@@ -10,10 +10,11 @@
 
 use voxtune_cache::decide::{Timer, beats_default, tie_band};
 
+use super::due_rounds::sample_due;
 use super::paired::Paired;
 use super::policy::Policy;
 use super::sampler::Sampler;
-use super::samples::{CandidateSamples, Centre, record};
+use super::samples::{CandidateSamples, Centre};
 use super::summarize::ratio_interval;
 
 /// Samples candidates near the band's edge, and the leader, until none is left there. `ranks` is
@@ -25,23 +26,9 @@ pub(super) fn tie_break<T: Sampler>(
     policy: &Policy,
     sampler: &mut T,
 ) {
-    for round in 0.. {
-        let due = near_band_edge(candidates, ranks, default, policy);
-        if due.is_empty() {
-            return;
-        }
-        for step in 0..candidates.len() {
-            let candidate = (step + round) % candidates.len();
-            if sampler.interrupted() {
-                return;
-            }
-            if due.contains(&candidate) {
-                record(&mut candidates[candidate], sampler.sample(candidate));
-            } else {
-                candidates[candidate].rounds.push(None);
-            }
-        }
-    }
+    sample_due(candidates, sampler, |candidates| {
+        near_band_edge(candidates, ranks, default, policy)
+    });
 }
 
 /// The leader and the candidates that may take its win, as far as is known; empty if the decision

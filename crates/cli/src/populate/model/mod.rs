@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use voxtune::{AxisOrder, DType, Device, Geometry, KernelMap, LayerKind, Voxel, Voxels};
+use voxtune::{DType, Device, Geometry, KernelMap, LayerKind, Voxel, Voxels};
 use voxtune_models::{Network, NetworkLayer, NetworkStep};
 use voxtune_pointcloud::{Source, load_scan};
 use voxtune_tune::inputs::readers::Readers;
@@ -81,7 +81,7 @@ impl Model {
         match self {
             Self::Known(network) => {
                 let steps = network.steps().into_iter().map(Step::from).collect();
-                Ok(Steps { steps, grid: grid.map(|grid| in_order(network.axes(), grid)) })
+                Ok(Steps { steps, grid: grid.map(|grid| network.turned_shape(grid)) })
             }
             Self::File(path) => {
                 let named = |why| Failure::usage(format!("{}: {why}", printable_path(path)));
@@ -103,7 +103,7 @@ impl Model {
     fn usual_grid(&self, cells: &[Voxel]) -> Option<[u32; 3]> {
         let Self::Known(network) = self else { return None };
         let usual = network.usual_grid()?;
-        let grid = in_order(network.axes(), usual);
+        let grid = network.turned_shape(usual);
         let fits = |cell: &Voxel| {
             let at = [cell.x, cell.y, cell.z].into_iter().zip(grid);
             at.into_iter().all(|(at, size)| u32::try_from(at).is_ok_and(|at| at < size))
@@ -118,14 +118,6 @@ impl Model {
         );
         output::status("Note", text);
         None
-    }
-}
-
-/// Values along x, y, z in the order of a network's axes.
-fn in_order(axes: AxisOrder, [x, y, z]: [u32; 3]) -> [u32; 3] {
-    match axes {
-        AxisOrder::Xyz => [x, y, z],
-        AxisOrder::Zyx => [z, y, x],
     }
 }
 
