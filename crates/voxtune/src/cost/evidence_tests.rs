@@ -108,8 +108,7 @@ fn pruning_keeps_the_winners() {
     );
     assert!(regrets.len() >= 100, "{summary}");
     assert!(lost * 100 <= regrets.len(), "{summary}");
-    // One of two alike is left out, which may be the faster one.
-    assert!(mean(&regrets) <= 0.0005 && quantile(&regrets, 1.0) <= 0.045, "{summary}");
+    assert!(mean(&regrets) <= 0.005 && quantile(&regrets, 1.0) <= 0.03, "{summary}");
     assert!(mean(&kept) <= 10.0 && mean(&kept) < 0.7 * mean(&before), "{summary}");
 }
 

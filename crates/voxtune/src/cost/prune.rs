@@ -2,40 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use super::{Basis, Estimate};
+use super::Estimate;
 
 /// A candidate of a race, as pruning sees it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contender<'a> {
-    /// The text of its id.
-    pub(crate) id: &'a str,
+    pub(crate) family: &'a str,
     pub(crate) is_default: bool,
     /// `None` where no model describes it.
     pub(crate) estimate: Option<Estimate>,
 }
 
-/// Two of a family are alike whose times a learned model tells apart by less than this fraction.
-/// Measured, they tie, and two runs choose now one and now the other.
-const ALIKE: f64 = 0.002;
-
-/// The same of two that differ in nothing but [`HEIGHT`]. By replay of two pairs of runs over the
-/// default preset: of 2,184 decisions 29 and 26 differed with both of such two, 17 and 20 with the
-/// faster one by model. Over all evidence that costs 0.014 % in the mean and 4 % at worst
-/// (`docs/journal/tuner.md`).
-const ALIKE_OF_A_SHAPE: f64 = 0.015;
-
-/// Of shorter runs the model knows less.
-///
-/// # Units
-/// Nanoseconds.
-const ALIKE_FROM_NS: f64 = 100_000.0;
-
-/// How high a tile is, and how many stages, groups and blocks share an SM.
-const HEIGHT: [&str; 4] = ["rows=", "stages=", "groups=", "blocks="];
-
-/// For each contender, whether it stays. The best by model stay, within its error, one of those
-/// that are alike, the default, those without a model, and the best of another family. Of a single
-/// family a bug would leave nothing to run.
+/// For each contender, whether it stays. The best by model stay, within its error, the default,
+/// those without a model, and the best of another family. Of a single family a bug would leave
+/// nothing to run.
 pub(crate) fn worth_measuring(contenders: &[Contender<'_>]) -> Vec<bool> {
     let mut by_time: Vec<(usize, Estimate)> = contenders
         .iter()
@@ -51,23 +31,17 @@ pub(crate) fn worth_measuring(contenders: &[Contender<'_>]) -> Vec<bool> {
         return stays;
     };
     let trust = best.trust();
-    let mut staying: Vec<(&str, Estimate)> = Vec::new();
     for (place, estimate) in by_time.iter().take(trust.enough) {
-        let own = (contenders[*place].id, *estimate);
-        let is_within_trust = estimate.time_ns <= best.time_ns * trust.worst_error;
-        if is_within_trust && !staying.iter().any(|faster| are_alike(*faster, own)) {
-            stays[*place] = true;
-            staying.push(own);
-        }
+        stays[*place] |= estimate.time_ns <= best.time_ns * trust.worst_error;
     }
     let families: BTreeSet<&str> = contenders
         .iter()
         .zip(&stays)
-        .filter_map(|(contender, stays)| stays.then_some(contender.family()))
+        .filter_map(|(contender, stays)| stays.then_some(contender.family))
         .collect();
     if families.len() < 2 {
         let another =
-            |(place, _): &&(usize, Estimate)| !families.contains(contenders[*place].family());
+            |(place, _): &&(usize, Estimate)| !families.contains(contenders[*place].family);
         if let Some((place, _)) = by_time.iter().find(another) {
             stays[*place] = true;
         }
@@ -75,43 +49,16 @@ pub(crate) fn worth_measuring(contenders: &[Contender<'_>]) -> Vec<bool> {
     stays
 }
 
-impl Contender<'_> {
-    fn family(&self) -> &str {
-        family(self.id)
-    }
-}
-
-fn family(id: &str) -> &str {
-    id.split(':').next().unwrap_or(id)
-}
-
-/// Whether two differ in nothing but [`HEIGHT`].
-fn are_of_a_shape(one: &str, other: &str) -> bool {
-    fn others(id: &str) -> impl Iterator<Item = &str> {
-        id.split(':').filter(|part| !HEIGHT.iter().any(|name| part.starts_with(name)))
-    }
-    others(one).eq(others(other))
-}
-
-/// Whether one of two that may be measured does for both, by a learned model.
-fn are_alike(faster: (&str, Estimate), slower: (&str, Estimate)) -> bool {
-    let ratio = slower.1.time_ns / faster.1.time_ns;
-    let are_learned = [faster, slower].iter().all(|(_, one)| one.basis == Basis::Learned);
-    are_learned
-        && faster.1.time_ns >= ALIKE_FROM_NS
-        && (family(faster.0) == family(slower.0) && ratio <= 1.0 + ALIKE
-            || are_of_a_shape(faster.0, slower.0) && ratio <= 1.0 + ALIKE_OF_A_SHAPE)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Basis;
 
-    fn contender(id: &str, time_ns: impl Into<Option<f64>>) -> Contender<'_> {
+    fn contender(family: &str, time_ns: impl Into<Option<f64>>) -> Contender<'_> {
         let estimate = time_ns.into().map(|time_ns| Estimate { time_ns, basis: Basis::Fitted });
-        Contender { id, is_default: false, estimate }
+        Contender { family, is_default: false, estimate }
     }
 
     #[test]
@@ -133,35 +80,6 @@ mod tests {
         let field =
             [contender("a", 1.0), contender("b", 9.0), contender("b", 8.0), contender("c", 9.5)];
         assert_eq!(worth_measuring(&field), [true, false, true, false]);
-    }
-
-    #[test]
-    fn of_those_alike_to_a_learned_model_the_fastest_stays() {
-        let learned = |id, time_ns: f64| Contender {
-            estimate: Some(Estimate { time_ns, basis: Basis::Learned }),
-            ..contender(id, None)
-        };
-        let long = |us: f64| 1e3 * us;
-        let field = |scale: f64| {
-            [
-                learned("a:rows=64:cols=16:order=global", long(100.3) * scale),
-                learned("a:rows=64:cols=32:order=global", long(100.1) * scale),
-                learned("a:rows=64:cols=64:stages=3:order=global", long(100.0) * scale),
-                learned("b", long(100.1) * scale),
-                // Higher tiles of the third, of which the first is nearly as fast.
-                learned("a:rows=128:cols=64:stages=4:groups=2:order=global", long(101.4) * scale),
-                learned("a:rows=128:cols=64:stages=4:groups=2:order=sorted", long(101.4) * scale),
-                learned("a:rows=256:cols=64:stages=4:groups=2:order=global", long(101.7) * scale),
-            ]
-        };
-        let mut all = field(1.0);
-        assert_eq!(worth_measuring(&all), [true, false, true, true, false, true, true]);
-        all[1].is_default = true;
-        assert!(worth_measuring(&all)[1]);
-        assert_eq!(worth_measuring(&field(0.5)), [true; 7], "short runs are not known so well");
-        // Formulas alone tell nothing so well.
-        let fitted = [contender("a", 100.0), contender("a", 100.1)];
-        assert_eq!(worth_measuring(&fitted), [true; 2]);
     }
 
     #[test]
@@ -204,7 +122,7 @@ mod tests {
                 prop_assert!(field.iter().zip(&stays).any(|(it, stays)| *stays && time(it) == best));
             }
             let families = |of: &dyn Fn(usize) -> bool| {
-                (0..field.len()).filter(|place| of(*place)).map(|place| field[place].family()).collect::<BTreeSet<_>>()
+                (0..field.len()).filter(|place| of(*place)).map(|place| field[place].family).collect::<BTreeSet<_>>()
             };
             prop_assert!(families(&|place| stays[place]).len() >= families(&|_| true).len().min(2));
         }

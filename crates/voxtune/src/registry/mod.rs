@@ -172,7 +172,7 @@ impl Registry {
             return pool;
         }
         without_dominated(pool, |algorithm| Contender {
-            id: algorithm.id().as_str(),
+            family: algorithm.id().family(),
             is_default: is_default(algorithm),
             estimate: algorithm.estimate(operation, counts),
         })
