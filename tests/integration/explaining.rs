@@ -43,6 +43,7 @@ fn race(name: &str, direction: Direction, rows: usize) -> (EntryKey, [Record; 2]
         algo: id.parse().unwrap(),
         kernel_hash: KernelHash::new(1),
         default,
+        shipped: false,
         requires: None,
         environment: Environment {
             tool: "voxtune 0.1.0".to_owned(),

@@ -43,6 +43,8 @@ struct Row<'a> {
     algorithm: u32,
     kernel_hash: KernelHash,
     default: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shipped: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requires: Option<Requirement>,
     environment: u32,
@@ -54,6 +56,9 @@ const BEATEN_SINCE: u32 = 2;
 
 /// The first version in which timings have charges.
 const CHARGES_SINCE: u32 = 4;
+
+/// The first version in which records say whether the tool ships them.
+const SHIPPED_SINCE: u32 = 5;
 
 /// The bytes of an evidence file. All devices are of this architecture.
 pub(crate) fn encode(arch: Arch, evidence: &Evidence) -> Vec<u8> {
@@ -86,14 +91,17 @@ fn evidence_of<O: Into<Operation>>(
     let devices: Vec<DeviceIdentity> =
         decoded.devices.into_iter().map(|device| device.identity(arch)).collect();
     let mut evidence = Evidence::new();
-    let mut outcomes =
-        decoded.entries.iter().flat_map(|entry| &entry.records).map(|row| &*row.outcome);
+    let mut rows = decoded.entries.iter().flat_map(|entry| &entry.records);
+    let mut outcomes = rows.clone().map(|row| &*row.outcome);
     if version < BEATEN_SINCE && outcomes.clone().any(|one| matches!(one, Outcome::Beaten(_))) {
         return Err(Defect::Corrupt(format!("version {version} knows no outcome `beaten`")));
     }
     let is_charged = |one: &Outcome| one.timing().is_some_and(|timing| timing.charge.is_some());
     if version < CHARGES_SINCE && outcomes.any(is_charged) {
         return Err(Defect::Corrupt(format!("version {version} knows no field `charge`")));
+    }
+    if version < SHIPPED_SINCE && rows.any(|row| row.shipped) {
+        return Err(Defect::Corrupt(format!("version {version} knows no field `shipped`")));
     }
     for entry in decoded.entries {
         let key = EntryKey {
@@ -111,6 +119,7 @@ fn evidence_of<O: Into<Operation>>(
                 algo: look_up("algorithm", &decoded.algorithms, row.algorithm)?.clone(),
                 kernel_hash: row.kernel_hash,
                 default: row.default,
+                shipped: row.shipped,
                 requires: row.requires,
                 environment: look_up("environment", &decoded.environments, row.environment)?
                     .clone(),
@@ -145,6 +154,7 @@ fn body<'e, O>(
             algorithm: algorithms.number(&record.algo),
             kernel_hash: record.kernel_hash,
             default: record.default,
+            shipped: record.shipped,
             requires: record.requires,
             environment: environments.number(&record.environment),
             outcome: Cow::Borrowed(&record.outcome),

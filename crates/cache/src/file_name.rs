@@ -28,7 +28,7 @@ impl FileKind {
     pub const fn version(self) -> u32 {
         match self {
             Self::Decisions => 2,
-            Self::Evidence => 4,
+            Self::Evidence => 5,
         }
     }
 

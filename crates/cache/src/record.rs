@@ -183,6 +183,9 @@ pub struct Record {
     pub kernel_hash: KernelHash,
     /// Whether the runtime falls back to this algorithm where nothing is known.
     pub default: bool,
+    /// Whether the tool that measured it ships it as the winner of the key. It wins ties.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shipped: bool,
     /// The optional library that it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<Requirement>,

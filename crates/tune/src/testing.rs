@@ -32,6 +32,7 @@ pub fn record(algo: &str, hash: u64, median_ns: u64) -> Record {
         algo: algo.parse().unwrap(),
         kernel_hash: KernelHash::new(hash),
         default: algo == "default",
+        shipped: false,
         requires: None,
         environment: Environment {
             tool: "test".to_owned(),

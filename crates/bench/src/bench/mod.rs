@@ -296,7 +296,7 @@ impl Bench<'_> {
             Limits { least: Duration::ZERO, flops_per_second: Limits::SLOW_FLOPS_PER_SECOND };
         let (device, batch_size) = (self.device, 1);
         // A benchmark is of products alone.
-        let (readers, incumbent) = (None, None);
+        let (readers, incumbent, shipped) = (None, None, None);
         Entry {
             device,
             operation,
@@ -308,6 +308,7 @@ impl Bench<'_> {
             l2_state,
             readers,
             incumbent,
+            shipped,
         }
     }
 

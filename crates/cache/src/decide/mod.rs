@@ -52,8 +52,9 @@ pub const SAFE_MARGIN: f64 = 0.10;
 ///    workloads lead to from the one that met the most others.
 /// 7. Of those the leader is the one whose worst defeat by another of them is the least: one
 ///    without a defeat, where there is one.
-/// 8. The winner is, among those within the noise of the leader, the default, else the one whose id
-///    is the least text: near-ties fall the same way on every run. Noise is the sum of both
+/// 8. The winner is, among those within the noise of the leader, the one that ships as the winner,
+///    else the default, else the one whose id is the least text: near-ties fall the same way on
+///    every run. Noise is the sum of both
 ///    [relative noises](Timer::relative_noise), at least [`NOISE_FLOOR`] and at most
 ///    [`NOISE_CEILING`].
 /// 9. The runner-up is the next by defeats, whether it may win or not. Candidates within
@@ -268,13 +269,14 @@ impl<'a> Standings<'a> {
     }
 }
 
-/// The winner of a ranking: of those that noise does not tell from the leader the default, else the
-/// least id.
+/// The winner of a ranking: of those that noise does not tell from the leader the one that ships,
+/// else the default, else the least id.
 fn choose<'s, 'a>(
     ranking: &[Ranked<'s, 'a>],
     reference: Option<&Standing<'a>>,
 ) -> Option<&'s Standing<'a>> {
     let leader = ranking.first()?;
     let ties = ranking.iter().filter(|one| one.ties_with(leader, 0.0, reference));
-    ties.map(|one| one.standing).min_by_key(|standing| (!standing.default, standing.algo))
+    let preference = |one: &&'s Standing<'a>| (!one.shipped, !one.default, one.algo);
+    ties.map(|one| one.standing).min_by_key(preference)
 }

@@ -43,6 +43,8 @@ pub(super) struct Run {
 pub(super) struct Standing<'a> {
     pub(super) algo: &'a AlgoId,
     pub(super) default: bool,
+    /// Whether the tool that measured any workload ships it as the winner.
+    pub(super) shipped: bool,
     /// Whether any workload has both it and the default.
     pub(super) met_default: bool,
     pub(super) against_default: AgainstDefault,
@@ -96,12 +98,14 @@ pub(super) fn collect_standings<'a>(
             let standing = standings.entry(&record.algo).or_insert_with(|| Standing {
                 algo: &record.algo,
                 default: false,
+                shipped: false,
                 met_default: false,
                 against_default: AgainstDefault::Nothing,
                 requires: None,
                 runs: BTreeMap::new(),
             });
             standing.default |= record.default;
+            standing.shipped |= record.shipped;
             standing.requires = standing.requires.or(record.requires);
             // The default raced, and this one not beside it: its time is of an hour of its own.
             let is_apart = default.is_some_and(|one| one.met_default()) && !timing.met_default();

@@ -338,6 +338,32 @@ fn the_trusted_version_of_a_kernel_stands_for_it() {
 }
 
 #[test]
+fn what_ships_wins_ties_and_nothing_else() {
+    let shipped = |record: Record| Record { shipped: true, ..record };
+    // Before the default and the least id, within one percent of the fastest.
+    let near = [measured("a", 100_000), default(measured("d", 100_900))];
+    assert_eq!(winner(near.clone()), "d");
+    let [first, second] = near;
+    assert_eq!(winner([first.clone(), second.clone(), shipped(measured("z", 100_990))]), "z");
+    assert_eq!(winner([first.clone(), second, shipped(measured("z", 102_100))]), "d");
+    // Two releases shipped two winners.
+    let two = [first, shipped(measured("x", 100_500)), shipped(measured("y", 100_100))];
+    assert_eq!(winner(two), "x");
+}
+
+/// It is no way past the default, nor out of quarantine.
+#[test]
+fn what_ships_must_beat_the_default_too() {
+    let lost = Interval { low: 1.001, median: 1.005, high: 1.008 };
+    let Outcome::Measured(timing) = measured("z", 100_500).outcome else { unreachable!() };
+    let outcome = Outcome::Measured(Timing { ratio_to_default: Some(lost), ..timing });
+    let ships = Record { shipped: true, outcome, ..measured("z", 1) };
+    assert_eq!(winner([default(measured("d", 100_000)), ships]), "d");
+    let broken = Record { shipped: true, ..quarantined("broken", Reason::Crash) };
+    assert_eq!(winner([measured("a", 100_000), broken]), "a");
+}
+
+#[test]
 fn an_incumbent_stays_within_the_noise() {
     let entry = entry(&device(), operation(32, 64), 100_000);
     let evidence = evidence_of([

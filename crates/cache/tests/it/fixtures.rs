@@ -15,6 +15,7 @@ use crate::samples::{
 
 const DECISIONS_V1: &[u8] = include_bytes!("../fixtures/v1/sm_90.msgpack");
 const DECISIONS_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.msgpack");
+const EVIDENCE_V5: &[u8] = include_bytes!("../fixtures/v5/sm_90.evidence.msgpack");
 const EVIDENCE_V4: &[u8] = include_bytes!("../fixtures/v4/sm_90.evidence.msgpack");
 const EVIDENCE_V3: &[u8] = include_bytes!("../fixtures/v3/sm_90.evidence.msgpack");
 const EVIDENCE_V2: &[u8] = include_bytes!("../fixtures/v2/sm_90.evidence.msgpack");
@@ -109,11 +110,30 @@ fn version_4_of_evidence_is_read() {
     assert!(contents_3().entries().all(|(_, records)| records.iter().all(nothing)));
 }
 
-/// Only while 2 is the current version of decisions, and 4 that of evidence.
+/// What version 5 of evidence was made from: what is new in it, beside the rest.
+fn contents_5() -> voxtune_cache::Evidence {
+    let mut evidence = contents_4();
+    let entry = entry(&device(), operation(32, 32), 30_000);
+    for (id, shipped) in [("mask_gemm:rows=128", false), ("mask_gemm:rows=64", true)] {
+        evidence.insert(entry.clone(), Record { shipped, ..measured(id, 20_000) }).unwrap();
+    }
+    evidence
+}
+
+#[test]
+fn version_5_of_evidence_is_read() {
+    let evidence = decode_evidence(EVIDENCE_V5, "sm_90.evidence.msgpack").unwrap();
+    assert_eq!(evidence, contents_5());
+    let entry = entry(&device(), operation(32, 32), 30_000);
+    let decision = decide(&evidence).get(&entry.device, &entry.key).unwrap();
+    assert_eq!(decision.winner, algo("mask_gemm:rows=64"));
+}
+
+/// Only while 2 is the current version of decisions, and 5 that of evidence.
 #[test]
 fn the_current_versions_are_written() {
-    let evidence = encode_evidence(ARCH, &contents_4()).unwrap();
-    assert!(evidence == EVIDENCE_V4, "the bytes of evidence changed: {evidence:02X?}");
+    let evidence = encode_evidence(ARCH, &contents_5()).unwrap();
+    assert!(evidence == EVIDENCE_V5, "the bytes of evidence changed: {evidence:02X?}");
     let decisions = encode_decisions(ARCH, &decide(&contents_3())).unwrap();
     assert!(decisions == DECISIONS_V2, "the bytes of decisions changed: {decisions:02X?}");
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde::Serialize;
 use voxtune_cache::{
-    CacheError, Charge, Decisions, Evidence, Outcome, Timing, decide, decode_decisions,
+    CacheError, Charge, Decisions, Evidence, Outcome, Record, Timing, decide, decode_decisions,
     decode_evidence, encode_decisions, encode_evidence,
 };
 use voxtune_types::{AlgoId, Arch, Operation};
@@ -324,9 +324,7 @@ fn charges_are_of_version_4() {
     let entry = entry(&device(), operation(3, 32), 1000);
     evidence.insert(entry.clone(), record("a", outcome)).unwrap();
     let bytes = encode_evidence(ARCH, &evidence).unwrap();
-    let mut earlier = bytes.clone();
-    let at = earlier.windows(9).position(|found| found == b"\xA7version\x04").unwrap() + 8;
-    earlier[at] = 3;
+    let earlier = of_version(3, &bytes);
     assert_eq!(reason(&sealed(&earlier[19..]), true), "version 3 knows no field `charge`");
     let too_much = Some(Charge { made_ns: 2_999, share_ns: 3_000 });
     let outcome = Outcome::Measured(Timing { charge: too_much, ..timing(20_000) });
@@ -352,4 +350,22 @@ fn empty_sets_are_sound_files() {
     assert!(decode_evidence(&bytes, EVIDENCE).unwrap().is_empty());
     let bytes = encode_decisions(ARCH, &Decisions::default()).unwrap();
     assert!(decode_decisions(&bytes, DECISIONS).unwrap().is_empty());
+}
+
+/// Nor would a reader of version 4.
+#[test]
+fn what_ships_is_of_version_5() {
+    let mut evidence = Evidence::new();
+    let shipped = Record { shipped: true, ..measured("a", 20_000) };
+    evidence.insert(entry(&device(), operation(3, 32), 1000), shipped).unwrap();
+    let earlier = of_version(4, &encode_evidence(ARCH, &evidence).unwrap());
+    assert_eq!(reason(&sealed(&earlier[19..]), true), "version 4 knows no field `shipped`");
+}
+
+/// The bytes of evidence of today, with an earlier version's number.
+fn of_version(version: u8, evidence: &[u8]) -> Vec<u8> {
+    let mut earlier = evidence.to_vec();
+    let at = earlier.windows(9).position(|found| found == b"\xA7version\x05").unwrap() + 8;
+    earlier[at] = version;
+    earlier
 }

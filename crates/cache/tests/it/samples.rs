@@ -78,6 +78,7 @@ pub(crate) fn record(id: &str, outcome: Outcome) -> Record {
         algo: algo(id),
         kernel_hash: KernelHash::new(0x0123_4567_89AB_CDEF),
         default: false,
+        shipped: false,
         requires: None,
         environment: Environment {
             tool: "0.1.0".to_owned(),

@@ -48,11 +48,12 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         driver: "580.95".to_owned(),
         toolkit: "13.0".to_owned(),
     });
-    (id, 0_u64..2, any::<bool>(), requires, environment, outcome()).prop_map(
-        |(id, hash, default, requires, environment, outcome)| Record {
+    (id, 0_u64..2, any::<[bool; 2]>(), requires, environment, outcome()).prop_map(
+        |(id, hash, [default, shipped], requires, environment, outcome)| Record {
             algo: algo(id),
             kernel_hash: KernelHash::new(hash.wrapping_neg()),
             default,
+            shipped,
             requires,
             environment,
             outcome,

@@ -91,6 +91,9 @@ fn candidate(line: &mut Line, record: &Record, meaning: Option<Meaning>) {
         if record.default {
             line.push(" (default)");
         }
+        if record.shipped {
+            line.push(" (shipped)");
+        }
     };
     match &record.outcome {
         Outcome::Measured(timing) | Outcome::Beaten(timing) => {

@@ -39,13 +39,14 @@ impl Candidate {
         self.id == *id && self.kernel_hash == kernel_hash
     }
 
-    /// The record that evidence keeps of it.
+    /// The record that evidence keeps of it, where something else ships as the winner.
     #[must_use]
     pub fn record(&self, environment: &Environment, outcome: Outcome) -> Record {
         Record {
             algo: self.id.clone(),
             kernel_hash: self.kernel_hash,
             default: self.default,
+            shipped: false,
             requires: self.requires,
             environment: environment.clone(),
             outcome,

@@ -33,6 +33,8 @@ pub struct Entry<'a> {
     pub readers: Option<Readers>,
     /// The winner by stored evidence.
     pub incumbent: Option<&'a AlgoId>,
+    /// The winner by the decisions that this program ships: it wins ties.
+    pub shipped: Option<&'a AlgoId>,
 }
 
 impl Entry<'_> {

@@ -61,11 +61,6 @@ impl CandidateSet {
         &*self.algorithms[number]
     }
 
-    /// The names of these candidates.
-    pub(super) fn names(&self, numbers: &[usize]) -> Vec<&AlgoId> {
-        numbers.iter().map(|&number| &self.candidates[number].id).collect()
-    }
-
     /// Numbers of the candidates that may serve as reference: the default first.
     pub(super) fn trusted(&self) -> Vec<usize> {
         let mut numbers: Vec<usize> = (0..self.candidates.len()).collect();

@@ -10,7 +10,7 @@ use voxtune_types::AlgoId;
 use crate::evidence::commit::challenger;
 use crate::evidence::entry::{Measured, Rounds};
 use crate::evidence::phase_times::PhaseTimes;
-use crate::inputs::candidate::environment;
+use crate::inputs::candidate::{Candidate, environment};
 use crate::inputs::entry::Entry;
 use crate::inputs::error::MeasureError;
 use crate::inputs::memory::lack_of_memory;
@@ -89,7 +89,8 @@ impl Entry<'_> {
             comparing: Duration::ZERO,
             device_lost: false,
         };
-        let ranks = ranks(&set.names(&racing));
+        let preference = |&index: &usize| self.preference(&set.candidates[index]);
+        let ranks = ranks(&racing.iter().map(preference).collect::<Vec<_>>());
         let share_ns = |index: &usize| charges[*index].map_or(0, |charge| charge.share_ns);
         let shares_ns: Vec<u64> = racing.iter().map(share_ns).collect();
         let mut charged = Charged { sampler: &mut sampler, shares_ns: &shares_ns };
@@ -197,8 +198,17 @@ impl Entry<'_> {
         let environment = environment(self.device);
         let records = set.candidates.iter().zip(outcomes);
         records
-            .filter_map(|(candidate, outcome)| Some(candidate.record(&environment, outcome?)))
+            .filter_map(|(candidate, outcome)| {
+                let shipped = self.shipped == Some(&candidate.id);
+                Some(Record { shipped, ..candidate.record(&environment, outcome?) })
+            })
             .collect()
+    }
+
+    /// What orders candidates that noise does not tell apart, as decisions do: the least wins.
+    fn preference<'c>(&self, candidate: &'c Candidate) -> (bool, bool, &'c AlgoId) {
+        let Candidate { id, default, .. } = candidate;
+        (self.shipped != Some(id), !default, id)
     }
 
     /// Whether a candidate's scratch memory fits beside the operands.

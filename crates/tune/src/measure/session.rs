@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use voxtune::{BackgroundCompile, Device, Direction, KernelHash, MapCounts, Operation};
+use voxtune::{
+    BackgroundCompile, Device, Direction, Grade, KernelHash, MapCounts, Operation, Tuner,
+};
 use voxtune_types::{AlgoId, AlgoMode};
 
 use crate::evidence::entry::{Measured, PreparedEntry};
@@ -53,6 +55,8 @@ pub struct Session {
     device: Device,
     job: Job,
     limits: Limits,
+    /// What resolves by the decisions of this program alone.
+    shipped: Tuner,
     setups: SetupCache,
     verifier: Verifier,
     /// Made with the first measurement, and freed where memory runs short.
@@ -73,6 +77,7 @@ impl Session {
             device,
             job,
             limits,
+            shipped: Tuner::builder().embedded().build(),
             setups: SetupCache::default(),
             verifier: Verifier::default(),
             buffers: None,
@@ -124,7 +129,7 @@ impl Session {
             for &direction in &self.job.protocol.directions {
                 let operation = planned.configuration.operation(direction);
                 let readers = planned.readers;
-                let key = self.entry(&operation, cloud, &setup, (readers, None)).key();
+                let key = self.entry(&operation, cloud, &setup, readers, [None; 2]).key();
                 let pool = self.pool(&operation, setup.map.counts())?;
                 entries.push(PreparedEntry { key, cloud: number, pool });
             }
@@ -153,8 +158,9 @@ impl Session {
         // Buffers that could not be filled are not kept: others may lack their memory.
         let mut verifier = std::mem::take(&mut self.verifier);
         let cloud = &planned.clouds[task.cloud];
-        let incumbent = task.incumbent.as_ref();
-        let entry = self.entry(&operation, cloud, &setup, (planned.readers, incumbent));
+        let shipped = self.shipped(&operation, setup.map.counts());
+        let winners = [task.incumbent.as_ref(), shipped.as_ref()];
+        let entry = self.entry(&operation, cloud, &setup, planned.readers, winners);
         let filter = &mut ThrottleFilter::default();
         let policy = Policy::of(self.device.identity().arch, self.job.protocol.budget);
         let measured = entry.measure(&mut verifier, &mut buffers, filter, &set, &policy, monitor);
@@ -172,7 +178,8 @@ impl Session {
         operation: &'a Operation,
         cloud: &'a PlannedCloud,
         setup: &'a CloudSetup,
-        (readers, incumbent): (Readers, Option<&'a AlgoId>),
+        readers: Readers,
+        [incumbent, shipped]: [Option<&'a AlgoId>; 2],
     ) -> Entry<'a> {
         let Self { device, limits, job: Job { protocol, .. }, .. } = self;
         let Protocol { batch_size, seed, l2_state, charges, .. } = *protocol;
@@ -188,7 +195,15 @@ impl Session {
             l2_state,
             readers,
             incumbent,
+            shipped,
         }
+    }
+
+    /// The algorithm that this program ships as measured for a key, on this device or a sibling.
+    fn shipped(&self, operation: &Operation, counts: MapCounts) -> Option<AlgoId> {
+        let found = self.shipped.resolve(&self.device, &counts.key(*operation)).ok()?;
+        let is_measured = matches!(found.grade(), Grade::Exact { .. } | Grade::Sibling { .. });
+        is_measured.then(|| found.algorithm().id().clone())
     }
 
     fn planned(&self, configuration: usize) -> Result<&PlannedConfiguration, MeasureError> {
@@ -248,5 +263,77 @@ impl Session {
         }
         let lack = lack_of_memory(needed_bytes, free_bytes);
         lack.map_or(Ok(()), |lack| Err(MeasureError::Configuration(lack)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use voxtune::DeviceChoice;
+    use voxtune_cache::Decision;
+    use voxtune_types::{Density, ShapeKey};
+
+    use super::*;
+    use crate::Preset;
+    use crate::inputs::monitor::Unwatched;
+    use crate::plan::expand::{Plan, Request};
+    use crate::plan::grid::GridOverrides;
+
+    /// One layer over a cloud of a thousand voxels, forward, on the host.
+    fn session() -> Session {
+        let overrides = GridOverrides {
+            voxels: Some(vec![1000]),
+            channels: Some(vec!["4,8".parse().unwrap()]),
+            ..GridOverrides::default()
+        };
+        let protocol = Protocol {
+            directions: vec![Direction::Forward],
+            budget: Duration::ZERO,
+            ..Protocol::default()
+        };
+        let request = Request { protocol, ..Request::new(Preset::Quick.grid().with(overrides)) };
+        let job = Job::new(&Plan::new(&request).unwrap(), &request);
+        Session::new(Device::open(DeviceChoice::Cpu).unwrap().0, job)
+    }
+
+    #[test]
+    fn records_say_which_algorithm_ships_as_the_winner() {
+        let interrupt = AtomicBool::new(false);
+        let mut monitor = Unwatched { interrupt: &interrupt };
+        let mut session = session();
+        let entry = session.prepare(0, &mut monitor).unwrap().pop().unwrap();
+        let pool: Vec<AlgoId> = entry.pool.iter().map(|one| one.id.clone()).collect();
+        let winner = entry.pool.iter().rfind(|one| !one.default).unwrap().id.clone();
+        let task = Task {
+            configuration: 0,
+            cloud: 0,
+            direction: Direction::Forward,
+            candidates: pool,
+            avoid: Vec::new(),
+            incumbent: None,
+        };
+        let mut shipped = |session: &mut Session| -> Vec<AlgoId> {
+            let records = session.measure(&task, &mut monitor).unwrap().records;
+            records.into_iter().filter(|one| one.shipped).map(|one| one.algo).collect()
+        };
+        let decision = |key| Decision {
+            device: entry.key.device.clone(),
+            key,
+            winner: winner.clone(),
+            runner_up: None,
+            without_libraries: None,
+            safe: vec![winner.clone()],
+        };
+        let ships = |key| Tuner::builder().decisions([decision(key)].into_iter().collect()).build();
+        let key = entry.key.key;
+        session.shipped = ships(key);
+        assert_eq!(shipped(&mut session), std::slice::from_ref(&winner));
+        // What a neighbour's decision comes to was not measured for this key.
+        let density = Density::from_index(key.density.index() + 1).unwrap();
+        session.shipped = ships(ShapeKey { density, ..key });
+        assert_eq!(shipped(&mut session), [] as [AlgoId; 0]);
+        session.shipped = Tuner::empty();
+        assert_eq!(shipped(&mut session), [] as [AlgoId; 0]);
     }
 }

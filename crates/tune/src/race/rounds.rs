@@ -11,16 +11,16 @@ use super::shared_rounds::sample_shared_rounds;
 use super::statistics::median;
 use super::tie_break::tie_break;
 
-/// Which candidate wins a tie.
+/// Which candidate wins a tie, and which one has to be beaten.
 #[derive(Clone, Copy, Debug)]
 pub struct TieOrder<'a> {
     /// Rank of each candidate, from 1: the lowest is preferred.
     pub ranks: &'a [usize],
-    /// Number of the default, which is preferred to all others.
+    /// Number of the default.
     pub default: Option<usize>,
 }
 
-/// Ranks by name: the order in which decisions break ties.
+/// Ranks by what orders them where decisions break ties.
 pub fn ranks<N: Ord>(names: &[N]) -> Vec<usize> {
     names.iter().map(|own| names.iter().filter(|other| *other < own).count() + 1).collect()
 }
@@ -44,11 +44,7 @@ pub fn race<T: Sampler>(
         eliminate(&mut candidates, policy);
     }
     sample_shared_rounds(&mut candidates, default, policy, sampler);
-    let mut ranks = ranks.to_vec();
-    if let Some(rank) = default.and_then(|default| ranks.get_mut(default)) {
-        *rank = 0;
-    }
-    tie_break(&mut candidates, &ranks, default, policy, sampler);
+    tie_break(&mut candidates, ranks, default, policy, sampler);
     sample_until_agreed(&mut candidates, default, policy, sampler);
     candidates
 }

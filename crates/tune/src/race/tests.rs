@@ -350,7 +350,7 @@ fn a_candidate_that_would_not_win_a_tie_needs_no_tie_break() {
     };
     assert_eq!(run([1, 2], None), [6, 6]);
     assert_eq!(run([2, 1], None), [201, 201]);
-    assert_eq!(run([1, 2], Some(1)), [201, 201]);
+    assert_eq!(run([2, 1], Some(1)), [201, 201]);
     // Where a third is preferred to both and clearly within the band, neither can win.
     let candidates =
         race_on(TieOrder { ranks: &[3, 2, 1], default: None }, &policy, |candidate, _| {
@@ -444,6 +444,8 @@ fn a_candidate_that_fails_in_confirmation_rounds_gives_way() {
 #[test]
 fn names_rank_by_their_order() {
     assert_eq!(ranks(&["c", "a", "b"]), [3, 1, 2]);
+    // What ships before the default, and the default before the rest.
+    assert_eq!(ranks(&[(true, true, "a"), (true, false, "c"), (false, true, "b")]), [3, 2, 1]);
     assert!(ranks::<&str>(&[]).is_empty());
 }
 
