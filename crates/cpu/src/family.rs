@@ -130,8 +130,8 @@ impl Variant for ExplicitGemm {
         op.groups == 1
     }
 
-    fn in_auto_pool(&self, op: &Operation, _: usize) -> bool {
-        Self::in_auto_pool(*self, op)
+    fn in_auto_pool(&self, op: &Operation, n_out: usize) -> bool {
+        Self::in_auto_pool(*self, op, n_out)
     }
 
     fn workspace_bytes(&self, op: &Operation, map: &KernelMap) -> usize {

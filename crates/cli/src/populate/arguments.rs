@@ -167,7 +167,7 @@ pub struct PopulateArguments {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     columns: Option<Columns>,
     /// Soft time limit of one key on one cloud, in seconds. The minimum of samples and the
-    /// confirmation rounds of a stored winner are taken even beyond it [default: 6 on a CPU, 0.1 on
+    /// confirmation rounds of a stored winner are taken even beyond it [default: 3 on a CPU, 0.1 on
     /// a GPU]
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     budget: Option<Duration>,

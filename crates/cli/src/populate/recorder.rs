@@ -30,8 +30,8 @@ impl Observer for Recorder<'_> {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Started { estimate, .. } => self.report.started(estimate),
-            Event::EntryEnded { index, entry, spent, remaining } => {
-                self.report.entry_ended((*index, *entry), *spent, *remaining);
+            Event::EntryEnded { index, entry, spent, compiling, remaining } => {
+                self.report.entry_ended((*index, *entry), *spent, [*compiling, *remaining]);
             }
             Event::ConfigurationEnded { configuration, outcome, reports, .. } => {
                 self.report.add(configuration, outcome, reports);

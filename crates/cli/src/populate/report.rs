@@ -77,6 +77,8 @@ struct EndedEntry {
     left: f64,
     /// What it took; none if it was left alone.
     spent: Option<PhaseTimes>,
+    /// Seconds that kernels were to compile on beside the measurements.
+    compiling: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,11 +118,11 @@ impl RunReport {
         &mut self,
         (configuration, entry): (usize, usize),
         spent: Option<PhaseTimes>,
-        remaining: Duration,
+        [compiling, remaining]: [Duration; 2],
     ) {
         let at = self.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
-        let left = remaining.as_secs_f64();
-        self.progress.push(EndedEntry { configuration, entry, at, left, spent });
+        let [compiling, left] = [compiling, remaining].map(|time| time.as_secs_f64());
+        self.progress.push(EndedEntry { configuration, entry, at, left, spent, compiling });
     }
 
     /// Adds a configuration that has ended.

@@ -9,8 +9,9 @@ use crate::epilogue::TypedEpilogue;
 use crate::kernel_map::{MapView, Pair};
 use crate::simd::{PREFETCH_ROWS, RowProduct, Rows, Simd, Storage, prefetch};
 
-/// Float32 values of rows that are widened at once: they stay in the first-level cache.
-const WIDENED_VALUES: usize = 4096;
+/// Float32 values of rows that are widened at once: they stay in the first-level cache, of 32 KiB
+/// at least. The more they are, the less often panels are read.
+const WIDENED_VALUES: usize = 8192;
 
 /// Sizes of the right matrix of an offset.
 #[derive(Clone, Copy, Debug)]

@@ -61,21 +61,19 @@ impl ImplicitGemm {
         self.cols <= widest(op)
     }
 
-    /// Three heights of the block that spans all columns; few rows want low blocks, so that every
-    /// core has some. For wide layers also a narrower block, whose sums and weights take less
-    /// cache.
+    /// Two or three heights of the block that spans all columns; few rows want low blocks, so that
+    /// every core has some. The others were the fastest of no layer by more than noise
+    /// (`docs/journal/cpu.md`).
     pub(crate) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
-        let spans = self.cols == widest(op);
-        match op.direction.product() {
-            Product::Wgrad => spans && matches!(self.rows, 64 | 256 | 1024),
-            Product::Forward | Product::Dgrad if n_out < 16_384 => {
-                spans && matches!(self.rows, 64 | 128 | 256)
-            }
-            Product::Forward | Product::Dgrad => {
-                let narrower = self.cols == 64 && widest(op) > 64;
-                spans && matches!(self.rows, 128 | 256 | 512) || narrower && self.rows == 256
-            }
-        }
+        let is_pointwise = op.kernel.volume() == 1;
+        let heights: &[usize] = match op.direction.product() {
+            Product::Wgrad if n_out < 16_384 || is_pointwise => &[64, 256, 1024],
+            Product::Wgrad => &[256, 1024],
+            Product::Forward | Product::Dgrad if n_out < 16_384 => &[64, 128, 256],
+            Product::Forward | Product::Dgrad if n_out < 65_536 || is_pointwise => &[128, 256, 512],
+            Product::Forward | Product::Dgrad => &[256, 512],
+        };
+        self.cols == widest(op) && heights.contains(&self.rows)
     }
 
     /// The blocks to use where nothing was measured.

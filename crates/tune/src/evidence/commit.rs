@@ -176,6 +176,8 @@ fn of_one_entry<'r>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use voxtune_cache::{Interval, KernelHash, Outcome, Reason};
 
     use super::*;
@@ -196,6 +198,7 @@ mod tests {
             rounds: Vec::new(),
             confirmed: None,
             spent: PhaseTimes::default(),
+            compiling: Duration::ZERO,
         }
     }
 
@@ -252,6 +255,7 @@ mod tests {
             rounds: Vec::new(),
             confirmed: None,
             spent: PhaseTimes::default(),
+            compiling: Duration::ZERO,
         };
         let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
         // `b` looks half as fast by its median, while the rounds say nothing of the kind.

@@ -1,5 +1,7 @@
 //! An entry before its measurement, and after it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use voxtune_cache::{EntryKey, Record};
 use voxtune_types::AlgoId;
@@ -31,6 +33,8 @@ pub struct Measured {
     pub confirmed: Option<AlgoId>,
     /// Where the time went.
     pub spent: PhaseTimes,
+    /// How much longer kernels compile in the background.
+    pub compiling: Duration,
 }
 
 /// The samples of one candidate.

@@ -121,7 +121,14 @@ impl Entry<'_> {
             algo: set.candidates[index].id.clone(),
             rounds_ns: without_share(&samples.rounds, share_ns),
         });
-        Ok(Measured { entry: self.key(), records, rounds: rounds.collect(), confirmed, spent })
+        Ok(Measured {
+            entry: self.key(),
+            records,
+            rounds: rounds.collect(),
+            confirmed,
+            spent,
+            compiling: Duration::ZERO,
+        })
     }
 
     /// Returns the stored winner if the race beat it but the confirmation rounds did not.

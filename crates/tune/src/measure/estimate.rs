@@ -94,7 +94,7 @@ const ROW_BYTES: f64 = 64.0;
 const PAIR_BYTES: f64 = 16.0;
 
 /// Seconds that a row takes to generate, sort and map.
-const ROW_SECONDS: f64 = 0.6e-6;
+const ROW_SECONDS: f64 = 0.25e-6;
 
 /// Estimates a job on a device, after a short calibration that leaves some algorithms out.
 ///
@@ -191,13 +191,13 @@ impl<'j> Planner<'j> {
 }
 
 /// What verifying the candidates of an operation takes a GPU, whose float64 results take so many
-/// operations: fitted to 1,008 entries on an H200, 12 to 256 channels (`docs/journal/tuner.md`).
+/// operations: fitted to 1,061 entries on an H200, 4 to 384 channels (`docs/journal/tuner.md`).
 fn gpu_verification(direction: Direction, problem_flops: f64) -> Duration {
     /// Setting problems up and running candidates.
-    const AROUND: f64 = 0.012;
-    const REFERENCE_FLOPS_PER_SECOND: f64 = 3.2e11;
+    const AROUND: f64 = 0.003;
+    const REFERENCE_FLOPS_PER_SECOND: f64 = 1.3e12;
     let references = problem_flops / REFERENCE_FLOPS_PER_SECOND;
-    let of_direction: f64 = if direction.product() == Product::Wgrad { 0.5 } else { 1.0 };
+    let of_direction: f64 = if direction.product() == Product::Wgrad { 0.36 } else { 1.0 };
     Duration::from_secs_f64(of_direction.mul_add(references, AROUND))
 }
 
@@ -226,7 +226,7 @@ impl Runs {
     /// A model of cost knows how long candidates take. What is done around them, and how often they
     /// run, is fitted to what 5,412 entries on an H200 took (`docs/journal/tuner.md`).
     fn on_gpu(&self, budget: Duration) -> RaceEstimate {
-        const AROUND: Duration = Duration::from_millis(10);
+        const AROUND: Duration = Duration::from_millis(7);
         /// Runs of a candidate that is not fast, and of one that a single run says all of.
         const FEW: f64 = 3.0;
         const ONE: f64 = 1.0;
@@ -266,11 +266,13 @@ impl Runs {
         } else {
             LATER_SAMPLES * run
         };
+        // The last run within a budget ends before it, by half a run in the mean.
+        let until = budget.saturating_sub(Duration::from_secs_f64(run / 2.0));
         RaceEstimate {
             around: AROUND,
             wanted: Duration::from_secs_f64(first + later),
             least: Duration::from_secs_f64(OWED_SAMPLES.mul_add(run, first)),
-            budget,
+            budget: if budget == Duration::MAX { budget } else { until },
         }
     }
 }

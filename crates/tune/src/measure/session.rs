@@ -170,6 +170,8 @@ impl Session {
         let waited = self.device.waited_for_kernels();
         measured.spent.compile = waited.saturating_sub(self.waited);
         self.waited = waited;
+        let compile = self.background_compile.as_ref();
+        measured.compiling = compile.map_or(Duration::ZERO, BackgroundCompile::time_left);
         Ok(measured)
     }
 

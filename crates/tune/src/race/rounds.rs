@@ -132,11 +132,13 @@ fn is_due<F>(
     if taken >= policy.enough(next) {
         return false;
     }
-    if let Some((first, best_ns)) = leader(candidates)
-        && ([Some(first), default].contains(&Some(candidate)) && taken < policy.leader_samples
-            || taken < min_samples(&candidates[candidate], best_ns, policy))
-    {
-        return true;
+    if let Some((first, best_ns)) = leader(candidates) {
+        let owed = policy.leader_samples - usize::from(default == Some(first));
+        if [Some(first), default].contains(&Some(candidate)) && taken < owed
+            || taken < min_samples(&candidates[candidate], best_ns, policy)
+        {
+            return true;
+        }
     }
     elapsed + Duration::from_nanos(next as u64) <= policy.budget
 }

@@ -441,6 +441,18 @@ fn a_candidate_that_fails_in_confirmation_rounds_gives_way() {
     assert_eq!(holds(fails(1)), (true, vec![1, 2]));
 }
 
+/// It wins unless it is beaten, so that nothing is left to prove.
+#[test]
+fn a_default_that_leads_past_the_budget_runs_twice() {
+    let runs = |times_ms: [u64; 2]| {
+        let policy = Policy::with_budget(Duration::from_millis(1));
+        let order = TieOrder { ranks: &[1, 2], default: Some(0) };
+        counts(&race_on(order, &policy, |candidate, _| Ok(times_ms[candidate] * MS)))
+    };
+    assert_eq!(runs([2_000, 2_100]), [2, 1]);
+    assert_eq!(runs([2_100, 2_000]), [3, 3]);
+}
+
 #[test]
 fn names_rank_by_their_order() {
     assert_eq!(ranks(&["c", "a", "b"]), [3, 1, 2]);

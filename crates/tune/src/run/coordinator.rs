@@ -231,13 +231,18 @@ impl Coordinator<'_> {
     fn take(&mut self, message: WorkerMessage) {
         match message {
             WorkerMessage::Tell(event) => self.observer.event(&event),
-            WorkerMessage::EntryEnded { index, entry, spent } => {
-                match &spent {
-                    Some(spent) => self.eta.measured(index, entry, spent),
+            WorkerMessage::EntryEnded { index, entry, took } => {
+                match &took {
+                    Some((spent, compiling)) => {
+                        self.eta.measured(index, entry, spent, *compiling);
+                    }
                     None => self.eta.skipped(index, entry),
                 }
                 let remaining = self.eta.remaining(self.devices);
-                self.observer.event(&Event::EntryEnded { index, entry, spent, remaining });
+                let (spent, compiling) = took.unzip();
+                let compiling = compiling.unwrap_or_default();
+                let ended = Event::EntryEnded { index, entry, spent, compiling, remaining };
+                self.observer.event(&ended);
             }
             WorkerMessage::Ended(ended) => {
                 self.ended(ended);

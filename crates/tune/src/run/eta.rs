@@ -60,7 +60,7 @@ impl<E> Done<E> {
     /// What the recent pieces say of further ones, by the seconds that an expectation comes to at
     /// a factor. A busy machine adds to each piece, a slow one to each run: short pieces tell of
     /// the first, long ones of the second.
-    fn pace(&self, seconds: impl Fn(&E, f64) -> f64) -> Pace {
+    fn pace_of_recent(&self, seconds: impl Fn(&E, f64) -> f64) -> Pace {
         const MOST: f64 = 256.0;
         const ROUNDS: usize = 3;
         /// A few dozen turns of a scheduler: whatever takes longer is slow.
@@ -108,6 +108,17 @@ impl<E> Done<E> {
         }
         pace
     }
+
+    /// The pace of the work that is ahead.
+    fn pace<'e>(&self, seconds: impl Fn(&E, f64) -> f64, ahead: impl Iterator<Item = &'e E>) -> Pace
+    where
+        E: 'e,
+    {
+        let done: f64 = self.0.iter().map(|(one, _)| seconds(one, 1.0)).sum();
+        let ahead: f64 = ahead.map(|one| seconds(one, 1.0)).sum();
+        let share = if done > 0.0 { done / (done + ahead) } else { 0.0 };
+        self.pace_of_recent(seconds).trusted(share)
+    }
 }
 
 /// How long pieces of work take.
@@ -119,35 +130,39 @@ struct Pace {
     slower: f64,
 }
 
+impl Pace {
+    /// Of little of the work, what was expected of it says as much.
+    fn trusted(self, share_done: f64) -> Self {
+        const ALL: f64 = 0.04;
+        let trust = (share_done / ALL).min(1.0);
+        Self { extra: self.extra * trust, slower: self.slower.powf(trust) }
+    }
+}
+
 fn plainly(expected: &Duration, slower: f64) -> f64 {
     slower * expected.as_secs_f64()
 }
 
-/// Waiting for kernels that compile meanwhile, in the order of need.
+/// Kernels that compile beside the measurements, in the order of need. They are waited for, and
+/// take the host's processors from what is done beside them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Compilation {
-    /// How often candidates were verified, and with them kernels asked for.
-    met: u32,
-    waited: Duration,
-    /// Whether the last of these waited at all: if not, the compiler is ahead for good.
-    goes_on: bool,
+    /// What entries took meanwhile.
+    spent: Duration,
+    /// What they were expected to take.
+    expected: Duration,
+    /// How much longer kernels compile.
+    left: Duration,
 }
 
 impl Compilation {
-    fn met(&mut self, waited: Duration, took: Duration) {
-        self.met += 1;
-        self.waited += waited;
-        self.goes_on = waited > took / 10;
-    }
-
-    /// As much again each time, but no more than so far in all. Kernels are compiled side by side,
-    /// so the first of them is waited for longest.
-    fn ahead(&self, times: usize) -> Duration {
-        if !self.goes_on {
+    /// While kernels compile, as much of the time is lost as so far.
+    fn ahead(&self) -> Duration {
+        if self.spent.is_zero() {
             return Duration::ZERO;
         }
-        let each = self.waited / self.met.max(1);
-        (each * u32::try_from(times).unwrap_or(u32::MAX)).min(self.waited)
+        let lost = self.spent.saturating_sub(self.expected);
+        self.left.mul_f64(lost.as_secs_f64() / self.spent.as_secs_f64())
     }
 }
 
@@ -171,18 +186,30 @@ impl Eta {
     }
 
     /// An entry was measured and took this; the first of a configuration has its clouds in it.
-    pub(crate) fn measured(&mut self, index: usize, entry: usize, spent: &PhaseTimes) {
+    /// Kernels compile on for so long.
+    pub(crate) fn measured(
+        &mut self,
+        index: usize,
+        entry: usize,
+        spent: &PhaseTimes,
+        compiling: Duration,
+    ) {
         let Some(EntryEstimate { race, needs }) = self.take(index, entry) else { return };
         let set_up = std::mem::take(&mut self.configurations[index].set_up);
+        let due = needs.iter().map(|&place| std::mem::take(&mut self.verification[place].0));
+        let due: Duration = due.sum();
+        self.compilation.left = compiling;
+        if !compiling.is_zero() {
+            let race = Duration::from_secs_f64(race.seconds(1.0));
+            self.compilation.expected += set_up + due + race;
+            self.compilation.spent += spent.total();
+            return;
+        }
         if !set_up.is_zero() {
             self.set_ups_done.0.push((set_up, spent.clouds));
         }
-        let due = needs.iter().map(|&place| std::mem::take(&mut self.verification[place].0));
-        let due: Duration = due.sum();
         if !due.is_zero() {
-            let took = spent.total().saturating_sub(spent.compile);
             self.verification_done.0.push((due, spent.verify));
-            self.compilation.met(spent.compile, took);
         }
         let raced = spent.operands + spent.race + spent.throttled + spent.comparing;
         self.races_done.0.push((race, raced));
@@ -220,8 +247,10 @@ impl Eta {
 
     /// The time to come on so many devices. Each configuration is measured by one of them.
     pub(crate) fn remaining(&self, devices: usize) -> Duration {
-        let set_up = self.set_ups_done.pace(plainly);
-        let race = self.races_done.pace(RaceEstimate::seconds);
+        let ahead = || self.configurations.iter();
+        let races = ahead().flat_map(|one| one.entries.iter().flatten().map(|entry| &entry.race));
+        let set_up = self.set_ups_done.pace(plainly, ahead().map(|one| &one.set_up));
+        let race = self.races_done.pace(RaceEstimate::seconds, races);
         let (mut all, mut longest) = (0.0, 0.0_f64);
         for ahead in &self.configurations {
             let entries = ahead.entries.iter().flatten();
@@ -231,15 +260,12 @@ impl Eta {
             all += each;
             longest = longest.max(each);
         }
-        let verification = self.verification_done.pace(plainly);
-        let ahead = self.verification.iter().filter(|(once, _)| !once.is_zero());
-        let times = ahead.clone().count();
-        let each = |(once, _): &(Duration, usize)| {
-            (verification.extra + plainly(once, verification.slower)).max(0.0)
-        };
-        all += ahead.map(each).sum::<f64>();
+        let ahead = || self.verification.iter().map(|(once, _)| once).filter(|one| !one.is_zero());
+        let verification = self.verification_done.pace(plainly, ahead());
+        let each = |one| (verification.extra + plainly(one, verification.slower)).max(0.0);
+        all += ahead().map(each).sum::<f64>();
         let seconds = longest.max(all / devices.max(1) as f64);
-        Duration::from_secs_f64(seconds) + self.compilation.ahead(times)
+        Duration::from_secs_f64(seconds) + self.compilation.ahead()
     }
 }
 
@@ -299,6 +325,15 @@ mod tests {
         /// Seconds since the estimate.
         at: f64,
         spent: PhaseTimes,
+        /// Seconds that kernels were to compile on.
+        #[serde(default)]
+        compiling: f64,
+    }
+
+    impl RecordedEntry {
+        fn compiling(&self) -> Duration {
+            Duration::from_secs_f64(self.compiling)
+        }
     }
 
     /// The clock is that of the recorded run, and between two entries what is left runs down.
@@ -315,7 +350,7 @@ mod tests {
             for tenth in 1..10 {
                 let now = end * f64::from(tenth) / 10.0;
                 while let Some(one) = ended.next_if(|one| one.at <= now) {
-                    eta.measured(one.configuration, one.entry, &one.spent);
+                    eta.measured(one.configuration, one.entry, &one.spent, one.compiling());
                     (left, since) = (eta.remaining(1).as_secs_f64(), one.at);
                 }
                 let (shown, right) = (left - (now - since), end - now);
@@ -338,7 +373,7 @@ mod tests {
         }
         let mut eta = Eta::new(&estimate);
         for (index, wanted) in wanted[..20].iter().enumerate() {
-            eta.measured(index, 0, &spent(5 + wanted, 0));
+            eta.measured(index, 0, &spent(5 + wanted, 0), Duration::ZERO);
         }
         assert_left(&eta, 205.0);
     }
@@ -349,9 +384,9 @@ mod tests {
         assert_left(&eta, 6.0);
         eta.skipped(1, 0);
         assert_left(&eta, 4.0);
-        eta.measured(0, 0, &spent(2, 0));
+        eta.measured(0, 0, &spent(2, 0), Duration::ZERO);
         assert_left(&eta, 6.0);
-        eta.measured(2, 0, &spent(6, 0));
+        eta.measured(2, 0, &spent(6, 0), Duration::ZERO);
         assert_left(&eta, 0.0);
     }
 
@@ -361,11 +396,11 @@ mod tests {
     fn verification_is_counted_once_for_an_operation() {
         let races = [(1, 0), (1, 1), (2, 0), (2, 1), (4, 0), (4, 1)];
         let mut eta = Eta::new(&estimate(&races, &[2, 2]));
-        eta.measured(0, 0, &spent(1, 8));
+        eta.measured(0, 0, &spent(1, 8), Duration::ZERO);
         assert_left(&eta, 13.0 + 8.0);
-        eta.measured(1, 0, &spent(1, 8));
+        eta.measured(1, 0, &spent(1, 8), Duration::ZERO);
         assert_left(&eta, 12.0);
-        eta.measured(2, 0, &spent(2, 0));
+        eta.measured(2, 0, &spent(2, 0), Duration::ZERO);
         assert_left(&eta, 10.0);
     }
 
@@ -373,10 +408,10 @@ mod tests {
     fn a_race_that_asks_for_more_ends_with_its_budget() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (2, 0), (9, 0), (20, 0)], &[0]));
         assert_left(&eta, 24.0);
-        eta.measured(0, 0, &spent(3, 0));
+        eta.measured(0, 0, &spent(3, 0), Duration::ZERO);
         assert_left(&eta, 6.0 + 12.0 + 12.0);
         // One at its limit says little: another such race is left, and a short one.
-        eta.measured(2, 0, &spent(12, 0));
+        eta.measured(2, 0, &spent(12, 0), Duration::ZERO);
         let left = eta.remaining(1).as_secs_f64();
         assert!((2.0 + 12.0..6.0 + 12.5).contains(&left), "{left}");
     }
@@ -389,7 +424,7 @@ mod tests {
         assert_left(&eta, 12.0);
         eta.ended(1);
         assert_left(&eta, 6.0);
-        eta.measured(2, 0, &spent(1, 5));
+        eta.measured(2, 0, &spent(1, 5), Duration::ZERO);
         assert_eq!(eta.remaining(1), Duration::ZERO);
     }
 
@@ -399,15 +434,38 @@ mod tests {
         assert_eq!([1, 2, 3].map(|devices| eta.remaining(devices).as_secs()), [12, 10, 10]);
     }
 
+    /// Of six seconds four go into waiting for the compiler.
     #[test]
-    fn kernels_are_waited_for_as_long_again_until_none_is() {
+    fn time_is_lost_while_kernels_compile() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 2), (1, 3)], &[1, 1, 1, 1]));
         let waiting = |seconds| PhaseTimes { compile: seconds * SECOND, ..spent(1, 1) };
-        eta.measured(0, 0, &waiting(5));
-        assert_left(&eta, 6.0 + 5.0);
-        eta.measured(1, 0, &waiting(1));
-        assert_left(&eta, 4.0 + 6.0);
-        eta.measured(2, 0, &waiting(0));
+        eta.measured(0, 0, &waiting(4), 9 * SECOND);
+        assert_left(&eta, 6.0 + 6.0);
+        eta.measured(1, 0, &waiting(4), 3 * SECOND);
+        assert_left(&eta, 4.0 + 2.0);
+        eta.measured(2, 0, &waiting(0), Duration::ZERO);
         assert_left(&eta, 2.0);
+    }
+
+    /// A compiler on all processors makes verification slow, and only as long as it runs.
+    #[test]
+    fn what_is_slow_beside_the_compiler_is_not_slow_behind_it() {
+        let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 2)], &[1, 1, 1]));
+        eta.measured(0, 0, &spent(1, 7), 4 * SECOND);
+        assert_left(&eta, 4.0 + 3.0);
+        eta.measured(1, 0, &spent(1, 7), Duration::ZERO);
+        assert_left(&eta, 8.0);
+    }
+
+    /// Of one race in a hundred that took four times as long, the others take little longer.
+    #[test]
+    fn little_work_says_little() {
+        let races: Vec<(u32, usize)> = (0..100).map(|_| (1, 0)).collect();
+        let mut eta = Eta::new(&estimate(&races, &[0]));
+        for (index, left) in [(0, 99.0 * 1.41), (1, 98.0 * 2.0)] {
+            eta.measured(index, 0, &spent(4, 0), Duration::ZERO);
+            let found = eta.remaining(1).as_secs_f64();
+            assert!((found / left - 1.0).abs() < 0.05, "{found}, expected {left}");
+        }
     }
 }

@@ -78,6 +78,8 @@ pub enum Event {
         entry: usize,
         /// What it took, the first of a configuration with its clouds; none if it was left alone.
         spent: Option<PhaseTimes>,
+        /// How much longer kernels compile beside the measurements.
+        compiling: Duration,
         /// Expected time until the end of the run.
         remaining: Duration,
     },

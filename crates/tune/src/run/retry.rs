@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use voxtune::KernelHash;
 use voxtune_cache::{Evidence, Outcome, Reason, Record, Records};
@@ -115,6 +116,7 @@ impl<'a> EntryRetry<'a> {
                     rounds: Vec::new(),
                     confirmed: None,
                     spent: PhaseTimes::default(),
+                    compiling: Duration::ZERO,
                 };
                 return Ok(self.with_quarantine(nothing, executor));
             }

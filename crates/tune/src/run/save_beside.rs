@@ -54,6 +54,7 @@ mod tests {
             rounds: Vec::new(),
             confirmed: None,
             spent: PhaseTimes::default(),
+            compiling: Duration::ZERO,
         };
         let (spent, outcome) = (PhaseTimes::default(), Outcome::Measured);
         let measured = vec![measured];

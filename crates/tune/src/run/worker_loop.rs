@@ -170,7 +170,7 @@ impl<'a> WorkerLoop<'a> {
                     if winner(&stored, &entry.key).is_none() {
                         entries.winnerless.push(entry.key.clone());
                     }
-                    (self.tell)(WorkerMessage::EntryEnded { index, entry: number, spent: None });
+                    (self.tell)(WorkerMessage::EntryEnded { index, entry: number, took: None });
                     continue;
                 }
                 Selection::Race(all) => (all, None),
@@ -190,7 +190,8 @@ impl<'a> WorkerLoop<'a> {
                 measured = self.measure(index, entry, all, &stored, &mut spent)?;
             }
             entries.spent += spent;
-            (self.tell)(WorkerMessage::EntryEnded { index, entry: number, spent: Some(spent) });
+            let took = Some((spent, measured.compiling));
+            (self.tell)(WorkerMessage::EntryEnded { index, entry: number, took });
             if measured.records.iter().all(|record| record.timing().is_none()) {
                 entries.winnerless.push(entry.key.clone());
             }

@@ -1,5 +1,7 @@
 //! Messages from worker threads to the coordinator.
 
+use std::time::Duration;
+
 use voxtune::Operation;
 
 use crate::evidence::entry::Measured;
@@ -16,8 +18,9 @@ pub(crate) enum WorkerMessage {
     EntryEnded {
         index: usize,
         entry: usize,
-        /// What it took, the first with the clouds of its configuration; none if it was left alone.
-        spent: Option<PhaseTimes>,
+        /// What it took, the first with the clouds of its configuration, and how much longer kernels
+        /// compile; none if it was left alone.
+        took: Option<(PhaseTimes, Duration)>,
     },
     /// A configuration ended: its results are to be saved.
     Ended(ConfigurationResult),

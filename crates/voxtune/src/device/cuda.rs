@@ -1,7 +1,6 @@
 //! A GPU as a device: kernels prepared once, launched without allocation or waiting.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use voxtune_cuda::{
 };
 use voxtune_types::{DType, DeviceIdentity, Direction, Geometry, LayerKind, Operation};
 
+use super::compile_ahead::CompileProgress;
 use super::kernels::{KernelSource, KernelStore};
 use super::{L2State, Sample};
 
@@ -250,19 +250,19 @@ impl CudaBackend {
         Ok(self.points_builder.get_or_init(|| builder))
     }
 
-    /// Reads or compiles the instances of some algorithms in their order, in parallel, until `stop`
-    /// is set.
+    /// Reads or compiles the instances of some algorithms in their order, in parallel, until all
+    /// are there or it is told to stop.
     pub(super) fn compile(
         &self,
         wanted: &[(&'static Algorithm, Operation)],
         jobs: usize,
-        stop: &AtomicBool,
+        progress: &CompileProgress,
     ) {
         let mut seen = HashSet::new();
         let instances = wanted.iter().filter_map(|(algorithm, op)| algorithm.instance(op));
         let distinct: Vec<Instance> =
             instances.filter(|instance| seen.insert(instance.clone())).collect();
-        self.store.get_all(&distinct, jobs, stop);
+        self.store.get_all(&distinct, jobs, progress);
     }
 
     /// How long calls have waited for kernels to be read or compiled.

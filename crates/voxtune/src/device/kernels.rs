@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use voxtune_cuda::{Compiled, CudaError, Instance, KernelCompiler, find_compiled};
 use voxtune_types::ComputeCapability;
 
+use super::compile_ahead::CompileProgress;
 use super::packs::Packs;
 use crate::resolve_cache::{Obtained, ResolveCache};
 
@@ -208,16 +209,18 @@ impl KernelStore {
         }
     }
 
-    /// Obtains instances in their order, `jobs` at a time, until all are there or `stop` is set.
-    /// Failures are met again by the calls that use what failed.
-    pub(super) fn get_all(&self, instances: &[Instance], jobs: usize, stop: &AtomicBool) {
+    /// Obtains instances in their order, `jobs` at a time, until all are there or it is told to
+    /// stop. Failures are met again by the calls that use what failed.
+    pub(super) fn get_all(&self, instances: &[Instance], jobs: usize, progress: &CompileProgress) {
+        progress.begin(instances.len());
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(instance) = instances.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if stop.load(Ordering::Relaxed) {
+                if progress.is_stopped() {
                     break;
                 }
                 let _ = self.get_or_obtain(instance);
+                progress.one_is_there();
             }
         };
         std::thread::scope(|scope| {

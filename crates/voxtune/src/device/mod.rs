@@ -1,6 +1,7 @@
 //! Processors that run kernels.
 
 mod choice;
+mod compile_ahead;
 mod context;
 mod cpu;
 mod cuda;
@@ -10,7 +11,6 @@ mod packs;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -18,12 +18,14 @@ use voxtune_cuda::{CudaError, Graph, MemoryUse};
 use voxtune_types::{AlgoId, DeviceIdentity, Operation};
 
 pub use choice::{DeviceChoice, MalformedDeviceChoice};
+pub use compile_ahead::BackgroundCompile;
 pub(crate) use cuda::CudaBackend;
 pub use kernels::KernelSource;
 pub(crate) use kernels::KernelStore;
 
 use crate::layers::Preparations;
 use crate::{ConvError, Registry};
+use compile_ahead::CompileProgress;
 use cpu::CpuBackend;
 
 /// A device that cannot be used.
@@ -89,18 +91,6 @@ pub struct Sample {
     /// Whether the device began before all work was handed over. It may have waited for the host in
     /// between, as in a first run that loads code.
     pub host_was_late: bool,
-}
-
-/// Kernels that compile in the background. Dropping this stops it after the ones in progress.
-#[derive(Debug)]
-pub struct BackgroundCompile {
-    stop: Arc<AtomicBool>,
-}
-
-impl Drop for BackgroundCompile {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }
 
 /// A processor with its memory and its algorithms, and the execution context that work is handed
@@ -340,7 +330,7 @@ impl Device {
             let known = wanted
                 .iter()
                 .filter_map(|(id, operation)| Some((voxtune_cuda::algorithm(id)?, *operation)));
-            cuda.compile(&known.collect::<Vec<_>>(), all_threads(), &AtomicBool::new(false));
+            cuda.compile(&known.collect::<Vec<_>>(), all_threads(), &CompileProgress::default());
         }
     }
 
@@ -349,19 +339,19 @@ impl Device {
     /// at once. Two processors are left to others. Ends with the value that is returned.
     #[must_use]
     pub fn compile_ahead(&self, wanted: Vec<(AlgoId, Operation)>) -> BackgroundCompile {
-        let stop = Arc::new(AtomicBool::new(false));
-        let Some(cuda) = &self.inner.cuda else { return BackgroundCompile { stop } };
-        let (cuda, stopped) = (Arc::clone(cuda), Arc::clone(&stop));
+        let progress = Arc::new(CompileProgress::default());
+        let Some(cuda) = &self.inner.cuda else { return BackgroundCompile::new(progress) };
+        let (cuda, ours) = (Arc::clone(cuda), Arc::clone(&progress));
         let work = move || {
             let known = wanted
                 .iter()
                 .filter_map(|(id, operation)| Some((voxtune_cuda::algorithm(id)?, *operation)));
             let jobs = all_threads().saturating_sub(2).max(1);
-            cuda.compile(&known.collect::<Vec<_>>(), jobs, &stopped);
+            cuda.compile(&known.collect::<Vec<_>>(), jobs, &ours);
         };
         // Without a thread everything is compiled when it is needed.
         let _ = std::thread::Builder::new().name("voxtune-compile".to_owned()).spawn(work);
-        BackgroundCompile { stop }
+        BackgroundCompile::new(progress)
     }
 
     /// How long calls have waited so far for code to be read or compiled.
