@@ -18,8 +18,8 @@ pub(crate) enum WorkerMessage {
     EntryEnded {
         index: usize,
         entry: usize,
-        /// What it took, the first with the clouds of its configuration, and how much longer kernels
-        /// compile; none if it was left alone.
+        /// What it took, the first with the clouds of its configuration, and how much longer
+        /// kernels compile; none if it was left alone.
         took: Option<(PhaseTimes, Duration)>,
     },
     /// A configuration ended: its results are to be saved.
