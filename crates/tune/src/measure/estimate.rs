@@ -226,7 +226,7 @@ impl Runs {
     /// A model of cost knows how long candidates take. What is done around them, and how often they
     /// run, is fitted to what 5,412 entries on an H200 took (`docs/journal/tuner.md`).
     fn on_gpu(&self, budget: Duration) -> RaceEstimate {
-        const AROUND: Duration = Duration::from_millis(7);
+        const AROUND: Duration = Duration::from_millis(11);
         /// Runs of a candidate that is not fast, and of one that a single run says all of.
         const FEW: f64 = 3.0;
         const ONE: f64 = 1.0;
