@@ -28,8 +28,8 @@ pub struct Policy {
     /// The same for candidates slower than [`Self::steady_above`], whose samples differ by no more
     /// than the noise ceiling.
     pub steady_dominated_ratio: f64,
-    /// Minimum samples of the leader, even past the budget. A default that leads has nobody to beat
-    /// and needs one fewer.
+    /// Minimum samples of the leader, even past the budget. Where the default leads, or has won a
+    /// round against the leader, it stays, and one fewer will do.
     pub leader_samples: usize,
     /// Minimum samples of candidates whose best sample is within the noise ceiling of the leader:
     /// of three samples, two late ones distort a median.

@@ -7,7 +7,7 @@ use super::eliminate::{admit_undominated, eliminate, min_samples};
 use super::policy::Policy;
 use super::sampler::Sampler;
 use super::samples::{CandidateSamples, leader, record};
-use super::shared_rounds::sample_shared_rounds;
+use super::shared_rounds::{cannot_beat, sample_shared_rounds};
 use super::statistics::median;
 use super::tie_break::tie_break;
 
@@ -133,7 +133,11 @@ fn is_due<F>(
         return false;
     }
     if let Some((first, best_ns)) = leader(candidates) {
-        let owed = policy.leader_samples - usize::from(default == Some(first));
+        // A default that leads, or has won a round, has nobody to beat.
+        let stays = default.is_some_and(|default| {
+            default == first || cannot_beat(&candidates[first], &candidates[default])
+        });
+        let owed = policy.leader_samples - usize::from(stays);
         if [Some(first), default].contains(&Some(candidate)) && taken < owed
             || taken < min_samples(&candidates[candidate], best_ns, policy)
         {

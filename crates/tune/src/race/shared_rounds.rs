@@ -2,9 +2,10 @@
 //!
 //! A candidate takes the default's place only by rounds that both ran. Of fewer than
 //! [`MIN_SHARED_ROUNDS`] rounds, any difference may be one late sample. Where the budget ends
-//! before, the two run on alone.
+//! before, the two run on alone, unless the leader has lost one of these rounds: then the others
+//! prove nothing.
 
-use voxtune_cache::decide::MIN_SHARED_ROUNDS;
+use voxtune_cache::decide::{MIN_SHARED_ROUNDS, NOISE_CEILING};
 
 use super::due_rounds::sample_due;
 use super::policy::Policy;
@@ -44,5 +45,20 @@ fn leader_lacking_rounds<F>(
         runners.filter_map(|(number, candidate)| Some((number, median(&candidate.values())?)));
     let (leader, _) = medians.min_by(|a, b| a.1.total_cmp(&b.1))?;
     let shared = candidates[leader].ratios_to(&candidates[default]).len();
-    (leader != default && shared < MIN_SHARED_ROUNDS as usize).then_some(leader)
+    let lacks_rounds = leader != default
+        && shared < MIN_SHARED_ROUNDS as usize
+        && !cannot_beat(&candidates[leader], &candidates[default]);
+    lacks_rounds.then_some(leader)
+}
+
+/// Whether a candidate lost one of its first rounds to the default, and is not so far ahead that
+/// this could be one late sample: the interval of [`MIN_SHARED_ROUNDS`] then has the lost one in
+/// it.
+pub(super) fn cannot_beat<F>(
+    candidate: &CandidateSamples<F>,
+    default: &CandidateSamples<F>,
+) -> bool {
+    let ratios = candidate.ratios_to(default);
+    ratios.iter().any(|&ratio| ratio >= 1.0)
+        && ratios.iter().all(|&ratio| ratio * (1.0 + NOISE_CEILING) >= 1.0)
 }

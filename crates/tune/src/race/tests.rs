@@ -453,6 +453,20 @@ fn a_default_that_leads_past_the_budget_runs_twice() {
     assert_eq!(runs([2_100, 2_000]), [3, 3]);
 }
 
+/// Three rounds of which one is lost have an interval that reaches past the default.
+#[test]
+fn who_has_lost_a_round_to_the_default_runs_no_third() {
+    let policy = Policy::with_budget(Duration::from_millis(1));
+    let order = TieOrder { ranks: &[1, 2], default: Some(0) };
+    let runs = |rounds_ms: [[u64; 3]; 2]| {
+        counts(&race_on(order, &policy, |candidate, run| Ok(rounds_ms[candidate][run] * MS)))
+    };
+    assert_eq!(runs([[2_000, 2_000, 2_000], [1_950, 1_990, 1_990]]), [3, 3]);
+    assert_eq!(runs([[2_000, 2_000, 2_000], [1_950, 2_010, 1_990]]), [2, 2]);
+    // One late sample of two.
+    assert_eq!(runs([[2_000, 2_000, 2_000], [1_700, 2_010, 1_700]]), [3, 3]);
+}
+
 #[test]
 fn names_rank_by_their_order() {
     assert_eq!(ranks(&["c", "a", "b"]), [3, 1, 2]);

@@ -69,6 +69,8 @@ impl<E> Done<E> {
         const LEAST_AROUND: f64 = 0.5;
         /// By how much times differ that are the same, as a fraction.
         const ALIKE: f64 = 0.03;
+        /// How long a run is, as a fraction of a race's limit.
+        const RUN: f64 = 0.1;
         let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
         pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
         let (short, long) = pieces.split_at(pieces.len() / 2);
@@ -78,6 +80,13 @@ impl<E> Done<E> {
         let long_spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64()).sum();
         // Less may be done around the work than was expected, too.
         let least_extra = -LEAST_AROUND * around(short) / short.len().max(1) as f64;
+        // A race at its limit ends a run before it or behind it, and says nothing of runs.
+        let took = |(one, spent): &(E, Duration), extra: f64| {
+            let (took, expected) = (spent.as_secs_f64() - extra, seconds(one, 1.0));
+            let is_at_limit = seconds(one, 1.0 + ALIKE) <= expected
+                && (expected / took).max(took / expected) <= 1.0 + RUN;
+            if is_at_limit { expected } else { took }
+        };
         let mut pace = Pace { extra: 0.0, slower: 1.0 };
         for _ in 0..ROUNDS {
             let beyond =
@@ -87,7 +96,7 @@ impl<E> Done<E> {
             // Pieces that are mostly what is done around the work say little of a machine's speed.
             let around = around(long) + pace.extra * long.len() as f64;
             let trust = if long_spent > around { 1.0 - around / long_spent } else { 0.0 };
-            let spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64() - pace.extra).sum();
+            let spent: f64 = long.iter().map(|piece| took(piece, pace.extra)).sum();
             let expected = |slower| long.iter().map(|(one, _)| seconds(one, slower)).sum::<f64>();
             if expected(1.0) == 0.0 {
                 return pace;
