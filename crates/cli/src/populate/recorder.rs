@@ -31,7 +31,7 @@ impl Observer for Recorder<'_> {
         match event {
             Event::Started { estimate, .. } => self.report.started(estimate),
             Event::EntryEnded { index, entry, spent, compiling, remaining } => {
-                self.report.entry_ended((*index, *entry), *spent, [*compiling, *remaining]);
+                self.report.entry_ended((*index, *entry), *spent, *compiling, *remaining);
             }
             Event::ConfigurationEnded { configuration, outcome, reports, .. } => {
                 self.report.add(configuration, outcome, reports);

@@ -77,8 +77,8 @@ struct EndedEntry {
     left: f64,
     /// What it took; none if it was left alone.
     spent: Option<PhaseTimes>,
-    /// Seconds that kernels were to compile on beside the measurements.
-    compiling: f64,
+    /// Seconds that its worker was to compile kernels on beside the measurements, if it did.
+    compiling: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,10 +118,12 @@ impl RunReport {
         &mut self,
         (configuration, entry): (usize, usize),
         spent: Option<PhaseTimes>,
-        [compiling, remaining]: [Duration; 2],
+        compiling: Option<Duration>,
+        remaining: Duration,
     ) {
         let at = self.started.map_or(0.0, |started| started.elapsed().as_secs_f64());
-        let [compiling, left] = [compiling, remaining].map(|time| time.as_secs_f64());
+        let left = remaining.as_secs_f64();
+        let compiling = compiling.map(|time| time.as_secs_f64());
         self.progress.push(EndedEntry { configuration, entry, at, left, spent, compiling });
     }
 

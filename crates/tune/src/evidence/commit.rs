@@ -176,8 +176,6 @@ fn of_one_entry<'r>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use voxtune_cache::{Interval, KernelHash, Outcome, Reason};
 
     use super::*;
@@ -198,7 +196,7 @@ mod tests {
             rounds: Vec::new(),
             confirmed: None,
             spent: PhaseTimes::default(),
-            compiling: Duration::ZERO,
+            compiling: None,
         }
     }
 
@@ -255,7 +253,7 @@ mod tests {
             rounds: Vec::new(),
             confirmed: None,
             spent: PhaseTimes::default(),
-            compiling: Duration::ZERO,
+            compiling: None,
         };
         let first = run(with_ratio("b", 800, 0.78, 0.82), with_ratio("c", 900, 0.88, 0.92));
         // `b` looks half as fast by its median, while the rounds say nothing of the kind.

@@ -33,8 +33,8 @@ pub struct Measured {
     pub confirmed: Option<AlgoId>,
     /// Where the time went.
     pub spent: PhaseTimes,
-    /// How much longer kernels compile in the background.
-    pub compiling: Duration,
+    /// How much longer kernels compile in the background; `None` if another worker compiles them.
+    pub compiling: Option<Duration>,
 }
 
 /// The samples of one candidate.

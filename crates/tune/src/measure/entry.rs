@@ -127,7 +127,7 @@ impl Entry<'_> {
             rounds: rounds.collect(),
             confirmed,
             spent,
-            compiling: Duration::ZERO,
+            compiling: None,
         })
     }
 

@@ -171,7 +171,7 @@ impl Session {
         measured.spent.compile = waited.saturating_sub(self.waited);
         self.waited = waited;
         let compile = self.background_compile.as_ref();
-        measured.compiling = compile.map_or(Duration::ZERO, BackgroundCompile::time_left);
+        measured.compiling = compile.map(BackgroundCompile::time_left);
         Ok(measured)
     }
 

@@ -240,7 +240,7 @@ impl Coordinator<'_> {
                 }
                 let remaining = self.eta.remaining(self.devices);
                 let (spent, compiling) = took.unzip();
-                let compiling = compiling.unwrap_or_default();
+                let compiling = compiling.flatten();
                 let ended = Event::EntryEnded { index, entry, spent, compiling, remaining };
                 self.observer.event(&ended);
             }

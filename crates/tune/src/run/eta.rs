@@ -195,20 +195,22 @@ impl Eta {
     }
 
     /// An entry was measured and took this; the first of a configuration has its clouds in it.
-    /// Kernels compile on for so long.
+    /// Its worker compiles kernels for so much longer, if it does.
     pub(crate) fn measured(
         &mut self,
         index: usize,
         entry: usize,
         spent: &PhaseTimes,
-        compiling: Duration,
+        compiling: Option<Duration>,
     ) {
         let Some(EntryEstimate { race, needs }) = self.take(index, entry) else { return };
         let set_up = std::mem::take(&mut self.configurations[index].set_up);
         let due = needs.iter().map(|&place| std::mem::take(&mut self.verification[place].0));
         let due: Duration = due.sum();
-        self.compilation.left = compiling;
-        if !compiling.is_zero() {
+        // Another worker compiles on, or did.
+        let left = self.compilation.left.saturating_sub(spent.total());
+        self.compilation.left = compiling.unwrap_or(left);
+        if !self.compilation.left.is_zero() {
             let race = Duration::from_secs_f64(race.seconds(1.0));
             self.compilation.expected += set_up + due + race;
             self.compilation.spent += spent.total();
@@ -335,13 +337,12 @@ mod tests {
         at: f64,
         spent: PhaseTimes,
         /// Seconds that kernels were to compile on.
-        #[serde(default)]
-        compiling: f64,
+        compiling: Option<f64>,
     }
 
     impl RecordedEntry {
-        fn compiling(&self) -> Duration {
-            Duration::from_secs_f64(self.compiling)
+        fn compiling(&self) -> Option<Duration> {
+            self.compiling.map(Duration::from_secs_f64)
         }
     }
 
@@ -382,7 +383,7 @@ mod tests {
         }
         let mut eta = Eta::new(&estimate);
         for (index, wanted) in wanted[..20].iter().enumerate() {
-            eta.measured(index, 0, &spent(5 + wanted, 0), Duration::ZERO);
+            eta.measured(index, 0, &spent(5 + wanted, 0), None);
         }
         assert_left(&eta, 205.0);
     }
@@ -393,9 +394,9 @@ mod tests {
         assert_left(&eta, 6.0);
         eta.skipped(1, 0);
         assert_left(&eta, 4.0);
-        eta.measured(0, 0, &spent(2, 0), Duration::ZERO);
+        eta.measured(0, 0, &spent(2, 0), None);
         assert_left(&eta, 6.0);
-        eta.measured(2, 0, &spent(6, 0), Duration::ZERO);
+        eta.measured(2, 0, &spent(6, 0), None);
         assert_left(&eta, 0.0);
     }
 
@@ -405,11 +406,11 @@ mod tests {
     fn verification_is_counted_once_for_an_operation() {
         let races = [(1, 0), (1, 1), (2, 0), (2, 1), (4, 0), (4, 1)];
         let mut eta = Eta::new(&estimate(&races, &[2, 2]));
-        eta.measured(0, 0, &spent(1, 8), Duration::ZERO);
+        eta.measured(0, 0, &spent(1, 8), None);
         assert_left(&eta, 13.0 + 8.0);
-        eta.measured(1, 0, &spent(1, 8), Duration::ZERO);
+        eta.measured(1, 0, &spent(1, 8), None);
         assert_left(&eta, 12.0);
-        eta.measured(2, 0, &spent(2, 0), Duration::ZERO);
+        eta.measured(2, 0, &spent(2, 0), None);
         assert_left(&eta, 10.0);
     }
 
@@ -417,10 +418,10 @@ mod tests {
     fn a_race_that_asks_for_more_ends_with_its_budget() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (2, 0), (9, 0), (20, 0)], &[0]));
         assert_left(&eta, 24.0);
-        eta.measured(0, 0, &spent(3, 0), Duration::ZERO);
+        eta.measured(0, 0, &spent(3, 0), None);
         assert_left(&eta, 6.0 + 12.0 + 12.0);
         // One at its limit says little: another such race is left, and a short one.
-        eta.measured(2, 0, &spent(12, 0), Duration::ZERO);
+        eta.measured(2, 0, &spent(12, 0), None);
         let left = eta.remaining(1).as_secs_f64();
         assert!((2.0 + 12.0..6.0 + 12.5).contains(&left), "{left}");
     }
@@ -433,7 +434,7 @@ mod tests {
         assert_left(&eta, 12.0);
         eta.ended(1);
         assert_left(&eta, 6.0);
-        eta.measured(2, 0, &spent(1, 5), Duration::ZERO);
+        eta.measured(2, 0, &spent(1, 5), None);
         assert_eq!(eta.remaining(1), Duration::ZERO);
     }
 
@@ -448,11 +449,11 @@ mod tests {
     fn time_is_lost_while_kernels_compile() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 2), (1, 3)], &[1, 1, 1, 1]));
         let waiting = |seconds| PhaseTimes { compile: seconds * SECOND, ..spent(1, 1) };
-        eta.measured(0, 0, &waiting(4), 9 * SECOND);
+        eta.measured(0, 0, &waiting(4), Some(9 * SECOND));
         assert_left(&eta, 6.0 + 6.0);
-        eta.measured(1, 0, &waiting(4), 3 * SECOND);
+        eta.measured(1, 0, &waiting(4), Some(3 * SECOND));
         assert_left(&eta, 4.0 + 2.0);
-        eta.measured(2, 0, &waiting(0), Duration::ZERO);
+        eta.measured(2, 0, &waiting(0), Some(Duration::ZERO));
         assert_left(&eta, 2.0);
     }
 
@@ -460,10 +461,21 @@ mod tests {
     #[test]
     fn what_is_slow_beside_the_compiler_is_not_slow_behind_it() {
         let mut eta = Eta::new(&estimate(&[(1, 0), (1, 1), (1, 2)], &[1, 1, 1]));
-        eta.measured(0, 0, &spent(1, 7), 4 * SECOND);
+        eta.measured(0, 0, &spent(1, 7), Some(4 * SECOND));
         assert_left(&eta, 4.0 + 3.0);
-        eta.measured(1, 0, &spent(1, 7), Duration::ZERO);
+        eta.measured(1, 0, &spent(1, 7), Some(Duration::ZERO));
         assert_left(&eta, 8.0);
+    }
+
+    /// The worker that compiled was lost, or another one measured.
+    #[test]
+    fn a_compiler_that_nobody_tells_of_ends() {
+        let mut eta = Eta::new(&estimate(&[(1, 0), (1, 0), (1, 0)], &[0]));
+        eta.measured(0, 0, &spent(4, 0), Some(7 * SECOND));
+        eta.measured(1, 0, &spent(4, 0), None);
+        assert_left(&eta, 1.0 + 0.75 * 3.0);
+        eta.measured(2, 0, &spent(4, 0), None);
+        assert_left(&eta, 0.0);
     }
 
     /// Of one race in a hundred that took four times as long, the others take little longer.
@@ -472,7 +484,7 @@ mod tests {
         let races: Vec<(u32, usize)> = (0..100).map(|_| (1, 0)).collect();
         let mut eta = Eta::new(&estimate(&races, &[0]));
         for (index, left) in [(0, 99.0 * 1.41), (1, 98.0 * 2.0)] {
-            eta.measured(index, 0, &spent(4, 0), Duration::ZERO);
+            eta.measured(index, 0, &spent(4, 0), None);
             let found = eta.remaining(1).as_secs_f64();
             assert!((found / left - 1.0).abs() < 0.05, "{found}, expected {left}");
         }

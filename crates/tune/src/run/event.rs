@@ -78,8 +78,9 @@ pub enum Event {
         entry: usize,
         /// What it took, the first of a configuration with its clouds; none if it was left alone.
         spent: Option<PhaseTimes>,
-        /// How much longer kernels compile beside the measurements.
-        compiling: Duration,
+        /// How much longer kernels compile beside the measurements; none if its worker compiles
+        /// none.
+        compiling: Option<Duration>,
         /// Expected time until the end of the run.
         remaining: Duration,
     },

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use voxtune::KernelHash;
 use voxtune_cache::{Evidence, Outcome, Reason, Record, Records};
@@ -116,7 +115,7 @@ impl<'a> EntryRetry<'a> {
                     rounds: Vec::new(),
                     confirmed: None,
                     spent: PhaseTimes::default(),
-                    compiling: Duration::ZERO,
+                    compiling: None,
                 };
                 return Ok(self.with_quarantine(nothing, executor));
             }

@@ -54,7 +54,7 @@ mod tests {
             rounds: Vec::new(),
             confirmed: None,
             spent: PhaseTimes::default(),
-            compiling: Duration::ZERO,
+            compiling: None,
         };
         let (spent, outcome) = (PhaseTimes::default(), Outcome::Measured);
         let measured = vec![measured];

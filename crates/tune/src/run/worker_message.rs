@@ -18,9 +18,9 @@ pub(crate) enum WorkerMessage {
     EntryEnded {
         index: usize,
         entry: usize,
-        /// What it took, the first with the clouds of its configuration, and how much longer
-        /// kernels compile; none if it was left alone.
-        took: Option<(PhaseTimes, Duration)>,
+        /// What it took, the first with the clouds of its configuration, and how much longer this
+        /// worker compiles kernels, if it does; none if it was left alone.
+        took: Option<(PhaseTimes, Option<Duration>)>,
     },
     /// A configuration ended: its results are to be saved.
     Ended(ConfigurationResult),
