@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::evidence::phase_times::PhaseTimes;
 use crate::measure::estimate::{ConfigurationEstimate, EntryEstimate, Estimate, RaceEstimate};
+use crate::run::pace::{Done, plainly};
 
 /// Remaining time, summed over all devices.
 #[derive(Debug, Default)]
@@ -28,128 +29,6 @@ struct ConfigurationAhead {
     set_up: Duration,
     /// Nothing of those that have ended.
     entries: Vec<Option<EntryEstimate>>,
-}
-
-/// Work that was done, in order: what was expected, and what it took.
-#[derive(Clone, Debug)]
-struct Done<E>(Vec<(E, Duration)>);
-
-impl<E> Default for Done<E> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<E> Done<E> {
-    /// The last of it: two thirds of the time, but not less than a few pieces. A machine may have
-    /// become busier, and plans go from small sizes to large ones; shorter parts of a plan are too
-    /// much alike.
-    fn recent(&self) -> &[(E, Duration)] {
-        const LEAST: usize = 8;
-        let most = self.0.iter().map(|(_, spent)| *spent).sum::<Duration>() * 2 / 3;
-        let mut taken = Duration::ZERO;
-        let pieces = self.0.iter().rev().take_while(|(_, spent)| {
-            let goes_on = taken < most;
-            taken += *spent;
-            goes_on
-        });
-        let pieces = pieces.count().max(LEAST).min(self.0.len());
-        &self.0[self.0.len() - pieces..]
-    }
-
-    /// What the recent pieces say of further ones, by the seconds that an expectation comes to at
-    /// a factor. A busy machine adds to each piece, a slow one to each run: short pieces tell of
-    /// the first, long ones of the second.
-    fn pace_of_recent(&self, seconds: impl Fn(&E, f64) -> f64) -> Pace {
-        const MOST: f64 = 256.0;
-        const ROUNDS: usize = 3;
-        /// A few dozen turns of a scheduler: whatever takes longer is slow.
-        const MOST_EXTRA: f64 = 0.25;
-        /// How much of what was expected around a piece may turn out not to be done.
-        const LEAST_AROUND: f64 = 0.5;
-        /// By how much times differ that are the same, as a fraction.
-        const ALIKE: f64 = 0.03;
-        /// How long a run is, as a fraction of a race's limit.
-        const RUN: f64 = 0.1;
-        let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
-        pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
-        let (short, long) = pieces.split_at(pieces.len() / 2);
-        let around = |pieces: &[&(E, Duration)]| {
-            pieces.iter().map(|(one, _)| seconds(one, 0.0)).sum::<f64>()
-        };
-        let long_spent: f64 = long.iter().map(|(_, spent)| spent.as_secs_f64()).sum();
-        // Less may be done around the work than was expected, too.
-        let least_extra = -LEAST_AROUND * around(short) / short.len().max(1) as f64;
-        // A race at its limit ends a run before it or behind it, and says nothing of runs.
-        let took = |(one, spent): &(E, Duration), extra: f64| {
-            let (took, expected) = (spent.as_secs_f64() - extra, seconds(one, 1.0));
-            let is_at_limit = seconds(one, 1.0 + ALIKE) <= expected
-                && (expected / took).max(took / expected) <= 1.0 + RUN;
-            if is_at_limit { expected } else { took }
-        };
-        let mut pace = Pace { extra: 0.0, slower: 1.0 };
-        for _ in 0..ROUNDS {
-            let beyond =
-                |(one, spent): &(E, Duration)| spent.as_secs_f64() - seconds(one, pace.slower);
-            let beyond: f64 = short.iter().map(|piece| beyond(piece)).sum();
-            pace.extra = (beyond / short.len().max(1) as f64).clamp(least_extra, MOST_EXTRA);
-            // Pieces that are mostly what is done around the work say little of a machine's speed.
-            let around = around(long) + pace.extra * long.len() as f64;
-            let trust = if long_spent > around { 1.0 - around / long_spent } else { 0.0 };
-            let spent: f64 = long.iter().map(|piece| took(piece, pace.extra)).sum();
-            let expected = |slower| long.iter().map(|(one, _)| seconds(one, slower)).sum::<f64>();
-            if expected(1.0) == 0.0 {
-                return pace;
-            }
-            // Races at their limits fit many factors: of all, that nearest to what was expected.
-            let [least, most] = [1.0 - ALIKE, 1.0 + ALIKE].map(|part| {
-                let (mut low, mut high) = (1.0 / MOST, MOST);
-                for _ in 0..24 {
-                    let middle = f64::sqrt(low * high);
-                    match expected(middle) < part * spent {
-                        true => low = middle,
-                        false => high = middle,
-                    }
-                }
-                f64::sqrt(low * high)
-            });
-            pace.slower = 1.0_f64.clamp(least, most).powf(trust.min(1.0));
-        }
-        pace
-    }
-
-    /// The pace of the work that is ahead.
-    fn pace<'e>(&self, seconds: impl Fn(&E, f64) -> f64, ahead: impl Iterator<Item = &'e E>) -> Pace
-    where
-        E: 'e,
-    {
-        let done: f64 = self.0.iter().map(|(one, _)| seconds(one, 1.0)).sum();
-        let ahead: f64 = ahead.map(|one| seconds(one, 1.0)).sum();
-        let share = if done > 0.0 { done / (done + ahead) } else { 0.0 };
-        self.pace_of_recent(seconds).trusted(share)
-    }
-}
-
-/// How long pieces of work take.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// Seconds that each takes beyond what was expected; fewer if negative.
-    extra: f64,
-    /// How many times as long as expected the rest takes.
-    slower: f64,
-}
-
-impl Pace {
-    /// Of little of the work, what was expected of it says as much.
-    fn trusted(self, share_done: f64) -> Self {
-        const ALL: f64 = 0.04;
-        let trust = (share_done / ALL).min(1.0);
-        Self { extra: self.extra * trust, slower: self.slower.powf(trust) }
-    }
-}
-
-fn plainly(expected: &Duration, slower: f64) -> f64 {
-    slower * expected.as_secs_f64()
 }
 
 /// Kernels that compile beside the measurements, in the order of need. They are waited for, and
@@ -217,13 +96,13 @@ impl Eta {
             return;
         }
         if !set_up.is_zero() {
-            self.set_ups_done.0.push((set_up, spent.clouds));
+            self.set_ups_done.push(set_up, spent.clouds);
         }
         if !due.is_zero() {
-            self.verification_done.0.push((due, spent.verify));
+            self.verification_done.push(due, spent.verify);
         }
         let raced = spent.operands + spent.race + spent.throttled + spent.comparing;
-        self.races_done.0.push((race, raced));
+        self.races_done.push(race, raced);
     }
 
     /// An entry ended without a measurement.

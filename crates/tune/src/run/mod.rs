@@ -12,6 +12,7 @@
 //! | `write_buffer` | results that wait to be written |
 //! | `save_beside` | results that cannot be written where they belong |
 //! | `eta` | the time that is left |
+//! | `pace` | how long pieces of work take, by those that are done |
 //! | [`event`] | what a run tells who watches it |
 //! | [`on_miss`] | one key, measured while a program runs |
 
@@ -20,6 +21,7 @@ pub mod device_pool;
 mod eta;
 pub mod event;
 pub mod on_miss;
+mod pace;
 pub mod populate;
 mod queue;
 mod retry;
