@@ -86,24 +86,21 @@ pub fn decide_key(
     device: &DeviceIdentity,
     key: &ShapeKey,
 ) -> Option<Decision> {
-    let workloads = evidence.workloads(device, key);
-    let workloads: Vec<(bool, &Records)> =
-        workloads.map(|(entry, records)| (entry.workload.cold, records)).collect();
-    Standings::over(Timer::of(&device.arch), &workloads).decision(device, key)
+    Standings::of_key(evidence, device, key).decision(device, key)
 }
 
-/// Whether an algorithm that was the winner must go. It must if it is absent or quarantined in
-/// these records, or lost to one that may win by more than noise and its
-/// [margin](Timer::incumbent_margin). Takes the records of workloads of one key and architecture
-/// whose times can be compared, such as [`Evidence::decisive_workloads`] gives.
+/// Whether an algorithm that was the winner of a key must go. It must if it is absent or
+/// quarantined, or lost to one that may win by more than noise and its
+/// [margin](Timer::incumbent_margin).
 #[must_use]
-pub fn significantly_beaten<'a>(
+pub fn significantly_beaten(
     incumbent: &AlgoId,
-    arch: &Arch,
-    workloads: impl IntoIterator<Item = &'a Records>,
+    evidence: &Evidence,
+    device: &DeviceIdentity,
+    key: &ShapeKey,
 ) -> bool {
-    let timer = Timer::of(arch);
-    let set = Standings::of(timer, workloads, []);
+    let timer = Timer::of(&device.arch);
+    let set = Standings::of_key(evidence, device, key);
     let Some(own) = set.comparable().find(|standing| standing.algo == incumbent) else {
         return true;
     };
@@ -119,7 +116,7 @@ pub fn significantly_beaten<'a>(
     let ranking = rank(&members, set.reference());
     let Some(leader) = ranking.first() else { return true };
     let (margin, reference) = (timer.incumbent_margin(), set.reference());
-    let stays = |one: &Ranked<'_, 'a>| {
+    let stays = |one: &Ranked<'_, '_>| {
         one.standing.algo == incumbent && one.ties_with(leader, margin, reference)
     };
     !ranking.iter().any(stays)
@@ -136,7 +133,8 @@ pub struct Distance {
 }
 
 /// How far apart two algorithms are on the workloads that both were measured on; `None` if there
-/// are none or either may not win. Takes records as [`significantly_beaten`] does.
+/// are none or either may not win. Takes the records of workloads of one key and architecture whose
+/// times can be compared, such as [`Evidence::decisive_workloads`] gives.
 #[must_use]
 pub fn distance<'a>(
     [first, second]: [&AlgoId; 2],
@@ -161,6 +159,14 @@ struct Standings<'a> {
 }
 
 impl<'a> Standings<'a> {
+    /// Over all workloads of a key.
+    fn of_key(evidence: &'a Evidence, device: &'a DeviceIdentity, key: &'a ShapeKey) -> Self {
+        let workloads = evidence.workloads(device, key);
+        let workloads: Vec<(bool, &Records)> =
+            workloads.map(|(entry, records)| (entry.workload.cold, records)).collect();
+        Self::over(Timer::of(&device.arch), &workloads)
+    }
+
     /// Over the records of workloads that are cold or not.
     fn over(timer: Timer, workloads: &[(bool, &'a Records)]) -> Self {
         let any_cold = workloads.iter().any(|(cold, _)| *cold);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use voxtune_cache::{
     Charge, Decision, EntryKey, Evidence, Interval, KernelHash, Outcome, Reason, Record,
-    Requirement, Timing, decide, significantly_beaten,
+    Requirement, Timing, Workload, decide, significantly_beaten,
 };
 use voxtune_types::{Arch, CpuIsa, DeviceIdentity};
 
@@ -148,7 +148,7 @@ fn a_winner_that_its_charge_slows_down_beats_no_default() {
         let records = [charged("b", 900, share_us, Some(ratio)), default()];
         let entry = entry(&device(), operation(32, 64), 100_000);
         let evidence = evidence_of(records.map(|record| (entry.clone(), record)));
-        significantly_beaten(&algo("b"), &entry.device.arch, evidence.records(&entry))
+        significantly_beaten(&algo("b"), &evidence, &entry.device, &entry.key)
     };
     assert!(is_beaten(500) && !is_beaten(200));
 }
@@ -372,15 +372,28 @@ fn an_incumbent_stays_within_the_noise() {
         (entry.clone(), noisy("far", 10_310, 0)),
         (entry.clone(), quarantined("broken", Reason::Crash)),
     ]);
-    let beaten = |id| {
-        let workloads = evidence.workloads(&entry.device, &entry.key);
-        significantly_beaten(&algo(id), &entry.device.arch, workloads.map(|(_, records)| records))
-    };
+    let beaten = |id| significantly_beaten(&algo(id), &evidence, &entry.device, &entry.key);
     assert!(!beaten("best"));
     assert!(!beaten("near"));
     assert!(beaten("far"));
     assert!(beaten("broken"));
     assert!(beaten("absent"));
+}
+
+/// Its time decides there, but it may not win.
+#[test]
+fn who_is_quarantined_on_a_warm_workload_beats_nobody() {
+    let cold = entry(&device(), operation(32, 64), 100_000);
+    let warm =
+        EntryKey { workload: Workload { cold: false, ..cold.workload.clone() }, ..cold.clone() };
+    let cold = EntryKey { workload: Workload { cold: true, ..cold.workload }, ..cold };
+    let evidence = evidence_of([
+        (cold.clone(), measured("fast", 100_000)),
+        (cold.clone(), measured("slow", 200_000)),
+        (warm, quarantined("fast", Reason::WrongResult)),
+    ]);
+    assert_eq!(decide(&evidence).iter().next().unwrap().winner, algo("slow"));
+    assert!(!significantly_beaten(&algo("slow"), &evidence, &cold.device, &cold.key));
 }
 
 /// The same evidence with every charge replaced.
@@ -426,10 +439,8 @@ proptest! {
             }
             prop_assert!(decision.safe.contains(&decision.winner));
             prop_assert_ne!(Some(&decision.winner), decision.runner_up.as_ref());
-            let workloads = evidence.decisive_workloads(&decision.device, &decision.key);
-            let records = workloads.map(|(_, records)| records);
-            let arch = &decision.device.arch;
-            prop_assert!(!significantly_beaten(&decision.winner, arch, records));
+            let Decision { device, key, winner, .. } = &decision;
+            prop_assert!(!significantly_beaten(winner, &evidence, device, key));
         }
     }
 }

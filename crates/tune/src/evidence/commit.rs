@@ -141,9 +141,7 @@ fn is_beaten(incumbent: &AlgoId, of_key: &Evidence, entry: &EntryKey) -> bool {
     let Some(records) = of_key.records(entry) else { return false };
     let of = |algo: &AlgoId| records.iter().find(|record| record.algo == *algo);
     let Some(stored) = of(incumbent) else { return false };
-    let workloads = of_key.decisive_workloads(&entry.device, &entry.key);
-    let workloads = workloads.map(|(_, records)| records);
-    if !significantly_beaten(incumbent, &entry.device.arch, workloads) {
+    if !significantly_beaten(incumbent, of_key, &entry.device, &entry.key) {
         return false;
     }
     let challenger = winner(of_key, entry).and_then(|algo| of(&algo)?.timing());
