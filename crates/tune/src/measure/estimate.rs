@@ -253,7 +253,7 @@ impl Runs {
         /// Samples of the leader and its challengers beyond the first of each candidate.
         const LATER_SAMPLES: f64 = 20.0;
         /// Of these, what the leader and the default share whatever the budget.
-        const OWED_SAMPLES: f64 = 4.0;
+        const OWED_SAMPLES: f64 = 2.0;
         /// What is done around the samples of an entry, such as filling its operands.
         const AROUND: Duration = Duration::from_millis(10);
         let each_once = self.each_once();

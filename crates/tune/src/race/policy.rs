@@ -28,9 +28,11 @@ pub struct Policy {
     /// The same for candidates slower than [`Self::steady_above`], whose samples differ by no more
     /// than the noise ceiling.
     pub steady_dominated_ratio: f64,
-    /// Minimum samples of the leader, even past the budget. Where the default leads, or has won a
-    /// round against the leader, it stays, and one fewer will do.
+    /// Minimum samples of the leader, even past the budget. Where the default leads, or stays
+    /// whoever does, one fewer will do.
     pub leader_samples: usize,
+    /// By how much a candidate must lead the default, as a fraction, for rounds past the budget.
+    pub least_lead: f64,
     /// Minimum samples of candidates whose best sample is within the noise ceiling of the leader:
     /// of three samples, two late ones distort a median.
     pub near_samples: usize,
@@ -105,6 +107,7 @@ impl Policy {
             } else {
                 MIN_SHARED_ROUNDS as usize
             },
+            least_lead: if is_exhaustive { 0.0 } else { NOISE_CEILING },
             near_samples: 0,
             noise_of_few: Timer::Host.incumbent_margin(),
             max_samples: MAX_SAMPLES,
@@ -130,6 +133,7 @@ impl Policy {
         Self {
             warm_up_below: Duration::from_millis(10),
             first_run_extra: Duration::from_millis(1),
+            least_lead: 0.0,
             near_samples: SURE_ROUNDS as usize,
             noise_of_few: Timer::Gpu.incumbent_margin(),
             steady_samples: if is_exhaustive { policy.max_samples } else { 5 },

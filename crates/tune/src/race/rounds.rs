@@ -7,7 +7,7 @@ use super::eliminate::{admit_undominated, eliminate, min_samples};
 use super::policy::Policy;
 use super::sampler::Sampler;
 use super::samples::{CandidateSamples, leader, record};
-use super::shared_rounds::{cannot_beat, sample_shared_rounds};
+use super::shared_rounds::{default_stays, sample_shared_rounds};
 use super::statistics::median;
 use super::tie_break::tie_break;
 
@@ -133,9 +133,9 @@ fn is_due<F>(
         return false;
     }
     if let Some((first, best_ns)) = leader(candidates) {
-        // A default that leads, or has won a round, has nobody to beat.
+        // A default that leads has nobody to beat.
         let stays = default.is_some_and(|default| {
-            default == first || cannot_beat(&candidates[first], &candidates[default])
+            default == first || default_stays(&candidates[default], &candidates[first], policy)
         });
         let owed = policy.leader_samples - usize::from(stays);
         if [Some(first), default].contains(&Some(candidate)) && taken < owed

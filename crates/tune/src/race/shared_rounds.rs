@@ -2,8 +2,7 @@
 //!
 //! A candidate takes the default's place only by rounds that both ran. Of fewer than
 //! [`MIN_SHARED_ROUNDS`] rounds, any difference may be one late sample. Where the budget ends
-//! before, the two run on alone, unless the leader has lost one of these rounds: then the others
-//! prove nothing.
+//! before, the two run on alone, unless the default stays whatever they prove.
 
 use voxtune_cache::decide::{MIN_SHARED_ROUNDS, NOISE_CEILING};
 
@@ -47,18 +46,21 @@ fn leader_lacking_rounds<F>(
     let shared = candidates[leader].ratios_to(&candidates[default]).len();
     let lacks_rounds = leader != default
         && shared < MIN_SHARED_ROUNDS as usize
-        && !cannot_beat(&candidates[leader], &candidates[default]);
+        && !default_stays(&candidates[default], &candidates[leader], policy);
     lacks_rounds.then_some(leader)
 }
 
-/// Whether a candidate lost one of its first rounds to the default, and is not so far ahead that
-/// this could be one late sample: the interval of [`MIN_SHARED_ROUNDS`] then has the lost one in
-/// it.
-pub(super) fn cannot_beat<F>(
-    candidate: &CandidateSamples<F>,
+/// Whether rounds past the budget are not worth their time. A leader that lost one of the first to
+/// the default has that one in the interval of [`MIN_SHARED_ROUNDS`], unless it is so far ahead
+/// that this was one late sample. And in two of them it must lead by as much as the policy asks.
+pub(super) fn default_stays<F>(
     default: &CandidateSamples<F>,
+    leader: &CandidateSamples<F>,
+    policy: &Policy,
 ) -> bool {
-    let ratios = candidate.ratios_to(default);
-    ratios.iter().any(|&ratio| ratio >= 1.0)
-        && ratios.iter().all(|&ratio| ratio * (1.0 + NOISE_CEILING) >= 1.0)
+    let ratios = leader.ratios_to(default);
+    let has_lost = ratios.iter().any(|&ratio| ratio >= 1.0)
+        && ratios.iter().all(|&ratio| ratio * (1.0 + NOISE_CEILING) >= 1.0);
+    let leads_by = median(&ratios).map_or(f64::INFINITY, |ratio| 1.0 / ratio - 1.0);
+    has_lost || ratios.len() > 1 && leads_by < policy.least_lead
 }

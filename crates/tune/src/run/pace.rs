@@ -47,7 +47,7 @@ impl<E> Done<E> {
         /// By how much times differ that are the same, as a fraction.
         const ALIKE: f64 = 0.03;
         /// How long a run is, as a fraction of a race's limit.
-        const RUN: f64 = 0.1;
+        const RUN: f64 = 0.2;
         let mut pieces: Vec<&(E, Duration)> = self.recent().iter().collect();
         pieces.sort_by(|a, b| seconds(&a.0, 1.0).total_cmp(&seconds(&b.0, 1.0)));
         let (short, long) = pieces.split_at(pieces.len() / 2);
