@@ -32,7 +32,7 @@ impl ExplicitGemm {
         include_str!("wgrad_split.rs"),
     ];
 
-    /// A dense product pays off where the copies are small beside it, if anywhere: over 5,000 rows
+    /// A dense product pays off where the copies are small beside it, if anywhere: over 6,000 rows
     /// and more it was the fastest of no layer that was measured (`docs/journal/cpu.md`).
     pub(crate) fn in_auto_pool(self, op: &Operation, n_out: usize) -> bool {
         op.c_in.min(op.c_out) >= 64 && n_out < 4096

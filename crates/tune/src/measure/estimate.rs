@@ -191,7 +191,7 @@ impl<'j> Planner<'j> {
 }
 
 /// What verifying the candidates of an operation takes a GPU, whose float64 results take so many
-/// operations: fitted to 1,061 entries on an H200, 4 to 384 channels (`docs/journal/tuner.md`).
+/// operations: fitted to 1,061 entries on an H200, 3 to 384 channels (`docs/journal/tuner.md`).
 fn gpu_verification(direction: Direction, problem_flops: f64) -> Duration {
     /// Setting problems up and running candidates.
     const AROUND: f64 = 0.003;
